@@ -1,0 +1,5 @@
+"""`python -m thoracle`."""
+
+from thoracle.cli.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""The command `thoracle`: one file a verb; each parses, calls one library function and prints."""

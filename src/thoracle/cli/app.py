@@ -1,0 +1,41 @@
+"""The command's root: knows the verbs' names, and turns our errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from thoracle import __version__
+from thoracle.errors import InputError, ThoracleError
+
+app = typer.Typer(
+    name="thoracle",
+    help="Read chest CT together with the words of radiology. Research use only. Not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version.")) -> None:
+    """Read chest CT together with the words of radiology. Research use only. Not a medical device."""
+
+
+def main() -> None:
+    """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
+    try:
+        app()
+    except ThoracleError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; what was finished is kept.", err=True)
+        sys.exit(130)

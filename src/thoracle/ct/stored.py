@@ -1,0 +1,40 @@
+"""What a reader of one format hands on: voxels as stored, before units and orientation are settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from thoracle.ct.volume import ScanTags
+from thoracle.types import Affine, StoredArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescale:
+    """`hu = slope * stored + intercept`, and the field that says so ("RescaleSlope/RescaleIntercept", "scl_slope/scl_inter", …)."""
+
+    slope: float
+    intercept: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredScan:
+    """One scan as its file stores it.
+
+    Attributes:
+        voxels: (i, j, k) in the order of the affine's columns; a real integer or float type in native byte order, any memory layout.
+        affine: voxel index to LPS millimetres; None where the header does not say (then `geometry` tells why).
+        geometry: the header fields that gave the affine, or why there is none.
+        rescale: what the file declares about its units and nobody has applied yet; None where it is silent.
+        format: "NIfTI-1", "NRRD", "DICOM series", …
+        sha256: see `Provenance`.
+    """
+
+    voxels: StoredArray
+    affine: Affine | None
+    geometry: str
+    rescale: Rescale | None
+    format: str
+    sha256: str
+    tags: ScanTags = field(default_factory=ScanTags)
+    repaired: tuple[str, ...] = ()

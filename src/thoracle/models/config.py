@@ -1,0 +1,158 @@
+"""Sizes and options of the networks, and the published preset; frozen, checked where they are made.
+
+Key names follow the published configuration (`ctvit`, `bert`, `dim_latent`), so that its JSON reads as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from thoracle.errors import InputError
+
+_Config = TypeVar("_Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTViTConfig:
+    """The image encoder: defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834)."""
+
+    dim: int = 512
+    codebook_size: int = 8192
+    image_size: int = 480
+    patch_size: int = 20
+    temporal_patch_size: int = 10
+    spatial_depth: int = 4
+    temporal_depth: int = 4
+    dim_head: int = 32
+    heads: int = 8
+
+    def __post_init__(self) -> None:
+        _positive(self)
+        if self.image_size % self.patch_size:
+            raise InputError(
+                f"ctvit.image_size {self.image_size} is not a multiple of ctvit.patch_size {self.patch_size}",
+                cure="Give sizes that divide.",
+                source="config",
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along each in-plane axis."""
+        return self.image_size // self.patch_size
+
+    @property
+    def dim_image(self) -> int:
+        """Width of the flattened tokens of one time step: what the image projection takes."""
+        return self.grid * self.grid * self.dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """A BERT-shaped text encoder; names and defaults are those of `transformers.BertConfig`, dropout included."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    pad_token_id: int = 0
+    #: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
+    positions: Literal["bert", "roberta"] = "bert"
+
+    def __post_init__(self) -> None:
+        _positive(self, allow_zero=("pad_token_id", "hidden_dropout_prob", "attention_probs_dropout_prob"))
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"bert.hidden_size {self.hidden_size} is not a multiple of bert.num_attention_heads {self.num_attention_heads}",
+                cure="Give sizes that divide.",
+                source="config",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTCLIPConfig:
+    """CT-CLIP: image and text encoder, one latent space."""
+
+    ctvit: CTViTConfig = field(default_factory=CTViTConfig)
+    bert: TextConfig = field(default_factory=TextConfig)
+    dim_latent: int = 512
+    #: Slices of the volumes the model was made for; a multiple of the temporal patch.
+    n_frames: int = 240
+    #: Decoupled contrastive learning: the positive pair leaves the denominators (Yeh et al., arXiv:2110.06848).
+    decoupled_loss: bool = False
+    #: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
+    extra_latent_projection: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dim_latent < 1 or self.n_frames < 1 or self.n_frames % self.ctvit.temporal_patch_size:
+            raise InputError(
+                f"n_frames {self.n_frames} must be a multiple of ctvit.temporal_patch_size {self.ctvit.temporal_patch_size},"
+                f" and dim_latent {self.dim_latent} positive",
+                cure="Give sizes that divide.",
+                source="config",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CTCLIPConfig:
+        """From the published JSON or our own. `dim_image` is derived and only checked.
+
+        Raises:
+            InputError: an unknown key, or a size that contradicts another.
+        """
+        rest = dict(values)
+        dim_image = rest.pop("dim_image", None)
+        config = build(
+            cls,
+            {**rest, "ctvit": build(CTViTConfig, rest.get("ctvit", {}), "ctvit"), "bert": build(TextConfig, rest.get("bert", {}), "bert")},
+            "config",
+        )
+        if dim_image is not None and dim_image != config.ctvit.dim_image:
+            raise InputError(
+                f"dim_image is {dim_image}, but image and patch size give {config.ctvit.dim_image}",
+                cure="Correct image_size, patch_size, dim or dim_image.",
+                source="config",
+            )
+        return config
+
+
+def build(kind: type[_Config], values: Mapping[str, Any], source: str) -> _Config:
+    """A config of `kind` from a mapping; an unknown key is an error that names the known ones."""
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(
+            f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}", cure="Remove or correct them.", source=source
+        )
+    return kind(**values)
+
+
+def _positive(config: object, *, allow_zero: tuple[str, ...] = ()) -> None:
+    for f in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and (value < 0 or (value == 0 and f.name not in allow_zero)):
+            raise InputError(f"{f.name} must be positive, is {value}", cure="Correct the configuration.", source="config")
+
+
+#: The published model: 438 M parameters.
+PRESETS: dict[str, CTCLIPConfig] = {
+    "ct-clip": CTCLIPConfig(),
+    "tiny": CTCLIPConfig(
+        ctvit=CTViTConfig(
+            dim=64, codebook_size=256, image_size=120, patch_size=20, spatial_depth=1, temporal_depth=1, dim_head=16, heads=4
+        ),
+        bert=TextConfig(vocab_size=512, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128),
+        dim_latent=64,
+        n_frames=60,
+    ),
+}

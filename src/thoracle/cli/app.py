@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import typer
 
 from thoracle import __version__
 from thoracle.errors import InputError, ThoracleError
+
+#: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
+VERBS = ("detect", "embed", "inspect", "import_", "fetch", "doctor", "demo")
 
 app = typer.Typer(
     name="thoracle",
@@ -31,6 +35,8 @@ def root(version: bool = typer.Option(False, "--version", callback=_print_versio
 
 def main() -> None:
     """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
+    for verb in VERBS:
+        import_module(f"thoracle.cli.{verb}")
     try:
         app()
     except ThoracleError as error:

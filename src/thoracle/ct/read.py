@@ -1,0 +1,112 @@
+"""The only way in: any supported scan to a `Volume`; knows which reader a file belongs to, and no format itself.
+
+The order of judgement is fixed: is it a format we read, is its geometry sound, has it slices enough, what are its units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from thoracle.ct.dicom.reader import read_dicom
+from thoracle.ct.geometry import settle_affine, to_lps
+from thoracle.ct.hounsfield import settle_hounsfield
+from thoracle.ct.metadata import MetadataTable, find_row
+from thoracle.ct.nifti import read_nifti
+from thoracle.ct.nrrd import read_nrrd, refuse_metaimage
+from thoracle.ct.stored import StoredScan
+from thoracle.ct.volume import Provenance, Volume
+from thoracle.errors import InputError, TooFewSlices, UnsupportedFormat
+from thoracle.types import Affine
+
+_NIFTI_NAMES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+_NIFTI_HEADER_SIZES = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}  # type: ignore[arg-type]
+_HEAD_BYTES = 132  # as far as DICOM's magic
+
+Metadata = str | Path | Mapping[str, object] | MetadataTable
+Units = Literal["auto", "stored", "rescale"]
+
+
+def read(
+    path: str | Path,
+    *,
+    metadata: Metadata | None = None,
+    hu: Units = "auto",
+    series: str | None = None,
+    min_slices: int = 10,
+) -> Volume:
+    """Read one chest CT.
+
+    Args:
+        path: a NIfTI, NRRD or DICOM file, a DICOM folder, or a .zip of one.
+        metadata: CT-RATE's metadata table (CSV, looked up by file name), a JSON file with one row, or the row itself.
+        hu: "auto" decides from header, row and voxels; "stored" takes the numbers as Hounsfield units; "rescale" applies the declared slope and intercept.
+        series: SeriesInstanceUID or a unique beginning of it, where a folder holds several.
+        min_slices: fewest axial slices that are taken as a volume.
+
+    Returns:
+        Hounsfield units in LPS order with spacing in mm, and where both came from.
+
+    Raises:
+        ScanError: the scan cannot be read, or not without guessing; the class says why.
+        MetadataError: the table or row cannot be used.
+        InputError: the path does not exist, or an argument makes no sense.
+    """
+    scan = Path(path)
+    if hu not in ("auto", "stored", "rescale"):
+        raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", cure="Give one of the three.")
+    row = find_row(metadata, scan)
+    stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices)
+    affine, geometry = settle_affine(stored, row=row, source=str(scan))
+    _require_slices(stored, affine, min_slices, scan)
+    array, hounsfield = settle_hounsfield(stored, row=row, hu=hu, source=str(scan))
+    grid = to_lps(array, affine)
+    provenance = Provenance(
+        sha256=stored.sha256, format=stored.format, hounsfield=hounsfield, geometry=geometry, repaired=stored.repaired + grid.repaired
+    )
+    return Volume(array=grid.array, spacing=grid.spacing, affine=grid.affine, provenance=provenance, tags=stored.tags)
+
+
+def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int) -> StoredScan:
+    if not path.exists():
+        raise InputError("no such file or folder", cure="Check the path.", source=path)
+    if not (path.is_dir() or path.is_file()):
+        raise UnsupportedFormat("expected a file or a folder, got a device, socket or pipe", cure="Give a scan.", source=path)
+    kind = "dicom" if path.is_dir() else _kind_of(path)
+    if kind == "nifti":
+        return read_nifti(path)
+    if kind == "nrrd":
+        return read_nrrd(path)
+    if kind == "metaimage":
+        refuse_metaimage(path)
+    return read_dicom(path, series=series, hu=hu, min_slices=min_slices)
+
+
+def _kind_of(path: Path) -> Literal["dicom", "nifti", "nrrd", "metaimage"]:
+    """By content first; the name only decides where the content is silent (a cut or empty file, raw `.img` voxels)."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    name = path.name.lower()
+    if head.startswith(b"NRRD"):
+        return "nrrd"
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head[:4] in _NIFTI_HEADER_SIZES or head.startswith(b"\x1f\x8b") or name.endswith(_NIFTI_NAMES):
+        return "nifti"
+    if head.startswith((b"ObjectType", b"NDims")) or name.endswith((".mha", ".mhd")):
+        return "metaimage"
+    return "nrrd" if name.endswith((".nrrd", ".nhdr")) else "dicom"
+
+
+def _require_slices(stored: StoredScan, affine: Affine, min_slices: int, path: Path) -> None:
+    axial = int(np.argmax(np.abs(affine[2, :3])))
+    slices = stored.voxels.shape[axial]
+    if slices < min_slices:
+        raise TooFewSlices(
+            f"has {slices} axial slices, at least {min_slices} are needed",
+            cure="Give the whole series, or lower min_slices (--min-slices).",
+            source=path,
+        )

@@ -43,7 +43,7 @@ def read(
     Args:
         path: a NIfTI, NRRD or DICOM file, a DICOM folder, or a .zip of one.
         metadata: CT-RATE's metadata table (CSV, looked up by file name), a JSON file with one row, or the row itself.
-        hu: "auto" decides from header, row and voxels; "stored" takes the numbers as Hounsfield units; "rescale" applies the declared slope and intercept.
+        hu: "auto" decides from header, row and voxels; "stored" takes the numbers as Hounsfield units; "rescale" applies what is declared.
         series: SeriesInstanceUID or a unique beginning of it, where a folder holds several.
         min_slices: fewest axial slices that are taken as a volume.
 

@@ -1,0 +1,40 @@
+"""The tree that the docstring draws is the tree there is, and a message says file, fact and cure."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+
+import pytest
+
+from thoracle import errors
+from thoracle.errors import ThoracleError, TruncatedFile
+
+CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, ThoracleError)]
+
+
+def test_docstring_draws_every_class_under_its_parent() -> None:
+    stack: list[str] = []
+    drawn: dict[str, str | None] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.match(r"^\s*?((?:│   |├── |└── )*)([A-Z]\w+)(?:  |$)", line)
+        if match:
+            depth = len(match[1]) // 4
+            stack[depth:] = [match[2]]
+            drawn[match[2]] = stack[depth - 1] if depth else None
+    assert drawn == {c.__name__: (c.__bases__[0].__name__ if c is not ThoracleError else None) for c in CLASSES}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_message_names_file_fact_and_cure_and_survives_a_process_border(kind: type[ThoracleError]) -> None:
+    error = kind("expected 3 axes, got 5", cure="Give one volume.", source="patient.nii")
+    assert str(error) == "patient.nii: expected 3 axes, got 5. Give one volume."
+    assert "patient" not in error.without_source()
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert type(again) is kind
+    assert str(again) == str(error)
+
+
+def test_a_full_stop_is_not_doubled() -> None:
+    assert str(TruncatedFile("cut.", cure="Copy it again.")) == "cut. Copy it again."

@@ -1,0 +1,186 @@
+"""Every format through the one way in: content decides the reader, judgement has one order, one scan in many forms is one volume."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import thoracle
+from thoracle.errors import GeometryUnknown, HounsfieldUnknown, InputError, NotCT, ScanError, TooFewSlices, UnsupportedFormat
+from thoracle.types import RESEARCH_USE
+
+
+@pytest.fixture(scope="module")
+def chest(data_dir: Path) -> thoracle.Volume:
+    return thoracle.read(data_dir / "volumes" / "cip_ct-64.nrrd")
+
+
+def _save_nifti(path: Path, volume: thoracle.Volume) -> Path:
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    nib.save(nib.Nifti1Image(volume.array, ras), path)
+    return path
+
+
+def test_one_chest_in_three_formats_is_one_volume(data_dir: Path, golden_dir: Path, chest: thoracle.Volume) -> None:
+    dicom = thoracle.read(data_dir / "dicom" / "cip_ct64")
+    nifti = thoracle.read(golden_dir / "preprocess" / "whole_chest_coarse.nii.gz")
+    for other in (dicom, nifti):
+        np.testing.assert_array_equal(other.array, chest.array)
+        np.testing.assert_allclose(other.spacing, chest.spacing, rtol=1e-4)
+    assert chest.array.dtype == np.int16
+    assert (chest.array.min(), chest.array.max()) == (-1007, 1095)
+
+
+def test_a_zip_of_a_series_is_the_series(data_dir: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "series.zip"
+    with zipfile.ZipFile(archive, "w") as z:
+        for file in sorted((data_dir / "dicom" / "cip_ct64").iterdir()):
+            z.write(file, f"study/series/{file.name}")
+    folder, zipped = thoracle.read(data_dir / "dicom" / "cip_ct64"), thoracle.read(archive)
+    np.testing.assert_array_equal(folder.array, zipped.array)
+    assert folder.provenance.sha256 == zipped.provenance.sha256
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("flips", list(itertools.product((False, True), repeat=3)))
+def test_any_of_the_48_orders_and_flips_gives_the_same_array(
+    chest: thoracle.Volume, tmp_path: Path, order: tuple[int, ...], flips: tuple[bool, ...]
+) -> None:
+    image = nib.Nifti1Image(chest.array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ chest.affine)
+    turned = image.as_reoriented(np.array([[axis, -1 if flip else 1] for axis, flip in zip(order, flips, strict=True)]))
+    nib.save(turned, tmp_path / "turned.nii")
+    volume = thoracle.read(tmp_path / "turned.nii")
+    np.testing.assert_array_equal(volume.array, chest.array)
+    np.testing.assert_allclose(volume.affine, chest.affine, atol=1e-3)
+
+
+def test_content_decides_where_the_name_is_wrong(chest: thoracle.Volume, data_dir: Path, tmp_path: Path) -> None:
+    shutil.copy(data_dir / "volumes" / "cip_ct-64.nrrd", tmp_path / "scan.dcm")
+    np.testing.assert_array_equal(thoracle.read(tmp_path / "scan.dcm").array, chest.array)
+    _save_nifti(tmp_path / "scan.nii.gz", chest).rename(tmp_path / "scan")
+    np.testing.assert_array_equal(thoracle.read(tmp_path / "scan").array, chest.array)
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [
+        ("hu_stored", {"RescaleSlope": 1, "RescaleIntercept": 0, "XYSpacing": [1.5, 1.5], "ZSpacing": 1.5}),
+        ("hu_stored", {"RescaleSlope": 1, "RescaleIntercept": -1024, "XYSpacing": [1.5, 1.5], "ZSpacing": 1.5}),
+        ("hu_stored", {"RescaleSlope": "1", "RescaleIntercept": "-8192", "XYSpacing": "[1.5, 1.5]", "ZSpacing": "1.5"}),
+        ("hu_stored", None),
+        ("ctrate_v1_raw", "json"),
+    ],
+)
+def test_ct_rate_v1_and_v2_give_one_tensor(golden_dir: Path, name: str, metadata: object) -> None:
+    folder = golden_dir / "preprocess"
+    expected = thoracle.preprocess(thoracle.read(folder / "hu_stored.nii.gz", metadata=folder / "hu_stored.json"))
+    row = folder / f"{name}.json" if metadata == "json" else metadata
+    volume = thoracle.read(folder / f"{name}.nii.gz", metadata=row)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(thoracle.preprocess(volume), expected)
+    if isinstance(row, dict) and float(str(row["RescaleIntercept"])) != 0:
+        assert any(str(row["RescaleIntercept"]) in said for said in volume.provenance.hounsfield.not_applied)
+
+
+def test_ct_rate_v1_without_its_row_has_no_geometry(golden_dir: Path) -> None:
+    with pytest.raises(GeometryUnknown, match="metadata"):
+        thoracle.read(golden_dir / "preprocess" / "ctrate_v1_raw.nii.gz")
+
+
+def test_geometry_is_judged_before_slices_and_slices_before_units(chest: thoracle.Volume, tmp_path: Path) -> None:
+    few = np.zeros((8, 8, 4), np.int16)
+    nib.save(nib.Nifti1Image(few, np.eye(4)), tmp_path / "blank.nii")
+    with pytest.raises(GeometryUnknown):
+        thoracle.read(tmp_path / "blank.nii")
+    nib.save(nib.Nifti1Image(few, np.diag([-0.7, -0.7, 2.0, 1.0])), tmp_path / "few.nii")
+    with pytest.raises(TooFewSlices, match="4 axial slices"):
+        thoracle.read(tmp_path / "few.nii")
+    with pytest.raises((HounsfieldUnknown, NotCT)):
+        thoracle.read(tmp_path / "few.nii", min_slices=1)
+    assert thoracle.read(tmp_path / "few.nii", min_slices=1, hu="stored").array.shape == (8, 8, 4)
+
+
+def test_hu_can_be_stated(golden_dir: Path) -> None:
+    folder = golden_dir / "preprocess"
+    row = json.loads((folder / "ctrate_v1_raw.json").read_text())
+    raw = thoracle.read(folder / "ctrate_v1_raw.nii.gz", metadata=row, hu="stored")
+    rescaled = thoracle.read(folder / "ctrate_v1_raw.nii.gz", metadata=row, hu="rescale")
+    np.testing.assert_array_equal(raw.array.astype(int) - 1024, rescaled.array)
+    with pytest.raises(InputError, match="auto, stored or rescale"):
+        thoracle.read(folder / "ctrate_v1_raw.nii.gz", hu="guess")  # type: ignore[arg-type]
+
+
+def test_metaimage_is_refused_with_the_line_that_converts_it(data_dir: Path) -> None:
+    with pytest.raises(UnsupportedFormat, match="WriteImage"):
+        thoracle.read(data_dir / "volumes" / "elastix_3DCT_lung_baseline_small.mha")
+
+
+def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        thoracle.read(tmp_path / "absent.nii")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnsupportedFormat, match="pipe"):
+        thoracle.read(tmp_path / "pipe")
+    (tmp_path / "notes.txt").write_text("not a scan\n" * 50)
+    with pytest.raises(ScanError):
+        thoracle.read(tmp_path / "notes.txt")
+
+
+def test_provenance_holds_no_path(chest: thoracle.Volume, data_dir: Path) -> None:
+    said = json.dumps(chest.provenance.as_dict())
+    assert "cip_ct" not in said
+    assert str(data_dir) not in said
+    assert len(chest.provenance.sha256) == 64
+    assert RESEARCH_USE not in said  # the notice belongs to findings, not to a volume
+
+
+HOSTILE = ("malformed", "dicom/irregular")
+ONE_PROCESS = """
+import json, resource, sys, time
+import thoracle
+from thoracle.errors import ThoracleError
+out = []
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in json.loads(sys.stdin.read()):
+    start = time.perf_counter()
+    try:
+        volume = thoracle.read(path)
+        said = f"READ {volume.array.shape}"
+    except ThoracleError as error:
+        said = type(error).__name__ + ": " + str(error)
+    out.append([path, said, time.perf_counter() - start])
+print(json.dumps({"said": out, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                  "children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}))
+"""
+
+
+def test_nothing_hostile_crashes_hangs_or_is_read(data_dir: Path) -> None:
+    """Every broken file and folder, in a process that may be lost: a typed error each, under 1 GiB."""
+    paths = [str(p) for name in HOSTILE for p in sorted((data_dir / name).rglob("*")) if p.suffix != ".md"]
+    paths += [str(data_dir / name) for name in HOSTILE]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_PROCESS], input=json.dumps(paths), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    read = [row for row in result["said"] if row[1].startswith("READ")]
+    assert read == []
+    assert len(result["said"]) == len(paths) > 40
+    assert result["mib"] < 1024
+    assert result["children"] < 1024
+
+
+def test_gzip_name_does_not_matter(chest: thoracle.Volume, tmp_path: Path) -> None:
+    plain = _save_nifti(tmp_path / "scan.nii", chest)
+    (tmp_path / "other.nii").write_bytes(gzip.compress(plain.read_bytes()))
+    np.testing.assert_array_equal(thoracle.read(tmp_path / "other.nii").array, chest.array)

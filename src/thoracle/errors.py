@@ -27,6 +27,7 @@ ThoracleError
 ├── MetadataError              a metadata table or row that cannot be used
 ├── ModelError                 a checkpoint or model folder that is not used
 │   ├── CheckpointUnsafe       a pickle that would run code
+│   ├── CheckpointDamaged      bytes that contradict themselves, more of them than a checkpoint may take, weights that are not numbers
 │   ├── CheckpointUnknown      keys of no published model
 │   ├── CheckpointIncomplete   keys missing, left over or of the wrong shape
 │   ├── ModelFolderInvalid     config.json or model.safetensors missing, damaged or of another version
@@ -165,6 +166,10 @@ class ModelError(ThoracleError):
 
 class CheckpointUnsafe(ModelError):
     """A pickle that would run code."""
+
+
+class CheckpointDamaged(ModelError):
+    """Bytes that contradict themselves, more of them than a checkpoint may take, or weights that are not finite."""
 
 
 class CheckpointUnknown(ModelError):

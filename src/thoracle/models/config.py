@@ -77,6 +77,29 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProjectorConfig:
+    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold."""
+
+    queries: int = 256
+    dim: int = 512
+    dim_context: int = 512
+    #: Width of all heads together.
+    inner: int = 512
+    heads: int = 8
+    #: Width of the language model's embeddings.
+    hidden: int = 4096
+
+    def __post_init__(self) -> None:
+        _positive(self)
+        if self.inner % self.heads:
+            raise InputError(
+                f"projector.inner {self.inner} is not a multiple of projector.heads {self.heads}",
+                cure="Give sizes that divide.",
+                source="config",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CTCLIPConfig:
     """CT-CLIP: image and text encoder, one latent space."""
 

@@ -1,0 +1,64 @@
+"""The codebook: which of K codes each token is nearest to, and the moving average by which the codes learn; knows no volumes.
+
+As in vector-quantize-pytorch 1.1.2 with `use_cosine_sim` and a learnt codebook of one head. Always in the codebook's own precision, which
+stays float32 when the rest of the model is lowered: rounding flips codes.
+
+Shapes: B batch, N tokens, D width, K codes; M = B N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Share of a training batch in the moving average.
+LEARNING_SHARE = 0.2
+#: Tokens compared with the codes at once.
+TOKENS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantized:
+    """Codes in the tokens' place (B, N, D), and which they are (B, N, int64)."""
+
+    codes_BND: Tensor
+    indices_BN: Tensor
+
+
+class Codebook(nn.Module):
+    """K codes of width D, as buffers: they learn by averaging, not by gradient."""
+
+    def __init__(self, *, dim: int, size: int) -> None:
+        super().__init__()
+        embed = torch.empty(1, size, dim)
+        nn.init.kaiming_uniform_(embed)
+        self.register_buffer("initted", torch.ones(1))
+        self.register_buffer("cluster_size", torch.zeros(1, size))
+        self.register_buffer("embed", F.normalize(embed, dim=-1))
+        self.cluster_size: Tensor
+        self.embed: Tensor
+
+    def forward(self, x_BND: Tensor) -> Quantized:
+        """The code of largest cosine, the first on ties. In training the gradient passes straight through, and codes move once taken."""
+        with torch.autocast(x_BND.device.type, enabled=False):
+            x_BND = x_BND.to(self.embed.dtype)
+            tokens_MD, codes_KD = F.normalize(x_BND.detach().flatten(0, 1), dim=-1), F.normalize(self.embed[0], dim=-1)
+            indices_M = torch.cat([(part @ codes_KD.T).argmax(dim=-1) for part in torch.split(tokens_MD, TOKENS_AT_ONCE)])
+            indices_BN = indices_M.view(x_BND.shape[:2])
+            out_BND = F.embedding(indices_BN, self.embed[0])
+            if self.training:
+                out_BND = x_BND + (out_BND - x_BND).detach()
+                self._average(tokens_MD, indices_M, codes_KD)
+        return Quantized(codes_BND=out_BND, indices_BN=indices_BN)
+
+    @torch.no_grad()
+    def _average(self, tokens_MD: Tensor, indices_M: Tensor, codes_KD: Tensor) -> None:
+        """Codes move towards the direction of their tokens' mean; codes without tokens towards their own direction."""
+        bins_K = torch.bincount(indices_M, minlength=len(codes_KD)).to(tokens_MD.dtype)
+        sums_KD = torch.zeros_like(codes_KD).index_add_(0, indices_M, tokens_MD)
+        means_KD = torch.where(bins_K[:, None] == 0, codes_KD, F.normalize(sums_KD / bins_K.clamp(min=1)[:, None], dim=-1))
+        self.cluster_size[0].lerp_(bins_K, LEARNING_SHARE)
+        self.embed[0].lerp_(means_KD, LEARNING_SHARE)

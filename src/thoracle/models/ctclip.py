@@ -1,0 +1,86 @@
+"""CT-CLIP: volumes and texts in one latent space (Hamamci et al., arXiv:2403.17834); knows nothing of prompts' words or of files.
+
+Attribute names are the published state-dict keys.
+
+Shapes: B batch, N tokens, L latent width; T, h, w, D as in `ctvit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thoracle.models.config import CTCLIPConfig
+from thoracle.models.ctvit import CTViT
+from thoracle.models.layers import Linear
+from thoracle.models.losses import contrastive_loss
+from thoracle.models.text import TextEncoder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VolumeEncoding:
+    """What CT-CLIP makes of volumes: codebook tokens (B, T, h, w, D), their indices (B, T h w), latents of unit norm (B, L)."""
+
+    tokens_BTHWD: Tensor
+    indices_BN: Tensor
+    latent_BL: Tensor
+
+
+class CTCLIP(nn.Module):
+    """An image encoder, a text encoder, and a linear map from each into the latent space."""
+
+    def __init__(self, config: CTCLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        text, image, latent = config.bert.hidden_size, config.ctvit.dim_image, config.dim_latent
+        self.temperature = nn.Parameter(torch.tensor(1.0))
+        self.text_transformer = TextEncoder(config.bert)
+        self.visual_transformer = CTViT(config.ctvit)
+        self.to_text_latent = Linear(text, latent, bias=False)
+        self.to_visual_latent = Linear(image, latent, bias=False)
+        # Published files hold the second pair always; it starts as a copy and is used with CLOOB's loss only.
+        self.to_text_latent_extra = nn.Linear(text, latent, bias=False)
+        self.to_visual_latent_extra = nn.Linear(image, latent, bias=False)
+        self.to_text_latent_extra.load_state_dict(self.to_text_latent.state_dict())
+        self.to_visual_latent_extra.load_state_dict(self.to_visual_latent.state_dict())
+
+    def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEncoding:
+        """Volumes (B, 1, Z, H, W) in units of 1000 HU.
+
+        Raises:
+            InputError: a size the model was not made for.
+        """
+        encoded = self.visual_transformer(volume_B1ZHW)
+        latent_BL = _project(self.to_visual_latent, _pool_volume(encoded.tokens_BTHWD))
+        return VolumeEncoding(tokens_BTHWD=encoded.tokens_BTHWD, indices_BN=encoded.indices_BN, latent_BL=latent_BL)
+
+    def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
+        """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""
+        return _project(self.to_text_latent, self._pool_text(input_ids_BN, attention_mask_BN))
+
+    def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Tensor:
+        """The contrastive loss of B texts and their B volumes, as the config says: a scalar."""
+        text_BD = self._pool_text(input_ids_BN, attention_mask_BN)
+        image_BD = _pool_volume(self.visual_transformer(volume_B1ZHW).tokens_BTHWD)
+        scale = self.temperature.exp()
+        text_to_image = scale * _project(self.to_text_latent, text_BD) @ _project(self.to_visual_latent, image_BD).T
+        image_to_text = text_to_image.T
+        if self.config.extra_latent_projection:
+            image_to_text = scale * _project(self.to_visual_latent_extra, image_BD) @ _project(self.to_text_latent_extra, text_BD).T
+        return contrastive_loss(text_to_image, image_to_text, decoupled=self.config.decoupled_loss)
+
+    def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
+        longest = int(mask_BN.any(dim=0).nonzero().max()) + 1
+        return cast(Tensor, self.text_transformer(ids_BN[:, :longest], mask_BN[:, :longest]).hidden_BND[:, 0])
+
+
+def _pool_volume(tokens_BTHWD: Tensor) -> Tensor:
+    return tokens_BTHWD.mean(dim=1).flatten(1)
+
+
+def _project(to_latent: nn.Linear, pooled: Tensor) -> Tensor:
+    return F.normalize(to_latent(pooled).to(pooled.dtype), dim=-1)

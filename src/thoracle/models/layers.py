@@ -1,0 +1,186 @@
+"""The layers the image encoder is built of: position bias, position convolution, cosine attention, gated feed-forward.
+
+Attribute names are the published state-dict keys. Knows nothing of volumes, codes or text.
+
+Shapes: S sequences, N tokens a sequence, D width, H heads, F width of a head; B batch, T time, h w grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Logits are this times the cosine of query and key; published as a constant.
+ATTENTION_SCALE = 8.0
+#: Tokens that go through attention and feed-forward together at inference: few enough for the hidden layer to stay in cache.
+TOKENS_AT_ONCE = 1152
+
+
+class Linear(nn.Linear):
+    """A linear map whose weight may be of lower precision than its input (`precision.lower`); the result is of the weight's type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over the last axis."""
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class GammaNorm(nn.Module):
+    """LayerNorm whose scale is called gamma, and whose shift, beta, is a buffer of zeros: saved, never trained."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+        self.register_buffer("beta", torch.zeros(dim))
+        self.beta: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over the last axis."""
+        return F.layer_norm(x, x.shape[-1:], self.gamma, self.beta)
+
+
+@dataclass(frozen=True, eq=False)
+class _CachedBias:
+    grid: tuple[int, int]
+    weights: Tensor
+    bias_HNN: Tensor
+
+
+class PositionBias(nn.Module):
+    """What is added to attention logits for the offset between two patches: an MLP over signed log distances.
+
+    An h x w grid has (h w)^2 pairs of patches but only (2h - 1)(2w - 1) offsets: the MLP sees each offset once. Without gradient, in
+    evaluation, the result is kept for as long as the weights are equal to those it was computed from.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList(
+            [
+                nn.Sequential(nn.Linear(2, dim), nn.LeakyReLU(0.1)),
+                nn.Sequential(nn.Linear(dim, dim), nn.LeakyReLU(0.1)),
+                nn.Linear(dim, heads),
+            ]
+        )
+        self._cached: _CachedBias | None = None
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        """(H, h w, h w) for patches in row-major order."""
+        if self.training or torch.is_grad_enabled():
+            return self._bias(grid)
+        weights = torch.cat([p.flatten() for p in self.parameters()])
+        kept = self._cached
+        if kept is None or kept.grid != grid or not _same(kept.weights, weights):
+            kept = self._cached = _CachedBias(grid, weights, self._bias(grid))
+        return kept.bias_HNN
+
+    def _bias(self, grid: tuple[int, int]) -> Tensor:
+        h, w = grid
+        weight = next(self.parameters())
+        rows = torch.arange(1 - h, h, device=weight.device)
+        columns = torch.arange(1 - w, w, device=weight.device)
+        offsets = torch.cartesian_prod(rows, columns).to(weight.dtype)
+        out = offsets.sign() * (offsets.abs() + 1).log()
+        for layer in self.net:
+            out = layer(out)
+        row, column = (axis.flatten() for axis in torch.meshgrid(rows[h - 1 :], columns[w - 1 :], indexing="ij"))
+        offset_NN = (row[:, None] - row[None] + h - 1) * (2 * w - 1) + (column[:, None] - column[None] + w - 1)
+        return out.T[:, offset_NN]
+
+
+class PositionConv(nn.Module):
+    """A depthwise 3 x 3 x 3 convolution that sees the two time steps before, and none after."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dsconv = nn.Conv3d(dim, dim, 3, groups=dim)
+
+    def forward(self, x_BTHWD: Tensor) -> Tensor:
+        """The size of x."""
+        x = x_BTHWD.permute(0, 4, 1, 2, 3)
+        x = F.pad(x, (1, 1, 1, 1, 2, 0))
+        return cast(Tensor, self.dsconv(x)).permute(0, 2, 3, 4, 1)
+
+
+class CosineAttention(nn.Module):
+    """Attention by the cosine of query and key. Keys and values come from the un-normed input, as published."""
+
+    def __init__(self, dim: int, *, heads: int, dim_head: int) -> None:
+        super().__init__()
+        inner = heads * dim_head
+        self.heads = heads
+        self.null_kv = nn.Parameter(torch.empty(heads, 0, dim_head))  # empty, but in published files
+        self.q_scale = nn.Parameter(torch.ones(dim_head))
+        self.k_scale = nn.Parameter(torch.ones(dim_head))
+        self.norm = GammaNorm(dim)
+        self.context_norm = GammaNorm(dim)  # never used, but in published files
+        self.to_q = Linear(dim, inner, bias=False)
+        self.to_kv = Linear(dim, 2 * inner, bias=False)
+        self.to_out = Linear(inner, dim, bias=False)
+
+    def forward(self, x_SND: Tensor, bias_HNN: Tensor | None) -> Tensor:
+        """The size of x; `bias_HNN` is added to the logits of every sequence."""
+        q, (k, v) = self.to_q(self.norm(x_SND)), self.to_kv(x_SND).chunk(2, dim=-1)
+        q_SHNF, k_SHNF, v_SHNF = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        q_SHNF = F.normalize(q_SHNF, dim=-1) * self.q_scale
+        k_SHNF = F.normalize(k_SHNF, dim=-1) * self.k_scale
+        mask = None if bias_HNN is None else bias_HNN[None].to(q_SHNF.dtype)
+        out_SHNF = F.scaled_dot_product_attention(q_SHNF, k_SHNF, v_SHNF, attn_mask=mask, scale=ATTENTION_SCALE)
+        return cast(Tensor, self.to_out(out_SHNF.transpose(1, 2).flatten(2)))
+
+
+class GatedGELU(nn.Module):
+    """The second half of the channels, through GELU, gates the first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Half as wide as x."""
+        value, gate = x.chunk(2, dim=-1)
+        return F.gelu(gate) * value
+
+
+class FeedForward(nn.Sequential):
+    """LayerNorm, up, gate, down; the inner width is two thirds of four times the width, whole."""
+
+    def __init__(self, dim: int) -> None:
+        inner = int(4 * (2 / 3) * dim)
+        super().__init__(nn.LayerNorm(dim), Linear(dim, 2 * inner, bias=False), GatedGELU(), nn.Identity(), Linear(inner, dim, bias=False))
+
+
+class Stack(nn.Module):
+    """Position convolution, attention and feed-forward, each added to its input, `depth` times; then a norm."""
+
+    def __init__(self, dim: int, *, depth: int, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"0": PositionConv(dim), "1": CosineAttention(dim, heads=heads, dim_head=dim_head), "3": FeedForward(dim)})
+            for _ in range(depth)
+        )
+        self.norm_out = GammaNorm(dim)
+
+    def forward(self, x_SND: Tensor, *, shape: tuple[int, int, int, int], bias_HNN: Tensor | None = None) -> Tensor:
+        """`shape` is (B, T, h, w). The convolution reads x in its memory order as (B, T, h, w, D), whatever the order of x: published."""
+        for layer in cast("list[nn.ModuleDict]", self.layers):
+            x_SND = x_SND + layer["0"](x_SND.reshape(*shape, -1)).reshape(x_SND.shape)
+            x_SND = _in_parts(layer, x_SND, bias_HNN)
+        return cast(Tensor, self.norm_out(x_SND))
+
+
+def _in_parts(layer: nn.ModuleDict, x_SND: Tensor, bias_HNN: Tensor | None) -> Tensor:
+    """Attention and feed-forward. Sequences do not see each other here: without gradient, few at a time, in place."""
+    if torch.is_grad_enabled():
+        return _attend_and_feed(layer, x_SND, bias_HNN)
+    for part in torch.split(x_SND, max(1, TOKENS_AT_ONCE // x_SND.shape[1])):
+        part.copy_(_attend_and_feed(layer, part, bias_HNN))
+    return x_SND
+
+
+def _attend_and_feed(layer: nn.ModuleDict, x_SND: Tensor, bias_HNN: Tensor | None) -> Tensor:
+    x_SND = x_SND + layer["1"](x_SND, bias_HNN)
+    return x_SND + cast(Tensor, layer["3"](x_SND))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)

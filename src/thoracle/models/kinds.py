@@ -1,0 +1,85 @@
+"""The kinds of model there are: which configuration each takes, and the names and shapes of its weights; knows nothing of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final, Literal, get_args
+
+import torch
+from torch import nn
+
+from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, build
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctvit import CTViT
+from thoracle.models.heads import TextClassifier
+from thoracle.types import ABNORMALITIES
+
+Kind = Literal["ct-clip", "ct-clip-classifier", "ctvit", "text-classifier", "chat-projector"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+ModelConfig = CTCLIPConfig | CTViTConfig | TextConfig | ProjectorConfig
+Shapes = Mapping[str, tuple[int, ...]]
+
+#: In one phrase, for people.
+TITLES: Final[Mapping[Kind, str]] = {
+    "ct-clip": "CT-CLIP (volume and text encoder; VocabFine files are the same)",
+    "ct-clip-classifier": "LiPro, a classifier on CT-CLIP's image latents",
+    "ctvit": "CTViT, CT-CLIP's volume encoder alone",
+    "text-classifier": "a report labeller (RoBERTa)",
+    "chat-projector": "CT-CHAT's projector from volume tokens to a language model",
+}
+
+
+def config_from_dict(kind: Kind, values: Mapping[str, Any]) -> ModelConfig:
+    """The configuration of `kind` from what `asdict` made of it.
+
+    Raises:
+        InputError: unknown keys, wrong types, sizes that contradict each other.
+    """
+    match kind:
+        case "ct-clip" | "ct-clip-classifier":
+            return CTCLIPConfig.from_dict(values)
+        case "ctvit":
+            return build(CTViTConfig, values, "ctvit")
+        case "text-classifier":
+            return build(TextConfig, values, "bert")
+        case "chat-projector":
+            return build(ProjectorConfig, values, "projector")
+
+
+def weight_shapes(kind: Kind, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of every tensor of such a model, as its published files have them; takes no memory for weights."""
+    labels = len(ABNORMALITIES)
+    match kind, config:
+        case "ct-clip", CTCLIPConfig():
+            return _shapes(CTCLIP, config)
+        case "ct-clip-classifier", CTCLIPConfig():
+            inner = {f"trained_model.{name}": shape for name, shape in _shapes(CTCLIP, config).items()}
+            return {**inner, "classifier.weight": (labels, config.dim_latent), "classifier.bias": (labels,)}
+        case "ctvit", CTViTConfig():
+            return _shapes(CTViT, config)
+        case "text-classifier", TextConfig():
+            return _shapes(TextClassifier, config, n_labels=labels)
+        case "chat-projector", ProjectorConfig():
+            return _projector_shapes(config)
+    raise TypeError(f"{kind} does not take {asdict(config)}")
+
+
+def _shapes(module: type[nn.Module], config: ModelConfig, **more: int) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in module(config, **more).state_dict().items()}
+
+
+def _projector_shapes(c: ProjectorConfig) -> dict[str, tuple[int, ...]]:
+    norms = {"attn_pool.ln_k": c.dim_context, "attn_pool.ln_q": c.dim, "ln": c.dim}
+    return {
+        "attn_pool.query": (c.queries, c.dim),
+        **{f"{name}.{part}": (width,) for name, width in norms.items() for part in ("weight", "bias")},
+        "attn_pool.to_q.weight": (c.inner, c.dim),
+        "attn_pool.to_kv.weight": (2 * c.inner, c.dim_context),
+        "attn_pool.to_out.weight": (c.dim, c.inner),
+        "proj.0.weight": (c.hidden, c.dim),
+        "proj.0.bias": (c.hidden,),
+        "proj.2.weight": (c.hidden, c.hidden),
+        "proj.2.bias": (c.hidden,),
+    }

@@ -1,0 +1,233 @@
+"""CT-RATE's metadata: what a table or a row says about one scan's units and geometry; reads no scan.
+
+The published tables are CSV files written by pandas, one row a volume, found by `VolumeName`; lists stand in them as strings.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Real
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from thoracle.errors import MetadataError
+from thoracle.types import Spacing
+
+_NAME: Final = "VolumeName"
+_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
+_LARGEST_BYTES = 256 << 20  # ten times the table of all of CT-RATE
+_EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|hdr|img|dcm|zip|gz))+$", re.IGNORECASE)
+_SEPARATORS = re.compile(r"[\s,;\\]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRow:
+    """What one row says; None where it is silent.
+
+    Attributes:
+        slope: RescaleSlope, not zero.
+        intercept: RescaleIntercept.
+        spacing: XYSpacing and ZSpacing: mm along x, y, z, the decimals as written.
+        orientation: ImageOrientationPatient: direction of a row, then of a column, as unit vectors in LPS.
+        position: PatientPosition ("HFS", "FFS", …).
+    """
+
+    slope: float | None = None
+    intercept: float | None = None
+    spacing: Spacing | None = None
+    orientation: tuple[float, float, float, float, float, float] | None = None
+    position: str | None = None
+
+
+class MetadataTable:
+    """A metadata table, read once and asked many times; keeps only the fields it is asked for."""
+
+    def __init__(self, rows: Iterable[Mapping[str, object]], *, source: str) -> None:
+        self._source = source
+        self._rows: dict[str, tuple[object, ...]] = {}
+        self._duplicates: set[str] = set()
+        for row in rows:
+            key = _key(str(row.get(_NAME) or ""))
+            if key in self._rows:
+                self._duplicates.add(key)
+            self._rows[key] = tuple(row.get(field) for field in _FIELDS)
+
+    @classmethod
+    def open(cls, path: str | Path) -> MetadataTable:
+        """Read a CSV file, or a JSON file with a list of rows.
+
+        Raises:
+            MetadataError: not such a table.
+        """
+        table = Path(path)
+        return cls(_json_rows(table) if _is_json(table) else _csv_rows(table), source=str(path))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, name: str) -> ScanRow:
+        """The row of a scan, by file name, with or without extension.
+
+        Raises:
+            MetadataError: no row, several rows, or one that makes no sense.
+        """
+        key, source = _key(name), f"{self._source}, row of {name}"
+        if key in self._duplicates:
+            raise MetadataError(f"several rows have this {_NAME}", cure="Leave one of them.", source=source)
+        if key not in self._rows:
+            near = get_close_matches(key, self._rows, n=3)
+            nearest = f"; nearest are {', '.join(near)}" if near else ""
+            fact = f"none of {len(self)} rows has this {_NAME}{nearest}"
+            raise MetadataError(fact, cure="Give the table this scan belongs to, or a JSON file with its row.", source=source)
+        return parse_row(dict(zip(_FIELDS, self._rows[key], strict=True)), source=source)
+
+
+def find_row(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> ScanRow | None:
+    """What the metadata say about the scan at `path`.
+
+    Args:
+        metadata: a CSV file with a row for it, a JSON file with its row (or a list of rows), the row itself, or an opened table.
+        path: of the scan; its name is looked up in tables.
+
+    Raises:
+        MetadataError: not a table, no row, several rows, or a row that makes no sense.
+    """
+    if metadata is None:
+        return None
+    if isinstance(metadata, MetadataTable):
+        return metadata.row(path.name)
+    if isinstance(metadata, Mapping):
+        return parse_row(metadata, source="metadata")
+    table = Path(metadata)
+    if _is_json(table):
+        content = _json(table)
+        if isinstance(content, dict):
+            return parse_row(content, source=str(table))
+    return MetadataTable.open(table).row(path.name)
+
+
+def parse_row(row: Mapping[str, object], *, source: str) -> ScanRow:
+    """The fields of one row, whether numbers and lists or strings of them; an empty string is silence.
+
+    Raises:
+        MetadataError: names the field that makes no sense.
+    """
+    slope = _numbers(row, "RescaleSlope", 1, source)
+    if slope == (0.0,):
+        raise _nonsense("RescaleSlope", row["RescaleSlope"], "a number other than zero", source)
+    intercept = _numbers(row, "RescaleIntercept", 1, source)
+    orientation = _numbers(row, "ImageOrientationPatient", 6, source)
+    if orientation is not None and not _orthonormal(orientation):
+        raise _nonsense("ImageOrientationPatient", row["ImageOrientationPatient"], "two unit vectors at right angles", source)
+    position = row.get("PatientPosition")
+    if not isinstance(position, str | None):
+        raise _nonsense("PatientPosition", position, "a code such as HFS", source)
+    return ScanRow(
+        slope=None if slope is None else slope[0],
+        intercept=None if intercept is None else intercept[0],
+        spacing=_spacing(row, source),
+        orientation=orientation,  # type: ignore[arg-type]  # six of them
+        position=(position or "").strip().upper() or None,
+    )
+
+
+def _spacing(row: Mapping[str, object], source: str) -> Spacing | None:
+    plane, step = _numbers(row, "XYSpacing", 2, source), _numbers(row, "ZSpacing", 1, source)
+    if plane is None and step is None:
+        return None
+    if plane is None or step is None:
+        missing, given = ("XYSpacing", "ZSpacing") if plane is None else ("ZSpacing", "XYSpacing")
+        raise MetadataError(f"{missing} is missing, {given} is given", cure="Give both or neither.", source=source)
+    for field, numbers in (("XYSpacing", plane), ("ZSpacing", step)):
+        if min(numbers) <= 0:
+            raise _nonsense(field, row[field], "millimetres above zero", source)
+    return plane[0], plane[1], step[0]
+
+
+def _numbers(row: Mapping[str, object], field: str, count: int, source: str) -> tuple[float, ...] | None:
+    """A number or a list of them: `0.5`, `"0.5"`, `[0.5, 0.5]`, `"[0.5, 0.5]"`, `"['0.5', '0.5']"`, `"0.5\\0.5"`."""
+    value = row.get(field)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    words = _SEPARATORS.split(value.strip("[]() \t\r\n")) if isinstance(value, str) else value
+    items = list(words) if isinstance(words, Iterable) else [words]
+    try:
+        numbers = tuple(_number(item) for item in items)
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise _nonsense(field, value, "a finite number" if count == 1 else f"{count} finite numbers", source)
+    return numbers
+
+
+def _number(item: object) -> float:
+    if isinstance(item, str):
+        return float(item.strip("'\" "))
+    if isinstance(item, bool) or not isinstance(item, Real):
+        raise ValueError(item)
+    return float(item)
+
+
+def _orthonormal(cosines: tuple[float, ...]) -> bool:
+    row, column = cosines[:3], cosines[3:]
+    skew = abs(sum(a * b for a, b in zip(row, column, strict=True)))
+    return skew < 1e-3 and all(abs(math.hypot(*axis) - 1) < 1e-3 for axis in (row, column))
+
+
+def _nonsense(field: str, value: object, expected: str, source: str) -> MetadataError:
+    return MetadataError(f"{field} must be {expected}, is {value!r:.80}", cure="Correct the row.", source=source)
+
+
+def _key(name: str) -> str:
+    return _EXTENSIONS.sub("", PurePosixPath(name.strip()).name)
+
+
+def _is_json(path: Path) -> bool:
+    if not path.is_file():
+        raise MetadataError("no such file", cure="Check the path.", source=path)
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", cure="Give CT-RATE's metadata table.", source=path)
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise MetadataError(f"is not JSON ({error})", cure="Give one object with the fields of a row.", source=path) from error
+
+
+def _json_rows(path: Path) -> Iterator[Mapping[str, object]]:
+    content = _json(path)
+    rows = content if isinstance(content, list) else [content]
+    for row in rows:
+        if not isinstance(row, dict) or _NAME not in row:
+            raise MetadataError(f"expected a list of rows, each with {_NAME}", cure="Give such a list, or one row.", source=path)
+        yield row
+
+
+def _csv_rows(path: Path) -> Iterator[Mapping[str, object]]:
+    # Names of people and machines in other columns may be in any encoding; nothing we read is.
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+        try:
+            header = [column.strip() for column in next(reader, [])]
+            if _NAME not in header:
+                fact = f"has no column {_NAME}; its first columns are {', '.join(header[:5])!r:.120}"
+                raise MetadataError(fact, cure="Give CT-RATE's metadata table, comma-separated.", source=path)
+            wanted = [(field, header.index(field)) for field in (_NAME, *_FIELDS) if field in header]
+            for cells in reader:
+                if cells and len(cells) < len(header):
+                    fact = f"line {reader.line_num} has {len(cells)} fields, the first line has {len(header)}"
+                    raise MetadataError(fact, cure="Download the table again.", source=path)
+                if cells:
+                    yield {field: cells[at] for field, at in wanted}
+        except csv.Error as error:
+            raise MetadataError(f"line {reader.line_num} is not CSV ({error})", cure="Download the table again.", source=path) from error

@@ -1,0 +1,223 @@
+"""NIfTI-1 and NIfTI-2 files and pairs, plain or gzip: from a header that is checked against itself to voxels as stored.
+
+The header is nibabel's; it is read without nibabel's repairs, which turn a spacing of zero into 1 mm without a word.
+Units, orientation and the number of slices are judged elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header, intent_codes, unit_codes
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+
+from thoracle.ct.stored import Rescale, StoredScan
+from thoracle.ct.streams import Stream, codec_of, load, peek
+from thoracle.errors import CorruptFile, GeometryInvalid, GeometryUnknown, NotCT, TruncatedFile, UnsupportedFormat
+from thoracle.types import Affine
+
+_HEAD_BYTES = Nifti2Header.sizeof_hdr
+_KINDS: Final[dict[str, Any]] = {"NIfTI-1": Nifti1Header, "NIfTI-2": Nifti2Header}
+_PAIR_NAME = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
+_CT_INTENTS = (0, 1011)  # none, dimensionless; every other says that the voxels are something else (nifti1.h)
+_MILLIMETRES = (0, 2)  # unknown, which is taken as mm as everywhere, and mm
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SPACING_AGREES = 1e-3  # relative; float32 rounds by 1e-7, and a mean step of slices differs from the nominal one by less
+_PLACES_AGREE = 1.0  # mm at the corners; a quaternion stored in float32 turns a chest by up to 0.3 mm
+_SQUARE = 1e-3  # cosine between axes; beyond it the axes are sheared, which a quaternion cannot say
+_EXPORT_AGAIN = "Export the scan again from its source."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A parsed header and the files it speaks of; they are one and the same unless they are a pair."""
+
+    format: str
+    header: Any
+    path: Path
+    image: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,) if self.path == self.image else (self.path, self.image)
+
+
+def read_nifti(path: Path) -> StoredScan:
+    """Read a `.nii`, a `.hdr/.img` pair by either name, or either of them in gzip; content decides, the name is a hint.
+
+    The SHA-256 is over the file's bytes, of a pair over those of the header and then those of the image.
+
+    Raises:
+        UnsupportedFormat: not NIfTI.
+        CorruptFile: cut, damaged, or a header that contradicts itself or the voxels.
+        NotCT: not three real dimensions, colour, complex, or a declared map of something else.
+        GeometryUnknown: ANALYZE 7.5, which has no orientation.
+        GeometryInvalid: spacing of zero, other units than mm, or two geometries that disagree.
+    """
+    file = _open(path)
+    shape, repaired = _shape(file)
+    dtype = _dtype(file)
+    affine, geometry = _affine(file)
+    rescale = _rescale(file)
+    stream = Stream(path=file.image, codec=codec_of(file.image), skip=_offset(file))
+    voxels, digest = load(stream, shape=shape, dtype=dtype, hashed=file.files)
+    return StoredScan(
+        voxels=voxels, affine=affine, geometry=geometry, rescale=rescale, format=file.format, sha256=digest, repaired=repaired
+    )
+
+
+def _open(path: Path) -> _File:
+    header_path = path
+    if (match := _PAIR_NAME.search(path.name)) and match[1].lower() == "img":
+        header_path = _partner(path, "hdr") or path
+    head = peek(header_path, _HEAD_BYTES)
+    if len(head) < Nifti1Header.sizeof_hdr:
+        fact = f"holds {len(head)} bytes, a NIfTI header alone takes {Nifti1Header.sizeof_hdr}"
+        raise TruncatedFile(fact, cure="Copy or download the file again.", source=header_path)
+    for name, kind in _KINDS.items():
+        for order in "<>":
+            block = head[: kind.sizeof_hdr].ljust(kind.sizeof_hdr, b"\0")
+            header = kind(block, endianness=order, check=False)
+            if int(header["sizeof_hdr"]) == kind.sizeof_hdr:
+                return _file(name, header, header_path)
+    raise UnsupportedFormat(
+        "is not NIfTI: its first four bytes are not the size of a NIfTI header",
+        cure="Give a NIfTI, NRRD or DICOM scan; unpack other archives first.",
+        source=header_path,
+    )
+
+
+def _file(name: str, header: Any, path: Path) -> _File:
+    """One file or a pair, by the magic bytes."""
+    magic = header["magic"].item()
+    if magic == header.single_magic:
+        return _File(format=name, header=header, path=path, image=path)
+    if magic == header.pair_magic:
+        image = _partner(path, "img")
+        if image is None:
+            fact = "is the header of a pair, and no .img or .img.gz of the same name lies beside it"
+            raise TruncatedFile(fact, cure="Put the .img file into the same folder.", source=path)
+        return _File(format=f"{name} pair", header=header, path=path, image=image)
+    if _PAIR_NAME.search(path.name):
+        fact = "is an ANALYZE 7.5 header, which does not say where left and right are"
+        raise GeometryUnknown(fact, cure="Convert the scan to NIfTI from its source.", source=path)
+    raise CorruptFile(f"has no NIfTI magic bytes: {magic!r}", cure=_EXPORT_AGAIN, source=path)
+
+
+def _partner(path: Path, extension: str) -> Path | None:
+    """The other file of a pair, in the same folder, plain or gzip."""
+    stem = _PAIR_NAME.sub("", path.name)
+    names = [f"{stem}.{written}{gz}" for written in (extension, extension.upper()) for gz in ("", ".gz")]
+    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+
+
+def _shape(file: _File) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    axes, *sizes = (int(n) for n in file.header["dim"])
+    if not 1 <= axes <= 7 or min(sizes[:axes]) < 1:
+        raise CorruptFile(f"dim is {[axes, *sizes]}: not the sizes of 1 to 7 axes", cure=_EXPORT_AGAIN, source=file.path)
+    shape = tuple(sizes[:axes])
+    written = "x".join(map(str, shape))
+    if axes < 3 or any(n > 1 for n in shape[3:]):
+        fact = f"has {axes} dimensions ({written}), a CT volume has 3"
+        raise NotCT(fact, cure="Give one volume; split a series of them first.", source=file.path)
+    return shape[:3], (f"dropped axes of size 1 ({written})",) if axes > 3 else ()
+
+
+def _dtype(file: _File) -> np.dtype[Any]:
+    intent = int(file.header["intent_code"])
+    if intent not in _CT_INTENTS:
+        name = intent_codes.label.get(intent, intent)
+        raise NotCT(f"its intent_code says that it is no scan but: {name}", cure="Give the CT itself.", source=file.path)
+    try:
+        dtype: np.dtype[Any] = file.header.get_data_dtype()
+    except HeaderDataError:
+        dtype = np.dtype("V0")
+    if dtype.itemsize == 0:
+        raise CorruptFile(f"datatype {int(file.header['datatype'])} is none of NIfTI's", cure=_EXPORT_AGAIN, source=file.path)
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        kind = file.header.get_value_label("datatype")
+        raise NotCT(
+            f"its voxels are {kind}; those of CT are integers or floats of up to 64 bits", cure="Give the CT itself.", source=file.path
+        )
+    return dtype
+
+
+def _offset(file: _File) -> int:
+    offset = float(file.header["vox_offset"])
+    first = file.header.single_vox_offset if file.path == file.image else 0
+    if not (offset >= first and offset.is_integer()):
+        fact = f"vox_offset must be a whole number from {first}, is {offset:g}"
+        raise CorruptFile(fact, cure=_EXPORT_AGAIN, source=file.path)
+    return int(offset)
+
+
+def _rescale(file: _File) -> Rescale | None:
+    try:
+        slope, intercept = file.header.get_slope_inter()
+    except HeaderDataError as error:
+        raise CorruptFile(f"scl_slope and scl_inter contradict each other ({error})", cure=_EXPORT_AGAIN, source=file.path) from error
+    if slope is None or (slope, intercept) == (1.0, 0.0):
+        return None
+    return Rescale(slope=slope, intercept=intercept, source="scl_slope/scl_inter")
+
+
+def _affine(file: _File) -> tuple[Affine | None, str]:
+    """The LPS affine and the fields that gave it; no affine where the header is silent or blank."""
+    header = file.header
+    spacing = header["pixdim"][1:4].astype(np.float64)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise _invalid(f"pixdim must be millimetres above zero, is {spacing.tolist()}", file)
+    unit = int(header["xyzt_units"]) % 8
+    if unit not in _MILLIMETRES:
+        name = unit_codes.label.get(unit, unit)
+        raise _invalid(f"xyzt_units must be millimetres, is {name}", file)
+    sform = header.get_sform() if int(header["sform_code"]) > 0 else None
+    qform = _qform(file) if int(header["qform_code"]) > 0 else None
+    affine, name = (sform, "sform") if sform is not None else (qform, "qform")
+    if affine is None:
+        return None, "neither sform nor qform"
+    if np.array_equal(affine, np.eye(4)) and (spacing == 1).all():
+        return None, "blank header: identity affine at 1 mm"
+    if sform is not None and _is_square(sform):
+        _require_agreement(file, sform, qform, spacing)
+    return _RAS_TO_LPS @ affine + 0.0, name  # + 0.0: no minus zeros
+
+
+def _qform(file: _File) -> Affine:
+    header = file.header.copy()
+    if float(header["pixdim"][0]) == 0:
+        header["pixdim"][0] = 1  # nifti1.h: "if qfac = 0, treat it as 1"
+    try:
+        return np.asarray(header.get_qform(), np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise _invalid(f"qform is not a rotation ({error})", file) from error
+
+
+def _is_square(affine: Affine) -> bool:
+    """Finite, regular and not sheared; what is not, the judgement of geometry refuses by its own name."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and (lengths > 0).all()):
+        return False
+    cosines = affine[:3, :3] / lengths
+    return bool(np.abs(cosines.T @ cosines - np.eye(3)).max() < _SQUARE)
+
+
+def _require_agreement(file: _File, sform: Affine, qform: Affine | None, spacing: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    if not np.allclose(lengths, spacing, rtol=_SPACING_AGREES, atol=0):
+        raise _invalid(f"sform has steps of {lengths.round(6).tolist()} mm, pixdim says {spacing.round(6).tolist()}", file)
+    if qform is None:
+        return
+    corners = np.array(np.meshgrid(*((0, int(n) - 1) for n in file.header["dim"][1:4]), [1])).reshape(4, 8)
+    apart = float(np.abs((sform - qform) @ corners)[:3].max())
+    if not apart <= _PLACES_AGREE:
+        raise _invalid(f"sform and qform place the volume's corners {apart:.1f} mm apart", file)
+
+
+def _invalid(fact: str, file: _File) -> GeometryInvalid:
+    return GeometryInvalid(fact, cure="The header is damaged: convert the scan again from its source.", source=file.path)

@@ -1,0 +1,153 @@
+"""NRRD files, attached or detached, raw, gzip or bzip2: from pynrrd's header to voxels as stored; and what is said to MetaImage.
+
+pynrrd reads headers only: it would unpack the voxels without a limit, and open whatever path a detached header names.
+Units, orientation and the number of slices are judged elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import nrrd
+import numpy as np
+
+from thoracle.ct.stored import StoredScan
+from thoracle.ct.streams import Codec, Stream, load
+from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, TruncatedFile, UnsafeArchive, UnsupportedFormat
+from thoracle.types import Affine
+
+_HEADER_BYTES = 1 << 20
+_CODECS: Final[dict[str, Codec]] = {"raw": "plain", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
+_SCALAR_AXES = ("domain", "space", "none", "???")
+#: What turns a named space into LPS; spaces not named after the body say nothing of it.
+_TO_LPS: Final = {
+    "left-posterior-superior": (1, 1, 1),
+    "lps": (1, 1, 1),
+    "right-anterior-superior": (-1, -1, 1),
+    "ras": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+    "las": (1, -1, 1),
+}
+_EXPORT_AGAIN = "Export the scan again from its source."
+
+
+def read_nrrd(path: Path) -> StoredScan:
+    """Read a `.nrrd`, or a `.nhdr` with its data file in the same folder (the SHA-256 is then over both, header first).
+
+    Raises:
+        CorruptFile: cut, damaged, or a header that contradicts the voxels.
+        NotCT: not three axes of real numbers.
+        UnsafeArchive: a data file elsewhere.
+        UnsupportedFormat: an encoding as text, or data in several files.
+        GeometryInvalid: units other than mm, or directions that are not three vectors.
+    """
+    header, start = _header(path)
+    shape, dtype = _shape(header, path), _dtype(header, path)
+    affine, geometry = _affine(header, path)
+    data = _data_file(header, path)
+    stream = _stream(header, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
+    voxels, digest = load(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
+    return StoredScan(voxels=voxels, affine=affine, geometry=geometry, rescale=None, format="NRRD", sha256=digest)
+
+
+def refuse_metaimage(path: Path) -> NoReturn:
+    """MetaImage (`.mha`, `.mhd`) is not read.
+
+    Raises:
+        UnsupportedFormat: always; the cure is a line that converts it.
+    """
+    line = "import sys, SimpleITK as s; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])"
+    raise UnsupportedFormat(
+        "is MetaImage, which is not read",
+        cure=f'Convert it (pip install SimpleITK): python -c "{line}" SCAN{path.suffix} SCAN.nii.gz',
+        source=path,
+    )
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """pynrrd's header, and the byte after it."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+    if not any(blank in head for blank in (b"\n\n", b"\n\r\n")) and len(head) == _HEADER_BYTES:
+        raise CorruptFile(f"has no end of header within {_HEADER_BYTES:,} bytes", cure=_EXPORT_AGAIN, source=path)
+    lines = io.BytesIO(head)
+    try:
+        header = dict(nrrd.read_header(lines))
+    # What pynrrd raises on numbers, vectors, quotes and lines that are none.
+    except (nrrd.NRRDError, ValueError, IndexError, OverflowError, StopIteration) as error:
+        raise CorruptFile(f"is no NRRD header ({error})", cure=_EXPORT_AGAIN, source=path) from error
+    missing = [field for field in ("type", "dimension", "sizes", "encoding") if field not in header]
+    if missing:
+        raise CorruptFile(f"the header has no {', '.join(missing)}: it is cut or damaged", cure=_EXPORT_AGAIN, source=path)
+    return header, lines.tell()
+
+
+def _shape(header: dict[str, Any], path: Path) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in header["sizes"])
+    if len(shape) != header["dimension"] or min(shape, default=0) < 1:
+        raise CorruptFile(f"dimension is {header['dimension']}, sizes are {shape}", cure=_EXPORT_AGAIN, source=path)
+    kinds = [kind for kind in header.get("kinds", []) if kind.lower() not in _SCALAR_AXES]
+    if len(shape) != 3 or kinds:
+        fact = f"expected three axes in space, has {len(shape)}" + (f", of kind {', '.join(kinds)[:80]}" if kinds else "")
+        raise NotCT(fact, cure="Give one volume of one number a voxel.", source=path)
+    return shape
+
+
+def _dtype(header: dict[str, Any], path: Path) -> np.dtype[Any]:
+    if header["encoding"] not in _CODECS:
+        fact = f"encoding {header['encoding'][:20]!r} is not read; raw, gzip and bzip2 are"
+        raise UnsupportedFormat(fact, cure="Convert it: unu save -f nrrd -e gzip -i SCAN.nrrd -o SCAN_gzip.nrrd", source=path)
+    one = {"type": header["type"], "dimension": 1, "sizes": np.ones(1, int), "encoding": "raw"}
+    if "endian" in header:
+        one["endian"] = header["endian"]
+    try:
+        dtype: np.dtype[Any] = nrrd.read_data(one, fh=io.BytesIO(bytes(8))).dtype  # of one voxel: pynrrd knows the names of types
+    except KeyError as error:
+        raise NotCT(f"type {header['type'][:20]!r} is no number", cure="Give the CT itself.", source=path) from error
+    except (nrrd.NRRDError, ValueError) as error:
+        raise CorruptFile(f"type and endian make no sense ({error})", cure=_EXPORT_AGAIN, source=path) from error
+    return dtype
+
+
+def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str]:
+    """The LPS affine and the fields that gave it; no affine where the header does not speak of the body."""
+    space = header.get("space", "")
+    if space.lower() not in _TO_LPS:
+        return None, f"space is {space[:30]!r}, which is not the body's" if space else "no space"
+    if "space directions" not in header:
+        return None, "no space directions"
+    units = [unit for unit in header.get("space units", []) if unit.strip().lower() not in ("mm", "millimeter", "millimetre")]
+    directions, origin = header["space directions"], header.get("space origin", np.zeros(3))
+    if units or directions.shape != (3, 3) or origin.shape != (3,):
+        fact = f"expected three directions and an origin in mm, got {directions.shape}, {origin.shape} in {units or 'mm'}"
+        raise GeometryInvalid(fact, cure=_EXPORT_AGAIN, source=path)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = directions.T, origin
+    return np.diag([*_TO_LPS[space.lower()], 1.0]) @ affine + 0.0, "space directions"  # + 0.0: no minus zeros
+
+
+def _data_file(header: dict[str, Any], path: Path) -> Path | None:
+    """The data file of a detached header, which must lie beside it."""
+    name = header.get("data file", header.get("datafile"))
+    if name is None:
+        return None
+    if name in (".", "..") or any(mark in name for mark in "/\\:\0"):
+        fact = "the header names a data file outside its own folder"
+        raise UnsafeArchive(fact, cure="Put the data file beside the header, and only its name into it.", source=path)
+    if not path.with_name(name).is_file():
+        fact = "the header names a data file, or several, that do not lie beside it"
+        raise TruncatedFile(fact, cure="Copy header and data together; several must be joined first (unu save).", source=path)
+    return path.with_name(name)
+
+
+def _stream(header: dict[str, Any], path: Path, start: int, need: int) -> Stream:
+    codec = _CODECS[header["encoding"]]
+    lines, skip = (header.get(f"{unit} skip", header.get(f"{unit}skip", 0)) for unit in ("line", "byte"))
+    if skip == -1 and codec == "plain":  # "the voxels are the end of the file"
+        skip = max(path.stat().st_size - start - need, 0)
+    if lines != 0 or skip < 0:
+        raise UnsupportedFormat(f"line skip {lines} and byte skip {skip} are not read", cure=_EXPORT_AGAIN, source=path)
+    return Stream(path=path, codec=codec, start=start, skip=skip)

@@ -1,0 +1,156 @@
+"""The bytes of one file, plain or compressed, into one array of a size known beforehand; knows no image format.
+
+Nothing is allocated before the file could hold it, nothing is unpacked beyond what was promised, and every checksum is checked.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+from isal import igzip, isal_zlib
+
+from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile
+from thoracle.types import StoredArray
+
+Codec = Literal["plain", "gzip", "bzip2"]
+
+#: What one scan may take unpacked: 1024 x 1024 x 2048 voxels of two bytes.
+BUDGET_BYTES: Final = 4 << 30
+
+_DEFLATE_LIMIT = 1032  # bytes that one byte of deflate can become at most (zlib's technical notes)
+# A scan's noise keeps it below 20:1 and a noiseless phantom below 300:1; what expands more, and is large, is a bomb.
+_BOMB_RATIO = 500
+_BOMB_BYTES = 256 << 20
+_CHUNK = 1 << 18
+_DeflateError = cast(type[Exception], isal_zlib.error)
+_COPY_AGAIN = "Copy or download the file again."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Voxels start `skip` bytes into what `path` holds, unpacked by `codec`, from byte `start` on; they are its end."""
+
+    path: Path
+    codec: Codec
+    start: int = 0
+    skip: int = 0
+
+
+def codec_of(path: Path) -> Codec:
+    """By the file's first bytes, whatever its name says."""
+    with path.open("rb") as file:
+        return "gzip" if file.read(2) == b"\x1f\x8b" else "plain"
+
+
+def peek(path: Path, size: int) -> bytes:
+    """The first bytes of a plain or gzip file, unpacked: at most `size`, fewer if there are no more.
+
+    Raises:
+        CorruptFile: the file's beginning does not unpack.
+    """
+    with _unpacked(Stream(path=path, codec=codec_of(path))) as file:
+        return file.read(size)
+
+
+def load(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]) -> tuple[StoredArray, str]:
+    """Fill one array from a stream, and hash files meanwhile (both leave the interpreter free, so two cores share the work).
+
+    Args:
+        stream: where the voxels are; its unpacked end must be the array's end.
+        shape: of the array, first index fastest.
+        dtype: as stored, either byte order.
+        hashed: the files whose bytes, one after the other, make the SHA-256.
+
+    Returns:
+        The array (Fortran order, native byte order), and the hash.
+
+    Raises:
+        TruncatedFile: the file holds fewer bytes than shape and dtype take.
+        BudgetExceeded: it takes more than `BUDGET_BYTES`, or unpacks beyond what a scan can.
+        CorruptFile: wrong checksum, undecodable bytes, or more bytes than shape and dtype take.
+    """
+    count = math.prod(shape)
+    _require_possible(stream, stream.skip + count * dtype.itemsize)
+    try:
+        flat = np.empty(count, dtype)
+    except MemoryError as error:
+        fact = f"needs {count * dtype.itemsize:,} bytes of memory, which this machine does not have free"
+        raise BudgetExceeded(fact, cure="Read it on a larger machine.", source=stream.path) from error
+    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
+        digest = pool.submit(sha256_of, *hashed)
+        _fill(stream, flat.view(np.uint8).data)
+    if not dtype.isnative:
+        flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    return flat.reshape(shape, order="F"), digest.result()
+
+
+def sha256_of(*paths: Path) -> str:
+    """Of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    chunk = bytearray(_CHUNK)
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while got := file.readinto(chunk):
+                digest.update(memoryview(chunk)[:got])
+    return digest.hexdigest()
+
+
+def _require_possible(stream: Stream, need: int) -> None:
+    """Judge the promised size against the file's, before a byte of it is allocated."""
+    size = stream.path.stat().st_size - stream.start
+    most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
+    if need > most:
+        fact = f"the header promises {need:,} bytes, and {size:,} bytes ({stream.codec}) hold {most:,} at most"
+        raise TruncatedFile(fact, cure=_COPY_AGAIN, source=stream.path)
+    if need > BUDGET_BYTES:
+        fact = f"the header promises {need:,} bytes, one scan may take {BUDGET_BYTES:,}"
+        raise BudgetExceeded(fact, cure="Crop or resample the scan, or store it as int16.", source=stream.path)
+    if stream.codec != "plain" and need > max(_BOMB_BYTES, _BOMB_RATIO * size):
+        fact = f"{size:,} bytes ({stream.codec}) promise {need:,}, more than {_BOMB_RATIO} times as much: no scan packs so well"
+        raise BudgetExceeded(fact, cure="If it is one, unpack it first.", source=stream.path)
+
+
+def _fill(stream: Stream, target: memoryview) -> None:
+    done, need = 0, stream.skip + len(target)
+    with _unpacked(stream) as file:
+        while done < stream.skip and (got := len(file.read(min(_CHUNK, stream.skip - done)))):
+            done += got
+        while stream.skip <= done < need and (got := file.readinto(target[done - stream.skip :])):
+            done += got
+        if done < need:
+            raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {done:,}", cure=_COPY_AGAIN, source=stream.path)
+        # Asking for one byte more makes the decoder check its checksum, too.
+        if file.read(1):
+            fact = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
+            raise CorruptFile(fact, cure="Export the scan again from its source.", source=stream.path)
+
+
+@contextmanager
+def _unpacked(stream: Stream) -> Iterator[BufferedIOBase]:
+    """The unpacked file; whatever the decoder complains of becomes one of our errors."""
+    with stream.path.open("rb") as raw:
+        raw.seek(stream.start)
+        try:
+            with _decoder(raw, stream.codec) as file:
+                yield file
+        except EOFError as error:
+            raise TruncatedFile(f"the {stream.codec} stream is cut", cure=_COPY_AGAIN, source=stream.path) from error
+        # A wrong checksum is an OSError; a gzip header longer than the decoder's input buffer is an OverflowError.
+        except (OSError, OverflowError, _DeflateError) as error:
+            raise CorruptFile(f"the {stream.codec} stream is damaged ({error})", cure=_COPY_AGAIN, source=stream.path) from error
+
+
+def _decoder(raw: BufferedIOBase, codec: Codec) -> BufferedIOBase:
+    if codec == "gzip":
+        return cast(BufferedIOBase, igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
+    return bz2.BZ2File(raw) if codec == "bzip2" else raw

@@ -1,0 +1,62 @@
+"""Zero-shot probabilities, LiPro and the report labeller, as published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from thoracle.models.config import TextConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.heads import LatentClassifier, TextClassifier, zero_shot_probabilities
+
+
+def test_published_probabilities(published, error: Callable) -> None:
+    expected = published.expected
+    text = _prompt_latents(published)
+    got = zero_shot_probabilities(text, expected["image_latents"], published.weights["temperature"])
+    assert error(got, expected["zero_shot_probabilities"]) < 1e-6
+
+
+def test_present_comes_first() -> None:
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    got = zero_shot_probabilities(text, torch.tensor([[1.0, 0.0]]), torch.tensor(2.0).log())
+    torch.testing.assert_close(got, torch.tensor([[2.0, -2.0]]).sigmoid())
+
+
+@pytest.mark.parametrize("number", ["", "2"])
+def test_published_lipro(golden_dir: Path, error: Callable, number: str) -> None:
+    folder = golden_dir / "published"
+    weights = torch.load(folder / f"lipro{number}_checkpoint.pt", weights_only=True)
+    expected = load_file(folder / f"ctclip{number}_expected.safetensors")
+    head = LatentClassifier(32, n_labels=18).eval()
+    head.load_state_dict({key: value for key, value in weights.items() if not key.startswith("trained_model.")})
+    with torch.no_grad():
+        assert error(head(expected["image_latents"]), expected["lipro_logits"]) < 1e-6
+
+
+def test_lipro_drops_out_in_training() -> None:
+    torch.manual_seed(0)
+    head, latent = LatentClassifier(64, n_labels=3), torch.ones(1, 64)
+    assert not torch.equal(head(latent), head(latent))
+
+
+def test_published_text_classifier(golden_dir: Path, error: Callable) -> None:
+    folder = golden_dir / "published"
+    config = TextConfig(**json.loads((folder / "text_classifier_config.json").read_text()), positions="roberta")
+    labeller = TextClassifier(config, n_labels=18).eval()
+    labeller.load_state_dict(torch.load(folder / "text_classifier_checkpoint.pth", weights_only=True))
+    expected = load_file(folder / "text_classifier_expected.safetensors")
+    with torch.no_grad():
+        assert error(labeller(expected["input_ids"], expected["attention_mask"]), expected["logits"]) < 1e-6
+
+
+def _prompt_latents(published) -> torch.Tensor:
+    model = CTCLIP(published.config)
+    model.load_state_dict(published.weights)
+    with torch.no_grad():
+        return model.eval().encode_text(published.expected["prompt_ids"], published.expected["prompt_mask"])

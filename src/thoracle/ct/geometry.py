@@ -1,0 +1,225 @@
+"""Where voxels are: an affine that can be trusted, and the array turned to patient left, posterior, superior; knows no file format.
+
+All millimetres are DICOM's LPS frame (PS3.3 C.7.6.2.1.1). ImageOrientationPatient is already in the patient's coordinates, so
+PatientPosition (head or feet first) does not turn the axes a second time; it is only said.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from thoracle.ct.metadata import ScanRow
+from thoracle.ct.stored import StoredScan
+from thoracle.errors import GantryTilt, GeometryInvalid, GeometryUnknown, ObliqueGeometry
+from thoracle.types import Affine, HounsfieldArray, Spacing
+
+AIR_HU: Final = -1000  # what lies outside a scan that is turned
+OBLIQUE_DEGREES: Final = 30.0  # further from the body's axes, "axial" slices are another view
+SHEAR_DEGREES: Final = 0.1  # half a millimetre over a chest; float32 headers are off by less than 0.0001
+SPACING_MM: Final = (0.05, 20.0)
+_ROW_AGREES: Final = 1e-3  # relative; rows and headers of one scan differ by rounding only
+_HEADER_DIGITS: Final = 1e-7  # relative; what float32 does to a decimal of six digits
+_SAME_PLACE: Final = 1e-3  # voxels; less is rounding in the file and not worth a word
+_TURNED_GROWS: Final = 8  # times; a turned long thin box takes more voxels than a scan is worth
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LPSGrid:
+    """Hounsfield units (x, y, z) whose indices grow towards left, posterior, superior; `affine` is diagonal but for its offset."""
+
+    array: HounsfieldArray
+    spacing: Spacing
+    affine: Affine
+    repaired: tuple[str, ...]
+
+
+def settle_affine(stored: StoredScan, *, row: ScanRow | None, source: str) -> tuple[Affine, str]:
+    """The affine of the stored array, voxel index to LPS millimetres, and a sentence on where it came from.
+
+    The row's spacing is exact decimals and replaces the header's float32; its orientation is used only where the header has none.
+
+    Raises:
+        GeometryUnknown: neither header nor row says where the voxels are.
+        GeometryInvalid: not finite, singular, spacing outside 0.05 to 20 mm, or header and row disagree.
+        GantryTilt: axes that are not perpendicular.
+        ObliqueGeometry: more than 30 degrees from the body's axes.
+    """
+    if stored.affine is None:
+        affine, said = _affine_of_row(stored, row, source)
+        lengths = _sound_lengths(affine, source)
+    else:
+        affine, said = stored.affine, stored.geometry
+        lengths = _as_written(_sound_lengths(affine, source))
+        if row is not None and row.spacing is not None:
+            lengths = _agreed(lengths, _axes(affine), row.spacing, source)
+            said = f"{said}; spacing as the decimals of the metadata row, which agree"
+    settled = affine.astype(np.float64)
+    settled[:3, :3] = affine[:3, :3] / _lengths(affine) * lengths
+    _require_near_axes(settled, stored.voxels.shape, source)
+    return settled, said
+
+
+def to_lps(array: NDArray[Any], affine: Affine) -> LPSGrid:
+    """Turn Hounsfield units to LPS order: a view where axes are swapped and flipped, a new array only where they are oblique.
+
+    Oblique axes are resampled linearly at the same spacing, with air around, unless no voxel moves by more than half a voxel.
+    `affine` is one that `settle_affine` gave.
+    """
+    axes = _axes(affine)
+    turned = array.transpose(axes)
+    linear, offset = affine[:3, axes], affine[:3, 3].copy()
+    for axis in range(3):
+        if linear[axis, axis] < 0:
+            turned = np.flip(turned, axis)
+            offset += linear[:, axis] * (turned.shape[axis] - 1)
+            linear[:, axis] *= -1
+    spacing = _lengths(linear)
+    half = (np.array(turned.shape) - 1) / 2
+    tilt = linear - np.diag(spacing)
+    moved = float((np.abs(tilt) @ half / spacing).max())
+    if moved > 0.5:
+        return _straightened(turned, linear, offset)
+    grid = np.diag([*spacing, 1.0])
+    grid[:3, 3] = offset + tilt @ half  # the centre stays where it is
+    note = f"axes {_degrees_off(linear):.2f} degrees oblique taken as aligned: no voxel moves by more than {moved:.2f} voxels"
+    return LPSGrid(array=turned, spacing=_triple(spacing), affine=grid, repaired=(note,) if moved > _SAME_PLACE else ())
+
+
+def _affine_of_row(stored: StoredScan, row: ScanRow | None, source: str) -> tuple[Affine, str]:
+    if row is None or row.spacing is None:
+        lack = "there is no metadata row" if row is None else "the metadata row has no spacing"
+        raise GeometryUnknown(
+            f"the header does not say where its voxels are ({stored.geometry}), and {lack}",
+            cure="Give the table with the scan's row, XYSpacing and ZSpacing in it (--metadata FILE.csv).",
+            source=source,
+        )
+    i, j = np.reshape(row.orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2, 3)).astype(np.float64)
+    if not (np.isfinite([i, j]).all() and np.allclose([i @ i, j @ j, i @ j], [1, 1, 0], atol=1e-3)):
+        raise GeometryInvalid(
+            f"ImageOrientationPatient {row.orientation} of the metadata row is not two perpendicular unit vectors",
+            cure="Correct the row.",
+            source=source,
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([i, j, np.cross(i, j)], axis=1)
+    affine[:3, :3] *= np.array(row.spacing) / _lengths(affine)
+    orientation = "no orientation, so voxels as left, posterior, superior" if row.orientation is None else "ImageOrientationPatient"
+    position = "" if row.position is None else f", PatientPosition {row.position} (turns nothing)"
+    return affine, f"metadata row: spacing, {orientation}{position}; header not used: {stored.geometry}"
+
+
+def _sound_lengths(affine: Affine, source: str) -> Vector:
+    """Lengths of the three axes in mm, once the affine is known to be finite, regular, of sane spacing and without shear."""
+    cure = "The header is damaged: convert the scan again from its source."
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise GeometryInvalid("expected a finite 4 x 4 affine", cure=cure, source=source)
+    lengths = _lengths(affine)
+    if lengths.min() < SPACING_MM[0] or lengths.max() > SPACING_MM[1]:
+        raise GeometryInvalid(f"expected spacing of {SPACING_MM[0]} to {SPACING_MM[1]} mm, is {_mm(lengths)}", cure=cure, source=source)
+    directions = affine[:3, :3] / lengths
+    if abs(np.linalg.det(directions)) < 0.5:
+        raise GeometryInvalid("expected three axes that span space, the affine is nearly singular", cure=cure, source=source)
+    shear = float(np.degrees(np.arcsin(np.abs(directions.T @ directions - np.diag(np.ones(3))).max())))
+    if shear > SHEAR_DEGREES:
+        raise GantryTilt(
+            f"axes are {shear:.2f} degrees off perpendicular, as from a tilted gantry",
+            cure="Undo the tilt with a tool that resamples the slices, or take an untilted series.",
+            source=source,
+        )
+    return lengths
+
+
+def _as_written(lengths: Vector) -> Vector:
+    """A header's float32 is off by up to 6e-8, enough to lose a voxel of the resampled size: 0.6 mm is meant, not 0.60000002.
+
+    Lengths that are no decimal of six digits (0.31640625, a mean step) are kept.
+    """
+    six = np.array([float(f"{length:.6g}") for length in lengths])
+    return np.where(np.abs(six - lengths) <= _HEADER_DIGITS * lengths, six, lengths)
+
+
+def _agreed(lengths: Vector, axes: list[int], spacing: Spacing, source: str) -> Vector:
+    """The row's spacing, brought from x, y, z to the order of the stored axes."""
+    decimal = np.empty(3)
+    decimal[axes] = spacing
+    if not np.allclose(decimal, lengths, rtol=_ROW_AGREES, atol=0):
+        raise GeometryInvalid(
+            f"header and metadata row disagree: spacing {_mm(lengths)} against {_mm(decimal)}",
+            cure="Is it the row of another volume? Give the right one, or none.",
+            source=source,
+        )
+    return decimal
+
+
+def _require_near_axes(affine: Affine, shape: tuple[int, ...], source: str) -> None:
+    linear = affine[:3, _axes(affine)]
+    cure = "Resample the scan to axial slices first."
+    if (degrees := _degrees_off(linear)) > OBLIQUE_DEGREES:
+        raise ObliqueGeometry(
+            f"axes are {degrees:.1f} degrees off the body's, at most {OBLIQUE_DEGREES:.0f} are resampled", cure=cure, source=source
+        )
+    grown = np.prod(_box(linear, [shape[axis] for axis in _axes(affine)])) / max(np.prod(shape, dtype=np.float64), 1)
+    if grown > _TURNED_GROWS:
+        raise ObliqueGeometry(f"turned to the body's axes it would take {grown:.0f} times its voxels", cure=cure, source=source)
+
+
+def _straightened(array: NDArray[Any], linear: NDArray[np.float64], offset: Vector) -> LPSGrid:
+    """Linear resampling onto the smallest LPS grid of the same spacing and centre that holds the whole scan."""
+    spacing, shape = _lengths(linear), _box(linear, array.shape)
+    grid = np.diag([*spacing, 1.0])
+    grid[:3, 3] = offset + linear @ (np.array(array.shape) - 1) / 2 - spacing * (shape - 1) / 2
+    inverse = np.linalg.inv(linear)
+    straight = ndimage.affine_transform(
+        array,
+        inverse @ grid[:3, :3],
+        offset=inverse @ (grid[:3, 3] - offset),
+        output_shape=tuple(int(n) for n in shape),
+        output=array.dtype,  # integers are rounded, not cut
+        order=1,
+        mode="constant",
+        cval=AIR_HU,
+    )
+    note = f"axes {_degrees_off(linear):.2f} degrees oblique: resampled linearly to the body's axes, {AIR_HU} HU around"
+    return LPSGrid(array=straight, spacing=_triple(spacing), affine=grid, repaired=(note,))
+
+
+def _axes(affine: Affine) -> list[int]:
+    """For x, y and z the array axis that lies nearest."""
+    directions = np.abs(affine[:3, :3] / _lengths(affine))
+    return max((list(order) for order in itertools.permutations(range(3))), key=lambda order: directions[[0, 1, 2], order].sum())
+
+
+def _lengths(affine: NDArray[np.float64]) -> Vector:
+    """Millimetres a step along each array axis: exact along the body's axes, and to 12 digits, beyond rounding, elsewhere."""
+    linear = affine[:3, :3].astype(np.float64)
+    one_entry = np.count_nonzero(linear, axis=0) == 1
+    slanted = np.array([float(f"{length:.12g}") for length in np.linalg.norm(linear, axis=0)])
+    return np.where(one_entry, np.abs(linear).sum(axis=0), slanted)
+
+
+def _degrees_off(linear: NDArray[np.float64]) -> float:
+    """The largest angle between an axis and the body's axis of the same place."""
+    return float(np.degrees(np.arccos(np.clip(np.abs(np.diagonal(linear)) / np.linalg.norm(linear, axis=0), 0, 1)).max()))
+
+
+def _box(linear: NDArray[np.float64], shape: tuple[int, ...] | list[int]) -> Vector:
+    """Voxels along x, y, z of the upright box around a turned one; a hair more than a whole step is rounding."""
+    steps: Vector = np.abs(linear) @ (np.array(shape) - 1) / _lengths(linear)
+    return np.asarray(np.ceil(steps - 1e-6) + 1)
+
+
+def _triple(vector: Vector) -> Spacing:
+    x, y, z = (float(value) for value in vector)
+    return x, y, z
+
+
+def _mm(vector: Vector) -> str:
+    return " x ".join(f"{value:.7g}" for value in vector) + " mm"

@@ -1,0 +1,175 @@
+"""From a `Volume` to what a model is given; the only place where voxels are resampled for a model, and it knows no model and no file.
+
+The published computation is: clip to the window, trilinear resampling (half-pixel centres, as torch's `align_corners=False`), division,
+centre crop or padding. Here each output slice is made on its own from the two input slices it lies between, only where the crop keeps
+it; in plane, resampling along an axis is a sparse matrix with two weights a row.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from thoracle.ct.volume import Volume
+from thoracle.errors import GeometryInvalid, InputError
+from thoracle.types import ModelInput
+
+_AXES: Final = "zxy"
+_MOST_THREADS: Final = 8  # memory is the limit beyond
+_MOST_VOXELS: Final = 1 << 29  # a config that asks for more than 2 GiB is a mistake
+_STRIDE: Final = 16  # floats; rows of 2048 bytes would all fall on the same few lines of the cache when transposed
+
+Slice = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """What a model expects of its input; the defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834). Triples are (z, x, y).
+
+    Attributes:
+        spacing: mm a voxel after resampling.
+        size: voxels after cropping or padding.
+        window: HU, lower and upper end, to which values are clipped.
+        scale: HU that become 1.
+        pad: the value around a scan smaller than `size`, in units of `scale`.
+        clip: before resampling, as published inference does, or after it, as published training did.
+    """
+
+    spacing: tuple[float, float, float] = (1.5, 0.75, 0.75)
+    size: tuple[int, int, int] = (240, 480, 480)
+    window: tuple[float, float] = (-1000.0, 1000.0)
+    scale: float = 1000.0
+    pad: float = -1.0
+    clip: Literal["before", "after"] = "before"
+
+    def __post_init__(self) -> None:
+        for name, count in (("spacing", 3), ("size", 3), ("window", 2)):
+            if len(getattr(self, name)) != count:
+                raise InputError(f"{name} must be {count} numbers, is {getattr(self, name)}", cure=_CORRECT, source="preprocess")
+        numbers = (*self.spacing, *self.size, *self.window, self.scale, self.pad)
+        if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers) or self.clip not in ("before", "after"):
+            raise InputError("expected finite numbers, and clip before or after", cure=_CORRECT, source="preprocess")
+        if min(*self.spacing, *self.size, self.scale) <= 0 or self.window[0] >= self.window[1]:
+            raise InputError("spacing, size and scale must be positive, and window rise", cure=_CORRECT, source="preprocess")
+        if not all(isinstance(n, int) for n in self.size) or math.prod(self.size) > _MOST_VOXELS:
+            raise InputError(f"size must be whole, and {_MOST_VOXELS:,} voxels at most", cure=_CORRECT, source="preprocess")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` reads them back."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PreprocessConfig:
+        """Raises InputError for an unknown key or a value that makes no sense."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            fact = f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            raise InputError(fact, cure=_CORRECT, source="preprocess")
+        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**settings)
+
+
+_CORRECT: Final = "Correct the configuration."
+
+
+def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) -> ModelInput:
+    """One volume as a model is given it.
+
+    Returns:
+        (z, x, y) float32 of `config.size`, units of `config.scale` HU.
+
+    Raises:
+        GeometryInvalid: so thin along an axis that no voxel is left at the config's spacing.
+    """
+    counts = [volume.array.shape[axis] for axis in (2, 0, 1)]
+    spacings = [volume.spacing[axis] for axis in (2, 0, 1)]
+    z, x, y = (_Axis.of(*one) for one in zip(_AXES, counts, spacings, config.spacing, config.size, strict=True))
+    along_x, along_y = x.matrix(), y.matrix()
+    result = np.empty(config.size, np.float32)
+    padded = any(axis.kept < axis.size for axis in (x, y))
+
+    def fill(position: int) -> None:
+        at = position - z.before
+        if padded or not 0 <= at < z.kept:
+            result[position] = config.pad
+        if 0 <= at < z.kept:
+            plane = _blended(volume, int(z.lower[at]), float(z.weight[at]), config)
+            plane = along_x @ (along_y @ plane).T[: counts[1]]
+            if config.clip == "after":
+                np.clip(plane, *config.window, out=plane)
+            np.divide(plane, np.float32(config.scale), out=result[position, x.inside, y.inside])
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        for _ in pool.map(fill, range(z.size)):
+            pass
+    return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Axis:
+    """Where along one axis the samples that survive the crop lie: `lower` and `lower + 1`, the second with `weight`."""
+
+    count: int  # voxels of the scan
+    size: int  # voxels of the result
+    before: int  # of them padding before the scan
+    lower: NDArray[np.int32]
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, name: str, count: int, spacing: float, target: float, size: int) -> _Axis:
+        resampled = int(count * (spacing / target))  # the division first: it decides whether 500 voxels of 0.6 mm give 399 or 400
+        if resampled < 1:
+            raise GeometryInvalid(
+                f"{count} voxels of {spacing:g} mm along {name} leave none at {target:g} mm", cure="Give a scan with more slices."
+            )
+        first = max((resampled - size) // 2, 0)
+        index = np.arange(first, first + min(resampled, size), dtype=np.float64)
+        source = np.clip((index + 0.5) * (count / resampled) - 0.5, 0, count - 1)
+        lower = source.astype(np.int32)
+        before = max((size - resampled) // 2, 0)
+        return cls(count=count, size=size, before=before, lower=lower, weight=(source - lower).astype(np.float32))
+
+    @property
+    def kept(self) -> int:
+        return len(self.lower)
+
+    @property
+    def inside(self) -> slice:
+        return slice(self.before, self.before + self.kept)
+
+    def matrix(self) -> sparse.csr_array:
+        """(kept, count): applied to an array it resamples its first axis."""
+        upper = np.minimum(self.lower + 1, self.count - 1)
+        columns, weights = np.stack([self.lower, upper], 1).ravel(), np.stack([1 - self.weight, self.weight], 1).ravel()
+        matrix = sparse.csr_array((weights, columns, np.arange(0, 2 * self.kept + 1, 2)), shape=(self.kept, self.count))
+        matrix.eliminate_zeros()
+        return matrix
+
+
+def _blended(volume: Volume, lower: int, weight: float, config: PreprocessConfig) -> Slice:
+    """The input between two slices, (y, x) with `_STRIDE` unused columns."""
+    plane = _plane(volume, lower, config)
+    if weight > 0:
+        step = _plane(volume, lower + 1, config)
+        step -= plane
+        step *= np.float32(weight)
+        plane += step
+    return plane
+
+
+def _plane(volume: Volume, index: int, config: PreprocessConfig) -> Slice:
+    width, height, _ = volume.array.shape
+    plane = np.zeros((height, width + _STRIDE), np.float32)
+    voxels = plane[:, :width]
+    np.copyto(voxels, volume.array[:, :, index].T)
+    if config.clip == "before":
+        np.clip(voxels, *config.window, out=voxels)
+    return plane

@@ -110,9 +110,9 @@ def _file(name: str, header: Any, path: Path) -> _File:
 
 
 def _partner(path: Path, extension: str) -> Path | None:
-    """The other file of a pair, in the same folder, plain or gzip."""
-    stem = _PAIR_NAME.sub("", path.name)
-    names = [f"{stem}.{written}{gz}" for written in (extension, extension.upper()) for gz in ("", ".gz")]
+    """The other file of a pair, in the same folder, packed like this one or not."""
+    stem, gz = _PAIR_NAME.sub("", path.name), path.suffix.lower() == ".gz"
+    names = [f"{stem}.{written}{packed}" for packed in sorted(("", ".gz"), reverse=gz) for written in (extension, extension.upper())]
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
 
 
@@ -133,17 +133,14 @@ def _dtype(file: _File) -> np.dtype[Any]:
     if intent not in _CT_INTENTS:
         name = intent_codes.label.get(intent, intent)
         raise NotCT(f"its intent_code says that it is no scan but: {name}", cure="Give the CT itself.", source=file.path)
+    kind = file.header.get_value_label("datatype")
     try:
         dtype: np.dtype[Any] = file.header.get_data_dtype()
-    except HeaderDataError:
-        dtype = np.dtype("V0")
-    if dtype.itemsize == 0:
-        raise CorruptFile(f"datatype {int(file.header['datatype'])} is none of NIfTI's", cure=_EXPORT_AGAIN, source=file.path)
+    except KeyError as error:
+        raise CorruptFile(f"datatype is none of NIfTI's: {kind}", cure=_EXPORT_AGAIN, source=file.path) from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        kind = file.header.get_value_label("datatype")
-        raise NotCT(
-            f"its voxels are {kind}; those of CT are integers or floats of up to 64 bits", cure="Give the CT itself.", source=file.path
-        )
+        fact = f"its voxels are of type {kind}; those of CT are integers or floats of up to 64 bits"
+        raise NotCT(fact, cure="Give the CT itself.", source=file.path)
     return dtype
 
 

@@ -126,7 +126,8 @@ def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str]:
         raise GeometryInvalid(fact, cure=_EXPORT_AGAIN, source=path)
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = directions.T, origin
-    return np.diag([*_TO_LPS[space.lower()], 1.0]) @ affine + 0.0, "space directions"  # + 0.0: no minus zeros
+    said = "space directions" if "space origin" in header else "space directions; no space origin, taken as zero"
+    return np.diag([*_TO_LPS[space.lower()], 1.0]) @ affine + 0.0, said  # + 0.0: no minus zeros
 
 
 def _data_file(header: dict[str, Any], path: Path) -> Path | None:

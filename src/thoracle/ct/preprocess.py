@@ -26,6 +26,7 @@ from thoracle.types import ModelInput
 _AXES: Final = "zxy"
 _MOST_THREADS: Final = 8  # memory is the limit beyond
 _MOST_VOXELS: Final = 1 << 29  # a config that asks for more than 2 GiB is a mistake
+_LARGEST: Final = 1e9  # and NaN compares as false
 _STRIDE: Final = 16  # floats; rows of 2048 bytes would all fall on the same few lines of the cache when transposed
 
 Slice = NDArray[np.float32]
@@ -52,16 +53,18 @@ class PreprocessConfig:
     clip: Literal["before", "after"] = "before"
 
     def __post_init__(self) -> None:
-        for name, count in (("spacing", 3), ("size", 3), ("window", 2)):
-            if len(getattr(self, name)) != count:
-                raise InputError(f"{name} must be {count} numbers, is {getattr(self, name)}", cure=_CORRECT, source="preprocess")
+        triples = ((self.spacing, 3), (self.size, 3), (self.window, 2))
+        if not all(isinstance(numbers, tuple) and len(numbers) == count for numbers, count in triples):
+            raise _wrong("spacing and size must be three numbers, window two")
         numbers = (*self.spacing, *self.size, *self.window, self.scale, self.pad)
-        if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers) or self.clip not in ("before", "after"):
-            raise InputError("expected finite numbers, and clip before or after", cure=_CORRECT, source="preprocess")
+        if not all(type(number) in (int, float) and abs(number) < _LARGEST for number in numbers):
+            raise _wrong("spacing, size, window, scale and pad must be finite numbers")
         if min(*self.spacing, *self.size, self.scale) <= 0 or self.window[0] >= self.window[1]:
-            raise InputError("spacing, size and scale must be positive, and window rise", cure=_CORRECT, source="preprocess")
-        if not all(isinstance(n, int) for n in self.size) or math.prod(self.size) > _MOST_VOXELS:
-            raise InputError(f"size must be whole, and {_MOST_VOXELS:,} voxels at most", cure=_CORRECT, source="preprocess")
+            raise _wrong("spacing, size and scale must be positive, and window rise")
+        if not all(type(number) is int for number in self.size) or math.prod(self.size) > _MOST_VOXELS:
+            raise _wrong(f"size must be whole, and {_MOST_VOXELS:,} voxels at most")
+        if self.clip not in ("before", "after"):
+            raise _wrong("clip must be before or after")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads them back."""
@@ -72,13 +75,9 @@ class PreprocessConfig:
         """Raises InputError for an unknown key or a value that makes no sense."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
-            fact = f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-            raise InputError(fact, cure=_CORRECT, source="preprocess")
+            raise _wrong(f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return cls(**settings)
-
-
-_CORRECT: Final = "Correct the configuration."
 
 
 def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) -> ModelInput:
@@ -177,3 +176,7 @@ def _load(volume: Volume, index: int, *, into: Slice, config: PreprocessConfig) 
     np.copyto(voxels, volume.array[:, :, index].T)
     if config.clip == "before":
         np.clip(voxels, *config.window, out=voxels)
+
+
+def _wrong(fact: str) -> InputError:
+    return InputError(fact, cure="Correct the configuration.", source="preprocess")

@@ -26,7 +26,7 @@ _KINDS: Final[dict[str, Any]] = {"NIfTI-1": Nifti1Header, "NIfTI-2": Nifti2Heade
 _PAIR_NAME = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
 _CT_INTENTS = (0, 1011)  # none, dimensionless; every other says that the voxels are something else (nifti1.h)
 _MILLIMETRES = (0, 2)  # unknown, which is taken as mm as everywhere, and mm
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_RAS_TO_LPS = np.array([[-1.0], [-1.0], [1.0], [1.0]])  # signs of the rows
 _SPACING_AGREES = 1e-3  # relative; float32 rounds by 1e-7, and a mean step of slices differs from the nominal one by less
 _PLACES_AGREE = 1.0  # mm at the corners; a quaternion stored in float32 turns a chest by up to 0.3 mm
 _SQUARE = 1e-3  # cosine between axes; beyond it the axes are sheared, which a quaternion cannot say
@@ -163,6 +163,7 @@ def _rescale(file: _File) -> Rescale | None:
     return Rescale(slope=slope, intercept=intercept, source="scl_slope/scl_inter")
 
 
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # damaged numbers are judged, not warned of
 def _affine(file: _File) -> tuple[Affine | None, str]:
     """The LPS affine and the fields that gave it; no affine where the header is silent or blank."""
     header = file.header
@@ -182,7 +183,7 @@ def _affine(file: _File) -> tuple[Affine | None, str]:
         return None, "blank header: identity affine at 1 mm"
     if sform is not None and _is_square(sform):
         _require_agreement(file, sform, qform, spacing)
-    return _RAS_TO_LPS @ affine + 0.0, name  # + 0.0: no minus zeros
+    return _RAS_TO_LPS * affine + 0.0, name  # + 0.0: no minus zeros
 
 
 def _qform(file: _File) -> Affine:

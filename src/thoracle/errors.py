@@ -34,6 +34,7 @@ ThoracleError
 │   ├── TokenizerMissing       words cannot be read without the model's own tokenizer
 │   └── CapabilityMissing      this kind of model cannot do what was asked
 ├── OutputConflict             an output that exists and was not made by this run
+├── FetchFailed                a download that was refused or broke off
 └── ExtraMissing               an optional dependency, with the line that installs it
 """
 
@@ -194,6 +195,10 @@ class CapabilityMissing(ModelError):
 
 class OutputConflict(ThoracleError):
     """An output that exists and was not made by this run."""
+
+
+class FetchFailed(ThoracleError):
+    """A download that was refused or broke off."""
 
 
 class ExtraMissing(ThoracleError):

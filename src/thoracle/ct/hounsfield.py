@@ -32,7 +32,7 @@ _LARGEST = 1e9  # no scale of CT goes near
 _LOWEST = -1200.0  # noise of a low-dose scan reaches this far below air; what is lower is padding or another scale
 _GAS, _BETWEEN, _TISSUE, _DENSE, _HIGHEST = -500.0, -200.0, 200.0, 900.0, 32767.0  # upper ends, HU
 _AIR_OR_LUNG = (-1060.0, -600.0)  # where the gas of a true scan has its mode
-_FAT, _WATER = (-160.0, -40.0), (-20.0, 120.0)
+_FAT, _FAT_PEAK, _WATER = (-160.0, -40.0), (-135.0, -65.0), (-20.0, 120.0)
 _BIN = 20.0
 _SAME = 100.0  # HU; readings that differ by less than this the voxels cannot tell apart
 
@@ -173,9 +173,10 @@ def _evidence(sample: _Histogram, rescale: Rescale) -> str | None:
     order = slice(None) if rescale.slope > 0 else slice(None, None, -1)
     units = _Histogram((sample.values * rescale.slope + rescale.intercept)[order], sample.shares[order])
     units, padding = _without_padding(units, tolerance=max(8.0, 2 * abs(rescale.slope)))
-    if units.shares.sum() == 0 or units.between(-np.inf, _LOWEST) > 0.02:
+    if not units.values.size or units.between(-np.inf, _LOWEST) > 0.05:
         return None
-    return _gas_and_tissue(units, padding) or _fat_and_water(units, padding)
+    landmarks = _gas_and_tissue(units) or _fat_and_water(units)
+    return landmarks and landmarks + padding
 
 
 def _without_padding(units: _Histogram, *, tolerance: float) -> tuple[_Histogram, str]:
@@ -187,36 +188,31 @@ def _without_padding(units: _Histogram, *, tolerance: float) -> tuple[_Histogram
         return units, ""
     kept = units.values >= max(edge, _LOWEST)
     rest = units.shares[kept]
-    return _Histogram(units.values[kept], rest / max(rest.sum(), 1e-9)), f"; {padding:.0%} padding of {floor:g} set aside"
+    return _Histogram(units.values[kept], rest / rest.sum()), f"; {padding:.0%} padding of {floor:g} set aside"
 
 
-def _gas_and_tissue(units: _Histogram, padding: str) -> str | None:
-    """Air or lung, tissue, and a valley between them."""
+def _gas_and_tissue(units: _Histogram) -> str | None:
+    """Air or lung; tissue, some of it like water, as muscle and blood are; and a valley between."""
     gas, between, tissue, dense = _shares(units)
     peak = units.mode(_LOWEST, _GAS)
     valley = between / (_BETWEEN - _GAS) < tissue / (_TISSUE - _BETWEEN)
-    bright = units.between(_DENSE, np.inf)
-    if gas < 0.03 or not _AIR_OR_LUNG[0] <= peak <= _AIR_OR_LUNG[1] or not valley or tissue < 0.003 or tissue < dense or bright > 0.1:
+    watery = units.between(*_WATER) > 0.1 * (tissue + dense)
+    enough = gas > 0.03 and tissue > 0.003 and units.between(_DENSE, np.inf) < 0.1
+    if not (enough and valley and watery and _AIR_OR_LUNG[0] < peak < _AIR_OR_LUNG[1]):
         return None
-    return f"air or lung peaks at {peak:.0f} HU, tissue at {units.mode(_BETWEEN, _TISSUE):.0f} HU{padding}"
+    return f"air or lung peaks at {peak:.0f} HU, tissue at {units.mode(_BETWEEN, _TISSUE):.0f} HU"
 
 
-def _fat_and_water(units: _Histogram, padding: str) -> str | None:
+def _fat_and_water(units: _Histogram) -> str | None:
     """A crop inside the body: fat and muscle in their places, some bone, calcium or contrast agent, hardly anything below fat."""
-    gas, between, tissue, dense = _shares(units)
+    gas, between, _, dense = _shares(units)
     fat, water = units.between(*_FAT), units.between(*_WATER)
-    floor = float(units.shares[0])
-    if (
-        gas + between > 0.1
-        or fat < 0.03
-        or water < 0.1
-        or dense < 0.003
-        or tissue < dense
-        or floor > 0.01
-        or units.between(_DENSE, np.inf) > 0.02
-    ):
+    enough = water > 0.1 and 0.03 < fat < 1.5 * water and dense > 0.003 and units.between(_DENSE, np.inf) < 0.02
+    peak = units.mode(*_FAT)
+    clipped = units.shares[0] > 0.01  # a window's lower end, not a scale's
+    if not enough or clipped or gas + between > 0.1 or not _FAT_PEAK[0] < peak < _FAT_PEAK[1]:
         return None
-    return f"no air in the crop; fat peaks at {units.mode(*_FAT):.0f} HU, muscle at {units.mode(*_WATER):.0f} HU{padding}"
+    return f"fat peaks at {peak:.0f} HU, muscle at {units.mode(*_WATER):.0f} HU, no air in the crop"
 
 
 def _shares(units: _Histogram) -> tuple[float, float, float, float]:
@@ -244,11 +240,11 @@ def _refuse_label_map(voxels: StoredArray, sample: _Histogram, source: str) -> N
 def _require_finite(voxels: StoredArray, source: str) -> None:
     if voxels.dtype.kind != "f":
         return
-    # A comparison with NaN is false, so one pass finds all three.
-    bad = sum(int(np.count_nonzero(~(np.abs(voxels[slab]) < _LARGEST))) for slab in _slabs(voxels))
-    if bad:
-        fact = f"expected numbers, {bad:,} of {voxels.size:,} voxels are NaN, infinite or beyond {_LARGEST:g}"
-        raise VoxelsInvalid(fact, cure="Export the scan again.", source=source)
+    for slab in _slabs(voxels):
+        # A comparison with NaN is false, and min and max hand NaN on.
+        if not (voxels[slab].min() > -_LARGEST and voxels[slab].max() < _LARGEST):
+            fact = f"expected numbers, some voxels are NaN, infinite or beyond {_LARGEST:g}"
+            raise VoxelsInvalid(fact, cure="Export the scan again.", source=source)
 
 
 def _convert(voxels: StoredArray, rescale: Rescale) -> HounsfieldArray:
@@ -285,10 +281,11 @@ def _whole(voxels: StoredArray, rescale: Rescale) -> NDArray[np.int16] | None:
     """The general case in int16; None where a value is not whole or does not fit."""
     units = np.empty_like(voxels, dtype=np.int16)
     for slab in _slabs(voxels):
-        part = voxels[slab].astype(np.float64) * rescale.slope + rescale.intercept
-        if (np.rint(part) != part).any() or part.min() < _INT16.min or part.max() > _INT16.max:
+        part = voxels[slab] if _equal(rescale, _STORED) else voxels[slab].astype(np.float64) * rescale.slope + rescale.intercept
+        with np.errstate(invalid="ignore"):  # what does not fit compares unequal
+            units[slab] = part
+        if (units[slab] != part).any():
             return None
-        units[slab] = part
     return units
 
 

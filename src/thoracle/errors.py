@@ -3,6 +3,7 @@
 ThoracleError
 ├── InputError                 an argument that makes no sense, before any file is opened
 ├── ScanError                  a scan that is not read
+│   ├── ScanUnreadable         the system would not give the bytes (permissions, a failing disk)
 │   ├── UnsupportedFormat      not a format Thoracle reads (MetaImage, text, an unknown transfer syntax)
 │   ├── CorruptFile            the bytes contradict themselves
 │   │   ├── TruncatedFile      fewer bytes than the header promises
@@ -71,6 +72,10 @@ class InputError(ThoracleError):
 
 class ScanError(ThoracleError):
     """A scan that is not read."""
+
+
+class ScanUnreadable(ScanError):
+    """The system would not give the bytes."""
 
 
 class UnsupportedFormat(ScanError):

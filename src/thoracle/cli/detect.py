@@ -43,13 +43,13 @@ def detect(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.inference.batch import Reading
+    from thoracle.inference.batch import Reading, opened
     from thoracle.inference.scans import find_scans
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
     found = find_scans(scans, whole_folders=out is None or series is not None)
-    reading = Reading(metadata=metadata, hu=hu, series=series, min_slices=min_slices, strict=strict)
+    reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
     if out is None:
         if len(found) != 1 or shard is not None:
             raise InputError(f"{len(found)} scans are not one table", cure="Give --out predictions.csv.")

@@ -41,7 +41,7 @@ def embed(
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
     from thoracle.cli.many import follow, select
-    from thoracle.inference.batch import Reading, run
+    from thoracle.inference.batch import Reading, opened, run
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
     from thoracle.inference.results import ResultTable
@@ -60,7 +60,7 @@ def embed(
         return latent_row(prepared.provenance.sha256, encoding.latent_BL[0].float().cpu().numpy())
 
     todo = [scan for scan in found if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())]
-    reading = Reading(metadata=metadata, hu=hu, series=series, min_slices=min_slices, strict=strict)
+    reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
     outcomes = run(todo, table, preprocess=network.preprocess, reading=reading, row=row)
     failed = follow(outcomes, total=len(todo), before=len(found) - len(todo), out=out, trained=network.folder.trained)
     if table.rows:

@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from thoracle.ct.metadata import MetadataTable
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.ct.read import Units, read
+from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import ThoracleError
 from thoracle.inference.prepare import Prepared, prepare
@@ -33,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Reading:
     """How scans are read: the arguments of `read` and, with `strict`, nothing but what the model was made for."""
 
-    metadata: Path | None = None
+    metadata: Metadata | None = None
     hu: Units = "auto"
     series: str | None = None
     min_slices: int = 10
@@ -84,6 +83,15 @@ def run(
             yield Outcome(name=scan.name, failure=ready if isinstance(ready, Failure) else None)
 
 
+def opened(metadata: Path | None) -> Metadata | None:
+    """A CSV table parsed, once for all scans; what else there may be is left to `read`.
+
+    Raises:
+        MetadataError: not such a table.
+    """
+    return MetadataTable.open(metadata) if metadata is not None and metadata.suffix.lower() == ".csv" else metadata
+
+
 def read_scan(scan: Scan, reading: Reading) -> Volume:
     """One scan, with the metadata it was given or listed with.
 
@@ -91,14 +99,7 @@ def read_scan(scan: Scan, reading: Reading) -> Volume:
         ThoracleError: as `read`.
     """
     metadata = reading.metadata or scan.table
-    table = _opened(metadata) if metadata is not None and metadata.suffix.lower() == ".csv" else metadata
-    return read(scan.path, metadata=table, hu=reading.hu, series=reading.series, min_slices=reading.min_slices)
-
-
-@lru_cache(maxsize=4)
-def _opened(table: Path) -> MetadataTable:
-    """The table of 50,000 scans is parsed once."""
-    return MetadataTable.open(table)
+    return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices)
 
 
 def _prepared(scan: Scan, preprocess: PreprocessConfig, reading: Reading) -> Prepared | Failure:

@@ -116,6 +116,7 @@ class Model:
         Raises:
             As `detect`, but for the scan.
         """
+        self._clip("findings")
         if self._network.classifier is None:
             self.prompt_latents(abnormalities)
 
@@ -197,6 +198,7 @@ class Model:
             return zero_shot_probabilities(self.prompt_latents(names), latent_BL, self._clip("findings").temperature.float())
 
     def _asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
+        self._clip("findings")
         labels = self.folder.labels
         names = labels if abnormalities is None else tuple(abnormalities)
         unknown = [name for name in names if name not in labels] if self._network.classifier is not None else []

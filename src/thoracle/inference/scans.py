@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from thoracle.ct.metadata import MetadataTable
 from thoracle.errors import InputError, MetadataError
 
 VOLUME_NAME = "VolumeName"
@@ -39,12 +40,12 @@ class Scan:
         name: what its row is called: the file name, as CT-RATE does, or the path below the folder that was given,
             where file names are not unique and for DICOM folders.
         path: what `read` is given.
-        table: the metadata table that listed it, if one did.
+        table: the metadata table that lists it, if one does.
     """
 
     name: str
     path: Path
-    table: Path | None = None
+    table: MetadataTable | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ class _Found:
 
     path: Path
     names: tuple[str, ...]
-    table: Path | None = None
+    table: MetadataTable | None = None
 
 
 def _named(found: list[_Found]) -> tuple[Scan, ...]:
@@ -204,7 +205,7 @@ def _in_table(table: Path) -> Iterator[_Found]:
         raise MetadataError(
             f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", cure="Name the column.", source=table
         )
-    metadata = table if _METADATA_COLUMN in columns else None
+    metadata = MetadataTable(rows, source=str(table)) if _METADATA_COLUMN in columns else None
     for row in rows:
         given = (row.get(column) or "").strip()
         if given:

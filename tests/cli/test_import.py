@@ -33,7 +33,7 @@ def test_a_golden_file_becomes_a_model(golden_dir: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.exception
     for part in (
         "CT-CLIP",
-        "454,828 parameters",
+        "448,171 parameters",
         "position_ids",
         "CC BY-NC-SA",
         f"thoracle detect SCAN --model {out}",

@@ -112,12 +112,15 @@ def test_other_contents_are_named(tmp_path: Path, content: object, error: type[M
         read_checkpoint(_write("zip", tmp_path / "x.pt", content))
 
 
-def test_no_file_and_no_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"<!doctype html>", b"cos\nsystem\n(S'true'\ntR."]
+)
+def test_what_is_no_checkpoint_is_told_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CheckpointUnknown, match=r"neither safetensors.*Git LFS"):
+        read_checkpoint(tmp_path / "x.pt")
     with pytest.raises(InputError):
         read_checkpoint(tmp_path / "absent.pt")
-    (tmp_path / "empty.pt").write_bytes(b"")
-    with pytest.raises(CheckpointDamaged):
-        read_checkpoint(tmp_path / "empty.pt")
 
 
 def test_a_flipped_bit_in_a_weight_is_found_by_the_zip_checksum(tmp_path: Path) -> None:

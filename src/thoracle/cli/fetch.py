@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from thoracle.cli.app import app
 from thoracle.errors import InputError
@@ -32,8 +30,7 @@ def fetch(
 
 
 def _print_catalogue() -> None:
-    console = Console()
-    table = Table("name", "what for", "licence", "size", "address", box=None, pad_edge=False)
+    """Two lines each, so that an address is never broken."""
     for entry in CATALOGUE.values():
-        table.add_row(entry.name, entry.purpose, entry.licence, entry.size, entry.address + (" (terms to accept)" if entry.gated else ""))
-    console.print(table)
+        typer.echo(f"{entry.name:16}{entry.size:12}{entry.licence:17}{entry.purpose}")
+        typer.echo(f"{'':16}{entry.address}{'  (accept its terms there first)' if entry.gated else ''}")

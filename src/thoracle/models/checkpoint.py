@@ -43,7 +43,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         InputError: no such file.
         CheckpointUnsafe: the pickle would run code; nothing of it has run.
         CheckpointDamaged: the bytes contradict themselves, or would unfold into more than the file holds.
-        CheckpointUnknown: something other than names and tensors.
+        CheckpointUnknown: no checkpoint, or something other than names and tensors.
     """
     if not path.is_file():
         raise InputError("is not a file", cure="Give the path of one checkpoint file.", source=path)
@@ -54,8 +54,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         loaded = _load(path, mmap=True)
     elif len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_BUDGET:
         loaded = _load_safetensors(path)
-    else:
+    elif head.startswith(b"\x80"):
         loaded = _load(path, mmap=False)
+    else:
+        raise CheckpointUnknown(
+            "is neither safetensors, nor a zip, nor a pickle",
+            cure="Give a checkpoint; a file of a few hundred bytes is a Git LFS pointer or a web page, not the download itself.",
+            source=path,
+        )
     return _state_dict(loaded, path)
 
 

@@ -33,6 +33,8 @@ LICENCE: Final = (
 )
 #: Written by every published training loop, needed by none.
 DROPPED: Final = re.compile(r"(^|\.)embeddings\.position_ids$")
+#: Carried, but learned by other means than a gradient, or not at all.
+BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$")
 
 _PROJECTOR: Final = re.compile(r"^(.*\.)?mm_projector\.")
 #: One name that only this kind of file has; the first that fits decides.
@@ -53,7 +55,7 @@ class ImportReport:
         folder: the model folder.
         assumptions: sentences on what the file does not say.
         dropped: names that were in the file and are not needed.
-        parameters: numbers in the weights.
+        parameters: how many the model has, buffers (the codebook, unused biases) left out, as the papers count.
     """
 
     folder: ModelFolder
@@ -103,7 +105,10 @@ def import_checkpoint(file: Path, *, out: Path, config: Mapping[str, Any] | None
         assumptions=assumptions,
     )
     return ImportReport(
-        folder=folder, assumptions=assumptions, dropped=dropped, parameters=sum(tensor.numel() for tensor in tensors.values())
+        folder=folder,
+        assumptions=assumptions,
+        dropped=dropped,
+        parameters=sum(tensor.numel() for name, tensor in tensors.items() if not BUFFERS.search(name)),
     )
 
 

@@ -110,6 +110,15 @@ def test_a_folder_that_is_no_model_ends_in_1(command, sketch: Path, tmp_path: Pa
     assert "ModelFolderInvalid" in ran.err
 
 
+def test_an_output_that_cannot_be_written_is_one_line(command, model_dir: Path, sketch: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for option in ("--json", "--out"):
+        ran = command("detect", sketch, "--model", model_dir, option, tmp_path / "file" / "below")
+        assert ran.status == 1
+        assert "file" in ran.err
+        assert "Traceback" not in ran.err
+
+
 def test_many_scans_fill_ct_rates_columns(command, model_dir: Path, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "predictions.csv"
     ran = command("detect", tree, "--model", model_dir, "--out", out)

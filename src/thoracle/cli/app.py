@@ -42,6 +42,9 @@ def main() -> None:
     except ThoracleError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        typer.echo(f"{type(error).__name__}: {error.filename or 'output'}: {error.strerror}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("Interrupted; what was finished is kept.", err=True)
         sys.exit(130)

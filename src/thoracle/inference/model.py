@@ -5,7 +5,8 @@ Shapes: B batch, K abnormalities, L latent width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -137,7 +138,7 @@ class Model:
             InputError: an array of another size than `preprocess.size`.
         """
         clip = self._clip("latents, which need CT-CLIP's projection; `encode_tokens` gives what it has")
-        with torch.inference_mode():
+        with _exact():
             return clip.encode_volume(self._input(volume))
 
     def encode_tokens(self, volume: Showable) -> VolumeTokens:
@@ -146,7 +147,7 @@ class Model:
         Raises:
             InputError: an array of another size than `preprocess.size`.
         """
-        with torch.inference_mode():
+        with _exact():
             encoded: VolumeTokens = self._network.ctvit(self._input(volume))
         return encoded
 
@@ -242,6 +243,13 @@ class Model:
             fact = f"is {TITLES[self.folder.kind]}; it does not have {what}"
             raise CapabilityMissing(fact, cure="Give a CT-CLIP or LiPro model.", source=self.folder.path)
         return self._network.clip
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """No gradient; and no TF32, to which cuDNN rounds convolutions unless it is told not to: a rounded token is another code."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def _device(name: str) -> torch.device:

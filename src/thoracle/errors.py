@@ -62,8 +62,8 @@ class ThoracleError(Exception):
         return (_rebuild, (type(self), self.fact, self.cure, self.source))
 
     def without_source(self) -> str:
-        """The message without the path, for files that are written out (a path can name a patient)."""
-        return f"{self.fact}. {self.cure}".rstrip()
+        """The first line without the path, for files that are written out: a path can name a patient, a list of series its UIDs."""
+        return f"{self.fact}. {self.cure}".split("\n", maxsplit=1)[0].rstrip()
 
 
 class InputError(ThoracleError):

@@ -75,17 +75,18 @@ def assess(volume: Volume) -> Quality:
 
 
 def _coarse(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """Means over cells of about 4.5 mm, each from every second voxel along each axis; and the cells' size in mm."""
-    widths = [max(1, int(_CELL_MM / step + 0.25)) for step in spacing]
-    steps = [max(1, width // 2) for width in widths]
-    counts = [max(1, min(width // step, length)) for width, step, length in zip(widths, steps, array.shape, strict=True)]
-    # Clipped, so that padding is air and metal does not outweigh its cell.
-    thin = np.clip(array[tuple(slice(None, None, step) for step in steps)], -1024, 1000)
-    cells = [length // count for length, count in zip(thin.shape, counts, strict=True)]
-    thin = thin[tuple(slice(0, cell * count) for cell, count in zip(cells, counts, strict=True))]
-    blocks = thin.reshape([length for pair in zip(cells, counts, strict=True) for length in pair])
-    size = tuple(step * count * mm for step, count, mm in zip(steps, counts, spacing, strict=True))
-    return blocks.mean(axis=(1, 3, 5), dtype=np.float32), size
+    """Means over cells of about 4.5 mm, of fine voxels every second along each axis; and the cells' size in mm."""
+    widths = [max(1, min(length, int(_CELL_MM / step + 0.25))) for length, step in zip(array.shape, spacing, strict=True)]
+    strides = [max(1, width // 2) for width in widths]
+    counts = [width // stride for width, stride in zip(widths, strides, strict=True)]
+    periods = [stride * count for stride, count in zip(strides, counts, strict=True)]
+    whole = array[tuple(slice(0, length - length % period) for length, period in zip(array.shape, periods, strict=True))]
+    sums = np.zeros_like(whole[tuple(slice(None, None, period) for period in periods)], dtype=np.float32)
+    for corner in np.ndindex(*counts):
+        picked = tuple(slice(at * stride, None, period) for at, stride, period in zip(corner, strides, periods, strict=True))
+        # Clipped, so that padding is air and metal does not outweigh its cell.
+        sums += np.clip(whole[picked], -1024, 1000)
+    return sums / np.prod(counts, dtype=np.float32), tuple(period * step for period, step in zip(periods, spacing, strict=True))
 
 
 def _lung(cells: NDArray[np.float32], cell: tuple[float, ...]) -> _Mask:

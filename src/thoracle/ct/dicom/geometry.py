@@ -17,7 +17,7 @@ from thoracle.types import Affine
 
 SAME_POSITION_MM: Final = 0.01  # closer is the same place: scanners write positions to 0.001 mm
 TILT_DEGREES: Final = 0.1  # below, rounding of orientation; 0.5 mm over a chest of 300 mm
-ROUNDING_MM: Final = 0.05  # of positions written to one decimal, the coarsest in use
+ROUNDING_MM: Final = 0.095  # 0.05 of positions written to one decimal, the coarsest in use, and what fitting a line adds
 ROUNDING_SHARE: Final = 0.01  # of the step, where that is more
 ROUNDING_MOST: Final = 0.1  # of the step: never so much that a missing slice could pass
 _UNIT: Final = 1e-3  # cosines are written to three decimals or more
@@ -108,13 +108,16 @@ def _require_apart(along: Vector, source: str) -> None:
 
 
 def _require_straight(positions: Vector, along: Vector, normal: Vector, source: str) -> None:
-    """Sideways displacement against displacement along the normal: a slope is tilt, what is left is a mixture."""
+    """Sideways displacement against displacement along the normal: what no line explains is a mixture, a slope is tilt."""
     if len(along) < 2:
         return
     sideways = positions - along[:, None] * normal
     sideways = sideways - sideways.mean(axis=0)
     centred = along - along.mean()
     slope = centred @ sideways / (centred @ centred)
+    shift = float(np.linalg.norm(sideways - centred[:, None] * slope, axis=1).max())
+    if shift > _SHIFT_MM:
+        raise MixedSeries(f"slices are shifted sideways by up to {shift:.1f} mm", cure=_CURE, source=source)
     degrees = float(np.degrees(np.arctan(np.linalg.norm(slope))))
     drift = float(np.linalg.norm(slope)) * float(along[-1] - along[0])
     if degrees > TILT_DEGREES and drift > ROUNDING_MM:
@@ -123,9 +126,6 @@ def _require_straight(positions: Vector, along: Vector, normal: Vector, source: 
             cure="Resample it upright first: dcm2niix does, and writes an image whose name ends in _Tilt.",
             source=source,
         )
-    shift = float(np.linalg.norm(sideways - centred[:, None] * slope, axis=1).max())
-    if shift > _SHIFT_MM:
-        raise MixedSeries(f"slices are shifted sideways by up to {shift:.1f} mm", cure=_CURE, source=source)
 
 
 def _require_even(along: Vector, source: str) -> None:

@@ -33,7 +33,7 @@ _KEYWORDS: Final = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
-_PIXEL_TAGS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _UNDEFINED: Final = 0xFFFFFFFF
 #: How a data set without preamble begins: group 2 or 8 and one of their first elements, little endian.
 _BARE_STARTS: Final = {struct.pack("<HH", group, element) for group in (2, 8) for element in (0, 1, 2, 5, 6, 8, 0x12, 0x16)}

@@ -62,9 +62,9 @@ class CTViT(nn.Module):
         B, T, h, w, _ = shape = x_BTHWD.shape
         bias_HNN = self.spatial_rel_pos_bias((h, w))
         x_SND = self.enc_spatial_transformer(x_BTHWD.flatten(2, 3).flatten(0, 1), shape=(B, T, h, w), bias_HNN=bias_HNN)
-        x_SND = x_SND.view(shape).permute(0, 2, 3, 1, 4).flatten(0, 2)
+        x_SND = x_SND.view(shape).permute(0, 2, 3, 1, 4).contiguous().flatten(0, 2)
         x_SND = self.enc_temporal_transformer(x_SND, shape=(B, T, h, w))
-        x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).flatten(1, 3)
+        x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T * h * w, -1)
         coded = self.vq["_codebook"](x_BND)
         return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, before_codebook_BND=x_BND)
 

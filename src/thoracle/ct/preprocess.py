@@ -21,7 +21,7 @@ from scipy import sparse
 
 from thoracle.ct.volume import Volume
 from thoracle.errors import GeometryInvalid, InputError
-from thoracle.types import ModelInput
+from thoracle.types import HounsfieldArray, ModelInput
 
 _AXES: Final = "zxy"
 _MOST_THREADS: Final = 8  # memory is the limit beyond
@@ -92,40 +92,44 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
     counts = [volume.array.shape[axis] for axis in (2, 0, 1)]
     spacings = [volume.spacing[axis] for axis in (2, 0, 1)]
     z, x, y = (_Axis.of(*one) for one in zip(_AXES, counts, spacings, config.spacing, config.size, strict=True))
+    array = volume.array[x.needed, y.needed, z.needed]
     along_x, along_y = x.matrix(), y.matrix()
     result = np.empty(config.size, np.float32)
     own = threading.local()  # scratch that is made once a thread: fresh pages for each slice would double the time
 
     def prepare() -> None:
-        own.planes = np.zeros((2, y.count, x.count + _STRIDE), np.float32)
+        own.planes = np.zeros((2, y.width, x.width + _STRIDE), np.float32)
 
     def fill(position: int) -> None:
-        at = position - z.before
-        inside = 0 <= at < z.kept
-        if not inside or x.kept < x.size or y.kept < y.size:
-            result[position] = config.pad
-        if inside:
-            plane = _blended(volume, own.planes, lower=int(z.lower[at]), weight=z.weight[at], config=config)
-            plane = along_x @ (along_y @ plane).T[: x.count]
-            if config.clip == "after":
-                np.clip(plane, *config.window, out=plane)
-            np.divide(plane, np.float32(config.scale), out=result[position, x.inside, y.inside])
+        at, plane = position - z.before, result[position]
+        if not 0 <= at < z.kept:
+            plane[:] = config.pad
+            return
+        for margin in x.outside:
+            plane[margin] = config.pad
+        for margin in y.outside:
+            plane[x.inside, margin] = config.pad
+        source = _blended(array, own.planes, lower=int(z.lower[at]), weight=z.weight[at], config=config)
+        resampled = along_x @ (along_y @ source).T[: x.width]
+        if config.clip == "after":
+            np.clip(resampled, *config.window, out=resampled)
+        np.divide(resampled, np.float32(config.scale), out=plane[x.inside, y.inside])
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), initializer=prepare) as pool:
-        for _ in pool.map(fill, range(z.size)):
+        for _ in pool.map(fill, range(config.size[0])):
             pass
     return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Axis:
-    """Where along one axis the samples that survive the crop lie: `lower` and `lower + 1`, the second with `weight`."""
+    """Along one axis, the voxels that survive the crop, and where between them each sample lies."""
 
-    count: int  # voxels of the scan
-    size: int  # voxels of the result
-    before: int  # of them padding before the scan
-    lower: NDArray[np.int32]
-    weight: NDArray[np.float32]
+    needed: slice  # of the scan's voxels
+    width: int  # of `needed`
+    before: int  # samples of padding before the scan
+    lower: NDArray[np.int32]  # from the beginning of `needed`; a sample lies between it and the next,
+    weight: NDArray[np.float32]  # which has this weight
 
     @classmethod
     def of(cls, name: str, count: int, spacing: float, target: float, size: int) -> _Axis:
@@ -138,8 +142,14 @@ class _Axis:
         index = np.arange(first, first + min(resampled, size), dtype=np.float64)
         source = np.clip((index + 0.5) * (count / resampled) - 0.5, 0, count - 1)
         lower = source.astype(np.int32)
-        before = max((size - resampled) // 2, 0)
-        return cls(count=count, size=size, before=before, lower=lower, weight=(source - lower).astype(np.float32))
+        start, stop = int(lower[0]), min(int(lower[-1]) + 2, count)
+        return cls(
+            needed=slice(start, stop),
+            width=stop - start,
+            before=max((size - resampled) // 2, 0),
+            lower=lower - start,
+            weight=(source - lower).astype(np.float32),
+        )
 
     @property
     def kept(self) -> int:
@@ -147,35 +157,39 @@ class _Axis:
 
     @property
     def inside(self) -> slice:
+        """Of the result, what is no padding."""
         return slice(self.before, self.before + self.kept)
 
+    @property
+    def outside(self) -> tuple[slice, slice]:
+        return slice(self.before), slice(self.before + self.kept, None)
+
     def matrix(self) -> sparse.csr_array:
-        """(kept, count): applied to an array it resamples its first axis."""
-        upper = np.minimum(self.lower + 1, self.count - 1)
-        columns, weights = np.stack([self.lower, upper], 1).ravel(), np.stack([1 - self.weight, self.weight], 1).ravel()
-        matrix = sparse.csr_array((weights, columns, np.arange(0, 2 * self.kept + 1, 2)), shape=(self.kept, self.count))
+        """(kept, width): applied to an array it resamples its first axis."""
+        columns = np.stack([self.lower, np.minimum(self.lower + 1, self.width - 1)], 1).ravel()
+        weights = np.stack([1 - self.weight, self.weight], 1).ravel()
+        matrix = sparse.csr_array((weights, columns, np.arange(0, 2 * self.kept + 1, 2)), shape=(self.kept, self.width))
         matrix.eliminate_zeros()
         return matrix
 
 
-def _blended(volume: Volume, planes: Slice, *, lower: int, weight: np.float32, config: PreprocessConfig) -> Slice:
+def _blended(array: HounsfieldArray, planes: Slice, *, lower: int, weight: np.float32, config: PreprocessConfig) -> Slice:
     """The input between two slices, (y, x) with `_STRIDE` unused columns, in the first of two scratch planes."""
     plane: Slice = planes[0]
     other: Slice = planes[1]
-    _load(volume, lower, into=plane, config=config)
+    _load(array[:, :, lower], into=plane, config=config)
     if weight > 0:
-        _load(volume, lower + 1, into=other, config=config)
+        _load(array[:, :, lower + 1], into=other, config=config)
         np.subtract(other, plane, out=other)
         np.multiply(other, weight, out=other)
         np.add(plane, other, out=plane)
     return plane
 
 
-def _load(volume: Volume, index: int, *, into: Slice, config: PreprocessConfig) -> None:
-    voxels = into[:, :-_STRIDE]
-    np.copyto(voxels, volume.array[:, :, index].T)
+def _load(voxels: HounsfieldArray, *, into: Slice, config: PreprocessConfig) -> None:
+    np.copyto(into[:, :-_STRIDE], voxels.T)
     if config.clip == "before":
-        np.clip(voxels, *config.window, out=voxels)
+        np.clip(into, *config.window, out=into)  # the unused columns too: one contiguous run is twice as fast
 
 
 def _wrong(fact: str) -> InputError:

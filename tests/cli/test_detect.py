@@ -329,6 +329,4 @@ def test_help_does_not_wait_for_torch() -> None:
 def test_bf16_says_what_it_changes_when_asked(command, model_dir: Path, sketch: Path) -> None:
     ran = command("detect", sketch, "--model", model_dir, "--dtype", "bf16", "--check-precision")
     assert ran.status == 0, ran.err
-    assert "bf16" in ran.out
-    assert "codes" in ran.out
-    assert "cosine" in ran.out
+    assert re.search(r"bf16 against float32: \d+\.\d\d% of codes equal, latent cosine [01]\.\d{6}", ran.out)

@@ -282,6 +282,20 @@ def test_a_precision_that_is_not_there_is_refused(model_dir: Path) -> None:
         load(model_dir, dtype="float16")
 
 
+def test_lower_precision_says_what_it_changes(shared_dir: Path, model: Model, volume: Volume) -> None:
+    lowered = load(shared_dir, dtype="bf16")
+    effect = lowered.check_precision(volume)
+    exact, other = model.encode_volume(volume), lowered.encode_volume(volume)
+    assert effect.equal_codes == pytest.approx((exact.indices_BN == other.indices_BN).double().mean().item())
+    assert effect.latent_cosine == pytest.approx((exact.latent_BL * other.latent_BL).sum().item(), abs=1e-6)
+    assert 0.5 < effect.equal_codes <= 1
+    assert not torch.equal(exact.latent_BL, other.latent_BL)
+    assert lowered.detect(volume).precision == "bf16"
+    assert other.latent_BL.dtype == torch.float32
+    same = model.check_precision(volume)
+    assert (same.equal_codes, same.latent_cosine) == (1, pytest.approx(1))
+
+
 def test_a_model_leaves_the_seed_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

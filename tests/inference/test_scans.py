@@ -7,7 +7,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from thoracle.errors import InputError, MetadataError
+from thoracle.errors import InputError, MetadataError, SeriesAmbiguous
 from thoracle.inference.scans import Scan, Shard, find_scans
 
 
@@ -66,6 +66,23 @@ def test_half_a_series_is_never_a_scan(tmp_path: Path) -> None:
     slice_of("1.2.3", tmp_path / "disc" / "0" / "im1")
     slice_of("1.2.3", tmp_path / "disc" / "1" / "im2")
     assert [(scan.name, scan.path) for scan in find_scans([tmp_path])] == [("disc", tmp_path / "disc")]
+
+
+def test_parts_of_a_series_beside_another_fail_and_leave_the_other_alone(tmp_path: Path) -> None:
+    """Or copies: anonymised scans with one UID for all look the same. Named one by one they are read."""
+    slice_of("1.2.3", tmp_path / "disc" / "0" / "im1")
+    slice_of("1.2.3", tmp_path / "disc" / "1" / "im2")
+    slice_of("1.2.4", tmp_path / "disc" / "2" / "im3")
+    found = find_scans([tmp_path])
+    assert names(found) == ["disc/0", "disc/1", "disc/2"]
+    assert [isinstance(scan.fault, SeriesAmbiguous) for scan in found] == [True, True, False]
+    assert not any(scan.fault for scan in find_scans([tmp_path / "disc" / "0", tmp_path / "disc" / "1"]))
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for place in ("a/ct", "b/ct", "c/x/ct"):
+        slice_of(generate_uid(), tmp_path / place / "im1")
+    assert names(find_scans([tmp_path / "a" / "ct", tmp_path / "b" / "ct", tmp_path / "c"])) == ["a/ct", "b/ct", "x/ct"]
 
 
 def test_a_folder_inside_a_series_is_read_with_it(tmp_path: Path) -> None:

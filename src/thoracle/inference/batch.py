@@ -98,6 +98,8 @@ def read_scan(scan: Scan, reading: Reading) -> Volume:
     Raises:
         ThoracleError: as `read`.
     """
+    if scan.fault is not None:
+        raise scan.fault
     metadata = reading.metadata or scan.table
     return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices)
 

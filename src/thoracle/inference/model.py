@@ -26,6 +26,7 @@ from thoracle.models.ctvit import VolumeTokens
 from thoracle.models.folder import ModelFolder, open_model
 from thoracle.models.heads import zero_shot_probabilities
 from thoracle.models.kinds import TITLES
+from thoracle.models.precision import PrecisionEffect, precision_effect
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import RESEARCH_USE, ModelInput
 
@@ -188,6 +189,18 @@ class Model:
             kept = kept_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
             self._prompts[names] = kept.to(self.device)
         return self._prompts[names]
+
+    def check_precision(self, volume: Showable) -> PrecisionEffect:
+        """What this model's precision changes for one scan, against float32: the weights are loaded once more for it.
+
+        Raises:
+            As `encode_volume`.
+        """
+        exact = build_network(self.folder, device=self.device, precision="float32").clip
+        lowered = self._clip("latents to compare")
+        assert exact is not None, "of the same folder"
+        with _exact():
+            return precision_effect(exact, lowered, self._input(volume))
 
     def _probabilities(self, latent_BL: Tensor, names: tuple[str, ...]) -> Tensor:
         """(B, K)."""

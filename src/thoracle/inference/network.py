@@ -63,6 +63,4 @@ def _filled(module: _Module, tensors: dict[str, Tensor], device: torch.device, p
     """Weights stay mapped from the file until they are moved or lowered: what is never used is never read."""
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False).to(device)
-    if precision == "bf16":
-        lower(module)
-    return module
+    return lower(module, torch.bfloat16) if precision == "bf16" else module

@@ -78,6 +78,14 @@ def test_torchscript_is_refused_as_code(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+def test_a_second_pickle_cannot_hide_behind_capitals(tmp_path: Path) -> None:
+    path = _write("zip", tmp_path / "x.pt")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x/DATA.PKL", pickle.dumps(Evil(tmp_path / "ran"), protocol=2))
+    with pytest.raises(CheckpointDamaged, match=r"one data\.pkl"):
+        read_checkpoint(path)
+
+
 def test_a_compressed_zip_is_refused_before_it_unfolds(tmp_path: Path) -> None:
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -76,8 +76,9 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            pickles = [m for m in members if m.filename.endswith("/data.pkl")]
-            if any(m.filename.endswith("/constants.pkl") for m in members):
+            # torch looks names up without regard to case.
+            pickles = [m for m in members if m.filename.lower().endswith("/data.pkl")]
+            if any(m.filename.lower().endswith("/constants.pkl") for m in members):
                 raise CheckpointUnsafe("a TorchScript archive, which is code", cure="Ask for the state dict instead.", source=path)
             if len(pickles) != 1 or pickles[0].file_size > INDEX_BUDGET:
                 raise CheckpointDamaged(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,26 @@ def test_the_division_comes_first() -> None:
     result = preprocess(volume, PreprocessConfig(size=(4, 400, 4)))
     assert (result[0, :, 0] == -1).sum() == 1
     np.testing.assert_allclose(result, published(volume, PreprocessConfig(size=(4, 400, 4))), atol=1e-6)
+
+
+def test_only_what_survives_the_crop_is_sampled() -> None:
+    array = np.random.default_rng(0).integers(-1000, 1000, (90, 80, 70)).astype(np.float32)
+    config = PreprocessConfig(spacing=(1.0, 0.8, 1.1), size=(20, 30, 24))
+    whole = preprocess(volume_of(array, (1.0, 1.0, 1.0)), config)
+    kept = array[30:60, 20:60, 20:50].copy()
+    array[:] = np.nan  # where nothing is looked up, nothing can leak
+    array[30:60, 20:60, 20:50] = kept
+    np.testing.assert_array_equal(preprocess(volume_of(array, (1.0, 1.0, 1.0)), config), whole)
+
+
+def test_no_copy_of_the_scan_is_made() -> None:
+    array = np.zeros((300, 300, 200), np.int16)
+    volume, config = volume_of(array, (1.0, 1.0, 1.0)), PreprocessConfig(spacing=(2.0, 3.0, 3.0), size=(100, 100, 100))
+    tracemalloc.start()
+    preprocess(volume, config)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < array.nbytes
 
 
 def test_the_scan_is_not_changed() -> None:

@@ -129,6 +129,7 @@ def test_a_blank_header_takes_geometry_from_the_row() -> None:
     np.testing.assert_array_equal(lps.array, array)  # feet first turns nothing: orientation is in the patient's coordinates
     assert lps.spacing == row.spacing
     assert "FFS" in said
+    assert "DOE" not in settle_affine(scan(None), row=ScanRow(spacing=row.spacing, position="DOE^JANE"), source="scan.nii")[1]
     assert settle_affine(scan(None), row=ScanRow(spacing=row.spacing), source="scan.nii")[0].tolist() == affine.tolist()
 
 

@@ -24,6 +24,8 @@ OBLIQUE_DEGREES: Final = 30.0  # further from the body's axes, "axial" slices ar
 SHEAR_DEGREES: Final = 0.1  # half a millimetre over a chest; float32 headers are off by less than 0.0001
 SPACING_MM: Final = (0.05, 20.0)
 _FARTHEST_MM: Final = 1e6  # no scanner's origin is a kilometre away
+# PS3.3 C.7.3.1.1.2 without quadrupeds; anything else in a table's cell might name a patient, and is not repeated.
+_POSITIONS: Final = frozenset(("HFS", "HFP", "HFDL", "HFDR", "FFS", "FFP", "FFDL", "FFDR", "SITTING"))
 _ROW_AGREES: Final = 1e-3  # relative; rows and headers of one scan differ by rounding only
 _HEADER_DIGITS: Final = 1e-7  # relative; what float32 does to a decimal of six digits
 _STRAIGHT: Final = 1e-6  # radians; a thousandth of a voxel over a thousand of them
@@ -117,7 +119,7 @@ def _affine_of_row(stored: StoredScan, row: ScanRow | None, source: str) -> tupl
     affine[:3, :3] = np.stack([i, j, np.cross(i, j)], axis=1)
     affine[:3, :3] *= np.array(row.spacing) / _lengths(affine)
     orientation = "no orientation, so voxels as left, posterior, superior" if row.orientation is None else "ImageOrientationPatient"
-    position = "" if row.position is None else f", PatientPosition {row.position} (turns nothing)"
+    position = f", PatientPosition {row.position} (turns nothing)" if row.position in _POSITIONS else ""
     return affine, f"metadata row: spacing, {orientation}{position}; header not used: {stored.geometry}"
 
 
@@ -183,15 +185,15 @@ def _straightened(array: NDArray[Any], linear: NDArray[np.float64], offset: Vect
     grid[:3, 3] = offset + linear @ (np.array(array.shape) - 1) / 2 - spacing * (shape - 1) / 2
     inverse = np.linalg.inv(linear)
     straight = ndimage.affine_transform(
-        array,
-        inverse @ grid[:3, :3],
-        offset=inverse @ (grid[:3, 3] - offset),
-        output_shape=tuple(int(n) for n in shape),
+        array.T,  # x fastest, as scans lie in memory: twice as fast
+        (inverse @ grid[:3, :3])[::-1, ::-1],
+        offset=(inverse @ (grid[:3, 3] - offset))[::-1],
+        output_shape=tuple(int(n) for n in shape[::-1]),
         output=array.dtype,  # integers are rounded, not cut
         order=1,
         mode="constant",
         cval=AIR_HU,
-    )
+    ).T
     note = f"axes {_degrees_off(linear):.2f} degrees oblique: resampled linearly to the body's axes, {AIR_HU} HU around"
     return LPSGrid(array=straight, spacing=_triple(spacing), affine=grid, repaired=(note,))
 

@@ -1,7 +1,7 @@
 """What has been published and where: weights, tokenizers, data sets, with licence and size; facts only, nothing is opened.
 
-Sources: the model cards and file listings of the addresses below, and the repositories of CT-CLIP and CT-CHAT. "not stated" means that
-none of them says it.
+Sources: the repositories of CT-CLIP and CT-CHAT, CT-RATE's card, and what others wrote who had downloaded them; the addresses themselves
+could not be asked when this was written. "not stated" means that none of these says it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ app = typer.Typer(
     name="thoracle",
     help="Read chest CT together with the words of radiology. Research use only. Not a medical device.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -210,7 +210,7 @@ DAMAGE: dict[str, tuple[Callable[[Slices], None], type[ThoracleError]]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_each_damage_to_forty_slices_is_refused(forty: Slices, save: Save, kind: str) -> None:
     damage, expected = DAMAGE[kind]
     folder = save(forty)
@@ -311,6 +311,7 @@ def test_a_tilt_tag_alone_is_only_mentioned(forty: Slices, save: Save) -> None:
     assert "GantryDetectorTilt 12" in _read(save(forty)).geometry
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("age", "years"), [("061Y", 61), ("6M", 0.5), ("052W", 364 / 365.25), ("003D", 3 / 365.25), ("000Y", None), ("", None)]
 )
@@ -341,7 +342,8 @@ def test_no_patient_in_what_is_read(forty: Slices, save: Save) -> None:
     assert "/" not in said.replace("RescaleSlope/", "")
 
 
-def test_nothing_is_printed_or_warned(data_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_warned_or_logged(data_dir: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for path in sorted((data_dir / "malformed" / "dicom").iterdir()):
@@ -350,6 +352,7 @@ def test_nothing_is_printed_or_warned(data_dir: Path, capfd: pytest.CaptureFixtu
         for path in sorted((data_dir / "dicom" / "transfer_syntaxes").glob("*Deflated*")):
             _read(path, min_slices=1)
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
 
 
 def test_what_is_no_dicom(tmp_path: Path) -> None:

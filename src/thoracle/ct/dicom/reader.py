@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -41,8 +43,7 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
         NotCT, SeriesAmbiguous, GeometryError, RescaleMissing, CorruptFile, UnsafeArchive: see `thoracle.errors`.
         InputError: no series has the wanted UID.
     """
-    with warnings.catch_warnings(), open_study(path) as listing:
-        warnings.filterwarnings("ignore", module="pydicom")  # what matters of a header is judged here, by field
+    with _quiet(), open_study(path) as listing:
         found, aside = candidates(_headers(listing, path), source=str(path))
         chosen, note = choose(found, wanted=series, source=str(path))
         for header in chosen.headers:
@@ -61,6 +62,23 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
             tags=_tags(chosen.headers[0]),
             repaired=note + aside + listing.notes,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What matters of a header is judged here, by field; pydicom's warnings and log would repeat values, which may name a patient."""
+    log = logging.getLogger("pydicom")
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(drop)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pydicom")
+            yield
+    finally:
+        log.removeFilter(drop)
 
 
 def _headers(listing: Listing, path: Path) -> list[Header]:

@@ -96,7 +96,7 @@ def _read_header(file: Any) -> _Header:
     header = _Header(
         shape=tuple(values["shape"]), scale=values["scale"], planes=values["planes"], chunks=tuple(map(tuple, values["chunks"]))
     )
-    if math.prod(header.shape) > _MOST_VOXELS or len(header.chunks) != -(-header.shape[0] // header.planes):
+    if math.prod(header.shape) > _MOST_VOXELS or header.planes < 1 or len(header.chunks) != -(-header.shape[0] // header.planes):
         raise ValueError("a header that contradicts itself")
     return header
 

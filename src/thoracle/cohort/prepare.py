@@ -119,7 +119,7 @@ def prepare(
         findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)
         write_quality(target, entries, findings, notes=notes)
         require_no_leak(((one.cache_sha256, one.volume, one.split) for one in entries), what="scan")
-        _sweep(target / CACHE, {one.cache for one in entries})
+        _sweep(target, {one.cache for one in entries})
         write_manifest(target, entries)
     refused = len(chosen) - len(entries)
     return Prepared(volumes=len(entries), refused=refused, absent=len(listing.absent), notes=notes)
@@ -218,8 +218,8 @@ def _entry(source: Source, outcome: Outcome, *, seed: int) -> Entry:
     )
 
 
-def _sweep(cache: Path, kept: set[str]) -> None:
+def _sweep(target: Path, kept: set[str]) -> None:
     """Remove what killed runs left behind and volumes that are no longer used."""
-    for path in sorted(cache.glob("*/*")):
-        if path.name.endswith(TEMPORARY) or f"{CACHE}/{path.relative_to(cache).as_posix()}" not in kept:
-            path.unlink()
+    cached = {path for path in (target / CACHE).glob("*/*") if path.relative_to(target).as_posix() not in kept}
+    for path in cached | set(target.glob(f".*{TEMPORARY}")):
+        path.unlink()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ _KEY_BYTES: Final = 32
 class SiteKey:
     """32 secret bytes; `fingerprint` tells keys apart without telling the key."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
 
     @classmethod
     def open(cls, path: Path, *, outside: Path) -> SiteKey:

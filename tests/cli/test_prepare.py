@@ -34,7 +34,7 @@ def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"\x1f\x8b nothing")
     (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
-    ran = command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", "--preprocess", tmp_path / "p.json")
+    ran = command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", "--preprocess", tmp_path / "p.json", "--workers", 1)
     assert ran.status == 1
     assert "train_2_a_1.nii.gz: CorruptFile" in ran.err
     assert "1 volumes, 1 refused" in ran.err

@@ -136,9 +136,11 @@ def test_killed_at_any_moment_it_finishes_without_redoing_or_losing_anything(ct_
 
 
 def test_several_workers_change_nothing(ct_rate: Path, small, tmp_path: Path) -> None:
-    prepare(ct_rate, layout="ct-rate", out=tmp_path / "one", preprocess=small)
-    prepare(ct_rate, layout="ct-rate", out=tmp_path / "two", preprocess=small, workers=2)
-    one, two = _content(tmp_path / "one"), _content(tmp_path / "two")
+    (tmp_path / "small.json").write_text(json.dumps(small.as_dict()))
+    for workers in ("1", "2"):
+        options = ("--layout", "ct-rate", "--out", tmp_path / workers, "--preprocess", tmp_path / "small.json", "--workers", workers)
+        subprocess.run([sys.executable, "-m", "thoracle", "prepare", ct_rate, *options], check=True, capture_output=True, timeout=120)
+    one, two = _content(tmp_path / "1"), _content(tmp_path / "2")
     for content in (one, two):
         content["journal.jsonl"] = b"\n".join(sorted(content["journal.jsonl"].splitlines()))
     assert one == two
@@ -264,3 +266,11 @@ def test_real_chests_are_prepared_from_dicom_and_from_a_folder(data_dir: Path, w
     volumes = [read_volume(cohort.folder / cohort.entries[0].cache) for cohort in (one, other)]
     assert np.abs(volumes[0] - volumes[1]).max() <= 0.001
     assert Counter(entry.report.findings for entry in other.entries) == {"Emphysema.": 1}
+
+
+def test_judging_can_be_left_out(ct_rate: Path, small, tmp_path: Path) -> None:
+    for judge in (True, False):
+        prepare(ct_rate, layout="ct-rate", out=tmp_path / str(judge), preprocess=small, judge=judge)
+    assert {row["status"] for row in _rows(tmp_path / "True")} == {"warned"}
+    assert _rows(tmp_path / "False") == []
+    assert open_cohort(tmp_path / "True").entries == open_cohort(tmp_path / "False").entries

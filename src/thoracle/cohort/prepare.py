@@ -72,6 +72,7 @@ def prepare(
     split_seed: int = 0,
     keep_ids: bool = False,
     site_key: Path | None = None,
+    judge: bool = True,
     workers: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Prepared:
@@ -86,6 +87,7 @@ def prepare(
         split_seed: of the hash that splits patients, where the archive does not.
         keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
         site_key: file of the key to these; by default the user's own.
+        judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
 
@@ -113,7 +115,7 @@ def prepare(
     claim(target, settings)
     with _alone(target):
         remove_manifest(target)
-        outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess), workers, progress)
+        outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess, judge=judge), workers, progress)
         notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction))
         entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
         findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)

@@ -5,32 +5,21 @@ Reports and labels may stand in CSV tables in the tree, by `AccessionNumber` (or
 
 from __future__ import annotations
 
-import logging
 import os
-import struct
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
-
-import pydicom
-from pydicom.errors import InvalidDicomError
+from typing import Final
 
 from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
-from thoracle.errors import LayoutMismatch, MetadataError
+from thoracle.ct.dicom.header import Header, read_header, text
+from thoracle.ct.dicom.sources import Source as File
+from thoracle.errors import LayoutMismatch, MetadataError, ScanError
 
-_TAGS: Final = (
-    *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "AccessionNumber", "SOPClassUID"),
-    *("Modality", "ImageType", "ConvolutionKernel", "SliceThickness"),
-)
+_IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
 _BY: Final = {"AccessionNumber": "accession", "AccessionNo": "accession", "StudyInstanceUID": "study"}
-_SUFFIXES: Final = (".dcm", ".dicom", ".ima")
-_STARTS: Final = (b"\x02\x00", b"\x08\x00")  # a data set without preamble begins with group 0002 or 0008
-#: What pydicom raises on files that are not DICOM after all; where one belongs to a series, `read` says what is wrong with it.
-_FAULTS: Final = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError, struct.error)
 
 
 @dataclass(kw_only=True)
@@ -69,57 +58,52 @@ def _series(folder: Path) -> tuple[dict[str, _Series], Counter[str]]:
     aside: Counter[str] = Counter()
     for place, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".") and name.upper() != "DICOMDIR"):
-            header = _header(path)
-            if header is None:
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            try:
+                header = _read(path) if path.is_file() and not path.is_symlink() else None
+            except (ScanError, OSError):
+                aside["damaged DICOM"] += 1  # `read` says more where it lies among the files of a series
                 continue
-            uid, other = header["SeriesInstanceUID"], _other(header)
-            if other:
-                aside[other] += 1
-                continue
-            one = found.setdefault(
-                uid,
-                _Series(
-                    patient=header["PatientID"],
-                    study=header["StudyInstanceUID"],
-                    accession=header["AccessionNumber"],
-                    kernel=header["ConvolutionKernel"],
-                    step_mm=number(header["SliceThickness"]),
-                ),
-            )
-            if (one.patient, one.study) != (header["PatientID"], header["StudyInstanceUID"]):
-                one.patient = ""  # files of two patients under one UID: nobody's
-            one.files.append(path)
+            if header is not None:
+                other = _other(header)
+                aside.update([other] if other else [])
+                if not other:
+                    _add(found, header, path)
     return found, aside
 
 
-def _other(header: Mapping[str, str]) -> str:
+def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
+    patient, study, uid = (text(header.dataset, keyword) for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+    one = found.setdefault(
+        uid,
+        _Series(
+            patient=patient,
+            study=study,
+            accession=text(header.dataset, "AccessionNumber"),
+            kernel=header.kernel,
+            step_mm=number(text(header.dataset, "SliceThickness")),
+        ),
+    )
+    if (one.patient, one.study) != (patient, study):
+        one.patient = ""  # files of two patients or studies under one UID: nobody's
+    one.files.append(path)
+
+
+def _other(header: Header) -> str:
     """Why a file is no part of a CT volume; "" where it is one."""
-    if header["Modality"] != "CT":
-        return f"{header['Modality'][:16] or 'no modality'}"
-    return "localizer" if "LOCALIZER" in header["ImageType"].upper() else ""
+    if header.modality != "CT":
+        return "not CT"
+    return "localizer" if "LOCALIZER" in text(header.dataset, "ImageType").upper() else ""
 
 
-def _header(path: Path) -> dict[str, str] | None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-        if not (path.name.lower().endswith(_SUFFIXES) or head[128:] == b"DICM" or head.startswith(_STARTS)) or path.is_symlink():
-            return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they repeat values, which may name a patient
-            dataset: Any = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-            return {tag: _text(dataset.get(tag)) for tag in _TAGS} if "SOPClassUID" in dataset else None
-    except _FAULTS:
-        logging.getLogger(__name__).debug("a file was not read as DICOM")
-        return None
+def _read(path: Path) -> Header | None:
+    """The header of a regular file; None where it is not DICOM.
 
-
-def _text(value: Any) -> str:
-    """One line; the values of a list one after the other."""
-    if value is None:
-        return ""
-    return str(value).strip() if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
+    Raises:
+        ScanError: damaged, or too large.
+        OSError: not readable.
+    """
+    return read_header(File(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb")), also=_IDS)
 
 
 def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:

@@ -38,6 +38,11 @@ def desk(data_dir: Path, golden_dir: Path, tmp_path_factory: pytest.TempPathFact
     columns = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing")
     cells = ",".join(f'"{row[column]}"' for column in columns)
     (desk / "train_metadata.csv").write_text(f"VolumeName,{','.join(columns)}\ntrain_1_a_1.nii.gz,{cells}\n")
+    write_scan(desk / "CT-RATE" / "dataset" / "train" / "train_1" / "train_1_a" / "train_1_a_1.nii.gz")
+    reports = "VolumeName,Findings_EN,Impressions_EN\ntrain_1_a_1.nii.gz,Aorta (normal).,Not given.\n"
+    (desk / "CT-RATE" / "dataset" / "train_reports.csv").write_text(reports)
+    kernels = 'VolumeName,XYSpacing,ZSpacing,ConvolutionKernel\ntrain_1_a_1.nii.gz,"[3.0, 3.0]",4.0,Br40f\n'
+    (desk / "CT-RATE" / "dataset" / "train_metadata.csv").write_text(kernels)
     return desk
 
 

@@ -89,8 +89,8 @@ class Header:
         return int(value)
 
 
-def read_header(source: Source) -> Header | None:
-    """The header of one file; None where the file is not DICOM, or a DICOMDIR.
+def read_header(source: Source, *, also: tuple[str, ...] = ()) -> Header | None:
+    """The header of one file, with the fields that reading needs and `also` these; None where the file is not DICOM, or a DICOMDIR.
 
     Raises:
         CorruptFile: DICOM that cannot be parsed, or has no transfer syntax.
@@ -102,10 +102,10 @@ def read_header(source: Source) -> Header | None:
     if bare and head[:4] not in _BARE_STARTS:
         return None
     try:
-        header = _parse(source, io.BytesIO(head), bare=bare, complete=len(head) == source.size)
+        header = _parse(source, io.BytesIO(head), also, bare=bare, complete=len(head) == source.size)
         if len(head) < source.size and not (header and header.has_pixels):
             with source.reading() as file:  # sequences longer than the head, or no pixels at all
-                header = _parse(source, file, bare=bare, complete=True)
+                header = _parse(source, file, also, bare=bare, complete=True)
     except _PARSE_ERRORS as error:
         raise CorruptFile(f"its header cannot be parsed ({type(error).__name__})", cure="Export it again.", source=source.label) from error
     if header is None or header.sop_class == _DIRECTORY or (bare and not header.sop_class):
@@ -165,7 +165,7 @@ def _many(value: Any) -> list[Any]:
     return list(value)
 
 
-def _parse(source: Source, file: IO[bytes], *, bare: bool, complete: bool) -> Header | None:
+def _parse(source: Source, file: IO[bytes], also: tuple[str, ...], *, bare: bool, complete: bool) -> Header | None:
     """None where the file is deflated and not all of it is at hand."""
     file.seek(0 if bare else 132)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def _parse(source: Source, file: IO[bytes], *, bare: bool, complete: bool) -> He
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,
-        specific_tags=[tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword))],
+        specific_tags=[tag for keyword in (*_KEYWORDS, *also) if (tag := tag_for_keyword(keyword))],
     )
     return Header(
         source=source,

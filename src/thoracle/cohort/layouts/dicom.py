@@ -1,0 +1,142 @@
+"""A tree of DICOM studies: each CT series is a volume, its study the scan, PatientID the patient, however the files lie in folders.
+
+Reports and labels may stand in CSV tables in the tree, by `AccessionNumber` (or `AccessionNo`) or `StudyInstanceUID`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.listing import Listing, Source
+from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
+from thoracle.ct.dicom.header import Header, read_header, text
+from thoracle.ct.dicom.sources import Source as File
+from thoracle.errors import LayoutMismatch, MetadataError, ScanError
+
+_IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
+_BY: Final = {"AccessionNumber": "accession", "AccessionNo": "accession", "StudyInstanceUID": "study"}
+
+
+@dataclass(kw_only=True)
+class _Series:
+    """The files of one SeriesInstanceUID and what the first of them says."""
+
+    patient: str
+    study: str
+    accession: str
+    kernel: str
+    step_mm: float | None
+    files: list[Path] = field(default_factory=list)
+
+
+def find(folder: Path) -> Listing:
+    """The CT series in a tree.
+
+    Raises:
+        LayoutMismatch: there is none.
+        MetadataError: a table that cannot be used.
+    """
+    series, aside = _series(folder)
+    if not series:
+        raise LayoutMismatch("holds no CT series in DICOM", cure="Give a tree of DICOM files, or another --layout.", source=folder)
+    said = _said(folder)
+    sources = tuple(_source(uid, one, said) for uid, one in sorted(series.items()))
+    spoken = {key for one in series.values() for key in (("accession", one.accession), ("study", one.study))}
+    notes = [f"{count:,} files set aside: {what}." for what, count in sorted(aside.items())]
+    if silent := sum(key not in spoken for key in said):
+        notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
+    return Listing(sources=sources, notes=tuple(notes))
+
+
+def _series(folder: Path) -> tuple[dict[str, _Series], Counter[str]]:
+    found: dict[str, _Series] = {}
+    aside: Counter[str] = Counter()
+    for place, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            try:
+                header = _read(path) if path.is_file() and not path.is_symlink() else None
+            except (ScanError, OSError):
+                aside["damaged DICOM"] += 1  # `read` says more where it lies among the files of a series
+                continue
+            if header is not None:
+                other = _other(header)
+                aside.update([other] if other else [])
+                if not other:
+                    _add(found, header, path)
+    return found, aside
+
+
+def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
+    patient, study, uid = (text(header.dataset, keyword) for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
+    one = found.setdefault(
+        uid,
+        _Series(
+            patient=patient,
+            study=study,
+            accession=text(header.dataset, "AccessionNumber"),
+            kernel=header.kernel,
+            step_mm=number(text(header.dataset, "SliceThickness")),
+        ),
+    )
+    if (one.patient, one.study) != (patient, study):
+        one.patient = ""  # files of two patients or studies under one UID: nobody's
+    one.files.append(path)
+
+
+def _other(header: Header) -> str:
+    """Why a file is no part of a CT volume; "" where it is one."""
+    if header.modality != "CT":
+        return "not CT"
+    return "localizer" if "LOCALIZER" in text(header.dataset, "ImageType").upper() else ""
+
+
+def _read(path: Path) -> Header | None:
+    """The header of a regular file; None where it is not DICOM.
+
+    Raises:
+        ScanError: damaged, or too large.
+        OSError: not readable.
+    """
+    return read_header(File(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb")), also=_IDS)
+
+
+def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
+    """Rows of all tables by accession number or study."""
+    said: dict[tuple[str, str], tuple[Row, Path]] = {}
+    for table in find_tables(folder):
+        column = next((name for name in _BY if name in table.columns), None)
+        for row in table.rows() if column is not None else ():
+            assert column is not None, "there are no rows without it"
+            key = (_BY[column], row[column].strip())
+            if key in said and dict(said[key][0]) != row:
+                raise MetadataError(f"two rows have one {column}", cure="Leave one of them.", source=table.path)
+            said[key] = (row, table.path)
+    return said
+
+
+def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Path]]) -> Source:
+    common = Path(os.path.commonpath([path.parent for path in one.files]))
+    source = Source(
+        volume=uid,
+        scan=one.study,
+        patient=one.patient,
+        path=one.files[0] if len(one.files) == 1 else common,
+        files=tuple(one.files),
+        series=uid,
+        kernel=one.kernel,
+        step_mm=one.step_mm,
+    )
+    try:
+        if not uid or not one.patient or not one.study:
+            fact = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
+            raise MetadataError(fact, cure="Mend the headers; without patients no split can be trusted.")
+        found = said.get(("study", one.study)) or (said.get(("accession", one.accession)) if one.accession else None)
+        return source if found is None else replace(source, report=report_of(found[0]), labels=labels_of(found[0], source=found[1]))
+    except MetadataError as error:
+        return replace(source, fault=error)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 from isal import isal_zlib
-from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
+from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from thoracle.ct.preprocess import PreprocessConfig

@@ -34,6 +34,7 @@ ThoracleError
 │   ├── ModelFolderInvalid     config.json or model.safetensors missing, damaged or of another version
 │   ├── TokenizerMissing       words cannot be read without the model's own tokenizer
 │   └── CapabilityMissing      this kind of model cannot do what was asked
+├── TrainingDiverged           a loss or gradient that is no number
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
 └── ExtraMissing               an optional dependency, with the line that installs it
@@ -196,6 +197,10 @@ class TokenizerMissing(ModelError):
 
 class CapabilityMissing(ModelError):
     """This kind of model cannot do what was asked."""
+
+
+class TrainingDiverged(ThoracleError):
+    """A loss or gradient that is no number."""
 
 
 class OutputConflict(ThoracleError):

@@ -14,7 +14,7 @@ import pytest
 import thoracle
 
 ROOT = Path(__file__).parents[1]
-FORBIDDEN = {"torchvision", "pylibjpeg-libjpeg", "pylibjpeg", "medspacy"}  # CUDA builds, GPL, and numpy below 2
+FORBIDDEN = {"torchvision", "pylibjpeg-libjpeg", "medspacy"}  # CUDA builds, GPL, and numpy below 2
 TOOLS_OF_THE_ENVIRONMENT = {"pip", "setuptools", "wheel", "thoracle"}
 
 

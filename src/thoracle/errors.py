@@ -34,6 +34,11 @@ ThoracleError
 │   ├── ModelFolderInvalid     config.json or model.safetensors missing, damaged or of another version
 │   ├── TokenizerMissing       words cannot be read without the model's own tokenizer
 │   └── CapabilityMissing      this kind of model cannot do what was asked
+├── CohortError                a cohort that is not prepared or not used
+│   ├── LayoutMismatch         the folder holds nothing of the layout that was named
+│   ├── SplitLeak              one patient, or one scan, in two splits
+│   ├── CohortUnfinished       preparation was not begun or not finished
+│   └── CacheDamaged           a cached volume that is not what was written
 ├── TrainingDiverged           a loss or gradient that is no number
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
@@ -201,6 +206,26 @@ class CapabilityMissing(ModelError):
 
 class TrainingDiverged(ThoracleError):
     """A loss or gradient that is no number."""
+
+
+class CohortError(ThoracleError):
+    """A cohort that is not prepared or not used."""
+
+
+class LayoutMismatch(CohortError):
+    """The folder holds nothing of the layout that was named."""
+
+
+class SplitLeak(CohortError):
+    """One patient, or one scan, in two splits."""
+
+
+class CohortUnfinished(CohortError):
+    """Preparation was not begun or not finished."""
+
+
+class CacheDamaged(CohortError):
+    """A cached volume that is not what was written."""
 
 
 class OutputConflict(ThoracleError):

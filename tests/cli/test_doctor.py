@@ -16,7 +16,7 @@ def test_the_doctor_tells_what_a_bug_report_needs(command, tmp_path: Path, monke
     assert ran.status == 0
     assert facts["versions"]["python"] == platform.python_version()
     assert facts["versions"]["sqlite"] == sqlite3.sqlite_version
-    for package in ("thoracle", "torch", "numpy", "pydicom", "nibabel", "highdicom"):
+    for package in ("thoracle", "torch", "numpy", "pydicom", "nibabel", "python-gdcm"):
         assert facts["versions"][package] == version(package)
     assert facts["codecs"]["JPEG 2000 Image Compression (Lossless Only)"]
     assert facts["codecs"]["JPEG-LS Lossless Image Compression"]

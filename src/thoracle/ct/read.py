@@ -23,7 +23,7 @@ from thoracle.errors import InputError, ScanUnreadable, TooFewSlices, Unsupporte
 from thoracle.types import Affine
 
 _NIFTI_NAMES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-_NIFTI_HEADER_SIZES = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}  # type: ignore[arg-type]
+_NIFTI_HEADER_SIZES = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
 _HEAD_BYTES = 132  # as far as DICOM's magic
 
 Metadata = str | Path | Mapping[str, object] | MetadataTable

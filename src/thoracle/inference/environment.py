@@ -18,7 +18,7 @@ from pydicom.uid import AllTransferSyntaxes
 from thoracle.inference.files import cache_dir
 
 _PACKAGES = (
-    "thoracle", "torch", "numpy", "scipy", "pydicom", "highdicom", "python-gdcm", "pylibjpeg-openjpeg", "nibabel", "pynrrd", "isal",
+    "thoracle", "torch", "numpy", "scipy", "pydicom", "python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "nibabel", "pynrrd", "isal",
     "safetensors", "tokenizers", "pyarrow", "huggingface_hub",
 )  # fmt: skip
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 #: Share of a training batch in the moving average.
 LEARNING_SHARE = 0.2
 #: Tokens compared with the codes at once.
-TOKENS_AT_ONCE = 1024
+TOKENS_AT_ONCE = 512
 #: Codes in a block of the search.
 BLOCK = 64
 

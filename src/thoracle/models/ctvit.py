@@ -71,9 +71,10 @@ class CTViT(nn.Module):
     def _embed(self, volume_B1ZHW: Tensor) -> Tensor:
         """(B, T, h, w, D). One time step after the other: the patches of a whole volume are as large as the volume."""
         p, pt, grid = self.config.patch_size, self.config.temporal_patch_size, self.config.grid
+        norm, project, norm_out = (self.to_patch_emb[i] for i in (1, 2, 3))
         steps_BSHW = torch.split(volume_B1ZHW[:, 0], pt, dim=1)
         patches = (step.view(-1, pt, grid, p, grid, p).permute(0, 2, 4, 1, 3, 5).flatten(3) for step in steps_BSHW)
-        return torch.stack([self.to_patch_emb(patch) for patch in patches], dim=1)
+        return torch.stack([norm_out(project(norm(patch)).to(patch.dtype)) for patch in patches], dim=1)
 
     def _check(self, volume: Tensor) -> None:
         size, pt = self.config.image_size, self.config.temporal_patch_size

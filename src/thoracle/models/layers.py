@@ -164,15 +164,16 @@ class Stack(nn.Module):
     def forward(self, x_SND: Tensor, *, shape: tuple[int, int, int, int], bias_HNN: Tensor | None = None) -> Tensor:
         """`shape` is (B, T, h, w). The convolution reads x in its memory order as (B, T, h, w, D), whatever the order of x: published."""
         for layer in cast("list[nn.ModuleDict]", self.layers):
-            position, attend, feed = layer["0"], layer["1"], layer["3"]
-            x_SND = position(x_SND.reshape(*shape, -1)).reshape(x_SND.shape).add_(x_SND)
+            position, attend, feed = layer["0"], cast(CosineAttention, layer["1"]), layer["3"]
+            x_SND = x_SND + position(x_SND.reshape(*shape, -1)).reshape(x_SND.shape)
             if torch.is_grad_enabled():
                 x_SND = x_SND + attend(x_SND, bias_HNN)
                 x_SND = x_SND + feed(x_SND)
                 continue
-            # Sequences do not see each other from here on: few at a time, in place.
-            for part in torch.split(x_SND, max(1, TOKENS_AT_ONCE // x_SND.shape[1])):
-                part.add_(attend(part, bias_HNN))
+            # Sequences do not see each other from here on: on a CPU few at a time, in place.
+            lowered_HNN = None if bias_HNN is None else bias_HNN.to(attend.to_q.weight.dtype)
+            for part in torch.split(x_SND, max(1, TOKENS_AT_ONCE // x_SND.shape[1]) if x_SND.is_cpu else len(x_SND)):
+                part.add_(attend(part, lowered_HNN))
                 part.add_(feed(part))
         return cast(Tensor, self.norm_out(x_SND))
 

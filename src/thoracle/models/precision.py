@@ -22,6 +22,8 @@ from thoracle.models.layers import Linear
 
 #: The CPUID leaf that describes AMX tiles.
 TILE_LEAF = 0x1D
+#: Where Linux describes the CPU.
+CPU_DESCRIPTION = Path("/proc/cpuinfo")
 
 _log = logging.getLogger(__name__)
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -68,7 +70,7 @@ def _has_tiles() -> bool:
     """Whether matrix tiles (AMX) can be used. Some virtual machines show them but hide the leaf that describes them: oneDNN then ends
     the process by an illegal instruction. Without tiles, bfloat16 products take twice the time of float32 ones."""
     try:
-        cpu = Path("/proc/cpuinfo").read_text()
+        cpu = CPU_DESCRIPTION.read_text()
     except OSError:
         return False
     level = re.search(r"^cpuid level\s*:\s*(\d+)", cpu, re.MULTILINE)

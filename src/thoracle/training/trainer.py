@@ -1,11 +1,11 @@
 """A contrastive run from its configuration to a model folder: begin or resume, step, evaluate, save; knows no terminal, no cohort's layout.
 
-    OUT/config.yaml                   what the run was told
-    OUT/tokenizer/                    its words
-    OUT/checkpoints/                  see `checkpoints`
-    OUT/curves/                       TensorBoard's files
-    OUT/failures/step-00000012.json   which pairs a step was of whose loss was no number
-    OUT/model/                        at the end: the best checkpoint as a model folder
+OUT/config.yaml                   what the run was told
+OUT/tokenizer/                    its words
+OUT/checkpoints/                  see `checkpoints`
+OUT/curves/                       TensorBoard's files
+OUT/failures/step-00000012.json   which pairs a step was of whose loss was no number
+OUT/model/                        at the end: the best checkpoint as a model folder
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ class Trainer:
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
-        stream = batches(
-            self._pairs, self._order, self._tokenizer, steps=steps, length=config.text_length, workers=config.workers
-        )
+        stream = batches(self._pairs, self._order, self._tokenizer, steps=steps, length=config.text_length, workers=config.workers)
         with Curves(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:

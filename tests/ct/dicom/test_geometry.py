@@ -105,7 +105,7 @@ def test_any_positions_end_in_a_grid_or_a_typed_error(along: list[float]) -> Non
 def test_geometry_is_judged_before_the_number_of_slices() -> None:
     with pytest.raises(GantryTilt):
         judge(_slices(np.arange(4.0), axes=np.eye(3), shear=0.2), min_slices=10, source="")
-    with pytest.raises(TooFewSlices, match="has 4 slices, at least 10"):
+    with pytest.raises(TooFewSlices, match=r"has 4 slice\(s\), at least 10"):
         judge(_slices(np.arange(4.0), axes=np.eye(3)), min_slices=10, source="")
 
 

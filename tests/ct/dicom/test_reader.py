@@ -163,6 +163,13 @@ def _smaller(slices: Slices) -> None:
     slices[17].PixelData = slices[17].PixelData[: 11 * 10 * 2]
 
 
+def _float_pixels(slices: Slices) -> None:
+    for ds in slices:
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 32, 32, 31
+        ds.FloatPixelData = bytes(480)
+        del ds.PixelData
+
+
 TILTED = [1, 0, 0, 0, float(np.cos(0.2)), float(-np.sin(0.2))]
 DAMAGE: dict[str, tuple[Callable[[Slices], None], type[ThoracleError]]] = {
     "a slice is missing": (_pop, SliceGap),
@@ -204,6 +211,7 @@ DAMAGE: dict[str, tuple[Callable[[Slices], None], type[ThoracleError]]] = {
     "MR": (_each("Modality", "MR"), NotCT),
     "PET": (_each("Modality", "PT"), NotCT),
     "a localizer": (_each("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]), NotCT),
+    "pixels are floats": (_float_pixels, CorruptFile),
     "no pixels": (_without("PixelData"), TruncatedFile),
     "no transfer syntax": (lambda s: s[17].file_meta.__delattr__("TransferSyntaxUID"), CorruptFile),
 }
@@ -305,10 +313,12 @@ def test_an_archive_gives_what_its_folder_gives(forty: Slices, save: Save, tmp_p
     assert zipped.sha256 == plain.sha256
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_tilt_tag_alone_is_only_mentioned(forty: Slices, save: Save) -> None:
-    for ds in forty:
-        ds.GantryDetectorTilt = 12
-    assert "GantryDetectorTilt 12" in _read(save(forty)).geometry
+    for tag, said in ((12, True), (0, False), ("NaN", False)):
+        for ds in forty:
+            ds.GantryDetectorTilt = tag
+        assert ("GantryDetectorTilt 12" in _read(save(forty)).geometry) == said
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -9,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
 
@@ -105,6 +107,26 @@ def test_every_cut_of_an_archive_is_an_error(forty: list[FileDataset], save: Sav
             _read(tmp_path / "cut.zip")
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_an_edited_archive_is_read_or_refused(forty: list[FileDataset], save: Save, tmp_path: Path, seed: int) -> None:
+    content = bytearray(_zip(tmp_path / "a.zip", *((f.name, f.read_bytes()) for f in save(forty[:10]).iterdir())).read_bytes())
+    directory, random = content.index(b"PK\x01\x02"), np.random.default_rng(seed)
+    for at in random.integers(directory, len(content), 3):
+        content[at] = random.choice([0, 255, random.integers(256)])
+    (tmp_path / "edited.zip").write_bytes(content)
+    with contextlib.suppress(ScanError):
+        assert read_dicom(tmp_path / "edited.zip", series=None, hu="auto", min_slices=10).voxels.shape == (10, 12, 10)
+
+
+def test_a_member_without_a_name(tmp_path: Path) -> None:
+    content = bytearray(_zip(tmp_path / "a.zip", ("x", b"")).read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + 28] = 0  # length of the name
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ScanError):
+        _read(tmp_path / "a.zip")
+
+
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_FILES", 5)
     archive = _zip(tmp_path / "a.zip", *((str(k), b"") for k in range(6)))
@@ -128,7 +150,7 @@ def test_links_in_a_folder_are_not_followed_and_said(forty: list[FileDataset], s
     assert scan.repaired == ("links not followed: 3",)
     linked = tmp_path / "linked"
     linked.symlink_to(elsewhere)  # the user's own path is taken as it is
-    with pytest.raises(ScanError, match="5 slices"):
+    with pytest.raises(ScanError, match="has 5 slice"):
         _read(linked)
     only = tmp_path / "only"
     only.mkdir()

@@ -57,7 +57,7 @@ def judge(slices: Sequence[Slice], *, min_slices: int, source: str) -> Grid:
     _require_even(along, source)
     if len(slices) < min_slices:
         raise TooFewSlices(
-            f"has {len(slices)} slices, at least {min_slices} are needed",
+            f"has {len(slices)} slice(s), at least {min_slices} are needed",
             cure="Give the folder of the whole series, or lower min_slices (--min-slices).",
             source=source,
         )

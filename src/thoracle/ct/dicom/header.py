@@ -33,7 +33,8 @@ _KEYWORDS: Final = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
-_PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_PIXEL_DATA: Final = 0x7FE00010
+_PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))  # the first two are floats, which CT does not have
 _UNDEFINED: Final = 0xFFFFFFFF
 #: How a data set without preamble begins: group 2 or 8 and one of their first elements, little endian.
 _BARE_STARTS: Final = {struct.pack("<HH", group, element) for group in (2, 8) for element in (0, 1, 2, 5, 6, 8, 0x12, 0x16)}
@@ -49,7 +50,7 @@ class Header:
     """A parsed header.
 
     `pixels` says where the pixel values begin and how many bytes they claim, in the data set as inflated, which has `size` bytes;
-    None where they are encapsulated or absent. `deflated_at` is where the deflate stream begins, None without one.
+    None where they are encapsulated, floats or absent. `deflated_at` is where the deflate stream begins, None without one.
     """
 
     source: Source
@@ -64,7 +65,7 @@ class Header:
     @property
     def modality(self) -> str:
         """Modality; where it is absent, what the SOP class says."""
-        return text(self.dataset, "Modality") or ("CT" if self.sop_class in CT_CLASSES else "")
+        return text(self.dataset, "Modality").upper() or ("CT" if self.sop_class in CT_CLASSES else "")
 
     @property
     def kernel(self) -> str:
@@ -168,13 +169,7 @@ def _parse(source: Source, file: IO[bytes], *, bare: bool, complete: bool) -> He
     """None where the file is deflated and not all of it is at hand."""
     file.seek(0 if bare else 132)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)  # type: ignore[arg-type]
-    syntax = meta.get("TransferSyntaxUID") or (ImplicitVRLittleEndian if bare else None)
-    if syntax is None:
-        raise CorruptFile(
-            "TransferSyntaxUID is absent, so its encoding is not known",
-            cure="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
-            source=source.label,
-        )
+    syntax = _syntax(meta, bare=bare, source=source)
     size, deflated_at = source.size, None
     if syntax == DeflatedExplicitVRLittleEndian:
         if not complete:
@@ -182,11 +177,11 @@ def _parse(source: Source, file: IO[bytes], *, bare: bool, complete: bool) -> He
         deflated_at = file.tell()
         content = inflate(file.read(), source=source)
         file, size = io.BytesIO(content), len(content)
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in _PIXEL_TAGS:
-            found.append((int(tag), file.tell(), length))
+            found.append((file.tell(), length if tag == _PIXEL_DATA else _UNDEFINED))
         return bool(found)
 
     dataset = read_dataset(
@@ -200,12 +195,23 @@ def _parse(source: Source, file: IO[bytes], *, bare: bool, complete: bool) -> He
         source=source,
         dataset=dataset,
         sop_class=text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"),
-        syntax=UID(syntax),
+        syntax=syntax,
         size=size,
         deflated_at=deflated_at,
         has_pixels=bool(found),
-        pixels=found[0][1:] if found and found[0][2] != _UNDEFINED else None,
+        pixels=found[0] if found and found[0][1] != _UNDEFINED else None,
     )
+
+
+def _syntax(meta: Dataset, *, bare: bool, source: Source) -> UID:
+    syntax = text(meta, "TransferSyntaxUID")
+    if not syntax and not bare:
+        raise CorruptFile(
+            "TransferSyntaxUID is absent, so its encoding is not known",
+            cure="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
+            source=source.label,
+        )
+    return UID(syntax or ImplicitVRLittleEndian)
 
 
 def _require_whole(header: Header) -> None:

@@ -75,7 +75,11 @@ def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder:
 def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """(frame, row, column) as a view of the content where the bits allow."""
     if header.pixels is None:
-        raise CorruptFile("its pixels are encapsulated, its transfer syntax is not", cure="Export it again.", source=header.source.label)
+        raise CorruptFile(
+            "its transfer syntax is uncompressed, its PixelData is not integers of known length",
+            cure="Export it again.",
+            source=header.source.label,
+        )
     start, claimed = header.pixels
     values = int(np.prod(shape))
     needed = values * dtype.itemsize

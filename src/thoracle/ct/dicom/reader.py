@@ -20,7 +20,7 @@ from thoracle.ct.dicom.series import candidates, choose
 from thoracle.ct.dicom.sources import Listing, holds_nifti, open_study
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.ct.volume import ScanTags
-from thoracle.errors import HounsfieldUnknown, RescaleMissing, UnsupportedFormat
+from thoracle.errors import CorruptFile, HounsfieldUnknown, RescaleMissing, UnsupportedFormat
 from thoracle.types import StoredArray
 
 _FIELD: Final = "RescaleSlope/RescaleIntercept"
@@ -127,8 +127,11 @@ def _rescaled(stored: StoredArray, scales: tuple[tuple[float, float], ...] | Non
 
 
 def _tilt_note(header: Header) -> str:
-    """Positions decide; a tag that says otherwise is mentioned."""
-    tilt = numbers(header.dataset, "GantryDetectorTilt", count=1, source=header.source)
+    """Positions decide; a tag that says otherwise is mentioned, one that says nothing readable is not."""
+    try:
+        tilt = numbers(header.dataset, "GantryDetectorTilt", count=1, source=header.source)
+    except CorruptFile:
+        return ""
     return "" if not tilt or tilt[0] == 0 else f"; GantryDetectorTilt {tilt[0]:g} is not borne out by the positions"
 
 

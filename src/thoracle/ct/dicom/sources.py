@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, NoReturn
 
 from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsafeArchive, UnsupportedFormat
 
@@ -101,7 +101,7 @@ def open_study(path: Path) -> Iterator[Listing]:
 def _list_folder(folder: Path) -> Listing:
     """Regular files only: links are not followed (they could leave the folder), pipes and devices not opened (they could hang)."""
     sources, links = [], 0
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_unreadable):
         folders.sort()
         links += sum(Path(parent, name).is_symlink() for name in folders)
         for name in sorted(names):
@@ -112,6 +112,11 @@ def _list_folder(folder: Path) -> Listing:
                 sources.append(_of_file(file))
         _require_few(len(sources), folder)
     return Listing(sources=tuple(sources), notes=(f"links not followed: {links}",) if links else ())
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    """Slices in a folder that cannot be listed would be missing without a word."""
+    raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", cure="Allow it to be read.", source=error.filename) from error
 
 
 def _of_file(path: Path) -> Source:
@@ -131,8 +136,9 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[Source]:
         raise BudgetExceeded("members overlap: together they are longer than the archive", cure="Do not trust this file.", source=path)
     for member in sorted(members, key=lambda m: m.filename):
         _require_safe(member, path)
-        if not member.is_dir():
-            yield Source(label=f"{path}/{member.filename}", size=member.file_size, open=_opener(archive, member))
+        if not member.filename.endswith("/"):
+            name = "".join(c for c in member.filename if c.isprintable())
+            yield Source(label=f"{path}/{name}", size=member.file_size, open=_opener(archive, member))
 
 
 def _opener(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:

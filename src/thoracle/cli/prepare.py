@@ -1,0 +1,129 @@
+"""`thoracle prepare`: an archive of scans, reports and labels becomes a cohort that can be trained on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from thoracle.cli.app import app
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thoracle.cohort.prepare import Prepared, Progress
+    from thoracle.ct.preprocess import PreprocessConfig
+
+Layout = Literal["ct-rate", "bimcv-r", "dicom", "folder"]
+
+
+@app.command()
+def prepare(
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="The archive's folder.")],
+    *,
+    layout: Annotated[Layout, typer.Option(help="How the archive is laid out.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Manifest, quality report, cache.")],
+    preprocess: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="A model's config.json, or its preprocessing alone. CT-CLIP's by default.")
+    ] = None,
+    reconstruction: Annotated[
+        str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
+    ] = "all",
+    split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
+    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="dicom, folder: keep names and numbers instead of pseudonyms.")] = False,
+    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
+) -> None:
+    """Read every scan of an archive once, and keep what a model is given of it, with reports, labels and splits by patient.
+
+    DIR gets manifest.csv, quality.html and quality.csv (each refused scan and why), cohort.json and cache/. A run that was stopped goes on
+    where it was when the same command is given again; so does one on an archive that has grown.
+
+    Exit status: 0 all well, 1 a scan was refused, 2 the command was wrong.
+    """
+    from rich.console import Console
+
+    from thoracle.cohort.prepare import prepare as run
+    from thoracle.cohort.reconstruction import Reconstruction
+
+    console = Console(stderr=True, highlight=False)
+    config, choice = _config(preprocess), Reconstruction.parse(reconstruction)
+    with _Bar(console) as bar:
+        prepared = run(
+            src,
+            layout=layout,
+            out=out,
+            preprocess=config,
+            reconstruction=choice,
+            split_seed=split_seed,
+            keep_ids=keep_ids,
+            site_key=site_key,
+            workers=workers or os.cpu_count() or 1,
+            progress=bar.show,
+        )
+    _say(console, prepared, out)
+    if prepared.refused:
+        raise typer.Exit(1)
+
+
+def _config(path: Path | None) -> PreprocessConfig:
+    import json
+
+    from thoracle.ct.preprocess import PreprocessConfig
+    from thoracle.errors import InputError
+
+    if path is None:
+        return PreprocessConfig()
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("is no JSON file that can be read", cure="Give a model's config.json.", source=path) from error
+    if isinstance(values, dict):
+        values = values.get("preprocess", values)
+    if not isinstance(values, dict):
+        raise InputError("holds no preprocessing", cure="Give a model's config.json.", source=path)
+    return PreprocessConfig.from_dict(values)
+
+
+class _Bar:
+    """Progress on the terminal: volumes, volumes a second, time left; each refusal as it comes."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        columns = (TextColumn("scans"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console)
+        self._task = self._progress.add_task("", total=None, rate="")
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, now: Progress) -> None:
+        """One more volume; what was done before counts into the bar, not into the rate."""
+        from rich.markup import escape
+
+        outcome, task = now.outcome, self._progress.tasks[0]
+        if outcome.error:
+            self._console.print(f"[red]{escape(outcome.volume)}[/]: {outcome.error}: {escape(outcome.message)}")
+        rate = f"{now.done / task.elapsed:.1f}/s" if task.elapsed else ""
+        self._progress.update(self._task, total=now.total, completed=now.done, rate=rate)
+
+
+def _say(console: Console, prepared: Prepared, out: Path) -> None:
+    from rich.markup import escape
+
+    from thoracle.types import RESEARCH_USE
+
+    for note in prepared.notes:
+        console.print(escape(note))
+    if prepared.absent:
+        console.print(f"{prepared.absent:,} volumes are in a table and not in the folder; quality.csv names them.")
+    console.print(f"{prepared.volumes:,} volumes, {prepared.refused:,} refused: {escape(str(out))}")
+    console.print(RESEARCH_USE)

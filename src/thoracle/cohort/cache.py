@@ -1,0 +1,111 @@
+"""Preprocessed volumes on the disk: int16 Hounsfield units, packed, checksummed, one file each; knows no scan, patient or report.
+
+A file is MAGIC, the length and CRC-32 of a header, the header (JSON: shape, scale, and length and CRC-32 of each chunk), the chunks: runs
+of planes along z, each a Blosc frame (zstd, bitshuffle). docs/decisions/0011-cache.md says what else was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from isal import isal_zlib
+from numcodecs.blosc import Blosc  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import CacheDamaged, InputError
+from thoracle.types import ModelInput
+
+MAGIC: Final = b"THORVOL1"
+SUFFIX: Final = ".vol"
+_PREFIX: Final = struct.Struct("<8sII")
+_CODEC: Final = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
+_CHUNK_BYTES: Final = 4 << 20  # a chunk's planes and their floats stay near the core that unpacks them
+_HEADER_BYTES: Final = 1 << 20
+_MOST_VOXELS: Final = 1 << 29  # as `PreprocessConfig`
+_DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, RuntimeError, struct.error)
+
+
+def require_cacheable(config: PreprocessConfig) -> None:
+    """Raises InputError for a window or padding that int16 cannot hold."""
+    reach = max(*(abs(end) for end in config.window), abs(config.pad * config.scale))
+    if reach > np.iinfo(np.int16).max:
+        raise InputError(f"the window or padding reaches {reach:g} HU, int16 holds 32,767", cure="Narrow it.", source="preprocess")
+
+
+def pack(volume: ModelInput, *, scale: float) -> bytes:
+    """One file's bytes.
+
+    Args:
+        volume: (z, x, y), units of `scale` HU, as `preprocess` gives it.
+        scale: HU that are 1 in it. Values are rounded to whole HU.
+    """
+    planes = max(1, _CHUNK_BYTES // (2 * math.prod(volume.shape[1:])))
+    chunks = []
+    for first in range(0, len(volume), planes):
+        hu = np.rint(volume[first : first + planes] * np.float32(scale)).astype(np.int16)
+        chunks.append(_CODEC.encode(hu))
+    header = {"shape": volume.shape, "scale": scale, "planes": planes, "chunks": [(len(c), _crc(c)) for c in chunks]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return b"".join((_PREFIX.pack(MAGIC, len(text), _crc(text)), text, *chunks))
+
+
+def read_volume(path: Path) -> ModelInput:
+    """(z, x, y) float32 in the units that were packed, within half a HU of them; every checksum is checked.
+
+    Raises:
+        CacheDamaged: absent, cut, changed, or no such file.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            header = _read_header(file)
+            result = np.empty(header.shape, np.float32)
+            hu = np.empty((header.planes, *header.shape[1:]), np.int16)
+            for number, (length, crc) in enumerate(header.chunks):
+                into = result[number * header.planes : (number + 1) * header.planes]
+                _unpack(file.read(length), length, crc, hu[: len(into)])
+                np.divide(hu[: len(into)], np.float32(header.scale), out=into)
+            if file.read(1):
+                raise ValueError("more than the header tells")
+    except _DAMAGE as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise CacheDamaged(f"is not what was written ({what})", cure="Run `thoracle prepare` again: it mends it.", source=path) from error
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    shape: tuple[int, int, int]
+    scale: float
+    planes: int
+    chunks: tuple[tuple[int, int], ...]
+
+
+def _read_header(file: Any) -> _Header:
+    magic, length, crc = _PREFIX.unpack(file.read(_PREFIX.size))
+    text = file.read(length) if magic == MAGIC and length <= _HEADER_BYTES else b""
+    if not text or _crc(text) != crc:
+        raise ValueError("no header of a cached volume")
+    values = json.loads(text)
+    header = _Header(
+        shape=tuple(values["shape"]), scale=values["scale"], planes=values["planes"], chunks=tuple(map(tuple, values["chunks"]))
+    )
+    if math.prod(header.shape) > _MOST_VOXELS or header.planes < 1 or len(header.chunks) != -(-header.shape[0] // header.planes):
+        raise ValueError("a header that contradicts itself")
+    return header
+
+
+def _unpack(chunk: bytes, length: int, crc: int, into: NDArray[np.int16]) -> None:
+    if len(chunk) != length or _crc(chunk) != crc:
+        raise ValueError("a chunk is cut or changed")
+    _CODEC.decode(chunk, into)
+
+
+def _crc(content: bytes) -> int:
+    return int(isal_zlib.crc32(content))

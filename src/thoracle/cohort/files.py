@@ -1,0 +1,24 @@
+"""Files that are whole or absent; knows no content."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+#: The end of every name that stands for a file in work.
+TEMPORARY = ".tmp"
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside, flush to the disk, rename: whoever is killed leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

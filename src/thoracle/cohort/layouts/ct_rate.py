@@ -1,0 +1,110 @@
+"""CT-RATE, version 1 and 2, whole or in part: SPLIT/SPLIT_P/SPLIT_P_S/SPLIT_P_S_R.nii.gz, and tables wherever they were put.
+
+https://huggingface.co/datasets/ibrahimhamamci/CT-RATE. P is the patient, S the scan, R the reconstruction. Where a volume is there in
+both versions, the second (`train_fixed`, `valid_fixed`) is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.listing import Listing, Source, Split
+from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, has_report, labels_of, number, report_of
+from thoracle.errors import LayoutMismatch, MetadataError
+from thoracle.types import ABNORMALITIES
+
+#: Folders with volumes; the later one of a split wins.
+_FOLDERS: Final[dict[str, Split]] = {"train": "train", "valid": "valid", "train_fixed": "train", "valid_fixed": "valid"}
+_NAME: Final = re.compile(r"((([A-Za-z]+_\d+)_[A-Za-z]+)_\d+)\.nii\.gz")
+_METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
+_NOT_TABLES: Final = (*_FOLDERS, "masks", "truth")
+
+
+def find(folder: Path) -> Listing:
+    """The volumes of CT-RATE in a folder, or in `dataset` below it.
+
+    Raises:
+        LayoutMismatch: no volume where CT-RATE has them.
+        MetadataError: a table that cannot be used.
+    """
+    root = folder / "dataset" if any((folder / "dataset" / name).is_dir() for name in _FOLDERS) else folder
+    volumes, notes = _volumes(root)
+    if not volumes:
+        fact = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
+        raise LayoutMismatch(fact, cure="Give CT-RATE's folder, or another --layout.", source=folder)
+    tables = find_tables(folder, beside=_NOT_TABLES)
+    reports = _rows((table for table in tables if has_report(table)), "reports")
+    labels = _rows((table for table in tables if ABNORMALITIES[0] in table.columns), "labels")
+    metadata = _rows((table for table in tables if "XYSpacing" in table.columns), "metadata")
+    known: list[tuple[str, dict[str, tuple[Row, Path]]]] = [("reports", reports), ("labels", labels), ("metadata", metadata)]
+    for what, rows in known:
+        without = sum(name not in rows for name in volumes)
+        if without:
+            notes.append(f"{without:,} of {len(volumes):,} volumes have no row in a table of {what}.")
+    sources = (_with_rows(source, reports.get(name), labels.get(name), metadata.get(name)) for name, source in sorted(volumes.items()))
+    absent = {*reports, *labels, *metadata} - set(volumes)
+    return Listing(sources=tuple(sources), absent=tuple(sorted(absent)), notes=tuple(notes))
+
+
+def _volumes(root: Path) -> tuple[dict[str, Source], list[str]]:
+    found: dict[str, Source] = {}
+    twice = strange = 0
+    for name, split in _FOLDERS.items():
+        for path in sorted((root / name).glob("*/*/*.nii.gz")):
+            match = _NAME.fullmatch(path.name)
+            if match is None:
+                strange += 1
+                continue
+            volume, scan, patient = match.groups()
+            before = found.get(f"{volume}.nii.gz")
+            twice += before is not None and before.split == split
+            if before is not None and before.split != split:
+                volume = f"{name}/{volume}"  # kept apart, so that the leak is found where leaks are found
+            found[f"{volume}.nii.gz"] = Source(volume=f"{volume}.nii.gz", scan=scan, patient=patient, split=split, path=path)
+    notes = [f"{twice:,} volumes are there in both versions; the second, from the _fixed folders, is taken."] if twice else []
+    return found, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
+
+
+def _rows(tables: Iterable[Table], what: str) -> dict[str, tuple[Row, Path]]:
+    """Rows by volume; the same row twice is one row."""
+    rows: dict[str, tuple[Row, Path]] = {}
+    for table in tables:
+        if VOLUME_NAME not in table.columns:
+            continue
+        for row in table.rows():
+            name = row[VOLUME_NAME].removesuffix(".gz").removesuffix(".nii") + ".nii.gz"
+            if name in rows and dict(rows[name][0]) != row:
+                fact = f"its row of {what} for a volume is unlike that in {rows[name][1].name}"
+                raise MetadataError(fact, cure="Take one of the two tables away.", source=table.path)
+            rows[name] = (row, table.path)
+    return rows
+
+
+def _with_rows(
+    source: Source, report: tuple[Row, Path] | None, labels: tuple[Row, Path] | None, metadata: tuple[Row, Path] | None
+) -> Source:
+    if report is not None:
+        source = replace(source, report=report_of(report[0]))
+    if metadata is not None:
+        row = metadata[0]
+        source = replace(
+            source,
+            metadata={field: row[field] for field in _METADATA_FIELDS if field in row},
+            kernel=_kernel(row.get("ConvolutionKernel", "")),
+            step_mm=number(row.get("ZSpacing", "")),
+        )
+    if labels is not None:
+        try:
+            source = replace(source, labels=labels_of(labels[0], source=labels[1]))
+        except MetadataError as error:
+            source = replace(source, fault=error)
+    return source
+
+
+def _kernel(cell: str) -> str:
+    """B, or the first of "['Br40f', '3']"."""
+    return cell.strip("[]").split(",", maxsplit=1)[0].strip(" '\"")

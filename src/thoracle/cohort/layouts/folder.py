@@ -1,0 +1,73 @@
+"""A folder of scans with one CSV table that says which file is whose: columns `path` (or `VolumeName`) and `patient`.
+
+Columns that may be there: `scan`, `split` (train, valid, test), a report (`Findings_EN` and `Impressions_EN`, `findings` and `impression`,
+or `report`), the 18 abnormalities (0 or 1), and CT-RATE's metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.listing import SPLITS, Listing, Source
+from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, labels_of, number, report_of
+from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
+
+_PATIENT: Final = "patient"
+_UNITS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing")
+
+
+def find(folder: Path) -> Listing:
+    """The scans that the folder's table lists.
+
+    Raises:
+        LayoutMismatch: there is no such table, or several.
+        MetadataError: a row that makes no sense.
+    """
+    tables = [table for table in find_tables(folder) if _PATIENT in table.columns and _place(table) is not None]
+    if len(tables) != 1:
+        fact = f"expected one CSV table with the columns path and {_PATIENT}, found {len(tables)}"
+        raise LayoutMismatch(fact, cure="Write one; without patients no split can be trusted.", source=folder)
+    table = tables[0]
+    found: dict[str, Source] = {}
+    for row in table.rows():
+        source = _source(row, table, folder)
+        if source.volume in found:
+            raise MetadataError("lists one file twice", cure="Leave one of the rows.", source=table.path)
+        found[source.volume] = source
+    return Listing(sources=tuple(found[name] for name in sorted(found)))
+
+
+def _place(table: Table) -> str | None:
+    return next((column for column in ("path", VOLUME_NAME) if column in table.columns), None)
+
+
+def _source(row: Row, table: Table, folder: Path) -> Source:
+    column = _place(table)
+    assert column is not None, "the table was chosen by it"
+    volume, patient, split = row[column].strip(), row[_PATIENT].strip(), row.get("split", "").strip()
+    path = table.path.parent / volume
+    source = Source(
+        volume=volume,
+        scan=row.get("scan", "").strip() or volume,
+        patient=patient,
+        path=path,
+        report=report_of(row),
+        kernel=row.get("ConvolutionKernel", "").strip(),
+        step_mm=number(row.get("ZSpacing", "")),
+        metadata=row if any(row.get(name) for name in _UNITS) else None,
+    )
+    try:
+        if not volume or not path.resolve().is_relative_to(folder.resolve()):
+            raise MetadataError("the path leaves the folder", cure="List files below the folder, by relative paths.", source=table.path)
+        if not path.exists():
+            raise ScanUnreadable("is in the table and not in the folder", cure="Put it there, or take the row away.")
+        if not patient:
+            raise MetadataError("a row names no patient", cure="Name one; without patients no split can be trusted.", source=table.path)
+        if split and split not in SPLITS:
+            raise MetadataError(f"split must be {', '.join(SPLITS)} or empty, is {split!r:.40}", cure="Correct it.", source=table.path)
+        known = next((name for name in SPLITS if name == split), None)
+        return replace(source, split=known, labels=labels_of(row, source=table.path))
+    except (MetadataError, ScanUnreadable) as error:
+        return replace(source, fault=error)

@@ -1,0 +1,157 @@
+"""The prepared cohort on the disk: cohort.json with its settings, manifest.csv with a row a volume, cache/; reads no scan.
+
+The manifest is written last and whole: where there is one, every volume it names was in the cache when it was written.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from thoracle.cohort.files import write_atomic
+from thoracle.cohort.listing import SPLITS, Labels, Split
+from thoracle.cohort.reports import Report
+from thoracle.cohort.tables import VOLUME_NAME
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import CohortUnfinished, InputError, OutputConflict
+from thoracle.types import ABNORMALITIES
+
+#: A change that breaks readers takes the next number.
+SCHEMA: Final = "thoracle.cohort/1"
+CACHE: Final = "cache"
+_SETTINGS: Final = "cohort.json"
+_MANIFEST: Final = "manifest.csv"
+_COLUMNS: Final = (
+    VOLUME_NAME,
+    "scan",
+    "patient",
+    "split",
+    "source_sha256",
+    "cache",
+    "cache_sha256",
+    "findings",
+    "impression",
+    *ABNORMALITIES,
+)
+_LARGEST_CELL: Final = 1 << 20
+_CURE: Final = "Run `thoracle prepare` with this --out (again)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One prepared volume. `cache` is its file below the cohort's folder; the rest is as in `Source` and `Outcome`."""
+
+    volume: str
+    scan: str
+    patient: str
+    split: Split
+    source_sha256: str
+    cache: str
+    cache_sha256: str
+    report: Report
+    labels: Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """A prepared cohort: its folder, what its volumes were made with, the volumes in order of name."""
+
+    folder: Path
+    preprocess: PreprocessConfig
+    entries: tuple[Entry, ...]
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new cohort, or compare them with those that a run began with.
+
+    Raises:
+        OutputConflict: the folder holds something else, or a cohort of other settings.
+    """
+    path, wanted = folder / _SETTINGS, json.loads(json.dumps({"schema": SCHEMA, **settings}))
+    if path.exists():
+        before = _settings(path)
+        unlike = sorted(key for key in {*before, *wanted} if before.get(key) != wanted.get(key))
+        if unlike:
+            raise OutputConflict(
+                f"was begun with another {', '.join(unlike)}", cure="Give another --out, or the options of that run.", source=folder
+            )
+    elif folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise OutputConflict("is not empty and holds no cohort", cure="Give a new --out.", source=folder)
+    else:
+        write_atomic(path, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
+    """One row a volume, in order of name; whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for entry in entries:
+        labels = ("" if label is None else label for label in entry.labels)
+        ids = (entry.volume, entry.scan, entry.patient, entry.split, entry.source_sha256, entry.cache, entry.cache_sha256)
+        writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels))
+    write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"))
+
+
+def remove_manifest(folder: Path) -> None:
+    """Before volumes change that it may name."""
+    (folder / _MANIFEST).unlink(missing_ok=True)
+
+
+def open_cohort(folder: str | Path) -> Cohort:
+    """A cohort that `thoracle prepare` has finished.
+
+    Raises:
+        InputError: no such folder.
+        CohortUnfinished: not begun, or not finished.
+        OutputConflict: its files are none of a cohort's.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError("no such folder", cure="Check the path.", source=root)
+    if not (root / _SETTINGS).is_file() or not (root / _MANIFEST).is_file():
+        raise CohortUnfinished(f"holds no {_SETTINGS} with a {_MANIFEST}", cure=_CURE, source=root)
+    settings = _settings(root / _SETTINGS)
+    return Cohort(folder=root, preprocess=PreprocessConfig.from_dict(settings["preprocess"]), entries=_read(root / _MANIFEST))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict) or settings.get("schema") != SCHEMA or not isinstance(settings.get("preprocess"), dict):
+        raise OutputConflict(f"does not describe a cohort of schema {SCHEMA}", cure="Move it away.", source=path)
+    return settings
+
+
+def _read(path: Path) -> tuple[Entry, ...]:
+    csv.field_size_limit(_LARGEST_CELL)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = csv.reader(file)
+            if tuple(next(lines, ())) != _COLUMNS:
+                raise ValueError("other columns")
+            return tuple(_entry(cells) for cells in lines)
+    except (csv.Error, ValueError) as error:
+        raise OutputConflict(f"is not the manifest of a cohort ({error})", cure=_CURE, source=path) from error
+
+
+def _entry(cells: list[str]) -> Entry:
+    volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *labels = cells
+    return Entry(
+        volume=volume,
+        scan=scan,
+        patient=patient,
+        split=SPLITS[SPLITS.index(split)],  # ValueError if it is none
+        source_sha256=source_sha256,
+        cache=cache,
+        cache_sha256=cache_sha256,
+        report=Report(findings=findings, impression=impression),
+        labels=tuple(None if label == "" else int(label) for label in labels),
+    )

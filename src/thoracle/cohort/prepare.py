@@ -1,0 +1,225 @@
+"""From an archive to a cohort that can be trained on: list, split, read each volume into the cache, report; knows no format and no model.
+
+Whatever is killed goes on: finished volumes are in a journal, files are whole or absent, and the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.cache import require_cacheable
+from thoracle.cohort.files import TEMPORARY
+from thoracle.cohort.journal import Journal, Outcome
+from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
+from thoracle.cohort.listing import Listing, Source
+from thoracle.cohort.manifest import CACHE, Entry, claim, remove_manifest, write_manifest
+from thoracle.cohort.pseudonyms import SiteKey, default_key_file
+from thoracle.cohort.quality_report import findings_of, write_quality
+from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.splits import require_no_leak, split_of
+from thoracle.cohort.worker import Job, attend, stamp_of
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import CohortError, InputError, OutputConflict
+
+LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
+    "ct-rate": ct_rate.find,
+    "bimcv-r": bimcv_r.find,
+    "dicom": dicom.find,
+    "folder": folder.find,
+}
+#: Layouts whose names come from a hospital, and are covered by pseudonyms; published archives have done so.
+_COVERED: Final = ("dicom", "folder")
+_CT_CLIP: Final = PreprocessConfig()
+_ALL: Final = Reconstruction()
+_AHEAD: Final = 4  # volumes that wait for each worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One more volume: what became of it, how many are done in this run, to do in it, and were done before."""
+
+    outcome: Outcome
+    done: int
+    total: int
+    before: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a run ends with: volumes in the cohort, those refused, those that only tables know, and what else to know."""
+
+    volumes: int
+    refused: int
+    absent: int
+    notes: tuple[str, ...]
+
+
+def prepare(
+    src: str | Path,
+    *,
+    layout: str,
+    out: str | Path,
+    preprocess: PreprocessConfig = _CT_CLIP,
+    reconstruction: Reconstruction = _ALL,
+    split_seed: int = 0,
+    keep_ids: bool = False,
+    site_key: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Prepared:
+    """Make the cohort of an archive, or finish one that was begun; on a finished one, take up what is new in the archive.
+
+    Args:
+        src: the archive.
+        layout: a name in `LAYOUTS`.
+        out: the cohort's folder.
+        preprocess: of the model it is for.
+        reconstruction: which volumes of a scan.
+        split_seed: of the hash that splits patients, where the archive does not.
+        keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
+        site_key: file of the key to these; by default the user's own.
+        workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
+        progress: told of each volume.
+
+    Raises:
+        InputError: an argument that makes no sense.
+        LayoutMismatch, MetadataError: not such an archive.
+        SplitLeak: a patient or a scan in two splits; the quality report is written, the manifest not.
+        OutputConflict: `out` is something else, or another run is at it.
+    """
+    source, target = Path(src), Path(out)
+    _check(source, layout, workers)
+    require_cacheable(preprocess)
+    key = None if keep_ids or layout not in _COVERED else SiteKey.open(site_key or default_key_file(), outside=target)
+    listing = LAYOUTS[layout](source)
+    sources = [key.cover(one) for one in listing.sources] if key else list(listing.sources)
+    chosen, without = reconstruction.choose(sources)
+    require_no_leak(((one.patient, one.volume, split_of(one, seed=split_seed)) for one in chosen if not one.fault), what="patient")
+    settings = {
+        "layout": layout,
+        "preprocess": preprocess.as_dict(),
+        "reconstruction": str(reconstruction),
+        "split_seed": split_seed,
+        "site_key": key.fingerprint if key else None,
+    }
+    claim(target, settings)
+    with _alone(target):
+        remove_manifest(target)
+        outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess), workers, progress)
+        notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction))
+        entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
+        findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)
+        write_quality(target, entries, findings, notes=notes)
+        require_no_leak(((one.cache_sha256, one.volume, one.split) for one in entries), what="scan")
+        _sweep(target, {one.cache for one in entries})
+        write_manifest(target, entries)
+    refused = len(chosen) - len(entries)
+    return Prepared(volumes=len(entries), refused=refused, absent=len(listing.absent), notes=notes)
+
+
+def _check(source: Path, layout: str, workers: int) -> None:
+    if layout not in LAYOUTS:
+        raise InputError(f"no layout {layout!r:.40}; there are {', '.join(LAYOUTS)}", cure="Choose one of them.")
+    if not source.is_dir():
+        raise InputError("no such folder", cure="Check the path.", source=source)
+    if workers < 1:
+        raise InputError(f"workers must be 1 or more, is {workers}", cure="Say how many processes.")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One run at a time; the system lets go of the lock of a run that is killed."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputConflict("another run is preparing this cohort", cure="Wait for it.", source=folder) from error
+        yield
+
+
+def _read_all(chosen: Sequence[Source], target: Path, job: Job, workers: int, progress: Callable[[Progress], None]) -> dict[str, Outcome]:
+    journal = Journal(target / "journal.jsonl")
+    stamps = {one.volume: stamp_of(one) for one in chosen}
+    todo = [one for one in chosen if not _is_done(journal.outcomes.get(one.volume), stamps[one.volume], one, job.cache)]
+    done = 0
+    for finished in _in_parallel(todo, stamps, job, workers):
+        journal.add(finished)
+        for outcome in finished:
+            done += 1
+            progress(Progress(outcome=outcome, done=done, total=len(todo), before=len(chosen) - len(todo)))
+    return journal.outcomes
+
+
+def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) -> bool:
+    """Nothing changed since: files, what tables say, and the cached volume. What the tables themselves refused is judged anew."""
+    if before is None or not stamp or before.stamp != stamp or source.fault is not None:
+        return False
+    if before.error:
+        return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError")
+    path = cache / before.cache
+    return path.is_file() and path.stat().st_size == before.cache_bytes
+
+
+def _in_parallel(todo: Sequence[Source], stamps: dict[str, str], job: Job, workers: int) -> Iterator[list[Outcome]]:
+    """Outcomes as they come; a bounded number wait at a time."""
+    if workers == 1 or len(todo) < 2:
+        yield from ([job(one, stamps[one.volume])] for one in todo)
+        return
+    context = multiprocessing.get_context("spawn")  # no thread of the caller is forked
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context, initializer=attend) as pool:
+        waiting: set[Future[Outcome]] = set()
+        try:
+            for one in todo:
+                waiting.add(pool.submit(job, one, stamps[one.volume]))
+                if len(waiting) >= _AHEAD * workers:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield [future.result() for future in done]
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield [future.result() for future in done]
+        except BrokenProcessPool as error:
+            raise CohortError(
+                "a worker was killed, most likely for its memory", cure="Run it again with fewer --workers; what is done is kept."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _left_out(
+    sources: Sequence[Source], chosen: Sequence[Source], without: Sequence[str], reconstruction: Reconstruction
+) -> tuple[str, ...]:
+    notes = []
+    if len(chosen) < len(sources):
+        notes.append(f"{len(sources) - len(chosen):,} volumes were left out, as --reconstruction {reconstruction} says.")
+    if without:
+        notes.append(f"{len(without):,} scans have no such reconstruction.")
+    return tuple(notes)
+
+
+def _entry(source: Source, outcome: Outcome, *, seed: int) -> Entry:
+    return Entry(
+        volume=source.volume,
+        scan=source.scan,
+        patient=source.patient,
+        split=split_of(source, seed=seed),
+        source_sha256=outcome.source_sha256,
+        cache=f"{CACHE}/{outcome.cache}",
+        cache_sha256=outcome.cache_sha256,
+        report=source.report,
+        labels=source.labels,
+    )
+
+
+def _sweep(target: Path, kept: set[str]) -> None:
+    """Remove what killed runs left behind and volumes that are no longer used."""
+    cached = {path for path in (target / CACHE).glob("*/*") if path.relative_to(target).as_posix() not in kept}
+    for path in cached | set(target.glob(f".*{TEMPORARY}")):
+        path.unlink()

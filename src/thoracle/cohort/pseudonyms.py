@@ -1,0 +1,75 @@
+"""Names that do not tell whose scan it is: a keyed hash, with a key that stays at the site; knows no scan.
+
+Without the key nobody can compute which patient a pseudonym stands for; with it the site can, by hashing its own numbers again.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.listing import Source
+from thoracle.errors import InputError
+
+_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteKey:
+    """32 secret bytes; `fingerprint` tells keys apart without telling the key."""
+
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path, *, outside: Path) -> SiteKey:
+        """Read the key, or make one that only its owner can read.
+
+        Args:
+            path: the key file.
+            outside: the cohort's folder, which is passed on and must not hold the key.
+
+        Raises:
+            InputError: it lies inside, or is no key.
+        """
+        if path.resolve().is_relative_to(outside.resolve()):
+            raise InputError("the site key lies in the cohort's folder", cure="Keep it elsewhere (--site-key).", source=path)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(handle, secrets.token_hex(_KEY_BYTES).encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        try:
+            secret = bytes.fromhex(path.read_text("ascii"))
+        except ValueError:
+            secret = b""
+        if len(secret) != _KEY_BYTES:
+            raise InputError("is not a site key", cure="Give the key of this site, or a name for a new one.", source=path)
+        return cls(secret=secret)
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight digits that are alike for the same key."""
+        return self._hash("fingerprint", "", 8)
+
+    def cover(self, source: Source) -> Source:
+        """The same source under pseudonyms: PATIENT, PATIENT_SCAN, PATIENT_SCAN_VOLUME."""
+        patient = self._hash("patient", source.patient, 12) if source.patient else ""
+        scan = f"{patient}_{self._hash('scan', source.scan, 8)}"
+        return replace(source, patient=patient, scan=scan, volume=f"{scan}_{self._hash('volume', source.volume, 8)}")
+
+    def _hash(self, kind: str, name: str, digits: int) -> str:
+        return hmac.new(self.secret, f"{kind}\0{name}".encode(), sha256).hexdigest()[:digits]
+
+
+def default_key_file() -> Path:
+    """`THORACLE_SITE_KEY`, or site.key in the user's configuration folder. Not made here."""
+    chosen = os.environ.get("THORACLE_SITE_KEY")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "thoracle" / "site.key"

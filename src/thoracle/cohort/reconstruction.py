@@ -1,0 +1,69 @@
+"""Which reconstruction of a scan is used: a setting that is stated and kept with the cohort; reads nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from thoracle.cohort.listing import Source
+from thoracle.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """Every volume of a scan, or one: the first of the `kernels` it has, or the one whose slices are nearest to `thickness_mm` apart.
+
+    Kernels are patterns, in order of preference ("B*"). Among equals the thinner, then the first by name, is taken. A scan without any of
+    the kernels, or whose thickness nobody tells, has none.
+    """
+
+    by: Literal["all", "kernel", "thickness"] = "all"
+    kernels: tuple[str, ...] = ()
+    thickness_mm: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Reconstruction:
+        """From "all", "kernel=Br4*,B" or "thickness=1.5".
+
+        Raises:
+            InputError: none of these.
+        """
+        if text == "all":
+            return cls()
+        if text.startswith("kernel=") and (kernels := tuple(filter(None, (k.strip() for k in text[7:].split(","))))):
+            return cls(by="kernel", kernels=kernels)
+        if re.fullmatch(r"thickness=\d{1,3}(\.\d{1,4})?", text):
+            return cls(by="thickness", thickness_mm=float(text[10:]))
+        raise InputError(
+            f"--reconstruction expects all, kernel=NAME,… or thickness=MM, got {text!r:.60}", cure="Write for example kernel=Br4*,B."
+        )
+
+    def __str__(self) -> str:
+        return {"all": "all", "kernel": f"kernel={','.join(self.kernels)}", "thickness": f"thickness={self.thickness_mm:g}"}[self.by]
+
+    def choose(self, sources: Iterable[Source]) -> tuple[list[Source], list[str]]:
+        """The volumes that are used, in order, and the scans that have none."""
+        scans: dict[str, list[Source]] = defaultdict(list)
+        for source in sources:
+            scans[source.scan].append(source)
+        chosen = {scan: self._of(volumes) for scan, volumes in scans.items()}
+        kept = sorted((source for volumes in chosen.values() for source in volumes), key=lambda source: source.volume)
+        return kept, sorted(scan for scan, volumes in chosen.items() if not volumes)
+
+    def _of(self, volumes: Sequence[Source]) -> list[Source]:
+        if self.by == "all":
+            return list(volumes)
+        ranked = [
+            (rank, source.step_mm or float("inf"), source.volume, source) for source in volumes if (rank := self._rank(source)) is not None
+        ]
+        return [min(ranked)[-1]] if ranked else []
+
+    def _rank(self, source: Source) -> float | None:
+        if self.by == "thickness":
+            return None if source.step_mm is None else round(abs(source.step_mm - self.thickness_mm), 3)
+        kernel = source.kernel.upper()
+        return next((float(rank) for rank, pattern in enumerate(self.kernels) if fnmatchcase(kernel, pattern.upper())), None)

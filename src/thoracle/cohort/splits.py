@@ -1,0 +1,46 @@
+"""Who is in training, validation and test: patients, never scans or rows; a leak is an error."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Final
+
+from thoracle.cohort.listing import Source, Split
+from thoracle.errors import SplitLeak
+
+#: Of the patients whose archive does not split them.
+VALID_SHARE: Final = 0.1
+TEST_SHARE: Final = 0.1
+
+
+def split_of(source: Source, *, seed: int) -> Split:
+    """Where the archive puts the patient; else by a hash of patient and seed, which no other patient changes."""
+    if source.split is not None:
+        return source.split
+    digest = sha256(f"{seed}\0{source.patient}".encode()).digest()
+    drawn = int.from_bytes(digest[:8]) / 2**64
+    return "valid" if drawn < VALID_SHARE else "test" if drawn < VALID_SHARE + TEST_SHARE else "train"
+
+
+def require_no_leak(rows: Iterable[tuple[str, str, Split]], *, what: str) -> None:
+    """Nothing is in two splits.
+
+    Args:
+        rows: who or what (a patient, the hash of a scan's voxels), a volume of it, and its split.
+        what: the word for it.
+
+    Raises:
+        SplitLeak: names the first volumes.
+    """
+    places: dict[str, dict[Split, str]] = defaultdict(dict)
+    for key, volume, split in rows:
+        places[key].setdefault(split, volume)
+    leaks = [splits for splits in places.values() if len(splits) > 1]
+    if leaks:
+        first = ", ".join(f"{volume} in {split}" for split, volume in sorted(leaks[0].items()))
+        raise SplitLeak(
+            f"{len(leaks):,} times one {what} is in two splits: {first}",
+            cure="Take one of them away, or put both into one split; then run again.",
+        )

@@ -1,0 +1,106 @@
+"""One volume from its file into the cache, in a process of its own; raises nothing that is one scan's fault, and knows no cohort."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
+
+from thoracle.cohort.cache import SUFFIX, pack
+from thoracle.cohort.files import write_atomic
+from thoracle.cohort.journal import Outcome
+from thoracle.cohort.listing import Source
+from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.quality import assess
+from thoracle.ct.read import read
+from thoracle.errors import ThoracleError
+
+#: What libraries raise on damaged bytes that nobody foresaw.
+_SCAN_FAULTS = (OSError, MemoryError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker does with each source: preprocess it so, and keep it there."""
+
+    cache: Path
+    config: PreprocessConfig
+
+    def __call__(self, source: Source, stamp: str) -> Outcome:
+        """The volume is in the cache, or the outcome says why not.
+
+        Raises:
+            OSError: the cache cannot be written, for this volume or any other.
+        """
+        try:
+            if source.fault is not None:
+                raise source.fault
+            outcome, content = self._prepared(source, stamp)
+        except ThoracleError as error:
+            return _refused(source, stamp, error, error.without_source())
+        except _SCAN_FAULTS as error:
+            _log.debug("scan not read", exc_info=True)
+            reason = error.strerror if isinstance(error, OSError) else None  # other texts may hold a path
+            return _refused(source, stamp, error, reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
+        write_atomic(self.cache / outcome.cache, content)
+        return outcome
+
+    def _prepared(self, source: Source, stamp: str) -> tuple[Outcome, bytes]:
+        volume = read(source.path, metadata=source.metadata, series=source.series)
+        content = pack(preprocess(volume, self.config), scale=self.config.scale)
+        outcome = Outcome(
+            volume=source.volume,
+            stamp=stamp,
+            cache=_name(self.config, volume.provenance.sha256, source.metadata),
+            cache_sha256=sha256(content).hexdigest(),
+            cache_bytes=len(content),
+            source_sha256=volume.provenance.sha256,
+            warnings=assess(volume).warnings,
+        )
+        return outcome, content
+
+
+def stamp_of(source: Source) -> str:
+    """Of the files' sizes and times and of what tables say of their units: where it is the same, the work is not done again."""
+    digest = sha256(json.dumps(source.metadata, sort_keys=True).encode())
+    for path in source.files or (source.path,):
+        try:
+            facts = path.stat()
+        except OSError:
+            return ""
+        digest.update(f"{facts.st_size}:{facts.st_mtime_ns};".encode())
+    return digest.hexdigest()[:32]
+
+
+def attend() -> None:
+    """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
+    Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _name(config: PreprocessConfig, source_sha256: str, metadata: Mapping[str, str] | None) -> str:
+    """What decides the voxels decides the name."""
+    key = sha256(json.dumps((config.as_dict(), source_sha256, metadata), sort_keys=True).encode()).hexdigest()
+    return f"{key[:2]}/{key}{SUFFIX}"
+
+
+def _refused(source: Source, stamp: str, error: Exception, message: str) -> Outcome:
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message).strip()  # nothing that could steer a terminal
+    return Outcome(volume=source.volume, stamp=stamp, error=type(error).__name__, message=line)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from thoracle.cohort.manifest import open_cohort
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.inference.demo import write_scan
+
+_SMALL = PreprocessConfig(spacing=(16.0, 12.0, 12.0), size=(20, 20, 24))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    write_scan(tmp_path / "archive" / "train" / "train_1" / "train_1_a" / "train_1_a_1.nii.gz")
+    return tmp_path / "archive"
+
+
+def test_an_archive_becomes_a_cohort_for_a_model(command, archive: Path, model_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = command("prepare", archive, "--layout", "ct-rate", "--out", out, "--preprocess", model_dir / "config.json")
+    assert ran.status == 0, ran.err
+    assert "1 of 1 volumes have no row in a table of reports." in ran.err
+    assert "1 volumes, 0 refused" in ran.err
+    assert "Research use only" in ran.err
+    assert open_cohort(out).preprocess.as_dict() == json.loads((model_dir / "config.json").read_text())["preprocess"]
+    assert {path.name for path in out.iterdir()} >= {"manifest.csv", "quality.csv", "quality.html", "cohort.json", "cache"}
+
+
+def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive: Path, tmp_path: Path) -> None:
+    broken = archive / "train" / "train_2" / "train_2_a" / "train_2_a_1.nii.gz"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"\x1f\x8b nothing")
+    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    ran = command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", "--preprocess", tmp_path / "p.json")
+    assert ran.status == 1
+    assert "train_2_a_1.nii.gz: CorruptFile" in ran.err
+    assert "1 volumes, 1 refused" in ran.err
+    assert "/s " in ran.err, "scans a second"
+
+
+@pytest.mark.parametrize(
+    "option", [("--layout", "mimic"), ("--reconstruction", "sharp"), ("--workers", 0), ("--preprocess", "nowhere.json")]
+)
+def test_a_wrong_command_ends_with_2_and_writes_nothing(command, archive: Path, tmp_path: Path, option: tuple[str, object]) -> None:
+    assert command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", *option).status == 2
+    assert not (tmp_path / "out").exists()

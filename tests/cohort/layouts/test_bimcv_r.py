@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thoracle.cohort.layouts.bimcv_r import find
+from thoracle.cohort.manifest import open_cohort
+from thoracle.cohort.prepare import prepare
+from thoracle.errors import LayoutMismatch, MetadataError
+
+_NAMES = tuple(f"sub-S0{n // 2}_ses-E1{n}_run-1_bp-chest_ct.nii.gz" for n in range(4))
+
+
+@pytest.fixture
+def bimcv(tmp_path: Path, write_chest, write_table) -> Path:
+    root = tmp_path / "BIMCV-R"
+    for seed, name in enumerate(_NAMES[:3]):
+        write_chest(root / f"CT{seed + 1}" / "ct" / name, seed)
+    rows = [{"Report_en": f"Nodule ({n}).", "path": f"/home/authors/BIMCV-R/CT{n + 1}/ct/{name}"} for n, name in enumerate(_NAMES)]
+    write_table(root / "meta" / "curated_ct_report_path_En.csv", rows)
+    return root
+
+
+def test_names_tell_patient_and_scan_and_the_table_the_report(bimcv: Path, small, tmp_path: Path) -> None:
+    done = prepare(bimcv, layout="bimcv-r", out=tmp_path / "out", preprocess=small)
+    assert (done.volumes, done.refused, done.absent) == (3, 0, 1)
+    entries = open_cohort(tmp_path / "out").entries
+    assert [(entry.volume, entry.scan, entry.patient) for entry in entries] == [
+        (_NAMES[0], "sub-S00_ses-E10", "sub-S00"),
+        (_NAMES[1], "sub-S00_ses-E11", "sub-S00"),
+        (_NAMES[2], "sub-S01_ses-E12", "sub-S01"),
+    ]
+    assert [entry.report.text("both") for entry in entries] == ["Nodule 0.", "Nodule 1.", "Nodule 2."]
+    assert entries[0].split == entries[1].split
+    assert _NAMES[3] in (tmp_path / "out" / "quality.csv").read_text()
+
+
+def test_a_file_that_tells_no_patient_is_refused_and_one_without_a_report_is_said(bimcv: Path, write_chest, small, tmp_path: Path) -> None:
+    write_chest(bimcv / "CT1" / "ct" / "chest.nii.gz", 8)
+    done = prepare(bimcv, layout="bimcv-r", out=tmp_path / "out", preprocess=small)
+    assert (done.volumes, done.refused) == (3, 1)
+    assert done.notes == ("1 of 4 volumes have no row in the table of reports.",)
+    assert "chest.nii.gz,refused,MetadataError" in (tmp_path / "out" / "quality.csv").read_text()
+
+
+def test_it_needs_volumes_and_one_table(bimcv: Path, tmp_path: Path) -> None:
+    (bimcv / "copy.csv").write_bytes((bimcv / "meta" / "curated_ct_report_path_En.csv").read_bytes())
+    with pytest.raises(MetadataError, match="found 2"):
+        find(bimcv)
+    with pytest.raises(LayoutMismatch):
+        find(tmp_path)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from thoracle.cohort.cache import read_volume
+from thoracle.cohort.manifest import open_cohort
+from thoracle.cohort.prepare import LAYOUTS, Progress, prepare
+from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.ct.preprocess import preprocess
+from thoracle.ct.read import read
+from thoracle.errors import CohortUnfinished, InputError, LayoutMismatch, OutputConflict, SplitLeak
+
+#: `prepare` of a child process, which gets SIGKILL at the n-th of the moments when something lies on the disk, or is about to.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from thoracle.cohort import files, journal, prepare, worker
+from thoracle.ct.preprocess import PreprocessConfig
+src, out, moment = sys.argv[1], sys.argv[2], int(sys.argv[3])
+moments = [0]
+def passing():
+    moments[0] += 1
+    if moments[0] == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+replace, fsync, write = Path.replace, os.fsync, os.write
+def slow_replace(self, target):
+    passing(); result = replace(self, target); passing(); return result
+def cut_write(handle, content):
+    if moments[0] + 1 == moment:
+        write(handle, content[: len(content) // 2])
+    passing(); return write(handle, content)
+Path.replace, os.write = slow_replace, cut_write
+prepare.prepare(src, layout="ct-rate", out=out, preprocess=PreprocessConfig(spacing=(16.0, 12.0, 12.0), size=(16, 20, 24)))
+print(moments[0])
+"""
+
+
+def _rows(out: Path) -> list[dict[str, str]]:
+    with (out / "quality.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _child(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _KILLED, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+
+
+def _content(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_ct_rate_becomes_a_manifest_and_a_cache_of_what_a_model_is_given(ct_rate: Path, small, tmp_path: Path) -> None:
+    done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    assert (done.volumes, done.refused, done.absent, done.notes) == (5, 0, 0, ())
+    cohort = open_cohort(tmp_path / "out")
+    assert cohort.preprocess == small
+    assert [(entry.volume, entry.scan, entry.patient, entry.split) for entry in cohort.entries] == [
+        ("train_1_a_1.nii.gz", "train_1_a", "train_1", "train"),
+        ("train_1_a_2.nii.gz", "train_1_a", "train_1", "train"),
+        ("train_1_b_1.nii.gz", "train_1_b", "train_1", "train"),
+        ("train_2_a_1.nii.gz", "train_2_a", "train_2", "train"),
+        ("valid_1_a_1.nii.gz", "valid_1_a", "valid_1", "valid"),
+    ]
+    entry = cohort.entries[1]
+    source = next(ct_rate.rglob("train_1_a_2.nii.gz"))
+    volume = read(source)
+    assert np.abs(read_volume(tmp_path / "out" / entry.cache) - preprocess(volume, small)).max() <= 0.0005001
+    assert entry.source_sha256 == volume.provenance.sha256
+    assert entry.report.text("impression") == "Nodule 1."
+    assert entry.labels == tuple(int(k == 1) for k in range(18))
+
+
+def test_partial_downloads_are_named_and_not_failed(ct_rate: Path, small, tmp_path: Path) -> None:
+    next(ct_rate.rglob("train_2_a_1.nii.gz")).unlink()
+    shutil.rmtree(ct_rate / "dataset" / "metadata")
+    (ct_rate / "dataset" / "radiology_text_reports" / "validation_reports.csv").unlink()
+    done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    assert (done.volumes, done.refused, done.absent) == (4, 0, 1)
+    assert done.notes == (
+        "1 of 4 volumes have no row in a table of reports.",
+        "4 of 4 volumes have no row in a table of metadata.",
+    )
+    assert [(row["VolumeName"], row["status"]) for row in _rows(tmp_path / "out") if row["status"] == "absent"] == [
+        ("train_2_a_1.nii.gz", "absent")
+    ]
+    page = (tmp_path / "out" / "quality.html").read_text()
+    assert "train_2_a_1.nii.gz" in page
+    assert "4 of 4 volumes have no row in a table of metadata." in page
+
+
+def test_a_refused_scan_is_reported_and_does_not_stop_the_rest(ct_rate: Path, small, tmp_path: Path) -> None:
+    broken = next(ct_rate.rglob("train_1_b_1.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:5000])
+    seen: list[Progress] = []
+    done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, progress=seen.append)
+    assert (done.volumes, done.refused) == (4, 1)
+    assert [now.outcome.volume for now in seen if now.outcome.error] == ["train_1_b_1.nii.gz"]
+    assert [(now.done, now.total, now.before) for now in seen] == [(n, 5, 0) for n in range(1, 6)]
+    refused = [row for row in _rows(tmp_path / "out") if row["status"] == "refused"]
+    assert [(row["VolumeName"], row["error"]) for row in refused] == [("train_1_b_1.nii.gz", "TruncatedFile")]
+    for name in ("quality.csv", "quality.html", "journal.jsonl", "manifest.csv", "cohort.json"):
+        assert str(tmp_path) not in (tmp_path / "out" / name).read_text()
+
+
+def _recorded(journal: Path) -> set[str]:
+    """The volumes of its whole lines."""
+    lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
+    return {json.loads(line)["volume"] for line in lines}
+
+
+def test_killed_at_any_moment_it_finishes_without_redoing_or_losing_anything(ct_rate: Path, small, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    prepare(ct_rate, layout="ct-rate", out=whole, preprocess=small)
+    moments = int(_child(ct_rate, tmp_path / "counted", 10_000).stdout)
+    assert moments > 15
+    for moment in (1, moments, *random.Random(0).sample(range(2, moments), 5)):
+        out = tmp_path / f"killed-{moment}"
+        assert _child(ct_rate, out, moment).returncode == -signal.SIGKILL
+        recorded = _recorded(out / "journal.jsonl")
+        again: list[Progress] = []
+        prepare(ct_rate, layout="ct-rate", out=out, preprocess=small, progress=again.append)
+        assert {now.outcome.volume for now in again} == {entry.volume for entry in open_cohort(out).entries} - recorded
+        assert _content(out) == _content(whole)
+
+
+def test_several_workers_change_nothing(ct_rate: Path, small, tmp_path: Path) -> None:
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "one", preprocess=small)
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "two", preprocess=small, workers=2)
+    one, two = _content(tmp_path / "one"), _content(tmp_path / "two")
+    for content in (one, two):
+        content["journal.jsonl"] = b"\n".join(sorted(content["journal.jsonl"].splitlines()))
+    assert one == two
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(ct_rate: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import psutil, sys\n"
+        "from thoracle.cohort.prepare import prepare\n"
+        "def show(now):\n"
+        "    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "if __name__ == '__main__':\n"
+        f"    prepare({str(ct_rate)!r}, layout='ct-rate', out={str(tmp_path / 'out')!r}, workers=2, progress=show)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+
+
+def test_a_cached_volume_that_was_lost_or_a_scan_that_changed_is_done_again(ct_rate: Path, small, write_chest, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(ct_rate, layout="ct-rate", out=out, preprocess=small)
+    entries = {entry.volume: entry for entry in open_cohort(out).entries}
+    (out / entries["train_1_a_1.nii.gz"].cache).unlink()
+    write_chest(next(ct_rate.rglob("valid_1_a_1.nii.gz")), 77, 11.0)
+    again: list[Progress] = []
+    prepare(ct_rate, layout="ct-rate", out=out, preprocess=small, progress=again.append)
+    assert {now.outcome.volume for now in again} == {"train_1_a_1.nii.gz", "valid_1_a_1.nii.gz"}
+    after = {entry.volume: entry for entry in open_cohort(out).entries}
+    assert after["train_1_a_1.nii.gz"] == entries["train_1_a_1.nii.gz"]
+    assert after["valid_1_a_1.nii.gz"].cache != entries["valid_1_a_1.nii.gz"].cache
+    assert len(list((out / "cache").glob("*/*"))) == 5, "the volume that is no longer used is gone"
+
+
+def test_a_refused_scan_is_not_read_again_until_it_changes(ct_rate: Path, small, write_chest, tmp_path: Path) -> None:
+    broken = next(ct_rate.rglob("train_1_b_1.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:5000])
+    again: list[Progress] = []
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    assert prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, progress=again.append).refused == 1
+    assert again == []
+    write_chest(broken, 2, 11.0)
+    assert prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small).refused == 0
+
+
+def test_one_scan_under_two_patients_of_unlike_splits_is_a_leak(ct_rate: Path, small, tmp_path: Path) -> None:
+    shutil.copy(next(ct_rate.rglob("train_2_a_1.nii.gz")), next(ct_rate.rglob("valid_1_a_1.nii.gz")))
+    with pytest.raises(SplitLeak, match=r"train_2_a_1\.nii\.gz in train, valid_1_a_1\.nii\.gz in valid"):
+        prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    assert (tmp_path / "out" / "quality.html").exists()
+    with pytest.raises(CohortUnfinished):
+        open_cohort(tmp_path / "out")
+
+
+def test_one_patient_in_both_folders_is_a_leak_before_anything_is_read(ct_rate: Path, small, write_chest, tmp_path: Path) -> None:
+    write_chest(ct_rate / "dataset" / "valid_fixed" / "train_2" / "train_2_b" / "train_2_b_1.nii.gz", 9)
+    with pytest.raises(SplitLeak, match="patient"):
+        prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reconstruction_is_chosen_and_what_is_left_out_is_said(ct_rate: Path, small, tmp_path: Path) -> None:
+    choice = Reconstruction.parse("kernel=Br4*,B")
+    done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, reconstruction=choice)
+    volumes = [entry.volume for entry in open_cohort(tmp_path / "out").entries]
+    assert volumes == ["train_1_a_1.nii.gz", "train_1_b_1.nii.gz", "valid_1_a_1.nii.gz"]
+    assert done.notes == (
+        "2 volumes were left out, as --reconstruction kernel=Br4*,B says.",
+        "1 scans have no such reconstruction.",
+    )
+    with pytest.raises(OutputConflict, match="another reconstruction"):
+        prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_written(ct_rate: Path, small, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for arguments in ({"layout": "nifti"}, {"layout": "ct-rate", "workers": 0}):
+        with pytest.raises(InputError):
+            prepare(ct_rate, out=out, **arguments)
+    for layout in LAYOUTS:
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(LayoutMismatch):
+            prepare(tmp_path / "empty", layout=layout, out=out, keep_ids=True)
+    assert not out.exists()
+    with pytest.raises(OutputConflict, match="holds no cohort"):
+        prepare(ct_rate, layout="ct-rate", out=ct_rate, preprocess=small)
+
+
+def test_a_second_run_at_the_same_time_is_refused(ct_rate: Path, small, tmp_path: Path) -> None:
+    def meanwhile(_: Progress) -> None:
+        with pytest.raises(OutputConflict, match="another run"):
+            prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, progress=meanwhile)
+
+
+def test_a_full_disk_is_no_scans_fault(ct_rate: Path, small, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(ct_rate, layout="ct-rate", out=out, preprocess=small)
+    shutil.rmtree(out / "cache")
+    (out / "cache").write_text("in the way")
+    with pytest.raises(OSError, match="cache"):
+        prepare(ct_rate, layout="ct-rate", out=out, preprocess=small)
+    os.unlink(out / "cache")
+    assert prepare(ct_rate, layout="ct-rate", out=out, preprocess=small).volumes == 5
+
+
+def test_real_chests_are_prepared_from_dicom_and_from_a_folder(data_dir: Path, write_table, small, tmp_path: Path) -> None:
+    key = tmp_path / "site.key"
+    done = prepare(data_dir / "dicom" / "cip_ct64", layout="dicom", out=tmp_path / "a", preprocess=small, site_key=key)
+    assert (done.volumes, done.refused) == (1, 0)
+    root = tmp_path / "scans"
+    root.mkdir()
+    shutil.copy(data_dir / "volumes" / "cip_ct-64.nrrd", root)
+    write_table(root / "scans.csv", [{"path": "cip_ct-64.nrrd", "patient": "a", "report": "Emphysema."}])
+    assert prepare(root, layout="folder", out=tmp_path / "b", preprocess=small, keep_ids=True).volumes == 1
+    one, other = (open_cohort(tmp_path / name) for name in "ab")
+    volumes = [read_volume(cohort.folder / cohort.entries[0].cache) for cohort in (one, other)]
+    assert np.abs(volumes[0] - volumes[1]).max() <= 0.001
+    assert Counter(entry.report.findings for entry in other.entries) == {"Emphysema.": 1}

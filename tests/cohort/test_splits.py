@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thoracle.cohort.listing import Source
+from thoracle.cohort.splits import require_no_leak, split_of
+from thoracle.errors import SplitLeak
+
+
+def _source(patient: str, volume: str = "v", split: str | None = None) -> Source:
+    return Source(volume=volume, scan=volume, patient=patient, path=Path(volume), split=split)  # type: ignore[arg-type]
+
+
+def test_an_archives_own_split_is_kept() -> None:
+    assert split_of(_source("train_1", split="valid"), seed=0) == "valid"
+
+
+@given(patient=st.text(min_size=1), scans=st.lists(st.text(min_size=1), min_size=2, max_size=5), seed=st.integers())
+def test_all_scans_of_a_patient_fall_into_one_split(patient: str, scans: list[str], seed: int) -> None:
+    assert len({split_of(_source(patient, scan), seed=seed) for scan in scans}) == 1
+
+
+def test_a_tenth_each_is_for_validation_and_test_and_the_seed_decides_who() -> None:
+    counts = Counter(split_of(_source(f"p{n}"), seed=3) for n in range(5000))
+    assert counts["train"] == pytest.approx(4000, abs=100)
+    assert counts["valid"] == pytest.approx(500, abs=80)
+    other = [split_of(_source(f"p{n}"), seed=4) for n in range(50)]
+    assert other != [split_of(_source(f"p{n}"), seed=3) for n in range(50)]
+
+
+def test_a_patient_in_two_splits_is_an_error_that_names_volumes() -> None:
+    require_no_leak([("p1", "a", "train"), ("p1", "b", "train"), ("p2", "c", "test")], what="patient")
+    with pytest.raises(SplitLeak, match=r"1 times one patient is in two splits: c in test, a in train"):
+        require_no_leak([("p1", "a", "train"), ("p2", "b", "train"), ("p1", "c", "test")], what="patient")

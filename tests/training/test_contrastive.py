@@ -130,5 +130,5 @@ def _plain(config: Any, steps: ModuleType, chunk: int) -> dict[str, Any]:
 
 def _same(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert got.keys() == expected.keys()
-    for name in expected:
-        torch.testing.assert_close(got[name], expected[name], atol=TOLERANCE, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+    for name, gradient in expected.items():
+        torch.testing.assert_close(got[name], gradient, atol=TOLERANCE, rtol=0, msg=lambda text, name=name: f"{name}: {text}")

@@ -40,6 +40,7 @@ def contrastive(
     A run that was stopped, in whatever way, goes on with --resume as if it had not been.
     """
     from thoracle.cohort.dataset import CohortDataset
+    from thoracle.errors import InputError
     from thoracle.training.config import read_config
     from thoracle.training.distributed import join
     from thoracle.training.trainer import Trainer
@@ -47,8 +48,10 @@ def contrastive(
 
     told = read_config(config)
     told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out))
-    pairs = CohortDataset(told.cohort, split="train", needs=("report",), seed=told.seed)
-    labelled = CohortDataset(told.cohort, split="valid", needs=("labels",)) if told.evaluate_every else None
+    pairs = CohortDataset(told.cohort, split="train", needs=["report"], seed=told.seed)
+    if pairs.cohort.preprocess != told.preprocess:
+        raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=told.cohort)
+    labelled = CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
     with join() as world:
         trainer = Trainer(
             told,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
@@ -65,6 +65,7 @@ class ContrastiveConfig:
         model, preprocess: of the model that is made.
         start: a CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
         tokenizer: a folder with the tokenizer's files; "" makes a vocabulary of the training reports' words.
+        text_weights: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`); "" for random ones.
         seed: of weights, order, augmentation and dropout.
         steps: of the optimiser.
         batch: pairs of a step, on each rank, that are compared with each other.
@@ -94,6 +95,7 @@ class ContrastiveConfig:
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     start: str = ""
     tokenizer: str = ""
+    text_weights: str = ""
     seed: int = 0
     steps: int = 100_001
     batch: int = 8

@@ -1,4 +1,4 @@
-"""The contrastive task: CT-CLIP's trained parts, its objective over gathered latents, and one step's gradients; knows no data set, no files.
+"""The contrastive task: CT-CLIP's trained parts, its objective over gathered latents, and a step's gradients; knows no data set.
 
 A step's batch may be encoded in chunks (gradient caching, Gao et al., arXiv:2101.06983): latents without gradient first, then the loss's
 gradient at the latents, then each chunk again with it. Dropout repeats, because the generators do; codes move once, after the step.
@@ -20,6 +20,7 @@ from thoracle.models.codebook import Codebook
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.layers import CosineAttention, FeedForward
 from thoracle.models.losses import MOST_SCALE, contrastive_loss, logit_scale, pair_logits, sigmoid_loss
+from thoracle.models.text import Layer
 from thoracle.training.config import ContrastiveConfig
 from thoracle.training.data import Batch
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -59,7 +60,7 @@ class ContrastiveTask:
         self.config, self.world = config, world
         self.bias = nn.Parameter(torch.tensor(config.bias, device=world.device), requires_grad=config.loss == "sigmoid")
         _freeze_unused(clip)
-        blocks = [*clip.text_transformer.encoder["layer"], *(m for m in clip.modules() if isinstance(m, CosineAttention | FeedForward))]
+        blocks = [m for m in clip.modules() if isinstance(m, CosineAttention | FeedForward | Layer)]
         for block in blocks:
             if config.checkpoint_activations:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
@@ -125,7 +126,7 @@ class ContrastiveTask:
         before, latents = self._encode_without_gradient(chunks)
         loss, gradients = self._at_latents(latents)
         after = generators(self.world.device)
-        parts = zip(*(gradient.split(len(chunks[0][0])) for gradient in gradients), strict=True)
+        parts = zip(*(torch.split(gradient, len(chunks[0][0])) for gradient in gradients), strict=True)
         for number, (chunk, states, part) in enumerate(zip(chunks, before, parts, strict=True)):
             set_generators(states, self.world.device)
             with keep_gradients(self.towers, apart=not last or number < len(chunks) - 1):

@@ -28,7 +28,7 @@ class Curves:
         if config.log == "wandb":
             self._wandb = _wandb(out, config)
         else:
-            from tensorboardX import SummaryWriter
+            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
             self._board = SummaryWriter(str(out / _FOLDER), purge_step=first or None)
 
@@ -55,7 +55,7 @@ class Curves:
 
 def _wandb(out: Path, config: ContrastiveConfig) -> Any:
     try:
-        import wandb
+        import wandb  # type: ignore[import-not-found]
     except ImportError as error:
         raise ExtraMissing("log: wandb needs the package wandb", cure="Run `pip install wandb`, or set log to tensorboard.") from error
     return wandb.init(project="thoracle", name=out.name, id=out.name, resume="allow", dir=str(out), config=config.as_dict())

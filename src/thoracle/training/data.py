@@ -15,23 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from thoracle.cohort.dataset import Sample
 from thoracle.errors import InputError
 from thoracle.models.tokenizer import Tokenizer
 
 
-class Sample(Protocol):
-    """A preprocessed volume (1, Z, H, W) float32 with its report; `volume` is its name."""
-
-    @property
-    def volume_1ZHW(self) -> Tensor: ...  # noqa: D102
-    @property
-    def report(self) -> str: ...  # noqa: D102
-    @property
-    def volume(self) -> str: ...  # noqa: D102
-
-
 class Pairs(Protocol):
-    """What is trained on, as `CohortDataset` gives it: within an epoch the same index always gives the same sample."""
+    """What is trained and evaluated on, as `CohortDataset` is: within an epoch the same index always gives the same sample."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
@@ -52,7 +42,8 @@ class Batch:
 
     def chunks(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Ids, mask and volumes of `size` pairs each, in order, on the device."""
-        for parts in zip(self.input_ids_BN.split(size), self.attention_mask_BN.split(size), self.volume_B1ZHW.split(size), strict=True):
+        whole = (self.input_ids_BN, self.attention_mask_BN, self.volume_B1ZHW)
+        for parts in zip(*(torch.split(tensor, size) for tensor in whole), strict=True):
             ids, mask, volume = (part.to(device, non_blocking=True) for part in parts)
             yield ids, mask, volume
 

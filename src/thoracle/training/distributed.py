@@ -97,13 +97,14 @@ def spread(module: nn.Module, world: World, *, shard: bool, blocks: Iterable[nn.
     empty = {parameter for parameter in module.parameters() if not parameter.numel()}  # nothing to share out
     for block in blocks:
         fully_shard(block, ignored_params=empty)
-    return fully_shard(module, ignored_params=empty)
+    fully_shard(module, ignored_params=empty)
+    return module
 
 
 def keep_gradients(module: nn.Module, *, apart: bool) -> AbstractContextManager[None]:
     """Within it DDP's ranks keep their gradients to themselves, if `apart`: more are to be added before they are averaged."""
     if apart and isinstance(module, DistributedDataParallel):
-        return module.no_sync()  # type: ignore[no-any-return]
+        return module.no_sync()
     return nullcontext()
 
 

@@ -23,8 +23,7 @@ import psutil
 import torch
 
 from thoracle.errors import CheckpointDamaged, InputError, TrainingDiverged
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import load_tensors, open_model, save_model
+from thoracle.models.folder import save_model
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.checkpoints import best, checkpoints, save_checkpoint
 from thoracle.training.config import ContrastiveConfig
@@ -34,6 +33,7 @@ from thoracle.training.data import Batch, Order, Pairs, batches
 from thoracle.training.distributed import World, clip_gradients, full_state, set_full_state
 from thoracle.training.folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
 from thoracle.training.optimiser import adamw, learning_rate
+from thoracle.training.start import network
 from thoracle.types import ABNORMALITIES
 
 #: Numbers of an evaluation by name. It is called on every rank, without gradient and in evaluation mode, as the run goes on.
@@ -104,7 +104,7 @@ class Trainer:
         self._out = Path(config.out)
         self._tokenizer = prepare_folder(config, words, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
-        self.task = ContrastiveTask(_network(config, self._tokenizer), config, world)
+        self.task = ContrastiveTask(network(config, self._tokenizer), config, world)
         self._optimiser = adamw(self.task.parameters(), config.optimiser)
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
         self._evaluate = evaluate(self._tokenizer) if evaluate and config.evaluate_every else None
@@ -227,26 +227,6 @@ class Trainer:
                 assumptions=(f"Trained for {state['step']} steps.",),
             )
         self._world.wait()
-
-
-def _network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
-    if config.start:
-        folder = open_model(Path(config.start))
-        if folder.config != config.model:
-            raise InputError("is not of the sizes in the configuration", cure="Give its config.json's as `model`.", source=folder.path)
-        clip = CTCLIP(config.model)
-        clip.load_state_dict(load_tensors(folder))
-        return clip
-    if tokenizer.vocab_size > config.model.bert.vocab_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {config.model.bert.vocab_size}",
-            cure="Raise model.bert.vocab_size.",
-            source="config",
-        )
-    clip = CTCLIP(config.model)
-    with torch.no_grad():
-        clip.temperature.fill_(config.temperature)
-    return clip
 
 
 def _memory(device: torch.device) -> int:

@@ -5,8 +5,8 @@ Shapes: P prompts, V volumes, K abnormalities.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import torch
 from scipy.stats import rankdata
@@ -15,30 +15,15 @@ from torch import Tensor
 from thoracle.models.folder import PROMPTS
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import Encode
+from thoracle.training.data import Pairs
 from thoracle.training.distributed import World
 from thoracle.types import ABNORMALITIES
-
-
-class Labelled(Protocol):
-    """A volume (1, Z, H, W) and its labels (18,): 0, 1, or NaN where nobody says."""
-
-    @property
-    def volume_1ZHW(self) -> Tensor: ...  # noqa: D102
-    @property
-    def labels(self) -> Tensor: ...  # noqa: D102
-
-
-class Labels(Protocol):
-    """What is evaluated on."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Labelled: ...
 
 
 class ZeroShot:
     """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
 
-    def __init__(self, volumes: Labels, tokenizer: Tokenizer, *, batch: int) -> None:
+    def __init__(self, volumes: Pairs, tokenizer: Tokenizer, *, batch: int) -> None:
         self._volumes, self._batch = volumes, batch
         self._prompts = tokenizer.encode([template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS])
 
@@ -49,7 +34,7 @@ class ZeroShot:
         for own in self._shares(world):
             samples = [self._volumes[index] for index in own]
             text_PL, image_VL = encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
-            cosines_VK2 = (image_VL @ text_PL.T).unflatten(1, (-1, 2))
+            cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
         found = world.objects((torch.cat(margins), torch.cat(labels)))
@@ -79,6 +64,6 @@ def _scores(margins_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:
     for column, name in enumerate(ABNORMALITIES):
         known = ~labels_VK[:, column].isnan()
         value = auroc(margins_VK[known, column].tolist(), (labels_VK[known, column] > 0).tolist())
-        if value == value:
+        if not math.isnan(value):
             scores[name] = value
     return {"macro_auroc": sum(scores.values()) / len(scores), **scores} if scores else {}

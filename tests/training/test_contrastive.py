@@ -88,6 +88,13 @@ def test_checkpointed_activations_change_nothing_and_move_the_codes_once(steps: 
     assert torch.equal(plain.embed, again.embed)
 
 
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_gradients(steps: ModuleType) -> None:
+    plain = steps.step(steps.CONFIG, ALONE, [steps.batch()])
+    compiled = steps.step(replace(steps.CONFIG, compile=True, checkpoint_activations=True, chunk=4), ALONE, [steps.batch()])
+    _same(compiled.gradients, plain.gradients)
+
+
 def test_bf16_rounds_activations_and_keeps_weights_in_float32(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = steps.step(steps.CONFIG, ALONE, [steps.batch()])
     # oneDNN's bfloat16 ends the process where a virtual machine shows tiles it does not have (see models/precision.py).

@@ -39,6 +39,7 @@ ThoracleError
 │   ├── SplitLeak              one patient, or one scan, in two splits
 │   ├── CohortUnfinished       preparation was not begun or not finished
 │   └── CacheDamaged           a cached volume that is not what was written
+├── TrainingDiverged           a loss or gradient that is no number
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
 └── ExtraMissing               an optional dependency, with the line that installs it
@@ -201,6 +202,10 @@ class TokenizerMissing(ModelError):
 
 class CapabilityMissing(ModelError):
     """This kind of model cannot do what was asked."""
+
+
+class TrainingDiverged(ThoracleError):
+    """A loss or gradient that is no number."""
 
 
 class CohortError(ThoracleError):

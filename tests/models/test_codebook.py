@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from thoracle.models import codebook as module
 from thoracle.models.codebook import Codebook
@@ -54,6 +55,19 @@ def test_codes_are_taken_before_they_move_and_the_gradient_passes_through() -> N
     assert not torch.equal(book.embed[0], embed)
     got.codes_BND.sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_a_batch_in_parts_moves_the_codes_once_as_the_whole_batch_does() -> None:
+    whole, parts, x = _book(5, 1), _book(5, 1), torch.randn(4, 8, 6).double()
+    whole.train()(x)
+    told: list[tuple[Tensor, Tensor]] = []
+    parts.train().collect = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
+    for part in x.split(2):
+        parts(part)
+    assert torch.equal(parts.embed, _book(5, 1).embed)
+    parts.move(told[0][0] + told[1][0], told[0][1] + told[1][1])
+    torch.testing.assert_close(parts.embed, whole.embed)
+    torch.testing.assert_close(parts.cluster_size, whole.cluster_size)
 
 
 def test_codes_stay_in_evaluation() -> None:

@@ -9,6 +9,7 @@ Shapes: B batch, N tokens, D width, K codes; M = B N.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,9 @@ class Codebook(nn.Module):
         self.register_buffer("embed", F.normalize(embed, dim=-1))
         self.cluster_size: Tensor
         self.embed: Tensor
+        #: Takes a training batch's `counts_K` and `sums_KD`, which otherwise move the codes at once. A step that encodes its batch in
+        #: parts, or on several ranks, adds them up and calls `move` itself.
+        self.collect: Callable[[Tensor, Tensor], None] | None = None
 
     def forward(self, x_BND: Tensor) -> Quantized:
         """The code of largest cosine, the first on ties. In training the gradient passes straight through, and codes move once taken."""
@@ -57,17 +61,26 @@ class Codebook(nn.Module):
             out_BND = F.embedding(indices_BN, self.embed[0])
             if self.training:
                 out_BND = x_BND + (out_BND - x_BND).detach()
-                self._average(tokens_MD, indices_M, codes_KD)
+                self._average(tokens_MD, indices_M)
         return Quantized(codes_BND=out_BND, indices_BN=indices_BN)
 
     @torch.no_grad()
-    def _average(self, tokens_MD: Tensor, indices_M: Tensor, codes_KD: Tensor) -> None:
-        """Codes move towards the direction of their tokens' mean; codes without tokens towards their own direction."""
-        bins_K = torch.bincount(indices_M, minlength=len(codes_KD)).to(tokens_MD.dtype)
-        sums_KD = torch.zeros_like(codes_KD).index_add_(0, indices_M, tokens_MD)
-        means_KD = torch.where(bins_K[:, None] == 0, codes_KD, F.normalize(sums_KD / bins_K.clamp(min=1)[:, None], dim=-1))
-        self.cluster_size[0].lerp_(bins_K, LEARNING_SHARE)
+    def move(self, counts_K: Tensor, sums_KD: Tensor) -> None:
+        """Codes move towards the direction of their tokens' mean; codes without tokens towards their own direction.
+
+        Args:
+            counts_K: tokens a code was nearest to.
+            sums_KD: their sum, each of unit norm.
+        """
+        codes_KD = F.normalize(self.embed[0], dim=-1)
+        means_KD = torch.where(counts_K[:, None] == 0, codes_KD, F.normalize(sums_KD / counts_K.clamp(min=1)[:, None], dim=-1))
+        self.cluster_size[0].lerp_(counts_K, LEARNING_SHARE)
         self.embed[0].lerp_(means_KD, LEARNING_SHARE)
+
+    def _average(self, tokens_MD: Tensor, indices_M: Tensor) -> None:
+        counts_K = torch.bincount(indices_M, minlength=self.embed.shape[1]).to(tokens_MD.dtype)
+        sums_KD = torch.zeros_like(self.embed[0]).index_add_(0, indices_M, tokens_MD)
+        (self.collect or self.move)(counts_K, sums_KD)
 
 
 def _first_largest(x_MK: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctvit import CTViT
 from thoracle.models.layers import Linear
-from thoracle.models.losses import contrastive_loss
+from thoracle.models.losses import contrastive_loss, pair_logits
 from thoracle.models.text import TextEncoder
 
 
@@ -62,16 +62,19 @@ class CTCLIP(nn.Module):
         """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""
         return _project(self.to_text_latent, self._pool_text(input_ids_BN, attention_mask_BN))
 
-    def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Tensor:
-        """The contrastive loss of B texts and their B volumes, as the config says: a scalar."""
+    def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
+        """Latents of texts and volumes, (B, L) each, as `pair_logits` takes them: text, image, and with CLOOB's projections both again."""
         text_BD = self._pool_text(input_ids_BN, attention_mask_BN)
         image_BD = _pool_volume(self.visual_transformer(volume_B1ZHW).tokens_BTHWD)
-        scale = self.temperature.exp()
-        text_to_image = scale * _project(self.to_text_latent, text_BD) @ _project(self.to_visual_latent, image_BD).T
-        image_to_text = text_to_image.T
-        if self.config.extra_latent_projection:
-            image_to_text = scale * _project(self.to_visual_latent_extra, image_BD) @ _project(self.to_text_latent_extra, text_BD).T
-        return contrastive_loss(text_to_image, image_to_text, decoupled=self.config.decoupled_loss)
+        latents = _project(self.to_text_latent, text_BD), _project(self.to_visual_latent, image_BD)
+        if not self.config.extra_latent_projection:
+            return latents
+        return (*latents, _project(self.to_text_latent_extra, text_BD), _project(self.to_visual_latent_extra, image_BD))
+
+    def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Tensor:
+        """The contrastive loss of B texts and their B volumes, as the config says: a scalar."""
+        logits = pair_logits(self.encode_pairs(input_ids_BN, attention_mask_BN, volume_B1ZHW), self.temperature.exp())
+        return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
     def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         longest = int(mask_BN.any(dim=0).nonzero().max()) + 1

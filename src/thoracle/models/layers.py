@@ -102,7 +102,8 @@ class PositionConv(nn.Module):
         """The size of x."""
         x = x_BTHWD.permute(0, 4, 1, 2, 3)
         # Padded by 2 at both ends of time and cut: two steps too many cost less than a padded copy.
-        return cast(Tensor, self.dsconv(x)).permute(0, 2, 3, 4, 1)[:, : x_BTHWD.shape[1]]
+        # Back to the type of x: under autocast the result begins the residual, which stays float32.
+        return cast(Tensor, self.dsconv(x)).to(x.dtype).permute(0, 2, 3, 4, 1)[:, : x_BTHWD.shape[1]]
 
 
 class CosineAttention(nn.Module):

@@ -37,7 +37,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.embeddings = _Embeddings(config)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))})
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))})
         self.pooler = nn.ModuleDict({"dense": Linear(config.hidden_size, config.hidden_size)})
         self.apply(_initialise)
 
@@ -72,7 +72,9 @@ class _Embeddings(nn.Module):
         return token_BN.cumsum(dim=1) * token_BN + self._padding
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
+    """Attention, then two linear maps, each with what came in added and normed."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         dim = config.hidden_size
@@ -81,6 +83,7 @@ class _Layer(nn.Module):
         self.output = _Residual(config.intermediate_size, config)
 
     def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
+        """The size of x; the mask is added to attention's logits."""
         x_BND = self.attention["output"](self.attention["self"](x_BND, mask_B11N), x_BND)
         return cast(Tensor, self.output(F.gelu(self.intermediate["dense"](x_BND)), x_BND))
 

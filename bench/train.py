@@ -1,0 +1,146 @@
+"""Samples a second and peak memory of a full-size training step, beside a straight rendering of the published one.
+
+    python bench/train.py                 # on a CPU: batches of 1 and 2, one layer of each image stack instead of four
+    python bench/train.py --batch 8 16    # on a GPU: full depth; float32, bf16, with and without checkpointing and compile
+
+Each line is a process of its own, so that memory is its own: one step to warm up, then the fastest of a few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import naive
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thoracle.models.config import CTCLIPConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.losses import contrastive_loss
+from thoracle.training.config import ContrastiveConfig
+from thoracle.training.contrastive import ContrastiveTask
+from thoracle.training.data import Batch
+from thoracle.training.distributed import clip_gradients, join
+from thoracle.training.optimiser import adamw
+
+TOKENS = 200  # of a report
+PADDED = 512  # to which the published loop pads it
+STEPS = 3
+Step = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    on_gpu = torch.cuda.is_available()
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 16] if on_gpu else [1, 2])
+    parser.add_argument("--depth", type=int, default=4 if on_gpu else 1, help="layers of each image stack")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(**json.loads(given.one))))
+        return
+    kinds = [{"kind": "naive"}, {"kind": "ours"}, {"kind": "ours", "checkpoint": True}]
+    if on_gpu:
+        switches = itertools.product((False, True), repeat=2)
+        kinds += [{"kind": "ours", "bf16": True, "checkpoint": checkpoint, "compiled": compiled} for checkpoint, compiled in switches]
+    print("| batch | step | samples/s | peak GiB |\n| --- | --- | --- | --- |")
+    for batch, kind in itertools.product(given.batch, kinds):
+        told = json.dumps({**kind, "batch": batch, "depth": given.depth})
+        done = subprocess.run([sys.executable, __file__, "--one", told], capture_output=True, text=True, check=False)
+        name = ", ".join([str(kind["kind"]), *(word for word, on in kind.items() if on is True)])
+        if done.returncode:
+            print(f"| {batch} | {name} | {(done.stderr.strip().splitlines() or ['killed'])[-1][:80]} | |")
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        print(f"| {batch} | {name} | {found['samples_per_second']:.3f} | {found['gib']:.1f} |", flush=True)
+
+
+def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint: bool = False, compiled: bool = False) -> dict[str, float]:
+    full = CTCLIPConfig()
+    model = replace(full, ctvit=replace(full.ctvit, spatial_depth=depth, temporal_depth=depth))
+    torch.manual_seed(0)
+    with join() as world:
+        config = ContrastiveConfig(
+            model=model, batch=batch, precision="bf16" if bf16 else "float32", checkpoint_activations=checkpoint, compile=compiled
+        )
+        pairs = Batch(
+            volume_B1ZHW=torch.randn(batch, 1, 240, 480, 480).clamp(-1, 1),
+            input_ids_BN=torch.randint(5, 30000, (batch, TOKENS)),
+            attention_mask_BN=torch.ones(batch, TOKENS, dtype=torch.long),
+            names=("",) * batch,
+        )
+        step = our_step(config, pairs, world) if kind == "ours" else naive_step(model, pairs, world.device)
+        seconds = []
+        for _ in range(1 + STEPS):
+            start = time.perf_counter()
+            step()
+            if world.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    cuda = torch.cuda.is_available()
+    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"samples_per_second": batch / min(seconds[1:]), "gib": peak / 2**30}
+
+
+def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
+    task = ContrastiveTask(CTCLIP(config.model), config, world)
+    optimiser = adamw(task.parameters(), config.optimiser)
+
+    def step() -> None:
+        task.backward([pairs])
+        clip_gradients(task.parameters(), world, limit=0.5)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def naive_step(config: CTCLIPConfig, pairs: Batch, device: torch.device) -> Step:
+    """As published: the batch in one piece, text padded, one-hot codes, Adam a weight at a time, weights that are never used included."""
+    clip = CTCLIP(config).to(device)
+    weights = {**dict(clip.named_buffers()), **dict(clip.named_parameters())}
+    optimiser = torch.optim.Adam(clip.parameters(), lr=1.25e-6, betas=(0.9, 0.99), foreach=False)
+    ids = F.pad(pairs.input_ids_BN, (0, PADDED - TOKENS)).to(device)
+    mask = F.pad(pairs.attention_mask_BN, (0, PADDED - TOKENS)).to(device)
+    volume = pairs.volume_B1ZHW.to(device)
+    book = weights["visual_transformer.vq._codebook.embed"]
+
+    def step() -> None:
+        text = naive.text_latent(weights, config, ids, mask)
+        found = naive.encode_volume(naive.under(weights, "visual_transformer."), config.ctvit, volume)
+        before = found.before_codebook
+        tokens = before + (found.tokens.view(before.shape) - before).detach()
+        image = naive.image_latent(weights, tokens.view(found.tokens.shape))
+        logits = weights["temperature"].exp() * text @ image.T
+        contrastive_loss(logits, logits.T).backward()
+        _move(book, before.detach(), found.indices)
+        torch.nn.utils.clip_grad_norm_(clip.parameters(), 0.5)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+@torch.no_grad()
+def _move(book: Tensor, tokens: Tensor, indices: Tensor) -> None:
+    one_hot = F.one_hot(indices.flatten(), book.shape[1]).float()
+    sums = one_hot.T @ F.normalize(tokens.flatten(0, 1), dim=-1)
+    counts = one_hot.sum(dim=0)
+    codes = F.normalize(book[0], dim=-1)
+    means = torch.where(counts[:, None] == 0, codes, F.normalize(sums / counts.clamp(min=1)[:, None], dim=-1))
+    book[0].lerp_(means, 0.2)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

@@ -1,0 +1,1 @@
+"""Training: configurations, distributed, the step, checkpoints, the trainer; never imported by inference."""

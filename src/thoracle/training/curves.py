@@ -1,0 +1,61 @@
+"""A run's curves, for TensorBoard or Weights & Biases; knows numbers by name, and nothing of what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from thoracle.errors import ExtraMissing
+from thoracle.training.config import ContrastiveConfig
+from thoracle.training.distributed import World
+
+if TYPE_CHECKING:
+    from thoracle.training.trainer import Progress
+
+_FOLDER = "curves"
+
+
+class Curves:
+    """Written by the first rank; a context manager. A resumed run hides what was written after its checkpoint."""
+
+    def __init__(self, out: Path, config: ContrastiveConfig, world: World, *, first: int) -> None:
+        """Raises ExtraMissing where wandb was asked for and is not installed."""
+        self._wandb: Any = None
+        self._board: Any = None
+        if world.rank:
+            return
+        if config.log == "wandb":
+            self._wandb = _wandb(out, config)
+        else:
+            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+
+            self._board = SummaryWriter(str(out / _FOLDER), purge_step=first or None)
+
+    def __enter__(self) -> Curves:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def add(self, progress: Progress) -> None:
+        """One point of each curve."""
+        names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "memory")
+        points = {f"train/{name}": getattr(progress, name) for name in names}
+        points |= {f"evaluation/{name}": score for name, score in progress.scores.items()}
+        if self._wandb is not None:
+            self._wandb.log(points, step=progress.step)
+        if self._board is not None:
+            for name, value in points.items():
+                self._board.add_scalar(name, value, progress.step)
+
+
+def _wandb(out: Path, config: ContrastiveConfig) -> Any:
+    try:
+        import wandb  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ExtraMissing("log: wandb needs the package wandb", cure="Run `pip install wandb`, or set log to tensorboard.") from error
+    return wandb.init(project="thoracle", name=out.name, id=out.name, resume="allow", dir=str(out), config=config.as_dict())

@@ -1,0 +1,160 @@
+"""The ranks of a run: what they tell each other, and how weights lie on them; the only file that uses torch.distributed.
+
+Knows no loss and no data. On one rank everything here returns what it was given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The ranks of a run, and which this is."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def gather(self, own_BL: Tensor) -> Tensor:
+        """Every rank's rows, in the order of ranks; the gradient goes to this rank's own."""
+        if self.size == 1:
+            return own_BL
+        parts = [torch.empty_like(own_BL) for _ in range(self.size)]
+        dist.all_gather(parts, own_BL.detach().contiguous())
+        parts[self.rank] = own_BL
+        return torch.cat(parts)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks; in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over ranks; in place."""
+        return self.total(tensor).div_(self.size)
+
+    def objects(self, own: _T) -> list[_T]:
+        """Every rank's object, on every rank."""
+        if self.size == 1:
+            return [own]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, own)
+        return found
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join() -> Iterator[World]:
+    """The world that `torchrun` describes in the environment; a world of one where there is none."""
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if size > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank=rank, size=size, device=device)
+    finally:
+        if size > 1:
+            dist.destroy_process_group()
+
+
+def spread(module: nn.Module, world: World, *, shard: bool, blocks: Iterable[nn.Module]) -> nn.Module:
+    """The module over all ranks, each of which must have begun with the same weights.
+
+    Args:
+        module: every parameter that is trained takes part in its forward pass.
+        world: as `join` gives it.
+        shard: a part of each weight on each rank (FSDP2), gathered block by block; otherwise a copy on each (DDP).
+        blocks: submodules that are gathered one at a time.
+    """
+    if world.size == 1:
+        return module
+    if not shard:
+        # Buffers are not trained by gradient: the codebook keeps itself alike on all ranks, or not, as the run says.
+        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+    empty = {parameter for parameter in module.parameters() if not parameter.numel()}  # nothing to share out
+    for block in blocks:
+        fully_shard(block, ignored_params=empty)
+    fully_shard(module, ignored_params=empty)
+    return module
+
+
+def keep_gradients(module: nn.Module, *, apart: bool) -> AbstractContextManager[None]:
+    """Within it DDP's ranks keep their gradients to themselves, if `apart`: more are to be added before they are averaged."""
+    if apart and isinstance(module, DistributedDataParallel):
+        return module.no_sync()
+    return nullcontext()
+
+
+def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) -> float:
+    """Scale all gradients down to the norm `limit`; returns the norm before. Sharded ones count over all ranks, others once."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    sharded = [g.to_local() for g in gradients if isinstance(g, DTensor)]
+    whole = [g for g in gradients if not isinstance(g, DTensor)]
+    square = world.total(_square(sharded, world.device)) if sharded else _square(sharded, world.device)
+    norm = (square + _square(whole, world.device)).sqrt()
+    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in (*sharded, *whole):
+        gradient.mul_(scale)
+    return norm.item()
+
+
+def full_state(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Whole weights by name, and the optimiser's whole state, on the CPU; every rank must ask."""
+    weights = {name: _whole(tensor) for name, tensor in module.state_dict().items()}
+    moments = optimiser.state_dict()
+    state = {number: {name: _whole(tensor) for name, tensor in one.items()} for number, one in moments["state"].items()}
+    return weights, {**moments, "state": state}
+
+
+@torch.no_grad()
+def set_full_state(module: nn.Module, optimiser: Optimizer, *, weights: Mapping[str, Tensor], moments: Mapping[str, Any]) -> None:
+    """What `full_state` gave, however the weights lie now; every rank must give the same."""
+    for name, tensor in module.state_dict().items():
+        tensor.copy_(_laid(weights[name], tensor))
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = {
+        number: {name: _laid(tensor, parameters[number]) if tensor.dim() else tensor for name, tensor in one.items()}
+        for number, one in moments["state"].items()
+    }
+    optimiser.load_state_dict({**moments, "state": state})
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu().clone()
+
+
+def _laid(whole: Tensor, like: Tensor) -> Tensor:
+    """As `like` lies on the ranks; each cuts its part out of what it has, none is sent."""
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _square(gradients: list[Tensor], device: torch.device) -> Tensor:
+    total = torch.zeros((), device=device)
+    for gradient in gradients:
+        total += gradient.float().square().sum()
+    return total

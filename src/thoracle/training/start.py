@@ -1,0 +1,56 @@
+"""The weights a run begins with: random, a model's, or random around a pretrained text encoder; knows no step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from thoracle.errors import CheckpointIncomplete, InputError
+from thoracle.models.checkpoint import read_checkpoint
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.folder import load_tensors, open_model
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.config import ContrastiveConfig
+
+#: What BERT's own files call the encoder, beside the heads it was pretrained with.
+_ENCODER: Final = "bert."
+
+
+def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
+    """A CT-CLIP as the configuration begins it.
+
+    Raises:
+        InputError: its sizes are not those of `start`, or of the tokenizer.
+        ModelError: `start` or `text_weights` is damaged or something else.
+    """
+    if tokenizer.vocab_size > config.model.bert.vocab_size:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {config.model.bert.vocab_size}",
+            cure="Raise model.bert.vocab_size.",
+            source="config",
+        )
+    clip = CTCLIP(config.model)
+    if config.start:
+        folder = open_model(Path(config.start))
+        if folder.config != config.model:
+            raise InputError("is not of the sizes in the configuration", cure="Give its config.json's as `model`.", source=folder.path)
+        clip.load_state_dict(load_tensors(folder))
+        return clip
+    with torch.no_grad():
+        clip.temperature.fill_(config.temperature)
+    if config.text_weights:
+        _load_text(clip, Path(config.text_weights))
+    return clip
+
+
+def _load_text(clip: CTCLIP, path: Path) -> None:
+    found = {name.removeprefix(_ENCODER): tensor for name, tensor in read_checkpoint(path).items()}
+    wanted = clip.text_transformer.state_dict()
+    unlike = sorted(name for name, tensor in wanted.items() if name not in found or found[name].shape != tensor.shape)
+    if unlike:
+        raise CheckpointIncomplete(
+            f"lacks {', '.join(unlike[:3])} in the sizes of model.bert", cure="Give the weights of a BERT of these sizes.", source=path
+        )
+    clip.text_transformer.load_state_dict({name: found[name] for name in wanted})

@@ -1,0 +1,233 @@
+"""A contrastive run from its configuration to a model folder: begin or resume, step, evaluate, save; knows no terminal, no cohort's layout.
+
+OUT/config.yaml                   what the run was told
+OUT/tokenizer/                    its words
+OUT/checkpoints/                  see `checkpoints`
+OUT/curves/                       TensorBoard's files
+OUT/failures/step-00000012.json   which pairs a step was of whose loss was no number
+OUT/model/                        at the end: the best checkpoint as a model folder
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from thoracle.errors import CheckpointDamaged, InputError, TrainingDiverged
+from thoracle.models.folder import save_model
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.checkpoints import best, checkpoints, save_checkpoint
+from thoracle.training.config import ContrastiveConfig
+from thoracle.training.contrastive import ContrastiveTask, Encode, generators, set_generators
+from thoracle.training.curves import Curves
+from thoracle.training.data import Batch, Order, Pairs, batches
+from thoracle.training.distributed import World, clip_gradients, full_state, set_full_state
+from thoracle.training.folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
+from thoracle.training.optimiser import adamw, learning_rate
+from thoracle.training.start import network
+from thoracle.types import ABNORMALITIES
+
+#: Numbers of an evaluation by name. It is called on every rank, without gradient and in evaluation mode, as the run goes on.
+Evaluate = Callable[[Encode, World], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """After a step.
+
+    Attributes:
+        step: steps that are done.
+        loss: over all ranks.
+        gradient_norm: before clipping.
+        learning_rate: of this step.
+        samples_per_second: over all ranks, since the step before.
+        memory: bytes at most so far: the device's, or the process's own on a CPU.
+        scores: the evaluation's, where there was one.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    samples_per_second: float
+    memory: int
+    scores: Mapping[str, float]
+
+
+class Trainer:
+    """One run; `run` gives its steps as they are done.
+
+    Attributes:
+        done: steps that are done.
+        task: the model in training.
+    """
+
+    def __init__(
+        self,
+        config: ContrastiveConfig,
+        pairs: Pairs,
+        world: World,
+        *,
+        words: Callable[[], Sequence[str]],
+        resume: bool = False,
+        evaluate: Callable[[Tokenizer], Evaluate] | None = None,
+    ) -> None:
+        """Make the run's folder, or open it again.
+
+        Args:
+            config: of the run.
+            pairs: what is trained on.
+            world: as `join` gives it.
+            words: gives the texts of whose words a vocabulary is made, if the configuration names no tokenizer.
+            resume: go on in a folder that exists; without one the run begins.
+            evaluate: makes the evaluation, given the tokenizer; called each `evaluate_every` steps.
+
+        Raises:
+            OutputConflict: the folder exists, and `resume` was not asked for.
+            InputError: another configuration or number of ranks, or too few pairs.
+        """
+        if config.precision == "bf16" and world.device.type == "cpu":
+            raise InputError("bf16 trains on GPUs", cure="Set precision to float32.", source="config")
+        self._order = Order(
+            pairs=len(pairs), batch=config.batch, accumulate=config.accumulate, rank=world.rank, size=world.size, seed=config.seed
+        )
+        self.config, self._pairs, self._world = config, pairs, world
+        self._out = Path(config.out)
+        self._tokenizer = prepare_folder(config, words, world, resume=resume)
+        torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
+        self.task = ContrastiveTask(network(config, self._tokenizer), config, world)
+        self._optimiser = adamw(self.task.parameters(), config.optimiser)
+        torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
+        self._evaluate = evaluate(self._tokenizer) if evaluate and config.evaluate_every else None
+        self.done = 0
+        self._restore()
+
+    def run(self) -> Iterator[Progress]:
+        """The steps still to do; each is done when it is given. Then the model folder is written.
+
+        Raises:
+            TrainingDiverged: a loss or gradient that is no number; which pairs it was of is written down.
+            OSError: a checkpoint cannot be written.
+        """
+        config, steps = self.config, range(self.done, self.config.steps)
+        stream = batches(self._pairs, self._order, self._tokenizer, steps=steps, length=config.text_length, workers=config.workers)
+        with Curves(self._out, config, self._world, first=self.done) as curves:
+            since = time.perf_counter()
+            for step in steps:
+                loss, norm = self._step(step, list(islice(stream, config.accumulate)))
+                scores = self._evaluated()
+                if self.done % config.save_every == 0 or scores or self.done == config.steps:
+                    self._save(scores.get(config.score))
+                now = time.perf_counter()
+                progress = Progress(
+                    step=self.done,
+                    loss=loss,
+                    gradient_norm=norm,
+                    learning_rate=self._rate(step),
+                    samples_per_second=self._order.step_pairs / (now - since),
+                    memory=_memory(self._world.device),
+                    scores=scores,
+                )
+                since = now
+                curves.add(progress)
+                yield progress
+        self._export()
+
+    def _step(self, step: int, todo: list[Batch]) -> tuple[float, float]:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate(step)
+        loss = self.task.backward(todo).item()
+        norm = clip_gradients(self.task.parameters(), self._world, limit=self.config.optimiser.clip)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            self._diverged(step, loss, norm, todo)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.task.hold_temperature()
+        self.done = step + 1
+        return loss, norm
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(self.config.optimiser, step, steps=self.config.steps)
+
+    def _diverged(self, step: int, loss: float, norm: float, todo: list[Batch]) -> None:
+        volumes = self._world.objects([name for batch in todo for name in batch.names])
+        path = self._out / FAILURES / f"step-{step:08d}.json"
+        if self._world.rank == 0:
+            path.parent.mkdir(exist_ok=True)
+            about = {"step": step, "loss": str(loss), "gradient_norm": str(norm), "volumes_by_rank": volumes}
+            path.write_text(json.dumps(about, indent=1) + "\n")
+        raise TrainingDiverged(
+            f"loss {loss}, gradient norm {norm} at step {step}",
+            cure="The file names the volumes: look at them, or lower the learning rate; --resume goes on from the last checkpoint.",
+            source=path,
+        )
+
+    @torch.no_grad()
+    def _evaluated(self) -> Mapping[str, float]:
+        if self._evaluate is None or self.done % self.config.evaluate_every:
+            return {}
+        self.task.clip.eval()
+        states = generators(self._world.device)
+        scores = self._evaluate(self.task.encode, self._world)
+        set_generators(states, self._world.device)
+        return scores
+
+    def _save(self, score: float | None) -> None:
+        weights, moments = full_state(self.task.modules(), self._optimiser)
+        own: dict[str, Any] = {"generators": generators(self._world.device)}
+        if self.config.codebook == "rank":
+            own["codes"] = {name: tensor.cpu() for name, tensor in self.task.codebook().state_dict().items()}
+        ranks = self._world.objects(own)
+        if self._world.rank == 0:
+            state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks}
+            save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_last)
+        self._world.wait()
+
+    def _restore(self) -> None:
+        for checkpoint in reversed(checkpoints(self._out / CHECKPOINTS)):
+            try:
+                state = checkpoint.load()
+            except CheckpointDamaged:
+                continue  # the one before is whole, or the run begins again
+            if len(state["ranks"]) != self._world.size:
+                raise InputError(
+                    f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", cure="Start as many.", source=self._out
+                )
+            own = state["ranks"][self._world.rank]
+            set_full_state(self.task.modules(), self._optimiser, weights=state["weights"], moments=state["moments"])
+            if "codes" in own:
+                self.task.codebook().load_state_dict(own["codes"])
+            set_generators(own["generators"], self._world.device)
+            self.done = state["step"]
+            return
+
+    def _export(self) -> None:
+        if self._world.rank == 0:
+            state = best(checkpoints(self._out / CHECKPOINTS)).load()
+            prefix = "clip."
+            save_model(
+                self._out / MODEL,
+                kind="ct-clip",
+                config=self.task.clip.config,
+                preprocess=self.config.preprocess,
+                labels=ABNORMALITIES,
+                tensors={name.removeprefix(prefix): tensor for name, tensor in state["weights"].items() if name.startswith(prefix)},
+                tokenizer=self._tokenizer,
+                licence="that of the data it was trained on",
+                trained=True,
+                assumptions=(f"Trained for {state['step']} steps.",),
+            )
+        self._world.wait()
+
+
+def _memory(device: torch.device) -> int:
+    return int(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss)

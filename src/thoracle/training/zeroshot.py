@@ -1,0 +1,69 @@
+"""Zero-shot AUROC as a run goes on: prompts against the volumes of a split that is not trained on; knows no files.
+
+Shapes: P prompts, V volumes, K abnormalities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from thoracle.models.folder import PROMPTS
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.contrastive import Encode
+from thoracle.training.data import Pairs
+from thoracle.training.distributed import World
+from thoracle.types import ABNORMALITIES
+
+
+class ZeroShot:
+    """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
+
+    def __init__(self, volumes: Pairs, tokenizer: Tokenizer, *, batch: int) -> None:
+        self._volumes, self._batch = volumes, batch
+        self._prompts = tokenizer.encode([template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS])
+
+    def __call__(self, encode: Encode, world: World) -> Mapping[str, float]:
+        """Each rank encodes its share; all return the same numbers."""
+        ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
+        margins, labels = [], []
+        for own in self._shares(world):
+            samples = [self._volumes[index] for index in own]
+            text_PL, image_VL = encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
+            cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
+            margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
+            labels.append(torch.stack([sample.labels for sample in samples]))
+        found = world.objects((torch.cat(margins), torch.cat(labels)))
+        return _scores(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]))
+
+    def _shares(self, world: World) -> Sequence[Sequence[int]]:
+        """Batches of volumes; alike in number on all ranks, for sharded weights are gathered by all or none. Some volumes are left out
+        at the end where ranks do not divide them."""
+        share = len(self._volumes) // world.size
+        own = range(world.rank * share, (world.rank + 1) * share)
+        return [own[first : first + self._batch] for first in range(0, share, self._batch)]
+
+
+def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """The share of pairs of a positive and a negative that are in order, ties counting half; NaN without both."""
+    positive = sum(labels)
+    negative = len(labels) - positive
+    if not positive or not negative:
+        return float("nan")
+    ranks = rankdata(scores)
+    above = sum(rank for rank, label in zip(ranks, labels, strict=True) if label) - positive * (positive + 1) / 2
+    return float(above / (positive * negative))
+
+
+def _scores(margins_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:
+    scores = {}
+    for column, name in enumerate(ABNORMALITIES):
+        known = ~labels_VK[:, column].isnan()
+        value = auroc(margins_VK[known, column].tolist(), (labels_VK[known, column] > 0).tolist())
+        if not math.isnan(value):
+            scores[name] = value
+    return {"macro_auroc": sum(scores.values()) / len(scores), **scores} if scores else {}

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from thoracle.cohort.prepare import prepare
+from thoracle.inference.demo import write_scan
+from thoracle.models.folder import load_tensors, open_model
+from thoracle.training.checkpoints import checkpoints
+from thoracle.training.config import read_config, write_config
+from thoracle.types import ABNORMALITIES
+
+CONFIG = Path(__file__).parents[2] / "configs" / "phantom-tiny.yaml"
+SPLITS = ("train", "train", "train", "train", "valid", "valid")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six patients, prepared as the configuration of the demo asks for."""
+    root = tmp_path_factory.mktemp("scans")
+    with (root / "scans.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "patient", "split", "findings", *ABNORMALITIES])
+        for number, split in enumerate(SPLITS):
+            sketch = nib.load(write_scan(root / f"{number}.nii.gz"))
+            nib.save(nib.Nifti1Image(np.asarray(sketch.dataobj).astype(np.int16) + np.int16(number), sketch.affine), sketch.get_filename())
+            words = f"There is {ABNORMALITIES[number].lower()}."
+            writer.writerow([f"{number}.nii.gz", number, split, words, *(int(column % 2 == number % 2) for column in range(18))])
+    out = root / "cohort"
+    done = prepare(root, layout="folder", out=out, preprocess=read_config(CONFIG).preprocess, keep_ids=True)
+    assert (done.volumes, done.refused) == (6, 0)
+    return out
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The demo's, but short."""
+    short = replace(read_config(CONFIG), steps=3, batch=2, workers=0, save_every=1, evaluate_every=2)
+    write_config(short, tmp_path / "short.yaml")
+    return tmp_path / "short.yaml"
+
+
+def test_a_cohort_becomes_a_model_that_detects(command, cohort: Path, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ran = command("train", "contrastive", "--config", config, "--cohort", cohort, "--out", run)
+    assert ran.status == 0, ran.err
+    assert "step 2: macro_auroc 0." in ran.err
+    assert "3 steps done" in ran.err
+    assert open_model(run / "model", verify=True).trained
+    write_scan(tmp_path / "chest.nii.gz")
+    ran = command("detect", tmp_path / "chest.nii.gz", "--model", run / "model")
+    assert ran.status == 0, ran.err
+    assert "UNTRAINED" not in ran.out
+    assert command("train", "contrastive", "--config", config, "--cohort", cohort, "--out", run).status == 1
+    assert command("train", "contrastive", "--config", config, "--cohort", cohort, "--out", run, "--resume").status == 0
+
+
+def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tmp_path: Path) -> None:
+    assert command("train", "contrastive", "--config", tmp_path / "nowhere.yaml").status == 2
+    other = read_config(config)
+    other = replace(other, preprocess=replace(other.preprocess, spacing=(5.0, 4.0, 4.0)))
+    write_config(other, tmp_path / "other.yaml")
+    ran = command("train", "contrastive", "--config", tmp_path / "other.yaml", "--cohort", cohort, "--out", tmp_path / "run")
+    assert ran.status == 2
+    assert "another preprocessing" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:
+    """Sharded weights, gradient caching, a codebook on each rank: all that is unlike on the ranks."""
+    told = replace(read_config(config), batch=2, chunk=1, parallel="shard", codebook="rank", keep_last=3, evaluate_every=0)
+    write_config(told, config)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    _torchrun(config, cohort, whole)
+    shutil.copytree(whole, stopped, ignore=shutil.ignore_patterns("step-*[23]", "model"))
+    _torchrun(config, cohort, stopped, "--resume")
+    one, other = (checkpoints(run / "checkpoints")[-1].load() for run in (whole, stopped))
+    assert all(torch.equal(tensor, other["weights"][name]) for name, tensor in one["weights"].items())
+    codes = [rank["codes"]["embed"] for rank in one["ranks"]]
+    assert not torch.equal(*codes)
+    assert all(torch.equal(code, rank["codes"]["embed"]) for code, rank in zip(codes, other["ranks"], strict=True))
+    assert load_tensors(open_model(stopped / "model", verify=True))
+
+
+def _torchrun(config: Path, cohort: Path, out: Path, *more: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)),
+        *("-m", "thoracle", "train", "contrastive", "--config", str(config), "--cohort", str(cohort), "--out", str(out), *more),
+    ]
+    started = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        printed, _ = started.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        raise
+    assert started.returncode == 0, printed

@@ -1,0 +1,108 @@
+"""One step of each kind, on however many ranks the environment says: imported by tests, and run by them on two."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.training.config import ContrastiveConfig
+from thoracle.training.contrastive import ContrastiveTask
+from thoracle.training.data import Batch
+from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.optimiser import adamw
+
+PAIRS = 8
+LENGTH = 9
+MODEL = CTCLIPConfig(
+    ctvit=CTViTConfig(dim=16, codebook_size=32, image_size=40, patch_size=20, spatial_depth=1, temporal_depth=1, dim_head=8, heads=2),
+    bert=TextConfig(
+        vocab_size=64,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    ),
+    dim_latent=16,
+    n_frames=20,
+)
+CONFIG = ContrastiveConfig(model=MODEL, preprocess=PreprocessConfig(size=(20, 40, 40)), batch=PAIRS, workers=0)
+#: What two ranks of four are compared with.
+CASES = {
+    "global": CONFIG,
+    "cached": replace(CONFIG, chunk=2),
+    "sharded": replace(CONFIG, parallel="shard"),
+    "sharded, cached": replace(CONFIG, parallel="shard", chunk=2, checkpoint_activations=True),
+    "sigmoid": replace(CONFIG, loss="sigmoid", bias=-1.0),
+    "cloob": replace(CONFIG, model=replace(MODEL, extra_latent_projection=True, decoupled_loss=True)),
+    "own negatives": replace(CONFIG, negatives="rank"),
+    "own codes": replace(CONFIG, codebook="rank"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step gave: the loss, the gradients by name, codes after it, and everything after AdamW moved too."""
+
+    loss: Tensor
+    norm: float
+    gradients: dict[str, Tensor]
+    embed: Tensor
+    cluster_size: Tensor
+    weights: dict[str, Tensor]
+
+
+def batch(*, first: int = 0, pairs: int = PAIRS) -> Batch:
+    """Some of eight pairs, always the same."""
+    generator = torch.Generator().manual_seed(1)
+    volumes = torch.randn(PAIRS, 1, 20, 40, 40, generator=generator)
+    ids = torch.randint(5, 64, (PAIRS, LENGTH), generator=generator)
+    part = slice(first, first + pairs)
+    mask = torch.ones(PAIRS, LENGTH, dtype=torch.long)
+    names = tuple(f"pair {number}" for number in range(PAIRS))
+    return Batch(volume_B1ZHW=volumes[part], input_ids_BN=ids[part], attention_mask_BN=mask[part], names=names[part])
+
+
+def task(config: ContrastiveConfig, world: World) -> ContrastiveTask:
+    """With weights that are always the same."""
+    torch.manual_seed(0)
+    return ContrastiveTask(CTCLIP(config.model), config, world)
+
+
+def step(config: ContrastiveConfig, world: World, batches: list[Batch]) -> Step:
+    """One step on fresh weights."""
+    model = task(config, world)
+    optimiser = adamw(model.parameters(), config.optimiser)
+    loss = model.backward(batches)
+    names = {n: p for n, p in model.modules().named_parameters() if p.grad is not None}
+    gradients = {n: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for n, p in names.items()}
+    norm = clip_gradients(model.parameters(), world, limit=0.5)
+    optimiser.step()
+    weights, moments = full_state(model.modules(), optimiser)
+    set_full_state(model.modules(), optimiser, weights=weights, moments=moments)
+    again, _ = full_state(model.modules(), optimiser)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    book = model.codebook()
+    return Step(loss=loss, norm=norm, gradients=gradients, embed=book.embed, cluster_size=book.cluster_size, weights=weights)
+
+
+def main(out: Path) -> None:
+    """Each case on this rank's share of the pairs, written to a file of its own."""
+    with join() as world:
+        share = PAIRS // world.size
+        own = batch(first=world.rank * share, pairs=share)
+        found = {name: step(replace(config, batch=share), world, [own]) for name, config in CASES.items()}
+        torch.save({name: vars(one) for name, one in found.items()}, out / f"{world.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,77 @@
+"""Configurations: those that ship, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from thoracle.errors import InputError
+from thoracle.models.config import CTCLIPConfig
+from thoracle.training.config import ContrastiveConfig, differences, read_config, write_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = ("ct-clip", "ct-clip-fast", "ct-clip-small-gpu", "phantom-tiny")
+
+
+def test_these_configurations_ship() -> None:
+    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_is_read_and_written_back_alike(name: str, tmp_path: Path) -> None:
+    config = read_config(CONFIGS / f"{name}.yaml")
+    write_config(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == config
+
+
+def test_ct_clip_has_the_published_hyperparameters() -> None:
+    config = read_config(CONFIGS / "ct-clip.yaml")
+    assert config.model == CTCLIPConfig()
+    assert (config.batch, config.steps, config.temperature, config.text_length) == (8, 100_001, 1.0, 512)
+    assert (config.negatives, config.codebook, config.accumulate, config.chunk) == ("rank", "rank", 1, 0)
+    optimiser = config.optimiser
+    assert (optimiser.lr, optimiser.betas, optimiser.weight_decay, optimiser.clip) == (1.25e-6, (0.9, 0.99), 0.0, 0.5)
+
+
+def test_ct_clip_fast_is_what_the_page_recommends() -> None:
+    config = read_config(CONFIGS / "ct-clip-fast.yaml")
+    assert config.model == CTCLIPConfig()
+    assert (config.precision, config.negatives, config.codebook) == ("bf16", "global", "global")
+    assert 0 < config.chunk < config.batch
+
+
+def test_small_gpu_has_larger_patches() -> None:
+    small = read_config(CONFIGS / "ct-clip-small-gpu.yaml").model.ctvit
+    assert (small.patch_size, small.temporal_patch_size) > (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("step: 10", "unknown step; known are"),
+        ("steps: '10'", "steps must be of type int"),
+        ("steps: 0", "must be positive"),
+        ("precision: fp8", "float32 or bf16"),
+        ("batch: 8\nchunk: 3", "chunk divide batch"),
+        ("accumulate: 2", "do not see each other"),
+        ("optimiser: 3", "optimiser must hold settings"),
+        ("optimiser: {betas: [0.9]}", "two numbers"),
+        ("loss: sigmoid\nmodel: {decoupled_loss: true}", "belong to the softmax loss"),
+        ("model: {n_frames: 60}", "the model takes"),
+        ("- a list", "holds no settings"),
+        ("a: [", "is not YAML"),
+        ("a: !!python/object/apply:os.system [true]", "is not YAML"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_config(tmp_path / "config.yaml")
+
+
+def test_folders_may_move_between_a_run_and_its_resumption() -> None:
+    config = ContrastiveConfig()
+    assert differences(config, replace(config, out="elsewhere", cohort="elsewhere")) == []
+    assert differences(config, replace(config, seed=1, out="elsewhere")) == ["seed"]

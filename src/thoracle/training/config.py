@@ -77,7 +77,7 @@ class ContrastiveConfig:
         temperature, bias: where the learnt ones begin; the bias is SigLIP's only.
         negatives: "global", or "rank" as published.
         codebook: "global", or "rank" as published.
-        precision: "bf16" is autocast; weights, norms, residuals, codebook and loss stay float32.
+        precision: "bf16" is autocast; weights, codebook and loss stay float32. It has not run on a GPU yet.
         parallel: on several ranks, "replicate" (DDP) or "shard" (FSDP2).
         checkpoint_activations: compute each layer again in the backward pass instead of keeping what it computed.
         compile: torch.compile on each layer.

@@ -42,13 +42,16 @@ class Scene:
     stomach: tuple[float, float, float]
 
 
-def sample_scene(patient: Patient, abnormalities: Collection[str], *, anatomy: Rng, finding: Callable[[str], Rng], finest: float) -> Scene:
+def sample_scene(
+    patient: Patient, abnormalities: Collection[str], *, anatomy: Rng, visit: Rng, finding: Callable[[str], Rng], finest: float
+) -> Scene:
     """A scene with exactly these abnormalities.
 
     Args:
         patient: whose chest.
         abnormalities: names from `ABNORMALITIES`.
-        anatomy: randomness of all that is no finding; drawn alike whatever the abnormalities.
+        anatomy: randomness of the body that is no finding; drawn alike whatever the abnormalities.
+        visit: randomness of the day: what lies around, what was eaten.
         finding: randomness of one abnormality, by name.
         finest: mm that the scanner resolves.
     """
@@ -61,10 +64,10 @@ def sample_scene(patient: Patient, abnormalities: Collection[str], *, anatomy: R
         trees=site.trees,
         findings=tuple(sampler(finding(name), site) for name, sampler in SAMPLERS.items() if name in abnormalities),
         lookalikes=tuple(sample_inside(anatomy)),
-        surroundings=tuple(sample_outside(anatomy, thorax, finest=finest)),
+        surroundings=tuple(sample_outside(visit, thorax, finest=finest)),
         uneven=Field.sample(anatomy, 9.0),
         slow=Field.sample(anatomy, 32.0),
-        stomach=_sample_stomach(anatomy),
+        stomach=_sample_stomach(visit),
     )
 
 

@@ -65,4 +65,6 @@ class Canvas:
 
     def within(self, box: Box) -> Canvas:
         """The part in a box; painting it paints this one."""
-        return Canvas(grid=self.grid.within(box), thorax=self.thorax, hu=self.hu[box], hull=self.hull[box], lung=self.lung[box], mask=self.mask[box])
+        return Canvas(
+            grid=self.grid.within(box), thorax=self.thorax, hu=self.hu[box], hull=self.hull[box], lung=self.lung[box], mask=self.mask[box]
+        )

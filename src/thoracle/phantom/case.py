@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thoracle.phantom.cooccurrence import sample_labels
 from thoracle.phantom.findings import Finding
+from thoracle.phantom.grid import Floats, Grid
 from thoracle.phantom.metadata import metadata_row
 from thoracle.phantom.patient import Patient, Rng, sample_patient, sample_visit
 from thoracle.phantom.presets import Preset
@@ -111,7 +112,7 @@ def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
         index = len(plans)
         split: Literal["train", "valid"] = "valid" if index % _HELD_OUT == _HELD_OUT - 1 else "train"
         count[split] += 1
-        visits = min(left, 1 + int(_rng(seed, index, _Stream.VISITS).choice(len(_VISITS), p=_VISITS)))
+        visits = min(left, 1 + int(_Draws(seed=seed, patient=index)(_Stream.VISITS).choice(len(_VISITS), p=_VISITS)))
         plans.append(PatientPlan(index=index, split=split, number=count[split], visits=visits))
         left -= visits
     return tuple(plans)
@@ -119,56 +120,73 @@ def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
 
 def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[Scan]:
     """The scans of one patient, in order."""
-    person = sample_patient(_rng(seed, plan.index, _Stream.PERSON))
-    labels = sample_labels(_rng(seed, plan.index, _Stream.LABELS), plan.visits)
+    draws = _Draws(seed=seed, patient=plan.index)
+    person = sample_patient(draws(_Stream.PERSON))
+    labels = sample_labels(draws(_Stream.LABELS), plan.visits)
     for visit in range(plan.visits):
         if visit:
-            person = sample_visit(_rng(seed, plan.index, _Stream.PERSON, visit), person)
+            person = sample_visit(draws(_Stream.PERSON, visit), person)
         names = tuple(name for name, present in zip(ABNORMALITIES, labels[visit], strict=True) if present)
-        yield _make_scan(f"{plan.name}_{'abcdefgh'[visit]}", person, names, preset, partial(_rng, seed, plan.index), visit)
+        yield _Visit(name=f"{plan.name}_{'abc'[visit]}", patient=person, preset=preset, draws=draws, visit=visit).scan(names)
 
 
-def _make_scan(name: str, patient: Patient, abnormalities: tuple[str, ...], preset: Preset, stream: Any, visit: int) -> Scan:
-    acquisition = sample_acquisition(stream(_Stream.ACQUISITION, visit), patient, preset)
-    scene, hu, mask = _painted(patient, abnormalities, preset, acquisition.grid, stream, visit)
-    volumes = []
-    row = stream(_Stream.METADATA, visit)
-    date = f"20{int(row.integers(18, 23))}{int(row.integers(1, 13)):02d}{int(row.integers(1, 29)):02d}"
-    for number, wanted in enumerate(acquisition.reconstructions, start=1):
-        stored = reconstruct(stream(_Stream.NOISE, visit, number), hu, mask, acquisition, wanted)
-        file = f"{name}_{number}.nii.gz"
-        facts = metadata_row(row, name=file, patient=patient, acquisition=acquisition, wanted=wanted, stored=stored, date=date)
-        volumes.append(Volume(name=file, stored=stored, metadata=facts))
-    report = write_report(stream(_Stream.REPORT, visit), scene.findings, patient, step=preset.step)
-    return Scan(name=name, patient=patient, findings=scene.findings, report=report, volumes=tuple(volumes))
+@dataclass(frozen=True, kw_only=True)
+class _Draws:
+    """The random streams of one patient."""
+
+    seed: int
+    patient: int
+
+    def __call__(self, stream: _Stream, *more: int) -> Rng:
+        return np.random.default_rng([self.seed, self.patient, int(stream), *more])
 
 
-def _painted(patient: Patient, abnormalities: tuple[str, ...], preset: Preset, grid: Any, stream: Any, visit: int) -> tuple[Scene, Any, Any]:
-    """A painted scene in which every finding can be seen: one that fell outside the picture is drawn again."""
-    drawn = dict.fromkeys(abnormalities, 0)
-    for _ in range(_ATTEMPTS):
-        scene = sample_scene(
-            patient,
-            abnormalities,
-            anatomy=stream(_Stream.ANATOMY),
-            visit=stream(_Stream.VISIT, visit),
-            finding=lambda name: stream(_Stream.FINDING, ABNORMALITIES.index(name), drawn[name]),
-            finest=preset.finest,
-        )
-        hu, mask = paint(scene, grid)
-        seen = int(np.bitwise_or.reduce(mask, axis=None))
-        lost = [name for name in abnormalities if not seen >> ABNORMALITIES.index(name) & 1]
-        if not lost:
-            return scene, hu, mask
-        for name in lost:
-            drawn[name] += 1
-    raise AssertionError(f"{lost} cannot be painted where the scan sees them")
+@dataclass(frozen=True, kw_only=True)
+class _Visit:
+    """One visit on its way to a scan."""
+
+    name: str
+    patient: Patient
+    preset: Preset
+    draws: _Draws
+    visit: int
+
+    def scan(self, abnormalities: tuple[str, ...]) -> Scan:
+        acquisition = sample_acquisition(self.draws(_Stream.ACQUISITION, self.visit), self.patient, self.preset)
+        scene, hu, mask = self._painted(abnormalities, acquisition.grid)
+        rng = self.draws(_Stream.METADATA, self.visit)
+        date = f"20{int(rng.integers(18, 23))}{int(rng.integers(1, 13)):02d}{int(rng.integers(1, 29)):02d}"
+        volumes = []
+        for number, wanted in enumerate(acquisition.reconstructions, start=1):
+            stored = reconstruct(self.draws(_Stream.NOISE, self.visit, number), hu, mask, acquisition, wanted)
+            file = f"{self.name}_{number}.nii.gz"
+            row = metadata_row(rng, name=file, patient=self.patient, acquisition=acquisition, wanted=wanted, stored=stored, date=date)
+            volumes.append(Volume(name=file, stored=stored, metadata=row))
+        report = write_report(self.draws(_Stream.REPORT, self.visit), scene.findings, self.patient, step=self.preset.step)
+        return Scan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
+
+    def _painted(self, abnormalities: tuple[str, ...], grid: Grid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
+        """A painted scene in which every finding can be seen: one that fell outside the picture is drawn again."""
+        drawn = dict.fromkeys(abnormalities, 0)
+        for _ in range(_ATTEMPTS):
+            scene = sample_scene(
+                self.patient,
+                abnormalities,
+                anatomy=self.draws(_Stream.ANATOMY),
+                visit=self.draws(_Stream.VISIT, self.visit),
+                finding=lambda name: self.draws(_Stream.FINDING, ABNORMALITIES.index(name), drawn[name]),
+                finest=self.preset.pixel,
+            )
+            hu, mask = paint(scene, grid)
+            seen = int(np.bitwise_or.reduce(mask, axis=None))
+            lost = [name for name in abnormalities if not seen >> ABNORMALITIES.index(name) & 1]
+            if not lost:
+                return scene, hu, mask
+            for name in lost:
+                drawn[name] += 1
+        raise AssertionError(f"{lost} cannot be painted where the scan sees them")
 
 
 def _facts(finding: Finding) -> dict[str, Any]:
     facts = {name: getattr(finding, name) for name in ("abnormality", "severity", "side", "lobes", "size_mm", "number", "kind", "centre")}
     return {**facts, "lobes": list(finding.lobes), "centre": None if finding.centre is None else [round(c, 1) for c in finding.centre]}
-
-
-def _rng(seed: int, patient: int, *purpose: int) -> Rng:
-    return np.random.default_rng([seed, patient, *map(int, purpose)])

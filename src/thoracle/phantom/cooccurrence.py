@@ -1,7 +1,7 @@
 """Which abnormalities a scan has: shares and correlations of 800 real CT-RATE label rows; knows no image.
 
-Labels are signs of a Gaussian vector against thresholds (a multivariate probit). `cooccurrence.json` holds its 18 shares and its tetrachoric
-correlations, computed by `bench/cooccurrence.py`; no row of the table is kept.
+Labels are signs of a Gaussian vector against thresholds (a multivariate probit). `cooccurrence.json` holds its shares and tetrachoric
+correlations, computed by `bench/cooccurrence.py`; no row is kept.
 """
 
 from __future__ import annotations

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+#: Real numbers; float32 wherever there are as many as voxels.
+Floats = NDArray[np.floating[Any]]
 Box = tuple[slice, slice, slice]
 
 
@@ -78,12 +80,15 @@ class Grid:
         """The part of the grid in a box."""
         origin = tuple(o + s * b.start for o, s, b in zip(self.origin, self.spacing, box, strict=True))
         shape = tuple(b.stop - b.start for b in box)
-        return Grid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)  # type: ignore[arg-type]
+        return Grid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
 
     def slabs(self, voxels: int) -> list[Box]:
         """Boxes of whole slices with at most about so many voxels, in order."""
         depth = max(1, voxels // (self.shape[0] * self.shape[1]))
-        return [(slice(0, self.shape[0]), slice(0, self.shape[1]), slice(k, min(k + depth, self.shape[2]))) for k in range(0, self.shape[2], depth)]
+        return [
+            (slice(0, self.shape[0]), slice(0, self.shape[1]), slice(k, min(k + depth, self.shape[2])))
+            for k in range(0, self.shape[2], depth)
+        ]
 
 
 def soft(distance: Floats, width: float) -> Floats:
@@ -123,13 +128,13 @@ class Field:
         nx, ny, nz = grid.shape
         part = (a @ self.values.reshape(a.shape[1], -1)).reshape(nx, *self.values.shape[1:])
         part = np.matmul(b, part)  # (ny, my) @ (nx, my, mz)
-        return np.matmul(part.reshape(nx * ny, -1), c.T).reshape(nx, ny, nz)
+        return np.asarray(np.matmul(part.reshape(nx * ny, -1), c.T).reshape(nx, ny, nz))
 
 
-_HALF = (260.0, 260.0, 220.0)
+_HALF = (220.0, 200.0, 180.0)
 
 
 def _hat(axis: Floats, half: float, pitch: float, nodes: int) -> Floats:
     """(len(axis), nodes) weights of linear interpolation."""
     at = np.clip((axis + half) / pitch, 0, nodes - 1.001)
-    return np.clip(1 - np.abs(at[:, None] - np.arange(nodes)[None, :]), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)[None, :]), 0, 1).astype(np.float32))

@@ -44,7 +44,9 @@ def _small_nodes(rng: Rng) -> Painter:
     number = int(rng.integers(2, 7))
     chosen = rng.integers(0, len(STATIONS), number)
     places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 5, (number, 3))
-    return partial(_blobs, places=places, shapes=[lognormal_radii(rng, rng.uniform(2, 3.8), 0.15) for _ in chosen], fills=rng.normal(40, 10, number))
+    return partial(
+        _blobs, places=places, shapes=[lognormal_radii(rng, rng.uniform(2, 3.8), 0.15) for _ in chosen], fills=rng.normal(40, 10, number)
+    )
 
 
 def _calcified_nodes(rng: Rng) -> Painter:
@@ -61,7 +63,10 @@ def _calcified_valve(rng: Rng) -> Painter:
     centre, size = ((-4.0, -24.0, -28.0), 8.0) if rng.random() < 0.5 else ((28.0, -6.0, -50.0), 15.0)
     start, stop = np.sort(rng.uniform(0, 2 * np.pi, 2))
     turn = np.linspace(start, max(stop, start + 1), 6)
-    ring = [(centre[0] + size * np.cos(a), centre[1] + size * 0.6 * np.sin(a), centre[2] + 0.5 * size * np.sin(a), rng.uniform(1.2, 2.6)) for a in turn]
+    ring = [
+        (centre[0] + size * np.cos(a), centre[1] + size * 0.6 * np.sin(a), centre[2] + 0.5 * size * np.sin(a), rng.uniform(1.2, 2.6))
+        for a in turn
+    ]
     return partial(paint_rods, tubes=path(ring), fill=float(rng.uniform(400, 1000)))
 
 
@@ -89,7 +94,7 @@ def _fat_pads(rng: Rng) -> Painter:
 
 def _pads(canvas: Canvas, *, places: Floats, shapes: list[Floats]) -> None:
     for place, radii in zip(places, shapes, strict=True):
-        box, part = canvas.around(place, float(radii.max()) + 5)
+        _, part = canvas.around(place, float(radii.max()) + 5)
         share = soft(ellipsoid(part, place, radii), canvas.grid.edge) * part.hull
         part.paint(share, canvas.thorax.patient.fat_hu)
         part.lung[...] *= 1 - share

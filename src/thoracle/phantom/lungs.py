@@ -11,7 +11,7 @@ from thoracle.phantom.grid import Floats, soft
 from thoracle.phantom.softtissue import HEART_BOX
 from thoracle.phantom.thorax import HEART_GAP
 from thoracle.phantom.trees import Trees
-from thoracle.phantom.tubes import path
+from thoracle.phantom.tubes import Tubes, filled, path
 
 TRACHEA: Final = path([(0, 14, 135, 8.5), (-1, 14, 60, 8.5), (0, 14, 4, 8.5)])
 _BRONCHI: Final = (
@@ -38,7 +38,7 @@ def paint_lungs(canvas: Canvas, uneven: Floats, slow: Floats) -> None:
     column, level = np.divmod(inside, canvas.grid.shape[2])
     depth = (y.ravel()[column] - 10) / np.float32(90)
     values = patient.lung_hu - 28 * patient.inspiration + patient.lung_gradient * (depth + 0.45 * np.clip(depth, 0, None) ** 3)
-    values += patient.lung_texture * (uneven.ravel()[inside] * np.float32(0.5) + slow.ravel()[inside])
+    values += patient.lung_texture * (uneven.ravel()[inside] * np.float32(0.35) + slow.ravel()[inside])
     oblique, horizontal = canvas.thorax.lobe(x.ravel()[column], y.ravel()[column], z.ravel()[level])
     right = x.ravel()[column] < 3
     sheet = np.minimum(np.abs(oblique) / np.float32(1.5), np.where(right & (oblique > 0), np.abs(horizontal), 99))
@@ -53,9 +53,19 @@ def paint_trees(canvas: Canvas, trees: Trees) -> None:
     """Vessels, then airways with their walls; what they take is no longer lung."""
     patient = canvas.thorax.patient
     blood = 0.5 * (patient.vein_hu + patient.artery_hu)
-    box, share = canvas.tubes(trees.vessels, blood)
-    canvas.lung[box] *= 1 - share
-    for tubes, wall in ((TRACHEA, 1.6), (_BRONCHI[0], 1.4), (_BRONCHI[1], 1.4), (trees.airways.tubes, _WALL_MM)):
+    _paint_branches(canvas, trees.vessels, blood)
+    for tubes, wall in ((TRACHEA, 1.6), (_BRONCHI[0], 1.4), (_BRONCHI[1], 1.4)):
         box, share = canvas.tubes(tubes.resized(1.0, plus=wall), 30.0)
         canvas.lung[box] *= 1 - share
         canvas.tubes(tubes, -985.0)
+    _paint_branches(canvas, trees.airways.tubes.resized(1.0, plus=_WALL_MM), 30.0)
+    _paint_branches(canvas, trees.airways.tubes, -985.0)
+
+
+def _paint_branches(canvas: Canvas, tubes: Tubes, hu: float) -> None:
+    """Inside the pleura and at the hila; a straight piece may cut across the diaphragm's dome, a branch does not."""
+    box, share = filled(canvas.grid, tubes)
+    x, _, z = canvas.grid.within(box).coordinates
+    share *= (canvas.hull[box] > 0.2) | ((np.abs(x) < 48) & (z > -40))
+    canvas.paint(share, hu, box)
+    canvas.lung[box] *= 1 - share

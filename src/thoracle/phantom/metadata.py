@@ -57,7 +57,9 @@ COLUMNS: Final = (
 )
 
 
-def metadata_row(rng: Rng, *, name: str, patient: Patient, acquisition: Acquisition, wanted: Reconstruction, stored: Stored, date: str) -> dict[str, str]:
+def metadata_row(
+    rng: Rng, *, name: str, patient: Patient, acquisition: Acquisition, wanted: Reconstruction, stored: Stored, date: str
+) -> dict[str, str]:
     """One row; columns in order, what a vendor leaves out empty."""
     machine = acquisition.machine
     kernel, series = machine.sharp if wanted.sharp else machine.soft

@@ -33,18 +33,18 @@ def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
             thick=float(rng.uniform(12, 40)),
         )
     ]
-    if rng.random() < 0.55:
-        cloth = {"fill": float(rng.uniform(-900, -250)), "gap": float(rng.uniform(4, 14)), "thick": float(rng.uniform(2, 9))}
-        painters.append(partial(_paint_cloth, rough=Field.sample(rng, 24), **cloth))
-    if rng.random() < 0.55:
+    if rng.random() < 0.8:
+        fill, gap, thick = (float(rng.uniform(low, high)) for low, high in ((-900, -250), (4, 14), (2, 16)))
+        painters.append(partial(_paint_cloth, rough=Field.sample(rng, 24), fill=fill, gap=gap, thick=thick))
+    if rng.random() < 0.65:
         tubes = _metal(rng, thorax, max(0.9, 0.33 * finest))
         painters.append(partial(paint_rods, tubes=tubes, fill=float(rng.uniform(1200, 3071))))
     return painters
 
 
 def _metal(rng: Rng, thorax: Thorax, radius: float) -> Tubes:
-    """Electrodes with their leads, a zip, a necklace, or the wires of a brassiere."""
-    kind = int(rng.integers(0, 4))
+    """Electrodes with their leads, a zip, a necklace, the wires of a brassiere, or a buckle."""
+    kind = int(rng.integers(0, 5))
     if kind == 0:
         spots = [(float(rng.uniform(-95, 95)), float(rng.uniform(-60, 70))) for _ in range(int(rng.integers(3, 6)))]
         pads = [_on_skin(thorax, [(x, z), (x + 7, z)], radius=2 * radius, gap=2) for x, z in spots]
@@ -55,6 +55,9 @@ def _metal(rng: Rng, thorax: Thorax, radius: float) -> Tubes:
     if kind == 2:
         turn = np.linspace(-1.4, 1.4, 9)
         return _on_skin(thorax, [(80 * float(np.sin(a)), 84 - 36 * float(np.cos(a)) ** 2) for a in turn], radius=1.2 * radius, gap=2)
+    if kind == 3:
+        x, z, half = (float(rng.uniform(low, high)) for low, high in ((-70, 70), (-110, 60), (8, 24)))
+        return _on_skin(thorax, [(x - half, z), (x + half, z)], radius=float(rng.uniform(2, 4)) * radius, gap=5)
     turn = np.linspace(-1.3, 1.3, 7)
     cups = [[(side * 58 + 44 * float(np.sin(a)), -44 - 26 * float(np.cos(a))) for a in turn] for side in (-1, 1)]
     return joined(*(_on_skin(thorax, cup, radius=radius, gap=4) for cup in cups))

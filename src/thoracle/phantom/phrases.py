@@ -1,7 +1,6 @@
 """The words of phantom reports: for each abnormality how it is stated, denied and summed up; no logic.
 
-Places to fill: {sev} severity, {Sev} with a capital, {where} "in the right upper lobe", {side} "right", {size} "14 mm", {count} "several",
-{kind} what sort. Wordings are our own, after the manner of the reports of CT-RATE.
+Places to fill: {sev} severity, {Sev} capital, {where} "in the right upper lobe", {side}, {size}, {count}, {kind}. Wordings are our own.
 """
 
 from __future__ import annotations
@@ -32,7 +31,11 @@ WORDINGS: Final[dict[str, Wording]] = {
             "There is a {kind}, which is medical material.",
             "Findings of medical material in the form of {kind} are seen.",
         ),
-        absent=("Medical material is not present.", "No medical material is observed.", "There is no catheter, wire or other medical material."),
+        absent=(
+            "Medical material is not present.",
+            "No medical material is observed.",
+            "There is no catheter, wire or other medical material.",
+        ),
         summed=("Medical material: {kind}.", "Medical material ({kind})."),
     ),
     "Arterial wall calcification": Wording(
@@ -48,7 +51,11 @@ WORDINGS: Final[dict[str, Wording]] = {
             "No arterial wall calcification is seen in the thoracic aorta.",
             "The aortic wall is free of calcification.",
         ),
-        summed=("Arterial wall calcification.", "{Sev} arterial wall calcification of the thoracic aorta.", "Aortic arterial wall calcification."),
+        summed=(
+            "Arterial wall calcification.",
+            "{Sev} arterial wall calcification of the thoracic aorta.",
+            "Aortic arterial wall calcification.",
+        ),
     ),
     "Cardiomegaly": Wording(
         block="heart",
@@ -69,7 +76,11 @@ WORDINGS: Final[dict[str, Wording]] = {
             "{Sev} pericardial effusion surrounds the heart, {size} in thickness.",
             "Fluid is observed between the pericardial leaves ({size}), pericardial effusion.",
         ),
-        absent=("Pericardial effusion is not present.", "No pericardial effusion or thickening is seen.", "Pericardial effusion was not observed."),
+        absent=(
+            "Pericardial effusion is not present.",
+            "No pericardial effusion or thickening is seen.",
+            "Pericardial effusion was not observed.",
+        ),
         summed=("Pericardial effusion.", "{Sev} pericardial effusion ({size})."),
     ),
     "Coronary artery wall calcification": Wording(
@@ -80,8 +91,16 @@ WORDINGS: Final[dict[str, Wording]] = {
             "{Sev} coronary artery wall calcification is observed.",
             "Calcific plaques are seen in the coronary arteries: coronary artery wall calcification.",
         ),
-        absent=("Coronary artery wall calcification is not present.", "No coronary artery wall calcification.", "Coronary arteries show no calcified plaque."),
-        summed=("Coronary artery wall calcification.", "{Sev} coronary artery wall calcification.", "Calcification of the coronary artery walls."),
+        absent=(
+            "Coronary artery wall calcification is not present.",
+            "No coronary artery wall calcification.",
+            "Coronary arteries show no calcified plaque.",
+        ),
+        summed=(
+            "Coronary artery wall calcification.",
+            "{Sev} coronary artery wall calcification.",
+            "Calcification of the coronary artery walls.",
+        ),
     ),
     "Hiatal hernia": Wording(
         block="esophagus",
@@ -161,7 +180,11 @@ WORDINGS: Final[dict[str, Wording]] = {
             "There are pleuroparenchymal bands {where}, {sev} pulmonary fibrotic sequela.",
             "Fibrotic recessions and strands are seen {where}: pulmonary fibrotic sequela.",
         ),
-        absent=("Pulmonary fibrotic sequela is not present.", "No pulmonary fibrotic sequela is seen.", "There is no fibrotic band or scar."),
+        absent=(
+            "Pulmonary fibrotic sequela is not present.",
+            "No pulmonary fibrotic sequela is seen.",
+            "There is no fibrotic band or scar.",
+        ),
         summed=("Pulmonary fibrotic sequela.", "Pulmonary fibrotic sequela {where}.", "{Sev} pulmonary fibrotic sequela changes."),
     ),
     "Pleural effusion": Wording(
@@ -172,7 +195,11 @@ WORDINGS: Final[dict[str, Wording]] = {
             "{Sev} {side} pleural effusion is observed.",
             "Free fluid up to {size} is seen in the pleural space ({side}), pleural effusion.",
         ),
-        absent=("Pleural effusion is not present.", "No pleural effusion or thickening is seen.", "Pleural effusion was not detected in either hemithorax."),
+        absent=(
+            "Pleural effusion is not present.",
+            "No pleural effusion or thickening is seen.",
+            "Pleural effusion was not detected in either hemithorax.",
+        ),
         summed=("Pleural effusion.", "{Sev} {side} pleural effusion.", "{Sev} pleural effusion ({side}, {size})."),
     ),
     "Mosaic attenuation pattern": Wording(
@@ -227,7 +254,11 @@ WORDINGS: Final[dict[str, Wording]] = {
             "A reticular pattern under the pleura shows interlobular septal thickening {where}.",
             "There is {sev} interlobular septal thickening in both lungs.",
         ),
-        absent=("Interlobular septal thickening is not present.", "No interlobular septal thickening is seen.", "The interlobular septa are not thick."),
+        absent=(
+            "Interlobular septal thickening is not present.",
+            "No interlobular septal thickening is seen.",
+            "The interlobular septa are not thick.",
+        ),
         summed=("Interlobular septal thickening.", "{Sev} interlobular septal thickening."),
     ),
 }
@@ -236,18 +267,15 @@ WORDINGS: Final[dict[str, Wording]] = {
 HEDGES: Final = (
     ", clinical correlation is recommended.",
     ", which may be compatible with the clinical history.",
-    "; follow-up is suggested.",
     ", probably chronic.",
 )
 
-#: Sentences about no abnormality: (block, sentence).
+#: Of no abnormality: (block, sentence).
 NORMAL: Final = (
     ("airways", "Trachea and both main bronchi are open."),
     ("airways", "The trachea is in the midline and no occlusive lesion is seen in its lumen."),
     ("heart", "Mediastinal structures were evaluated as far as the examination allows."),
-    ("heart", "The thyroid gland is of normal size."),
     ("vessels", "The calibers of the main vascular structures are natural."),
-    ("vessels", "The diameters of the pulmonary arteries are normal."),
     ("esophagus", "No wall thickening is seen in the thoracic esophagus."),
     ("pleura", "No pneumothorax is seen."),
 )
@@ -258,8 +286,16 @@ ENDING: Final = (
     "Degenerative changes are seen in the bones.",
     "Vertebral corpus heights are preserved.",
     "No lytic or destructive lesion is seen in the bones.",
-    "The chest wall is unremarkable.",
 )
-LUNG_WINDOW: Final = ("When examined in the lung parenchyma window:", "In the evaluation of both lung parenchyma:", "In the lung window:")
+LUNG_WINDOW: Final = ("In the evaluation of both lung parenchyma:", "In the lung window:")
 CLEAR_SUMMARY: Final = ("No acute finding.", "Thoracic CT within normal limits.", "Findings within normal limits.")
-HISTORIES: Final = ("Not given.", "Cough.", "Chest pain.", "Dyspnea.", "Control.", "Fever, cough.", "Preoperative evaluation.", "Weight loss.")
+HISTORIES: Final = (
+    "Not given.",
+    "Cough.",
+    "Chest pain.",
+    "Dyspnea.",
+    "Control.",
+    "Fever, cough.",
+    "Preoperative evaluation.",
+    "Weight loss.",
+)

@@ -26,11 +26,6 @@ class Preset:
     noise: float
     twice: float
 
-    @property
-    def finest(self) -> float:
-        """No finding is drawn too small to be seen at this pixel."""
-        return self.pixel
-
 
 PRESETS: Final[dict[str, Preset]] = {
     "tiny": Preset(matrix=96, pixel=4.0, slices=64, step=4.0, noise=9.0, twice=0.15),

@@ -125,7 +125,9 @@ def _filled(rng: Rng, template: str, finding: Finding) -> str:
     }
     text = template.format(**words)
     if finding.number == 1:
-        text = text.replace("A single lung nodules are", "A single lung nodule is").replace("A single lung nodules,", "A single lung nodule,")
+        text = text.replace("A single lung nodules are", "A single lung nodule is").replace(
+            "A single lung nodules,", "A single lung nodule,"
+        )
     return " ".join(text.split()).replace(" .", ".").replace(" ,", ",")
 
 

@@ -31,7 +31,15 @@ class Machine:
 
 #: (kernel, series description) of each; the mixture of CT-RATE.
 MACHINES: Final = (
-    Machine(manufacturer="Philips", model="iCT 256", intercept=-1024, padding=-1024, soft=("B", "MEDIASTEN, iDose (4)"), sharp=("YA", "HRCT"), weight=0.55),
+    Machine(
+        manufacturer="Philips",
+        model="iCT 256",
+        intercept=-1024,
+        padding=-1024,
+        soft=("B", "MEDIASTEN, iDose (4)"),
+        sharp=("YA", "HRCT"),
+        weight=0.55,
+    ),
     Machine(
         manufacturer="Siemens Healthineers",
         model="SOMATOM go.All",
@@ -88,7 +96,7 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
     machine = MACHINES[int(rng.choice(len(MACHINES), p=[m.weight for m in MACHINES]))]
     field = np.clip(rng.normal(0.96, 0.055), 0.84, 1.08) * preset.matrix * preset.pixel
     pixel = round(float(field) / preset.matrix, 6)
-    slices = int(round(preset.slices * rng.uniform(0.94, 1.08)))
+    slices = round(preset.slices * float(rng.uniform(0.94, 1.08)))
     shape = (preset.matrix, preset.matrix, slices)
     spacing = (pixel, pixel, preset.step)
     middle = (patient.shift[0], patient.shift[1] + 6, float(rng.normal(-12, 4)))
@@ -104,7 +112,8 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
     kernels = [first, not first] if rng.random() < preset.twice else [first]
     thick = [1.0, float(rng.choice((1.0, 1.5, 2.0)))]
     reconstructions = tuple(
-        Reconstruction(sharp=sharp, thick=wide, noise=dose * (1.9 if sharp else 1.0) / wide**0.5) for sharp, wide in zip(kernels, thick, strict=False)
+        Reconstruction(sharp=sharp, thick=wide, noise=dose * (1.9 if sharp else 1.0) / wide**0.5)
+        for sharp, wide in zip(kernels, thick, strict=False)
     )
     return Acquisition(machine=machine, grid=grid, table=round(float(rng.uniform(-1500, 60)), 1), reconstructions=reconstructions)
 
@@ -134,20 +143,20 @@ def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acq
 
 def _in_plane(image: Floats, side: float) -> Floats:
     """Three taps along x and y: `side` to each neighbour; negative sharpens."""
-    middle, side = np.float32(1 - 2 * side), np.float32(side)
+    middle, beside = np.float32(1 - 2 * side), np.float32(side)
     for axis in (0, 1):
         before = image
         image = before * middle
         ahead, behind = (image, before) if axis == 0 else (image.swapaxes(0, 1), before.swapaxes(0, 1))
-        ahead[1:] += side * behind[:-1]
-        ahead[:-1] += side * behind[1:]
+        ahead[1:] += beside * behind[:-1]
+        ahead[:-1] += beside * behind[1:]
     return image
 
 
 def _loudness(hu: Floats) -> Floats:
     """Noise of each slice over the mean: more where rays cross more tissue, as at the shoulders."""
     water = np.clip((hu[::3, ::3] + 1000) / 1000, 0, 2).mean(axis=(0, 1))
-    return np.exp(1.1 * (water / water.mean() - 1)).astype(np.float32)
+    return np.asarray(np.exp(1.1 * (water / water.mean() - 1)).astype(np.float32))
 
 
 def _thicken(hu: Floats, mask: NDArray[np.uint32], factor: float) -> tuple[Floats, NDArray[np.uint32]]:

@@ -66,7 +66,7 @@ def sample_scene(
         lookalikes=tuple(sample_inside(anatomy)),
         surroundings=tuple(sample_outside(visit, thorax, finest=finest)),
         uneven=Field.sample(anatomy, 9.0),
-        slow=Field.sample(anatomy, 32.0),
+        slow=Field.sample(anatomy, 55.0),
         stomach=_sample_stomach(visit),
     )
 
@@ -106,4 +106,4 @@ def _paint_slab(scene: Scene, canvas: Canvas) -> None:
 def _sample_stomach(rng: Rng) -> tuple[float, float, float]:
     """Fluid's HU (food, water, now and then oral contrast), its level, the stomach's size."""
     fluid = float(rng.normal(30, 20)) if rng.random() < 0.88 else float(rng.uniform(100, 400))
-    return fluid, float(rng.uniform(-42, 10)), float(rng.uniform(0.6, 1.1))
+    return fluid, float(rng.uniform(-42, 20)), float(rng.uniform(0.45, 1.2))

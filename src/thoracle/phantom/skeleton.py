@@ -77,7 +77,7 @@ def _paint_spine(canvas: Canvas, uneven: Floats) -> None:
 
 
 def _paint_sternum(canvas: Canvas) -> None:
-    patient, edge = canvas.thorax.patient, canvas.grid.edge
+    edge = canvas.grid.edge
     box = canvas.grid.box((-30, -115, -75), (30, -35, 85))
     x, y, z = canvas.grid.within(box).coordinates
     front = np.array([canvas.thorax.front(float(height)) for height in z.ravel()], dtype=np.float32).reshape(z.shape)
@@ -103,4 +103,4 @@ def _bone_hu(canvas: Canvas, distance: Floats) -> Floats:
     """Marrow inside a cortex; where a voxel is wider than the cortex, their mixture."""
     patient, edge = canvas.thorax.patient, canvas.grid.edge
     rim = np.clip(1 + distance / np.float32(max(_CORTEX_MM, edge)), 0, 1) * np.float32(min(1, 2 * _CORTEX_MM / max(edge, _CORTEX_MM)))
-    return patient.marrow_hu + rim * np.float32(0.75) * (patient.cortex_hu - patient.marrow_hu)
+    return np.asarray(patient.marrow_hu + rim * np.float32(0.75) * (patient.cortex_hu - patient.marrow_hu))

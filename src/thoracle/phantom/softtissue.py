@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from thoracle.phantom.canvas import EVERYWHERE, Canvas
+from thoracle.phantom.canvas import Canvas
 from thoracle.phantom.grid import Floats, smoothstep, soft
-from thoracle.phantom.tubes import Tubes, joined, path
+from thoracle.phantom.tubes import joined, path
 
 AORTA: Final = path(
     [
@@ -55,7 +55,7 @@ HEART_BOX: Final = ((-85.0, -105.0, -150.0), (130.0, 60.0, 25.0))
 def paint_body(canvas: Canvas, uneven: Floats, skin: Floats) -> None:
     """Air, skin, fat and muscle of the wall. `uneven` is a slow field; `skin` the signed distance to the body's surface."""
     patient, thorax, grid = canvas.thorax.patient, canvas.thorax, canvas.grid
-    x, y, z = grid.coordinates
+    x, y, _ = grid.coordinates
     canvas.paint(soft(skin, grid.edge), patient.fat_hu + 5 * uneven)
     _paint_breasts(canvas, uneven)
     below_fat = skin + thorax.wall(x, y).astype(np.float32)
@@ -87,7 +87,7 @@ def _paint_breasts(canvas: Canvas, uneven: Floats) -> None:
 
 def paint_cavity(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
     """Fat of mediastinum and abdomen inside the rib cage; neck above."""
-    x, y, z = canvas.grid.coordinates
+    _, _, z = canvas.grid.coordinates
     neck = smoothstep((z - 70) / 40) * np.clip(0.55 + 0.4 * uneven, 0, 1)
     canvas.paint(soft(cavity + 2, canvas.grid.edge), canvas.thorax.patient.fat_hu + 6 * uneven + neck * 130)
 
@@ -143,11 +143,6 @@ def paint_vessels(canvas: Canvas) -> None:
     canvas.tubes(joined(AORTA, _NECK_ARTERIES), patient.artery_hu)
 
 
-def great_vessels() -> Tubes:
-    """All that carries blood in the mediastinum."""
-    return joined(AORTA, _NECK_ARTERIES, PULMONARY, _VEINS)
-
-
 def _crura(canvas: Canvas, box: tuple[slice, slice, slice], under: Floats) -> None:
     sheet = np.abs(under - 1.5) - 1.5
     canvas.paint(0.8 * soft(sheet, canvas.grid.edge) * soft(canvas.thorax.cavity(*canvas.grid.within(box).coordinates), 1), 45.0, box)
@@ -156,6 +151,3 @@ def _crura(canvas: Canvas, box: tuple[slice, slice, slice], under: Floats) -> No
 def _ellipsoid(x: Floats, y: Floats, z: Floats, centre: tuple[float, ...], radii: tuple[float, ...]) -> Floats:
     k = np.sqrt(((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 + ((z - centre[2]) / radii[2]) ** 2)
     return np.asarray((k - 1) * np.float32(min(radii)), dtype=np.float32)
-
-
-__all__ = ["AORTA", "ESOPHAGUS", "EVERYWHERE", "PULMONARY", "great_vessels", "paint_abdomen", "paint_body", "paint_cavity", "paint_heart", "paint_vessels"]

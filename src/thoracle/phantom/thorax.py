@@ -49,9 +49,10 @@ class Thorax:
         """Height of the diaphragm."""
         drop = -13 * self.patient.inspiration
         heights = [
-            top + drop - 80 * np.clip(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2, 0, 4) ** np.float32(1.2) for cx, cy, top, rx, ry in _DOMES
+            top + drop - 80 * np.clip(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2, 0, 4) ** np.float32(1.2)
+            for cx, cy, top, rx, ry in _DOMES
         ]
-        return np.maximum(np.maximum(heights[0], heights[1]), heights[2]).astype(np.float32)
+        return np.asarray(np.maximum(np.maximum(heights[0], heights[1]), heights[2]).astype(np.float32))
 
     def heart_surface(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Outer face of the heart: a body along its axis and the right atrium."""
@@ -62,12 +63,12 @@ class Thorax:
         square = dx * dx + dy * dy + dz * dz
         body = np.sqrt(along**2 * np.float32((1 / (58 * s)) ** 2 - (1 / (43 * s)) ** 2) + square * np.float32((1 / (43 * s)) ** 2)) - 1
         atrium = np.sqrt(((dx + 30) / (32 * s)) ** 2 + ((dy - 10) / (34 * s)) ** 2 + ((dz - 12) / (38 * s)) ** 2) - 1
-        return np.minimum(body, atrium) * np.float32(42 * s)
+        return np.asarray(np.minimum(body, atrium) * np.float32(42 * s))
 
     def lung(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Outer face of both lungs: the cavity without spine, mediastinum, heart and what lies below the diaphragm."""
         distance = self.lung_without_heart(x, y, z, self.cavity(x, y, z))
-        return np.maximum(distance, HEART_GAP - self.heart_surface(x, y, z), out=distance)
+        return np.asarray(np.maximum(distance, HEART_GAP - self.heart_surface(x, y, z), out=distance))
 
     def lung_without_heart(self, x: Floats, y: Floats, z: Floats, cavity: Floats) -> Floats:
         """As `lung`, from a cavity already computed, where the heart is far."""
@@ -77,7 +78,7 @@ class Thorax:
         np.maximum(distance, self.diaphragm(x, y) - z, out=distance)
         spine = 23 - np.hypot(x - SPINE[0], y - SPINE[1])
         aorta = 15 - np.hypot(x - AORTA[0], y - AORTA[1])
-        return np.maximum(distance, np.maximum(spine, aorta), out=distance)
+        return np.asarray(np.maximum(distance, np.maximum(spine, aorta), out=distance))
 
     def mediastinum(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Positive inside the mediastinum's band: narrow in front, wide between the hila."""
@@ -94,7 +95,7 @@ class Thorax:
         k *= self._squareness(x, y, 0.075) * self._lumps(x, y)
         k -= 1
         k *= (wide + deep) / 2
-        return k
+        return np.asarray(k)
 
     def lobe(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
         """Heights above the oblique and above the horizontal fissure; `lobe_index` makes lobes of them."""
@@ -115,7 +116,7 @@ class Thorax:
     def wall(self, x: Floats, y: Floats) -> Floats:
         """Thickness of fat under the skin."""
         angle = np.arctan2(y, x)
-        return self.patient.fat * (1 - 0.25 * np.sin(angle) + 0.12 * np.cos(2 * angle))
+        return np.asarray(self.patient.fat * (1 - 0.25 * np.sin(angle) + 0.12 * np.cos(2 * angle)))
 
     def front(self, z: float) -> float:
         """y of the rib cage's front at a height."""
@@ -136,7 +137,7 @@ class Thorax:
 
     def _squareness(self, x: Floats, y: Floats, amount: float) -> Floats:
         angle = np.arctan2(y * np.float32(_CAVITY[0] / _CAVITY[1]), x)
-        return 1 - np.float32(amount) * np.sin(2 * angle) ** 2
+        return np.asarray(1 - np.float32(amount) * np.sin(2 * angle) ** 2)
 
     def _lumps(self, x: Floats, y: Floats) -> Floats:
         angle = np.arctan2(y, x)

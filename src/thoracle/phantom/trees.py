@@ -90,7 +90,7 @@ def grow(rng: Rng, points: LungPoints) -> Trees:
     """Arteries beside airways, veins between them."""
     clouds = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
     other = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
-    calibre = float(rng.normal(1.0, 0.09))
+    calibre = float(np.clip(rng.normal(1.0, 0.16), 0.65, 1.5))
     airways = _split(clouds, rng, radius=3.6 * calibre, wander=2.0)
     beside = np.array([3.5, 3.0, 2.0], dtype=np.float32)
     tubes = airways.tubes

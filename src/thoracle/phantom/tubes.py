@@ -36,7 +36,9 @@ class Tubes:
 
     def resized(self, factor: float, *, plus: float = 0.0) -> Tubes:
         """With other radii."""
-        return Tubes(start=self.start, end=self.end, first=self.first * np.float32(factor) + plus, last=self.last * np.float32(factor) + plus)
+        return Tubes(
+            start=self.start, end=self.end, first=self.first * np.float32(factor) + plus, last=self.last * np.float32(factor) + plus
+        )
 
 
 def path(points: Sequence[tuple[float, ...]]) -> Tubes:

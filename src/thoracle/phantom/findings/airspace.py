@@ -114,7 +114,9 @@ def sample_atelectasis(rng: Rng, site: Site) -> Finding:
     thickness = max(3.0, 1.3 * site.finest) * (0.9 + 0.7 * extent)
     paint = partial(_paint_plates, centres=centres, tilts=tilts, half=thickness / 2, reach=26 + 18 * extent)
     if not plates:
-        paint = partial(_paint_collapse, sides=tuple(-1 if lobe < 3 else 1 for lobe in lobes), depth=14 + 22 * extent, fill=float(rng.normal(45, 10)))
+        paint = partial(
+            _paint_collapse, sides=tuple(-1 if lobe < 3 else 1 for lobe in lobes), depth=14 + 22 * extent, fill=float(rng.normal(45, 10))
+        )
     return Finding(
         abnormality="Atelectasis",
         severity=severity_of(extent),

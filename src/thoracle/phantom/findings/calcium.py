@@ -76,7 +76,9 @@ def sample_coronary(rng: Rng, site: Site) -> Finding:
         number=len(runs),
         kind=", ".join(sorted(set(map(str, arteries)))),
         centre=at(points[0]),
-        paint=partial(_paint_lime, points=points, volumes=volumes, fill=float(rng.uniform(420, 950)), name="Coronary artery wall calcification"),
+        paint=partial(
+            _paint_lime, points=points, volumes=volumes, fill=float(rng.uniform(420, 950)), name="Coronary artery wall calcification"
+        ),
     )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from thoracle.phantom.canvas import Canvas
 from thoracle.phantom.findings.calcium import on_heart
 from thoracle.phantom.findings.finding import Finding, Side, Site
-from thoracle.phantom.grid import Floats
 from thoracle.phantom.patient import Rng
 from thoracle.phantom.softtissue import ESOPHAGUS
 from thoracle.phantom.tubes import Tubes, joined, path
@@ -70,8 +69,8 @@ def _pacemaker(rng: Rng, site: Site, sign: int) -> Tubes:
     height = float(rng.uniform(45, 66))
     radius = max(1.1, 0.32 * site.finest)
     atrium = _lead(sign, site, end=(-26.0, -26.0, -34.0), radius=radius, height=height)
-    apex = at_apex = on_heart(site.thorax, np.array([[52.0, -52.0, -82.0]], dtype=np.float32), above=-6)[0]
-    ventricle = path([(-24, -18, 10, radius), (-16, -30, -46, radius), (float(apex[0]), float(at_apex[1]), float(apex[2]), radius)])
+    apex = on_heart(site.thorax, np.array([[52.0, -52.0, -82.0]], dtype=np.float32), above=-6)[0]
+    ventricle = path([(-24, -18, 10, radius), (-16, -30, -46, radius), (float(apex[0]), float(apex[1]), float(apex[2]), radius)])
     return joined(_box(sign, site, height=height, size=float(rng.uniform(36, 46)), flat=max(3.5, 0.9 * site.finest)), atrium, ventricle)
 
 
@@ -114,7 +113,3 @@ def _screws(rng: Rng, site: Site, sign: int) -> Tubes:
     screws = [path([(side * 18, 112, z, radius), (side * 8, 64, z + 1, radius)]) for z in levels for side in (-1, 1)]
     rods = [path([(side * 18, 113, levels[0] - 8, radius), (side * 18, 113, levels[-1] + 8, radius)]) for side in (-1, 1)]
     return joined(*screws, *rods)
-
-
-def _as_floats(values: Floats) -> tuple[float, ...]:
-    return tuple(float(v) for v in values)

@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from thoracle.phantom.canvas import EVERYWHERE, Canvas
+from thoracle.phantom.canvas import Canvas
 from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lobes_of, severity_of, sides_of
-from thoracle.phantom.grid import Box, Field, Floats, smoothstep, soft
+from thoracle.phantom.grid import Field, Floats, smoothstep, soft
 from thoracle.phantom.patient import Rng
 
 
@@ -50,7 +50,11 @@ def _paint_emphysema(canvas: Canvas, *, holes: Field, level: float, depth: float
         distance = ellipsoid(part, centre, np.full(3, radius, dtype=np.float32))
         inside = soft(distance, canvas.grid.edge) * part.hull
         part.paint(inside, -990.0)
-        rim = np.clip(1 - np.abs(distance - 0.8) / np.float32(canvas.grid.edge), 0, 1) * np.float32(min(0.5, 1.4 / canvas.grid.edge)) * part.hull
+        rim = (
+            np.clip(1 - np.abs(distance - 0.8) / np.float32(canvas.grid.edge), 0, 1)
+            * np.float32(min(0.5, 1.4 / canvas.grid.edge))
+            * part.hull
+        )
         part.paint(rim, -250.0)
         canvas.mark("Emphysema", inside, box)
 
@@ -62,7 +66,7 @@ def sample_mosaic(rng: Rng, site: Site) -> Finding:
         abnormality="Mosaic attenuation pattern",
         severity=severity_of(extent),
         side="bilateral",
-        paint=partial(_paint_mosaic, patches=Field.sample(rng, 26.0), amplitude=45 + 30 * extent),
+        paint=partial(_paint_mosaic, patches=Field.sample(rng, 24.0), amplitude=42 + 28 * extent),
     )
 
 
@@ -84,22 +88,22 @@ def sample_septal(rng: Rng, site: Site) -> Finding:
         paint=partial(
             _paint_septa,
             net=Field.sample(rng, 15.0),
-            half=max(0.7, 0.34 * site.finest) * (1 + 0.4 * extent),
-            rind=22 + 16 * extent,
+            half=max(0.6, 0.26 * site.finest) * (1 + 0.3 * extent),
+            rind=17 + 12 * extent,
             base=base,
         ),
     )
 
 
 def _paint_septa(canvas: Canvas, *, net: Field, half: float, rind: float, base: bool) -> None:
-    x, y, z = canvas.grid.coordinates
+    _, _, z = canvas.grid.coordinates
     values = net.on(canvas.grid)
     slopes = np.gradient(values, *canvas.grid.spacing)
     steep = np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + slopes[2] ** 2) + np.float32(0.02)
     line = soft(np.abs(values) / steep - np.float32(half), canvas.grid.edge)
     zone = smoothstep((10 - z) / 50) if base else smoothstep((z + 30) / 50)
     share = line * canvas.lung * smoothstep((np.float32(rind) - _below_pleura(canvas)) / 10) * (0.15 + 0.85 * zone)
-    canvas.paint(share * np.float32(0.85), -120.0)
+    canvas.paint(share * np.float32(0.85), -250.0)
     canvas.mark("Interlobular septal thickening", share)
 
 
@@ -142,18 +146,15 @@ def _paint_scars(canvas: Canvas, *, centres: Floats, reach: float, strands: Fiel
         uneven = strands.on(part.grid)
         turn = np.arctan2(dy, dx) * 3 + 2.5 * dz / away + 0.8 * uneven
         strand = np.abs(np.sin(turn)) * away / 3 - np.float32(half)
-        cap = np.maximum(_below_pleura_of(part) - np.float32(4 + 1.5 * half), 0.0) - 3 * uneven
+        cap = np.maximum(_below_pleura(part) - np.float32(4 + 1.5 * half), 0.0) - 3 * uneven
         distance = np.maximum(np.minimum(np.minimum(strand, cap), away - np.float32(3 * half)), away - np.float32(reach * 0.9))
         share = soft(distance, canvas.grid.edge) * part.hull
         part.paint(share * np.float32(0.9), fill)
         canvas.mark("Pulmonary fibrotic sequela", share, box)
 
 
-def _below_pleura(canvas: Canvas, box: Box = EVERYWHERE) -> Floats:
-    x, y, z = canvas.within(box).grid.coordinates if box is not EVERYWHERE else canvas.grid.coordinates
+def _below_pleura(canvas: Canvas) -> Floats:
+    """Depth below the outer face of the lungs, mm."""
+    x, y, z = canvas.grid.coordinates
     distance = canvas.thorax.lung_without_heart(x, y, z, canvas.thorax.cavity(x, y, z))
     return np.negative(distance, out=distance)
-
-
-def _below_pleura_of(part: Canvas) -> Floats:
-    return _below_pleura(part)

@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 
 from thoracle.phantom.canvas import Canvas
-from thoracle.phantom.grid import Field, soft
+from thoracle.phantom.findings.finding import ellipsoid
+from thoracle.phantom.grid import Field, Floats, soft
 from thoracle.phantom.lookalikes import paint_rods
 from thoracle.phantom.patient import Rng
 from thoracle.phantom.thorax import Thorax
@@ -36,10 +37,51 @@ def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
     if rng.random() < 0.8:
         fill, gap, thick = (float(rng.uniform(low, high)) for low, high in ((-900, -250), (4, 14), (2, 16)))
         painters.append(partial(_paint_cloth, rough=Field.sample(rng, 24), fill=fill, gap=gap, thick=thick))
+    if rng.random() < 0.3:
+        painters.append(_sample_arms(rng, thorax))
+    if rng.random() < 0.5:
+        painters.append(_sample_bag(rng, thorax))
     if rng.random() < 0.65:
         tubes = _metal(rng, thorax, max(0.9, 0.33 * finest))
         painters.append(partial(paint_rods, tubes=tubes, fill=float(rng.uniform(1200, 3071))))
     return painters
+
+
+def _sample_arms(rng: Rng, thorax: Thorax) -> Painter:
+    """Forearms laid on the chest by who cannot raise them: skin, fat, muscle, bone."""
+    arms = []
+    for side in (-1, 1)[: int(rng.integers(1, 3))]:
+        z, thick = float(rng.uniform(-120, 0)), float(rng.uniform(26, 36))
+        far, near = side * 175.0, -side * float(rng.uniform(0, 60))
+        front = thorax.skin_before() - thick - 4
+        arms.append(path([(far, front + 60, z - 30, thick * 1.1), (side * 90, front + 12, z, thick), (near, front, z + 25, thick * 0.8)]))
+    return partial(_paint_arms, arms=joined(*arms))
+
+
+def _paint_arms(canvas: Canvas, *, arms: Tubes) -> None:
+    patient = canvas.thorax.patient
+    for share_of_radius, hu in (
+        (1.0, patient.fat_hu),
+        (0.85, patient.muscle_hu),
+        (0.27, patient.cortex_hu * 0.7),
+        (0.14, patient.marrow_hu),
+    ):
+        canvas.tubes(arms.resized(share_of_radius), hu)
+
+
+def _sample_bag(rng: Rng, thorax: Thorax) -> Painter:
+    """A bag of fluid, a gel cushion or a folded sheet, laid on or beside the patient: any density, any size."""
+    radii = rng.uniform((25, 10, 25), (85, 30, 80)).astype(np.float32)
+    x, z = float(rng.uniform(-110, 110)), float(rng.uniform(-120, 60))
+    y = thorax.skin_before() * np.sqrt(max(0.05, 1 - (x / 175) ** 2)) - float(radii[1])
+    fill = float(rng.uniform(-25, 60)) if rng.random() < 0.65 else float(rng.uniform(-800, -25))
+    return partial(_paint_bag, centre=np.array([x, y, z], dtype=np.float32), radii=radii, fill=fill)
+
+
+def _paint_bag(canvas: Canvas, *, centre: Floats, radii: Floats, fill: float) -> None:
+    _, part = canvas.around(centre, float(radii.max()) + 4)
+    share = soft(ellipsoid(part, centre, radii), canvas.grid.edge) * np.clip((-300 - part.hu) / 600, 0, 1)
+    part.paint(share, fill)
 
 
 def _metal(rng: Rng, thorax: Thorax, radius: float) -> Tubes:

@@ -23,6 +23,7 @@ class Patient:
         roll: turn on the table about the long axis, radians.
         inspiration: -1 (expiration) to 1; lowers the diaphragm and thins the lung.
         fat: thickness of the subcutaneous fat, mm.
+        marbling: fat in muscle, 0 to 1.
         contrast: whether blood is enhanced; `artery_hu`, `vein_hu` say how much.
         lung_gradient: how much denser the lowest lung is than the highest, HU (supine).
         lung_texture: standard deviation of the slow unevenness of normal lung, HU.
@@ -44,6 +45,7 @@ class Patient:
     fat_hu: float
     muscle_hu: float
     muscle_bulk: float
+    marbling: float
     contrast: bool
     artery_hu: float
     vein_hu: float
@@ -71,18 +73,19 @@ def sample_patient(rng: Rng) -> Patient:
             inspiration=0.0,
             fat=fat,
             heart=float(np.clip(rng.normal(0.96, 0.045), 0.86, 1.04)),
-            lung_hu=float(rng.normal(-893, 24)),
+            lung_hu=float(rng.normal(-904, 24)),
             lung_gradient=float(np.clip(rng.gamma(2.2, 30.0), 0, 220)),
             lung_texture=float(rng.gamma(3.0, 7.0)),
-            fat_hu=float(rng.normal(-103, 6)),
+            fat_hu=float(rng.normal(-106, 5)),
             muscle_hu=float(rng.normal(46, 8)),
             muscle_bulk=float(rng.normal(16, 3)),
+            marbling=float(rng.uniform(0.05, 0.4)),
             contrast=False,
             artery_hu=0.0,
             vein_hu=0.0,
-            liver_hu=float(rng.normal(54, 11)),
+            liver_hu=float(rng.normal(56, 11)),
             marrow_hu=float(rng.normal(255 - 1.7 * age, 45)),
-            cortex_hu=float(rng.normal(720, 130)),
+            cortex_hu=float(rng.normal(900, 150)),
             calcified_cartilage=float(np.clip((age - 35) / 50 + rng.normal(0.1, 0.25), 0, 1)),
             lumps=tuple((float(rng.uniform(0, 2 * np.pi)), float(rng.normal(0, 0.012))) for _ in range(4)),
         ),

@@ -63,9 +63,20 @@ def paint_body(canvas: Canvas, uneven: Floats, skin: Floats) -> None:
     layers = np.abs(below_fat + np.float32(0.45 * patient.muscle_bulk) + 4 * uneven)
     layers *= np.float32(0.35)
     muscle *= np.clip(layers, 0.25, 1, out=layers)
+    muscle *= 1 - np.float32(patient.marbling) * np.clip(uneven + 0.3, 0, 1.6)
     canvas.paint(muscle, patient.muscle_hu + 4 * uneven)
+    _paint_armpits(canvas)
     rind = np.float32(1.8 / max(grid.edge, 1.8)) * np.clip(1 - np.abs(skin + 0.5 * grid.edge) / np.float32(grid.edge), 0, 1)
     canvas.paint(rind, 20.0)
+
+
+def _paint_armpits(canvas: Canvas) -> None:
+    """Fat between the muscles of chest and shoulder, where axillary nodes lie; none outside the ribs' front or the skin."""
+    for side in (-1, 1):
+        box, part = canvas.around((side * 136, -6, 68), 62)
+        x, y, z = part.grid.coordinates
+        fat = _ellipsoid(x, y, z, (side * 136, -6, 70), (22, 30, 52))
+        canvas.paint(0.9 * soft(fat, 2 * canvas.grid.edge) * (part.hu > -200), canvas.thorax.patient.fat_hu, box)
 
 
 def _paint_breasts(canvas: Canvas, uneven: Floats) -> None:

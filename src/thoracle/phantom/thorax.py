@@ -123,6 +123,10 @@ class Thorax:
         _, b, middle = self._cavity_axes(np.array([z], dtype=np.float32))
         return float(middle[0] - b[0])
 
+    def skin_before(self) -> float:
+        """y of the skin over the breastbone."""
+        return 4 - self._body_axes[1]
+
     def skin_behind(self) -> float:
         """y of the skin of the back."""
         return 4 + self._body_axes[1]

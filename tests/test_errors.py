@@ -38,3 +38,8 @@ def test_message_names_file_fact_and_cure_and_survives_a_process_border(kind: ty
 
 def test_a_full_stop_is_not_doubled() -> None:
     assert str(TruncatedFile("cut.", cure="Copy it again.")) == "cut. Copy it again."
+
+
+def test_what_is_written_out_holds_neither_path_nor_series_uid() -> None:
+    error = ThoracleError("2 series could be meant", cure="Choose one by its UID:\n  1.2.840.1  chest\n  1.2.840.2", source="Jane Doe.zip")
+    assert error.without_source() == "2 series could be meant. Choose one by its UID:"

@@ -14,7 +14,7 @@ import pytest
 import thoracle
 
 ROOT = Path(__file__).parents[1]
-FORBIDDEN = {"torchvision", "pylibjpeg-libjpeg", "pylibjpeg", "medspacy"}  # CUDA builds, GPL, and numpy below 2
+FORBIDDEN = {"torchvision", "pylibjpeg-libjpeg", "medspacy"}  # CUDA builds, GPL, and numpy below 2
 TOOLS_OF_THE_ENVIRONMENT = {"pip", "setuptools", "wheel", "thoracle"}
 
 
@@ -74,3 +74,18 @@ def test_public_names_are_sorted_and_exist() -> None:
 def test_import_is_quick_because_it_loads_no_framework() -> None:
     code = "import sys, thoracle, thoracle.cli.app; print([m for m in ('torch', 'scipy', 'pydicom', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_machine_without_internet_installs_from_a_wheelhouse(tmp_path: Path) -> None:
+    """The commands of docs/install.md; minutes, and the only test that asks a package index."""
+    pip = [sys.executable, "-m", "pip"]
+    house = tmp_path / "wheelhouse"
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    subprocess.run([*pip, "wheel", "--quiet", *constraints, "--wheel-dir", str(house), f"{ROOT}[hub]"], check=True, timeout=600)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
+    there = tmp_path / "venv" / "bin"
+    install = [str(there / "pip"), "install", "--quiet", "--no-index", "--find-links", str(house), "thoracle[hub]"]
+    subprocess.run(install, check=True, timeout=600)
+    doctor = subprocess.run([str(there / "thoracle"), "doctor"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    assert thoracle.__version__ in doctor.stdout

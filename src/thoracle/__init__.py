@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from thoracle.ct.preprocess import PreprocessConfig, preprocess
     from thoracle.ct.read import read
     from thoracle.ct.volume import Volume
-    from thoracle.inference.model import Findings, Model, load
+    from thoracle.inference.findings import Findings
+    from thoracle.inference.model import Model, load
 
 __version__ = "0.1.0"
 __all__ = ["Findings", "Model", "PreprocessConfig", "Volume", "load", "preprocess", "read"]
 
 _HOMES = {
-    "Findings": "thoracle.inference.model",
+    "Findings": "thoracle.inference.findings",
     "Model": "thoracle.inference.model",
     "PreprocessConfig": "thoracle.ct.preprocess",
     "Volume": "thoracle.ct.volume",

@@ -3,6 +3,7 @@
 ThoracleError
 ├── InputError                 an argument that makes no sense, before any file is opened
 ├── ScanError                  a scan that is not read
+│   ├── ScanUnreadable         the system would not give the bytes (permissions, a failing disk)
 │   ├── UnsupportedFormat      not a format Thoracle reads (MetaImage, text, an unknown transfer syntax)
 │   ├── CorruptFile            the bytes contradict themselves
 │   │   ├── TruncatedFile      fewer bytes than the header promises
@@ -34,6 +35,7 @@ ThoracleError
 │   ├── TokenizerMissing       words cannot be read without the model's own tokenizer
 │   └── CapabilityMissing      this kind of model cannot do what was asked
 ├── OutputConflict             an output that exists and was not made by this run
+├── FetchFailed                a download that was refused or broke off
 └── ExtraMissing               an optional dependency, with the line that installs it
 """
 
@@ -60,8 +62,8 @@ class ThoracleError(Exception):
         return (_rebuild, (type(self), self.fact, self.cure, self.source))
 
     def without_source(self) -> str:
-        """The message without the path, for files that are written out (a path can name a patient)."""
-        return f"{self.fact}. {self.cure}".rstrip()
+        """The first line without the path, for files that are written out: a path can name a patient, a list of series its UIDs."""
+        return f"{self.fact}. {self.cure}".split("\n", maxsplit=1)[0].rstrip()
 
 
 class InputError(ThoracleError):
@@ -70,6 +72,10 @@ class InputError(ThoracleError):
 
 class ScanError(ThoracleError):
     """A scan that is not read."""
+
+
+class ScanUnreadable(ScanError):
+    """The system would not give the bytes."""
 
 
 class UnsupportedFormat(ScanError):
@@ -194,6 +200,10 @@ class CapabilityMissing(ModelError):
 
 class OutputConflict(ThoracleError):
     """An output that exists and was not made by this run."""
+
+
+class FetchFailed(ThoracleError):
+    """A download that was refused or broke off."""
 
 
 class ExtraMissing(ThoracleError):

@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 
 import thoracle
-from thoracle.errors import GeometryUnknown, HounsfieldUnknown, InputError, NotCT, ScanError, TooFewSlices, UnsupportedFormat
+from thoracle.errors import (
+    GeometryUnknown,
+    HounsfieldUnknown,
+    InputError,
+    NotCT,
+    ScanError,
+    ScanUnreadable,
+    TooFewSlices,
+    UnsupportedFormat,
+)
 from thoracle.types import RESEARCH_USE
 
 
@@ -146,21 +155,20 @@ def test_provenance_holds_no_path(chest: thoracle.Volume, data_dir: Path) -> Non
 
 HOSTILE = ("malformed", "dicom/irregular")
 ONE_PROCESS = """
-import json, resource, sys, time
+import json, resource, sys
+from pathlib import Path
 import thoracle
 from thoracle.errors import ThoracleError
 out = []
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in json.loads(sys.stdin.read()):
-    start = time.perf_counter()
     try:
-        volume = thoracle.read(path)
-        said = f"READ {volume.array.shape}"
+        said = f"READ {thoracle.read(path).array.shape}"
     except ThoracleError as error:
         said = type(error).__name__ + ": " + str(error)
-    out.append([path, said, time.perf_counter() - start])
-print(json.dumps({"said": out, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                  "children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}))
+    out.append([path, said])
+# VmHWM and not ru_maxrss, which a child takes over from the process that starts it.
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+print(json.dumps({"said": out, "mib": peak / 1024}))
 """
 
 
@@ -177,10 +185,24 @@ def test_nothing_hostile_crashes_hangs_or_is_read(data_dir: Path) -> None:
     assert read == []
     assert len(result["said"]) == len(paths) > 40
     assert result["mib"] < 1024
-    assert result["children"] < 1024
 
 
 def test_gzip_name_does_not_matter(chest: thoracle.Volume, tmp_path: Path) -> None:
     plain = _save_nifti(tmp_path / "scan.nii", chest)
     (tmp_path / "other.nii").write_bytes(gzip.compress(plain.read_bytes()))
     np.testing.assert_array_equal(thoracle.read(tmp_path / "other.nii").array, chest.array)
+
+
+def test_a_file_that_may_not_be_opened_is_an_error_of_the_scan(chest: thoracle.Volume, tmp_path: Path) -> None:
+    path = _save_nifti(tmp_path / "scan.nii", chest)
+    link = tmp_path / "loop.nii"
+    link.symlink_to(link)
+    with pytest.raises(InputError, match="no such file"):
+        thoracle.read(link)
+    (tmp_path / "folder.nii.gz").mkdir()
+    with pytest.raises(ScanError):
+        thoracle.read(tmp_path / "folder.nii.gz")
+    if os.geteuid() != 0:  # root may open everything
+        path.chmod(0)
+        with pytest.raises(ScanUnreadable):
+            thoracle.read(path)

@@ -33,6 +33,10 @@ def test_published_json_reads_and_comes_back(golden_dir: Path, name: str) -> Non
         ({"n_frames": 241}, "multiple"),
         ({"ctvit": {"image_size": 481}}, "multiple"),
         ({"ctvit": {"dim": -1}}, "positive"),
+        ({"ctvit": {"dim": "64"}}, "of type int"),
+        ({"ctvit": {"heads": True}}, "of type int"),
+        ({"bert": {"layer_norm_eps": None}}, "of type float"),
+        ({"decoupled_loss": 1}, "of type bool"),
     ],
 )
 def test_contradictions_are_named(values: dict[str, object], says: str) -> None:

@@ -17,6 +17,7 @@ app = typer.Typer(
     name="thoracle",
     help="Read chest CT together with the words of radiology. Research use only. Not a medical device.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -42,6 +43,9 @@ def main() -> None:
     except ThoracleError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        typer.echo(f"{type(error).__name__}: {error.filename or 'output'}: {error.strerror}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("Interrupted; what was finished is kept.", err=True)
         sys.exit(130)

@@ -23,8 +23,12 @@ AIR_HU: Final = -1000  # what lies outside a scan that is turned
 OBLIQUE_DEGREES: Final = 30.0  # further from the body's axes, "axial" slices are another view
 SHEAR_DEGREES: Final = 0.1  # half a millimetre over a chest; float32 headers are off by less than 0.0001
 SPACING_MM: Final = (0.05, 20.0)
+_FARTHEST_MM: Final = 1e6  # no scanner's origin is a kilometre away
+# PS3.3 C.7.3.1.1.2 without quadrupeds; anything else in a table's cell might name a patient, and is not repeated.
+_POSITIONS: Final = frozenset(("HFS", "HFP", "HFDL", "HFDR", "FFS", "FFP", "FFDL", "FFDR", "SITTING"))
 _ROW_AGREES: Final = 1e-3  # relative; rows and headers of one scan differ by rounding only
 _HEADER_DIGITS: Final = 1e-7  # relative; what float32 does to a decimal of six digits
+_STRAIGHT: Final = 1e-6  # radians; a thousandth of a voxel over a thousand of them
 _SAME_PLACE: Final = 1e-3  # voxels; less is rounding in the file and not worth a word
 _TURNED_GROWS: Final = 8  # times; a turned long thin box takes more voxels than a scan is worth
 
@@ -61,8 +65,10 @@ def settle_affine(stored: StoredScan, *, row: ScanRow | None, source: str) -> tu
         if row is not None and row.spacing is not None:
             lengths = _agreed(lengths, _axes(affine), row.spacing, source)
             said = f"{said}; spacing as the decimals of the metadata row, which agree"
+    directions = affine[:3, :3] / _lengths(affine)
+    directions[np.abs(directions) < _STRAIGHT] = 0
     settled = affine.astype(np.float64)
-    settled[:3, :3] = affine[:3, :3] / _lengths(affine) * lengths
+    settled[:3, :3] = directions / _lengths(directions) * lengths
     _require_near_axes(settled, stored.voxels.shape, source)
     return settled, said
 
@@ -102,9 +108,10 @@ def _affine_of_row(stored: StoredScan, row: ScanRow | None, source: str) -> tupl
             source=source,
         )
     i, j = np.reshape(row.orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2, 3)).astype(np.float64)
-    if not (np.isfinite([i, j]).all() and np.allclose([i @ i, j @ j, i @ j], [1, 1, 0], atol=1e-3)):
+    if not (np.allclose([i @ i, j @ j, i @ j], [1, 1, 0], rtol=0, atol=1e-3) and min(row.spacing) > 0):
         raise GeometryInvalid(
-            f"ImageOrientationPatient {row.orientation} of the metadata row is not two perpendicular unit vectors",
+            f"the metadata row's spacing {row.spacing} must be positive, and its ImageOrientationPatient"
+            f" {row.orientation} two perpendicular unit vectors",
             cure="Correct the row.",
             source=source,
         )
@@ -112,15 +119,15 @@ def _affine_of_row(stored: StoredScan, row: ScanRow | None, source: str) -> tupl
     affine[:3, :3] = np.stack([i, j, np.cross(i, j)], axis=1)
     affine[:3, :3] *= np.array(row.spacing) / _lengths(affine)
     orientation = "no orientation, so voxels as left, posterior, superior" if row.orientation is None else "ImageOrientationPatient"
-    position = "" if row.position is None else f", PatientPosition {row.position} (turns nothing)"
+    position = f", PatientPosition {row.position} (turns nothing)" if row.position in _POSITIONS else ""
     return affine, f"metadata row: spacing, {orientation}{position}; header not used: {stored.geometry}"
 
 
 def _sound_lengths(affine: Affine, source: str) -> Vector:
     """Lengths of the three axes in mm, once the affine is known to be finite, regular, of sane spacing and without shear."""
     cure = "The header is damaged: convert the scan again from its source."
-    if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise GeometryInvalid("expected a finite 4 x 4 affine", cure=cure, source=source)
+    if affine.shape != (4, 4) or not (np.abs(affine) < _FARTHEST_MM).all():
+        raise GeometryInvalid(f"expected a 4 x 4 affine of finite numbers below {_FARTHEST_MM:g} mm", cure=cure, source=source)
     lengths = _lengths(affine)
     if lengths.min() < SPACING_MM[0] or lengths.max() > SPACING_MM[1]:
         raise GeometryInvalid(f"expected spacing of {SPACING_MM[0]} to {SPACING_MM[1]} mm, is {_mm(lengths)}", cure=cure, source=source)
@@ -178,15 +185,15 @@ def _straightened(array: NDArray[Any], linear: NDArray[np.float64], offset: Vect
     grid[:3, 3] = offset + linear @ (np.array(array.shape) - 1) / 2 - spacing * (shape - 1) / 2
     inverse = np.linalg.inv(linear)
     straight = ndimage.affine_transform(
-        array,
-        inverse @ grid[:3, :3],
-        offset=inverse @ (grid[:3, 3] - offset),
-        output_shape=tuple(int(n) for n in shape),
+        array.T,  # x fastest, as scans lie in memory: twice as fast
+        (inverse @ grid[:3, :3])[::-1, ::-1],
+        offset=(inverse @ (grid[:3, 3] - offset))[::-1],
+        output_shape=tuple(int(n) for n in shape[::-1]),
         output=array.dtype,  # integers are rounded, not cut
         order=1,
         mode="constant",
         cval=AIR_HU,
-    )
+    ).T
     note = f"axes {_degrees_off(linear):.2f} degrees oblique: resampled linearly to the body's axes, {AIR_HU} HU around"
     return LPSGrid(array=straight, spacing=_triple(spacing), affine=grid, repaired=(note,))
 

@@ -26,7 +26,7 @@ _KINDS: Final[dict[str, Any]] = {"NIfTI-1": Nifti1Header, "NIfTI-2": Nifti2Heade
 _PAIR_NAME = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
 _CT_INTENTS = (0, 1011)  # none, dimensionless; every other says that the voxels are something else (nifti1.h)
 _MILLIMETRES = (0, 2)  # unknown, which is taken as mm as everywhere, and mm
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_RAS_TO_LPS = np.array([[-1.0], [-1.0], [1.0], [1.0]])  # signs of the rows
 _SPACING_AGREES = 1e-3  # relative; float32 rounds by 1e-7, and a mean step of slices differs from the nominal one by less
 _PLACES_AGREE = 1.0  # mm at the corners; a quaternion stored in float32 turns a chest by up to 0.3 mm
 _SQUARE = 1e-3  # cosine between axes; beyond it the axes are sheared, which a quaternion cannot say
@@ -110,9 +110,9 @@ def _file(name: str, header: Any, path: Path) -> _File:
 
 
 def _partner(path: Path, extension: str) -> Path | None:
-    """The other file of a pair, in the same folder, plain or gzip."""
-    stem = _PAIR_NAME.sub("", path.name)
-    names = [f"{stem}.{written}{gz}" for written in (extension, extension.upper()) for gz in ("", ".gz")]
+    """The other file of a pair, in the same folder, packed like this one or not."""
+    stem, gz = _PAIR_NAME.sub("", path.name), path.suffix.lower() == ".gz"
+    names = [f"{stem}.{written}{packed}" for packed in sorted(("", ".gz"), reverse=gz) for written in (extension, extension.upper())]
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
 
 
@@ -133,17 +133,14 @@ def _dtype(file: _File) -> np.dtype[Any]:
     if intent not in _CT_INTENTS:
         name = intent_codes.label.get(intent, intent)
         raise NotCT(f"its intent_code says that it is no scan but: {name}", cure="Give the CT itself.", source=file.path)
+    kind = file.header.get_value_label("datatype")
     try:
         dtype: np.dtype[Any] = file.header.get_data_dtype()
-    except HeaderDataError:
-        dtype = np.dtype("V0")
-    if dtype.itemsize == 0:
-        raise CorruptFile(f"datatype {int(file.header['datatype'])} is none of NIfTI's", cure=_EXPORT_AGAIN, source=file.path)
+    except KeyError as error:
+        raise CorruptFile(f"datatype is none of NIfTI's: {kind}", cure=_EXPORT_AGAIN, source=file.path) from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        kind = file.header.get_value_label("datatype")
-        raise NotCT(
-            f"its voxels are {kind}; those of CT are integers or floats of up to 64 bits", cure="Give the CT itself.", source=file.path
-        )
+        fact = f"its voxels are of type {kind}; those of CT are integers or floats of up to 64 bits"
+        raise NotCT(fact, cure="Give the CT itself.", source=file.path)
     return dtype
 
 
@@ -166,6 +163,7 @@ def _rescale(file: _File) -> Rescale | None:
     return Rescale(slope=slope, intercept=intercept, source="scl_slope/scl_inter")
 
 
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # damaged numbers are judged, not warned of
 def _affine(file: _File) -> tuple[Affine | None, str]:
     """The LPS affine and the fields that gave it; no affine where the header is silent or blank."""
     header = file.header
@@ -185,7 +183,7 @@ def _affine(file: _File) -> tuple[Affine | None, str]:
         return None, "blank header: identity affine at 1 mm"
     if sform is not None and _is_square(sform):
         _require_agreement(file, sform, qform, spacing)
-    return _RAS_TO_LPS @ affine + 0.0, name  # + 0.0: no minus zeros
+    return _RAS_TO_LPS * affine + 0.0, name  # + 0.0: no minus zeros
 
 
 def _qform(file: _File) -> Affine:

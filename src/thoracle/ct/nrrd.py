@@ -67,6 +67,7 @@ def refuse_metaimage(path: Path) -> NoReturn:
     )
 
 
+@np.errstate(invalid="ignore", over="ignore")  # damaged numbers are judged, not warned of
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """pynrrd's header, and the byte after it."""
     with path.open("rb") as file:
@@ -126,7 +127,8 @@ def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str]:
         raise GeometryInvalid(fact, cure=_EXPORT_AGAIN, source=path)
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = directions.T, origin
-    return np.diag([*_TO_LPS[space.lower()], 1.0]) @ affine + 0.0, "space directions"  # + 0.0: no minus zeros
+    said = "space directions" if "space origin" in header else "space directions; no space origin, taken as zero"
+    return np.array([*_TO_LPS[space.lower()], 1])[:, None] * affine + 0.0, said  # + 0.0: no minus zeros
 
 
 def _data_file(header: dict[str, Any], path: Path) -> Path | None:

@@ -19,11 +19,11 @@ from thoracle.ct.nifti import read_nifti
 from thoracle.ct.nrrd import read_nrrd, refuse_metaimage
 from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import Provenance, Volume
-from thoracle.errors import InputError, TooFewSlices, UnsupportedFormat
+from thoracle.errors import InputError, ScanUnreadable, TooFewSlices, UnsupportedFormat
 from thoracle.types import Affine
 
 _NIFTI_NAMES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-_NIFTI_HEADER_SIZES = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}  # type: ignore[arg-type]
+_NIFTI_HEADER_SIZES = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
 _HEAD_BYTES = 132  # as far as DICOM's magic
 
 Metadata = str | Path | Mapping[str, object] | MetadataTable
@@ -59,7 +59,10 @@ def read(
     if hu not in ("auto", "stored", "rescale"):
         raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", cure="Give one of the three.")
     row = find_row(metadata, scan)
-    stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices)
+    try:
+        stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices)
+    except OSError as error:
+        raise ScanUnreadable(f"could not be read: {error.strerror}", cure="Check permissions and the disk.", source=scan) from error
     affine, geometry = settle_affine(stored, row=row, source=str(scan))
     _require_slices(stored, affine, min_slices, scan)
     array, hounsfield = settle_hounsfield(stored, row=row, hu=hu, source=str(scan))

@@ -1,7 +1,8 @@
 """Which scans a command means: files, folders, trees and tables become named scans; it reads no image.
 
-In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds DICOM files. Folders that share one
-series are one scan, their common folder: half a series must never pass for a whole one.
+In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds DICOM files. Folders that hold parts of
+one series are one scan, the folder that holds them and nothing else; where there is none such they fail: half a series must never pass
+for a whole one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from thoracle.errors import InputError, MetadataError
+from thoracle.ct.metadata import MetadataTable
+from thoracle.errors import InputError, MetadataError, ScanError, SeriesAmbiguous
 
 VOLUME_NAME = "VolumeName"
 
 _SCAN_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _DICOM_STARTS = (b"\x02\x00", b"\x08\x00")  # a data set without preamble begins with group 0002 or 0008
+_LEVELS = 3  # of names: the file's, below the folder that was given, and with that folder's
 #: What marks a table as CT-RATE's metadata, not a bare list of scans.
 _METADATA_COLUMN = "XYSpacing"
 #: What pydicom raises on files that are not DICOM after all; which of them are is `read`'s to say.
@@ -39,12 +42,14 @@ class Scan:
         name: what its row is called: the file name, as CT-RATE does, or the path below the folder that was given,
             where file names are not unique and for DICOM folders.
         path: what `read` is given.
-        table: the metadata table that listed it, if one did.
+        table: the metadata table that lists it, if one does.
+        fault: why it must not be read.
     """
 
     name: str
     path: Path
-    table: Path | None = None
+    table: MetadataTable | None = None
+    fault: ScanError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +111,17 @@ class _Found:
 
     path: Path
     names: tuple[str, ...]
-    table: Path | None = None
+    table: MetadataTable | None = None
+    fault: ScanError | None = None
 
 
 def _named(found: list[_Found]) -> tuple[Scan, ...]:
     unique = list({os.path.abspath(one.path): one for one in found}.values())
-    shared = Counter(one.names[0] for one in unique)
-    scans = [
-        Scan(name=_clean(one.names[0] if shared[one.names[0]] == 1 else one.names[-1]), path=one.path, table=one.table) for one in unique
-    ]
+    shared = [Counter(one.names[min(level, len(one.names) - 1)] for one in unique) for level in range(_LEVELS)]
+    scans = []
+    for one in unique:
+        name = next((name for name, count in zip(one.names, shared, strict=False) if count[name] == 1), one.names[-1])
+        scans.append(Scan(name=_clean(name), path=one.path, table=one.table, fault=one.fault))
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise InputError(
@@ -130,24 +137,27 @@ def _clean(name: str) -> str:
 
 
 def _in_folder(root: Path, *, whole: bool) -> Iterator[_Found]:
-    files, series_folders = _walk(root)
-    folders = _topmost(series_folders)
-    whole_root = _Found(path=root, names=(_folder_name(root),))
-    if not files and (whole or not folders):
-        yield whole_root  # where nothing is recognised, `read` says why
+    files, series = _walk(root)
+    if not files and (whole or not series):  # where nothing is recognised, `read` says why
+        yield _Found(path=root, names=_folder_names(root))
         return
     for path in files:
-        yield _Found(path=path, names=(path.name, _below(path, root)))
-    for folder in folders:
-        yield whole_root if folder == root else _Found(path=folder, names=(_below(folder, root),))
+        yield _Found(path=path, names=(path.name, *_names_below(path, root)))
+    for path, fault in _dicom_scans(series):
+        yield _Found(path=path, names=_folder_names(root) if path == root else _names_below(path, root), fault=fault)
+
+
+def _names_below(path: Path, root: Path) -> tuple[str, ...]:
+    below = path.relative_to(root).as_posix()
+    return below, f"{_folder_name(root)}/{below}"
+
+
+def _folder_names(folder: Path) -> tuple[str, ...]:
+    return _folder_name(folder), f"{_folder_name(folder.parent)}/{_folder_name(folder)}"
 
 
 def _folder_name(folder: Path) -> str:
     return os.path.basename(os.path.abspath(folder))
-
-
-def _below(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
 
 
 def _walk(root: Path) -> tuple[list[Path], dict[Path, str | None]]:
@@ -188,13 +198,26 @@ def _series_of(path: Path) -> str | None:
         return None
 
 
-def _topmost(series_folders: dict[Path, str | None]) -> list[Path]:
-    """Folders of one series become their common folder; a folder below another that is read is read with it."""
+def _dicom_scans(series: dict[Path, str | None]) -> Iterator[tuple[Path, ScanError | None]]:
     together: dict[object, list[Path]] = {}
-    for folder, uid in series_folders.items():
+    for folder, uid in series.items():
         together.setdefault(uid or folder, []).append(folder)
-    common = {Path(os.path.commonpath(folders)) for folders in together.values()}
-    return sorted(folder for folder in common if not any(parent in common for parent in folder.parents))
+    whole: dict[Path, ScanError | None] = {}
+    for folders in together.values():
+        common = Path(os.path.commonpath(folders))
+        if sum(folder.is_relative_to(common) for folder in series) == len(folders):
+            whole[common] = None
+        else:
+            whole |= dict.fromkeys(folders, _parted(len(folders)))
+    # A folder below another that is read is read with it.
+    return ((path, fault) for path, fault in sorted(whole.items()) if not any(parent in whole for parent in path.parents))
+
+
+def _parted(count: int) -> ScanError:
+    return SeriesAmbiguous(
+        f"{count} folders beside other series carry this one's SeriesInstanceUID: parts of it, or copies",
+        cure="Put its files into one folder; or, if each folder is whole, name the folders one by one.",
+    )
 
 
 def _in_table(table: Path) -> Iterator[_Found]:
@@ -204,7 +227,7 @@ def _in_table(table: Path) -> Iterator[_Found]:
         raise MetadataError(
             f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", cure="Name the column.", source=table
         )
-    metadata = table if _METADATA_COLUMN in columns else None
+    metadata = MetadataTable(rows, source=str(table)) if _METADATA_COLUMN in columns else None
     for row in rows:
         given = (row.get(column) or "").strip()
         if given:

@@ -7,12 +7,14 @@ bare pickle. See docs/decisions/0004-checkpoint-safety.md.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import safetensors.torch
 import torch
@@ -23,11 +25,13 @@ from thoracle.errors import CheckpointDamaged, CheckpointUnknown, CheckpointUnsa
 
 #: What training loops call the model inside a larger checkpoint, beside the optimiser and the step.
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
-#: The published pickle of 140 names takes 20 kB; a pickle is read into memory whole before anything can be judged.
-PICKLE_BUDGET: Final = 64 * 2**20
-#: safetensors' own limit; more is not a header.
-SAFETENSORS_HEADER_BUDGET: Final = 100_000_000
-
+#: Names and shapes of the full-size model take 60 kB in either container. A byte of a pickle can become a hundred of memory.
+INDEX_BUDGET: Final = 4 * 2**20
+#: All that a state dict of dense tensors asks for. torch allows more, some of which unfolds to any size (bytearray(10**11)).
+NEEDED: Final = re.compile(
+    r"collections (OrderedDict|defaultdict|Counter)|torch\._utils _rebuild_(tensor|tensor_v2|parameter)"
+    r"|torch(\.cuda|\.storage)? \w+Storage|torch (Size|device|bool|bfloat16|u?int\d+|float\d+)"
+)
 _AGAIN: Final = "Copy or download the file again, and compare its hash with the publisher's."
 #: What torch.load raises on bytes that are not what they say; a pickle that asks for more than tensors raises UnpicklingError.
 _FAULTS: Final = (
@@ -43,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         InputError: no such file.
         CheckpointUnsafe: the pickle would run code; nothing of it has run.
         CheckpointDamaged: the bytes contradict themselves, or would unfold into more than the file holds.
-        CheckpointUnknown: something other than names and tensors.
+        CheckpointUnknown: no checkpoint, or something other than names and tensors.
     """
     if not path.is_file():
         raise InputError("is not a file", cure="Give the path of one checkpoint file.", source=path)
@@ -52,10 +56,18 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if head.startswith(b"PK\x03\x04"):
         _check_zip(path)
         loaded = _load(path, mmap=True)
-    elif len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_BUDGET:
+    elif len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= INDEX_BUDGET:
         loaded = _load_safetensors(path)
-    else:
+    elif head.startswith(b"\x80"):
+        with path.open("rb") as file:
+            _check_pickles(file, path, count=5)  # magic number, version, system, content, keys of storages
         loaded = _load(path, mmap=False)
+    else:
+        raise CheckpointUnknown(
+            "is neither safetensors, nor a zip, nor a pickle",
+            cure="Give a checkpoint; a file of a few hundred bytes is a Git LFS pointer or a web page, not the download itself.",
+            source=path,
+        )
     return _state_dict(loaded, path)
 
 
@@ -64,10 +76,11 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            pickles = [m for m in members if m.filename.endswith("/data.pkl")]
-            if any(m.filename.endswith("/constants.pkl") for m in members):
+            # torch looks names up without regard to case.
+            pickles = [m for m in members if m.filename.lower().endswith("/data.pkl")]
+            if any(m.filename.lower().endswith("/constants.pkl") for m in members):
                 raise CheckpointUnsafe("a TorchScript archive, which is code", cure="Ask for the state dict instead.", source=path)
-            if len(pickles) != 1 or pickles[0].file_size > PICKLE_BUDGET:
+            if len(pickles) != 1 or pickles[0].file_size > INDEX_BUDGET:
                 raise CheckpointDamaged(
                     "a zip without one data.pkl of reasonable size, so not written by torch.save", cure=_AGAIN, source=path
                 )
@@ -76,23 +89,37 @@ def _check_zip(path: Path) -> None:
             if sum(m.file_size for m in members) > path.stat().st_size:
                 raise CheckpointDamaged("zip members that overlap: they promise more bytes than the file has", cure=_AGAIN, source=path)
             broken = archive.testzip()
+            if broken is None:
+                with archive.open(pickles[0]) as file:
+                    _check_pickles(file, path, count=1)
     except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError) as error:
         raise CheckpointDamaged(f"a zip that cannot be read ({_line(error)})", cure=_AGAIN, source=path) from error
     if broken is not None:
         raise CheckpointDamaged(f"the checksum of {broken[:80]!r} is wrong", cure=_AGAIN, source=path)
 
 
+def _check_pickles(file: IO[bytes], path: Path, *, count: int) -> None:
+    """Read, without running them, what `count` pickles, one behind the other, ask for."""
+    try:
+        for opcode, argument, position in chain.from_iterable(pickletools.genops(file) for _ in range(count)):
+            if opcode.name == "GLOBAL" and not NEEDED.fullmatch(str(argument)):
+                raise _unsafe(f"asks for {str(argument)[:80].replace(' ', '.')!r}, which no state dict of tensors needs", path)
+            if (position or 0) > INDEX_BUDGET:
+                raise CheckpointDamaged(f"a pickle of more than {INDEX_BUDGET:,} bytes", cure=_AGAIN, source=path)
+    except (ValueError, struct.error) as error:
+        raise CheckpointDamaged(f"a pickle that cannot be read ({_line(error)})", cure=_AGAIN, source=path) from error
+
+
+def _unsafe(what: str, path: Path) -> CheckpointUnsafe:
+    cure = "Do not load it elsewhere. Ask its author for a state dict of tensors, best as .safetensors."
+    return CheckpointUnsafe(f"the pickle {what}; it was not run", cure=cure, source=path)
+
+
 def _load(path: Path, *, mmap: bool) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"asks for {wanted[1]}, which is code" if wanted else "holds something other than tensors, or is damaged"
-        raise CheckpointUnsafe(
-            f"the pickle {what}; it was not run",
-            cure="Do not load it elsewhere. Ask its author for a state dict of tensors, best as .safetensors.",
-            source=path,
-        ) from error
+        raise _unsafe("holds something other than tensors, or is damaged", path) from error
     except _FAULTS as error:
         raise CheckpointDamaged(f"not a whole checkpoint ({_line(error)})", cure=_AGAIN, source=path) from error
 

@@ -8,6 +8,7 @@ Shapes: B batch, N tokens, D width, K codes; M = B N.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 #: Share of a training batch in the moving average.
 LEARNING_SHARE = 0.2
 #: Tokens compared with the codes at once.
-TOKENS_AT_ONCE = 1024
+TOKENS_AT_ONCE = 512
+#: Codes in a block of the search.
+BLOCK = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +49,7 @@ class Codebook(nn.Module):
         with torch.autocast(x_BND.device.type, enabled=False):
             x_BND = x_BND.to(self.embed.dtype)
             tokens_MD, codes_KD = F.normalize(x_BND.detach().flatten(0, 1), dim=-1), F.normalize(self.embed[0], dim=-1)
-            indices_M = torch.cat([(part @ codes_KD.T).argmax(dim=-1) for part in torch.split(tokens_MD, TOKENS_AT_ONCE)])
+            indices_M = torch.cat([_first_largest(part @ codes_KD.T) for part in torch.split(tokens_MD, TOKENS_AT_ONCE)])
             indices_BN = indices_M.view(x_BND.shape[:2])
             out_BND = F.embedding(indices_BN, self.embed[0])
             if self.training:
@@ -62,3 +65,11 @@ class Codebook(nn.Module):
         means_KD = torch.where(bins_K[:, None] == 0, codes_KD, F.normalize(sums_KD / bins_K.clamp(min=1)[:, None], dim=-1))
         self.cluster_size[0].lerp_(bins_K, LEARNING_SHARE)
         self.embed[0].lerp_(means_KD, LEARNING_SHARE)
+
+
+def _first_largest(x_MK: Tensor) -> Tensor:
+    """argmax over the last axis, the first on ties: the best block, then the best in it. `amax` is an order faster than `argmax` on CPU."""
+    blocks_MbK = x_MK.view(len(x_MK), -1, math.gcd(x_MK.shape[1], BLOCK))
+    best_M = blocks_MbK.amax(dim=-1).argmax(dim=-1)
+    rows_M = torch.arange(len(x_MK), device=x_MK.device)
+    return best_M * blocks_MbK.shape[-1] + blocks_MbK[rows_M, best_M].argmax(dim=-1)

@@ -157,7 +157,16 @@ def build(kind: type[_Config], values: Mapping[str, Any], source: str) -> _Confi
         raise InputError(
             f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}", cure="Remove or correct them.", source=source
         )
+    for f in fields(kind):  # type: ignore[arg-type]
+        _typed(f.name, values.get(f.name, f.default), f.default, source)
     return kind(**values)
+
+
+def _typed(name: str, value: object, default: object, source: str) -> None:
+    """A value from JSON is of its default's type; 1 for 1.0 is fine, true for 1 and "1" are not."""
+    allowed = (int, float) if isinstance(default, float) else type(default)
+    if isinstance(default, (int, float, str)) and (not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool)):
+        raise InputError(f"{name} must be of type {type(default).__name__}, is {value!r}"[:200], cure="Correct it.", source=source)
 
 
 def _positive(config: object, *, allow_zero: tuple[str, ...] = ()) -> None:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.config import TextConfig
-from thoracle.models.layers import Linear
 from thoracle.models.text import TextEncoder
 
 
@@ -49,7 +48,7 @@ class TextClassifier(nn.Module):
     def __init__(self, config: TextConfig, *, n_labels: int) -> None:
         super().__init__()
         self.model = TextEncoder(config)
-        self.classifier = Linear(config.hidden_size, n_labels)
+        self.classifier = nn.Linear(config.hidden_size, n_labels)
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
         """(B, labels); ids and mask as `TextEncoder` takes them."""

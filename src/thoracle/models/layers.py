@@ -96,13 +96,13 @@ class PositionConv(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.dsconv = nn.Conv3d(dim, dim, 3, groups=dim)
+        self.dsconv = nn.Conv3d(dim, dim, 3, padding=(2, 1, 1), groups=dim)
 
     def forward(self, x_BTHWD: Tensor) -> Tensor:
         """The size of x."""
         x = x_BTHWD.permute(0, 4, 1, 2, 3)
-        x = F.pad(x, (1, 1, 1, 1, 2, 0))
-        return cast(Tensor, self.dsconv(x)).permute(0, 2, 3, 4, 1)
+        # Padded by 2 at both ends of time and cut: two steps too many cost less than a padded copy.
+        return cast(Tensor, self.dsconv(x)).permute(0, 2, 3, 4, 1)[:, : x_BTHWD.shape[1]]
 
 
 class CosineAttention(nn.Module):
@@ -125,28 +125,28 @@ class CosineAttention(nn.Module):
         """The size of x; `bias_HNN` is added to the logits of every sequence."""
         q, (k, v) = self.to_q(self.norm(x_SND)), self.to_kv(x_SND).chunk(2, dim=-1)
         q_SHNF, k_SHNF, v_SHNF = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        q_SHNF = F.normalize(q_SHNF, dim=-1) * self.q_scale
-        k_SHNF = F.normalize(k_SHNF, dim=-1) * self.k_scale
-        mask = None if bias_HNN is None else bias_HNN[None].to(q_SHNF.dtype)
+        # Both scales meet in the dot product: one multiplication does for two.
+        q_SHNF = (F.normalize(q_SHNF, dim=-1) * (self.q_scale * self.k_scale)).to(v_SHNF.dtype)
+        k_SHNF = F.normalize(k_SHNF, dim=-1)
+        mask = None if bias_HNN is None else bias_HNN[None].to(v_SHNF.dtype)
         out_SHNF = F.scaled_dot_product_attention(q_SHNF, k_SHNF, v_SHNF, attn_mask=mask, scale=ATTENTION_SCALE)
         return cast(Tensor, self.to_out(out_SHNF.transpose(1, 2).flatten(2)))
 
 
-class GatedGELU(nn.Module):
-    """The second half of the channels, through GELU, gates the first."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Half as wide as x."""
-        value, gate = x.chunk(2, dim=-1)
-        return F.gelu(gate) * value
-
-
-class FeedForward(nn.Sequential):
-    """LayerNorm, up, gate, down; the inner width is two thirds of four times the width, whole."""
+class FeedForward(nn.ModuleDict):
+    """LayerNorm, up, gate, down; the inner width is two thirds of four times the width, whole. Keys as published."""
 
     def __init__(self, dim: int) -> None:
         inner = int(4 * (2 / 3) * dim)
-        super().__init__(nn.LayerNorm(dim), Linear(dim, 2 * inner, bias=False), GatedGELU(), nn.Identity(), Linear(inner, dim, bias=False))
+        super().__init__({"0": nn.LayerNorm(dim), "1": Linear(dim, 2 * inner, bias=False), "4": Linear(inner, dim, bias=False)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The size of x. The second half of the channels, through GELU, gates the first; each half is a product of its own."""
+        up = cast(Tensor, self["1"].weight)
+        normed = self["0"](x).to(up.dtype)
+        value, gate = (F.linear(normed, half) for half in up.chunk(2))
+        gate = F.gelu(gate)
+        return cast(Tensor, self["4"](gate * value if torch.is_grad_enabled() else gate.mul_(value)))
 
 
 class Stack(nn.Module):
@@ -163,23 +163,18 @@ class Stack(nn.Module):
     def forward(self, x_SND: Tensor, *, shape: tuple[int, int, int, int], bias_HNN: Tensor | None = None) -> Tensor:
         """`shape` is (B, T, h, w). The convolution reads x in its memory order as (B, T, h, w, D), whatever the order of x: published."""
         for layer in cast("list[nn.ModuleDict]", self.layers):
-            x_SND = x_SND + layer["0"](x_SND.reshape(*shape, -1)).reshape(x_SND.shape)
-            x_SND = _in_parts(layer, x_SND, bias_HNN)
+            position, attend, feed = layer["0"], cast(CosineAttention, layer["1"]), layer["3"]
+            x_SND = x_SND + position(x_SND.reshape(*shape, -1)).reshape(x_SND.shape)
+            if torch.is_grad_enabled():
+                x_SND = x_SND + attend(x_SND, bias_HNN)
+                x_SND = x_SND + feed(x_SND)
+                continue
+            # Sequences do not see each other from here on: on a CPU few at a time, in place.
+            lowered_HNN = None if bias_HNN is None else bias_HNN.to(attend.to_q.weight.dtype)
+            for part in torch.split(x_SND, max(1, TOKENS_AT_ONCE // x_SND.shape[1]) if x_SND.is_cpu else len(x_SND)):
+                part.add_(attend(part, lowered_HNN))
+                part.add_(feed(part))
         return cast(Tensor, self.norm_out(x_SND))
-
-
-def _in_parts(layer: nn.ModuleDict, x_SND: Tensor, bias_HNN: Tensor | None) -> Tensor:
-    """Attention and feed-forward. Sequences do not see each other here: without gradient, few at a time, in place."""
-    if torch.is_grad_enabled():
-        return _attend_and_feed(layer, x_SND, bias_HNN)
-    for part in torch.split(x_SND, max(1, TOKENS_AT_ONCE // x_SND.shape[1])):
-        part.copy_(_attend_and_feed(layer, part, bias_HNN))
-    return x_SND
-
-
-def _attend_and_feed(layer: nn.ModuleDict, x_SND: Tensor, bias_HNN: Tensor | None) -> Tensor:
-    x_SND = x_SND + layer["1"](x_SND, bias_HNN)
-    return x_SND + cast(Tensor, layer["3"](x_SND))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

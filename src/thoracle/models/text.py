@@ -19,6 +19,8 @@ from thoracle.models.layers import Linear
 
 #: Spread of weights at initialisation, BERT's.
 INITIAL_STD = 0.02
+#: Added to the logits of padding: the lowest number of every type a model may be lowered to.
+MASKED = -65504.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,10 +44,11 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> TextTokens:
         """Both (B, N), integers; the mask is 1 for tokens and 0 for padding. Token types are all 0."""
         x_BND = self.embeddings(input_ids_BN)
-        mask_B11N = _additive(attention_mask_BN, x_BND.dtype)
+        # Not -inf, which makes a row of nothing but padding NaN.
+        mask_B11N = torch.zeros_like(attention_mask_BN, dtype=x_BND.dtype).masked_fill(attention_mask_BN == 0, MASKED)[:, None, None]
         for layer in cast(nn.ModuleList, self.encoder["layer"]):
             x_BND = layer(x_BND, mask_B11N)
-        return TextTokens(hidden_BND=x_BND, pooled_BD=self.pooler["dense"](x_BND[:, 0]).tanh())
+        return TextTokens(hidden_BND=x_BND, pooled_BD=self.pooler["dense"](x_BND[:, 0]).to(x_BND.dtype).tanh())
 
 
 class _Embeddings(nn.Module):
@@ -108,12 +111,6 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor, residual_BND: Tensor) -> Tensor:
         return cast(Tensor, self.LayerNorm(self.dropout(self.dense(x)) + residual_BND))
-
-
-def _additive(mask_BN: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, 1, N): 0 for tokens, the lowest number for padding; not -inf, which makes a row of nothing but padding NaN."""
-    zeros = torch.zeros(mask_BN.shape, dtype=dtype, device=mask_BN.device)
-    return zeros.masked_fill(mask_BN == 0, torch.finfo(dtype).min)[:, None, None]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,0 +1,116 @@
+"""`thoracle detect`: abnormalities and their probabilities, of one scan as a table, of many into a CSV."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thoracle.cli.app import app
+from thoracle.cli.options import Device, Dtype, Hu, Metadata, MinSlices, ModelFolder, Part, Precision, Scans, Series, Strict
+from thoracle.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thoracle.inference.batch import Reading
+    from thoracle.inference.scans import Scan
+
+
+@app.command()
+def detect(
+    scans: Scans,
+    *,
+    model: ModelFolder,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Many scans: CT-RATE's label columns, continued if it exists.")] = None,
+    shard: Part = None,
+    metadata: Metadata = None,
+    hu: Hu = "auto",
+    series: Series = None,
+    min_slices: MinSlices = 10,
+    strict: Strict = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    check_precision: Annotated[bool, typer.Option("--check-precision", help="With bf16: codes and latent against float32.")] = False,
+) -> None:
+    """Print the probability of 18 abnormalities in a chest CT, or write them for many.
+
+    With --out a folder is a tree: each image file and each DICOM folder in it is a scan, named in the CSV by its file name, or by its
+    path below the folder given. A run that was stopped goes on where it was when the same command is given again.
+
+    Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
+    """
+    from thoracle.inference.batch import Reading, opened
+    from thoracle.inference.scans import find_scans
+
+    if check_precision and (out is not None or dtype != "bf16"):
+        raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
+    found = find_scans(scans, whole_folders=out is None or series is not None)
+    reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
+    if out is None:
+        if len(found) != 1 or shard is not None:
+            raise InputError(f"{len(found)} scans are not one table", cure="Give --out predictions.csv.")
+        _one(found[0], model, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
+    else:
+        if json_file is not None:
+            raise InputError("--json is for one scan, --out for many", cure="Give one of the two.")
+        _many(found, model, reading, device=device, dtype=dtype, out=out, shard=shard)
+
+
+def _one(
+    scan: Scan, folder: Path, reading: Reading, *, device: str, dtype: Precision, json_file: Path | None, check_precision: bool
+) -> None:
+    from rich.console import Console
+
+    from thoracle.cli.console import Stopwatch, show_findings
+    from thoracle.inference.batch import read_scan
+    from thoracle.inference.files import write_atomic
+    from thoracle.inference.model import load
+    from thoracle.inference.prepare import prepare
+
+    watch = Stopwatch()
+    with watch("load"):
+        model = load(folder, device=device, dtype=dtype)
+    with watch("prompts"):
+        model.warm_up()
+    with watch("read"):
+        volume = read_scan(scan, reading)
+    with watch("preprocess"):
+        prepared = prepare(volume, model.preprocess, strict=reading.strict)
+    del volume
+    with watch("detect"):
+        findings = model.detect(prepared)
+    console = Console()
+    show_findings(console, findings, scan=scan.name, model=folder.resolve().name, watch=watch)
+    if check_precision:
+        effect = model.check_precision(prepared)
+        console.print(f"{dtype} against float32: {effect.equal_codes:.2%} of codes equal, latent cosine {effect.latent_cosine:.6f}")
+    if json_file is not None:
+        write_atomic(json_file, (json.dumps(findings.as_dict(), indent=2) + "\n").encode())
+
+
+def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str, dtype: Precision, out: Path, shard: str | None) -> None:
+    from thoracle.cli.many import follow, select
+    from thoracle.inference.batch import run
+    from thoracle.inference.model import load
+    from thoracle.inference.results import ResultTable
+
+    scans, out = select(scans, out, shard)
+    model = load(folder, device=device, dtype=dtype)
+    model.warm_up()
+    settings = {**model.settings(), "hu": reading.hu, "labels": model.folder.labels, "prompts": model.folder.prompts}
+    table = ResultTable(out, columns=model.folder.labels, settings=settings)
+    todo = [scan for scan in scans if scan.name not in table.rows]
+    outcomes = run(
+        todo,
+        table,
+        preprocess=model.preprocess,
+        reading=reading,
+        row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared).probabilities],
+    )
+    failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""`thoracle embed`: latents of many scans into one parquet file, and their tokens into files of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thoracle.cli.app import app
+from thoracle.cli.options import Device, Dtype, Hu, Metadata, MinSlices, ModelFolder, Part, Scans, Series, Strict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thoracle.inference.prepare import Prepared
+    from thoracle.inference.scans import Scan
+
+
+@app.command()
+def embed(
+    scans: Scans,
+    *,
+    model: ModelFolder,
+    out: Annotated[Path, typer.Option(metavar="PARQUET", help="VolumeName, latent, hashes of scan and model.")],
+    tokens: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each scan's tokens and codes, NAME.safetensors.")] = None,
+    shard: Part = None,
+    metadata: Metadata = None,
+    hu: Hu = "auto",
+    series: Series = None,
+    min_slices: MinSlices = 10,
+    strict: Strict = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Write the latents of chest CTs, for search and for training on top of them.
+
+    While it runs, latents go into NAME.rows.csv beside the parquet file, which is made of it at the end; a run that was stopped goes on
+    where it was when the same command is given again. Scans are found and named as by `thoracle detect --out`.
+
+    Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
+    """
+    from thoracle.cli.many import follow, select
+    from thoracle.inference.batch import Reading, opened, run
+    from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
+    from thoracle.inference.model import load
+    from thoracle.inference.results import ResultTable
+    from thoracle.inference.scans import find_scans
+
+    found, out = select(find_scans(scans, whole_folders=series is not None), out, shard)
+    network = load(model, device=device, dtype=dtype)
+    settings = {**network.settings(), "hu": hu, "dim_latent": network.dim_latent}
+    table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
+
+    def row(scan: Scan, prepared: Prepared) -> Sequence[str]:
+        encoding = network.encode_volume(prepared)
+        if tokens is not None:
+            write_tokens(token_file(tokens, scan.name), encoding)
+        assert prepared.provenance is not None, "it was read"
+        return latent_row(prepared.provenance.sha256, encoding.latent_BL[0].float().cpu().numpy())
+
+    todo = [scan for scan in found if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())]
+    reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
+    outcomes = run(todo, table, preprocess=network.preprocess, reading=reading, row=row)
+    failed = follow(outcomes, total=len(todo), before=len(found) - len(todo), out=out, trained=network.folder.trained)
+    if table.rows:
+        write_latents(out, table, model_sha256=network.folder.weights_sha256)
+    if failed:
+        raise typer.Exit(1)

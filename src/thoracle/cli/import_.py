@@ -1,0 +1,74 @@
+"""`thoracle import`: a published file becomes a model folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from thoracle.cli.app import app
+from thoracle.errors import InputError
+from thoracle.models.fetch import fetch_tokenizer
+from thoracle.types import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from thoracle.models.published import ImportReport
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A published checkpoint: .pt, .pth, .bin or .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="JSON with what tensors do not say: heads, image size, text model.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Folder of the model's own tokenizer, or owner/name on the hub.")
+    ] = None,
+) -> None:
+    """Make a model folder from a published file. No code in the file is run."""
+    from thoracle.models.published import import_checkpoint
+
+    given = None if config is None else _read_config(config)
+    with tempfile.TemporaryDirectory() as scratch:
+        words = None if tokenizer is None else _tokenizer_folder(tokenizer, Path(scratch))
+        report = import_checkpoint(file, out=out, config=given, tokenizer=words)
+    _print(report)
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"--config cannot be read ({type(error).__name__})", cure="Give a JSON file.", source=path) from error
+    if not isinstance(values, dict):
+        raise InputError("--config is not a JSON object", cure="Give keys as in the published configuration.", source=path)
+    return values
+
+
+def _tokenizer_folder(name: str, scratch: Path) -> Path:
+    folder = Path(name)
+    return folder if folder.exists() or name.count("/") != 1 else fetch_tokenizer(name, out=scratch)
+
+
+def _print(report: ImportReport) -> None:
+    from thoracle.models.kinds import TITLES
+
+    console, folder = Console(soft_wrap=True, highlight=False), report.folder
+    console.print(f"Recognised: {TITLES[folder.kind]}, {report.parameters:,} parameters", markup=False)
+    for sentence in report.assumptions:
+        console.print(f"Assumed:    {sentence}", markup=False)
+    if report.dropped:
+        console.print(f"Dropped:    {', '.join(report.dropped)} (not needed)", markup=False)
+    console.print(f"Sizes:      {folder.config}", markup=False)
+    console.print(f"Licence:    {folder.licence}", markup=False)
+    console.print(f"Written:    {folder.path}", markup=False)
+    if folder.kind.startswith("ct-clip"):
+        needs = "" if folder.tokenizer_sha256 or folder.kind != "ct-clip" else " (needs the tokenizer: import again with --tokenizer DIR)"
+        console.print(f"Next:       thoracle detect SCAN --model {folder.path}{needs}", markup=False)
+    console.print(RESEARCH_USE)

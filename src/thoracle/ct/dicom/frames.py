@@ -1,0 +1,99 @@
+"""Slices of classic files and of multi-frame ones alike, as where they lie and how they scale; judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from thoracle.ct.dicom.header import Header, items, numbers
+from thoracle.errors import BudgetExceeded, CorruptFile, GeometryUnknown
+
+Vector = NDArray[np.float64]
+MAX_FRAMES: Final = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice:
+    """One frame of one file.
+
+    Attributes:
+        position: (3,) LPS mm of the centre of the first voxel (ImagePositionPatient).
+        orientation: (2, 3) directions of growing column index and growing row index (ImageOrientationPatient).
+        spacing: (2,) mm between rows, mm between columns (PixelSpacing).
+        thickness: SliceThickness, which says nothing of where the next slice lies.
+        rescale: slope and intercept, None where either is absent.
+    """
+
+    header: Header
+    frame: int
+    rows: int
+    columns: int
+    position: Vector
+    orientation: Vector
+    spacing: Vector
+    thickness: float | None
+    rescale: tuple[float, float] | None
+
+
+def is_multiframe(header: Header) -> bool:
+    """Whether one file holds a series by itself."""
+    return "PerFrameFunctionalGroupsSequence" in header.dataset or header.whole("NumberOfFrames", default=1) > 1
+
+
+def slices_of(header: Header) -> tuple[Slice, ...]:
+    """Every frame of a file, in stored order.
+
+    Raises:
+        GeometryUnknown: position, orientation or spacing is absent.
+        GeometryInvalid: they are not finite numbers.
+        CorruptFile: rows, columns or frames contradict each other.
+    """
+    frames = header.whole("NumberOfFrames", default=1)
+    per_frame = items(header.dataset, "PerFrameFunctionalGroupsSequence", source=header.source)
+    if frames > MAX_FRAMES:
+        raise BudgetExceeded(f"promises {frames:,} frames", cure="Export the series again.", source=header.source.label)
+    if frames < 1 or (per_frame and len(per_frame) != frames):
+        raise CorruptFile(
+            f"NumberOfFrames is {frames}, but {len(per_frame)} frames are described", cure="Export it again.", source=header.source.label
+        )
+    shared = items(header.dataset, "SharedFunctionalGroupsSequence", source=header.source)[:1]
+    return tuple(_slice(header, frame, (*per_frame[frame : frame + 1], *shared)) for frame in range(frames))
+
+
+def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
+    def find(macro: str, keyword: str, count: int) -> tuple[float, ...] | None:
+        """From the frame's functional groups, then the shared ones, then the data set itself (where classic files have it)."""
+        holders = [holder for group in groups for holder in items(group, macro, source=header.source)[:1]]
+        for holder in (*holders, header.dataset):
+            found = numbers(holder, keyword, count=count, source=header.source)
+            if found is not None:
+                return found
+        return None
+
+    slope, intercept = (find("PixelValueTransformationSequence", name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
+    thickness = find("PixelMeasuresSequence", "SliceThickness", 1)
+    return Slice(
+        header=header,
+        frame=frame,
+        rows=header.whole("Rows"),
+        columns=header.whole("Columns"),
+        position=_required(find, header, "PlanePositionSequence", "ImagePositionPatient", 3),
+        orientation=_required(find, header, "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3),
+        spacing=_required(find, header, "PixelMeasuresSequence", "PixelSpacing", 2),
+        thickness=thickness[0] if thickness else None,
+        rescale=(slope[0], intercept[0]) if slope and intercept else None,
+    )
+
+
+def _required(find: Callable[[str, str, int], tuple[float, ...] | None], header: Header, macro: str, keyword: str, count: int) -> Vector:
+    found = find(macro, keyword, count)
+    if found is None:
+        raise GeometryUnknown(
+            f"{keyword} is absent, so it is not known where the slice lies", cure="Export the original series.", source=header.source.label
+        )
+    return np.array(found, dtype=np.float64)

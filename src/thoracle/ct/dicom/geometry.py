@@ -1,0 +1,156 @@
+"""Whether slices make one regular grid, from ImagePositionPatient and ImageOrientationPatient alone; knows no files.
+
+SliceThickness, SpacingBetweenSlices, SliceLocation and InstanceNumber are not asked: they are often absent, rounded or of another series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from thoracle.ct.dicom.frames import Slice, Vector
+from thoracle.errors import DuplicateSlices, GantryTilt, GeometryInvalid, GeometryUnknown, MixedSeries, SliceGap, TooFewSlices
+from thoracle.types import Affine
+
+SAME_POSITION_MM: Final = 0.01  # closer is the same place: scanners write positions to 0.001 mm
+TILT_DEGREES: Final = 0.1  # below, rounding of orientation; 0.5 mm over a chest of 300 mm
+ROUNDING_MM: Final = 0.095  # 0.05 of positions written to one decimal, the coarsest in use, and what fitting a line adds
+ROUNDING_SHARE: Final = 0.01  # of the step, where that is more
+ROUNDING_MOST: Final = 0.1  # of the step: never so much that a missing slice could pass
+_UNIT: Final = 1e-3  # cosines are written to three decimals or more
+_SHIFT_MM: Final = 0.1  # sideways, between slices of one stack
+_CURE: Final = "Export the original series, complete and unmixed."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Slices in the order of their positions, and (column, row, slice) index to LPS mm."""
+
+    slices: tuple[Slice, ...]
+    affine: Affine
+    geometry: str
+
+
+def judge(slices: Sequence[Slice], *, min_slices: int, source: str) -> Grid:
+    """The grid that slices make, or why they make none; their number is judged last.
+
+    Raises:
+        GeometryInvalid: orientation or spacing that is none.
+        MixedSeries: unlike sizes, spacings or orientations, or slices shifted sideways.
+        DuplicateSlices: several slices at one position.
+        GantryTilt: positions drift across the slices' normal.
+        SliceGap: unlike steps.
+        TooFewSlices: sound, but fewer than `min_slices`.
+        GeometryUnknown: a single slice that does not say how thick it is.
+    """
+    axes = _axes(slices[0], source)
+    _require_alike(slices, source)
+    positions = np.stack([s.position for s in slices])
+    along = positions @ axes[2]
+    order = np.argsort(along, kind="stable")
+    positions, along = positions[order], along[order]
+    _require_apart(along, source)
+    _require_straight(positions, along, axes[2], source)
+    _require_even(along, source)
+    if len(slices) < min_slices:
+        raise TooFewSlices(
+            f"has {len(slices)} slice(s), at least {min_slices} are needed",
+            cure="Give the folder of the whole series, or lower min_slices (--min-slices).",
+            source=source,
+        )
+    step = (along[-1] - along[0]) / (len(along) - 1) if len(along) > 1 else _thickness(slices[0], source)
+    affine = np.eye(4)
+    affine[:3, :3] = (axes * np.array([slices[0].spacing[1], slices[0].spacing[0], step])[:, None]).T
+    affine[:3, 3] = positions[0]
+    steps = "steps between positions" if len(along) > 1 else "SliceThickness (one slice has no step)"
+    geometry = f"ImagePositionPatient, ImageOrientationPatient, PixelSpacing; {steps}"
+    return Grid(slices=tuple(slices[i] for i in order), affine=affine, geometry=geometry)
+
+
+def _axes(one: Slice, source: str) -> Vector:
+    """(3, 3) unit vectors: growing column index, growing row index, their normal."""
+    row, column = one.orientation
+    if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=2 * _UNIT):
+        raise GeometryInvalid("ImageOrientationPatient is not two perpendicular unit vectors", cure=_CURE, source=source)
+    if not (one.spacing > 0).all():
+        raise GeometryInvalid(f"PixelSpacing must be positive, is {one.spacing.tolist()}", cure=_CURE, source=source)
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    column = column / np.linalg.norm(column)
+    return np.stack([row, column, np.cross(row, column)])
+
+
+def _require_alike(slices: Sequence[Slice], source: str) -> None:
+    first = slices[0]
+    unlike = {
+        "Rows and Columns": [(s.rows, s.columns) != (first.rows, first.columns) for s in slices],
+        "PixelSpacing": ~np.isclose([s.spacing for s in slices], first.spacing, rtol=_UNIT, atol=0).all(axis=1),
+        "ImageOrientationPatient": (np.abs(np.stack([s.orientation for s in slices]) - first.orientation) > _UNIT).any(axis=(1, 2)),
+    }
+    for field, differs in unlike.items():
+        if np.any(differs):
+            raise MixedSeries(
+                f"{field} of {np.count_nonzero(differs)} in {len(slices)} slices is unlike the first", cure=_CURE, source=source
+            )
+
+
+def _require_apart(along: Vector, source: str) -> None:
+    repeated = np.flatnonzero(np.diff(along) < SAME_POSITION_MM)
+    if repeated.size:
+        raise DuplicateSlices(
+            f"{repeated.size} of {len(along)} slices lie where another does (the first at {along[repeated[0]]:.2f} mm)",
+            cure="Remove copies; export each phase or reconstruction by itself.",
+            source=source,
+        )
+
+
+def _require_straight(positions: Vector, along: Vector, normal: Vector, source: str) -> None:
+    """Sideways displacement against displacement along the normal: what no line explains is a mixture, a slope is tilt."""
+    if len(along) < 2:
+        return
+    sideways = positions - along[:, None] * normal
+    sideways = sideways - sideways.mean(axis=0)
+    centred = along - along.mean()
+    slope = centred @ sideways / (centred @ centred)
+    shift = float(np.linalg.norm(sideways - centred[:, None] * slope, axis=1).max())
+    if shift > _SHIFT_MM:
+        raise MixedSeries(f"slices are shifted sideways by up to {shift:.1f} mm", cure=_CURE, source=source)
+    degrees = float(np.degrees(np.arctan(np.linalg.norm(slope))))
+    drift = float(np.linalg.norm(slope)) * float(along[-1] - along[0])
+    if degrees > TILT_DEGREES and drift > ROUNDING_MM:
+        raise GantryTilt(
+            f"slices are sheared by {degrees:.1f} degrees: positions drift {drift:.1f} mm across the normal of their orientation",
+            cure="Resample it upright first: dcm2niix does, and writes an image whose name ends in _Tilt.",
+            source=source,
+        )
+
+
+def _require_even(along: Vector, source: str) -> None:
+    """One line through the positions, so that rounding of each position counts once and never adds up."""
+    if len(along) < 3:
+        return
+    index = np.arange(len(along))
+    step, start = np.polyfit(index, along, 1)
+    most = min(max(ROUNDING_MM, ROUNDING_SHARE * step), ROUNDING_MOST * step) + 1e-6
+    if np.abs(along - (start + step * index)).max() <= most:
+        return
+    steps = np.diff(along)
+    usual = float(np.median(steps))
+    worst = int(np.argmax(np.abs(steps - usual)))
+    missing = round(float(steps[worst]) / usual) - 1
+    said = f" ({missing} missing)" if missing else ""
+    where = f"slices {worst + 1} and {worst + 2} of {len(along)}{said}"
+    raise SliceGap(
+        f"steps between slices are {usual:.3g} mm, but {steps[worst]:.3g} mm between {where}",
+        cure=_CURE,
+        source=source,
+    )
+
+
+def _thickness(one: Slice, source: str) -> float:
+    if one.thickness is None or one.thickness <= 0:
+        raise GeometryUnknown("one slice, and no SliceThickness", cure="Give the folder of the whole series.", source=source)
+    return one.thickness

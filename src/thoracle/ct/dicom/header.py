@@ -1,0 +1,242 @@
+"""One DICOM header, parsed by pydicom up to its pixels, and its fields as checked numbers; knows nothing of series."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from thoracle.ct.dicom.sources import Source
+from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, TruncatedFile
+
+MAX_INFLATED_BYTES: Final = 256 << 20  # of one deflated file
+CT_CLASSES: Final = {
+    "1.2.840.10008.5.1.4.1.1.2",  # CT Image
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image
+}
+_DIRECTORY: Final = "1.2.840.10008.1.3.10"  # DICOMDIR: an index, not an image
+_KEYWORDS: Final = (
+    *("SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesDescription", "ConvolutionKernel"),
+    *("BodyPartExamined", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "GantryDetectorTilt"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+_PIXEL_DATA: Final = 0x7FE00010
+_PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))  # the first two are floats, which CT does not have
+_UNDEFINED: Final = 0xFFFFFFFF
+#: How a data set without preamble begins: group 2 or 8 and one of their first elements, little endian.
+_BARE_STARTS: Final = {struct.pack("<HH", group, element) for group in (2, 8) for element in (0, 1, 2, 5, 6, 8, 0x12, 0x16)}
+#: What pydicom raises on damaged bytes; there is no common class.
+_PARSE_ERRORS: Final = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OverflowError, RecursionError),
+    *(EOFError, OSError, MemoryError, struct.error, zlib.error),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Header:
+    """A parsed header.
+
+    `pixels` says where the pixel values begin and how many bytes they claim, in the data set as inflated, which has `size` bytes;
+    None where they are encapsulated, floats or absent. `deflated_at` is where the deflate stream begins, None without one.
+    """
+
+    source: Source
+    dataset: Dataset
+    sop_class: str
+    syntax: UID
+    size: int
+    deflated_at: int | None
+    has_pixels: bool
+    pixels: tuple[int, int] | None
+
+    @property
+    def modality(self) -> str:
+        """Modality; where it is absent, what the SOP class says."""
+        return text(self.dataset, "Modality").upper() or ("CT" if self.sop_class in CT_CLASSES else "")
+
+    @property
+    def kernel(self) -> str:
+        """ConvolutionKernel, of multi-frame files the first in the shared functional groups; "" where absent."""
+        holder = self.dataset
+        for keyword in ("SharedFunctionalGroupsSequence", "CTReconstructionSequence"):
+            holder = next(iter(items(holder, keyword, source=self.source)), Dataset())
+        return text(self.dataset, "ConvolutionKernel") or text(holder, "ConvolutionKernel")
+
+    def whole(self, keyword: str, *, default: int | None = None) -> int:
+        """A whole number that is not negative.
+
+        Raises:
+            CorruptFile: absent without default, or not such a number.
+        """
+        found = numbers(self.dataset, keyword, count=1, source=self.source)
+        value = default if found is None else found[0]
+        if value is None or value < 0 or value != int(value):
+            came = "is absent" if value is None else f"is {value:g}"
+            raise CorruptFile(f"{keyword} must be a whole number, {came}", cure="Export the series again.", source=self.source.label)
+        return int(value)
+
+
+def read_header(source: Source) -> Header | None:
+    """The header of one file; None where the file is not DICOM, or a DICOMDIR.
+
+    Raises:
+        CorruptFile: DICOM that cannot be parsed, or has no transfer syntax.
+        TruncatedFile: it ends before its pixels, or its pixels before their length.
+        BudgetExceeded: a deflated data set larger than a scan may be.
+    """
+    head = source.head()
+    bare = head[128:132] != b"DICM"
+    if bare and head[:4] not in _BARE_STARTS:
+        return None
+    try:
+        header = _parse(source, io.BytesIO(head), bare=bare, complete=len(head) == source.size)
+        if len(head) < source.size and not (header and header.has_pixels):
+            with source.reading() as file:  # sequences longer than the head, or no pixels at all
+                header = _parse(source, file, bare=bare, complete=True)
+    except _PARSE_ERRORS as error:
+        raise CorruptFile(f"its header cannot be parsed ({type(error).__name__})", cure="Export it again.", source=source.label) from error
+    if header is None or header.sop_class == _DIRECTORY or (bare and not header.sop_class):
+        return None
+    if header.modality == "CT":
+        _require_whole(header)
+    return header
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """A field as one line of printable characters; "" where it is absent or unreadable."""
+    try:
+        value = dataset.get(keyword)
+    except _PARSE_ERRORS:
+        return ""
+    joined = "" if value is None else str(value) if isinstance(value, str) else "\\".join(map(str, _many(value)))
+    return "".join(c for c in joined if c.isprintable()).strip()
+
+
+def items(dataset: Dataset, keyword: str, *, source: Source) -> list[Dataset]:
+    """The items of a sequence; none where it is absent.
+
+    Raises:
+        CorruptFile: it cannot be parsed.
+    """
+    try:
+        return list(dataset.get(keyword) or ())
+    except _PARSE_ERRORS as error:
+        raise CorruptFile(f"{keyword} cannot be parsed ({type(error).__name__})", cure="Export it again.", source=source.label) from error
+
+
+def numbers(dataset: Dataset, keyword: str, *, count: int, source: Source) -> tuple[float, ...] | None:
+    """`count` finite numbers; None where the field is absent or empty.
+
+    Raises:
+        GeometryInvalid: not numbers, not so many, or not finite, in a field of geometry.
+        CorruptFile: the same in any other field.
+    """
+    try:
+        value = dataset.get(keyword)
+        found = () if value is None else tuple(float(v) for v in _many(value))
+    except _PARSE_ERRORS:
+        found = (math.nan,)
+    if not found:
+        return None
+    if len(found) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in found):
+        kind = GeometryInvalid if keyword.startswith(("Image", "PixelSpacing", "SliceThickness")) else CorruptFile
+        said = "\\".join(f"{v:g}" for v in found[:6])
+        raise kind(f"{keyword} must be {count} finite number(s), is {said}", cure="Export the series again.", source=source.label)
+    return found
+
+
+def _many(value: Any) -> list[Any]:
+    """pydicom gives one value bare, several in its own list, and none as None or ""."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        return [value] if value not in ("", b"") else []
+    return list(value)
+
+
+def _parse(source: Source, file: IO[bytes], *, bare: bool, complete: bool) -> Header | None:
+    """None where the file is deflated and not all of it is at hand."""
+    file.seek(0 if bare else 132)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)  # type: ignore[arg-type]
+    syntax = _syntax(meta, bare=bare, source=source)
+    size, deflated_at = source.size, None
+    if syntax == DeflatedExplicitVRLittleEndian:
+        if not complete:
+            return None
+        deflated_at = file.tell()
+        content = inflate(file.read(), source=source)
+        file, size = io.BytesIO(content), len(content)
+    found: list[tuple[int, int]] = []
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+        if tag in _PIXEL_TAGS:
+            found.append((file.tell(), length if tag == _PIXEL_DATA else _UNDEFINED))
+        return bool(found)
+
+    dataset = read_dataset(
+        file,  # type: ignore[arg-type]
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+        stop_when=at_pixels,
+        specific_tags=[tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword))],
+    )
+    return Header(
+        source=source,
+        dataset=dataset,
+        sop_class=text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"),
+        syntax=syntax,
+        size=size,
+        deflated_at=deflated_at,
+        has_pixels=bool(found),
+        pixels=found[0] if found and found[0][1] != _UNDEFINED else None,
+    )
+
+
+def _syntax(meta: Dataset, *, bare: bool, source: Source) -> UID:
+    syntax = text(meta, "TransferSyntaxUID")
+    if not syntax and not bare:
+        raise CorruptFile(
+            "TransferSyntaxUID is absent, so its encoding is not known",
+            cure="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
+            source=source.label,
+        )
+    return UID(syntax or ImplicitVRLittleEndian)
+
+
+def _require_whole(header: Header) -> None:
+    cut = header.pixels is not None and sum(header.pixels) > header.size
+    image = header.sop_class in CT_CLASSES or "Rows" in header.dataset
+    if cut or (image and not header.has_pixels):
+        needs = f"; {sum(header.pixels):,} bytes are promised, {header.size:,} are there" if header.pixels else ""
+        raise TruncatedFile(f"ends before its pixels do{needs}", cure="Copy it again.", source=header.source.label)
+
+
+def inflate(deflated: bytes | memoryview, *, source: Source) -> bytes:
+    """A deflated data set, within a budget.
+
+    Raises:
+        BudgetExceeded: more than a scan may be.
+        TruncatedFile: the deflate stream has no end.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = stream.decompress(deflated, MAX_INFLATED_BYTES)
+    if stream.unconsumed_tail:
+        raise BudgetExceeded(
+            f"a deflated data set of {len(deflated):,} bytes inflates to more than {MAX_INFLATED_BYTES:,}",
+            cure="Do not trust this file.",
+            source=source.label,
+        )
+    if not stream.eof:
+        raise TruncatedFile("its deflated data set has no end", cure="Copy it again.", source=source.label)
+    return content

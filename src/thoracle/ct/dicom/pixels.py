@@ -1,0 +1,130 @@
+"""Pixels of sorted slices into one array: uncompressed ones here, compressed ones through the expendable worker; knows no units."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import ExplicitVRBigEndian
+
+from thoracle.ct.dicom.decoder import Decoder
+from thoracle.ct.dicom.frames import Slice
+from thoracle.ct.dicom.header import Header, inflate
+from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsupportedFormat
+from thoracle.types import StoredArray
+
+NATIVE: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+#: RLE, JPEG (50, 51, retired 53 and 55, lossless 57 and 70), JPEG-LS, JPEG 2000 and high-throughput JPEG 2000.
+COMPRESSED: Final = (
+    "1.2.840.10008.1.2.5",
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
+)
+MAX_VOXEL_BYTES: Final = 8 << 30
+MAX_SIDE: Final = 4096  # the largest CT matrix in use is 2048
+MAX_RATIO: Final = 200  # lossy CT is at most 20 to 1; only a bomb is more, over a whole series
+FREE_BYTES: Final = 256 << 20
+
+
+def require_decodable(header: Header) -> None:
+    """Raises UnsupportedFormat, with the line that converts, for an encoding that no codec here reads."""
+    if header.syntax not in NATIVE + COMPRESSED:
+        raise UnsupportedFormat(
+            f"transfer syntax {header.syntax.name} is not decoded here",
+            cure="Convert it: gdcmconv --raw IN OUT, or dcmdjpeg IN OUT.",
+            source=header.source.label,
+        )
+
+
+def read_pixels(slices: Sequence[Slice]) -> tuple[StoredArray, str]:
+    """Stored values of slices of one size, as (slice, row, column), and the SHA-256 of the files they came from.
+
+    Raises:
+        UnsupportedFormat: pixels of a kind CT does not have.
+        CorruptFile: damaged; TruncatedFile: cut; BudgetExceeded: more than a scan may be.
+    """
+    shape = (len(slices), slices[0].rows, slices[0].columns)
+    of_file: dict[Header, list[tuple[int, int]]] = {}
+    for k, one in enumerate(slices):
+        of_file.setdefault(one.header, []).append((k, one.frame))
+    dtype = np.result_type(*{_stored_dtype(header) for header in of_file}).newbyteorder("=")
+    _require_modest(shape, dtype, of_file)
+    voxels = np.empty(shape, dtype)
+    digests = []
+    with Decoder() as decoder:
+        for header, places in of_file.items():
+            content = header.source.read()
+            digests.append(hashlib.sha256(content))
+            slice_of_frame = {frame: k for k, frame in places}
+            for frame, pixels in enumerate(_frames(header, content, (shape[1], shape[2]), decoder)):
+                voxels[slice_of_frame[frame]] = pixels
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests))
+    return voxels, whole.hexdigest()
+
+
+def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder: Decoder) -> Iterator[NDArray[Any]]:
+    count, dtype = header.whole("NumberOfFrames", default=1), _stored_dtype(header)
+    if header.syntax in COMPRESSED:
+        yield from decoder.frames(content, count=count, shape=shape, dtype=dtype, source=header.source.label)
+    else:
+        yield from _native(header, content, (count, *shape), dtype)
+
+
+def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """(frame, row, column) as a view of the content where the bits allow."""
+    if header.pixels is None:
+        raise CorruptFile(
+            "its transfer syntax is uncompressed, its PixelData is not integers of known length",
+            cure="Export it again.",
+            source=header.source.label,
+        )
+    start, claimed = header.pixels
+    values = int(np.prod(shape))
+    needed = values * dtype.itemsize
+    if not needed <= claimed < 2 * needed:  # trailing padding occurs; a second image does not
+        kind = TruncatedFile if claimed < needed else CorruptFile
+        fact = f"Rows, Columns and frames ask for {needed:,} bytes, PixelData has {claimed:,}"
+        raise kind(fact, cure="Export it again.", source=header.source.label)
+    data = inflate(memoryview(content)[header.deflated_at :], source=header.source) if header.deflated_at else content
+    pixels = np.frombuffer(data, dtype, values, start).reshape(shape)
+    unused = 8 * dtype.itemsize - _bits_stored(header)
+    return pixels << unused >> unused if unused else pixels  # what lies in unused bits is not ours: old overlays
+
+
+def _stored_dtype(header: Header) -> np.dtype[Any]:
+    allocated, big = header.whole("BitsAllocated"), header.syntax == ExplicitVRBigEndian
+    if allocated not in (8, 16, 32) or (big and allocated == 8):
+        raise UnsupportedFormat(f"pixels of {allocated} bits are no CT", cure="Export it again.", source=header.source.label)
+    _bits_stored(header)
+    kind = "i" if header.whole("PixelRepresentation") else "u"
+    return np.dtype(f"{'>' if big else '<'}{kind}{allocated // 8}")
+
+
+def _bits_stored(header: Header) -> int:
+    allocated = header.whole("BitsAllocated")
+    stored = header.whole("BitsStored", default=allocated)
+    high = header.whole("HighBit", default=stored - 1)
+    if not 1 <= stored <= allocated or high != stored - 1:
+        raise CorruptFile(
+            f"BitsAllocated {allocated}, BitsStored {stored} and HighBit {high} contradict each other",
+            cure="Export it again.",
+            source=header.source.label,
+        )
+    return stored
+
+
+def _require_modest(shape: tuple[int, ...], dtype: np.dtype[Any], of_file: dict[Header, list[tuple[int, int]]]) -> None:
+    """What the headers promise is judged before memory is asked for: a compressed file can promise anything."""
+    total = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    stored = sum(header.source.size for header in of_file)
+    inflated = total > max(FREE_BYTES, MAX_RATIO * stored)
+    padded = stored > max(FREE_BYTES, 2 * total)
+    if inflated or padded or total > MAX_VOXEL_BYTES or not 1 <= min(shape[1:]) <= max(shape[1:]) <= MAX_SIDE:
+        first = next(iter(of_file))
+        raise BudgetExceeded(
+            f"promises {shape[0]} slices of {shape[1]} x {shape[2]}, {total:,} bytes of voxels from {stored:,} bytes of files",
+            cure="Export the series again.",
+            source=first.source.label,
+        )

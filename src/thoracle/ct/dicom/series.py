@@ -1,0 +1,145 @@
+"""Which series of a study is meant: one candidate is taken, several are listed; chooses nothing silently and reads no pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from pydicom.uid import UID
+
+from thoracle.ct.dicom.frames import Slice, is_multiframe, slices_of
+from thoracle.ct.dicom.header import Header, text
+from thoracle.errors import InputError, NotCT, ScanError, SeriesAmbiguous
+
+AXIAL_SLICES: Final = 20  # an axial CT of so many slices is a body, not a localizer, a bolus monitor or a snapshot
+_AXIAL_COSINE: Final = 0.85  # normal within 32 degrees of the body's axis: gantries tilt to 30
+_COLOURLESS: Final = ("MONOCHROME1", "MONOCHROME2", "")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Series:
+    """The images of one SeriesInstanceUID; a multi-frame file is a series by itself."""
+
+    uid: str
+    headers: tuple[Header, ...]
+    multiframe: bool
+
+    @cached_property
+    def slices(self) -> tuple[Slice, ...]:
+        """Every slice, unsorted. Raises as `slices_of` does."""
+        return tuple(s for header in self.headers for s in slices_of(header))
+
+    @property
+    def count(self) -> int:
+        """Number of slices, also where they cannot be placed."""
+        return sum(header.whole("NumberOfFrames", default=1) for header in self.headers)
+
+    @property
+    def is_axial_ct(self) -> bool:
+        """Whether this is an axial CT of at least 20 slices."""
+        normal = self._normal()
+        return self.count >= AXIAL_SLICES and normal is not None and abs(normal[2]) > _AXIAL_COSINE
+
+    def __str__(self) -> str:
+        """One line of the list: UID, description, kernel, slices, spacing."""
+        first = self.headers[0].dataset
+        form = ", multi-frame" if self.multiframe else ""
+        named = (text(first, "SeriesDescription") or "no description", f"kernel {self.headers[0].kernel or 'not given'}")
+        return "  ".join((self.uid or "(no UID)", *named, f"{self.count} slices{form}", self._spacing()))
+
+    def _normal(self) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+        try:
+            return np.cross(*self.slices[0].orientation)
+        except ScanError:
+            return None
+
+    def _spacing(self) -> str:
+        normal = self._normal()
+        if normal is None:
+            return "no spacing"
+        along = np.sort([s.position @ normal for s in self.slices])
+        step = f"{np.median(np.diff(along)):.4g}" if len(along) > 1 else "?"
+        rows, columns = self.slices[0].spacing
+        return f"{columns:.4g} x {rows:.4g} x {step} mm"
+
+
+def candidates(headers: Iterable[Header], *, source: str) -> tuple[tuple[Series, ...], tuple[str, ...]]:
+    """Series that could be a CT volume, and a note on what was set aside.
+
+    Raises:
+        NotCT: there is none; the message says what is there.
+    """
+    classic: dict[str, list[Header]] = {}
+    multiframe: list[Series] = []
+    aside: Counter[str] = Counter()
+    for header in headers:
+        uid = text(header.dataset, "SeriesInstanceUID")
+        reason = _not_a_slice(header)
+        if reason:
+            aside[reason] += 1
+        elif is_multiframe(header):
+            multiframe.append(Series(uid=uid, headers=(header,), multiframe=True))
+        else:
+            classic.setdefault(uid, []).append(header)
+    found = (*(Series(uid=uid, headers=tuple(group), multiframe=False) for uid, group in classic.items()), *multiframe)
+    said = ", ".join(f"{count} x {reason}" for reason, count in sorted(aside.items()))
+    if not found:
+        raise NotCT(f"expected a CT volume, got {said}", cure="Give a CT series.", source=source)
+    return found, (f"set aside: {said}",) if said else ()
+
+
+def choose(found: Sequence[Series], *, wanted: str | None, source: str) -> tuple[Series, tuple[str, ...]]:
+    """The one series that is meant, and a note where there was a choice.
+
+    `wanted` is a SeriesInstanceUID or a beginning of it that only one has.
+
+    Raises:
+        SeriesAmbiguous: more than one could be meant.
+        InputError: none has the wanted UID.
+    """
+    if wanted is not None:
+        exact = [one for one in found if one.uid == wanted]
+        named = exact or [one for one in found if one.uid.startswith(wanted)]
+        if not named:
+            raise InputError(f"no CT series begins with {wanted}", cure="Give one of:" + _listed(found), source=source)
+        if len(named) > 1:
+            raise _ambiguous(named, source)
+        return named[0], ()
+    if len(found) == 1:
+        return found[0], ()
+    axial = [one for one in found if one.is_axial_ct]
+    if len(axial) != 1:
+        raise _ambiguous(found, source)
+    return axial[0], (f"1 of {len(found)} series: the only axial CT with {AXIAL_SLICES} slices or more",)
+
+
+def _ambiguous(found: Sequence[Series], source: str) -> SeriesAmbiguous:
+    advice = "Choose one by its UID, or the beginning of it (--series UID):"
+    if len({one.uid for one in found}) < len(found):
+        advice = "Give the file, or the folder of the files, that is meant; no UID tells all of these apart:"
+    return SeriesAmbiguous(f"{len(found)} series could be meant", cure=advice + _listed(found), source=source)
+
+
+def _listed(found: Sequence[Series]) -> str:
+    return "".join(f"\n  {one}" for one in found)
+
+
+def _not_a_slice(header: Header) -> str:
+    """Why an object is no slice of a CT volume; "" where it may be one."""
+    dataset = header.dataset
+    if header.modality != "CT":
+        return header.modality[:16] or UID(header.sop_class).name or "object of no modality"
+    if "LOCALIZER" in text(dataset, "ImageType").upper():
+        return "localizer"
+    if not header.has_pixels:
+        return "CT object without pixels"
+    if header.whole("SamplesPerPixel", default=1) != 1 or text(dataset, "PhotometricInterpretation") not in _COLOURLESS:
+        return "colour image"
+    placed = "ImagePositionPatient" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
+    if header.sop_class.startswith("1.2.840.10008.5.1.4.1.1.7") and not placed:
+        return "secondary capture without position"
+    return ""

@@ -1,0 +1,174 @@
+"""Where the bytes of a study lie: one file, a folder or a .zip; never follows a link or a member's path, and knows no DICOM."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Final, NoReturn
+
+from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsafeArchive, UnsupportedFormat
+
+MAX_FILES: Final = 20_000  # a study with every reconstruction has some 5,000 images
+MAX_MEMBER_BYTES: Final = 640 << 20  # 1,200 slices of 512 x 512 in one multi-frame object
+MAX_RATIO: Final = 100  # CT voxels compress to a half or a third; a member that shrinks this much is no scan
+FREE_BYTES: Final = 64 << 20  # what may be inflated whatever its ratio: an empty segmentation compresses well
+_HEAD_BYTES: Final = 1 << 16  # holds the header of a classic slice and the start of its pixels
+_CHUNK: Final = 1 << 20
+_ENCRYPTED: Final = 1
+_NIFTI_NAMES: Final = (".nii", ".nii.gz", ".hdr", ".img")
+
+#: What the zip, deflate and file layers raise on damaged bytes.
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One file or archive member. `label` is for error messages alone; `size` is an upper bound of what `read` gives."""
+
+    label: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    def head(self) -> bytes:
+        """The first 64 KiB."""
+        with self.reading() as file:
+            return file.read(_HEAD_BYTES)
+
+    def read(self) -> bytearray:
+        """All bytes, into memory asked for once.
+
+        Raises:
+            TruncatedFile: fewer bytes than the file system or archive promised.
+            CorruptFile: damaged compression or checksum.
+        """
+        content = bytearray(self.size)
+        view, filled = memoryview(content), 0
+        with self.reading() as file:
+            while got := file.readinto(view[filled : filled + _CHUNK]):  # type: ignore[attr-defined]
+                filled += got
+        if filled < self.size:
+            raise TruncatedFile(f"expected {self.size:,} bytes, got {filled:,}", cure="Copy it again.", source=self.label)
+        return content
+
+    @contextmanager
+    def reading(self) -> Iterator[IO[bytes]]:
+        """The open file; what its layers raise on damaged bytes inside the block leaves it as `CorruptFile`."""
+        try:
+            with self.open() as file:
+                yield file
+        except _DAMAGE as error:
+            raise CorruptFile(f"could not be read ({type(error).__name__})", cure="Copy it again.", source=self.label) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The files of a study, and what was left out on the way to them."""
+
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def open_study(path: Path) -> Iterator[Listing]:
+    """The files of one file, folder or .zip, in the order of their names; an archive stays open inside the block.
+
+    Raises:
+        BudgetExceeded: more files or bytes than a study may have.
+        UnsafeArchive: an archive member that is a link or leaves the archive.
+        UnsupportedFormat: an archive that is encrypted, or packed in another way than by deflate.
+        CorruptFile: an archive whose directory is damaged.
+    """
+    if path.is_dir():
+        yield _list_folder(path)
+    elif _is_zip(path):
+        try:
+            archive = zipfile.ZipFile(path)
+        except (*_DAMAGE, ValueError) as error:
+            raise CorruptFile("not a sound .zip: its directory is damaged", cure="Copy it again.", source=path) from error
+        with archive:
+            yield Listing(sources=tuple(_members(archive, path)))
+    else:
+        yield Listing(sources=(_of_file(path),))
+
+
+def _list_folder(folder: Path) -> Listing:
+    """Regular files only: links are not followed (they could leave the folder), pipes and devices not opened (they could hang)."""
+    sources, links = [], 0
+    for parent, folders, names in os.walk(folder, onerror=_unreadable):
+        folders.sort()
+        links += sum(Path(parent, name).is_symlink() for name in folders)
+        for name in sorted(names):
+            file = Path(parent, name)
+            mode = file.lstat().st_mode
+            links += stat.S_ISLNK(mode)
+            if stat.S_ISREG(mode):
+                sources.append(_of_file(file))
+        _require_few(len(sources), folder)
+    return Listing(sources=tuple(sources), notes=(f"links not followed: {links}",) if links else ())
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    """Slices in a folder that cannot be listed would be missing without a word."""
+    raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", cure="Allow it to be read.", source=error.filename) from error
+
+
+def _of_file(path: Path) -> Source:
+    return Source(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb"))
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[Source]:
+    members = archive.infolist()
+    _require_few(len(members), path)
+    # Overlapping members are how a small archive holds a large one many times.
+    if sum(member.compress_size for member in members) > path.stat().st_size:
+        raise BudgetExceeded("members overlap: together they are longer than the archive", cure="Do not trust this file.", source=path)
+    for member in sorted(members, key=lambda m: m.filename):
+        _require_safe(member, path)
+        if not member.filename.endswith("/"):
+            name = "".join(c for c in member.filename if c.isprintable())
+            yield Source(label=f"{path}/{name}", size=member.file_size, open=_opener(archive, member))
+
+
+def _opener(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+    return lambda: io.BufferedReader(archive.open(member))  # type: ignore[type-var]  # steps back without inflating anew
+
+
+def _require_safe(member: zipfile.ZipInfo, path: Path) -> None:
+    name = member.filename.replace("\\", "/")
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
+        raise UnsafeArchive("a member's path leaves the archive", cure="Do not trust this file.", source=path)
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise UnsafeArchive("a member is a link", cure="Pack the files themselves (zip without -y).", source=path)
+    if member.flag_bits & _ENCRYPTED:
+        raise UnsupportedFormat("the archive is encrypted", cure="Unpack it with its password and give the folder.", source=path)
+    # bzip2 and LZMA inflate a block whole, whatever was asked for, and so keep no budget.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnsupportedFormat("the archive is not packed by deflate", cure="Unpack it and give the folder.", source=path)
+    if member.file_size > MAX_MEMBER_BYTES or member.file_size > max(FREE_BYTES, MAX_RATIO * member.compress_size):
+        raise BudgetExceeded(
+            f"a member of {member.compress_size:,} bytes would inflate to {member.file_size:,}",
+            cure="If it is a scan, unpack it and give the folder.",
+            source=path,
+        )
+
+
+def _require_few(count: int, path: Path) -> None:
+    if count > MAX_FILES:
+        raise BudgetExceeded(f"more than {MAX_FILES:,} files", cure="Give the folder or archive of one study.", source=path)
+
+
+def holds_nifti(listing: Listing) -> bool:
+    """Whether a name among the files is NIfTI's, for the cure."""
+    return any(source.label.lower().endswith(_NIFTI_NAMES) for source in listing.sources)

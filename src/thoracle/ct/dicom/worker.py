@@ -1,0 +1,102 @@
+"""The expendable process that runs codecs over bytes nobody trusts; started by `decoder`, and knows nothing of scans.
+
+It reads requests from standard input until it ends: a line of JSON (length, rows, columns, dtype), then the bytes of a DICOM file. For
+each frame it answers a line of JSON, {"error": null} followed by the frame's bytes, or {"error": "what the codec said"} and no more.
+What it does not catch ends it, which `decoder` tells.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import gdcm
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import iter_pixels
+
+#: JPEG of 12 bits and the retired progressive ones: GDCM decodes them, pydicom does not ask it to.
+_GDCM_ALONE: Final = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
+_CODEC_ERRORS: Final = (ValueError, RuntimeError, AttributeError, TypeError, LookupError, EOFError, OSError, MemoryError)
+
+
+def main() -> None:
+    """Serve until standard input ends; the one argument is how many MiB decoding may take."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a codec that prints must not speak in our name
+    _limit_memory(int(sys.argv[1]) << 20)
+    while line := sys.stdin.buffer.readline():
+        request = json.loads(line)
+        content = sys.stdin.buffer.read(request["length"])
+        error = None
+        try:
+            for frame in _decode(content, (request["rows"], request["columns"]), np.dtype(request["dtype"])):
+                answers.write(b'{"error": null}\n' + frame.tobytes())
+                answers.flush()
+        except _CODEC_ERRORS as raised:
+            error = f"{type(raised).__name__}: {raised}"
+        if error is not None:
+            answers.write(json.dumps({"error": error}).encode() + b"\n")
+            answers.flush()
+
+
+def _decode(content: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    """Frames (row, column) of a DICOM file, in stored order and as the header types them."""
+    dataset = dcmread(io.BytesIO(content), force=True)
+    alone = dataset.file_meta.TransferSyntaxUID in _GDCM_ALONE
+    for frame in _decode_with_gdcm(dataset, dtype) if alone else iter_pixels(dataset, raw=True):
+        if frame.shape != shape or not np.can_cast(frame.dtype, dtype, "same_kind"):
+            raise ValueError(f"expected {shape} of {dtype}, the codec gave {frame.shape} of {frame.dtype}")
+        yield frame.astype(dtype, copy=False)
+
+
+def _decode_with_gdcm(dataset: Dataset, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    unused = dataset.BitsAllocated - dataset.BitsStored
+    for encoded in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+        # GDCM hands over characters; surrogates carry the bytes that are none.
+        decoded = _gdcm_image(dataset, encoded).GetBuffer().encode("utf-8", "surrogateescape")
+        frame = np.frombuffer(decoded, dtype).reshape(dataset.Rows, dataset.Columns)
+        yield frame << unused >> unused
+
+
+def _gdcm_image(dataset: Dataset, encoded: bytes) -> Any:
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(encoded)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((dataset.Columns, dataset.Rows, 1))
+    image.SetDataElement(element)
+    shade = gdcm.PhotometricInterpretation.GetPIType(dataset.PhotometricInterpretation)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(shade))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(dataset.file_meta.TransferSyntaxUID))))
+    bits = dataset.BitsStored
+    image.SetPixelFormat(gdcm.PixelFormat(1, dataset.BitsAllocated, bits, bits - 1, dataset.PixelRepresentation))
+    return image
+
+
+def _limit_memory(budget: int) -> None:
+    """Address space beyond what the libraries take; a system without such limits (Windows) is left with the time limit."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = psutil.Process().memory_info().vms + budget
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the patient's image
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Is a volume a chest, is all of it there, and is it of the kind the published models saw; knows no file and no model.
+
+A chest is lung-shaped air inside a body. What else is like air is told apart by where and what it is: air around the body reaches the
+edge of its slice; foam, clothes and blankets lie in that air; gas in stomach and bowel is thinner than lung; the half-filled voxels
+along every skin are one voxel thick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from thoracle.ct.volume import ScanTags, Volume
+from thoracle.types import HounsfieldArray, Spacing
+
+_CELL_MM = 4.5  # coarse grid: finer than a lobe's edge, coarser than noise and bronchi
+_AIR, _THIN_LUNG, _GAS, _TISSUE = -940.0, -950.0, -500.0, -250.0  # HU of a cell: below, above, below, above
+_LUNG_LITRES = 0.5  # adults have 2 to 7, one lung after removal of the other about 1, children of three years 0.5
+_PART_LITRES = 0.05  # what is smaller and apart is a bubble in the bowel, or does not matter
+_LUNG_HEIGHT_MM = 120.0  # what an abdominal scan shows of the lungs' bases stays below
+_SLAB_AREA_CM2 = 80.0  # lung in a slice, where a scan is a slab with lung at both ends; one adult lung has 120
+_CUT_AREA_CM2 = 10.0  # lung on a face of the volume; less is the rim of a lung that just ends there
+_FACES = ("right", "left", "front", "back", "bottom", "top")
+
+_LARGEST_STEP_MM = 6.0  # CT-RATE's thickest slices
+_SMALLEST_FIELD_MM = (250.0, 180.0, 180.0)
+_ADULT_YEARS = 18.0
+
+_Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What a volume shows.
+
+    Attributes:
+        is_chest: lungs, or a slab or large part of them, are in it.
+        lung_litres: air-filled lung found.
+        lung_height_mm: from its lowest to its highest slice.
+        lung_cut: faces of the volume that cut through lung ("top", "bottom", "left", "right", "front", "back").
+        coverage: the same in words.
+        warnings: sentences on what is unlike the scans the published models saw; empty if nothing is.
+    """
+
+    is_chest: bool
+    lung_litres: float
+    lung_height_mm: float
+    lung_cut: tuple[str, ...]
+    coverage: str
+    warnings: tuple[str, ...]
+
+
+def assess(volume: Volume) -> Quality:
+    """Judge one volume; about a tenth of a second, a few megabytes."""
+    cells, cell = _coarse(volume.array, volume.spacing)
+    lung = _lung(cells, cell)
+    litres = float(lung.sum() * np.prod(cell) / 1e6)
+    slices = np.flatnonzero(lung.any(axis=(0, 1)))
+    height = float((slices[-1] - slices[0] + 1) * cell[2]) if slices.size else 0.0
+    cut = _cut(lung, cell)
+    slab = {"top", "bottom"} <= set(cut) and litres * 1e4 > _SLAB_AREA_CM2 * height
+    is_chest = slab or (litres >= _LUNG_LITRES and height >= _LUNG_HEIGHT_MM)
+    coverage = _coverage(litres, height, cut)
+    return Quality(
+        is_chest=is_chest,
+        lung_litres=round(litres, 2),
+        lung_height_mm=round(height),
+        lung_cut=cut,
+        coverage=coverage,
+        warnings=(*_seen(is_chest, coverage, cut), *_geometry(volume), *_tagged(volume.tags)),
+    )
+
+
+def _coarse(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """Means over cells of about 4.5 mm, of fine voxels every second along each axis; and the cells' size in mm."""
+    widths = [max(1, min(length, int(_CELL_MM / step + 0.25))) for length, step in zip(array.shape, spacing, strict=True)]
+    strides = [max(1, width // 2) for width in widths]
+    counts = [width // stride for width, stride in zip(widths, strides, strict=True)]
+    periods = [stride * count for stride, count in zip(strides, counts, strict=True)]
+    whole = array[tuple(slice(0, length - length % period) for length, period in zip(array.shape, periods, strict=True))]
+    sums = np.zeros_like(whole[tuple(slice(None, None, period) for period in periods)], dtype=np.float32)
+    for corner in np.ndindex(*counts):
+        picked = tuple(slice(at * stride, None, period) for at, stride, period in zip(corner, strides, periods, strict=True))
+        # Clipped, so that padding is air and metal does not outweigh its cell.
+        sums += np.clip(whole[picked], -1024, 1000)
+    return sums / np.prod(counts, dtype=np.float32), tuple(period * step for period, step in zip(periods, spacing, strict=True))
+
+
+def _lung(cells: NDArray[np.float32], cell: tuple[float, ...]) -> _Mask:
+    """Cells of air-filled lung."""
+    outside = _outside(cells)
+    inside = ndimage.binary_erosion((cells < _GAS) & ~outside, border_value=1)
+    parts, count = ndimage.label(ndimage.binary_dilation(inside) & (cells < _GAS) & ~outside)
+    lung = np.zeros(cells.shape, dtype=bool)
+    least = _PART_LITRES * 1e6 / np.prod(cell)
+    for part, box in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
+        around = tuple(slice(max(0, side.start - 2), side.stop + 2) for side in box)
+        mask = parts[around] == part
+        if mask.sum() >= least and _is_lung(mask, cells[around], outside[around], inside[around]):
+            lung[around] |= mask
+    return lung
+
+
+def _outside(cells: NDArray[np.float32]) -> _Mask:
+    """Air that reaches a side of its own slice; slice by slice, as the windpipe reaches the air before the face."""
+    within_slice = np.zeros((3, 3, 3), dtype=bool)
+    within_slice[:, 1, 1] = within_slice[1, :, 1] = True
+    parts, count = ndimage.label(cells < _AIR, structure=within_slice)
+    touching = np.zeros(count + 1, dtype=bool)
+    for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        touching[side] = True
+    touching[0] = False
+    outside: _Mask = touching[parts]
+    return outside
+
+
+def _is_lung(mask: _Mask, cells: NDArray[np.float32], outside: _Mask, inside: _Mask) -> bool:
+    """Wrapped in tissue, not in air, and denser than the gas of a bowel; even severe emphysema leaves a fifth of a lung so."""
+    near = ndimage.binary_dilation(mask)
+    wrap = ndimage.binary_dilation(near) & ~near
+    core = mask & inside
+    dense = (cells[core] > _THIN_LUNG).sum() > 0.2 * core.sum()
+    return bool(dense and (cells[wrap] > _TISSUE).sum() >= 0.5 * wrap.sum() and outside[wrap].sum() <= 0.3 * wrap.sum())
+
+
+def _cut(lung: _Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
+    areas = []
+    for axis in range(3):
+        face = np.prod(cell) / cell[axis] / 100
+        areas += [lung.take(end, axis=axis).sum() * face for end in (0, -1)]
+    return tuple(name for name, area in zip(_FACES, areas, strict=True) if area > _CUT_AREA_CM2)
+
+
+# Sentences
+
+
+def _coverage(litres: float, height: float, cut: tuple[str, ...]) -> str:
+    if not litres:
+        return "no lung found"
+    found = f"{litres:.1f} litres of lung over {height:.0f} mm"
+    return f"{found}, cut at {_listed(cut)}" if cut else f"{found}, nothing cut"
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _seen(is_chest: bool, coverage: str, cut: tuple[str, ...]) -> list[str]:
+    if not is_chest:
+        return [f"This does not look like a chest: {coverage}."]
+    return [f"Not all of the lungs is in the scan: cut at {_listed(cut)}."] if cut else []
+
+
+def _geometry(volume: Volume) -> list[str]:
+    warnings = []
+    if volume.spacing[2] > _LARGEST_STEP_MM:
+        warnings.append(f"Slices are {volume.spacing[2]:.1f} mm apart; CT-RATE's are at most {_LARGEST_STEP_MM:.0f}.")
+    field = [length * step for length, step in zip(volume.array.shape, volume.spacing, strict=True)]
+    if any(extent < least for extent, least in zip(field, _SMALLEST_FIELD_MM, strict=True)):
+        extents = " x ".join(f"{extent:.0f}" for extent in field)
+        warnings.append(f"The field of view is small: {extents} mm (across, deep, high); a chest takes about 300 x 220 x 250.")
+    return warnings
+
+
+def _tagged(tags: ScanTags) -> list[str]:
+    warnings = []
+    if tags.contrast:
+        warnings.append("The header tells of a contrast agent: outside CT-RATE, whose scans are without.")
+    if tags.age_years is not None and tags.age_years < _ADULT_YEARS:
+        warnings.append(f"The patient is {_age(tags.age_years)} old: outside CT-RATE, whose patients are adults.")
+    return warnings
+
+
+def _age(years: float) -> str:
+    return f"{years:.0f} years" if years >= 2 else f"{years * 12:.0f} months"

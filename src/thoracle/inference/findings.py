@@ -1,0 +1,58 @@
+"""What a model says of one scan, and its JSON form; holds no path and no identifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from thoracle import __version__
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.volume import Provenance
+from thoracle.types import RESEARCH_USE
+
+#: Described by `findings.schema.json` beside this file; a change that breaks readers takes the next number.
+SCHEMA: Final = "thoracle.findings/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Probabilities of abnormalities in one scan. Research use only; not a medical device.
+
+    Attributes:
+        abnormalities: what was asked for, in the order of `probabilities`.
+        probabilities: each in [0, 1].
+        model_kind: "ct-clip" (zero-shot) or "ct-clip-classifier" (LiPro).
+        model_sha256: of the weights.
+        trained: False for weights that never saw a scan; their probabilities mean nothing.
+        precision: "float32" or "bf16".
+        preprocess: how the scan became the model's input.
+        provenance: where the scan's units and geometry came from; None for a tensor.
+        warnings: sentences on what is odd about the scan.
+    """
+
+    abnormalities: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    model_kind: str
+    model_sha256: str
+    trained: bool
+    precision: str
+    preprocess: PreprocessConfig
+    provenance: Provenance | None
+    warnings: tuple[str, ...] = ()
+    notice: str = RESEARCH_USE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, as `findings.schema.json` describes them."""
+        return {
+            "schema": SCHEMA,
+            "notice": self.notice,
+            "thoracle": __version__,
+            "model": {"kind": self.model_kind, "sha256": self.model_sha256, "trained": self.trained, "precision": self.precision},
+            "preprocess": self.preprocess.as_dict(),
+            "provenance": None if self.provenance is None else self.provenance.as_dict(),
+            "findings": [
+                {"abnormality": name, "probability": probability}
+                for name, probability in zip(self.abnormalities, self.probabilities, strict=True)
+            ],
+            "warnings": list(self.warnings),
+        }

@@ -1,0 +1,278 @@
+"""A loaded model: volumes and texts to latents, tokens and findings; it reads no scan and never trains.
+
+Shapes: B batch, K abnormalities, L latent width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thoracle.ct.volume import Volume
+from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
+from thoracle.inference.findings import Findings
+from thoracle.inference.network import build_network
+from thoracle.inference.prepare import Prepared, prepare
+from thoracle.inference.prompts import kept_latents, prompt_key
+from thoracle.models.ctclip import CTCLIP, VolumeEncoding
+from thoracle.models.ctvit import VolumeTokens
+from thoracle.models.folder import ModelFolder, open_model
+from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.kinds import TITLES
+from thoracle.models.precision import PrecisionEffect, precision_effect
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.types import RESEARCH_USE, ModelInput
+
+Precision = Literal["float32", "bf16"]
+#: What a model can be shown: a scan, what `prepare` made of one, or a preprocessed array or tensor (z, x, y) in units of 1000 HU.
+Showable = Volume | Prepared | ModelInput | Tensor
+
+_TEXTS_AT_ONCE = 64
+
+
+def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float32") -> Model:
+    """Open a model folder, as `thoracle import` writes it.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+        device: "auto" takes CUDA where it is there; or "cpu", "cuda", "cuda:1", …
+        dtype: "float32" is exact; "bf16" is faster and flips some codes (`Model.check_precision` says how many).
+
+    Raises:
+        ModelError: the folder is damaged or of an unknown kind.
+        InputError: a device this machine does not have, or another dtype.
+    """
+    if dtype not in ("float32", "bf16"):
+        raise InputError(f"dtype must be float32 or bf16, is {dtype!r}", cure="Give one of the two.")
+    return Model(open_model(Path(folder), verify=True), device=_device(device), precision=dtype)
+
+
+class Model:
+    """What `load` gives. Weights stay in evaluation mode, without gradient.
+
+    Attributes:
+        folder: what the model says of itself: kind, sizes, labels, preprocessing, hash, licence.
+        device: where it runs.
+        precision: "float32" or "bf16".
+        preprocess: how scans become its input.
+    """
+
+    def __init__(self, folder: ModelFolder, *, device: torch.device, precision: Precision) -> None:
+        self.folder = folder
+        self.device = device
+        self.precision = precision
+        self._network = build_network(folder, device=device, precision=precision)
+        assert folder.preprocess is not None, "models that take volumes have it"
+        self.preprocess = folder.preprocess
+        self._prompts: dict[tuple[str, ...], Tensor] = {}
+
+    def detect(self, volume: Showable, *, abnormalities: Sequence[str] | None = None) -> Findings:
+        """Probabilities of abnormalities in one scan, which is encoded once for all of them.
+
+        Args:
+            volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor (z, x, y).
+            abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words.
+
+        Raises:
+            CapabilityMissing: the model has no findings.
+            TokenizerMissing: it is prompted, and its tokenizer is not there.
+            InputError: a label that a classifier was not trained on, or an array of another size.
+        """
+        names = self._asked(abnormalities)
+        self.warm_up(names)
+        prepared = self._prepared(volume)
+        probabilities = self._probabilities(self.encode_volume(prepared).latent_BL, names)
+        return Findings(
+            abnormalities=names,
+            probabilities=tuple(probabilities[0].tolist()),
+            model_kind=self.folder.kind,
+            model_sha256=self.folder.weights_sha256,
+            trained=self.folder.trained,
+            precision=self.precision,
+            preprocess=self.preprocess,
+            provenance=prepared.provenance,
+            warnings=prepared.warnings,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What its numbers depend on, as JSON values: kept beside tables of them."""
+        return {
+            "model": self.folder.weights_sha256,
+            "kind": self.folder.kind,
+            "trained": self.folder.trained,
+            "precision": self.precision,
+            "preprocess": self.preprocess.as_dict(),
+            "notice": RESEARCH_USE,
+        }
+
+    def warm_up(self, abnormalities: Sequence[str] | None = None) -> None:
+        """Do what is done once, and say what is missing, before the first scan.
+
+        Raises:
+            As `detect`, but for the scan.
+        """
+        self._clip("findings")
+        if self._network.classifier is None:
+            self.prompt_latents(abnormalities)
+
+    @property
+    def dim_latent(self) -> int:
+        """L.
+
+        Raises:
+            CapabilityMissing: a bare CTViT has no latents.
+        """
+        return self._clip("latents, which need CT-CLIP's projection; `encode_tokens` gives what it has").config.dim_latent
+
+    def encode_volume(self, volume: Showable) -> VolumeEncoding:
+        """Tokens (1, T, h, w, D), their codes (1, T h w) and the latent of unit norm (1, L) of one scan.
+
+        Raises:
+            CapabilityMissing: a bare CTViT has no latents; `encode_tokens` gives what it has.
+            InputError: an array of another size than `preprocess.size`.
+        """
+        clip = self._clip("latents, which need CT-CLIP's projection; `encode_tokens` gives what it has")
+        with _exact():
+            return clip.encode_volume(self._input(volume))
+
+    def encode_tokens(self, volume: Showable) -> VolumeTokens:
+        """What the image encoder makes of one scan, without a latent: all that a bare CTViT gives.
+
+        Raises:
+            InputError: an array of another size than `preprocess.size`.
+        """
+        with _exact():
+            encoded: VolumeTokens = self._network.ctvit(self._input(volume))
+        return encoded
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Latents of unit norm (len(texts), L), float32, on the model's device. Texts longer than the model reads are cut, as published.
+
+        Raises:
+            CapabilityMissing: the model reads no text.
+            TokenizerMissing: its tokenizer is not there, or is another model's.
+        """
+        clip = self._clip("a text encoder")
+        tokenizer, bert = self._tokenizer, clip.config.bert
+        encoded = tokenizer.encode(texts, max_length=bert.max_position_embeddings)
+        ids, mask = encoded.input_ids_BN.to(self.device), encoded.attention_mask_BN.to(self.device)
+        with torch.inference_mode():
+            starts = range(0, len(ids), _TEXTS_AT_ONCE)
+            parts = [clip.encode_text(ids[at : at + _TEXTS_AT_ONCE], mask[at : at + _TEXTS_AT_ONCE]) for at in starts]
+        return torch.cat(parts).float()
+
+    def prompt_latents(self, abnormalities: Sequence[str] | None = None) -> Tensor:
+        """(2 K, L): row 2k says that abnormality k is present, row 2k + 1 that it is not. Computed once, then kept beside the model.
+
+        Raises:
+            CapabilityMissing: the model is not prompted.
+            TokenizerMissing: its tokenizer is not there.
+        """
+        names = self._asked(abnormalities)
+        clip = self._clip("findings")
+        if not self.folder.prompts:
+            raise CapabilityMissing(
+                f"is {TITLES[self.folder.kind]}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
+            )
+        if names not in self._prompts:
+            prompts = [template.replace("{abnormality}", name) for name in names for template in self.folder.prompts]
+            fingerprint = self._tokenizer.fingerprint
+            key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
+            shape = (len(prompts), clip.config.dim_latent)
+            kept = kept_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
+            self._prompts[names] = kept.to(self.device)
+        return self._prompts[names]
+
+    def check_precision(self, volume: Showable) -> PrecisionEffect:
+        """What this model's precision changes for one scan, against float32: the weights are loaded once more for it.
+
+        Raises:
+            As `encode_volume`.
+        """
+        exact = build_network(self.folder, device=self.device, precision="float32").clip
+        lowered = self._clip("latents to compare")
+        assert exact is not None, "of the same folder"
+        with _exact():
+            return precision_effect(exact, lowered, self._input(volume))
+
+    def _probabilities(self, latent_BL: Tensor, names: tuple[str, ...]) -> Tensor:
+        """(B, K)."""
+        with torch.inference_mode():
+            if self._network.classifier is not None:
+                columns = [self.folder.labels.index(name) for name in names]
+                probabilities: Tensor = self._network.classifier(latent_BL).sigmoid()[:, columns]
+                return probabilities
+            return zero_shot_probabilities(self.prompt_latents(names), latent_BL, self._clip("findings").temperature.float())
+
+    def _asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
+        self._clip("findings")
+        labels = self.folder.labels
+        names = labels if abnormalities is None else tuple(abnormalities)
+        unknown = [name for name in names if name not in labels] if self._network.classifier is not None else []
+        if unknown or not names or len(set(names)) < len(names):
+            fact = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
+            raise InputError(fact, cure=f"It knows {', '.join(labels)}.")
+        return names
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        """Opened when words come; a LiPro model detects without one."""
+        tokenizer, known = self.folder.tokenizer(), self._clip("a text encoder").config.bert.vocab_size
+        if tokenizer.vocab_size > known:
+            raise TokenizerMissing(
+                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {known:,}: it is another model's",
+                cure="Import the model again with --tokenizer and its own.",
+                source=self.folder.path,
+            )
+        return tokenizer
+
+    def _prepared(self, volume: Showable) -> Prepared:
+        if isinstance(volume, Prepared):
+            return volume
+        if isinstance(volume, Volume):
+            return prepare(volume, self.preprocess)
+        array = volume.detach().cpu().numpy() if isinstance(volume, Tensor) else volume
+        return Prepared(array=np.ascontiguousarray(array, dtype=np.float32), provenance=None, warnings=())
+
+    def _input(self, volume: Showable) -> Tensor:
+        """(1, 1, z, x, y) on the model's device."""
+        array = self._prepared(volume).array
+        if array.shape != self.preprocess.size:
+            raise InputError(
+                f"expected a preprocessed volume of shape {self.preprocess.size}, got {array.shape}",
+                cure="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
+            )
+        return torch.from_numpy(array)[None, None].to(self.device)
+
+    def _clip(self, what: str) -> CTCLIP:
+        if self._network.clip is None:
+            fact = f"is {TITLES[self.folder.kind]}; it does not have {what}"
+            raise CapabilityMissing(fact, cure="Give a CT-CLIP or LiPro model.", source=self.folder.path)
+        return self._network.clip
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """No gradient; and no TF32, to which cuDNN rounds convolutions unless it is told not to: a rounded token is another code."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    known = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
+    if not known:
+        raise InputError(f"this machine has no device {name!r}", cure="Give auto, cpu, or a card that `thoracle doctor` lists.")
+    return device

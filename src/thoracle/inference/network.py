@@ -1,0 +1,66 @@
+"""The modules of a model folder, with their weights, on a device and in a precision; knows no scan and no words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from thoracle.errors import CapabilityMissing
+from thoracle.models.config import CTCLIPConfig, CTViTConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctvit import CTViT
+from thoracle.models.folder import ModelFolder, load_tensors
+from thoracle.models.heads import LatentClassifier
+from thoracle.models.kinds import TITLES
+from thoracle.models.precision import lower
+
+_Module = TypeVar("_Module", bound=nn.Module)
+_TRAINED_MODEL = "trained_model."
+_CLASSIFIER = "classifier."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """In evaluation mode: the volume encoder, and around it CT-CLIP and LiPro's classifier where the kind of model has them."""
+
+    ctvit: CTViT
+    clip: CTCLIP | None = None
+    classifier: LatentClassifier | None = None
+
+
+def build_network(folder: ModelFolder, *, device: torch.device, precision: str) -> Network:
+    """Load a folder's weights.
+
+    Raises:
+        CapabilityMissing: the model does not take volumes.
+        ModelError: the weights are damaged.
+    """
+    config = folder.config
+    if not isinstance(config, CTCLIPConfig | CTViTConfig):
+        raise CapabilityMissing(
+            f"is {TITLES[folder.kind]}, which takes no volume", cure="Give a CT-CLIP, LiPro or CTViT model.", source=folder.path
+        )
+    tensors = load_tensors(folder)
+    if isinstance(config, CTViTConfig):
+        with torch.device("meta"):
+            ctvit = CTViT(config)
+        return Network(ctvit=_filled(ctvit, tensors, device, precision))
+    with torch.device("meta"):
+        clip = CTCLIP(config)
+        classifier = LatentClassifier(config.dim_latent, n_labels=len(folder.labels))
+    if folder.kind == "ct-clip":
+        clip = _filled(clip, tensors, device, precision)
+        return Network(ctvit=clip.visual_transformer, clip=clip)
+    clip = _filled(clip, {k.removeprefix(_TRAINED_MODEL): v for k, v in tensors.items() if k.startswith(_TRAINED_MODEL)}, device, precision)
+    head = _filled(classifier, {k: v for k, v in tensors.items() if k.startswith(_CLASSIFIER)}, device, "float32")
+    return Network(ctvit=clip.visual_transformer, clip=clip, classifier=head)
+
+
+def _filled(module: _Module, tensors: dict[str, Tensor], device: torch.device, precision: str) -> _Module:
+    """Weights stay mapped from the file until they are moved or lowered: what is never used is never read."""
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False).to(device)
+    return lower(module, torch.bfloat16) if precision == "bf16" else module

@@ -1,0 +1,37 @@
+"""From a scan's volume to what a model is given, with what the model's user must know of it; runs no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.quality import assess
+from thoracle.ct.volume import Provenance, Volume
+from thoracle.errors import OutsideIntendedUse
+from thoracle.types import ModelInput
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A model's input (z, x, y) in units of 1000 HU, where it came from, and sentences on what is odd about it."""
+
+    array: ModelInput
+    provenance: Provenance | None
+    warnings: tuple[str, ...]
+
+
+def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -> Prepared:
+    """Judge and preprocess one volume.
+
+    Args:
+        volume: as read.
+        config: the model's own.
+        strict: refuse what would only be warned of.
+
+    Raises:
+        OutsideIntendedUse: strict, and there is something to warn of.
+    """
+    warnings = assess(volume).warnings
+    if strict and warnings:
+        raise OutsideIntendedUse("; ".join(warning.rstrip(".") for warning in warnings), cure="Leave --strict out to go on with a warning.")
+    return Prepared(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings)

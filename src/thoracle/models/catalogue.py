@@ -1,0 +1,88 @@
+"""What has been published and where: weights, tokenizers, data sets, with licence and size; facts only, nothing is opened.
+
+Sources: the repositories of CT-CLIP and CT-CHAT, CT-RATE's card, and what others wrote who had downloaded them; the addresses themselves
+could not be asked when this was written. "not stated" means that none of these says it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_NC: Final = "CC BY-NC-SA 4.0"
+_CT_RATE: Final = "ibrahimhamamci/CT-RATE"
+_UNSTATED: Final = "not stated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One thing to fetch.
+
+    Attributes:
+        name: as the command takes it.
+        purpose: in a phrase.
+        repository: on huggingface.co; empty where it is elsewhere.
+        repo_type: of the repository.
+        files: paths or patterns that are fetched; empty where the user must say which.
+        licence: of the files.
+        size: of `files`, or of everything.
+        gated: terms must be accepted on the repository's page first.
+        page: where it is described.
+    """
+
+    name: str
+    purpose: str
+    repository: str = ""
+    repo_type: Literal["model", "dataset"] = "dataset"
+    files: tuple[str, ...] = ()
+    licence: str = _UNSTATED
+    size: str = _UNSTATED
+    gated: bool = False
+    page: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where a person reads its terms."""
+        kind = "datasets/" if self.repo_type == "dataset" else ""
+        return self.page or f"https://huggingface.co/{kind}{self.repository}"
+
+
+def _ct_rate(name: str, purpose: str, *files: str, size: str = _UNSTATED) -> Published:
+    return Published(name=name, purpose=purpose, repository=_CT_RATE, files=files, licence=_NC, size=size, gated=True)
+
+
+CATALOGUE: Final = {
+    entry.name: entry
+    for entry in (
+        _ct_rate("ct-clip", "CT-CLIP, zero-shot detection and search", "models/CT-CLIP-Related/CT-CLIP_v2.pt", size="1.77 GB"),
+        _ct_rate("vocabfine", "CT-CLIP fine-tuned on the 18 prompts", "models/CT-CLIP-Related/CT_VocabFine_v2.pt", size="1.77 GB"),
+        _ct_rate("lipro", "CT-CLIP with a classifier of the 18 labels", "models/CT-CLIP-Related/CT_LiPro_v2.pt", size="1.77 GB"),
+        _ct_rate("text-classifier", "labels from reports (RadBERT)", "models/RadBertClassifier.pth"),
+        _ct_rate("ct-chat", "CT-CHAT, adapters and projector for Llama 3.1 8B", "models/CT-CHAT/llava-lora-llama_3.1_8B/*"),
+        Published(
+            name="cxr-bert",
+            purpose="tokenizer of CT-CLIP, VocabFine, LiPro",
+            repository="microsoft/BiomedVLP-CXR-BERT-specialized",
+            repo_type="model",
+            files=("vocab.txt", "tokenizer_config.json"),
+            licence="MIT",
+        ),
+        Published(
+            name="radbert",
+            purpose="tokenizer and config of the report labeller",
+            repository="zzxslp/RadBERT-RoBERTa-4m",
+            repo_type="model",
+            files=("vocab.json", "merges.txt", "tokenizer_config.json", "config.json"),
+        ),
+        _ct_rate(
+            "ct-rate-tables",
+            "CT-RATE: reports, labels and metadata of 50,188 volumes",
+            *(f"dataset/metadata/{split}_metadata.csv" for split in ("train", "validation")),
+            *(f"dataset/multi_abnormality_labels/{split}_predicted_labels.csv" for split in ("train", "valid")),
+            *(f"dataset/radiology_text_reports/{split}_reports.csv" for split in ("train", "validation")),
+        ),
+        _ct_rate("ct-rate", "CT-RATE: 50,188 chest CT volumes of 21,304 patients", size="21.3 TB"),
+        Published(name="bimcv-r", purpose="BIMCV-R: 8,069 CT volumes with reports", repository="cyd0806/BIMCV-R"),
+        Published(name="rad-chestct", purpose="RAD-ChestCT: 3,630 chest CT volumes with labels", page="https://zenodo.org/records/6406114"),
+    )
+}

@@ -1,0 +1,28 @@
+"""Names of tensors as people are shown them: few, short, harmless to a terminal, with the nearest known one beside; knows no file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+_MOST_NAMES: Final = 6
+_MOST_LETTERS: Final = 160
+#: Comparing is slow, and a hostile file can hold a million names.
+_MOST_COMPARED: Final = 1000
+
+
+def listed(names: Sequence[str], *, near: Collection[str] = ()) -> str:
+    """The first few of `names`, each with the most similar of `near` where one is similar, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(_with_nearest(name, near) for name in names[:_MOST_NAMES]) + more
+
+
+def _with_nearest(name: str, others: Collection[str]) -> str:
+    compared = [other for other, _ in zip(others, range(_MOST_COMPARED), strict=False) if len(other) <= _MOST_LETTERS]
+    close = get_close_matches(name[:_MOST_LETTERS], compared, n=1, cutoff=0.8)
+    return f"{_shown(name)} (nearest: {_shown(close[0])})" if close else _shown(name)
+
+
+def _shown(name: str) -> str:
+    return repr(name[:_MOST_LETTERS])[1:-1]

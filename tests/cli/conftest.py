@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from thoracle.cli.app import main
+from thoracle.inference.demo import write_model, write_scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """How a command ended; what it printed, spaces and line ends folded."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+
+#: Ends its own process at the third row: before it is whole, or just after, so that no test has to wait for the right moment.
+_STOPPED = """
+import os, signal, sys
+from thoracle.inference import results
+append, rows, given = results._append, [], sys.argv[1]
+def stopped(path, row):
+    if path.name.endswith((".errors.csv", ".warnings.csv")) or row[0] == "VolumeName":
+        return append(path, row)
+    rows.append(row)
+    if len(rows) == 3 and given == "KILL":
+        with open(path, "a") as file:
+            file.write(",".join(row)[:9])
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(path, row)
+    if len(rows) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+results._append = stopped
+sys.argv = ["thoracle", *sys.argv[2:]]
+from thoracle.cli.app import main
+main()
+"""
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command, in this process."""
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["thoracle", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Ran(status=status, out=re.sub(r"\s+", " ", printed.out), err=re.sub(r"\s+", " ", printed.err))
+
+    return run
+
+
+@pytest.fixture
+def stopped() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command in a process of its own, which gets a signal at its third row: KILL in the middle of it, INT after it."""
+
+    def run(signal: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _STOPPED, signal, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained CT-CLIP."""
+    return write_model(tmp_path_factory.mktemp("model") / "tiny").path
+
+
+@pytest.fixture(scope="session")
+def sketch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chest of ellipsoids."""
+    return write_scan(tmp_path_factory.mktemp("sketch") / "sketch.nii.gz")

@@ -1,0 +1,65 @@
+"""What README and docs tell a person to type is typed here: each `$ thoracle` line and each Python block, in a folder like theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from thoracle.inference.demo import write_model, write_scan
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+_BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def desk(data_dir: Path, golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages speak of: scans, a series, a CT-RATE file with its table, a model, a published file, a tokenizer."""
+    desk = tmp_path_factory.mktemp("desk")
+    model = write_model(desk / "model").path
+    torch.save(load_file(model / "model.safetensors"), desk / "CT-CLIP_v2.pt")
+    (desk / "cxr-bert").mkdir()
+    shutil.copy(next(model.rglob("vocab.txt")), desk / "cxr-bert")
+    write_scan(desk / "chest.nii.gz")
+    write_scan(desk / "scans" / "one.nii.gz")
+    shutil.copytree(data_dir / "dicom" / "cip_ct64", desk / "scans" / "two")
+    shutil.copytree(data_dir / "dicom" / "cip_ct64", desk / "series")
+    shutil.copy(golden_dir / "preprocess" / "ctrate_v1_raw.nii.gz", desk / "train_1_a_1.nii.gz")
+    row = json.loads((golden_dir / "preprocess" / "ctrate_v1_raw.json").read_text())
+    columns = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing")
+    cells = ",".join(f'"{row[column]}"' for column in columns)
+    (desk / "train_metadata.csv").write_text(f"VolumeName,{','.join(columns)}\ntrain_1_a_1.nii.gz,{cells}\n")
+    return desk
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_what_a_page_says_to_type_works(page: Path, desk: Path) -> None:
+    for kind, text in _BLOCK.findall((ROOT / page).read_text()):
+        if kind == "python":
+            _run([sys.executable, "-c", text], desk)
+        else:
+            for line in re.findall(r"^\$ thoracle (.*)$", text, re.MULTILINE):
+                _run([sys.executable, "-m", "thoracle", *shlex.split(line)], desk)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_file_a_page_points_at_exists(page: Path) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+    for name in re.findall(r"`((?:docs|src|tests|bench|configs)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"

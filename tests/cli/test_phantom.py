@@ -1,40 +1,38 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
-import pytest
-
 from thoracle.phantom.cohort import write_cohort
 
 
-@pytest.fixture(scope="module")
-def run():
-    """The verb alone, so that this test needs no other."""
-    code = "from thoracle.cli import app, phantom; app.VERBS = ('phantom',); app.app.callback()(app.root); app.main()"
-
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", code, "phantom", *arguments], capture_output=True, text=True, check=False)
-
-    return call
-
-
-def test_makes_a_cohort_and_says_what(run, tmp_path):
-    out = tmp_path / "cohort"
-    done = run("--out", str(out), "--cases", "3", "--seed", "2", "--workers", "1")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("3 scans of")
+def test_makes_a_cohort_and_says_what(command, tmp_path):
+    out, wanted = tmp_path / "cohort", ("--cases", 3, "--seed", 2, "--workers", 1)
+    done = command("phantom", "--out", out, *wanted)
+    assert (done.status, done.out.startswith("3 scans of")) == (0, True), done.err
     write_cohort(tmp_path / "library", cases=3, seed=2, workers=1)
-    assert {p.relative_to(out) for p in out.rglob("*.*")} == {
-        p.relative_to(tmp_path / "library") for p in (tmp_path / "library").rglob("*.*")
-    }
-    again = run("--out", str(out), "--cases", "3", "--seed", "2", "--workers", "1")
-    assert "3 were already there" in again.stdout
+    assert {p.relative_to(out) for p in out.rglob("*")} == {p.relative_to(tmp_path / "library") for p in (tmp_path / "library").rglob("*")}
+    assert "3 were already there" in command("phantom", "--out", out, *wanted).out
 
 
-def test_a_wrong_argument_ends_in_2_and_a_foreign_folder_in_1(run, tmp_path):
-    assert run("--out", str(tmp_path / "new"), "--preset", "huge").returncode == 2
+def test_a_wrong_argument_ends_in_2_and_a_foreign_folder_in_1(command, tmp_path):
+    assert command("phantom", "--out", tmp_path / "new", "--preset", "huge").status == 2
     (tmp_path / "mine").write_text("mine")
-    done = run("--out", str(tmp_path), "--cases", "1")
-    assert done.returncode == 1
-    assert "OutputConflict" in done.stderr
+    done = command("phantom", "--out", tmp_path, "--cases", 1)
+    assert done.status == 1
+    assert "OutputConflict" in done.err
+
+
+def test_stopping_leaves_no_half_written_volume(command, tmp_path, monkeypatch):
+    from thoracle.phantom import cohort
+
+    written = []
+
+    def interrupted(path, content, write=cohort._write):
+        written.append(path)
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort, "_write", interrupted)
+        assert command("phantom", "--out", tmp_path / "cohort", "--cases", 4, "--workers", 1).status == 130
+    assert not list((tmp_path / "cohort").rglob("*.tmp"))
+    assert command("phantom", "--out", tmp_path / "cohort", "--cases", 4, "--workers", 1).status == 0

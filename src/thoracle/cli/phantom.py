@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thoracle.cli.app import app
-from thoracle.phantom.cohort import write_cohort
-from thoracle.phantom.layout import Layout
 
 
 @app.command()
 def phantom(  # noqa: PLR0917  # typer makes options of them
-    out: Annotated[Path, typer.Option(help="Folder to fill; a run that was stopped there is continued.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to fill; a run that was stopped there is continued.")],
     cases: Annotated[int, typer.Option(help="How many scans.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     preset: Annotated[
@@ -26,9 +22,14 @@ def phantom(  # noqa: PLR0917  # typer makes options of them
     workers: Annotated[int | None, typer.Option(help="Processes; as many as cores by default.", show_default=False)] = None,
 ) -> None:
     """Make synthetic chest CTs with reports, labels and masks of the 18 abnormalities."""
-    console = Console(stderr=True)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from thoracle.phantom.cohort import write_cohort
+    from thoracle.phantom.layout import Layout
+
     columns = (TextColumn("phantoms"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("phantoms", total=cases, rate="")
 
         def advance(scans: int) -> None:

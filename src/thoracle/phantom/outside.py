@@ -39,10 +39,10 @@ def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
         painters.append(partial(_paint_cloth, rough=Field.sample(rng, 24), fill=fill, gap=gap, thick=thick))
     if rng.random() < 0.3:
         painters.append(_sample_arms(rng, thorax))
-    if rng.random() < 0.5:
-        painters.append(_sample_bag(rng, thorax))
     if rng.random() < 0.65:
-        tubes = _metal(rng, thorax, max(0.9, 0.33 * finest))
+        painters.append(_sample_bag(rng, thorax))
+    for _ in range(int(rng.choice(3, p=(0.25, 0.5, 0.25)))):
+        tubes = _metal(rng, thorax, max(0.9, 0.33 * finest) * float(rng.uniform(0.8, 1.7)))
         painters.append(partial(paint_rods, tubes=tubes, fill=float(rng.uniform(1200, 3071))))
     return painters
 

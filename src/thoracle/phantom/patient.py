@@ -75,7 +75,7 @@ def sample_patient(rng: Rng) -> Patient:
             heart=float(np.clip(rng.normal(0.96, 0.045), 0.86, 1.04)),
             lung_hu=float(rng.normal(-904, 24)),
             lung_gradient=float(np.clip(rng.gamma(2.2, 30.0), 0, 220)),
-            lung_texture=float(rng.gamma(3.0, 7.0)),
+            lung_texture=float(rng.gamma(3.0, 8.5)),
             fat_hu=float(rng.normal(-106, 5)),
             muscle_hu=float(rng.normal(46, 8)),
             muscle_bulk=float(rng.normal(16, 3)),

@@ -66,7 +66,7 @@ def sample_mosaic(rng: Rng, site: Site) -> Finding:
         abnormality="Mosaic attenuation pattern",
         severity=severity_of(extent),
         side="bilateral",
-        paint=partial(_paint_mosaic, patches=Field.sample(rng, 24.0), amplitude=42 + 28 * extent),
+        paint=partial(_paint_mosaic, patches=Field.sample(rng, 24.0), amplitude=36 + 24 * extent),
     )
 
 
@@ -103,7 +103,7 @@ def _paint_septa(canvas: Canvas, *, net: Field, half: float, rind: float, base: 
     line = soft(np.abs(values) / steep - np.float32(half), canvas.grid.edge)
     zone = smoothstep((10 - z) / 50) if base else smoothstep((z + 30) / 50)
     share = line * canvas.lung * smoothstep((np.float32(rind) - _below_pleura(canvas)) / 10) * (0.15 + 0.85 * zone)
-    canvas.paint(share * np.float32(0.85), -250.0)
+    canvas.paint(share * np.float32(0.72), -250.0)
     canvas.mark("Interlobular septal thickening", share)
 
 

@@ -39,7 +39,9 @@ class Canvas:
     def paint(self, share: Floats, hu: Floats | float, box: Box = EVERYWHERE) -> None:
         """Mix a tissue in, by its share of each voxel."""
         view = self.hu[box]
-        view += share * (hu - view)
+        mixed = np.subtract(hu, view, dtype=np.float32)
+        mixed *= share
+        view += mixed
 
     def add(self, change: Floats, box: Box = EVERYWHERE) -> None:
         """Make denser or thinner."""

@@ -28,7 +28,7 @@ from thoracle.types import ABNORMALITIES
 _HELD_OUT = 6
 #: Visits of a patient, and how many patients have so many.
 _VISITS = (0.84, 0.13, 0.03)
-_ATTEMPTS = 8
+_ATTEMPTS = 20
 
 
 class _Stream(IntEnum):

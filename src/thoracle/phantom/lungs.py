@@ -18,7 +18,8 @@ _BRONCHI: Final = (
     path([(0, 14, 4, 7), (-22, 11, -14, 6.3), (-38, 8, -22, 5)]),
     path([(0, 14, 4, 6.8), (26, 15, -18, 5.8), (40, 14, -26, 4.8)]),
 )
-_WALL_MM: Final = 1.2
+#: Walls of later generations are too thin for any CT.
+_SEEN: Final = 5
 
 
 def lung_share(canvas: Canvas, cavity: Floats) -> Floats:
@@ -58,8 +59,9 @@ def paint_trees(canvas: Canvas, trees: Trees) -> None:
         box, share = canvas.tubes(tubes.resized(1.0, plus=wall), 30.0)
         canvas.lung[box] *= 1 - share
         canvas.tubes(tubes, -985.0)
-    _paint_branches(canvas, trees.airways.tubes.resized(1.0, plus=_WALL_MM), 30.0)
-    _paint_branches(canvas, trees.airways.tubes, -985.0)
+    seen = trees.airways.chosen(trees.airways.generation <= _SEEN).tubes
+    _paint_branches(canvas, seen.resized(1.25, plus=0.4), 30.0)
+    _paint_branches(canvas, seen, -985.0)
 
 
 def _paint_branches(canvas: Canvas, tubes: Tubes, hu: float) -> None:

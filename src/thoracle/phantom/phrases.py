@@ -277,7 +277,6 @@ NORMAL: Final = (
     ("heart", "Mediastinal structures were evaluated as far as the examination allows."),
     ("vessels", "The calibers of the main vascular structures are natural."),
     ("esophagus", "No wall thickening is seen in the thoracic esophagus."),
-    ("pleura", "No pneumothorax is seen."),
 )
 ENDING: Final = (
     "Upper abdominal organs within the sections are normal.",

@@ -148,8 +148,9 @@ def _in_plane(image: Floats, side: float) -> Floats:
         before = image
         image = before * middle
         ahead, behind = (image, before) if axis == 0 else (image.swapaxes(0, 1), before.swapaxes(0, 1))
-        ahead[1:] += beside * behind[:-1]
-        ahead[:-1] += beside * behind[1:]
+        behind = behind * beside
+        ahead[1:] += behind[:-1]
+        ahead[:-1] += behind[1:]
     return image
 
 

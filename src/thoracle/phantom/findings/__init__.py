@@ -1,4 +1,4 @@
-"""The 18 abnormalities of CT-RATE as findings: which sampler makes which; painted in this order, later over earlier."""
+"""The 18 abnormalities of CT-RATE as findings: which sampler makes which."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from thoracle.phantom.findings.fluid import sample_pericardial_effusion, sample_
 from thoracle.phantom.findings.mediastinal import enlarged_heart, sample_cardiomegaly, sample_hernia, sample_lymphadenopathy
 from thoracle.phantom.patient import Rng
 
-#: Sampler of each abnormality, in the order of painting: what thins or tints the lung first, fluid and metal last.
+#: In the order of painting: fluid takes the place of lung, then what fills or thins the lung that is left, metal last.
 SAMPLERS: Final[dict[str, Callable[[Rng, Site], Finding]]] = {
+    "Pleural effusion": sample_pleural_effusion,
     "Mosaic attenuation pattern": sample_mosaic,
     "Emphysema": sample_emphysema,
     "Lung opacity": sample_opacity,
@@ -31,7 +32,6 @@ SAMPLERS: Final[dict[str, Callable[[Rng, Site], Finding]]] = {
     "Pericardial effusion": sample_pericardial_effusion,
     "Hiatal hernia": sample_hernia,
     "Lymphadenopathy": sample_lymphadenopathy,
-    "Pleural effusion": sample_pleural_effusion,
     "Arterial wall calcification": sample_arterial,
     "Coronary artery wall calcification": sample_coronary,
     "Medical material": sample_material,

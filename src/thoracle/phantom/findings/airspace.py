@@ -36,7 +36,7 @@ def sample_nodule(rng: Rng, site: Site) -> Finding:
 def _paint_nodules(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fills: Floats, rough: Field) -> None:
     for centre, radii, fill in zip(centres, shapes, fills, strict=True):
         box, part = canvas.around(centre, float(radii.max()) + 2 * canvas.grid.edge)
-        share = soft(ellipsoid(part, centre, radii, rough=rough, amount=0.9), canvas.grid.edge) * (part.hull > 0)
+        share = soft(ellipsoid(part, centre, radii, rough=rough, amount=0.9), canvas.grid.edge) * (part.hull > 0.3)
         part.paint(share, float(fill))
         canvas.mark("Lung nodule", share, box, above=0.3)
 

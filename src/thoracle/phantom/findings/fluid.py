@@ -42,6 +42,7 @@ def _paint_pleural(canvas: Canvas, *, depths: tuple[tuple[int, float], ...], fil
         share = soft(wall - np.float32(depth) * height * behind, canvas.grid.edge) * part.hull * (z < 75)
         part.paint(share, fill)
         part.lung[...] *= 1 - share
+        part.hull[...] *= 1 - share
         canvas.mark("Pleural effusion", share, box)
 
 

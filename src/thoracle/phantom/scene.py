@@ -73,19 +73,29 @@ def sample_scene(
 
 def paint(scene: Scene, grid: Grid) -> tuple[Floats, NDArray[np.uint32]]:
     """Hounsfield units (nx, ny, nz) without noise, and the mask: bit i for the i-th abnormality."""
-    hu = np.full(grid.shape, -1000, dtype=np.float32)
-    mask = np.zeros(grid.shape, dtype=np.uint32)
+    whole = _blank(scene, grid)
     for box in grid.slabs(_SLAB):
-        slab = grid.within(box)
-        hull, lung = (np.zeros(slab.shape, dtype=np.float32) for _ in range(2))
-        part = np.full(slab.shape, -1000, dtype=np.float32)
-        canvas = Canvas(grid=slab, thorax=scene.thorax, hu=part, hull=hull, lung=lung, mask=np.zeros(slab.shape, dtype=np.uint32))
-        _paint_slab(scene, canvas)
-        hu[box], mask[box] = canvas.hu, canvas.mask
-    return hu, mask
+        slab = whole.within(box)
+        # The body in the box that holds it, which spares half the voxels; then what lies around.
+        place = slab.grid.box(*scene.thorax.bounds)
+        body = _blank(scene, slab.grid.within(place))
+        _paint_body(scene, body)
+        for painter in (*scene.lookalikes, *(finding.paint for finding in scene.findings)):
+            painter(body)
+        slab.hu[place], slab.mask[place] = body.hu, body.mask
+        for painter in scene.surroundings:
+            painter(slab)
+    return whole.hu, whole.mask
 
 
-def _paint_slab(scene: Scene, canvas: Canvas) -> None:
+def _blank(scene: Scene, grid: Grid) -> Canvas:
+    """Air, and no lung in it yet."""
+    hull, lung = (np.zeros(grid.shape, dtype=np.float32) for _ in range(2))
+    hu = np.full(grid.shape, -1000, dtype=np.float32)
+    return Canvas(grid=grid, thorax=scene.thorax, hu=hu, hull=hull, lung=lung, mask=np.zeros(grid.shape, dtype=np.uint32))
+
+
+def _paint_body(scene: Scene, canvas: Canvas) -> None:
     uneven = scene.uneven.on(canvas.grid)
     x, y, z = canvas.grid.coordinates
     cavity = scene.thorax.cavity(x, y, z)
@@ -99,8 +109,6 @@ def _paint_slab(scene: Scene, canvas: Canvas) -> None:
     paint_skeleton(canvas, cavity, uneven)
     paint_vessels(canvas)
     paint_trees(canvas, scene.trees)
-    for painter in (*scene.lookalikes, *(finding.paint for finding in scene.findings), *scene.surroundings):
-        painter(canvas)
 
 
 def _sample_stomach(rng: Rng) -> tuple[float, float, float]:

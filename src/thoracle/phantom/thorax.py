@@ -123,6 +123,13 @@ class Thorax:
         _, b, middle = self._cavity_axes(np.array([z], dtype=np.float32))
         return float(middle[0] - b[0])
 
+    @property
+    def bounds(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Corners of a box that holds the body: shoulders, breasts and the bones beneath."""
+        a, b = self._body_axes
+        wide, breast = 1.08 * a + 44, 10 + self.patient.fat if self.patient.sex == "F" else 0.0
+        return (-wide, -1.08 * b - breast, -600.0), (wide, 1.08 * b + 12, 600.0)
+
     def skin_before(self) -> float:
         """y of the skin over the breastbone."""
         return 4 - self._body_axes[1]

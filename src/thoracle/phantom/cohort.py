@@ -52,7 +52,8 @@ def write_cohort(
         seed: 0 or more.
         preset: a name in `PRESETS`.
         layout: whose paths and tables.
-        workers: processes; as many as cores by default.
+        workers: processes; as many as cores by default. More than one needs a script's
+            `if __name__ == "__main__":`.
         progress: told how many scans each patient added, those already there included.
 
     Raises:

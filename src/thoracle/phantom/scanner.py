@@ -124,7 +124,7 @@ def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acq
     if wanted.thick > 1:
         hu, mask = _thicken(hu, mask, wanted.thick)
     image = _in_plane(hu, -0.035 if wanted.sharp else 0.07)
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    noise = _white(rng, image.shape)
     noise -= _in_plane(noise, 0.2) * np.float32(0.75 if wanted.sharp else -1.2)
     noise *= np.float32(wanted.noise / noise[::7, ::7, ::7].std()) * _loudness(hu)
     image += noise
@@ -139,6 +139,13 @@ def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acq
         spacing=(grid.spacing[0], grid.spacing[1], step),
         origin=(grid.origin[0], grid.origin[1], round(first, 4)),
     )
+
+
+def _white(rng: Rng, shape: tuple[int, ...]) -> Floats:
+    """Sums of four bytes: normal enough for noise that a kernel then mixes, in a third of the time."""
+    count = int(np.prod(shape))
+    parts = np.frombuffer(rng.bytes(4 * count), dtype=np.uint8).reshape(4, count)
+    return np.asarray((parts.sum(axis=0, dtype=np.float32) - 510).reshape(shape))
 
 
 def _in_plane(image: Floats, side: float) -> Floats:

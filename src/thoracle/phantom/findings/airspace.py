@@ -15,8 +15,8 @@ from thoracle.phantom.thorax import LOBES
 
 def sample_nodule(rng: Rng, site: Site) -> Finding:
     """One to six round, solid spots."""
-    number = int(min(6, rng.geometric(0.5)))
-    low = max(4.5, 3.0 * site.finest) / 2
+    number = int(min(6, rng.geometric(0.42)))
+    low = max(4.5, 3.5 * site.finest) / 2
     radii = np.sort(low + rng.gamma(1.6, 2.2, number).clip(0, 10))[::-1]
     centres = np.stack([site.points.pick(rng, depth=(0.9 * r + 1, 45)) for r in radii])
     shapes = [lognormal_radii(rng, r, 0.08) for r in radii]
@@ -29,7 +29,7 @@ def sample_nodule(rng: Rng, site: Site) -> Finding:
         size_mm=round(site.millimetres(2 * float(shapes[0].max())), 1),
         number=number,
         centre=at(centres[0]),
-        paint=partial(_paint_nodules, centres=centres, shapes=shapes, fills=fills, rough=Field.sample(rng, 7)),
+        paint=partial(_paint_nodules, centres=centres, shapes=shapes, fills=fills, rough=Field.sample(rng, 10)),
     )
 
 

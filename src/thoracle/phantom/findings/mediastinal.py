@@ -94,7 +94,7 @@ def sample_lymphadenopathy(rng: Rng, site: Site) -> Finding:
     extent = rng.random()
     number = int(rng.integers(2, 5) + (3 if extent > 0.6 else 1))
     chosen = rng.choice(len(STATIONS), number, p=(0.18, 0.14, 0.15, 0.18, 0.13, 0.12, 0.05, 0.05))
-    low = max(11.0, 3.2 * site.finest) / 2
+    low = max(11.0, 3.6 * site.finest) / 2
     radii = np.sort(low + (1 + 4.5 * extent) * rng.random(number))[::-1]
     places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 1, (number, 3)) * np.array([[STATIONS[i][2]] for i in chosen])
     shapes = [lognormal_radii(rng, r, 0.06) * np.array([1, 1, 1.35], dtype=np.float32) for r in radii]
@@ -110,7 +110,7 @@ def sample_lymphadenopathy(rng: Rng, site: Site) -> Finding:
             places=places.astype(np.float32),
             shapes=shapes,
             fills=rng.normal(46, 8, number),
-            rough=Field.sample(rng, 9),
+            rough=Field.sample(rng, 12),
         ),
     )
 

@@ -24,8 +24,8 @@ from thoracle.phantom.softtissue import paint_abdomen, paint_body, paint_cavity,
 from thoracle.phantom.thorax import Thorax
 from thoracle.phantom.trees import Trees, grow, sample_points
 
-#: Voxels painted at once; bounds memory, and small enough for caches.
-_SLAB = 1_500_000
+#: Voxels painted at once: some hundred megabytes.
+_SLAB = 6_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

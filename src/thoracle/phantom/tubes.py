@@ -59,7 +59,8 @@ def joined(*parts: Tubes) -> Tubes:
 
 def filled(grid: Grid, tubes: Tubes) -> tuple[Box, Floats]:
     """The box of voxels that tubes reach, and the share of each inside them, 0 to 1."""
-    low, high = grid.axes[2][0] / grid.scale[2] - 12, grid.axes[2][-1] / grid.scale[2] + 12
+    heights = grid.coordinates[2]
+    low, high = heights.min() - grid.edge, heights.max() + grid.edge
     above = np.maximum(tubes.start[:, 2], tubes.end[:, 2]) > low - tubes.first
     near = tubes.chosen(above & (np.minimum(tubes.start[:, 2], tubes.end[:, 2]) < high + tubes.first))
     if not len(near):

@@ -12,6 +12,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("thoracle", deadline=None)  # what a busy machine takes longer for is no fault
+settings.load_profile("thoracle")
 
 _DATA = Path(os.environ.get("THORACLE_DATA") or Path(__file__).parents[1] / ".." / "shared" / "data").resolve()
 

@@ -27,6 +27,7 @@ Command = Callable[..., Ran]
 #: Ends its own process at the third row: before it is whole, or just after, so that no test has to wait for the right moment.
 _STOPPED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that Ctrl-C is ignored
 from thoracle.inference import results
 append, rows, given = results._append, [], sys.argv[1]
 def stopped(path, row):

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from thoracle.ct.quality import assess
 
 import thoracle
+from thoracle.ct.quality import assess
 from thoracle.types import ABNORMALITIES
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 #: Logits are this times the cosine of query and key; published as a constant.
 ATTENTION_SCALE = 8.0
 #: Tokens that go through attention and feed-forward together at inference: few enough for the hidden layer to stay in cache.
-TOKENS_AT_ONCE = 1152
+TOKENS_AT_ONCE = 576
 
 
 class Linear(nn.Linear):

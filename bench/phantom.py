@@ -1,0 +1,35 @@
+"""Cases a second of `thoracle phantom`, by preset, everything included: painting, reports, masks, compression, writing.
+
+python bench/phantom.py
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from thoracle.phantom.cohort import write_cohort
+
+CASES = {"tiny": 200, "small": 12, "full": 2}
+
+
+def main() -> None:
+    for preset, cases in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "cohort"
+            start = time.perf_counter()
+            made = write_cohort(out, cases=cases, preset=preset, seed=1)
+            seconds = time.perf_counter() - start
+            size = sum(path.stat().st_size for path in out.rglob("*.nii.gz")) / 1e6
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(
+            f"{preset:6s} {cases / seconds:8.2f} cases/s  {made.volumes / seconds:8.2f} volumes/s on {os.cpu_count()} cores,"
+            f"  {size / cases:7.2f} MB a case,  peak of a worker so far {peak:6.0f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""One made-up patient from a seed: every visit with its volumes, masks, report and facts; writes no file.
+
+All randomness comes from (seed, patient, purpose), each purpose its own stream: labels cannot reach the noise, nor noise the anatomy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.phantom.cooccurrence import sample_labels
+from thoracle.phantom.findings import Finding
+from thoracle.phantom.grid import Floats, Grid
+from thoracle.phantom.metadata import metadata_row
+from thoracle.phantom.patient import Patient, Rng, sample_patient, sample_visit
+from thoracle.phantom.presets import Preset
+from thoracle.phantom.report import Report, write_report
+from thoracle.phantom.scanner import Stored, reconstruct, sample_acquisition
+from thoracle.phantom.scene import Scene, paint, sample_scene
+from thoracle.types import ABNORMALITIES
+
+#: Every sixth patient is held out.
+_HELD_OUT = 6
+#: Visits of a patient, and how many patients have so many.
+_VISITS = (0.84, 0.13, 0.03)
+_ATTEMPTS = 20
+
+
+class _Stream(IntEnum):
+    """What a stream of random numbers is for."""
+
+    VISITS = 0
+    LABELS = 1
+    PERSON = 2
+    ANATOMY = 3
+    VISIT = 4
+    FINDING = 5
+    ACQUISITION = 6
+    NOISE = 7
+    REPORT = 8
+    METADATA = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientPlan:
+    """Which patient: `index` from 0 over the cohort; `number` from 1 in its split; `visits` that are wanted of it."""
+
+    index: int
+    split: Literal["train", "valid"]
+    number: int
+    visits: int
+
+    @property
+    def name(self) -> str:
+        """As CT-RATE names patients: train_1."""
+        return f"{self.split}_{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """One reconstruction with its metadata row; `name` is the file's."""
+
+    name: str
+    stored: Stored
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """One visit: `name` (train_1_a), what was found, the report, the volumes."""
+
+    name: str
+    patient: Patient
+    findings: tuple[Finding, ...]
+    report: Report
+    volumes: tuple[Volume, ...]
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """0 or 1 for each of `ABNORMALITIES`."""
+        present = {finding.abnormality for finding in self.findings}
+        return tuple(int(name in present) for name in ABNORMALITIES)
+
+    def truth(self) -> dict[str, Any]:
+        """Everything that was decided, as plain JSON types."""
+        return {
+            "scan": self.name,
+            "labels": dict(zip(ABNORMALITIES, self.labels, strict=True)),
+            "findings": [_facts(finding) for finding in self.findings],
+            "report": {
+                "ClinicalInformation_EN": self.report.clinical,
+                "Technique_EN": self.report.technique,
+                "Findings_EN": self.report.findings,
+                "Impressions_EN": self.report.impression,
+            },
+            "sentences": [asdict(sentence) for sentence in self.report.sentences],
+            "volumes": [volume.metadata for volume in self.volumes],
+        }
+
+
+def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
+    """Patients whose visits add up to `cases` scans."""
+    plans: list[PatientPlan] = []
+    count = {"train": 0, "valid": 0}
+    left = cases
+    while left > 0:
+        index = len(plans)
+        split: Literal["train", "valid"] = "valid" if index % _HELD_OUT == _HELD_OUT - 1 else "train"
+        count[split] += 1
+        visits = min(left, 1 + int(_Draws(seed=seed, patient=index)(_Stream.VISITS).choice(len(_VISITS), p=_VISITS)))
+        plans.append(PatientPlan(index=index, split=split, number=count[split], visits=visits))
+        left -= visits
+    return tuple(plans)
+
+
+def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[Scan]:
+    """The scans of one patient, in order."""
+    draws = _Draws(seed=seed, patient=plan.index)
+    person = sample_patient(draws(_Stream.PERSON))
+    labels = sample_labels(draws(_Stream.LABELS), plan.visits)
+    for visit in range(plan.visits):
+        if visit:
+            person = sample_visit(draws(_Stream.PERSON, visit), person)
+        names = tuple(name for name, present in zip(ABNORMALITIES, labels[visit], strict=True) if present)
+        yield _Visit(name=f"{plan.name}_{'abc'[visit]}", patient=person, preset=preset, draws=draws, visit=visit).scan(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draws:
+    """The random streams of one patient."""
+
+    seed: int
+    patient: int
+
+    def __call__(self, stream: _Stream, *more: int) -> Rng:
+        return np.random.default_rng([self.seed, self.patient, int(stream), *more])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Visit:
+    """One visit on its way to a scan."""
+
+    name: str
+    patient: Patient
+    preset: Preset
+    draws: _Draws
+    visit: int
+
+    def scan(self, abnormalities: tuple[str, ...]) -> Scan:
+        acquisition = sample_acquisition(self.draws(_Stream.ACQUISITION, self.visit), self.patient, self.preset)
+        scene, hu, mask = self._painted(abnormalities, acquisition.grid)
+        rng = self.draws(_Stream.METADATA, self.visit)
+        date = f"20{int(rng.integers(18, 23))}{int(rng.integers(1, 13)):02d}{int(rng.integers(1, 29)):02d}"
+        volumes = []
+        for number, wanted in enumerate(acquisition.reconstructions, start=1):
+            stored = reconstruct(self.draws(_Stream.NOISE, self.visit, number), hu, mask, acquisition, wanted)
+            file = f"{self.name}_{number}.nii.gz"
+            row = metadata_row(rng, name=file, patient=self.patient, acquisition=acquisition, wanted=wanted, stored=stored, date=date)
+            volumes.append(Volume(name=file, stored=stored, metadata=row))
+        report = write_report(self.draws(_Stream.REPORT, self.visit), scene.findings, self.patient, step=self.preset.step)
+        return Scan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
+
+    def _painted(self, abnormalities: tuple[str, ...], grid: Grid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
+        """A painted scene in which every finding can be seen: one that fell outside the picture is drawn again."""
+        drawn = dict.fromkeys(abnormalities, 0)
+        for _ in range(_ATTEMPTS):
+            scene = sample_scene(
+                self.patient,
+                abnormalities,
+                anatomy=self.draws(_Stream.ANATOMY),
+                visit=self.draws(_Stream.VISIT, self.visit),
+                finding=lambda name: self.draws(_Stream.FINDING, ABNORMALITIES.index(name), drawn[name]),
+                finest=self.preset.pixel,
+            )
+            hu, mask = paint(scene, grid)
+            seen = int(np.bitwise_or.reduce(mask, axis=None))
+            lost = [name for name in abnormalities if not seen >> ABNORMALITIES.index(name) & 1]
+            if not lost:
+                return scene, hu, mask
+            for name in lost:
+                drawn[name] += 1
+        raise AssertionError(f"{lost} cannot be painted where the scan sees them")
+
+
+def _facts(finding: Finding) -> dict[str, Any]:
+    facts = {name: getattr(finding, name) for name in ("abnormality", "severity", "side", "lobes", "size_mm", "number", "kind", "centre")}
+    return {**facts, "lobes": list(finding.lobes), "centre": None if finding.centre is None else [round(c, 1) for c in finding.centre]}

@@ -1,0 +1,192 @@
+"""Writes a cohort of phantoms: in parallel, the same from the same seed, whole files only, resumable at any moment."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thoracle.errors import InputError, OutputConflict
+from thoracle.phantom.case import PatientPlan, make_patient, plan_cohort
+from thoracle.phantom.layout import Files, Layout, nifti, tables
+from thoracle.phantom.presets import PRESETS
+
+#: Changes when the same seed gives other phantoms.
+FORMAT = 1
+_SETTINGS = "phantom.json"
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """What was made: scans (cases), volumes (reconstructions of them), patients, and scans that were already there."""
+
+    scans: int
+    volumes: int
+    patients: int
+    kept: int
+
+
+def write_cohort(
+    out: Path,
+    *,
+    cases: int,
+    seed: int = 0,
+    preset: str = "tiny",
+    layout: Layout = "ct-rate",
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda scans: None,
+) -> Cohort:
+    """Make `cases` scans below `out`, or finish what a killed run began there.
+
+    Args:
+        out: folder; its files depend on cases, seed, preset and layout alone.
+        cases: scans, at least 1; patients have one to three, scans one or two volumes.
+        seed: 0 or more.
+        preset: a name in `PRESETS`.
+        layout: whose paths and tables.
+        workers: processes; as many as cores by default. More than one needs a script's
+            `if __name__ == "__main__":`.
+        progress: told how many scans each patient added, those already there included.
+
+    Raises:
+        InputError: a number or name that makes no sense.
+        OutputConflict: `out` holds something else than a part of this cohort.
+    """
+    _check(cases, seed, preset, layout, workers)
+    settings = {"format": FORMAT, "cases": cases, "seed": seed, "preset": preset, "layout": layout}
+    _claim(out, settings)
+    plans = plan_cohort(cases, seed=seed)
+    files = Files(layout=layout)
+    missing = [plan for plan in plans if not _is_there(out, files, plan)]
+    kept = cases - sum(plan.visits for plan in missing)
+    if kept:
+        progress(kept)
+    for visits in _in_parallel(missing, _Job(out=out, seed=seed, preset=preset, layout=layout), workers or os.cpu_count() or 1):
+        progress(visits)
+    facts = [(plan, _read(out / files.truth(plan))) for plan in plans]
+    for path, content in tables(layout, facts).items():
+        _write(out / path, content)
+    volumes = sum(len(scan["volumes"]) for _, patient in facts for scan in patient["scans"])
+    return Cohort(scans=cases, volumes=volumes, patients=len(plans), kept=kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a worker needs beside the plan of a patient."""
+
+    out: Path
+    seed: int
+    preset: str
+    layout: Layout
+
+    def __call__(self, plan: PatientPlan) -> int:
+        """Write one patient; the facts last."""
+        files, scans = Files(layout=self.layout), []
+        for scan in make_patient(plan, seed=self.seed, preset=PRESETS[self.preset]):
+            for volume in scan.volumes:
+                stored = volume.stored
+                place = {"spacing": stored.spacing, "origin": stored.origin}
+                _write(self.out / files.volume(plan, volume.name), nifti(stored.hu, **place))
+                _write(self.out / files.mask(plan, volume.name), nifti(stored.mask, **place))
+            scans.append(scan.truth())
+        facts = {"patient": plan.name, "split": plan.split, "scans": scans}
+        _write(self.out / files.truth(plan), json.dumps(facts, indent=1).encode())
+        return plan.visits
+
+
+def _check(cases: int, seed: int, preset: str, layout: str, workers: int | None) -> None:
+    if cases < 1:
+        raise InputError(f"cases must be 1 or more, is {cases}", cure="Say how many scans.")
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, is {seed}", cure="Give another seed.")
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}", cure="Choose one of them.")
+    if layout not in ("ct-rate", "bimcv-r"):
+        raise InputError(f"no layout {layout!r}; there are ct-rate, bimcv-r", cure="Choose one of them.")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be 1 or more, is {workers}", cure="Say how many processes.")
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """An empty folder, or one that a run with the same settings began."""
+    stored = out / _SETTINGS
+    if stored.is_file():
+        if _read(stored) != settings:
+            raise OutputConflict(
+                "holds a cohort of other settings", cure="Give the same settings to finish it, or another folder.", source=out
+            )
+        return
+    if out.is_dir() and any(not entry.name.endswith(".tmp") for entry in out.iterdir()):
+        raise OutputConflict("is not empty and holds no phantoms", cure="Give an empty or a new folder.", source=out)
+    _write(stored, json.dumps(settings, indent=1).encode())
+
+
+def _is_there(out: Path, files: Files, plan: PatientPlan) -> bool:
+    """Whether a patient is whole. The facts are written last; volumes that somebody took away are made again."""
+    truth = out / files.truth(plan)
+    if not truth.is_file():
+        return False
+    names = [row["VolumeName"] for scan in _read(truth)["scans"] for row in scan["volumes"]]
+    return all((out / where(plan, name)).is_file() for name in names for where in (files.volume, files.mask))
+
+
+def _in_parallel(plans: list[PatientPlan], job: _Job, workers: int) -> Iterator[int]:
+    """The visits of each patient as it is done; a bounded number wait at a time."""
+    if not plans:
+        return
+    if workers == 1:
+        yield from map(job, plans)
+        return
+    context = multiprocessing.get_context("spawn")  # no thread of the caller is forked
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(plans)), mp_context=context) as pool:
+        waiting: set[Future[int]] = set()
+        try:
+            for plan in plans:
+                waiting.add(pool.submit(job, plan))
+                if len(waiting) >= 4 * workers:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in waiting)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Linear algebra of the workers stays on their own core; they read this when they start."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Beside, then renamed: whoever is killed leaves the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

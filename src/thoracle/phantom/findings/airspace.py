@@ -1,0 +1,156 @@
+"""Air spaces filled or collapsed: lung opacity, consolidation, atelectasis and nodules."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lobes_of, lognormal_radii, severity_of, sides_of
+from thoracle.phantom.grid import Field, Floats, smoothstep, soft
+from thoracle.phantom.patient import Rng
+from thoracle.phantom.thorax import LOBES
+
+
+def sample_nodule(rng: Rng, site: Site) -> Finding:
+    """One to six round, solid spots."""
+    number = int(min(6, rng.geometric(0.42)))
+    low = max(4.5, 3.5 * site.finest) / 2
+    radii = np.sort(low + rng.gamma(1.6, 2.2, number).clip(0, 10))[::-1]
+    centres = np.stack([site.points.pick(rng, depth=(0.9 * r + 1, 45)) for r in radii])
+    shapes = [lognormal_radii(rng, r, 0.08) for r in radii]
+    fills = rng.normal(25, 25, number) + np.where(rng.random(number) < 0.12, 260, 0)
+    return Finding(
+        abnormality="Lung nodule",
+        severity=severity_of((radii[0] - low) / 7),
+        side=sides_of(centres),
+        lobes=lobes_of(site.thorax, centres),
+        size_mm=round(site.millimetres(2 * float(shapes[0].max())), 1),
+        number=number,
+        centre=at(centres[0]),
+        paint=partial(_paint_nodules, centres=centres, shapes=shapes, fills=fills, rough=Field.sample(rng, 10)),
+    )
+
+
+def _paint_nodules(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fills: Floats, rough: Field) -> None:
+    for centre, radii, fill in zip(centres, shapes, fills, strict=True):
+        box, part = canvas.around(centre, float(radii.max()) + 2 * canvas.grid.edge)
+        share = soft(ellipsoid(part, centre, radii, rough=rough, amount=0.9), canvas.grid.edge) * (part.hull > 0.3)
+        part.paint(share, float(fill))
+        canvas.mark("Lung nodule", share, box, above=0.3)
+
+
+def sample_opacity(rng: Rng, site: Site) -> Finding:
+    """Ground glass: hazy patches through which vessels are seen."""
+    number = int(rng.integers(2, 8))
+    extent = rng.random()
+    lobes = None if rng.random() < 0.65 else tuple(int(i) for i in rng.choice(5, 2, replace=False))
+    centres = np.stack([site.points.pick(rng, lobes=lobes, depth=(6, 32)) for _ in range(number)])
+    shapes = [lognormal_radii(rng, 15 + 15 * extent + 4 * rng.random(), 0.25) for _ in range(number)]
+    density = float(rng.uniform(170, 330))
+    return Finding(
+        abnormality="Lung opacity",
+        severity=severity_of((extent + number / 7) / 2),
+        side=sides_of(centres),
+        lobes=lobes_of(site.thorax, centres),
+        number=number,
+        size_mm=round(site.millimetres(2 * float(max(s.max() for s in shapes))), 0),
+        centre=at(centres[0]),
+        paint=partial(_paint_opacity, centres=centres, shapes=shapes, density=density, rough=Field.sample(rng, 11)),
+    )
+
+
+def _paint_opacity(canvas: Canvas, *, centres: Floats, shapes: list[Floats], density: float, rough: Field) -> None:
+    for centre, radii in zip(centres, shapes, strict=True):
+        box, part = canvas.around(centre, 1.15 * float(radii.max()) + 6)
+        share = soft(ellipsoid(part, centre, radii, rough=rough, amount=5), 9) * part.lung
+        view = part.hu
+        view += share * np.clip(-120 - view, 0, density) * np.float32(0.95)
+        canvas.mark("Lung opacity", share, box)
+
+
+def sample_consolidation(rng: Rng, site: Site) -> Finding:
+    """Dense filling of part of a lobe, against the pleura, with open airways."""
+    lobe = int(rng.choice(5, p=(0.17, 0.13, 0.3, 0.15, 0.25)))
+    extent = rng.random()
+    number = 1 if rng.random() < 0.6 else 2
+    centres = np.stack([site.points.pick(rng, lobes=(lobe,), depth=(6, 22)) for _ in range(number)])
+    shapes = [lognormal_radii(rng, 19 + 17 * extent, 0.2) for _ in range(number)]
+    fill = float(rng.normal(28, 14))
+    return Finding(
+        abnormality="Consolidation",
+        severity=severity_of(extent),
+        side=sides_of(centres),
+        lobes=(LOBES[lobe],),
+        number=number,
+        size_mm=round(site.millimetres(2 * float(shapes[0].max())), 0),
+        centre=at(centres[0]),
+        paint=partial(_paint_consolidation, centres=centres, shapes=shapes, fill=fill, lobe=lobe, rough=Field.sample(rng, 10)),
+    )
+
+
+def _paint_consolidation(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fill: float, lobe: int, rough: Field) -> None:
+    for centre, radii in zip(centres, shapes, strict=True):
+        box, part = canvas.around(centre, 1.1 * float(radii.max()) + 6)
+        patchy = rough.on(part.grid)
+        distance = ellipsoid(part, centre, radii) + 4 * patchy
+        own = part.thorax.lobe_index(*part.grid.coordinates) == lobe
+        share = soft(distance, 1.6 * canvas.grid.edge) * part.lung * own
+        part.paint(share, fill - 60 * np.clip(patchy, 0, 1.5))
+        canvas.mark("Consolidation", share, box)
+
+
+def sample_atelectasis(rng: Rng, site: Site) -> Finding:
+    """Plates across the lower lung, or a collapsed wedge behind."""
+    extent = rng.random()
+    both = rng.random() < 0.5
+    lobes = (2, 4) if both else (int(rng.choice((1, 2, 3, 4), p=(0.15, 0.35, 0.15, 0.35))),)
+    plates = rng.random() < 0.6
+    number = int(rng.integers(2, 5)) if plates else len(lobes)
+    picks = [site.points.pick(rng, lobes=(lobes[i % len(lobes)],), depth=(5, 24)) for i in range(number)]
+    centres = np.stack(picks)
+    tilts = rng.normal(0, 0.35, (number, 2)).astype(np.float32)
+    thickness = max(3.0, 1.3 * site.finest) * (0.9 + 0.7 * extent)
+    paint = partial(_paint_plates, centres=centres, tilts=tilts, half=thickness / 2, reach=26 + 18 * extent)
+    if not plates:
+        paint = partial(
+            _paint_collapse, sides=tuple(-1 if lobe < 3 else 1 for lobe in lobes), depth=14 + 22 * extent, fill=float(rng.normal(45, 10))
+        )
+    return Finding(
+        abnormality="Atelectasis",
+        severity=severity_of(extent),
+        side=sides_of(centres),
+        lobes=tuple(LOBES[i] for i in lobes),
+        number=number,
+        size_mm=round(site.millimetres(thickness), 0) if plates else None,
+        kind="linear" if plates else "passive",
+        centre=at(centres[0]),
+        paint=paint,
+    )
+
+
+def _paint_plates(canvas: Canvas, *, centres: Floats, tilts: Floats, half: float, reach: float) -> None:
+    for centre, tilt in zip(centres, tilts, strict=True):
+        box, part = canvas.around(centre, reach + canvas.grid.edge)
+        x, y, z = part.grid.coordinates
+        dx, dy = x - centre[0], y - centre[1]
+        sheet = np.abs(z - centre[2] - tilt[0] * dx - tilt[1] * dy + np.float32(0.004) * (dx * dx + dy * dy)) - np.float32(half)
+        distance = np.maximum(sheet, np.hypot(dx, 1.3 * dy) - np.float32(reach))
+        share = soft(distance, canvas.grid.edge) * part.hull
+        part.paint(share * np.float32(0.92), 15.0)
+        canvas.mark("Atelectasis", share, box)
+
+
+def _paint_collapse(canvas: Canvas, *, sides: tuple[int, ...], depth: float, fill: float) -> None:
+    """Behind and low, beside the spine: the lung that lies deepest."""
+    for side in sides:
+        low, high = sorted((side * 16, side * 105))
+        box = canvas.grid.box((low, 20, -170), (high, 110, 0))
+        part = canvas.within(box)
+        x, y, z = part.grid.coordinates
+        wall = -part.thorax.cavity(x, y, z)
+        distance = wall - np.float32(depth) * smoothstep((-5 - z) / 55) * smoothstep((y - 25) / 30)
+        share = soft(distance, 1.5 * canvas.grid.edge) * part.lung
+        part.paint(share, fill)
+        canvas.mark("Atelectasis", share, box)

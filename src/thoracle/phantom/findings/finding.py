@@ -1,0 +1,97 @@
+"""What a finding is: facts for report and ground truth, and a way to be painted; knows none of the 18.
+
+A finding is drawn in millimetres from a person's chest (`Site`) before any voxel exists, so it is the same on every grid. Painting it marks
+its mask; what resembles it without being it (`lookalikes.py`) marks none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.grid import Field, Floats
+from thoracle.phantom.patient import Rng
+from thoracle.phantom.thorax import LOBES, Thorax
+from thoracle.phantom.trees import LungPoints, Trees
+
+Severity = Literal["mild", "moderate", "severe"]
+Side = Literal["right", "left", "bilateral"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Site:
+    """Where findings grow. `finest`: mm that the scanner resolves; no finding is drawn too small to be seen."""
+
+    thorax: Thorax
+    points: LungPoints
+    trees: Trees
+    finest: float
+
+    def millimetres(self, canonical: float) -> float:
+        """A canonical length in the person's millimetres."""
+        return float(canonical * np.mean(self.thorax.patient.scale))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finding:
+    """One abnormality of one scan.
+
+    Attributes:
+        abnormality: its name in `ABNORMALITIES`.
+        severity, side, lobes, size_mm, number: as drawn; size is the largest extent that a radiologist would measure.
+        kind: what sort of it ("pacemaker", "linear", …).
+        centre: canonical mm, of the largest part.
+        paint: paints it and marks its mask.
+    """
+
+    abnormality: str
+    severity: Severity
+    side: Side | None = None
+    lobes: tuple[str, ...] = ()
+    size_mm: float | None = None
+    number: int = 1
+    kind: str | None = None
+    centre: tuple[float, float, float] | None = None
+    paint: Callable[[Canvas], None]
+
+
+def severity_of(share: float) -> Severity:
+    """From 0 (least) to 1 (most)."""
+    return "mild" if share < 0.4 else "moderate" if share < 0.75 else "severe"
+
+
+def sides_of(points: Floats) -> Side:
+    """Which side points (n, 3) lie on."""
+    left, right = bool((points[:, 0] > 3).any()), bool((points[:, 0] <= 3).any())
+    return "bilateral" if left and right else "left" if left else "right"
+
+
+def lobes_of(thorax: Thorax, points: Floats) -> tuple[str, ...]:
+    """The lobes that points (n, 3) lie in, in the order of `LOBES`."""
+    return tuple(LOBES[i] for i in np.unique(thorax.lobe_index(points[:, 0], points[:, 1], points[:, 2])))
+
+
+def at(point: Floats) -> tuple[float, float, float]:
+    """As three floats."""
+    return float(point[0]), float(point[1]), float(point[2])
+
+
+def ellipsoid(canvas: Canvas, centre: Floats, radii: Floats, *, rough: Field | None = None, amount: float = 0.0) -> Floats:
+    """Signed distance to an ellipsoid on a canvas, its surface uneven by a field times `amount` mm."""
+    x, y, z = canvas.grid.coordinates
+    a, b, c = (np.float32(1 / r) for r in radii)
+    distance = np.sqrt(((x - centre[0]) * a) ** 2 + ((y - centre[1]) * b) ** 2 + ((z - centre[2]) * c) ** 2)
+    distance -= 1
+    distance *= np.float32(min(radii))
+    if rough is not None:
+        distance += np.float32(amount) * rough.on(canvas.grid)
+    return np.asarray(distance)
+
+
+def lognormal_radii(rng: Rng, radius: float, spread: float) -> Floats:
+    """Three radii around one."""
+    return (radius * np.exp(rng.normal(0, spread, 3))).astype(np.float32)

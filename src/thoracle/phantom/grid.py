@@ -1,0 +1,140 @@
+"""Where voxels lie in the chest: coordinates, boxes, soft edges and slow random fields; knows no anatomy.
+
+A grid belongs to a scan: its axes are the scanner's (LPS, millimetres). The chest is described in canonical coordinates; a roll about z and
+a scale lead from one to the other, so that x and y are (nx, ny, 1), z is (1, 1, nz), and formulas over them broadcast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Real numbers; float32 wherever there are as many as voxels.
+Floats = NDArray[np.floating[Any]]
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Voxels of one scan, or of a slab of it.
+
+    Attributes:
+        shape: voxels along x, y, z.
+        spacing: mm a voxel.
+        origin: of voxel (0, 0, 0), mm from the canonical origin (midline, middle of the chest, carina), in the scanner's axes.
+        scale, roll: of the patient.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    roll: float
+
+    @cached_property
+    def axes(self) -> tuple[Floats, Floats, Floats]:
+        """Scanner coordinates along each axis, mm."""
+        return tuple(  # type: ignore[return-value]
+            (o + s * np.arange(n)).astype(np.float32) for o, s, n in zip(self.origin, self.spacing, self.shape, strict=True)
+        )
+
+    @cached_property
+    def coordinates(self) -> tuple[Floats, Floats, Floats]:
+        """Canonical x (nx, ny, 1), y (nx, ny, 1), z (1, 1, nz)."""
+        u, v, w = self.axes
+        cos, sin = np.float32(np.cos(self.roll)), np.float32(np.sin(self.roll))
+        x = (u[:, None] * cos + v[None, :] * sin) / np.float32(self.scale[0])
+        y = (v[None, :] * cos - u[:, None] * sin) / np.float32(self.scale[1])
+        return x[:, :, None], y[:, :, None], (w / np.float32(self.scale[2]))[None, None, :]
+
+    @property
+    def edge(self) -> float:
+        """Width of a voxel in canonical mm: the width of an edge with partial volume."""
+        return float(np.mean([s / c for s, c in zip(self.spacing, self.scale, strict=True)]))
+
+    @property
+    def voxel(self) -> float:
+        """Volume of a voxel in canonical cubic mm."""
+        return float(np.prod(self.spacing) / np.prod(self.scale))
+
+    def indices(self, points: Floats) -> Floats:
+        """Fractional voxel indices (n, 3) of canonical points (n, 3)."""
+        x, y = points[:, 0] * self.scale[0], points[:, 1] * self.scale[1]
+        cos, sin = np.cos(self.roll), np.sin(self.roll)
+        scanner = (x * cos - y * sin, x * sin + y * cos, points[:, 2] * self.scale[2])
+        return np.stack([(c - o) / s for c, o, s in zip(scanner, self.origin, self.spacing, strict=True)], axis=1).astype(np.float32)
+
+    def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Box:
+        """The voxels that may lie between two canonical corners; empty where there are none."""
+        corners = np.array([[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        found = self.indices(corners.astype(np.float32))
+        starts = np.clip(np.floor(found.min(0)) - 1, 0, self.shape).astype(int)
+        stops = np.clip(np.ceil(found.max(0)) + 2, 0, self.shape).astype(int)
+        return tuple(slice(int(a), int(max(a, b))) for a, b in zip(starts, stops, strict=True))  # type: ignore[return-value]
+
+    def within(self, box: Box) -> Grid:
+        """The part of the grid in a box."""
+        origin = tuple(o + s * b.start for o, s, b in zip(self.origin, self.spacing, box, strict=True))
+        shape = tuple(b.stop - b.start for b in box)
+        return Grid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
+
+    def slabs(self, voxels: int) -> list[Box]:
+        """Boxes of whole slices with at most about so many voxels, in order."""
+        depth = max(1, voxels // (self.shape[0] * self.shape[1]))
+        return [
+            (slice(0, self.shape[0]), slice(0, self.shape[1]), slice(k, min(k + depth, self.shape[2])))
+            for k in range(0, self.shape[2], depth)
+        ]
+
+
+def soft(distance: Floats, width: float) -> Floats:
+    """Share of a voxel inside a surface, from the signed distance of its centre (negative inside)."""
+    share = distance * np.float32(-1 / width)
+    share += np.float32(0.5)
+    return np.clip(share, 0, 1, out=share)
+
+
+def smoothstep(t: Floats) -> Floats:
+    """0 below 0, 1 above 1, smooth between."""
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Field:
+    """A slow random field over the chest: mean 0, standard deviation about 1, fixed in millimetres whatever the grid.
+
+    Attributes:
+        values: (mx, my, mz) at nodes `pitch` mm apart from `_CORNER` on.
+        pitch: mm.
+    """
+
+    values: Floats
+    pitch: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, pitch: float) -> Field:
+        """Independent nodes; linear between them."""
+        nodes = tuple(int(2 * half / pitch) + 3 for half in _HALF)
+        return cls(values=rng.standard_normal(nodes, dtype=np.float32) * np.float32(1.5), pitch=pitch)
+
+    def on(self, grid: Grid) -> Floats:
+        """The field at a grid's voxels, (nx, ny, nz)."""
+        a, b, c = (_hat(axis, half, self.pitch, n) for axis, half, n in zip(grid.axes, _HALF, self.values.shape, strict=True))
+        nx, ny, nz = grid.shape
+        part = (a @ self.values.reshape(a.shape[1], -1)).reshape(nx, *self.values.shape[1:])
+        part = np.matmul(b, part)  # (ny, my) @ (nx, my, mz)
+        return np.asarray(np.matmul(part.reshape(nx * ny, -1), c.T).reshape(nx, ny, nz))
+
+
+_HALF = (220.0, 200.0, 180.0)
+
+
+def _hat(axis: Floats, half: float, pitch: float, nodes: int) -> Floats:
+    """(len(axis), nodes) weights of linear interpolation."""
+    at = np.clip((axis + half) / pitch, 0, nodes - 1.001)
+    return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)[None, :]), 0, 1).astype(np.float32))

@@ -1,0 +1,69 @@
+"""A few phantoms, made once: of one person with each abnormality alone, and a small cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from thoracle.phantom.grid import Grid
+from thoracle.phantom.patient import sample_patient
+from thoracle.phantom.scene import Scene, paint, sample_scene
+from thoracle.types import ABNORMALITIES
+
+
+class Painted:
+    """A scene painted at 4 mm: `hu`, `mask`, and the parts of the body to compare with."""
+
+    def __init__(self, scene: Scene, grid: Grid) -> None:
+        self.scene, self.grid = scene, grid
+        self.hu, self.mask = paint(scene, grid)
+
+    def of(self, abnormality: str) -> np.ndarray:
+        return (self.mask >> ABNORMALITIES.index(abnormality) & 1).astype(bool)
+
+
+def _coarse_grid(scene: Scene, spacing: float = 4.0) -> Grid:
+    shape = (round(384 / spacing), round(384 / spacing), round(264 / spacing))
+    origin = tuple(-spacing * (n - 1) / 2 + shift for n, shift in zip(shape, (0, 6, -12), strict=True))
+    patient = scene.thorax.patient
+    return Grid(shape=shape, spacing=(spacing,) * 3, origin=origin, scale=patient.scale, roll=patient.roll)
+
+
+def _make_scene(seed: int, *abnormalities: str, finest: float = 4.0) -> Scene:
+    return sample_scene(
+        sample_patient(np.random.default_rng([seed, 0])),
+        abnormalities,
+        anatomy=np.random.default_rng([seed, 1]),
+        visit=np.random.default_rng([seed, 2]),
+        finding=lambda name: np.random.default_rng([seed, 3, ABNORMALITIES.index(name)]),
+        finest=finest,
+    )
+
+
+@cache
+def _painted(seed: int, *abnormalities: str) -> Painted:
+    scene = _make_scene(seed, *abnormalities)
+    return Painted(scene, _coarse_grid(scene))
+
+
+@pytest.fixture(params=range(3))
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def coarse_grid() -> Callable[..., Grid]:
+    return _coarse_grid
+
+
+@pytest.fixture(scope="session")
+def make_scene() -> Callable[..., Scene]:
+    return _make_scene
+
+
+@pytest.fixture(scope="session")
+def painted() -> Callable[..., Painted]:
+    return _painted

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from thoracle.errors import InputError, OutputConflict
+from thoracle.phantom.case import plan_cohort
+from thoracle.phantom.cohort import write_cohort
+from thoracle.phantom.metadata import COLUMNS
+from thoracle.types import ABNORMALITIES
+
+_CASES, _SEED = 14, 5
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("cohort")
+    made = write_cohort(out, cases=_CASES, seed=_SEED, workers=1)
+    assert made.scans == _CASES
+    assert made.kept == 0
+    return out
+
+
+def test_more_workers_make_the_same_bytes(cohort, tmp_path):
+    write_cohort(tmp_path / "two", cases=_CASES, seed=_SEED, workers=2)
+    assert _hashes(tmp_path / "two") == _hashes(cohort)
+
+
+def test_another_seed_makes_other_phantoms(cohort, tmp_path):
+    write_cohort(tmp_path / "other", cases=2, seed=_SEED + 1, workers=1)
+    first = "train/train_1/train_1_a/train_1_a_1.nii.gz"
+    assert _hashes(tmp_path / "other")[first] != _hashes(cohort)[first]
+
+
+def test_a_killed_run_is_finished_without_redoing_anything(cohort, tmp_path):
+    out = tmp_path / "killed"
+    call = f"write_cohort(Path({str(out)!r}), cases={_CASES}, seed={_SEED}, workers=1)"
+    code = f"from pathlib import Path; from thoracle.phantom.cohort import write_cohort; {call}"
+    for goal in (2, 6):
+        with subprocess.Popen([sys.executable, "-c", code]) as process:
+            while process.poll() is None and len(list(out.glob("truth/*.json"))) < goal:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("truth/*.json")}
+    assert 2 <= len(before) < len(plan_cohort(_CASES, seed=_SEED))
+    made = write_cohort(out, cases=_CASES, seed=_SEED, workers=1)
+    assert made.kept > 0
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    for left in out.rglob("*.tmp"):
+        left.unlink()  # what the kill left half-written, under no published name
+    assert _hashes(out) == _hashes(cohort)
+
+
+def test_a_volume_taken_away_is_made_again(cohort, tmp_path):
+    out = tmp_path / "again"
+    write_cohort(out, cases=3, seed=_SEED, workers=1)
+    whole = _hashes(out)
+    next(out.glob("train/*/*/*.nii.gz")).unlink()
+    write_cohort(out, cases=3, seed=_SEED, workers=1)
+    assert _hashes(out) == whole
+
+
+def test_paths_and_tables_are_ct_rates(cohort, data_dir):
+    with (data_dir / "reports" / "ctrate_metadata_sample.csv").open(newline="") as file:
+        assert tuple(next(csv.reader(file))) == COLUMNS
+    for split, long in (("train", "train"), ("valid", "validation")):
+        reports = _rows(cohort / f"radiology_text_reports/{long}_reports.csv")
+        metadata = _rows(cohort / f"metadata/{long}_metadata.csv")
+        labels = _rows(cohort / f"multi_abnormality_labels/{split}_predicted_labels.csv")
+        names = [row["VolumeName"] for row in reports]
+        assert names
+        assert names == [row["VolumeName"] for row in metadata] == [row["VolumeName"] for row in labels]
+        assert tuple(reports[0]) == ("VolumeName", "ClinicalInformation_EN", "Technique_EN", "Findings_EN", "Impressions_EN")
+        assert tuple(labels[0]) == ("VolumeName", *ABNORMALITIES)
+        for name in names:
+            _, patient, visit, _ = name.split("_")
+            assert (cohort / split / f"{split}_{patient}" / f"{split}_{patient}_{visit}" / name).is_file()
+
+
+def test_some_patients_have_several_scans_and_some_scans_several_volumes():
+    plans = plan_cohort(600, seed=0)
+    assert sum(plan.visits for plan in plans) == 600
+    assert 1.1 < 600 / len(plans) < 1.35
+    assert len({plan.name for plan in plans}) == len(plans)
+    assert 0.15 < np.mean([plan.split == "valid" for plan in plans]) < 0.18
+
+
+def test_labels_are_what_the_masks_hold(cohort):
+    for split in ("train", "valid"):
+        for row in _rows(cohort / f"multi_abnormality_labels/{split}_predicted_labels.csv"):
+            patient, scan = row["VolumeName"].rsplit("_", 2)[0], row["VolumeName"].rsplit("_", 1)[0]
+            mask = np.asanyarray(nibabel.load(cohort / "masks" / split / patient / scan / row["VolumeName"]).dataobj)
+            seen = int(np.bitwise_or.reduce(mask, axis=None))
+            assert [seen >> i & 1 for i in range(18)] == [int(row[name]) for name in ABNORMALITIES]
+
+
+def test_volumes_hold_hounsfield_units_with_the_rows_geometry(cohort):
+    for split, long in (("train", "train"), ("valid", "validation")):
+        for row in _rows(cohort / f"metadata/{long}_metadata.csv"):
+            patient, scan = row["VolumeName"].rsplit("_", 2)[0], row["VolumeName"].rsplit("_", 1)[0]
+            image = nibabel.load(cohort / split / patient / scan / row["VolumeName"])
+            assert image.get_data_dtype() == np.int16
+            assert image.shape == (int(row["Columns"]), int(row["Rows"]), int(row["NumberofSlices"]))
+            assert image.header.get_zooms() == pytest.approx((*json.loads(row["XYSpacing"]), float(row["ZSpacing"])), rel=1e-6)
+            first = np.array([-1, -1, 1]) * image.affine[:3, 3]
+            assert first == pytest.approx(json.loads(row["ImagePositionPatient"]), abs=2e-3)
+            hu = np.asanyarray(image.dataobj)
+            middle = hu[hu.shape[0] // 2 - 8 : hu.shape[0] // 2 + 8].astype(float)
+            assert np.percentile(hu[hu > -2000], 5) == pytest.approx(-1000, abs=40)
+            assert -20 < np.percentile(middle, 75) < 160
+
+
+def test_truth_has_findings_and_sentences(cohort):
+    for path in sorted(cohort.glob("truth/*.json")):
+        for scan in json.loads(path.read_text())["scans"]:
+            assert {f["abnormality"] for f in scan["findings"]} == {name for name, present in scan["labels"].items() if present}
+            for sentence in scan["sentences"]:
+                column = scan["report"][sentence["section"]]
+                assert column[sentence["start"] :].startswith(sentence["text"])
+
+
+def test_the_other_layout(tmp_path):
+    write_cohort(tmp_path, cases=3, seed=_SEED, layout="bimcv-r", workers=1)
+    rows = _rows(tmp_path / "meta" / "curated_ct_report_path_En.csv")
+    assert set(rows[0]) == {"Report_en", "path"}
+    assert {tmp_path / row["path"] for row in rows} == set(tmp_path.glob("CT*/ct/*.nii.gz"))
+    assert all((tmp_path / "masks" / row["path"]).is_file() for row in rows)
+
+
+def test_what_makes_no_sense_is_refused(cohort, tmp_path):
+    with pytest.raises(OutputConflict):
+        write_cohort(cohort, cases=_CASES, seed=_SEED + 1)
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputConflict):
+        write_cohort(tmp_path, cases=1)
+    for wrong in (
+        {"cases": 0},
+        {"cases": 1, "seed": -1},
+        {"cases": 1, "preset": "huge"},
+        {"cases": 1, "layout": "x"},
+        {"cases": 1, "workers": 0},
+    ):
+        with pytest.raises(InputError):
+            write_cohort(tmp_path / "new", **wrong)
+    assert not (tmp_path / "new").exists()

@@ -69,7 +69,7 @@ def test_a_tube_fills_its_volume_however_thin(radius, spacing, end):
     tube = path([(0, 0, -15, radius), (*(0.3 * e for e in end), 15, radius)])
     length = float(np.linalg.norm(tube.end - tube.start))
     _, share = filled(_grid(spacing, shape=(60, 60, 50)), tube)
-    assert share.sum() * spacing**3 == pytest.approx(np.pi * radius**2 * length, rel=0.15)
+    assert share.sum() * spacing**3 == pytest.approx(np.pi * radius**2 * length, rel=0.17)
 
 
 def test_a_tube_elsewhere_fills_nothing():

@@ -6,6 +6,7 @@ a scale lead from one to the other, so that x and y are (nx, ny, 1), z is (1, 1,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,15 +52,15 @@ class Grid:
         y = (v[None, :] * cos - u[:, None] * sin) / np.float32(self.scale[1])
         return x[:, :, None], y[:, :, None], (w / np.float32(self.scale[2]))[None, None, :]
 
-    @property
+    @cached_property
     def edge(self) -> float:
         """Width of a voxel in canonical mm: the width of an edge with partial volume."""
-        return float(np.mean([s / c for s, c in zip(self.spacing, self.scale, strict=True)]))
+        return sum(s / c for s, c in zip(self.spacing, self.scale, strict=True)) / 3
 
-    @property
+    @cached_property
     def voxel(self) -> float:
         """Volume of a voxel in canonical cubic mm."""
-        return float(np.prod(self.spacing) / np.prod(self.scale))
+        return math.prod(self.spacing) / math.prod(self.scale)
 
     def indices(self, points: Floats) -> Floats:
         """Fractional voxel indices (n, 3) of canonical points (n, 3)."""

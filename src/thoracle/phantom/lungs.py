@@ -11,10 +11,11 @@ from thoracle.phantom.grid import Floats, soft
 from thoracle.phantom.softtissue import HEART_BOX
 from thoracle.phantom.thorax import HEART_GAP
 from thoracle.phantom.trees import Trees
-from thoracle.phantom.tubes import Tubes, filled, path
+from thoracle.phantom.tubes import Tubes, filled, joined, path
 
-TRACHEA: Final = path([(0, 14, 135, 8.5), (-1, 14, 60, 8.5), (0, 14, 4, 8.5)])
-_BRONCHI: Final = (
+#: Windpipe and main bronchi.
+_TRUNK: Final = joined(
+    path([(0, 14, 135, 8.5), (-1, 14, 60, 8.5), (0, 14, 4, 8.5)]),
     path([(0, 14, 4, 7), (-22, 11, -14, 6.3), (-38, 8, -22, 5)]),
     path([(0, 14, 4, 6.8), (26, 15, -18, 5.8), (40, 14, -26, 4.8)]),
 )
@@ -55,10 +56,9 @@ def paint_trees(canvas: Canvas, trees: Trees) -> None:
     patient = canvas.thorax.patient
     blood = 0.5 * (patient.vein_hu + patient.artery_hu)
     _paint_branches(canvas, trees.vessels, blood)
-    for tubes, wall in ((TRACHEA, 1.6), (_BRONCHI[0], 1.4), (_BRONCHI[1], 1.4)):
-        box, share = canvas.tubes(tubes.resized(1.0, plus=wall), 30.0)
-        canvas.lung[box] *= 1 - share
-        canvas.tubes(tubes, -985.0)
+    box, share = canvas.tubes(_TRUNK.resized(1.0, plus=1.5), 30.0)
+    canvas.lung[box] *= 1 - share
+    canvas.tubes(_TRUNK, -985.0)
     seen = trees.airways.chosen(trees.airways.generation <= _SEEN).tubes
     _paint_branches(canvas, seen.resized(1.25, plus=0.4), 30.0)
     _paint_branches(canvas, seen, -985.0)

@@ -119,14 +119,16 @@ def _paint_table(canvas: Canvas, *, drop: float, hollow: float, foam: float, she
     u, v, _ = canvas.grid.axes
     back = canvas.thorax.skin_behind() * canvas.grid.scale[1] + drop
     surface = back - np.float32(hollow) * np.minimum(u, 190.0) ** 2 * np.float32(0.5)
-    below = v[None, :] - surface[:, None]
-    air = np.clip((-400 - canvas.hu) / 600, 0, 1)
     edge = canvas.grid.spacing[1]
+    behind = int(np.searchsorted(v, surface.min() - edge))
+    box = (slice(0, len(u)), slice(behind, len(v)), slice(0, canvas.grid.shape[2]))
+    below = v[None, behind:] - surface[:, None]
+    air = np.clip((-400 - canvas.hu[box]) / 600, 0, 1)
     wide = soft((np.abs(u) - 205)[:, None], edge)
     mattress = soft(np.maximum(-below, below - np.float32(thick)), edge) * wide
-    canvas.paint(mattress[:, :, None] * air, foam)
+    canvas.paint(mattress[:, :, None] * air, foam, box)
     plates = np.minimum(np.abs(below - thick - 1.5) - 1.2, np.abs(below - thick - 38) - 1.2)
-    canvas.paint((soft(plates, edge) * wide)[:, :, None] * air, shell)
+    canvas.paint((soft(plates, edge) * wide)[:, :, None] * air, shell, box)
 
 
 def _paint_cloth(canvas: Canvas, *, rough: Field, fill: float, gap: float, thick: float) -> None:

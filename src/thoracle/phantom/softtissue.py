@@ -33,12 +33,10 @@ _NECK_ARTERIES: Final = joined(
     path([(8, -4, 52, 4.5), (12, 0, 90, 4), (20, 4, 135, 4)]),
     path([(16, 8, 52, 5), (24, 14, 85, 5), (48, 8, 112, 4.5)]),
 )
-PULMONARY: Final = joined(
+_VEINS: Final = joined(
     path([(14, -38, -22, 13), (16, -28, -2, 13.5), (12, -16, 4, 13)]),
     path([(12, -16, 4, 12), (-10, -8, -3, 11.5), (-38, 0, -8, 9)]),
     path([(16, -20, 4, 11.5), (28, -2, 9, 11), (40, 10, 4, 8)]),
-)
-_VEINS: Final = joined(
     path([(-24, -14, 62, 8.5), (-24, -18, 10, 9), (-22, -14, -18, 10)]),
     path([(-24, -14, 60, 6.5), (-34, -18, 100, 6.5), (-36, -10, 135, 6)]),
     path([(-20, -22, 54, 6), (20, -36, 62, 6), (42, -28, 100, 6), (40, -14, 135, 6)]),
@@ -150,7 +148,6 @@ def paint_vessels(canvas: Canvas) -> None:
     wall = patient.muscle_hu
     canvas.tubes(ESOPHAGUS, wall)
     canvas.tubes(_VEINS, patient.vein_hu)
-    canvas.tubes(PULMONARY, patient.vein_hu)
     canvas.tubes(joined(AORTA, _NECK_ARTERIES), patient.artery_hu)
 
 

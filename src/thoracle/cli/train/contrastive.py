@@ -1,4 +1,4 @@
-"""`thoracle train`: a configuration and a prepared cohort become a model folder."""
+"""`thoracle train contrastive`: a configuration and a prepared cohort become a model folder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from thoracle.cli.app import app
+from thoracle.cli.train import train
 
 if TYPE_CHECKING:
     from thoracle.training.trainer import Progress
-
-train = typer.Typer(help="Train a model; under `torchrun`, on many GPUs.", no_args_is_help=True)
-app.add_typer(train, name="train")
-
-
-@train.callback()
-def root() -> None:
-    """Train a model; under `torchrun`, on many GPUs."""
 
 
 @train.command()

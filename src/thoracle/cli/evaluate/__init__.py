@@ -1,0 +1,15 @@
+"""`thoracle evaluate`: one file a protocol of this folder adds a command to the group."""
+
+from __future__ import annotations
+
+import typer
+
+from thoracle.cli.app import app
+
+evaluate = typer.Typer(help="Measure a model, with intervals over patients.", no_args_is_help=True)
+app.add_typer(evaluate, name="evaluate")
+
+
+@evaluate.callback()
+def root() -> None:
+    """Measure a model, with intervals over patients."""

@@ -22,7 +22,7 @@ from thoracle.training.checkpoints import checkpoints
 from thoracle.training.config import read_config, write_config
 from thoracle.types import ABNORMALITIES
 
-CONFIG = Path(__file__).parents[2] / "configs" / "phantom-tiny.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 SPLITS = ("train", "train", "train", "train", "valid", "valid")
 
 

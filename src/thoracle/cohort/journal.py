@@ -63,8 +63,12 @@ class Journal:
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Kept, whatever becomes of this process, when this returns."""
         new = {outcome.volume: outcome for outcome in outcomes}
-        with self._path.open("ab", buffering=0) as file:
-            file.write("".join(json.dumps(asdict(outcome), separators=(",", ":")) + "\n" for outcome in new.values()).encode())
+        text = "".join(json.dumps(asdict(outcome), separators=(",", ":")) + "\n" for outcome in new.values())
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(handle, text.encode())
+        finally:
+            os.close(handle)
         self.outcomes |= new
 
 

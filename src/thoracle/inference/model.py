@@ -17,6 +17,7 @@ from torch import Tensor
 
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
+from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
 from thoracle.inference.network import build_network
 from thoracle.inference.prepare import Prepared, prepare
@@ -73,12 +74,13 @@ class Model:
         self.preprocess = folder.preprocess
         self._prompts: dict[tuple[str, ...], Tensor] = {}
 
-    def detect(self, volume: Showable, *, abnormalities: Sequence[str] | None = None) -> Findings:
+    def detect(self, volume: Showable, *, abnormalities: Sequence[str] | None = None, calibrated: bool = True) -> Findings:
         """Probabilities of abnormalities in one scan, which is encoded once for all of them.
 
         Args:
             volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor (z, x, y).
             abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words.
+            calibrated: use what the folder keeps of what probabilities mean, if it does.
 
         Raises:
             CapabilityMissing: the model has no findings.
@@ -88,10 +90,13 @@ class Model:
         names = self._asked(abnormalities)
         self.warm_up(names)
         prepared = self._prepared(volume)
-        probabilities = self._probabilities(self.encode_volume(prepared).latent_BL, names)
+        probabilities = tuple(self._probabilities(self.encode_volume(prepared).latent_BL, names)[0].tolist())
+        calibration = self.calibration if calibrated else None
+        if calibration is not None:
+            probabilities = calibration.probabilities(names, probabilities)
         return Findings(
             abnormalities=names,
-            probabilities=tuple(probabilities[0].tolist()),
+            probabilities=probabilities,
             model_kind=self.folder.kind,
             model_sha256=self.folder.weights_sha256,
             trained=self.folder.trained,
@@ -99,7 +104,18 @@ class Model:
             preprocess=self.preprocess,
             provenance=prepared.provenance,
             warnings=(*filter(None, [self.folder.caution]), *prepared.warnings),
+            verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
+            coverage=None if calibration is None else calibration.coverage,
         )
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the folder keeps of what probabilities mean; None where it keeps nothing.
+
+        Raises:
+            ModelFolderInvalid: damaged, or another model's.
+        """
+        return read_calibration(self.folder.path, weights_sha256=self.folder.weights_sha256, prompts=self.folder.prompts)
 
     def settings(self) -> dict[str, Any]:
         """What its numbers depend on, as JSON values: kept beside tables of them."""
@@ -120,6 +136,7 @@ class Model:
             As `detect`, but for the scan.
         """
         self._clip("findings")
+        _ = self.calibration
         if self._network.classifier is None:
             self.prompt_latents(abnormalities)
 

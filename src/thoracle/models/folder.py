@@ -4,6 +4,7 @@
     MODEL/config.json         kind, sizes, preprocessing, labels, prompts, licence, hashes
     MODEL/tokenizer/          the tokenizer's own files, where the model reads text and its user had them
     MODEL/README.md           the model card
+    MODEL/calibration.json    what its probabilities were found to mean, where somebody measured it; goes when the weights are replaced
 
 Prompt latents that inference keeps beside the weights (`prompt-latents-*.safetensors`) can be deleted at any time.
 """
@@ -35,6 +36,7 @@ WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer"
 CARD: Final = "README.md"
+CALIBRATION: Final = "calibration.json"
 #: Published zero-shot prompts: the first says the abnormality is there, the second that it is not.
 PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
 _ABNORMALITY: Final = "{abnormality}"
@@ -248,7 +250,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
 def _check_replaceable(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD}
+    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION}
     if not out.is_dir() or not (out / CONFIG).is_file():
         raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
     _read_format(out)

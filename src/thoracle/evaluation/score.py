@@ -1,0 +1,54 @@
+"""Runs a model over a prepared cohort: probabilities of each volume into a table that a stopped run goes on with; measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from thoracle.cohort.cache import read_volume
+from thoracle.cohort.listing import Split
+from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.errors import InputError
+from thoracle.inference.model import Model
+from thoracle.inference.results import ResultTable
+from thoracle.types import ModelInput
+
+
+def chosen(cohort: Cohort, splits: Collection[Split]) -> Sequence[Entry]:
+    """The volumes of these splits that have a label."""
+    return [entry for entry in cohort.entries if entry.split in splits and any(label is not None for label in entry.labels)]
+
+
+def require_same_input(model: Model, cohort: Cohort) -> None:
+    """Raises InputError where the cohort was prepared for another model."""
+    if model.preprocess != cohort.preprocess:
+        raise InputError(
+            "was prepared with another preprocessing than the model's",
+            cure="Run `thoracle prepare` with --preprocess MODEL/config.json.",
+            source=cohort.folder,
+        )
+
+
+def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+    """Add a row for each volume that has none, and yield its name: the model's own probabilities, not calibrated.
+
+    Raises:
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    todo = [entry for entry in entries if entry.volume not in table.rows]
+    for entry, volume in read_ahead(cohort, todo):
+        found = model.detect(volume, calibrated=False)
+        table.add(entry.volume, [f"{p:.9g}" for p in found.probabilities])
+        yield entry.volume
+
+
+def read_ahead(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
+    """Each volume, while the one before is at work."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
+        ahead = reader.submit(read_volume, cohort.folder / entries[0].cache) if entries else None
+        for place, entry in enumerate(entries):
+            assert ahead is not None, "of this volume"
+            volume = ahead.result()
+            if place + 1 < len(entries):
+                ahead = reader.submit(read_volume, cohort.folder / entries[place + 1].cache)
+            yield entry, volume

@@ -68,7 +68,7 @@ class Evaluation:
         tuned_on: in words, where thresholds and calibration came from.
         thresholds_NK: each scan's; NaN where the patients they come from have one answer only. None in the legacy protocol.
         summary: of the model's own probabilities.
-        calibrated: of the mended ones; None in the legacy protocol.
+        calibrated: Brier score and calibration error of the mended ones; None in the legacy protocol.
         mended: scans with mended probabilities.
         coverages: of verdicts, by label.
         delong: AUROC with DeLong's interval, by label.
@@ -121,7 +121,9 @@ def evaluate(cases: Cases, predictions: Table, *, protocol: Protocol, plan: Plan
     tuned = None if tuning is None else _tuned(scored, cases, predictions, tuning=tuning, split=split, plan=plan)
     thresholds = None if tuned is None else tuned.thresholds_NK
     summary = summarise(scored, thresholds=thresholds, resamples=plan.resamples, seed=plan.seed)
-    calibrated = None if tuned is None else summarise(tuned.mended, thresholds=None, resamples=plan.resamples, seed=plan.seed)
+    calibrated = (
+        None if tuned is None else summarise(tuned.mended, thresholds=None, ranking=False, resamples=plan.resamples, seed=plan.seed)
+    )
     published_thresholds, published_counts = choosing.published_counts(scored)
     return Evaluation(
         protocol=protocol,

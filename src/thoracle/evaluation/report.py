@@ -73,9 +73,7 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
         heading("Precision and recall"),
         figure(panels([_precision_recall(one.scored, k) for k in range(len(one.scored.labels))])),
         heading("Calibration"),
-        figure(
-            panels([_calibration(one, k) for k in range(len(one.scored.labels))]), caption=f"Scans in {_BINS} equal bins of probability."
-        ),
+        figure(panels([_calibration(one, k) for k in range(len(one.scored.labels))]), caption=f"{_BINS} equal bins of probability."),
         heading("As published by CT-CLIP, for comparison with papers alone"),
         _published(one),
         *_mistakes(one, look),
@@ -146,8 +144,9 @@ def _decisions(one: Evaluation) -> list[str]:
         rows.append([label, threshold, *(_bounds(values[name]) for name in DECISION), *shares])
     columns = ["", "threshold", *(title(name) for name in DECISION), "present, not ruled out", "absent, not ruled out", "cannot tell"]
     words = (
-        f"Thresholds have the highest sensitivity + specificity on {one.tuned_on}; where there are several, the median is shown. Verdicts"
-        f" are conformal: of scans with a finding, and of those without, at least {one.plan.coverage:.0%} are meant to keep the right answer."
+        f"Thresholds have the highest sensitivity + specificity on {one.tuned_on}; where there are several, the median is shown."
+        f" Verdicts are conformal: of scans with a finding, and of those without, at least {one.plan.coverage:.0%} are meant to keep the"
+        " right answer."
     )
     return [heading("Decisions"), paragraph(words), table(columns, rows)]
 

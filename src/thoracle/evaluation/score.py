@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
 
 from thoracle.cohort.cache import read_volume
 from thoracle.cohort.listing import Split
@@ -52,3 +55,14 @@ def read_ahead(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry
             if place + 1 < len(entries):
                 ahead = reader.submit(read_volume, cohort.folder / entries[place + 1].cache)
             yield entry, volume
+
+
+def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
+    """HU (z, x, y) of a volume of the cohort by name, or of a scan's first; None for names it does not have."""
+    places = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
+
+    def look(name: str) -> NDArray[np.float32] | None:
+        entry = places.get(name)
+        return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.scale)
+
+    return look

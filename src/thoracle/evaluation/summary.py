@@ -68,16 +68,24 @@ class Summary:
     average: Mapping[str, Interval]
 
 
-def measure(scores: Scores, *, thresholds: Array | None, weights_RN: Array | None = None) -> Values:
+def measure(scores: Scores, *, thresholds: Array | None, ranking: bool = True, weights_RN: Array | None = None) -> Values:
     """Every metric: (R, K) of each label, (R,) of those of all together; without weights (K,) and ().
 
-    Metrics of decisions are left out where there are no thresholds.
+    Args:
+        scores: what is measured.
+        thresholds: (K,) or (N, K); metrics of decisions are left out without.
+        ranking: whether probabilities of different scans may be ranked; not where each fold has a calibration of its own.
+        weights_RN: how often each scan counts in each draw.
     """
     given, truth = scores.probabilities_NK, scores.truth_NK
-    found: dict[str, Array] = {
-        "auroc": metrics.auroc(given, truth, weights_RN=weights_RN),
-        "average_precision": metrics.average_precision(given, truth, weights_RN=weights_RN),
-        "sensitivity_at_90_specificity": metrics.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+    found: dict[str, Array] = {}
+    if ranking:
+        found |= {
+            "auroc": metrics.auroc(given, truth, weights_RN=weights_RN),
+            "average_precision": metrics.average_precision(given, truth, weights_RN=weights_RN),
+            "sensitivity_at_90_specificity": metrics.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+        }
+    found |= {
         "brier": metrics.brier(given, truth, weights_RN=weights_RN),
         "calibration_error": metrics.calibration_error(given, truth, weights_RN=weights_RN),
     }
@@ -87,19 +95,22 @@ def measure(scores: Scores, *, thresholds: Array | None, weights_RN: Array | Non
     return found | {f"macro_{name}": mean_of_known(values) for name, values in found.items() if name not in POOLED}
 
 
-def draw(scores: Scores, *, thresholds: Array | None, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def draw(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     """`measure` of each draw of patients."""
     blocks = [
-        measure(scores, thresholds=thresholds, weights_RN=weights)
+        measure(scores, thresholds=thresholds, ranking=ranking, weights_RN=weights)
         for weights in patient_weights(scores.patients, resamples=resamples, seed=seed)
     ]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def summarise(scores: Scores, *, thresholds: Array | None, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
-    """Every metric with its interval."""
-    values, draws = measure(scores, thresholds=thresholds), draw(scores, thresholds=thresholds, resamples=resamples, seed=seed)
-    intervals = {name: percentile_interval(value, draws[name]) for name, value in values.items()}
+def summarise(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+    """Every metric with its interval. The calibration error has none: each draw repeats scans, which raises it."""
+    values = measure(scores, thresholds=thresholds, ranking=ranking)
+    draws = draw(scores, thresholds=thresholds, ranking=ranking, resamples=resamples, seed=seed)
+    intervals = {
+        name: percentile_interval(value, draws[name] * (np.nan if "calibration_error" in name else 1)) for name, value in values.items()
+    }
     each = [name for name, value in values.items() if value.ndim]
     return Summary(
         by_label={label: {name: intervals[name][k] for name in each} for k, label in enumerate(scores.labels)},

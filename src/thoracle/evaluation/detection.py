@@ -113,7 +113,7 @@ def evaluate(cases: Cases, predictions: Table, *, protocol: Protocol, plan: Plan
     chosen, notes = _labelled(cases.of([one == split for one in cases.splits]), split)
     scored = _scores(chosen, predictions, plan.level)
     notes += [
-        f"{name}: one answer only among the scored scans; nothing that ranks or decides can be said of it." for name in scored.one_sided
+        f"{name}: the scored scans have one answer only; nothing that ranks or decides can be said of it." for name in scored.one_sided
     ]
     tuning = plan.tuning or protocol.tuning
     if tuning is not None and not split:

@@ -44,10 +44,11 @@ def read_mapping(path: Path) -> tuple[Group, ...]:
             pairs = [((row.get("label") or "").strip(), (row.get("abnormality") or "").strip()) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise MetadataError(f"is not a CSV table in UTF-8 ({error})", cure="Save it as CSV, UTF-8.", source=path) from None
+    if not {"label", "abnormality"} <= set(columns) or not pairs:
+        raise MetadataError("expected rows with the columns label and abnormality", cure="Give one row a pair.", source=path)
     empty = [str(line) for line, pair in enumerate(pairs, 2) if not all(pair)]
-    if not {"label", "abnormality"} <= set(columns) or not pairs or empty:
-        fact = f"lines {', '.join(empty[:10])} are not whole" if empty else "expected rows with the columns label and abnormality"
-        raise MetadataError(fact, cure="Give one row a pair.", source=path)
+    if empty:
+        raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", cure="Give one row a pair.", source=path)
     groups: list[Group] = []
     for label, abnormality in pairs:
         joined = [one for one in groups if label in one.labels or abnormality in one.abnormalities]

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from thoracle.cohort.cache import read_volume
 from thoracle.cohort.listing import Split
 from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.reports import Section
 from thoracle.errors import InputError
+from thoracle.inference.latents import latent_row
 from thoracle.inference.model import Model
 from thoracle.inference.results import ResultTable
 from thoracle.types import ModelInput
@@ -45,6 +47,20 @@ def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultT
         yield entry.volume
 
 
+def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+    """Add the latent of each volume that has no row, as `thoracle embed` keeps them, and yield its name.
+
+    Raises:
+        CapabilityMissing: the model has no latents.
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    todo = [entry for entry in entries if entry.volume not in table.rows]
+    for entry, volume in read_ahead(cohort, todo):
+        latent = model.encode_volume(volume).latent_BL[0].float().cpu().numpy()
+        table.add(entry.volume, latent_row(entry.source_sha256, latent))
+        yield entry.volume
+
+
 def read_ahead(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
     """Each volume, while the one before is at work."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
@@ -66,3 +82,17 @@ def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
         return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.scale)
 
     return look
+
+
+def one_of_each_scan(cohort: Cohort, *, split: Split, section: Section) -> list[Entry]:
+    """The first volume of each scan of a split that has a report.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = {entry.scan: entry for entry in reversed(cohort.entries) if entry.split == split and entry.report.text(section)}
+    if not found:
+        raise InputError(
+            f"no scan of split {split} has a report ({section})", cure="Give another --split or --section.", source=cohort.folder
+        )
+    return sorted(found.values(), key=lambda entry: entry.volume)

@@ -18,6 +18,7 @@ VERBS = (
     "prepare",
     "train.contrastive",
     "evaluate.detection",
+    "evaluate.prompts",
     "evaluate.space",
     "compare",
     "phantom",

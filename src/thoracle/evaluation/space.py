@@ -80,7 +80,7 @@ def describe(image_NL: Array, text_NL: Array, *, truth_NK: Array, labels: Sequen
     for what, latents in (("image", image_NL), ("text", text_NL)):
         if len(latents) < 3 or latents.shape != image_NL.shape:
             raise InputError(f"{len(latents)} {what} latents of shape {latents.shape} are no space", cure="Give three pairs at least.")
-        wrong = np.flatnonzero(np.abs(np.linalg.norm(latents, axis=1) - 1) > 1e-3)
+        wrong = np.flatnonzero(~(np.abs(np.linalg.norm(latents, axis=1) - 1) < 1e-3))  # NaN too
         if wrong.size:
             raise InputError(f"{what} latents of other norm than 1 in rows {', '.join(map(str, wrong[:10]))}", cure="Normalise them.")
     random = np.random.default_rng(0).normal(size=image_NL.shape)

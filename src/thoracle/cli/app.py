@@ -17,6 +17,7 @@ VERBS = (
     "inspect",
     "prepare",
     "train.contrastive",
+    "train.vocabfine",
     "evaluate.detection",
     "evaluate.prompts",
     "evaluate.space",

@@ -24,7 +24,7 @@ from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.prompts import kept_latents, prompt_key
 from thoracle.models.ctclip import CTCLIP, VolumeEncoding
 from thoracle.models.ctvit import VolumeTokens
-from thoracle.models.folder import ModelFolder, open_model
+from thoracle.models.folder import ModelFolder, open_model, prompt_texts
 from thoracle.models.heads import zero_shot_probabilities
 from thoracle.models.kinds import TITLES
 from thoracle.models.precision import PrecisionEffect, precision_effect
@@ -103,7 +103,7 @@ class Model:
             precision=self.precision,
             preprocess=self.preprocess,
             provenance=prepared.provenance,
-            warnings=prepared.warnings,
+            warnings=(*filter(None, [self.folder.caution]), *prepared.warnings),
             verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
             coverage=None if calibration is None else calibration.coverage,
         )
@@ -123,6 +123,7 @@ class Model:
             "model": self.folder.weights_sha256,
             "kind": self.folder.kind,
             "trained": self.folder.trained,
+            "caution": self.folder.caution,
             "precision": self.precision,
             "preprocess": self.preprocess.as_dict(),
             "notice": RESEARCH_USE,
@@ -199,7 +200,7 @@ class Model:
                 f"is {TITLES[self.folder.kind]}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
             )
         if names not in self._prompts:
-            prompts = [template.replace("{abnormality}", name) for name in names for template in self.folder.prompts]
+            prompts = prompt_texts(names, self.folder.prompts)
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), clip.config.dim_latent)

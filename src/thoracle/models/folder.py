@@ -29,6 +29,7 @@ from thoracle.models.card import card
 from thoracle.models.files import put_folder, sha256
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
 from thoracle.models.tokenizer import Tokenizer
+from thoracle.types import ABNORMALITIES
 
 FORMAT: Final = "thoracle.model/1"
 WEIGHTS: Final = "model.safetensors"
@@ -38,6 +39,7 @@ CARD: Final = "README.md"
 CALIBRATION: Final = "calibration.json"
 #: Published zero-shot prompts: the first says the abnormality is there, the second that it is not.
 PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
+_ABNORMALITY: Final = "{abnormality}"
 
 _CONFIG_BUDGET: Final = 2**20
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
@@ -60,6 +62,7 @@ class ModelFolder:
         source_sha256: of the file it was imported from; None where there was none.
         licence: in words.
         trained: False for random weights, whose numbers mean nothing.
+        caution: what a person must be told of what it was trained on, with every result; "" for models of patients.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class ModelFolder:
     source_sha256: str | None
     licence: str
     trained: bool
+    caution: str = ""
 
     def tokenizer(self) -> Tokenizer:
         """The model's own tokenizer.
@@ -90,6 +94,11 @@ class ModelFolder:
         return tokenizer
 
 
+def prompt_texts(abnormalities: Sequence[str] = ABNORMALITIES, templates: Sequence[str] = PROMPTS) -> list[str]:
+    """Each template of each abnormality: with the published two, row 2k says that abnormality k is present, row 2k + 1 that it is not."""
+    return [template.replace(_ABNORMALITY, name) for name in abnormalities for template in templates]
+
+
 def save_model(
     out: Path,
     *,
@@ -101,6 +110,7 @@ def save_model(
     tokenizer: Tokenizer | None,
     licence: str,
     trained: bool,
+    caution: str = "",
     source_sha256: str | None = None,
     assumptions: Sequence[str] = (),
 ) -> ModelFolder:
@@ -108,7 +118,7 @@ def save_model(
 
     Args:
         out: absent, empty, or a model folder, which is replaced.
-        kind, config, preprocess, labels, licence, trained, source_sha256: as in `ModelFolder`.
+        kind, config, preprocess, labels, licence, trained, caution, source_sha256: as in `ModelFolder`.
         tensors: names and shapes of `weight_shapes(kind, config)`.
         tokenizer: its files are copied.
         assumptions: sentences for the card.
@@ -135,6 +145,7 @@ def save_model(
             source_sha256=source_sha256,
             licence=licence,
             trained=trained,
+            caution=caution,
         )
         content = {
             CONFIG: (json.dumps(_as_dict(folder), indent=1) + "\n").encode(),
@@ -225,6 +236,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             preprocess=None if values["preprocess"] is None else PreprocessConfig.from_dict(values["preprocess"]),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
+            caution=str(values.get("caution", "")),
             **{
                 name: values[name]
                 for name in ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")

@@ -155,13 +155,15 @@ def test_the_page_needs_no_network_and_says_what_it_is_for(made: Made) -> None:
     cases, table = made()
     named = replace(cases, labels=("<b>Cardio&", *cases.labels[1:]))
     found = evaluate(named, replace(table, columns=named.labels), protocol=PROTOCOLS["phantom"], plan=QUICK)
-    page = write_report(found, model={"trained": False}, look=lambda name: np.full((4, 6, 6), -700.0)).decode()
+    model = {"trained": False, "caution": "Knows only phantoms."}
+    page = write_report(found, model=model, look=lambda name: np.full((4, 6, 6), -700.0)).decode()
     tags = _Tags()
     tags.feed(page)
     assert RESEARCH_USE in page
     assert "UNTRAINED WEIGHTS" in page
+    assert "Knows only phantoms." in page
     assert all(one.startswith(("data:image/png;base64,", "#")) for one in tags.asked)
     assert tags.count["svg"] == 4
     assert tags.count["img"] == 12
     assert "b" not in tags.count  # names are not markup
-    assert page == write_report(found, model={"trained": False}, look=lambda name: np.full((4, 6, 6), -700.0)).decode()
+    assert page == write_report(found, model=model, look=lambda name: np.full((4, 6, 6), -700.0)).decode()

@@ -51,6 +51,7 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
     """The page. `model` as in the JSON; `look` shows scans, where there are any to show."""
     one = evaluation
     warning = [] if model.get("trained", True) else [paragraph("UNTRAINED WEIGHTS: no figure on this page means anything.")]
+    warning += [paragraph(model["caution"])] if model.get("caution") else []
     parts = [
         *warning,
         paragraph(one.protocol.about),

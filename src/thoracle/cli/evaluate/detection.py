@@ -162,5 +162,7 @@ def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, A
     Printer(highlight=False).print(shown)
     if not model.get("trained", True):
         console.print(f"[bold red]{UNTRAINED}[/]")
+    if model.get("caution"):
+        console.print(escape(model["caution"]))
     console.print(RESEARCH_USE)
     console.print(f"{escape(str(out / 'report.html'))}, results.json")

@@ -68,6 +68,7 @@ def prompts(
     )
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
+    notes += [loaded.folder.caution] if loaded.folder.caution else []
     _write(found, out, notes, templates={"templates": asked.templates, "ensembles": asked.ensembles, "model": loaded.settings()})
     _print(found, notes)
     console.print(str(out / "prompts.html"))

@@ -60,6 +60,7 @@ def space(
     found = describe(image, text, truth_NK=truth, labels=ABNORMALITIES)
     notes = [f"{len(entries):,} scans of split {split}, with their reports ({section})."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure on this page means anything."]
+    notes += [loaded.folder.caution] if loaded.folder.caution else []
     facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries)}
     with console.status("t-SNE and PCA"):
         _write(found, image, text, out=out, names=[entry.scan for entry in entries], truth_NK=truth, notes=notes, facts=facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -52,6 +53,8 @@ def root(version: bool = typer.Option(False, "--version", callback=_print_versio
 
 def main() -> None:
     """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
+    # Threads that wait for each other asleep: awake, they take the time of whatever else runs on these cores. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for verb in VERBS:
         import_module(f"thoracle.cli.{verb}")
     try:

@@ -101,7 +101,9 @@ def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str,
     scans, out = select(scans, out, shard)
     model = load(folder, device=device, dtype=dtype)
     model.warm_up()
-    settings = {**model.settings(), "hu": reading.hu, "labels": model.folder.labels, "prompts": model.folder.prompts}
+    calibration = None if model.calibration is None else model.calibration.as_dict()
+    told = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
+    settings = {**model.settings(), "hu": reading.hu, **told}
     table = ResultTable(out, columns=model.folder.labels, settings=settings)
     todo = [scan for scan in scans if scan.name not in table.rows]
     outcomes = run(

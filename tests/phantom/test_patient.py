@@ -54,5 +54,5 @@ def test_breath_opens_the_lungs_fat_widens_the_body_and_roll_turns_it(people, co
     thin, broad = (np.count_nonzero(_scanned(replace(person, fat=fat), coarse_grid)[2] > -300) for fat in (8.0, 30.0))
     assert broad > 1.2 * thin
     scene, grid, hu = _scanned(replace(person, roll=float(np.radians(8))), coarse_grid)
-    i, j, _ = np.nonzero((hu > 250) & (np.hypot(grid.coordinates[0], grid.coordinates[1] - 80) < 40))
+    i, _, _ = np.nonzero((hu > 250) & (np.hypot(grid.coordinates[0], grid.coordinates[1] - 80) < 40))
     assert abs(grid.axes[0][i].mean()) > 6, "the spine is no longer below the middle"

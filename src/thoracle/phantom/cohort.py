@@ -17,7 +17,7 @@ from thoracle.phantom.presets import PRESETS
 from thoracle.processes import in_parallel
 
 #: Changes when the same seed gives other phantoms.
-FORMAT = 1
+FORMAT = 2
 _SETTINGS = "phantom.json"
 
 

@@ -11,7 +11,23 @@ from thoracle import __version__
 from thoracle.errors import InputError, ThoracleError
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
-VERBS = ("detect", "embed", "inspect", "prepare", "train.contrastive", "train.vocabfine", "phantom", "import_", "fetch", "doctor", "demo")
+VERBS = (
+    "detect",
+    "embed",
+    "inspect",
+    "prepare",
+    "train.contrastive",
+    "train.vocabfine",
+    "evaluate.detection",
+    "evaluate.prompts",
+    "evaluate.space",
+    "compare",
+    "phantom",
+    "import_",
+    "fetch",
+    "doctor",
+    "demo",
+)
 
 app = typer.Typer(
     name="thoracle",

@@ -138,7 +138,8 @@ class CTCLIPConfig:
     decoupled_loss: bool = False
     #: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
     extra_latent_projection: bool = False
-    #: What the image projection is given: "mean" of the tokens along slices, flattened, as published; "grid" (`GridPool`).
+    #: What the image projection is given: "mean" of the codes along slices, flattened, as published; "grid" (`GridPool`) of the tokens
+    #: as they were before the codebook, in which few codes would leave little of a small model.
     pool: Literal["mean", "grid"] = "mean"
     #: With "grid": channels that every token gives.
     pool_channels: int = 8

@@ -89,7 +89,11 @@ class Scope:
         between = self.text[first:last]
         if cue.near and ("," in between or len(between.split()) > 5):
             return False
-        return self.clause(max(0, cue.end - 1)) == self.clause(start) if cue.forward else self.clause(cue.start) == self.clause(max(start, end - 1))
+        return (
+            self.clause(max(0, cue.end - 1)) == self.clause(start)
+            if cue.forward
+            else self.clause(cue.start) == self.clause(max(start, end - 1))
+        )
 
 
 @cache
@@ -99,7 +103,7 @@ def _patterns() -> tuple[re.Pattern[str], dict[str, tuple[Assertion, bool, bool]
     parts, meanings = [], {}
     for number, group in enumerate(groups):
         name = f"g{number}"
-        phrases = "|".join(phrase.replace(" ", r"\s+") for phrase in group["phrases"])
+        phrases = "|".join(phrase.replace(" ?", r"\s?").replace(" ", r"\s+") for phrase in group["phrases"])
         parts.append(f"(?P<{name}>(?:{phrases}))")
         meaning = group["meaning"]
         meanings[name] = None if meaning == "none" else (meaning, group["reach"] != "before", group["reach"] == "near")

@@ -71,5 +71,5 @@ def _read(number: int, abnormality: str) -> Iterator[Rule]:
 
 def _words(phrases: list[str]) -> re.Pattern[str]:
     """Whole words; a blank stands for any white space."""
-    anyone = "|".join(phrases).replace(" ", r"\s+")
+    anyone = "|".join(phrases).replace(" ?", r"\s?").replace(" ", r"\s+")
     return re.compile(rf"(?<!\w)(?:{anyone})(?!\w)")

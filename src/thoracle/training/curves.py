@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from thoracle.errors import ExtraMissing
-from thoracle.training.config import ContrastiveConfig
+from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _FOLDER = "curves"
 class Curves:
     """Written by the first rank; a context manager. A resumed run hides what was written after its checkpoint."""
 
-    def __init__(self, out: Path, config: ContrastiveConfig, world: World, *, first: int) -> None:
+    def __init__(self, out: Path, config: RunConfig, world: World, *, first: int) -> None:
         """Raises ExtraMissing where wandb was asked for and is not installed."""
         self._wandb: Any = None
         self._board: Any = None
@@ -53,7 +53,7 @@ class Curves:
                 self._board.add_scalar(name, value, progress.step)
 
 
-def _wandb(out: Path, config: ContrastiveConfig) -> Any:
+def _wandb(out: Path, config: RunConfig) -> Any:
     try:
         import wandb  # type: ignore[import-not-found]
     except ImportError as error:

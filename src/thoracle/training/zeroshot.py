@@ -12,10 +12,11 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from thoracle.cohort.dataset import Sample
 from thoracle.models.folder import PROMPTS
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.contrastive import Encode
-from thoracle.training.data import Pairs
+from thoracle.models.tokenizer import EncodedText, Tokenizer
+from thoracle.training.clip import ClipInTraining
+from thoracle.training.data import Data
 from thoracle.training.distributed import World
 from thoracle.types import ABNORMALITIES
 
@@ -23,17 +24,18 @@ from thoracle.types import ABNORMALITIES
 class ZeroShot:
     """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
 
-    def __init__(self, volumes: Pairs, tokenizer: Tokenizer, *, batch: int) -> None:
-        self._volumes, self._batch = volumes, batch
-        self._prompts = tokenizer.encode([template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS])
+    def __init__(self, task: ClipInTraining, volumes: Data[Sample], *, batch: int) -> None:
+        self._task, self._volumes, self._batch = task, volumes, batch
+        self._prompts = prompts(task.tokenizer)
 
-    def __call__(self, encode: Encode, world: World) -> Mapping[str, float]:
+    def __call__(self) -> Mapping[str, float]:
         """Each rank encodes its share; all return the same numbers."""
+        world = self._task.world
         ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
         margins, labels = [], []
         for own in self._shares(world):
             samples = [self._volumes[index] for index in own]
-            text_PL, image_VL = encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
+            text_PL, image_VL = self._task.encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
             cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
@@ -46,6 +48,11 @@ class ZeroShot:
         share = len(self._volumes) // world.size
         own = range(world.rank * share, (world.rank + 1) * share)
         return [own[first : first + self._batch] for first in range(0, share, self._batch)]
+
+
+def prompts(tokenizer: Tokenizer) -> EncodedText:
+    """A row that says an abnormality is present, then one that says it is not, for each of `ABNORMALITIES`."""
+    return tokenizer.encode([template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS])
 
 
 def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:

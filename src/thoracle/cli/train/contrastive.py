@@ -34,24 +34,27 @@ def contrastive(
     from thoracle.cohort.dataset import CohortDataset
     from thoracle.errors import InputError
     from thoracle.training.config import read_config
+    from thoracle.training.contrastive import ContrastiveConfig
     from thoracle.training.distributed import join
-    from thoracle.training.trainer import Trainer
+    from thoracle.training.runs import contrastive_run
     from thoracle.training.zeroshot import ZeroShot
 
-    told = read_config(config)
+    told = read_config(config, ContrastiveConfig)
     told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out))
-    pairs = CohortDataset(told.cohort, split="train", needs=["report"], seed=told.seed)
+    pairs = CohortDataset(
+        told.cohort, split="train", section=told.section, needs=["report"], augmentation=told.augmentation, seed=told.seed
+    )
     if pairs.cohort.preprocess != told.preprocess:
         raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=told.cohort)
     labelled = CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
     with join() as world:
-        trainer = Trainer(
+        trainer = contrastive_run(
             told,
             pairs,
             world,
-            words=lambda: [entry.report.text("findings") for entry in pairs.entries],
+            words=lambda: [entry.report.text(told.section) for entry in pairs.entries],
             resume=resume,
-            evaluate=(lambda tokenizer: ZeroShot(labelled, tokenizer, batch=told.chunk or told.batch)) if labelled is not None else None,
+            evaluate=(lambda task: ZeroShot(task, labelled, batch=told.chunk or told.batch)) if labelled is not None else None,
         )
         follow(trainer.run(), done=trainer.done, steps=told.steps, out=Path(told.out), quiet=world.rank > 0)
 

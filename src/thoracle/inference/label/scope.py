@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, Literal
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 Assertion = Literal["affirmed", "negated", "uncertain", "historical", "other person"]
 

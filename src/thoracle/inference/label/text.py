@@ -27,11 +27,16 @@ _ABBREVIATION: Final = re.compile(r"(?:^|[\s(])(?:dr|mr|mrs|ms|vs|approx|ca|cf|f
 #: What CT-RATE's tables hold where a section is empty.
 _NOT_GIVEN: Final = "Not given."
 _STRIPPED: Final = " \t\r\n.,:;'`*-–—"
+#: Bytes that were none of the encoding, as `errors="surrogateescape"` keeps them.
+_BROKEN: Final = re.compile("[\udc80-\udcff]")
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
-#: What nearly every English sentence holds, and no other language's does.
+#: Of which every English report holds many, and no other language's does.
 _ENGLISH: Final = frozenset(
-    "the of and in is are was were no not with to there on for at from both right left lung lungs normal observed detected seen without"
-    " evidence mediastinal pleural effusion nodule nodules atelectasis hernia heart size appearance segment lobe upper lower".split()
+    re.findall(
+        r"\w+",
+        "the of and in is are was were no not with to there on for at from both right left lung lungs normal observed detected seen without"
+        " evidence mediastinal pleural effusion nodule nodules atelectasis hernia heart size appearance segment lobe upper lower",
+    )
 )
 _FEWEST_ENGLISH: Final = 0.12
 
@@ -61,8 +66,8 @@ def unreadable(report: str) -> str:
     words = [word.lower() for word in _WORD.findall(report)]
     if not words or report.strip() == _NOT_GIVEN:
         return "no text"
-    if "\ufffd" in report:
-        return "not UTF-8"
+    if _BROKEN.search(report):
+        return "not in the table's encoding"
     return "" if sum(word in _ENGLISH for word in words) >= _FEWEST_ENGLISH * len(words) else "not English"
 
 

@@ -1,7 +1,7 @@
 """What each abnormality is called in reports: rules read from `phrases/`, one file an abnormality; judges no sentence.
 
-A rule finds words (`find`), may need others beside them (`needs`) and is void beside yet others (`unless`). Beside means in the same clause,
-or the same phrase between commas or sentence (`near`), and not more than `apart` words away.
+A rule finds words (`find`), may need others beside them (`needs`) and is void beside yet others (`unless`). Beside means in the same
+clause, or the same phrase between commas or sentence (`near`), and not more than `apart` words away.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from thoracle.types import ABNORMALITIES
 

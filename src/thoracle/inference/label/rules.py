@@ -12,7 +12,7 @@ from typing import Final
 from thoracle.inference.label.evidence import Evidence, Labels
 from thoracle.inference.label.scope import Judgement, Scope
 from thoracle.inference.label.text import sentences, unreadable
-from thoracle.inference.label.vocabulary import Rule, rules
+from thoracle.inference.label.vocabulary import Rule, fingerprint, rules
 from thoracle.types import ABNORMALITIES
 
 _COMMA: Final = re.compile(r",\s|\s-\s")
@@ -24,6 +24,11 @@ class RuleLabeller:
     """Labels reports by rules."""
 
     name: Final = "rules"
+    parallel: Final = True
+
+    def settings(self) -> dict[str, str]:
+        """The hash of its rules and cues."""
+        return {"rules": fingerprint()}
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
         """The labels of each report, with evidence."""

@@ -6,6 +6,7 @@ clause, or the same phrase between commas or sentence (`near`), and not more tha
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,14 +52,26 @@ def rules() -> tuple[Rule, ...]:
     return tuple(rule for number, name in enumerate(ABNORMALITIES) for rule in _read(number, name))
 
 
+@cache
+def fingerprint() -> str:
+    """SHA-256 over all rules and cues: what labels by rules depend on beside the code."""
+    here = files(__package__)
+    names = ("cues.yaml", *(f"phrases/{_file_name(name)}" for name in ABNORMALITIES))
+    return hashlib.sha256(b"".join(here.joinpath(*name.split("/")).read_bytes() for name in names)).hexdigest()
+
+
+def _file_name(abnormality: str) -> str:
+    return abnormality.lower().replace(" ", "_") + ".yaml"
+
+
 def _read(number: int, abnormality: str) -> Iterator[Rule]:
-    file = files(__package__).joinpath("phrases", abnormality.lower().replace(" ", "_") + ".yaml")
+    file = files(__package__).joinpath("phrases", _file_name(abnormality))
     content: Mapping[str, Any] = yaml.load(file.read_text("utf-8"), Loader=yaml.CSafeLoader)
     assert content["abnormality"] == abnormality, file
     for rule in content["rules"]:
         assert set(rule) <= _KEYS, (file, rule)
         yield Rule(
-            name=rule["id"],
+            name=f"{file.name.removesuffix('.yaml')}/{rule['id']}",
             abnormality=number,
             find=_words(rule["find"]),
             needs=_words(rule["needs"]) if "needs" in rule else None,

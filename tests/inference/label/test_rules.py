@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thoracle.evaluation.metrics import Confusion
+from thoracle.inference.label.rules import RuleLabeller
+from thoracle.phantom.cohort import report_texts
+from thoracle.types import ABNORMALITIES
+
+
+def stated(report: str) -> set[str]:
+    (labels,) = RuleLabeller().label([report])
+    assert not labels.unknown
+    return {name for name, value in zip(ABNORMALITIES, labels.values, strict=True) if value}
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ("A dialysis catheter ends in the right atrium.", {"Medical material"}),
+        ("The catheter of the last scan was removed.", set()),
+        ("Sternal wires and a pacemaker are seen.", {"Medical material"}),
+        ("Peritoneal implants of the tumour are seen in the omentum.", set()),
+        ("Calcified plaques in the aortic arch.", {"Arterial wall calcification"}),
+        ("Calcified plaques in the coronary arteries.", {"Coronary artery wall calcification"}),
+        ("Atheroma plaques are seen in the aorta and the coronary arteries.", {"Arterial wall calcification", "Coronary artery wall calcification"}),
+        ("The aortic valve is calcified.", set()),
+        ("The heart is larger than normal.", {"Cardiomegaly"}),
+        ("The size of the heart is normal; the liver is larger than normal.", set()),
+        ("A little fluid in the pericardial space.", {"Pericardial effusion"}),
+        ("No pleural or pericardial effusion.", set()),
+        ("Pleural and pericardial effusions are seen.", {"Pleural effusion", "Pericardial effusion"}),
+        ("An inguinal hernia is seen on the left.", set()),
+        ("Small sliding hiatal hernia.", {"Hiatal hernia"}),
+        ("Lymph nodes that are not pathological in size are seen in the mediastinum.", {"Lymphadenopathy"}),
+        ("No lymph node of pathological size was found at the hila.", set()),
+        ("Subcutaneous emphysema is seen on the right.", set()),
+        ("Bullae in the upper lobes of the lung.", {"Emphysema"}),
+        ("Linear atelectasis at the bases of the lungs.", {"Atelectasis"}),
+        ("Fibroatelectatic changes at the bases of the lungs.", {"Pulmonary fibrotic sequela"}),
+        ("A nodule of 4 mm in the lingula.", {"Lung nodule"}),
+        ("A hypodense nodule in the left thyroid lobe.", set()),
+        ("Ground-glass areas in both lungs.", {"Lung opacity"}),
+        ("Sequela changes in the apex of the right lung.", {"Pulmonary fibrotic sequela"}),
+        ("Fluid of 3 cm in the left pleural space.", {"Pleural effusion"}),
+        ("A little free effusion around the spleen.", set()),
+        ("Mosaic attenuation in the lungs.", {"Mosaic attenuation pattern"}),
+        ("Peribronchial wall thickening is seen.", {"Peribronchial thickening"}),
+        ("Consolidation in the middle lobe.", {"Consolidation"}),
+        ("Traction bronchiectasis in the middle lobe.", {"Bronchiectasis"}),
+        ("The interlobular septa of the lungs are thickened.", {"Interlobular septal thickening"}),
+    ],
+)
+def test_what_a_report_states(report: str, expected: set[str]) -> None:
+    assert stated(report) == expected
+
+
+def test_every_label_says_why() -> None:
+    report = "There is no pleural effusion. • A nodule of 4 mm is seen in the lingula."
+    (labels,) = RuleLabeller().label([report])
+    nodule = labels.evidence[ABNORMALITIES.index("Lung nodule")]
+    assert [(e.sentence, report[e.start : e.end], e.rule, e.assertion, e.cue, e.counts) for e in nodule] == [
+        ("A nodule of 4 mm is seen in the lingula", "nodule", "lung_nodule/nodule", "affirmed", "", True)
+    ]
+    effusion = labels.evidence[ABNORMALITIES.index("Pleural effusion")]
+    assert {(report[e.start : e.end], e.assertion, e.cue, e.counts) for e in effusion} == {("effusion", "negated", "there is no", False)}
+    plain = labels.as_dict()["labels"]["Lung nodule"]
+    assert plain["value"] == 1
+    assert plain["evidence"][0]["rule"] == "lung_nodule/nodule"
+
+
+def test_what_cannot_be_read_is_unknown_and_never_zero() -> None:
+    empty, german = RuleLabeller().label(["  ", "Kein Nachweis eines Pleuraergusses, das Herz ist normal groß"])
+    assert empty.unknown == "no text"
+    assert german.unknown == "not English"
+    assert set(empty.values) == set(german.values) == {None}
+
+
+def test_rules_need_no_torch() -> None:
+    code = "import sys; from thoracle.inference.label.rules import RuleLabeller; RuleLabeller().label(['Normal heart.']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rules_read_unseen_real_reports(data_dir: Path) -> None:
+    """Issue 5's floor, on the quarter of the reports that the rules were not written on."""
+    with (data_dir / "reports" / "ctclip_train.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["AccessionNo"].removeprefix("train_")) % 4 == 0]
+    assert len(rows) == 200
+    found = RuleLabeller().label([row["report_text"] for row in rows])
+    truth = [[int(row[name]) for name in ABNORMALITIES] for row in rows]
+    assert macro_f1([labels.values for labels in found], truth) >= 0.94

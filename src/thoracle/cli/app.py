@@ -11,7 +11,20 @@ from thoracle import __version__
 from thoracle.errors import InputError, ThoracleError
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
-VERBS = ("detect", "embed", "label", "inspect", "prepare", "train.contrastive", "phantom", "import_", "fetch", "doctor", "demo")
+VERBS = (
+    "detect",
+    "embed",
+    "label",
+    "inspect",
+    "prepare",
+    "train.contrastive",
+    "evaluate.labeler",
+    "phantom",
+    "import_",
+    "fetch",
+    "doctor",
+    "demo",
+)
 
 app = typer.Typer(
     name="thoracle",

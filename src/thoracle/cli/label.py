@@ -23,9 +23,7 @@ Backend = Literal["auto", "rules", "classifier", "llm"]
 def label(
     reports: Annotated[Path, typer.Argument(metavar="REPORTS", help="CSV, Excel (.xlsx) or JSON lines (.jsonl).")],
     *,
-    out: Annotated[
-        Path, typer.Option(metavar="CSV", help="A row a report: its id, and CT-RATE's column for each abnormality.")
-    ],
+    out: Annotated[Path, typer.Option(metavar="CSV", help="A row a report: its id, and CT-RATE's column for each abnormality.")],
     evidence: Annotated[
         Path | None, typer.Option(metavar="JSONL", help="Gets for each label the sentence, the words, the rule and what denies them.")
     ] = None,

@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from thoracle.evaluation.metrics import Confusion
+from thoracle.evaluation.metrics import confusion
 from thoracle.inference.label.rules import RuleLabeller
-from thoracle.phantom.cohort import report_texts
+from thoracle.phantom.case import plan_cohort, report_patient
+from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES
 
 
@@ -28,7 +31,10 @@ def stated(report: str) -> set[str]:
         ("Peritoneal implants of the tumour are seen in the omentum.", set()),
         ("Calcified plaques in the aortic arch.", {"Arterial wall calcification"}),
         ("Calcified plaques in the coronary arteries.", {"Coronary artery wall calcification"}),
-        ("Atheroma plaques are seen in the aorta and the coronary arteries.", {"Arterial wall calcification", "Coronary artery wall calcification"}),
+        (
+            "Atheroma plaques are seen in the aorta and the coronary arteries.",
+            {"Arterial wall calcification", "Coronary artery wall calcification"},
+        ),
         ("The aortic valve is calcified.", set()),
         ("The heart is larger than normal.", {"Cardiomegaly"}),
         ("The size of the heart is normal; the liver is larger than normal.", set()),
@@ -82,7 +88,10 @@ def test_what_cannot_be_read_is_unknown_and_never_zero() -> None:
 
 
 def test_rules_need_no_torch() -> None:
-    code = "import sys; from thoracle.inference.label.rules import RuleLabeller; RuleLabeller().label(['Normal heart.']); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from thoracle.inference.label.rules import RuleLabeller;"
+        "RuleLabeller().label(['The heart is normal.']); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -91,6 +100,16 @@ def test_rules_read_unseen_real_reports(data_dir: Path) -> None:
     with (data_dir / "reports" / "ctclip_train.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["AccessionNo"].removeprefix("train_")) % 4 == 0]
     assert len(rows) == 200
-    found = RuleLabeller().label([row["report_text"] for row in rows])
     truth = [[int(row[name]) for name in ABNORMALITIES] for row in rows]
-    assert macro_f1([labels.values for labels in found], truth) >= 0.94
+    assert _macro_f1([row["report_text"] for row in rows], truth) >= 0.94
+
+
+def test_rules_read_phantom_reports() -> None:
+    pairs = [pair for plan in plan_cohort(300, seed=11) for pair in report_patient(plan, seed=11, preset=PRESETS["tiny"])]
+    texts = [f"{report.findings} {report.impression}" for report, _ in pairs]
+    assert _macro_f1(texts, [labels for _, labels in pairs]) >= 0.97
+
+
+def _macro_f1(texts: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
+    found = [labels.values for labels in RuleLabeller().label(texts)]
+    return float(confusion(np.array(found, dtype=float), np.array(truth), thresholds_K=np.full(18, 0.5)).f1.mean())

@@ -43,7 +43,7 @@ def judged(sentence: str) -> tuple[str, str]:
         ("His mother had [emphysema]", "other person", "his mother had"),
         ("The [effusion] has completely resolved", "negated", "has completely resolved"),
         ("The [catheter] was removed", "negated", "was removed"),
-        ("Pericardial [effusion] - no thickening was seen", "negated", "- no "),
+        ("Pericardial [effusion] - no thickening was seen", "negated", "- no"),
     ],
 )
 def test_how_a_mention_is_meant(sentence: str, assertion: str, cue: str) -> None:

@@ -107,7 +107,7 @@ def _patterns() -> tuple[re.Pattern[str], dict[str, tuple[Assertion, bool, bool]
         parts.append(f"(?P<{name}>(?:{phrases}))")
         meaning = group["meaning"]
         meanings[name] = None if meaning == "none" else (meaning, group["reach"] != "before", group["reach"] == "near")
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?!\w)"), meanings
+    return re.compile(rf"(?:(?<![\w-])(?=\w)|(?=[^\w\s]))(?:{'|'.join(parts)})(?!\w)"), meanings
 
 
 def _find_cues(text: str) -> list[_Cue]:

@@ -35,19 +35,21 @@ class Row:
     Attributes:
         id: what its row is called.
         text: all its text columns, joined.
+        also: what its row holds in the table's `also`; "" where there is nothing.
         fault: why it cannot be read; "" where it can.
         place: how much of the file lies before the row's end, 0 to 1.
     """
 
     id: str
     text: str
+    also: tuple[str, ...] = ()
     fault: str = ""
     place: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTable:
-    """Where reports are, and what their columns are called.
+    """Where reports are, and what their columns are called; `also` names columns that are handed on, such as labels.
 
     Raises:
         InputError: no such file, not a table's suffix, no text column, or an encoding that Python does not know.
@@ -56,6 +58,7 @@ class ReportTable:
     path: Path
     id_column: str = ID_COLUMN
     text_columns: Sequence[str] = (TEXT_COLUMN,)
+    also: Sequence[str] = ()
     encoding: str = ENCODING
 
     def __post_init__(self) -> None:
@@ -89,7 +92,7 @@ class ReportTable:
 
     def missing(self, columns: Sequence[str]) -> MetadataError | None:
         """The error for the columns that a table does not have; None where it has all."""
-        absent = [name for name in (self.id_column, *self.text_columns) if name not in columns]
+        absent = [name for name in (self.id_column, *self.text_columns, *self.also) if name not in columns]
         if not absent:
             return None
         there = ", ".join(columns[:_SHOWN]) + (", …" if len(columns) > _SHOWN else "")
@@ -100,7 +103,8 @@ class ReportTable:
         """A row of its cells by column."""
         texts = (cells.get(name) for name in self.text_columns)
         text = " ".join(str(one).strip() for one in texts if one is not None and str(one).strip())
-        return Row(id=_plain(cells.get(self.id_column)), text=text, place=place)
+        also = tuple(_plain(cells.get(name)).strip() for name in self.also)
+        return Row(id=_plain(cells.get(self.id_column)), text=text, also=also, place=place)
 
 
 def _csv(table: ReportTable) -> Iterator[Row]:
@@ -115,7 +119,7 @@ def _csv(table: ReportTable) -> Iterator[Row]:
                 row = table.row(dict(zip(columns, cells, strict=False)), place=place())
                 if len(cells) != len(columns):
                     fault = f"line {lines.line_num} has {len(cells)} fields, the first line has {len(columns)}"
-                    row = Row(id=row.id, text="", fault=fault, place=row.place)
+                    row = Row(id=row.id, text="", also=row.also, fault=fault, place=row.place)
                 yield row
         except csv.Error as error:
             raise MetadataError(f"line {lines.line_num} is not CSV ({error})", cure="Save it again.", source=table.path) from error

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from thoracle.types import ABNORMALITIES
+
 #: A quote or bullet parts items of an impression; so does a stop, a semicolon or a question mark before what can begin a sentence.
 _PART: Final = re.compile(
     r"""[•·●▪\n\r"“”„«»]+          # bullets and quotes, however many
@@ -30,15 +32,20 @@ _STRIPPED: Final = " \t\r\n.,:;'`*-–—"
 #: Bytes that were none of the encoding, as `errors="surrogateescape"` keeps them.
 _BROKEN: Final = re.compile("[\udc80-\udcff]")
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
-#: Of which every English report holds many, and no other language's does.
+#: Of which every English sentence holds some, and no other language many.
 _ENGLISH: Final = frozenset(
+    re.findall(r"\w+", "the of and is are was were not with to there on for from both right left lung lungs observed detected seen without")
+)
+#: What a summary without verbs is made of.
+_TERMS: Final = frozenset(
     re.findall(
         r"\w+",
-        "the of and in is are was were no not with to there on for at from both right left lung lungs normal observed detected seen without"
-        " evidence mediastinal pleural effusion nodule nodules atelectasis hernia heart size appearance segment lobe upper lower",
+        " ".join(ABNORMALITIES).lower() + " no normal mild minimal heart chest findings nodules bilateral hilar mediastinal lymph nodes"
+        " effusions changes lobe upper lower",
     )
 )
 _FEWEST_ENGLISH: Final = 0.12
+_FEWEST_TERMS: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +69,14 @@ def sentences(report: str) -> Iterator[Sentence]:
 
 
 def unreadable(report: str) -> str:
-    """Why a text cannot be labelled; "" where it can: it holds words, and enough of them are the commonest of English reports."""
+    """Why a text cannot be labelled; "" where it can: it holds words, and enough of them are English."""
     words = [word.lower() for word in _WORD.findall(report)]
     if not words or report.strip() == _NOT_GIVEN:
         return "no text"
     if _BROKEN.search(report):
         return "not in the table's encoding"
-    return "" if sum(word in _ENGLISH for word in words) >= _FEWEST_ENGLISH * len(words) else "not English"
+    english, terms = (sum(word in known for word in words) / len(words) for known in (_ENGLISH, _ENGLISH | _TERMS))
+    return "" if english >= _FEWEST_ENGLISH or terms >= _FEWEST_TERMS else "not English"
 
 
 def _one(report: str, begin: int, end: int) -> Iterator[Sentence]:

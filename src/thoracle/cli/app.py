@@ -18,6 +18,7 @@ VERBS = (
     "inspect",
     "prepare",
     "train.contrastive",
+    "train.vocabfine",
     "evaluate.labeler",
     "phantom",
     "import_",

@@ -66,8 +66,8 @@ def _one(
     from rich.console import Console
 
     from thoracle.cli.console import Stopwatch, show_findings
+    from thoracle.files import write_atomic
     from thoracle.inference.batch import read_scan
-    from thoracle.inference.files import write_atomic
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
 
@@ -101,7 +101,9 @@ def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str,
     scans, out = select(scans, out, shard)
     model = load(folder, device=device, dtype=dtype)
     model.warm_up()
-    settings = {**model.settings(), "hu": reading.hu, "labels": model.folder.labels, "prompts": model.folder.prompts}
+    calibration = None if model.calibration is None else model.calibration.as_dict()
+    told = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
+    settings = {**model.settings(), "hu": reading.hu, **told}
     table = ResultTable(out, columns=model.folder.labels, settings=settings)
     todo = [scan for scan in scans if scan.name not in table.rows]
     outcomes = run(

@@ -115,6 +115,7 @@ class ClipInTraining:
             tokenizer=self.tokenizer,
             licence="that of the data it was trained on",
             trained=True,
+            caution=self._config.caution,
             assumptions=(f"Trained for {step} steps.",),
         )
 

@@ -52,6 +52,7 @@ class RunConfig:
 
     Attributes:
         out: the run's own folder.
+        caution: what people must be told of what the model was trained on, with every result; "" where it was patients.
         seed: of weights, order, augmentation and dropout.
         steps: of the optimiser.
         batch: samples of a batch, on each rank.
@@ -72,6 +73,7 @@ class RunConfig:
     MOVABLE: ClassVar[frozenset[str]] = frozenset({"out"})
 
     out: str = "run"
+    caution: str = ""
     seed: int = 0
     steps: int = 1000
     batch: int = 8

@@ -11,10 +11,9 @@ import torch
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.checkpoint import read_checkpoint
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import PROMPTS, load_tensors, open_model
+from thoracle.models.folder import load_tensors, open_model, prompt_texts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig
-from thoracle.types import ABNORMALITIES
 
 #: What BERT's own files call the encoder, beside the heads it was pretrained with.
 _ENCODER: Final = "bert."
@@ -30,8 +29,7 @@ def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]])
         return Tokenizer.from_folder(Path(config.tokenizer))
     if config.start:
         return open_model(Path(config.start)).tokenizer()
-    prompts = [template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS]
-    return Tokenizer.from_words([*words(), *prompts])
+    return Tokenizer.from_words([*words(), *prompt_texts()])
 
 
 def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:

@@ -13,8 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from thoracle.cohort.dataset import Sample
-from thoracle.models.folder import PROMPTS
-from thoracle.models.tokenizer import EncodedText, Tokenizer
+from thoracle.models.folder import prompt_texts
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.data import Data
 from thoracle.training.distributed import World
@@ -26,7 +25,7 @@ class ZeroShot:
 
     def __init__(self, task: ClipInTraining, volumes: Data[Sample], *, batch: int) -> None:
         self._task, self._volumes, self._batch = task, volumes, batch
-        self._prompts = prompts(task.tokenizer)
+        self._prompts = task.tokenizer.encode(prompt_texts())
 
     def __call__(self) -> Mapping[str, float]:
         """Each rank encodes its share; all return the same numbers."""
@@ -48,11 +47,6 @@ class ZeroShot:
         share = len(self._volumes) // world.size
         own = range(world.rank * share, (world.rank + 1) * share)
         return [own[first : first + self._batch] for first in range(0, share, self._batch)]
-
-
-def prompts(tokenizer: Tokenizer) -> EncodedText:
-    """A row that says an abnormality is present, then one that says it is not, for each of `ABNORMALITIES`."""
-    return tokenizer.encode([template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS])
 
 
 def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from thoracle.cli.train import train
-
-if TYPE_CHECKING:
-    from thoracle.training.trainer import Progress
+from thoracle.cli.train.options import Cohort, Config, Out, Resume
 
 
 @train.command()
 def contrastive(
     *,
-    config: Annotated[Path, typer.Option(metavar="YAML", help="Settings, as in `configs/`.")],
-    cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="What `thoracle prepare` wrote; in place of the setting.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; in place of the setting.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")] = False,
+    config: Config,
+    cohort: Cohort = None,
+    out: Out = None,
+    resume: Resume = False,
 ) -> None:
     """Align volumes with reports. Ends with DIR/model, which `thoracle detect` takes.
 
     A run that was stopped, in whatever way, goes on with --resume as if it had not been.
     """
+    from thoracle.cli.train.progress import follow
     from thoracle.cohort.dataset import CohortDataset
     from thoracle.errors import InputError
     from thoracle.training.config import read_config
@@ -56,18 +46,4 @@ def contrastive(
             resume=resume,
             evaluate=(lambda task: ZeroShot(task, labelled, batch=told.chunk or told.batch)) if labelled is not None else None,
         )
-        follow(trainer.run(), done=trainer.done, steps=told.steps, out=Path(told.out), quiet=world.rank > 0)
-
-
-def follow(run: Iterator[Progress], *, done: int, steps: int, out: Path, quiet: bool) -> None:
-    """Show loss, samples a second, memory and time left as the run goes on, and a line for each evaluation."""
-    console = Console(stderr=True, highlight=False, quiet=quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console) as bar:
-        shown = bar.add_task("begin", total=steps, completed=done)
-        for one in run:
-            text = f"loss {one.loss:.4f}  {one.samples_per_second:.1f} samples/s  {one.memory / 2**30:.1f} GiB"
-            bar.update(shown, description=text, completed=one.step)
-            if one.scores:
-                console.print(f"step {one.step}: " + ", ".join(f"{escape(name)} {value:.3f}" for name, value in one.scores.items()))
-    console.print(f"{steps} steps done: {escape(str(out / 'model'))}")
+        follow(trainer, quiet=world.rank > 0)

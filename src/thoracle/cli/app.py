@@ -19,6 +19,7 @@ VERBS = (
     "prepare",
     "train.contrastive",
     "train.vocabfine",
+    "train.labeler",
     "evaluate.labeler",
     "phantom",
     "import_",

@@ -16,6 +16,7 @@ from thoracle.evaluation.summary import Scores, Summary, summarise
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.run import Labeller, label_rows
 from thoracle.inference.label.tables import ReportTable, Row
+from thoracle.inference.label.text import unreadable
 from thoracle.types import ABNORMALITIES
 
 _AT_ONCE: Final = 250
@@ -74,6 +75,16 @@ def label_all(table: ReportTable, labellers: Mapping[str, Labeller]) -> Labelled
     batches = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)]
     said = {name: tuple(labels for batch in batches for labels in label_rows(one, batch)) for name, one in labellers.items()}
     return Labelled(rows=rows, reference=_reference(table, rows) if table.also else None, by_backend=said)
+
+
+def read_labelled(table: ReportTable) -> list[tuple[Row, tuple[int | None, ...]]]:
+    """The reports that can be read, with their labels; `table.also` names the 18 abnormalities.
+
+    Raises:
+        MetadataError: the table cannot be read, or a label is neither 0 nor 1.
+    """
+    rows = tuple(row for row in table.rows() if not row.fault and not unreadable(row.text))
+    return list(zip(rows, _reference(table, rows), strict=True))
 
 
 def _reference(table: ReportTable, rows: Sequence[Row]) -> tuple[tuple[int | None, ...], ...]:

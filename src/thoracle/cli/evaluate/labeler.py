@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.evaluation.summary import Summary
+    from thoracle.inference.label.tables import ReportTable
 
 
 @evaluate.command()
@@ -29,6 +30,9 @@ def labeler(
     disagreements: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Gets every report on which two parties differ, with their evidence and its words.")
     ] = None,
+    keep_labelling: Annotated[
+        bool, typer.Option("--keep-labelling", help="Fit the classifier's thresholds to these reports, and keep them in its folder.")
+    ] = False,
     no_reference: Annotated[bool, typer.Option("--no-reference", help="The table has no labels: compare backends only.")] = False,
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
@@ -51,6 +55,8 @@ def labeler(
     console = Console(highlight=False)
     also = () if no_reference else ABNORMALITIES
     table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding, also=also)
+    if keep_labelling:
+        _keep(table, model)
     names = dict.fromkeys(backend or ["auto"])
     labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=endpoint, llm=llm) for name in names})
     figures = {}
@@ -64,6 +70,20 @@ def labeler(
         write_atomic(disagreements, draw(labelled))
         console.print(f"{disagreements} holds words of the reports.", markup=False)
     console.print(RESEARCH_USE)
+
+
+def _keep(table: ReportTable, model: Path | None) -> None:
+    from thoracle.errors import InputError
+    from thoracle.evaluation.labeler import read_labelled
+    from thoracle.evaluation.labelling import fit_labelling
+    from thoracle.inference.label.classifier import ClassifierLabeller
+    from thoracle.inference.label.labelling import keep_labelling
+
+    if model is None or not table.also:
+        raise InputError("thresholds need a classifier and reports with labels", cure="Give --model, and no --no-reference.")
+    labelled = read_labelled(table)
+    fitted = fit_labelling(ClassifierLabeller(model), [row.text for row, _ in labelled], [labels for _, labels in labelled])
+    keep_labelling(model, fitted)
 
 
 _EACH = ("precision", "recall", "f1")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def detect(
     scans: Scans,
     *,
-    model: ModelFolder,
+    model: ModelFolder = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings as JSON.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="CSV", help="Many scans: CT-RATE's label columns, continued if it exists.")] = None,
     shard: Part = None,
@@ -43,21 +43,23 @@ def detect(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
+    from thoracle.cli.default_model import model_or_demo
     from thoracle.inference.batch import Reading, opened
     from thoracle.inference.scans import find_scans
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
+    folder = model_or_demo(model)
     found = find_scans(scans, whole_folders=out is None or series is not None)
     reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
     if out is None:
         if len(found) != 1 or shard is not None:
             raise InputError(f"{len(found)} scans are not one table", cure="Give --out predictions.csv.")
-        _one(found[0], model, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
+        _one(found[0], folder, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
     else:
         if json_file is not None:
             raise InputError("--json is for one scan, --out for many", cure="Give one of the two.")
-        _many(found, model, reading, device=device, dtype=dtype, out=out, shard=shard)
+        _many(found, folder, reading, device=device, dtype=dtype, out=out, shard=shard)
 
 
 def _one(

@@ -157,7 +157,7 @@ def differences(one: _Run, other: _Run) -> list[str]:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items() if inner is not None}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _optimiser(values: Mapping[str, Any]) -> OptimiserConfig:

@@ -41,11 +41,12 @@ _TERMS: Final = frozenset(
     re.findall(
         r"\w+",
         " ".join(ABNORMALITIES).lower() + " no normal mild minimal heart chest findings nodules bilateral hilar mediastinal lymph nodes"
-        " effusions changes lobe upper lower",
+        " effusions changes lobe upper lower little small large fluid free increased enlarged stable unchanged"
+        " thickened calcified mass lesion",
     )
 )
 _FEWEST_ENGLISH: Final = 0.12
-_FEWEST_TERMS: Final = 0.5
+_FEWEST_TERMS: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,13 @@ def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
     given.path.write_text(given.path.read_text().replace("lingula.,0", "lingula.,maybe", 1))
     with pytest.raises(MetadataError, match="must be 0, 1 or empty, is 'maybe'"):
         label_all(given, {"rules": RuleLabeller()})
+
+
+def test_a_label_that_is_unknown_is_not_counted(tmp_path: Path) -> None:
+    given = table(tmp_path / "r.csv", ROWS)
+    (said,) = RuleLabeller().label([ROWS[0][1]])
+    doubtful = replace(said, values=(*said.values[:-1], None))
+    labelled = replace(label_all(given, {"rules": RuleLabeller()}), by_backend={"llm": (doubtful,) * len(ROWS)})
+    summary, count = labelled.summary("llm", resamples=5)
+    assert count == len(ROWS)
+    assert summary.by_label["Lung nodule"]["precision"].value == 0.4

@@ -51,14 +51,16 @@ class Labelled:
         if not known:
             raise InputError(f"{backend} labelled no report", cure="Look at what `thoracle label` says of them.")
         names = tuple(self.rows[place].id for place in known)
+        said_NK = np.array([self.by_backend[backend][place].values for place in known], dtype=np.float64)
+        truth_NK = np.array([self.reference[place] for place in known], dtype=np.float64)
         scores = Scores(
             names=names,
             patients=names,  # equal reports are one draw's, unequal ones are another's: ids say which
             labels=ABNORMALITIES,
-            probabilities_NK=np.array([self.by_backend[backend][place].values for place in known], dtype=np.float64),
-            truth_NK=np.array([self.reference[place] for place in known], dtype=np.float64),
+            probabilities_NK=np.nan_to_num(said_NK),
+            truth_NK=np.where(np.isnan(said_NK), np.nan, truth_NK),  # a label that is unknown is not counted
         )
-        return summarise(scores, thresholds_K=_THRESHOLDS, resamples=resamples), len(known)
+        return summarise(scores, thresholds=_THRESHOLDS, ranking=False, resamples=resamples), len(known)
 
 
 def label_all(table: ReportTable, labellers: Mapping[str, Labeller]) -> Labelled:

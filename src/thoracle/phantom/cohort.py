@@ -19,7 +19,7 @@ from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS
 
 #: Changes when the same seed gives other phantoms.
-FORMAT = 1
+FORMAT = 2
 _SETTINGS = "phantom.json"
 #: What workers read when they start: linear algebra stays on their own core, and memory of pictures is kept for the next one (glibc hands
 #: large blocks back to the system and has their pages zeroed again, a sixth of the time of tiny phantoms).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,27 @@ if TYPE_CHECKING:
     from thoracle.training.trainer import Progress
 
 _FOLDER = "curves"
+
+
+def read_curves(out: Path) -> dict[str, dict[int, float]]:
+    """Numbers by name and step, as `Curves` wrote them for TensorBoard below the run's folder; a step that was done twice counts once.
+
+    A file that a killed run left half written counts as far as it is whole.
+    """
+    from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
+
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted((out / _FOLDER).glob("events.out.tfevents.*")):
+        content, place = path.read_bytes(), 0
+        # Records: length, its checksum, the event, its checksum.
+        while place + 12 <= len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            record, place = content[place + 12 : place + 12 + length], place + 16 + length
+            if len(record) == length:
+                event = Event.FromString(record)
+                for value in event.summary.value:
+                    found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
 
 
 class Curves:

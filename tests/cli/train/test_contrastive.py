@@ -48,7 +48,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The demo's, but short."""
-    short = replace(read_config(CONFIG, ContrastiveConfig), steps=3, batch=2, workers=0, save_every=1, evaluate_every=2)
+    short = replace(read_config(CONFIG, ContrastiveConfig), section="findings", steps=3, batch=2, save_every=1, evaluate_every=2)
     write_config(short, tmp_path / "short.yaml")
     return tmp_path / "short.yaml"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import pytest
 
 from thoracle.evaluation.metrics import confusion
 from thoracle.inference.label.rules import RuleLabeller
+from thoracle.inference.label.scope import Scope
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES
@@ -114,6 +116,18 @@ def test_rules_read_unseen_real_reports(data_dir: Path) -> None:
     assert _macro_f1([row["report_text"] for row in rows], truth) >= 0.94
 
 
+def test_rules_tell_negated_sentences(data_dir: Path) -> None:
+    with (data_dir / "reports" / "negex_sentences.txt").open(encoding="utf-8", errors="replace") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    truth = [row["Negation"] == "Negated" for row in rows]
+    said = []
+    for row in rows:
+        match = re.search(r"\s+".join(map(re.escape, row["Concept"].split())), row["Sentence"], re.IGNORECASE)
+        said.append(match is not None and Scope(row["Sentence"]).judge(*match.span()).assertion == "negated")
+    assert np.mean(np.equal(said, truth)) >= 0.94
+    assert np.mean(np.array(said)[truth]) >= 0.90
+
+
 def test_rules_read_phantom_reports() -> None:
     pairs = [pair for plan in plan_cohort(300, seed=11) for pair in report_patient(plan, seed=11, preset=PRESETS["tiny"])]
     texts = [f"{report.findings} {report.impression}" for report, _ in pairs]
@@ -122,4 +136,4 @@ def test_rules_read_phantom_reports() -> None:
 
 def _macro_f1(texts: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
     found = [labels.values for labels in RuleLabeller().label(texts)]
-    return float(confusion(np.array(found, dtype=float), np.array(truth), thresholds_K=np.full(18, 0.5)).f1.mean())
+    return float(confusion(np.array(found, dtype=float), np.array(truth), thresholds=np.full(18, 0.5)).f1.mean())

@@ -51,16 +51,20 @@ def _report(
     for number in split:
         values = [_WORDS[labels.values[number]] for labels in said.values()]
         cells = [ABNORMALITIES[number], *([_WORDS[reference[number]]] if reference is not None else []), *values]
-        why = "<br>".join(_why(name, one) for name, labels in said.items() for one in labels.evidence[number]) or "nothing found"
+        whose: dict[Evidence, list[str]] = {}
+        for name, labels in said.items():
+            for one in labels.evidence[number]:
+                whose.setdefault(one, []).append(name)
+        why = "<br>".join(_why(", ".join(names), one) for one, names in whose.items()) or "nothing found"
         reasons = [f"{name}: {labels.unknown}" for name, labels in said.items() if labels.unknown]
         text = "<br>".join([*map(escape, reasons)]) or why
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + f'<td class="why">{text}</td></tr>')
     yield f"<table>{''.join(lines)}</table>"
 
 
-def _why(backend: str, one: Evidence) -> str:
+def _why(backends: str, one: Evidence) -> str:
     cue = f", {one.cue!r}" if one.cue else ""
-    return escape(f"{backend}, {one.rule}: {one.assertion}{cue} in “{one.sentence}”")
+    return escape(f"{backends}: {one.rule}: {one.assertion}{cue} in “{one.sentence}”")
 
 
 def _marked(text: str, evidence: list[Evidence]) -> str:

@@ -54,3 +54,8 @@ def test_sentences_stand_where_they_say_and_lose_no_letter(report: str) -> None:
 )
 def test_what_cannot_be_labelled_says_why(report: str, reason: str) -> None:
     assert unreadable(report) == reason
+
+
+@pytest.mark.parametrize("text", ["No acute finding.", "Thoracic CT within normal limits.", "A little perirenal effusion."])
+def test_a_short_impression_is_english(text: str) -> None:
+    assert unreadable(text) == ""

@@ -42,7 +42,8 @@ _TERMS: Final = frozenset(
         r"\w+",
         " ".join(ABNORMALITIES).lower() + " no normal mild minimal heart chest findings nodules bilateral hilar mediastinal lymph nodes"
         " effusions changes lobe upper lower little small large fluid free increased enlarged stable unchanged"
-        " thickened calcified mass lesion",
+        " thickened calcified mass lesion acute finding within limits thoracic examination evidence pathology"
+        " abnormality significant",
     )
 )
 _FEWEST_ENGLISH: Final = 0.12

@@ -8,6 +8,7 @@ import pytest
 from thoracle.cohort.manifest import open_cohort
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.inference.demo import write_scan
+from thoracle.types import ABNORMALITIES
 
 _SMALL = PreprocessConfig(spacing=(16.0, 12.0, 12.0), size=(20, 20, 24))
 
@@ -47,3 +48,20 @@ def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive
 def test_a_wrong_command_ends_with_2_and_writes_nothing(command, archive: Path, tmp_path: Path, option: tuple[str, object]) -> None:
     assert command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", *option).status == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_without_labels_is_labelled_by_its_reports(command, archive: Path, tmp_path: Path) -> None:
+    text = "VolumeName,Findings_EN,Impressions_EN\ntrain_1_a_1.nii.gz,A nodule is seen in the lingula.,Not given.\n"
+    (archive / "train_reports.csv").write_text(text)
+    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1)
+    assert command(*given, "--out", tmp_path / "plain").status == 0
+    (entry,) = open_cohort(tmp_path / "plain").entries
+    assert set(entry.labels) == {None}
+    ran = command(*given, "--out", tmp_path / "labelled", "--label")
+    assert ran.status == 0, ran.err
+    assert "1 volumes had no labels: these come from their reports, by rules." in ran.err
+    (entry,) = open_cohort(tmp_path / "labelled").entries
+    assert [name for name, value in zip(ABNORMALITIES, entry.labels, strict=True) if value] == ["Lung nodule"]
+    assert json.loads((tmp_path / "labelled" / "cohort.json").read_text())["labelled_by"]["backend"] == "rules"
+    assert command(*given, "--out", tmp_path / "labelled").status == 1, "another cohort"

@@ -12,7 +12,7 @@ from thoracle.types import ABNORMALITIES
 
 _STYLE = (
     "<style>mark{background:#ffe9a8}mark.no{background:#f6c9c9}.report{white-space:pre-wrap;background:#f6f8fa;padding:.6em .8em}"
-    "td.why{white-space:normal;text-align:left;min-width:30em}</style>"
+    "th:last-child{text-align:left}td.why{white-space:normal;text-align:left;min-width:30em}</style>"
 )
 _WORDS = {None: "unknown", 0: "0", 1: "1"}
 

@@ -11,7 +11,7 @@ from thoracle.types import RESEARCH_USE
 @pytest.fixture
 def reports(tmp_path: Path) -> Path:
     path = tmp_path / "reports.csv"
-    path.write_text("AccessionNo,report_text\na,A nodule is seen in the lingula.\nb,The heart is larger than normal.\n")
+    path.write_text("AccessionNo,report_text\na,A nodule is seen in the lingula.\nb,The heart is bigger than usual.\n")
     return path
 
 

@@ -23,7 +23,7 @@ ROWS = [
     ("a", "A nodule is seen in the lingula.", {"Lung nodule"}),
     ("b", "A nodule is seen in the lingula.", set()),
     ("c", "The lungs are clear on both sides.", {"Lung nodule"}),
-    ("d", "The heart is larger than normal.", {"Cardiomegaly"}),
+    ("d", "The heart is bigger than usual.", {"Cardiomegaly"}),
     ("e", "", {"Cardiomegaly"}),
 ]
 

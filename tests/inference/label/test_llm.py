@@ -13,7 +13,7 @@ from thoracle.inference.label import llm
 from thoracle.inference.label.llm import KEY, SCHEMA, LlmLabeller
 from thoracle.types import ABNORMALITIES
 
-REPORT = "A nodule of 4 mm is seen in the lingula. There is no pleural effusion."
+REPORT = "A nodule of 4 mm is seen in the lingula. There is no pleural fluid."
 NODULE, EFFUSION = ABNORMALITIES.index("Lung nodule"), ABNORMALITIES.index("Pleural effusion")
 
 
@@ -23,7 +23,7 @@ def answer(**said: tuple[str, str]) -> dict[str, dict[str, str]]:
     return {name: dict(zip(("answer", "quote"), known.get(name, ("not mentioned", "")), strict=True)) for name in ABNORMALITIES}
 
 
-GOOD = answer(Lung_nodule=("present", "A nodule of 4 mm"), Pleural_effusion=("absent", "no pleural effusion"))
+GOOD = answer(Lung_nodule=("present", "A nodule of 4 mm"), Pleural_effusion=("absent", "no pleural fluid"))
 
 
 class Server(ThreadingHTTPServer):

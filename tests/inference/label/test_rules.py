@@ -38,8 +38,8 @@ def stated(report: str) -> set[str]:
             {"Arterial wall calcification", "Coronary artery wall calcification"},
         ),
         ("The aortic valve is calcified.", set()),
-        ("The heart is larger than normal.", {"Cardiomegaly"}),
-        ("The size of the heart is normal; the liver is larger than normal.", set()),
+        ("The heart is bigger than usual.", {"Cardiomegaly"}),
+        ("The size of the heart is normal; the liver is bigger than usual.", set()),
         ("A little fluid in the pericardial space.", {"Pericardial effusion"}),
         ("No pleural or pericardial effusion.", set()),
         ("Pleural and pericardial effusions are seen.", {"Pleural effusion", "Pericardial effusion"}),
@@ -52,7 +52,7 @@ def stated(report: str) -> set[str]:
         ("Linear atelectasis at the bases of the lungs.", {"Atelectasis"}),
         ("Fibroatelectatic changes at the bases of the lungs.", {"Pulmonary fibrotic sequela"}),
         ("A nodule of 4 mm in the lingula.", {"Lung nodule"}),
-        ("A hypodense nodule in the left thyroid lobe.", set()),
+        ("A dark nodule in the left half of the thyroid.", set()),
         ("Ground-glass areas in both lungs.", {"Lung opacity"}),
         ("Sequela changes in the apex of the right lung.", {"Pulmonary fibrotic sequela"}),
         ("Fluid of 3 cm in the left pleural space.", {"Pleural effusion"}),
@@ -79,7 +79,7 @@ def test_what_a_report_states(report: str, expected: set[str]) -> None:
 
 
 def test_every_label_says_why() -> None:
-    report = "There is no pleural effusion. • A nodule of 4 mm is seen in the lingula."
+    report = "There is no effusion in the pleura. • A nodule of 4 mm is seen in the lingula."
     (labels,) = RuleLabeller().label([report])
     nodule = labels.evidence[ABNORMALITIES.index("Lung nodule")]
     assert [(e.sentence, report[e.start : e.end], e.rule, e.assertion, e.cue, e.counts) for e in nodule] == [

@@ -15,10 +15,13 @@ from thoracle.errors import InputError, ThoracleError
 VERBS = (
     "detect",
     "embed",
+    "label",
     "inspect",
     "prepare",
     "train.contrastive",
     "train.vocabfine",
+    "train.labeler",
+    "evaluate.labeler",
     "evaluate.detection",
     "evaluate.prompts",
     "evaluate.space",

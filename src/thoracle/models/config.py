@@ -101,6 +101,11 @@ class TextConfig:
                 source="config",
             )
 
+    @property
+    def most_tokens(self) -> int:
+        """Of one text: RoBERTa's positions begin behind padding's."""
+        return self.max_position_embeddings - (self.pad_token_id + 1 if self.positions == "roberta" else 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:

@@ -11,6 +11,7 @@ from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig
 from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.labeler import LabelerConfig
 from thoracle.training.vocabfine import VocabFineConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -19,6 +20,8 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "ct-clip": ContrastiveConfig,
     "ct-clip-fast": ContrastiveConfig,
     "ct-clip-small-gpu": ContrastiveConfig,
+    "labeler": LabelerConfig,
+    "labeler-tiny": LabelerConfig,
     "phantom-tiny": ContrastiveConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
 }

@@ -18,6 +18,7 @@ VERBS = (
     "prepare",
     "train.contrastive",
     "train.vocabfine",
+    "train.classifier",
     "evaluate.detection",
     "evaluate.prompts",
     "evaluate.space",

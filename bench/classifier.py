@@ -41,7 +41,7 @@ def main() -> None:
         for batch in asked.batch:
             steps = asked.scans // batch
             config = ClassifierConfig(out=f"{folder}/run{batch}", steps=steps, batch=batch, workers=0, save_every=steps)
-            since = time.perf_counter()
+            since, cpu = time.perf_counter(), time.process_time()
             trainer = Trainer(
                 config,
                 latents,
@@ -51,7 +51,8 @@ def main() -> None:
             )
             for _ in trainer.run():
                 pass
-            print(f"batch {batch}: {steps} steps, {time.perf_counter() - since:.1f} s an epoch of {asked.scans:,} scans")
+            took = f"{time.perf_counter() - since:.1f} s, {time.process_time() - cpu:.1f} CPU seconds"
+            print(f"batch {batch}: {steps} steps, {took} an epoch of {asked.scans:,} scans", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig
+from thoracle.training.classifier import ClassifierConfig
 from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.labeler import LabelerConfig
@@ -17,12 +18,14 @@ from thoracle.training.vocabfine import VocabFineConfig
 CONFIGS = Path(__file__).parents[2] / "configs"
 #: Every configuration that ships, and what it is of.
 SHIPPED: dict[str, type[RunConfig]] = {
+    "classifier": ClassifierConfig,
     "ct-clip": ContrastiveConfig,
     "ct-clip-fast": ContrastiveConfig,
     "ct-clip-small-gpu": ContrastiveConfig,
     "labeler": LabelerConfig,
     "labeler-tiny": LabelerConfig,
     "phantom-tiny": ContrastiveConfig,
+    "phantom-tiny-classifier": ClassifierConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
 }
 

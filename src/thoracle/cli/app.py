@@ -22,6 +22,7 @@ VERBS = (
     "train.vocabfine",
     "train.labeler",
     "evaluate.labeler",
+    "train.classifier",
     "evaluate.detection",
     "evaluate.prompts",
     "evaluate.space",

@@ -32,7 +32,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     language = new_language(SMALL, ["Is there an effusion?", "Yes.", "No."])
     out = tmp_path_factory.mktemp("language") / "base"
-    save_base(out, language, {name: p for name, p in language.model.named_parameters()})
+    save_base(out, language, dict(language.model.named_parameters()))
     return out
 
 

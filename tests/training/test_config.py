@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.config import CTCLIPConfig, ProjectorConfig
+from thoracle.training.chat import ChatConfig
 from thoracle.training.config import differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = ("ct-clip", "ct-clip-fast", "ct-clip-small-gpu", "phantom-tiny")
+CHAT = ("ct-chat", "ct-chat-lora", "phantom-chat")
 
 
 def test_these_configurations_ship() -> None:
-    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted(SHIPPED)
+    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted((*SHIPPED, *CHAT))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -25,6 +27,17 @@ def test_each_is_read_and_written_back_alike(name: str, tmp_path: Path) -> None:
     config = read_config(CONFIGS / f"{name}.yaml", ContrastiveConfig)
     write_config(config, tmp_path / "config.yaml")
     assert read_config(tmp_path / "config.yaml", ContrastiveConfig) == config
+
+
+@pytest.mark.parametrize("name", CHAT)
+def test_each_of_a_chat_model_is_read_and_written_back_alike(name: str, tmp_path: Path) -> None:
+    config = read_config(CONFIGS / f"{name}.yaml", ChatConfig)
+    write_config(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml", ChatConfig) == config
+    published = {"ct-chat": ("projector", 1e-3, 12, 1), "ct-chat-lora": ("lora", 2e-5, 3, 12)}
+    if name in published:
+        assert (config.stage, config.optimiser.lr, config.batch, config.accumulate) == published[name]
+        assert (config.adapter.rank, config.adapter.alpha, config.projector) == (128, 256, ProjectorConfig())
 
 
 def test_ct_clip_has_the_published_hyperparameters() -> None:

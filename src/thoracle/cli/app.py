@@ -11,7 +11,10 @@ from thoracle import __version__
 from thoracle.errors import InputError, ThoracleError
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
-VERBS = ("detect", "embed", "inspect", "prepare", "train.contrastive", "train.vocabfine", "phantom", "import_", "fetch", "doctor", "demo")
+VERBS = (
+    "detect", "chat", "embed", "inspect", "prepare", "questions", "train.contrastive", "train.vocabfine", "train.chat", "evaluate.chat",
+    "phantom", "import_", "fetch", "doctor", "demo",
+)  # fmt: skip
 
 app = typer.Typer(
     name="thoracle",

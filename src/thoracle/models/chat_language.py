@@ -83,7 +83,7 @@ def with_adapter(model: Any, adapter: Path) -> Any:
     tensors = read_checkpoint(file)
     try:
         config = peft.LoraConfig.from_pretrained(str(adapter))
-        config.inference_mode = True
+        config.inference_mode, config.base_model_name_or_path = True, model.name_or_path
         model = peft.get_peft_model(model, config)
         told = peft.set_peft_model_state_dict(model, tensors)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:

@@ -77,6 +77,7 @@ class ChatConfig(RunConfig):
         adapter: of stage "lora".
         language: of stage "base".
         length: ids of a row, into which conversations are packed; longer ones are left out.
+        held_out: conversations of the split `valid` whose loss is measured each `evaluate_every` steps.
         weigh: "token" counts every word of answers alike, as published; "answer" every answer, however long.
     """
 
@@ -92,11 +93,14 @@ class ChatConfig(RunConfig):
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     language: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
     length: int = 2048
+    held_out: int = 512
     weigh: Literal["token", "answer"] = "token"
     score: str = "minus_loss"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.held_out < 1:
+            raise InputError("held_out must be positive", cure=CURE, source="config")
         self.check_choices(stage=STAGES, weigh=("token", "answer"))
         if self.length < 2:
             raise InputError("length must be 2 or more", cure=CURE, source="config")

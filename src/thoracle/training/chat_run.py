@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from thoracle.cohort.listing import SPLITS
+from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.questions.cases import cases_of, findings_in_words
 from thoracle.cohort.questions.file import Conversation
 from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
 from thoracle.models.chat_language import ChatModel, Language, new_adapter, open_language, with_adapter
 from thoracle.models.chat_parts import codebook, grid, open_projector
-from thoracle.models.chat_prompt import Prompter
+from thoracle.models.chat_prompt import IMAGE, Message, Prompter
 from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
 from thoracle.training.chat import ChatConfig, ChatTask
@@ -85,6 +89,35 @@ def chat_run(
         return _HeldOut(task, valid, collate) if valid is not None else dict
 
     return Trainer(config, rows, world, task=task, collate=lambda _: collate, resume=resume, evaluate=evaluate if held_out else None)
+
+
+def split_questions(conversations: Sequence[Conversation], cohort: Cohort) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """Those about scans of the split `train`, and those of `valid`, which are mixed so that a few of them are of all kinds.
+
+    Raises:
+        InputError: none is of the split `train`.
+    """
+    splits = {entry.volume: entry.split for entry in cohort.entries}
+    of = {split: [one for one in conversations if {splits.get(name) for name in one.images} == {split}] for split in ("train", "valid")}
+    if not of["train"]:
+        raise InputError("no question is about a scan of the split train", cure="Give the cohort's own questions.", source=cohort.folder)
+    return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
+
+
+def words_of(cohort: Cohort) -> Turns:
+    """What stage "base" reads: each scan as the line of all that is known to be there."""
+    cases = {case.volume: case for split in SPLITS for case in cases_of(cohort.entries, split=split)}
+
+    def turns(conversation: Conversation) -> list[Message]:
+        told = iter([findings_in_words(cases[name]) for name in conversation.images])
+        said = []
+        for message in with_scans(conversation):
+            parts = message.content.split(IMAGE)
+            content = parts[0] + "".join(next(told) + part for part in parts[1:])
+            said.append(Message(role=message.role, content=content))
+        return said
+
+    return turns
 
 
 class _HeldOut:

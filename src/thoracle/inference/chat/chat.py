@@ -121,6 +121,10 @@ class Chat:
             yield piece
         conversation.turns.append(Turn(question=question.strip(), task=task, answer=answer.strip()))
 
+    def speak(self, messages: list[Message], /, *, sampling: Sampling) -> Iterator[str]:
+        """What the language model says to turns in words alone; as `Generates`."""
+        return self.generate(messages, (), sampling=sampling)
+
     def generate(self, messages: list[Message], scans: tuple[Tensor, ...], *, sampling: Sampling) -> Iterator[str]:
         """What the model says to these turns, whatever they are. What it read for the turns before is not read again.
 
@@ -160,8 +164,8 @@ class Chat:
             alike = (one == other for one, other in zip(kept.ids, encoded.ids[:-1], strict=False))
             read = next((number for number, same in enumerate(alike) if not same), min(len(kept.ids), len(encoded) - 1))
         past = kept.past if kept is not None and read else DynamicCache()
-        if read:
-            past.crop(read)
+        if read and (more := past.get_seq_length() - read):
+            past.crop(-more)
         self._kept = _Read(ids=encoded.ids, scans=scans, past=past)
         return read, past
 

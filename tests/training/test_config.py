@@ -10,34 +10,47 @@ import pytest
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig, ProjectorConfig
 from thoracle.training.chat import ChatConfig
-from thoracle.training.config import differences, read_config, write_config
+from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.vocabfine import VocabFineConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = ("ct-clip", "ct-clip-fast", "ct-clip-small-gpu", "phantom-tiny")
-CHAT = ("ct-chat", "ct-chat-lora", "phantom-chat")
+#: Every configuration that ships, and what it is of.
+SHIPPED: dict[str, type[RunConfig]] = {
+    "ct-clip": ContrastiveConfig,
+    "ct-clip-fast": ContrastiveConfig,
+    "ct-clip-small-gpu": ContrastiveConfig,
+    "phantom-tiny": ContrastiveConfig,
+    "ct-chat": ChatConfig,
+    "ct-chat-lora": ChatConfig,
+    "phantom-chat": ChatConfig,
+    "phantom-tiny-vocabfine": VocabFineConfig,
+}
 
 
 def test_these_configurations_ship() -> None:
-    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted((*SHIPPED, *CHAT))
+    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted(SHIPPED)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_each_is_read_and_written_back_alike(name: str, tmp_path: Path) -> None:
-    config = read_config(CONFIGS / f"{name}.yaml", ContrastiveConfig)
+@pytest.mark.parametrize(("name", "kind"), SHIPPED.items())
+def test_each_is_read_and_written_back_alike(name: str, kind: type[RunConfig], tmp_path: Path) -> None:
+    config = read_config(CONFIGS / f"{name}.yaml", kind)
     write_config(config, tmp_path / "config.yaml")
-    assert read_config(tmp_path / "config.yaml", ContrastiveConfig) == config
+    assert read_config(tmp_path / "config.yaml", kind) == config
 
 
-@pytest.mark.parametrize("name", CHAT)
-def test_each_of_a_chat_model_is_read_and_written_back_alike(name: str, tmp_path: Path) -> None:
+def test_one_that_ships_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_config(Path("ct-clip"), ContrastiveConfig) == read_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
+    with pytest.raises(InputError, match="is not a configuration file"):
+        read_config(Path("ct-clap"), ContrastiveConfig)
+
+
+@pytest.mark.parametrize(("name", "published"), [("ct-chat", ("projector", 1e-3, 12, 1)), ("ct-chat-lora", ("lora", 2e-5, 3, 12))])
+def test_ct_chat_has_the_published_hyperparameters(name: str, published: tuple[str, float, int, int]) -> None:
     config = read_config(CONFIGS / f"{name}.yaml", ChatConfig)
-    write_config(config, tmp_path / "config.yaml")
-    assert read_config(tmp_path / "config.yaml", ChatConfig) == config
-    published = {"ct-chat": ("projector", 1e-3, 12, 1), "ct-chat-lora": ("lora", 2e-5, 3, 12)}
-    if name in published:
-        assert (config.stage, config.optimiser.lr, config.batch, config.accumulate) == published[name]
-        assert (config.adapter.rank, config.adapter.alpha, config.projector) == (128, 256, ProjectorConfig())
+    assert (config.stage, config.optimiser.lr, config.batch, config.accumulate) == published
+    assert (config.adapter.rank, config.adapter.alpha, config.projector) == (128, 256, ProjectorConfig())
 
 
 def test_ct_clip_has_the_published_hyperparameters() -> None:

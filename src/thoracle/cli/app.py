@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -12,9 +13,29 @@ from thoracle.errors import InputError, ThoracleError
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
 VERBS = (
-    "detect", "chat", "embed", "inspect", "prepare", "questions", "train.contrastive", "train.vocabfine", "train.chat", "evaluate.chat",
-    "phantom", "import_", "fetch", "doctor", "demo",
-)  # fmt: skip
+    "detect",
+    "chat",
+    "embed",
+    "label",
+    "inspect",
+    "prepare",
+    "questions",
+    "train.contrastive",
+    "train.vocabfine",
+    "train.labeler",
+    "train.chat",
+    "evaluate.labeler",
+    "evaluate.detection",
+    "evaluate.prompts",
+    "evaluate.space",
+    "evaluate.chat",
+    "compare",
+    "phantom",
+    "import_",
+    "fetch",
+    "doctor",
+    "demo",
+)
 
 app = typer.Typer(
     name="thoracle",
@@ -39,6 +60,8 @@ def root(version: bool = typer.Option(False, "--version", callback=_print_versio
 
 def main() -> None:
     """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
+    # Threads that wait for each other asleep: awake, they take the time of whatever else runs on these cores. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for verb in VERBS:
         import_module(f"thoracle.cli.{verb}")
     try:

@@ -26,7 +26,8 @@ def prepare(
     layout: Annotated[Layout, typer.Option(help="How the archive is laid out.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Manifest, quality report, cache.")],
     preprocess: Annotated[
-        Path | None, typer.Option(metavar="JSON", help="A model's config.json, or its preprocessing alone. CT-CLIP's by default.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A model's config.json, a training configuration, or preprocessing alone. CT-CLIP's by default."),
     ] = None,
     reconstruction: Annotated[
         str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
@@ -34,6 +35,9 @@ def prepare(
     split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
     keep_ids: Annotated[bool, typer.Option("--keep-ids", help="dicom, folder: keep names and numbers instead of pseudonyms.")] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
+    label: Annotated[
+        bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
 ) -> None:
     """Read every scan of an archive once, and keep what a model is given of it, with reports, labels and splits by patient.
@@ -47,6 +51,7 @@ def prepare(
 
     from thoracle.cohort.prepare import prepare as run
     from thoracle.cohort.reconstruction import Reconstruction
+    from thoracle.inference.label.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
     config, choice = _config(preprocess), Reconstruction.parse(reconstruction)
@@ -60,6 +65,7 @@ def prepare(
             split_seed=split_seed,
             keep_ids=keep_ids,
             site_key=site_key,
+            labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,
             progress=bar.show,
         )
@@ -69,7 +75,7 @@ def prepare(
 
 
 def _config(path: Path | None) -> PreprocessConfig:
-    import json
+    import yaml  # type: ignore[import-untyped]
 
     from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.errors import InputError
@@ -77,9 +83,9 @@ def _config(path: Path | None) -> PreprocessConfig:
     if path is None:
         return PreprocessConfig()
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError("is no JSON file that can be read", cure="Give a model's config.json.", source=path) from error
+        values = yaml.safe_load(path.read_text("utf-8"))  # of which JSON is a part
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError("is no JSON or YAML that can be read", cure="Give a model's config.json.", source=path) from error
     if isinstance(values, dict):
         values = values.get("preprocess", values)
     if not isinstance(values, dict):

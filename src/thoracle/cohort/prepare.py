@@ -6,10 +6,7 @@ Whatever is killed goes on: finished volumes are in a journal, files are whole o
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Final
 
 from thoracle.cohort.cache import require_cacheable
 from thoracle.cohort.journal import Journal, Outcome
+from thoracle.cohort.labelling import Labeller, label_unlabelled
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
 from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.manifest import CACHE, Entry, claim, remove_manifest, write_manifest
@@ -24,10 +22,11 @@ from thoracle.cohort.pseudonyms import SiteKey, default_key_file
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reconstruction import Reconstruction
 from thoracle.cohort.splits import require_no_leak, split_of
-from thoracle.cohort.worker import Job, attend, stamp_of
+from thoracle.cohort.worker import Job, stamp_of
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import CohortError, InputError, OutputConflict
+from thoracle.errors import InputError, OutputConflict
 from thoracle.files import TEMPORARY
+from thoracle.processes import in_parallel
 
 LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
     "ct-rate": ct_rate.find,
@@ -39,7 +38,6 @@ LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
 _COVERED: Final = ("dicom", "folder")
 _CT_CLIP: Final = PreprocessConfig()
 _ALL: Final = Reconstruction()
-_AHEAD: Final = 4  # volumes that wait for each worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +71,7 @@ def prepare(
     keep_ids: bool = False,
     site_key: Path | None = None,
     judge: bool = True,
+    labeller: Labeller | None = None,
     workers: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Prepared:
@@ -88,6 +87,7 @@ def prepare(
         keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
         site_key: file of the key to these; by default the user's own.
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
+        labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
 
@@ -96,6 +96,7 @@ def prepare(
         LayoutMismatch, MetadataError: not such an archive.
         SplitLeak: a patient or a scan in two splits; the quality report is written, the manifest not.
         OutputConflict: `out` is something else, or another run is at it.
+        CohortError: a worker was killed.
     """
     source, target = Path(src), Path(out)
     _check(source, layout, workers)
@@ -105,18 +106,20 @@ def prepare(
     sources = [key.cover(one) for one in listing.sources] if key else list(listing.sources)
     chosen, without = reconstruction.choose(sources)
     require_no_leak(((one.patient, one.volume, split_of(one, seed=split_seed)) for one in chosen if not one.fault), what="patient")
+    chosen, labelled = label_unlabelled(chosen, labeller) if labeller else (chosen, "")
     settings = {
         "layout": layout,
         "preprocess": preprocess.as_dict(),
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
         "site_key": key.fingerprint if key else None,
+        **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
     }
     claim(target, settings)
     with _alone(target):
         remove_manifest(target)
         outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess, judge=judge), workers, progress)
-        notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction))
+        notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
         entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
         findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)
         write_quality(target, entries, findings, notes=notes)
@@ -152,7 +155,7 @@ def _read_all(chosen: Sequence[Source], target: Path, job: Job, workers: int, pr
     stamps = {one.volume: stamp_of(one) for one in chosen}
     todo = [one for one in chosen if not _is_done(journal.outcomes.get(one.volume), stamps[one.volume], one, job.cache)]
     done = 0
-    for finished in _in_parallel(todo, stamps, job, workers):
+    for finished in in_parallel(job, [(one, stamps[one.volume]) for one in todo], workers=workers):
         journal.add(finished)
         for outcome in finished:
             done += 1
@@ -168,31 +171,6 @@ def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) ->
         return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError")
     path = cache / before.cache
     return path.is_file() and path.stat().st_size == before.cache_bytes
-
-
-def _in_parallel(todo: Sequence[Source], stamps: dict[str, str], job: Job, workers: int) -> Iterator[list[Outcome]]:
-    """Outcomes as they come; a bounded number wait at a time."""
-    if workers == 1 or len(todo) < 2:
-        yield from ([job(one, stamps[one.volume])] for one in todo)
-        return
-    context = multiprocessing.get_context("spawn")  # no thread of the caller is forked
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context, initializer=attend) as pool:
-        waiting: set[Future[Outcome]] = set()
-        try:
-            for one in todo:
-                waiting.add(pool.submit(job, one, stamps[one.volume]))
-                if len(waiting) >= _AHEAD * workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    yield [future.result() for future in done]
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield [future.result() for future in done]
-        except BrokenProcessPool as error:
-            raise CohortError(
-                "a worker was killed, most likely for its memory", cure="Run it again with fewer --workers; what is done is kept."
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _left_out(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
+
+from thoracle.files import TEMPORARY
 
 
 def cache_dir() -> Path:
@@ -15,3 +19,19 @@ def cache_dir() -> Path:
 def demo_model() -> Path:
     """Where `thoracle demo` keeps the model it trains, which is used where no other is named."""
     return cache_dir() / "demo-model"
+
+
+def keep_demo_model(folder: Path) -> None:
+    """Put a copy of a model folder where `demo_model` says, in place of an older one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = demo_model()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, suffix=TEMPORARY) as work:
+        new, old = Path(work) / "new", Path(work) / "old"
+        shutil.copytree(folder, new)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)

@@ -101,6 +101,11 @@ class TextConfig:
                 source="config",
             )
 
+    @property
+    def most_tokens(self) -> int:
+        """Of one text: RoBERTa's positions begin behind padding's."""
+        return self.max_position_embeddings - (self.pad_token_id + 1 if self.positions == "roberta" else 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:
@@ -143,7 +148,8 @@ class CTCLIPConfig:
     decoupled_loss: bool = False
     #: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
     extra_latent_projection: bool = False
-    #: What the image projection is given: "mean" of the tokens along slices, flattened, as published; "grid" (`GridPool`).
+    #: What the image projection is given: "mean" of the codes along slices, flattened, as published; "grid" (`GridPool`) of the tokens
+    #: as they were before the codebook, in which few codes would leave little of a small model.
     pool: Literal["mean", "grid"] = "mean"
     #: With "grid": channels that every token gives.
     pool_channels: int = 8

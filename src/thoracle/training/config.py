@@ -126,14 +126,23 @@ class RunConfig:
         return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
 
 
+def shipped_config(name: str) -> Path:
+    """The file of a configuration that comes with Thoracle, in the package or, in a checkout, beside it: "phantom-tiny"."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs" / f"{name}.yaml"
+    return inside if inside.is_file() else package.parents[1] / "configs" / f"{name}.yaml"
+
+
 def read_config(path: Path, kind: type[_Run]) -> _Run:
-    """A configuration from a YAML file.
+    """A configuration from a YAML file, or one that is shipped, by its name.
 
     Raises:
         InputError: no such file, no YAML, or settings that make no sense.
     """
+    if not path.suffix and not path.exists():
+        path = shipped_config(path.name)
     if not path.is_file() or path.stat().st_size > _BUDGET:
-        raise InputError("is not a configuration file", cure="Give one as in `configs/`.", source=path)
+        raise InputError("is not a configuration file", cure="Give one as in `configs/`, or a name such as ct-clip.", source=path)
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from thoracle.errors import ExtraMissing
+from thoracle.files import write_atomic
 from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World
 
@@ -14,6 +17,28 @@ if TYPE_CHECKING:
     from thoracle.training.trainer import Progress
 
 _FOLDER = "curves"
+_RUN_ID = "wandb.id"
+
+
+def read_curves(out: Path) -> dict[str, dict[int, float]]:
+    """Numbers by name and step, as `Curves` wrote them for TensorBoard below the run's folder; a step that was done twice counts once.
+
+    A file that a killed run left half written counts as far as it is whole.
+    """
+    from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
+
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted((out / _FOLDER).glob("events.out.tfevents.*")):
+        content, place = path.read_bytes(), 0
+        # Records: length, its checksum, the event, its checksum.
+        while place + 12 <= len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            record, place = content[place + 12 : place + 12 + length], place + 16 + length
+            if len(record) == length:
+                event = Event.FromString(record)
+                for value in event.summary.value:
+                    found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
 
 
 class Curves:
@@ -58,4 +83,10 @@ def _wandb(out: Path, config: RunConfig) -> Any:
         import wandb  # type: ignore[import-not-found]
     except ImportError as error:
         raise ExtraMissing("log: wandb needs the package wandb", cure="Run `pip install wandb`, or set log to tensorboard.") from error
-    return wandb.init(project="thoracle", name=out.name, id=out.name, resume="allow", dir=str(out), config=config.as_dict())
+    name = out / _FOLDER / _RUN_ID  # a run's own, kept with it: two runs in folders of one name are two
+    if not name.exists():
+        name.parent.mkdir(exist_ok=True)
+        write_atomic(name, secrets.token_hex(8).encode())
+    # What is sent leaves the house: no folder of this machine.
+    told = {setting: value for setting, value in config.as_dict().items() if setting not in config.MOVABLE}
+    return wandb.init(project="thoracle", name=out.name, id=name.read_text(), resume="allow", dir=str(out), config=told)

@@ -17,6 +17,8 @@ from thoracle.training.clip import ClipInTraining
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Data, Paired
 from thoracle.training.distributed import World
+from thoracle.training.encoder import begin
+from thoracle.training.labeler import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores
 from thoracle.training.start import network, run_tokenizer
 from thoracle.training.trainer import Evaluate, Trainer
 from thoracle.training.vocabfine import VocabFineConfig, VocabFineTask, collate_labelled
@@ -56,6 +58,41 @@ def contrastive_run(
         return {f"{TOKENIZER}/{name}": content for name, content in run_tokenizer(config, words).files.items()}
 
     return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
+
+
+def labeler_run(config: LabelerConfig, reports: Sequence[LabelledText], world: World, *, resume: bool = False) -> Trainer:
+    """A run that teaches a report classifier labels.
+
+    Args:
+        config: of the run.
+        reports: all there are; which of them are trained on is as `Texts.split` has it.
+        world: as `join` gives it.
+        resume: as in `contrastive_run`.
+
+    Raises:
+        InputError: no report is left to validate on.
+        As `Trainer` and `begin`.
+    """
+    training, validation = Texts.split(reports)
+    if config.evaluate_every and not validation:
+        raise InputError("no report is left to validate on", cure="Give more reports, or set evaluate_every to 0.", source="reports")
+    start = begin(config, lambda: [one.text for one in training.reports])
+    config = replace(config, caution=config.caution or start.caution)
+
+    def task(folder: Path) -> LabelerTask:
+        tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
+        return LabelerTask(start.network(), config, world, sizes=start.sizes, tokenizer=tokenizer)
+
+    def collate(folder: Path) -> Read:
+        return Read(Tokenizer.from_folder(folder / TOKENIZER), min(config.text_length, start.sizes.most_tokens))
+
+    def evaluate(task: LabelerTask) -> TextScores:
+        return TextScores(task, validation, Read(task.tokenizer, min(config.text_length, start.sizes.most_tokens)), batch=config.batch)
+
+    def files() -> dict[str, bytes]:
+        return {f"{TOKENIZER}/{name}": content for name, content in start.tokenizer.files.items()}
+
+    return Trainer(config, training, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
 
 
 def vocabfine_run(

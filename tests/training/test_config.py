@@ -12,6 +12,7 @@ from thoracle.models.config import CTCLIPConfig, ProjectorConfig
 from thoracle.training.chat import ChatConfig
 from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.labeler import LabelerConfig
 from thoracle.training.vocabfine import VocabFineConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -25,6 +26,8 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "ct-chat-lora": ChatConfig,
     "phantom-chat": ChatConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
+    "labeler": LabelerConfig,
+    "labeler-tiny": LabelerConfig,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from thoracle.cohort.questions.file import Conversation
     from thoracle.evaluation.chat import Answered
     from thoracle.evaluation.intervals import Interval
+    from thoracle.evaluation.metrics import Array
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.sampling import Sampling
 
@@ -49,6 +51,7 @@ def chat(
     from thoracle.files import write_atomic
     from thoracle.inference.chat.chat import load_chat
     from thoracle.inference.chat.sampling import Sampling
+    from thoracle.inference.label.rules import RuleLabeller
     from thoracle.training.chat_run import split_questions
     from thoracle.types import RESEARCH_USE
 
@@ -60,14 +63,14 @@ def chat(
     asked, sampling = held_out[:limit], Sampling(max_tokens=max_tokens)
     seeing = _answers(loaded, prepared, asked, sampling, blind=False, console=console)
     blind = _answers(loaded, prepared, asked, sampling, blind=True, console=console)
-    found, without = summarise(seeing, resamples=resamples), summarise(blind, resamples=resamples)
+    found, without = (summarise(said, label=_labels, resamples=resamples) for said in (seeing, blind))
     training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
     variety = diversity([one.answer for one in seeing if one.pair.topic == "report"], training)
     values = {
         "notice": RESEARCH_USE,
         "caution": loaded.caution,
         "questions": len(asked),
-        "labelled by": "words of each abnormality in sentences that deny nothing",
+        "labelled by": RuleLabeller().settings(),
         "with the scan": {name: asdict(one) for name, one in found.items()},
         "without the scan": {name: asdict(one) for name, one in without.items()},
         "diversity": variety,
@@ -80,6 +83,15 @@ def chat(
     write_atomic(out / "chat.json", (json.dumps(plain, indent=1) + "\n").encode())
     write_atomic(out / "answers.json", (json.dumps(said, indent=1) + "\n").encode())
     _print(found, without, dict(variety), loaded.caution)
+
+
+def _labels(texts: Sequence[str]) -> Array:
+    """By the rules of `thoracle label`; a text that they cannot read states nothing."""
+    import numpy as np
+
+    from thoracle.inference.label.rules import RuleLabeller
+
+    return np.array([[float(value or 0) for value in labels.values] for labels in RuleLabeller().label(texts)])
 
 
 def _answers(

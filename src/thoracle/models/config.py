@@ -109,7 +109,11 @@ class TextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:
-    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold."""
+    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold.
+
+    Attributes:
+        places: tokens of a scan, each of which is told where it is by an embedding of its own; 0 for none, as published.
+    """
 
     queries: int = 256
     dim: int = 512
@@ -119,9 +123,10 @@ class ProjectorConfig:
     heads: int = 8
     #: Width of the language model's embeddings.
     hidden: int = 4096
+    places: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self)
+        _positive(self, allow_zero=("places",))
         if self.inner % self.heads:
             raise InputError(
                 f"projector.inner {self.inner} is not a multiple of projector.heads {self.heads}",

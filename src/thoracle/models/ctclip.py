@@ -57,8 +57,12 @@ class CTCLIP(nn.Module):
             InputError: a size the model was not made for.
         """
         encoded = self.visual_transformer(volume_B1ZHW)
-        latent_BL = _project(self.to_visual_latent, self._pool_volume(encoded.tokens_BTHWD))
+        latent_BL = self.latents_of(encoded.tokens_BTHWD)
         return VolumeEncoding(tokens_BTHWD=encoded.tokens_BTHWD, indices_BN=encoded.indices_BN, latent_BL=latent_BL)
+
+    def latents_of(self, tokens_BTHWD: Tensor) -> Tensor:
+        """Latents of unit norm (B, L) of tokens that are there already."""
+        return _project(self.to_visual_latent, self._pool_volume(tokens_BTHWD))
 
     def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
         """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""

@@ -16,6 +16,7 @@ from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import InputError
 from thoracle.inference import explain
 from thoracle.inference.explain import FILLS, layers, nifti, on_scan, saliency, token_affine
+from thoracle.models.folder import load_tensors, open_model, save_model
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 NAMES = ABNORMALITIES[:2]
@@ -120,3 +121,38 @@ def test_the_nifti_lies_in_the_frame_of_the_scan(tmp_path: Path) -> None:
     image = nib.load(tmp_path / "heat.nii")
     np.testing.assert_allclose(image.affine @ (1, 1, 1, 1), (100 - 1, 50 - 2, 30 + 3, 1))
     assert RESEARCH_USE.encode() in bytes(image.header["descrip"])
+
+
+def test_a_classifier_explains_the_logit_of_its_own_labels(model_dir: Path, scan: np.ndarray, tmp_path: Path) -> None:
+    lipro = thoracle.load(lipro_of(model_dir, tmp_path / "lipro"), device="cpu")
+    found = saliency(lipro, scan, abnormalities=ABNORMALITIES[5:7], method="gradient")
+    clip, classifier = lipro.network.clip, lipro.network.classifier
+    assert clip is not None
+    assert classifier is not None
+    tokens = lipro.encode_volume(scan).tokens_BTHWD.clone().requires_grad_(True)
+    classifier(clip.latents_of(tokens))[0, 6].backward()
+    assert tokens.grad is not None
+    np.testing.assert_allclose(found[1], (tokens.grad * tokens.detach()).sum(dim=-1)[0], rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="does not know"):
+        saliency(lipro, scan, abnormalities=["Gout"], method="gradient")
+
+
+def lipro_of(model_dir: Path, out: Path) -> Path:
+    """The tiny model with a random classifier."""
+    before = open_model(model_dir)
+    tensors = {f"trained_model.{name}": tensor for name, tensor in load_tensors(before).items()}
+    random = torch.Generator().manual_seed(0)
+    tensors["classifier.weight"] = torch.randn(len(ABNORMALITIES), before.config.dim_latent, generator=random)
+    tensors["classifier.bias"] = torch.zeros(len(ABNORMALITIES))
+    made = save_model(
+        out,
+        kind="ct-clip-classifier",
+        config=before.config,
+        preprocess=before.preprocess,
+        labels=ABNORMALITIES,
+        tensors=tensors,
+        tokenizer=None,
+        licence="random numbers",
+        trained=False,
+    )
+    return made.path

@@ -112,7 +112,6 @@ def _compared(before: Model, after: Model, cohort: Cohort, *, split: Split, most
 def _print(found: Effect, sizes: list[int], kind: Compression) -> None:
     from rich.console import Console
 
-    from thoracle.evaluation.page import with_bounds
     from thoracle.types import RESEARCH_USE
 
     console = Console(highlight=False)
@@ -120,7 +119,8 @@ def _print(found: Effect, sizes: list[int], kind: Compression) -> None:
     console.print(f"weights           {before:.1f} MB before, {after:.1f} MB as {kind}")
     console.print(f"a scan            {found.seconds[0]:.3f} s before, {found.seconds[1]:.3f} s as {kind}")
     console.print(f"mean AUROC        {found.before:.4f} before, {found.after:.4f} as {kind}")
-    console.print(f"change            {with_bounds(found.change.value, found.change.low, found.change.high)}, 95% over patients")
+    change = found.change
+    console.print(f"change            {change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}), 95% over patients")
     console.print(f"falls most        {found.label}, by {found.fall:.4f}")
     console.print(f"probabilities     change by {found.mean:.5f} in the mean, {found.largest:.5f} at most")
     console.print(RESEARCH_USE)

@@ -22,7 +22,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_maps_are_scored_against_masks_and_a_stopped_run_goes_on(command, phantoms: Path, model_dir: Path, tmp_path: Path) -> None:
     cohort, out = tmp_path / "cohort", tmp_path / "out"
-    made = command("prepare", phantoms, "--out", cohort, "--preprocess", model_dir / "config.json", "--workers", 1)
+    made = command("prepare", phantoms, "--layout", "ct-rate", "--out", cohort, "--preprocess", model_dir / "config.json", "--workers", 1)
     assert made.status == 0, made.err
     asked = ("evaluate", "explanation", model_dir, cohort, "--masks", phantoms, "--split", "train", "--resamples", 50)
     ran = command(*asked, "--out", out)

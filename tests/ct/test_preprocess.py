@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.preprocess import PreprocessConfig, input_affine, preprocess
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import GeometryInvalid, InputError
 
@@ -218,3 +218,26 @@ def test_settings_live_in_json() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="Correct the configuration"):
         PreprocessConfig.from_dict(wrong)
+
+
+@settings(max_examples=40)
+@given(
+    counts=st.tuples(*[st.integers(8, 40)] * 3),
+    spacing=st.tuples(*[st.floats(0.5, 4.0)] * 3),
+    size=st.tuples(*[st.integers(4, 30)] * 3),
+)
+def test_where_an_input_lies_in_its_scan(counts, spacing, size) -> None:
+    """Voxels that hold their own index are resampled to where they came from."""
+    config = PreprocessConfig(spacing=(2.0, 1.5, 1.0), size=size, window=(-1e4, 1e4), scale=1.0, pad=-7.0)
+    assume(all(int(n * (s / t)) > 0 for n, s, t in zip(counts, spacing, (1.5, 1.0, 2.0), strict=True)))
+    affine = input_affine(counts, spacing, config)
+    for axis, along in enumerate((1, 2, 0)):
+        ramp = np.broadcast_to(np.arange(counts[axis], dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)]), counts)
+        found = preprocess(volume_of(np.ascontiguousarray(ramp), spacing), config)
+        middle = np.moveaxis(found, along, 0)
+        line = middle[:, middle.shape[1] // 2, middle.shape[2] // 2]
+        wanted = affine[axis, axis] * np.arange(size[along]) + affine[axis, 3]
+        inside = (wanted >= 0) & (wanted <= counts[axis] - 1) & (line != config.pad)
+        np.testing.assert_allclose(line[inside], wanted[inside], atol=1e-3)
+        outside = (wanted < -0.5) | (wanted > counts[axis] - 0.5)
+        assert (line[outside] == config.pad).all()

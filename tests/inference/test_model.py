@@ -90,7 +90,7 @@ def test_probabilities_are_the_published_formula(model: Model, volume: Volume) -
 
 def test_the_volume_is_encoded_once_for_all_prompts(model: Model, volume: Volume) -> None:
     runs = []
-    hook = model._network.ctvit.register_forward_hook(lambda *_: runs.append(1))
+    hook = model.network.ctvit.register_forward_hook(lambda *_: runs.append(1))
     try:
         model.detect(volume)
     finally:
@@ -130,7 +130,7 @@ def test_padding_changes_nothing(model: Model) -> None:
     missing = 512 - encoded.input_ids_BN.shape[1]
     ids, mask = (torch.nn.functional.pad(t, (0, missing)) for t in (encoded.input_ids_BN, encoded.attention_mask_BN))
     with torch.inference_mode():
-        text = model._network.clip
+        text = model.network.clip
         assert text is not None
         hidden = text.text_transformer(ids, mask).hidden_BND[:, 0]
         padded = torch.nn.functional.normalize(text.to_text_latent(hidden), dim=-1)[0]
@@ -148,8 +148,8 @@ def test_many_texts_are_encoded_in_order(model: Model) -> None:
 def text_runs(model: Model, volume: Volume) -> int:
     """How often the text encoder runs in a detection."""
     runs: list[int] = []
-    assert model._network.clip is not None
-    hook = model._network.clip.text_transformer.register_forward_hook(lambda *_: runs.append(1))
+    assert model.network.clip is not None
+    hook = model.network.clip.text_transformer.register_forward_hook(lambda *_: runs.append(1))
     try:
         model.detect(volume)
     finally:

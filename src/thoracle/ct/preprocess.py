@@ -20,7 +20,7 @@ from scipy import sparse
 
 from thoracle.ct.volume import Volume
 from thoracle.errors import GeometryInvalid, InputError
-from thoracle.types import HounsfieldArray, ModelInput
+from thoracle.types import Affine, HounsfieldArray, ModelInput, Spacing
 
 _AXES: Final = "zxy"
 _MOST_THREADS: Final = 8  # memory is the limit beyond
@@ -120,6 +120,27 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
     return result
 
 
+def input_affine(shape: tuple[int, int, int], spacing: Spacing, config: PreprocessConfig = PreprocessConfig()) -> Affine:
+    """Where the voxels of a model's input lie in the scan it was made of.
+
+    Args:
+        shape, spacing: of the scan's array, (x, y, z) and mm.
+        config: what it was preprocessed with.
+
+    Returns:
+        (4, 4): from an index (x, y, z) of the input to the scan's index, a voxel's centre being whole; diagonal but for the offset.
+        Padding lies outside the scan.
+
+    Raises:
+        GeometryInvalid: as `preprocess`.
+    """
+    affine = np.eye(4)
+    for place, axis in enumerate((1, 2, 0)):
+        made = _Axis.of(_AXES[axis], shape[place], spacing[place], config.spacing[axis], config.size[axis])
+        affine[place, place], affine[place, 3] = made.step, made.shift
+    return affine
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Axis:
     """Along one axis, the voxels that survive the crop, and where between them each sample lies."""
@@ -129,6 +150,8 @@ class _Axis:
     before: int  # samples of padding before the scan
     lower: NDArray[np.int32]  # from the beginning of `needed`; a sample lies between it and the next,
     weight: NDArray[np.float32]  # which has this weight
+    step: float  # of the scan's voxels, from a sample to the next,
+    shift: float  # and where the first one lies, padding counted
 
     @classmethod
     def of(cls, name: str, count: int, spacing: float, target: float, size: int) -> _Axis:
@@ -137,17 +160,19 @@ class _Axis:
             raise GeometryInvalid(
                 f"{count} voxels of {spacing:g} mm along {name} leave none at {target:g} mm", cure="Give a scan with more slices."
             )
-        first = max((resampled - size) // 2, 0)
+        first, before, step = max((resampled - size) // 2, 0), max((size - resampled) // 2, 0), count / resampled
         index = np.arange(first, first + min(resampled, size), dtype=np.float64)
-        source = np.clip((index + 0.5) * (count / resampled) - 0.5, 0, count - 1)
+        source = np.clip((index + 0.5) * step - 0.5, 0, count - 1)
         lower = source.astype(np.int32)
         start, stop = int(lower[0]), min(int(lower[-1]) + 2, count)
         return cls(
             needed=slice(start, stop),
             width=stop - start,
-            before=max((size - resampled) // 2, 0),
+            before=before,
             lower=lower - start,
             weight=(source - lower).astype(np.float32),
+            step=step,
+            shift=(first - before + 0.5) * step - 0.5,
         )
 
     @property

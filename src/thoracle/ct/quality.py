@@ -55,8 +55,7 @@ class Quality:
 
 def assess(volume: Volume) -> Quality:
     """Judge one volume; about a tenth of a second, a few megabytes."""
-    cells, cell = _coarse(volume.array, volume.spacing)
-    lung = _lung(cells, cell)
+    lung, cell = lung_cells(volume.array, volume.spacing)
     litres = float(np.count_nonzero(lung) * np.prod(cell) / 1e6)
     slices = np.flatnonzero(lung.any(axis=(0, 1)))
     height = float((slices[-1] - slices[0] + 1) * cell[2]) if slices.size else 0.0
@@ -72,6 +71,12 @@ def assess(volume: Volume) -> Quality:
         coverage=coverage,
         warnings=(*_seen(is_chest, coverage, cut), *_geometry(volume), *_tagged(volume.tags)),
     )
+
+
+def lung_cells(array: HounsfieldArray, spacing: Spacing) -> tuple[_Mask, tuple[float, ...]]:
+    """Which cells (x, y, z) of about 4.5 mm are air-filled lung, and a cell's size in mm; the first begins where the array begins."""
+    cells, cell = _coarse(array, spacing)
+    return _lung(cells, cell), cell
 
 
 def _coarse(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.float32], tuple[float, ...]]:

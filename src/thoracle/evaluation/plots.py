@@ -155,6 +155,35 @@ def slices(
     return png(np.concatenate(padded, axis=1), zoom=zoom)
 
 
+def heat_slices(
+    hu_XYZ: NDArray[Any], heat_XYZ: NDArray[Any], *, at: Sequence[int], titles: Sequence[str], pixel: tuple[float, float], title: str
+) -> bytes:
+    """PNG of axial slices side by side, as radiologists look at them, what is positive in `heat_XYZ` over them.
+
+    Args:
+        hu_XYZ, heat_XYZ: alike, the LPS array of a scan; one scale of colour for all slices, the more of it the less can be seen through.
+        at: which slices.
+        titles: one for each of them.
+        pixel: mm along x and y.
+        title: over all.
+    """
+    most = max(float(heat_XYZ.max()), np.finfo(np.float32).tiny)
+    with matplotlib.rc_context(_SETTINGS):
+        drawing = Figure(figsize=(3.6 * len(at), 4.0), layout="constrained")
+        axes = drawing.subplots(1, len(at), squeeze=False).ravel().tolist()
+        for ax, z, words in zip(axes, at, titles, strict=True):
+            heat = np.clip(heat_XYZ[:, :, z].T / most, 0, 1)
+            shape: Any = {"aspect": pixel[1] / pixel[0], "interpolation": "nearest"}
+            ax.imshow(hu_XYZ[:, :, z].T, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], **shape)
+            ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat, **shape)
+            ax.set_title(words, fontsize=8)
+            ax.set_axis_off()
+        drawing.suptitle(title, fontsize=9)
+        out = io.BytesIO()
+        drawing.savefig(out, format="png", dpi=110, metadata={"Software": None})
+        return out.getvalue()
+
+
 def png(rgb_HWC: NDArray[Any], *, zoom: float = 1.0) -> bytes:
     """PNG of an RGB array of 0 to 1."""
     from PIL import Image

@@ -63,13 +63,14 @@ class Model:
         device: where it runs.
         precision: "float32" or "bf16".
         preprocess: how scans become its input.
+        network: its modules, for what looks inside.
     """
 
     def __init__(self, folder: ModelFolder, *, device: torch.device, precision: Precision) -> None:
         self.folder = folder
         self.device = device
         self.precision = precision
-        self._network = build_network(folder, device=device, precision=precision)
+        self.network = build_network(folder, device=device, precision=precision)
         assert folder.preprocess is not None, "models that take volumes have it"
         self.preprocess = folder.preprocess
         self._prompts: dict[tuple[str, ...], Tensor] = {}
@@ -87,9 +88,9 @@ class Model:
             TokenizerMissing: it is prompted, and its tokenizer is not there.
             InputError: a label that a classifier was not trained on, or an array of another size.
         """
-        names = self._asked(abnormalities)
+        names = self.asked(abnormalities)
         self.warm_up(names)
-        prepared = self._prepared(volume)
+        prepared = self.prepared(volume)
         probabilities = tuple(self._probabilities(self.encode_volume(prepared).latent_BL, names)[0].tolist())
         calibration = self.calibration if calibrated else None
         if calibration is not None:
@@ -137,7 +138,7 @@ class Model:
         """
         self._clip("findings")
         _ = self.calibration
-        if self._network.classifier is None:
+        if self.network.classifier is None:
             self.prompt_latents(abnormalities)
 
     @property
@@ -167,7 +168,7 @@ class Model:
             InputError: an array of another size than `preprocess.size`.
         """
         with _exact():
-            encoded: VolumeTokens = self._network.ctvit(self._input(volume))
+            encoded: VolumeTokens = self.network.ctvit(self._input(volume))
         return encoded
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -193,7 +194,7 @@ class Model:
             CapabilityMissing: the model is not prompted.
             TokenizerMissing: its tokenizer is not there.
         """
-        names = self._asked(abnormalities)
+        names = self.asked(abnormalities)
         clip = self._clip("findings")
         if not self.folder.prompts:
             raise CapabilityMissing(
@@ -223,17 +224,18 @@ class Model:
     def _probabilities(self, latent_BL: Tensor, names: tuple[str, ...]) -> Tensor:
         """(B, K)."""
         with torch.inference_mode():
-            if self._network.classifier is not None:
+            if self.network.classifier is not None:
                 columns = [self.folder.labels.index(name) for name in names]
-                probabilities: Tensor = self._network.classifier(latent_BL).sigmoid()[:, columns]
+                probabilities: Tensor = self.network.classifier(latent_BL).sigmoid()[:, columns]
                 return probabilities
             return zero_shot_probabilities(self.prompt_latents(names), latent_BL, self._clip("findings").temperature.float())
 
-    def _asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
+    def asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
+        """The names that were given, or all it has; raises as `detect`."""
         self._clip("findings")
         labels = self.folder.labels
         names = labels if abnormalities is None else tuple(abnormalities)
-        unknown = [name for name in names if name not in labels] if self._network.classifier is not None else []
+        unknown = [name for name in names if name not in labels] if self.network.classifier is not None else []
         if unknown or not names or len(set(names)) < len(names):
             fact = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
             raise InputError(fact, cure=f"It knows {', '.join(labels)}.")
@@ -251,7 +253,8 @@ class Model:
             )
         return tokenizer
 
-    def _prepared(self, volume: Showable) -> Prepared:
+    def prepared(self, volume: Showable) -> Prepared:
+        """Its input, made of whatever `volume` is."""
         if isinstance(volume, Prepared):
             return volume
         if isinstance(volume, Volume):
@@ -261,7 +264,7 @@ class Model:
 
     def _input(self, volume: Showable) -> Tensor:
         """(1, 1, z, x, y) on the model's device."""
-        array = self._prepared(volume).array
+        array = self.prepared(volume).array
         if array.shape != self.preprocess.size:
             raise InputError(
                 f"expected a preprocessed volume of shape {self.preprocess.size}, got {array.shape}",
@@ -270,10 +273,10 @@ class Model:
         return torch.from_numpy(array)[None, None].to(self.device)
 
     def _clip(self, what: str) -> CTCLIP:
-        if self._network.clip is None:
+        if self.network.clip is None:
             fact = f"is {TITLES[self.folder.kind]}; it does not have {what}"
             raise CapabilityMissing(fact, cure="Give a CT-CLIP or LiPro model.", source=self.folder.path)
-        return self._network.clip
+        return self.network.clip
 
 
 @contextmanager

@@ -57,8 +57,16 @@ class CTCLIP(nn.Module):
             InputError: a size the model was not made for.
         """
         encoded = self.visual_transformer(volume_B1ZHW)
-        latent_BL = _project(self.to_visual_latent, self._pool_volume(encoded))
+        latent_BL = self.latents_of(self.read_tokens(encoded))
         return VolumeEncoding(tokens_BTHWD=encoded.tokens_BTHWD, indices_BN=encoded.indices_BN, latent_BL=latent_BL)
+
+    def read_tokens(self, encoded: VolumeTokens) -> Tensor:
+        """The tokens (B, T, h, w, D) that latents are read from: codes, or with a pool of the grid what they were before the codebook."""
+        return encoded.tokens_BTHWD if self.pool is None else encoded.before_codebook_BND.view(encoded.tokens_BTHWD.shape)
+
+    def latents_of(self, tokens_BTHWD: Tensor) -> Tensor:
+        """Latents of unit norm (B, L) of what `read_tokens` gives."""
+        return _project(self.to_visual_latent, self._pool_volume(tokens_BTHWD))
 
     def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
         """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""
@@ -67,7 +75,7 @@ class CTCLIP(nn.Module):
     def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
         """Latents of texts and volumes, (B, L) each, as `pair_logits` takes them: text, image, and with CLOOB's projections both again."""
         text_BD = self._pool_text(input_ids_BN, attention_mask_BN)
-        image_BD = self._pool_volume(self.visual_transformer(volume_B1ZHW))
+        image_BD = self._pool_volume(self.read_tokens(self.visual_transformer(volume_B1ZHW)))
         latents = _project(self.to_text_latent, text_BD), _project(self.to_visual_latent, image_BD)
         if not self.config.extra_latent_projection:
             return latents
@@ -78,10 +86,8 @@ class CTCLIP(nn.Module):
         logits = pair_logits(self.encode_pairs(input_ids_BN, attention_mask_BN, volume_B1ZHW), self.temperature.exp())
         return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
-    def _pool_volume(self, encoded: VolumeTokens) -> Tensor:
-        if self.pool is None:
-            return encoded.tokens_BTHWD.mean(dim=1).flatten(1)
-        return cast(Tensor, self.pool(encoded.before_codebook_BND.view(encoded.tokens_BTHWD.shape)))
+    def _pool_volume(self, tokens_BTHWD: Tensor) -> Tensor:
+        return tokens_BTHWD.mean(dim=1).flatten(1) if self.pool is None else cast(Tensor, self.pool(tokens_BTHWD))
 
     def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         longest = int(mask_BN.any(dim=0).nonzero().max()) + 1

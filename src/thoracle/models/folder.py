@@ -26,6 +26,7 @@ from torch import Tensor
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models.card import card
+from thoracle.models.compression import restored
 from thoracle.models.files import put_folder, sha256
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
 from thoracle.models.tokenizer import Tokenizer
@@ -187,13 +188,14 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
 
 
 def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
-    """Every weight, mapped from the file: one that is never touched takes no memory. Names and shapes are what `config` asks for.
+    """Every weight, mapped from the file: one that is never touched takes no memory, but those that were compressed, which are restored
+    to float32. Names and shapes are what `config` asks for.
 
     Raises:
         ModelFolderInvalid: damaged, or the weights are not those of the configuration.
     """
     try:
-        tensors: dict[str, Tensor] = load_file(folder.path / WEIGHTS)
+        tensors = restored(load_file(folder.path / WEIGHTS))
     except (SafetensorError, OSError) as error:
         raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", cure=_IMPORT_AGAIN, source=folder.path) from error
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -1,0 +1,116 @@
+"""`thoracle explain`: where in a scan a model reads a finding, as NIfTI in its millimetres and PNG of the slices that matter most."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from thoracle.cli.app import app
+from thoracle.cli.options import Device, Hu, Metadata, MinSlices, ModelFolder, Series
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thoracle.ct.volume import Volume
+    from thoracle.inference.explain import Layer, Saliency
+    from thoracle.inference.model import Model
+
+Method = Literal["gradient", "occlusion"]
+_SHOWN = 3
+
+
+@app.command()
+def explain(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD, DICOM file, folder or .zip.")],
+    *,
+    finding: Annotated[list[str], typer.Option(help='What to look for: "Pleural effusion". May be given several times.')],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI and PNG of each finding, explanation.json.")],
+    model: ModelFolder = None,
+    method: Annotated[Method, typer.Option(help="One pass; or one box of the scan filled after the other, up to 512.")] = "gradient",
+    metadata: Metadata = None,
+    hu: Hu = "auto",
+    series: Series = None,
+    min_slices: MinSlices = 10,
+    device: Device = "auto",
+) -> None:
+    """Show where in a scan a model reads a finding, and name the slices that matter most.
+
+    How much such maps can be believed is measured by `thoracle evaluate explanation`.
+    """
+    from rich.console import Console
+
+    from thoracle.cli.default_model import model_or_demo
+    from thoracle.ct.read import read
+    from thoracle.files import write_atomic
+    from thoracle.inference.explain import layers, saliency
+    from thoracle.inference.model import load
+    from thoracle.inference.prepare import prepare
+    from thoracle.types import RESEARCH_USE
+
+    loaded = load(model_or_demo(model), device=device)
+    volume = read(scan, metadata=metadata, hu=hu, series=series, min_slices=min_slices)
+    prepared = prepare(volume, loaded.preprocess)
+    findings = loaded.detect(prepared, abnormalities=finding)
+    console = Console(stderr=True, highlight=False)
+    with console.status("boxes") as status:
+        maps = saliency(
+            loaded,
+            prepared,
+            abnormalities=finding,
+            method=method,
+            progress=lambda done, of: status.update(f"boxes {done:,} of {of:,}"),
+        )
+    found = []
+    for name, probability, saliency_THW in zip(finding, findings.probabilities, maps, strict=True):
+        rows = layers(saliency_THW, volume, loaded.preprocess)
+        stem = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'finding'}-{method}"
+        _write(volume, loaded, saliency_THW, rows, out=out, stem=stem, title=f"{name}, probability {probability:.3f}, {method}")
+        found.append({"finding": name, "probability": probability, "files": stem, "slices": [vars(row) for row in rows]})
+    facts: dict[str, Any] = {"notice": RESEARCH_USE, "method": method, "grid": list(maps.shape[1:]), "model": loaded.settings()}
+    values = {**facts, "warnings": list(findings.warnings), "findings": found}
+    write_atomic(out / "explanation.json", (json.dumps(values, indent=1) + "\n").encode())
+    _print(found, loaded, findings.warnings, slices=volume.array.shape[2])
+
+
+def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Layer], *, out: Path, stem: str, title: str) -> None:
+    """STEM.nii.gz of the scan's shape, STEM.png of its strongest slices."""
+    from thoracle.evaluation.plots import heat_slices
+    from thoracle.files import write_atomic
+    from thoracle.inference.explain import nifti, on_scan
+    from thoracle.types import RESEARCH_USE
+
+    heat = on_scan(saliency_THW, volume, model.preprocess)
+    write_atomic(out / f"{stem}.nii.gz", nifti(heat, volume))
+    shown = rows[:_SHOWN]
+    titles = [f"slice {row.middle + 1} of {volume.array.shape[2]}, z {row.z_mm:.0f} mm, {row.share:.0%}" for row in shown]
+    words = [title, *([] if model.folder.trained else ["UNTRAINED WEIGHTS"]), *filter(None, [model.folder.caution]), RESEARCH_USE]
+    if shown:
+        at = [row.middle for row in shown]
+        picture = heat_slices(volume.array, heat, at=at, titles=titles, pixel=volume.spacing[:2], title="\n".join(words))
+        write_atomic(out / f"{stem}.png", picture)
+
+
+def _print(found: list[dict[str, Any]], model: Model, warnings: tuple[str, ...], *, slices: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from thoracle.cli.console import UNTRAINED
+    from thoracle.types import RESEARCH_USE
+
+    console: Console = Console(highlight=False)
+    for one in found:
+        console.print(f"{escape(one['finding'])}: probability {one['probability']:.3f}; {one['files']}.nii.gz")
+        for row in one["slices"][:_SHOWN]:
+            span = f"slices {row['first'] + 1} to {row['last'] + 1} of {slices} from the feet"
+            console.print(f"  {row['share']:.0%} of what speaks for it: {span}, around z {row['z_mm']:.0f} mm")
+        if not one["slices"]:
+            console.print("  Nothing in the scan speaks for it.")
+    for warning in warnings:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    if not model.folder.trained:
+        console.print(f"[bold red]{UNTRAINED}[/]")
+    console.print(RESEARCH_USE)

@@ -1,0 +1,71 @@
+"""Masks of findings, as `thoracle phantom` writes them, on the grid of a model's input; knows no model and measures nothing.
+
+A mask is a NIfTI of integers of its volume's shape and name: bit i is set where the i-th of `ABNORMALITIES` is.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from thoracle.ct.geometry import to_lps
+from thoracle.ct.preprocess import PreprocessConfig, input_affine
+from thoracle.errors import InputError, ScanUnreadable
+from thoracle.types import ABNORMALITIES
+
+_MOST_VOXELS: Final = 1 << 29
+
+
+def find_masks(folder: Path) -> dict[str, Path]:
+    """The files below FOLDER/masks by name, which is their volume's.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = {path.name: path for path in sorted((folder / "masks").rglob("*.nii*"))}
+    if not found:
+        raise InputError("holds no masks/ with NIfTI files", cure="Give what `thoracle phantom` wrote.", source=folder)
+    return found
+
+
+def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
+    """(z, x, y) bits of findings, of the model's input's size: those of the nearest voxel, 0 where the scan is not.
+
+    Raises:
+        ScanUnreadable: damaged, or none of integers along the body's axes.
+    """
+    try:
+        image: Any = nib.load(path)
+        if math.prod(image.shape) > _MOST_VOXELS or len(image.shape) != 3:
+            raise ValueError(f"shape {image.shape}")
+        voxels = np.asanyarray(image.dataobj)
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        raise ScanUnreadable(f"is no mask ({type(error).__name__})", cure="Make the phantoms again.", source=path.name) from None
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    one_each = (np.count_nonzero(affine[:3, :3], axis=0) == 1).all() and (np.count_nonzero(affine[:3, :3], axis=1) == 1).all()
+    if voxels.dtype.kind not in "iu" or not one_each:
+        raise ScanUnreadable("is no mask of integers along the body's axes", cure="Make the phantoms again.", source=path.name)
+    grid = to_lps(voxels, affine)
+    counts = (grid.array.shape[0], grid.array.shape[1], grid.array.shape[2])
+    place = input_affine(counts, grid.spacing, preprocess)
+    x, y, z = (_nearest(place[a, a], place[a, 3], preprocess.size[n], counts[a]) for a, n in enumerate((1, 2, 0)))
+    padded = np.pad(grid.array, (0, 1)).astype(np.int64)  # what lies outside is read from the end
+    return np.ascontiguousarray(padded[np.ix_(x, y, z)].transpose(2, 0, 1))
+
+
+def share_of_patches(mask_ZXY: NDArray[np.int64], grid: tuple[int, int, int]) -> NDArray[np.float64]:
+    """(K, T, h, w): what share of each patch of a token grid every abnormality takes."""
+    (Z, X, Y), (T, h, w) = mask_ZXY.shape, grid
+    parts = mask_ZXY.reshape(T, Z // T, h, X // h, w, Y // w)
+    return np.stack([((parts >> bit) & 1).mean(axis=(1, 3, 5)) for bit in range(len(ABNORMALITIES))])
+
+
+def _nearest(step: float, shift: float, samples: int, count: int) -> NDArray[np.int64]:
+    at = np.rint(step * np.arange(samples) + shift).astype(np.int64)
+    return np.where((at < 0) | (at >= count), count, at)

@@ -1,0 +1,220 @@
+"""Which places of a scan speak for a finding: saliency on a model's token grid, and where in the scan that is; draws and scores nothing.
+
+Evidence for a finding is a logit: of the prompt that it is present against the one that it is not, or a classifier's. A token has seen its
+neighbours through attention, so that saliency says where the evidence was read, which need not be where it lies.
+
+Shapes: K findings, T h w token grid, D width, L latent, O boxes at once; x y z voxels of a scan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import nibabel as nib
+import numpy as np
+import torch
+from isal import igzip
+from numpy.typing import NDArray
+from torch import Tensor
+
+from thoracle.ct.preprocess import PreprocessConfig, input_affine
+from thoracle.ct.volume import Volume
+from thoracle.errors import CapabilityMissing, InputError
+from thoracle.inference.model import Model, Showable
+from thoracle.types import RESEARCH_USE, Affine
+
+Method = Literal["gradient", "occlusion"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+#: What a box is filled with, in units of 1000 HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
+FILLS: Final = (-0.85, 0.04)
+#: A grid of more tokens is occluded by boxes of several.
+_MOST_BOXES: Final = 512
+_BYTES_AT_ONCE: Final = 1 << 26
+
+Saliency = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One row of tokens along z, and how much of what speaks for a finding lies in it.
+
+    Attributes:
+        share: of the positive saliency of the scan.
+        first, last: slices of the scan that it covers, from 0, feet first.
+        middle: the slice in its middle.
+        z_mm: where that is, towards the head in the scan's own frame.
+    """
+
+    share: float
+    first: int
+    last: int
+    middle: int
+    z_mm: float
+
+
+def saliency(
+    model: Model,
+    volume: Showable,
+    *,
+    abnormalities: Sequence[str],
+    method: Method,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Saliency:
+    """(K, T, h, w): what speaks for each finding is positive, what speaks against it negative; units of the logit.
+
+    Args:
+        model: a CT-CLIP or a LiPro model.
+        volume: as `Model.detect` takes it.
+        abnormalities: what is asked for; a zero-shot model takes any words.
+        method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
+            "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `FILLS`.
+        progress: told how many of how many boxes are done.
+
+    Raises:
+        CapabilityMissing: a model without findings.
+        InputError: no such method, or as `Model.detect`.
+    """
+    if method not in METHODS:
+        raise InputError(f"no method {method!r}", cure=f"There are {', '.join(METHODS)}.")
+    evidence = _evidence(model, tuple(abnormalities))
+    if method == "gradient":
+        return _gradient(model, volume, evidence)
+    return _occlusion(model, volume, evidence, progress)
+
+
+def token_affine(volume: Volume, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> Affine:
+    """(4, 4): from an index (x, y, z) of the token grid to LPS millimetres of the scan; `grid` is (T, h, w)."""
+    tokens = np.eye(4)
+    for place, axis in enumerate((1, 2, 0)):
+        width = preprocess.size[axis] / grid[axis]
+        tokens[place, place], tokens[place, 3] = width, (width - 1) / 2
+    shape = (volume.array.shape[0], volume.array.shape[1], volume.array.shape[2])
+    affine: Affine = volume.affine @ input_affine(shape, volume.spacing, preprocess) @ tokens
+    return affine
+
+
+def on_scan(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> Saliency:
+    """(x, y, z) of the scan's own voxels, linear between the middles of patches; 0 where the model did not look.
+
+    Between them it is no finer than a patch: smooth to look at, and not known better.
+    """
+    T, h, w = saliency_THW.shape
+    place = np.linalg.inv(token_affine(volume, preprocess, (T, h, w))) @ volume.affine
+    x, y, z = (_hat(place[a, a], place[a, 3], volume.array.shape[a], tokens) for a, tokens in enumerate((h, w, T)))
+    heat: Saliency = np.einsum("tij,xi,yj,zt->xyz", saliency_THW, x, y, z, optimize=True).astype(np.float32)
+    return heat
+
+
+def layers(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> list[Layer]:
+    """Rows of tokens along z that lie in the scan and speak for the finding, the strongest first."""
+    T, h, w = saliency_THW.shape
+    affine = token_affine(volume, preprocess, (T, h, w))
+    place, slices = np.linalg.inv(volume.affine) @ affine, volume.array.shape[2]
+    positive = np.maximum(saliency_THW, 0).sum(axis=(1, 2), dtype=np.float64)
+    found = []
+    for t in np.argsort(-positive, kind="stable").tolist():
+        low, high = (place[2, 2] * (t + side) + place[2, 3] for side in (-0.5, 0.5))
+        first, last = max(0, math.ceil(low)), min(slices - 1, math.ceil(high) - 1)
+        if positive[t] > 0 and first <= last:
+            middle = (first + last) // 2
+            z_mm = float(volume.affine[2, 2] * middle + volume.affine[2, 3])
+            found.append(Layer(share=float(positive[t] / positive.sum()), first=first, last=last, middle=middle, z_mm=z_mm))
+    return found
+
+
+def nifti(values_XYZ: Saliency, volume: Volume) -> bytes:
+    """A `.nii.gz` that lies where the volume lies: any viewer puts one over the other."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine  # NIfTI's axes are RAS
+    make: Any = nib.Nifti1Image  # nibabel is typed in part
+    image = make(values_XYZ, affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header["descrip"] = RESEARCH_USE.encode()
+    return bytes(igzip.compress(image.to_bytes(), 1, mtime=0))
+
+
+_Evidence = Callable[[Tensor], Tensor]
+
+
+def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
+    """Logits (B, K) of latents (B, L)."""
+    network = model.network
+    clip, classifier = network.clip, network.classifier
+    if clip is None:
+        raise CapabilityMissing("has no findings to explain", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path)
+    if classifier is not None:
+        columns = [model.folder.labels.index(name) for name in model.asked(names)]
+        return lambda latent_BL: classifier(latent_BL)[:, columns]
+    prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
+    axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * clip.temperature.float().exp()
+    return lambda latent_BL: latent_BL.float() @ axis_KL.T
+
+
+def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
+    clip = model.network.clip
+    assert clip is not None, "there is evidence"
+    tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume)).clone().requires_grad_(True)
+    with torch.enable_grad():
+        logits_K = evidence(clip.latents_of(tokens_BTHWD))[0]
+        gradients = [torch.autograd.grad(logit, tokens_BTHWD, retain_graph=True)[0] for logit in logits_K]
+    products = [(gradient * tokens_BTHWD.detach()).sum(dim=-1)[0] for gradient in gradients]
+    return torch.stack(products).float().cpu().numpy()
+
+
+def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
+    clip = model.network.clip
+    assert clip is not None, "there is evidence"
+    array = model.prepared(volume).array
+    encoded = model.encode_volume(volume)
+    with torch.inference_mode():
+        whole_K = evidence(encoded.latent_BL)[0]
+    _, T, h, w, _ = encoded.tokens_BTHWD.shape
+    boxes = _boxes((T, h, w), array.shape)
+    at_once = max(1, _BYTES_AT_ONCE // array.nbytes)
+    found_KThw = torch.zeros(len(whole_K), T, h, w)
+    for start in range(0, len(boxes), at_once):
+        some = boxes[start : start + at_once]
+        for fill in FILLS:
+            filled_OZHW = torch.from_numpy(array).expand(len(some), *array.shape).clone()
+            for one, box in zip(filled_OZHW, some, strict=True):
+                one[box.voxels] = fill
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                logits_OK = evidence(clip.encode_volume(filled_OZHW[:, None].to(model.device)).latent_BL)
+            for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
+                found_KThw[(slice(None), *box.tokens)] += falls_K[:, None, None, None]
+        progress(start + len(some), len(boxes))
+    return found_KThw.numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Box:
+    """Part of the token grid, and the voxels of the model's input under it."""
+
+    tokens: tuple[slice, ...]
+    voxels: tuple[slice, ...]
+
+
+def _boxes(grid: tuple[int, int, int], size: tuple[int, ...]) -> list[_Box]:
+    """Cubes of tokens, as small as leaves no more than `_MOST_BOXES` of them."""
+    edge = 1
+    while math.prod(-(-tokens // edge) for tokens in grid) > _MOST_BOXES:
+        edge += 1
+    widths = [voxels // tokens for voxels, tokens in zip(size, grid, strict=True)]
+    boxes = []
+    for corner in np.ndindex(*(-(-tokens // edge) for tokens in grid)):
+        tokens = [(at * edge, min((at + 1) * edge, most)) for at, most in zip(corner, grid, strict=True)]
+        voxels = [slice(low * width, high * width) for (low, high), width in zip(tokens, widths, strict=True)]
+        boxes.append(_Box(tokens=tuple(slice(*pair) for pair in tokens), voxels=tuple(voxels)))
+    return boxes
+
+
+def _hat(scale: float, offset: float, voxels: int, tokens: int) -> NDArray[np.float64]:
+    """(voxels, tokens) weights of linear interpolation; the outer half of the outer tokens is flat, and there is nothing beyond."""
+    at = scale * np.arange(voxels) + offset
+    inside = (at >= -0.5) & (at <= tokens - 0.5)
+    near = np.clip(at, 0, tokens - 1)[:, None]
+    weights: NDArray[np.float64] = np.maximum(1 - np.abs(near - np.arange(tokens)), 0) * inside[:, None]
+    return weights

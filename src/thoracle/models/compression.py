@@ -1,0 +1,48 @@
+"""Weights in fewer bytes, for the disk: matrices in bfloat16, or as bytes with a scale for each row; knows no file and no model.
+
+Arithmetic stays float32: what is compressed is restored when it is read. Vectors, convolutions and the codebook stay as they are: they are
+small, and a rounded codebook is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+import torch
+from torch import Tensor
+
+Compression = Literal["bf16", "int8"]
+COMPRESSIONS: Final[tuple[Compression, ...]] = get_args(Compression)
+#: After the name of a matrix of bytes, its scales (rows, 1).
+_SCALES: Final = "::scales"
+_LARGEST: Final = 127
+
+
+def compressed(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tensor]:
+    """`tensors` with their matrices in 2 bytes a weight (bf16), or in 1 and a float32 for each row (int8, symmetric)."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if not (tensor.dim() == 2 and name.endswith(".weight") and tensor.dtype == torch.float32):
+            found[name] = tensor
+        elif kind == "bf16":
+            found[name] = tensor.to(torch.bfloat16)
+        else:
+            scales = tensor.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
+            found[name] = (tensor / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
+            found[name + _SCALES] = scales
+    return found
+
+
+def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `compressed` made, as float32 under the names it began with; other tensors as they are."""
+    found = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_SCALES):
+            continue
+        scales = tensors.get(name + _SCALES)
+        if scales is not None:
+            found[name] = tensor.float() * scales
+        else:
+            found[name] = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    return found

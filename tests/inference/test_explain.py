@@ -1,0 +1,158 @@
+"""Saliency: by identities of calculus, by an encoder that can be seen through, and by places that are known."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import thoracle
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
+from thoracle.errors import InputError
+from thoracle.inference import explain
+from thoracle.inference.explain import FILLS, layers, nifti, on_scan, saliency, token_affine
+from thoracle.models.folder import load_tensors, open_model, save_model
+from thoracle.types import ABNORMALITIES, RESEARCH_USE
+
+NAMES = ABNORMALITIES[:2]
+NOWHERE = Provenance(
+    sha256="", format="test", geometry="", hounsfield=HounsfieldSource(slope=1.0, intercept=0.0, source="stored", evidence="")
+)
+
+
+def volume_of(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Volume:
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-100.0, -50.0, 30.0)
+    return Volume(array=np.zeros(shape, np.int16), spacing=spacing, affine=affine, provenance=NOWHERE)
+
+
+@pytest.fixture
+def model(model_dir: Path) -> thoracle.Model:
+    return thoracle.load(model_dir, device="cpu")
+
+
+@pytest.fixture
+def scan(model: thoracle.Model) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
+
+
+def logit(model: thoracle.Model, tokens: torch.Tensor, name: str) -> float:
+    clip = model.network.clip
+    assert clip is not None
+    present, absent = model.prompt_latents((name,)).double()
+    return float(clip.temperature.exp().double() * clip.latents_of(tokens)[0].double() @ (present - absent))
+
+
+def test_gradient_is_what_differences_of_the_logit_say(model: thoracle.Model, scan: np.ndarray) -> None:
+    found = saliency(model, scan, abnormalities=NAMES, method="gradient")
+    tokens = model.encode_volume(scan).tokens_BTHWD.clone()
+    assert found.shape == (2, *tokens.shape[1:4])
+    for place in ((0, 0, 0), (1, 2, 3)):
+        step = torch.zeros_like(tokens)
+        step[(0, *place)] = 1e-2 * tokens[(0, *place)]
+        slope = (logit(model, tokens + step, NAMES[1]) - logit(model, tokens - step, NAMES[1])) / 2e-2
+        assert found[(1, *place)] == pytest.approx(slope, rel=2e-2, abs=1e-5)
+
+
+def test_gradient_sums_to_nothing_for_a_latent_of_unit_norm_that_is_linear_in_tokens(model: thoracle.Model, scan: np.ndarray) -> None:
+    """Euler: the published latent does not change when all tokens grow, so that evidence for and against are equal."""
+    found = saliency(model, scan, abnormalities=NAMES, method="gradient")
+    np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), 0, atol=1e-5 * np.abs(found).sum())
+
+
+def test_occlusion_is_the_fall_of_the_logit(model: thoracle.Model, scan: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "_MOST_BOXES", 30)
+    counts: list[tuple[int, int]] = []
+    found = saliency(model, scan, abnormalities=NAMES, method="occlusion", progress=lambda done, of: counts.append((done, of)))
+    T, h, w = found.shape[1:]
+    assert counts[-1][0] == counts[-1][1] <= 30
+    z, x, y = (size // tokens for size, tokens in zip(scan.shape, (T, h, w), strict=True))
+    edge = next(e for e in range(1, 9) if -(-T // e) * -(-h // e) * -(-w // e) <= 30)
+    assert h > edge > 1
+    whole, falls = logit(model, model.encode_volume(scan).tokens_BTHWD, NAMES[0]), []
+    for fill in FILLS:
+        filled = scan.copy()
+        filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = fill
+        falls.append(whole - logit(model, model.encode_volume(filled).tokens_BTHWD, NAMES[0]))
+    assert found[0, 0, 0, edge] == pytest.approx(np.mean(falls), abs=1e-4)
+
+
+def test_a_method_that_is_none_and_a_finding_twice_are_refused(model: thoracle.Model, scan: np.ndarray) -> None:
+    with pytest.raises(InputError, match="gradient, occlusion"):
+        saliency(model, scan, abnormalities=NAMES, method="attention")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="each once"):
+        saliency(model, scan, abnormalities=(NAMES[0], NAMES[0]), method="gradient")
+
+
+def test_a_token_lies_where_its_voxels_lie() -> None:
+    config = PreprocessConfig(spacing=(4.0, 2.0, 2.0), size=(8, 12, 12))
+    volume = volume_of((24, 24, 16), (1.0, 1.0, 2.0))  # exactly the input's field: 24 x 24 x 32 mm
+    affine = token_affine(volume, config, (2, 3, 3))
+    # The first token covers scan voxels 0 to 7 along x and y, 0 to 7 along z: middles at 3.5 voxels.
+    np.testing.assert_allclose(affine @ (0, 0, 0, 1), (-100 + 3.5, -50 + 3.5, 30 + 3.5 * 2, 1))
+    np.testing.assert_allclose(affine @ (2, 1, 1, 1), (-100 + 19.5, -50 + 11.5, 30 + 11.5 * 2, 1))
+    tokens = np.zeros((2, 3, 3), np.float32)
+    tokens[1, 2, 0] = 1.0
+    heat = on_scan(tokens, volume, config)
+    assert heat.shape == volume.array.shape
+    assert heat[20, 0, 15] > 0.9
+    assert np.argwhere(heat > 0.5).min(axis=0).tolist() == [16, 0, 8]
+    (row,) = layers(tokens, volume, config)
+    assert (row.first, row.last, row.middle, row.share, row.z_mm) == (8, 15, 11, 1.0, 30 + 22.0)
+
+
+def test_what_the_model_did_not_see_has_no_saliency() -> None:
+    config = PreprocessConfig(spacing=(2.0, 2.0, 2.0), size=(4, 4, 4))
+    volume = volume_of((12, 12, 12), (2.0, 2.0, 2.0))
+    heat = on_scan(np.ones((2, 2, 2), np.float32), volume, config)
+    wanted = np.zeros((12, 12, 12), np.float32)
+    wanted[4:8, 4:8, 4:8] = 1
+    np.testing.assert_allclose(heat, wanted, atol=1e-6)
+
+
+def test_the_nifti_lies_in_the_frame_of_the_scan(tmp_path: Path) -> None:
+    volume = volume_of((5, 6, 7), (1.0, 2.0, 3.0))
+    (tmp_path / "heat.nii").write_bytes(gzip.decompress(nifti(np.zeros((5, 6, 7), np.float32), volume)))
+    image = nib.load(tmp_path / "heat.nii")
+    np.testing.assert_allclose(image.affine @ (1, 1, 1, 1), (100 - 1, 50 - 2, 30 + 3, 1))
+    assert RESEARCH_USE.encode() in bytes(image.header["descrip"])
+
+
+def test_a_classifier_explains_the_logit_of_its_own_labels(model_dir: Path, scan: np.ndarray, tmp_path: Path) -> None:
+    lipro = thoracle.load(lipro_of(model_dir, tmp_path / "lipro"), device="cpu")
+    found = saliency(lipro, scan, abnormalities=ABNORMALITIES[5:7], method="gradient")
+    clip, classifier = lipro.network.clip, lipro.network.classifier
+    assert clip is not None
+    assert classifier is not None
+    tokens = lipro.encode_volume(scan).tokens_BTHWD.clone().requires_grad_(True)
+    classifier(clip.latents_of(tokens))[0, 6].backward()
+    assert tokens.grad is not None
+    np.testing.assert_allclose(found[1], (tokens.grad * tokens.detach()).sum(dim=-1)[0], rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="does not know"):
+        saliency(lipro, scan, abnormalities=["Gout"], method="gradient")
+
+
+def lipro_of(model_dir: Path, out: Path) -> Path:
+    """The tiny model with a random classifier."""
+    before = open_model(model_dir)
+    tensors = {f"trained_model.{name}": tensor for name, tensor in load_tensors(before).items()}
+    random = torch.Generator().manual_seed(0)
+    tensors["classifier.weight"] = torch.randn(len(ABNORMALITIES), before.config.dim_latent, generator=random)
+    tensors["classifier.bias"] = torch.zeros(len(ABNORMALITIES))
+    made = save_model(
+        out,
+        kind="ct-clip-classifier",
+        config=before.config,
+        preprocess=before.preprocess,
+        labels=ABNORMALITIES,
+        tensors=tensors,
+        tokenizer=None,
+        licence="random numbers",
+        trained=False,
+    )
+    return made.path

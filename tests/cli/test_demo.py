@@ -80,6 +80,7 @@ def test_detect_takes_that_model_where_none_is_named(demo: Demo, command, sketch
     assert "run `thoracle demo` once" in command("detect", sketch).err
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_again_and_ends_alike(demo: Demo) -> None:
     written = {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")}
     weights = (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes()

@@ -42,6 +42,7 @@ ThoracleError
 ├── TrainingDiverged           a loss or gradient that is no number
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
+├── EndpointFailed             a language model's server that is not there, or refuses
 └── ExtraMissing               an optional dependency, with the line that installs it
 """
 
@@ -234,6 +235,10 @@ class OutputConflict(ThoracleError):
 
 class FetchFailed(ThoracleError):
     """A download that was refused or broke off."""
+
+
+class EndpointFailed(ThoracleError):
+    """A language model's server that is not there, or refuses."""
 
 
 class ExtraMissing(ThoracleError):

@@ -68,3 +68,20 @@ def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout
         labels = {row["VolumeName"]: scan["labels"] for patient in facts for scan in patient["scans"] for row in scan["volumes"]}
         assert all(dict(zip(ABNORMALITIES, entry.labels, strict=True)) == labels[entry.volume] for entry in entries)
         assert {entry.split for entry in entries} == {"train", "valid"}
+
+
+def test_a_cohort_without_labels_is_labelled_by_its_reports(command, archive: Path, tmp_path: Path) -> None:
+    text = "VolumeName,Findings_EN,Impressions_EN\ntrain_1_a_1.nii.gz,A nodule is seen in the lingula.,Not given.\n"
+    (archive / "train_reports.csv").write_text(text)
+    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1)
+    assert command(*given, "--out", tmp_path / "plain").status == 0
+    (entry,) = open_cohort(tmp_path / "plain").entries
+    assert set(entry.labels) == {None}
+    ran = command(*given, "--out", tmp_path / "labelled", "--label")
+    assert ran.status == 0, ran.err
+    assert "1 volumes had no labels: these come from their reports, by rules." in ran.err
+    (entry,) = open_cohort(tmp_path / "labelled").entries
+    assert [name for name, value in zip(ABNORMALITIES, entry.labels, strict=True) if value] == ["Lung nodule"]
+    assert json.loads((tmp_path / "labelled" / "cohort.json").read_text())["labelled_by"]["backend"] == "rules"
+    assert command(*given, "--out", tmp_path / "labelled").status == 1, "another cohort"

@@ -7,7 +7,15 @@ import math
 import pytest
 import torch
 
-from thoracle.models.losses import MOST_SCALE, contrastive_loss, logit_scale, pair_logits, sigmoid_loss
+from thoracle.models.losses import (
+    MOST_SCALE,
+    contrastive_loss,
+    logit_scale,
+    pair_logits,
+    positive_weights,
+    sigmoid_loss,
+    weighted_label_loss,
+)
 
 
 @pytest.mark.parametrize("decoupled", [False, True])
@@ -54,3 +62,12 @@ def test_each_direction_may_have_projections_of_its_own() -> None:
     there, back = pair_logits((text, image, other_text, other_image), torch.tensor(2.0))
     torch.testing.assert_close(there, 2 * text @ image.T)
     torch.testing.assert_close(back, 2 * other_image @ other_text.T)
+
+
+def test_positives_weigh_as_negatives_do_over_labels_that_are_known() -> None:
+    labels = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, math.nan, 1.0], [0.0, 0.0, 1.0]])
+    assert positive_weights(labels).tolist() == pytest.approx([3.0, 3.0, 1 / 3])
+    loss = weighted_label_loss(torch.zeros(4, 3), labels, positive_weights(labels))
+    # ln 2 for each known label, times its weight where it is positive: (3 + 3) + 3 + (3 / 3 + 1)
+    assert loss.item() == pytest.approx(math.log(2) * 11 / 11)
+    assert weighted_label_loss(torch.zeros(1, 1), torch.tensor([[math.nan]]), torch.ones(1)).item() == 0

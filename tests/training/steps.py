@@ -81,7 +81,7 @@ def task(config: ContrastiveConfig, world: World) -> ContrastiveTask:
 def step(config: ContrastiveConfig, world: World, batches: list[Batch]) -> Step:
     """One step on fresh weights."""
     model = task(config, world)
-    optimiser = adamw(model.parameters(), config.optimiser)
+    optimiser = adamw(((name, p) for name, p in model.modules().named_parameters() if p.requires_grad), config.optimiser)
     loss = model.backward(batches)
     names = {n: p for n, p in model.modules().named_parameters() if p.grad is not None}
     gradients = {n: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for n, p in names.items()}

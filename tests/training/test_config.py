@@ -8,18 +8,28 @@ from pathlib import Path
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.config import CTCLIPConfig, ProjectorConfig
+from thoracle.training.chat import ChatConfig
+from thoracle.training.classifier import ClassifierConfig
 from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.labeler import LabelerConfig
 from thoracle.training.vocabfine import VocabFineConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 #: Every configuration that ships, and what it is of.
 SHIPPED: dict[str, type[RunConfig]] = {
+    "classifier": ClassifierConfig,
     "ct-clip": ContrastiveConfig,
     "ct-clip-fast": ContrastiveConfig,
     "ct-clip-small-gpu": ContrastiveConfig,
+    "labeler": LabelerConfig,
+    "labeler-tiny": LabelerConfig,
     "phantom-tiny": ContrastiveConfig,
+    "phantom-tiny-classifier": ClassifierConfig,
+    "ct-chat": ChatConfig,
+    "ct-chat-lora": ChatConfig,
+    "phantom-chat": ChatConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
 }
 
@@ -40,6 +50,13 @@ def test_one_that_ships_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, tm
     assert read_config(Path("ct-clip"), ContrastiveConfig) == read_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
     with pytest.raises(InputError, match="is not a configuration file"):
         read_config(Path("ct-clap"), ContrastiveConfig)
+
+
+@pytest.mark.parametrize(("name", "published"), [("ct-chat", ("projector", 1e-3, 12, 1)), ("ct-chat-lora", ("lora", 2e-5, 3, 12))])
+def test_ct_chat_has_the_published_hyperparameters(name: str, published: tuple[str, float, int, int]) -> None:
+    config = read_config(CONFIGS / f"{name}.yaml", ChatConfig)
+    assert (config.stage, config.optimiser.lr, config.batch, config.accumulate) == published
+    assert (config.adapter.rank, config.adapter.alpha, config.projector) == (128, 256, ProjectorConfig())
 
 
 def test_ct_clip_has_the_published_hyperparameters() -> None:

@@ -21,9 +21,16 @@ def test_the_rate_warms_up_and_falls_as_half_a_cosine() -> None:
 
 def test_only_matrices_decay() -> None:
     parameters = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))]
-    optimiser = adamw(parameters, OptimiserConfig(lr=0.1, weight_decay=0.5))
+    optimiser = adamw(zip("abc", parameters, strict=True), OptimiserConfig(lr=0.1, weight_decay=0.5))
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
     assert [round(parameter.max().item(), 6) for parameter in parameters] == [0.95, 1.0, 1.0]
     assert optimiser.defaults["fused"]
+
+
+def test_the_text_encoder_takes_its_share_of_the_rate() -> None:
+    named = [("clip.text_transformer.w", nn.Parameter(torch.ones(2, 2))), ("clip.visual_transformer.w", nn.Parameter(torch.ones(2, 2)))]
+    optimiser = adamw(named, OptimiserConfig(text_share=0.25))
+    shares = {id(group["params"][0]): group["share"] for group in optimiser.param_groups}
+    assert [shares[id(parameter)] for _, parameter in named] == [0.25, 1.0]

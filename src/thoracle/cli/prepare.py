@@ -35,6 +35,9 @@ def prepare(
     split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
     keep_ids: Annotated[bool, typer.Option("--keep-ids", help="dicom, folder: keep names and numbers instead of pseudonyms.")] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
+    label: Annotated[
+        bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
 ) -> None:
     """Read every scan of an archive once, and keep what a model is given of it, with reports, labels and splits by patient.
@@ -48,6 +51,7 @@ def prepare(
 
     from thoracle.cohort.prepare import prepare as run
     from thoracle.cohort.reconstruction import Reconstruction
+    from thoracle.inference.label.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
     config, choice = _config(preprocess), Reconstruction.parse(reconstruction)
@@ -61,6 +65,7 @@ def prepare(
             split_seed=split_seed,
             keep_ids=keep_ids,
             site_key=site_key,
+            labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,
             progress=bar.show,
         )

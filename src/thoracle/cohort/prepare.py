@@ -14,6 +14,7 @@ from typing import Final
 
 from thoracle.cohort.cache import require_cacheable
 from thoracle.cohort.journal import Journal, Outcome
+from thoracle.cohort.labelling import Labeller, label_unlabelled
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
 from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.manifest import CACHE, Entry, claim, remove_manifest, write_manifest
@@ -70,6 +71,7 @@ def prepare(
     keep_ids: bool = False,
     site_key: Path | None = None,
     judge: bool = True,
+    labeller: Labeller | None = None,
     workers: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Prepared:
@@ -85,6 +87,7 @@ def prepare(
         keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
         site_key: file of the key to these; by default the user's own.
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
+        labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
 
@@ -103,18 +106,20 @@ def prepare(
     sources = [key.cover(one) for one in listing.sources] if key else list(listing.sources)
     chosen, without = reconstruction.choose(sources)
     require_no_leak(((one.patient, one.volume, split_of(one, seed=split_seed)) for one in chosen if not one.fault), what="patient")
+    chosen, labelled = label_unlabelled(chosen, labeller) if labeller else (chosen, "")
     settings = {
         "layout": layout,
         "preprocess": preprocess.as_dict(),
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
         "site_key": key.fingerprint if key else None,
+        **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
     }
     claim(target, settings)
     with _alone(target):
         remove_manifest(target)
         outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess, judge=judge), workers, progress)
-        notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction))
+        notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
         entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
         findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)
         write_quality(target, entries, findings, notes=notes)

@@ -90,7 +90,7 @@ def write_page(
         *(paragraph(fact) for fact in facts),
         heading("Detection on held-out phantoms"),
         table(
-            ["", "present", "absent", *(f"AUROC, {name}" for name in names)],
+            ["AUROC", "present", "absent", *names],
             [["macro average", "", "", *map(_bounds, figures.macro.values())], *rows],
         ),
         paragraph(

@@ -37,8 +37,8 @@ class ResultTable:
         self.path = path
         self.columns = (VOLUME_NAME, *columns)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _claim(path, {"schema": SCHEMA, **settings})
-        _cut_to_whole_lines(path)
+        claim(path, {"schema": SCHEMA, **settings})
+        cut_to_whole_lines(path)
         self.rows = _read_rows(path, self.columns)
         if not path.exists() or path.stat().st_size == 0:
             _append(path, self.columns)
@@ -65,7 +65,7 @@ class ResultTable:
             _append(path, (name, warning))
 
 
-def _claim(path: Path, settings: dict[str, Any]) -> None:
+def claim(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings beside a new table, or compare them with those of an old one."""
     sidecar = path.with_name(path.name + ".run.json")
     if not sidecar.exists():
@@ -86,7 +86,7 @@ def _claim(path: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _cut_to_whole_lines(path: Path) -> None:
+def cut_to_whole_lines(path: Path) -> None:
     """Drop what a killed run left of its last line."""
     if not path.exists():
         return

@@ -101,10 +101,19 @@ class TextConfig:
                 source="config",
             )
 
+    @property
+    def most_tokens(self) -> int:
+        """Of one text: RoBERTa's positions begin behind padding's."""
+        return self.max_position_embeddings - (self.pad_token_id + 1 if self.positions == "roberta" else 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:
-    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold."""
+    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold.
+
+    Attributes:
+        places: tokens of a scan, each of which is told where it is by an embedding of its own; 0 for none, as published.
+    """
 
     queries: int = 256
     dim: int = 512
@@ -114,9 +123,10 @@ class ProjectorConfig:
     heads: int = 8
     #: Width of the language model's embeddings.
     hidden: int = 4096
+    places: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self)
+        _positive(self, allow_zero=("places",))
         if self.inner % self.heads:
             raise InputError(
                 f"projector.inner {self.inner} is not a multiple of projector.heads {self.heads}",
@@ -138,7 +148,8 @@ class CTCLIPConfig:
     decoupled_loss: bool = False
     #: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
     extra_latent_projection: bool = False
-    #: What the image projection is given: "mean" of the tokens along slices, flattened, as published; "grid" (`GridPool`).
+    #: What the image projection is given: "mean" of the codes along slices, flattened, as published; "grid" (`GridPool`) of the tokens
+    #: as they were before the codebook, in which few codes would leave little of a small model.
     pool: Literal["mean", "grid"] = "mean"
     #: With "grid": channels that every token gives.
     pool_channels: int = 8

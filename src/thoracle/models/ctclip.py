@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from thoracle.models.cells import GridPool
 from thoracle.models.config import CTCLIPConfig
-from thoracle.models.ctvit import CTViT
+from thoracle.models.ctvit import CTViT, VolumeTokens
 from thoracle.models.layers import Linear
 from thoracle.models.losses import contrastive_loss, pair_logits
 from thoracle.models.text import TextEncoder
@@ -57,7 +57,7 @@ class CTCLIP(nn.Module):
             InputError: a size the model was not made for.
         """
         encoded = self.visual_transformer(volume_B1ZHW)
-        latent_BL = _project(self.to_visual_latent, self._pool_volume(encoded.tokens_BTHWD))
+        latent_BL = _project(self.to_visual_latent, self._pool_volume(encoded))
         return VolumeEncoding(tokens_BTHWD=encoded.tokens_BTHWD, indices_BN=encoded.indices_BN, latent_BL=latent_BL)
 
     def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class CTCLIP(nn.Module):
     def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
         """Latents of texts and volumes, (B, L) each, as `pair_logits` takes them: text, image, and with CLOOB's projections both again."""
         text_BD = self._pool_text(input_ids_BN, attention_mask_BN)
-        image_BD = self._pool_volume(self.visual_transformer(volume_B1ZHW).tokens_BTHWD)
+        image_BD = self._pool_volume(self.visual_transformer(volume_B1ZHW))
         latents = _project(self.to_text_latent, text_BD), _project(self.to_visual_latent, image_BD)
         if not self.config.extra_latent_projection:
             return latents
@@ -78,8 +78,10 @@ class CTCLIP(nn.Module):
         logits = pair_logits(self.encode_pairs(input_ids_BN, attention_mask_BN, volume_B1ZHW), self.temperature.exp())
         return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
-    def _pool_volume(self, tokens_BTHWD: Tensor) -> Tensor:
-        return tokens_BTHWD.mean(dim=1).flatten(1) if self.pool is None else cast(Tensor, self.pool(tokens_BTHWD))
+    def _pool_volume(self, encoded: VolumeTokens) -> Tensor:
+        if self.pool is None:
+            return encoded.tokens_BTHWD.mean(dim=1).flatten(1)
+        return cast(Tensor, self.pool(encoded.before_codebook_BND.view(encoded.tokens_BTHWD.shape)))
 
     def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         longest = int(mask_BN.any(dim=0).nonzero().max()) + 1

@@ -58,6 +58,17 @@ def fetch_tokenizer(repository: str, *, out: Path) -> Path:
     return out
 
 
+def fetch_encoder(repository: str, *, out: Path) -> Path:
+    """A text encoder on the hub, named owner/name, into `out`: its description, its weights and its tokenizer, and no code.
+
+    Raises:
+        FetchFailed, ExtraMissing: as `fetch`.
+    """
+    entry = Published(name=repository, purpose="text encoder", repository=repository, repo_type="model")
+    _download(entry, ("config.json", "model.safetensor[s]", "pytorch_model.bi[n]", *_TOKENIZER_FILES), out)
+    return out
+
+
 def _download(entry: Published, wanted: Sequence[str], out: Path) -> tuple[Path, ...]:
     hub = _hub()
     errors = hub.errors

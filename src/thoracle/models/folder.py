@@ -37,6 +37,7 @@ CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer"
 CARD: Final = "README.md"
 CALIBRATION: Final = "calibration.json"
+LABELLING: Final = "labelling.json"
 #: Published zero-shot prompts: the first says the abnormality is there, the second that it is not.
 PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
 _ABNORMALITY: Final = "{abnormality}"
@@ -250,7 +251,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
 def _check_replaceable(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION}
+    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
     if not out.is_dir() or not (out / CONFIG).is_file():
         raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
     _read_format(out)

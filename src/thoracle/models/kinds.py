@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import nn
 
+from thoracle.models.chat import Projector
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, build
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctvit import CTViT
@@ -61,25 +62,10 @@ def weight_shapes(kind: Kind, config: ModelConfig) -> dict[str, tuple[int, ...]]
         case "text-classifier", TextConfig():
             return _shapes(TextClassifier, config, n_labels=labels)
         case "chat-projector", ProjectorConfig():
-            return _projector_shapes(config)
+            return _shapes(Projector, config)
     raise TypeError(f"{kind} does not take {asdict(config)}")
 
 
 def _shapes(module: type[nn.Module], config: ModelConfig, **more: int) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in module(config, **more).state_dict().items()}
-
-
-def _projector_shapes(c: ProjectorConfig) -> dict[str, tuple[int, ...]]:
-    norms = {"attn_pool.ln_k": c.dim_context, "attn_pool.ln_q": c.dim, "ln": c.dim}
-    return {
-        "attn_pool.query": (c.queries, c.dim),
-        **{f"{name}.{part}": (width,) for name, width in norms.items() for part in ("weight", "bias")},
-        "attn_pool.to_q.weight": (c.inner, c.dim),
-        "attn_pool.to_kv.weight": (2 * c.inner, c.dim_context),
-        "attn_pool.to_out.weight": (c.dim, c.inner),
-        "proj.0.weight": (c.hidden, c.dim),
-        "proj.0.bias": (c.hidden,),
-        "proj.2.weight": (c.hidden, c.hidden),
-        "proj.2.bias": (c.hidden,),
-    }

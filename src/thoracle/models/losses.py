@@ -83,6 +83,27 @@ def prompt_loss(text_2KL: Tensor, image_BL: Tensor, labels_BK: Tensor, scale: Te
     return (losses_BK * known_BK).sum() / known_BK.sum().clamp(min=1)
 
 
+def positive_weights(labels_VK: Tensor) -> Tensor:
+    """(K): negatives over positives of each label, by which a label's positives count (LiPro); labels as in `prompt_loss`.
+
+    A label without positives gets its negatives over one: there is nothing that it would be multiplied with.
+    """
+    positives_K = (labels_VK == 1).sum(dim=0)
+    return (labels_VK == 0).sum(dim=0) / positives_K.clamp(min=1)
+
+
+def weighted_label_loss(logits_BK: Tensor, labels_BK: Tensor, weights_K: Tensor) -> Tensor:
+    """Binary cross-entropy of each label for itself, its positives weighted.
+
+    Returns:
+        A scalar, the mean over labels that are known (not NaN); 0 where none is.
+    """
+    known_BK = ~labels_BK.isnan()
+    targets_BK = labels_BK.nan_to_num()
+    losses_BK = F.binary_cross_entropy_with_logits(logits_BK, targets_BK, pos_weight=weights_K, reduction="none")
+    return (losses_BK * known_BK).sum() / known_BK.sum().clamp(min=1)
+
+
 def _rows(logits_BB: Tensor, *, decoupled: bool) -> Tensor:
     against = logits_BB
     if decoupled:

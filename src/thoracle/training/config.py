@@ -30,6 +30,7 @@ class OptimiserConfig:
         clip: the largest norm of a step's gradient.
         warmup: steps.
         cosine: False keeps `lr` after the warm-up.
+        text_share: what the text encoder's learning rate is of the others'; a BERT, whose norms come last, stands less than they do.
     """
 
     lr: float = 1.25e-6
@@ -38,12 +39,15 @@ class OptimiserConfig:
     clip: float = 0.5
     warmup: int = 0
     cosine: bool = True
+    text_share: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2 or not all(isinstance(beta, float) and 0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas must be two numbers from 0 to 1, are {self.betas}", cure=CURE, source="optimiser")
-        if self.lr <= 0 or self.clip <= 0 or self.weight_decay < 0 or self.warmup < 0:
-            raise InputError("lr and clip must be positive, weight_decay and warmup not negative", cure=CURE, source="optimiser")
+        if self.lr <= 0 or self.clip <= 0 or min(self.weight_decay, self.warmup, self.text_share) < 0:
+            raise InputError(
+                "lr and clip must be positive, weight_decay, warmup and text_share not negative", cure=CURE, source="optimiser"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,9 @@ class Trainer:
         prepare_folder(config, files, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
         self.task, self._collate = task(self._out), collate(self._out)
-        self._optimiser = adamw(self.task.parameters(), config.optimiser)
+        self._optimiser = adamw(
+            ((name, one) for name, one in self.task.modules().named_parameters() if one.requires_grad), config.optimiser
+        )
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
         self._evaluate = evaluate(self.task) if evaluate and config.evaluate_every else None
         self.done = 0
@@ -150,7 +152,7 @@ class Trainer:
 
     def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
         for group in self._optimiser.param_groups:
-            group["lr"] = self._rate(step)
+            group["lr"] = group["share"] * self._rate(step)
         loss = self.task.backward(todo).item()
         norm = clip_gradients(self.task.parameters(), self._world, limit=self.config.optimiser.clip)
         if not math.isfinite(loss) or not math.isfinite(norm):

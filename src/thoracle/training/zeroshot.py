@@ -39,7 +39,7 @@ class ZeroShot:
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
         found = world.objects((torch.cat(margins), torch.cat(labels)))
-        return _scores(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]))
+        return label_aurocs(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]))
 
     def _shares(self, world: World) -> Sequence[Sequence[int]]:
         """Batches of volumes; alike in number on all ranks, for sharded weights are gathered by all or none. Some volumes are left out
@@ -60,11 +60,12 @@ def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
     return float(above / (positive * negative))
 
 
-def _scores(margins_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:
+def label_aurocs(scores_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:
+    """`macro_auroc` and AUROC by abnormality, of those that have both answers; empty where none has."""
     scores = {}
     for column, name in enumerate(ABNORMALITIES):
         known = ~labels_VK[:, column].isnan()
-        value = auroc(margins_VK[known, column].tolist(), (labels_VK[known, column] > 0).tolist())
+        value = auroc(scores_VK[known, column].tolist(), (labels_VK[known, column] > 0).tolist())
         if not math.isnan(value):
             scores[name] = value
     return {"macro_auroc": sum(scores.values()) / len(scores), **scores} if scores else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,15 @@ from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from thoracle.training.trainer import Trainer
+
+
+@contextmanager
+def encoding(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """What to tell how many volumes are encoded, of how many; `quiet` on ranks but the first."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True, highlight=False, quiet=quiet)) as bar:
+        shown = bar.add_task("encode", total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)
 
 
 def follow(trainer: Trainer, *, quiet: bool) -> None:

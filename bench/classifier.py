@@ -1,0 +1,59 @@
+"""How long an epoch of LiPro takes over 50,000 scans whose latents are computed: `python bench/classifier.py`.
+
+Latents and labels are random; what is timed is the run as `thoracle train classifier` makes it, checkpoints and curves included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.folder import save_model
+from thoracle.models.losses import positive_weights
+from thoracle.training.classifier import ClassifierConfig, ClassifierTask, collate_latents
+from thoracle.training.distributed import World
+from thoracle.training.frozen import LatentData
+from thoracle.training.trainer import Trainer
+from thoracle.types import ABNORMALITIES
+
+
+def main() -> None:
+    """Print seconds for each size of batch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scans", type=int, default=50_000)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 64, 512])
+    asked = parser.parse_args()
+    rows, labels = torch.randn(asked.scans, 512), (torch.rand(asked.scans, 18) < 0.2).float()
+    latents = LatentData(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(asked.scans)])
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    ctvit = CTViTConfig(dim=16, codebook_size=32, image_size=40, patch_size=20, spatial_depth=1, temporal_depth=1, dim_head=8, heads=2)
+    bert = TextConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    model = CTCLIPConfig(ctvit=ctvit, bert=bert, dim_latent=512, n_frames=20)
+    with tempfile.TemporaryDirectory() as folder:
+        facts = {"preprocess": None, "labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": False}
+        start = save_model(Path(folder) / "start", kind="ct-clip", config=model, tensors=CTCLIP(model).state_dict(), **facts)
+        for batch in asked.batch:
+            steps = asked.scans // batch
+            config = ClassifierConfig(out=f"{folder}/run{batch}", steps=steps, batch=batch, workers=0, save_every=steps)
+            since, cpu = time.perf_counter(), time.process_time()
+            trainer = Trainer(
+                config,
+                latents,
+                alone,
+                task=lambda _, config=config: ClassifierTask(config, alone, start=start, weights_K=positive_weights(labels)),
+                collate=lambda _: collate_latents,
+            )
+            for _ in trainer.run():
+                pass
+            took = f"{time.perf_counter() - since:.1f} s, {time.process_time() - cpu:.1f} CPU seconds"
+            print(f"batch {batch}: {steps} steps, {took} an epoch of {asked.scans:,} scans", flush=True)
+
+
+if __name__ == "__main__":
+    main()

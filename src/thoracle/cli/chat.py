@@ -1,0 +1,154 @@
+"""`thoracle chat`: questions about a scan, or about none, and the answers as they come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from thoracle.cli.app import app
+from thoracle.cli.options import Device, Hu, Metadata, Series
+
+if TYPE_CHECKING:
+    from thoracle.inference.batch import Reading
+    from thoracle.inference.chat.chat import Chat
+    from thoracle.inference.chat.conversation import Conversation
+    from thoracle.inference.chat.grounded import Generates
+    from thoracle.inference.chat.sampling import Sampling
+
+Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
+Reply = Callable[[str, Kind], Iterator[str]]
+
+
+@app.command()
+def chat(
+    scans: Annotated[list[Path] | None, typer.Argument(metavar="SCAN", help="One scan, or two of a patient in the order of time.")] = None,
+    *,
+    model: Annotated[Path | None, typer.Option(metavar="DIR", help="Chat folder, or a published adapter's.")] = None,
+    encoder: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP model folder: where the chat model's has moved to.")] = None,
+    base: Annotated[Path | None, typer.Option(metavar="DIR", help="Language model's folder: where it has moved to.")] = None,
+    ask: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A question; several in turn. Without, you are asked.")] = None,
+    task: Annotated[Kind, typer.Option(help="What kind of answer is wanted.")] = "long_answer",
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that answers from --detector.")] = None,
+    llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
+    detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="JSON", help="The conversation: gone on from, and kept after each answer.")] = None,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same words again, above temperature 0.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Ends an answer.")] = None,
+    metadata: Metadata = None,
+    hu: Hu = "auto",
+    series: Series = None,
+    device: Device = "auto",
+) -> None:
+    """Ask a chat model about a scan. Research use only; not a medical device.
+
+    With --detector the answer rests on a detector's findings, and each sentence cites them; the words are the chat model's, or with
+    --endpoint a server's. Without a scan, questions about one are declined.
+    """
+    from thoracle.cli.default_model import model_or_demo
+    from thoracle.inference.batch import Reading, opened
+    from thoracle.inference.chat.conversation import Conversation, read_turns
+    from thoracle.inference.chat.endpoint import Endpoint
+    from thoracle.inference.chat.sampling import Sampling
+
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
+    conversation = Conversation(turns=read_turns(keep) if keep is not None and keep.exists() else [])
+    reading = Reading(metadata=opened(metadata), hu=hu, series=series)
+    if detector is not None or endpoint is not None:
+        server = None if endpoint is None else Endpoint(endpoint, model=llm)
+        words = server.generate if server is not None else _opened(model, encoder, base, device).speak
+        reply = _grounded(scans or [], reading, conversation, sampling, detector=model_or_demo(detector), words=words, device=device)
+    else:
+        reply = _seeing(scans or [], reading, conversation, sampling, loaded=_opened(model, encoder, base, device))
+    for question in ask or _asked():
+        try:
+            for piece in reply(question, task):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+        finally:  # a server that goes down takes the answer with it, not the conversation
+            sys.stdout.write("\n")
+            if keep is not None:
+                conversation.save(keep)
+
+
+def _asked() -> Iterator[str]:
+    while True:
+        if sys.stdin.isatty():
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _opened(model: Path | None, encoder: Path | None, base: Path | None, device: str) -> Chat:
+    from thoracle.errors import InputError
+    from thoracle.inference.chat.chat import Parts, load_chat
+    from thoracle.models.chat_folder import ABOUT
+
+    if model is None:
+        cure = "Give --model DIR, as `thoracle train chat` makes it, or --detector with --endpoint URL."
+        raise InputError("no chat model was given", cure=cure)
+    if (model / ABOUT).is_file():
+        return load_chat(model, encoder=encoder, base=base, device=device)
+    if encoder is None or base is None:
+        cure = "Give a published adapter with --encoder DIR and --base DIR."
+        raise InputError("is no chat folder of `thoracle train chat`", cure=cure, source=model)
+    return load_chat(Parts.published(model, encoder=encoder, base=base), device=device)
+
+
+def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
+    """Answers of a chat model that sees the scans."""
+    from thoracle.inference.batch import read_scan
+    from thoracle.inference.chat.codes import scan_codes
+    from thoracle.inference.prepare import prepare
+    from thoracle.inference.scans import Scan
+    from thoracle.types import RESEARCH_USE
+
+    codes = []
+    for path in scans:
+        prepared = prepare(read_scan(Scan(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
+        for warning in prepared.warnings:
+            typer.echo(f"Warning: {warning}", err=True)
+        codes.append(scan_codes(loaded.encoder, prepared))
+    conversation.scans = tuple(codes)
+    typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
+    return lambda question, task: loaded.reply(conversation, question, task=task, sampling=sampling)
+
+
+def _grounded(
+    scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, detector: Path, words: Generates, device: str
+) -> Reply:
+    """Answers from a detector's findings, with what they rest on."""
+    from thoracle.errors import InputError
+    from thoracle.inference.batch import read_scan
+    from thoracle.inference.chat.conversation import Turn
+    from thoracle.inference.chat.grounded import answer, gather, used
+    from thoracle.inference.model import load
+    from thoracle.inference.scans import Scan
+
+    if len(scans) != 1:
+        raise InputError(f"{len(scans)} scans, where findings are of one", cure="Give one scan.")
+    findings = load(detector, device=device).detect(read_scan(Scan(name=scans[0].name, path=scans[0]), reading))
+    evidence = gather(findings)
+    for warning in findings.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
+
+    def reply(question: str, task: Kind) -> Iterator[str]:
+        before = [(turn.question, turn.answer) for turn in conversation.turns]
+        said = ""
+        for piece in answer(words, question, evidence, before=before, sampling=sampling):
+            said += piece
+            yield piece
+        for name, source in used(said, evidence).items():
+            yield f"\n[{name}] {source}"
+        conversation.turns.append(Turn(question=question, task=task, answer=said.strip()))
+
+    return reply

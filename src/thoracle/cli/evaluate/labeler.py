@@ -1,0 +1,134 @@
+"""`thoracle evaluate labeler`: how well reports are labelled, and where two parties differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thoracle.cli.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thoracle.evaluation.summary import Summary
+    from thoracle.inference.label.tables import ReportTable
+
+
+@evaluate.command()
+def labeler(
+    reports: Annotated[Path, typer.Argument(metavar="REPORTS", help="A table of reports with the columns of the 18 abnormalities.")],
+    *,
+    backend: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="auto, rules, classifier or llm; give it again to compare several.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A report classifier, trained or imported.")] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server.")] = None,
+    llm: Annotated[str | None, typer.Option("--llm", metavar="NAME", help="llm: which of the server's models.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="JSON", help="Gets every figure with its interval.")] = None,
+    disagreements: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Gets every report on which two parties differ, with their evidence and its words.")
+    ] = None,
+    keep_labelling: Annotated[
+        bool, typer.Option("--keep-labelling", help="Fit the classifier's thresholds to these reports, and keep them in its folder.")
+    ] = False,
+    no_reference: Annotated[bool, typer.Option("--no-reference", help="The table has no labels: compare backends only.")] = False,
+    text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
+    encoding: Annotated[str, typer.Option(help="Of CSV and JSON lines.")] = "utf-8",
+    resamples: Annotated[int, typer.Option(min=1, help="Draws of reports, for the intervals.")] = 1000,
+) -> None:
+    """Label reports whose labels are known: precision, recall and F1 of each abnormality with intervals, macro, micro and weighted.
+
+    Exit status: 0 all well, 1 a table or model failed, 2 the command was wrong.
+    """
+    from rich.console import Console
+
+    from thoracle.evaluation.disagreements import disagreements as draw
+    from thoracle.evaluation.labeler import label_all
+    from thoracle.files import write_atomic
+    from thoracle.inference.label.backends import open_labeller
+    from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
+    from thoracle.types import ABNORMALITIES, RESEARCH_USE
+
+    console = Console(highlight=False)
+    also = () if no_reference else ABNORMALITIES
+    table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding, also=also)
+    if keep_labelling:
+        _keep(table, model)
+    names = dict.fromkeys(backend or ["auto"])
+    labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=endpoint, llm=llm) for name in names})
+    figures = {}
+    for name in names if not no_reference else ():
+        summary, count = labelled.summary(name, resamples=resamples)
+        _show(console, name, summary, count, len(labelled.rows))
+        figures[name] = {"reports": count, "unknown": len(labelled.rows) - count, **_plain(summary)}
+    if out is not None:
+        write_atomic(out, _json(figures))
+    if disagreements is not None:
+        write_atomic(disagreements, draw(labelled))
+        console.print(f"{disagreements} holds words of the reports.", markup=False)
+    console.print(RESEARCH_USE)
+
+
+def _keep(table: ReportTable, model: Path | None) -> None:
+    from thoracle.errors import InputError
+    from thoracle.evaluation.labeler import read_labelled
+    from thoracle.evaluation.labelling import fit_labelling
+    from thoracle.inference.label.classifier import ClassifierLabeller
+    from thoracle.inference.label.labelling import keep_labelling
+
+    if model is None or not table.also:
+        raise InputError("thresholds need a classifier and reports with labels", cure="Give --model, and no --no-reference.")
+    labelled = read_labelled(table)
+    fitted = fit_labelling(ClassifierLabeller(model), [row.text for row, _ in labelled], [labels for _, labels in labelled])
+    keep_labelling(model, fitted)
+
+
+_EACH = ("precision", "recall", "f1")
+_ALL = ("macro_precision", "macro_recall", "macro_f1", "f1_micro", "f1_weighted")
+
+
+def _show(console: Console, name: str, summary: Summary, count: int, total: int) -> None:
+    from rich.table import Table
+
+    table = Table(
+        box=None, pad_edge=False, header_style="", title=f"{name}: {count:,} reports, {total - count:,} unknown", title_justify="left"
+    )
+    table.add_column("")
+    for column in _EACH:
+        table.add_column(column, justify="right")
+    for label, figures in summary.by_label.items():
+        table.add_row(label, *(_with_bounds(figures[column]) for column in _EACH))
+    console.print(table)
+    for one in _ALL:
+        console.print(f"{one:16} {_with_bounds(summary.average[one])}", markup=False)
+
+
+def _with_bounds(interval: object) -> str:
+    value, low, high = (getattr(interval, name) for name in ("value", "low", "high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _plain(summary: Summary) -> dict[str, object]:
+    from dataclasses import asdict
+
+    each = {label: {name: asdict(figures[name]) for name in _EACH} for label, figures in summary.by_label.items()}
+    return {"labels": each, **{name: asdict(summary.average[name]) for name in _ALL}}
+
+
+def _json(figures: dict[str, dict[str, object]]) -> bytes:
+    import json
+    import math
+
+    from thoracle.types import RESEARCH_USE
+
+    def known(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: known(one) for name, one in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return (
+        json.dumps({"schema": "thoracle.labeler/1", "notice": RESEARCH_USE, "backends": known(dict(figures))}, indent=2) + "\n"
+    ).encode()

@@ -1,0 +1,89 @@
+"""`thoracle label`: a table of reports becomes a table of the 18 labels, with the reason for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from thoracle.cli.app import app
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thoracle.inference.label.run import Progress
+
+Backend = Literal["auto", "rules", "classifier", "llm"]
+
+
+@app.command()
+def label(
+    reports: Annotated[Path, typer.Argument(metavar="REPORTS", help="CSV, Excel (.xlsx) or JSON lines (.jsonl).")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="CSV", help="A row a report: its id, and CT-RATE's column for each abnormality.")],
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="JSONL", help="Gets for each label the sentence, the words, the rule and what denies them.")
+    ] = None,
+    backend: Annotated[Backend, typer.Option(help="auto takes rules, and with --model the better of both for each label.")] = "auto",
+    model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A report classifier, trained or imported.")] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server, http://localhost:8000/v1.")] = None,
+    llm: Annotated[str | None, typer.Option("--llm", metavar="NAME", help="llm: which of the server's models.")] = None,
+    text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
+    encoding: Annotated[str, typer.Option(help="Of CSV and JSON lines.")] = "utf-8",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes for rules; as many as cores by default.")] = None,
+) -> None:
+    """Label chest CT reports with the 18 abnormalities: 1 stated, 0 denied or not mentioned, nothing where the report cannot be read.
+
+    Beside CSV comes CSV.run.json with what the labels depend on, and .unknown.csv with the reports that have no labels, and why. A run that
+    was stopped goes on where it was when the same command is given again.
+
+    Exit status: 0 all well, 1 a report was not labelled, 2 the command was wrong.
+    """
+    from rich.console import Console
+
+    from thoracle.inference.label.backends import open_labeller
+    from thoracle.inference.label.run import label_table
+    from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
+
+    console = Console(stderr=True, highlight=False)
+    table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding)
+    labeller = open_labeller(backend, model=model, endpoint=endpoint, llm=llm)
+    steps = label_table(table, labeller, out=out, evidence=evidence, workers=workers or os.cpu_count() or 1)
+    last = _follow(steps, console)
+    _say(last, console, out)
+    if last.unknown:
+        raise typer.Exit(1)
+
+
+def _follow(steps: Iterator[Progress], console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("reports"),
+        BarColumn(),
+        TextColumn("{task.fields[done]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=1.0, done="", rate="")
+        for step in steps:
+            elapsed = bar.tasks[0].elapsed
+            rate = f"{60 * step.now / elapsed:,.0f}/min" if elapsed else ""
+            bar.update(task, completed=step.place, done=f"{step.done:,}", rate=rate)
+    return step
+
+
+def _say(last: Progress, console: Console, out: Path) -> None:
+    from rich.markup import escape
+
+    from thoracle.types import RESEARCH_USE
+
+    console.print(f"{last.done:,} reports, {last.unknown:,} of them unknown: {escape(str(out))}")
+    if last.unknown:
+        console.print(f"{escape(str(out.with_suffix('.unknown.csv')))} says why.")
+    console.print(RESEARCH_USE)

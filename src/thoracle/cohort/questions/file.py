@@ -1,0 +1,133 @@
+"""A file of questions and answers, as CT-CHAT's authors published theirs; knows no cohort and no model.
+
+A JSON list of `{"id", "image", "conversations": [{"from": "human", "value": "<image>\\n… <long_answer>", "type": …}, {"from": "gpt",
+"value": …}, …]}`. Ours add `topic` and `about` to a human's turn; whoever reads the published ones may pass them over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from thoracle.errors import InputError, MetadataError
+from thoracle.files import write_atomic
+
+IMAGE: Final = "<image>"
+#: The wanted kind of answer, by what a turn's type is called in published files.
+_TASK_OF: Final = {"multiple_choice": "multiple_choice", "report_generation": "report_generation", "short_answer": "short_answer"}
+_TASK: Final = re.compile(r"\s*<(long_answer|short_answer|multiple_choice|report_generation)>\s*$")
+_MOST_BYTES: Final = 4 << 30  # 2.7 million published pairs have less
+_LONGEST: Final = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One question with its answer.
+
+    Attributes:
+        question: in words, without image and task tokens.
+        answer: in words.
+        task: "long_answer", "short_answer", "multiple_choice" or "report_generation".
+        type: as published: "free_response", "description", "conversation", "multiple_choice", "report_generation", "short_answer".
+        topic: what it asks ("presence", "side", …); "" where nobody says.
+        about: the abnormality it asks about; "" where it is none, or nobody says.
+    """
+
+    question: str
+    answer: str
+    task: str
+    type: str
+    topic: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """What is asked about one scan, or about two in the order of time.
+
+    Attributes:
+        id: of this conversation, unique in its file.
+        images: names of the volumes.
+        pairs: in turn.
+    """
+
+    id: str
+    images: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+
+def write_questions(path: Path, conversations: Sequence[Conversation]) -> None:
+    """Whole or not at all."""
+    write_atomic(path, (json.dumps([_as_dict(one) for one in conversations], indent=1) + "\n").encode())
+
+
+def read_questions(path: Path) -> tuple[Conversation, ...]:
+    """A published file, or ours.
+
+    Raises:
+        InputError: no such file.
+        MetadataError: another form; says at which entry.
+    """
+    if not path.is_file():
+        raise InputError("no such file", cure="Make one with `thoracle questions COHORT --out vqa.json`.", source=path)
+    if path.stat().st_size > _MOST_BYTES:
+        raise _not_questions(path, f"it has more than {_MOST_BYTES:,} bytes")
+    try:
+        entries = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise _not_questions(path, f"it is not JSON ({str(error)[:80]})") from error
+    if not isinstance(entries, list):
+        raise _not_questions(path, "it is no list")
+    found = []
+    for number, entry in enumerate(entries):
+        try:
+            found.append(_conversation(entry))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_questions(path, f"entry {number} is of another form ({type(error).__name__}: {str(error)[:80]})") from error
+    return tuple(found)
+
+
+def _as_dict(conversation: Conversation) -> dict[str, Any]:
+    turns: list[dict[str, str]] = []
+    for number, pair in enumerate(conversation.pairs):
+        scans = "" if number else f"{IMAGE}\n" * len(conversation.images)
+        more = {name: said for name, said in (("topic", pair.topic), ("about", pair.about)) if said}
+        asked = {"from": "human", "value": f"{scans}{pair.question} <{pair.task}>", "type": pair.type, **more}
+        turns += [asked, {"from": "gpt", "value": pair.answer}]
+    images: Any = conversation.images[0] if len(conversation.images) == 1 else list(conversation.images)
+    return {"id": conversation.id, "image": images, "conversations": turns}
+
+
+def _conversation(entry: Mapping[str, Any]) -> Conversation:
+    image, turns = entry["image"], entry["conversations"]
+    images = (image,) if isinstance(image, str) else tuple(image)
+    if not all(isinstance(name, str) for name in images) or len(turns) % 2 or not turns:
+        raise ValueError("image must name files, and questions and answers must be pairs")
+    pairs = tuple(_pair(asked, said) for asked, said in zip(turns[::2], turns[1::2], strict=True))
+    return Conversation(id=str(entry["id"]), images=images, pairs=pairs)
+
+
+def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> Pair:
+    value, answer = asked["value"], said["value"]
+    if (asked["from"], said["from"]) != ("human", "gpt") or not isinstance(value, str) or not isinstance(answer, str):
+        raise ValueError("a human's turn and then gpt's were expected")
+    if len(value) + len(answer) > _LONGEST:
+        raise ValueError(f"more than {_LONGEST:,} characters")
+    kind = str(asked.get("type", "free_response"))
+    task = _TASK.search(value)
+    return Pair(
+        question=_TASK.sub("", value).replace(IMAGE, "").strip(),
+        answer=answer,
+        task=task[1] if task else _TASK_OF.get(kind, "long_answer"),
+        type=kind,
+        topic=str(asked.get("topic", "")),
+        about=str(asked.get("about", "")),
+    )
+
+
+def _not_questions(path: Path, why: str) -> MetadataError:
+    return MetadataError(f"is no file of questions: {why}", cure="Give one as CT-CHAT's, or of `thoracle questions`.", source=path)

@@ -1,0 +1,109 @@
+"""Fits what a report classifier's logits mean: with the rules beside it, on reports it was not trained on; reads no file.
+
+Shapes: N reports, K abnormalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.errors import InputError
+from thoracle.inference.label.classifier import ClassifierLabeller
+from thoracle.inference.label.labelling import Decision, Labelling
+from thoracle.inference.label.rules import RuleLabeller
+from thoracle.inference.label.vocabulary import fingerprint
+from thoracle.types import ABNORMALITIES
+
+Array = NDArray[np.float64]
+_FOLDS: Final = 5
+#: Of the squared slopes, so that a label that rules answer without fault has no infinite one.
+_PENALTY: Final = 0.02
+_NEWTON_STEPS: Final = 50
+_FEWEST: Final = 20
+
+
+def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels: Sequence[Sequence[int | None]]) -> Labelling:
+    """Weights, thresholds and figures of each abnormality.
+
+    Args:
+        classifier: whose logits are weighed; what is kept beside it is not asked.
+        reports: it was not trained on.
+        labels: what is so: 1, 0, or None, where nobody says.
+
+    Raises:
+        InputError: fewer than twenty reports can be read.
+    """
+    ruled = RuleLabeller().label(reports)
+    known = [place for place, one in enumerate(ruled) if not one.unknown]
+    if len(known) < _FEWEST:
+        raise InputError(f"{len(known)} reports can be read, {_FEWEST} at least are needed", cure="Give more reports with labels.")
+    logits_NK = classifier.logits([reports[place] for place in known]).numpy().astype(np.float64)
+    rules_NK = np.array([ruled[place].values for place in known], dtype=np.float64)
+    truth_NK = np.array([labels[place] for place in known], dtype=np.float64)
+    decisions = {name: _decide(logits_NK[:, k], rules_NK[:, k], truth_NK[:, k]) for k, name in enumerate(ABNORMALITIES)}
+    return Labelling(
+        weights_sha256=classifier.folder.weights_sha256,
+        rules=fingerprint(),
+        fitted_on=f"{len(known):,} reports",
+        decisions=decisions,
+    )
+
+
+def f1(said_N: Array, truth_N: Array) -> float:
+    """0 where nobody says 1 and nothing is 1."""
+    below = said_N.sum() + truth_N.sum()
+    return float(2 * (said_N * truth_N).sum() / below) if below else 0.0
+
+
+def _decide(logits_N: Array, rules_N: Array, truth_N: Array) -> Decision:
+    known = ~np.isnan(truth_N)
+    given_N2, truth_N = np.stack([logits_N, rules_N], axis=1)[known], truth_N[known]
+    fold_N = np.arange(len(truth_N)) % _FOLDS
+    said_N = np.zeros(len(truth_N))
+    for fold in range(_FOLDS):
+        apart = fold_N == fold
+        weights, threshold = _fit(given_N2[~apart], truth_N[~apart])
+        said_N[apart] = _probability(weights, given_N2[apart]) >= threshold
+    (offset, logit, rule), threshold = _fit(given_N2, truth_N)
+    return Decision(
+        offset=float(offset),
+        logit=float(logit),
+        rule=float(rule),
+        threshold=threshold,
+        f1_classifier=f1(said_N, truth_N),
+        f1_rules=f1(given_N2[:, 1], truth_N),
+    )
+
+
+def _fit(given_N2: Array, truth_N: Array) -> tuple[Array, float]:
+    """Logistic regression by Newton's method, and the threshold of the best F1, the nearest to one half of those alike."""
+    spread = np.maximum(given_N2.std(axis=0), 1e-6)
+    middle = given_N2.mean(axis=0)
+    x_N3 = np.column_stack([np.ones(len(truth_N)), (given_N2 - middle) / spread])
+    penalty, weights = np.diag([1e-6, _PENALTY, _PENALTY]) * len(truth_N), np.zeros(3)
+    for _ in range(_NEWTON_STEPS):
+        p_N = 1 / (1 + np.exp(-np.clip(x_N3 @ weights, -500, 500)))
+        gradient = x_N3.T @ (p_N - truth_N) + penalty @ weights
+        curvature = (x_N3 * (p_N * (1 - p_N))[:, None]).T @ x_N3 + penalty
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step / max(1.0, float(np.abs(step).max()))  # no step beyond 1: far from the optimum the curve is flat
+        if np.abs(step).max() < 1e-9:
+            break
+    slopes = weights[1:] / spread
+    fitted = np.array([weights[0] - slopes @ middle, *slopes])
+    return fitted, _threshold(_probability(fitted, given_N2), truth_N)
+
+
+def _threshold(p_N: Array, truth_N: Array) -> float:
+    known = np.unique(p_N)
+    between: list[float] = [0.5, *((known[1:] + known[:-1]) / 2).tolist()]
+    return max(between, key=lambda threshold: (f1((p_N >= threshold).astype(np.float64), truth_N), -abs(threshold - 0.5)))
+
+
+def _probability(weights: Array, given_N2: Array) -> Array:
+    found: Array = 1 / (1 + np.exp(-np.clip(weights[0] + given_N2 @ weights[1:], -500, 500)))
+    return found

@@ -1,0 +1,80 @@
+"""A conversation about scans, or about none: its turns, and its file; knows no model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from thoracle.errors import InputError
+from thoracle.files import write_atomic
+from thoracle.models.chat_prompt import SYSTEM, TASKS, Message, Task, question_text
+from thoracle.types import RESEARCH_USE
+
+FORMAT: Final = "thoracle.conversation/1"
+_MOST_BYTES: Final = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A question, the kind of answer that was wanted, and the answer."""
+
+    question: str
+    task: Task
+    answer: str
+
+
+@dataclass(kw_only=True)
+class Conversation:
+    """What was said so far. A turn is added when its answer is whole; whatever fails before leaves the turns as they were.
+
+    Attributes:
+        scans: codes (T, h, w) of each scan, in the order of time.
+        turns: in order.
+    """
+
+    scans: tuple[Tensor, ...] = ()
+    turns: list[Turn] = field(default_factory=list)
+
+    def messages(self, question: str, task: Task) -> list[Message]:
+        """All turns, and a new question."""
+        found = [Message(role="system", content=SYSTEM)]
+        for number, turn in enumerate([*self.turns, Turn(question=question, task=task, answer="")]):
+            images = 0 if number else len(self.scans)
+            found.append(Message(role="user", content=question_text(turn.question, task=turn.task, images=images)))
+            if number < len(self.turns):
+                found.append(Message(role="assistant", content=turn.answer))
+        return found
+
+    def save(self, path: Path) -> None:
+        """The turns, whole or not at all; no scan, and no name of one."""
+        values = {"format": FORMAT, "notice": RESEARCH_USE, "turns": [vars(turn) for turn in self.turns]}
+        write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def read_turns(path: Path) -> list[Turn]:
+    """What `save` wrote.
+
+    Raises:
+        InputError: no such file, or another one.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
+        values = json.loads(path.read_bytes())
+        if values["format"] != FORMAT:
+            raise ValueError("another format")
+        return [_turn(turn) for turn in values["turns"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        fact = f"holds no conversation ({type(error).__name__}: {str(error)[:80]})"
+        raise InputError(fact, cure="Give what `thoracle chat --keep` wrote, or a new name.", source=path) from error
+
+
+def _turn(values: Any) -> Turn:
+    turn = Turn(question=values["question"], task=values["task"], answer=values["answer"])
+    if turn.task not in TASKS or not isinstance(turn.question, str) or not isinstance(turn.answer, str):
+        raise ValueError("a turn of another form")
+    return turn

@@ -1,0 +1,108 @@
+"""What a report classifier's logits were found to mean: kept beside its weights, used by `classifier` and `auto`; it fits nothing.
+
+MODEL/labelling.json holds for each abnormality how the network's logit and the rules' answer are added up, from which probability the
+label is 1, and how well both alone did on the reports this was fitted on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from thoracle.errors import ModelFolderInvalid
+from thoracle.files import write_atomic
+from thoracle.models.folder import LABELLING
+from thoracle.types import ABNORMALITIES, RESEARCH_USE
+
+FORMAT: Final = "thoracle.labelling/1"
+_MOST_BYTES: Final = 1 << 20
+_CURE: Final = "Remove it, or make it again with `thoracle evaluate labeler --backend classifier --keep-labelling`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Of one abnormality.
+
+    Attributes:
+        offset, logit, rule: the probability is the sigmoid of offset + logit x the network's logit + rule x the rules' 0 or 1.
+        threshold: from which probability the label is 1.
+        f1_classifier, f1_rules: of either, on reports that the numbers above were not fitted on.
+    """
+
+    offset: float
+    logit: float
+    rule: float
+    threshold: float
+    f1_classifier: float
+    f1_rules: float
+
+    def probability(self, logit: float, rule: int) -> float:
+        """That the abnormality is stated."""
+        total = max(-700.0, min(700.0, self.offset + self.logit * logit + self.rule * rule))
+        return 1 / (1 + math.exp(-total))
+
+
+#: Of a classifier as published: the sigmoid of its logit, from one half.
+AS_PUBLISHED: Final = Decision(offset=0.0, logit=1.0, rule=0.0, threshold=0.5, f1_classifier=0.0, f1_rules=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """Of one classifier.
+
+    Attributes:
+        weights_sha256: of the weights it was fitted to; it is used with no others.
+        rules: the fingerprint of the rules it was fitted with.
+        fitted_on: in words.
+        decisions: by abnormality.
+    """
+
+    weights_sha256: str
+    rules: str
+    fitted_on: str
+    decisions: Mapping[str, Decision]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"format": FORMAT, "notice": RESEARCH_USE, **asdict(self)}
+
+
+def keep_labelling(folder: Path, labelling: Labelling) -> None:
+    """Beside the weights; whole or not at all."""
+    write_atomic(folder / LABELLING, (json.dumps(labelling.as_dict(), indent=1) + "\n").encode())
+
+
+def read_labelling(folder: Path, *, weights_sha256: str) -> Labelling | None:
+    """What is kept beside a classifier; None where nothing is.
+
+    Raises:
+        ModelFolderInvalid: damaged, or fitted to other weights.
+    """
+    path = folder / LABELLING
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
+        values = json.loads(path.read_bytes())
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        values.pop("notice", None)
+        decisions = {name: _decision(values["decisions"][name]) for name in ABNORMALITIES}
+        found = Labelling(**{**values, "decisions": decisions})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelFolderInvalid(f"is no labelling ({type(error).__name__}: {str(error)[:120]})", cure=_CURE, source=path) from error
+    if found.weights_sha256 != weights_sha256:
+        raise ModelFolderInvalid("was fitted to other weights than this folder's", cure=_CURE, source=path)
+    return found
+
+
+def _decision(values: Mapping[str, Any]) -> Decision:
+    found = Decision(**{name: float(value) for name, value in values.items()})
+    if not all(map(math.isfinite, asdict(found).values())):
+        raise ValueError("numbers that cannot be")
+    return found

@@ -1,0 +1,116 @@
+"""What CT-CHAT takes from model folders and published files: the projector, and of its encoder the codebook; runs nothing.
+
+Shapes: K codes of width C; T h w tokens of a scan.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
+from thoracle.models.chat import Projector
+from thoracle.models.checkpoint import read_checkpoint
+from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctvit import CTViT
+from thoracle.models.folder import CONFIG, ModelFolder, load_tensors, open_model
+from thoracle.models.kinds import TITLES
+from thoracle.models.published import recognise
+from thoracle.models.sizes import infer
+
+#: Where published training leaves what it trained beside the adapter (stage 2), and alone (stage 1).
+PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
+_CODEBOOK: Final = "vq._codebook.embed"
+_CLASSIFIER: Final = "trained_model."
+
+
+def open_projector(path: Path) -> Projector:
+    """From a model folder, a published file, or a published folder that holds one.
+
+    Raises:
+        InputError: there is none.
+        CapabilityMissing: the folder is another kind of model.
+        ModelError: damaged, unsafe, or not a projector's tensors.
+    """
+    file = next((path / name for name in PUBLISHED if (path / name).is_file()), path)
+    if file.is_file():
+        return _published(file)
+    if not (path / CONFIG).is_file():
+        cure = "Give a folder that `thoracle import mm_projector.bin` wrote, mm_projector.bin, or a folder with non_lora_trainables.bin."
+        raise InputError("holds no projector", cure=cure, source=path)
+    folder = open_model(path, verify=True)
+    if not isinstance(folder.config, ProjectorConfig):
+        raise CapabilityMissing(f"is {TITLES[folder.kind]}, not a projector", cure="Give CT-CHAT's projector.", source=path)
+    projector = Projector(folder.config)
+    projector.load_state_dict(load_tensors(folder))
+    return projector
+
+
+def codebook(encoder: ModelFolder) -> Tensor:
+    """(K, C) rows of an encoder's codebook: a token is one of them, so that a scan is kept as the rows' numbers.
+
+    Raises:
+        CapabilityMissing: the model encodes no volume.
+        ModelFolderInvalid: damaged.
+    """
+    _ctvit_config(encoder)
+    return next(tensor for name, tensor in load_tensors(encoder).items() if name.endswith(_CODEBOOK))[0].float().clone()
+
+
+def grid(encoder: ModelFolder) -> tuple[int, int, int]:
+    """(T, h, w) of an encoder's tokens.
+
+    Raises:
+        CapabilityMissing: the model encodes no volume.
+    """
+    ctvit = _ctvit_config(encoder)
+    assert encoder.preprocess is not None, "models that take volumes have it"
+    return encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid
+
+
+def image_encoder(encoder: ModelFolder) -> CTViT:
+    """The encoder alone, in evaluation mode and without gradient.
+
+    Raises:
+        CapabilityMissing: the model encodes no volume.
+        ModelFolderInvalid: damaged.
+    """
+    _ctvit_config(encoder)
+    tensors = {name.removeprefix(_CLASSIFIER): tensor for name, tensor in load_tensors(encoder).items()}
+    if isinstance(encoder.config, CTViTConfig):
+        ctvit = CTViT(encoder.config)
+        ctvit.load_state_dict(tensors)
+    else:
+        assert isinstance(encoder.config, CTCLIPConfig), "checked above"
+        clip = CTCLIP(encoder.config)
+        clip.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")})
+        ctvit = clip.visual_transformer
+    return ctvit.eval().requires_grad_(False)
+
+
+def _ctvit_config(encoder: ModelFolder) -> CTViTConfig:
+    config = encoder.config.ctvit if isinstance(encoder.config, CTCLIPConfig) else encoder.config
+    if not isinstance(config, CTViTConfig):
+        raise CapabilityMissing(f"is {TITLES[encoder.kind]}, which encodes no scan", cure="Give CT-CHAT's encoder.", source=encoder.path)
+    return config
+
+
+def _published(file: Path) -> Projector:
+    kind, tensors, _ = recognise(read_checkpoint(file), source=file)
+    if kind != "chat-projector":
+        raise CapabilityMissing(f"is {TITLES[kind]}, not a projector", cure="Give CT-CHAT's projector.", source=file)
+    config, _, _ = infer(kind, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {})
+    assert isinstance(config, ProjectorConfig), "of its kind"
+    projector = Projector(config)
+    try:
+        projector.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        fact = f"is not a whole projector ({' '.join(str(error).split())[:200]})"
+        raise ModelFolderInvalid(fact, cure="Give the file as it was published.", source=file) from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in projector.state_dict().values()):
+        raise ModelFolderInvalid("holds weights that are no numbers", cure="Give the file as it was published.", source=file)
+    return projector

@@ -1,0 +1,211 @@
+"""CT-CHAT in training: its configuration and its task, in three stages; knows no cohort.
+
+- "base": a small language model of its own from random weights, which learns to answer from findings in words; for phantoms.
+- "projector": the projector alone, before a language model that stays as it is (published stage 1).
+- "lora": the projector and a LoRA adapter of the language model (published stage 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thoracle.errors import InputError
+from thoracle.models.chat_language import ChatModel
+from thoracle.models.chat_prompt import IGNORED
+from thoracle.models.config import ProjectorConfig, build
+from thoracle.training.chat_data import ChatBatch, sees
+from thoracle.training.config import CURE, RunConfig
+from thoracle.training.distributed import World, keep_gradients, spread
+
+Stage = Literal["base", "projector", "lora"]
+STAGES: Final[tuple[Stage, ...]] = ("base", "projector", "lora")
+
+
+#: Writes a model folder of the trained weights, by their names in `ChatModel`, as they were after so many steps.
+Save = Callable[[Path, Mapping[str, Tensor], int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallLanguageConfig:
+    """A Llama-shaped language model for phantoms; names as in `transformers.LlamaConfig`."""
+
+    vocab_size: int = 1024
+    hidden_size: int = 128
+    intermediate_size: int = 352
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    max_position_embeddings: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """LoRA (Hu et al., arXiv:2106.09685); the defaults are CT-CHAT's.
+
+    Attributes:
+        rank, alpha: the adapter adds alpha / rank times its product.
+        targets: linear maps that are adapted, by the ends of their names.
+    """
+
+    rank: int = 128
+    alpha: int = 256
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1 or not self.targets:
+            raise InputError("rank and alpha must be positive, and targets named", cure=CURE, source="adapter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatConfig(RunConfig):
+    """A run of one stage.
+
+    Attributes:
+        stage: as in this module.
+        cohort: the folder that `thoracle prepare` wrote.
+        questions: the file that `thoracle questions` wrote.
+        encoder: the model folder whose tokens are read; not trained.
+        base: the language model's folder.
+        start: the chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.
+        projector: of a new projector; its widths are those of the encoder and of the language model.
+        adapter: of stage "lora".
+        language: of stage "base".
+        length: ids of a row, into which conversations are packed; longer ones are left out.
+        held_out: conversations of the split `valid` whose loss is measured each `evaluate_every` steps.
+        weigh: "token" counts every word of answers alike, as published; "answer" every answer, however long.
+    """
+
+    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"cohort", "questions", "encoder", "base", "start"}
+
+    stage: Stage = "projector"
+    cohort: str = "cohort"
+    questions: str = "vqa.json"
+    encoder: str = "model"
+    base: str = ""
+    start: str = ""
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    language: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
+    length: int = 2048
+    held_out: int = 512
+    weigh: Literal["token", "answer"] = "token"
+    score: str = "minus_loss"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.held_out < 1:
+            raise InputError("held_out must be positive", cure=CURE, source="config")
+        self.check_choices(stage=STAGES, weigh=("token", "answer"))
+        if self.length < 2:
+            raise InputError("length must be 2 or more", cure=CURE, source="config")
+        if self.stage != "base" and not self.base:
+            raise InputError(f"stage {self.stage} needs a language model", cure=f"{CURE[:-1]}: name its folder as `base`.", source="base")
+
+    @classmethod
+    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
+        """As in `RunConfig`."""
+        return {
+            **super().rooms(),
+            "projector": lambda values: build(ProjectorConfig, values, "projector"),
+            "adapter": _adapter,
+            "language": lambda values: build(SmallLanguageConfig, values, "language"),
+        }
+
+
+class ChatTask:
+    """A chat model in training; a `Task`.
+
+    Args:
+        model: with what is trained asking for gradients, and nothing else.
+        config: of the run.
+        world: its ranks.
+        codebook_KC: the encoder's; None where no scan is read.
+        save: writes the finished model.
+    """
+
+    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, codebook_KC: Tensor | None, save: Save) -> None:
+        self.model, self.config, self.world = model.to(world.device), config, world
+        self._codebook = None if codebook_KC is None else codebook_KC.to(world.device)
+        self._save = save
+        blocks = _blocks(model)
+        if config.checkpoint_activations:
+            model.language.gradient_checkpointing_enable({"use_reentrant": False})
+            model.language.train()
+        if config.compile:
+            for block in blocks:
+                block.compile()
+        self._spread = spread(model, world, shard=config.parallel == "shard", blocks=blocks)
+        self._trained = nn.ModuleDict(
+            {"trained": nn.ParameterDict({_key(name): p for name, p in model.named_parameters() if p.requires_grad})}
+        )
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`: what is trained, and none of the language model that stays as it is."""
+        return self._trained
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return list(self._trained.parameters())
+
+    def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
+        """As in `Task`. Each rank's batches weigh as its answers do."""
+        self.model.train()
+        total = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+                loss = self.loss(batch) / len(batches)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def loss(self, batch: ChatBatch) -> Tensor:
+        """Cross-entropy of the answers' words, averaged by their weights; a scalar."""
+        device = self.world.device
+        batch = batch.to(device)
+        scored_BN = batch.targets_BN != IGNORED
+        tokens = None
+        if batch.codes_ITHW is not None and self._codebook is not None:
+            tokens = self._codebook[batch.codes_ITHW]
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
+        weights_S = batch.weights_BN[scored_BN]
+        each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
+        return (each_S * weights_S).sum() / weights_S.sum()
+
+    def stepped(self) -> None:
+        """As in `Task`: nothing else moves."""
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`: nothing."""
+        return {}
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`: nothing."""
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`."""
+        named = {_key(name): name for name, p in self.model.named_parameters() if p.requires_grad}
+        self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)
+
+
+def _blocks(model: ChatModel) -> list[nn.Module]:
+    causal = getattr(model.language, "get_base_model", lambda: model.language)()
+    return [*causal.base_model.layers, *([model.projector] if model.projector is not None else [])]
+
+
+def _key(name: str) -> str:
+    """As a ParameterDict can have it."""
+    return name.replace(".", "/")
+
+
+def _adapter(values: Mapping[str, Any]) -> AdapterConfig:
+    targets = values.get("targets", AdapterConfig.targets)
+    if not isinstance(targets, list | tuple) or not all(isinstance(one, str) for one in targets):
+        raise InputError(f"targets must be names, are {targets!r}"[:200], cure=CURE, source="adapter")
+    return build(AdapterConfig, {**values, "targets": tuple(targets)}, "adapter")

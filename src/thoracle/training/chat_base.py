@@ -1,0 +1,63 @@
+"""A small language model for phantoms, with words of its own: made of texts, and written as `transformers` writes one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from thoracle.models.chat_language import Language
+from thoracle.models.chat_prompt import TASKS
+from thoracle.models.files import put_folder
+
+_END, _PAD = "<|end|>", "<|pad|>"
+_ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+#: One line a turn; nothing is ever rewritten.
+TEMPLATE: Final = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def new_language(sizes: Any, texts: Sequence[str]) -> Language:
+    """Random weights, and byte-pair words of these texts."""
+    transformers: Any = import_module("transformers")
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = [_END, _PAD, *_ROLES, *(f"<{task}>" for task in TASKS)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=sizes.vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    core.train_from_iterator(sorted(set(texts)), trainer)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, eos_token=_END, pad_token=_PAD)
+    tokenizer.chat_template = TEMPLATE
+    config = transformers.LlamaConfig(
+        **asdict(sizes),
+        num_key_value_heads=sizes.num_attention_heads,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        dtype="float32",
+    )
+    return Language(model=transformers.LlamaForCausalLM(config), tokenizer=tokenizer)
+
+
+def save_base(out: Path, language: Language, weights: Mapping[str, Tensor]) -> None:
+    """A folder that `transformers` opens; whole or not at all."""
+    temporary = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    language.model.config.architectures = [type(language.model).__name__]
+    language.model.config.save_pretrained(temporary)
+    language.tokenizer.save_pretrained(temporary)
+    save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, temporary / "model.safetensors", {"format": "pt"})
+    put_folder(temporary, out)

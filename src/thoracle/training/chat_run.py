@@ -1,0 +1,190 @@
+"""A chat run of any stage, made of a configuration, questions and codes: what the command line calls; knows no terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.listing import SPLITS
+from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.questions.cases import cases_of, findings_in_words
+from thoracle.cohort.questions.file import Conversation
+from thoracle.errors import InputError
+from thoracle.models.chat import Projector
+from thoracle.models.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
+from thoracle.models.chat_language import ChatModel, Language, new_adapter, open_language, with_adapter
+from thoracle.models.chat_parts import codebook, grid, open_projector
+from thoracle.models.chat_prompt import IMAGE, Message, Prompter
+from thoracle.models.config import ProjectorConfig
+from thoracle.models.folder import open_model
+from thoracle.training.chat import ChatConfig, ChatTask
+from thoracle.training.chat_base import new_language, save_base
+from thoracle.training.chat_data import Collate, Rows, Turns, grow, with_scans
+from thoracle.training.distributed import World
+from thoracle.training.trainer import Evaluate, Trainer
+
+_LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
+
+
+def chat_run(
+    config: ChatConfig,
+    conversations: Sequence[Conversation],
+    world: World,
+    *,
+    codes: Callable[[str], Tensor] | None = None,
+    turns: Turns = with_scans,
+    held_out: Sequence[Conversation] = (),
+    resume: bool = False,
+) -> Trainer:
+    """A run of one stage.
+
+    Args:
+        config: of the run.
+        conversations: what is trained on.
+        world: as `join` gives it.
+        codes: of a scan (T, h, w), by its name; none for stage "base".
+        turns: what is said in a conversation; stage "base" says what is found in words.
+        held_out: what is never trained on: its loss each `evaluate_every` steps says which checkpoint is best.
+        resume: go on in a folder that exists.
+
+    Raises:
+        InputError: settings that contradict each other, or no conversation that is short enough.
+        ModelError: encoder, language model or start is damaged or does not fit.
+        As `Trainer`.
+    """
+    torch.manual_seed(config.seed)
+    if config.stage == "base":
+        language = new_language(config.language, [message.content for one in conversations for message in turns(one)])
+        model, queries, book = ChatModel(language.model, None), 0, None
+        config = replace(config, caution=config.caution)
+    else:
+        language = open_language(Path(config.base))
+        projector = _projector(config, language)
+        model, queries, book = ChatModel(_adapted(config, language), projector), projector.config.queries, _codebook(config)
+        projector.requires_grad_(True)
+        config = replace(config, caution=config.caution or open_model(Path(config.encoder)).caution)
+    prompter = Prompter(language.tokenizer, queries=queries)
+    pad = language.tokenizer.pad_token_id or 0
+    collate = Collate(codes, pad=pad, weigh=config.weigh)
+    rows = Rows(grow(conversations, prompter, length=config.length, turns=turns), length=config.length)
+    valid = Rows(grow(held_out, prompter, length=config.length, turns=turns), length=config.length) if held_out else None
+
+    def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
+        if config.stage == "base":
+            save_base(out, language, {name.removeprefix(_LANGUAGE): tensor for name, tensor in weights.items()})
+        else:
+            _save(config, model, out, weights, step)
+
+    def task(_: Path) -> ChatTask:
+        return ChatTask(model, config, world, codebook_KC=book, save=save)
+
+    def evaluate(task: ChatTask) -> Evaluate:
+        return _HeldOut(task, valid, collate) if valid is not None else dict
+
+    return Trainer(config, rows, world, task=task, collate=lambda _: collate, resume=resume, evaluate=evaluate if held_out else None)
+
+
+def split_questions(conversations: Sequence[Conversation], cohort: Cohort) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """Those about scans of the split `train`, and those of `valid`, which are mixed so that a few of them are of all kinds.
+
+    Raises:
+        InputError: none is of the split `train`.
+    """
+    splits = {entry.volume: entry.split for entry in cohort.entries}
+    of = {split: [one for one in conversations if {splits.get(name) for name in one.images} == {split}] for split in ("train", "valid")}
+    if not of["train"]:
+        raise InputError("no question is about a scan of the split train", cure="Give the cohort's own questions.", source=cohort.folder)
+    return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
+
+
+def words_of(cohort: Cohort) -> Turns:
+    """What stage "base" reads: each scan as the line of all that is known to be there."""
+    cases = {case.volume: case for split in SPLITS for case in cases_of(cohort.entries, split=split)}
+
+    def turns(conversation: Conversation) -> list[Message]:
+        told = iter([findings_in_words(cases[name]) for name in conversation.images])
+        said = []
+        for message in with_scans(conversation):
+            parts = message.content.split(IMAGE)
+            content = parts[0] + "".join(next(told) + part for part in parts[1:])
+            said.append(Message(role=message.role, content=content))
+        return said
+
+    return turns
+
+
+class _HeldOut:
+    """The loss of conversations that are not trained on; as `score`, its negative. Every rank computes all of it."""
+
+    def __init__(self, task: ChatTask, rows: Rows, collate: Collate) -> None:
+        self._task, self._rows, self._collate = task, rows, collate
+
+    def __call__(self) -> Mapping[str, float]:
+        size = self._task.config.batch
+        starts = range(0, len(self._rows), size)
+        losses = [
+            self._task.loss(self._collate([self._rows[k] for k in range(at, min(at + size, len(self._rows)))])).item() for at in starts
+        ]
+        mean = sum(losses) / len(losses)
+        return {"minus_loss": -mean, "held_out_loss": mean}
+
+
+def _projector(config: ChatConfig, language: Language) -> Projector:
+    """As `start` left it, or a new one between the encoder's width and the language model's."""
+    if config.start:
+        return open_projector(open_chat(Path(config.start), encoder=Path(config.encoder), base=Path(config.base)).path / PROJECTOR)
+    encoder = open_model(Path(config.encoder))
+    T, h, w = grid(encoder)
+    places = config.projector.places
+    if places not in (0, T * h * w):
+        raise InputError(f"projector.places is {places}, a scan has {T * h * w} tokens", cure="Give that, or 0.", source="config")
+    sizes: ProjectorConfig = replace(config.projector, dim_context=codebook(encoder).shape[1], hidden=language.hidden)
+    return Projector(sizes)
+
+
+def _codebook(config: ChatConfig) -> Tensor:
+    return codebook(open_model(Path(config.encoder)))
+
+
+def _adapted(config: ChatConfig, language: Language) -> Any:
+    if config.stage == "projector":
+        return language.model
+    told = config.adapter
+    started = Path(config.start) / ADAPTER if config.start else None
+    if started is not None and started.is_dir():
+        model = with_adapter(language.model, started)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return model
+    return new_adapter(language.model, rank=told.rank, alpha=told.alpha, targets=told.targets)
+
+
+def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str, Tensor], step: int) -> None:
+    assert model.projector is not None, "of these stages"
+    adapter = None
+    if config.stage == "lora":
+        adapter = json.loads(json.dumps(model.language.peft_config["default"].to_dict(), default=_listed))
+        adapter["base_model_name_or_path"] = ""  # a path of this machine
+    save_chat(
+        out,
+        encoder=Path(config.encoder),
+        base=Path(config.base),
+        projector=model.projector.config,
+        projector_tensors={n.removeprefix(_PROJECTOR_PREFIX): t for n, t in weights.items() if n.startswith(_PROJECTOR_PREFIX)},
+        adapter=adapter,
+        # peft names an adapter's weights without the adapter's own name
+        adapter_tensors={n.removeprefix(_LANGUAGE).replace(".default.", "."): t for n, t in weights.items() if n.startswith(_LANGUAGE)},
+        caution=config.caution,
+        notes=(f"Trained for {step} steps of stage {config.stage}.", json.dumps(asdict(config.optimiser))),
+    )
+
+
+def _listed(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)

@@ -1,0 +1,209 @@
+"""The labeler task: a transformer learns which abnormalities a report states; knows no table, no rules and no scan.
+
+Shapes: B reports, N tokens, K abnormalities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thoracle.models.config import TextConfig, build
+from thoracle.models.folder import save_model
+from thoracle.models.heads import TextClassifier
+from thoracle.models.text import Layer
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.config import OptimiserConfig, RunConfig
+from thoracle.training.distributed import World, keep_gradients, spread
+from thoracle.training.task import Collate
+from thoracle.types import ABNORMALITIES
+
+_PREFIX: Final = "labeler."
+_VALID_EVERY: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelerConfig(RunConfig):
+    """A labeler run. Length, batch and learning rate are the published labeller's (Hamamci et al., arXiv:2403.17834).
+
+    Attributes:
+        reports: the table; a fifth of its texts, by their hash, is not trained on, but for the best checkpoint and the thresholds.
+        start: a pretrained encoder, whose sizes and words then hold: a report classifier's model folder, or `config.json`, weights and
+            tokenizer as the hub has them; "" for random weights.
+        model: sizes of a random one.
+        text_length: tokens of a report.
+    """
+
+    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"reports", "start"}
+
+    reports: str = "reports.csv"
+    start: str = ""
+    model: TextConfig = field(default_factory=TextConfig)
+    text_length: int = 512
+    batch: int = 32
+    score: str = "macro_f1"
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=2e-5, clip=1.0))
+
+    @classmethod
+    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
+        """As in `RunConfig`."""
+        return {**super().rooms(), "model": lambda values: build(TextConfig, values, "model")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledText:
+    """A report, and 1, 0, or None, where nobody says, for each abnormality."""
+
+    name: str
+    text: str
+    labels: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Labelled reports as the trainer takes them."""
+
+    reports: tuple[LabelledText, ...]
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def __getitem__(self, index: int) -> LabelledText:
+        return self.reports[index]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes from epoch to epoch."""
+
+    @classmethod
+    def split(cls, reports: Sequence[LabelledText]) -> tuple[Texts, Texts]:
+        """Those to train on and those to validate on; equal texts are on one side, whatever their order and number."""
+        apart = [int(hashlib.sha256(one.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for one in reports]
+        sides = (tuple(one for one, valid in zip(reports, apart, strict=True) if valid is side) for side in (False, True))
+        training, validation = map(cls, sides)
+        return training, validation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextBatch:
+    """Ids and mask (B, N), labels (B, K) with NaN where nobody says, and the reports' names."""
+
+    input_ids_BN: Tensor
+    attention_mask_BN: Tensor
+    labels_BK: Tensor
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Collates reports, of `length` tokens at most."""
+
+    tokenizer: Tokenizer
+    length: int
+
+    def __call__(self, samples: Sequence[LabelledText]) -> TextBatch:
+        """Texts are padded to the longest."""
+        text = self.tokenizer.encode([sample.text for sample in samples], max_length=self.length)
+        labels = [[float("nan") if label is None else float(label) for label in sample.labels] for sample in samples]
+        return TextBatch(
+            input_ids_BN=text.input_ids_BN,
+            attention_mask_BN=text.attention_mask_BN,
+            labels_BK=torch.tensor(labels),
+            names=tuple(sample.name for sample in samples),
+        )
+
+
+class LabelerTask:
+    """A report classifier that learns labels; as in `Task`."""
+
+    def __init__(self, network: TextClassifier, config: LabelerConfig, world: World, *, sizes: TextConfig, tokenizer: Tokenizer) -> None:
+        self.network, self.world, self.tokenizer = network.to(world.device), world, tokenizer
+        self._config, self._sizes = config, sizes
+        blocks = [module for module in network.modules() if isinstance(module, Layer)]
+        self._spread = spread(network, world, shard=config.parallel == "shard", blocks=blocks)
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`; names are those of the model's weights, under `labeler.`."""
+        return nn.ModuleDict({"labeler": self.network})
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return list(self.network.parameters())
+
+    def logits(self, batch: TextBatch) -> Tensor:
+        """(B, K), in the run's precision."""
+        device = self.world.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            logits: Tensor = self._spread(batch.input_ids_BN.to(device), batch.attention_mask_BN.to(device))
+        return logits.float()
+
+    def backward(self, batches: Sequence[TextBatch]) -> Tensor:
+        """As in `Task`."""
+        self.network.train()
+        total = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+                loss = labels_loss(self.logits(batch), batch.labels_BK.to(self.world.device)) / len(batches)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def stepped(self) -> None:
+        """As in `Task`: nothing follows a step."""
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`: nothing."""
+        return {}
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`."""
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`."""
+        save_model(
+            out,
+            kind="text-classifier",
+            config=self._sizes,
+            preprocess=None,
+            labels=ABNORMALITIES,
+            tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()},
+            tokenizer=self.tokenizer,
+            licence="that of the reports it was trained on",
+            trained=True,
+            caution=self._config.caution,
+            assumptions=(f"Trained for {step} steps.",),
+        )
+
+
+class TextScores:
+    """An evaluation for `Trainer`: F1 of each abnormality at one half, and `macro_f1`, the mean of those that are stated at all."""
+
+    def __init__(self, task: LabelerTask, reports: Texts, collate: Collate[LabelledText, TextBatch], *, batch: int) -> None:
+        self._task, self._reports, self._collate, self._batch = task, reports.reports, collate, batch
+
+    def __call__(self) -> Mapping[str, float]:
+        """Every rank reads all of them, and returns the same numbers."""
+        said, truth = [], []
+        for at in range(0, len(self._reports), self._batch):
+            batch = self._collate(self._reports[at : at + self._batch])
+            said.append(self._task.logits(batch).cpu() >= 0)
+            truth.append(batch.labels_BK)
+        said_NK, truth_NK = torch.cat(said).float(), torch.cat(truth)
+        said_NK, stated_NK = said_NK * ~truth_NK.isnan(), truth_NK.nan_to_num()
+        hits_K, below_K = (said_NK * stated_NK).sum(dim=0), said_NK.sum(dim=0) + stated_NK.sum(dim=0)
+        f1_K = (2 * hits_K / below_K).tolist()
+        known = {name: f1 for name, f1, stated in zip(ABNORMALITIES, f1_K, stated_NK.sum(dim=0).tolist(), strict=True) if stated}
+        return {**known, "macro_f1": sum(known.values()) / max(len(known), 1)}
+
+
+def labels_loss(logits_BK: Tensor, labels_BK: Tensor) -> Tensor:
+    """Binary cross-entropy over the labels that are known; 0 where none is."""
+    known_BK = ~labels_BK.isnan()
+    loss_BK = F.binary_cross_entropy_with_logits(logits_BK, labels_BK.nan_to_num(), reduction="none")
+    return (loss_BK * known_BK).sum() / known_BK.sum().clamp(min=1)

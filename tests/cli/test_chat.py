@@ -1,0 +1,245 @@
+"""From a cohort to answers: questions, the three stages of a small chat model, and a conversation with it, by the commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from thoracle.cli.app import main
+from thoracle.cohort.cache import pack
+from thoracle.cohort.manifest import Entry, claim, write_manifest
+from thoracle.cohort.reports import Report
+from thoracle.errors import InputError
+from thoracle.inference.chat.chat import load_chat
+from thoracle.inference.chat.codes import scan_codes
+from thoracle.inference.chat.conversation import Conversation
+from thoracle.inference.chat.sampling import Sampling, until
+from thoracle.inference.chat.scope import DECLINED
+from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.prepare import Prepared
+from thoracle.models.folder import open_model
+from thoracle.training.chat import ChatConfig
+from thoracle.training.chat_demo import phantom_chat
+from thoracle.training.config import read_config
+
+CONFIG = {
+    "caution": "Knows only noise.",
+    "base": "set below",
+    "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8},
+    "language": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "adapter": {"rank": 4, "alpha": 8},
+    "length": 512,
+    "steps": 3,
+    "batch": 1,
+    "workers": 0,
+    "weigh": "answer",
+    "evaluate_every": 3,
+    "held_out": 8,
+    "optimiser": {"lr": 1.0e-3, "clip": 1.0},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Where everything lies."""
+
+    folder: Path
+    cohort: Path
+    encoder: Path
+    scan: Path
+
+    @property
+    def chat(self) -> Path:
+        return self.folder / "lora" / "model"
+
+
+def run(*arguments: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["thoracle", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code in (None, 0), arguments
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("chat")
+    encoder = write_model(folder / "encoder").path
+    preprocess = open_model(encoder).preprocess
+    assert preprocess is not None
+    cohort, rng, entries = folder / "cohort", np.random.default_rng(0), []
+    claim(cohort, {"preprocess": preprocess.as_dict()})
+    for k in range(6):
+        labels = tuple(int(label) for label in rng.random(18) < 0.5)
+        volume = rng.normal(-0.5, 0.1, preprocess.size).astype(np.float32)
+        content = pack(volume, scale=preprocess.scale)
+        (cohort / "cache").mkdir(exist_ok=True)
+        (cohort / "cache" / f"{k}.vol").write_bytes(content)
+        ids: dict[str, Any] = {"volume": f"v{k}.nii.gz", "scan": f"s{k}", "patient": f"p{k // 2}", "split": "valid" if k > 3 else "train"}
+        hashes = {"source_sha256": "0" * 64, "cache": f"cache/{k}.vol", "cache_sha256": f"{k}" * 64}
+        entries.append(Entry(**ids, **hashes, report=Report(findings="Lung nodule is present, 8 mm."), labels=labels))
+    write_manifest(cohort, entries)
+    run("questions", cohort, "--out", folder / "vqa.json")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    shared = ("--config", folder / "config.yaml", "--cohort", cohort, "--questions", folder / "vqa.json", "--encoder", encoder)
+    base = ("--base", folder / "base" / "model")
+    run("train", "chat", *shared, "--stage", "base", "--out", folder / "base")
+    run("train", "chat", *shared, *base, "--stage", "projector", "--out", folder / "projector")
+    run("train", "chat", *shared, *base, "--stage", "lora", "--start", folder / "projector" / "model", "--out", folder / "lora")
+    return Trained(folder=folder, cohort=cohort, encoder=encoder, scan=write_scan(folder / "chest.nii.gz"))
+
+
+@pytest.fixture
+def scan(trained: Trained) -> Prepared:
+    size = open_model(trained.encoder).preprocess.size  # type: ignore[union-attr]
+    return Prepared(array=np.random.default_rng(1).normal(-0.5, 0.1, size).astype(np.float32), provenance=None, warnings=())
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_stage_leaves_a_folder_that_knows_its_parts_and_its_caution(trained: Trained) -> None:
+    about = json.loads((trained.chat / "chat.json").read_text())
+    assert (about["adapter"], about["caution"]) == (True, "Knows only noise.")
+    assert not Path(about["base"]).is_absolute()
+    assert "Research use only" in (trained.chat / "README.md").read_text()
+    assert not (trained.folder / "projector" / "model" / "adapter").exists()
+    assert len(list(trained.cohort.glob("codes-*/*"))) == 6
+
+
+def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: Prepared) -> None:
+    chat = load_chat(trained.chat)
+    codes = scan_codes(chat.encoder, scan)
+    drawn = Sampling(max_tokens=12, temperature=1.0, seed=3)
+
+    def said(sampling: Sampling, turns: int = 1) -> list[str]:
+        talk = Conversation(scans=(codes,))
+        for _ in range(turns):
+            pieces = list(chat.reply(talk, "Is lung nodule present?", task="short_answer", sampling=sampling))
+        assert len(talk.turns) == turns
+        assert talk.turns[-1].answer == "".join(pieces).strip()
+        return pieces
+
+    assert said(drawn) == said(drawn) != said(Sampling(max_tokens=12, temperature=1.0, seed=4))
+    kept = said(drawn, turns=3)  # what was read for the turns before is not read again
+    fresh = load_chat(trained.chat)
+    talk = Conversation(scans=(codes,))
+    for _ in range(3):
+        fresh._kept = None
+        last = list(fresh.reply(talk, "Is lung nodule present?", task="short_answer", sampling=drawn))
+    assert kept == last
+
+
+def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: Prepared) -> None:
+    chat = load_chat(trained.chat)
+    talk = Conversation(scans=(scan_codes(chat.encoder, scan),))
+    list(chat.reply(talk, "Is there a nodule?", sampling=Sampling(max_tokens=3)))
+    with pytest.raises(InputError, match=r"tokens and an answer up to 5,000, the language model reads 1,024"):
+        list(chat.reply(talk, "And now?", sampling=Sampling(max_tokens=5000)))
+    assert len(talk.turns) == 1
+
+
+def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_chat(trained.chat).encoder
+    first = scan_codes(encoder, scan)
+    monkeypatch.setattr(encoder, "encode_tokens", lambda _: pytest.fail("encoded again"))
+    assert (scan_codes(encoder, scan) == first).all()
+
+
+@pytest.mark.parametrize(
+    ("question", "declined"),
+    [
+        ("Is there a pleural effusion?", True),
+        ("Describe this scan.", True),
+        ("Which side is the effusion on?", True),
+        ("Write the radiology report.", True),
+        ("What is emphysema?", False),
+        ("How is a pleural effusion treated?", False),
+        ("What causes bronchiectasis?", False),
+    ],
+)
+def test_without_a_scan_only_general_questions_reach_the_model(question: str, declined: bool, trained: Trained) -> None:
+    talk = Conversation()
+    answer = "".join(load_chat(trained.chat).reply(talk, question, sampling=Sampling(max_tokens=4)))
+    assert (answer == DECLINED) == declined
+    assert len(talk.turns) == 1
+
+
+def test_an_answer_ends_at_a_stop_that_comes_in_parts() -> None:
+    assert "".join(until(iter(["One. E", "N", "D two"]), ["END"])) == "One. "
+    assert "".join(until(iter(["One. E", "N", "J"]), ["END"])) == "One. ENJ"
+
+
+def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
+    keep = tmp_path / "talk.json"
+    ran = command("chat", trained.scan, "--model", trained.chat, "--ask", "Is lung nodule present?", "--max-tokens", 4, "--keep", keep)
+    assert ran.status == 0, ran.err
+    assert "Research use only" in ran.err
+    assert "Knows only noise." in ran.err
+    command("chat", "--model", trained.chat, "--ask", "Is there an effusion?", "--keep", keep)
+    assert [turn["question"] for turn in json.loads(keep.read_text())["turns"]] == ["Is lung nodule present?", "Is there an effusion?"]
+
+
+def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
+    for arguments, status, said in (
+        ((trained.scan, "--ask", "Why?"), 2, "no chat model was given"),
+        ((trained.scan, "--model", trained.encoder, "--ask", "Why?"), 2, "is no chat folder"),
+        ((tmp_path / "absent.nii.gz", "--model", trained.chat, "--ask", "Why?"), 2, "absent.nii.gz"),
+        ((trained.scan, "--model", trained.chat, "--base", tmp_path, "--ask", "Why?"), 1, "Say where it is with --base DIR"),
+        ((trained.scan, "--detector", trained.encoder, "--endpoint", "http://127.0.0.1:1/v1", "--ask", "Why?"), 1, "does not answer"),
+    ):
+        ran = command("chat", *arguments)
+        assert ran.status == status, ran.err
+        assert said in ran.err
+
+
+def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "llava-lora"
+    shutil.copytree(trained.chat / "adapter", folder)
+    weights = load_file(trained.chat / "projector" / "model.safetensors")
+    torch.save(
+        {f"base_model.model.model.mm_projector.{name}": tensor for name, tensor in weights.items()}, folder / "non_lora_trainables.bin"
+    )
+    # Eight heads are published, and no file says so: a projector of two heads is another one, so only that it opens is seen here.
+    ran = command(
+        "chat", trained.scan, "--model", folder, "--encoder", trained.encoder, "--base", trained.folder / "base" / "model", "--ask", "Why?",
+        "--max-tokens", 3,
+    )  # fmt: skip
+    assert ran.status == 0, ran.err
+
+
+def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
+    trained: Trained, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    told = ("--questions", trained.folder / "vqa.json", "--out", tmp_path, "--limit", 12, "--max-tokens", 4, "--resamples", 20)
+    ran = command("evaluate", "chat", trained.chat, trained.cohort, *told)
+    assert ran.status == 0, ran.err
+    assert "without it" in ran.out
+    assert "Research use only" in ran.out
+    values = json.loads((tmp_path / "chat.json").read_text())
+    assert values["with the scan"].keys() == values["without the scan"].keys()
+    assert len(json.loads((tmp_path / "answers.json").read_text())) == 12
+
+
+@pytest.mark.slow
+def test_a_demonstration_trains_every_stage_and_goes_on_where_it_stopped(trained: Trained, tmp_path: Path) -> None:
+    config = replace(read_config(trained.folder / "config.yaml", ChatConfig), steps=1, evaluate_every=0)
+    told = {"cohort": trained.cohort, "encoder": trained.encoder, "out": tmp_path}
+    steps = phantom_chat(config, **told)
+    assert next(steps)[0] == "base"
+    steps.close()
+    assert [stage for stage, _ in phantom_chat(config, **told)] == ["projector", "lora"]
+    assert load_chat(tmp_path / "lora" / "model").caution == "Knows only noise."

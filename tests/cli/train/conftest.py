@@ -1,0 +1,37 @@
+"""A prepared cohort that runs of any task begin with."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from thoracle.cohort.prepare import prepare
+from thoracle.inference.demo import write_scan
+from thoracle.training.config import read_config
+from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.types import ABNORMALITIES
+
+CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
+SPLITS = ("train", "train", "train", "train", "valid", "valid")
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six patients, prepared as the configuration of the demo asks for."""
+    root = tmp_path_factory.mktemp("scans")
+    with (root / "scans.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "patient", "split", "findings", *ABNORMALITIES])
+        for number, split in enumerate(SPLITS):
+            sketch = nib.load(write_scan(root / f"{number}.nii.gz"))
+            nib.save(nib.Nifti1Image(np.asarray(sketch.dataobj).astype(np.int16) + np.int16(number), sketch.affine), sketch.get_filename())
+            words = f"There is {ABNORMALITIES[number].lower()}."
+            writer.writerow([f"{number}.nii.gz", number, split, words, *(int(column % 2 == number % 2) for column in range(18))])
+    out = root / "cohort"
+    done = prepare(root, layout="folder", out=out, preprocess=read_config(CONFIG, ContrastiveConfig).preprocess, keep_ids=True)
+    assert (done.volumes, done.refused) == (6, 0)
+    return out

@@ -1,0 +1,55 @@
+"""`thoracle train classifier`, from a cohort and a model to one that `thoracle detect` takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.folder import open_model, save_model
+from thoracle.training.classifier import ClassifierConfig
+from thoracle.training.config import read_config, write_config
+from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.types import ABNORMALITIES
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def _start(folder: Path) -> Path:
+    """A random model as the demo's configuration makes it."""
+    torch.manual_seed(0)
+    demo = read_config(CONFIGS / "phantom-tiny.yaml", ContrastiveConfig)
+    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True, "caution": demo.caution}
+    save_model(folder, kind="ct-clip", config=demo.model, preprocess=demo.preprocess, tensors=CTCLIP(demo.model).state_dict(), **facts)
+    return folder
+
+
+def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, tmp_path: Path) -> None:
+    start, run = _start(tmp_path / "start"), tmp_path / "run"
+    told = read_config(CONFIGS / "phantom-tiny-classifier.yaml", ClassifierConfig)
+    write_config(replace(told, steps=4, batch=2, save_every=2, evaluate_every=2), tmp_path / "short.yaml")
+    asked = ("train", "classifier", "--config", tmp_path / "short.yaml", "--start", start, "--cohort", cohort)
+    ran = command(*asked, "--out", run)
+    assert ran.status == 0, ran.err
+    assert "step 4: macro_auroc" in ran.err
+    assert len(list((tmp_path / "latents").iterdir())) == 2  # one of each split
+    assert open_model(run / "model", verify=True).kind == "ct-clip-classifier"
+    scan = next(cohort.parent.glob("*.nii.gz"))
+    ran = command("detect", scan, "--model", run / "model")
+    assert ran.status == 0, ran.err
+    assert "phantoms only" in ran.out + ran.err
+    assert command(*asked, "--out", run).status == 1
+    assert command(*asked, "--out", run, "--resume").status == 0
+
+
+def test_a_model_made_for_other_volumes_is_refused(command, cohort: Path, tmp_path: Path) -> None:
+    start = _start(tmp_path / "start")
+    config = start / "config.json"
+    config.write_text(config.read_text().replace('"clip": "before"', '"clip": "after"'))
+    asked = ("train", "classifier", "--config", "phantom-tiny-classifier", "--start", start, "--cohort", cohort)
+    ran = command(*asked, "--out", tmp_path / "run")
+    assert ran.status == 2
+    assert "another preprocessing" in ran.err
+    assert not (tmp_path / "run").exists()

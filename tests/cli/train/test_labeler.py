@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from thoracle.models.config import TextConfig
+from thoracle.models.folder import LABELLING
+from thoracle.phantom.case import plan_cohort, report_patient
+from thoracle.phantom.presets import PRESETS
+from thoracle.training.config import read_config, write_config
+from thoracle.training.labeler import LabelerConfig
+from thoracle.types import ABNORMALITIES, RESEARCH_USE
+
+CONFIG = Path(__file__).parents[3] / "configs" / "labeler-tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantom reports with what is so."""
+    path = tmp_path_factory.mktemp("reports") / "reports.csv"
+    pairs = [pair for plan in plan_cohort(160, seed=3) for pair in report_patient(plan, seed=3, preset=PRESETS["tiny"])]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("AccessionNo", "report_text", *ABNORMALITIES))
+        writer.writerows((f"p{n}", report.impression or report.findings, *labels) for n, (report, labels) in enumerate(pairs))
+    return path
+
+
+def test_reports_become_a_classifier_that_labels(command, reports: Path, tmp_path: Path) -> None:
+    sizes = TextConfig(vocab_size=4000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    short = replace(read_config(CONFIG, LabelerConfig), steps=30, batch=16, text_length=64, evaluate_every=15, save_every=15, model=sizes)
+    write_config(short, tmp_path / "short.yaml")
+    run = tmp_path / "run"
+    ran = command("train", "labeler", "--config", tmp_path / "short.yaml", "--reports", reports, "--out", run)
+    assert ran.status == 0, ran.err
+    assert "macro_f1" in ran.err
+    assert RESEARCH_USE in ran.err
+    kept = json.loads((run / "model" / LABELLING).read_text())
+    assert set(kept["decisions"]) == set(ABNORMALITIES)
+    out = tmp_path / "labels.csv"
+    ran = command("label", reports, "--backend", "auto", "--model", run / "model", "--out", out)
+    assert ran.status == 0, ran.err
+    with out.open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 160
+    ran = command("evaluate", "labeler", reports, "--backend", "classifier", "--model", run / "model", "--resamples", 5, "--keep-labelling")
+    assert ran.status == 0, ran.err
+
+
+def test_what_cannot_be_trained_on_is_said(command, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("AccessionNo,report_text\n1,A nodule is seen.\n")
+    ran = command("train", "labeler", "--config", CONFIG, "--reports", tmp_path / "r.csv", "--out", tmp_path / "run")
+    assert ran.status == 1
+    assert "has no column Medical material" in ran.err

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from thoracle.training.labeler import LabelledText, Texts, labels_loss
+
+
+def test_equal_texts_are_on_one_side_whatever_their_order() -> None:
+    reports = [LabelledText(name=str(n), text=f"Report {n % 50}.", labels=(0,) * 18) for n in range(100)]
+    training, validation = Texts.split(reports)
+    assert {one.text for one in training.reports}.isdisjoint(one.text for one in validation.reports)
+    assert 0 < len(validation) < len(training)
+    again, _ = Texts.split(reports[::-1])
+    assert {one.name for one in again.reports} == {one.name for one in training.reports}
+
+
+def test_labels_nobody_gave_teach_nothing() -> None:
+    logits = torch.zeros(1, 3, requires_grad=True)
+    loss = labels_loss(logits, torch.tensor([[1.0, 0.0, math.nan]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[-0.25, 0.25, 0.0]]
+    assert labels_loss(torch.zeros(1, 1), torch.tensor([[math.nan]])).item() == 0

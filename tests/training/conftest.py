@@ -48,7 +48,7 @@ def ranks() -> Ranks:
             for rank in range(2)
         ]
         try:
-            printed = [process.communicate(timeout=90)[0] for process in started]
+            printed = [process.communicate(timeout=400)[0] for process in started]
         finally:
             for process in started:
                 process.kill()

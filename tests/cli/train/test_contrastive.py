@@ -97,7 +97,7 @@ def _torchrun(config: Path, cohort: Path, out: Path, *more: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        printed, _ = started.communicate(timeout=120)
+        printed, _ = started.communicate(timeout=400)
     except subprocess.TimeoutExpired:
         os.killpg(started.pid, signal.SIGKILL)
         raise

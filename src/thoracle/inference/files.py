@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write beside, flush to the disk, rename: whoever is killed leaves the old file or the new one.
 
     Raises:

@@ -52,7 +52,7 @@ def _write(folder: Path, seed: int, pipe: int) -> None:
                 os.write(pipe, json.dumps({"done": what}).encode() + b"\n")
 
 
-def _run_until_killed(folder: Path, seed: int, seconds: float) -> list[dict[str, dict]]:
+def _run_until_killed(folder: Path, seed: int, said: int, seconds: float) -> list[dict[str, dict]]:
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
@@ -62,10 +62,11 @@ def _run_until_killed(folder: Path, seed: int, seconds: float) -> list[dict[str,
         finally:
             os._exit(3)
     os.close(writable)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
     with os.fdopen(readable, "rb") as file:
-        lines = file.read().split(b"\n")[:-1]
+        lines = [file.readline() for _ in range(said)]  # however slow the machine is
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+        lines += [line for line in file.readlines() if line.endswith(b"\n")]
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, "it ended by itself"
     return [json.loads(line) for line in lines]
 
@@ -100,7 +101,8 @@ def main(folder: Path, kills: int) -> None:
     wrong: list[str] = []
     acknowledged = erased = 0
     for kill in range(kills):
-        lines = _run_until_killed(folder, kill, random.Random(kill).uniform(0.0, 0.08))
+        draw = random.Random(kill)
+        lines = _run_until_killed(folder, kill, draw.randrange(9), draw.uniform(0.0, 0.03))
         pending: dict | None = None
         for line in lines:
             if "done" in line:

@@ -18,56 +18,6 @@ from thoracle.search.words import parse
 _ALL = Filters()
 
 
-def test_records_come_back_and_are_found_by_latent_words_and_names(index: Index, make) -> None:
-    one = make(7)
-    (number,) = index.find(volume="v7")
-    assert index.records([number])[number] == one.record
-    assert np.array_equal(index.latents([number])[0], one.latent_L)
-    assert index.thumbnails([number]) == {number: one.thumbnail}
-    best, score = index.nearest(one.latent_L, k=3, filters=_ALL)[0]
-    assert (best, round(score, 5)) == (number, 1.0)
-    found = {index.records([n])[n].volume for n, _ in index.search(parse("nodule NOT effusion"), k=99, filters=_ALL)}
-    assert found == {f"v{n}" for n in range(40) if n % 5 == 2}
-    assert index.find(patient="p3") == index.find(accession="a6") + index.find(scan="s7")
-    assert index.find(scan="*37") == index.find(volume="v37")
-
-
-def test_filters_hold_for_latents_as_for_words(index: Index, make) -> None:
-    for filters, holds in (
-        (Filters(present=("Lung nodule",)), lambda r: "Lung nodule" in r.findings),
-        (Filters(absent=("Lung nodule",)), lambda r: "Lung nodule" not in r.findings),
-        (Filters(age_from=30, age_to=40), lambda r: 30 <= r.facts.age <= 40),
-        (Filters(sex="F", scanner="ge"), lambda r: r.facts.sex == "F" and "GE" in r.facts.scanner),
-        (Filters(scanner="siemens"), lambda r: "Siemens" in r.facts.scanner),
-        (Filters(date_from="2012-03-04", date_to="2015"), lambda r: "2012" <= r.facts.date[:4] <= "2015"),
-        (Filters(date_to="2012-02"), lambda r: r.facts.date[:4] < "2012"),
-        (Filters(split="valid"), lambda r: r.split == "valid"),
-        (Filters(sex="O"), lambda r: False),
-    ):
-        expected = {n for n in range(40) if holds(make(n).record)}
-        records = index.records(index.everything())
-        assert {records[n].volume for n, _ in index.nearest(make(0).latent_L, k=99, filters=filters)} == {f"v{n}" for n in expected}
-        words = {records[n].volume for n, _ in index.search(parse("effusion"), k=99, filters=filters)}
-        assert words == {f"v{n}" for n in expected if "ffusion" in f"{make(n).record.report}"}
-
-
-def test_a_date_of_which_less_is_told_holds_if_it_may(index: Index, make, settings) -> None:
-    from thoracle.cohort.facts import Facts
-
-    with writing(index.folder) as begun:
-        begun.add([make(90, facts=Facts(date="2031")), make(91, facts=Facts())])
-    for filters, there in (
-        (Filters(date_from="2031-05"), True),
-        (Filters(date_to="2031-05", date_from="2030"), True),
-        (Filters(date_from="2032"), False),
-    ):
-        found = index.nearest(make(90).latent_L, k=99, filters=filters)
-        assert (index.find(volume="v90")[0] in [n for n, _ in found], index.find(volume="v91")[0] in [n for n, _ in found]) == (
-            there,
-            False,
-        )
-
-
 def test_a_changed_record_takes_the_place_of_the_old_one_everywhere(index: Index, make) -> None:
     before = index.find(volume="v3")
     with writing(index.folder) as begun:

@@ -13,7 +13,7 @@ Matches = list[tuple[int, float]]
 
 
 class Backend(Protocol):
-    """Records with latents of unit norm and full text. An id stands for one record as it is now; a changed record has another."""
+    """Records with latents of unit norm and full text."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -44,4 +44,4 @@ class Backend(Protocol):
         """On the disk when this returns, each in place of a record of the same volume."""
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """When this returns, nothing of these records is left in any file that the index is made of."""
+        """When this returns, they are not found; a folder's files hold nothing of them, a server's once it has rewritten its segments."""

@@ -1,6 +1,7 @@
 """Keyword queries, and the sentence of a report that answers one; knows no index.
 
-A query is words, "phrases", beginnings (nodul*), AND (or nothing), OR, NOT and parentheses. NOT takes away: `effusion NOT pericardial`.
+A query is words, "phrases", beginnings (nodul*), AND (or nothing), OR, NOT and parentheses. A
+beginning may match a little more than it says. NOT takes away: `effusion NOT pericardial`.
 Words meet by their stems, as SQLite's FTS5 makes them; it is the only stemmer here, so that every backend has the same.
 """
 
@@ -22,6 +23,7 @@ from thoracle.errors import InputError
 TOKENIZER: Final = "porter unicode61 remove_diacritics 2"
 _MOST: Final = 1000  # characters of a query
 _TOKEN: Final = re.compile(r'"([^"]*)"(\*?)|([()])|([^\s()"]+)')
+_SHORTEST: Final = 3  # letters of a beginning
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -71,11 +73,20 @@ def parse(query: str) -> Keywords:
 def to_fts5(tree: Keywords) -> str:
     """As FTS5's MATCH reads it."""
     if isinstance(tree, Term):
-        return f'"{tree.text}"' + "*" * tree.prefix
+        return f'"{safe_beginning(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
     if isinstance(tree, AnyOf):
         return "(" + " OR ".join(map(to_fts5, tree.parts)) + ")"
     wanted = "(" + " AND ".join(map(to_fts5, tree.parts)) + ")"
     return f"({wanted} NOT ({' OR '.join(map(to_fts5, tree.without))}))" if tree.without else wanted
+
+
+def safe_beginning(text: str) -> str:
+    """As much of a beginning as the stemmer leaves alone: of "emphys" it would make "emphi", so "emph" is looked for."""
+    for end in range(len(text), len(text) - len(text.rsplit(maxsplit=1)[-1]) + _SHORTEST - 1, -1):
+        words = text[:end].lower().split()
+        if stems([words[-1]])[0] == [words[-1]]:
+            return text[:end]
+    return text
 
 
 def wanted_words(tree: Keywords) -> str:

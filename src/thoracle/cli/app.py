@@ -11,7 +11,11 @@ from thoracle import __version__
 from thoracle.errors import InputError, ThoracleError
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
-VERBS = ("detect", "embed", "inspect", "prepare", "train.contrastive", "phantom", "import_", "fetch", "doctor", "demo")
+VERBS = (
+    *("detect", "embed", "inspect", "prepare", "train.contrastive"),
+    *("index.add", "index.copy", "index.delete", "index.check", "search"),
+    *("phantom", "import_", "fetch", "doctor", "demo"),
+)
 
 app = typer.Typer(
     name="thoracle",

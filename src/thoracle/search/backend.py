@@ -40,6 +40,9 @@ class Backend(Protocol):
         """Ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256` or `voxels_sha256`; a
         value that begins with "*" is an ending."""
 
+    def everything(self) -> list[int]:
+        """All ids, in order."""
+
     def add(self, additions: Sequence[Addition]) -> None:
         """On the disk when this returns, each in place of a record of the same volume."""
 

@@ -22,9 +22,9 @@ from thoracle.search.record import Filters, LatentArray, Record
 from thoracle.search.words import best_sentences, parse, wanted_words
 
 Part = Literal["text", "scan", "report", "keyword", "like"]
-Own = Literal["scan", "patient", "duplicates"]
 
 PARTS: Final[tuple[Part, ...]] = ("text", "scan", "report", "keyword", "like")
+_OWN: Final = ("scan", "patient", "duplicates")
 _NO_FILTERS: Final = Filters()
 _MOST: Final = 1000  # hits
 _DEPTH: Final = 1000  # of each ranking that is fused
@@ -56,7 +56,7 @@ class Query:
     like: tuple[int, ...] = ()
     filters: Filters = _NO_FILTERS
     weights: Mapping[Part, float] = field(default_factory=dict)
-    leave_out: frozenset[Own] = frozenset()
+    leave_out: frozenset[str] = frozenset()
     k: int = 10
     exact: bool = False
 
@@ -208,12 +208,14 @@ def _check(query: Query) -> None:
         raise InputError("nothing is looked for", cure="Give --text, --scan, --report, --keyword or --like.")
     if not 1 <= query.k <= _MOST:
         raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", cure="Ask for fewer.")
+    if unknown := sorted(query.leave_out.difference(_OWN)):
+        raise InputError(f"{unknown[0]!r:.40} cannot be left out", cure=f"{', '.join(_OWN)} can.")
     for part, weight in query.weights.items():
         if part not in PARTS or not 0 < weight < float("inf"):
             raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", cure="Write for example text=2.")
 
 
-def _is_own(record: Record, own: list[Record], report: str, leave_out: frozenset[Own]) -> bool:
+def _is_own(record: Record, own: list[Record], report: str, leave_out: frozenset[str]) -> bool:
     same_words = bool(report) and clean_text(record.report.text("both")) == report
     if "scan" in leave_out and (same_words or any(record.scan == one.scan for one in own)):
         return True

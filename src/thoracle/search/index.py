@@ -101,7 +101,7 @@ class Index:
         return self._database.find(**values)
 
     def everything(self) -> list[int]:
-        """All ids, in order."""
+        """As `Backend.everything`."""
         return self._database.matching(Filters())
 
     def add(self, additions: Sequence[Addition]) -> None:

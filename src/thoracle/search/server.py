@@ -126,16 +126,11 @@ class Server:
             else models.FieldCondition(key=name, match=models.MatchValue(value=value))
             for name, value in values.items()
         ]
-        numbers: list[int] = []
-        offset: Any = None
-        while True:
-            with _faults(self._collection):
-                points, offset = self._client.scroll(
-                    self._collection, scroll_filter=models.Filter(must=must), limit=_AT_ONCE, offset=offset, with_payload=False
-                )
-            numbers += [int(point.id) for point in points]
-            if offset is None:
-                return sorted(numbers)
+        return self._numbers(models.Filter(must=must))
+
+    def everything(self) -> list[int]:
+        """As `Backend.everything`."""
+        return self._numbers(None)
 
     def add(self, additions: Sequence[Addition]) -> None:
         """As `Backend.add`."""
@@ -162,6 +157,16 @@ class Server:
                 self._collection, query=query, using=using, query_filter=filters, search_params=params, limit=k, with_payload=False
             )
         return [(int(point.id), float(point.score)) for point in answer.points]
+
+    def _numbers(self, filters: Any) -> list[int]:
+        numbers: list[int] = []
+        offset: Any = None
+        while True:
+            with _faults(self._collection):
+                points, offset = self._client.scroll(self._collection, scroll_filter=filters, limit=1000, offset=offset, with_payload=False)
+            numbers += [int(point.id) for point in points]
+            if offset is None:
+                return sorted(numbers)
 
     def _points(self, numbers: Sequence[int], *, with_payload: Any = False, with_vectors: Any = False) -> list[Any]:
         with _faults(self._collection):

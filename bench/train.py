@@ -27,8 +27,8 @@ from torch import Tensor
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.losses import contrastive_loss
-from thoracle.training.config import ContrastiveConfig
-from thoracle.training.contrastive import ContrastiveTask
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch
 from thoracle.training.distributed import clip_gradients, join
 from thoracle.training.optimiser import adamw
@@ -93,7 +93,7 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
 
 
 def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
-    task = ContrastiveTask(CTCLIP(config.model), config, world)
+    task = ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words([]))
     optimiser = adamw(task.parameters(), config.optimiser)
 
     def step() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import thoracle
+from thoracle.inference.calibration import Calibration, Mending, keep_calibration
+from thoracle.inference.demo import write_model
 from thoracle.models.folder import load_tensors, open_model, save_model
 from thoracle.types import ABNORMALITIES
 
@@ -331,3 +334,19 @@ def test_bf16_says_what_it_changes_when_asked(command, model_dir: Path, sketch: 
     ran = command("detect", sketch, "--model", model_dir, "--dtype", "bf16", "--check-precision")
     assert ran.status == 0, ran.err
     assert re.search(r"bf16 against float32: \d+\.\d\d% of codes equal, latent cosine [01]\.\d{6}", ran.out)
+
+
+def test_a_calibrated_model_says_so_and_gives_verdicts(command: Callable[..., Any], sketch: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    mending = Mending(slope=1.0, offset=0.0, present_from=0.0, absent_to=1.0)
+    kept = {"weights_sha256": model.weights_sha256, "prompts": model.prompts, "method": "platt", "coverage": 0.9, "fitted_on": "phantoms"}
+    keep_calibration(model.path, Calibration(**kept, mendings={"Cardiomegaly": mending}))
+    ran = command("detect", sketch, "--model", model.path)
+    assert ran.status == 0
+    assert "At least 90% of verdicts are not the wrong one." in ran.out
+    assert ran.out.count("cannot tell") == 1
+    out = tmp_path / "predictions.csv"
+    assert command("detect", sketch, "--model", model.path, "--out", out).status == 0
+    (model.path / "calibration.json").unlink()
+    again = command("detect", sketch, "--model", model.path, "--out", out)
+    assert (again.status, "another calibration" in again.err) == (1, True)

@@ -25,14 +25,14 @@ def test_stopping_leaves_no_half_written_volume(command, tmp_path, monkeypatch):
 
     written = []
 
-    def interrupted(path, content, write=cohort._write):
+    def interrupted(path, content, write=cohort.write_atomic):
         written.append(path)
         if len(written) == 4:
             raise KeyboardInterrupt
         write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cohort, "_write", interrupted)
+        patch.setattr(cohort, "write_atomic", interrupted)
         assert command("phantom", "--out", tmp_path / "cohort", "--cases", 4, "--workers", 1).status == 130
     assert not list((tmp_path / "cohort").rglob("*.tmp"))
     assert command("phantom", "--out", tmp_path / "cohort", "--cases", 4, "--workers", 1).status == 0

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thoracle.cohort.cache import MAGIC, pack, read_volume, require_cacheable
-from thoracle.cohort.files import write_atomic
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CacheDamaged, InputError
+from thoracle.files import write_atomic
 
 
 @pytest.fixture(scope="module")

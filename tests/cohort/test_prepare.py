@@ -27,7 +27,7 @@ from thoracle.errors import CohortUnfinished, InputError, LayoutMismatch, Output
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from thoracle.cohort import files, journal, prepare, worker
+from thoracle.cohort import prepare
 from thoracle.ct.preprocess import PreprocessConfig
 src, out, moment = sys.argv[1], sys.argv[2], int(sys.argv[3])
 moments = [0]
@@ -35,7 +35,7 @@ def passing():
     moments[0] += 1
     if moments[0] == moment:
         os.kill(os.getpid(), signal.SIGKILL)
-replace, fsync, write = Path.replace, os.fsync, os.write
+replace, write = Path.replace, os.write
 def slow_replace(self, target):
     passing(); result = replace(self, target); passing(); return result
 def cut_write(handle, content):

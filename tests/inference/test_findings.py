@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -84,6 +85,17 @@ def test_the_written_form_is_versioned_and_says_what_it_is_for(findings: Finding
     values = written(findings)
     assert values["schema"] == "thoracle.findings/1"
     assert values["notice"] == "Research use only. Not a medical device."
-    assert values["findings"] == [{"abnormality": "Emphysema", "probability": 0.25}, {"abnormality": "Cardiomegaly", "probability": 1.0}]
+    assert values["findings"] == [
+        {"abnormality": "Emphysema", "probability": 0.25, "verdict": None},
+        {"abnormality": "Cardiomegaly", "probability": 1.0, "verdict": None},
+    ]
+    assert values["calibration"] is None
     assert values["model"] == {"kind": "ct-clip", "sha256": "0" * 64, "trained": False, "precision": "float32"}
     assert values["warnings"] == ["not a chest"]
+
+
+def test_a_calibrated_one_follows_the_schema_too(findings: Findings, schema: dict[str, Any]) -> None:
+    values = written(replace(findings, verdicts=("cannot tell", None), coverage=0.9))
+    assert faults(values, schema) == []
+    assert [one["verdict"] for one in values["findings"]] == ["cannot tell", None]
+    assert values["calibration"] == {"coverage": 0.9}

@@ -12,8 +12,8 @@ from torch import Tensor
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
-from thoracle.training.config import ContrastiveConfig
-from thoracle.training.contrastive import ContrastiveTask
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch
 from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
 from thoracle.training.optimiser import adamw
@@ -75,7 +75,7 @@ def batch(*, first: int = 0, pairs: int = PAIRS) -> Batch:
 def task(config: ContrastiveConfig, world: World) -> ContrastiveTask:
     """With weights that are always the same."""
     torch.manual_seed(0)
-    return ContrastiveTask(CTCLIP(config.model), config, world)
+    return ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words(["effusion"]))
 
 
 def step(config: ContrastiveConfig, world: World, batches: list[Batch]) -> Step:
@@ -91,7 +91,7 @@ def step(config: ContrastiveConfig, world: World, batches: list[Batch]) -> Step:
     set_full_state(model.modules(), optimiser, weights=weights, moments=moments)
     again, _ = full_state(model.modules(), optimiser)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    book = model.codebook()
+    book = model.codes.book
     return Step(loss=loss, norm=norm, gradients=gradients, embed=book.embed, cluster_size=book.cluster_size, weights=weights)
 
 

@@ -9,25 +9,41 @@ import pytest
 
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig
-from thoracle.training.config import ContrastiveConfig, differences, read_config, write_config
+from thoracle.training.config import RunConfig, differences, read_config, write_config
+from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.vocabfine import VocabFineConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = ("ct-clip", "ct-clip-fast", "ct-clip-small-gpu", "phantom-tiny")
+#: Every configuration that ships, and what it is of.
+SHIPPED: dict[str, type[RunConfig]] = {
+    "ct-clip": ContrastiveConfig,
+    "ct-clip-fast": ContrastiveConfig,
+    "ct-clip-small-gpu": ContrastiveConfig,
+    "phantom-tiny": ContrastiveConfig,
+    "phantom-tiny-vocabfine": VocabFineConfig,
+}
 
 
 def test_these_configurations_ship() -> None:
     assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted(SHIPPED)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_each_is_read_and_written_back_alike(name: str, tmp_path: Path) -> None:
-    config = read_config(CONFIGS / f"{name}.yaml")
+@pytest.mark.parametrize(("name", "kind"), SHIPPED.items())
+def test_each_is_read_and_written_back_alike(name: str, kind: type[RunConfig], tmp_path: Path) -> None:
+    config = read_config(CONFIGS / f"{name}.yaml", kind)
     write_config(config, tmp_path / "config.yaml")
-    assert read_config(tmp_path / "config.yaml") == config
+    assert read_config(tmp_path / "config.yaml", kind) == config
+
+
+def test_one_that_ships_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_config(Path("ct-clip"), ContrastiveConfig) == read_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
+    with pytest.raises(InputError, match="is not a configuration file"):
+        read_config(Path("ct-clap"), ContrastiveConfig)
 
 
 def test_ct_clip_has_the_published_hyperparameters() -> None:
-    config = read_config(CONFIGS / "ct-clip.yaml")
+    config = read_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
     assert config.model == CTCLIPConfig()
     assert (config.batch, config.steps, config.temperature, config.text_length) == (8, 100_001, 1.0, 512)
     assert (config.negatives, config.codebook, config.accumulate, config.chunk) == ("rank", "rank", 1, 0)
@@ -36,14 +52,14 @@ def test_ct_clip_has_the_published_hyperparameters() -> None:
 
 
 def test_ct_clip_fast_is_what_the_page_recommends() -> None:
-    config = read_config(CONFIGS / "ct-clip-fast.yaml")
+    config = read_config(CONFIGS / "ct-clip-fast.yaml", ContrastiveConfig)
     assert config.model == CTCLIPConfig()
     assert (config.precision, config.negatives, config.codebook) == ("bf16", "global", "global")
     assert 0 < config.chunk < config.batch
 
 
 def test_small_gpu_has_larger_patches() -> None:
-    small = read_config(CONFIGS / "ct-clip-small-gpu.yaml").model.ctvit
+    small = read_config(CONFIGS / "ct-clip-small-gpu.yaml", ContrastiveConfig).model.ctvit
     assert (small.patch_size, small.temporal_patch_size) > (20, 10)
 
 
@@ -68,7 +84,7 @@ def test_small_gpu_has_larger_patches() -> None:
 def test_what_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=said):
-        read_config(tmp_path / "config.yaml")
+        read_config(tmp_path / "config.yaml", ContrastiveConfig)
 
 
 def test_folders_may_move_between_a_run_and_its_resumption() -> None:

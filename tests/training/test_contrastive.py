@@ -116,7 +116,7 @@ def test_the_temperature_stays_within_its_limit(steps: ModuleType) -> None:
     task = steps.task(steps.CONFIG, ALONE)
     with torch.no_grad():
         task.clip.temperature.fill_(7.0)
-    task.hold_temperature()
+    task.stepped()
     assert task.clip.temperature.exp().item() == pytest.approx(100)
 
 
@@ -125,14 +125,14 @@ def _plain(config: Any, steps: ModuleType, chunk: int) -> dict[str, Any]:
     task = steps.task(config, ALONE)
     batch = steps.batch()
     told: list[tuple[Tensor, Tensor]] = []
-    task.codebook().collect = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
+    task.codes.book.collect = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
     task.clip.train()
     chunks = [task.encode(*part) for part in batch.chunks(chunk, ALONE.device)]
     loss = task.loss(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)))
     loss.backward()
-    task.codebook().move(sum(counts for counts, _ in told), sum(sums for _, sums in told))
+    task.codes.book.move(sum(counts for counts, _ in told), sum(sums for _, sums in told))
     gradients = {n: p.grad for n, p in task.modules().named_parameters() if p.grad is not None}
-    return {"loss": loss.detach(), "gradients": gradients, "embed": task.codebook().embed}
+    return {"loss": loss.detach(), "gradients": gradients, "embed": task.codes.book.embed}
 
 
 def _same(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

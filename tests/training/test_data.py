@@ -29,5 +29,5 @@ def test_epochs_and_seeds_differ_and_too_few_pairs_are_refused() -> None:
     other = Order(pairs=40, batch=8, accumulate=1, rank=0, size=1, seed=1)
     assert list(order.indices(0, first=0, last=5)) != list(order.indices(1, first=0, last=5))
     assert list(order.indices(0, first=0, last=5)) != list(other.indices(0, first=0, last=5))
-    with pytest.raises(InputError, match="7 pairs, one step takes 8"):
+    with pytest.raises(InputError, match="7 samples, one step takes 8"):
         Order(pairs=7, batch=8, accumulate=1, rank=0, size=1, seed=0)

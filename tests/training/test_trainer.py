@@ -23,9 +23,11 @@ from thoracle.inference.model import load
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.training import checkpoints as module
 from thoracle.training.checkpoints import checkpoints
-from thoracle.training.config import ContrastiveConfig, OptimiserConfig
+from thoracle.training.config import OptimiserConfig
+from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.distributed import World
-from thoracle.training.trainer import Progress, Trainer
+from thoracle.training.runs import contrastive_run
+from thoracle.training.trainer import Progress
 from thoracle.training.zeroshot import ZeroShot
 from thoracle.types import ABNORMALITIES
 
@@ -86,7 +88,7 @@ def _one_thread() -> Iterator[None]:
 
 def train(config: ContrastiveConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[Progress]:
     """The steps that were done, `until` of the run at most."""
-    trainer = Trainer(config, more.pop("pairs", Pairs()), ALONE, words=words, resume=resume, **more)
+    trainer = contrastive_run(config, more.pop("pairs", Pairs()), ALONE, words=words, resume=resume, **more)
     done = []
     for progress in trainer.run():
         done.append(progress)
@@ -181,7 +183,7 @@ def test_a_run_that_exists_is_resumed_when_asked_and_refused_otherwise(config: C
 
 def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveConfig) -> None:
     scores = iter([0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
-    found = train(replace(config, evaluate_every=1), evaluate=lambda _: lambda *_: {"macro_auroc": next(scores)})
+    found = train(replace(config, evaluate_every=1), evaluate=lambda _: lambda: {"macro_auroc": next(scores)})
     assert [one.scores["macro_auroc"] for one in found] == [0.5, 0.9, 0.7, 0.6, 0.6, 0.6]
     kept = checkpoints(Path(config.out) / "checkpoints")
     assert [one.step for one in kept] == [2, 5, 6]
@@ -191,9 +193,7 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveCo
 
 def test_evaluating_changes_nothing_and_detect_takes_the_model(config: ContrastiveConfig, tmp_path: Path) -> None:
     plain = train(config)
-    seen = train(
-        replace(config, out=str(tmp_path / "seen"), evaluate_every=2), evaluate=lambda tokenizer: ZeroShot(Pairs(), tokenizer, batch=5)
-    )
+    seen = train(replace(config, out=str(tmp_path / "seen"), evaluate_every=2), evaluate=lambda task: ZeroShot(task, Pairs(), batch=5))
     assert [one.loss for one in plain] == [one.loss for one in seen]
     assert [bool(one.scores) for one in seen] == [False, True] * 3
     assert all(0 <= score <= 1 for score in seen[-1].scores.values())

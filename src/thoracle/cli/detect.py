@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def detect(
     scans: Scans,
     *,
-    model: ModelFolder,
+    model: ModelFolder = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings as JSON.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="CSV", help="Many scans: CT-RATE's label columns, continued if it exists.")] = None,
     shard: Part = None,
@@ -43,21 +43,23 @@ def detect(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
+    from thoracle.cli.default_model import model_or_demo
     from thoracle.inference.batch import Reading, opened
     from thoracle.inference.scans import find_scans
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
+    folder = model_or_demo(model)
     found = find_scans(scans, whole_folders=out is None or series is not None)
     reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
     if out is None:
         if len(found) != 1 or shard is not None:
             raise InputError(f"{len(found)} scans are not one table", cure="Give --out predictions.csv.")
-        _one(found[0], model, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
+        _one(found[0], folder, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
     else:
         if json_file is not None:
             raise InputError("--json is for one scan, --out for many", cure="Give one of the two.")
-        _many(found, model, reading, device=device, dtype=dtype, out=out, shard=shard)
+        _many(found, folder, reading, device=device, dtype=dtype, out=out, shard=shard)
 
 
 def _one(
@@ -66,8 +68,8 @@ def _one(
     from rich.console import Console
 
     from thoracle.cli.console import Stopwatch, show_findings
+    from thoracle.files import write_atomic
     from thoracle.inference.batch import read_scan
-    from thoracle.inference.files import write_atomic
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
 
@@ -101,7 +103,9 @@ def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str,
     scans, out = select(scans, out, shard)
     model = load(folder, device=device, dtype=dtype)
     model.warm_up()
-    settings = {**model.settings(), "hu": reading.hu, "labels": model.folder.labels, "prompts": model.folder.prompts}
+    calibration = None if model.calibration is None else model.calibration.as_dict()
+    told = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
+    settings = {**model.settings(), "hu": reading.hu, **told}
     table = ResultTable(out, columns=model.folder.labels, settings=settings)
     todo = [scan for scan in scans if scan.name not in table.rows]
     outcomes = run(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def embed(
     scans: Scans,
     *,
-    model: ModelFolder,
     out: Annotated[Path, typer.Option(metavar="PARQUET", help="VolumeName, latent, hashes of scan and model.")],
+    model: ModelFolder = None,
     tokens: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each scan's tokens and codes, NAME.safetensors.")] = None,
     shard: Part = None,
     metadata: Metadata = None,
@@ -40,6 +40,7 @@ def embed(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
+    from thoracle.cli.default_model import model_or_demo
     from thoracle.cli.many import follow, select
     from thoracle.inference.batch import Reading, opened, run
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
@@ -48,7 +49,7 @@ def embed(
     from thoracle.inference.scans import find_scans
 
     found, out = select(find_scans(scans, whole_folders=series is not None), out, shard)
-    network = load(model, device=device, dtype=dtype)
+    network = load(model_or_demo(model), device=device, dtype=dtype)
     settings = {**network.settings(), "hu": hu, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
 

@@ -11,7 +11,9 @@ Units = Literal["auto", "stored", "rescale"]
 Precision = Literal["float32", "bf16"]
 
 Scans = Annotated[list[Path], typer.Argument(metavar="SCAN", help="Files, folders, or CSV tables with VolumeName or path.")]
-ModelFolder = Annotated[Path, typer.Option("--model", metavar="DIR", help="Model folder, as `thoracle import` writes it.")]
+ModelFolder = Annotated[
+    Path | None, typer.Option("--model", metavar="DIR", help="Model folder, as `thoracle import` writes it. The demo's by default.")
+]
 Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="CT-RATE's metadata table, or a JSON file with one row.")]
 Hu = Annotated[Units, typer.Option(help="Are voxels Hounsfield units (stored), or do slope and intercept apply (rescale)?")]
 Series = Annotated[str | None, typer.Option(metavar="UID", help="SeriesInstanceUID, or a unique beginning, where a folder holds several.")]

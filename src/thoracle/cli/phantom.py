@@ -19,7 +19,7 @@ def phantom(  # noqa: PLR0917  # typer makes options of them
         str, typer.Option(help="tiny (96 x 96 x 64 at 4 mm), small (192 x 192 x 128 at 2 mm) or full (512 x 512 x 300).")
     ] = "tiny",
     layout: Annotated[str, typer.Option(help="Whose folders and tables: ct-rate or bimcv-r.")] = "ct-rate",
-    workers: Annotated[int | None, typer.Option(help="Processes; as many as cores by default.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; as many as cores and one by default.", show_default=False)] = None,
 ) -> None:
     """Make synthetic chest CTs with reports, labels and masks of the 18 abnormalities."""
     from rich.console import Console

@@ -26,7 +26,8 @@ def prepare(
     layout: Annotated[Layout, typer.Option(help="How the archive is laid out.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Manifest, quality report, cache.")],
     preprocess: Annotated[
-        Path | None, typer.Option(metavar="JSON", help="A model's config.json, or its preprocessing alone. CT-CLIP's by default.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A model's config.json, a training configuration, or preprocessing alone. CT-CLIP's by default."),
     ] = None,
     reconstruction: Annotated[
         str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
@@ -69,7 +70,7 @@ def prepare(
 
 
 def _config(path: Path | None) -> PreprocessConfig:
-    import json
+    import yaml  # type: ignore[import-untyped]
 
     from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.errors import InputError
@@ -77,9 +78,9 @@ def _config(path: Path | None) -> PreprocessConfig:
     if path is None:
         return PreprocessConfig()
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError("is no JSON file that can be read", cure="Give a model's config.json.", source=path) from error
+        values = yaml.safe_load(path.read_text("utf-8"))  # of which JSON is a part
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError("is no JSON or YAML that can be read", cure="Give a model's config.json.", source=path) from error
     if isinstance(values, dict):
         values = values.get("preprocess", values)
     if not isinstance(values, dict):

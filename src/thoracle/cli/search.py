@@ -111,14 +111,11 @@ def search(
 
 
 def _model(index: Backend, folder: Path | None, device: str) -> Model:
-    from thoracle.errors import InputError
+    from thoracle.cli.default_model import model_or_demo
     from thoracle.inference.known import recall, remember
     from thoracle.inference.model import load
 
-    wanted = str(index.settings.get("model"))
-    place = folder or recall(wanted)
-    if place is None:
-        raise InputError(f"this machine has not seen the index's model ({wanted[:12]})", cure="Say where it is: --model DIR.")
+    place = folder or recall(str(index.settings.get("model"))) or model_or_demo(None)
     model = load(place, device=device)
     if folder is not None:
         remember(folder, weights_sha256=model.folder.weights_sha256)
@@ -198,7 +195,7 @@ def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
 def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) -> None:
     from dataclasses import asdict
 
-    from thoracle.inference.files import write_atomic
+    from thoracle.files import write_atomic
     from thoracle.types import RESEARCH_USE
 
     hits = [
@@ -223,7 +220,7 @@ def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) 
 
 
 def _write_html(path: Path, index: Backend, answer: Answer, asked: str) -> None:
-    from thoracle.inference.files import write_atomic
+    from thoracle.files import write_atomic
     from thoracle.search.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])

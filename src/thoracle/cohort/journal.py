@@ -1,6 +1,7 @@
 """What became of each volume, line by line as it happens, so that a killed run goes on where it was; knows no layout and no cache.
 
-One JSON object a line, written and flushed at once; a cut last line is dropped. The later line of a volume counts.
+One JSON object a line, given to the system at once, so that nothing is lost with the process; a cut last line is dropped, as a failing
+machine leaves it, and its volume read again. The later line of a volume counts.
 """
 
 from __future__ import annotations
@@ -60,16 +61,15 @@ class Journal:
             self.outcomes[outcome.volume] = outcome
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """On the disk when this returns."""
-        new = list(outcomes)
-        text = "".join(json.dumps(asdict(outcome), separators=(",", ":")) + "\n" for outcome in new)
+        """Kept, whatever becomes of this process, when this returns."""
+        new = {outcome.volume: outcome for outcome in outcomes}
+        text = "".join(json.dumps(asdict(outcome), separators=(",", ":")) + "\n" for outcome in new.values())
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(handle, text.encode())
-            os.fsync(handle)
         finally:
             os.close(handle)
-        self.outcomes |= {outcome.volume: outcome for outcome in new}
+        self.outcomes |= new
 
 
 def _parse(line: bytes, path: Path) -> Outcome:

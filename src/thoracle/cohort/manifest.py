@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from thoracle.cohort.facts import NO_FACTS, Facts
-from thoracle.cohort.files import write_atomic
 from thoracle.cohort.listing import SPLITS, Labels, Split
 from thoracle.cohort.pseudonyms import COVERED
 from thoracle.cohort.reports import Report
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
+from thoracle.files import write_atomic
 from thoracle.types import ABNORMALITIES
 
 #: A change that breaks readers takes the next number.

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.cache import require_cacheable
-from thoracle.cohort.files import TEMPORARY
 from thoracle.cohort.journal import Journal, Outcome
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
 from thoracle.cohort.listing import Listing, Source
@@ -28,6 +27,7 @@ from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.cohort.worker import Job, attend, stamp_of
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortError, InputError, OutputConflict
+from thoracle.files import TEMPORARY
 
 LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
     "ct-rate": ct_rate.find,

@@ -16,13 +16,13 @@ from pathlib import Path
 from threading import Thread
 
 from thoracle.cohort.cache import SUFFIX, pack
-from thoracle.cohort.files import write_atomic
 from thoracle.cohort.journal import Outcome
 from thoracle.cohort.listing import Source
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess
 from thoracle.ct.read import read
 from thoracle.errors import ThoracleError
+from thoracle.files import write_atomic
 
 #: What libraries raise on damaged bytes that nobody foresaw.
 _SCAN_FAULTS = (OSError, MemoryError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -95,28 +94,28 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
     array = volume.array[x.needed, y.needed, z.needed]
     along_x, along_y = x.matrix(), y.matrix()
     result = np.empty(config.size, np.float32)
-    own = threading.local()  # scratch that is made once a thread: fresh pages for each slice would double the time
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
 
-    def prepare() -> None:
-        own.planes = np.zeros((2, y.width, x.width + _STRIDE), np.float32)
+    def fill(first: int) -> None:
+        """Every so many planes, from this one on."""
+        scratch = np.zeros((2, y.width, x.width + _STRIDE), np.float32)  # made once: fresh pages for each slice would double the time
+        for position in range(first, config.size[0], threads):
+            at, plane = position - z.before, result[position]
+            if not 0 <= at < z.kept:
+                plane[:] = config.pad
+                continue
+            for margin in x.outside:
+                plane[margin] = config.pad
+            for margin in y.outside:
+                plane[x.inside, margin] = config.pad
+            source = _blended(array, scratch, lower=int(z.lower[at]), weight=z.weight[at], config=config)
+            resampled = along_x @ (along_y @ source).T[: x.width]
+            if config.clip == "after":
+                np.clip(resampled, *config.window, out=resampled)
+            np.divide(resampled, np.float32(config.scale), out=plane[x.inside, y.inside])
 
-    def fill(position: int) -> None:
-        at, plane = position - z.before, result[position]
-        if not 0 <= at < z.kept:
-            plane[:] = config.pad
-            return
-        for margin in x.outside:
-            plane[margin] = config.pad
-        for margin in y.outside:
-            plane[x.inside, margin] = config.pad
-        source = _blended(array, own.planes, lower=int(z.lower[at]), weight=z.weight[at], config=config)
-        resampled = along_x @ (along_y @ source).T[: x.width]
-        if config.clip == "after":
-            np.clip(resampled, *config.window, out=resampled)
-        np.divide(resampled, np.float32(config.scale), out=plane[x.inside, y.inside])
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), initializer=prepare) as pool:
-        for _ in pool.map(fill, range(config.size[0])):
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(threads)):
             pass
     return result
 

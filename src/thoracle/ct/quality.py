@@ -57,7 +57,7 @@ def assess(volume: Volume) -> Quality:
     """Judge one volume; about a tenth of a second, a few megabytes."""
     cells, cell = _coarse(volume.array, volume.spacing)
     lung = _lung(cells, cell)
-    litres = float(lung.sum() * np.prod(cell) / 1e6)
+    litres = float(np.count_nonzero(lung) * np.prod(cell) / 1e6)
     slices = np.flatnonzero(lung.any(axis=(0, 1)))
     height = float((slices[-1] - slices[0] + 1) * cell[2]) if slices.size else 0.0
     cut = _cut(lung, cell)
@@ -91,46 +91,60 @@ def _coarse(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.float3
 
 def _lung(cells: NDArray[np.float32], cell: tuple[float, ...]) -> _Mask:
     """Cells of air-filled lung."""
-    outside = _outside(cells)
-    inside = ndimage.binary_erosion((cells < _GAS) & ~outside, border_value=1)
-    parts, count = ndimage.label(ndimage.binary_dilation(inside) & (cells < _GAS) & ~outside)
-    lung = np.zeros(cells.shape, dtype=bool)
+    upright = np.ascontiguousarray(cells.T)  # (z, y, x), as scans lie in memory: neighbours are found along a slice's rows
+    outside = _outside(upright)
+    airy = (upright < _GAS) & ~outside
+    inside = ~_grown(~airy)
+    parts, count = ndimage.label(_grown(inside) & airy)
+    lung = np.zeros(upright.shape, dtype=bool)
     least = _PART_LITRES * 1e6 / np.prod(cell)
     for part, box in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
         around = tuple(slice(max(0, side.start - 2), side.stop + 2) for side in box)
         mask = parts[around] == part
-        if mask.sum() >= least and _is_lung(mask, cells[around], outside[around], inside[around]):
+        if np.count_nonzero(mask) >= least and _is_lung(mask, upright[around], outside[around], inside[around]):
             lung[around] |= mask
-    return lung
+    return lung.T
 
 
-def _outside(cells: NDArray[np.float32]) -> _Mask:
+def _outside(upright: NDArray[np.float32]) -> _Mask:
     """Air that reaches a side of its own slice; slice by slice, as the windpipe reaches the air before the face."""
     within_slice = np.zeros((3, 3, 3), dtype=bool)
-    within_slice[:, 1, 1] = within_slice[1, :, 1] = True
-    parts, count = ndimage.label(cells < _AIR, structure=within_slice)
+    within_slice[1, :, 1] = within_slice[1, 1, :] = True
+    parts, count = ndimage.label(upright < _AIR, structure=within_slice)
     touching = np.zeros(count + 1, dtype=bool)
-    for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+    for side in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
         touching[side] = True
     touching[0] = False
-    outside: _Mask = touching[parts]
+    outside: _Mask = touching.take(parts)
     return outside
+
+
+def _grown(mask: _Mask) -> _Mask:
+    """With the six neighbours of each cell; `scipy.ndimage.binary_dilation` takes ten times as long."""
+    grown = mask.copy()
+    for axis in range(3):
+        ahead, behind = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        ahead[1:] |= behind[:-1]
+        ahead[:-1] |= behind[1:]
+    return grown
 
 
 def _is_lung(mask: _Mask, cells: NDArray[np.float32], outside: _Mask, inside: _Mask) -> bool:
     """Wrapped in tissue, not in air, and denser than the gas of a bowel; even severe emphysema leaves a fifth of a lung so."""
-    near = ndimage.binary_dilation(mask)
-    wrap = ndimage.binary_dilation(near) & ~near
+    near = _grown(mask)
+    wrap = _grown(near) & ~near
     core = mask & inside
-    dense = (cells[core] > _THIN_LUNG).sum() > 0.2 * core.sum()
-    return bool(dense and (cells[wrap] > _TISSUE).sum() >= 0.5 * wrap.sum() and outside[wrap].sum() <= 0.3 * wrap.sum())
+    dense = np.count_nonzero(cells[core] > _THIN_LUNG) > 0.2 * np.count_nonzero(core)
+    walls, open_air = np.count_nonzero(cells[wrap] > _TISSUE), np.count_nonzero(outside[wrap])
+    around = np.count_nonzero(wrap)
+    return bool(dense and walls >= 0.5 * around and open_air <= 0.3 * around)
 
 
 def _cut(lung: _Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
     areas = []
     for axis in range(3):
         face = np.prod(cell) / cell[axis] / 100
-        areas += [lung.take(end, axis=axis).sum() * face for end in (0, -1)]
+        areas += [np.count_nonzero(np.moveaxis(lung, axis, 0)[end]) * face for end in (0, -1)]
     return tuple(name for name, area in zip(_FACES, areas, strict=True) if area > _CUT_AREA_CM2)
 
 

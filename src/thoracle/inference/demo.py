@@ -12,7 +12,7 @@ import torch
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.config import PRESETS
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import PROMPTS, ModelFolder, save_model
+from thoracle.models.folder import ModelFolder, prompt_texts, save_model
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
@@ -53,7 +53,6 @@ def write_model(folder: Path) -> ModelFolder:
         torch.manual_seed(0)
         tensors = CTCLIP(config).state_dict()
     size = (config.n_frames, config.ctvit.image_size, config.ctvit.image_size)
-    prompts = [template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS]
     return save_model(
         folder,
         kind="ct-clip",
@@ -61,7 +60,7 @@ def write_model(folder: Path) -> ModelFolder:
         preprocess=PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=size),
         labels=ABNORMALITIES,
         tensors=tensors,
-        tokenizer=Tokenizer.from_words(prompts),
+        tokenizer=Tokenizer.from_words(prompt_texts()),
         licence="Apache-2.0, as Thoracle; random numbers",
         trained=False,
     )

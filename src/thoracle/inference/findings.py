@@ -8,6 +8,7 @@ from typing import Any, Final
 from thoracle import __version__
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Provenance
+from thoracle.inference.calibration import Verdict
 from thoracle.types import RESEARCH_USE
 
 #: Described by `findings.schema.json` beside this file; a change that breaks readers takes the next number.
@@ -28,6 +29,8 @@ class Findings:
         preprocess: how the scan became the model's input.
         provenance: where the scan's units and geometry came from; None for a tensor.
         warnings: sentences on what is odd about the scan.
+        verdicts: of each abnormality, where the model's folder keeps a calibration; the probabilities are mended by it then.
+        coverage: how often a verdict is not the wrong one; None without calibration.
     """
 
     abnormalities: tuple[str, ...]
@@ -39,6 +42,8 @@ class Findings:
     preprocess: PreprocessConfig
     provenance: Provenance | None
     warnings: tuple[str, ...] = ()
+    verdicts: tuple[Verdict | None, ...] = ()
+    coverage: float | None = None
     notice: str = RESEARCH_USE
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,9 +55,12 @@ class Findings:
             "model": {"kind": self.model_kind, "sha256": self.model_sha256, "trained": self.trained, "precision": self.precision},
             "preprocess": self.preprocess.as_dict(),
             "provenance": None if self.provenance is None else self.provenance.as_dict(),
+            "calibration": None if self.coverage is None else {"coverage": self.coverage},
             "findings": [
-                {"abnormality": name, "probability": probability}
-                for name, probability in zip(self.abnormalities, self.probabilities, strict=True)
+                {"abnormality": name, "probability": probability, "verdict": verdict}
+                for name, probability, verdict in zip(
+                    self.abnormalities, self.probabilities, self.verdicts or (None,) * len(self.abnormalities), strict=True
+                )
             ],
             "warnings": list(self.warnings),
         }

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from thoracle.inference.files import cache_dir, write_atomic
+from thoracle.files import write_atomic
+from thoracle.inference.files import cache_dir
 
 _NOTES: Final = "models.json"
 

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
+from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
 from thoracle.inference.network import build_network
 from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.prompts import kept_latents, prompt_key
 from thoracle.models.ctclip import CTCLIP, VolumeEncoding
 from thoracle.models.ctvit import VolumeTokens
-from thoracle.models.folder import ModelFolder, open_model
+from thoracle.models.folder import ModelFolder, open_model, prompt_texts
 from thoracle.models.heads import zero_shot_probabilities
 from thoracle.models.kinds import TITLES
 from thoracle.models.precision import PrecisionEffect, precision_effect
@@ -73,12 +74,13 @@ class Model:
         self.preprocess = folder.preprocess
         self._prompts: dict[tuple[str, ...], Tensor] = {}
 
-    def detect(self, volume: Showable, *, abnormalities: Sequence[str] | None = None) -> Findings:
+    def detect(self, volume: Showable, *, abnormalities: Sequence[str] | None = None, calibrated: bool = True) -> Findings:
         """Probabilities of abnormalities in one scan, which is encoded once for all of them.
 
         Args:
             volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor (z, x, y).
             abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words.
+            calibrated: use what the folder keeps of what probabilities mean, if it does.
 
         Raises:
             CapabilityMissing: the model has no findings.
@@ -88,18 +90,32 @@ class Model:
         names = self._asked(abnormalities)
         self.warm_up(names)
         prepared = self._prepared(volume)
-        probabilities = self._probabilities(self.encode_volume(prepared).latent_BL, names)
+        probabilities = tuple(self._probabilities(self.encode_volume(prepared).latent_BL, names)[0].tolist())
+        calibration = self.calibration if calibrated else None
+        if calibration is not None:
+            probabilities = calibration.probabilities(names, probabilities)
         return Findings(
             abnormalities=names,
-            probabilities=tuple(probabilities[0].tolist()),
+            probabilities=probabilities,
             model_kind=self.folder.kind,
             model_sha256=self.folder.weights_sha256,
             trained=self.folder.trained,
             precision=self.precision,
             preprocess=self.preprocess,
             provenance=prepared.provenance,
-            warnings=prepared.warnings,
+            warnings=(*filter(None, [self.folder.caution]), *prepared.warnings),
+            verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
+            coverage=None if calibration is None else calibration.coverage,
         )
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the folder keeps of what probabilities mean; None where it keeps nothing.
+
+        Raises:
+            ModelFolderInvalid: damaged, or another model's.
+        """
+        return read_calibration(self.folder.path, weights_sha256=self.folder.weights_sha256, prompts=self.folder.prompts)
 
     def settings(self) -> dict[str, Any]:
         """What its numbers depend on, as JSON values: kept beside tables of them."""
@@ -107,6 +123,7 @@ class Model:
             "model": self.folder.weights_sha256,
             "kind": self.folder.kind,
             "trained": self.folder.trained,
+            "caution": self.folder.caution,
             "precision": self.precision,
             "preprocess": self.preprocess.as_dict(),
             "notice": RESEARCH_USE,
@@ -119,6 +136,7 @@ class Model:
             As `detect`, but for the scan.
         """
         self._clip("findings")
+        _ = self.calibration
         if self._network.classifier is None:
             self.prompt_latents(abnormalities)
 
@@ -182,7 +200,7 @@ class Model:
                 f"is {TITLES[self.folder.kind]}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
             )
         if names not in self._prompts:
-            prompts = [template.replace("{abnormality}", name) for name in names for template in self.folder.prompts]
+            prompts = prompt_texts(names, self.folder.prompts)
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), clip.config.dim_latent)

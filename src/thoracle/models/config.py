@@ -16,7 +16,14 @@ _Config = TypeVar("_Config")
 
 @dataclass(frozen=True, kw_only=True)
 class CTViTConfig:
-    """The image encoder: defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834)."""
+    """The image encoder: defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834).
+
+    Attributes:
+        windows: lower and upper ends, in units of the input, through which parts of patches are described (`CellEmbedding`). None is
+            published: one linear map of each patch, behind a LayerNorm.
+        cells: with windows, parts of a patch along each axis.
+        dim_cell: with windows, width of a part's description.
+    """
 
     dim: int = 512
     codebook_size: int = 8192
@@ -27,15 +34,34 @@ class CTViTConfig:
     temporal_depth: int = 4
     dim_head: int = 32
     heads: int = 8
+    windows: tuple[tuple[float, float], ...] = ()
+    cells: int = 2
+    dim_cell: int = 48
 
     def __post_init__(self) -> None:
         _positive(self)
+        if self.windows and (self.patch_size % self.cells or self.temporal_patch_size % self.cells):
+            raise InputError(
+                f"ctvit.cells {self.cells} does not divide patches of {self.temporal_patch_size} x {self.patch_size}",
+                cure="Give sizes that divide.",
+                source="config",
+            )
+        if any(low >= high for low, high in self.windows):
+            raise InputError(f"ctvit.windows must rise, are {self.windows}", cure="Correct them.", source="config")
         if self.image_size % self.patch_size:
             raise InputError(
                 f"ctvit.image_size {self.image_size} is not a multiple of ctvit.patch_size {self.patch_size}",
                 cure="Give sizes that divide.",
                 source="config",
             )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CTViTConfig:
+        """From plain types; raises InputError as `build`."""
+        ends = values.get("windows", ())
+        if not isinstance(ends, list | tuple) or not all(map(_pair, ends)):
+            raise InputError(f"windows must be pairs of numbers, are {ends!r}"[:200], cure="Correct them.", source="ctvit")
+        return build(cls, {**values, "windows": tuple((float(low), float(high)) for low, high in ends)}, "ctvit")
 
     @property
     def grid(self) -> int:
@@ -112,8 +138,16 @@ class CTCLIPConfig:
     decoupled_loss: bool = False
     #: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
     extra_latent_projection: bool = False
+    #: What the image projection is given: "mean" of the tokens along slices, flattened, as published; "grid" (`GridPool`).
+    pool: Literal["mean", "grid"] = "mean"
+    #: With "grid": channels that every token gives.
+    pool_channels: int = 8
 
     def __post_init__(self) -> None:
+        if self.pool not in ("mean", "grid") or self.pool_channels < 1:
+            raise InputError(
+                f"pool must be mean or grid, is {self.pool!r}, and pool_channels positive", cure="Correct it.", source="config"
+            )
         if self.dim_latent < 1 or self.n_frames < 1 or self.n_frames % self.ctvit.temporal_patch_size:
             raise InputError(
                 f"n_frames {self.n_frames} must be a multiple of ctvit.temporal_patch_size {self.ctvit.temporal_patch_size},"
@@ -121,6 +155,14 @@ class CTCLIPConfig:
                 cure="Give sizes that divide.",
                 source="config",
             )
+
+    @property
+    def dim_pooled(self) -> int:
+        """Width of what the image projection takes."""
+        if self.pool == "mean":
+            return self.ctvit.dim_image
+        tokens = self.n_frames // self.ctvit.temporal_patch_size * self.ctvit.grid**2
+        return tokens * self.pool_channels + 2 * self.ctvit.dim
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads them back."""
@@ -137,7 +179,7 @@ class CTCLIPConfig:
         dim_image = rest.pop("dim_image", None)
         config = build(
             cls,
-            {**rest, "ctvit": build(CTViTConfig, rest.get("ctvit", {}), "ctvit"), "bert": build(TextConfig, rest.get("bert", {}), "bert")},
+            {**rest, "ctvit": CTViTConfig.from_dict(rest.get("ctvit", {})), "bert": build(TextConfig, rest.get("bert", {}), "bert")},
             "config",
         )
         if dim_image is not None and dim_image != config.ctvit.dim_image:
@@ -167,6 +209,10 @@ def _typed(name: str, value: object, default: object, source: str) -> None:
     allowed = (int, float) if isinstance(default, float) else type(default)
     if isinstance(default, (int, float, str)) and (not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool)):
         raise InputError(f"{name} must be of type {type(default).__name__}, is {value!r}"[:200], cure="Correct it.", source=source)
+
+
+def _pair(ends: object) -> bool:
+    return isinstance(ends, list | tuple) and len(ends) == 2 and all(type(end) in (int, float) for end in ends)
 
 
 def _positive(config: object, *, allow_zero: tuple[str, ...] = ()) -> None:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thoracle.models.cells import GridPool
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctvit import CTViT
 from thoracle.models.layers import Linear
@@ -36,10 +37,11 @@ class CTCLIP(nn.Module):
     def __init__(self, config: CTCLIPConfig) -> None:
         super().__init__()
         self.config = config
-        text, image, latent = config.bert.hidden_size, config.ctvit.dim_image, config.dim_latent
+        text, image, latent = config.bert.hidden_size, config.dim_pooled, config.dim_latent
         self.temperature = nn.Parameter(torch.tensor(1.0))
         self.text_transformer = TextEncoder(config.bert)
         self.visual_transformer = CTViT(config.ctvit)
+        self.pool = GridPool(config.ctvit.dim, channels=config.pool_channels) if config.pool == "grid" else None
         self.to_text_latent = Linear(text, latent, bias=False)
         self.to_visual_latent = Linear(image, latent, bias=False)
         # Published files hold the second pair always; it starts as a copy and is used with CLOOB's loss only.
@@ -55,7 +57,7 @@ class CTCLIP(nn.Module):
             InputError: a size the model was not made for.
         """
         encoded = self.visual_transformer(volume_B1ZHW)
-        latent_BL = _project(self.to_visual_latent, _pool_volume(encoded.tokens_BTHWD))
+        latent_BL = _project(self.to_visual_latent, self._pool_volume(encoded.tokens_BTHWD))
         return VolumeEncoding(tokens_BTHWD=encoded.tokens_BTHWD, indices_BN=encoded.indices_BN, latent_BL=latent_BL)
 
     def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ class CTCLIP(nn.Module):
     def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
         """Latents of texts and volumes, (B, L) each, as `pair_logits` takes them: text, image, and with CLOOB's projections both again."""
         text_BD = self._pool_text(input_ids_BN, attention_mask_BN)
-        image_BD = _pool_volume(self.visual_transformer(volume_B1ZHW).tokens_BTHWD)
+        image_BD = self._pool_volume(self.visual_transformer(volume_B1ZHW).tokens_BTHWD)
         latents = _project(self.to_text_latent, text_BD), _project(self.to_visual_latent, image_BD)
         if not self.config.extra_latent_projection:
             return latents
@@ -76,13 +78,12 @@ class CTCLIP(nn.Module):
         logits = pair_logits(self.encode_pairs(input_ids_BN, attention_mask_BN, volume_B1ZHW), self.temperature.exp())
         return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
+    def _pool_volume(self, tokens_BTHWD: Tensor) -> Tensor:
+        return tokens_BTHWD.mean(dim=1).flatten(1) if self.pool is None else cast(Tensor, self.pool(tokens_BTHWD))
+
     def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         longest = int(mask_BN.any(dim=0).nonzero().max()) + 1
         return cast(Tensor, self.text_transformer(ids_BN[:, :longest], mask_BN[:, :longest]).hidden_BND[:, 0])
-
-
-def _pool_volume(tokens_BTHWD: Tensor) -> Tensor:
-    return tokens_BTHWD.mean(dim=1).flatten(1)
 
 
 def _project(to_latent: nn.Linear, pooled: Tensor) -> Tensor:

@@ -9,11 +9,13 @@ Shapes: B batch, Z slices, H W voxels in plane; T time patches (along slices), h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from thoracle.errors import InputError
+from thoracle.models.cells import CellEmbedding
 from thoracle.models.codebook import Codebook
 from thoracle.models.config import CTViTConfig
 from thoracle.models.layers import Linear, PositionBias, Stack
@@ -44,7 +46,7 @@ class CTViT(nn.Module):
         volume = area * config.temporal_patch_size
         self.spatial_rel_pos_bias = PositionBias(dim, config.heads)
         self.to_patch_emb_first_frame = _patch_embedding(area, dim)  # never used
-        self.to_patch_emb = _patch_embedding(volume, dim)
+        self.to_patch_emb: nn.Module = _patch_embedding(volume, dim) if not config.windows else self._cell_embedding()
         self.enc_spatial_transformer = Stack(dim, depth=config.spatial_depth, heads=config.heads, dim_head=config.dim_head)
         self.enc_temporal_transformer = Stack(dim, depth=config.temporal_depth, heads=config.heads, dim_head=config.dim_head)
         self.vq = nn.ModuleDict({"_codebook": Codebook(dim=dim, size=config.codebook_size)})
@@ -71,10 +73,17 @@ class CTViT(nn.Module):
     def _embed(self, volume_B1ZHW: Tensor) -> Tensor:
         """(B, T, h, w, D). One time step after the other: the patches of a whole volume are as large as the volume."""
         p, pt, grid = self.config.patch_size, self.config.temporal_patch_size, self.config.grid
-        norm, project, norm_out = (self.to_patch_emb[i] for i in (1, 2, 3))
+        if isinstance(self.to_patch_emb, CellEmbedding):
+            return cast(Tensor, self.to_patch_emb(volume_B1ZHW[:, 0]))
+        norm, project, norm_out = (cast(nn.Sequential, self.to_patch_emb)[i] for i in (1, 2, 3))
         steps_BSHW = torch.split(volume_B1ZHW[:, 0], pt, dim=1)
         patches = (step.view(-1, pt, grid, p, grid, p).permute(0, 2, 4, 1, 3, 5).flatten(3) for step in steps_BSHW)
         return torch.stack([norm_out(project(norm(patch)).to(patch.dtype)) for patch in patches], dim=1)
+
+    def _cell_embedding(self) -> CellEmbedding:
+        c = self.config
+        patch = (c.temporal_patch_size, c.patch_size, c.patch_size)
+        return CellEmbedding(patch=patch, cells=c.cells, windows=c.windows, dim_cell=c.dim_cell, dim=c.dim)
 
     def _check(self, volume: Tensor) -> None:
         size, pt = self.config.image_size, self.config.temporal_patch_size

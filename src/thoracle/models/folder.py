@@ -4,6 +4,7 @@
     MODEL/config.json         kind, sizes, preprocessing, labels, prompts, licence, hashes
     MODEL/tokenizer/          the tokenizer's own files, where the model reads text and its user had them
     MODEL/README.md           the model card
+    MODEL/calibration.json    what its probabilities were found to mean, where somebody measured it; goes when the weights are replaced
 
 Prompt latents that inference keeps beside the weights (`prompt-latents-*.safetensors`) can be deleted at any time.
 """
@@ -28,14 +29,17 @@ from thoracle.models.card import card
 from thoracle.models.files import put_folder, sha256
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
 from thoracle.models.tokenizer import Tokenizer
+from thoracle.types import ABNORMALITIES
 
 FORMAT: Final = "thoracle.model/1"
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer"
 CARD: Final = "README.md"
+CALIBRATION: Final = "calibration.json"
 #: Published zero-shot prompts: the first says the abnormality is there, the second that it is not.
 PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
+_ABNORMALITY: Final = "{abnormality}"
 
 _CONFIG_BUDGET: Final = 2**20
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
@@ -58,6 +62,7 @@ class ModelFolder:
         source_sha256: of the file it was imported from; None where there was none.
         licence: in words.
         trained: False for random weights, whose numbers mean nothing.
+        caution: what a person must be told of what it was trained on, with every result; "" for models of patients.
     """
 
     path: Path
@@ -72,6 +77,7 @@ class ModelFolder:
     source_sha256: str | None
     licence: str
     trained: bool
+    caution: str = ""
 
     def tokenizer(self) -> Tokenizer:
         """The model's own tokenizer.
@@ -88,6 +94,11 @@ class ModelFolder:
         return tokenizer
 
 
+def prompt_texts(abnormalities: Sequence[str] = ABNORMALITIES, templates: Sequence[str] = PROMPTS) -> list[str]:
+    """Each template of each abnormality: with the published two, row 2k says that abnormality k is present, row 2k + 1 that it is not."""
+    return [template.replace(_ABNORMALITY, name) for name in abnormalities for template in templates]
+
+
 def save_model(
     out: Path,
     *,
@@ -99,6 +110,7 @@ def save_model(
     tokenizer: Tokenizer | None,
     licence: str,
     trained: bool,
+    caution: str = "",
     source_sha256: str | None = None,
     assumptions: Sequence[str] = (),
 ) -> ModelFolder:
@@ -106,7 +118,7 @@ def save_model(
 
     Args:
         out: absent, empty, or a model folder, which is replaced.
-        kind, config, preprocess, labels, licence, trained, source_sha256: as in `ModelFolder`.
+        kind, config, preprocess, labels, licence, trained, caution, source_sha256: as in `ModelFolder`.
         tensors: names and shapes of `weight_shapes(kind, config)`.
         tokenizer: its files are copied.
         assumptions: sentences for the card.
@@ -133,6 +145,7 @@ def save_model(
             source_sha256=source_sha256,
             licence=licence,
             trained=trained,
+            caution=caution,
         )
         content = {
             CONFIG: (json.dumps(_as_dict(folder), indent=1) + "\n").encode(),
@@ -223,6 +236,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             preprocess=None if values["preprocess"] is None else PreprocessConfig.from_dict(values["preprocess"]),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
+            caution=str(values.get("caution", "")),
             **{
                 name: values[name]
                 for name in ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")
@@ -236,7 +250,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
 def _check_replaceable(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD}
+    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION}
     if not out.is_dir() or not (out / CONFIG).is_file():
         raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
     _read_format(out)

@@ -40,7 +40,7 @@ def config_from_dict(kind: Kind, values: Mapping[str, Any]) -> ModelConfig:
         case "ct-clip" | "ct-clip-classifier":
             return CTCLIPConfig.from_dict(values)
         case "ctvit":
-            return build(CTViTConfig, values, "ctvit")
+            return CTViTConfig.from_dict(values)
         case "text-classifier":
             return build(TextConfig, values, "bert")
         case "chat-projector":

@@ -1,6 +1,6 @@
-"""Contrastive losses over latents that were paired: pure functions; knows no modules and no processes.
+"""Losses over latents of texts and volumes: pure functions; knows no modules and no processes.
 
-Shapes: B pairs, L latent width.
+Shapes: B pairs or volumes, L latent width, K abnormalities.
 """
 
 from __future__ import annotations
@@ -60,6 +60,27 @@ def sigmoid_loss(text_to_image_BB: Tensor, bias: Tensor) -> Tensor:
     logits_BB = text_to_image_BB + bias
     signs_BB = 2 * torch.eye(len(logits_BB), dtype=logits_BB.dtype, device=logits_BB.device) - 1
     return -F.logsigmoid(signs_BB * logits_BB).sum() / len(logits_BB)
+
+
+def prompt_loss(text_2KL: Tensor, image_BL: Tensor, labels_BK: Tensor, scale: Tensor, *, squared: bool = False) -> Tensor:
+    """Of volumes against prompts that an abnormality is present, and that it is not (VocabFine, Hamamci et al., arXiv:2403.17834).
+
+    Args:
+        text_2KL: row 2k says that abnormality k is present, row 2k + 1 that it is not; of unit norm.
+        image_BL: of unit norm.
+        labels_BK: 0, 1, or NaN where nobody says.
+        scale: what cosines are multiplied by.
+        squared: as published, the squared error of the pair's softmax; otherwise its cross-entropy.
+
+    Returns:
+        A scalar, the mean over labels that are known; 0 where none is.
+    """
+    logits_B2K = scale * image_BL @ text_2KL.T
+    margins_BK = logits_B2K[:, 0::2] - logits_B2K[:, 1::2]
+    known_BK = ~labels_BK.isnan()
+    right_BK = margins_BK * (2 * labels_BK.nan_to_num() - 1)  # the margin of the prompt that agrees with the label
+    losses_BK = (1 - right_BK.sigmoid()).square() if squared else -F.logsigmoid(right_BK)
+    return (losses_BK * known_BK).sum() / known_BK.sum().clamp(min=1)
 
 
 def _rows(logits_BB: Tensor, *, decoupled: bool) -> Tensor:

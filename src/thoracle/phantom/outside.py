@@ -35,7 +35,7 @@ def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
         )
     ]
     if rng.random() < 0.8:
-        fill, gap, thick = (float(rng.uniform(low, high)) for low, high in ((-900, -250), (4, 14), (2, 16)))
+        fill, gap, thick = (float(rng.uniform(low, high)) for low, high in ((-900, -640), (4, 14), (2, 16)))
         painters.append(partial(_paint_cloth, rough=Field.sample(rng, 24), fill=fill, gap=gap, thick=thick))
     if rng.random() < 0.3:
         painters.append(_sample_arms(rng, thorax))

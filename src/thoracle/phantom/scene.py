@@ -73,9 +73,11 @@ def sample_scene(
 
 def paint(scene: Scene, grid: Grid) -> tuple[Floats, NDArray[np.uint32]]:
     """Hounsfield units (nx, ny, nz) without noise, and the mask: bit i for the i-th abnormality."""
-    whole = _blank(scene, grid)
+    hu, mask = np.empty(grid.shape, dtype=np.float32), np.empty(grid.shape, dtype=np.uint32)
     for box in grid.slabs(_SLAB):
-        slab = whole.within(box)
+        # A slice more on either side: a tube's points give a share to the slice below and the one above them.
+        first, last = max(0, box[2].start - 1), min(grid.shape[2], box[2].stop + 1)
+        slab = _blank(scene, grid.within((*box[:2], slice(first, last))))
         # The body in the box that holds it, which spares half the voxels; then what lies around.
         place = slab.grid.box(*scene.thorax.bounds)
         body = _blank(scene, slab.grid.within(place))
@@ -85,7 +87,9 @@ def paint(scene: Scene, grid: Grid) -> tuple[Floats, NDArray[np.uint32]]:
         slab.hu[place], slab.mask[place] = body.hu, body.mask
         for painter in scene.surroundings:
             painter(slab)
-    return whole.hu, whole.mask
+        own = slice(box[2].start - first, box[2].stop - first)
+        hu[box], mask[box] = slab.hu[:, :, own], slab.mask[:, :, own]
+    return hu, mask
 
 
 def _blank(scene: Scene, grid: Grid) -> Canvas:

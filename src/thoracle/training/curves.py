@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from thoracle.errors import ExtraMissing
-from thoracle.training.config import ContrastiveConfig
+from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World
 
 if TYPE_CHECKING:
@@ -16,10 +17,31 @@ if TYPE_CHECKING:
 _FOLDER = "curves"
 
 
+def read_curves(out: Path) -> dict[str, dict[int, float]]:
+    """Numbers by name and step, as `Curves` wrote them for TensorBoard below the run's folder; a step that was done twice counts once.
+
+    A file that a killed run left half written counts as far as it is whole.
+    """
+    from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
+
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted((out / _FOLDER).glob("events.out.tfevents.*")):
+        content, place = path.read_bytes(), 0
+        # Records: length, its checksum, the event, its checksum.
+        while place + 12 <= len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            record, place = content[place + 12 : place + 12 + length], place + 16 + length
+            if len(record) == length:
+                event = Event.FromString(record)
+                for value in event.summary.value:
+                    found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
 class Curves:
     """Written by the first rank; a context manager. A resumed run hides what was written after its checkpoint."""
 
-    def __init__(self, out: Path, config: ContrastiveConfig, world: World, *, first: int) -> None:
+    def __init__(self, out: Path, config: RunConfig, world: World, *, first: int) -> None:
         """Raises ExtraMissing where wandb was asked for and is not installed."""
         self._wandb: Any = None
         self._board: Any = None
@@ -53,7 +75,7 @@ class Curves:
                 self._board.add_scalar(name, value, progress.step)
 
 
-def _wandb(out: Path, config: ContrastiveConfig) -> Any:
+def _wandb(out: Path, config: RunConfig) -> Any:
     try:
         import wandb  # type: ignore[import-not-found]
     except ImportError as error:

@@ -1,15 +1,15 @@
-"""Pairs of volumes and reports in batches: in an order that the seed and the step decide; knows no files and no model.
+"""Samples in batches: in an order that the seed and the step decide; knows no files and no model.
 
-Step s of a run always sees the same pairs, whatever happened before: where a run stands in its data is the number of its step.
+Step s of a run always sees the same samples, whatever happened before: where a run stands in its data is the number of its step.
 
-Shapes: B pairs, N tokens; (z, x, y) voxels.
+Shapes: B samples, N tokens, K abnormalities; (z, x, y) voxels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,13 +18,17 @@ from torch.utils.data import DataLoader
 from thoracle.cohort.dataset import Sample
 from thoracle.errors import InputError
 from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.task import B, Collate
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
-class Pairs(Protocol):
+class Data(Protocol[S_co]):
     """What is trained and evaluated on, as `CohortDataset` is: within an epoch the same index always gives the same sample."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Sample: ...
+    def __getitem__(self, index: int, /) -> S_co: ...
     def set_epoch(self, epoch: int, /) -> None: ...  # noqa: D102
 
 
@@ -72,7 +76,7 @@ class Order:
     def __post_init__(self) -> None:
         if self.pairs < self.step_pairs:
             raise InputError(
-                f"the training split has {self.pairs} pairs, one step takes {self.step_pairs}", cure="Lower batch or accumulate."
+                f"the training split has {self.pairs} samples, one step takes {self.step_pairs}", cure="Lower batch or accumulate."
             )
 
     @property
@@ -93,17 +97,17 @@ class Order:
             yield from whole[:, self.rank].tolist()
 
 
-def batches(pairs: Pairs, order: Order, tokenizer: Tokenizer, *, steps: range, length: int, workers: int) -> Iterator[Batch]:
-    """The batches of `steps`, one after the other; `accumulate` of them a step. `length` is the most tokens of a report."""
+def batches(data: Data[S], order: Order, collate: Collate[S, B], *, steps: range, workers: int) -> Iterator[B]:
+    """The batches of `steps`, one after the other; `accumulate` of them a step."""
     step = steps.start
     while step < steps.stop:
         epoch, within = divmod(step, order.epoch_steps)
         last = min(order.epoch_steps, within + steps.stop - step)
-        pairs.set_epoch(epoch)
+        data.set_epoch(epoch)
         yield from DataLoader(
-            pairs,  # type: ignore[arg-type]  # it asks for a class of its own, and uses two methods
+            data,  # type: ignore[arg-type]  # it asks for a class of its own, and uses two methods
             batch_sampler=list(order.indices(epoch, first=within, last=last)),
-            collate_fn=_Collate(tokenizer, length),
+            collate_fn=collate,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             # Workers' seeds must not be drawn from the generator that dropout uses: a resumed run draws them at another step.
@@ -113,13 +117,14 @@ def batches(pairs: Pairs, order: Order, tokenizer: Tokenizer, *, steps: range, l
 
 
 @dataclass(frozen=True)
-class _Collate:
-    """Classes cross to worker processes where functions in functions do not."""
+class Paired:
+    """Collates volumes with their reports, of `length` tokens at most."""
 
     tokenizer: Tokenizer
     length: int
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Texts are padded to the longest."""
         text = self.tokenizer.encode([sample.report for sample in samples], max_length=self.length)
         return Batch(
             volume_B1ZHW=torch.stack([sample.volume_1ZHW for sample in samples]),

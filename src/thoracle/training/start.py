@@ -1,7 +1,8 @@
-"""The weights a run begins with: random, a model's, or random around a pretrained text encoder; knows no step."""
+"""What a contrastive run begins with: its words, and weights that are random, a model's, or random around a pretrained text encoder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +11,25 @@ import torch
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.checkpoint import read_checkpoint
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import load_tensors, open_model
+from thoracle.models.folder import load_tensors, open_model, prompt_texts
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import ContrastiveConfig
+from thoracle.training.contrastive import ContrastiveConfig
 
 #: What BERT's own files call the encoder, beside the heads it was pretrained with.
 _ENCODER: Final = "bert."
+
+
+def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
+    """The configuration's or the starting model's; else a vocabulary of the texts that `words` gives, and of the prompts.
+
+    Raises:
+        TokenizerMissing: `tokenizer` or `start` holds none.
+    """
+    if config.tokenizer:
+        return Tokenizer.from_folder(Path(config.tokenizer))
+    if config.start:
+        return open_model(Path(config.start)).tokenizer()
+    return Tokenizer.from_words([*words(), *prompt_texts()])
 
 
 def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:

@@ -1,10 +1,10 @@
-"""A contrastive run from its configuration to a model folder: begin or resume, step, evaluate, save; knows no terminal, no cohort's layout.
+"""A run from its configuration to a model folder: begin or resume, step, evaluate, save; knows no terminal, no cohort and no one task.
 
 OUT/config.yaml                   what the run was told
-OUT/tokenizer/                    its words
+OUT/…                             what the task begins with
 OUT/checkpoints/                  see `checkpoints`
 OUT/curves/                       TensorBoard's files
-OUT/failures/step-00000012.json   which pairs a step was of whose loss was no number
+OUT/failures/step-00000012.json   which samples a step was of whose loss was no number
 OUT/model/                        at the end: the best checkpoint as a model folder
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,21 +23,18 @@ import psutil
 import torch
 
 from thoracle.errors import CheckpointDamaged, InputError, TrainingDiverged
-from thoracle.models.folder import save_model
-from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.checkpoints import best, checkpoints, save_checkpoint
-from thoracle.training.config import ContrastiveConfig
-from thoracle.training.contrastive import ContrastiveTask, Encode, generators, set_generators
+from thoracle.training.config import RunConfig
 from thoracle.training.curves import Curves
-from thoracle.training.data import Batch, Order, Pairs, batches
+from thoracle.training.data import Data, Order, batches
 from thoracle.training.distributed import World, clip_gradients, full_state, set_full_state
 from thoracle.training.folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
+from thoracle.training.generators import generators, set_generators
 from thoracle.training.optimiser import adamw, learning_rate
-from thoracle.training.start import network
-from thoracle.types import ABNORMALITIES
+from thoracle.training.task import Collate, Task, names_of
 
 #: Numbers of an evaluation by name. It is called on every rank, without gradient and in evaluation mode, as the run goes on.
-Evaluate = Callable[[Encode, World], Mapping[str, float]]
+Evaluate = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,41 +70,44 @@ class Trainer:
 
     def __init__(
         self,
-        config: ContrastiveConfig,
-        pairs: Pairs,
+        config: RunConfig,
+        data: Data[Any],
         world: World,
         *,
-        words: Callable[[], Sequence[str]],
+        task: Callable[[Path], Task[Any]],
+        collate: Callable[[Path], Collate[Any, Any]],
+        files: Callable[[], Mapping[str, bytes]] = dict,
         resume: bool = False,
-        evaluate: Callable[[Tokenizer], Evaluate] | None = None,
+        evaluate: Callable[[Any], Evaluate] | None = None,
     ) -> None:
         """Make the run's folder, or open it again.
 
         Args:
             config: of the run.
-            pairs: what is trained on.
+            data: what is trained on.
             world: as `join` gives it.
-            words: gives the texts of whose words a vocabulary is made, if the configuration names no tokenizer.
+            task, collate: made with the run's folder, which holds `files`.
+            files: gives what a new folder holds beside the configuration, by path.
             resume: go on in a folder that exists; without one the run begins.
-            evaluate: makes the evaluation, given the tokenizer; called each `evaluate_every` steps.
+            evaluate: makes the evaluation of the task, which is called each `evaluate_every` steps.
 
         Raises:
             OutputConflict: the folder exists, and `resume` was not asked for.
-            InputError: another configuration or number of ranks, or too few pairs.
+            InputError: another configuration or number of ranks, or too few samples.
         """
         if config.precision == "bf16" and world.device.type == "cpu":
             raise InputError("bf16 trains on GPUs", cure="Set precision to float32.", source="config")
         self._order = Order(
-            pairs=len(pairs), batch=config.batch, accumulate=config.accumulate, rank=world.rank, size=world.size, seed=config.seed
+            pairs=len(data), batch=config.batch, accumulate=config.accumulate, rank=world.rank, size=world.size, seed=config.seed
         )
-        self.config, self._pairs, self._world = config, pairs, world
+        self.config, self._data, self._world = config, data, world
         self._out = Path(config.out)
-        self._tokenizer = prepare_folder(config, words, world, resume=resume)
+        prepare_folder(config, files, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
-        self.task = ContrastiveTask(network(config, self._tokenizer), config, world)
+        self.task, self._collate = task(self._out), collate(self._out)
         self._optimiser = adamw(self.task.parameters(), config.optimiser)
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
-        self._evaluate = evaluate(self._tokenizer) if evaluate and config.evaluate_every else None
+        self._evaluate = evaluate(self.task) if evaluate and config.evaluate_every else None
         self.done = 0
         self._restore()
 
@@ -115,11 +115,11 @@ class Trainer:
         """The steps still to do; each is done when it is given. Then the model folder is written.
 
         Raises:
-            TrainingDiverged: a loss or gradient that is no number; which pairs it was of is written down.
+            TrainingDiverged: a loss or gradient that is no number; which samples it was of is written down.
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
-        stream = batches(self._pairs, self._order, self._tokenizer, steps=steps, length=config.text_length, workers=config.workers)
+        stream = batches(self._data, self._order, self._collate, steps=steps, workers=config.workers)
         with Curves(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:
@@ -142,7 +142,7 @@ class Trainer:
                 yield progress
         self._export()
 
-    def _step(self, step: int, todo: list[Batch]) -> tuple[float, float]:
+    def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(step)
         loss = self.task.backward(todo).item()
@@ -151,15 +151,15 @@ class Trainer:
             self._diverged(step, loss, norm, todo)
         self._optimiser.step()
         self._optimiser.zero_grad()
-        self.task.hold_temperature()
+        self.task.stepped()
         self.done = step + 1
         return loss, norm
 
     def _rate(self, step: int) -> float:
         return learning_rate(self.config.optimiser, step, steps=self.config.steps)
 
-    def _diverged(self, step: int, loss: float, norm: float, todo: list[Batch]) -> None:
-        volumes = self._world.objects([name for batch in todo for name in batch.names])
+    def _diverged(self, step: int, loss: float, norm: float, todo: list[Any]) -> None:
+        volumes = self._world.objects([name for batch in todo for name in names_of(batch)])
         path = self._out / FAILURES / f"step-{step:08d}.json"
         if self._world.rank == 0:
             path.parent.mkdir(exist_ok=True)
@@ -175,18 +175,15 @@ class Trainer:
     def _evaluated(self) -> Mapping[str, float]:
         if self._evaluate is None or self.done % self.config.evaluate_every:
             return {}
-        self.task.clip.eval()
+        self.task.modules().eval()
         states = generators(self._world.device)
-        scores = self._evaluate(self.task.encode, self._world)
+        scores = self._evaluate()
         set_generators(states, self._world.device)
         return scores
 
     def _save(self, score: float | None) -> None:
         weights, moments = full_state(self.task.modules(), self._optimiser)
-        own: dict[str, Any] = {"generators": generators(self._world.device)}
-        if self.config.codebook == "rank":
-            own["codes"] = {name: tensor.cpu() for name, tensor in self.task.codebook().state_dict().items()}
-        ranks = self._world.objects(own)
+        ranks = self._world.objects({"generators": generators(self._world.device), "own": dict(self.task.own())})
         if self._world.rank == 0:
             state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks}
             save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_last)
@@ -204,8 +201,7 @@ class Trainer:
                 )
             own = state["ranks"][self._world.rank]
             set_full_state(self.task.modules(), self._optimiser, weights=state["weights"], moments=state["moments"])
-            if "codes" in own:
-                self.task.codebook().load_state_dict(own["codes"])
+            self.task.set_own(own["own"])
             set_generators(own["generators"], self._world.device)
             self.done = state["step"]
             return
@@ -213,19 +209,7 @@ class Trainer:
     def _export(self) -> None:
         if self._world.rank == 0:
             state = best(checkpoints(self._out / CHECKPOINTS)).load()
-            prefix = "clip."
-            save_model(
-                self._out / MODEL,
-                kind="ct-clip",
-                config=self.task.clip.config,
-                preprocess=self.config.preprocess,
-                labels=ABNORMALITIES,
-                tensors={name.removeprefix(prefix): tensor for name, tensor in state["weights"].items() if name.startswith(prefix)},
-                tokenizer=self._tokenizer,
-                licence="that of the data it was trained on",
-                trained=True,
-                assumptions=(f"Trained for {state['step']} steps.",),
-            )
+            self.task.export(self._out / MODEL, state["weights"], step=state["step"])
         self._world.wait()
 
 

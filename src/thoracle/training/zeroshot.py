@@ -12,10 +12,10 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from thoracle.models.folder import PROMPTS
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.contrastive import Encode
-from thoracle.training.data import Pairs
+from thoracle.cohort.dataset import Sample
+from thoracle.models.folder import prompt_texts
+from thoracle.training.clip import ClipInTraining
+from thoracle.training.data import Data
 from thoracle.training.distributed import World
 from thoracle.types import ABNORMALITIES
 
@@ -23,17 +23,18 @@ from thoracle.types import ABNORMALITIES
 class ZeroShot:
     """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
 
-    def __init__(self, volumes: Pairs, tokenizer: Tokenizer, *, batch: int) -> None:
-        self._volumes, self._batch = volumes, batch
-        self._prompts = tokenizer.encode([template.replace("{abnormality}", name) for name in ABNORMALITIES for template in PROMPTS])
+    def __init__(self, task: ClipInTraining, volumes: Data[Sample], *, batch: int) -> None:
+        self._task, self._volumes, self._batch = task, volumes, batch
+        self._prompts = task.tokenizer.encode(prompt_texts())
 
-    def __call__(self, encode: Encode, world: World) -> Mapping[str, float]:
+    def __call__(self) -> Mapping[str, float]:
         """Each rank encodes its share; all return the same numbers."""
+        world = self._task.world
         ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
         margins, labels = [], []
         for own in self._shares(world):
             samples = [self._volumes[index] for index in own]
-            text_PL, image_VL = encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
+            text_PL, image_VL = self._task.encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
             cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))

@@ -20,6 +20,7 @@ from thoracle.inference.demo import write_scan
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.training.checkpoints import checkpoints
 from thoracle.training.config import read_config, write_config
+from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.types import ABNORMALITIES
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
@@ -39,7 +40,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
             words = f"There is {ABNORMALITIES[number].lower()}."
             writer.writerow([f"{number}.nii.gz", number, split, words, *(int(column % 2 == number % 2) for column in range(18))])
     out = root / "cohort"
-    done = prepare(root, layout="folder", out=out, preprocess=read_config(CONFIG).preprocess, keep_ids=True)
+    done = prepare(root, layout="folder", out=out, preprocess=read_config(CONFIG, ContrastiveConfig).preprocess, keep_ids=True)
     assert (done.volumes, done.refused) == (6, 0)
     return out
 
@@ -47,7 +48,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The demo's, but short."""
-    short = replace(read_config(CONFIG), steps=3, batch=2, workers=0, save_every=1, evaluate_every=2)
+    short = replace(read_config(CONFIG, ContrastiveConfig), section="findings", steps=3, batch=2, save_every=1, evaluate_every=2)
     write_config(short, tmp_path / "short.yaml")
     return tmp_path / "short.yaml"
 
@@ -69,7 +70,7 @@ def test_a_cohort_becomes_a_model_that_detects(command, cohort: Path, config: Pa
 
 def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tmp_path: Path) -> None:
     assert command("train", "contrastive", "--config", tmp_path / "nowhere.yaml").status == 2
-    other = read_config(config)
+    other = read_config(config, ContrastiveConfig)
     other = replace(other, preprocess=replace(other.preprocess, spacing=(5.0, 4.0, 4.0)))
     write_config(other, tmp_path / "other.yaml")
     ran = command("train", "contrastive", "--config", tmp_path / "other.yaml", "--cohort", cohort, "--out", tmp_path / "run")
@@ -80,7 +81,9 @@ def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tm
 
 def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:
     """Sharded weights, gradient caching, a codebook on each rank: all that is unlike on the ranks."""
-    told = replace(read_config(config), batch=2, chunk=1, parallel="shard", codebook="rank", keep_last=3, evaluate_every=0)
+    told = replace(
+        read_config(config, ContrastiveConfig), batch=2, chunk=1, parallel="shard", codebook="rank", keep_last=3, evaluate_every=0
+    )
     write_config(told, config)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     _torchrun(config, cohort, whole)
@@ -88,9 +91,9 @@ def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path,
     _torchrun(config, cohort, stopped, "--resume")
     one, other = (checkpoints(run / "checkpoints")[-1].load() for run in (whole, stopped))
     assert all(torch.equal(tensor, other["weights"][name]) for name, tensor in one["weights"].items())
-    codes = [rank["codes"]["embed"] for rank in one["ranks"]]
+    codes = [rank["own"]["embed"] for rank in one["ranks"]]
     assert not torch.equal(*codes)
-    assert all(torch.equal(code, rank["codes"]["embed"]) for code, rank in zip(codes, other["ranks"], strict=True))
+    assert all(torch.equal(code, rank["own"]["embed"]) for code, rank in zip(codes, other["ranks"], strict=True))
     assert load_tensors(open_model(stopped / "model", verify=True))
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def add(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote, for this model.")],
     *,
-    model: ModelFolder,
     out: Annotated[str, typer.Option(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")],
+    model: ModelFolder = None,
     split: Annotated[
         list[str] | None, typer.Option(metavar="train|valid|test", help="Only these splits; may be repeated.", show_default=False)
     ] = None,
@@ -44,6 +44,7 @@ def add(
     from rich.markup import escape
 
     from thoracle.cli.console import UNTRAINED
+    from thoracle.cli.default_model import model_or_demo
     from thoracle.cohort.listing import SPLITS
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.pseudonyms import SiteKey, default_key_file
@@ -60,7 +61,8 @@ def add(
     prepared = open_cohort(cohort)
     covered = prepared.names == "real" and not keep_ids
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
-    network = load(model, device=device, dtype=dtype)
+    folder = model_or_demo(model)
+    network = load(folder, device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
     with changed(out, settings_of(network, prepared, key), lists=approximate) as backend:
         with _Bar(console) as bar:
@@ -74,7 +76,7 @@ def add(
                 progress=bar.show,
             )
         volumes = len(backend)
-    remember(model, weights_sha256=network.folder.weights_sha256)
+    remember(folder, weights_sha256=network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
     if not network.folder.trained:
         console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'what is found means')}[/]")

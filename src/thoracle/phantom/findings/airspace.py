@@ -16,14 +16,15 @@ from thoracle.phantom.thorax import LOBES
 def sample_nodule(rng: Rng, site: Site) -> Finding:
     """One to six round, solid spots."""
     number = int(min(6, rng.geometric(0.42)))
-    low = max(4.5, 3.5 * site.finest) / 2
-    radii = np.sort(low + rng.gamma(1.6, 2.2, number).clip(0, 10))[::-1]
+    low = max(4.5, 5.5 * site.finest) / 2
+    # More than 30 mm across is a mass.
+    radii = np.sort((low + rng.gamma(1.6, 2.2, number)).clip(0, 15))[::-1]
     centres = np.stack([site.points.pick(rng, depth=(0.9 * r + 1, 45)) for r in radii])
     shapes = [lognormal_radii(rng, r, 0.08) for r in radii]
     fills = rng.normal(25, 25, number) + np.where(rng.random(number) < 0.12, 260, 0)
     return Finding(
         abnormality="Lung nodule",
-        severity=severity_of((radii[0] - low) / 7),
+        severity=severity_of((radii[0] - low) / min(7.0, 15 - low)),
         side=sides_of(centres),
         lobes=lobes_of(site.thorax, centres),
         size_mm=round(site.millimetres(2 * float(shapes[0].max())), 1),
@@ -76,7 +77,7 @@ def sample_consolidation(rng: Rng, site: Site) -> Finding:
     extent = rng.random()
     number = 1 if rng.random() < 0.6 else 2
     centres = np.stack([site.points.pick(rng, lobes=(lobe,), depth=(6, 22)) for _ in range(number)])
-    shapes = [lognormal_radii(rng, 19 + 17 * extent, 0.2) for _ in range(number)]
+    shapes = [lognormal_radii(rng, max(19.0, 6 * site.finest) + 17 * extent, 0.2) for _ in range(number)]
     fill = float(rng.normal(28, 14))
     return Finding(
         abnormality="Consolidation",
@@ -111,7 +112,7 @@ def sample_atelectasis(rng: Rng, site: Site) -> Finding:
     picks = [site.points.pick(rng, lobes=(lobes[i % len(lobes)],), depth=(5, 24)) for i in range(number)]
     centres = np.stack(picks)
     tilts = rng.normal(0, 0.35, (number, 2)).astype(np.float32)
-    thickness = max(3.0, 1.3 * site.finest) * (0.9 + 0.7 * extent)
+    thickness = max(3.0, 1.6 * site.finest) * (0.9 + 0.7 * extent)
     paint = partial(_paint_plates, centres=centres, tilts=tilts, half=thickness / 2, reach=26 + 18 * extent)
     if not plates:
         paint = partial(

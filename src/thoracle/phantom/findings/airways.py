@@ -19,7 +19,7 @@ def sample_bronchiectasis(rng: Rng, site: Site) -> Finding:
     lobes = np.sort(rng.choice(5, int(rng.integers(1, 4)), replace=False, p=(0.15, 0.2, 0.25, 0.15, 0.25)))
     airways = site.trees.airways
     tubes = airways.tubes.chosen(np.isin(airways.lobe, lobes) & (airways.generation >= 2) & (airways.generation <= 5))
-    lumen = max(2.6, 0.85 * site.finest) * (1 + 0.5 * extent)
+    lumen = max(2.6, 1.0 * site.finest) * (1 + 0.5 * extent)
     beads = rng.uniform(0.75, 1.3, len(tubes)).astype(np.float32) * np.float32(lumen)
     wide = Tubes(start=tubes.start, end=tubes.end, first=beads, last=beads * np.float32(0.95))
     sides = {bool(lobe >= 3) for lobe in lobes}

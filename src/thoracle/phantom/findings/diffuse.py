@@ -128,9 +128,9 @@ def sample_fibrosis(rng: Rng, site: Site) -> Finding:
         paint=partial(
             _paint_scars,
             centres=centres,
-            reach=22 + 14 * extent,
+            reach=max(22.0, 7 * site.finest) + 14 * extent,
             strands=Field.sample(rng, 12.0),
-            half=max(1.4, 0.5 * site.finest),
+            half=max(1.4, 0.6 * site.finest),
             fill=float(rng.normal(20, 30)),
         ),
     )

@@ -53,7 +53,7 @@ def _paint_cardiomegaly(canvas: Canvas) -> None:
 def sample_hernia(rng: Rng, site: Site) -> Finding:
     """Stomach above the diaphragm, behind the heart: a pouch with fluid and air, or with fat alone."""
     extent = rng.random()
-    radius = max(13.0, 3.6 * site.finest) + 14 * extent
+    radius = max(13.0, 5 * site.finest) + 14 * extent
     centre = np.array([10 + rng.normal(0, 5), 30 - 0.2 * radius, -84 + 0.5 * radius + rng.normal(0, 3)], dtype=np.float32)
     fatty = rng.random() < 0.2
     return Finding(
@@ -94,7 +94,7 @@ def sample_lymphadenopathy(rng: Rng, site: Site) -> Finding:
     extent = rng.random()
     number = int(rng.integers(2, 5) + (3 if extent > 0.6 else 1))
     chosen = rng.choice(len(STATIONS), number, p=(0.18, 0.14, 0.15, 0.18, 0.13, 0.12, 0.05, 0.05))
-    low = max(11.0, 3.6 * site.finest) / 2
+    low = max(11.0, 5 * site.finest) / 2
     radii = np.sort(low + (1 + 4.5 * extent) * rng.random(number))[::-1]
     places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 1, (number, 3)) * np.array([[STATIONS[i][2]] for i in chosen])
     shapes = [lognormal_radii(rng, r, 0.06) * np.array([1, 1, 1.35], dtype=np.float32) for r in radii]

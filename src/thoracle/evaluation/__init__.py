@@ -1,0 +1,1 @@
+"""Measuring models: metrics over arrays, intervals over patients, named protocols, calibration, pages; never imported by training."""

@@ -1,0 +1,145 @@
+"""Fits what probabilities mean, on scans that are scored by nobody else: temperature or Platt, and conformal "cannot tell".
+
+Fitted parameters and their use are `inference.calibration`'s.
+
+Shapes: N scans, K labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from thoracle.errors import InputError
+from thoracle.evaluation.metrics import Array
+from thoracle.evaluation.summary import Scores
+from thoracle.inference.calibration import EDGE, Calibration, Mending
+
+Method = Literal["platt", "temperature"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+COVERAGE: Final = 0.9
+_LEAST_SLOPE: Final = 1e-3  # the order of scans stays
+
+
+def fit(scores: Scores, *, method: Method, coverage: float, weights_sha256: str, prompts: tuple[str, ...], fitted_on: str) -> Calibration:
+    """Of each label with both answers.
+
+    Args:
+        scores: of the validation split.
+        method: "platt" fits slope and offset of the logit (Platt, 1999), "temperature" the slope alone (Guo et al., arXiv:1706.04599).
+        coverage: of scans with, and of scans without the finding, the share whose verdict is not the wrong one, at least.
+        weights_sha256, prompts, fitted_on: as `Calibration` has them.
+
+    Raises:
+        InputError: no label has both answers, or a coverage outside 0 to 1.
+    """
+    if not 0 < coverage < 1:
+        raise InputError(f"coverage must lie between 0 and 1, is {coverage}", cure="Give for example 0.9.")
+    first = _first_of_each(scores.patients)
+    mendings = {}
+    for k, name in enumerate(scores.labels):
+        if name not in scores.one_sided:
+            known = ~np.isnan(scores.truth_NK[:, k])
+            given, truth = scores.probabilities_NK[:, k], scores.truth_NK[:, k] == 1
+            slope, offset = _fit(given[known], truth[known], method)
+            mended = mend(given, slope, offset)
+            chosen = known & first
+            mendings[name] = Mending(
+                slope=slope,
+                offset=offset,
+                present_from=-_bound(-mended[chosen & truth], coverage),
+                absent_to=_bound(mended[chosen & ~truth], coverage),
+            )
+    if not mendings:
+        raise InputError("no label has both answers among the scans that calibration is fitted on", cure="Give more of them.")
+    return Calibration(
+        weights_sha256=weights_sha256, prompts=prompts, method=method, coverage=coverage, fitted_on=fitted_on, mendings=mendings
+    )
+
+
+def mend(given: Array, slope: float, offset: float) -> Array:
+    """As `Mending.probability`, of an array."""
+    mended: Array = expit(slope * logit(np.clip(given, EDGE, 1 - EDGE)) + offset)
+    return mended
+
+
+def mended(scores: Scores, calibration: Calibration) -> Scores:
+    """With probabilities mended; labels that the calibration does not know stay as they are."""
+    columns = [
+        mend(column, one.slope, one.offset) if (one := calibration.mendings.get(name)) is not None else column
+        for name, column in zip(scores.labels, scores.probabilities_NK.T, strict=True)
+    ]
+    return Scores(
+        names=scores.names,
+        patients=scores.patients,
+        labels=scores.labels,
+        probabilities_NK=np.stack(columns, axis=1),
+        truth_NK=scores.truth_NK,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """What verdicts came to on scored scans, of one label: shares of scans with, and without, the finding."""
+
+    present_kept: float
+    absent_kept: float
+    cannot_tell: float
+
+
+def coverages(mended_scores: Scores, calibration: Calibration) -> dict[str, Coverage]:
+    """Of each label that has verdicts; `kept` is the share whose verdict is not the wrong one."""
+    found = {}
+    for k, name in enumerate(mended_scores.labels):
+        one = calibration.mendings.get(name)
+        known = ~np.isnan(mended_scores.truth_NK[:, k])
+        if one is None or not known.any():
+            continue
+        verdicts = np.array([one.verdict(float(p)) for p in mended_scores.probabilities_NK[known, k]])
+        truth = mended_scores.truth_NK[known, k] == 1
+        found[name] = Coverage(
+            present_kept=float((verdicts[truth] != "absent").mean()) if truth.any() else float("nan"),
+            absent_kept=float((verdicts[~truth] != "present").mean()) if not truth.all() else float("nan"),
+            cannot_tell=float((verdicts == "cannot tell").mean()),
+        )
+    return found
+
+
+def _fit(given: Array, truth: np.ndarray, method: Method) -> tuple[float, float]:
+    """Least log loss. Platt's targets are his own, a little inside 0 and 1, so that separable labels have a finite slope."""
+    positive = np.count_nonzero(truth)
+    negative = len(truth) - positive
+    target = np.where(truth, (positive + 1) / (positive + 2), 1 / (negative + 2)) if method == "platt" else truth.astype(np.float64)
+    x = logit(np.clip(given, EDGE, 1 - EDGE))
+    free = 2 if method == "platt" else 1
+
+    def loss(parameters: Array) -> tuple[float, Array]:
+        slope, offset = parameters[0], parameters[1] if free == 2 else 0.0
+        z = slope * x + offset
+        error = expit(z) - target
+        gradient = np.array([(error * x).mean(), error.mean()])[:free]
+        return float((np.logaddexp(0, z) - target * z).mean()), gradient
+
+    start = np.array([1.0, 0.0])[:free]
+    bounds = [(_LEAST_SLOPE, 1e3), (-1e3, 1e3)][:free]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-9})
+    return float(found.x[0]), float(found.x[1]) if free == 2 else 0.0
+
+
+def _bound(values: Array, coverage: float) -> float:
+    """Where at least this share of new exchangeable values lies at or below: the k-th smallest, k = ceil((n + 1) coverage).
+
+    With too few values for that, 1, the end of probabilities: nothing is ruled out (Vovk et al., 2005; Lei and Wasserman, 2014).
+    """
+    place = int(np.ceil((len(values) + 1) * coverage - 1e-9))
+    return float(np.sort(values)[place - 1]) if place <= len(values) else 1.0
+
+
+def _first_of_each(patients: tuple[str, ...]) -> np.ndarray:
+    """One scan a patient: those of one patient are not exchangeable with those of others."""
+    seen: set[str] = set()
+    return np.array([not (patient in seen or seen.add(patient)) for patient in patients])  # type: ignore[func-returns-value]

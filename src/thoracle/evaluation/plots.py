@@ -1,0 +1,172 @@
+"""Pictures as SVG text or PNG bytes: lines in panels, figures with intervals, slices of a scan; knows no file and no metric."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from thoracle.evaluation.intervals import Interval
+
+#: Told apart by most people who see colours otherwise (Okabe and Ito, 2008).
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+#: HU from black to white: lung and soft tissue both.
+WINDOW: Final = (-1000.0, 400.0)
+_SETTINGS: Final[Any] = {  # matplotlib's type of it has three hundred names
+    "svg.fonttype": "none",
+    "svg.hashsalt": "thoracle",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """Points joined in order; with `marker` they are dots as well."""
+
+    x: ArrayLike
+    y: ArrayLike
+    label: str = ""
+    marker: str = ""
+    style: str = "-"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """One pair of axes; `limits` holds both axes to 0 to 1, `diagonal` draws what chance, or truth, would be."""
+
+    title: str
+    lines: Sequence[Line]
+    x: str = ""
+    y: str = ""
+    unit: bool = False
+    diagonal: bool = False
+
+
+def panels(given: Sequence[Panel], *, columns: int = 6, size: float = 2.1) -> str:
+    """SVG of panels in rows of `columns`, each `size` inches wide and high."""
+    columns = min(columns, len(given))
+    rows = -(-len(given) // columns)
+    with matplotlib.rc_context(_SETTINGS):
+        drawing = Figure(figsize=(size * columns, size * rows), layout="constrained")
+        axes = np.atleast_1d(drawing.subplots(rows, columns, squeeze=False)).ravel()
+        for ax, panel in zip(axes, given, strict=False):
+            _draw(ax, panel)
+        for ax in axes[len(given) :]:
+            ax.set_visible(False)
+        return _svg(drawing)
+
+
+def dots(names: Sequence[str], series: dict[str, Sequence[Interval]], *, x: str, reference: float | None = None) -> str:
+    """SVG of figures with their intervals, one row a name, one colour a series; `reference` is a dashed line."""
+    with matplotlib.rc_context(_SETTINGS):
+        drawing = Figure(figsize=(7, 0.8 + 0.27 * len(names)), layout="constrained")
+        ax = drawing.subplots()
+        places = np.arange(len(names))[::-1]
+        for number, (label, intervals) in enumerate(series.items()):
+            value = np.array([one.value for one in intervals])
+            reach = np.abs(np.array([[one.low, one.high] for one in intervals]).T - value)
+            shift = 0.2 * (number - (len(series) - 1) / 2)
+            ax.errorbar(value, places - shift, xerr=reach, fmt="o", ms=4, lw=1.2, color=COLOURS[number % len(COLOURS)], label=label)
+        if reference is not None:
+            ax.axvline(reference, ls="--", lw=0.8, color="grey")
+        ax.set_yticks(places, names)
+        ax.set_xlabel(x)
+        ax.grid(axis="x", lw=0.3)
+        if len(series) > 1:
+            drawing.legend(loc="outside lower center", ncols=len(series), frameon=False)
+        return _svg(drawing)
+
+
+def histogram(values: dict[str, ArrayLike], *, x: str, bins: int = 60) -> str:
+    """SVG of shares, one colour a series."""
+    with matplotlib.rc_context(_SETTINGS):
+        drawing = Figure(figsize=(6, 2.6), layout="constrained")
+        ax = drawing.subplots()
+        together = np.concatenate([np.asarray(one, dtype=np.float64) for one in values.values()])
+        edges = np.histogram_bin_edges(together, bins)
+        for colour, (label, one) in zip(COLOURS, values.items(), strict=False):
+            array = np.asarray(one, dtype=np.float64)
+            ax.hist(array, edges.tolist(), weights=np.full(len(array), 1 / len(array)), alpha=0.6, color=colour, label=label)
+        ax.set_xlabel(x)
+        ax.set_ylabel("share")
+        ax.legend(frameon=False)
+        return _svg(drawing)
+
+
+def slices(
+    hu_ZHW: NDArray[Any], *, mask_ZHW: NDArray[Any] | None = None, at: tuple[int, int, int] | None = None, zoom: float = 1.0
+) -> bytes:
+    """PNG of an axial, a coronal and a sagittal slice, as radiologists look at them; a mask is drawn over in colour.
+
+    Args:
+        hu_ZHW: (z, x, y) in HU, of the LPS array, as `preprocess` orders it.
+        mask_ZHW: alike, 0 where there is nothing.
+        at: the voxel that slices go through; the middle, or the mask's middle, if absent.
+        zoom: pixels a voxel.
+    """
+    if at is None:
+        marked = np.argwhere(mask_ZHW) if mask_ZHW is not None else np.empty((0, 3))
+        middle = np.median(marked, axis=0) if len(marked) else np.array(hu_ZHW.shape) // 2
+        at = (int(middle[0]), int(middle[1]), int(middle[2]))
+    grey = np.clip((np.asarray(hu_ZHW, dtype=np.float32) - WINDOW[0]) / (WINDOW[1] - WINDOW[0]), 0, 1)
+    pictures = [_coloured(_cuts(grey, at)[n], None if mask_ZHW is None else _cuts(mask_ZHW, at)[n]) for n in range(3)]
+    height = max(len(picture) for picture in pictures)
+    padded = [np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0))) for picture in pictures]
+    return png(np.concatenate(padded, axis=1), zoom=zoom)
+
+
+def png(rgb_HWC: NDArray[Any], *, zoom: float = 1.0) -> bytes:
+    """PNG of an RGB array of 0 to 1."""
+    from PIL import Image
+
+    picture = Image.fromarray((np.clip(rgb_HWC, 0, 1) * 255).astype(np.uint8))
+    if zoom != 1:
+        picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    picture.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _cuts(array_ZHW: NDArray[Any], at: tuple[int, int, int]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Axial with anterior up and the patient's right at the left; coronal and sagittal with the head up."""
+    z, x, y = at
+    return array_ZHW[z].T, array_ZHW[::-1, :, y], array_ZHW[::-1, x, :]
+
+
+def _coloured(grey_HW: NDArray[Any], mask_HW: NDArray[Any] | None) -> NDArray[np.float32]:
+    rgb = np.repeat(grey_HW[..., None], 3, axis=2).astype(np.float32)
+    if mask_HW is not None:
+        inside = np.asarray(mask_HW) != 0
+        rgb[inside] = 0.55 * rgb[inside] + 0.45 * np.array([1.0, 0.25, 0.0], dtype=np.float32)
+    return rgb
+
+
+def _draw(ax: Any, panel: Panel) -> None:
+    if panel.diagonal:
+        ax.plot([0, 1], [0, 1], ls="--", lw=0.7, color="grey")
+    for colour, line in zip(COLOURS, panel.lines, strict=False):
+        ax.plot(line.x, line.y, ls=line.style, lw=1.2, color=colour, marker=line.marker or None, ms=3, label=line.label or None)
+    if panel.unit:
+        ax.set_xlim(-0.02, 1.02)
+        ax.set_ylim(-0.02, 1.02)
+    ax.set_title(panel.title, fontsize=8)
+    ax.set_xlabel(panel.x, fontsize=8)
+    ax.set_ylabel(panel.y, fontsize=8)
+    ax.tick_params(labelsize=7)
+    if any(line.label for line in panel.lines):
+        ax.legend(fontsize=6.5, frameon=False)
+
+
+def _svg(drawing: Figure) -> str:
+    out = io.StringIO()
+    drawing.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]  # without the declaration, which a page has no place for

@@ -1,0 +1,114 @@
+"""All metrics of one set of scored scans, with intervals over patients; knows arrays and labels' names, no file and no model.
+
+Shapes: N scans, K labels, R draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from thoracle.evaluation import metrics
+from thoracle.evaluation.intervals import RESAMPLES, Array, Interval, patient_weights, percentile_interval
+
+#: Of each label; the mean over labels with both answers is the macro average.
+RANKING: Final = ("auroc", "average_precision", "sensitivity_at_90_specificity")
+PROBABILITY: Final = ("brier", "calibration_error")
+DECISION: Final = ("accuracy", "precision", "recall", "specificity", "f1")
+POOLED: Final = ("f1_micro", "f1_weighted")
+
+Values = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Scans with what a model said of them and what is so.
+
+    Attributes:
+        names: of the scans.
+        patients: whose they are.
+        labels: names of the K columns.
+        probabilities_NK: what the model said.
+        truth_NK: 1, 0, and NaN where nobody says.
+    """
+
+    names: tuple[str, ...]
+    patients: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities_NK: Array
+    truth_NK: Array
+
+    @property
+    def one_sided(self) -> tuple[str, ...]:
+        """Labels that no scan has, or all have: nothing that ranks or decides can be measured in them."""
+        positive, negative = (self.truth_NK == 1).any(axis=0), (self.truth_NK == 0).any(axis=0)
+        return tuple(name for name, both in zip(self.labels, positive & negative, strict=True) if not both)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Summary:
+    """Figures with intervals: of each label, and `macro` and pooled ones of all."""
+
+    by_label: Mapping[str, Mapping[str, Interval]]
+    average: Mapping[str, Interval]
+
+
+def measure(scores: Scores, *, thresholds_K: Array | None, weights_RN: Array | None = None) -> Values:
+    """Every metric: (R, K) of each label, (R,) of those of all together; without weights (K,) and ().
+
+    Metrics of decisions are left out where there are no thresholds.
+    """
+    given, truth = scores.probabilities_NK, scores.truth_NK
+    found: dict[str, Array] = {
+        "auroc": metrics.auroc(given, truth, weights_RN=weights_RN),
+        "average_precision": metrics.average_precision(given, truth, weights_RN=weights_RN),
+        "sensitivity_at_90_specificity": metrics.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+        "brier": metrics.brier(given, truth, weights_RN=weights_RN),
+        "calibration_error": metrics.calibration_error(given, truth, weights_RN=weights_RN),
+    }
+    if thresholds_K is not None:
+        counts = metrics.confusion(given, truth, thresholds_K=thresholds_K, weights_RN=weights_RN)
+        found |= {name: getattr(counts, name) for name in (*DECISION, *POOLED)}
+    return found | {f"macro_{name}": mean_of_known(values) for name, values in found.items() if name not in POOLED}
+
+
+def draw(scores: Scores, *, thresholds_K: Array | None, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+    """`measure` of each draw of patients."""
+    blocks = [
+        measure(scores, thresholds_K=thresholds_K, weights_RN=weights)
+        for weights in patient_weights(scores.patients, resamples=resamples, seed=seed)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def summarise(scores: Scores, *, thresholds_K: Array | None, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+    """Every metric with its interval."""
+    values, draws = measure(scores, thresholds_K=thresholds_K), draw(scores, thresholds_K=thresholds_K, resamples=resamples, seed=seed)
+    intervals = {name: percentile_interval(value, draws[name]) for name, value in values.items()}
+    each = [name for name, value in values.items() if value.ndim]
+    return Summary(
+        by_label={label: {name: intervals[name][k] for name in each} for k, label in enumerate(scores.labels)},
+        average={name: one[0] for name, one in intervals.items() if name not in each},
+    )
+
+
+def mean_of_known(values: Array) -> Array:
+    """Over the last axis, without NaN; NaN where there is nothing else."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=-1)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
+
+
+def choose(scores: Scores, names: Sequence[str]) -> Scores:
+    """The columns of `names`, in their order."""
+    columns = [scores.labels.index(name) for name in names]
+    return Scores(
+        names=scores.names,
+        patients=scores.patients,
+        labels=tuple(names),
+        probabilities_NK=scores.probabilities_NK[:, columns],
+        truth_NK=scores.truth_NK[:, columns],
+    )

@@ -1,0 +1,124 @@
+"""What a model's probabilities were found to mean: kept beside its weights, used by `detect`; it fits nothing.
+
+MODEL/calibration.json holds, for each abnormality, how a probability is mended (sigmoid of slope x logit + offset), and beyond which
+mended probability an answer is ruled in or out with a stated coverage; what lies between is "cannot tell".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from thoracle.errors import ModelFolderInvalid
+from thoracle.files import write_atomic
+from thoracle.models.folder import CALIBRATION
+from thoracle.types import RESEARCH_USE
+
+Verdict = Literal["present", "absent", "cannot tell"]
+
+FORMAT: Final = "thoracle.calibration/1"
+_MOST_BYTES: Final = 1 << 20
+#: Probabilities are held this far from 0 and 1, where a logit ends.
+EDGE: Final = 1e-7
+_CURE: Final = "Remove it, or make it again with `thoracle evaluate detection --keep-calibration`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mending:
+    """Of one abnormality.
+
+    Attributes:
+        slope: above 0, so that the order of scans stays.
+        offset: of the logit.
+        present_from: the least mended probability at which "present" is not ruled out.
+        absent_to: the highest at which "absent" is not ruled out.
+    """
+
+    slope: float
+    offset: float
+    present_from: float
+    absent_to: float
+
+    def probability(self, given: float) -> float:
+        """Mended."""
+        held = min(max(given, EDGE), 1 - EDGE)
+        return 1 / (1 + math.exp(-(self.slope * math.log(held / (1 - held)) + self.offset)))
+
+    def verdict(self, mended: float) -> Verdict:
+        """The one answer that is not ruled out; "cannot tell" where that is both or neither."""
+        present, absent = mended >= self.present_from, mended <= self.absent_to
+        return "cannot tell" if present == absent else "present" if present else "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Of one model's probabilities.
+
+    Attributes:
+        weights_sha256: of the weights it was fitted to; it is used with no others.
+        prompts: templates it was fitted with.
+        method: "temperature" or "platt".
+        coverage: the share of scans with, and of scans without a finding whose verdict is not the wrong one.
+        fitted_on: in words.
+        mendings: by abnormality.
+    """
+
+    weights_sha256: str
+    prompts: tuple[str, ...]
+    method: str
+    coverage: float
+    fitted_on: str
+    mendings: Mapping[str, Mending]
+
+    def probabilities(self, names: Sequence[str], given: Sequence[float]) -> tuple[float, ...]:
+        """Mended, where something is known of the name; as given elsewhere."""
+        return tuple(self.mendings[name].probability(p) if name in self.mendings else p for name, p in zip(names, given, strict=True))
+
+    def verdicts(self, names: Sequence[str], mended: Sequence[float]) -> tuple[Verdict | None, ...]:
+        """None where nothing is known of the name."""
+        return tuple(self.mendings[name].verdict(p) if name in self.mendings else None for name, p in zip(names, mended, strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"format": FORMAT, "notice": RESEARCH_USE, **asdict(self)}
+
+
+def keep_calibration(folder: Path, calibration: Calibration) -> None:
+    """Beside the weights; whole or not at all."""
+    write_atomic(folder / CALIBRATION, (json.dumps(calibration.as_dict(), indent=1) + "\n").encode())
+
+
+def read_calibration(folder: Path, *, weights_sha256: str, prompts: Sequence[str]) -> Calibration | None:
+    """What is kept beside a model; None where nothing is.
+
+    Raises:
+        ModelFolderInvalid: damaged, or fitted to other weights or prompts.
+    """
+    path = folder / CALIBRATION
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
+        values = json.loads(path.read_bytes())
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        values.pop("notice", None)
+        mendings = {str(name): _mending(one) for name, one in values.pop("mendings").items()}
+        found = Calibration(**{**values, "prompts": tuple(values["prompts"])}, mendings=mendings)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelFolderInvalid(f"is no calibration ({type(error).__name__}: {str(error)[:120]})", cure=_CURE, source=path) from error
+    if found.weights_sha256 != weights_sha256 or found.prompts != tuple(prompts):
+        raise ModelFolderInvalid("was fitted to other weights or prompts than this folder's", cure=_CURE, source=path)
+    return found
+
+
+def _mending(values: Mapping[str, Any]) -> Mending:
+    found = Mending(**{name: float(value) for name, value in values.items()})
+    if not all(map(math.isfinite, asdict(found).values())) or found.slope <= 0:
+        raise ValueError("numbers that cannot be")
+    return found

@@ -1,0 +1,64 @@
+"""Patches of a volume to tokens by way of smaller cells, seen through a radiologist's windows; for small models of coarse scans.
+
+What is small in a patch would be lost in one linear map of it, and a LayerNorm of voxels takes density away. Here each cell is described
+by its mean through each window and by its brightest and its darkest voxel; cells meet in their patch by mean and maximum. Nothing of
+this is published.
+
+Shapes: B batch, T h w patches along slices and in plane, n cells along each axis of a patch, V voxels of a cell, W windows, C width of a
+cell, D width of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CellEmbedding(nn.Module):
+    """A patch's token from its cells; keys are its own. The volume gets no gradient: what is learnt begins behind the windows."""
+
+    def __init__(self, *, patch: tuple[int, int, int], cells: int, windows: Sequence[tuple[float, float]], dim_cell: int, dim: int) -> None:
+        super().__init__()
+        self._cells, self._windows = cells, windows
+        self._size = tuple(size // cells for size in patch)
+        self.hidden = nn.Linear(3 * len(windows), dim_cell)
+        self.project = nn.Linear(2 * dim_cell, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, volume_BZHW: Tensor) -> Tensor:
+        """(B, T, h, w, D)."""
+        hidden_BThwnC = F.gelu(self.hidden(self._described(volume_BZHW)))
+        met_BThwC = torch.cat([hidden_BThwnC.mean(dim=4), hidden_BThwnC.amax(dim=4)], dim=-1)
+        return cast(Tensor, self.norm(self.project(met_BThwC)))
+
+    @torch.no_grad()
+    def _described(self, volume_BZHW: Tensor) -> Tensor:
+        """(B, T, h, w, n^3, 3 W), from -1 to 1 through each window: its mean, its brightest voxel, its darkest."""
+        n, (z, y, x) = self._cells, self._size
+        B, Z, H, W = volume_BZHW.shape
+        parts = volume_BZHW.view(B, Z // (n * z), n, z, H // (n * y), n, y, W // (n * x), n, x)
+        voxels_BThwnV = parts.permute(0, 1, 4, 7, 2, 5, 8, 3, 6, 9).flatten(7).flatten(4, 6)
+        brightest, darkest = voxels_BThwnV.amax(dim=-1), voxels_BThwnV.amin(dim=-1)
+        found = []
+        for low, high in self._windows:
+            # A window is monotone: the brightest voxel seen through it is the window of the brightest.
+            means = voxels_BThwnV.clamp(low, high).mean(dim=-1)
+            found += [(seen - low) * (2 / (high - low)) - 1 for seen in (means, brightest.clamp(low, high), darkest.clamp(low, high))]
+        return torch.stack(found, dim=-1)
+
+
+class GridPool(nn.Module):
+    """Tokens to one vector that knows places: a few channels of every token, and the mean and maximum of all channels."""
+
+    def __init__(self, dim: int, *, channels: int) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(dim, channels)
+
+    def forward(self, tokens_BTHWD: Tensor) -> Tensor:
+        """(B, T h w channels + 2 D)."""
+        tokens_BND = tokens_BTHWD.flatten(1, 3)
+        return torch.cat([self.narrow(tokens_BND).flatten(1), tokens_BND.mean(dim=1), tokens_BND.amax(dim=1)], dim=-1)

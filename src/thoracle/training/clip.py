@@ -1,0 +1,157 @@
+"""A CT-CLIP in training, whatever the task: its trained parts over all ranks, its codes, its export; knows no objective and no data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.models.codebook import Codebook
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.folder import save_model
+from thoracle.models.layers import CosineAttention, FeedForward
+from thoracle.models.losses import MOST_SCALE
+from thoracle.models.text import Layer
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.training.config import Reach, RunConfig
+from thoracle.training.distributed import World, spread
+from thoracle.types import ABNORMALITIES
+
+#: Carried because published files hold them: they reach no loss, and get no gradient, moments or messages between ranks.
+_UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
+_EXTRA: Final = re.compile(r"_extra\.")
+_PREFIX: Final = "clip."
+Latents = tuple[Tensor, ...]
+
+
+class Towers(nn.Module):
+    """All of a CT-CLIP but its temperature, which no forward pass of a rank's own pairs needs: it belongs to the loss of all pairs."""
+
+    def __init__(self, clip: CTCLIP) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(dict(clip.named_children()))
+        self._encode = clip.encode_pairs
+
+    def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
+        """As `CTCLIP.encode_pairs`."""
+        return self._encode(input_ids_BN, attention_mask_BN, volume_B1ZHW)
+
+
+class ClipInTraining:
+    """What tasks on a CT-CLIP have in common; a `Task` but for its objective.
+
+    Attributes:
+        clip: on the world's device; its weights are trained in place.
+        tokenizer: its words.
+        towers: what encodes, over all ranks.
+        codes: what a step's tokens would move the codes by.
+    """
+
+    def __init__(
+        self, clip: CTCLIP, *, tokenizer: Tokenizer, preprocess: PreprocessConfig, codebook: Reach, config: RunConfig, world: World
+    ) -> None:
+        self.clip, self.tokenizer, self.world = clip.to(world.device), tokenizer, world
+        self._preprocess, self._codebook, self._config = preprocess, codebook, config
+        _freeze_unused(clip)
+        blocks = [m for m in clip.modules() if isinstance(m, CosineAttention | FeedForward | Layer)]
+        for block in blocks:
+            if config.checkpoint_activations:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            if config.compile:
+                block.compile()
+        self.towers = spread(Towers(clip), world, shard=config.parallel == "shard", blocks=blocks)
+        self.codes = Codes(clip)
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`; names are those of CT-CLIP's weights, under `clip.`."""
+        return nn.ModuleDict({"clip": self.clip})
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return [p for p in self.modules().parameters() if p.requires_grad]
+
+    def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
+        """Latents in the run's precision, texts' first; with and without gradient."""
+        bf16 = self._config.precision == "bf16"
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
+            latents = cast(Latents, self.towers(input_ids_BN, attention_mask_BN, volume_B1ZHW))
+        return tuple(latent.float() for latent in latents)
+
+    @torch.no_grad()
+    def stepped(self) -> None:
+        """As in `Task`: the temperature stays within its limit, beyond which no gradient would bring it back."""
+        self.clip.temperature.clamp_(max=torch.tensor(MOST_SCALE).log().item())
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`: the codes, where each rank lets its own drift."""
+        return {name: tensor.cpu() for name, tensor in self.codes.book.state_dict().items()} if self._codebook == "rank" else {}
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`."""
+        if tensors:
+            self.codes.book.load_state_dict(tensors)
+
+    def move_codes(self) -> None:
+        """Once a step, by the tokens of all ranks or of this one."""
+        self.codes.move(self.world if self._codebook == "global" else None)
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`."""
+        save_model(
+            out,
+            kind="ct-clip",
+            config=self.clip.config,
+            preprocess=self._preprocess,
+            labels=ABNORMALITIES,
+            tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items() if name.startswith(_PREFIX)},
+            tokenizer=self.tokenizer,
+            licence="that of the data it was trained on",
+            trained=True,
+            caution=self._config.caution,
+            assumptions=(f"Trained for {step} steps.",),
+        )
+
+
+class Codes:
+    """What a step's tokens would move the codes by: added up over its first passes, and applied once."""
+
+    def __init__(self, clip: CTCLIP) -> None:
+        self.book = cast(Codebook, clip.visual_transformer.vq["_codebook"])
+        self.book.collect = self._add
+        self._counting = False
+        self._sums: list[Tensor] = []
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """What is encoded here has not been encoded before in this step."""
+        self._counting = True
+        try:
+            yield
+        finally:
+            self._counting = False
+
+    def move(self, world: World | None) -> None:
+        """By the tokens of all ranks of `world`, or of this one."""
+        if world is not None:
+            self._sums = [world.total(tensor) for tensor in self._sums]
+        self.book.move(*self._sums)
+        self._sums = []
+
+    def _add(self, counts_K: Tensor, sums_KD: Tensor) -> None:
+        if self._counting:
+            told = [counts_K, sums_KD]
+            self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
+
+
+def _freeze_unused(clip: CTCLIP) -> None:
+    for name, parameter in clip.named_parameters():
+        extra = _EXTRA.search(name) is not None and not clip.config.extra_latent_projection
+        parameter.requires_grad_(_UNUSED.search(name) is None and not extra)

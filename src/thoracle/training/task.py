@@ -1,0 +1,54 @@
+"""What a task is to the trainer: a contract, and nothing of any one task.
+
+B is the task's own kind of batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+S_contra = TypeVar("S_contra", contravariant=True)
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
+B_contra = TypeVar("B_contra", contravariant=True)
+
+
+class Collate(Protocol[S_contra, B_co]):
+    """Samples to a batch; crosses to worker processes, so it must pickle."""
+
+    def __call__(self, samples: Sequence[S_contra], /) -> B_co: ...  # noqa: D102
+
+
+class Task(Protocol[B_contra]):
+    """A model in training, on its device. Randomness comes from torch's generators alone, which the trainer keeps and restores."""
+
+    def modules(self) -> nn.ModuleDict:
+        """All that a checkpoint holds, as one module."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are trained."""
+
+    def backward(self, batches: Sequence[B_contra]) -> Tensor:
+        """Add a step's gradients, averaged over its batches and ranks; returns the loss over all ranks, a scalar without gradient."""
+
+    def stepped(self) -> None:
+        """The optimiser has moved the weights."""
+
+    def own(self) -> Mapping[str, Tensor]:
+        """What this rank alone knows beside its generators, on the CPU."""
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """What `own` gave."""
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """Write the model folder; `weights` are the best checkpoint's, by the names of `modules`, as they were after `step` steps."""
+
+
+def names_of(batch: Any) -> Sequence[str]:
+    """Which samples a batch is of, for the file that is written when its loss is no number."""
+    names: Sequence[str] = batch.names
+    return names

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thoracle import load
+from thoracle.ct.read import read
+from thoracle.errors import ModelFolderInvalid
+from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
+from thoracle.inference.demo import write_model
+from thoracle.models.folder import PROMPTS, open_model
+
+_MENDING = Mending(slope=2.0, offset=-1.0, present_from=0.6, absent_to=0.3)
+
+
+def _calibration(**changes: object) -> Calibration:
+    made = Calibration(
+        weights_sha256="0" * 64, prompts=PROMPTS, method="platt", coverage=0.9, fitted_on="40 phantoms", mendings={"Cardiomegaly": _MENDING}
+    )
+    return replace(made, **changes)
+
+
+def test_a_probability_is_mended_on_its_logit() -> None:
+    assert _MENDING.probability(0.5) == pytest.approx(1 / (1 + math.e))
+    assert Mending(slope=1, offset=0, present_from=0, absent_to=1).probability(0.3) == pytest.approx(0.3)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_order_stays_and_ends_are_probabilities(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert 0 <= _MENDING.probability(low) <= _MENDING.probability(high) <= 1
+
+
+def test_what_is_ruled_out_in_both_ways_or_in_none_cannot_be_told() -> None:
+    assert [_MENDING.verdict(p) for p in (0.1, 0.3, 0.45, 0.6, 0.9)] == ["absent", "absent", "cannot tell", "present", "present"]
+    overlapping = replace(_MENDING, present_from=0.3, absent_to=0.6)
+    assert [overlapping.verdict(p) for p in (0.1, 0.45, 0.9)] == ["absent", "cannot tell", "present"]
+
+
+def test_detect_uses_what_lies_beside_the_weights_and_only_for_these(model_dir: Path, sketch: Path) -> None:
+    volume, folder = read(sketch), open_model(model_dir)
+    before = load(model_dir).detect(volume)
+    assert (before.verdicts, before.coverage) == ((), None)
+    keep_calibration(model_dir, _calibration(weights_sha256=folder.weights_sha256))
+    after, raw = load(model_dir).detect(volume), load(model_dir).detect(volume, calibrated=False)
+    place = after.abnormalities.index("Cardiomegaly")
+    assert raw.probabilities == before.probabilities
+    assert after.probabilities[place] == _MENDING.probability(before.probabilities[place])
+    assert after.probabilities[:place] == before.probabilities[:place]
+    assert after.verdicts[place] == _MENDING.verdict(after.probabilities[place])
+    assert after.verdicts[0] is None
+    assert after.coverage == 0.9
+    with pytest.raises(ModelFolderInvalid, match="other weights or prompts"):
+        read_calibration(model_dir, weights_sha256="1" * 64, prompts=PROMPTS)
+
+
+def test_new_weights_in_the_folder_take_the_calibration_away(model_dir: Path) -> None:
+    keep_calibration(model_dir, _calibration())
+    write_model(model_dir)
+    assert load(model_dir).calibration is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "thoracle.calibration/1"}', b"[" * 100_000, b" " * (1 << 21)])
+def test_a_damaged_file_is_refused(model_dir: Path, content: bytes) -> None:
+    (model_dir / "calibration.json").write_bytes(content)
+    with pytest.raises(ModelFolderInvalid, match="is no calibration"):
+        load(model_dir).warm_up()
+
+
+@pytest.mark.parametrize("change", [{"slope": -1.0}, {"slope": float("nan")}, {"offset": float("inf")}, {"strange": 1.0}])
+def test_numbers_that_cannot_be_are_refused(tmp_path: Path, change: dict[str, float]) -> None:
+    values = _calibration().as_dict()
+    values["mendings"] = {"Cardiomegaly": {"slope": 1.0, "offset": 0.0, "present_from": 0.5, "absent_to": 0.5} | change}
+    (tmp_path / "calibration.json").write_text(json.dumps(values))
+    with pytest.raises(ModelFolderInvalid, match="is no calibration"):
+        read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS)
+
+
+def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
+    keep_calibration(tmp_path, _calibration())
+    assert read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS) == _calibration()

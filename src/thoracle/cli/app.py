@@ -13,7 +13,7 @@ from thoracle.errors import InputError, ThoracleError
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
 VERBS = (
     *("detect", "embed", "inspect", "prepare", "train.contrastive", "train.vocabfine"),
-    *("index.add", "index.copy", "index.delete", "index.check", "search"),
+    *("index.add", "index.copy", "index.delete", "index.check", "search", "evaluate.retrieval"),
     *("phantom", "import_", "fetch", "doctor", "demo"),
 )
 

@@ -84,7 +84,7 @@ def search(
         split=split or "",
     )
     with opened_index(place) as index:
-        network = _model(index, model, device) if text.strip() or scan is not None or report is not None else None
+        network = model_of(index, model, device) if text.strip() or scan is not None or report is not None else None
         reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices)
         engine = Engine(index, model=network)
         query = Query(
@@ -110,7 +110,8 @@ def search(
             _write_json(json_file, answer, filters, trained=trained)
 
 
-def _model(index: Backend, folder: Path | None, device: str) -> Model:
+def model_of(index: Backend, folder: Path | None, device: str) -> Model:
+    """The model that an index names: as given, as this machine remembers it, or the demo's."""
     from thoracle.cli.default_model import model_or_demo
     from thoracle.inference.known import recall, remember
     from thoracle.inference.model import load

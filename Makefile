@@ -34,4 +34,4 @@ wheelhouse: $(READY)
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub]'
 
 clean:
-	rm -rf .venv demo-out wheelhouse
+	rm -rf .venv demo wheelhouse

@@ -4,7 +4,7 @@
 
 The scan is made as in bench/preprocess.py (512 x 512 x 300; a body, lungs, a scanner's noise) unless a real one is given; preprocessed it
 is 240 x 480 x 480. Each way reads the volume again and again in one process for each core, as loaders do, until every process has read
-`--volumes`; one thread a process. All start from files in the page cache. blosc2 and zarr are needed here alone: pip install blosc2 zarr.
+`--volumes`; one thread a process. All start from files in the page cache. blosc2 and zarr come with the extra `bench`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hounsfield units of phantoms beside those of a real chest at 4 mm, by tissue: distances, and the plot in docs/.
 
-    python bench/phantom_histograms.py --data ../shared/data --plot docs/phantom-histograms.png     # the plot needs: pip install matplotlib
+    python bench/phantom_histograms.py --data ../shared/data --plot docs/phantom-histograms.png
 
 Lung is found in the same way in both: air in an axial slice that does not reach its border. Fat, soft tissue and bone are windows of HU.
 The distance is the earth mover's between the two histograms of a tissue, in HU.

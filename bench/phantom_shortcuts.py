@@ -1,6 +1,6 @@
 """What a linear model learns of the labels from what it should not need: HU histograms of the scan, and grid, file size and metadata.
 
-    python bench/phantom_shortcuts.py --cases 1500     # needs: pip install scikit-learn
+    python bench/phantom_shortcuts.py --cases 1500
 
 The phantoms are tiny ones. Prints the AUROC of five-fold cross-validated linear models, for each abnormality and their mean. That of the
 histogram must stay 0.10 under a model that sees the picture; that of grid, file, metadata and noise should be 0.50. The last, a ridge

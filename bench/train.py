@@ -12,6 +12,7 @@ import argparse
 import itertools
 import json
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -53,13 +54,14 @@ def main() -> None:
     if on_gpu:
         switches = itertools.product((False, True), repeat=2)
         kinds += [{"kind": "ours", "bf16": True, "checkpoint": checkpoint, "compiled": compiled} for checkpoint, compiled in switches]
-    print("| batch | step | samples/s | peak GiB |\n| --- | --- | --- | --- |")
+    print("| batch | step | samples/s | peak GiB |\n| --- | --- | --- | --- |", flush=True)
     for batch, kind in itertools.product(given.batch, kinds):
         told = json.dumps({**kind, "batch": batch, "depth": given.depth})
         done = subprocess.run([sys.executable, __file__, "--one", told], capture_output=True, text=True, check=False)
         name = ", ".join([str(kind["kind"]), *(word for word, on in kind.items() if on is True)])
         if done.returncode:
-            print(f"| {batch} | {name} | {(done.stderr.strip().splitlines() or ['killed'])[-1][:80]} | |")
+            killed = f"ended by {signal.Signals(-done.returncode).name}, most likely for memory" if done.returncode < 0 else ""
+            print(f"| {batch} | {name} | {killed or done.stderr.strip().splitlines()[-1][:80]} | |", flush=True)
             continue
         found = json.loads(done.stdout.splitlines()[-1])
         print(f"| {batch} | {name} | {found['samples_per_second']:.3f} | {found['gib']:.1f} |", flush=True)

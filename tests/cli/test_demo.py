@@ -1,41 +1,88 @@
+"""The demo, small: every stage runs, is not done twice, and says what its figures are of."""
+
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-import thoracle
-from thoracle.ct.quality import assess
-from thoracle.types import ABNORMALITIES
+from thoracle.cli.demo import run
+from thoracle.evaluation.demo_page import HISTOGRAM, TUNED, Figures
+from thoracle.training.config import read_config, shipped_config
+from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.vocabfine import VocabFineConfig
+from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 
-def test_the_demo_runs_on_a_scan_it_writes(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("THORACLE_DATA", str(tmp_path / "nothing"))
-    ran = command("demo")
-    assert ran.status == 0, ran.err
-    assert "RANDOM weights" in ran.out
-    assert "UNTRAINED WEIGHTS: probabilities mean nothing." in ran.out
-    assert all(name in ran.out for name in ABNORMALITIES)
-    written = json.loads((tmp_path / "demo-out" / "findings.json").read_text())
-    assert written["model"]["trained"] is False
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Where it ran, where models are kept, what it measured."""
+
+    out: Path
+    cache: Path
+    figures: Figures
+
+
+def _run(out: Path) -> Figures:
+    """72 phantoms and a few steps of each stage."""
+    contrastive = read_config(shipped_config("phantom-tiny"), ContrastiveConfig)
+    vocabfine = read_config(shipped_config("phantom-tiny-vocabfine"), VocabFineConfig)
+    few = {"cohort": str(out / "cohort"), "steps": 3, "save_every": 2}
+    return run(
+        out,
+        cases=72,
+        seed=0,
+        contrastive=replace(contrastive, **few, out=str(out / "contrastive"), batch=8),
+        vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), start=str(out / "contrastive" / "model"), batch=8),
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THORACLE_CACHE", str(folder / "cache"))
+        yield Demo(out=folder / "out", cache=folder / "cache", figures=_run(folder / "out"))
+
+
+def test_the_page_shows_every_abnormality_with_its_figures_beside_the_histogram(demo: Demo) -> None:
+    page = (demo.out / "report.html").read_text()
+    assert RESEARCH_USE in page
+    assert all(page.count(name) >= 2 for name in ABNORMALITIES)
+    assert page.count("data:image/png") >= 10, "slices of phantoms"
+    assert HISTOGRAM in page
+    assert "has never seen a patient" in page
+
+
+def test_figures_are_of_held_out_scans_alone(demo: Demo) -> None:
+    held_out = {path.parent.name for path in (demo.out / "phantoms" / "valid").glob("*/*/*.nii.gz")}
+    assert set(demo.figures.macro) == {"contrastive, zero-shot", TUNED, HISTOGRAM}
+    assert all(demo.figures.positives[name] + demo.figures.negatives[name] == len(held_out) for name in ABNORMALITIES)
+
+
+def test_one_held_out_phantom_was_looked_into_with_the_model_that_is_kept(demo: Demo) -> None:
+    written = json.loads((demo.out / "findings.json").read_text())
     assert len(written["findings"]) == 18
-    assert (tmp_path / "demo-out" / "sketch.nii.gz").exists()
-    assert command("demo").status == 0, "a second time, over the first"
+    assert "phantoms only" in written["warnings"][0]
+    kept = demo.cache / "demo-model" / "model.safetensors"
+    assert kept.read_bytes() == (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes()
 
 
-def test_the_demo_takes_the_real_chest_where_there_is_one(command, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THORACLE_DATA", str(data_dir))
-    ran = command("demo", "--out", tmp_path / "out")
+def test_detect_takes_that_model_where_none_is_named(demo: Demo, command, sketch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THORACLE_CACHE", str(demo.cache))
+    ran = command("detect", sketch)
     assert ran.status == 0, ran.err
-    assert "cip_ct64" in ran.out
-    assert json.loads((tmp_path / "out" / "findings.json").read_text())["provenance"]["format"].startswith("DICOM")
+    assert "knows only phantoms" in ran.err
+    monkeypatch.setenv("THORACLE_CACHE", str(demo.cache / "elsewhere"))
+    assert "run `thoracle demo` once" in command("detect", sketch).err
 
 
-def test_the_sketch_is_a_chest(sketch: Path) -> None:
-    volume = thoracle.read(sketch)
-    assert volume.spacing == pytest.approx((3, 3, 4))
-    quality = assess(volume)
-    assert quality.is_chest
-    assert quality.warnings == ()
+def test_a_second_run_does_nothing_again_and_ends_alike(demo: Demo) -> None:
+    written = {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")}
+    weights = (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes()
+    assert repr(_run(demo.out)) == repr(demo.figures), "NaN, where there is one answer only, is alike too"
+    assert {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")} == written
+    assert (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes() == weights

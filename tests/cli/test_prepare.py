@@ -8,6 +8,7 @@ import pytest
 from thoracle.cohort.manifest import open_cohort
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.inference.demo import write_scan
+from thoracle.types import ABNORMALITIES
 
 _SMALL = PreprocessConfig(spacing=(16.0, 12.0, 12.0), size=(20, 20, 24))
 
@@ -47,3 +48,23 @@ def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive
 def test_a_wrong_command_ends_with_2_and_writes_nothing(command, archive: Path, tmp_path: Path, option: tuple[str, object]) -> None:
     assert command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", *option).status == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["ct-rate", "bimcv-r"])
+def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout: str, tmp_path: Path) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    assert command("phantom", "--out", archive, "--cases", 9, "--seed", 5, "--layout", layout, "--workers", 1).status == 0
+    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    ran = command("prepare", archive, "--layout", layout, "--out", out, "--preprocess", tmp_path / "p.json", "--workers", 1)
+    assert ran.status == 0, ran.err
+    assert "have no row" not in ran.err
+    assert "not in the folder" not in ran.err
+    facts = [json.loads(path.read_text()) for path in archive.glob("truth/*.json")]
+    entries = open_cohort(out).entries
+    assert len(entries) == sum(len(scan["volumes"]) for patient in facts for scan in patient["scans"])
+    assert len({entry.patient for entry in entries}) == len(facts)
+    assert all(entry.report.text("both") for entry in entries)
+    if layout == "ct-rate":
+        labels = {row["VolumeName"]: scan["labels"] for patient in facts for scan in patient["scans"] for row in scan["volumes"]}
+        assert all(dict(zip(ABNORMALITIES, entry.labels, strict=True)) == labels[entry.volume] for entry in entries)
+        assert {entry.split for entry in entries} == {"train", "valid"}

@@ -12,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from thoracle.cohort.cache import read_volume
@@ -144,25 +143,6 @@ def test_several_workers_change_nothing(ct_rate: Path, small, tmp_path: Path) ->
     for content in (one, two):
         content["journal.jsonl"] = b"\n".join(sorted(content["journal.jsonl"].splitlines()))
     assert one == two
-
-
-def test_workers_do_not_outlive_a_parent_that_is_killed(ct_rate: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import psutil, sys\n"
-        "from thoracle.cohort.prepare import prepare\n"
-        "def show(now):\n"
-        "    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)\n"
-        "    sys.stdin.readline()\n"
-        "if __name__ == '__main__':\n"
-        f"    prepare({str(ct_rate)!r}, layout='ct-rate', out={str(tmp_path / 'out')!r}, workers=2, progress=show)\n"
-    )
-    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-        parent.kill()
-    assert len(children) >= 2
-    assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
 def test_a_cached_volume_that_was_lost_or_a_scan_that_changed_is_done_again(ct_rate: Path, small, write_chest, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_values_computed_by_hand() -> None:
 
 
 def test_counts_by_hand() -> None:
-    counts = metrics.confusion(SCORES, LABELS, thresholds_K=[0.35])
+    counts = metrics.confusion(SCORES, LABELS, thresholds=[0.35])
     assert [counts.true_positives, counts.false_positives, counts.true_negatives, counts.false_negatives] == [2, 1, 1, 0]
     assert [counts.accuracy, counts.precision, counts.recall, counts.specificity, counts.f1] == [3 / 4, 2 / 3, 1, 1 / 2, 4 / 5]
     # "present" 4/5, "absent" 2/3, as often each.
@@ -43,7 +43,7 @@ def test_everything_is_as_scikit_learn_says(seed: int, scans: int, levels: int) 
     random = np.random.default_rng(seed)
     scores, labels = random.integers(levels, size=(scans, 3)) / levels, random.integers(2, size=(scans, 3)).astype(float)
     thresholds = random.random(3)
-    counts = metrics.confusion(scores, labels, thresholds_K=thresholds)
+    counts = metrics.confusion(scores, labels, thresholds=thresholds)
     said = scores >= thresholds
     mine: dict[str, Any] = {
         "auroc": metrics.auroc(scores, labels),
@@ -154,4 +154,4 @@ def test_logits_are_no_probabilities() -> None:
 
 
 def _f1(scores: Any, labels: Any, *, weights_RN: Any = None) -> Any:
-    return metrics.confusion(scores, labels, thresholds_K=0.5, weights_RN=weights_RN).f1
+    return metrics.confusion(scores, labels, thresholds=0.5, weights_RN=weights_RN).f1

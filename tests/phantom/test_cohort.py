@@ -97,12 +97,21 @@ def test_paths_and_tables_are_ct_rates(cohort, data_dir):
             assert (cohort / split / f"{split}_{patient}" / f"{split}_{patient}_{visit}" / name).is_file()
 
 
-def test_some_patients_have_several_scans_and_some_scans_several_volumes():
+def test_some_patients_have_several_scans_and_every_sixth_patient_is_held_out():
     plans = plan_cohort(600, seed=0)
     assert sum(plan.visits for plan in plans) == 600
     assert 1.1 < 600 / len(plans) < 1.35
     assert len({plan.name for plan in plans}) == len(plans)
     assert 0.15 < np.mean([plan.split == "valid" for plan in plans]) < 0.18
+
+
+def test_the_volumes_of_a_scan_differ_in_kernel_or_thickness(cohort):
+    scans = [scan for path in sorted(cohort.glob("truth/*.json")) for scan in json.loads(path.read_text())["scans"]]
+    several = [scan["volumes"] for scan in scans if len(scan["volumes"]) > 1]
+    assert several
+    for first, second in several:
+        assert (first["ConvolutionKernel"], first["ZSpacing"]) != (second["ConvolutionKernel"], second["ZSpacing"])
+        assert (first["StudyDate"], first["PatientAge"]) == (second["StudyDate"], second["PatientAge"])
 
 
 def test_labels_are_what_the_masks_hold(cohort):

@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thoracle.phantom.findings import SAMPLERS
+from thoracle.phantom import scene as module
+from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.findings import SAMPLERS, Site
 from thoracle.phantom.scene import paint
 from thoracle.phantom.thorax import LOBES
+from thoracle.phantom.trees import sample_points
 from thoracle.types import ABNORMALITIES
 
 _IN_LUNG = (
@@ -149,3 +152,54 @@ def test_facts_are_in_range(seed, make_scene):
         assert set(finding.lobes) <= set(LOBES)
         assert finding.number >= 1
         assert finding.size_mm is None or 1 < finding.size_mm < 250
+
+
+@pytest.fixture(scope="module")
+def drawn(make_scene, coarse_grid):
+    """Thirty findings of each abnormality in one chest, and by how much each changes it: HU, summed over voxels."""
+    scene = make_scene(1)
+    site = Site(thorax=scene.thorax, points=sample_points(np.random.default_rng(0), scene.thorax), trees=scene.trees, finest=4.0)
+    chest = module._blank(scene, coarse_grid(scene))
+    module._paint_body(scene, chest)
+    found = {}
+    for number, name in enumerate(ABNORMALITIES):
+        findings = [SAMPLERS[name](np.random.default_rng([8, number, i]), site) for i in range(30)]
+        found[name] = [(finding, _change(chest, finding)) for finding in findings]
+    return found
+
+
+def _change(chest: Canvas, finding) -> float:
+    layers = {name: getattr(chest, name).copy() for name in ("hu", "hull", "lung", "mask")}
+    finding.paint(Canvas(grid=chest.grid, thorax=chest.thorax, **layers))
+    return float(np.abs(layers["hu"] - chest.hu).sum())
+
+
+@pytest.mark.parametrize("abnormality", [name for name in ABNORMALITIES if name not in ("Medical material", "Cardiomegaly")])
+def test_findings_come_mild_moderate_and_severe_and_severe_ones_change_more(abnormality, drawn):
+    changes = {word: [change for f, change in drawn[abnormality] if f.severity == word] for word in ("mild", "moderate", "severe")}
+    assert all(changes.values())
+    assert np.mean(changes["severe"]) > 1.2 * np.mean(changes["mild"])
+
+
+def test_cardiomegaly_is_as_severe_as_the_heart_is_large(make_scene):
+    hearts = {}
+    for seed in range(30):
+        scene = make_scene(seed, "Cardiomegaly")
+        hearts.setdefault(scene.findings[0].severity, []).append(scene.thorax.heart)
+    assert max(hearts["mild"]) <= min(hearts["moderate"])
+    assert max(hearts["moderate"]) <= min(hearts["severe"])
+
+
+def test_findings_differ_in_side_lobe_size_number_and_kind(drawn):
+    def values(abnormality, attribute):
+        return {getattr(finding, attribute) for finding, _ in drawn[abnormality]}
+
+    for name in ("Lung nodule", "Lung opacity", "Consolidation", "Atelectasis", "Pleural effusion", "Pulmonary fibrotic sequela"):
+        assert len(values(name, "side")) >= 2, name
+    for name in ("Lung nodule", "Lung opacity", "Consolidation"):
+        assert {lobe for lobes in values(name, "lobes") for lobe in lobes} == set(LOBES), name
+    for name in ("Lung nodule", "Lymphadenopathy", "Lung opacity", "Consolidation", "Pleural effusion", "Hiatal hernia"):
+        assert len(values(name, "size_mm")) > 5, name
+    for name in ("Lung nodule", "Lymphadenopathy", "Arterial wall calcification", "Lung opacity"):
+        assert len(values(name, "number")) > 2, name
+    assert {"pacemaker", "central venous port", "sternal wires"} <= values("Medical material", "kind")

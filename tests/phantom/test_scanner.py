@@ -7,8 +7,10 @@ import pytest
 
 from thoracle.phantom import case
 from thoracle.phantom.case import make_patient, plan_cohort
+from thoracle.phantom.layout import nifti
 from thoracle.phantom.presets import PRESETS
 from thoracle.phantom.scanner import Reconstruction, reconstruct, sample_acquisition
+from thoracle.types import ABNORMALITIES
 
 _TINY = PRESETS["tiny"]
 
@@ -39,6 +41,41 @@ def test_labels_reach_neither_grid_nor_metadata_nor_the_number_of_volumes(monkey
     as_drawn = everything()
     monkeypatch.setattr(case, "sample_labels", lambda rng, visits: np.ones((visits, 18), dtype=bool))
     assert everything() == as_drawn
+
+
+def test_labels_do_not_reach_the_noise(monkeypatch):
+    """Beside and above the patient, in air that no finding changes, the same seed gives the same noise to the sick and to the healthy."""
+    plans = plan_cohort(4, seed=3)
+
+    def air():
+        return [s.volumes[0].stored.hu[2:94, :6].astype(float) for p in plans for s in make_patient(p, seed=3, preset=_TINY)]
+
+    monkeypatch.setattr(case, "sample_labels", lambda rng, visits: np.zeros((visits, 18), dtype=bool))
+    healthy = air()
+    monkeypatch.setattr(case, "sample_labels", lambda rng, visits: np.ones((visits, 18), dtype=bool))
+    for one, other in zip(healthy, air(), strict=True):
+        noise = (one > -1024) & (other > -1024) & (one < -940) & (other < -940)
+        assert np.count_nonzero(noise) > 2000
+        assert np.corrcoef(one[noise], other[noise])[0, 1] > 0.97
+        assert one[noise].std() == pytest.approx(other[noise].std(), rel=0.1), "louder by what rays cross, and by nothing else"
+
+
+def test_the_size_of_a_file_does_not_give_a_finding_away(painted, seed):
+    """What a finding adds to a file is lost in what dose, kernel and slice thickness do to it."""
+    healthy = _sizes(painted(seed), seed)
+    for name in ABNORMALITIES:
+        assert abs(np.mean(_sizes(painted(seed, name), seed) - healthy)) < 0.5 * healthy.std(), name
+
+
+def _sizes(picture, seed: int) -> np.ndarray:
+    """Bytes of one chest's files, as several scans of it would have them."""
+    sizes = []
+    for dose in range(4):
+        drawn = sample_acquisition(np.random.default_rng([9, dose]), picture.scene.thorax.patient, _TINY)
+        scan = replace(drawn, grid=picture.grid)
+        stored = reconstruct(np.random.default_rng([seed, dose]), picture.hu, picture.mask, scan, drawn.reconstructions[0])
+        sizes.append(len(nifti(stored.hu, spacing=stored.spacing, origin=stored.origin)))
+    return np.array(sizes)
 
 
 def test_sharp_kernels_are_noisier_between_neighbours(scanned):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -12,9 +13,27 @@ from thoracle.errors import InputError, ThoracleError
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
 VERBS = (
-    *("detect", "embed", "inspect", "prepare", "train.contrastive", "train.vocabfine"),
-    *("index.add", "index.copy", "index.delete", "index.check", "search", "evaluate.retrieval"),
-    *("phantom", "import_", "fetch", "doctor", "demo"),
+    "detect",
+    "embed",
+    "inspect",
+    "prepare",
+    "train.contrastive",
+    "train.vocabfine",
+    "index.add",
+    "index.copy",
+    "index.delete",
+    "index.check",
+    "search",
+    "evaluate.detection",
+    "evaluate.prompts",
+    "evaluate.space",
+    "evaluate.retrieval",
+    "compare",
+    "phantom",
+    "import_",
+    "fetch",
+    "doctor",
+    "demo",
 )
 
 app = typer.Typer(
@@ -40,6 +59,8 @@ def root(version: bool = typer.Option(False, "--version", callback=_print_versio
 
 def main() -> None:
     """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
+    # Threads that wait for each other asleep: awake, they take the time of whatever else runs on these cores. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for verb in VERBS:
         import_module(f"thoracle.cli.{verb}")
     try:

@@ -6,10 +6,7 @@ Whatever is killed goes on: finished volumes are in a journal, files are whole o
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +21,11 @@ from thoracle.cohort.pseudonyms import COVERED, SiteKey, default_key_file
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reconstruction import Reconstruction
 from thoracle.cohort.splits import require_no_leak, split_of
-from thoracle.cohort.worker import Job, attend, stamp_of
+from thoracle.cohort.worker import Job, stamp_of
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import CohortError, InputError, OutputConflict
+from thoracle.errors import InputError, OutputConflict
 from thoracle.files import TEMPORARY
+from thoracle.processes import in_parallel
 
 LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
     "ct-rate": ct_rate.find,
@@ -37,7 +35,6 @@ LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
 }
 _CT_CLIP: Final = PreprocessConfig()
 _ALL: Final = Reconstruction()
-_AHEAD: Final = 4  # volumes that wait for each worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +91,7 @@ def prepare(
         LayoutMismatch, MetadataError: not such an archive.
         SplitLeak: a patient or a scan in two splits; the quality report is written, the manifest not.
         OutputConflict: `out` is something else, or another run is at it.
+        CohortError: a worker was killed.
     """
     source, target = Path(src), Path(out)
     _check(source, layout, workers)
@@ -150,7 +148,7 @@ def _read_all(chosen: Sequence[Source], target: Path, job: Job, workers: int, pr
     stamps = {one.volume: stamp_of(one) for one in chosen}
     todo = [one for one in chosen if not _is_done(journal.outcomes.get(one.volume), stamps[one.volume], one, job.cache)]
     done = 0
-    for finished in _in_parallel(todo, stamps, job, workers):
+    for finished in in_parallel(job, [(one, stamps[one.volume]) for one in todo], workers=workers):
         journal.add(finished)
         for outcome in finished:
             done += 1
@@ -166,31 +164,6 @@ def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) ->
         return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError")
     path = cache / before.cache
     return path.is_file() and path.stat().st_size == before.cache_bytes
-
-
-def _in_parallel(todo: Sequence[Source], stamps: dict[str, str], job: Job, workers: int) -> Iterator[list[Outcome]]:
-    """Outcomes as they come; a bounded number wait at a time."""
-    if workers == 1 or len(todo) < 2:
-        yield from ([job(one, stamps[one.volume])] for one in todo)
-        return
-    context = multiprocessing.get_context("spawn")  # no thread of the caller is forked
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context, initializer=attend) as pool:
-        waiting: set[Future[Outcome]] = set()
-        try:
-            for one in todo:
-                waiting.add(pool.submit(job, one, stamps[one.volume]))
-                if len(waiting) >= _AHEAD * workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    yield [future.result() for future in done]
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield [future.result() for future in done]
-        except BrokenProcessPool as error:
-            raise CohortError(
-                "a worker was killed, most likely for its memory", cure="Run it again with fewer --workers; what is done is kept."
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _left_out(

@@ -55,7 +55,7 @@ class Reconstruction:
         return kept, sorted(scan for scan, volumes in chosen.items() if not volumes)
 
     def _of(self, volumes: Sequence[Source]) -> list[Source]:
-        if self.by == "all":
+        if self.by == "all" or all(source.fault for source in volumes):  # what is refused anyway is refused by its own reason
             return list(volumes)
         ranked = [
             (rank, source.step_mm or float("inf"), source.volume, source) for source in volumes if (rank := self._rank(source)) is not None

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
-import os
 import re
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 
 from thoracle.cohort.cache import SUFFIX, pack
 from thoracle.cohort.journal import Outcome
@@ -37,12 +32,16 @@ class Job:
     config: PreprocessConfig
     judge: bool = True
 
-    def __call__(self, source: Source, stamp: str) -> Outcome:
+    def __call__(self, task: tuple[Source, str]) -> Outcome:
         """The volume is in the cache, or the outcome says why not.
+
+        Args:
+            task: a source and its stamp.
 
         Raises:
             OSError: the cache cannot be written, for this volume or any other.
         """
+        source, stamp = task
         try:
             if source.fault is not None:
                 raise source.fault
@@ -81,19 +80,6 @@ def stamp_of(source: Source) -> str:
             return ""
         digest.update(f"{facts.st_size}:{facts.st_mtime_ns};".encode())
     return digest.hexdigest()[:32]
-
-
-def attend() -> None:
-    """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this is a worker"
-    Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _name(config: PreprocessConfig, source_sha256: str, metadata: Mapping[str, str] | None) -> str:

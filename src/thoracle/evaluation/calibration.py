@@ -7,10 +7,11 @@ Shapes: N scans, K labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
@@ -73,43 +74,49 @@ def mended(scores: Scores, calibration: Calibration) -> Scores:
         mend(column, one.slope, one.offset) if (one := calibration.mendings.get(name)) is not None else column
         for name, column in zip(scores.labels, scores.probabilities_NK.T, strict=True)
     ]
-    return Scores(
-        names=scores.names,
-        patients=scores.patients,
-        labels=scores.labels,
-        probabilities_NK=np.stack(columns, axis=1),
-        truth_NK=scores.truth_NK,
-    )
+    return replace(scores, probabilities_NK=np.stack(columns, axis=1))
+
+
+def verdicts(mended_scores: Scores, calibration: Calibration) -> NDArray[np.str_]:
+    """(N, K) of "present", "absent", "cannot tell"; "" where the calibration does not know the label."""
+    said = np.full(mended_scores.truth_NK.shape, "", dtype="U11")
+    for k, name in enumerate(mended_scores.labels):
+        if (one := calibration.mendings.get(name)) is not None:
+            said[:, k] = [one.verdict(float(p)) for p in mended_scores.probabilities_NK[:, k]]
+    return said
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What verdicts came to on scored scans, of one label: shares of scans with, and without, the finding."""
+    """What verdicts on one label came to.
+
+    Attributes:
+        present_kept: of the scans with the finding, the share whose verdict is not "absent".
+        absent_kept: of those without, the share whose verdict is not "present".
+        cannot_tell: of all.
+    """
 
     present_kept: float
     absent_kept: float
     cannot_tell: float
 
 
-def coverages(mended_scores: Scores, calibration: Calibration) -> dict[str, Coverage]:
-    """Of each label that has verdicts; `kept` is the share whose verdict is not the wrong one."""
+def coverages(verdicts_NK: NDArray[np.str_], scores: Scores) -> dict[str, Coverage]:
+    """Of each label that has verdicts on scans with a known label."""
     found = {}
-    for k, name in enumerate(mended_scores.labels):
-        one = calibration.mendings.get(name)
-        known = ~np.isnan(mended_scores.truth_NK[:, k])
-        if one is None or not known.any():
-            continue
-        verdicts = np.array([one.verdict(float(p)) for p in mended_scores.probabilities_NK[known, k]])
-        truth = mended_scores.truth_NK[known, k] == 1
-        found[name] = Coverage(
-            present_kept=float((verdicts[truth] != "absent").mean()) if truth.any() else float("nan"),
-            absent_kept=float((verdicts[~truth] != "present").mean()) if not truth.all() else float("nan"),
-            cannot_tell=float((verdicts == "cannot tell").mean()),
-        )
+    for k, name in enumerate(scores.labels):
+        known = (verdicts_NK[:, k] != "") & ~np.isnan(scores.truth_NK[:, k])
+        if known.any():
+            said, truth = verdicts_NK[known, k], scores.truth_NK[known, k] == 1
+            found[name] = Coverage(
+                present_kept=float((said[truth] != "absent").mean()) if truth.any() else float("nan"),
+                absent_kept=float((said[~truth] != "present").mean()) if not truth.all() else float("nan"),
+                cannot_tell=float((said == "cannot tell").mean()),
+            )
     return found
 
 
-def _fit(given: Array, truth: np.ndarray, method: Method) -> tuple[float, float]:
+def _fit(given: Array, truth: NDArray[np.bool_], method: Method) -> tuple[float, float]:
     """Least log loss. Platt's targets are his own, a little inside 0 and 1, so that separable labels have a finite slope."""
     positive = np.count_nonzero(truth)
     negative = len(truth) - positive
@@ -139,7 +146,7 @@ def _bound(values: Array, coverage: float) -> float:
     return float(np.sort(values)[place - 1]) if place <= len(values) else 1.0
 
 
-def _first_of_each(patients: tuple[str, ...]) -> np.ndarray:
+def _first_of_each(patients: tuple[str, ...]) -> NDArray[np.bool_]:
     """One scan a patient: those of one patient are not exchangeable with those of others."""
     seen: set[str] = set()
     return np.array([not (patient in seen or seen.add(patient)) for patient in patients])  # type: ignore[func-returns-value]

@@ -121,10 +121,16 @@ class Confusion:
         return np.where(both, values, np.nan)
 
 
-def confusion(scores_NK: ArrayLike, labels_NK: ArrayLike, *, thresholds_K: ArrayLike, weights_RN: ArrayLike | None = None) -> Confusion:
-    """Counts at one threshold a label; from them come accuracy, precision, recall, specificity and F1."""
+def confusion(scores_NK: ArrayLike, labels_NK: ArrayLike, *, thresholds: ArrayLike, weights_RN: ArrayLike | None = None) -> Confusion:
+    """Counts at thresholds; from them come accuracy, precision, recall, specificity and F1.
+
+    Args:
+        scores_NK, labels_NK, weights_RN: as everywhere here.
+        thresholds: one a label (K,), or one a scan and label (N, K); what has none, NaN, is not counted.
+    """
     scores, labels, weights = _checked(scores_NK, labels_NK, weights_RN)
-    said, known = scores >= np.asarray(thresholds_K, dtype=np.float64), ~np.isnan(labels)
+    at = np.asarray(thresholds, dtype=np.float64)
+    said, known = scores >= at, ~np.isnan(labels) & ~np.isnan(at)
     present = labels == 1
     cells = ((True, True), (True, False), (False, False), (False, True))  # what was said, what is so
     counts = [weights @ (known & (said == say) & (present == so)) for say, so in cells]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from thoracle.evaluation.intervals import Interval
 
 #: Told apart by most people who see colours otherwise (Okabe and Ito, 2008).
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+#: One after the other, from none to most.
+_STEPS: Final = ("#000000", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7")
 #: HU from black to white: lung and soft tissue both.
 WINDOW: Final = (-1000.0, 400.0)
 _SETTINGS: Final[Any] = {  # matplotlib's type of it has three hundred names
@@ -55,8 +57,7 @@ def panels(given: Sequence[Panel], *, columns: int = 6, size: float = 2.1) -> st
     columns = min(columns, len(given))
     rows = -(-len(given) // columns)
     with matplotlib.rc_context(_SETTINGS):
-        drawing = Figure(figsize=(size * columns, size * rows), layout="constrained")
-        axes = np.atleast_1d(drawing.subplots(rows, columns, squeeze=False)).ravel()
+        drawing, axes = _grid(rows, columns, size)
         for ax, panel in zip(axes, given, strict=False):
             _draw(ax, panel)
         for ax in axes[len(given) :]:
@@ -64,7 +65,7 @@ def panels(given: Sequence[Panel], *, columns: int = 6, size: float = 2.1) -> st
         return _svg(drawing)
 
 
-def dots(names: Sequence[str], series: dict[str, Sequence[Interval]], *, x: str, reference: float | None = None) -> str:
+def dots(names: Sequence[str], series: Mapping[str, Sequence[Interval]], *, x: str, reference: float | None = None) -> str:
     """SVG of figures with their intervals, one row a name, one colour a series; `reference` is a dashed line."""
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(7, 0.8 + 0.27 * len(names)), layout="constrained")
@@ -85,7 +86,7 @@ def dots(names: Sequence[str], series: dict[str, Sequence[Interval]], *, x: str,
         return _svg(drawing)
 
 
-def histogram(values: dict[str, ArrayLike], *, x: str, bins: int = 60) -> str:
+def histogram(values: Mapping[str, ArrayLike], *, x: str, bins: int = 60) -> str:
     """SVG of shares, one colour a series."""
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(6, 2.6), layout="constrained")
@@ -99,6 +100,37 @@ def histogram(values: dict[str, ArrayLike], *, x: str, bins: int = 60) -> str:
         ax.set_ylabel("share")
         ax.legend(frameon=False)
         return _svg(drawing)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Points that share a colour."""
+
+    label: str
+    keep: NDArray[np.bool_]
+
+
+def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *, titles: Sequence[str], size: float) -> bytes:
+    """PNG: a panel for each of `groups`; the first half's points are dots, the second's are squares."""
+    columns = min(6, len(groups))
+    rows = -(-len(groups) // columns)
+    with matplotlib.rc_context(_SETTINGS):
+        drawing, axes = _grid(rows, columns, size)
+        for ax, panel, title in zip(axes, groups, titles, strict=False):
+            for colour, group in zip(("#56b4e9", "#d55e00") if len(panel) == 2 else _STEPS, panel, strict=False):
+                for half, marker in zip(halves, ("o", "s"), strict=False):
+                    face = colour if marker == "o" else "none"
+                    ax.scatter(*half[group.keep].T, s=6, marker=marker, facecolors=face, edgecolors=colour, lw=0.5, alpha=0.7)
+                ax.scatter([], [], color=colour, s=12, label=group.label)
+            ax.set_title(title, fontsize=8)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.legend(fontsize=6.5, frameon=False)
+        for ax in axes[len(groups) :]:
+            ax.set_visible(False)
+        out = io.BytesIO()
+        drawing.savefig(out, format="png", dpi=110, metadata={"Software": None})
+        return out.getvalue()
 
 
 def slices(
@@ -149,6 +181,16 @@ def _coloured(grey_HW: NDArray[Any], mask_HW: NDArray[Any] | None) -> NDArray[np
     return rgb
 
 
+def _grid(rows: int, columns: int, size: float) -> tuple[Figure, list[Any]]:
+    """Axes with fixed room for ticks and titles; matplotlib's own layout of eighteen takes longer than all else."""
+    drawing = Figure(figsize=(size * columns, size * rows))
+    axes = drawing.subplots(rows, columns, squeeze=False).ravel().tolist()
+    room = 0.55 / (size - 0.55)
+    edges = {"left": 0.45 / (size * columns), "right": 1 - 0.1 / (size * columns)}
+    drawing.subplots_adjust(**edges, bottom=0.38 / (size * rows), top=1 - 0.2 / (size * rows), wspace=room, hspace=room)
+    return drawing, axes
+
+
 def _draw(ax: Any, panel: Panel) -> None:
     if panel.diagonal:
         ax.plot([0, 1], [0, 1], ls="--", lw=0.7, color="grey")
@@ -162,7 +204,7 @@ def _draw(ax: Any, panel: Panel) -> None:
     ax.set_ylabel(panel.y, fontsize=8)
     ax.tick_params(labelsize=7)
     if any(line.label for line in panel.lines):
-        ax.legend(fontsize=6.5, frameon=False)
+        ax.legend(fontsize=6.5, frameon=False, loc="upper left")
 
 
 def _svg(drawing: Figure) -> str:

@@ -5,11 +5,12 @@ Shapes: N scans, K labels, R draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thoracle.evaluation import metrics
 from thoracle.evaluation.intervals import RESAMPLES, Array, Interval, patient_weights, percentile_interval
@@ -41,6 +42,17 @@ class Scores:
     probabilities_NK: Array
     truth_NK: Array
 
+    def of(self, keep: NDArray[np.bool_]) -> Scores:
+        """The scans for which `keep` holds."""
+        rows = np.flatnonzero(keep)
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            patients=tuple(self.patients[row] for row in rows),
+            probabilities_NK=self.probabilities_NK[rows],
+            truth_NK=self.truth_NK[rows],
+        )
+
     @property
     def one_sided(self) -> tuple[str, ...]:
         """Labels that no scan has, or all have: nothing that ranks or decides can be measured in them."""
@@ -56,38 +68,49 @@ class Summary:
     average: Mapping[str, Interval]
 
 
-def measure(scores: Scores, *, thresholds_K: Array | None, weights_RN: Array | None = None) -> Values:
+def measure(scores: Scores, *, thresholds: Array | None, ranking: bool = True, weights_RN: Array | None = None) -> Values:
     """Every metric: (R, K) of each label, (R,) of those of all together; without weights (K,) and ().
 
-    Metrics of decisions are left out where there are no thresholds.
+    Args:
+        scores: what is measured.
+        thresholds: (K,) or (N, K); metrics of decisions are left out without.
+        ranking: whether probabilities of different scans may be ranked; not where each fold has a calibration of its own.
+        weights_RN: how often each scan counts in each draw.
     """
     given, truth = scores.probabilities_NK, scores.truth_NK
-    found: dict[str, Array] = {
-        "auroc": metrics.auroc(given, truth, weights_RN=weights_RN),
-        "average_precision": metrics.average_precision(given, truth, weights_RN=weights_RN),
-        "sensitivity_at_90_specificity": metrics.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+    found: dict[str, Array] = {}
+    if ranking:
+        found |= {
+            "auroc": metrics.auroc(given, truth, weights_RN=weights_RN),
+            "average_precision": metrics.average_precision(given, truth, weights_RN=weights_RN),
+            "sensitivity_at_90_specificity": metrics.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+        }
+    found |= {
         "brier": metrics.brier(given, truth, weights_RN=weights_RN),
         "calibration_error": metrics.calibration_error(given, truth, weights_RN=weights_RN),
     }
-    if thresholds_K is not None:
-        counts = metrics.confusion(given, truth, thresholds_K=thresholds_K, weights_RN=weights_RN)
+    if thresholds is not None:
+        counts = metrics.confusion(given, truth, thresholds=thresholds, weights_RN=weights_RN)
         found |= {name: getattr(counts, name) for name in (*DECISION, *POOLED)}
     return found | {f"macro_{name}": mean_of_known(values) for name, values in found.items() if name not in POOLED}
 
 
-def draw(scores: Scores, *, thresholds_K: Array | None, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def draw(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     """`measure` of each draw of patients."""
     blocks = [
-        measure(scores, thresholds_K=thresholds_K, weights_RN=weights)
+        measure(scores, thresholds=thresholds, ranking=ranking, weights_RN=weights)
         for weights in patient_weights(scores.patients, resamples=resamples, seed=seed)
     ]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def summarise(scores: Scores, *, thresholds_K: Array | None, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
-    """Every metric with its interval."""
-    values, draws = measure(scores, thresholds_K=thresholds_K), draw(scores, thresholds_K=thresholds_K, resamples=resamples, seed=seed)
-    intervals = {name: percentile_interval(value, draws[name]) for name, value in values.items()}
+def summarise(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+    """Every metric with its interval. The calibration error has none: each draw repeats scans, which raises it."""
+    values = measure(scores, thresholds=thresholds, ranking=ranking)
+    draws = draw(scores, thresholds=thresholds, ranking=ranking, resamples=resamples, seed=seed)
+    intervals = {
+        name: percentile_interval(value, draws[name] * (np.nan if "calibration_error" in name else 1)) for name, value in values.items()
+    }
     each = [name for name, value in values.items() if value.ndim]
     return Summary(
         by_label={label: {name: intervals[name][k] for name in each} for k, label in enumerate(scores.labels)},
@@ -100,15 +123,3 @@ def mean_of_known(values: Array) -> Array:
     known = ~np.isnan(values)
     count = known.sum(axis=-1)
     return np.where(count > 0, np.where(known, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
-
-
-def choose(scores: Scores, names: Sequence[str]) -> Scores:
-    """The columns of `names`, in their order."""
-    columns = [scores.labels.index(name) for name in names]
-    return Scores(
-        names=scores.names,
-        patients=scores.patients,
-        labels=tuple(names),
-        probabilities_NK=scores.probabilities_NK[:, columns],
-        truth_NK=scores.truth_NK[:, columns],
-    )

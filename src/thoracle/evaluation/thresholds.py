@@ -48,4 +48,4 @@ def published(scores: Scores) -> Array:
 def published_counts(scores: Scores) -> tuple[Array, Confusion]:
     """Thresholds and counts as published: for comparison with papers alone."""
     thresholds = published(scores)
-    return thresholds, confusion(scores.probabilities_NK, scores.truth_NK, thresholds_K=np.nextafter(thresholds, np.inf))
+    return thresholds, confusion(scores.probabilities_NK, scores.truth_NK, thresholds=np.nextafter(thresholds, np.inf))

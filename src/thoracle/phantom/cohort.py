@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +14,11 @@ from thoracle.files import TEMPORARY, write_atomic
 from thoracle.phantom.case import PatientPlan, make_patient, plan_cohort
 from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS
+from thoracle.processes import in_parallel
 
 #: Changes when the same seed gives other phantoms.
 FORMAT = 2
 _SETTINGS = "phantom.json"
-#: What workers read when they start: linear algebra stays on their own core, and memory of pictures is kept for the next one (glibc hands
-#: large blocks back to the system and has their pages zeroed again, a sixth of the time of tiny phantoms).
-_OF_WORKERS = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 28)),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +56,7 @@ def write_cohort(
     Raises:
         InputError: a number or name that makes no sense.
         OutputConflict: `out` holds something else than a part of this cohort.
+        CohortError: a worker was killed.
     """
     _check(cases, seed, preset, layout, workers)
     settings = {"format": FORMAT, "cases": cases, "seed": seed, "preset": preset, "layout": layout}
@@ -74,8 +67,9 @@ def write_cohort(
     kept = cases - sum(plan.visits for plan in missing)
     if kept:
         progress(kept)
-    for visits in _in_parallel(missing, _Job(out=out, seed=seed, preset=preset, layout=layout), workers or (os.cpu_count() or 1) + 1):
-        progress(visits)
+    job = _Job(out=out, seed=seed, preset=preset, layout=layout)
+    for made in in_parallel(job, missing, workers=workers or (os.cpu_count() or 1) + 1):
+        progress(sum(made))
     facts = [(plan, _read(out / files.truth(plan))) for plan in plans]
     for path, content in tables(layout, facts).items():
         write_atomic(out / path, content)
@@ -141,41 +135,6 @@ def _is_there(out: Path, files: Files, plan: PatientPlan) -> bool:
         return False
     names = [row["VolumeName"] for scan in _read(truth)["scans"] for row in scan["volumes"]]
     return all((out / where(plan, name)).is_file() for name in names for where in (files.volume, files.mask))
-
-
-def _in_parallel(plans: list[PatientPlan], job: _Job, workers: int) -> Iterator[int]:
-    """The visits of each patient as it is done; a bounded number wait at a time."""
-    if not plans:
-        return
-    if workers == 1:
-        yield from map(job, plans)
-        return
-    context = multiprocessing.get_context("spawn")  # no thread of the caller is forked
-    with _environment_of_workers(), ProcessPoolExecutor(min(workers, len(plans)), mp_context=context) as pool:
-        waiting: set[Future[int]] = set()
-        try:
-            for plan in plans:
-                waiting.add(pool.submit(job, plan))
-                if len(waiting) >= 4 * workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            yield from (future.result() for future in waiting)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _environment_of_workers() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _OF_WORKERS}
-    os.environ.update(_OF_WORKERS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _read(path: Path) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import struct
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from thoracle.errors import ExtraMissing
+from thoracle.files import write_atomic
 from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from thoracle.training.trainer import Progress
 
 _FOLDER = "curves"
+_RUN_ID = "wandb.id"
 
 
 def read_curves(out: Path) -> dict[str, dict[int, float]]:
@@ -80,4 +83,10 @@ def _wandb(out: Path, config: RunConfig) -> Any:
         import wandb  # type: ignore[import-not-found]
     except ImportError as error:
         raise ExtraMissing("log: wandb needs the package wandb", cure="Run `pip install wandb`, or set log to tensorboard.") from error
-    return wandb.init(project="thoracle", name=out.name, id=out.name, resume="allow", dir=str(out), config=config.as_dict())
+    name = out / _FOLDER / _RUN_ID  # a run's own, kept with it: two runs in folders of one name are two
+    if not name.exists():
+        name.parent.mkdir(exist_ok=True)
+        write_atomic(name, secrets.token_hex(8).encode())
+    # What is sent leaves the house: no folder of this machine.
+    told = {setting: value for setting, value in config.as_dict().items() if setting not in config.MOVABLE}
+    return wandb.init(project="thoracle", name=out.name, id=name.read_text(), resume="allow", dir=str(out), config=told)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import socket
@@ -58,6 +59,7 @@ def test_a_cohort_becomes_a_model_that_detects(command, cohort: Path, config: Pa
     ran = command("train", "contrastive", "--config", config, "--cohort", cohort, "--out", run)
     assert ran.status == 0, ran.err
     assert "step 2: macro_auroc 0." in ran.err
+    assert re.search(r"loss \d+\.\d{4} \d+\.\d samples/s \d+\.\d GiB .* 3/3 \d+:\d\d:\d\d", ran.err), "loss, rate, memory, time left"
     assert "3 steps done" in ran.err
     assert open_model(run / "model", verify=True).trained
     write_scan(tmp_path / "chest.nii.gz")
@@ -80,9 +82,11 @@ def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tm
 
 
 def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:
-    """Sharded weights, gradient caching, a codebook on each rank: all that is unlike on the ranks."""
+    """Sharded weights, gradient caching, dropout, a codebook on each rank: all that is unlike on the ranks."""
+    told = read_config(config, ContrastiveConfig)
+    text = replace(told.model.bert, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     told = replace(
-        read_config(config, ContrastiveConfig), batch=2, chunk=1, parallel="shard", codebook="rank", keep_last=3, evaluate_every=0
+        told, model=replace(told.model, bert=text), batch=2, chunk=1, parallel="shard", codebook="rank", keep_last=3, evaluate_every=0
     )
     write_config(told, config)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -91,6 +95,9 @@ def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path,
     _torchrun(config, cohort, stopped, "--resume")
     one, other = (checkpoints(run / "checkpoints")[-1].load() for run in (whole, stopped))
     assert all(torch.equal(tensor, other["weights"][name]) for name, tensor in one["weights"].items())
+    for rank, again in zip(one["ranks"], other["ranks"], strict=True):
+        assert torch.equal(rank["generators"][0], again["generators"][0])
+    assert not torch.equal(one["ranks"][0]["generators"][0], one["ranks"][1]["generators"][0]), "each rank drops its own"
     codes = [rank["own"]["embed"] for rank in one["ranks"]]
     assert not torch.equal(*codes)
     assert all(torch.equal(code, rank["own"]["embed"]) for code, rank in zip(codes, other["ranks"], strict=True))

@@ -17,7 +17,7 @@ def bimcv(tmp_path: Path, write_chest, write_table) -> Path:
     root = tmp_path / "BIMCV-R"
     for seed, name in enumerate(_NAMES[:3]):
         write_chest(root / f"CT{seed + 1}" / "ct" / name, seed)
-    rows = [{"Report_en": f"Nodule ({n}).", "path": f"/home/authors/BIMCV-R/CT{n + 1}/ct/{name}"} for n, name in enumerate(_NAMES)]
+    rows = [{"Report_en": f"Nodule ({n}).", "path": f"/raid/authors/{name[:7]}/mod-rx/{name}"} for n, name in enumerate(_NAMES)]
     write_table(root / "meta" / "curated_ct_report_path_En.csv", rows)
     return root
 
@@ -44,8 +44,30 @@ def test_a_file_that_tells_no_patient_is_refused_and_one_without_a_report_is_sai
     assert "chest.nii.gz,refused,MetadataError" in (tmp_path / "out" / "quality.csv").read_text()
 
 
+def test_a_row_may_name_the_folder_of_a_scan(bimcv: Path, write_table) -> None:
+    rows = [{"Report_en": f"Scan {n}.", "path": f"/raid/authors/posi/sub-S00/ses-E1{n}/mod-rx"} for n in (1, 5)]
+    write_table(bimcv / "meta" / "curated_ct_report_path_En.csv", rows)
+    listing = find(bimcv)
+    assert [source.report.findings for source in listing.sources] == ["", "Scan 1.", ""]
+    assert listing.absent == ("sub-S00_ses-E15",)
+
+
+def test_tables_of_parts_of_the_archive_may_lie_beside_that_of_the_whole(bimcv: Path) -> None:
+    whole = (bimcv / "meta" / "curated_ct_report_path_En.csv").read_text()
+    (bimcv / "meta" / "curated_pos_ct_report_path_En.csv").write_text(whole.replace("Nodule", "Part"))
+    assert [source.report.findings for source in find(bimcv).sources] == ["Nodule (0).", "Nodule (1).", "Nodule (2)."]
+
+
+def test_a_volume_under_two_folders_is_taken_once(bimcv: Path, write_chest) -> None:
+    write_chest(bimcv / "CT9" / "ct" / _NAMES[0], 9)
+    listing = find(bimcv)
+    assert [source.volume for source in listing.sources] == list(_NAMES[:3])
+    assert listing.notes == ("1 volumes lie in several folders under one name; the last is taken.",)
+
+
 def test_it_needs_volumes_and_one_table(bimcv: Path, tmp_path: Path) -> None:
     (bimcv / "copy.csv").write_bytes((bimcv / "meta" / "curated_ct_report_path_En.csv").read_bytes())
+    (bimcv / "copy.csv").rename(bimcv / "curated_ct_report_path_En.csv")
     with pytest.raises(MetadataError, match="found 2"):
         find(bimcv)
     with pytest.raises(LayoutMismatch):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,23 @@ def test_a_series_without_a_patient_is_refused_alone(tree: Path, small, tmp_path
     done = prepare(tree, layout="dicom", out=tmp_path / "out", preprocess=small, keep_ids=True)
     assert (done.volumes, done.refused) == (2, 1)
     assert "without patients no split can be trusted" in (tmp_path / "out" / "quality.csv").read_text()
+
+
+@pytest.mark.parametrize("reconstruction", ["all", "kernel=Br4*"])
+def test_damaged_files_are_a_row_where_they_lie_alone_and_refuse_the_series_they_lie_in(
+    tree: Path, small, tmp_path: Path, reconstruction: str
+) -> None:
+    (tree / "C").mkdir()
+    for number in (1, 2):
+        (tree / "C" / f"{number}.dcm").write_bytes((tree / "B" / f"31-{number}.dcm").read_bytes()[:3000])
+    shutil.copy(tree / "C" / "1.dcm", tree / "A" / "second" / "half.dcm")
+    choice = Reconstruction.parse(reconstruction)
+    for keep, out in ((True, tmp_path / "kept"), (False, tmp_path / "covered")):
+        key = tmp_path / "site.key"
+        done = prepare(tree, layout="dicom", out=out, preprocess=small, keep_ids=keep, site_key=key, reconstruction=choice)
+        assert done.refused == 2
+        with (out / "quality.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["status"] == "refused"]
+        assert [row["error"] for row in rows] == ["TruncatedFile"] * 2
+        assert ("C/1.dcm" in {row["VolumeName"] for row in rows}) is keep
+    assert not any(b"C/1.dcm" in path.read_bytes() for path in out.rglob("*") if path.is_file())

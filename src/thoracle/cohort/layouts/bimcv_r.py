@@ -1,12 +1,12 @@
 """BIMCV-R: CT*/ct/sub-S…_ses-E…_run-….nii.gz, and meta/curated_ct_report_path_En.csv with the columns `Report_en` and `path`.
 
-https://huggingface.co/datasets/cyd0806/BIMCV-R. `sub` is the patient, `ses` the scan. The archive has no split of its own.
+https://huggingface.co/datasets/cyd0806/BIMCV-R. `sub` is the patient, `ses` the scan. The archive has no split of its own. `path` is where
+its authors had a volume (…/sub-S…/ses-E…/mod-rx/NAME) or its folder: only the name of the volume, or of the scan, is found again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -16,6 +16,8 @@ from thoracle.cohort.tables import Row, Table, find_tables, labels_of, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 
 _NAME: Final = re.compile(r"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+).*\.nii\.gz")
+_FOLDER: Final = re.compile(r"(sub-[A-Za-z0-9]+)/(ses-[A-Za-z0-9]+)")
+_TABLE: Final = "curated_ct_report_path_En.csv"
 _PATH: Final = "path"
 
 
@@ -26,41 +28,50 @@ def find(folder: Path) -> Listing:
         LayoutMismatch: no volume where BIMCV-R has them.
         MetadataError: the table is absent, several are there, or it cannot be used.
     """
-    files = {_key(path.as_posix()): path for path in sorted(folder.glob("CT*/ct/*.nii.gz"))}
+    found = sorted(folder.glob("CT*/ct/*.nii.gz"))
+    files = {path.name: path for path in found}
     if not files:
         raise LayoutMismatch("holds no CT*/ct/*.nii.gz", cure="Give BIMCV-R's folder, or another --layout.", source=folder)
     table = _table(folder)
     rows = {_key(row[_PATH]): row for row in table.rows()}
-    sources = tuple(_source(key, path, rows, table) for key, path in files.items())
-    without = sum(key not in rows for key in files)
-    return Listing(
-        sources=sources,
-        absent=tuple(sorted(PurePosixPath(key).name for key in set(rows) - set(files))),
-        notes=(f"{without:,} of {len(files):,} volumes have no row in the table of reports.",) if without else (),
-    )
+    keys = {name: next((key for key in (name, _scan(name)) if key in rows), None) for name in files}
+    sources = tuple(_source(path, rows.get(keys[name] or ""), table) for name, path in sorted(files.items()))
+    notes = []
+    if twice := len(found) - len(files):
+        notes.append(f"{twice:,} volumes lie in several folders under one name; the last is taken.")
+    if without := sum(key is None for key in keys.values()):
+        notes.append(f"{without:,} of {len(files):,} volumes have no row in the table of reports.")
+    return Listing(sources=sources, absent=tuple(sorted(set(rows) - set(keys.values()))), notes=tuple(notes))
 
 
 def _table(folder: Path) -> Table:
     found = [table for table in find_tables(folder, beside=("masks", "truth")) if {"Report_en", _PATH} <= set(table.columns)]
+    if len(found) > 1:  # the archive has tables of its parts beside that of the whole
+        found = [table for table in found if table.path.name == _TABLE]
     if len(found) != 1:
         fact = f"expected one table with the columns Report_en and {_PATH}, found {len(found)}"
-        raise MetadataError(fact, cure="Put meta/curated_ct_report_path_En.csv there, and no copy of it.", source=folder)
+        raise MetadataError(fact, cure=f"Put meta/{_TABLE} there, and no copy of it.", source=folder)
     return found[0]
 
 
 def _key(path: str) -> str:
-    """The last three names of a path: the table's begin wherever its authors had the archive."""
-    return "/".join(PurePosixPath(path.strip()).parts[-3:])
+    """The volume that a path of the table names, or the scan."""
+    name, match = PurePosixPath(path.strip()).name, _FOLDER.search(path)
+    return "_".join(match.groups()) if match and not name.endswith(".nii.gz") else name
 
 
-def _source(key: str, path: Path, rows: Mapping[str, Row], table: Table) -> Source:
-    match = _NAME.fullmatch(path.name)
-    patient, session = match.groups() if match else ("", "")
-    source = Source(volume=path.name, scan=f"{patient}_{session}", patient=patient, path=path)
+def _scan(name: str) -> str:
+    """sub-…_ses-…; "" where a file is named otherwise."""
+    match = _NAME.fullmatch(name)
+    return "_".join(match.groups()) if match else ""
+
+
+def _source(path: Path, row: Row | None, table: Table) -> Source:
+    scan = _scan(path.name)
+    source = Source(volume=path.name, scan=scan, patient=scan.partition("_")[0], path=path)
     try:
-        if match is None:
+        if not scan:
             raise MetadataError("the name does not tell the patient (sub-…_ses-…)", cure="Give the file its published name back.")
-        row = rows.get(key)
         return source if row is None else replace(source, report=report_of(row), labels=labels_of(row, source=table.path))
     except MetadataError as error:
         return replace(source, fault=error)

@@ -17,7 +17,7 @@ from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
 from thoracle.ct.dicom.header import Header, read_header, text
 from thoracle.ct.dicom.sources import Source as File
-from thoracle.errors import LayoutMismatch, MetadataError, ScanError
+from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable, ThoracleError
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
 _FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "Manufacturer", "ManufacturerModelName")
@@ -44,35 +44,50 @@ def find(folder: Path) -> Listing:
         LayoutMismatch: there is none.
         MetadataError: a table that cannot be used.
     """
-    series, aside = _series(folder)
-    if not series:
+    series, damaged, aside = _series(folder)
+    if not series and not damaged:
         raise LayoutMismatch("holds no CT series in DICOM", cure="Give a tree of DICOM files, or another --layout.", source=folder)
     said = _said(folder)
-    sources = tuple(_source(uid, one, said) for uid, one in sorted(series.items()))
+    sources = [_source(uid, one, said) for uid, one in sorted(series.items())]
+    sources += [_refused(folder, path, fault) for path, fault in damaged]
     spoken = {key for one in series.values() for key in (("accession", one.accession), ("study", one.study))}
     notes = [f"{count:,} files set aside: {what}." for what, count in sorted(aside.items())]
     if silent := sum(key not in spoken for key in said):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
-    return Listing(sources=sources, notes=tuple(notes))
+    return Listing(sources=tuple(sources), notes=tuple(notes))
 
 
-def _series(folder: Path) -> tuple[dict[str, _Series], Counter[str]]:
+def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, ThoracleError]], Counter[str]]:
+    """Series, the first damaged file of each folder without a series, and how many other files are no part of a volume, and why."""
     found: dict[str, _Series] = {}
+    damaged: dict[Path, tuple[Path, ThoracleError]] = {}
     aside: Counter[str] = Counter()
     for place, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
             try:
                 header = _read(path) if path.is_file() and not path.is_symlink() else None
-            except (ScanError, OSError):
-                aside["damaged DICOM"] += 1  # `read` says more where it lies among the files of a series
+            except ScanError as error:
+                damaged.setdefault(path.parent, (path, error))
+                continue
+            except OSError as error:
+                fault = ScanUnreadable(error.strerror or "cannot be read", cure="Mend the permissions, or copy the file again.")
+                damaged.setdefault(path.parent, (path, fault))
                 continue
             if header is not None:
                 other = _other(header)
                 aside.update([other] if other else [])
                 if not other:
                     _add(found, header, path)
-    return found, aside
+    occupied = {path.parent for one in found.values() for path in one.files}
+    # Among the files of a series a damaged one is found by `read`, which refuses the series.
+    return found, [one for place, one in damaged.items() if place not in occupied], aside
+
+
+def _refused(folder: Path, path: Path, fault: ThoracleError) -> Source:
+    """What cannot be told to be of any series; named by its place."""
+    name = path.relative_to(folder).as_posix()
+    return Source(volume=name, scan=name, patient="", path=path, fault=fault)
 
 
 def _add(found: dict[str, _Series], header: Header, path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Seconds of the bootstrap over patients: every metric of 3,000 scans x 18 labels x 1,000 draws; aim: 20 s on two cores."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from thoracle.evaluation.summary import Scores, summarise
+from thoracle.types import ABNORMALITIES
+
+SCANS, DRAWS = 3000, 1000
+
+
+def main() -> None:
+    """Print the seconds and the macro AUROC."""
+    random = np.random.default_rng(0)
+    truth = (random.random((SCANS, len(ABNORMALITIES))) < 0.2).astype(float)
+    scores = Scores(
+        names=tuple(map(str, range(SCANS))),
+        patients=tuple(str(scan // 2) for scan in range(SCANS)),
+        labels=ABNORMALITIES,
+        probabilities_NK=1 / (1 + np.exp(-(truth + random.normal(size=truth.shape)))),
+        truth_NK=truth,
+    )
+    start, busy = time.perf_counter(), time.process_time()
+    found = summarise(scores, thresholds=np.full(len(ABNORMALITIES), 0.6), resamples=DRAWS)
+    one = found.average["macro_auroc"]
+    print(f"{time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} CPU s; {len(found.by_label[ABNORMALITIES[0]])} metrics")
+    print(f"macro AUROC {one.value:.3f} ({one.low:.3f} to {one.high:.3f})")
+
+
+if __name__ == "__main__":
+    main()

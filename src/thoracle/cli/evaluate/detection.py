@@ -1,0 +1,168 @@
+"""`thoracle evaluate detection`: a model, or a table of its probabilities, against the labels of a cohort, by a named protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from thoracle.cli.evaluate import evaluate
+from thoracle.cli.options import Device, Dtype
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thoracle.cohort.manifest import Cohort
+    from thoracle.evaluation.cases import Table
+    from thoracle.evaluation.detection import Evaluation
+    from thoracle.evaluation.protocols import Protocol
+    from thoracle.inference.model import Model
+
+Level = Literal["volume", "scan"]
+Method = Literal["platt", "temperature"]
+Tuning = Literal["folds", "train", "valid", "test"]
+
+
+@evaluate.command("classifier", help="The same as detection, which takes classifiers as well.")
+@evaluate.command("detection")
+def detection(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a CSV as `thoracle detect --out` writes it.")],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote, or a CSV of labels.")],
+    *,
+    protocol: Annotated[str, typer.Option(help="ct-rate, ct-clip-legacy, rad-chestct, phantom or holdout.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json, predictions.csv.")],
+    level: Annotated[Level, typer.Option(help="One row a volume, or the mean over a scan's volumes.")] = "volume",
+    tune_on: Annotated[
+        Tuning | None, typer.Option(help="Where thresholds and calibration come from, in place of the protocol's choice.")
+    ] = None,
+    mapping: Annotated[Path | None, typer.Option(metavar="CSV", help="rad-chestct: label, abnormality.")] = None,
+    calibration: Annotated[Method, typer.Option(help="Slope and offset of the logit, or the slope alone.")] = "platt",
+    coverage: Annotated[float, typer.Option(help="Of verdicts: how often the right answer is not ruled out.")] = 0.9,
+    keep_calibration: Annotated[bool, typer.Option("--keep-calibration", help="Into the model's folder, for `thoracle detect`.")] = False,
+    resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Score the detection of abnormalities, with intervals over patients.
+
+    Thresholds and calibration never come from the labels they are scored on, but in ct-clip-legacy, which exists to compare with papers.
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    from rich.console import Console
+
+    from thoracle.cohort.manifest import open_cohort
+    from thoracle.errors import InputError
+    from thoracle.evaluation.cases import cases_of_cohort, cases_of_table, read_table
+    from thoracle.evaluation.detection import Plan
+    from thoracle.evaluation.detection import evaluate as run
+    from thoracle.evaluation.mapping import mapped, read_mapping
+    from thoracle.evaluation.protocols import protocol as named
+    from thoracle.inference.model import load
+
+    way, console = named(protocol), Console(stderr=True, highlight=False)
+    if way.mapped != (mapping is not None):
+        cure = "Give --mapping CSV with label, abnormality." if way.mapped else "Leave --mapping out."
+        raise InputError(f"protocol {protocol} takes {'a' if way.mapped else 'no'} mapping", cure=cure)
+    if cohort.suffix.lower() == ".csv" and (model.is_dir() or keep_calibration):
+        raise InputError("a table of labels has no scans", cure="Give a prepared cohort, or a CSV of probabilities.")
+    for path in (model, cohort):
+        if not path.exists():
+            raise InputError("no such file or folder", cure="Check the path.", source=path)
+    prepared = None if cohort.suffix.lower() == ".csv" else open_cohort(cohort)
+    loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
+    if keep_calibration and (loaded is None or way.mapped or way.tuning is None):
+        raise InputError("there is no calibration to keep", cure="Give a model folder, and a protocol of the model's own labels.")
+    cases = cases_of_table(cohort) if prepared is None else cases_of_cohort(prepared)
+    if loaded is None or prepared is None:
+        predictions = read_table(model)
+    else:
+        predictions = _predicted(loaded, prepared, way, tune_on, out=out, console=console)
+    if mapping is not None:
+        cases, predictions = mapped(cases, predictions, read_mapping(mapping))
+    plan = Plan(level=level, tuning=tune_on, method=calibration, coverage=coverage, resamples=resamples, seed=seed)
+    found = run(cases, predictions, protocol=way, plan=plan)
+    _write(found, out, console, model=_facts(model, loaded), cohort=prepared)
+    if keep_calibration and loaded is not None and found.calibration is not None:
+        from thoracle.inference.calibration import keep_calibration as keep
+
+        folder = loaded.folder
+        keep(folder.path, replace(found.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
+        console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
+
+
+def _predicted(model: Model, cohort: Cohort, way: Protocol, tune_on: Tuning | None, *, out: Path, console: Console) -> Table:
+    """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
+    from thoracle.evaluation.cases import read_table
+    from thoracle.evaluation.score import chosen, require_same_input, score
+    from thoracle.inference.results import ResultTable
+
+    require_same_input(model, cohort)
+    tuning = tune_on or way.tuning
+    entries = chosen(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
+    model.warm_up()
+    settings = {**model.settings(), "labels": model.folder.labels, "prompts": model.folder.prompts, "calibrated": False}
+    table = ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings)
+    todo = sum(entry.volume not in table.rows for entry in entries)
+    follow(score(model, cohort, entries, table), total=todo, console=console)
+    return read_table(table.path)
+
+
+def follow(names: Iterable[str], *, total: int, console: Console) -> None:
+    """Progress over volumes, with rate and time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total, rate="")
+        for _ in names:
+            bar.advance(task)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+
+
+def _facts(path: Path, model: Model | None) -> dict[str, Any]:
+    if model is None:
+        return {"table": path.name}
+    return {**model.settings(), "prompts": list(model.folder.prompts)}
+
+
+def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, Any], cohort: Cohort | None) -> None:
+    from rich.console import Console as Printer
+    from rich.markup import escape
+    from rich.table import Table as Shown
+
+    from thoracle.cli.console import UNTRAINED
+    from thoracle.evaluation.report import rows_of_average, write_report
+    from thoracle.evaluation.result import as_dict
+    from thoracle.evaluation.score import looker
+    from thoracle.files import write_atomic
+    from thoracle.types import RESEARCH_USE
+
+    values = as_dict(found, model=model)
+    write_atomic(out / "results.json", (json.dumps(values) + "\n").encode())
+    write_atomic(out / "report.html", write_report(found, model=model, look=None if cohort is None else looker(cohort)))
+    console.print(f"{found.volumes:,} volumes of {found.scans:,} scans of {found.patients:,} patients; one row a {found.plan.level}.")
+    console.print(f"Thresholds and calibration come from {found.tuned_on}.")
+    for note in found.notes:
+        console.print(escape(note))
+    shown = Shown(box=None, pad_edge=False, header_style="")
+    for column in ("", "model's own", *(["calibrated"] if found.calibrated else [])):
+        shown.add_column(column)
+    calibrated = dict(rows_of_average(found.calibrated.average)) if found.calibrated else {}
+    for name, text in rows_of_average(found.summary.average):
+        shown.add_row(name, text, *([calibrated.get(name, "")] if found.calibrated else []))
+    for name, value in values["published"]["mean"].items():
+        if name != "threshold" and value is not None:
+            shown.add_row(f"as published, {name.replace('_', ' ').replace('f1', 'F1')}", f"{value:.3f}, no interval")
+    Printer(highlight=False).print(shown)
+    if not model.get("trained", True):
+        console.print(f"[bold red]{UNTRAINED}[/]")
+    if model.get("caution"):
+        console.print(escape(model["caution"]))
+    console.print(RESEARCH_USE)
+    console.print(f"{escape(str(out / 'report.html'))}, results.json")

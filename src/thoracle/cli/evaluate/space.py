@@ -1,0 +1,135 @@
+"""`thoracle evaluate space`: how the latents of a cohort's images and reports lie, as figures, a map and pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from thoracle.cli.evaluate import evaluate
+from thoracle.cli.options import Device, Dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from thoracle.cohort.manifest import Cohort, Entry
+    from thoracle.evaluation.space import Array, Space
+    from thoracle.inference.model import Model
+
+Section = Literal["findings", "impression", "both"]
+Split = Literal["train", "valid", "test"]
+
+
+@evaluate.command()
+def space(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="space.html, space.json, PNGs, latents.")],
+    split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
+    section: Annotated[Section, typer.Option(help="Which of the report's words.")] = "findings",
+    most: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Draw the latents of images and reports by t-SNE and PCA, and measure alignment, uniformity, modality gap, rank, hubness, silhouette.
+
+    One volume of each scan with a report is taken. A run that was stopped goes on where it was.
+    """
+    import numpy as np
+    from rich.console import Console
+
+    from thoracle.cohort.manifest import open_cohort
+    from thoracle.evaluation.score import one_of_each_scan, require_same_input
+    from thoracle.evaluation.space import describe
+    from thoracle.inference.model import load
+    from thoracle.types import ABNORMALITIES
+
+    console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
+    loaded = load(model, device=device, dtype=dtype)
+    require_same_input(loaded, prepared)
+    entries = one_of_each_scan(prepared, split=split, section=section)[:most]
+    text = loaded.encode_text([entry.report.text(section) for entry in entries]).cpu().numpy().astype(np.float64)
+    image = embedded(loaded, prepared, entries, out=out, console=console)
+    truth = np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries])
+    found = describe(image, text, truth_NK=truth, labels=ABNORMALITIES)
+    notes = [f"{len(entries):,} scans of split {split}, with their reports ({section})."]
+    notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure on this page means anything."]
+    notes += [loaded.folder.caution] if loaded.folder.caution else []
+    facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries)}
+    with console.status("t-SNE and PCA"):
+        _write(found, image, text, out=out, names=[entry.scan for entry in entries], truth_NK=truth, notes=notes, facts=facts)
+    _print(found, notes)
+    console.print(str(out / "space.html"))
+
+
+def _write(
+    found: Space, image: Array, text: Array, *, out: Path, names: list[str], truth_NK: Array, notes: list[str], facts: dict[str, Any]
+) -> None:
+    """space.html, space.json, PNGs."""
+    import numpy as np
+
+    from thoracle.evaluation.space import PROJECTIONS, project
+    from thoracle.evaluation.space_report import pictures, write_page
+    from thoracle.files import write_atomic
+    from thoracle.types import ABNORMALITIES, RESEARCH_USE
+
+    places = {method: project(np.concatenate([image, text]), method) for method in PROJECTIONS}
+    drawn = pictures(places, truth_NK=truth_NK, labels=ABNORMALITIES)
+    cosines = text @ image.T
+    page = write_page(
+        found,
+        places=places,
+        names=names,
+        truth_NK=truth_NK,
+        labels=ABNORMALITIES,
+        cosines={"of one scan": cosines.diagonal(), "of two scans": cosines[~np.eye(len(cosines), dtype=bool)]},
+        drawn=drawn,
+        notes=notes,
+    )
+    for name, content in drawn.items():
+        write_atomic(out / name, content)
+    values = json.dumps({"notice": RESEARCH_USE, **facts, **asdict(found)})
+    plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
+    write_atomic(out / "space.json", (json.dumps(plain, indent=1) + "\n").encode())
+    write_atomic(out / "space.html", page)
+
+
+def _print(found: Space, notes: list[str]) -> None:
+    from rich.console import Console
+
+    from thoracle.evaluation.page import shown
+    from thoracle.types import RESEARCH_USE
+
+    printer = Console(highlight=False)
+    for note in notes:
+        printer.print(note)
+    for name in ("alignment", "modality_gap", "paired_cosine", "unpaired_cosine", "hubness_of_images", "hubness_of_texts"):
+        printer.print(f"{name.replace('_', ' '):24}{shown(getattr(found, name))}")
+    for name in ("uniformity", "effective_rank"):
+        values = [f"{kind} {shown(getattr(getattr(found, kind), name))}" for kind in ("image", "text", "even")]
+        printer.print(f"{name.replace('_', ' '):24}{', '.join(values)}")
+    printer.print(RESEARCH_USE)
+
+
+def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Path, console: Console) -> Array:
+    """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
+    import numpy as np
+
+    from thoracle.cli.evaluate.detection import follow
+    from thoracle.evaluation.score import embed
+    from thoracle.inference.latents import ROW_COLUMNS, read_latents, write_latents
+    from thoracle.inference.results import ResultTable
+
+    table = ResultTable(out / "latents.rows.csv", columns=ROW_COLUMNS, settings={**model.settings(), "dim_latent": model.dim_latent})
+    todo = sum(entry.volume not in table.rows for entry in entries)
+    follow(embed(model, cohort, entries, table), total=todo, console=console)
+    write_latents(out / "latents.parquet", table, model_sha256=model.folder.weights_sha256)
+    latents = read_latents(out / "latents.parquet")
+    rows = {name: row for row, name in enumerate(latents.names)}
+    return np.asarray(latents.array[[rows[entry.volume] for entry in entries]], dtype=np.float64)

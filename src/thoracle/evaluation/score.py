@@ -1,0 +1,98 @@
+"""Runs a model over a prepared cohort: probabilities of each volume into a table that a stopped run goes on with; measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.cohort.cache import read_volume
+from thoracle.cohort.listing import Split
+from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.reports import Section
+from thoracle.errors import InputError
+from thoracle.inference.latents import latent_row
+from thoracle.inference.model import Model
+from thoracle.inference.results import ResultTable
+from thoracle.types import ModelInput
+
+
+def chosen(cohort: Cohort, splits: Collection[Split]) -> Sequence[Entry]:
+    """The volumes of these splits that have a label."""
+    return [entry for entry in cohort.entries if entry.split in splits and any(label is not None for label in entry.labels)]
+
+
+def require_same_input(model: Model, cohort: Cohort) -> None:
+    """Raises InputError where the cohort was prepared for another model."""
+    if model.preprocess != cohort.preprocess:
+        raise InputError(
+            "was prepared with another preprocessing than the model's",
+            cure="Run `thoracle prepare` with --preprocess MODEL/config.json.",
+            source=cohort.folder,
+        )
+
+
+def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+    """Add a row for each volume that has none, and yield its name: the model's own probabilities, not calibrated.
+
+    Raises:
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    todo = [entry for entry in entries if entry.volume not in table.rows]
+    for entry, volume in read_ahead(cohort, todo):
+        found = model.detect(volume, calibrated=False)
+        table.add(entry.volume, [f"{p:.9g}" for p in found.probabilities])
+        yield entry.volume
+
+
+def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+    """Add the latent of each volume that has no row, as `thoracle embed` keeps them, and yield its name.
+
+    Raises:
+        CapabilityMissing: the model has no latents.
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    todo = [entry for entry in entries if entry.volume not in table.rows]
+    for entry, volume in read_ahead(cohort, todo):
+        latent = model.encode_volume(volume).latent_BL[0].float().cpu().numpy()
+        table.add(entry.volume, latent_row(entry.source_sha256, latent))
+        yield entry.volume
+
+
+def read_ahead(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
+    """Each volume, while the one before is at work."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
+        ahead = reader.submit(read_volume, cohort.folder / entries[0].cache) if entries else None
+        for place, entry in enumerate(entries):
+            assert ahead is not None, "of this volume"
+            volume = ahead.result()
+            if place + 1 < len(entries):
+                ahead = reader.submit(read_volume, cohort.folder / entries[place + 1].cache)
+            yield entry, volume
+
+
+def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
+    """HU (z, x, y) of a volume of the cohort by name, or of a scan's first; None for names it does not have."""
+    places = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
+
+    def look(name: str) -> NDArray[np.float32] | None:
+        entry = places.get(name)
+        return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.scale)
+
+    return look
+
+
+def one_of_each_scan(cohort: Cohort, *, split: Split, section: Section) -> list[Entry]:
+    """The first volume of each scan of a split that has a report.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = {entry.scan: entry for entry in reversed(cohort.entries) if entry.split == split and entry.report.text(section)}
+    if not found:
+        raise InputError(
+            f"no scan of split {split} has a report ({section})", cure="Give another --split or --section.", source=cohort.folder
+        )
+    return sorted(found.values(), key=lambda entry: entry.volume)

@@ -1,0 +1,162 @@
+"""How latents lie on the sphere: alignment, uniformity, modality gap, effective rank, hubness, silhouette; knows no scan and no report.
+
+Shapes: N pairs of an image and a text, L latent width; latents have unit norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+from scipy.stats import skew
+
+from thoracle.errors import InputError
+
+Array = NDArray[np.float64]
+Projection = Literal["t-SNE", "PCA"]
+PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
+
+#: Of hubness, as in Radovanović et al. (JMLR 2010).
+NEIGHBOURS: Final = 10
+#: Of t-SNE, as in the published script.
+_PERPLEXITY: Final = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """One set of latents.
+
+    Attributes:
+        uniformity: log of the mean of exp(-2 d²) over pairs; lower is more evenly spread (Wang and Isola, arXiv:2005.10242).
+        effective_rank: exponential of the entropy of the singular values of the centred latents (Roy and Vetterli, 2007).
+        mean_length: of the mean of all latents; 0 is spread around the whole sphere, 1 is one point.
+    """
+
+    uniformity: float
+    effective_rank: float
+    mean_length: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Space:
+    """Images and texts together.
+
+    Attributes:
+        image, text: each alone; `even` is as many points drawn evenly from a sphere of that dimension, to compare with.
+        alignment: mean of d² over pairs; lower is closer (Wang and Isola).
+        modality_gap: distance of the two means (Liang et al., arXiv:2203.02053).
+        paired_cosine, unpaired_cosine: means.
+        hubness: skewness of how often each image is among the nearest of a text, and each text of an image.
+        silhouette: of image latents, by label: -1 to 1, 0 where scans with and without it are not apart; NaN with one answer.
+    """
+
+    image: Geometry
+    text: Geometry
+    even: Geometry
+    alignment: float
+    modality_gap: float
+    paired_cosine: float
+    unpaired_cosine: float
+    hubness_of_images: float
+    hubness_of_texts: float
+    silhouette: Mapping[str, float]
+
+
+def describe(image_NL: Array, text_NL: Array, *, truth_NK: Array, labels: Sequence[str]) -> Space:
+    """All of it.
+
+    Args:
+        image_NL, text_NL: row i of both belongs together.
+        truth_NK: 1, 0, NaN.
+        labels: names of the K columns.
+
+    Raises:
+        InputError: fewer than three pairs, or latents that are not of unit norm.
+    """
+    for what, latents in (("image", image_NL), ("text", text_NL)):
+        if len(latents) < 3 or latents.shape != image_NL.shape:
+            raise InputError(f"{len(latents)} {what} latents of shape {latents.shape} are no space", cure="Give three pairs at least.")
+        wrong = np.flatnonzero(~(np.abs(np.linalg.norm(latents, axis=1) - 1) < 1e-3))  # NaN too
+        if wrong.size:
+            raise InputError(f"{what} latents of other norm than 1 in rows {', '.join(map(str, wrong[:10]))}", cure="Normalise them.")
+    random = np.random.default_rng(0).normal(size=image_NL.shape)
+    cosines_NN = text_NL @ image_NL.T
+    count = len(image_NL)
+    paired = float(np.trace(cosines_NN) / count)
+    return Space(
+        image=geometry(image_NL),
+        text=geometry(text_NL),
+        even=geometry(random / np.linalg.norm(random, axis=1, keepdims=True)),
+        alignment=alignment(image_NL, text_NL),
+        modality_gap=float(np.linalg.norm(image_NL.mean(axis=0) - text_NL.mean(axis=0))),
+        paired_cosine=paired,
+        unpaired_cosine=float((cosines_NN.sum() - np.trace(cosines_NN)) / (count * (count - 1))),
+        hubness_of_images=hubness(cosines_NN),
+        hubness_of_texts=hubness(cosines_NN.T),
+        silhouette={label: silhouette(image_NL, truth_NK[:, k]) for k, label in enumerate(labels)},
+    )
+
+
+def geometry(latents_NL: Array) -> Geometry:
+    """Of one set."""
+    return Geometry(
+        uniformity=uniformity(latents_NL),
+        effective_rank=effective_rank(latents_NL),
+        mean_length=float(np.linalg.norm(latents_NL.mean(axis=0))),
+    )
+
+
+def alignment(image_NL: Array, text_NL: Array) -> float:
+    """Mean squared distance of pairs."""
+    return float(((image_NL - text_NL) ** 2).sum(axis=1).mean())
+
+
+def uniformity(latents_NL: Array) -> float:
+    """Log of the mean Gaussian potential of all pairs."""
+    return float(np.log(np.exp(-2 * pdist(latents_NL, "sqeuclidean")).mean()))
+
+
+def effective_rank(latents_NL: Array) -> float:
+    """1 where all lie on a line through their mean, L at most."""
+    values = np.linalg.svd(latents_NL - latents_NL.mean(axis=0), compute_uv=False)
+    shares = values[values > 1e-12 * max(values[0], 1e-300)]
+    if not shares.size:
+        return 1.0
+    shares = shares / shares.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def hubness(cosines_QG: Array, *, neighbours: int = NEIGHBOURS) -> float:
+    """Skewness of how many queries have each gallery item among their nearest: above 1, few are near to many. NaN where all are alike."""
+    neighbours = min(neighbours, cosines_QG.shape[1])
+    nearest = np.argpartition(-cosines_QG, neighbours - 1, axis=1)[:, :neighbours]
+    counts = np.bincount(nearest.ravel(), minlength=cosines_QG.shape[1])
+    return float(skew(counts)) if counts.std() > 0 else float("nan")
+
+
+def silhouette(latents_NL: Array, truth_N: Array) -> float:
+    """Mean silhouette by cosine of scans with and without a label."""
+    from sklearn.metrics import silhouette_score
+
+    known = ~np.isnan(truth_N)
+    answers = np.unique(truth_N[known])
+    if len(answers) < 2 or known.sum() < 3:
+        return float("nan")
+    return float(silhouette_score(latents_NL[known], truth_N[known], metric="cosine"))
+
+
+def project(latents_NL: Array, method: Projection, *, seed: int = 0) -> Array:
+    """(N, 2): where latents are drawn. Distances in t-SNE mean nothing beyond who is near; PCA's axes are those of most spread."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if method == "PCA":
+        found: Array = PCA(n_components=2, random_state=seed).fit_transform(latents_NL)
+        return found
+    perplexity = min(_PERPLEXITY, (len(latents_NL) - 1) / 3)
+    drawn: Array = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=seed).fit_transform(latents_NL).astype(np.float64)
+    return drawn

@@ -21,7 +21,7 @@ from thoracle.search.vectors import Rows, Vectors, nearest
 
 LISTS: Final = "approximate.faiss"
 NOTES: Final = "approximate.json"
-#: Below it exact search takes no more than 10 to 20 ms on two cores.
+#: Volumes from which an index gets lists by itself.
 WORTH_IT: Final = 200_000
 _RECALL: Final = 0.99  # of the 10 nearest, aimed at where the number of probes is chosen
 _TRIALS: Final = 256

@@ -110,7 +110,7 @@ def run_tasks(
         resamples=resamples,
         seed=seed,
     )
-    if protocol == "ct-clip":
+    if protocol == "ct-clip" and (volumes.labels_NC == 1).any():
         published["volume to volume"] = published_volume_to_volume(volumes.latents_NL, volumes.labels_NC)
     if words_CL is not None:
         held = (volumes.labels_NC.T == 1).astype(np.float64)

@@ -12,7 +12,7 @@ from thoracle.types import RESEARCH_USE
 
 _STYLE: Final = (
     "body{font:15px/1.4 system-ui,sans-serif;margin:2rem;background:#111;color:#ddd}"
-    "main{display:grid;grid-template-columns:repeat(auto-fill,minmax(26rem,1fr));gap:1.5rem}"
+    "main{display:grid;margin-top:1.5rem;grid-template-columns:repeat(auto-fill,minmax(26rem,1fr));gap:1.5rem}"
     "article{background:#1c1c1c;padding:1rem;border-radius:6px}img{width:100%;image-rendering:auto}"
     "h2{font-size:1rem;margin:0 0 .5rem}p{margin:.5rem 0 0}.labels{color:#9cf}.none{padding:2rem 0;color:#888}"
 )

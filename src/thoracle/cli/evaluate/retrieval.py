@@ -71,7 +71,7 @@ def _volumes(index: Backend, split: str | None, gallery: int, seed: int) -> Volu
     held = [records[n] for n in numbers]
     return Volumes(
         latents_NL=index.latents(numbers).astype(np.float64),
-        labels_NC=np.array([one.labels for one in held], dtype=np.int_).reshape(len(held), -1),
+        labels_NC=np.array([[-1 if label is None else label for label in one.labels] for one in held], np.int_).reshape(len(held), -1),
         scans=tuple(one.scan for one in held),
         patients=tuple(one.patient for one in held),
         texts=tuple(one.report.text("both") for one in held),

@@ -39,6 +39,12 @@ ThoracleError
 │   ├── SplitLeak              one patient, or one scan, in two splits
 │   ├── CohortUnfinished       preparation was not begun or not finished
 │   └── CacheDamaged           a cached volume that is not what was written
+├── SearchError                an index that is not made, not used or not changed
+│   ├── IndexMissing           there is none
+│   ├── IndexMismatch          its vectors are of another model or preprocessing
+│   ├── IndexDamaged           its database is not what was written
+│   ├── IndexBusy              another process is at it
+│   └── IndexUnwritable        the disk is full or fails; the index is as it was
 ├── TrainingDiverged           a loss or gradient that is no number
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
@@ -203,6 +209,30 @@ class TokenizerMissing(ModelError):
 
 class CapabilityMissing(ModelError):
     """This kind of model cannot do what was asked."""
+
+
+class SearchError(ThoracleError):
+    """An index that is not made, not used or not changed."""
+
+
+class IndexMissing(SearchError):
+    """There is no index."""
+
+
+class IndexMismatch(SearchError):
+    """Vectors of another model or preprocessing."""
+
+
+class IndexDamaged(SearchError):
+    """A database that is not what was written."""
+
+
+class IndexBusy(SearchError):
+    """Another process is at the index."""
+
+
+class IndexUnwritable(SearchError):
+    """The disk is full or fails; the index is as it was."""
 
 
 class TrainingDiverged(ThoracleError):

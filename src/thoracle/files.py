@@ -11,7 +11,7 @@ from typing import Final
 TEMPORARY: Final = ".tmp"
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write beside, flush to the disk, rename: whoever is killed leaves the old file or the new one. Makes the folder.
 
     Raises:

@@ -128,3 +128,33 @@ def noise(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
     write_manifest(folder, sorted(entries, key=lambda entry: entry.volume))
     return folder
+
+
+@pytest.fixture(scope="session")
+def hospital(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared cohort of noise under real names: patients PAT0 to PAT7, the first with two volumes of one scan."""
+    folder, preprocess = tmp_path_factory.mktemp("cohorts") / "hospital", open_model(model_dir).preprocess
+    assert preprocess is not None
+    claim(folder, {"layout": "folder", "preprocess": preprocess.as_dict()})
+    (folder / "cache").mkdir()
+    entries = []
+    for name in ("PAT0_1", "PAT0_2", *(f"PAT{n}_1" for n in range(1, 8))):
+        patient, number = name[:4], int(name[3])
+        values = np.random.default_rng(len(entries)).uniform(-1, 1, preprocess.size).astype(np.float32)
+        (folder / "cache" / f"{name}.vol").write_bytes(pack(values, scale=preprocess.scale))
+        entries.append(
+            Entry(
+                volume=name,
+                scan=f"{patient}_SCAN",
+                patient=patient,
+                split="valid",
+                source_sha256=f"{len(entries):064x}",
+                cache=f"cache/{name}.vol",
+                cache_sha256=f"{len(entries):064x}",
+                report=Report(findings=f"{ABNORMALITIES[number]} is present. Number {number}."),
+                labels=tuple(int(k in (number, number + 1)) for k in range(18)),
+                accession=f"ACC{number}",
+            )
+        )
+    write_manifest(folder, entries)
+    return folder

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thoracle.cohort.facts import Facts
 from thoracle.cohort.listing import UNLABELLED
 from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
 from thoracle.cohort.reports import Report
@@ -33,6 +36,26 @@ def test_what_is_written_is_read_again(
     cohort = open_cohort(folder)
     assert cohort.entries == (_entry(findings, impression, labels),)
     assert cohort.preprocess == PreprocessConfig()
+
+
+def test_facts_are_kept_and_a_manifest_from_before_them_is_read(tmp_path: Path) -> None:
+    entry = replace(_entry("Clear."), accession="A1", facts=Facts(age=61, sex="F", date="2019-03", scanner="GE, Revolution"))
+    claim(tmp_path, {**_SETTINGS, "layout": "dicom", "site_key": "12345678"})
+    write_manifest(tmp_path, [entry])
+    cohort = open_cohort(tmp_path)
+    assert (cohort.entries, cohort.names, cohort.key) == ((entry,), "pseudonyms", "12345678")
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        lines = [line[:-5] for line in csv.reader(file)]
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    assert open_cohort(tmp_path).entries == (_entry("Clear."),)
+
+
+@pytest.mark.parametrize(("layout", "names"), [("dicom", "real"), ("folder", "real"), ("ct-rate", "published")])
+def test_whose_names_a_cohort_has(layout: str, names: str, tmp_path: Path) -> None:
+    claim(tmp_path, {**_SETTINGS, "layout": layout, "site_key": None})
+    write_manifest(tmp_path, [])
+    assert open_cohort(tmp_path).names == names
 
 
 def test_only_the_same_settings_continue_a_cohort(tmp_path: Path) -> None:

@@ -21,6 +21,11 @@ def test_a_pseudonym_is_the_same_for_the_same_key_and_tells_nothing_without_it(t
     assert (one.patient, one.scan, one.volume) != tuple(getattr(other.cover(_SOURCE), name) for name in ("patient", "scan", "volume"))
     assert (key.fingerprint == again.fingerprint, key.fingerprint == other.fingerprint) == (True, False)
     assert key.cover(replace(_SOURCE, volume="1.2.4")).scan == one.scan
+    assert one.scan.endswith(key.endings("1.2")[0])
+    assert one.volume.endswith(key.endings("1.2.3")[1])
+    assert key.cover(replace(_SOURCE, accession="A7")).accession == key.accession("A7")
+    assert one.accession == one.scan
+    assert one.patient == key.patient("MRN 7")
     assert key.secret.hex() not in repr(key)
 
 

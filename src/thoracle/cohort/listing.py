@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from thoracle.cohort.facts import NO_FACTS, Facts
 from thoracle.cohort.reports import Report
 from thoracle.errors import ThoracleError
 from thoracle.types import ABNORMALITIES
@@ -37,6 +38,8 @@ class Source:
         step_mm: from slice to slice, None where nobody says.
         report: of the scan.
         labels: of the scan.
+        accession: the number people call the scan by; "" where it has no other than `scan`.
+        facts: of patient and scanner.
         fault: why it must not be read.
     """
 
@@ -52,6 +55,8 @@ class Source:
     step_mm: float | None = None
     report: Report = NO_REPORT
     labels: Labels = UNLABELLED
+    accession: str = ""
+    facts: Facts = NO_FACTS
     fault: ThoracleError | None = None
 
 

@@ -11,9 +11,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from thoracle.cohort.facts import NO_FACTS, Facts
 from thoracle.cohort.listing import SPLITS, Labels, Split
+from thoracle.cohort.pseudonyms import COVERED
 from thoracle.cohort.reports import Report
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.ct.preprocess import PreprocessConfig
@@ -38,6 +40,8 @@ _COLUMNS: Final = (
     "impression",
     *ABNORMALITIES,
 )
+#: Came later: a manifest without them is read, and says nothing of them.
+_FACTS: Final = ("accession", "age", "sex", "date", "scanner")
 _LARGEST_CELL: Final = 1 << 20
 _CURE: Final = "Run `thoracle prepare` with this --out (again)."
 
@@ -55,15 +59,27 @@ class Entry:
     cache_sha256: str
     report: Report
     labels: Labels
+    accession: str = ""
+    facts: Facts = NO_FACTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """A prepared cohort: its folder, what its volumes were made with, the volumes in order of name."""
+    """A prepared cohort.
+
+    Attributes:
+        folder: where it is.
+        preprocess: what its volumes were made with.
+        entries: the volumes in order of name.
+        names: "pseudonyms" of the site key with this `key`, "published" by the archive, or "real": a hospital's own.
+        key: the site key's fingerprint, where names are its pseudonyms.
+    """
 
     folder: Path
     preprocess: PreprocessConfig
     entries: tuple[Entry, ...]
+    names: Literal["pseudonyms", "published", "real"] = "real"
+    key: str | None = None
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -90,11 +106,13 @@ def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
     """One row a volume, in order of name; whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(_COLUMNS + _FACTS)
     for entry in entries:
         labels = ("" if label is None else label for label in entry.labels)
         ids = (entry.volume, entry.scan, entry.patient, entry.split, entry.source_sha256, entry.cache, entry.cache_sha256)
-        writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels))
+        facts = entry.facts
+        said = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner)
+        writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *said))
     write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"))
 
 
@@ -117,7 +135,14 @@ def open_cohort(folder: str | Path) -> Cohort:
     if not (root / _SETTINGS).is_file() or not (root / _MANIFEST).is_file():
         raise CohortUnfinished(f"holds no {_SETTINGS} with a {_MANIFEST}", cure=_CURE, source=root)
     settings = _settings(root / _SETTINGS)
-    return Cohort(folder=root, preprocess=PreprocessConfig.from_dict(settings["preprocess"]), entries=_read(root / _MANIFEST))
+    key = settings.get("site_key")
+    return Cohort(
+        folder=root,
+        preprocess=PreprocessConfig.from_dict(settings["preprocess"]),
+        entries=_read(root / _MANIFEST),
+        names="pseudonyms" if key else "real" if settings.get("layout") in COVERED else "published",
+        key=key,
+    )
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -135,15 +160,17 @@ def _read(path: Path) -> tuple[Entry, ...]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
-            if tuple(next(lines, ())) != _COLUMNS:
+            columns = tuple(next(lines, ()))
+            if columns not in (_COLUMNS, _COLUMNS + _FACTS):
                 raise ValueError("other columns")
-            return tuple(_entry(cells) for cells in lines)
+            return tuple(_entry(cells if columns != _COLUMNS else cells + [""] * len(_FACTS)) for cells in lines)
     except (csv.Error, ValueError) as error:
         raise OutputConflict(f"is not the manifest of a cohort ({error})", cure=_CURE, source=path) from error
 
 
 def _entry(cells: list[str]) -> Entry:
-    volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *labels = cells
+    volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *labels = cells[: len(_COLUMNS)]
+    accession, age, sex, date, scanner = cells[len(_COLUMNS) :]
     return Entry(
         volume=volume,
         scan=scan,
@@ -154,4 +181,6 @@ def _entry(cells: list[str]) -> Entry:
         cache_sha256=cache_sha256,
         report=Report(findings=findings, impression=impression),
         labels=tuple(None if label == "" else int(label) for label in labels),
+        accession=accession,
+        facts=Facts(age=int(age) if age else None, sex=sex, date=date, scanner=scanner),
     )

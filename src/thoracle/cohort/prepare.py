@@ -18,7 +18,7 @@ from thoracle.cohort.labelling import Labeller, label_unlabelled
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
 from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.manifest import CACHE, Entry, claim, remove_manifest, write_manifest
-from thoracle.cohort.pseudonyms import SiteKey, default_key_file
+from thoracle.cohort.pseudonyms import COVERED, SiteKey, default_key_file
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reconstruction import Reconstruction
 from thoracle.cohort.splits import require_no_leak, split_of
@@ -34,8 +34,6 @@ LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
     "dicom": dicom.find,
     "folder": folder.find,
 }
-#: Layouts whose names come from a hospital, and are covered by pseudonyms; published archives have done so.
-_COVERED: Final = ("dicom", "folder")
 _CT_CLIP: Final = PreprocessConfig()
 _ALL: Final = Reconstruction()
 
@@ -101,7 +99,7 @@ def prepare(
     source, target = Path(src), Path(out)
     _check(source, layout, workers)
     require_cacheable(preprocess)
-    key = None if keep_ids or layout not in _COVERED else SiteKey.open(site_key or default_key_file(), outside=target)
+    key = None if keep_ids or layout not in COVERED else SiteKey.open(site_key or default_key_file(), outside=target)
     listing = LAYOUTS[layout](source)
     sources = [key.cover(one) for one in listing.sources] if key else list(listing.sources)
     chosen, without = reconstruction.choose(sources)
@@ -195,6 +193,8 @@ def _entry(source: Source, outcome: Outcome, *, seed: int) -> Entry:
         cache_sha256=outcome.cache_sha256,
         report=source.report,
         labels=source.labels,
+        accession=source.accession or source.scan,
+        facts=source.facts,
     )
 
 

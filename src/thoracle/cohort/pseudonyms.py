@@ -13,9 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from thoracle.cohort.facts import blurred
 from thoracle.cohort.listing import Source
 from thoracle.errors import InputError
 
+#: Layouts whose names come from a hospital, and are covered by pseudonyms; published archives have done so.
+COVERED: Final = ("dicom", "folder")
 _KEY_BYTES: Final = 32
 
 
@@ -60,10 +63,29 @@ class SiteKey:
         return self._hash("fingerprint", "", 8)
 
     def cover(self, source: Source) -> Source:
-        """The same source under pseudonyms: PATIENT, PATIENT_SCAN, PATIENT_SCAN_VOLUME."""
-        patient = self._hash("patient", source.patient, 12) if source.patient else ""
+        """The same source under pseudonyms, PATIENT, PATIENT_SCAN, PATIENT_SCAN_VOLUME, an accession of its own, and facts blurred."""
+        patient = self.patient(source.patient) if source.patient else ""
         scan = f"{patient}_{self._hash('scan', source.scan, 8)}"
-        return replace(source, patient=patient, scan=scan, volume=f"{scan}_{self._hash('volume', source.volume, 8)}")
+        return replace(
+            source,
+            patient=patient,
+            scan=scan,
+            volume=f"{scan}_{self._hash('volume', source.volume, 8)}",
+            accession=self.accession(source.accession) if source.accession else scan,
+            facts=blurred(source.facts),
+        )
+
+    def patient(self, name: str) -> str:
+        """What `cover` makes of a patient's number."""
+        return self._hash("patient", name, 12)
+
+    def accession(self, name: str) -> str:
+        """What `cover` makes of an accession number."""
+        return self._hash("accession", name, 12)
+
+    def endings(self, name: str) -> tuple[str, str]:
+        """What the pseudonym of a scan of this name ends in, and that of a volume, whoever's they are."""
+        return f"_{self._hash('scan', name, 8)}", f"_{self._hash('volume', name, 8)}"
 
     def _hash(self, kind: str, name: str, digits: int) -> str:
         return hmac.new(self.secret, f"{kind}\0{name}".encode(), sha256).hexdigest()[:digits]

@@ -68,6 +68,16 @@ def test_nothing_that_is_written_names_a_patient(tree: Path, small, tmp_path: Pa
     assert key.stat().st_mode & 0o077 == 0
 
 
+def test_headers_tell_of_patient_and_scanner_and_dates_are_blurred_with_the_names(tree: Path, small, tmp_path: Path) -> None:
+    source = find(tree).sources[0]
+    assert (source.accession, len(source.facts.date)) == ("SECRET-1", 10)
+    assert source.facts.scanner
+    prepare(tree, layout="dicom", out=tmp_path / "out", preprocess=small, site_key=tmp_path / "key")
+    entry = next(one for one in open_cohort(tmp_path / "out").entries if one.report.findings)
+    assert (entry.facts.scanner, entry.facts.date) == (source.facts.scanner, source.facts.date[:4])
+    assert entry.accession not in ("", "SECRET-1", entry.scan)
+
+
 def test_a_kernel_is_chosen_from_the_headers(tree: Path) -> None:
     kept, _ = Reconstruction.parse("kernel=Br6*,Br4*").choose(find(tree).sources)
     assert [source.volume[len(_ROOT) :] for source in kept] == [".12", ".21", ".31"]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from thoracle.cohort.facts import facts_of
 from thoracle.cohort.listing import Listing, Source, Split
 from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, has_report, labels_of, number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
@@ -96,6 +97,7 @@ def _with_rows(
             metadata={field: row[field] for field in _METADATA_FIELDS if field in row},
             kernel=_kernel(row.get("ConvolutionKernel", "")),
             step_mm=number(row.get("ZSpacing", "")),
+            facts=facts_of(row),
         )
     if labels is not None:
         try:

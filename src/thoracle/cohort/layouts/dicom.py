@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from thoracle.cohort.facts import Facts, facts_of
 from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
 from thoracle.ct.dicom.header import Header, read_header, text
@@ -19,6 +20,7 @@ from thoracle.ct.dicom.sources import Source as File
 from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable, ThoracleError
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
+_FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "Manufacturer", "ManufacturerModelName")
 _BY: Final = {"AccessionNumber": "accession", "AccessionNo": "accession", "StudyInstanceUID": "study"}
 
 
@@ -31,6 +33,7 @@ class _Series:
     accession: str
     kernel: str
     step_mm: float | None
+    facts: Facts
     files: list[Path] = field(default_factory=list)
 
 
@@ -97,6 +100,7 @@ def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
             accession=text(header.dataset, "AccessionNumber"),
             kernel=header.kernel,
             step_mm=number(text(header.dataset, "SliceThickness")),
+            facts=facts_of({keyword: text(header.dataset, keyword) for keyword in _FACTS}),
         ),
     )
     if (one.patient, one.study) != (patient, study):
@@ -118,7 +122,7 @@ def _read(path: Path) -> Header | None:
         ScanError: damaged, or too large.
         OSError: not readable.
     """
-    return read_header(File(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb")), also=_IDS)
+    return read_header(File(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb")), also=_IDS + _FACTS)
 
 
 def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
@@ -146,6 +150,8 @@ def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Pa
         series=uid,
         kernel=one.kernel,
         step_mm=one.step_mm,
+        accession=one.accession,
+        facts=one.facts,
     )
     try:
         if not uid or not one.patient or not one.study:

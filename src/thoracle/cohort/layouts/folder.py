@@ -1,7 +1,7 @@
 """A folder of scans with one CSV table that says which file is whose: columns `path` (or `VolumeName`) and `patient`.
 
-Columns that may be there: `scan`, `split` (train, valid, test), a report (`Findings_EN` and `Impressions_EN`, `findings` and `impression`,
-or `report`), the 18 abnormalities (0 or 1), and CT-RATE's metadata.
+Columns that may be there: `scan`, `accession`, `split` (train, valid, test), a report (`Findings_EN` and `Impressions_EN`, `findings` and
+`impression`, or `report`), the 18 abnormalities (0 or 1), and CT-RATE's metadata (`XYSpacing`, `PatientAge`, `StudyDate`, …).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from thoracle.cohort.facts import facts_of
 from thoracle.cohort.listing import SPLITS, Listing, Source
 from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, labels_of, number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
@@ -56,6 +57,8 @@ def _source(row: Row, table: Table, folder: Path) -> Source:
         report=report_of(row),
         kernel=row.get("ConvolutionKernel", "").strip(),
         step_mm=number(row.get("ZSpacing", "")),
+        accession=row.get("accession", "").strip(),
+        facts=facts_of(row),
         metadata=row if any(row.get(name) for name in _UNITS) else None,
     )
     try:

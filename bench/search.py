@@ -1,0 +1,103 @@
+"""How fast an index answers, and how much it keeps: exact and hybrid over records, approximate beside exact over more vectors.
+
+    python bench/search.py [--records 50000] [--vectors 1000000] [--queries 200]
+
+Latents are random, around 2,000 centres, 512 wide; reports are of random words. Encoding of words is no part of it. Prints milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from thoracle.cohort.reports import Report
+from thoracle.search import approximate
+from thoracle.search.index import Index, writing
+from thoracle.search.record import Addition, Filters, Record
+from thoracle.search.vectors import Vectors, nearest
+from thoracle.search.words import parse
+
+DIM = 512
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time search.")
+    parser.add_argument("--records", type=int, default=50_000)
+    parser.add_argument("--vectors", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=200)
+    options = parser.parse_args()
+    print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        time_records(Path(folder) / "index", options.records, options.queries)
+    if options.vectors:
+        time_vectors(options.vectors, options.queries)
+    print(f"load after: {os.getloadavg()[0]:.1f}")
+
+
+def time_records(folder: Path, count: int, queries: int) -> None:
+    latents, draw = latents_of(count), np.random.default_rng(1)
+    started = time.perf_counter()
+    with writing(folder, {"model": "m", "dim_latent": DIM}, lists=False) as index:
+        for start in range(0, count, 256):
+            index.add([addition(n, latents[n], draw) for n in range(start, min(start + 256, count))])
+    built = time.perf_counter() - started
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{count:,} records: built in {built:.0f} s, {size / count:,.0f} bytes a record (no thumbnails)")
+    index, everything = Index(folder), Filters()
+    index.vectors()
+    exact, hybrid = [], []
+    for n in range(queries):
+        query = latents[n * 7 % count]
+        exact.append(timed(lambda: index.records([m for m, _ in index.nearest(query, k=300, filters=everything)[:10]])))  # noqa: B023
+        words = parse(f"w{n % 300} OR w{(n + 7) % 300}")
+        both = timed(lambda: index.search(words, k=1000, filters=everything))  # noqa: B023
+        both += timed(lambda: index.records([m for m, _ in index.nearest(query, k=1000, filters=everything)[:40]]))  # noqa: B023
+        hybrid.append(both)
+    for name, values in (("exact", exact), ("hybrid", hybrid)):
+        print(f"  {name}: median {np.median(values):.1f} ms, p95 {np.quantile(values, 0.95):.1f} ms")
+
+
+def time_vectors(count: int, queries: int) -> None:
+    vectors = Vectors(state="s", ids=np.arange(count), array=latents_of(count))
+    started = time.perf_counter()
+    lists = approximate.build(vectors)
+    print(f"{count:,} vectors: lists built in {time.perf_counter() - started:.0f} s, {lists.notes.probes} of {lists.notes.lists} probed")
+    asked = latents_of(queries, seed=5)
+    took, hits = [], 0
+    for query, (rows, _) in zip(asked, nearest(vectors.array, asked, k=10), strict=True):
+        found: list[np.ndarray] = []
+        took.append(timed(lambda: found.append(lists.nearest(query, k=10)[0])))  # noqa: B023
+        hits += len(set(rows.tolist()) & set(found[0].tolist()))
+    print(f"  recall@10 {hits / (10 * queries):.4f}, median {np.median(took):.2f} ms, p95 {np.quantile(took, 0.95):.2f} ms")
+
+
+def timed(act: object) -> float:
+    started = time.perf_counter()
+    act()  # type: ignore[operator]
+    return 1000 * (time.perf_counter() - started)
+
+
+def addition(number: int, latent: np.ndarray, draw: np.random.Generator) -> Addition:
+    report = Report(findings=" ".join(f"w{word}" for word in (300 * draw.random(120) ** 2).astype(int)))
+    record = Record(volume=f"v{number}", scan=f"s{number}", accession=f"a{number}", patient=f"p{number // 2}", report=report)
+    return Addition(record=record, latent_L=latent)
+
+
+def latents_of(count: int, *, seed: int = 0) -> np.ndarray:
+    """(count, DIM), of unit norm, about 2,000 centres."""
+    centres = np.random.default_rng(99).standard_normal((2000, DIM), dtype=np.float32)
+    draw, made = np.random.default_rng(seed), np.empty((count, DIM), np.float32)
+    for start in range(0, count, 1 << 15):
+        part = made[start : start + (1 << 15)]
+        part[:] = centres[draw.integers(2000, size=len(part))] + draw.standard_normal(part.shape, dtype=np.float32)
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return made
+
+
+if __name__ == "__main__":
+    main()

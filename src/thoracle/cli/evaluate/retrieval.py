@@ -1,0 +1,146 @@
+"""`thoracle evaluate retrieval`: how well an index is searched, as the papers measure it and without their flaws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from thoracle.cli.evaluate import evaluate
+from thoracle.cli.index import Place
+from thoracle.cli.options import Device
+
+if TYPE_CHECKING:
+    from thoracle.evaluation.retrieval import Retrieval
+    from thoracle.evaluation.retrieval_tasks import Volumes
+    from thoracle.inference.model import Model
+    from thoracle.search.backend import Backend
+
+SCHEMA = "thoracle.retrieval/1"
+Protocol = Literal["ct-clip", "bimcv-r"]
+SplitName = Literal["train", "valid", "test"]
+_SHOWN = ("R@1", "R@5", "R@10", "R@50", "R@100", "MdR", "MnR", "MAP@10", "precision@10", "nDCG@10", "overlap@10")
+
+
+@evaluate.command()
+def retrieval(
+    place: Place,
+    *,
+    protocol: Annotated[Protocol, typer.Option(help="Which tasks, at which K.")] = "ct-clip",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json.")],
+    split: Annotated[SplitName | None, typer.Option(help="Only these cases are gallery and queries.", show_default=False)] = None,
+    gallery: Annotated[int, typer.Option(min=0, help="So many scans, drawn by the seed; 0 takes all.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Report to volume, volume to report, volume to volume and words to volume over what an index holds, with chance beside.
+
+    The query's own patient and duplicates are left out of volume to volume; the published figures, which do not, stand beside in ct-clip.
+    """
+    from thoracle.cli.search import model_of
+    from thoracle.evaluation.retrieval_tasks import run_tasks
+    from thoracle.search.engine import require_same
+    from thoracle.search.places import opened
+    from thoracle.types import ABNORMALITIES
+
+    with opened(place) as index:
+        network = model_of(index, model, device)
+        require_same(index, network)
+        volumes = _volumes(index, split, gallery, seed)
+    texts = _latents(network, list(volumes.texts)) if any(volumes.texts) else None
+    words = _latents(network, [f"{name}." for name in ABNORMALITIES])
+    found, published = run_tasks(volumes, protocol=protocol, texts_NL=texts, words_CL=words, resamples=resamples, seed=seed)
+    sizes = {"volumes": len(volumes.scans), "scans": len(set(volumes.scans)), "patients": len(set(volumes.patients))}
+    _write(out, protocol, found, published, sizes=sizes, settings=network.settings(), trained=network.folder.trained)
+
+
+def _volumes(index: Backend, split: str | None, gallery: int, seed: int) -> Volumes:
+    import numpy as np
+
+    from thoracle.evaluation.retrieval_tasks import Volumes
+
+    records = {n: one for n, one in index.records(index.everything()).items() if split in (None, one.split)}
+    if gallery:
+        scans = sorted({one.scan for one in records.values()})
+        chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery].tolist())
+        records = {n: one for n, one in records.items() if one.scan in chosen}
+    numbers = sorted(records)
+    held = [records[n] for n in numbers]
+    return Volumes(
+        latents_NL=index.latents(numbers).astype(np.float64),
+        labels_NC=np.array([[-1 if label is None else label for label in one.labels] for one in held], np.int_).reshape(len(held), -1),
+        scans=tuple(one.scan for one in held),
+        patients=tuple(one.patient for one in held),
+        texts=tuple(one.report.text("both") for one in held),
+        voxels=tuple(one.voxels_sha256 for one in held),
+    )
+
+
+def _latents(model: Model, texts: list[str]) -> Any:
+    """(n, L); each text is encoded once."""
+    import numpy as np
+
+    distinct = list(dict.fromkeys(texts))
+    places = {text: n for n, text in enumerate(distinct)}
+    latents = model.encode_text(distinct).cpu().numpy().astype(np.float64)
+    return latents[[places[text] for text in texts]]
+
+
+def _write(
+    out: Path,
+    protocol: Protocol,
+    found: dict[str, Retrieval],
+    published: dict[str, dict[str, float]],
+    *,
+    sizes: dict[str, int],
+    settings: dict[str, Any],
+    trained: bool,
+) -> None:
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from thoracle.cli.console import UNTRAINED
+    from thoracle.evaluation.page import heading, page, paragraph, shown, table, with_bounds
+    from thoracle.evaluation.retrieval_tasks import PROTOCOLS, RULES
+    from thoracle.files import write_atomic
+    from thoracle.types import RESEARCH_USE
+
+    console = Console(highlight=False)
+    caution = [] if trained else [UNTRAINED.replace("probabilities mean", "what is found means")]
+    counted = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+    parts = [paragraph(text) for text in (*caution, PROTOCOLS[protocol][1], RULES, f"Gallery: {counted}.")]
+    for task, one in found.items():
+        rows = [
+            (name, with_bounds(*(getattr(one.figures[name], part) for part in ("value", "low", "high"))), one.random[name])
+            for name in _SHOWN
+            if name in one.figures
+        ]
+        note = f"{one.queries:,} queries; {one.without:,} more to which nothing belongs."
+        asides = [f"{name} as published: {shown(value)}" for name, value in published.get(task, {}).items()]
+        parts += [heading(task), paragraph(note), table(("", "value (95%)", "random"), rows), *map(paragraph, asides)]
+        console.print(f"\n{task}: {note}")
+        for name, text, random in rows:
+            console.print(f"  {name:14}{text:30}random {shown(random)}")
+        for aside in asides:
+            console.print(f"  {aside}", style="dim")
+    content = {
+        "schema": SCHEMA,
+        "notice": RESEARCH_USE,
+        "protocol": protocol,
+        "rules": RULES,
+        "model": settings,
+        "trained": trained,
+        "gallery": sizes,
+        "tasks": {task: asdict(one) for task, one in found.items()},
+        "published": published,
+    }
+    write_atomic(out / "results.json", (json.dumps(content, default=dict) + "\n").encode())
+    write_atomic(out / "report.html", page("Retrieval", parts))
+    for text in caution:
+        console.print(f"[bold red]{text}[/]")
+    console.print(RESEARCH_USE)

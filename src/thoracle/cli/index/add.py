@@ -1,0 +1,114 @@
+"""`thoracle index COHORT --model M --out INDEX`: a prepared cohort becomes searchable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thoracle.cli.index import index
+from thoracle.cli.options import Device, Dtype, ModelFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thoracle.search.build import Progress
+
+
+@index.command()
+def add(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote, for this model.")],
+    *,
+    out: Annotated[str, typer.Option(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")],
+    model: ModelFolder = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="train|valid|test", help="Only these splits; may be repeated.", show_default=False)
+    ] = None,
+    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Keep a hospital's own names and numbers instead of pseudonyms.")] = False,
+    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
+    thumbnails: Annotated[bool, typer.Option(help="Keep a few small slices of each volume, for --html.")] = True,
+    approximate: Annotated[
+        bool | None, typer.Option("--approximate/--exact", help="With or without an approximate index; by default from 200,000 volumes.")
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Encode each volume of a cohort, and keep its latent with its report, labels and facts where `thoracle search` finds them.
+
+    A run that was stopped goes on where it was when the same command is given again; so does one on a cohort that has grown or changed.
+
+    Exit status: 0 all well, 1 a volume could not be read, 2 the command was wrong.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from thoracle.cli.console import UNTRAINED
+    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cohort.listing import SPLITS
+    from thoracle.cohort.manifest import open_cohort
+    from thoracle.cohort.pseudonyms import SiteKey, default_key_file
+    from thoracle.errors import InputError
+    from thoracle.inference.known import remember
+    from thoracle.inference.model import load
+    from thoracle.search.build import index_cohort, settings_of
+    from thoracle.search.places import changed
+    from thoracle.types import RESEARCH_USE
+
+    console, chosen = Console(stderr=True, highlight=False), split or SPLITS
+    if unknown := sorted(set(chosen) - set(SPLITS)):
+        raise InputError(f"no split {', '.join(unknown)!r:.60}", cure=f"There are {', '.join(SPLITS)}.")
+    prepared = open_cohort(cohort)
+    covered = prepared.names == "real" and not keep_ids
+    key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
+    folder = model_or_demo(model)
+    network = load(folder, device=device, dtype=dtype)
+    splits = [name for name in SPLITS if name in chosen]
+    with changed(out, settings_of(network, prepared, key), lists=approximate) as backend:
+        with _Bar(console) as bar:
+            failed = index_cohort(
+                backend,
+                prepared,
+                network,
+                splits=splits,
+                key=key,
+                thumbnails=thumbnails,
+                progress=bar.show,
+            )
+        volumes = len(backend)
+    remember(folder, weights_sha256=network.folder.weights_sha256)
+    console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
+    if not network.folder.trained:
+        console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'what is found means')}[/]")
+    console.print(RESEARCH_USE)
+    if failed:
+        raise typer.Exit(1)
+
+
+class _Bar:
+    """Progress on the terminal: volumes that are on the disk, volumes a second, time left."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console)
+        self._task = self._progress.add_task("", total=None, rate="")
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, now: Progress) -> None:
+        """What was done before counts into neither bar nor rate."""
+        from rich.markup import escape
+
+        if now.failed:
+            self._console.print(f"[red]{escape(now.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
+        task = self._progress.tasks[0]
+        rate = f"{now.done / task.elapsed:.1f}/s" if task.elapsed else ""
+        self._progress.update(self._task, total=now.total, completed=now.done, rate=rate)

@@ -1,0 +1,21 @@
+"""`thoracle index check INDEX`: whether records, latents and words agree; files that are behind are made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thoracle.cli.index import index
+
+
+@index.command()
+def check(place: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder.")]) -> None:
+    """Compare all that an index keeps, finish what a killed process left, and make the files anew that are copies of the database."""
+    from thoracle.search.index import writing
+
+    with writing(place) as opened:
+        opened.check()
+        volumes = len(opened)
+    typer.echo(f"{volumes:,} volumes; records, latents and words agree: {place}")

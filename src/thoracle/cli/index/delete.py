@@ -1,0 +1,36 @@
+"""`thoracle index delete INDEX --patient P`: a patient or a scan leaves, and no file keeps anything of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thoracle.cli.index import Place, index
+
+
+@index.command()
+def delete(
+    place: Place,
+    *,
+    patient: Annotated[str | None, typer.Option(help="All scans of a patient.")] = None,
+    scan: Annotated[str | None, typer.Option("--scan", metavar="ACCESSION", help="All volumes of a scan.")] = None,
+    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for real names.")] = None,
+) -> None:
+    """Delete a patient or a scan, by pseudonym, or by real name where the site's key is at hand.
+
+    Every file of the index is written anew without them: report, words, latents, slices. A server does so in its own time.
+    """
+    from thoracle.errors import InputError
+    from thoracle.search.names import find_patient, find_scan, key_of
+    from thoracle.search.places import changed
+
+    if (patient is None) == (scan is None):
+        raise InputError("expected a patient or a scan", cure="Give one of --patient and --scan.")
+    with changed(place) as backend:
+        key = key_of(backend, site_key, outside=Path(place))
+        numbers = find_patient(backend, patient, key=key) if patient is not None else find_scan(backend, scan or "", key=key)
+        backend.delete(numbers)
+        left = len(backend)
+    typer.echo(f"{len(numbers)} volumes deleted, {left:,} left: {place}")

@@ -1,0 +1,228 @@
+"""`thoracle search`: cases by words, by a scan, a report, keywords, or like a known one, from an index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from thoracle.cli.app import app
+from thoracle.cli.index import Place
+from thoracle.cli.options import Device, Hu, Metadata, MinSlices, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thoracle.inference.model import Model
+    from thoracle.inference.prepare import Prepared
+    from thoracle.search.backend import Backend
+    from thoracle.search.engine import Answer
+    from thoracle.search.record import Filters
+
+SCHEMA = "thoracle.search/1"
+Sex = Literal["F", "M", "O"]
+SplitName = Literal["train", "valid", "test"]
+_FILTER = "Filters"
+_LARGEST_REPORT = 1 << 20
+
+
+@app.command()
+def search(
+    place: Place,
+    *,
+    text: Annotated[str, typer.Option(help="Free text.")] = "",
+    scan: Annotated[Path | None, typer.Option(metavar="FILE", help="A scan: cases that look like it.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="A report in a text file: cases that it would describe.")] = None,
+    keyword: Annotated[str, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.')] = "",
+    like: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
+    weight: Annotated[list[str] | None, typer.Option(metavar="PART=X", help="text=2: of parts that are fused.", show_default=False)] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(metavar="scan|patient|duplicates", help="Of what is looked for.", show_default=False)
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Labelled with it.", show_default=False, rich_help_panel=_FILTER)] = None,
+    without_label: Annotated[list[str] | None, typer.Option(help="Labelled without.", show_default=False, rich_help_panel=_FILTER)] = None,
+    age: Annotated[str, typer.Option(metavar="40-60", help="Years, both included; 40- and -60 too.", rich_help_panel=_FILTER)] = "",
+    sex: Annotated[Sex | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
+    since: Annotated[str, typer.Option("--from", metavar="DATE", help="2019, 2019-03, 2019-03-04.", rich_help_panel=_FILTER)] = "",
+    until: Annotated[str, typer.Option("--to", metavar="DATE", help="Included.", rich_help_panel=_FILTER)] = "",
+    scanner: Annotated[str, typer.Option(help="Part of maker or model.", rich_help_panel=_FILTER)] = "",
+    split: Annotated[SplitName | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.")] = 10,
+    exact: Annotated[bool, typer.Option("--exact", help="Miss none, also where the index has a faster way.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - prints them.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a contact sheet, without names.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
+    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for --like with a real name.")] = None,
+    metadata: Metadata = None,
+    hu: Hu = "auto",
+    series: Series = None,
+    min_slices: MinSlices = 10,
+    device: Device = "auto",
+) -> None:
+    """Find cases. Several of --text, --scan, --report, --keyword and --like are fused by rank.
+
+    A hit is a scan; its sentence is that of its report with most of the words that were looked for. Keywords and --like need no model.
+    """
+    from thoracle.inference.batch import Reading, opened
+    from thoracle.search.engine import Engine, Query
+    from thoracle.search.names import find_scan, key_of
+    from thoracle.search.places import opened as opened_index
+    from thoracle.search.record import Filters
+
+    ages = _ages(age)
+    filters = Filters(
+        present=tuple(label or ()),
+        absent=tuple(without_label or ()),
+        age_from=ages[0],
+        age_to=ages[1],
+        sex=sex or "",
+        date_from=since,
+        date_to=until,
+        scanner=scanner,
+        split=split or "",
+    )
+    with opened_index(place) as index:
+        network = model_of(index, model, device) if text.strip() or scan is not None or report is not None else None
+        reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices)
+        engine = Engine(index, model=network)
+        query = Query(
+            text=text,
+            scan=_read(scan, reading, network) if scan is not None and network is not None else None,
+            report=_report(report),
+            keyword=keyword,
+            like=tuple(find_scan(index, like, key=key_of(index, site_key, outside=Path(place)))) if like else (),
+            filters=filters,
+            weights=_weights(weight or ()),
+            leave_out=frozenset(leave_out or ()),
+            k=top,
+            exact=exact,
+        )
+        answer = engine.search(query)
+        asked = _asked(text=text, scan=scan, report=report, keyword=keyword, like=like)
+        trained = bool(index.settings.get("trained", True))
+        if html is not None:
+            _write_html(html, index, answer, asked)
+        if json_file is None or str(json_file) != "-":
+            _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
+        if json_file is not None:
+            _write_json(json_file, answer, filters, trained=trained)
+
+
+def model_of(index: Backend, folder: Path | None, device: str) -> Model:
+    """The model that an index names: as given, as this machine remembers it, or the demo's."""
+    from thoracle.cli.default_model import model_or_demo
+    from thoracle.inference.known import recall, remember
+    from thoracle.inference.model import load
+
+    place = folder or recall(str(index.settings.get("model"))) or model_or_demo(None)
+    model = load(place, device=device)
+    if folder is not None:
+        remember(folder, weights_sha256=model.folder.weights_sha256)
+    return model
+
+
+def _read(path: Path, reading: Any, model: Model) -> Prepared:
+    from thoracle.errors import InputError
+    from thoracle.inference.batch import read_scan
+    from thoracle.inference.prepare import prepare
+    from thoracle.inference.scans import find_scans
+
+    found = find_scans([path], whole_folders=True)
+    if len(found) != 1:
+        raise InputError(f"{len(found)} scans are not one", cure="Give one file, or one folder of DICOM.", source=path)
+    return prepare(read_scan(found[0], reading), model.preprocess)
+
+
+def _report(path: Path | None) -> str:
+    from thoracle.errors import InputError
+
+    if path is None:
+        return ""
+    if not path.is_file() or path.stat().st_size > _LARGEST_REPORT:
+        raise InputError("is no text file of a report", cure="Give one of up to a megabyte.", source=path)
+    return path.read_text("utf-8", errors="replace")
+
+
+def _ages(text: str) -> tuple[int | None, int | None]:
+    from thoracle.errors import InputError
+
+    start, dash, end = text.partition("-")
+    if not all(part.isdecimal() or not part for part in (start, end)) or (text and not (start or end)):
+        raise InputError(f"--age expects 40-60, 40- or -60, got {text!r:.20}", cure="Write it so.")
+    first, last = (int(part) if part else None for part in (start, end))
+    return first, last if dash else first
+
+
+def _weights(given: Sequence[str]) -> Any:
+    from thoracle.errors import InputError
+
+    try:
+        return {part: float(value) for part, value in (one.split("=") for one in given)}
+    except ValueError as error:
+        raise InputError(f"--weight expects PART=NUMBER, got {given[0]!r:.60}", cure="Write for example --weight text=2.") from error
+
+
+def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, like: str) -> str:
+    """In words without names: a file's name may be a patient's."""
+    parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if like else "")
+    return " + ".join(filter(None, parts))
+
+
+def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from thoracle.cli.console import UNTRAINED
+    from thoracle.types import RESEARCH_USE
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name, right in (("", True), ("Score", True), ("Accession", False), ("Labels", False), ("Sentence", False)):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for rank, hit in enumerate(answer.hits, 1):
+        labels = ", ".join(hit.record.findings)
+        table.add_row(str(rank), f"{hit.score:.4f}", escape(hit.record.accession), escape(labels), escape(hit.sentence))
+    console.print(table if answer.hits else "Nothing found.")
+    if latents and not trained:
+        console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'likeness means')}[/]")
+    times = f"{size:,} volumes; encode {answer.encoding * 1000:.0f} ms, search {answer.searching * 1000:.1f} ms"
+    console.print(times, style="dim", highlight=False)
+    console.print(RESEARCH_USE)
+
+
+def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) -> None:
+    from dataclasses import asdict
+
+    from thoracle.files import write_atomic
+    from thoracle.types import RESEARCH_USE
+
+    hits = [
+        {
+            "rank": rank,
+            "score": hit.score,
+            "ranks": dict(hit.ranks),
+            **{name: getattr(hit.record, name) for name in ("accession", "scan", "volume", "patient", "split")},
+            **asdict(hit.record.facts),
+            "labels": hit.record.findings,
+            "sentence": hit.sentence,
+        }
+        for rank, hit in enumerate(answer.hits, 1)
+    ]
+    seconds = {"encoding": answer.encoding, "searching": answer.searching}
+    content = {"schema": SCHEMA, "filters": asdict(filters), "trained": trained, "seconds": seconds, "hits": hits, "notice": RESEARCH_USE}
+    text = json.dumps(content, indent=2) + "\n"
+    if str(path) == "-":
+        typer.echo(text, nl=False)
+    else:
+        write_atomic(path, text.encode())
+
+
+def _write_html(path: Path, index: Backend, answer: Answer, asked: str) -> None:
+    from thoracle.files import write_atomic
+    from thoracle.search.contact_sheet import contact_sheet
+
+    thumbnails = index.thumbnails([hit.number for hit in answer.hits])
+    write_atomic(path, contact_sheet(answer.hits, thumbnails, asked=asked).encode("utf-8", "replace"))

@@ -1,0 +1,34 @@
+"""Where models lie on this machine, by the hash of their weights, so that an index need not be told again; a note that may be lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from thoracle.files import write_atomic
+from thoracle.inference.files import cache_dir
+
+_NOTES: Final = "models.json"
+
+
+def remember(folder: Path, *, weights_sha256: str) -> None:
+    """Note a model's folder, if notes can be kept."""
+    try:
+        write_atomic(cache_dir() / _NOTES, json.dumps(_known() | {weights_sha256: str(folder.resolve())}, indent=2).encode())
+    except OSError:
+        return
+
+
+def recall(weights_sha256: str) -> Path | None:
+    """Where a model of these weights was last seen, if it is still a model folder."""
+    place = _known().get(weights_sha256)
+    return Path(place) if place is not None and (Path(place) / "config.json").is_file() else None
+
+
+def _known() -> dict[str, str]:
+    try:
+        notes = json.loads((cache_dir() / _NOTES).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in notes.items()} if isinstance(notes, dict) else {}

@@ -1,0 +1,50 @@
+"""What the engine asks of an index, whether a folder or a server; this module only says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from thoracle.search.record import Addition, Filters, LatentArray, Record
+from thoracle.search.words import Keywords
+
+#: Ids of records and what they scored, best first; larger is better.
+Matches = list[tuple[int, float]]
+
+
+class Backend(Protocol):
+    """Records with latents of unit norm and full text."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the vectors depend on, as `Model.settings` says it, `dim_latent`, and `key`: the fingerprint of the site key, or None."""
+
+    def __len__(self) -> int: ...
+
+    def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+        """Records by dot product; with `exact`, none is missed."""
+
+    def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
+        """Records whose reports match, by BM25."""
+
+    def records(self, numbers: Sequence[int]) -> dict[int, Record]:
+        """By id; those that are there."""
+
+    def latents(self, numbers: Sequence[int]) -> LatentArray:
+        """(n, L) of ids that are there, in order of id."""
+
+    def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """PNGs by id; those that have one."""
+
+    def find(self, **values: str) -> list[int]:
+        """Ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256` or `voxels_sha256`; a
+        value that begins with "*" is an ending."""
+
+    def everything(self) -> list[int]:
+        """All ids, in order."""
+
+    def add(self, additions: Sequence[Addition]) -> None:
+        """On the disk when this returns, each in place of a record of the same volume."""
+
+    def delete(self, numbers: Sequence[int]) -> None:
+        """When this returns, they are not found; a folder's files hold nothing of them, a server's once it has rewritten its segments."""

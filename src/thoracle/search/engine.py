@@ -1,0 +1,232 @@
+"""A query in words, by a scan, a report, keywords, a known scan, or several of these, into hits; knows what an index is, not which.
+
+A hit is a scan: of its volumes the best stands for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from thoracle.cohort.reports import clean_text
+from thoracle.errors import IndexMismatch, InputError
+from thoracle.inference.model import Model
+from thoracle.inference.prepare import Prepared
+from thoracle.search.backend import Backend, Matches
+from thoracle.search.fusion import fuse
+from thoracle.search.record import Filters, LatentArray, Record
+from thoracle.search.words import best_sentences, parse, wanted_words
+
+Part = Literal["text", "scan", "report", "keyword", "like"]
+
+PARTS: Final[tuple[Part, ...]] = ("text", "scan", "report", "keyword", "like")
+_OWN: Final = ("scan", "patient", "duplicates")
+_NO_FILTERS: Final = Filters()
+_MOST: Final = 1000  # hits
+_DEPTH: Final = 1000  # of each ranking that is fused
+_SAME: Final = 1 - 1e-6  # cosine of latents that are of the same voxels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Query:
+    """What is looked for; one part at least.
+
+    Attributes:
+        text: free text.
+        scan: a scan, prepared for the index's model.
+        report: the text of a report.
+        keyword: a keyword query (`thoracle.search.words`).
+        like: ids of the volumes of a scan in the index.
+        filters: what must hold of every hit.
+        weights: of the parts, where several are fused; 1 by default.
+        leave_out: of what is looked for: its own scan, its patient's, or duplicates: of a
+            scan, those of the same bytes, voxels or latent; of a report, those of the same words, which stand for its scan and patient too.
+        k: at most so many hits.
+        exact: miss none, whatever it takes.
+    """
+
+    text: str = ""
+    scan: Prepared | None = None
+    report: str = ""
+    keyword: str = ""
+    like: tuple[int, ...] = ()
+    filters: Filters = _NO_FILTERS
+    weights: Mapping[Part, float] = field(default_factory=dict)
+    leave_out: frozenset[str] = frozenset()
+    k: int = 10
+    exact: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A scan that was found.
+
+    Attributes:
+        number: id of its volume in the index.
+        record: of that volume.
+        score: cosine or BM25 of a query of one part, the sum of weighted reciprocal ranks of several.
+        ranks: among the volumes, by part; absent where the part did not find it.
+        sentence: of its report, that which has most of the query's words; its first where none has any.
+    """
+
+    number: int
+    record: Record
+    score: float
+    ranks: Mapping[str, int]
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Hits, best first, and seconds: until the query was a latent, and from there to the hits."""
+
+    hits: tuple[Hit, ...]
+    encoding: float
+    searching: float
+
+
+class Engine:
+    """An index, and the model that its latents are of; without one, keywords and known scans can be asked for.
+
+    Raises:
+        IndexMismatch: it is another model, or preprocesses differently.
+    """
+
+    def __init__(self, index: Backend, *, model: Model | None = None) -> None:
+        self._index, self._model = index, model
+        if model is not None:
+            require_same(index, model)
+
+    def search(self, query: Query) -> Answer:
+        """The best hits.
+
+        Raises:
+            InputError: nothing is asked for, or something that makes no sense.
+            TokenizerMissing, CapabilityMissing: the model cannot read words.
+        """
+        _check(query)
+        start = time.perf_counter()
+        latents = self._encode(query)
+        encoded = time.perf_counter()
+        rankings = self._rankings(query, latents)
+        matches = fuse(rankings, weights=query.weights) if len(rankings) > 1 else next(iter(rankings.values()))
+        chosen = self._scans(query, matches, latents)
+        ranks = {part: {number: rank for rank, (number, _) in enumerate(found, 1)} for part, found in rankings.items()}
+        sentences = best_sentences([record.report for _, record, _ in chosen], self._words(query))
+        hits = tuple(
+            Hit(number=number, record=record, score=score, ranks={p: r[number] for p, r in ranks.items() if number in r}, sentence=sentence)
+            for (number, record, score), sentence in zip(chosen, sentences, strict=True)
+        )
+        return Answer(hits=hits, encoding=encoded - start, searching=time.perf_counter() - encoded)
+
+    def _encode(self, query: Query) -> dict[Part, LatentArray]:
+        """(L,) of each part that has a latent."""
+        latents: dict[Part, LatentArray] = {}
+        words: dict[Part, str] = {"text": query.text, "report": clean_text(query.report)}
+        for part, text in words.items():
+            if text:
+                latents[part] = self._loaded.encode_text([text])[0].cpu().numpy()
+        if query.scan is not None:
+            latents["scan"] = self._loaded.encode_volume(query.scan).latent_BL[0].float().cpu().numpy()
+        if query.like:
+            mean = self._index.latents(query.like).mean(axis=0)
+            latents["like"] = mean / np.linalg.norm(mean)
+        return latents
+
+    def _rankings(self, query: Query, latents: Mapping[Part, LatentArray]) -> dict[Part, Matches]:
+        alone = len(latents) + bool(query.keyword) == 1
+        k = 20 * query.k + 100 if alone else max(_DEPTH, 20 * query.k)
+        found: dict[Part, Matches] = {
+            part: self._index.nearest(latent, k=k, filters=query.filters, exact=query.exact) for part, latent in latents.items()
+        }
+        if query.keyword:
+            found["keyword"] = self._index.search(parse(query.keyword), k=k, filters=query.filters)
+        return found
+
+    def _scans(self, query: Query, matches: Matches, latents: Mapping[Part, LatentArray]) -> list[tuple[int, Record, float]]:
+        """The best volume of each of the best k scans, without what is to be left out."""
+        own = self._own(query)
+        report = clean_text(query.report)
+        chosen: dict[str, tuple[int, Record, float]] = {}
+        for number, record, score in self._read(matches, at_once=4 * query.k):
+            if record.scan in chosen or _is_own(record, own, report, query.leave_out):
+                continue
+            if "duplicates" in query.leave_out and self._same_voxels(number, latents):
+                continue
+            chosen[record.scan] = (number, record, score)
+            if len(chosen) == query.k:
+                break
+        return list(chosen.values())
+
+    def _own(self, query: Query) -> list[Record]:
+        """What is looked for, where the index has it."""
+        numbers = set(query.like)
+        if query.scan is not None and query.scan.provenance is not None:
+            numbers.update(self._index.find(source_sha256=query.scan.provenance.sha256))
+        return list(self._index.records(sorted(numbers)).values())
+
+    def _same_voxels(self, number: int, latents: Mapping[Part, LatentArray]) -> bool:
+        """Whether a scan that is looked for has this very latent."""
+        scans = [latents[part] for part in ("scan", "like") if part in latents]
+        return bool(scans) and max(float(self._index.latents([number])[0] @ latent) for latent in scans) > _SAME
+
+    def _read(self, matches: Matches, *, at_once: int) -> Iterator[tuple[int, Record, float]]:
+        for at in range(0, len(matches), at_once):
+            part = matches[at : at + at_once]
+            records = self._index.records([number for number, _ in part])
+            yield from ((number, records[number], score) for number, score in part if number in records)
+
+    def _words(self, query: Query) -> str:
+        keywords = wanted_words(parse(query.keyword)) if query.keyword else ""
+        return " ".join(filter(None, (query.text, clean_text(query.report), keywords)))
+
+    @property
+    def _loaded(self) -> Model:
+        if self._model is None:
+            raise InputError("words and scans need the model that made the index", cure="Give --model.")
+        return self._model
+
+
+def require_same(index: Backend, model: Model) -> None:
+    """Raises IndexMismatch where a model's latents cannot be compared with the index's."""
+    settings = model.settings()
+    unlike = [what for what in ("model", "preprocess") if index.settings.get(what) != settings[what]]
+    if unlike:
+        before, now = (str(one.get(unlike[0]))[:12] if unlike[0] == "model" else one.get(unlike[0]) for one in (index.settings, settings))
+        raise IndexMismatch(
+            f"the index was made with another {unlike[0]} ({before}, not {now}); latents cannot be compared",
+            cure="Give the model it was made with, or make an index with this one; --keyword and --like need no model.",
+        )
+
+
+def _check(query: Query) -> None:
+    if not (query.text.strip() or query.scan is not None or query.report.strip() or query.keyword.strip() or query.like):
+        raise InputError("nothing is looked for", cure="Give --text, --scan, --report, --keyword or --like.")
+    if not 1 <= query.k <= _MOST:
+        raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", cure="Ask for fewer.")
+    if unknown := sorted(query.leave_out.difference(_OWN)):
+        raise InputError(f"{unknown[0]!r:.40} cannot be left out", cure=f"{', '.join(_OWN)} can.")
+    for part, weight in query.weights.items():
+        if part not in PARTS or not 0 < weight < float("inf"):
+            raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", cure="Write for example text=2.")
+
+
+def _is_own(record: Record, own: list[Record], report: str, leave_out: frozenset[str]) -> bool:
+    same_words = bool(report) and clean_text(record.report.text("both")) == report
+    if "scan" in leave_out and (same_words or any(record.scan == one.scan for one in own)):
+        return True
+    if "patient" in leave_out and (same_words or any(record.patient == one.patient for one in own)):
+        return True
+    if "duplicates" in leave_out:
+        return same_words or any(_is_copy(record, one) for one in own)
+    return False
+
+
+def _is_copy(record: Record, one: Record) -> bool:
+    return (record.voxels_sha256 != "" and record.voxels_sha256 == one.voxels_sha256) or (
+        record.source_sha256 != "" and record.source_sha256 == one.source_sha256
+    )

@@ -1,0 +1,27 @@
+"""Several rankings into one, by rank alone, for cosines and BM25 share no scale; knows no index."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from thoracle.search.backend import Matches
+
+Part = TypeVar("Part", bound=str)
+#: How little first place counts more than second: Cormack, Clarke and Büttcher (SIGIR 2009).
+_SMOOTH: Final = 60
+
+
+def fuse(rankings: Mapping[Part, Matches], *, weights: Mapping[Part, float]) -> Matches:
+    """Reciprocal rank fusion: the sum of weight / (60 + rank) over the rankings that a record is in; of ties the smaller id first.
+
+    Args:
+        rankings: by part.
+        weights: by part; 1 where absent.
+    """
+    scores: dict[int, float] = defaultdict(float)
+    for part, matches in rankings.items():
+        for rank, (number, _) in enumerate(matches, 1):
+            scores[number] += weights.get(part, 1.0) / (_SMOOTH + rank)
+    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))

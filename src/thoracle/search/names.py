@@ -1,0 +1,69 @@
+"""From what a person calls a scan or a patient to records, real names too where the site's key is at hand; makes no key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thoracle.cohort.pseudonyms import SiteKey, default_key_file
+from thoracle.errors import InputError
+from thoracle.search.backend import Backend
+
+
+def key_of(index: Backend, path: Path | None, *, outside: Path) -> SiteKey | None:
+    """The key that an index's pseudonyms were made with, where it is at hand.
+
+    Args:
+        index: its settings hold the key's fingerprint, or None.
+        path: the key file; by default the user's own.
+        outside: the index's folder, which must not hold the key.
+
+    Raises:
+        InputError: the file given is absent, no key, or another one.
+    """
+    wanted, file = index.settings.get("key"), path or default_key_file()
+    if wanted is None or not (path or file.exists()):
+        return None
+    if not file.exists():
+        raise InputError("no such file", cure="Check the path.", source=file)
+    key = SiteKey.open(file, outside=outside)
+    if key.fingerprint == wanted:
+        return key
+    if path is not None:
+        raise InputError("is not the key that this index's pseudonyms were made with", cure="Give that one.", source=file)
+    return None
+
+
+def find_scan(index: Backend, name: str, *, key: SiteKey | None = None) -> list[int]:
+    """The volumes of one scan, by accession, scan or volume.
+
+    Raises:
+        InputError: there is none, or several scans are called so.
+    """
+    asked = [{"accession": name}, {"scan": name}, {"volume": name}]
+    if key is not None:
+        scan, volume = key.endings(name)
+        asked += [{"accession": key.accession(name)}, {"scan": f"*{scan}"}, {"volume": f"*{volume}"}]
+    found = next((numbers for one in asked if (numbers := index.find(**one))), [])
+    scans = {record.scan for record in index.records(found).values()}
+    if len(scans) == 1:
+        return index.find(scan=scans.pop())
+    if scans:
+        raise InputError(f"{len(scans)} scans have the accession {name!r:.60}", cure="Name the scan or a volume.")
+    raise InputError(f"no scan {name!r:.60} in the index", cure=_cure(index, key))
+
+
+def find_patient(index: Backend, name: str, *, key: SiteKey | None = None) -> list[int]:
+    """The volumes of one patient.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = index.find(patient=name) or (index.find(patient=key.patient(name)) if key is not None else [])
+    if not found:
+        raise InputError(f"no patient {name!r:.60} in the index", cure=_cure(index, key))
+    return found
+
+
+def _cure(index: Backend, key: SiteKey | None) -> str:
+    hidden = index.settings.get("key") is not None and key is None
+    return "Its names are pseudonyms; for real ones give the site's key (--site-key)." if hidden else "Check the name."

@@ -1,0 +1,107 @@
+"""What an index keeps of one volume, and which of them a search may find; knows no database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.cohort.facts import NO_FACTS, Facts
+from thoracle.cohort.listing import UNLABELLED, Labels
+from thoracle.cohort.reports import Report
+from thoracle.errors import InputError
+from thoracle.types import ABNORMALITIES
+
+#: Latents of unit norm: (L,) of one, (n, L) of many.
+LatentArray = NDArray[np.float32]
+
+_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One volume. Names are what the cohort gives, or pseudonyms of them.
+
+    Attributes:
+        volume: the series or file, unique in the index.
+        scan: the examination, of which there may be several volumes; they share its report.
+        accession: the number people call the scan by.
+        patient: whose.
+        split: "train", "valid", "test" or "".
+        report: its words.
+        labels: of `ABNORMALITIES`.
+        facts: age, sex, date, scanner.
+        source_sha256: of the scan's bytes.
+        voxels_sha256: of the preprocessed voxels.
+    """
+
+    volume: str
+    scan: str
+    accession: str
+    patient: str
+    split: str = ""
+    report: Report = field(default_factory=Report)
+    labels: Labels = UNLABELLED
+    facts: Facts = NO_FACTS
+    source_sha256: str = ""
+    voxels_sha256: str = ""
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The abnormalities it is labelled with."""
+        return tuple(name for name, label in zip(ABNORMALITIES, self.labels, strict=True) if label == 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Addition:
+    """A record with its latent (L,) and a PNG of a few slices, or none."""
+
+    record: Record
+    latent_L: LatentArray
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """All of these must hold; what nobody says of a record does not hold.
+
+    Attributes:
+        present, absent: labels.
+        age_from, age_to: whole years, both included.
+        sex: "F", "M" or "O".
+        date_from, date_to: "2019", "2019-03" or "2019-03-04", both included; a date of which less is told holds if it may.
+        scanner: part of its name, in any case.
+        split: "train", "valid" or "test".
+
+    Raises:
+        InputError: a label that is none of the 18, or another form.
+    """
+
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    age_from: int | None = None
+    age_to: int | None = None
+    sex: str = ""
+    date_from: str = ""
+    date_to: str = ""
+    scanner: str = ""
+    split: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (*self.present, *self.absent):
+            if name not in ABNORMALITIES:
+                raise InputError(f"no label {name!r:.60}", cure=f"There are {', '.join(ABNORMALITIES)}.")
+        if self.sex not in ("", "F", "M", "O"):
+            raise InputError(f"sex must be F, M or O, is {self.sex!r:.20}", cure="Give one of them.")
+        for date in (self.date_from, self.date_to):
+            if date and not _DATE.fullmatch(date):
+                raise InputError(f"expected a date like 2019, 2019-03 or 2019-03-04, got {date!r:.20}", cure="Write it so.")
+
+    def __bool__(self) -> bool:
+        return self != _ALL
+
+
+_ALL: Final = Filters()

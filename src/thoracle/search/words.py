@@ -1,0 +1,178 @@
+"""Keyword queries, and the sentence of a report that answers one; knows no index.
+
+A query is words, "phrases", beginnings (nodul*), AND (or nothing), OR, NOT and parentheses. A
+beginning may match a little more than it says. NOT takes away: `effusion NOT pericardial`.
+Words meet by their stems, as SQLite's FTS5 makes them; it is the only stemmer here, so that every backend has the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from thoracle.cohort.reports import Report
+from thoracle.errors import InputError
+
+#: How FTS5 cuts words: lower case, without accents, stemmed as English.
+TOKENIZER: Final = "porter unicode61 remove_diacritics 2"
+_MOST: Final = 1000  # characters of a query
+_TOKEN: Final = re.compile(r'"([^"]*)"(\*?)|([()])|([^\s()"]+)')
+_SHORTEST: Final = 3  # letters of a beginning
+_SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A word or phrase; with `prefix`, whatever begins so."""
+
+    text: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllOf:
+    """Each of `parts`, and none of `without`."""
+
+    parts: tuple[Keywords, ...]
+    without: tuple[Keywords, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyOf:
+    """One of `parts` at least."""
+
+    parts: tuple[Keywords, ...]
+
+
+Keywords = Term | AllOf | AnyOf
+
+
+def parse(query: str) -> Keywords:
+    """The tree of a query.
+
+    Raises:
+        InputError: nothing to look for, parentheses or quotes left open, too long.
+    """
+    if len(query) > _MOST:
+        raise InputError(f"a keyword query has at most {_MOST:,} characters", cure="Shorten it.", source="--keyword")
+    if query.count('"') % 2:
+        raise _wrong("a quote is left open")
+    reader = _Reader([match.groups() for match in _TOKEN.finditer(query)])
+    tree = reader.any_of(depth=0)
+    if reader.left:
+        raise _wrong("a parenthesis closes that was not opened")
+    return tree
+
+
+def to_fts5(tree: Keywords) -> str:
+    """As FTS5's MATCH reads it."""
+    if isinstance(tree, Term):
+        return f'"{safe_beginning(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
+    if isinstance(tree, AnyOf):
+        return "(" + " OR ".join(map(to_fts5, tree.parts)) + ")"
+    wanted = "(" + " AND ".join(map(to_fts5, tree.parts)) + ")"
+    return f"({wanted} NOT ({' OR '.join(map(to_fts5, tree.without))}))" if tree.without else wanted
+
+
+def safe_beginning(text: str) -> str:
+    """As much of a beginning as the stemmer leaves alone: of "emphys" it would make "emphi", so "emph" is looked for."""
+    for end in range(len(text), len(text) - len(text.rsplit(maxsplit=1)[-1]) + _SHORTEST - 1, -1):
+        words = text[:end].lower().split()
+        if stems([words[-1]])[0] == [words[-1]]:
+            return text[:end]
+    return text
+
+
+def wanted_words(tree: Keywords) -> str:
+    """The words that a query asks for, without those it takes away."""
+    return tree.text if isinstance(tree, Term) else " ".join(map(wanted_words, tree.parts))
+
+
+def stems(texts: Sequence[str]) -> list[list[str]]:
+    """The stems of each text, in order."""
+    result: list[list[str]] = [[] for _ in texts]
+    with closing(sqlite3.connect(":memory:")) as memory:
+        memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{TOKENIZER}')")
+        memory.execute("CREATE VIRTUAL TABLE found USING fts5vocab(words, instance)")
+        memory.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(texts))
+        for row, term in memory.execute("SELECT doc, term FROM found ORDER BY doc, offset"):
+            result[row].append(term)
+    return result
+
+
+def sentences(report: Report) -> list[str]:
+    """Impression first: it says in short what the findings say at length."""
+    return [one for part in (report.impression, report.findings) for one in (s.strip() for s in _SENTENCE.split(part)) if one]
+
+
+def best_sentences(reports: Sequence[Report], words: str) -> list[str]:
+    """Of each report the sentence with most of the words, rare ones counting more; its first sentence where none has any."""
+    said = [sentences(report) for report in reports]
+    asked, *found = stems([words, *(sentence for one in said for sentence in one)])
+    spread = Counter(stem for one in found for stem in set(one))
+    weight = {stem: math.log1p(len(found) / spread[stem]) for stem in asked if stem in spread}
+    scores = iter([sum(weight.get(stem, 0.0) for stem in set(one)) for one in found])
+    best = []
+    for one in said:
+        scored = [(-next(scores), place, sentence) for place, sentence in enumerate(one)]
+        best.append(min(scored)[-1] if scored else "")
+    return best
+
+
+class _Reader:
+    """Recursive descent over tokens (quoted, star, parenthesis, bare)."""
+
+    def __init__(self, tokens: list[tuple[str | None, ...]]) -> None:
+        self.left = tokens
+
+    def any_of(self, *, depth: int) -> Keywords:
+        parts = [self._all_of(depth=depth)]
+        while self._bare() == "OR":
+            self.left.pop(0)
+            parts.append(self._all_of(depth=depth))
+        return parts[0] if len(parts) == 1 else AnyOf(parts=tuple(parts))
+
+    def _all_of(self, *, depth: int) -> Keywords:
+        parts: list[Keywords] = []
+        without: list[Keywords] = []
+        while self.left and self._bare() != "OR" and self.left[0][2] != ")":
+            while self._bare() == "AND":
+                self.left.pop(0)
+            takes_away = self._bare() == "NOT"
+            if takes_away:
+                self.left.pop(0)
+            one = self._one(depth=depth)
+            if one is not None:
+                (without if takes_away else parts).append(one)
+        if not parts:
+            raise _wrong("there is no word to look for")
+        return parts[0] if len(parts) == 1 and not without else AllOf(parts=tuple(parts), without=tuple(without))
+
+    def _one(self, *, depth: int) -> Keywords | None:
+        if not self.left or self._bare() in ("AND", "OR", "NOT") or self.left[0][2] == ")":
+            raise _wrong("an operator without a word after it")
+        quoted, star, parenthesis, bare = self.left.pop(0)
+        if parenthesis:
+            if depth > 20:
+                raise _wrong("parentheses lie too deep")
+            inner = self.any_of(depth=depth + 1)
+            if not self.left or self.left.pop(0)[2] != ")":
+                raise _wrong("a parenthesis is left open")
+            return inner
+        text = quoted if quoted is not None else bare or ""
+        prefix = bool(star) if quoted is not None else text.endswith("*")
+        clean = " ".join(re.findall(r"\w+", text))
+        return Term(text=clean, prefix=prefix) if clean else None
+
+    def _bare(self) -> str | None:
+        return self.left[0][3] if self.left else None
+
+
+def _wrong(why: str) -> InputError:
+    return InputError(why, cure='Write for example: effusion NOT pericardial, "lung nodule" OR nodul*.', source="--keyword")

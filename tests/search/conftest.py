@@ -1,0 +1,68 @@
+"""Records of nobody with latents of nothing, and an index of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thoracle.cohort.facts import Facts
+from thoracle.cohort.reports import Report
+from thoracle.search.index import Index, writing
+from thoracle.search.record import Addition, Record
+
+DIM = 8
+_SENTENCES = (
+    "Pleural effusion on the left.",
+    "No pericardial effusion.",
+    "Nodules in the right upper lobe.",
+    "The heart is enlarged.",
+    "Emphysema in both lungs.",
+)
+
+Make = Callable[..., Addition]
+
+
+@pytest.fixture(scope="session")
+def settings() -> dict[str, Any]:
+    """As an index is begun with."""
+    return {"model": "m" * 64, "preprocess": {"spacing": [1, 1, 1]}, "precision": "float32", "dim_latent": DIM, "key": None}
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    """`make(number)`: volume v1 of scan s1 of patient p0 (two scans each), with findings, labels and facts that differ."""
+
+    def make(number: int, *, words: str = "", **changes: Any) -> Addition:
+        latent = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
+        label = number % 18
+        values: dict[str, Any] = {
+            "volume": f"v{number}",
+            "scan": f"s{number}",
+            "accession": f"a{number}",
+            "patient": f"p{number // 2}",
+            "split": "test" if number % 3 else "valid",
+            "report": Report(findings=f"{_SENTENCES[number % 5]} {words}".strip(), impression=_SENTENCES[(number + 1) % 5]),
+            "labels": tuple(int(n == label) for n in range(18)),
+            "facts": Facts(
+                age=20 + number % 60, sex="FM"[number % 2], date=f"20{10 + number % 10}-03-04", scanner=("GE", "Siemens Force")[number % 2]
+            ),
+            "source_sha256": f"source{number}",
+            "voxels_sha256": f"voxels{number}",
+        }
+        return Addition(
+            record=Record(**values | changes), latent_L=latent / np.linalg.norm(latent), thumbnail=b"\x89PNG" + latent.tobytes()
+        )
+
+    return make
+
+
+@pytest.fixture
+def index(tmp_path: Path, settings: dict[str, Any], make: Make) -> Index:
+    """Of 40 records."""
+    with writing(tmp_path / "index", settings) as begun:
+        begun.add([make(number) for number in range(40)])
+    return Index(tmp_path / "index")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+
+from thoracle.cohort.reports import Report
+from thoracle.errors import IndexMismatch, InputError
+from thoracle.inference.demo import write_model
+from thoracle.inference.model import Model, load
+from thoracle.search.contact_sheet import contact_sheet
+from thoracle.search.engine import Engine, Query
+from thoracle.search.fusion import fuse
+from thoracle.search.index import Index, writing
+from thoracle.search.record import Filters
+
+
+@pytest.fixture
+def engine(index: Index) -> Engine:
+    return Engine(index)
+
+
+def _volumes(engine: Engine, **query: object) -> list[str]:
+    return [hit.record.volume for hit in engine.search(Query(**query)).hits]
+
+
+def test_keywords_and_a_known_scan_need_no_model_and_words_and_scans_do(engine: Engine, index: Index, make) -> None:
+    (hit, *_) = engine.search(Query(keyword="nodule NOT effusion")).hits
+    assert (hit.sentence, hit.ranks) == ("Nodules in the right upper lobe.", {"keyword": 1})
+    similar = sorted(range(40), key=lambda n: -float(make(n).latent_L @ make(4).latent_L))[:5]
+    assert _volumes(engine, like=tuple(index.find(volume="v4")), k=5) == [f"v{n}" for n in similar]
+    for query in ({"text": "nodule"}, {"report": "Nodule."}):
+        with pytest.raises(InputError, match="--model"):
+            engine.search(Query(**query))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"text": " "},
+        {"keyword": "a", "k": 0},
+        {"keyword": "a", "k": 10**6},
+        {"keyword": "a", "weights": {"text": -1}},
+        {"keyword": "a", "weights": {"words": 1}},
+    ],
+)
+def test_queries_that_make_no_sense(engine: Engine, query: dict) -> None:
+    with pytest.raises(InputError):
+        engine.search(Query(**query))
+
+
+def test_fusion_is_reciprocal_rank_with_weights() -> None:
+    rankings = {"text": [(1, 9.0), (2, 8.0)], "keyword": [(2, 0.3), (3, 0.1)]}
+    assert fuse(rankings, weights={}) == [(2, 1 / 62 + 1 / 61), (1, 1 / 61), (3, 1 / 62)]
+    assert fuse(rankings, weights={"text": 3.0})[0] == (2, 3 / 62 + 1 / 61)
+    assert [n for n, _ in fuse(rankings, weights={"text": 99.0, "keyword": 0.01})] == [1, 2, 3]
+
+
+def test_two_parts_are_fused_and_hits_say_where_each_had_them(engine: Engine, index: Index) -> None:
+    like = tuple(index.find(volume="v4"))
+    answer = engine.search(Query(like=like, keyword="nodule", k=40))
+    assert len(answer.hits) == 40
+    both = next(hit for hit in answer.hits if len(hit.ranks) == 2)
+    assert both.score == pytest.approx(sum(1 / (60 + rank) for rank in both.ranks.values()))
+    assert _volumes(engine, like=like, keyword="nodule", weights={"like": 1e6}, k=3) == _volumes(engine, like=like, k=3)
+
+
+def test_a_scan_is_found_once_by_its_best_volume(index: Index, make, settings) -> None:
+    with writing(index.folder) as begun:
+        begun.add([make(100 + n, scan="s4", patient="p2") for n in range(5)])
+    hits = Engine(index).search(Query(keyword="effusion OR nodule OR heart OR emphysema", k=60)).hits
+    assert len(hits) == len({hit.record.scan for hit in hits}) == 40
+
+
+def test_what_is_its_own_is_left_out_when_asked_for(index: Index, make) -> None:
+    with writing(index.folder) as begun:
+        begun.add(
+            [
+                make(70, source_sha256="source4", patient="other"),
+                make(71, voxels_sha256="voxels4", report=Report(findings="x")),
+                make(72, report=make(4).record.report),
+            ]
+        )
+        latent = make(4).latent_L
+        copy = make(73)
+        object.__setattr__(copy, "latent_L", latent)
+        begun.add([copy])
+    engine, like = Engine(index), tuple(index.find(volume="v4"))
+    assert _volumes(engine, like=like, k=50)[0] in ("v4", "v73")
+    for leave_out, absent in (
+        ({"scan"}, {"v4"}),
+        ({"patient"}, {"v4", "v5"}),
+        ({"duplicates"}, {"v4", "v70", "v71", "v73"}),
+    ):
+        found = set(_volumes(engine, like=like, k=50, leave_out=frozenset(leave_out)))
+        assert ({f"v{n}" for n in range(40)} | {f"v{n}" for n in range(70, 74)}) - found == absent
+
+
+def test_the_contact_sheet_stands_alone_and_names_nobody(engine: Engine, index: Index) -> None:
+    hits = engine.search(Query(keyword="nodule", filters=Filters(sex="F"))).hits
+    page = contact_sheet(hits, index.thumbnails([hit.number for hit in hits]), asked="nodule <b>")
+    assert page.count("data:image/png;base64,") == len(hits) > 2
+    assert "nodule &lt;b&gt;" in page
+    assert "Research use only" in page
+    assert "http" not in page
+    names = {name for hit in hits for name in (hit.record.accession, hit.record.volume, hit.record.patient, hit.record.scan)}
+    assert [name for name in names if f">{name}<" in page or f" {name} " in page] == []
+
+
+# With a model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(write_model(tmp_path_factory.mktemp("model") / "tiny").path, device="cpu")
+
+
+def test_an_index_of_another_model_or_preprocessing_refuses_latents_and_says_so(index: Index, model: Model) -> None:
+    with pytest.raises(IndexMismatch, match=r"another model.*--keyword and --like need no model"):
+        Engine(index, model=model)
+    object.__setattr__(index, "_settings", {**index.settings, "model": model.folder.weights_sha256})
+    with pytest.raises(IndexMismatch, match="another preprocess"):
+        Engine(index, model=model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,20 @@ def _decode(decoder: Decoder, content: bytes = b"DICM" * 100_000, *, count: int 
         return list(decoder.frames(bytearray(content), count=count, shape=shape, dtype=INT16, source="slice.dcm"))
 
 
+#: What was there before this test, as a tracker that another test's pool of processes left to this one.
+_BEFORE: set[psutil.Process] = set()
+
+
+def _children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if child not in _BEFORE]
+
+
 @pytest.fixture(autouse=True)
-def _no_process_left() -> object:
+def _no_process_left() -> Iterator[None]:
+    _BEFORE.clear()
+    _BEFORE.update(psutil.Process().children(recursive=True))
     yield
-    assert psutil.Process().children(recursive=True) == []
+    assert _children() == []
 
 
 def test_a_codec_that_crashes() -> None:
@@ -77,14 +88,14 @@ def test_frames_arrive_whole_and_the_worker_serves_again(slice_file: Path) -> No
         for _ in range(2):
             (frame,) = decoder.frames(bytearray(slice_file.read_bytes()), count=1, shape=SHAPE, dtype=INT16, source="")
             np.testing.assert_array_equal(frame, expected)
-        assert len(psutil.Process().children()) == 1
+        assert len(_children()) == 1
 
 
 def test_ctrl_c_ends_the_worker() -> None:
     def interrupted() -> None:
         with Decoder(command=_script("import signal; signal.pause()")) as decoder:
             next(decoder.frames(bytearray(10), count=0, shape=SHAPE, dtype=INT16, source=""), None)
-            assert len(psutil.Process().children()) == 1
+            assert len(_children()) == 1
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -93,4 +104,4 @@ def test_ctrl_c_ends_the_worker() -> None:
 
 def test_no_process_is_started_without_need() -> None:
     with Decoder():
-        assert psutil.Process().children() == []
+        assert _children() == []

@@ -13,6 +13,7 @@ from thoracle.cli.demo import run
 from thoracle.evaluation.demo_page import HISTOGRAM, TUNED, Figures
 from thoracle.training.config import read_config, shipped_config
 from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.labeler import LabelerConfig
 from thoracle.training.vocabfine import VocabFineConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
@@ -28,6 +29,7 @@ class Demo:
 
 def _run(out: Path) -> Figures:
     """72 phantoms and a few steps of each stage."""
+    labeler = read_config(shipped_config("phantom-tiny-labeler"), LabelerConfig)
     contrastive = read_config(shipped_config("phantom-tiny"), ContrastiveConfig)
     vocabfine = read_config(shipped_config("phantom-tiny-vocabfine"), VocabFineConfig)
     few = {"cohort": str(out / "cohort"), "steps": 3, "save_every": 2}
@@ -35,7 +37,8 @@ def _run(out: Path) -> Figures:
         out,
         cases=72,
         seed=0,
-        contrastive=replace(contrastive, **few, out=str(out / "contrastive"), batch=8),
+        labeler=replace(labeler, **few, out=str(out / "labeler"), batch=8),
+        contrastive=replace(contrastive, **few, out=str(out / "contrastive"), text_weights=str(out / "labeler" / "model"), batch=8),
         vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), start=str(out / "contrastive" / "model"), batch=8),
     )
 

@@ -27,6 +27,7 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "labeler-tiny": LabelerConfig,
     "phantom-tiny": ContrastiveConfig,
     "phantom-tiny-classifier": ClassifierConfig,
+    "phantom-tiny-labeler": LabelerConfig,
     "ct-chat": ChatConfig,
     "ct-chat-lora": ChatConfig,
     "phantom-chat": ChatConfig,

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from thoracle.training.labeler import LabelledText, Texts, labels_loss
+from thoracle.training.labeler import LabelledText, Texts, labels_loss, prompt_reports
+from thoracle.types import ABNORMALITIES
 
 
 def test_equal_texts_are_on_one_side_whatever_their_order() -> None:
@@ -25,3 +26,10 @@ def test_labels_nobody_gave_teach_nothing() -> None:
     assert logits.grad is not None
     assert logits.grad.tolist() == [[-0.25, 0.25, 0.0]]
     assert labels_loss(torch.zeros(1, 1), torch.tensor([[math.nan]])).item() == 0
+
+
+def test_prompts_as_reports_state_what_they_say() -> None:
+    said = {one.text: one.labels for one in prompt_reports()}
+    assert len(said) == 2 * len(ABNORMALITIES)
+    assert said["Pleural effusion is present."] == tuple(int(name == "Pleural effusion") for name in ABNORMALITIES)
+    assert not any(said["Pleural effusion is not present."])

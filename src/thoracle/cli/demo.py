@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,21 +34,24 @@ def demo(
     """
     from thoracle.training.config import read_config
     from thoracle.training.contrastive import ContrastiveConfig
+    from thoracle.training.labeler import LabelerConfig
     from thoracle.training.vocabfine import VocabFineConfig
 
-    cohort, first, second = (out / name for name in ("cohort", "contrastive", "vocabfine"))
+    cohort, words, first, second = (out / name for name in ("cohort", "labeler", "contrastive", "vocabfine"))
+    labeler = read_config(Path("phantom-tiny-labeler"), LabelerConfig)
     contrastive = read_config(Path("phantom-tiny"), ContrastiveConfig)
     vocabfine = read_config(Path("phantom-tiny-vocabfine"), VocabFineConfig)
     run(
         out,
         cases=cases,
         seed=seed,
-        contrastive=replace(contrastive, cohort=str(cohort), out=str(first), seed=seed),
+        labeler=replace(labeler, cohort=str(cohort), out=str(words), seed=seed),
+        contrastive=replace(contrastive, cohort=str(cohort), text_weights=str(words / "model"), out=str(first), seed=seed),
         vocabfine=replace(vocabfine, cohort=str(cohort), start=str(first / "model"), out=str(second), seed=seed),
     )
 
 
-def run(out: Path, *, cases: int, seed: int, contrastive: RunConfig, vocabfine: RunConfig) -> Figures:
+def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig) -> Figures:
     """Every stage in `out`; what was done before is not done again. Returns what was measured."""
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.demo_page import CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
@@ -61,6 +64,7 @@ def run(out: Path, *, cases: int, seed: int, contrastive: RunConfig, vocabfine: 
 
     stages, runs = _Stages(), {"contrastive": contrastive, "vocabfine": vocabfine}
     stages.make_cohort(out, cases=cases, seed=seed, config=contrastive)
+    stages.train("labeler", labeler, out)
     for name, config in runs.items():
         stages.train(name, config, out)
         stages.evaluate(name, Path(config.out) / "model", out)
@@ -116,13 +120,15 @@ class _Stages:
     def train(self, name: str, config: RunConfig, out: Path) -> None:
         """`name` is the task's."""
         from thoracle.cli.train.contrastive import contrastive
+        from thoracle.cli.train.labeler import labeler
         from thoracle.cli.train.vocabfine import vocabfine
         from thoracle.training.config import write_config
 
+        verbs: dict[str, Callable[..., None]] = {"labeler": labeler, "contrastive": contrastive, "vocabfine": vocabfine}
         settings, begun = out / f"{name}.yaml", Path(config.out).exists()
         write_config(config, settings)
         with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if begun else "")):
-            {"contrastive": contrastive, "vocabfine": vocabfine}[name](config=settings, resume=begun)
+            verbs[name](config=settings, resume=begun)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """On held-out patients; thresholds and calibration come from the others of them, in turns."""

@@ -34,7 +34,7 @@ class CellEmbedding(nn.Module):
         # One after the other: a volume fits a CPU's cache, a batch does not, and takes seven times as long.
         described_BThwnS = torch.stack([self._described(volume) for volume in volume_BZHW])
         hidden_BThwnC = F.gelu(self.hidden(described_BThwnS))
-        met_BThwC = torch.cat([hidden_BThwnC.mean(dim=4), hidden_BThwnC.amax(dim=4)], dim=-1)
+        met_BThwC = torch.cat([hidden_BThwnC.mean(dim=4), hidden_BThwnC.max(dim=4).values], dim=-1)
         return cast(Tensor, self.norm(self.project(met_BThwC)))
 
     @torch.no_grad()

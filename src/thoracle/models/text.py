@@ -8,6 +8,7 @@ Shapes: B batch, N tokens, D width, H heads, F width of a head.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from thoracle.models.config import TextConfig
 from thoracle.models.layers import Linear
 
-#: Spread of weights at initialisation, BERT's.
+#: Spread of weights at initialisation: BERT's at its own width, and at others what keeps the spread of sums over the width.
 INITIAL_STD = 0.02
+_INITIAL_WIDTH = 768
 #: Added to the logits of padding: the lowest number of every type a model may be lowered to.
 MASKED = -65504.0
 
@@ -39,7 +41,7 @@ class TextEncoder(nn.Module):
         self.embeddings = _Embeddings(config)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))})
         self.pooler = nn.ModuleDict({"dense": Linear(config.hidden_size, config.hidden_size)})
-        self.apply(_initialise)
+        self.apply(partial(_initialise, std=INITIAL_STD * (_INITIAL_WIDTH / config.hidden_size) ** 0.5))
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> TextTokens:
         """Both (B, N), integers; the mask is 1 for tokens and 0 for padding. Token types are all 0."""
@@ -116,8 +118,8 @@ class _Residual(nn.Module):
         return cast(Tensor, self.LayerNorm(self.dropout(self.dense(x)) + residual_BND))
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, *, std: float) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=INITIAL_STD)
+        nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.cohort.augment import Augmentation
-from thoracle.cohort.reports import Section
+from thoracle.cohort.reports import SECTIONS, Section
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig, build
@@ -38,8 +38,9 @@ class ContrastiveConfig(RunConfig):
         cohort: the folder that `thoracle prepare` wrote.
         model, preprocess: of the model that is made.
         start: a CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
-        tokenizer: a folder with the tokenizer's files; "" makes a vocabulary of the training reports' words.
-        text_weights: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`); "" for random ones.
+        tokenizer: a folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
+        text_weights: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`), or the model folder of a report
+            classifier, whose tokenizer then holds; "" for random ones.
         section: which of a report's words are read.
         augmentation: seeded changes to volumes; none by default, as published.
         batch: pairs of a step, on each rank, that are compared with each other.
@@ -74,8 +75,7 @@ class ContrastiveConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         reach = ("global", "rank")
-        sections = ("findings", "impression", "both")
-        self.check_choices(loss=("softmax", "sigmoid"), negatives=reach, codebook=reach, section=sections)
+        self.check_choices(loss=("softmax", "sigmoid"), negatives=reach, codebook=reach, section=SECTIONS)
         if self.text_length < 2 or self.chunk < 0 or (self.chunk and self.batch % self.chunk):
             raise InputError("text_length must be 2 or more, and chunk divide batch", cure=CURE, source="config")
         if self.accumulate > 1 and self.negatives == "global":

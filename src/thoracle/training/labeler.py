@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thoracle.cohort.reports import SECTIONS, Section
+from thoracle.errors import InputError
 from thoracle.models.config import TextConfig, build
-from thoracle.models.folder import save_model
+from thoracle.models.folder import prompt_texts, save_model
 from thoracle.models.heads import TextClassifier
 from thoracle.models.text import Layer
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import OptimiserConfig, RunConfig
+from thoracle.training.config import CURE, OptimiserConfig, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
 from thoracle.training.task import Collate
 from thoracle.types import ABNORMALITIES
@@ -35,21 +37,34 @@ class LabelerConfig(RunConfig):
 
     Attributes:
         reports: the table; a fifth of its texts, by their hash, is not trained on, but for the best checkpoint and the thresholds.
+        cohort: in its place the folder that `thoracle prepare` wrote, whose training scans' reports are read; "" for the table.
+        section: which of a cohort's report is read.
+        prompts: how often the zero-shot prompts are among the texts that are trained on, as a short report each. A text encoder that a
+            CT-CLIP begins with then knows the words that it will be asked by.
         start: a pretrained encoder, whose sizes and words then hold: a report classifier's model folder, or `config.json`, weights and
             tokenizer as the hub has them; "" for random weights.
         model: sizes of a random one.
         text_length: tokens of a report.
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"reports", "start"}
+    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"reports", "cohort", "start"}
 
     reports: str = "reports.csv"
+    cohort: str = ""
+    section: Section = "both"
+    prompts: int = 0
     start: str = ""
     model: TextConfig = field(default_factory=TextConfig)
     text_length: int = 512
     batch: int = 32
     score: str = "macro_f1"
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=2e-5, clip=1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choices(section=SECTIONS)
+        if self.prompts < 0:
+            raise InputError("prompts must not be negative", cure=CURE, source="config")
 
     @classmethod
     def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
@@ -64,6 +79,13 @@ class LabelledText:
     name: str
     text: str
     labels: tuple[int | None, ...]
+
+
+def prompt_reports() -> list[LabelledText]:
+    """Each zero-shot prompt as a report: it states its abnormality, or nothing."""
+    texts, width = prompt_texts(), len(ABNORMALITIES)
+    stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
+    return [LabelledText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
 
 
 @dataclass(frozen=True)

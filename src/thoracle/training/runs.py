@@ -23,7 +23,7 @@ from thoracle.training.data import Data, Paired
 from thoracle.training.distributed import World
 from thoracle.training.encoder import begin
 from thoracle.training.frozen import LatentData, frozen_latents
-from thoracle.training.labeler import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores
+from thoracle.training.labeler import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores, prompt_reports
 from thoracle.training.start import network, run_tokenizer
 from thoracle.training.trainer import Evaluate, Trainer
 from thoracle.training.vocabfine import VocabFineConfig, VocabFineTask, collate_labelled
@@ -81,6 +81,7 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledText], world: W
     training, validation = Texts.split(reports)
     if config.evaluate_every and not validation:
         raise InputError("no report is left to validate on", cure="Give more reports, or set evaluate_every to 0.", source="reports")
+    training = Texts((*training.reports, *(config.prompts * prompt_reports())))
     start = begin(config, lambda: [one.text for one in training.reports])
     config = replace(config, caution=config.caution or start.caution)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,20 +16,22 @@ from thoracle.models.folder import load_tensors, open_model, prompt_texts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig
 
-#: What BERT's own files call the encoder, beside the heads it was pretrained with.
-_ENCODER: Final = "bert."
+#: What BERT's own files and report classifiers call the encoder, beside the heads it was pretrained with.
+_ENCODER: Final = re.compile(r"^(bert|model)\.")
 
 
 def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
-    """The configuration's or the starting model's; else a vocabulary of the texts that `words` gives, and of the prompts.
+    """The configuration's, the starting model's or the text encoder's; else a vocabulary of what `words` gives and of the prompts.
 
     Raises:
-        TokenizerMissing: `tokenizer` or `start` holds none.
+        TokenizerMissing: what the configuration names holds none.
     """
     if config.tokenizer:
         return Tokenizer.from_folder(Path(config.tokenizer))
     if config.start:
         return open_model(Path(config.start)).tokenizer()
+    if Path(config.text_weights).is_dir() and config.text_weights:
+        return open_model(Path(config.text_weights)).tokenizer()
     return Tokenizer.from_words([*words(), *prompt_texts()])
 
 
@@ -60,7 +63,8 @@ def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
 
 
 def _load_text(clip: CTCLIP, path: Path) -> None:
-    found = {name.removeprefix(_ENCODER): tensor for name, tensor in read_checkpoint(path).items()}
+    tensors = load_tensors(open_model(path)) if path.is_dir() else read_checkpoint(path)
+    found = {_ENCODER.sub("", name, count=1): tensor for name, tensor in tensors.items()}
     wanted = clip.text_transformer.state_dict()
     unlike = sorted(name for name, tensor in wanted.items() if name not in found or found[name].shape != tensor.shape)
     if unlike:

@@ -26,7 +26,7 @@ CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 def config(tmp_path: Path) -> Path:
     """The demo's, but short."""
     short = replace(read_config(CONFIG, ContrastiveConfig), section="findings", steps=3, batch=2, save_every=1, evaluate_every=2)
-    write_config(short, tmp_path / "short.yaml")
+    write_config(replace(short, text_weights=""), tmp_path / "short.yaml")
     return tmp_path / "short.yaml"
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from thoracle.models.config import TextConfig
-from thoracle.models.folder import LABELLING
+from thoracle.models.folder import LABELLING, open_model
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
 from thoracle.training.config import read_config, write_config
+from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.labeler import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
@@ -55,3 +56,20 @@ def test_what_cannot_be_trained_on_is_said(command, tmp_path: Path) -> None:
     ran = command("train", "labeler", "--config", CONFIG, "--reports", tmp_path / "r.csv", "--out", tmp_path / "run")
     assert ran.status == 1
     assert "has no column Medical material" in ran.err
+
+
+def test_a_cohort_teaches_words_that_a_ct_clip_begins_with(command, cohort: Path, tmp_path: Path) -> None:
+    words = read_config(CONFIG.parent / "phantom-tiny-labeler.yaml", LabelerConfig)
+    write_config(replace(words, section="findings", prompts=1, steps=3, batch=4, save_every=2), tmp_path / "words.yaml")
+    ran = command("train", "labeler", "--config", tmp_path / "words.yaml", "--cohort", cohort, "--out", tmp_path / "words")
+    assert ran.status == 0, ran.err
+    pairs = read_config(CONFIG.parent / "phantom-tiny.yaml", ContrastiveConfig)
+    write_config(replace(pairs, section="findings", steps=2, batch=2, save_every=1), tmp_path / "pairs.yaml")
+    asked = ("train", "contrastive", "--config", tmp_path / "pairs.yaml", "--cohort", cohort)
+    missing = command(*asked, "--text-weights", tmp_path / "nowhere", "--out", tmp_path / "none")
+    assert missing.status == 2
+    assert "nowhere" in missing.err
+    ran = command(*asked, "--text-weights", tmp_path / "words" / "model", "--out", tmp_path / "run")
+    assert ran.status == 0, ran.err
+    begun, words = (open_model(tmp_path / name / "model").tokenizer() for name in ("run", "words"))
+    assert begun.fingerprint == words.fingerprint

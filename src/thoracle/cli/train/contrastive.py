@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
+
+import typer
 
 from thoracle.cli.train import train
 from thoracle.cli.train.options import Cohort, Config, Out, Resume
@@ -13,6 +16,9 @@ def contrastive(
     *,
     config: Config,
     cohort: Cohort = None,
+    text_weights: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A BERT's weights, or a report classifier's folder; in place of the setting.")
+    ] = None,
     out: Out = None,
     resume: Resume = False,
 ) -> None:
@@ -30,7 +36,7 @@ def contrastive(
     from thoracle.training.zeroshot import ZeroShot
 
     told = read_config(config, ContrastiveConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out))
+    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), text_weights=text_weights or told.text_weights)
     pairs = CohortDataset(
         told.cohort, split="train", section=told.section, needs=["report"], augmentation=told.augmentation, seed=told.seed
     )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Resume
 
 if TYPE_CHECKING:
+    from thoracle.cohort.reports import Section
     from thoracle.training.labeler import LabelledText
 
 
@@ -20,6 +21,7 @@ def labeler(
     *,
     config: Config,
     reports: Annotated[Path | None, typer.Option(metavar="FILE", help="Table with labels; in place of the setting.")] = None,
+    cohort: Cohort = None,
     start: Annotated[
         str | None, typer.Option(metavar="DIR", help="Pretrained encoder: a folder, or owner/name on the hub; in place of the setting.")
     ] = None,
@@ -40,8 +42,9 @@ def labeler(
     from thoracle.training.runs import labeler_run
 
     told = read_config(config, LabelerConfig)
-    told = replace(told, reports=str(reports or told.reports), out=str(out or told.out), start=_folder(start or told.start))
-    texts = _texts(Path(told.reports), text_column, id_column)
+    told = replace(told, reports=str(reports or told.reports), cohort="" if reports else str(cohort or told.cohort))
+    told = replace(told, out=str(out or told.out), start=_folder(start or told.start))
+    texts = _cohort_texts(told.cohort, told.section) if told.cohort else _texts(Path(told.reports), text_column, id_column)
     with join() as world:
         follow(labeler_run(told, texts, world, resume=resume), quiet=world.rank > 0)
         if world.rank == 0:
@@ -69,9 +72,19 @@ def _texts(path: Path, text_column: list[str] | None, id_column: str) -> list[La
     return [LabelledText(name=row.id, text=row.text, labels=labels) for row, labels in read_labelled(table)]
 
 
-def _weigh(out: Path, texts: list[LabelledText]) -> None:
+def _cohort_texts(cohort: str, section: Section) -> list[LabelledText]:
+    """Of scans that are trained on; a scan of several volumes has one report."""
+    from thoracle.cohort.dataset import CohortDataset
+    from thoracle.training.labeler import LabelledText
+
+    scans = {entry.scan: entry for entry in CohortDataset(cohort, split="train", section=section, needs=["report"]).entries}
+    return [LabelledText(name=scan, text=entry.report.text(section), labels=entry.labels) for scan, entry in scans.items()]
+
+
+def _weigh(out: Path, reports: list[LabelledText]) -> None:
     from rich.console import Console
 
+    from thoracle.errors import InputError
     from thoracle.evaluation.labelling import fit_labelling
     from thoracle.inference.label.classifier import ClassifierLabeller
     from thoracle.inference.label.labelling import keep_labelling
@@ -79,13 +92,16 @@ def _weigh(out: Path, texts: list[LabelledText]) -> None:
     from thoracle.training.labeler import Texts
     from thoracle.types import RESEARCH_USE
 
-    _, validation = Texts.split(texts)
-    labelling = fit_labelling(
-        ClassifierLabeller(out / MODEL), [one.text for one in validation.reports], [one.labels for one in validation.reports]
-    )
+    _, validation = Texts.split(reports)
+    console = Console(stderr=True, highlight=False)
+    texts, labels = [one.text for one in validation.reports], [one.labels for one in validation.reports]
+    try:
+        labelling = fit_labelling(ClassifierLabeller(out / MODEL), texts, labels)
+    except InputError as error:
+        console.print(f"How far to trust it beside the rules is not known: {error}\n{RESEARCH_USE}", markup=False)
+        return
     keep_labelling(out / MODEL, labelling)
     better = [name for name, one in labelling.decisions.items() if one.f1_classifier > one.f1_rules]
-    console = Console(stderr=True, highlight=False)
     console.print(
         f"On {labelling.fitted_on} it was not trained on, it does better than rules for {len(better)} of 18 labels.", markup=False
     )

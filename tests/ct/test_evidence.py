@@ -70,3 +70,15 @@ def test_a_window_is_not_a_scale():
 
 def test_a_sketch_without_noise_is_a_chest_too():
     assert evidence(sketch(CHEST, noise=0.0))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "float32"])
+def test_a_histogram_counts_every_value_of_whatever_type(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    voxels = draw.integers(0 if kind.startswith("u") else -100, 100, (7, 8, 9)).astype(kind)
+    if kind.endswith("16"):
+        voxels[0, 0, :2] = np.iinfo(kind).min, np.iinfo(kind).max
+    found = Histogram.of(voxels)
+    values, counts = np.unique(voxels, return_counts=True)
+    np.testing.assert_array_equal(found.values, values)
+    np.testing.assert_allclose(found.shares, counts / voxels.size)

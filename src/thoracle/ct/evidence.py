@@ -45,8 +45,19 @@ class Histogram:
     def of(cls, voxels: StoredArray) -> Histogram:
         """About half a million voxels, evenly taken."""
         step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
-        values, counts = np.unique(voxels[::step, ::step, ::step], return_counts=True)
+        values, counts = _distinct(voxels[::step, ::step, ::step])
         return cls(values.astype(np.float64), counts / counts.sum())
+
+
+def _distinct(sample: StoredArray) -> tuple[StoredArray, NDArray[np.int64]]:
+    """Values, ascending, and how many of each there are."""
+    if sample.dtype.kind not in "iu" or sample.dtype.itemsize > 2:
+        return np.unique(sample, return_counts=True)
+    # Counting is ten times as fast as sorting, and what nearly every scan is stored in has few values.
+    lowest = int(sample.min())
+    counts = np.bincount(sample.ravel().astype(np.int64) - lowest)
+    (there,) = counts.nonzero()
+    return there + lowest, counts[there]
 
 
 def find_evidence(sample: Histogram, rescale: Rescale) -> str | None:

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from thoracle.inference.demo import write_model
+from thoracle.types import ABNORMALITIES
 
 
 @pytest.fixture
@@ -44,8 +45,6 @@ def test_like_takes_either_form_where_the_key_is_at_hand(command, index: Path, t
 
 
 def test_parts_are_fused_and_filtered(command, index: Path, sketch: Path, tmp_path: Path) -> None:
-    from thoracle.types import ABNORMALITIES
-
     (tmp_path / "report.txt").write_text("Number 3.")
     parts = ("--text", "nodule", "--scan", sketch, "--report", tmp_path / "report.txt", "--keyword", "number NOT 4")
     hits = _hits(command, index, *parts)
@@ -109,8 +108,13 @@ def test_retrieval_is_evaluated_with_chance_and_the_published_way_beside(command
         assert ran.status == 0, ran.err
         assert "Research use only" in ran.out
         found = json.loads((out / "results.json").read_text())
-        assert set(found["tasks"]) == {"report to volume", "volume to report", "volume to volume", "words to volume"}
-        assert (found["published"] != {}) == (protocol == "ct-clip")
+        assert set(found["tasks"]) == {"report to volume", "volume to report", "volume to volume", "words to volume", "keyword"}
+        published = {"ct-clip": {"report to volume", "volume to volume"}, "bimcv-r": {"words to volume"}}
+        assert set(found["published"]) == published[protocol]
+        assert found["tasks"]["keyword"]["figures"]["R@1"]["value"] == pytest.approx(8 / 9), "one no report names"
+        assert set(found["precision@10"]) == {"words to volume", "keyword"}
+        name = ABNORMALITIES[3]
+        assert (found["precision@10"]["keyword"][name], found["prevalence"][name]) == (0.1, pytest.approx(2 / 9))
         assert found["gallery"] == {"volumes": 9, "scans": 8, "patients": 8}
         assert found["tasks"]["report to volume"]["queries"] == 8
         assert "Research use only" in (out / "report.html").read_text()

@@ -8,12 +8,14 @@ import pytest
 from thoracle.evaluation.retrieval import (
     figures_of,
     label_overlap,
+    published_keyword,
     published_report_to_volume,
     published_volume_to_volume,
     ranked,
     retrieval,
     weighted_median,
 )
+from thoracle.evaluation.retrieval_tasks import Volumes, run_tasks
 
 
 def test_figures_are_those_of_trec_eval(data_dir: Path) -> None:
@@ -101,3 +103,44 @@ def test_the_published_way_finds_the_query_itself_and_averages_smaller_ks() -> N
 def test_published_recall_is_of_the_own_row() -> None:
     scores = np.array([[3.0, 2, 1], [3, 2, 1], [1, 1, 1]])
     assert published_report_to_volume(scores, ks=(1, 2, 3)) == {"R@1": pytest.approx(1 / 3), "R@2": pytest.approx(2 / 3), "R@3": 1.0}
+
+
+def test_what_a_search_does_not_find_has_no_rank_however_deep() -> None:
+    scores, gains = np.array([[3.0, -np.inf, 2, -np.inf]]), np.array([[0.0, 1, 1, 0]])
+    found = retrieval(scores, gains, patients=[0], ks=(1, 2, 100), resamples=5).figures
+    assert {name: found[name].value for name in ("R@1", "R@2", "precision@2", "MAP@100", "MdR")} == {
+        "R@1": 0.0,
+        "R@2": 1.0,
+        "precision@2": 0.5,
+        "MAP@100": 0.25,  # 1/2 at rank two, and the other, which is not found, counts among all that belong
+        "MdR": 2.0,
+    }
+    nothing = retrieval(np.full((1, 4), -np.inf), gains, patients=[0], ks=(100,), resamples=5).figures
+    assert (nothing["R@100"].value, nothing["MAP@100"].value, nothing["MdR"].value) == (0.0, 0.0, 5.0)
+
+
+def test_keywords_are_judged_by_labels_and_as_medfinder_did_by_the_words_that_reports_hold() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((6, 4))
+    volumes = Volumes(
+        latents_NL=latents / np.linalg.norm(latents, axis=1, keepdims=True),
+        labels_NC=np.array([[1, 0], [0, 0], [0, 0], [1, 0], [0, 1], [0, 0]]),
+        scans=tuple("abcdef"),
+        patients=tuple("abcdef"),
+        texts=("nodule", "no nodule", "clear", "nodes", "effusion", "no effusion"),
+        voxels=("",) * 6,
+    )
+    nothing = -np.inf
+    keyword = np.array([[2.0, 1.9, nothing, nothing, nothing, nothing], [nothing, nothing, nothing, nothing, 1, 2]])
+    found, published = run_tasks(
+        volumes, protocol="bimcv-r", texts_NL=None, words_CL=volumes.latents_NL[[0, 5]], keyword_CN=keyword, resamples=5
+    )
+    one = found["keyword"].each
+    assert one["R@1"].tolist() == [1.0, 0.0]
+    assert one["precision@5"].tolist() == [0.2, 0.2]
+    assert one["MAP@5"].tolist() == [0.5, 0.5]
+    assert published["words to volume"]["precision@50"] == pytest.approx(2 / 50), "two reports hold each keyword, one denies it"
+    scores = np.array([[3.0, 2, 1], [1, 2, 3]])
+    held = np.array([[True, False, True], [False, False, False]])
+    assert published_keyword(scores, held, ks=(1, 2)) == {"precision@1": 1.0, "precision@2": 0.5}
+    assert published_keyword(scores, ~held & held, ks=(1,)) == {}

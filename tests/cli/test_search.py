@@ -56,6 +56,20 @@ def test_parts_are_fused_and_filtered(command, index: Path, sketch: Path, tmp_pa
     assert len(labelled) == 2
 
 
+def test_weights_and_what_is_left_out_are_settable(command, index: Path) -> None:
+    first = _hits(command, index, "--keyword", "number")[0]["accession"]
+    like = _hits(command, index, "--like", first)
+    assert like[0]["accession"] == first
+    both = ("--like", first, "--keyword", "number")
+    assert _hits(command, index, *both, "--weight", "like=1e6")[:3] != _hits(command, index, *both, "--weight", "keyword=1e6")[:3]
+    heavy = _hits(command, index, *both, "--weight", "like=1e6")
+    assert [hit["accession"] for hit in heavy] == [hit["accession"] for hit in like]
+    for what in ("scan", "patient", "duplicates"):
+        assert first not in {hit["accession"] for hit in _hits(command, index, "--like", first, "--leave-out", what)}
+    for wrong in (("--weight", "like"), ("--weight", "like=-1"), ("--leave-out", "me"), ("--age", "old"), ("--from", "May")):
+        assert command("search", index, *both, *wrong).status == 2
+
+
 def test_a_table_a_page_and_times(command, index: Path, tmp_path: Path) -> None:
     ran = command("search", index, "--keyword", '"number 5"', "--html", tmp_path / "sheet.html")
     assert ran.status == 0, ran.err
@@ -89,9 +103,10 @@ def test_a_second_run_does_only_what_is_new_and_a_copy_answers_alike(
     pytest.importorskip("qdrant_client")
     server = f"qdrant:{tmp_path}/server/cases"
     assert command("index", "copy", index, server).status == 0
-    for part in ("--text", "--keyword"):
-        here, there = (_hits(command, place, part, '"number 3"') for place in (index, server))
-        assert [hit["volume"] for hit in here] == [hit["volume"] for hit in there]
+    for parts in (("--text", "nodule"), ("--keyword", '"number 3"'), ("--text", "nodule", "--keyword", "number NOT 4")):
+        for filters in ((), ("--label", ABNORMALITIES[4]), ("--without-label", ABNORMALITIES[4])):
+            here, there = (_hits(command, place, *parts, *filters) for place in (index, server))
+            assert [hit["volume"] for hit in here] == [hit["volume"] for hit in there]
 
 
 def test_a_patient_is_deleted_by_real_name(command, index: Path, tmp_path: Path) -> None:

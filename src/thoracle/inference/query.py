@@ -32,6 +32,7 @@ def query_latents(model: Model, texts: Sequence[str]) -> Tensor:
     if len(templates) != 2:
         return model.encode_text(texts)
     prompts = prompt_texts([text.strip().rstrip(".") for text in texts], templates)
-    present, absent = model.encode_text(prompts).unflatten(0, (-1, 2)).unbind(1)
+    latents = model.encode_text(prompts)
+    present, absent = latents[::2], latents[1::2]
     away = present - absent
     return functional.normalize(torch.where(away.norm(dim=-1, keepdim=True) > _ALIKE, away, present), dim=-1)

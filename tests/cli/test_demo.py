@@ -83,6 +83,37 @@ def test_detect_takes_that_model_where_none_is_named(demo: Demo, command, sketch
     assert "run `thoracle demo` once" in command("detect", sketch).err
 
 
+def test_held_out_phantoms_are_searched_and_the_figures_stand_beside_chance(demo: Demo, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = json.loads((demo.out / "evaluation-search" / "results.json").read_text())
+    assert found["gallery"]["scans"] == len({path.parent.name for path in (demo.out / "phantoms" / "valid").glob("*/*/*.nii.gz")})
+    recall, precision = found["tasks"]["report to volume"]["figures"]["R@10"]["value"], found["precision@10"]["words to volume"]
+    page = (demo.out / "report.html").read_text()
+    shown = page.split("<h2>Search among held-out phantoms</h2>")[1].split("<h2>")[0]
+    assert f"{recall:.3f} (" in shown
+    assert all(
+        f"<td>{name}</td><td>{value:.3f}</td><td>{found['prevalence'][name]:.3f}" in shown for name, value in precision.items() if value
+    )
+    assert shown.count("data:image/png") == 5
+    monkeypatch.setenv("THORACLE_CACHE", str(demo.cache))
+    ran = command("search", demo.out / "index", "--text", "pleural effusion", "--top", 5, "--json", "-")
+    assert ran.status == 0, ran.err
+    hits = json.loads((demo.out / "hits.json").read_text())["hits"]
+    assert [hit["volume"] for hit in json.loads(ran.out)["hits"]] == [hit["volume"] for hit in hits]
+    assert len(hits) == 5
+
+
+def test_a_cohort_is_indexed_with_the_model_that_is_kept_where_none_is_named(
+    demo: Demo, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THORACLE_CACHE", str(demo.cache))
+    ran = command("index", demo.out / "cohort", "--split", "valid", "--out", tmp_path / "index")
+    assert ran.status == 0, ran.err
+    assert "knows only phantoms" in ran.err
+    ran = command("search", tmp_path / "index", "--text", "emphysema", "--label", "Emphysema")
+    assert ran.status == 0, ran.err
+    assert "Research use only" in ran.out
+
+
 @pytest.mark.slow
 def test_a_second_run_does_nothing_again_and_ends_alike(demo: Demo) -> None:
     written = {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")}

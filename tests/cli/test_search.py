@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from thoracle.inference.demo import write_model
+from thoracle.types import ABNORMALITIES
 
 
 @pytest.fixture
@@ -44,8 +45,6 @@ def test_like_takes_either_form_where_the_key_is_at_hand(command, index: Path, t
 
 
 def test_parts_are_fused_and_filtered(command, index: Path, sketch: Path, tmp_path: Path) -> None:
-    from thoracle.types import ABNORMALITIES
-
     (tmp_path / "report.txt").write_text("Number 3.")
     parts = ("--text", "nodule", "--scan", sketch, "--report", tmp_path / "report.txt", "--keyword", "number NOT 4")
     hits = _hits(command, index, *parts)
@@ -55,6 +54,20 @@ def test_parts_are_fused_and_filtered(command, index: Path, sketch: Path, tmp_pa
     labelled = _hits(command, index, "--text", "nodule", "--label", ABNORMALITIES[4])
     assert {hit["labels"][0] for hit in labelled} <= {ABNORMALITIES[3], ABNORMALITIES[4]}
     assert len(labelled) == 2
+
+
+def test_weights_and_what_is_left_out_are_settable(command, index: Path) -> None:
+    first = _hits(command, index, "--keyword", "number")[0]["accession"]
+    like = _hits(command, index, "--like", first)
+    assert like[0]["accession"] == first
+    both = ("--like", first, "--keyword", "number")
+    assert _hits(command, index, *both, "--weight", "like=1e6")[:3] != _hits(command, index, *both, "--weight", "keyword=1e6")[:3]
+    heavy = _hits(command, index, *both, "--weight", "like=1e6")
+    assert [hit["accession"] for hit in heavy] == [hit["accession"] for hit in like]
+    for what in ("scan", "patient", "duplicates"):
+        assert first not in {hit["accession"] for hit in _hits(command, index, "--like", first, "--leave-out", what)}
+    for wrong in (("--weight", "like"), ("--weight", "like=-1"), ("--leave-out", "me"), ("--age", "old"), ("--from", "May")):
+        assert command("search", index, *both, *wrong).status == 2
 
 
 def test_a_table_a_page_and_times(command, index: Path, tmp_path: Path) -> None:
@@ -90,9 +103,11 @@ def test_a_second_run_does_only_what_is_new_and_a_copy_answers_alike(
     pytest.importorskip("qdrant_client")
     server = f"qdrant:{tmp_path}/server/cases"
     assert command("index", "copy", index, server).status == 0
-    for part in ("--text", "--keyword"):
-        here, there = (_hits(command, place, part, '"number 3"') for place in (index, server))
-        assert [hit["volume"] for hit in here] == [hit["volume"] for hit in there]
+    for parts in (("--text", "nodule"), ("--keyword", '"number 3"'), ("--text", "nodule", "--keyword", "number NOT 4")):
+        for filters in ((), ("--label", ABNORMALITIES[4]), ("--without-label", ABNORMALITIES[4])):
+            here, there = (_hits(command, place, *parts, *filters) for place in (index, server))
+            order = sorted if len(parts) > 2 else list  # "number" ranks reports alike, and fusion takes either order of them
+            assert order(hit["volume"] for hit in here) == order(hit["volume"] for hit in there)
 
 
 def test_a_patient_is_deleted_by_real_name(command, index: Path, tmp_path: Path) -> None:
@@ -109,8 +124,23 @@ def test_retrieval_is_evaluated_with_chance_and_the_published_way_beside(command
         assert ran.status == 0, ran.err
         assert "Research use only" in ran.out
         found = json.loads((out / "results.json").read_text())
-        assert set(found["tasks"]) == {"report to volume", "volume to report", "volume to volume", "words to volume"}
-        assert (found["published"] != {}) == (protocol == "ct-clip")
+        assert set(found["tasks"]) == {"report to volume", "volume to report", "volume to volume", "words to volume", "keyword"}
+        published = {"ct-clip": {"report to volume", "volume to volume"}, "bimcv-r": {"words to volume"}}
+        assert set(found["published"]) == published[protocol]
+        assert found["tasks"]["keyword"]["figures"]["R@1"]["value"] == pytest.approx(8 / 9), "one no report names"
+        assert set(found["precision@10"]) == {"words to volume", "keyword"}
+        name = ABNORMALITIES[3]
+        assert (found["precision@10"]["keyword"][name], found["prevalence"][name]) == (0.1, pytest.approx(2 / 9))
         assert found["gallery"] == {"volumes": 9, "scans": 8, "patients": 8}
         assert found["tasks"]["report to volume"]["queries"] == 8
+        assert found["model"]["section"] == "both"
         assert "Research use only" in (out / "report.html").read_text()
+
+
+def test_of_a_report_the_section_is_encoded_that_is_named(command, index: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    ran = command("evaluate", "retrieval", index, "--section", "impression", "--out", out, "--resamples", 20)
+    assert ran.status == 0, ran.err
+    found = json.loads((out / "results.json").read_text())
+    assert found["model"]["section"] == "impression"
+    assert set(found["tasks"]) == {"volume to volume", "words to volume", "keyword"}, "no report here has an impression"

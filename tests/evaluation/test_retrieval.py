@@ -8,6 +8,7 @@ import pytest
 from thoracle.evaluation.retrieval import (
     figures_of,
     label_overlap,
+    published_keyword,
     published_report_to_volume,
     published_volume_to_volume,
     ranked,
@@ -101,3 +102,24 @@ def test_the_published_way_finds_the_query_itself_and_averages_smaller_ks() -> N
 def test_published_recall_is_of_the_own_row() -> None:
     scores = np.array([[3.0, 2, 1], [3, 2, 1], [1, 1, 1]])
     assert published_report_to_volume(scores, ks=(1, 2, 3)) == {"R@1": pytest.approx(1 / 3), "R@2": pytest.approx(2 / 3), "R@3": 1.0}
+
+
+def test_what_a_search_does_not_find_has_no_rank_however_deep() -> None:
+    scores, gains = np.array([[3.0, -np.inf, 2, -np.inf]]), np.array([[0.0, 1, 1, 0]])
+    found = retrieval(scores, gains, patients=[0], ks=(1, 2, 100), resamples=5).figures
+    assert {name: found[name].value for name in ("R@1", "R@2", "precision@2", "MAP@100", "MdR")} == {
+        "R@1": 0.0,
+        "R@2": 1.0,
+        "precision@2": 0.5,
+        "MAP@100": 0.25,  # 1/2 at rank two, and the other, which is not found, counts among all that belong
+        "MdR": 2.0,
+    }
+    nothing = retrieval(np.full((1, 4), -np.inf), gains, patients=[0], ks=(100,), resamples=5).figures
+    assert (nothing["R@100"].value, nothing["MAP@100"].value, nothing["MdR"].value) == (0.0, 0.0, 5.0)
+
+
+def test_the_published_judge_of_keywords_counts_reports_that_hold_them() -> None:
+    scores = np.array([[3.0, 2, 1], [1, 2, 3]])
+    held = np.array([[True, False, True], [False, False, False]])
+    assert published_keyword(scores, held, ks=(1, 2)) == {"precision@1": 1.0, "precision@2": 0.5}
+    assert published_keyword(scores, ~held & held, ks=(1,)) == {}

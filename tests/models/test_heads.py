@@ -60,3 +60,14 @@ def _prompt_latents(published) -> torch.Tensor:
     model.load_state_dict(published.weights)
     with torch.no_grad():
         return model.eval().encode_text(published.expected["prompt_ids"], published.expected["prompt_mask"])
+
+
+def test_a_labeller_may_read_the_first_token_as_ct_clip_does() -> None:
+    torch.manual_seed(0)
+    config = TextConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, first_token="hidden")
+    labeller, ids = TextClassifier(config, n_labels=3).eval(), torch.arange(6).view(1, 6)
+    mask = torch.ones_like(ids)
+    logits = labeller(ids, mask)
+    torch.testing.assert_close(logits, labeller.classifier(labeller.model(ids, mask).hidden_BND[:, 0]))
+    logits.sum().backward()
+    assert all((parameter.grad is not None) == parameter.requires_grad for parameter in labeller.parameters())

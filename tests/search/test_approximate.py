@@ -101,3 +101,17 @@ def test_without_faiss_search_is_exact_and_lists_are_refused(index: Index, make,
     assert reader.nearest(make(5).latent_L, k=5, filters=_ALL) == expected
     with pytest.raises(ExtraMissing, match="needs FAISS"), writing(index.folder, lists=True) as begun:
         begun.add([make(98)])
+
+
+def test_as_many_are_found_as_are_asked_for_also_where_the_probed_lists_hold_fewer(index: Index, make) -> None:
+    query = make(5).latent_L
+    with writing(index.folder, lists=True):
+        pass
+    reader = Index(index.folder)
+    lists = reader.vectors() and reader._approximate
+    assert lists is not None
+    lists._lists.nprobe = 1
+    assert len(lists.nearest(query, k=30)[0]) < 30
+    found = reader.nearest(query, k=30, filters=_ALL)
+    assert found == reader.nearest(query, k=30, filters=_ALL, exact=True)
+    assert len(found) == 30

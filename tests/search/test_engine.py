@@ -71,6 +71,21 @@ def test_a_scan_is_found_once_by_its_best_volume(index: Index, make, settings) -
     assert len(hits) == len({hit.record.scan for hit in hits}) == 40
 
 
+def test_hits_are_as_many_as_are_asked_for_though_hundreds_of_nearer_volumes_do_not_count(index: Index, make) -> None:
+    near = [make(1000 + n, scan="s4" if n % 2 else f"s{1000 + n}", patient="p2") for n in range(800)]
+    for one in near:
+        object.__setattr__(one, "latent_L", make(4).latent_L)
+    with writing(index.folder) as begun:
+        begun.add(near)
+    engine, like = Engine(index), tuple(index.find(volume="v4"))
+    everything = engine.search(Query(like=like, k=1000, leave_out=frozenset({"patient"}))).hits
+    assert len(everything) == 38
+    found = engine.search(Query(like=like, k=10, leave_out=frozenset({"patient"}))).hits
+    assert found == everything[:10]
+    fused = engine.search(Query(like=like, keyword="effusion", k=38, leave_out=frozenset({"patient"}))).hits
+    assert len(fused) == 38
+
+
 def test_what_is_its_own_is_left_out_when_asked_for(index: Index, make) -> None:
     with writing(index.folder) as begun:
         begun.add(

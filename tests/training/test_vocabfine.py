@@ -94,7 +94,7 @@ def train(told: VocabFineConfig, *, until: int | None = None, resume: bool = Fal
 
 def test_it_learns_labels_it_was_shown_and_keeps_its_words_and_its_caution(start: Path, tmp_path: Path) -> None:
     losses = [one.loss for one in train(config(start, tmp_path / "run", steps=150, save_every=150))]
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.65 * losses[0]
     model = load(tmp_path / "run" / "model")
     sample = Volumes()[0]
     findings = model.detect(sample.volume_1ZHW[0])

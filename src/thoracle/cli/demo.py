@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,14 @@ from thoracle.cli.app import app
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import Entry
     from thoracle.evaluation.demo_page import Figures
+    from thoracle.evaluation.demo_search import Found, HitPicture
     from thoracle.training.config import RunConfig
 
 #: So many that each abnormality is there more than 15 times among the held-out sixth, whatever the seed.
 CASES = 2400
+#: What is looked for in its index.
+ASKED = "pleural effusion"
+_HITS = 5
 
 
 @app.command()
@@ -28,7 +33,7 @@ def demo(
     cases: Annotated[int, typer.Option(min=60, help="How many phantoms.")] = CASES,
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
 ) -> None:
-    """Make chest phantoms, train on them, measure on held-out ones and look into one: a quarter of an hour on two cores.
+    """Make chest phantoms, train on them; measure on held-out ones, search these, look into one: a quarter of an hour on two cores.
 
     Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
     """
@@ -55,6 +60,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     """Every stage in `out`; what was done before is not done again. Returns what was measured."""
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.demo_page import CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
+    from thoracle.evaluation.demo_search import section, sentences
     from thoracle.evaluation.held_out import examples, held_out, histogram_scores, present
     from thoracle.evaluation.result import read_run
     from thoracle.files import write_atomic
@@ -68,6 +74,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     for name, config in runs.items():
         stages.train(name, config, out)
         stages.evaluate(name, Path(config.out) / "model", out)
+    found = stages.index_and_find(Path(contrastive.out) / "model", out)
     with stages("report"):
         cohort = open_cohort(out / "cohort")
         before, after = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in runs)
@@ -77,12 +84,14 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
             facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
             losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
             examples=examples(cohort, out / "phantoms", after),
+            more=section(found, asked=ASKED, hits=_hits(out)),
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
         keep_demo_model(Path(vocabfine.out) / "model")
     stages.detect(max(held_out(cohort).values(), key=lambda entry: len(present(entry))), out)
     _say(figures)
+    typer.echo("\n" + "\n".join(sentences(found)))
     typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
     typer.echo(f"The model is in {demo_model()}: commands use it where no --model is given. It knows only phantoms.")
     typer.echo(RESEARCH_USE)
@@ -140,6 +149,25 @@ class _Stages:
         ):
             detection(model, cohort, protocol="phantom", level="scan", keep_calibration=True, out=where)
 
+    def index_and_find(self, model: Path, out: Path) -> Found:
+        """Held-out phantoms become searchable, how well is measured, and one text is looked for.
+
+        The model is the contrastive one: tuning to prompts makes it forget whole reports (docs/experiments.md).
+        """
+        from thoracle.cli.evaluate.retrieval import retrieval
+        from thoracle.cli.index.add import add
+        from thoracle.cli.search import search
+        from thoracle.evaluation.demo_search import read_found
+
+        cohort, index, where, hits = out / "cohort", str(out / "index"), out / "evaluation-search", out / "hits.json"
+        with self("index", f"index add {cohort} --model {model} --split valid --out {index}"):
+            add(cohort, model=model, split=["valid"], out=index)
+        with self("evaluate search", f"evaluate retrieval {index} --out {where}"):
+            retrieval(index, out=where)
+        with self("search", f'search {index} --text "{ASKED}" --top {_HITS} --json {hits}'):
+            search(index, text=ASKED, top=_HITS, json_file=hits)
+        return read_found(where / "results.json")
+
     def detect(self, entry: Entry, out: Path) -> None:
         """On one held-out phantom, with the model that is used where none is named."""
         from thoracle.cli.detect import detect
@@ -149,6 +177,17 @@ class _Stages:
         with self("detect", f"detect {scan} --json {findings}"):
             detect([scan], json_file=findings)
         typer.echo(f"Painted into it: {', '.join(present(entry))}.")
+
+
+def _hits(out: Path) -> list[HitPicture]:
+    """What the search stage found, with its slices."""
+    from thoracle.evaluation.demo_search import HitPicture
+    from thoracle.search.places import opened
+
+    with opened(str(out / "index")) as index:
+        numbers = [(index.find(volume=hit["volume"])[0], hit["labels"]) for hit in json.loads((out / "hits.json").read_text())["hits"]]
+        slices = index.thumbnails([number for number, _ in numbers])
+    return [HitPicture(slices=slices[number], labels=labels) for number, labels in numbers]
 
 
 def _say(figures: Figures) -> None:

@@ -32,7 +32,7 @@ _LARGEST_REPORT = 1 << 20
 def search(
     place: Place,
     *,
-    text: Annotated[str, typer.Option(help="Free text.")] = "",
+    text: Annotated[str, typer.Option(help="What should be present, in free text.")] = "",
     scan: Annotated[Path | None, typer.Option(metavar="FILE", help="A scan: cases that look like it.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="A report in a text file: cases that it would describe.")] = None,
     keyword: Annotated[str, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.')] = "",

@@ -26,10 +26,18 @@ _MEDIAN: Final = "MdR"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Retrieval:
-    """Figures by name, the same of random scores, how many queries counted, and how many had nothing to find."""
+    """Figures by name.
+
+    Attributes:
+        figures: means over queries, medians where they say so.
+        random: the same of random scores.
+        each: of each query, (Q,); NaN where nothing belongs to it.
+        queries, without: how many counted, and how many had nothing to find.
+    """
 
     figures: Mapping[str, Interval]
     random: Mapping[str, float]
+    each: Mapping[str, Array]
     queries: int
     without: int
 
@@ -65,7 +73,7 @@ def figures_of(gains_QG: Array, *, ks: Sequence[int] = KS, judged_QG: Array | No
     found["MAP"], found["nDCG"] = average[:, -1] / total, discounted[:, -1] / ideal[:, -1].clip(1e-300) + 0 * total
     for k in ks:
         last, deepest = min(k, gains.shape[1]) - 1, min(k, best.shape[1]) - 1
-        found[f"R@{k}"] = (first <= k) + 0 * total
+        found[f"R@{k}"] = hit[:, :k].any(axis=1) + 0 * total
         found[f"MAP@{k}"] = average[:, last] / total
         found[f"precision@{k}"] = hit[:, :k].sum(axis=1) / k + 0 * total
         found[f"nDCG@{k}"] = discounted[:, last] / ideal[:, deepest].clip(1e-300) + 0 * total
@@ -86,17 +94,19 @@ def retrieval(
     """All figures, with intervals over the patients of queries.
 
     Args:
-        scores_QG: larger is nearer.
+        scores_QG: larger is nearer; minus infinity is not found at all, and no rank is deep enough for it.
         gains_QG: how much an item belongs to a query; 0 if not at all.
         patients: of each query.
         keep_QG: what of the gallery a query may find: not itself, nor its patient's.
         ks: of R@K and the rest.
         resamples, seed: of the bootstrap.
     """
-    found = figures_of(ranked(scores_QG, gains_QG, keep_QG), ks=ks)
+    kept = np.ones(np.shape(gains_QG), bool) if keep_QG is None else keep_QG
+    reached = kept & (np.asarray(scores_QG) > -np.inf)
+    found = figures_of(ranked(scores_QG, gains_QG, reached), ks=ks, judged_QG=np.where(kept, gains_QG, np.nan))
     counted = ~np.isnan(found["rank"])
     if not counted.any():
-        return Retrieval(figures={}, random={}, queries=0, without=len(counted))
+        return Retrieval(figures={}, random={}, each=found, queries=0, without=len(counted))
     known = {name: values[counted] for name, values in found.items()}
     names = [name for name in known if name != "rank"]
     table = np.stack([known[name] for name in names] + [known["rank"]], axis=1)
@@ -112,7 +122,7 @@ def retrieval(
     draws = bootstrap(measure, whose, resamples=resamples, seed=seed)
     intervals = dict(zip(labels, percentile_interval(value, draws), strict=True))
     chance = _chance(gains_QG, keep_QG, ks=ks, seed=seed)
-    return Retrieval(figures=intervals, random=chance, queries=len(table), without=int((~counted).sum()))
+    return Retrieval(figures=intervals, random=chance, each=found, queries=len(table), without=int((~counted).sum()))
 
 
 def weighted_median(values_Q: Array, weights_RQ: Array) -> Array:
@@ -151,6 +161,14 @@ def published_report_to_volume(scores_NN: Array, *, ks: Sequence[int] = (5, 10, 
     own = np.diagonal(scores_NN)[:, None]
     earlier = (scores_NN > own).sum(axis=1) + np.tril(scores_NN == own, -1).sum(axis=1)
     return {f"R@{k}": float((earlier < k).mean()) for k in ks}
+
+
+def published_keyword(scores_CN: Array, holds_CN: Mask, *, ks: Sequence[int]) -> dict[str, float]:
+    """Precision as MedFinder judges it: a hit is a volume whose report holds the keyword, also where it denies it; keywords that no report
+    holds are left out."""
+    order = np.argsort(-scores_CN, axis=1, kind="stable")
+    hits = np.take_along_axis(holds_CN, order, axis=1)[holds_CN.any(axis=1)]
+    return {f"precision@{k}": float(hits[:, :k].sum(axis=1).mean() / k) for k in ks} if len(hits) else {}
 
 
 def _chance(gains_QG: Array, keep_QG: Mask | None, *, ks: Sequence[int], seed: int) -> dict[str, float]:

@@ -5,7 +5,9 @@ Knows arrays and texts; where they come from, an index or a table, it does not k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from thoracle.evaluation.intervals import RESAMPLES, Array
 from thoracle.evaluation.retrieval import (
     Retrieval,
     label_overlap,
+    published_keyword,
     published_report_to_volume,
     published_volume_to_volume,
     retrieval,
@@ -34,8 +37,9 @@ PROTOCOLS: Final[dict[Name, tuple[tuple[int, ...], str]]] = {
 RULES: Final = (
     "Ties count against the query. To a report belong all volumes of its scan and of scans whose report has the same words; to a volume,"
     " the reports with the words of its own. Volume to volume leaves out the query's patient and volumes of the same voxels; what belongs"
-    " is graded by labels of both over labels of either. Queries to which nothing belongs are left out. Bounds are over the queries'"
-    " patients, of words for an abnormality over the abnormalities."
+    " is graded by labels of both over labels of either. Keyword looks in reports, by BM25, for all words of an abnormality's name, and is"
+    " judged by labels, as words to volume is: what a report denies is found and counts as wrong, what it calls otherwise is missed."
+    " Queries to which nothing belongs are left out. Bounds are over the queries' patients, of words and keywords over the abnormalities."
 )
 
 
@@ -58,6 +62,7 @@ def run_tasks(
     protocol: Name,
     texts_NL: Array | None,
     words_CL: Array | None,
+    keyword_CN: Array | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[dict[str, Retrieval], dict[str, dict[str, float]]]:
@@ -68,6 +73,7 @@ def run_tasks(
         protocol: of `PROTOCOLS`.
         texts_NL: latents of the volumes' reports; without, no task has reports.
         words_CL: latents of the labels' names; without, no task has words.
+        keyword_CN: what a keyword search for the labels' names scores, minus infinity for what it does not find; without, no such task.
         resamples, seed: of the bootstrap.
 
     Raises:
@@ -75,49 +81,50 @@ def run_tasks(
     """
     if len(volumes.scans) < 2:
         raise InputError(f"{len(volumes.scans)} volumes are no gallery", cure="Index more, or choose another --split.")
-    ks = PROTOCOLS[protocol][0]
+    measure = partial(retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
     found, published = dict[str, Retrieval](), dict[str, dict[str, float]]()
-    patients, same_patient = np.array(volumes.patients), _same(volumes.patients)
-    told = np.array([bool(text) for text in volumes.texts])
-    if texts_NL is not None and told.any():
-        same_text = _same(volumes.texts) & told[:, None] & told[None]
-        one_each = np.sort(np.unique(np.array(volumes.scans)[told], return_index=True)[1])
-        queries = np.flatnonzero(told)[one_each]
-        belongs = (same_text | _same(volumes.scans)).astype(np.float64)
-        scores = texts_NL @ volumes.latents_NL.T
-        found["report to volume"] = retrieval(
-            scores[queries], belongs[queries], patients=patients[queries].tolist(), ks=ks, resamples=resamples, seed=seed
-        )
-        distinct = np.flatnonzero(told)[np.sort(np.unique(np.array(volumes.texts)[told], return_index=True)[1])]
-        found["volume to report"] = retrieval(
-            scores.T[told][:, distinct],
-            same_text[told][:, distinct].astype(np.float64),
-            patients=patients[told].tolist(),
-            ks=ks,
-            resamples=resamples,
-            seed=seed,
-        )
+    if texts_NL is not None and any(volumes.texts):
+        scores_NN = texts_NL @ volumes.latents_NL.T
+        found |= _reports(volumes, scores_NN, measure)
         if protocol == "ct-clip":
-            published["report to volume"] = published_report_to_volume(scores)
+            published["report to volume"] = published_report_to_volume(scores_NN)
+    found["volume to volume"] = _volumes(volumes, measure)
+    if protocol == "ct-clip" and (volumes.labels_NC == 1).any():
+        published["volume to volume"] = published_volume_to_volume(volumes.latents_NL, volumes.labels_NC)
+    held_CN = (volumes.labels_NC.T == 1).astype(np.float64)
+    if words_CL is not None:
+        scores_CN = words_CL @ volumes.latents_NL.T
+        found["words to volume"] = measure(scores_CN, held_CN, patients=range(len(held_CN)))
+        if protocol == "bimcv-r" and keyword_CN is not None:
+            published["words to volume"] = published_keyword(scores_CN, keyword_CN > -np.inf, ks=PROTOCOLS[protocol][0])
+    if keyword_CN is not None:
+        found["keyword"] = measure(keyword_CN, held_CN, patients=range(len(held_CN)))
+    return found, published
+
+
+def _reports(volumes: Volumes, scores_NN: Array, measure: Callable[..., Retrieval]) -> dict[str, Retrieval]:
+    """`scores_NN`: of each volume's report with each volume."""
+    texts, scans, patients = (np.array(one) for one in (volumes.texts, volumes.scans, volumes.patients))
+    told = np.array([bool(text) for text in volumes.texts])
+    same_text = _same(volumes.texts) & told[:, None] & told[None]
+    belongs = (same_text | _same(volumes.scans)).astype(np.float64)
+    queries, distinct = (np.flatnonzero(told)[np.sort(np.unique(one[told], return_index=True)[1])] for one in (scans, texts))
+    return {
+        "report to volume": measure(scores_NN[queries], belongs[queries], patients=patients[queries].tolist()),
+        "volume to report": measure(
+            scores_NN.T[told][:, distinct], same_text[told][:, distinct].astype(np.float64), patients=patients[told].tolist()
+        ),
+    }
+
+
+def _volumes(volumes: Volumes, measure: Callable[..., Retrieval]) -> Retrieval:
     known = np.array([bool(one) for one in volumes.voxels])
-    copies = _same(volumes.voxels) & known[:, None]
-    found["volume to volume"] = retrieval(
+    return measure(
         volumes.latents_NL @ volumes.latents_NL.T,
         label_overlap(volumes.labels_NC, volumes.labels_NC),
         patients=volumes.patients,
-        keep_QG=~(same_patient | copies),
-        ks=ks,
-        resamples=resamples,
-        seed=seed,
+        keep_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & known[:, None])),
     )
-    if protocol == "ct-clip" and (volumes.labels_NC == 1).any():
-        published["volume to volume"] = published_volume_to_volume(volumes.latents_NL, volumes.labels_NC)
-    if words_CL is not None:
-        held = (volumes.labels_NC.T == 1).astype(np.float64)
-        found["words to volume"] = retrieval(
-            words_CL @ volumes.latents_NL.T, held, patients=range(len(held)), ks=ks, resamples=resamples, seed=seed
-        )
-    return found, published
 
 
 def _same(names: tuple[str, ...]) -> NDArray[np.bool_]:

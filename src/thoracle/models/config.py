@@ -91,6 +91,8 @@ class TextConfig:
     pad_token_id: int = 0
     #: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
     positions: Literal["bert", "roberta"] = "bert"
+    #: What a report classifier reads of the first token: its state through BERT's pooler, as published, or the state, as CT-CLIP does.
+    first_token: Literal["pooled", "hidden"] = "pooled"
 
     def __post_init__(self) -> None:
         _positive(self, allow_zero=("pad_token_id", "hidden_dropout_prob", "attention_probs_dropout_prob"))
@@ -100,6 +102,8 @@ class TextConfig:
                 cure="Give sizes that divide.",
                 source="config",
             )
+        if self.first_token not in ("pooled", "hidden"):
+            raise InputError(f"first_token must be pooled or hidden, is {self.first_token!r}", cure="Correct it.", source="config")
 
     @property
     def most_tokens(self) -> int:

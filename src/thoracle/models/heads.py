@@ -43,13 +43,16 @@ class LatentClassifier(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """The report labeller: logits from the pooled first token."""
+    """The report labeller: logits from the first token, as the config reads it."""
 
     def __init__(self, config: TextConfig, *, n_labels: int) -> None:
         super().__init__()
         self.model = TextEncoder(config)
         self.classifier = nn.Linear(config.hidden_size, n_labels)
+        self._pooled = config.first_token == "pooled"
+        self.model.pooler.requires_grad_(self._pooled)
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
         """(B, labels); ids and mask as `TextEncoder` takes them."""
-        return cast(Tensor, self.classifier(self.model(input_ids_BN, attention_mask_BN).pooled_BD))
+        read = self.model(input_ids_BN, attention_mask_BN)
+        return cast(Tensor, self.classifier(read.pooled_BD if self._pooled else read.hidden_BND[:, 0]))

@@ -25,7 +25,7 @@ NOTES: Final = "approximate.json"
 WORTH_IT: Final = 200_000
 _RECALL: Final = 0.99  # of the 10 nearest, aimed at where the number of probes is chosen
 _TRIALS: Final = 256
-_SHORTLIST: Final = 4  # candidates an asked-for neighbour, whose products are computed exactly
+_SPARE: Final = 32  # candidates more than are asked for: half precision may swap neighbours, and exact products put them right
 _SAMPLE: Final = 64  # vectors a list that are clustered
 
 
@@ -47,8 +47,8 @@ class Approximate:
         self._lists, self._vectors, self.notes = lists, vectors, notes
 
     def nearest(self, query_L: LatentArray, *, k: int) -> tuple[Rows, LatentArray]:
-        """Rows of up to k vectors, largest product first, and the products, which are exact."""
-        _, ids = self._lists.search(query_L[None], min(_SHORTLIST * k, len(self._vectors.ids)))
+        """Rows of k vectors, or as many as the probed lists hold, largest product first, and the products, which are exact."""
+        _, ids = self._lists.search(query_L[None], min(k + _SPARE, len(self._vectors.ids)))
         rows = np.sort(self._vectors.rows(ids[0][ids[0] >= 0]))
         ((places, products),) = nearest(self._vectors.array[rows], query_L[None], k=k)
         return rows[places], products

@@ -22,7 +22,7 @@ class Backend(Protocol):
     def __len__(self) -> int: ...
 
     def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """Records by dot product; with `exact`, none is missed."""
+        """Records by dot product: k, or all that pass; with `exact`, none of the nearest is missed."""
 
     def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """Records whose reports match, by BM25."""

@@ -16,6 +16,7 @@ from thoracle.cohort.reports import clean_text
 from thoracle.errors import IndexMismatch, InputError
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import Prepared
+from thoracle.inference.query import query_latents
 from thoracle.search.backend import Backend, Matches
 from thoracle.search.fusion import fuse
 from thoracle.search.record import Filters, LatentArray, Record
@@ -28,6 +29,7 @@ _OWN: Final = ("scan", "patient", "duplicates")
 _NO_FILTERS: Final = Filters()
 _MOST: Final = 1000  # hits
 _DEPTH: Final = 1000  # of each ranking that is fused
+_DEEPER: Final = 8  # times so many, where that did not give enough hits
 _SAME: Final = 1 - 1e-6  # cosine of latents that are of the same voxels
 
 
@@ -36,7 +38,7 @@ class Query:
     """What is looked for; one part at least.
 
     Attributes:
-        text: free text.
+        text: free text: what should be present.
         scan: a scan, prepared for the index's model.
         report: the text of a report.
         keyword: a keyword query (`thoracle.search.words`).
@@ -68,7 +70,8 @@ class Hit:
     Attributes:
         number: id of its volume in the index.
         record: of that volume.
-        score: cosine or BM25 of a query of one part, the sum of weighted reciprocal ranks of several.
+        score: of a query of one part BM25 or cosine (of a text, with the direction from its absence to its presence), the sum of weighted
+            reciprocal ranks of several.
         ranks: among the volumes, by part; absent where the part did not find it.
         sentence: of its report, that which has most of the query's words; its first where none has any.
     """
@@ -112,9 +115,7 @@ class Engine:
         start = time.perf_counter()
         latents = self._encode(query)
         encoded = time.perf_counter()
-        rankings = self._rankings(query, latents)
-        matches = fuse(rankings, weights=query.weights) if len(rankings) > 1 else next(iter(rankings.values()))
-        chosen = self._scans(query, matches, latents)
+        rankings, chosen = self._found(query, latents)
         ranks = {part: {number: rank for rank, (number, _) in enumerate(found, 1)} for part, found in rankings.items()}
         sentences = best_sentences([record.report for _, record, _ in chosen], self._words(query))
         hits = tuple(
@@ -126,10 +127,10 @@ class Engine:
     def _encode(self, query: Query) -> dict[Part, LatentArray]:
         """(L,) of each part that has a latent."""
         latents: dict[Part, LatentArray] = {}
-        words: dict[Part, str] = {"text": query.text, "report": clean_text(query.report)}
-        for part, text in words.items():
-            if text:
-                latents[part] = self._loaded.encode_text([text])[0].cpu().numpy()
+        if query.text:
+            latents["text"] = query_latents(self._loaded, [query.text])[0].cpu().numpy()
+        if report := clean_text(query.report):
+            latents["report"] = self._loaded.encode_text([report])[0].cpu().numpy()
         if query.scan is not None:
             latents["scan"] = self._loaded.encode_volume(query.scan).latent_BL[0].float().cpu().numpy()
         if query.like:
@@ -137,9 +138,19 @@ class Engine:
             latents["like"] = mean / np.linalg.norm(mean)
         return latents
 
-    def _rankings(self, query: Query, latents: Mapping[Part, LatentArray]) -> dict[Part, Matches]:
+    def _found(self, query: Query, latents: Mapping[Part, LatentArray]) -> tuple[dict[Part, Matches], list[tuple[int, Record, float]]]:
+        """Rankings, and the hits of them: so deep that volumes of one scan and what is left out do not cost hits."""
         alone = len(latents) + bool(query.keyword) == 1
-        k = 20 * query.k + 100 if alone else max(_DEPTH, 20 * query.k)
+        depth = 20 * query.k + 100 if alone else max(_DEPTH, 20 * query.k)
+        while True:
+            rankings = self._rankings(query, latents, k=depth)
+            matches = fuse(rankings, weights=query.weights) if len(rankings) > 1 else next(iter(rankings.values()))
+            chosen = self._scans(query, matches, latents)
+            if len(chosen) == query.k or all(len(found) < depth for found in rankings.values()):
+                return rankings, chosen
+            depth *= _DEEPER
+
+    def _rankings(self, query: Query, latents: Mapping[Part, LatentArray], *, k: int) -> dict[Part, Matches]:
         found: dict[Part, Matches] = {
             part: self._index.nearest(latent, k=k, filters=query.filters, exact=query.exact) for part, latent in latents.items()
         }

@@ -68,16 +68,17 @@ class Index:
         return self._vectors
 
     def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """As `Backend.nearest`; filtered search is exact."""
+        """As `Backend.nearest`; exact where it is filtered, and where the approximate lists that are probed hold fewer than k."""
         vectors = self.vectors()
         if self._approximate is not None and not exact and not filters:
             rows, products = self._approximate.nearest(latent_L, k=k)
-        else:
-            keep = None
-            if filters:
-                keep = np.zeros(len(vectors.ids), bool)
-                keep[vectors.rows(np.array(self._database.matching(filters), np.int64))] = True
-            ((rows, products),) = nearest(vectors.array, latent_L[None], k=k, keep=keep)
+            if len(rows) >= min(k, len(vectors.ids)):
+                return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
+        keep = None
+        if filters:
+            keep = np.zeros(len(vectors.ids), bool)
+            keep[vectors.rows(np.array(self._database.matching(filters), np.int64))] = True
+        ((rows, products),) = nearest(vectors.array, latent_L[None], k=k, keep=keep)
         return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
 
     def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:

@@ -156,7 +156,7 @@ class LabelerTask:
 
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return list(self.network.parameters())
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     def logits(self, batch: TextBatch) -> Tensor:
         """(B, K), in the run's precision."""

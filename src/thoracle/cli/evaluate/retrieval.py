@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = "thoracle.retrieval/1"
 Protocol = Literal["ct-clip", "bimcv-r"]
 SplitName = Literal["train", "valid", "test"]
+Section = Literal["findings", "impression", "both"]
 _SHOWN = ("R@1", "R@5", "R@10", "R@50", "R@100", "MdR", "MnR", "MAP@10", "precision@10", "nDCG@10", "overlap@10")
 
 
@@ -29,6 +30,7 @@ def retrieval(
     *,
     protocol: Annotated[Protocol, typer.Option(help="Which tasks, at which K.")] = "ct-clip",
     out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json.")],
+    section: Annotated[Section, typer.Option(help="Which of a report is encoded: what the model learned to read.")] = "both",
     split: Annotated[SplitName | None, typer.Option(help="Only these cases are gallery and queries.", show_default=False)] = None,
     gallery: Annotated[int, typer.Option(min=0, help="So many scans, drawn by the seed; 0 takes all.")] = 0,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
@@ -36,12 +38,14 @@ def retrieval(
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Report to volume, volume to report, volume to volume and words to volume over what an index holds, with chance beside.
+    """Report to volume, volume to report, volume to volume, words to volume and keyword over what an index holds, with chance beside.
 
-    The query's own patient and duplicates are left out of volume to volume; the published figures, which do not, stand beside in ct-clip.
+    Words and keywords are the names of the abnormalities: words are looked for in scans, keywords in reports. The query's own patient and
+    duplicates are left out of volume to volume; the published figures, which do not, stand beside in ct-clip.
     """
     from thoracle.cli.search import model_of
     from thoracle.evaluation.retrieval_tasks import run_tasks
+    from thoracle.inference.query import query_latents
     from thoracle.search.engine import require_same
     from thoracle.search.places import opened
     from thoracle.types import ABNORMALITIES
@@ -49,15 +53,21 @@ def retrieval(
     with opened(place) as index:
         network = model_of(index, model, device)
         require_same(index, network)
-        volumes = _volumes(index, split, gallery, seed)
-    texts = _latents(network, list(volumes.texts)) if any(volumes.texts) else None
-    words = _latents(network, [f"{name}." for name in ABNORMALITIES])
-    found, published = run_tasks(volumes, protocol=protocol, texts_NL=texts, words_CL=words, resamples=resamples, seed=seed)
+        numbers, volumes, spoken = _volumes(index, section, split, gallery, seed)
+        keyword = _keyword(index, numbers)
+    texts = _latents(network, spoken) if any(volumes.texts) else None
+    words = query_latents(network, ABNORMALITIES).cpu().numpy().astype("float64")
+    found, published = run_tasks(
+        volumes, protocol=protocol, texts_NL=texts, words_CL=words, keyword_CN=keyword, resamples=resamples, seed=seed
+    )
     sizes = {"volumes": len(volumes.scans), "scans": len(set(volumes.scans)), "patients": len(set(volumes.patients))}
-    _write(out, protocol, found, published, sizes=sizes, settings=network.settings(), trained=network.folder.trained)
+    prevalence = {name: float((volumes.labels_NC[:, n] == 1).mean()) for n, name in enumerate(ABNORMALITIES)}
+    settings = {**network.settings(), "section": section}
+    _write(out, protocol, found, published, prevalence=prevalence, sizes=sizes, settings=settings, trained=network.folder.trained)
 
 
-def _volumes(index: Backend, split: str | None, gallery: int, seed: int) -> Volumes:
+def _volumes(index: Backend, section: Section, split: str | None, gallery: int, seed: int) -> tuple[list[int], Volumes, list[str]]:
+    """Their numbers, what is known of them, and what is encoded of their reports; what belongs together whole reports decide."""
     import numpy as np
 
     from thoracle.evaluation.retrieval_tasks import Volumes
@@ -69,14 +79,33 @@ def _volumes(index: Backend, split: str | None, gallery: int, seed: int) -> Volu
         records = {n: one for n, one in records.items() if one.scan in chosen}
     numbers = sorted(records)
     held = [records[n] for n in numbers]
-    return Volumes(
+    spoken = [one.report.text(section) for one in held]
+    volumes = Volumes(
         latents_NL=index.latents(numbers).astype(np.float64),
         labels_NC=np.array([[-1 if label is None else label for label in one.labels] for one in held], np.int_).reshape(len(held), -1),
         scans=tuple(one.scan for one in held),
         patients=tuple(one.patient for one in held),
-        texts=tuple(one.report.text("both") for one in held),
+        texts=tuple(one.report.text("both") if text else "" for one, text in zip(held, spoken, strict=True)),
         voxels=tuple(one.voxels_sha256 for one in held),
     )
+    return numbers, volumes, spoken
+
+
+def _keyword(index: Backend, numbers: list[int]) -> Any:
+    """(C, n): what each abnormality's name scores as a keyword query; minus infinity where it does not find. None where none is found."""
+    import numpy as np
+
+    from thoracle.search.record import Filters
+    from thoracle.search.words import parse
+    from thoracle.types import ABNORMALITIES
+
+    scores = np.full((len(ABNORMALITIES), len(numbers)), -np.inf)
+    places = {number: place for place, number in enumerate(numbers)}
+    for row, name in enumerate(ABNORMALITIES):
+        for number, score in index.search(parse(name), k=len(index), filters=Filters()):
+            if number in places:
+                scores[row, places[number]] = score
+    return scores if (scores > -np.inf).any() else None
 
 
 def _latents(model: Model, texts: list[str]) -> Any:
@@ -95,6 +124,7 @@ def _write(
     found: dict[str, Retrieval],
     published: dict[str, dict[str, float]],
     *,
+    prevalence: dict[str, float],
     sizes: dict[str, int],
     settings: dict[str, Any],
     trained: bool,
@@ -113,7 +143,8 @@ def _write(
     console = Console(highlight=False)
     caution = [] if trained else [UNTRAINED.replace("probabilities mean", "what is found means")]
     counted = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
-    parts = [paragraph(text) for text in (*caution, PROTOCOLS[protocol][1], RULES, f"Gallery: {counted}.")]
+    held = f"Gallery: {counted}. Of a report: {settings['section']}."
+    parts = [paragraph(text) for text in (*caution, PROTOCOLS[protocol][1], RULES, held)]
     for task, one in found.items():
         rows = [
             (name, with_bounds(*(getattr(one.figures[name], part) for part in ("value", "low", "high"))), one.random[name])
@@ -128,6 +159,13 @@ def _write(
             console.print(f"  {name:14}{text:30}random {shown(random)}")
         for aside in asides:
             console.print(f"  {aside}", style="dim")
+    by_label = _by_label(found, prevalence)
+    if by_label:
+        parts += [
+            heading("By abnormality"),
+            paragraph("Prevalence is the share of volumes that are labelled with it, which is what chance finds."),
+            table(("precision@10", "prevalence", *by_label), [(name, prevalence[name], *_row(by_label, name)) for name in prevalence]),
+        ]
     content = {
         "schema": SCHEMA,
         "notice": RESEARCH_USE,
@@ -136,11 +174,29 @@ def _write(
         "model": settings,
         "trained": trained,
         "gallery": sizes,
-        "tasks": {task: asdict(one) for task, one in found.items()},
+        "tasks": {
+            task: {**{name: getattr(one, name) for name in ("random", "queries", "without")}, "figures": asdict(one)["figures"]}
+            for task, one in found.items()
+        },
         "published": published,
+        "prevalence": prevalence,
+        "precision@10": by_label,
     }
     write_atomic(out / "results.json", (json.dumps(content, default=dict) + "\n").encode())
     write_atomic(out / "report.html", page("Retrieval", parts))
     for text in caution:
         console.print(f"[bold red]{text}[/]")
     console.print(RESEARCH_USE)
+
+
+def _by_label(found: dict[str, Retrieval], prevalence: dict[str, float]) -> dict[str, dict[str, float | None]]:
+    """Precision@10 of each abnormality's words and keywords; None where no volume has it."""
+    tasks = {task: found[task].each["precision@10"] for task in ("words to volume", "keyword") if task in found}
+    return {
+        task: {name: float(value) if prevalence[name] else None for name, value in zip(prevalence, values, strict=True)}
+        for task, values in tasks.items()
+    }
+
+
+def _row(by_label: dict[str, dict[str, float | None]], name: str) -> list[float]:
+    return [float("nan") if (value := one[name]) is None else value for one in by_label.values()]

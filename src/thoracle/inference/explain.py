@@ -24,6 +24,7 @@ from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
+from thoracle.models.classifier import logits_of
 from thoracle.types import RESEARCH_USE, Affine
 
 Method = Literal["gradient", "occlusion"]
@@ -140,17 +141,17 @@ _Evidence = Callable[[Tensor], Tensor]
 
 
 def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
-    """Logits (B, K) of latents (B, L)."""
+    """Logits (B, K) of the tokens that a model reads (B, T, h, w, D)."""
     network = model.network
     clip, classifier = network.clip, network.classifier
     if clip is None:
         raise CapabilityMissing("has no findings to explain", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path)
     if classifier is not None:
         columns = [model.folder.labels.index(name) for name in model.asked(names)]
-        return lambda latent_BL: classifier(latent_BL)[:, columns]
+        return lambda tokens_BTHWD: logits_of(clip, classifier, tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
     axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * clip.temperature.float().exp()
-    return lambda latent_BL: latent_BL.float() @ axis_KL.T
+    return lambda tokens_BTHWD: clip.latents_of(tokens_BTHWD).float() @ axis_KL.T
 
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
@@ -158,7 +159,7 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
     assert clip is not None, "there is evidence"
     tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume)).clone().requires_grad_(True)
     with torch.enable_grad():
-        logits_K = evidence(clip.latents_of(tokens_BTHWD))[0]
+        logits_K = evidence(tokens_BTHWD)[0]
         gradients = [torch.autograd.grad(logit, tokens_BTHWD, retain_graph=True)[0] for logit in logits_K]
     products = [(gradient * tokens_BTHWD.detach()).sum(dim=-1)[0] for gradient in gradients]
     return torch.stack(products).float().cpu().numpy()
@@ -168,10 +169,10 @@ def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Ca
     clip = model.network.clip
     assert clip is not None, "there is evidence"
     array = model.prepared(volume).array
-    encoded = model.encode_volume(volume)
+    tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume))
     with torch.inference_mode():
-        whole_K = evidence(encoded.latent_BL)[0]
-    _, T, h, w, _ = encoded.tokens_BTHWD.shape
+        whole_K = evidence(tokens_BTHWD)[0]
+    _, T, h, w, _ = tokens_BTHWD.shape
     boxes = _boxes((T, h, w), array.shape)
     at_once = max(1, _BYTES_AT_ONCE // array.nbytes)
     found_KThw = torch.zeros(len(whole_K), T, h, w)
@@ -182,7 +183,7 @@ def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Ca
             for one, box in zip(filled_OZHW, some, strict=True):
                 one[box.voxels] = fill
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                logits_OK = evidence(clip.encode_volume(filled_OZHW[:, None].to(model.device)).latent_BL)
+                logits_OK = evidence(clip.read_tokens(clip.visual_transformer(filled_OZHW[:, None].to(model.device))))
             for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
                 found_KThw[(slice(None), *box.tokens)] += falls_K[:, None, None, None]
         progress(start + len(some), len(boxes))

@@ -53,6 +53,11 @@ class CTViT(nn.Module):
         self.to_pixels_first_frame = nn.Sequential(nn.Linear(dim, area))  # never used
         self.to_pixels = nn.Sequential(nn.Linear(dim, volume))  # never used
 
+    @property
+    def codes(self) -> Codebook:
+        """What tokens are coded by."""
+        return cast(Codebook, self.vq["_codebook"])
+
     def forward(self, volume_B1ZHW: Tensor) -> VolumeTokens:
         """Encode volumes of the config's size in plane and any whole number of temporal patches, in units of 1000 HU.
 
@@ -67,7 +72,7 @@ class CTViT(nn.Module):
         x_SND = x_SND.view(shape).permute(0, 2, 3, 1, 4).contiguous().flatten(0, 2)
         x_SND = self.enc_temporal_transformer(x_SND, shape=(B, T, h, w))
         x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T * h * w, -1)
-        coded = self.vq["_codebook"](x_BND)
+        coded = self.codes(x_BND)
         return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, before_codebook_BND=x_BND)
 
     def _embed(self, volume_B1ZHW: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ from thoracle.training.distributed import World
 
 #: Settings that were chosen with `--tune`; what begins with LiPro's model of the same seed says so.
 VARIANTS = {
-    "lipro": {"steps": 600, "batch": 64, "lr": 1e-2},
-    "pool": {"steps": 600, "batch": 64, "lr": 1e-2, "pool": "attention"},
+    "lipro": {"steps": 600, "batch": 64, "lr": 1e-1},
+    "pool": {"steps": 600, "batch": 64, "lr": 1e-1, "pool": "attention"},
     "labels": {"steps": 600, "batch": 64, "lr": 1e-3, "head": "label-attention"},
     "lora": {"steps": 140, "batch": 32, "lr": 2e-3, "encoder": "lora", "start": "lipro"},
     "full": {"steps": 140, "batch": 32, "lr": 1e-3, "encoder": "full", "start": "lipro"},
@@ -66,7 +66,7 @@ def _run(out: Path, told: dict, seed: int, asked: argparse.Namespace, cohort: Co
     before, lr = told.pop("start", ""), told.pop("lr")
     start = next(asked.out.glob(f"{before}*-{seed}")) / "model" if before else asked.start
     optimiser = OptimiserConfig(lr=lr, betas=(0.9, 0.98), weight_decay=0.05, clip=1.0, warmup=20)
-    facts = {"latents": str(asked.out / "latents"), "encode": 16, "workers": 0, "save_every": 10**6, "seed": seed, "optimiser": optimiser}
+    facts = {"latents": str(asked.out / "latents"), "encode": 16, "workers": 0, "save_every": 50, "seed": seed, "optimiser": optimiser}
     config = ClassifierConfig(out=str(out), start=str(start), **facts, **told)
     train = CohortDataset(cohort, split="train", needs=["labels"])
     alone = World(rank=0, size=1, device=torch.device("cpu"))

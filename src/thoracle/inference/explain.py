@@ -33,7 +33,8 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 FILLS: Final = (-0.85, 0.04)
 #: A grid of more tokens is occluded by boxes of several.
 _MOST_BOXES: Final = 512
-_BYTES_AT_ONCE: Final = 1 << 26
+#: Tokens of boxes that are encoded together.
+_BYTES_AT_ONCE: Final = 1 << 23
 
 Saliency = NDArray[np.float32]
 
@@ -166,50 +167,39 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
 
 
 def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
+    """A box is whole patches, and a patch is embedded for itself: what is filled is embedded once, and put in the place of tokens."""
     clip = model.network.clip
     assert clip is not None, "there is evidence"
-    array = model.prepared(volume).array
-    tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume))
-    with torch.inference_mode():
-        whole_K = evidence(tokens_BTHWD)[0]
-    _, T, h, w, _ = tokens_BTHWD.shape
-    boxes = _boxes((T, h, w), array.shape)
-    at_once = max(1, _BYTES_AT_ONCE // array.nbytes)
-    found_KThw = torch.zeros(len(whole_K), T, h, w)
-    for start in range(0, len(boxes), at_once):
-        some = boxes[start : start + at_once]
-        for fill in FILLS:
-            filled_OZHW = torch.from_numpy(array).expand(len(some), *array.shape).clone()
-            for one, box in zip(filled_OZHW, some, strict=True):
-                one[box.voxels] = fill
-            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                logits_OK = evidence(clip.read_tokens(clip.visual_transformer(filled_OZHW[:, None].to(model.device))))
-            for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
-                found_KThw[(slice(None), *box.tokens)] += falls_K[:, None, None, None]
-        progress(start + len(some), len(boxes))
+    tower, array = clip.visual_transformer, model.prepared(volume).array
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        whole_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
+        seen_1THWD = tower.embed(whole_1ZHW)
+        filled = [tower.embed(torch.full_like(whole_1ZHW, fill)) for fill in FILLS]
+        whole_K = evidence(clip.read_tokens(tower.encode(seen_1THWD.clone())))[0]
+        _, T, h, w, _ = seen_1THWD.shape
+        boxes = _boxes((T, h, w))
+        at_once = max(1, _BYTES_AT_ONCE // seen_1THWD.nbytes)
+        found_KThw = torch.zeros(len(whole_K), T, h, w)
+        for start in range(0, len(boxes), at_once):
+            some = boxes[start : start + at_once]
+            for fill_1THWD in filled:
+                seen_OTHWD = seen_1THWD.repeat(len(some), 1, 1, 1, 1)
+                for one, box in zip(seen_OTHWD, some, strict=True):
+                    one[box] = fill_1THWD[0][box]
+                logits_OK = evidence(clip.read_tokens(tower.encode(seen_OTHWD)))
+                for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
+                    found_KThw[(slice(None), *box)] += falls_K[:, None, None, None]
+            progress(start + len(some), len(boxes))
     return found_KThw.numpy()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Box:
-    """Part of the token grid, and the voxels of the model's input under it."""
-
-    tokens: tuple[slice, ...]
-    voxels: tuple[slice, ...]
-
-
-def _boxes(grid: tuple[int, int, int], size: tuple[int, ...]) -> list[_Box]:
+def _boxes(grid: tuple[int, int, int]) -> list[tuple[slice, ...]]:
     """Cubes of tokens, as small as leaves no more than `_MOST_BOXES` of them."""
     edge = 1
     while math.prod(-(-tokens // edge) for tokens in grid) > _MOST_BOXES:
         edge += 1
-    widths = [voxels // tokens for voxels, tokens in zip(size, grid, strict=True)]
-    boxes = []
-    for corner in np.ndindex(*(-(-tokens // edge) for tokens in grid)):
-        tokens = [(at * edge, min((at + 1) * edge, most)) for at, most in zip(corner, grid, strict=True)]
-        voxels = [slice(low * width, high * width) for (low, high), width in zip(tokens, widths, strict=True)]
-        boxes.append(_Box(tokens=tuple(slice(*pair) for pair in tokens), voxels=tuple(voxels)))
-    return boxes
+    corners = np.ndindex(*(-(-tokens // edge) for tokens in grid))
+    return [tuple(slice(at * edge, min((at + 1) * edge, most)) for at, most in zip(corner, grid, strict=True)) for corner in corners]
 
 
 def _hat(scale: float, offset: float, voxels: int, tokens: int) -> NDArray[np.float64]:

@@ -64,8 +64,10 @@ class CTViT(nn.Module):
         Raises:
             InputError: another size.
         """
-        self._check(volume_B1ZHW)
-        x_BTHWD = self._embed(volume_B1ZHW)
+        return self.encode(self.embed(volume_B1ZHW))
+
+    def encode(self, x_BTHWD: Tensor) -> VolumeTokens:
+        """What `embed` gave, through attention and codebook."""
         B, T, h, w, _ = shape = x_BTHWD.shape
         bias_HNN = self.spatial_rel_pos_bias((h, w))
         x_SND = self.enc_spatial_transformer(x_BTHWD.flatten(2, 3).flatten(0, 1), shape=(B, T, h, w), bias_HNN=bias_HNN)
@@ -75,8 +77,13 @@ class CTViT(nn.Module):
         coded = self.codes(x_BND)
         return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, before_codebook_BND=x_BND)
 
-    def _embed(self, volume_B1ZHW: Tensor) -> Tensor:
-        """(B, T, h, w, D). One time step after the other: the patches of a whole volume are as large as the volume."""
+    def embed(self, volume_B1ZHW: Tensor) -> Tensor:
+        """(B, T, h, w, D), each patch for itself. One time step after the other: the patches of a volume are as large as the volume.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        self._check(volume_B1ZHW)
         p, pt, grid = self.config.patch_size, self.config.temporal_patch_size, self.config.grid
         if isinstance(self.to_patch_emb, CellEmbedding):
             return cast(Tensor, self.to_patch_emb(volume_B1ZHW[:, 0]))

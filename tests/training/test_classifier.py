@@ -235,6 +235,21 @@ def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: Model
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_a_gradient_reaches_all_that_learns_and_nothing_else(either: ModelFolder, tmp_path: Path, variant: str) -> None:
+    told = config(tmp_path, **VARIANTS[variant][0])
+    task = ClassifierTask(told, ALONE, start=either, weights_K=torch.ones(18))
+    volumes = torch.randn(2, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
+    rows = [FrozenSample(given=row, labels_K=torch.ones(18), name="") for row in given(told, either, volumes)]
+    codes = task.network.clip.visual_transformer.codes.embed.clone()
+    task.backward([collate(rows)])
+    learning = {id(parameter) for parameter in task.parameters()}
+    assert learning
+    for name, parameter in task.network.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in learning), name  # with none left out, which ranks would wait for
+    assert torch.equal(task.network.clip.visual_transformer.codes.embed, codes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_resumes_to_the_bit(start: ModelFolder, tmp_path: Path, variant: str) -> None:
     volumes = torch.randn(8, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
     labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()

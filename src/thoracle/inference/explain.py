@@ -175,7 +175,7 @@ def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Ca
         whole_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
         seen_1THWD = tower.embed(whole_1ZHW)
         filled = [tower.embed(torch.full_like(whole_1ZHW, fill)) for fill in FILLS]
-        whole_K = evidence(clip.read_tokens(tower.encode(seen_1THWD.clone())))[0]
+        whole_K = evidence(clip.read_tokens(tower.encode(seen_1THWD)))[0]
         _, T, h, w, _ = seen_1THWD.shape
         boxes = _boxes((T, h, w))
         at_once = max(1, _BYTES_AT_ONCE // seen_1THWD.nbytes)

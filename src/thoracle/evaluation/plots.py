@@ -215,8 +215,9 @@ def _grid(rows: int, columns: int, size: float) -> tuple[Figure, list[Any]]:
     drawing = Figure(figsize=(size * columns, size * rows))
     axes = drawing.subplots(rows, columns, squeeze=False).ravel().tolist()
     room = 0.55 / (size - 0.55)
+    above = 0.68 / (size - 0.68)  # ticks and name of the axis, and the title of the one below
     edges = {"left": 0.45 / (size * columns), "right": 1 - 0.1 / (size * columns)}
-    drawing.subplots_adjust(**edges, bottom=0.38 / (size * rows), top=1 - 0.2 / (size * rows), wspace=room, hspace=room)
+    drawing.subplots_adjust(**edges, bottom=0.38 / (size * rows), top=1 - 0.2 / (size * rows), wspace=room, hspace=above)
     return drawing, axes
 
 

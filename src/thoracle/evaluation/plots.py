@@ -110,8 +110,8 @@ class Group:
     keep: NDArray[np.bool_]
 
 
-def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *, titles: Sequence[str], size: float) -> bytes:
-    """PNG: a panel for each of `groups`; the first half's points are dots, the second's are squares."""
+def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *, titles: Sequence[str], size: float, note: str) -> bytes:
+    """PNG: a panel for each of `groups`, `note` below all; the first half's points are dots, the second's are squares."""
     columns = min(6, len(groups))
     rows = -(-len(groups) // columns)
     with matplotlib.rc_context(_SETTINGS):
@@ -128,6 +128,7 @@ def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *
             ax.legend(fontsize=6.5, frameon=False)
         for ax in axes[len(groups) :]:
             ax.set_visible(False)
+        drawing.text(0.45 / (size * columns), 0.12 / (size * rows), note, fontsize=8)
         out = io.BytesIO()
         drawing.savefig(out, format="png", dpi=110, metadata={"Software": None})
         return out.getvalue()

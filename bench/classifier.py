@@ -16,9 +16,9 @@ from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import save_model
 from thoracle.models.losses import positive_weights
-from thoracle.training.classifier import ClassifierConfig, ClassifierTask, collate_latents
+from thoracle.training.classifier import ClassifierConfig, ClassifierTask, collate
 from thoracle.training.distributed import World
-from thoracle.training.frozen import LatentData
+from thoracle.training.frozen import FrozenData
 from thoracle.training.trainer import Trainer
 from thoracle.types import ABNORMALITIES
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 64, 512])
     asked = parser.parse_args()
     rows, labels = torch.randn(asked.scans, 512), (torch.rand(asked.scans, 18) < 0.2).float()
-    latents = LatentData(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(asked.scans)])
+    latents = FrozenData(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(asked.scans)])
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     ctvit = CTViTConfig(dim=16, codebook_size=32, image_size=40, patch_size=20, spatial_depth=1, temporal_depth=1, dim_head=8, heads=2)
     bert = TextConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
@@ -47,7 +47,7 @@ def main() -> None:
                 latents,
                 alone,
                 task=lambda _, config=config: ClassifierTask(config, alone, start=start, weights_K=positive_weights(labels)),
-                collate=lambda _: collate_latents,
+                collate=lambda _: collate,
             )
             for _ in trainer.run():
                 pass

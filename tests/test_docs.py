@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.model import load
+from thoracle.inference.onnx import onnx_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -33,6 +35,7 @@ def desk(data_dir: Path, golden_dir: Path, tmp_path_factory: pytest.TempPathFact
     write_scan(desk / "scans" / "one.nii.gz")
     shutil.copytree(data_dir / "dicom" / "cip_ct64", desk / "scans" / "two")
     shutil.copytree(data_dir / "dicom" / "cip_ct64", desk / "series")
+    (desk / "model.onnx").write_bytes(onnx_model(load(model, device="cpu")))
     shutil.copy(golden_dir / "preprocess" / "ctrate_v1_raw.nii.gz", desk / "train_1_a_1.nii.gz")
     row = json.loads((golden_dir / "preprocess" / "ctrate_v1_raw.json").read_text())
     columns = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing")

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from thoracle.cli import export
+from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
+from thoracle.inference.model import load
 from thoracle.models.folder import open_model
 from thoracle.types import RESEARCH_USE
 
@@ -28,6 +33,51 @@ def test_what_loses_too_much_is_not_written(command, model_dir: Path, noise: Pat
     assert ran.status == 2
     assert "nothing was written" in ran.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def calibrated(model_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the model that keeps a calibration of one label."""
+    folder = tmp_path / "calibrated"
+    shutil.copytree(model_dir, folder)
+    own = open_model(folder)
+    mending = {own.labels[3]: Mending(slope=2.0, offset=-1.0, present_from=0.2, absent_to=0.4)}
+    facts = {"method": "platt", "coverage": 0.9, "fitted_on": "noise", "mendings": mending}
+    keep_calibration(folder, Calibration(weights_sha256=own.weights_sha256, prompts=own.prompts, **facts))
+    return folder
+
+
+def test_a_calibration_goes_with_the_weights(command, calibrated: Path, noise: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export, "MOST_LOST", 1.0)
+    ran = command("export", calibrated, "--int8", "--cohort", noise, "--out", tmp_path / "small", "--most", 3)
+    assert ran.status == 0, ran.err
+    folder = open_model(tmp_path / "small")
+    kept = read_calibration(folder.path, weights_sha256=folder.weights_sha256, prompts=folder.prompts)
+    assert kept is not None
+    assert kept.fitted_on == "noise; weights rounded to int8 since"
+    assert kept.mendings == load(calibrated).calibration.mendings
+    volume = np.zeros(load(calibrated).preprocess.size, np.float32)
+    assert [one.detect(volume).verdicts[3] for one in (load(calibrated), load(folder.path))].count(None) == 0
+
+
+def test_onnx_answers_as_detect_and_says_what_it_is(command, calibrated: Path, noise: Path, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    ran = command("export", calibrated, "--onnx", "--cohort", noise, "--out", tmp_path / "model.onnx")
+    assert ran.status == 0, ran.err
+    for word in ("MB before", "as onnx", "mean AUROC", "probabilities", "s before", RESEARCH_USE):
+        assert word in ran.out
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    said, model = session.get_modelmeta().custom_metadata_map, load(calibrated)
+    assert said["notice"] == RESEARCH_USE
+    assert said["calibration"] == "noise"
+    assert tuple(json.loads(said["labels"])) == model.folder.labels
+    assert json.loads(said["preprocess"]) == model.preprocess.as_dict()
+    assert said["trained"] == "false"
+    volume = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
+    (found,) = session.run(["probabilities"], {"volume": volume[None, None]})
+    np.testing.assert_allclose(found[0], model.detect(volume).probabilities, atol=1e-5)
+    assert abs(found[0, 3] - model.detect(volume, calibrated=False).probabilities[3]) > 1e-3  # mended
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "model.onnx"]
 
 
 def test_one_format_and_a_new_folder_are_needed(command, model_dir: Path, noise: Path, tmp_path: Path) -> None:

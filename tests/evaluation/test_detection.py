@@ -13,7 +13,7 @@ from thoracle.errors import InputError
 from thoracle.evaluation.cases import Cases, Table
 from thoracle.evaluation.detection import Plan, evaluate
 from thoracle.evaluation.protocols import CT_RATE_VALID, PROTOCOLS, protocol
-from thoracle.evaluation.report import worst, write_report
+from thoracle.evaluation.report import _calibration, worst, write_report
 from thoracle.evaluation.result import as_dict
 from thoracle.types import RESEARCH_USE
 
@@ -149,6 +149,18 @@ class _Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.count[tag] = self.count.get(tag, 0) + 1
         self.asked += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
+
+
+def test_a_handful_of_scans_draws_no_share(made: Made) -> None:
+    cases, table = made(patients=200)
+    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    truth, given = found.scored.truth_NK.copy(), found.scored.probabilities_NK.copy()
+    given[:, 0], truth[:, 0] = 0.25, 0.0
+    given[:4, 0], truth[:4, 0] = 0.95, 1.0  # a bin of four
+    given[4:9, 0], truth[4:7, 0] = 0.75, 1.0  # and one of five
+    panel = _calibration(replace(found, scored=replace(found.scored, truth_NK=truth, probabilities_NK=given)), 0)
+    np.testing.assert_allclose(panel.lines[0].x, [0.25, 0.75])
+    np.testing.assert_allclose(panel.lines[0].y, [0.0, 0.6])
 
 
 def test_the_page_needs_no_network_and_says_what_it_is_for(made: Made) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thoracle.errors import InputError
-from thoracle.models.cells import CellEmbedding, GridPool
+from thoracle.models.cells import CellEmbedding, GridPool, SliceAttention
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
 
@@ -56,7 +56,7 @@ def test_a_token_does_not_know_where_in_its_patch_a_cell_lies() -> None:
 def test_a_grid_pool_knows_where_a_token_lies() -> None:
     torch.manual_seed(0)
     pool, tokens = GridPool(4, channels=2), torch.randn(1, 2, 2, 2, 4)
-    pooled, moved = pool(tokens), pool(tokens.flip(1))
+    pooled, moved = pool(tokens, tokens.mean(dim=1)), pool(tokens.flip(1), tokens.mean(dim=1))
     assert pooled.shape == (1, 8 * 2 + 2 * 4)
     assert not torch.allclose(pooled[:, :16], moved[:, :16])
     torch.testing.assert_close(pooled[:, 16:], moved[:, 16:])
@@ -98,3 +98,14 @@ def test_windows_of_another_form_are_refused(windows: object) -> None:
 def test_an_unknown_pool_is_refused() -> None:
     with pytest.raises(InputError, match="mean or grid"):
         replace(SMALL, pool="attic")
+
+
+def test_attention_over_slices_begins_as_their_mean_and_leaves_it() -> None:
+    pool, tokens = SliceAttention(8, heads=2), torch.randn(2, 5, 3, 3, 8)
+    torch.testing.assert_close(pool(tokens), tokens.mean(dim=1))
+    with torch.no_grad():
+        pool.weigh.weight[0, 0] = 1e4  # the first half of the channels: of the slice where channel 0 is largest
+    best = tokens[..., 0].argmax(dim=1)[:, None, :, :, None].expand(-1, 1, -1, -1, 8)
+    found = pool(tokens)
+    torch.testing.assert_close(found[..., :4], tokens.gather(1, best)[:, 0, ..., :4])
+    torch.testing.assert_close(found[..., 4:], tokens.mean(dim=1)[..., 4:])

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from thoracle.models.config import TextConfig
+from thoracle.models.config import PRESETS, TextConfig
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import LatentClassifier, TextClassifier, zero_shot_probabilities
+from thoracle.models.heads import LabelAttention, LatentClassifier, TextClassifier, zero_shot_probabilities
 
 
 def test_published_probabilities(published, error: Callable) -> None:
@@ -43,6 +43,24 @@ def test_lipro_drops_out_in_training() -> None:
     torch.manual_seed(0)
     head, latent = LatentClassifier(64, n_labels=3), torch.ones(1, 64)
     assert not torch.equal(head(latent), head(latent))
+
+
+def test_labels_look_at_places_and_at_each_other() -> None:
+    torch.manual_seed(0)
+    head = LabelAttention(PRESETS["tiny"], n_labels=4).eval()
+    torch.nn.init.normal_(head.place_T)
+    tokens = torch.randn(3, 6, 6, 6, 64)
+    with torch.no_grad():
+        logits = head(tokens)
+        assert logits.shape == (3, 4)
+        torch.testing.assert_close(head(tokens[1:2]), logits[1:2])  # volumes do not see each other
+        assert (head(tokens.flip(1)) - logits).abs().min() > 1e-6  # a token elsewhere is another
+        head.labels[3] = torch.randn(64)  # one label's question is heard by the others
+        assert ((head(tokens) - logits).abs() > 1e-6).all()
+        head.meet.out_proj.weight.zero_()
+        alone = head(tokens)
+        head.labels[3] = torch.randn(64)
+        assert ((head(tokens) - alone).abs() > 1e-6).tolist() == [[False, False, False, True]] * 3
 
 
 def test_published_text_classifier(golden_dir: Path, error: Callable) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +15,16 @@ from safetensors.torch import load_file
 
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
+from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_model
 from thoracle.models.losses import positive_weights
 from thoracle.models.published import import_checkpoint
-from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LatentScores, clip_tensors, collate_latents
+from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
 from thoracle.training.config import OptimiserConfig
 from thoracle.training.distributed import World
-from thoracle.training.frozen import LatentData
+from thoracle.training.frozen import FrozenData, FrozenSample
 from thoracle.training.trainer import Trainer
 from thoracle.types import ABNORMALITIES
 
@@ -57,14 +59,14 @@ def start(steps: ModuleType, tmp_path: Path) -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def latents() -> LatentData:
+def latents() -> FrozenData:
     """Labels that a linear map of the positive part of latents tells."""
     generator = torch.Generator().manual_seed(0)
     rows = F.normalize(torch.randn(200, 16, generator=generator), dim=1)
     scores = rows.relu() @ torch.randn(16, 18, generator=generator)
     labels = (scores > scores.quantile(0.7, dim=0)).float()
     labels[3, 5] = torch.nan
-    return LatentData(rows, labels, [f"v{index}" for index in range(200)])
+    return FrozenData(rows, labels, [f"v{index}" for index in range(200)])
 
 
 def config(out: Path, **more: object) -> ClassifierConfig:
@@ -72,27 +74,27 @@ def config(out: Path, **more: object) -> ClassifierConfig:
     return ClassifierConfig(out=str(out), **{"steps": 6, "batch": 20, "workers": 0, "save_every": 1, "optimiser": optimiser, **more})
 
 
-def trainer(told: ClassifierConfig, latents: LatentData, start: ModelFolder, *, resume: bool = False) -> Trainer:
+def trainer(told: ClassifierConfig, latents: FrozenData, start: ModelFolder, *, resume: bool = False) -> Trainer:
     weights = positive_weights(latents.labels_VK)
     return Trainer(
         told,
         latents,
         ALONE,
         task=lambda _: ClassifierTask(told, ALONE, start=start, weights_K=weights),
-        collate=lambda _: collate_latents,
+        collate=lambda _: collate,
         resume=resume,
-        evaluate=lambda task: LatentScores(task, latents),
+        evaluate=lambda task: LabelScores(task, latents, batch=64),
     )
 
 
-def test_it_learns_and_its_folder_detects_with_the_encoder_it_began_with(latents: LatentData, start: ModelFolder, tmp_path: Path) -> None:
+def test_it_learns_and_its_folder_detects_with_the_encoder_it_began_with(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
     told = config(tmp_path / "run", steps=300, save_every=300, evaluate_every=300, caution="Knows only noise.")
     done = list(trainer(told, latents, start).run())
     assert done[-1].scores["macro_auroc"] > 0.95
     assert len(done[-1].scores) == 19
     model = load(tmp_path / "run" / "model", device="cpu")
     assert (model.folder.kind, model.folder.trained) == ("ct-clip-classifier", False)
-    before, after = load_tensors(start), clip_tensors(model.folder)
+    before, after = load_tensors(start), clip_weights(model.folder)
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     volume = torch.randn(20, 40, 40, generator=torch.Generator().manual_seed(1))
@@ -103,11 +105,11 @@ def test_it_learns_and_its_folder_detects_with_the_encoder_it_began_with(latents
     assert findings.warnings == ("Knows only noise.",)
 
 
-def test_its_loss_is_torchs_with_the_published_weights(latents: LatentData, start: ModelFolder, tmp_path: Path) -> None:
+def test_its_loss_is_torchs_with_the_published_weights(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
     task = ClassifierTask(config(tmp_path), ALONE, start=start, weights_K=positive_weights(latents.labels_VK))
-    task.head.dropout.p = 0.0
-    batch = collate_latents([latents[index] for index in range(10)])
-    logits, labels = task.head(batch.latent_BL), batch.labels_BK
+    task.network.head.dropout.p = 0.0
+    batch = collate([latents[index] for index in range(10)])
+    logits, labels = task.network.head(batch.given_B), batch.labels_BK
     total, count = 0.0, 0
     for number in range(18):
         column = latents.labels_VK[:, number]
@@ -122,7 +124,7 @@ def test_its_loss_is_torchs_with_the_published_weights(latents: LatentData, star
     assert task.backward([batch, batch]).item() == pytest.approx(total / count, rel=1e-5)
 
 
-def test_stopped_and_resumed_the_weights_are_bit_equal(latents: LatentData, start: ModelFolder, tmp_path: Path) -> None:
+def test_stopped_and_resumed_the_weights_are_bit_equal(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
     list(trainer(config(tmp_path / "whole"), latents, start).run())
     for progress in trainer(config(tmp_path / "parts"), latents, start).run():
         if progress.step == 3:
@@ -140,7 +142,7 @@ def test_a_published_lipro_is_gone_on_from(golden_dir: Path, tmp_path: Path) -> 
     task = ClassifierTask(config(tmp_path), ALONE, start=folder, weights_K=torch.ones(18))
     expected = load_file(published / "ctclip_expected.safetensors")
     with torch.no_grad():
-        torch.testing.assert_close(task.head.eval()(expected["image_latents"]), expected["lipro_logits"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(task.network.head.eval()(expected["image_latents"]), expected["lipro_logits"], atol=1e-5, rtol=0)
 
 
 def test_a_run_without_a_model_is_refused() -> None:
@@ -148,3 +150,144 @@ def test_a_run_without_a_model_is_refused() -> None:
         ClassifierConfig(start="")
     with pytest.raises(InputError, match="float32"):
         ClassifierConfig(precision="bf16")
+    with pytest.raises(InputError, match="no pool has met"):
+        ClassifierConfig(pool="attention", head="label-attention")
+
+
+#: What learns, and by whose names in the exported folder: a prefix of each.
+VARIANTS = {
+    "pool": ({"pool": "attention"}, ("trained_model.slices.", "classifier.")),
+    "labels": ({"head": "label-attention"}, ("labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias")),
+    "lora": ({"encoder": "lora", "rank": 2}, ("trained_model.visual_transformer.enc_", "trained_model.to_visual_latent.", "classifier.")),
+    "lora labels": (
+        {"encoder": "lora", "head": "label-attention"},
+        ("trained_model.visual_transformer.enc_", "labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias"),
+    ),
+    "full": (
+        {"encoder": "full", "pool": "attention"},
+        (
+            "trained_model.visual_transformer.",
+            "trained_model.to_visual_latent.",
+            "trained_model.slices.",
+            "trained_model.pool.",
+            "classifier.",
+        ),
+    ),
+}
+
+
+@pytest.fixture(params=["mean", "grid"])
+def either(request: pytest.FixtureRequest, steps: ModuleType, tmp_path: Path) -> ModelFolder:
+    """Random CT-CLIPs whose latents are read from codes, and from what they were before."""
+    torch.manual_seed(0)
+    model = replace(steps.MODEL, pool=request.param)
+    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": False}
+    size = PreprocessConfig(size=(20, 40, 40))
+    return save_model(tmp_path / "either", kind="ct-clip", config=model, preprocess=size, tensors=CTCLIP(model).state_dict(), **facts)
+
+
+def given(told: ClassifierConfig, start: ModelFolder, volumes: torch.Tensor) -> torch.Tensor:
+    """What the run is given of these volumes."""
+    if told.given == "volumes":
+        return volumes
+    clip = CTCLIP(start.config).eval()
+    clip.load_state_dict(load_tensors(start))
+    with torch.no_grad():
+        encoded = clip.visual_transformer(volumes)
+        return clip.read_tokens(encoded) if clip.pool is not None else encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: ModelFolder, tmp_path: Path, variant: str) -> None:
+    settings, prefixes = VARIANTS[variant]
+    told = config(tmp_path / "run", steps=8, save_every=8, evaluate_every=8, batch=4, caution="Knows only noise.", **settings)
+    volumes = torch.randn(8, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
+    labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()
+    data = FrozenData(given(told, either, volumes), labels, [f"v{index}" for index in range(8)])
+    run = Trainer(
+        told,
+        data,
+        ALONE,
+        task=lambda _: ClassifierTask(told, ALONE, start=either, weights_K=torch.ones(18)),
+        collate=lambda _: collate,
+        evaluate=lambda task: LabelScores(task, data, batch=3),
+    )
+    assert len(list(run.run())[-1].scores) == 19
+    model = load(tmp_path / "run" / "model", device="cpu")
+    assert (model.folder.config.slices, model.folder.config.head) == (
+        "attention" if told.pool == "attention" else "mean",
+        told.head,
+    )
+    before = {f"trained_model.{name}": tensor for name, tensor in load_tensors(either).items()}
+    after = load_tensors(model.folder)
+    moved = {name for name, tensor in after.items() if name not in before or not torch.equal(before[name], tensor)}
+    assert all(name.startswith(prefixes) for name in moved), sorted(moved)
+    there = {prefix for prefix in prefixes if any(name.startswith(prefix) for name in after)}
+    assert {prefix for prefix in there if any(name.startswith(prefix) for name in moved)} == there
+    assert not any("codebook" in name for name in moved)
+    with torch.no_grad():
+        expected = run.task.network.eval()(data.given_V).sigmoid()
+    for index in (0, 5):
+        found = model.detect(volumes[index, 0])
+        assert found.probabilities == pytest.approx(expected[index].tolist(), abs=1e-5)
+        assert found.warnings == ("Knows only noise.",)
+    assert len(saliency(model, volumes[0, 0], abnormalities=ABNORMALITIES[:2], method="gradient")) == 2
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_gradient_reaches_all_that_learns_and_nothing_else(either: ModelFolder, tmp_path: Path, variant: str) -> None:
+    told = config(tmp_path, **VARIANTS[variant][0])
+    task = ClassifierTask(told, ALONE, start=either, weights_K=torch.ones(18))
+    volumes = torch.randn(2, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
+    rows = [FrozenSample(given=row, labels_K=torch.ones(18), name="") for row in given(told, either, volumes)]
+    codes = task.network.clip.visual_transformer.codes.embed.clone()
+    task.backward([collate(rows)])
+    learning = {id(parameter) for parameter in task.parameters()}
+    assert learning
+    for name, parameter in task.network.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in learning), name  # with none left out, which ranks would wait for
+    assert torch.equal(task.network.clip.visual_transformer.codes.embed, codes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_resumes_to_the_bit(start: ModelFolder, tmp_path: Path, variant: str) -> None:
+    volumes = torch.randn(8, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
+    labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()
+
+    def run(name: str, *, resume: bool = False) -> Trainer:
+        told = config(tmp_path / name, steps=4, batch=4, **VARIANTS[variant][0])
+        data = FrozenData(given(told, start, volumes), labels, [f"v{index}" for index in range(8)])
+        task = lambda _: ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))  # noqa: E731
+        return Trainer(told, data, ALONE, task=task, collate=lambda _: collate, resume=resume)
+
+    list(run("whole").run())
+    for progress in run("parts").run():
+        if progress.step == 2:
+            break
+    list(run("parts", resume=True).run())
+    whole, parts = (load_tensors(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("settings", [{"pool": "attention"}, {"encoder": "lora"}, {"encoder": "full"}])
+def test_lipro_is_gone_on_from_as_it_is(latents: FrozenData, start: ModelFolder, tmp_path: Path, settings: dict) -> None:
+    list(trainer(config(tmp_path / "run"), latents, start).run())
+    lipro, told = open_model(tmp_path / "run" / "model"), config(tmp_path / "next", **settings)
+    task = ClassifierTask(told, ALONE, start=lipro, weights_K=torch.ones(18))
+    volume = torch.randn(1, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = task.network.eval()(given(told, start, volume))
+    assert load(lipro.path, device="cpu").detect(volume[0, 0]).probabilities == pytest.approx(logits.sigmoid()[0].tolist(), abs=1e-5)
+
+
+def test_an_unknown_label_teaches_nothing(start: ModelFolder, tmp_path: Path) -> None:
+    told = config(tmp_path, head="label-attention")
+    volumes = torch.randn(2, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
+    labels = torch.ones(2, 18)
+    labels[:, 7] = torch.nan
+    task = ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))
+    rows = given(told, start, volumes)
+    task.backward([collate([FrozenSample(given=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)])])
+    moved = task.network.head.weight.grad.abs().sum(dim=1) > 0
+    assert moved.tolist() == [column != 7 for column in range(18)]
+    assert all(p.grad is None for p in task.network.clip.parameters())

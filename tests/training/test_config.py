@@ -28,6 +28,7 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "phantom-tiny": ContrastiveConfig,
     "phantom-tiny-classifier": ClassifierConfig,
     "phantom-tiny-labeler": LabelerConfig,
+    "phantom-tiny-labels": ClassifierConfig,
     "ct-chat": ChatConfig,
     "ct-chat-lora": ChatConfig,
     "phantom-chat": ChatConfig,

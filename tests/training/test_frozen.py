@@ -1,7 +1,8 @@
-"""Latents of a frozen encoder: computed once, gone on with after a stop, computed again where damaged or where a volume is another."""
+"""Latents and tokens of a frozen encoder: computed once, gone on with after a stop, computed again where damaged or of another volume."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,9 +11,9 @@ import torch
 
 from thoracle.cohort.dataset import Sample
 from thoracle.models.ctclip import CTCLIP
-from thoracle.training import frozen
+from thoracle.training import frozen as module
 from thoracle.training.distributed import World
-from thoracle.training.frozen import frozen_latents
+from thoracle.training.frozen import tokens_of
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -40,13 +41,13 @@ class Noise:
 
 @pytest.fixture
 def clip(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> CTCLIP:
-    monkeypatch.setattr(frozen, "_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_AT_ONCE", 2)
     torch.manual_seed(0)
     return CTCLIP(steps.MODEL)
 
 
-def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", model: str = "m", **more) -> torch.Tensor:
-    return frozen_latents(clip, volumes, ALONE, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more)
+def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", model: str = "m", kept="latents", **more) -> torch.Tensor:
+    return module.frozen(clip, volumes, ALONE, kept=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more)
 
 
 def test_they_are_those_of_each_volume_alone_and_computed_once(clip: CTCLIP, tmp_path: Path) -> None:
@@ -81,3 +82,23 @@ def test_another_volume_or_model_and_a_damaged_file_are_computed_again(clip: CTC
     for file in tmp_path.glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-7])
     assert torch.equal(latents(clip, Noise(), tmp_path), whole)
+
+
+@pytest.mark.parametrize("pool", ["mean", "grid"])
+def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CTCLIP, tmp_path: Path, pool: str) -> None:
+    clip = CTCLIP(replace(steps.MODEL, pool=pool)).eval()
+    kept = latents(clip, Noise(), tmp_path, kept="tokens")
+    volumes = torch.stack([Noise()[index].volume_1ZHW for index in range(5)])
+    with torch.no_grad():
+        expected = clip.read_tokens(clip.visual_transformer(volumes))
+    if pool == "mean":  # codes are kept, by which tokens are exact
+        assert (kept.dtype, kept.shape) == (torch.int32, (5, 2, 2, 2))
+        assert torch.equal(tokens_of(clip, kept), expected)
+    else:
+        assert (kept.dtype, kept.shape) == (torch.float16, (5, 2, 2, 2, 16))
+        torch.testing.assert_close(tokens_of(clip, kept), expected, atol=1e-3, rtol=1e-3)
+    again = Noise()
+    assert torch.equal(latents(clip, again, tmp_path, kept="tokens"), kept)
+    assert again.read == []
+    assert latents(clip, again, tmp_path).shape == (5, 16)  # not mistaken for each other
+    assert again.read != []

@@ -1,8 +1,9 @@
-"""`thoracle export`: a model folder with smaller weights, after its answers were compared with the model's own."""
+"""`thoracle export`: smaller weights, or one ONNX graph, after its answers were compared with the model's own."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +13,7 @@ from thoracle.cli.app import app
 
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import Cohort
-    from thoracle.evaluation.compression import Effect
+    from thoracle.evaluation.compression import Detect, Effect
     from thoracle.inference.model import Model
     from thoracle.models.compression import Compression
 
@@ -25,71 +26,65 @@ MOST_LOST = 0.01
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
     *,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The new model folder.")],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="The new model folder; with --onnx the new file.")],
     cohort: Annotated[Path, typer.Option(metavar="COHORT", help="Prepared scans with labels, on which answers are compared.")],
     int8: Annotated[bool, typer.Option("--int8", help="A byte a weight.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Two bytes a weight.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="One graph from volume to probabilities, for machines without torch.")] = False,
     split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
     most: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
 ) -> None:
-    """Write a model with its matrices in fewer bytes, unless its AUROC falls by more than 0.01.
+    """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01.
 
-    It is opened as any model. Arithmetic stays float32: it is smaller on the disk, and as fast.
+    Smaller weights are opened as any model. Arithmetic stays float32: they are smaller on the disk, and as fast.
     """
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError, OutputConflict
     from thoracle.evaluation.score import require_same_input
     from thoracle.inference.model import load
 
-    if int8 == bf16:
-        raise InputError("expected one of --int8 and --bf16", cure="Give one of the two.")
+    if int8 + bf16 + onnx != 1:
+        raise InputError("expected one of --int8, --bf16 and --onnx", cure="Give one of the three.")
     if out.exists():
         raise OutputConflict("exists", cure="Give a new --out.", source=out)
-    kind: Compression = "int8" if int8 else "bf16"
-    before, prepared = load(model), open_cohort(cohort)
+    before, prepared = load(model, device="cpu"), open_cohort(cohort)
     require_same_input(before, prepared)
     out.parent.mkdir(parents=True, exist_ok=True)
+    write, kind = (_onnx, "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as work:
-        after = load(_save(before, Path(work) / "model", kind, ""))
+        size, after, put = write(before, Path(work) / "model", kind)
         found, volumes = _compared(before, after, prepared, split=split, most=most)
-        sizes = [one.folder.weights_bytes for one in (before, after)]
-    said = f"Weights rounded to {kind}: mean AUROC {found.after:.4f} on {volumes:,} volumes, {found.before:.4f} before."
-    _print(found, sizes, kind)
+    _print(found, [before.folder.weights_bytes, size], kind)
     if not found.before - found.after <= MOST_LOST:
         fact = f"{kind} loses {found.before - found.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
-        raise InputError(fact, cure="Give the other format, or a cohort of the model's own labels.", source=model)
-    _save(before, out, kind, said)
+        raise InputError(fact, cure="Give another format, or a cohort of the model's own labels.", source=model)
+    put(out, f"mean AUROC {found.after:.4f} on {volumes:,} volumes, {found.before:.4f} before.")
 
 
-def _save(model: Model, out: Path, kind: Compression, said: str) -> Path:
-    from thoracle.errors import TokenizerMissing
-    from thoracle.models.compression import compressed
-    from thoracle.models.folder import load_tensors, save_model
-    from thoracle.models.tokenizer import Tokenizer
+def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
+    """Bytes of the smaller model's weights, what answers by them, and what writes the folder with a sentence of what was measured."""
+    from thoracle.inference.model import load
+    from thoracle.inference.smaller import save_smaller
 
-    folder = model.folder
-    tokenizer: Tokenizer | None
-    try:
-        tokenizer = folder.tokenizer()
-    except TokenizerMissing:
-        tokenizer = None
-    save_model(
-        out,
-        kind=folder.kind,
-        config=folder.config,
-        preprocess=folder.preprocess,
-        labels=folder.labels,
-        tensors=compressed(load_tensors(folder), kind),
-        tokenizer=tokenizer,
-        licence=folder.licence,
-        trained=folder.trained,
-        caution=" ".join(filter(None, [folder.caution, said])),
-        source_sha256=folder.source_sha256,
-    )
-    return out
+    format_: Compression = "int8" if kind == "int8" else "bf16"
+    small = load(save_smaller(model, work, format_, said="").path, device="cpu")
+
+    def put(out: Path, measured: str) -> object:
+        return save_smaller(model, out, format_, said=f"Weights rounded to {kind}: {measured}")
+
+    return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
 
 
-def _compared(before: Model, after: Model, cohort: Cohort, *, split: Split, most: int) -> tuple[Effect, int]:
+def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
+    """As `_rounded`, of the file."""
+    from thoracle.files import write_atomic
+    from thoracle.inference.onnx import onnx_detect, onnx_model
+
+    content = onnx_model(model)
+    return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
+
+
+def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, most: int) -> tuple[Effect, int]:
     import numpy as np
     from rich.console import Console
 
@@ -105,11 +100,12 @@ def _compared(before: Model, after: Model, cohort: Cohort, *, split: Split, most
         raise InputError(fact, cure="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
-    follow(ask_both(before, after, cohort, entries, answers), total=len(entries), console=Console(stderr=True, highlight=False))
+    asked = ask_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
+    follow(asked, total=len(entries), console=Console(stderr=True, highlight=False))
     return effect(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
 
 
-def _print(found: Effect, sizes: list[int], kind: Compression) -> None:
+def _print(found: Effect, sizes: list[int], kind: str) -> None:
     from rich.console import Console
 
     from thoracle.types import RESEARCH_USE

@@ -1,4 +1,4 @@
-"""What compressed weights change in a model's answers, on the scans of a cohort; knows no file.
+"""What a smaller or translated model changes in its answers, on the scans of a cohort; knows no file.
 
 Shapes: N scans, K labels, R draws.
 """
@@ -6,7 +6,7 @@ Shapes: N scans, K labels, R draws.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,10 @@ from thoracle.evaluation.intervals import RESAMPLES, Comparison, bootstrap, pair
 from thoracle.evaluation.metrics import Array, auroc
 from thoracle.evaluation.score import read_ahead
 from thoracle.evaluation.summary import mean_of_known
-from thoracle.inference.model import Model
+from thoracle.types import ModelInput
+
+#: Probabilities of a preprocessed volume.
+Detect = Callable[[ModelInput], tuple[float, ...]]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -51,12 +54,12 @@ class Effect:
     seconds: tuple[float, float]
 
 
-def ask_both(before: Model, after: Model, cohort: Cohort, entries: Sequence[Entry], answers: Answers) -> Iterator[str]:
+def ask_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[Entry], answers: Answers) -> Iterator[str]:
     """Fill `answers`, and yield the name of each volume."""
     for entry, volume in read_ahead(cohort, entries):
-        for model, rows, seconds in ((before, answers.before, answers.before_s), (after, answers.after, answers.after_s)):
+        for detect, rows, seconds in ((before, answers.before, answers.before_s), (after, answers.after, answers.after_s)):
             start = time.perf_counter()
-            rows.append(model.detect(volume, calibrated=False).probabilities)
+            rows.append(detect(volume))
             seconds.append(time.perf_counter() - start)
         yield entry.volume
 

@@ -110,8 +110,8 @@ class Group:
     keep: NDArray[np.bool_]
 
 
-def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *, titles: Sequence[str], size: float) -> bytes:
-    """PNG: a panel for each of `groups`; the first half's points are dots, the second's are squares."""
+def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *, titles: Sequence[str], size: float, note: str) -> bytes:
+    """PNG: a panel for each of `groups`, `note` below all; the first half's points are dots, the second's are squares."""
     columns = min(6, len(groups))
     rows = -(-len(groups) // columns)
     with matplotlib.rc_context(_SETTINGS):
@@ -128,6 +128,7 @@ def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *
             ax.legend(fontsize=6.5, frameon=False)
         for ax in axes[len(groups) :]:
             ax.set_visible(False)
+        drawing.text(0.45 / (size * columns), 0.12 / (size * rows), note, fontsize=8)
         out = io.BytesIO()
         drawing.savefig(out, format="png", dpi=110, metadata={"Software": None})
         return out.getvalue()
@@ -215,8 +216,9 @@ def _grid(rows: int, columns: int, size: float) -> tuple[Figure, list[Any]]:
     drawing = Figure(figsize=(size * columns, size * rows))
     axes = drawing.subplots(rows, columns, squeeze=False).ravel().tolist()
     room = 0.55 / (size - 0.55)
+    above = 0.68 / (size - 0.68)  # ticks and name of the axis, and the title of the one below
     edges = {"left": 0.45 / (size * columns), "right": 1 - 0.1 / (size * columns)}
-    drawing.subplots_adjust(**edges, bottom=0.38 / (size * rows), top=1 - 0.2 / (size * rows), wspace=room, hspace=room)
+    drawing.subplots_adjust(**edges, bottom=0.38 / (size * rows), top=1 - 0.2 / (size * rows), wspace=room, hspace=above)
     return drawing, axes
 
 

@@ -32,6 +32,8 @@ TITLES: Final[Mapping[str, str]] = {
 }
 MISTAKES: Final = 6
 _BINS: Final = 10
+#: Scans of a bin, of which fewer are no share: one scan would draw a dot at nothing or at all.
+_LEAST_IN_BIN: Final = 5
 
 #: Gives HU (z, x, y) of a scan by its name; None where there is none to show.
 Look = Callable[[str], NDArray[Any] | None]
@@ -74,7 +76,10 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
         heading("Precision and recall"),
         figure(panels([_precision_recall(one.scored, k) for k in range(len(one.scored.labels))])),
         heading("Calibration"),
-        figure(panels([_calibration(one, k) for k in range(len(one.scored.labels))]), caption=f"{_BINS} equal bins of probability."),
+        figure(
+            panels([_calibration(one, k) for k in range(len(one.scored.labels))]),
+            caption=f"{_BINS} equal bins of probability; those of fewer than {_LEAST_IN_BIN} scans are left out.",
+        ),
         heading("As published by CT-CLIP, for comparison with papers alone"),
         _published(one),
         *_mistakes(one, look),
@@ -190,7 +195,7 @@ def _calibration(one: Evaluation, k: int) -> Panel:
             known = ~np.isnan(scores.truth_NK[:, k])
             given, truth = scores.probabilities_NK[known, k], scores.truth_NK[known, k]
             places = bin_of(given, _BINS)
-            there = np.unique(places)
+            there = np.flatnonzero(np.bincount(places, minlength=_BINS) >= _LEAST_IN_BIN)
             x, y = ([float(values[places == place].mean()) for place in there] for values in (given, truth))
             lines.append(Line(x=x, y=y, label=label, marker="o"))
     return Panel(title=one.scored.labels[k], lines=lines, x="probability", y="share present", unit=True, diagonal=True)

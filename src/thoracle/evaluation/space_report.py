@@ -16,6 +16,7 @@ import numpy as np
 from thoracle.evaluation.page import figure, heading, page, paragraph, table
 from thoracle.evaluation.plots import Group, histogram, scatter
 from thoracle.evaluation.space import Array, Projection, Space
+from thoracle.types import RESEARCH_USE
 
 #: Numbers of abnormalities that share a colour, as in the published plots.
 GROUPS: Final = (("0", 0, 0), ("1 to 3", 1, 3), ("4 to 6", 4, 6), ("7 to 9", 7, 9), ("10 to 12", 10, 12), ("13 or more", 13, 18))
@@ -28,15 +29,15 @@ _ROWS: Final = (
 
 def pictures(places: Mapping[Projection, Array], *, truth_NK: Array, labels: Sequence[str]) -> dict[str, bytes]:
     """PNG by file name: by the number of abnormalities and by each label. `places` are (2 N, 2): images, then texts."""
-    found = {}
+    found, note = {}, f"Dots are images, squares are texts. {RESEARCH_USE}"
     count = np.nansum(truth_NK, axis=1)
     for method, place in places.items():
         halves = np.split(place, 2)
         name = method.lower().replace("-", "")
         groups = [Group(label=label, keep=(count >= low) & (count <= high)) for label, low, high in GROUPS]
-        found[f"{name}-number.png"] = scatter(halves, [groups], titles=["Number of abnormalities"], size=7)
+        found[f"{name}-number.png"] = scatter(halves, [groups], titles=["Number of abnormalities"], size=7, note=note)
         by_label = [[Group(label="absent", keep=column == 0), Group(label="present", keep=column == 1)] for column in truth_NK.T]
-        found[f"{name}-labels.png"] = scatter(halves, by_label, titles=list(labels), size=2.6)
+        found[f"{name}-labels.png"] = scatter(halves, by_label, titles=list(labels), size=2.6, note=note)
     return found
 
 

@@ -24,6 +24,7 @@ from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
+from thoracle.models.classifier import logits_of
 from thoracle.types import RESEARCH_USE, Affine
 
 Method = Literal["gradient", "occlusion"]
@@ -32,7 +33,8 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 FILLS: Final = (-0.85, 0.04)
 #: A grid of more tokens is occluded by boxes of several.
 _MOST_BOXES: Final = 512
-_BYTES_AT_ONCE: Final = 1 << 26
+#: Tokens of boxes that are encoded together.
+_BYTES_AT_ONCE: Final = 1 << 23
 
 Saliency = NDArray[np.float32]
 
@@ -140,17 +142,17 @@ _Evidence = Callable[[Tensor], Tensor]
 
 
 def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
-    """Logits (B, K) of latents (B, L)."""
+    """Logits (B, K) of the tokens that a model reads (B, T, h, w, D)."""
     network = model.network
     clip, classifier = network.clip, network.classifier
     if clip is None:
         raise CapabilityMissing("has no findings to explain", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path)
     if classifier is not None:
         columns = [model.folder.labels.index(name) for name in model.asked(names)]
-        return lambda latent_BL: classifier(latent_BL)[:, columns]
+        return lambda tokens_BTHWD: logits_of(clip, classifier, tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
     axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * clip.temperature.float().exp()
-    return lambda latent_BL: latent_BL.float() @ axis_KL.T
+    return lambda tokens_BTHWD: clip.latents_of(tokens_BTHWD).float() @ axis_KL.T
 
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
@@ -158,57 +160,46 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
     assert clip is not None, "there is evidence"
     tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume)).clone().requires_grad_(True)
     with torch.enable_grad():
-        logits_K = evidence(clip.latents_of(tokens_BTHWD))[0]
+        logits_K = evidence(tokens_BTHWD)[0]
         gradients = [torch.autograd.grad(logit, tokens_BTHWD, retain_graph=True)[0] for logit in logits_K]
     products = [(gradient * tokens_BTHWD.detach()).sum(dim=-1)[0] for gradient in gradients]
     return torch.stack(products).float().cpu().numpy()
 
 
 def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
+    """A box is whole patches, and a patch is embedded for itself: what is filled is embedded once, and put in the place of tokens."""
     clip = model.network.clip
     assert clip is not None, "there is evidence"
-    array = model.prepared(volume).array
-    encoded = model.encode_volume(volume)
-    with torch.inference_mode():
-        whole_K = evidence(encoded.latent_BL)[0]
-    _, T, h, w, _ = encoded.tokens_BTHWD.shape
-    boxes = _boxes((T, h, w), array.shape)
-    at_once = max(1, _BYTES_AT_ONCE // array.nbytes)
-    found_KThw = torch.zeros(len(whole_K), T, h, w)
-    for start in range(0, len(boxes), at_once):
-        some = boxes[start : start + at_once]
-        for fill in FILLS:
-            filled_OZHW = torch.from_numpy(array).expand(len(some), *array.shape).clone()
-            for one, box in zip(filled_OZHW, some, strict=True):
-                one[box.voxels] = fill
-            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                logits_OK = evidence(clip.encode_volume(filled_OZHW[:, None].to(model.device)).latent_BL)
-            for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
-                found_KThw[(slice(None), *box.tokens)] += falls_K[:, None, None, None]
-        progress(start + len(some), len(boxes))
+    tower, array = clip.visual_transformer, model.prepared(volume).array
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        whole_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
+        seen_1THWD = tower.embed(whole_1ZHW)
+        filled = [tower.embed(torch.full_like(whole_1ZHW, fill)) for fill in FILLS]
+        whole_K = evidence(clip.read_tokens(tower.encode(seen_1THWD)))[0]
+        _, T, h, w, _ = seen_1THWD.shape
+        boxes = _boxes((T, h, w))
+        at_once = max(1, _BYTES_AT_ONCE // seen_1THWD.nbytes)
+        found_KThw = torch.zeros(len(whole_K), T, h, w)
+        for start in range(0, len(boxes), at_once):
+            some = boxes[start : start + at_once]
+            for fill_1THWD in filled:
+                seen_OTHWD = seen_1THWD.repeat(len(some), 1, 1, 1, 1)
+                for one, box in zip(seen_OTHWD, some, strict=True):
+                    one[box] = fill_1THWD[0][box]
+                logits_OK = evidence(clip.read_tokens(tower.encode(seen_OTHWD)))
+                for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
+                    found_KThw[(slice(None), *box)] += falls_K[:, None, None, None]
+            progress(start + len(some), len(boxes))
     return found_KThw.numpy()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Box:
-    """Part of the token grid, and the voxels of the model's input under it."""
-
-    tokens: tuple[slice, ...]
-    voxels: tuple[slice, ...]
-
-
-def _boxes(grid: tuple[int, int, int], size: tuple[int, ...]) -> list[_Box]:
+def _boxes(grid: tuple[int, int, int]) -> list[tuple[slice, ...]]:
     """Cubes of tokens, as small as leaves no more than `_MOST_BOXES` of them."""
     edge = 1
     while math.prod(-(-tokens // edge) for tokens in grid) > _MOST_BOXES:
         edge += 1
-    widths = [voxels // tokens for voxels, tokens in zip(size, grid, strict=True)]
-    boxes = []
-    for corner in np.ndindex(*(-(-tokens // edge) for tokens in grid)):
-        tokens = [(at * edge, min((at + 1) * edge, most)) for at, most in zip(corner, grid, strict=True)]
-        voxels = [slice(low * width, high * width) for (low, high), width in zip(tokens, widths, strict=True)]
-        boxes.append(_Box(tokens=tuple(slice(*pair) for pair in tokens), voxels=tuple(voxels)))
-    return boxes
+    corners = np.ndindex(*(-(-tokens // edge) for tokens in grid))
+    return [tuple(slice(at * edge, min((at + 1) * edge, most)) for at, most in zip(corner, grid, strict=True)) for corner in corners]
 
 
 def _hat(scale: float, offset: float, voxels: int, tokens: int) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from thoracle.inference.findings import Findings
 from thoracle.inference.network import build_network
 from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.prompts import kept_latents, prompt_key
+from thoracle.models.classifier import logits_of
 from thoracle.models.ctclip import CTCLIP, VolumeEncoding
 from thoracle.models.ctvit import VolumeTokens
 from thoracle.models.folder import ModelFolder, open_model, prompt_texts
@@ -91,7 +92,7 @@ class Model:
         names = self.asked(abnormalities)
         self.warm_up(names)
         prepared = self.prepared(volume)
-        probabilities = tuple(self._probabilities(self.encode_volume(prepared).latent_BL, names)[0].tolist())
+        probabilities = tuple(self._probabilities(prepared, names)[0].tolist())
         calibration = self.calibration if calibrated else None
         if calibration is not None:
             probabilities = calibration.probabilities(names, probabilities)
@@ -221,14 +222,14 @@ class Model:
         with _exact():
             return precision_effect(exact, lowered, self._input(volume))
 
-    def _probabilities(self, latent_BL: Tensor, names: tuple[str, ...]) -> Tensor:
-        """(B, K)."""
-        with torch.inference_mode():
-            if self.network.classifier is not None:
-                columns = [self.folder.labels.index(name) for name in names]
-                probabilities: Tensor = self.network.classifier(latent_BL).sigmoid()[:, columns]
-                return probabilities
-            return zero_shot_probabilities(self.prompt_latents(names), latent_BL, self._clip("findings").temperature.float())
+    def _probabilities(self, volume: Prepared, names: tuple[str, ...]) -> Tensor:
+        """(1, K)."""
+        clip, head = self._clip("findings"), self.network.classifier
+        tokens_BTHWD = clip.read_tokens(self.encode_tokens(volume))
+        with _exact():
+            if head is not None:
+                return logits_of(clip, head, tokens_BTHWD).sigmoid()[:, [self.folder.labels.index(name) for name in names]]
+            return zero_shot_probabilities(self.prompt_latents(names), clip.latents_of(tokens_BTHWD), clip.temperature.float())
 
     def asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
         """The names that were given, or all it has; raises as `detect`."""

@@ -9,26 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.errors import CapabilityMissing
+from thoracle.models.classifier import Head, clip_tensors, head_of, head_tensors
 from thoracle.models.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctvit import CTViT
 from thoracle.models.folder import ModelFolder, load_tensors
-from thoracle.models.heads import LatentClassifier
 from thoracle.models.kinds import TITLES
 from thoracle.models.precision import lower
 
 _Module = TypeVar("_Module", bound=nn.Module)
-_TRAINED_MODEL = "trained_model."
-_CLASSIFIER = "classifier."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
-    """In evaluation mode: the volume encoder, and around it CT-CLIP and LiPro's classifier where the kind of model has them."""
+    """In evaluation mode: the volume encoder, and around it CT-CLIP and a classifier's head where the kind of model has them."""
 
     ctvit: CTViT
     clip: CTCLIP | None = None
-    classifier: LatentClassifier | None = None
+    classifier: Head | None = None
 
 
 def build_network(folder: ModelFolder, *, device: torch.device, precision: str) -> Network:
@@ -50,13 +48,12 @@ def build_network(folder: ModelFolder, *, device: torch.device, precision: str) 
         return Network(ctvit=_filled(ctvit, tensors, device, precision))
     with torch.device("meta"):
         clip = CTCLIP(config)
-        classifier = LatentClassifier(config.dim_latent, n_labels=len(folder.labels))
+        classifier = head_of(config, n_labels=len(folder.labels))
     if folder.kind == "ct-clip":
         clip = _filled(clip, tensors, device, precision)
         return Network(ctvit=clip.visual_transformer, clip=clip)
-    clip = _filled(clip, {k.removeprefix(_TRAINED_MODEL): v for k, v in tensors.items() if k.startswith(_TRAINED_MODEL)}, device, precision)
-    head = _filled(classifier, {k: v for k, v in tensors.items() if k.startswith(_CLASSIFIER)}, device, "float32")
-    return Network(ctvit=clip.visual_transformer, clip=clip, classifier=head)
+    clip = _filled(clip, clip_tensors(tensors), device, precision)
+    return Network(ctvit=clip.visual_transformer, clip=clip, classifier=_filled(classifier, head_tensors(tensors), device, "float32"))
 
 
 def _filled(module: _Module, tensors: dict[str, Tensor], device: torch.device, precision: str) -> _Module:

@@ -14,6 +14,7 @@ from torch import Tensor
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.chat import Projector
 from thoracle.models.checkpoint import read_checkpoint
+from thoracle.models.classifier import clip_tensors
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctvit import CTViT
@@ -25,7 +26,6 @@ from thoracle.models.sizes import infer
 #: Where published training leaves what it trained beside the adapter (stage 2), and alone (stage 1).
 PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
 _CODEBOOK: Final = "vq._codebook.embed"
-_CLASSIFIER: Final = "trained_model."
 
 
 def open_projector(path: Path) -> Projector:
@@ -80,14 +80,14 @@ def image_encoder(encoder: ModelFolder) -> CTViT:
         ModelFolderInvalid: damaged.
     """
     _ctvit_config(encoder)
-    tensors = {name.removeprefix(_CLASSIFIER): tensor for name, tensor in load_tensors(encoder).items()}
+    tensors = load_tensors(encoder)
     if isinstance(encoder.config, CTViTConfig):
         ctvit = CTViT(encoder.config)
         ctvit.load_state_dict(tensors)
     else:
         assert isinstance(encoder.config, CTCLIPConfig), "checked above"
         clip = CTCLIP(encoder.config)
-        clip.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")})
+        clip.load_state_dict(clip_tensors(tensors) if encoder.kind == "ct-clip-classifier" else tensors)
         ctvit = clip.visual_transformer
     return ctvit.eval().requires_grad_(False)
 

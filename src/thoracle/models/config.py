@@ -157,11 +157,27 @@ class CTCLIPConfig:
     pool: Literal["mean", "grid"] = "mean"
     #: With "grid": channels that every token gives.
     pool_channels: int = 8
+    #: How the pool's mean along slices weighs them: all alike, "mean", as published, or by "attention" that is learned (`SliceAttention`).
+    slices: Literal["mean", "attention"] = "mean"
+    #: What a classifier on it is: of the "latent" (LiPro), as published, or "label-attention" over tokens (`LabelAttention`).
+    head: Literal["latent", "label-attention"] = "latent"
 
     def __post_init__(self) -> None:
         if self.pool not in ("mean", "grid") or self.pool_channels < 1:
             raise InputError(
                 f"pool must be mean or grid, is {self.pool!r}, and pool_channels positive", cure="Correct it.", source="config"
+            )
+        if self.slices not in ("mean", "attention") or self.head not in ("latent", "label-attention"):
+            raise InputError(
+                f"slices must be mean or attention, is {self.slices!r}, and head latent or label-attention, is {self.head!r}",
+                cure="Correct it.",
+                source="config",
+            )
+        if ("attention" in self.slices or "attention" in self.head) and self.ctvit.dim % self.ctvit.heads:
+            raise InputError(
+                f"ctvit.dim {self.ctvit.dim} is not a multiple of ctvit.heads {self.ctvit.heads}",
+                cure="Give sizes that divide.",
+                source="config",
             )
         if self.dim_latent < 1 or self.n_frames < 1 or self.n_frames % self.ctvit.temporal_patch_size:
             raise InputError(
@@ -172,12 +188,16 @@ class CTCLIPConfig:
             )
 
     @property
+    def steps(self) -> int:
+        """Tokens along slices."""
+        return self.n_frames // self.ctvit.temporal_patch_size
+
+    @property
     def dim_pooled(self) -> int:
         """Width of what the image projection takes."""
         if self.pool == "mean":
             return self.ctvit.dim_image
-        tokens = self.n_frames // self.ctvit.temporal_patch_size * self.ctvit.grid**2
-        return tokens * self.pool_channels + 2 * self.ctvit.dim
+        return self.steps * self.ctvit.grid**2 * self.pool_channels + 2 * self.ctvit.dim
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` reads them back."""

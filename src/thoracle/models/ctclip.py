@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.models.cells import GridPool
+from thoracle.models.cells import GridPool, SliceAttention
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctvit import CTViT, VolumeTokens
 from thoracle.models.layers import Linear
@@ -41,6 +41,7 @@ class CTCLIP(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(1.0))
         self.text_transformer = TextEncoder(config.bert)
         self.visual_transformer = CTViT(config.ctvit)
+        self.slices = SliceAttention(config.ctvit.dim, heads=config.ctvit.heads) if config.slices == "attention" else None
         self.pool = GridPool(config.ctvit.dim, channels=config.pool_channels) if config.pool == "grid" else None
         self.to_text_latent = Linear(text, latent, bias=False)
         self.to_visual_latent = Linear(image, latent, bias=False)
@@ -87,7 +88,8 @@ class CTCLIP(nn.Module):
         return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
     def _pool_volume(self, tokens_BTHWD: Tensor) -> Tensor:
-        return tokens_BTHWD.mean(dim=1).flatten(1) if self.pool is None else cast(Tensor, self.pool(tokens_BTHWD))
+        mean_BHWD = tokens_BTHWD.mean(dim=1) if self.slices is None else cast(Tensor, self.slices(tokens_BTHWD))
+        return mean_BHWD.flatten(1) if self.pool is None else cast(Tensor, self.pool(tokens_BTHWD, mean_BHWD))
 
     def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
         longest = int(mask_BN.any(dim=0).nonzero().max()) + 1

@@ -53,25 +53,26 @@ class CTViT(nn.Module):
         self.to_pixels_first_frame = nn.Sequential(nn.Linear(dim, area))  # never used
         self.to_pixels = nn.Sequential(nn.Linear(dim, volume))  # never used
 
+    @property
+    def codes(self) -> Codebook:
+        """What tokens are coded by."""
+        return cast(Codebook, self.vq["_codebook"])
+
     def forward(self, volume_B1ZHW: Tensor) -> VolumeTokens:
         """Encode volumes of the config's size in plane and any whole number of temporal patches, in units of 1000 HU.
 
         Raises:
             InputError: another size.
         """
-        self._check(volume_B1ZHW)
-        x_BTHWD = self._embed(volume_B1ZHW)
-        B, T, h, w, _ = shape = x_BTHWD.shape
-        bias_HNN = self.spatial_rel_pos_bias((h, w))
-        x_SND = self.enc_spatial_transformer(x_BTHWD.flatten(2, 3).flatten(0, 1), shape=(B, T, h, w), bias_HNN=bias_HNN)
-        x_SND = x_SND.view(shape).permute(0, 2, 3, 1, 4).contiguous().flatten(0, 2)
-        x_SND = self.enc_temporal_transformer(x_SND, shape=(B, T, h, w))
-        x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T * h * w, -1)
-        coded = self.vq["_codebook"](x_BND)
-        return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, before_codebook_BND=x_BND)
+        return self.encode(self.embed(volume_B1ZHW))
 
-    def _embed(self, volume_B1ZHW: Tensor) -> Tensor:
-        """(B, T, h, w, D). One time step after the other: the patches of a whole volume are as large as the volume."""
+    def embed(self, volume_B1ZHW: Tensor) -> Tensor:
+        """(B, T, h, w, D), each patch for itself. One time step after the other: the patches of a volume are as large as the volume.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        self._check(volume_B1ZHW)
         p, pt, grid = self.config.patch_size, self.config.temporal_patch_size, self.config.grid
         if isinstance(self.to_patch_emb, CellEmbedding):
             return cast(Tensor, self.to_patch_emb(volume_B1ZHW[:, 0]))
@@ -79,6 +80,17 @@ class CTViT(nn.Module):
         steps_BSHW = torch.split(volume_B1ZHW[:, 0], pt, dim=1)
         patches = (step.view(-1, pt, grid, p, grid, p).permute(0, 2, 4, 1, 3, 5).flatten(3) for step in steps_BSHW)
         return torch.stack([norm_out(project(norm(patch)).to(patch.dtype)) for patch in patches], dim=1)
+
+    def encode(self, x_BTHWD: Tensor) -> VolumeTokens:
+        """What `embed` gave, through attention and codebook."""
+        B, T, h, w, _ = shape = x_BTHWD.shape
+        bias_HNN = self.spatial_rel_pos_bias((h, w))
+        x_SND = self.enc_spatial_transformer(x_BTHWD.flatten(2, 3).flatten(0, 1), shape=(B, T, h, w), bias_HNN=bias_HNN)
+        x_SND = x_SND.view(shape).permute(0, 2, 3, 1, 4).contiguous().flatten(0, 2)
+        x_SND = self.enc_temporal_transformer(x_SND, shape=(B, T, h, w))
+        x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T * h * w, -1)
+        coded = self.codes(x_BND)
+        return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, before_codebook_BND=x_BND)
 
     def _cell_embedding(self) -> CellEmbedding:
         c = self.config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, Literal, get_args
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from thoracle.models.chat import Projector
+from thoracle.models.classifier import TRAINED_MODEL, head_of
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, build
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctvit import CTViT
@@ -24,7 +25,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 #: In one phrase, for people.
 TITLES: Final[Mapping[Kind, str]] = {
     "ct-clip": "CT-CLIP (volume and text encoder; VocabFine files are the same)",
-    "ct-clip-classifier": "LiPro, a classifier on CT-CLIP's image latents",
+    "ct-clip-classifier": "a classifier on CT-CLIP: LiPro, or one whose labels look at its tokens",
     "ctvit": "CTViT, CT-CLIP's volume encoder alone",
     "text-classifier": "a report labeller (RoBERTa)",
     "chat-projector": "CT-CHAT's projector from volume tokens to a language model",
@@ -55,8 +56,8 @@ def weight_shapes(kind: Kind, config: ModelConfig) -> dict[str, tuple[int, ...]]
         case "ct-clip", CTCLIPConfig():
             return _shapes(CTCLIP, config)
         case "ct-clip-classifier", CTCLIPConfig():
-            inner = {f"trained_model.{name}": shape for name, shape in _shapes(CTCLIP, config).items()}
-            return {**inner, "classifier.weight": (labels, config.dim_latent), "classifier.bias": (labels,)}
+            inner = {f"{TRAINED_MODEL}{name}": shape for name, shape in _shapes(CTCLIP, config).items()}
+            return {**inner, **_shapes(head_of, config, n_labels=labels)}
         case "ctvit", CTViTConfig():
             return _shapes(CTViT, config)
         case "text-classifier", TextConfig():
@@ -66,6 +67,6 @@ def weight_shapes(kind: Kind, config: ModelConfig) -> dict[str, tuple[int, ...]]
     raise TypeError(f"{kind} does not take {asdict(config)}")
 
 
-def _shapes(module: type[nn.Module], config: ModelConfig, **more: int) -> dict[str, tuple[int, ...]]:
+def _shapes(module: Callable[..., nn.Module], config: ModelConfig, **more: int) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in module(config, **more).state_dict().items()}

@@ -1,43 +1,55 @@
-"""LiPro (also ClassFine): a linear classifier on a frozen CT-CLIP's image latents (Hamamci et al., arXiv:2403.17834); knows no volume.
+"""A classifier on a CT-CLIP: LiPro (also ClassFine) as published (Hamamci et al., arXiv:2403.17834), and what it lacks; knows no cohort.
 
-Shapes: B volumes, K abnormalities, L latent width.
+What it is given depends on what learns: latents of a frozen encoder, its tokens, or volumes.
+
+Shapes: B volumes, K abnormalities, L latent width; T, h, w, D as in `models.ctvit`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from thoracle.cohort.dataset import Sample
 from thoracle.errors import InputError
+from thoracle.models.classifier import Head, clip_tensors, head_of, head_tensors, joined, logits_of
 from thoracle.models.config import CTCLIPConfig
+from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, save_model
-from thoracle.models.heads import LatentClassifier
+from thoracle.models.layers import CosineAttention, FeedForward, Linear
 from thoracle.models.losses import weighted_label_loss
+from thoracle.training.clip import UNUSED, blocks_of
 from thoracle.training.config import CURE, RunConfig
+from thoracle.training.data import Data
 from thoracle.training.distributed import World, keep_gradients, spread
-from thoracle.training.frozen import LatentData, LatentSample
+from thoracle.training.frozen import FrozenSample, tokens_of
+from thoracle.training.lora import adapt, merged
 from thoracle.training.zeroshot import label_aurocs
 from thoracle.types import ABNORMALITIES
 
-#: Before the names of CT-CLIP's weights in a classifier's file.
-_TRAINED_MODEL: Final = "trained_model."
-_HEAD: Final = "head."
+Given = Literal["latents", "tokens", "volumes"]
+_NEW: Final = "slices."
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig(RunConfig):
-    """A LiPro run. The encoder is frozen and always of full precision, so `precision` is float32.
+    """A classifier's run. The defaults are LiPro: a linear map on latents of an encoder that stays as it is.
 
     Attributes:
         cohort: the folder that `thoracle prepare` wrote.
-        start: the CT-CLIP or LiPro model folder whose encoder is kept; a LiPro's classifier is gone on from.
-        latents: where the encoder's latents are kept, for this run and the next; "" is `latents` beside the run's folder.
-        encode: volumes that are encoded at once.
+        start: the folder of the CT-CLIP or of the classifier to go on from; a head of the same kind is gone on from.
+        pool: how the image latent's mean along slices weighs them: as the model does that it starts from, or by "attention" that learns,
+            and begins as the mean.
+        head: of the "latent", or "label-attention", whose labels look at tokens and at each other; `pool` means nothing to it.
+        encoder: "frozen"; "lora", where what is added to its matrices learns; or "full". Its codes stay as they are.
+        rank: of what "lora" adds.
+        latents: where a frozen encoder's latents or tokens are kept, for this run and the next; "" is `latents` beside the run's folder.
+        encode: volumes that a frozen encoder encodes at once.
         weights: of a label's positives: "balanced", negatives over positives of the training labels as published, or "none".
     """
 
@@ -45,15 +57,32 @@ class ClassifierConfig(RunConfig):
 
     cohort: str = "cohort"
     start: str = "model"
+    pool: Literal["start", "attention"] = "start"
+    head: Literal["latent", "label-attention"] = "latent"
+    encoder: Literal["frozen", "lora", "full"] = "frozen"
+    rank: int = 8
     latents: str = ""
     encode: int = 4
     weights: Literal["balanced", "none"] = "balanced"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(weights=("balanced", "none"), precision=("float32",), parallel=("replicate",))
-        if not self.start or self.encode < 1:
-            raise InputError("a classifier needs a model to `start` from, and `encode` of 1 or more", cure=CURE, source="config")
+        self.check_choices(pool=("start", "attention"), head=("latent", "label-attention"), encoder=("frozen", "lora", "full"))
+        self.check_choices(weights=("balanced", "none"), parallel=("replicate",))
+        if self.encoder == "frozen":
+            self.check_choices(precision=("float32",))  # a rounded token is another code
+        if self.pool == "attention" and self.head == "label-attention":
+            raise InputError("head label-attention reads tokens, which no pool has met", cure=f"{CURE[:-1]}: give one.", source="config")
+        if not self.start or self.encode < 1 or self.rank < 1:
+            fact = "a classifier needs a model to `start` from, and `encode` and `rank` of 1 or more"
+            raise InputError(fact, cure=CURE, source="config")
+
+    @property
+    def given(self) -> Given:
+        """What is trained on: as far along the encoder as nothing learns."""
+        if self.encoder != "frozen":
+            return "volumes"
+        return "latents" if self.pool == "start" and self.head == "latent" else "tokens"
 
     @property
     def latents_folder(self) -> Path:
@@ -62,57 +91,68 @@ class ClassifierConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LatentBatch:
-    """Latents (B, L), labels (B, K), and the samples' names."""
+class LabelledBatch:
+    """Latents, kept tokens or volumes (B, …), labels (B, K), and the samples' names."""
 
-    latent_BL: Tensor
+    given_B: Tensor
     labels_BK: Tensor
     names: tuple[str, ...]
 
 
-def collate_latents(samples: Sequence[LatentSample]) -> LatentBatch:
+def collate(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
     """As `Collate`."""
-    return LatentBatch(
-        latent_BL=torch.stack([sample.latent_L for sample in samples]),
-        labels_BK=torch.stack([sample.labels_K for sample in samples]),
-        names=tuple(sample.name for sample in samples),
+    frozen = [FrozenSample(given=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
+    return LabelledBatch(
+        given_B=torch.stack([sample.given for sample in frozen]),
+        labels_BK=torch.stack([sample.labels_K for sample in frozen]),
+        names=tuple(sample.name for sample in frozen),
     )
 
 
 class ClassifierTask:
-    """As `Task`: a classifier that learns labels from latents.
+    """As `Task`: a head that learns labels, and with it as much of the encoder as the configuration says.
 
     Attributes:
-        head: on the world's device.
+        network: what gives logits, on the world's device.
         world: as `join` gives it.
     """
 
     def __init__(self, config: ClassifierConfig, world: World, *, start: ModelFolder, weights_K: Tensor) -> None:
-        """`weights_K` are those of positives; `start`, a CT-CLIP or LiPro, gives all weights but the classifier's."""
-        assert isinstance(start.config, CTCLIPConfig)
+        """`weights_K` are those of positives; `start`, a CT-CLIP or a classifier, gives all weights that it has."""
         self.world, self._config, self._start = world, config, start
-        self.head = LatentClassifier(start.config.dim_latent, n_labels=len(ABNORMALITIES)).to(world.device)
-        if start.kind == "ct-clip-classifier":
-            self.head.load_state_dict({k: v for k, v in load_tensors(start).items() if not k.startswith(_TRAINED_MODEL)})
+        self._model = model_of(config, start)
+        head = head_of(self._model, n_labels=len(ABNORMALITIES))
+        if start.kind == "ct-clip-classifier" and cast(CTCLIPConfig, start.config).head == config.head:
+            head.load_state_dict(head_tensors(load_tensors(start)))
+        # Nothing of the encoder is kept in memory where all that is seen is its latents.
+        clip = None if config.given == "latents" else _clip(self._model, start)
+        self._learning: dict[str, nn.Module] = {} if clip is None else _learning(clip, config)
+        self.network = _Network(clip, head, config.given).to(world.device)
         self._weights_K = weights_K.to(world.device)
-        self._spread = spread(self.head, world, shard=False, blocks=())
+        self._spread = spread(self.network, world, shard=False, blocks=())
 
     def modules(self) -> nn.ModuleDict:
-        """As in `Task`."""
-        return nn.ModuleDict({"head": self.head})
+        """As in `Task`: what learns, alone."""
+        return nn.ModuleDict({"head": self.network.head, **self._learning})
 
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return list(self.head.parameters())
+        return [parameter for parameter in self.modules().parameters() if parameter.requires_grad]
 
-    def backward(self, batches: Sequence[LatentBatch]) -> Tensor:
+    def logits(self, given_B: Tensor) -> Tensor:
+        """(B, K) on the world's device, in the run's precision and in training or not as the network is."""
+        device = self.world.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            return cast(Tensor, self._spread(given_B.to(device, non_blocking=True))).float()
+
+    def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
         """As in `Task`."""
-        self.head.train()
-        device, total = self.world.device, torch.zeros((), device=self.world.device)
+        self.network.train()
+        total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
             with keep_gradients(self._spread, apart=number < len(batches) - 1):
-                logits_BK = self._spread(batch.latent_BL.to(device, non_blocking=True))
-                loss = weighted_label_loss(logits_BK, batch.labels_BK.to(device), self._weights_K) / len(batches)
+                labels_BK = batch.labels_BK.to(self.world.device)
+                loss = weighted_label_loss(self.logits(batch.given_B), labels_BK, self._weights_K) / len(batches)
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return self.world.mean(total)
@@ -128,38 +168,97 @@ class ClassifierTask:
         """As in `Task`."""
 
     def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
-        """As in `Task`: a file as the published ones, encoder and text encoder with it."""
-        encoder = {f"{_TRAINED_MODEL}{name}": tensor for name, tensor in clip_tensors(self._start).items()}
+        """As in `Task`: a file as the published ones, encoder and text encoder with it. The task has these weights from now on."""
+        self.modules().load_state_dict(weights)
+        clip, head = self.network.clip, self.network.head
+        how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
         save_model(
             out,
             kind="ct-clip-classifier",
-            config=self._start.config,
+            config=self._model,
             preprocess=self._start.preprocess,
             labels=ABNORMALITIES,
-            tensors={**encoder, **{name.removeprefix(_HEAD): tensor for name, tensor in weights.items()}},
+            tensors=joined(clip_weights(self._start) if clip is None else merged(clip), head.state_dict()),
             tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
             licence="that of the model it began with, and of the data it was trained on",
             trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
             caution=self._config.caution,
-            assumptions=(f"Its classifier was trained for {step} steps on frozen latents.",),
+            assumptions=(f"Its classifier was trained for {step} steps on {how[self._config.encoder]}.",),
         )
 
 
-def clip_tensors(folder: ModelFolder) -> dict[str, Tensor]:
-    """The weights of the CT-CLIP that a CT-CLIP or LiPro folder holds, under CT-CLIP's own names."""
-    tensors = load_tensors(folder)
-    if folder.kind == "ct-clip":
-        return tensors
-    return {name.removeprefix(_TRAINED_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_TRAINED_MODEL)}
+class LabelScores:
+    """An evaluation for `Trainer`, as `ZeroShot` is: AUROC of a classifier on a split that is not trained on."""
 
-
-class LatentScores:
-    """An evaluation for `Trainer`, as `ZeroShot` is: AUROC of a classifier on latents of a split that is not trained on."""
-
-    def __init__(self, task: ClassifierTask, latents: LatentData) -> None:
-        self._task, self._latents = task, latents
+    def __init__(self, task: ClassifierTask, data: Data[FrozenSample | Sample], *, batch: int) -> None:
+        self._task, self._data, self._batch = task, data, batch
 
     def __call__(self) -> Mapping[str, float]:
-        """All ranks compute all, which takes no time."""
-        logits_VK = self._task.head(self._latents.latents_VL.to(self._task.world.device))
-        return label_aurocs(logits_VK.cpu(), self._latents.labels_VK)
+        """Each rank answers for its share; all return the same numbers."""
+        self._task.network.eval()
+        world, found = self._task.world, []
+        own = range(world.rank, len(self._data), world.size)
+        for first in range(0, len(own), self._batch):
+            batch = collate([self._data[index] for index in own[first : first + self._batch]])
+            found.append((self._task.network(batch.given_B.to(world.device)).float().cpu(), batch.labels_BK))
+        every = [pair for rank in world.objects(found) for pair in rank]
+        return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
+
+
+class _Network(nn.Module):
+    """Logits of what is given; of the encoder only as much as that needs."""
+
+    def __init__(self, clip: CTCLIP | None, head: Head, given: Given) -> None:
+        super().__init__()
+        self.clip, self.head, self._given = clip, head, given
+
+    def forward(self, given_B: Tensor) -> Tensor:
+        """(B, K)."""
+        if self.clip is None:
+            return cast(Tensor, self.head(given_B))
+        if self._given == "tokens":
+            return logits_of(self.clip, self.head, tokens_of(self.clip, given_B))
+        return logits_of(self.clip, self.head, self.clip.read_tokens(self.clip.visual_transformer(given_B)))
+
+
+def model_of(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
+    """The model that a run gives, whose encoder begins as `start`'s."""
+    assert isinstance(start.config, CTCLIPConfig)
+    slices = start.config.slices if config.pool == "start" else config.pool
+    return replace(start.config, slices=slices, head=config.head)
+
+
+def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
+    """The weights of the CT-CLIP that a CT-CLIP's or a classifier's folder holds, under CT-CLIP's own names."""
+    tensors = load_tensors(folder)
+    return tensors if folder.kind == "ct-clip" else clip_tensors(tensors)
+
+
+def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
+    clip = CTCLIP(model)
+    told = clip.load_state_dict(clip_weights(start), strict=False)
+    assert not told.unexpected_keys
+    assert all(name.startswith(_NEW) for name in told.missing_keys), "an attention over slices that begins"
+    return clip.requires_grad_(False)
+
+
+def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
+    """What of a frozen CT-CLIP learns, by name, made to."""
+    tower, latent = clip.visual_transformer, config.head == "latent"
+    tower.codes.collect = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
+    if config.encoder != "frozen":
+        blocks_of(clip, config)
+    parts: dict[str, nn.Module] = {}
+    if config.pool == "attention" or (config.encoder == "full" and latent and clip.slices is not None):
+        parts["slices"] = cast(nn.Module, clip.slices)
+    if config.encoder == "full":
+        behind = {"pool": clip.pool, "to_visual_latent": clip.to_visual_latent} if latent else {}
+        parts |= {"visual_transformer": tower, **{name: part for name, part in behind.items() if part is not None}}
+    for part in parts.values():
+        for name, parameter in part.named_parameters():
+            parameter.requires_grad_(UNUSED.search(name) is None)
+    if config.encoder == "lora":
+        layers = [module for module in tower.modules() if isinstance(module, CosineAttention | FeedForward)]
+        maps = [one for layer in layers for one in layer.modules() if isinstance(one, Linear)]
+        parts["low_rank"] = adapt([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.rank)
+    return parts

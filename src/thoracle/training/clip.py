@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.codebook import Codebook
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import save_model
 from thoracle.models.layers import CosineAttention, FeedForward
@@ -26,7 +25,7 @@ from thoracle.training.distributed import World, spread
 from thoracle.types import ABNORMALITIES
 
 #: Carried because published files hold them: they reach no loss, and get no gradient, moments or messages between ranks.
-_UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
+UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
 _EXTRA: Final = re.compile(r"_extra\.")
 _PREFIX: Final = "clip."
 Latents = tuple[Tensor, ...]
@@ -61,13 +60,7 @@ class ClipInTraining:
         self.clip, self.tokenizer, self.world = clip.to(world.device), tokenizer, world
         self._preprocess, self._codebook, self._config = preprocess, codebook, config
         _freeze_unused(clip)
-        blocks = [m for m in clip.modules() if isinstance(m, CosineAttention | FeedForward | Layer)]
-        for block in blocks:
-            if config.checkpoint_activations:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-            if config.compile:
-                block.compile()
-        self.towers = spread(Towers(clip), world, shard=config.parallel == "shard", blocks=blocks)
+        self.towers = spread(Towers(clip), world, shard=config.parallel == "shard", blocks=blocks_of(clip, config))
         self.codes = Codes(clip)
 
     def modules(self) -> nn.ModuleDict:
@@ -124,7 +117,7 @@ class Codes:
     """What a step's tokens would move the codes by: added up over its first passes, and applied once."""
 
     def __init__(self, clip: CTCLIP) -> None:
-        self.book = cast(Codebook, clip.visual_transformer.vq["_codebook"])
+        self.book = clip.visual_transformer.codes
         self.book.collect = self._add
         self._counting = False
         self._sums: list[Tensor] = []
@@ -151,7 +144,18 @@ class Codes:
             self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
 
 
+def blocks_of(clip: CTCLIP, config: RunConfig) -> list[nn.Module]:
+    """Its layers, made to compute again or compiled as the configuration says."""
+    blocks: list[nn.Module] = [m for m in clip.modules() if isinstance(m, CosineAttention | FeedForward | Layer)]
+    for block in blocks:
+        if config.checkpoint_activations:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if config.compile:
+            block.compile()
+    return blocks
+
+
 def _freeze_unused(clip: CTCLIP) -> None:
     for name, parameter in clip.named_parameters():
         extra = _EXTRA.search(name) is not None and not clip.config.extra_latent_projection
-        parameter.requires_grad_(_UNUSED.search(name) is None and not extra)
+        parameter.requires_grad_(UNUSED.search(name) is None and not extra)

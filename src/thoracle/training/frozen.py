@@ -1,10 +1,12 @@
-"""Latents of a frozen encoder: computed once for a model and its volumes, kept on the disk, then trained on; knows no head.
+"""What a frozen encoder makes of volumes: computed once for a model and its volumes, kept on the disk, then trained on; knows no head.
 
-LATENTS/HASH.safetensors   latents (n, L) of n neighbouring volumes; the hash is of the model's weights and of those volumes
+FOLDER/HASH.safetensors   of n neighbouring volumes; the hash is of the model's weights and of those volumes
+    latents (n, L) float32, or
+    tokens (n, T, h, w) int32, where a model reads codes: which ones; (n, T, h, w, D) float16, where it reads what they were before
 
 A run that is stopped while it encodes goes on after the last whole file; another run, or another seed, finds them all.
 
-Shapes: V volumes, K abnormalities, L latent width.
+Shapes: V volumes, B of them, K abnormalities, L latent width; T, h, w, D as in `models.ctvit`.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -27,52 +30,55 @@ from thoracle.training.data import Data
 from thoracle.training.distributed import World
 from thoracle.types import RESEARCH_USE
 
+Kept = Literal["latents", "tokens"]
 #: Volumes of a file: what a stopped run computes again at most.
 _AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LatentSample:
-    """One volume's latent (L), its labels (K), 0, 1 or NaN where nobody says, and its name."""
+class FrozenSample:
+    """One volume's latent (L) or tokens, as they are kept, its labels (K), 0, 1 or NaN where nobody says, and its name."""
 
-    latent_L: Tensor
+    given: Tensor
     labels_K: Tensor
     name: str
 
 
-class LatentData:
-    """As `Data`: what `frozen_latents` gave, with labels; in memory, 100 MB for 50,000 volumes."""
+class FrozenData:
+    """As `Data`: what `frozen` gave, with labels; in memory. Of 50,000 full-size volumes 100 MB of latents, 2.8 GB of tokens."""
 
-    def __init__(self, latents_VL: Tensor, labels_VK: Tensor, names: Sequence[str]) -> None:
-        self.latents_VL, self.labels_VK, self.names = latents_VL, labels_VK, tuple(names)
+    def __init__(self, given_V: Tensor, labels_VK: Tensor, names: Sequence[str]) -> None:
+        self.given_V, self.labels_VK, self.names = given_V, labels_VK, tuple(names)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> LatentSample:
-        return LatentSample(latent_L=self.latents_VL[index], labels_K=self.labels_VK[index], name=self.names[index])
+    def __getitem__(self, index: int) -> FrozenSample:
+        return FrozenSample(given=self.given_V[index], labels_K=self.labels_VK[index], name=self.names[index])
 
     def set_epoch(self, epoch: int) -> None:
-        """Latents are those of volumes as they are: an epoch is like another."""
+        """What is frozen is that of volumes as they are: an epoch is like another."""
 
 
-def frozen_latents(
+def frozen(
     clip: CTCLIP,
     volumes: Data[Sample],
     world: World,
     *,
+    kept: Kept,
     keys: Sequence[str],
     model_sha256: str,
     folder: Path,
     batch: int,
     done: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """Latents of unit norm (V, L), float32, on the CPU: a full-precision encoder's, in evaluation mode, so that codes stay as they are.
+    """(V, …) as the files hold it, on the CPU: a full-precision encoder's, in evaluation mode, so that codes stay as they are.
 
     Args:
         clip: on the world's device.
         volumes: as they are encoded; without augmentation.
         world: each rank encodes its share of the files.
+        kept: latents of unit norm, or the tokens that they are read from.
         keys: what says of each volume that it is the same one, as a hash of its voxels does.
         model_sha256: of the model's weights.
         folder: where they are kept, the same for all ranks.
@@ -80,43 +86,64 @@ def frozen_latents(
         done: told how many volumes are ready, as they get ready.
 
     Raises:
-        As `volumes`; OSError where latents cannot be written.
+        As `volumes`; OSError where files cannot be written.
     """
     parts = [range(first, min(first + _AT_ONCE, len(volumes))) for first in range(0, len(volumes), _AT_ONCE)]
-    files = [_file(folder, model_sha256, [keys[index] for index in part]) for part in parts]
-    shape = clip.config.dim_latent
+    files = [_file(folder, kept, model_sha256, [keys[index] for index in part]) for part in parts]
+    shape = _shape(clip, kept)
     clip.eval()
     for part, file in list(zip(parts, files, strict=True))[world.rank :: world.size]:
-        if _read(file, (len(part), shape)) is None:
+        if _read(file, kept, (len(part), *shape)) is None:
             rows = []
-            for latents_BL in _encoded(clip, volumes, part, world, batch):
-                rows.append(latents_BL)
+            for volume_B1ZHW in _stacked(volumes, part, batch):
+                rows.append(_encoded(clip, volume_B1ZHW.to(world.device), kept))
                 done(part.start + sum(map(len, rows)))
-            write_atomic(file, save({"latents": torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
+            write_atomic(file, save({kept: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
         done(part.stop)
     world.wait()
-    return torch.cat([load_file(file)["latents"] for file in files])
+    return torch.cat([load_file(file)[kept] for file in files])
+
+
+def tokens_of(clip: CTCLIP, kept_B: Tensor) -> Tensor:
+    """Tokens (B, T, h, w, D) float32, as `CTCLIP.read_tokens` gives them, of what is kept of them."""
+    return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
+
+
+def _shape(clip: CTCLIP, kept: Kept) -> tuple[int, ...]:
+    if kept == "latents":
+        return (clip.config.dim_latent,)
+    grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
+    return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
+
+
+def _stacked(volumes: Data[Sample], part: range, batch: int) -> Iterator[Tensor]:
+    for first in range(part.start, part.stop, batch):
+        yield torch.stack([volumes[index].volume_1ZHW for index in range(first, min(first + batch, part.stop))])
 
 
 @torch.inference_mode()
-def _encoded(clip: CTCLIP, volumes: Data[Sample], part: range, world: World, batch: int) -> Iterator[Tensor]:
+def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: Kept) -> Tensor:
+    """(B, …) on the CPU."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a rounded token is another code
-        for first in range(part.start, part.stop, batch):
-            some = [volumes[index].volume_1ZHW for index in range(first, min(first + batch, part.stop))]
-            yield clip.encode_volume(torch.stack(some).to(world.device)).latent_BL.float().cpu()
+        encoded = clip.visual_transformer(volume_B1ZHW)
+        if kept == "latents":
+            return clip.latents_of(clip.read_tokens(encoded)).float().cpu()
+        if clip.pool is None:
+            return cast(Tensor, encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1]).int().cpu())
+        return clip.read_tokens(encoded).half().cpu()
 
 
-def _file(folder: Path, model_sha256: str, keys: Sequence[str]) -> Path:
-    digest = hashlib.sha256("\0".join([model_sha256, *keys]).encode())
+def _file(folder: Path, kept: Kept, model_sha256: str, keys: Sequence[str]) -> Path:
+    digest = hashlib.sha256("\0".join([*([] if kept == "latents" else [kept]), model_sha256, *keys]).encode())
     return folder / f"{digest.hexdigest()}.safetensors"
 
 
-def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:
+def _read(file: Path, kept: Kept, shape: tuple[int, ...]) -> Tensor | None:
     """None where there is none, or what is there is damaged, and is computed again."""
     if not file.is_file():
         return None
     try:
-        found = load_file(file).get("latents")
+        found = load_file(file).get(kept)
     except SafetensorError:
         return None
     return found if found is not None and tuple(found.shape) == shape else None

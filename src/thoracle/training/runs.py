@@ -6,23 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from thoracle.cohort.dataset import CohortDataset, Sample
+from thoracle.cohort.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model
-from thoracle.models.losses import positive_weights
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LatentScores, clip_tensors, collate_latents
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Data, Paired
 from thoracle.training.distributed import World
 from thoracle.training.encoder import begin
-from thoracle.training.frozen import LatentData, frozen_latents
 from thoracle.training.labeler import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores, prompt_reports
 from thoracle.training.start import network, run_tokenizer
 from thoracle.training.trainer import Evaluate, Trainer
@@ -123,7 +118,7 @@ def vocabfine_run(
         InputError: `start` is no CT-CLIP, or was made for other volumes.
         As `Trainer`, `open_model` and `load_tensors`.
     """
-    start = _begun_with(config.start, preprocess)
+    start = begun_with(config.start, preprocess)
     if not isinstance(start.config, CTCLIPConfig) or not start.prompts:
         raise InputError("is no CT-CLIP, which VocabFine goes on from", cure="Give one as `start`.", source=start.path)
     model, tokenizer = start.config, start.tokenizer()
@@ -137,67 +132,8 @@ def vocabfine_run(
     return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)
 
 
-def classifier_run(
-    config: ClassifierConfig,
-    train: CohortDataset,
-    valid: CohortDataset | None,
-    world: World,
-    *,
-    resume: bool = False,
-    encoded: Callable[[int, int], None] = lambda _, __: None,
-) -> Trainer:
-    """A run that trains a classifier on a frozen encoder's latents, which are computed first, if they are not there.
-
-    Args:
-        config: of the run.
-        train: volumes that are trained on.
-        valid: volumes that are evaluated on each `evaluate_every` steps; None does not evaluate.
-        world: as `join` gives it.
-        resume: as in `contrastive_run`.
-        encoded: told how many volumes have latents, of how many in all.
-
-    Raises:
-        InputError: `start` is no CT-CLIP or LiPro, or was made for other volumes.
-        As `Trainer`, `open_model` and `load_tensors`.
-    """
-    start = _begun_with(config.start, train.cohort.preprocess)
-    if not isinstance(start.config, CTCLIPConfig):
-        raise InputError("has no image latents, which LiPro classifies", cure="Give a CT-CLIP or LiPro as `start`.", source=start.path)
-    config = replace(config, caution=config.caution or start.caution)
-    clip = CTCLIP(start.config)
-    clip.load_state_dict(clip_tensors(start))
-    clip.to(world.device)
-    total, before, parts = len(train) + len(valid or ()), 0, []
-    for volumes in filter(None, (train, valid)):
-        latents_VL = frozen_latents(
-            clip,
-            volumes,
-            world,
-            keys=[entry.cache_sha256 for entry in volumes.entries],
-            model_sha256=start.weights_sha256,
-            folder=config.latents_folder,
-            batch=config.encode,
-            done=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
-        )
-        labels_VK = torch.tensor([[float("nan") if label is None else float(label) for label in one.labels] for one in volumes.entries])
-        parts.append(LatentData(latents_VL, labels_VK, [entry.volume for entry in volumes.entries]))
-        before += len(volumes)
-    weights_K = positive_weights(parts[0].labels_VK)
-    if config.weights == "none":
-        weights_K = torch.ones_like(weights_K)
-
-    def task(_: Path) -> ClassifierTask:
-        return ClassifierTask(config, world, start=start, weights_K=weights_K)
-
-    def evaluate(task: ClassifierTask) -> Evaluate:
-        return LatentScores(task, parts[1])
-
-    return Trainer(
-        config, parts[0], world, task=task, collate=lambda _: collate_latents, resume=resume, evaluate=None if valid is None else evaluate
-    )
-
-
-def _begun_with(start: str, preprocess: PreprocessConfig) -> ModelFolder:
+def begun_with(start: str, preprocess: PreprocessConfig) -> ModelFolder:
+    """The folder of a model to go on from; raises InputError where it was made for other volumes, and as `open_model`."""
     folder = open_model(Path(start))
     if folder.preprocess != preprocess:
         raise InputError("was made for another preprocessing", cure="Prepare the cohort with its config.json.", source=folder.path)

@@ -1,4 +1,4 @@
-"""`thoracle train classifier`: LiPro on a frozen CT-CLIP's latents, for a cohort's labels."""
+"""`thoracle train classifier`: LiPro or another head on a CT-CLIP, frozen or not, for a cohort's labels."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from thoracle.cli.train.options import Cohort, Config, Out, Resume
 def classifier(
     *,
     config: Config,
-    start: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP or LiPro model folder; in place of the setting.")] = None,
+    start: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP or classifier model folder; in place of the setting.")] = None,
     cohort: Cohort = None,
     out: Out = None,
     resume: Resume = False,
 ) -> None:
-    """Train a classifier of 18 abnormalities on a frozen CT-CLIP (LiPro, ClassFine). Ends with DIR/model, which `thoracle detect` takes.
+    """Train a classifier of 18 abnormalities on a CT-CLIP (LiPro, ClassFine). Ends with DIR/model, which `thoracle detect` takes.
 
-    Latents are computed once and kept: a run that was stopped while it encoded goes on where it was, and another seed begins at once.
+    What a frozen encoder gives is computed once and kept: a run that was stopped while it encoded goes on where it was, and another seed
+    begins at once.
     """
     from thoracle.cli.train.progress import encoding, follow
     from thoracle.cohort.dataset import CohortDataset
     from thoracle.training.classifier import ClassifierConfig
+    from thoracle.training.classifier_run import classifier_run
     from thoracle.training.config import read_config
     from thoracle.training.distributed import join
-    from thoracle.training.runs import classifier_run
 
     told = read_config(config, ClassifierConfig)
     told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), start=str(start or told.start))

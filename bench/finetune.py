@@ -1,0 +1,115 @@
+"""Which way from a CT-CLIP to the 18 labels does best on phantoms: `python bench/finetune.py --start MODEL --cohort COHORT --out DIR`.
+
+Each variant is trained for each seed on split train, and scored once on split valid; what there is already is not run again, so that it may
+be run in parts. With `--tune`, settings are tried instead on a fifth of the patients of split train, which are then not trained on.
+Intervals are over patients, of the mean AUROC over labels and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from thoracle.cohort.dataset import CohortDataset
+from thoracle.cohort.manifest import Cohort, open_cohort
+from thoracle.evaluation.intervals import bootstrap, paired_difference, percentile_interval
+from thoracle.evaluation.metrics import auroc
+from thoracle.inference.model import load
+from thoracle.training.classifier import ClassifierConfig
+from thoracle.training.classifier_run import classifier_run
+from thoracle.training.config import OptimiserConfig
+from thoracle.training.distributed import World
+
+#: Settings that were chosen with `--tune`; what begins with LiPro's model of the same seed says so.
+VARIANTS = {
+    "lipro": {"steps": 600, "batch": 64, "lr": 1e-1},
+    "pool": {"steps": 600, "batch": 64, "lr": 1e-1, "pool": "attention"},
+    "labels": {"steps": 600, "batch": 64, "lr": 1e-3, "head": "label-attention"},
+    "lora": {"steps": 140, "batch": 32, "lr": 2e-3, "encoder": "lora", "start": "lipro"},
+    "full": {"steps": 140, "batch": 32, "lr": 1e-3, "encoder": "full", "start": "lipro"},
+}
+
+
+def main() -> None:
+    """Run what is asked for and not there, then print a table of all that is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--cohort", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--lr", type=float, help="with --tune, in place of a variant's")
+    parser.add_argument("--steps", type=int, help="with --tune, in place of a variant's")
+    asked = parser.parse_args()
+    cohort = open_cohort(asked.cohort)
+    cohort = _held_out(cohort) if asked.tune else cohort
+    valid = CohortDataset(cohort, split="valid", needs=["labels"])
+    for name in asked.variants:
+        for seed in asked.seeds:
+            told = VARIANTS[name] | {key: getattr(asked, key) for key in ("lr", "steps") if asked.tune and getattr(asked, key)}
+            label = f"{name}-lr{told['lr']}-steps{told['steps']}" if asked.tune else name
+            _run(asked.out / f"{label}-{seed}", dict(told), seed, asked, cohort, valid)
+    _table(asked.out, [entry.patient for entry in valid.entries], _labels(valid))
+
+
+def _run(out: Path, told: dict, seed: int, asked: argparse.Namespace, cohort: Cohort, valid: CohortDataset) -> None:
+    if (out / "valid.npy").is_file():
+        return
+    since, cpu = time.perf_counter(), time.process_time()
+    before, lr = told.pop("start", ""), told.pop("lr")
+    start = next(asked.out.glob(f"{before}*-{seed}")) / "model" if before else asked.start
+    optimiser = OptimiserConfig(lr=lr, betas=(0.9, 0.98), weight_decay=0.05, clip=1.0, warmup=20)
+    facts = {"latents": str(asked.out / "latents"), "encode": 16, "workers": 0, "save_every": 50, "seed": seed, "optimiser": optimiser}
+    config = ClassifierConfig(out=str(out), start=str(start), **facts, **told)
+    train = CohortDataset(cohort, split="train", needs=["labels"])
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    for step in classifier_run(config, train, None, alone, resume=out.exists()).run():
+        if step.step % 100 == 0:
+            print(f"{out.name} step {step.step} loss {step.loss:.4f}", flush=True)
+    took, used = time.perf_counter() - since, time.process_time() - cpu
+    model = load(out / "model", device="cpu")
+    rows = [model.detect(valid[index].volume_1ZHW[0]).probabilities for index in range(len(valid))]
+    np.save(out / "valid.npy", np.array(rows))
+    (out / "seconds.txt").write_text(f"{took:.0f} s, {used:.0f} CPU s")
+
+
+def _table(out: Path, patients: list[str], truth_NK: np.ndarray) -> None:
+    names = sorted({path.parent.name.rpartition("-")[0] for path in out.glob("*/valid.npy")}, key=lambda name: (name != "lipro", name))
+    draws = {}
+    for name in names:
+        runs = sorted(out.glob(f"{name}-[0-9]*/valid.npy"))
+        scores = [np.load(path) for path in runs]
+        each = [float(np.nanmean(auroc(one, truth_NK))) for one in scores]
+        draws[name] = (np.mean(each), bootstrap(lambda w, scores=scores: _means(scores, truth_NK, w), patients))
+        own = percentile_interval(*draws[name])[0]
+        text = f"{name:28} {own.value:.4f} ({own.low:.4f} to {own.high:.4f})  seeds {min(each):.4f} to {max(each):.4f}"
+        if name != "lipro" and "lipro" in draws:
+            found = paired_difference(draws[name][0], draws["lipro"][0], draws[name][1], draws["lipro"][1])[0]
+            text += f"  beside lipro {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        print(text, "|", "; ".join((path.parent / "seconds.txt").read_text() for path in runs), flush=True)
+
+
+def _means(scores: list[np.ndarray], truth_NK: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    return np.mean([np.nanmean(auroc(one, truth_NK, weights_RN=weights_RN), axis=-1) for one in scores], axis=0)
+
+
+def _labels(valid: CohortDataset) -> np.ndarray:
+    return np.array([[float(label or 0) for label in entry.labels] for entry in valid.entries])
+
+
+def _held_out(cohort: Cohort) -> Cohort:
+    """Split train alone, a fifth of its patients as split valid."""
+    kept = [entry for entry in cohort.entries if entry.split == "train"]
+    fifth = {e.patient for e in kept if int(hashlib.sha256(e.patient.encode()).hexdigest(), 16) % 5 == 0}
+    return replace(cohort, entries=tuple(replace(e, split="valid") if e.patient in fifth else e for e in kept))
+
+
+if __name__ == "__main__":
+    main()

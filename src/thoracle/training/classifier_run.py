@@ -1,0 +1,103 @@
+"""A classifier's run, made of a configuration and of a cohort: what a frozen encoder gives is computed first; knows no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.dataset import CohortDataset, Sample
+from thoracle.errors import InputError
+from thoracle.models.config import CTCLIPConfig
+from thoracle.models.ctclip import CTCLIP
+from thoracle.models.folder import ModelFolder
+from thoracle.models.losses import positive_weights
+from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
+from thoracle.training.data import Data
+from thoracle.training.distributed import World
+from thoracle.training.frozen import FrozenData, FrozenSample, frozen
+from thoracle.training.runs import begun_with
+from thoracle.training.trainer import Evaluate, Trainer
+
+_Told = Callable[[int, int], None]
+
+
+def classifier_run(
+    config: ClassifierConfig,
+    train: CohortDataset,
+    valid: CohortDataset | None,
+    world: World,
+    *,
+    resume: bool = False,
+    encoded: _Told = lambda _, __: None,
+) -> Trainer:
+    """A run that trains a classifier; of a frozen encoder latents or tokens are computed first, if they are not there.
+
+    Args:
+        config: of the run.
+        train: volumes that are trained on.
+        valid: volumes that are evaluated on each `evaluate_every` steps; None does not evaluate.
+        world: as `join` gives it.
+        resume: as in `contrastive_run`.
+        encoded: told how many volumes are encoded, of how many in all.
+
+    Raises:
+        InputError: `start` is no CT-CLIP or classifier, or was made for other volumes.
+        As `Trainer`, `open_model` and `load_tensors`.
+    """
+    start = begun_with(config.start, train.cohort.preprocess)
+    if not isinstance(start.config, CTCLIPConfig):
+        raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `start`.", source=start.path)
+    config = replace(config, caution=config.caution or start.caution)
+    sets = [one for one in (train, valid) if one is not None]
+    labels = [_labels(one) for one in sets]
+    data: list[Data[FrozenSample | Sample]] = [*sets]
+    if config.given != "volumes":
+        kept = _frozen(config, start, sets, world, encoded)
+        data = [FrozenData(rows, y, [e.volume for e in one.entries]) for rows, y, one in zip(kept, labels, sets, strict=True)]
+    weights_K = positive_weights(labels[0])
+    if config.weights == "none":
+        weights_K = torch.ones_like(weights_K)
+
+    def task(_: Path) -> ClassifierTask:
+        return ClassifierTask(config, world, start=start, weights_K=weights_K)
+
+    def evaluate(task: ClassifierTask) -> Evaluate:
+        return LabelScores(task, data[1], batch=config.batch)
+
+    return Trainer(
+        config, data[0], world, task=task, collate=lambda _: collate, resume=resume, evaluate=None if valid is None else evaluate
+    )
+
+
+def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:
+    assert isinstance(start.config, CTCLIPConfig)
+    assert config.given != "volumes"
+    clip = CTCLIP(start.config)
+    clip.load_state_dict(clip_weights(start))
+    clip.to(world.device)
+    total, before, parts = sum(map(len, sets)), 0, []
+    for volumes in sets:
+        parts.append(
+            frozen(
+                clip,
+                volumes,
+                world,
+                kept=config.given,
+                keys=[entry.cache_sha256 for entry in volumes.entries],
+                model_sha256=start.weights_sha256,
+                folder=config.latents_folder,
+                batch=config.encode,
+                done=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
+            )
+        )
+        before += len(volumes)
+    return parts
+
+
+def _labels(volumes: CohortDataset) -> Tensor:
+    """(V, K), NaN where nobody says."""
+    return torch.tensor([[float("nan") if label is None else float(label) for label in one.labels] for one in volumes.entries])

@@ -162,8 +162,8 @@ class _Stages:
         cohort, index, where, hits = out / "cohort", str(out / "index"), out / "evaluation-search", out / "hits.json"
         with self("index", f"index add {cohort} --model {model} --split valid --out {index}"):
             add(cohort, model=model, split=["valid"], out=index)
-        with self("evaluate search", f"evaluate retrieval {index} --out {where}"):
-            retrieval(index, out=where)
+        with self("evaluate search", f"evaluate retrieval {index} --section impression --out {where}"):
+            retrieval(index, section="impression", out=where)  # what it learned to read
         with self("search", f'search {index} --text "{ASKED}" --top {_HITS} --json {hits}'):
             search(index, text=ASKED, top=_HITS, json_file=hits)
         return read_found(where / "results.json")

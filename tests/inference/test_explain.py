@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,10 +14,12 @@ import torch
 import thoracle
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
-from thoracle.errors import InputError
+from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
 from thoracle.inference.explain import FILLS, layers, nifti, on_scan, saliency, token_affine
+from thoracle.models.classifier import head_of, joined
 from thoracle.models.folder import load_tensors, open_model, save_model
+from thoracle.models.heads import LabelAttention
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 NAMES = ABNORMALITIES[:2]
@@ -84,7 +87,7 @@ def test_occlusion_is_the_fall_of_the_logit(model: thoracle.Model, scan: np.ndar
 
 def test_a_method_that_is_none_and_a_finding_twice_are_refused(model: thoracle.Model, scan: np.ndarray) -> None:
     with pytest.raises(InputError, match="gradient, occlusion"):
-        saliency(model, scan, abnormalities=NAMES, method="attention")  # type: ignore[arg-type]
+        saliency(model, scan, abnormalities=NAMES, method="guess")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="each once"):
         saliency(model, scan, abnormalities=(NAMES[0], NAMES[0]), method="gradient")
 
@@ -135,6 +138,43 @@ def test_a_classifier_explains_the_logit_of_its_own_labels(model_dir: Path, scan
     np.testing.assert_allclose(found[1], (tokens.grad * tokens.detach()).sum(dim=-1)[0], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match="does not know"):
         saliency(lipro, scan, abnormalities=["Gout"], method="gradient")
+
+
+def test_attention_is_where_the_labels_of_a_classifier_look(model_dir: Path, scan: np.ndarray, tmp_path: Path) -> None:
+    looking = thoracle.load(looking_of(model_dir, tmp_path / "looking"), device="cpu")
+    found = saliency(looking, scan, abnormalities=ABNORMALITIES[5:7], method="attention")
+    np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
+    head = looking.network.classifier
+    assert isinstance(head, LabelAttention)
+    tokens = looking.encode_tokens(scan).tokens_BTHWD
+    with torch.inference_mode():
+        # What is looked at is what comes out: a value that marks one token comes back as that token's weight.
+        head.look.in_proj_bias[-tokens.shape[-1] :] = 0
+        head.look.out_proj.weight.copy_(torch.eye(tokens.shape[-1]))
+        head.look.out_proj.bias.zero_()
+        placed = (tokens + head.place_T + head.place_h + head.place_w).flatten(1, 3)
+        labels = head.norms[0](head.labels.expand(1, -1, -1))
+        seen, weights = head.look(labels, placed, placed, average_attn_weights=False)
+        values = (placed @ head.look.in_proj_weight[-tokens.shape[-1] :].T).unflatten(-1, (head.look.num_heads, -1))
+        torch.testing.assert_close(torch.einsum("bhkn,bnhf->bkhf", weights, values).flatten(2), seen, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.reshape(2, -1), weights.mean(dim=1)[0, 5:7], rtol=1e-4, atol=1e-7)
+    for other in (thoracle.load(model_dir, device="cpu"), thoracle.load(lipro_of(model_dir, tmp_path / "lipro"), device="cpu")):
+        with pytest.raises(CapabilityMissing, match="label-attention"):
+            saliency(other, scan, abnormalities=NAMES, method="attention")
+
+
+def looking_of(model_dir: Path, out: Path) -> Path:
+    """The tiny model with a random head of label-attention."""
+    before = open_model(model_dir)
+    config = replace(before.config, head="label-attention")
+    torch.manual_seed(0)
+    head = head_of(config, n_labels=len(ABNORMALITIES))
+    tensors = joined(load_tensors(before), head.state_dict())
+    made = save_model(
+        out, kind="ct-clip-classifier", config=config, preprocess=before.preprocess, labels=ABNORMALITIES, tensors=tensors,
+        tokenizer=None, licence="none", trained=True,
+    )  # fmt: skip
+    return made.path
 
 
 def lipro_of(model_dir: Path, out: Path) -> Path:

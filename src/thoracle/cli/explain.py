@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thoracle.inference.explain import Layer, Saliency
     from thoracle.inference.model import Model
 
-Method = Literal["gradient", "occlusion"]
+Method = Literal["gradient", "occlusion", "attention"]
 _SHOWN = 3
 
 
@@ -30,7 +30,9 @@ def explain(
     finding: Annotated[list[str], typer.Option(help='What to look for: "Pleural effusion". May be given several times.')],
     out: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI and PNG of each finding, explanation.json.")],
     model: ModelFolder = None,
-    method: Annotated[Method, typer.Option(help="One pass; or one box of the scan filled after the other, up to 512.")] = "gradient",
+    method: Annotated[
+        Method, typer.Option(help="Occlusion fills one box of the scan after the other, up to 512; attention needs a label-attention head.")
+    ] = "gradient",
     metadata: Metadata = None,
     hu: Hu = "auto",
     series: Series = None,

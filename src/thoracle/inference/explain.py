@@ -25,9 +25,10 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
 from thoracle.models.classifier import logits_of
+from thoracle.models.heads import LabelAttention
 from thoracle.types import RESEARCH_USE, Affine
 
-Method = Literal["gradient", "occlusion"]
+Method = Literal["gradient", "occlusion", "attention"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 #: What a box is filled with, in units of 1000 HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
 FILLS: Final = (-0.85, 0.04)
@@ -65,7 +66,7 @@ def saliency(
     method: Method,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Saliency:
-    """(K, T, h, w): what speaks for each finding is positive, what speaks against it negative; units of the logit.
+    """(K, T, h, w): what speaks for each finding is positive, what speaks against it negative; units of the logit, but for attention.
 
     Args:
         model: a CT-CLIP or a LiPro model.
@@ -73,14 +74,17 @@ def saliency(
         abnormalities: what is asked for; a zero-shot model takes any words.
         method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
             "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `FILLS`.
+            "attention" says where a classifier's labels look, a share of 1, whatever they make of it.
         progress: told how many of how many boxes are done.
 
     Raises:
-        CapabilityMissing: a model without findings.
+        CapabilityMissing: a model without findings, or, asked for attention, without a head of label-attention.
         InputError: no such method, or as `Model.detect`.
     """
     if method not in METHODS:
         raise InputError(f"no method {method!r}", cure=f"There are {', '.join(METHODS)}.")
+    if method == "attention":
+        return _attention(model, volume, tuple(abnormalities))
     evidence = _evidence(model, tuple(abnormalities))
     if method == "gradient":
         return _gradient(model, volume, evidence)
@@ -164,6 +168,17 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
         gradients = [torch.autograd.grad(logit, tokens_BTHWD, retain_graph=True)[0] for logit in logits_K]
     products = [(gradient * tokens_BTHWD.detach()).sum(dim=-1)[0] for gradient in gradients]
     return torch.stack(products).float().cpu().numpy()
+
+
+def _attention(model: Model, volume: Showable, names: tuple[str, ...]) -> Saliency:
+    clip, head = model.network.clip, model.network.classifier
+    if clip is None or not isinstance(head, LabelAttention):
+        cure = "Give a classifier that was trained with `head: label-attention`, or another method."
+        raise CapabilityMissing("has no labels that look at tokens", cure=cure, source=model.folder.path)
+    columns = [model.folder.labels.index(name) for name in model.asked(names)]
+    with torch.inference_mode():
+        looked_BKTHW = head.attention(clip.read_tokens(model.encode_tokens(volume)).float())
+    return looked_BKTHW[0, columns].cpu().numpy()
 
 
 def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:

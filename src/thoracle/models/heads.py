@@ -67,13 +67,23 @@ class LabelAttention(nn.Module):
 
     def forward(self, tokens_BTHWD: Tensor) -> Tensor:
         """(B, labels)."""
-        tokens_BND = (tokens_BTHWD + self.place_T + self.place_h + self.place_w).flatten(1, 3)
-        x_BKD = self.labels.expand(len(tokens_BND), -1, -1)
+        x_BKD, tokens_BND = self._begun(tokens_BTHWD)
         x_BKD = x_BKD + self.dropout(self.look(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=False)[0])
         normed_BKD = self.norms[1](x_BKD)
         x_BKD = x_BKD + self.dropout(self.meet(normed_BKD, normed_BKD, normed_BKD, need_weights=False)[0])
         x_BKD = self.norms[3](x_BKD + self.dropout(self.feed(self.norms[2](x_BKD))))
         return cast(Tensor, (self.dropout(x_BKD) * self.weight).sum(dim=-1) + self.bias)
+
+    def attention(self, tokens_BTHWD: Tensor) -> Tensor:
+        """(B, labels, T, h, w): how much each label looks at each token, the mean over heads; sums to 1."""
+        x_BKD, tokens_BND = self._begun(tokens_BTHWD)
+        _, weights_BKN = self.look(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=True)
+        return cast(Tensor, weights_BKN.unflatten(-1, tokens_BTHWD.shape[1:4]))
+
+    def _begun(self, tokens_BTHWD: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels (B, K, D) and placed tokens (B, N, D)."""
+        tokens_BND = (tokens_BTHWD + self.place_T + self.place_h + self.place_w).flatten(1, 3)
+        return self.labels.expand(len(tokens_BND), -1, -1), tokens_BND
 
 
 class TextClassifier(nn.Module):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from thoracle.evaluation.explanation import Placed
     from thoracle.inference.explain import Method as Maps
 
-Method = Literal["gradient", "occlusion", "both"]
+Method = Literal["gradient", "occlusion", "attention"]
 Split = Literal["train", "valid", "test"]
 
 
@@ -47,14 +47,13 @@ def explanation(
     from thoracle.evaluation.explanation import columns, measure, summarise, values_of, with_masks
     from thoracle.evaluation.masks import find_masks
     from thoracle.evaluation.score import chosen, require_same_input
-    from thoracle.inference.explain import METHODS
     from thoracle.inference.model import load
     from thoracle.inference.results import ResultTable
 
     console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device)
     require_same_input(loaded, prepared)
-    methods: Sequence[Maps] = METHODS if method == "both" else (method,)
+    methods: Sequence[Maps] = (method,)
     paths = find_masks(masks)
     entries = with_masks(chosen(prepared, {split}), paths)[:most]
     table = ResultTable(out / "explanation.csv", columns=columns(methods), settings={**loaded.settings(), "methods": list(methods)})

@@ -24,6 +24,7 @@ from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
+from thoracle.models.ctclip import CTCLIP
 from thoracle.types import RESEARCH_USE, Affine
 
 Method = Literal["gradient", "occlusion"]
@@ -143,8 +144,10 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
     """Logits (B, K) of latents (B, L)."""
     network = model.network
     clip, classifier = network.clip, network.classifier
-    if clip is None:
-        raise CapabilityMissing("has no findings to explain", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path)
+    if not isinstance(clip, CTCLIP):
+        raise CapabilityMissing(
+            "has no findings whose tokens can be looked at", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path
+        )
     if classifier is not None:
         columns = [model.folder.labels.index(name) for name in model.asked(names)]
         return lambda latent_BL: classifier(latent_BL)[:, columns]
@@ -155,7 +158,7 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
     clip = model.network.clip
-    assert clip is not None, "there is evidence"
+    assert isinstance(clip, CTCLIP), "there is evidence"
     tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume)).clone().requires_grad_(True)
     with torch.enable_grad():
         logits_K = evidence(clip.latents_of(tokens_BTHWD))[0]

@@ -1,7 +1,7 @@
 """Does each part of MedFinder help? Runs of one length on phantoms at half their resolution, and how well held-out ones are found.
 
     python bench/medfinder.py COHORT --out DIR                  # COHORT: as `thoracle demo` leaves it; three seeds, all variants
-    python bench/medfinder.py COHORT --out DIR --seeds 1        # one seed at a time: what DIR holds is not made again
+    python bench/medfinder.py COHORT --out DIR --seeds 1        # one seed; what was stopped goes on, what is done is not done again
     python bench/medfinder.py COHORT --out DIR --seeds          # the table of what DIR holds
 
 Everything but the part that is named is alike: the data in their order, the steps, the rate. Two views cost twice the encoder of one, so
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,10 +53,12 @@ class Halved:
     cohort: CohortDataset
 
     @classmethod
-    def of(cls, path: Path, split: Split, told: MedFinderRunConfig, *, excerpt: int) -> Halved:
+    def of(cls, path: Path, split: Split, told: MedFinderRunConfig, *, excerpt: int, kept: Path) -> Halved:
+        """Kept in a file, for reading takes as long as a short run."""
         cohort = CohortDataset(path, split=split, section=told.section, needs=["report"], excerpt=excerpt, seed=told.seed)
-        volumes = [F.avg_pool3d(cohort[index].volume_1ZHW, 2).half() for index in range(len(cohort))]
-        return cls(volumes_V1ZHW=torch.stack(volumes), cohort=cohort)
+        if not kept.exists():
+            torch.save(torch.stack([F.avg_pool3d(cohort[index].volume_1ZHW, 2).half() for index in range(len(cohort))]), kept)
+        return cls(volumes_V1ZHW=torch.load(kept, weights_only=True), cohort=cohort)
 
     def __len__(self) -> int:
         return len(self.cohort)
@@ -88,7 +89,8 @@ def main() -> None:
     todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
     if todo:
         base = halved(read_config(Path("phantom-medfinder"), MedFinderRunConfig), given.steps)
-        train, held = Halved.of(given.cohort, "train", base, excerpt=base.excerpt), Halved.of(given.cohort, "valid", base, excerpt=0)
+        train = Halved.of(given.cohort, "train", base, excerpt=base.excerpt, kept=given.out / "train.pt")
+        held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
     for seed, name in todo:
         found = measure(replace(base, seed=seed), name, train, held, out=given.out)
         _file(given.out, seed, name).write_text(json.dumps(found, indent=1) + "\n")
@@ -103,19 +105,18 @@ def halved(told: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
     model = replace(told.model, size=size, resnet=replace(told.model.resnet, stride=max(1, told.model.resnet.stride // 2)))
     spacing = tuple(2 * step for step in told.preprocess.spacing)
     preprocess = replace(told.preprocess, size=size, spacing=spacing)
-    return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=10 * steps)
+    return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_last=1)
 
 
 def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *, out: Path) -> dict[str, Any]:
     """Train one variant, and find held-out volumes with it."""
     run, model = VARIANTS[name]
     run = {**run, "steps": told.steps * run.get("steps", 1)}
-    told = replace(told, **run, model=replace(told.model, **model), out=str(out / "run"))
-    shutil.rmtree(told.out, ignore_errors=True)
-    began = time.perf_counter(), time.process_time()
-    for _ in medfinder_run(told, train, ALONE, words=lambda: [entry.report.text("both") for entry in train.cohort.entries]).run():
+    told = replace(told, **run, model=replace(told.model, **model), out=str(out / f"run-{told.seed}-{_slug(name)}"))
+    for _ in medfinder_run(
+        told, train, ALONE, words=lambda: [entry.report.text("both") for entry in train.cohort.entries], resume=True
+    ).run():
         pass
-    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     finder, entries = load(Path(told.out) / "model"), held.cohort.entries
     texts = [entry.report.text("both") for entry in entries]
     volumes = Volumes(
@@ -130,20 +131,21 @@ def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *,
     told_NL = finder.encode_text(texts).numpy().astype(float)
     found, _ = run_tasks(volumes, protocol="bimcv-r", texts_NL=told_NL, words_CL=words, resamples=10, seed=0)
     figures = {f"{task}, {figure}": (found[task].figures[figure].value, found[task].random[figure]) for task, figure in SHOWN}
-    return {"figures": figures, "seconds": seconds[0], "cpu": seconds[1], "held_out": len(entries), "steps": told.steps}
+    shutil.rmtree(told.out)
+    return {"figures": figures, "held_out": len(entries), "steps": told.steps}
 
 
 def print_table(out: Path) -> None:
     """Mean over seeds, and least and most, of what is there."""
     columns = [f"{task}, {figure}" for task, figure in SHOWN]
-    print("| variant | seeds |", " | ".join(columns), "| CPU s |\n| --- | --- |", " --- |" * (len(columns) + 1))
+    print("| variant | seeds |", " | ".join(columns), "|\n| --- | --- |", " --- |" * len(columns))
     for name in VARIANTS:
         runs = [json.loads(path.read_text()) for path in sorted(out.glob(f"*-{_slug(name)}.json"))]
         if runs:
             cells = [_cell([run["figures"][column][0] for run in runs]) for column in columns]
-            print(f"| {name} | {len(runs)} |", " | ".join(cells), f"| {np.mean([run['cpu'] for run in runs]):.0f} |")
+            print(f"| {name} | {len(runs)} |", " | ".join(cells), "|")
             chance = runs[0]["figures"]
-    print("| chance | |", " | ".join(f"{chance[column][1]:.3g}" for column in columns), "| |")
+    print("| chance | |", " | ".join(f"{chance[column][1]:.3g}" for column in columns), "|")
 
 
 def _cell(values: list[float]) -> str:

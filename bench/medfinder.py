@@ -1,8 +1,8 @@
 """Does each part of MedFinder help? Runs of one length on phantoms at half their resolution, and how well held-out ones are found.
 
-    python bench/medfinder.py COHORT --out DIR                  # COHORT: as `thoracle demo` leaves it; three seeds, all variants
-    python bench/medfinder.py COHORT --out DIR --seeds 1        # one seed; what was stopped goes on, what is done is not done again
-    python bench/medfinder.py COHORT --out DIR --seeds          # the table of what DIR holds
+    python bench/medfinder.py COHORT --text LABELER --out DIR              # as `thoracle demo` leaves them; three seeds, all variants
+    python bench/medfinder.py COHORT --text LABELER --out DIR --seeds 1    # one seed; what was stopped goes on, what is done is done
+    python bench/medfinder.py COHORT --out DIR --seeds                     # the table of what DIR holds
 
 Everything but the part that is named is alike: the data in their order, the steps, the rate. Two views cost twice the encoder of one, so
 that one view is also given twice the steps. Figures are of `thoracle evaluate retrieval`, over the split `valid`.
@@ -81,6 +81,7 @@ class Halved:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
+    parser.add_argument("--text", type=Path, help="the frozen text encoder: demo/labeler/model")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150)
@@ -88,7 +89,7 @@ def main() -> None:
     given = parser.parse_args()
     todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
     if todo:
-        base = halved(read_config(Path("phantom-medfinder"), MedFinderRunConfig), given.steps)
+        base = halved(replace(read_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text)), given.steps)
         train = Halved.of(given.cohort, "train", base, excerpt=base.excerpt, kept=given.out / "train.pt")
         held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
     for seed, name in todo:
@@ -113,12 +114,10 @@ def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *,
     run, model = VARIANTS[name]
     run = {**run, "steps": told.steps * run.get("steps", 1)}
     told = replace(told, **run, model=replace(told.model, **model), out=str(out / f"run-{told.seed}-{_slug(name)}"))
-    for _ in medfinder_run(
-        told, train, ALONE, words=lambda: [entry.report.text("both") for entry in train.cohort.entries], resume=True
-    ).run():
+    for _ in medfinder_run(told, train, ALONE, words=list, resume=True).run():
         pass
     finder, entries = load(Path(told.out) / "model"), held.cohort.entries
-    texts = [entry.report.text("both") for entry in entries]
+    texts = [entry.report.text(told.section) for entry in entries]
     volumes = Volumes(
         latents_NL=np.concatenate([finder.encode_volume(one[0].float()).latent_BL.numpy() for one in held.volumes_V1ZHW]).astype(float),
         labels_NC=np.array([[-1 if label is None else label for label in entry.labels] for entry in entries], np.int_),

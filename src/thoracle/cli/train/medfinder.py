@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
+
+import typer
 
 from thoracle.cli.train import train
 from thoracle.cli.train.options import Cohort, Config, Out, Resume
@@ -13,6 +16,9 @@ def medfinder(
     *,
     config: Config,
     cohort: Cohort = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="DIR|NAME", help="Pretrained text encoder, or its name on the hub; in place of the setting.")
+    ] = None,
     out: Out = None,
     resume: Resume = False,
 ) -> None:
@@ -30,7 +36,7 @@ def medfinder(
     from thoracle.training.zeroshot import ZeroShot
 
     told = read_config(config, MedFinderRunConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), text=fetched(told.text))
+    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), text=fetched(text or told.text))
     pairs, labelled = prepared_pairs(told, excerpt=told.excerpt)
     with join() as world:
         trainer = medfinder_run(

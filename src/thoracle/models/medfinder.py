@@ -1,6 +1,6 @@
 """MedFinder: two views of a volume and a text in one latent space (Chen et al., arXiv:2403.15992); knows no augmentation and no files.
 
-Built as the paper describes and not as its code does: docs/decisions/0032-medfinder.md says where they part.
+Built as the paper describes and not as its code does: docs/decisions/0031-medfinder.md says where they part.
 
 Shapes: B batch, V views (1 or 2), (Z, H, W) voxels, N tokens, L latent width; T, h, w the grid of tokens.
 """

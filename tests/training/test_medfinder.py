@@ -23,7 +23,7 @@ from thoracle.models.folder import load_tensors, open_model
 from thoracle.models.losses import consistency_loss
 from thoracle.models.text import TextEncoder
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import OptimiserConfig
+from thoracle.training.config import OptimiserConfig, read_config
 from thoracle.training.distributed import World
 from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.runs import medfinder_run
@@ -173,6 +173,24 @@ def test_cached_gradients_see_the_views_of_the_first_pass(steps: ModuleType) -> 
                     parameter.add_(side / math.sqrt(square) * gradients[name])
         ends.append(loss(moved))
     assert (ends[0] - ends[1]) / (2 * by) == pytest.approx(math.sqrt(square), rel=0.02)
+
+
+def test_a_step_of_resnet_50_on_small_volumes(steps: ModuleType) -> None:
+    """The shipped full size, but for the text encoder, the volumes, and what only a GPU does."""
+    shipped = read_config(Path("medfinder-bimcv-r"), MedFinderRunConfig)
+    config = replace(
+        shipped,
+        model=replace(shipped.model, size=(16, 32, 32), bert=steps.MODEL.bert),
+        preprocess=replace(shipped.preprocess, size=(16, 32, 32)),
+        batch=2,
+        precision="float32",
+    )
+    whole = steps.batch(pairs=2)
+    batch = replace(whole, volume_B1ZHW=whole.volume_B1ZHW[..., :16, :32, :32].clamp(-1, 1).contiguous())
+    done = steps.step(config, ALONE, [batch])
+    assert 0 < done.loss.item() < 20
+    assert done.gradients["clip.image.net.layer4.2.conv3.weight"].shape == (2048, 512, 1, 1, 1)
+    assert not any(name.startswith("clip.text_transformer.") for name in done.gradients)
 
 
 def test_stopped_at_any_step_and_resumed_the_weights_are_bit_equal(config: MedFinderRunConfig, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ gradient at the latents, then each chunk again with it. Dropout repeats, because
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -70,7 +70,7 @@ class PairConfig(RunConfig):
         return {**super().rooms(), "preprocess": PreprocessConfig.from_dict}
 
 
-class PairTask(ClipInTraining):
+class PairTask(ClipInTraining, ABC):
     """Learns from pairs, by `loss`."""
 
     def __init__(self, clip: Clip, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook: Reach = "global") -> None:

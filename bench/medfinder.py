@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="the frozen text encoder: demo/labeler/model")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     given = parser.parse_args()
     todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]

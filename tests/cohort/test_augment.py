@@ -58,3 +58,14 @@ def test_noise_has_its_size_at_most() -> None:
 def test_amounts_that_make_no_sense_are_refused(amounts: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Augmentation(**amounts)
+
+
+def test_each_volume_of_a_batch_is_changed_in_its_own_way() -> None:
+    augmentation, volumes = Augmentation(probability=1.0), torch.rand(1, 4, 12, 14).expand(3, -1, -1, -1)
+    changed = augmentation.batch(volumes, pad=-1.0, generator=_generator())
+    assert changed.shape == volumes.shape
+    assert not any(torch.equal(changed[row], changed[row - 1]) for row in range(3))
+    torch.manual_seed(4)
+    own = augmentation.batch(volumes, pad=-1.0)
+    torch.manual_seed(4)
+    assert torch.equal(augmentation.batch(volumes, pad=-1.0), own)

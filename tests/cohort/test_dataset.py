@@ -68,6 +68,22 @@ def test_augmentation_is_the_same_for_seed_epoch_and_volume_and_unlike_otherwise
     assert torch.equal(first, one[0].volume_1ZHW)
 
 
+def test_an_excerpt_is_a_run_of_words_that_seed_epoch_and_volume_choose(out: Path) -> None:
+    whole = CohortDataset(out, split="train", section="both")
+    some = CohortDataset(out, split="train", section="both", excerpt=2, seed=1)
+    found = set()
+    for epoch in range(12):
+        some.set_epoch(epoch)
+        excerpt = some[0].report
+        assert excerpt == some[0].report
+        assert len(excerpt.split()) == 2
+        assert excerpt in " ".join(whole[0].report.split())
+        found.add(excerpt)
+    assert len(found) > 1
+    assert torch.equal(some[0].volume_1ZHW, whole[0].volume_1ZHW)
+    assert CohortDataset(out, split="train", section="both", excerpt=1000)[0].report == whole[0].report
+
+
 def test_workers_of_a_loader_that_live_on_see_the_epoch(out: Path) -> None:
     dataset = CohortDataset(out, split="train", augmentation=_ALL)
     loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True)

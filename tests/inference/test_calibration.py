@@ -50,9 +50,10 @@ def test_detect_uses_what_lies_beside_the_weights_and_only_for_these(model_dir: 
     keep_calibration(model_dir, _calibration(weights_sha256=folder.weights_sha256))
     after, raw = load(model_dir).detect(volume), load(model_dir).detect(volume, calibrated=False)
     place = after.abnormalities.index("Cardiomegaly")
-    assert raw.probabilities == before.probabilities
-    assert after.probabilities[place] == _MENDING.probability(before.probabilities[place])
-    assert after.probabilities[:place] == before.probabilities[:place]
+    # Kept prompts lie elsewhere in memory than computed ones, which BLAS may round differently.
+    assert raw.probabilities == pytest.approx(before.probabilities, abs=1e-6)
+    assert after.probabilities[place] == _MENDING.probability(raw.probabilities[place])
+    assert after.probabilities[:place] == raw.probabilities[:place]
     assert after.verdicts[place] == _MENDING.verdict(after.probabilities[place])
     assert after.verdicts[0] is None
     assert after.coverage == 0.9

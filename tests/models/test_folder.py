@@ -16,12 +16,16 @@ from thoracle.models import folder as module
 from thoracle.models.config import PRESETS, CTCLIPConfig, ProjectorConfig
 from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_model
 from thoracle.models.kinds import KINDS, Kind, weight_shapes
+from thoracle.models.medfinder_config import MedFinderConfig, ViTConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 TINY = PRESETS["tiny"]
 CONFIGS = {
     "ct-clip": TINY,
+    "medfinder": MedFinderConfig(
+        size=(60, 120, 120), vit=ViTConfig(patch_size=20, dim=16, depth=1, heads=2, mlp=16), bert=TINY.bert, dim_latent=16, heads=2
+    ),
     "ct-clip-classifier": TINY,
     "ctvit": TINY.ctvit,
     "text-classifier": TINY.bert,

@@ -9,14 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from thoracle.cohort.augment import Augmentation
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.medfinder import MedFinder
+from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch
 from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.optimiser import adamw
+from thoracle.training.pairs import PairConfig, PairTask
 
 PAIRS = 8
 LENGTH = 9
@@ -36,6 +41,20 @@ MODEL = CTCLIPConfig(
     n_frames=20,
 )
 CONFIG = ContrastiveConfig(model=MODEL, preprocess=PreprocessConfig(size=(20, 40, 40)), batch=PAIRS, workers=0)
+FINDER = MedFinderRunConfig(
+    model=MedFinderConfig(
+        size=(20, 40, 40),
+        resnet=ResNetConfig(blocks=(1, 1, 1, 1), widths=(8, 8, 16, 16), bottleneck=False, stride=2),
+        bert=MODEL.bert,
+        dim_latent=16,
+        heads=2,
+    ),
+    preprocess=PreprocessConfig(size=(20, 40, 40)),
+    augmentation=Augmentation(probability=0.0),
+    freeze_text=False,
+    batch=PAIRS,
+    workers=0,
+)
 #: What two ranks of four are compared with.
 CASES = {
     "global": CONFIG,
@@ -46,6 +65,8 @@ CASES = {
     "cloob": replace(CONFIG, model=replace(MODEL, extra_latent_projection=True, decoupled_loss=True)),
     "own negatives": replace(CONFIG, negatives="rank"),
     "own codes": replace(CONFIG, codebook="rank"),
+    "medfinder": FINDER,
+    "medfinder, cached": replace(FINDER, chunk=2, parallel="shard", text="frozen", freeze_text=True),
 }
 
 
@@ -72,13 +93,17 @@ def batch(*, first: int = 0, pairs: int = PAIRS) -> Batch:
     return Batch(volume_B1ZHW=volumes[part], input_ids_BN=ids[part], attention_mask_BN=mask[part], names=names[part])
 
 
-def task(config: ContrastiveConfig, world: World) -> ContrastiveTask:
+def task(config: PairConfig, world: World) -> PairTask:
     """With weights that are always the same."""
     torch.manual_seed(0)
-    return ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words(["effusion"]))
+    tokenizer = Tokenizer.from_words(["effusion"])
+    if isinstance(config, MedFinderRunConfig):
+        return MedFinderTask(MedFinder(config.model), config, world, tokenizer=tokenizer)
+    assert isinstance(config, ContrastiveConfig)
+    return ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=tokenizer)
 
 
-def step(config: ContrastiveConfig, world: World, batches: list[Batch]) -> Step:
+def step(config: PairConfig, world: World, batches: list[Batch]) -> Step:
     """One step on fresh weights."""
     model = task(config, world)
     optimiser = adamw(((name, p) for name, p in model.modules().named_parameters() if p.requires_grad), config.optimiser)
@@ -92,7 +117,8 @@ def step(config: ContrastiveConfig, world: World, batches: list[Batch]) -> Step:
     again, _ = full_state(model.modules(), optimiser)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     book = model.codes.book
-    return Step(loss=loss, norm=norm, gradients=gradients, embed=book.embed, cluster_size=book.cluster_size, weights=weights)
+    embed, cluster_size = (torch.zeros(0), torch.zeros(0)) if book is None else (book.embed, book.cluster_size)
+    return Step(loss=loss, norm=norm, gradients=gradients, embed=embed, cluster_size=cluster_size, weights=weights)
 
 
 def main(out: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig, ProjectorConfig
+from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig
 from thoracle.training.chat import ChatConfig
 from thoracle.training.classifier import ClassifierConfig
 from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.labeler import LabelerConfig
+from thoracle.training.medfinder import MedFinderRunConfig
 from thoracle.training.vocabfine import VocabFineConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -25,6 +27,8 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "ct-clip-small-gpu": ContrastiveConfig,
     "labeler": LabelerConfig,
     "labeler-tiny": LabelerConfig,
+    "medfinder-bimcv-r": MedFinderRunConfig,
+    "phantom-medfinder": MedFinderRunConfig,
     "phantom-tiny": ContrastiveConfig,
     "phantom-tiny-classifier": ClassifierConfig,
     "phantom-tiny-labeler": LabelerConfig,
@@ -68,6 +72,36 @@ def test_ct_clip_has_the_published_hyperparameters() -> None:
     assert (config.negatives, config.codebook, config.accumulate, config.chunk) == ("rank", "rank", 1, 0)
     optimiser = config.optimiser
     assert (optimiser.lr, optimiser.betas, optimiser.weight_decay, optimiser.clip) == (1.25e-6, (0.9, 0.99), 0.0, 0.5)
+
+
+def test_medfinder_has_the_published_hyperparameters() -> None:
+    config = read_config(CONFIGS / "medfinder-bimcv-r.yaml", MedFinderRunConfig)
+    assert config.model == MedFinderConfig(resnet=ResNetConfig())
+    assert (config.views, config.excerpt, config.alpha, config.batch, config.freeze_text) == (2, 100, 1.0, 4, True)
+    changes = config.augmentation
+    assert (changes.probability, changes.rotation, changes.zoom, changes.shift, changes.noise) == (0.3, 0.2, 0.1, 0.0, 0.2)
+    assert (config.optimiser.lr, config.optimiser.cosine) == (1e-4, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("views: 3", "views must be 1 or 2"),
+        ("views: two", "views must be of type int"),
+        ("alpha: 0", "alpha positive"),
+        ("freeze_text: true", "would stay random"),
+        ("model: {resnet: {}, vit: {}}", "one of resnet and vit"),
+        ("model: {resnet: {}, size: [48, 112, 112]}", "the model takes"),
+        ("augmentation: {turn: 1}", "unknown turn"),
+        ("loss: sigmoid", "unknown loss"),
+    ],
+)
+def test_a_medfinder_that_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    sizes = "" if "size" in text else "preprocess: {size: [96, 224, 224]}\n"
+    frozen = "" if "freeze_text" in text else "freeze_text: false\n"
+    (tmp_path / "config.yaml").write_text(sizes + frozen + text)
+    with pytest.raises(InputError, match=said):
+        read_config(tmp_path / "config.yaml", MedFinderRunConfig)
 
 
 def test_ct_clip_fast_is_what_the_page_recommends() -> None:

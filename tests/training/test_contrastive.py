@@ -26,7 +26,7 @@ def two_ranks(steps: ModuleType, ranks: Any, tmp_path_factory: pytest.TempPathFa
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("case", ["global", "cached", "sharded", "sharded, cached", "sigmoid", "cloob"])
+@pytest.mark.parametrize("case", ["global", "cached", "sharded", "sharded, cached", "sigmoid", "cloob", "medfinder", "medfinder, cached"])
 def test_two_ranks_of_four_are_one_rank_of_eight(case: str, steps: ModuleType, two_ranks: Found) -> None:
     expected = steps.step(replace(steps.CASES[case], chunk=0, checkpoint_activations=False), ALONE, [steps.batch()])
     for rank in two_ranks:

@@ -22,6 +22,7 @@ VERBS = (
     "prepare",
     "questions",
     "train.contrastive",
+    "train.medfinder",
     "train.vocabfine",
     "train.labeler",
     "train.chat",

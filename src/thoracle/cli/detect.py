@@ -89,7 +89,8 @@ def _one(
     show_findings(console, findings, scan=scan.name, model=folder.resolve().name, watch=watch)
     if check_precision:
         effect = model.check_precision(prepared)
-        console.print(f"{dtype} against float32: {effect.equal_codes:.2%} of codes equal, latent cosine {effect.latent_cosine:.6f}")
+        codes = "" if effect.equal_codes is None else f"{effect.equal_codes:.2%} of codes equal, "
+        console.print(f"{dtype} against float32: {codes}latent cosine {effect.latent_cosine:.6f}")
     if json_file is not None:
         write_atomic(json_file, (json.dumps(findings.as_dict(), indent=2) + "\n").encode())
 

@@ -46,28 +46,67 @@ class Augmentation:
             generator: on the CPU.
             pad: what comes in from outside.
         """
-        angle = self._draw(generator) * self.rotation
-        size = 1 + self._draw(generator) * self.zoom
-        moves = self._draw(generator) * self.shift, self._draw(generator) * self.shift
-        noise = self._draw(generator) * self.noise
-        changed = volume_ZHW
-        if angle or size != 1 or any(moves):
-            changed = _resampled(volume_ZHW, angle=angle, size=size, moves=moves, pad=pad)
-        if noise:
-            changed = changed + abs(noise) * torch.randn(changed.shape, generator=generator)
+        return self.batch(volume_ZHW[None], generator=generator, pad=pad)[0]
+
+    def batch(self, volumes_BZHW: Tensor, *, pad: float, generator: torch.Generator | None = None) -> Tensor:
+        """Changed copies of volumes, each in its own way, on the device that they are on.
+
+        Args:
+            volumes_BZHW: (B, Z, H, W) float32.
+            pad: what comes in from outside.
+            generator: on the CPU, as are then the volumes; by default torch's own, of the CPU for amounts and of the device for noise.
+        """
+        draws = [_Draw.of(self, generator) for _ in volumes_BZHW]
+        moved = [place for place, draw in enumerate(draws) if draw.moves_voxels]
+        changed = volumes_BZHW
+        if moved:
+            matrices = torch.tensor([draws[place].matrix(*changed.shape[2:]) for place in moved], device=changed.device)
+            changed = changed.index_copy(0, torch.tensor(moved, device=changed.device), _resampled(changed[moved], matrices, pad=pad))
+        for place, draw in enumerate(draws):
+            if draw.noise:
+                changed = changed.clone() if changed is volumes_BZHW else changed
+                noise = torch.randn(changed.shape[1:], generator=generator, device=changed.device)
+                changed[place] += abs(draw.noise) * noise
         return changed
 
-    def _draw(self, generator: torch.Generator) -> float:
-        """Between -1 and 1, or 0; always two numbers of the generator."""
-        chance, amount = torch.rand(2, generator=generator).tolist()
-        return 2 * amount - 1 if chance < self.probability else 0.0
+
+@dataclass(frozen=True, kw_only=True)
+class _Draw:
+    """What happens to one volume."""
+
+    angle: float
+    size: float
+    moves: tuple[float, float]
+    noise: float
+
+    @classmethod
+    def of(cls, how: Augmentation, generator: torch.Generator | None) -> _Draw:
+        """Always ten numbers of the generator."""
+
+        def amount() -> float:
+            """Between -1 and 1, or 0."""
+            chance, amount = torch.rand(2, generator=generator).tolist()
+            return 2 * amount - 1 if chance < how.probability else 0.0
+
+        return cls(
+            angle=amount() * how.rotation,
+            size=1 + amount() * how.zoom,
+            moves=(amount() * how.shift, amount() * how.shift),
+            noise=amount() * how.noise,
+        )
+
+    @property
+    def moves_voxels(self) -> bool:
+        return bool(self.angle or self.size != 1 or any(self.moves))
+
+    def matrix(self, height: int, width: int) -> list[list[float]]:
+        """Coordinates run from -1 to 1 along either axis, so that a turn of millimetres needs the ratio of the sides."""
+        sine, cosine = math.sin(self.angle) / self.size, math.cos(self.angle) / self.size
+        return [[cosine, -sine * height / width, 2 * self.moves[0]], [sine * width / height, cosine, 2 * self.moves[1]]]
 
 
-def _resampled(volume_ZHW: Tensor, *, angle: float, size: float, moves: tuple[float, float], pad: float) -> Tensor:
-    """Bilinear, slices as channels of one picture."""
-    height, width = volume_ZHW.shape[1:]
-    sine, cosine = math.sin(angle) / size, math.cos(angle) / size
-    # Coordinates run from -1 to 1 along either axis, so that a turn of millimetres needs the ratio of the sides.
-    matrix = torch.tensor([[cosine, -sine * height / width, 2 * moves[0]], [sine * width / height, cosine, 2 * moves[1]]])
-    grid = functional.affine_grid(matrix[None], [1, 1, height, width], align_corners=False)
-    return functional.grid_sample(volume_ZHW[None] - pad, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + pad
+def _resampled(volumes_BZHW: Tensor, matrices_B23: Tensor, *, pad: float) -> Tensor:
+    """Bilinear, slices as channels of pictures."""
+    size = [len(volumes_BZHW), 1, *volumes_BZHW.shape[2:]]
+    grid = functional.affine_grid(matrices_B23, size, align_corners=False)
+    return functional.grid_sample(volumes_BZHW - pad, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + pad

@@ -52,7 +52,8 @@ class CohortDataset(Dataset[Sample]):
         section: which of the report's words.
         needs: leave out volumes that have no report (in the chosen section), or not all labels.
         augmentation: none by default.
-        seed: of the augmentation, with the epoch and the volume's name.
+        excerpt: words of the report at most, a run of them that begins anywhere; 0 gives all.
+        seed: of the augmentation and the excerpt, with the epoch and the volume's name.
 
     Raises:
         CohortUnfinished: preparation was not finished.
@@ -67,6 +68,7 @@ class CohortDataset(Dataset[Sample]):
         section: Section = "findings",
         needs: Collection[Part] = (),
         augmentation: Augmentation | None = None,
+        excerpt: int = 0,
         seed: int = 0,
     ) -> None:
         self.cohort = cohort if isinstance(cohort, Cohort) else open_cohort(cohort)
@@ -74,7 +76,7 @@ class CohortDataset(Dataset[Sample]):
         if not self.entries:
             needed = f" with {' and '.join(sorted(needs))}" if needs else ""
             raise InputError(f"no volume{needed} in split {split!r}", cure="Choose another split, or what volumes need.")
-        self._section, self._augmentation, self._seed = section, augmentation, seed
+        self._section, self._augmentation, self._excerpt, self._seed = section, augmentation, excerpt, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # workers that live on see it change
 
     def __len__(self) -> int:
@@ -88,10 +90,10 @@ class CohortDataset(Dataset[Sample]):
             fact = f"is of shape {tuple(volume.shape)}, the cohort's volumes are {self.cohort.preprocess.size}"
             raise CacheDamaged(fact, cure="Run `thoracle prepare` again.", source=self.cohort.folder / entry.cache)
         if self._augmentation is not None:
-            volume = self._augmentation(volume, generator=self._generator(entry), pad=self.cohort.preprocess.pad)
+            volume = self._augmentation(volume, generator=self._generator(entry, "volume"), pad=self.cohort.preprocess.pad)
         return Sample(
             volume_1ZHW=volume[None],
-            report=entry.report.text(self._section),
+            report=self.report(entry),
             labels=torch.tensor([float("nan") if label is None else float(label) for label in entry.labels]),
             volume=entry.volume,
             scan=entry.scan,
@@ -102,8 +104,19 @@ class CohortDataset(Dataset[Sample]):
         """The augmentation's next draw, the same whenever this epoch comes again."""
         self._epoch.fill_(epoch)
 
-    def _generator(self, entry: Entry) -> torch.Generator:
-        digest = sha256(f"{self._seed}\0{int(self._epoch)}\0{entry.volume}".encode()).digest()
+    def report(self, entry: Entry) -> str:
+        """What is read of an entry's report in this epoch."""
+        text = entry.report.text(self._section)
+        words = text.split()
+        if not self._excerpt or len(words) <= self._excerpt:
+            return text
+        first = int(torch.randint(len(words) - self._excerpt + 1, (), generator=self._generator(entry, "report")))
+        return " ".join(words[first : first + self._excerpt])
+
+    def _generator(self, entry: Entry, of: str) -> torch.Generator:
+        """One for the volume and another for the report, so that neither depends on whether the other is changed."""
+        salt = "" if of == "volume" else f"\0{of}"
+        digest = sha256(f"{self._seed}\0{int(self._epoch)}\0{entry.volume}{salt}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 

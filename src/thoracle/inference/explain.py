@@ -25,6 +25,7 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
 from thoracle.models.classifier import logits_of
+from thoracle.models.ctclip import CTCLIP
 from thoracle.models.heads import LabelAttention
 from thoracle.types import RESEARCH_USE, Affine
 
@@ -149,8 +150,10 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
     """Logits (B, K) of the tokens that a model reads (B, T, h, w, D)."""
     network = model.network
     clip, classifier = network.clip, network.classifier
-    if clip is None:
-        raise CapabilityMissing("has no findings to explain", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path)
+    if not isinstance(clip, CTCLIP):
+        raise CapabilityMissing(
+            "has no findings whose tokens can be looked at", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path
+        )
     if classifier is not None:
         columns = [model.folder.labels.index(name) for name in model.asked(names)]
         return lambda tokens_BTHWD: logits_of(clip, classifier, tokens_BTHWD)[:, columns]
@@ -161,7 +164,7 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
     clip = model.network.clip
-    assert clip is not None, "there is evidence"
+    assert isinstance(clip, CTCLIP), "there is evidence"
     tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume)).clone().requires_grad_(True)
     with torch.enable_grad():
         logits_K = evidence(tokens_BTHWD)[0]
@@ -172,7 +175,7 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
 
 def _attention(model: Model, volume: Showable, names: tuple[str, ...]) -> Saliency:
     clip, head = model.network.clip, model.network.classifier
-    if clip is None or not isinstance(head, LabelAttention):
+    if not isinstance(clip, CTCLIP) or not isinstance(head, LabelAttention):
         cure = "Give a classifier that was trained with `head: label-attention`, or another method."
         raise CapabilityMissing("has no labels that look at tokens", cure=cure, source=model.folder.path)
     columns = [model.folder.labels.index(name) for name in model.asked(names)]
@@ -184,7 +187,7 @@ def _attention(model: Model, volume: Showable, names: tuple[str, ...]) -> Salien
 def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
     """A box is whole patches, and a patch is embedded for itself: what is filled is embedded once, and put in the place of tokens."""
     clip = model.network.clip
-    assert clip is not None, "there is evidence"
+    assert isinstance(clip, CTCLIP), "there is evidence"
     tower, array = clip.visual_transformer, model.prepared(volume).array
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         whole_1ZHW = torch.from_numpy(array)[None, None].to(model.device)

@@ -77,10 +77,12 @@ def token_file(folder: Path, name: str) -> Path:
 
 
 def write_tokens(path: Path, encoding: VolumeEncoding) -> None:
-    """Tokens (T, h, w, D) float32 and their codes (T, h, w) int32, of the one volume in `encoding`; whole or not at all."""
+    """Tokens (T, h, w, D) float32 and, with a codebook, codes (T, h, w) int32, of the one volume in `encoding`; whole or not at all."""
     tokens = encoding.tokens_BTHWD[0].float().cpu().contiguous()
-    indices = encoding.indices_BN[0].int().cpu().view(tokens.shape[:3]).contiguous()
-    write_atomic(path, save({"tokens": tokens, "indices": indices}, metadata={"notice": RESEARCH_USE}))
+    found = {"tokens": tokens}
+    if encoding.indices_BN is not None:
+        found["indices"] = encoding.indices_BN[0].int().cpu().view(tokens.shape[:3]).contiguous()
+    write_atomic(path, save(found, metadata={"notice": RESEARCH_USE}))
 
 
 def read_latents(path: str | Path) -> Latents:

@@ -19,7 +19,7 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
-from thoracle.inference.network import build_network
+from thoracle.inference.network import build_network, device_of
 from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.prompts import kept_latents, prompt_key
 from thoracle.models.classifier import logits_of
@@ -27,7 +27,7 @@ from thoracle.models.ctclip import CTCLIP, VolumeEncoding
 from thoracle.models.ctvit import VolumeTokens
 from thoracle.models.folder import ModelFolder, open_model, prompt_texts
 from thoracle.models.heads import zero_shot_probabilities
-from thoracle.models.kinds import TITLES
+from thoracle.models.kinds import TITLES, Clip
 from thoracle.models.precision import PrecisionEffect, precision_effect
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import RESEARCH_USE, ModelInput
@@ -53,7 +53,7 @@ def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float3
     """
     if dtype not in ("float32", "bf16"):
         raise InputError(f"dtype must be float32 or bf16, is {dtype!r}", cure="Give one of the two.")
-    return Model(open_model(Path(folder), verify=True), device=_device(device), precision=dtype)
+    return Model(open_model(Path(folder), verify=True), device=device_of(device), precision=dtype)
 
 
 class Model:
@@ -152,7 +152,7 @@ class Model:
         return self._clip("latents, which need CT-CLIP's projection; `encode_tokens` gives what it has").config.dim_latent
 
     def encode_volume(self, volume: Showable) -> VolumeEncoding:
-        """Tokens (1, T, h, w, D), their codes (1, T h w) and the latent of unit norm (1, L) of one scan.
+        """Tokens (1, T, h, w, D), their codes (1, T h w), where the model has a codebook, and the latent of unit norm (1, L) of one scan.
 
         Raises:
             CapabilityMissing: a bare CTViT has no latents; `encode_tokens` gives what it has.
@@ -163,11 +163,14 @@ class Model:
             return clip.encode_volume(self._input(volume))
 
     def encode_tokens(self, volume: Showable) -> VolumeTokens:
-        """What the image encoder makes of one scan, without a latent: all that a bare CTViT gives.
+        """What a CTViT makes of one scan, without a latent: all that a bare one gives.
 
         Raises:
+            CapabilityMissing: a MedFinder has no codes.
             InputError: an array of another size than `preprocess.size`.
         """
+        if self.network.ctvit is None:
+            raise self._lacks("codes", cure="Give a CT-CLIP, LiPro or CTViT model.")
         with _exact():
             encoded: VolumeTokens = self.network.ctvit(self._input(volume))
         return encoded
@@ -181,7 +184,7 @@ class Model:
         """
         clip = self._clip("a text encoder")
         tokenizer, bert = self._tokenizer, clip.config.bert
-        encoded = tokenizer.encode(texts, max_length=bert.max_position_embeddings)
+        encoded = tokenizer.encode(texts, max_length=bert.most_tokens)
         ids, mask = encoded.input_ids_BN.to(self.device), encoded.attention_mask_BN.to(self.device)
         with torch.inference_mode():
             starts = range(0, len(ids), _TEXTS_AT_ONCE)
@@ -225,11 +228,12 @@ class Model:
     def _probabilities(self, volume: Prepared, names: tuple[str, ...]) -> Tensor:
         """(1, K)."""
         clip, head = self._clip("findings"), self.network.classifier
-        tokens_BTHWD = clip.read_tokens(self.encode_tokens(volume))
         with _exact():
-            if head is not None:
-                return logits_of(clip, head, tokens_BTHWD).sigmoid()[:, [self.folder.labels.index(name) for name in names]]
-            return zero_shot_probabilities(self.prompt_latents(names), clip.latents_of(tokens_BTHWD), clip.temperature.float())
+            if head is None:
+                return zero_shot_probabilities(self.prompt_latents(names), self.encode_volume(volume).latent_BL, clip.temperature.float())
+            assert isinstance(clip, CTCLIP), "heads are of CT-CLIP's tokens"
+            logits_BK = logits_of(clip, head, clip.read_tokens(self.encode_tokens(volume)))
+            return logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]
 
     def asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
         """The names that were given, or all it has; raises as `detect`."""
@@ -273,11 +277,13 @@ class Model:
             )
         return torch.from_numpy(array)[None, None].to(self.device)
 
-    def _clip(self, what: str) -> CTCLIP:
+    def _clip(self, what: str) -> Clip:
         if self.network.clip is None:
-            fact = f"is {TITLES[self.folder.kind]}; it does not have {what}"
-            raise CapabilityMissing(fact, cure="Give a CT-CLIP or LiPro model.", source=self.folder.path)
+            raise self._lacks(what, cure="Give a CT-CLIP, MedFinder or LiPro model.")
         return self.network.clip
+
+    def _lacks(self, what: str, *, cure: str) -> CapabilityMissing:
+        return CapabilityMissing(f"is {TITLES[self.folder.kind]}; it does not have {what}", cure=cure, source=self.folder.path)
 
 
 @contextmanager
@@ -285,16 +291,3 @@ def _exact() -> Iterator[None]:
     """No gradient; and no TF32, to which cuDNN rounds convolutions unless it is told not to: a rounded token is another code."""
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    known = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
-    if not known:
-        raise InputError(f"this machine has no device {name!r}", cure="Give auto, cpu, or a card that `thoracle doctor` lists.")
-    return device

@@ -22,6 +22,7 @@ from thoracle.errors import CapabilityMissing, ExtraMissing
 from thoracle.inference.calibration import EDGE
 from thoracle.inference.model import Model
 from thoracle.models.classifier import logits_of
+from thoracle.models.ctclip import CTCLIP
 from thoracle.models.heads import zero_shot_probabilities
 from thoracle.types import RESEARCH_USE, ModelInput
 
@@ -87,12 +88,12 @@ class _Detector(nn.Module):
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
         """(B, K)."""
-        tokens_BTHWD = self.clip.read_tokens(self.clip.visual_transformer(volume_B1ZHW))
         if self.head is not None:
-            found_BK = logits_of(self.clip, self.head, tokens_BTHWD).sigmoid()
+            assert isinstance(self.clip, CTCLIP), "heads are of CT-CLIP's tokens"
+            found_BK = logits_of(self.clip, self.head, self.clip.read_tokens(self.clip.visual_transformer(volume_B1ZHW))).sigmoid()
         else:
             assert self.prompts_2KL is not None, "a model without a head is prompted"
-            found_BK = zero_shot_probabilities(self.prompts_2KL, self.clip.latents_of(tokens_BTHWD), self.clip.temperature)
+            found_BK = zero_shot_probabilities(self.prompts_2KL, self.clip.encode_volume(volume_B1ZHW).latent_BL, self.clip.temperature)
         if self.slope_offset_2K is None:
             return found_BK
         return (self.slope_offset_2K[0] * found_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()

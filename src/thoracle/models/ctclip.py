@@ -7,6 +7,7 @@ Shapes: B batch, N tokens, L latent width; T, h, w, D as in `ctvit`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,17 +18,18 @@ from torch import Tensor, nn
 from thoracle.models.cells import GridPool, SliceAttention
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctvit import CTViT, VolumeTokens
-from thoracle.models.layers import Linear
+from thoracle.models.layers import CosineAttention, FeedForward, Linear
 from thoracle.models.losses import contrastive_loss, pair_logits
-from thoracle.models.text import TextEncoder
+from thoracle.models.text import Layer, TextEncoder, first_token
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VolumeEncoding:
-    """What CT-CLIP makes of volumes: codebook tokens (B, T, h, w, D), their indices (B, T h w), latents of unit norm (B, L)."""
+    """What is made of volumes: tokens (B, T, h, w, D), their indices (B, T h w) in a codebook or None without one, latents of unit norm
+    (B, L)."""
 
     tokens_BTHWD: Tensor
-    indices_BN: Tensor
+    indices_BN: Tensor | None
     latent_BL: Tensor
 
 
@@ -71,11 +73,11 @@ class CTCLIP(nn.Module):
 
     def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
         """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""
-        return _project(self.to_text_latent, self._pool_text(input_ids_BN, attention_mask_BN))
+        return _project(self.to_text_latent, first_token(self.text_transformer, input_ids_BN, attention_mask_BN))
 
     def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
         """Latents of texts and volumes, (B, L) each, as `pair_logits` takes them: text, image, and with CLOOB's projections both again."""
-        text_BD = self._pool_text(input_ids_BN, attention_mask_BN)
+        text_BD = first_token(self.text_transformer, input_ids_BN, attention_mask_BN)
         image_BD = self._pool_volume(self.read_tokens(self.visual_transformer(volume_B1ZHW)))
         latents = _project(self.to_text_latent, text_BD), _project(self.to_visual_latent, image_BD)
         if not self.config.extra_latent_projection:
@@ -87,13 +89,13 @@ class CTCLIP(nn.Module):
         logits = pair_logits(self.encode_pairs(input_ids_BN, attention_mask_BN, volume_B1ZHW), self.temperature.exp())
         return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
+    def blocks(self) -> Iterator[nn.Module]:
+        """Layers that may be computed again, compiled, or gathered one at a time."""
+        return (module for module in self.modules() if isinstance(module, CosineAttention | FeedForward | Layer))
+
     def _pool_volume(self, tokens_BTHWD: Tensor) -> Tensor:
         mean_BHWD = tokens_BTHWD.mean(dim=1) if self.slices is None else cast(Tensor, self.slices(tokens_BTHWD))
         return mean_BHWD.flatten(1) if self.pool is None else cast(Tensor, self.pool(tokens_BTHWD, mean_BHWD))
-
-    def _pool_text(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
-        longest = int(mask_BN.any(dim=0).nonzero().max()) + 1
-        return cast(Tensor, self.text_transformer(ids_BN[:, :longest], mask_BN[:, :longest]).hidden_BND[:, 0])
 
 
 def _project(to_latent: nn.Linear, pooled: Tensor) -> Tensor:

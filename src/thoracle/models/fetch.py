@@ -65,7 +65,7 @@ def fetch_encoder(repository: str, *, out: Path) -> Path:
         FetchFailed, ExtraMissing: as `fetch`.
     """
     entry = Published(name=repository, purpose="text encoder", repository=repository, repo_type="model")
-    _download(entry, ("config.json", "model.safetensor[s]", "pytorch_model.bi[n]", *_TOKENIZER_FILES), out)
+    _download(entry, ("config.json", "model.safetensor[s]", "pytorch_model.bi[n]", "open_clip_pytorch_model.bi[n]", *_TOKENIZER_FILES), out)
     return out
 
 

@@ -140,7 +140,7 @@ def save_model(
             config=config,
             preprocess=preprocess,
             labels=tuple(labels),
-            prompts=PROMPTS if kind == "ct-clip" else (),
+            prompts=PROMPTS if kind in ("ct-clip", "medfinder") else (),
             weights_sha256=sha256(temporary / WEIGHTS),
             weights_bytes=(temporary / WEIGHTS).stat().st_size,
             tokenizer_sha256=tokenizer.fingerprint if tokenizer else None,

@@ -15,16 +15,21 @@ from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, T
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctvit import CTViT
 from thoracle.models.heads import TextClassifier
+from thoracle.models.medfinder import MedFinder
+from thoracle.models.medfinder_config import MedFinderConfig
 from thoracle.types import ABNORMALITIES
 
-Kind = Literal["ct-clip", "ct-clip-classifier", "ctvit", "text-classifier", "chat-projector"]
+Kind = Literal["ct-clip", "medfinder", "ct-clip-classifier", "ctvit", "text-classifier", "chat-projector"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-ModelConfig = CTCLIPConfig | CTViTConfig | TextConfig | ProjectorConfig
+ModelConfig = CTCLIPConfig | MedFinderConfig | CTViTConfig | TextConfig | ProjectorConfig
+#: What puts volumes and texts into one space.
+Clip = CTCLIP | MedFinder
 Shapes = Mapping[str, tuple[int, ...]]
 
 #: In one phrase, for people.
 TITLES: Final[Mapping[Kind, str]] = {
     "ct-clip": "CT-CLIP (volume and text encoder; VocabFine files are the same)",
+    "medfinder": "MedFinder (volume and text encoder)",
     "ct-clip-classifier": "a classifier on CT-CLIP: LiPro, or one whose labels look at its tokens",
     "ctvit": "CTViT, CT-CLIP's volume encoder alone",
     "text-classifier": "a report labeller (RoBERTa)",
@@ -41,6 +46,8 @@ def config_from_dict(kind: Kind, values: Mapping[str, Any]) -> ModelConfig:
     match kind:
         case "ct-clip" | "ct-clip-classifier":
             return CTCLIPConfig.from_dict(values)
+        case "medfinder":
+            return MedFinderConfig.from_dict(values)
         case "ctvit":
             return CTViTConfig.from_dict(values)
         case "text-classifier":
@@ -55,6 +62,8 @@ def weight_shapes(kind: Kind, config: ModelConfig) -> dict[str, tuple[int, ...]]
     match kind, config:
         case "ct-clip", CTCLIPConfig():
             return _shapes(CTCLIP, config)
+        case "medfinder", MedFinderConfig():
+            return _shapes(MedFinder, config)
         case "ct-clip-classifier", CTCLIPConfig():
             inner = {f"{TRAINED_MODEL}{name}": shape for name, shape in _shapes(CTCLIP, config).items()}
             return {**inner, **_shapes(head_of, config, n_labels=labels)}

@@ -47,6 +47,18 @@ def contrastive_loss(text_to_image_BB: Tensor, image_to_text_BB: Tensor, *, deco
     return (_rows(text_to_image_BB, decoupled=decoupled) + _rows(image_to_text_BB, decoupled=decoupled)) / 2
 
 
+def consistency_loss(one_BL: Tensor, other_BL: Tensor) -> Tensor:
+    """Of two views of each volume (MedFinder, Chen et al., arXiv:2403.15992).
+
+    Args:
+        one_BL, other_BL: of unit norm: what is compared then cannot be made small by being made short.
+
+    Returns:
+        A scalar, the mean squared distance, 2 - 2 cos: as published the squared error, summed over the width and not averaged.
+    """
+    return (one_BL - other_BL).square().sum(dim=-1).mean()
+
+
 def sigmoid_loss(text_to_image_BB: Tensor, bias: Tensor) -> Tensor:
     """Each text with each image is a question of its own: do they belong together? (SigLIP, Zhai et al., arXiv:2303.15343).
 

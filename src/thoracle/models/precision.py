@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.models.ctclip import CTCLIP
+from thoracle.models.kinds import Clip
 from thoracle.models.layers import Linear
 
 #: The CPUID leaf that describes AMX tiles.
@@ -31,9 +31,9 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionEffect:
-    """What lower precision changes for one volume: the share of codes that stay, and the cosine between the latents."""
+    """What lower precision changes for one volume: the share of codes that stay (None without codes), and the cosine of the latents."""
 
-    equal_codes: float
+    equal_codes: float | None
     latent_cosine: float
 
 
@@ -57,11 +57,11 @@ def lower(model: _Module, dtype: torch.dtype) -> _Module:
 
 
 @torch.no_grad()
-def precision_effect(model: CTCLIP, lowered: CTCLIP, volume_B1ZHW: Tensor) -> PrecisionEffect:
+def precision_effect(model: Clip, lowered: Clip, volume_B1ZHW: Tensor) -> PrecisionEffect:
     """Both models on the same volumes."""
     exact, other = model.encode_volume(volume_B1ZHW), lowered.encode_volume(volume_B1ZHW)
     return PrecisionEffect(
-        equal_codes=(exact.indices_BN == other.indices_BN).double().mean().item(),
+        equal_codes=None if exact.indices_BN is None else torch.eq(exact.indices_BN, cast(Tensor, other.indices_BN)).double().mean().item(),
         latent_cosine=F.cosine_similarity(exact.latent_BL, other.latent_BL).mean().item(),
     )
 

@@ -53,6 +53,13 @@ class TextEncoder(nn.Module):
         return TextTokens(hidden_BND=x_BND, pooled_BD=self.pooler["dense"](x_BND[:, 0]).to(x_BND.dtype).tanh())
 
 
+def first_token(encoder: TextEncoder, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
+    """The first token's last hidden state (B, D). Columns that are padding in every row are not computed."""
+    longest = int(attention_mask_BN.any(dim=0).nonzero().max()) + 1
+    encoded: TextTokens = encoder(input_ids_BN[:, :longest], attention_mask_BN[:, :longest])
+    return encoded.hidden_BND[:, 0]
+
+
 class _Embeddings(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()

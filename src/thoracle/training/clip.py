@@ -1,4 +1,4 @@
-"""A CT-CLIP in training, whatever the task: its trained parts over all ranks, its codes, its export; knows no objective and no data set."""
+"""A CT-CLIP or MedFinder in training, whatever the task: its trained parts over all ranks, its codes, its export; knows no objective."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import save_model
-from thoracle.models.layers import CosineAttention, FeedForward
+from thoracle.models.kinds import Clip
 from thoracle.models.losses import MOST_SCALE
-from thoracle.models.text import Layer
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import Reach, RunConfig
 from thoracle.training.distributed import World, spread
@@ -32,20 +31,20 @@ Latents = tuple[Tensor, ...]
 
 
 class Towers(nn.Module):
-    """All of a CT-CLIP but its temperature, which no forward pass of a rank's own pairs needs: it belongs to the loss of all pairs."""
+    """All of a model but its temperature, which no forward pass of a rank's own pairs needs: it belongs to the loss of all pairs."""
 
-    def __init__(self, clip: CTCLIP) -> None:
+    def __init__(self, clip: Clip) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(dict(clip.named_children()))
         self._encode = clip.encode_pairs
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
-        """As `CTCLIP.encode_pairs`."""
+        """As `encode_pairs` of the model."""
         return self._encode(input_ids_BN, attention_mask_BN, volume_B1ZHW)
 
 
 class ClipInTraining:
-    """What tasks on a CT-CLIP have in common; a `Task` but for its objective.
+    """What tasks on a CT-CLIP or MedFinder have in common; a `Task` but for its objective.
 
     Attributes:
         clip: on the world's device; its weights are trained in place.
@@ -55,7 +54,7 @@ class ClipInTraining:
     """
 
     def __init__(
-        self, clip: CTCLIP, *, tokenizer: Tokenizer, preprocess: PreprocessConfig, codebook: Reach, config: RunConfig, world: World
+        self, clip: Clip, *, tokenizer: Tokenizer, preprocess: PreprocessConfig, codebook: Reach, config: RunConfig, world: World
     ) -> None:
         self.clip, self.tokenizer, self.world = clip.to(world.device), tokenizer, world
         self._preprocess, self._codebook, self._config = preprocess, codebook, config
@@ -64,12 +63,16 @@ class ClipInTraining:
         self.codes = Codes(clip)
 
     def modules(self) -> nn.ModuleDict:
-        """As in `Task`; names are those of CT-CLIP's weights, under `clip.`."""
+        """As in `Task`; names are those of the model's weights, under `clip.`."""
         return nn.ModuleDict({"clip": self.clip})
 
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [p for p in self.modules().parameters() if p.requires_grad]
+
+    def train(self) -> None:
+        """A step begins."""
+        self.clip.train()
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
         """Latents in the run's precision, texts' first; with and without gradient."""
@@ -85,11 +88,11 @@ class ClipInTraining:
 
     def own(self) -> Mapping[str, Tensor]:
         """As in `Task`: the codes, where each rank lets its own drift."""
-        return {name: tensor.cpu() for name, tensor in self.codes.book.state_dict().items()} if self._codebook == "rank" else {}
+        return self.codes.state() if self._codebook == "rank" else {}
 
     def set_own(self, tensors: Mapping[str, Tensor]) -> None:
         """As in `Task`."""
-        if tensors:
+        if tensors and self.codes.book is not None:
             self.codes.book.load_state_dict(tensors)
 
     def move_codes(self) -> None:
@@ -100,7 +103,7 @@ class ClipInTraining:
         """As in `Task`."""
         save_model(
             out,
-            kind="ct-clip",
+            kind="ct-clip" if isinstance(self.clip, CTCLIP) else "medfinder",
             config=self.clip.config,
             preprocess=self._preprocess,
             labels=ABNORMALITIES,
@@ -114,13 +117,18 @@ class ClipInTraining:
 
 
 class Codes:
-    """What a step's tokens would move the codes by: added up over its first passes, and applied once."""
+    """What a step's tokens would move the codes by: added up over its first passes, and applied once. `book` is None without codes."""
 
-    def __init__(self, clip: CTCLIP) -> None:
-        self.book = clip.visual_transformer.codes
-        self.book.collect = self._add
+    def __init__(self, clip: Clip) -> None:
+        self.book = clip.visual_transformer.codes if isinstance(clip, CTCLIP) else None
+        if self.book is not None:
+            self.book.collect = self._add
         self._counting = False
         self._sums: list[Tensor] = []
+
+    def state(self) -> dict[str, Tensor]:
+        """The codes, on the CPU."""
+        return {} if self.book is None else {name: tensor.cpu() for name, tensor in self.book.state_dict().items()}
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -133,6 +141,8 @@ class Codes:
 
     def move(self, world: World | None) -> None:
         """By the tokens of all ranks of `world`, or of this one."""
+        if self.book is None:
+            return
         if world is not None:
             self._sums = [world.total(tensor) for tensor in self._sums]
         self.book.move(*self._sums)
@@ -144,9 +154,9 @@ class Codes:
             self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
 
 
-def blocks_of(clip: CTCLIP, config: RunConfig) -> list[nn.Module]:
+def blocks_of(clip: Clip, config: RunConfig) -> list[nn.Module]:
     """Its layers, made to compute again or compiled as the configuration says."""
-    blocks: list[nn.Module] = [m for m in clip.modules() if isinstance(m, CosineAttention | FeedForward | Layer)]
+    blocks = list(clip.blocks())
     for block in blocks:
         if config.checkpoint_activations:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
@@ -155,7 +165,9 @@ def blocks_of(clip: CTCLIP, config: RunConfig) -> list[nn.Module]:
     return blocks
 
 
-def _freeze_unused(clip: CTCLIP) -> None:
+def _freeze_unused(clip: Clip) -> None:
+    """What a task has frozen stays so."""
     for name, parameter in clip.named_parameters():
-        extra = _EXTRA.search(name) is not None and not clip.config.extra_latent_projection
-        parameter.requires_grad_(UNUSED.search(name) is None and not extra)
+        extra = _EXTRA.search(name) is not None and isinstance(clip, CTCLIP) and not clip.config.extra_latent_projection
+        if extra or UNUSED.search(name) is not None:
+            parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What a labeler run begins with: a random network, a report classifier, or a pretrained encoder as the hub has it; trains nothing."""
+"""What runs on texts begin with: a random network, a report classifier, or a pretrained encoder as the hub has it; trains nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from thoracle.training.labeler import LabelerConfig
 from thoracle.types import ABNORMALITIES
 
 #: What the hub's files call the encoder, beside the heads it was pretrained with.
-_PREFIXES: Final = ("bert.", "roberta.", "model.")
+_PREFIXES: Final = ("bert.", "roberta.", "model.", "text.transformer.")
 _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
+#: A CLIP of open_clip, such as BiomedCLIP: its text tower is a BERT, whose sizes are those of the tensors.
+_OPEN_CLIP: Final = "open_clip_pytorch_model.bin"
 _ENCODER: Final = "model."
 _POOLER: Final = "model.pooler."
 _MOST_BYTES: Final = 1 << 20
@@ -38,10 +40,14 @@ class Beginning:
     caution: str = ""
 
     def network(self) -> TextClassifier:
-        """Weights that were not given are random, by torch's generator."""
+        """Of a labeler. Weights that were not given are random, by torch's generator."""
         network = TextClassifier(self.sizes, n_labels=len(ABNORMALITIES))
         network.load_state_dict({**network.state_dict(), **self.weights})
         return network
+
+    def encoder(self) -> dict[str, Tensor]:
+        """The weights of the text encoder alone, by its own names."""
+        return {name.removeprefix(_ENCODER): tensor for name, tensor in self.weights.items() if name.startswith(_ENCODER)}
 
 
 def begin(config: LabelerConfig, words: Callable[[], Sequence[str]]) -> Beginning:
@@ -61,9 +67,25 @@ def begin(config: LabelerConfig, words: Callable[[], Sequence[str]]) -> Beginnin
             fact = f"the reports have {tokenizer.vocab_size} words and letters, the model's vocab_size is {config.model.vocab_size}"
             raise InputError(fact, cure="Raise model.vocab_size.", source="config")
         return Beginning(sizes=config.model, tokenizer=tokenizer, weights={})
-    folder = Path(config.start)
+    return read_encoder(Path(config.start))
+
+
+def read_encoder(folder: Path) -> Beginning:
+    """A report classifier's, a pretrained text encoder as the hub has it, or the text tower of an open_clip file.
+
+    Raises:
+        InputError: it is none of these.
+        ModelError: it is damaged, incomplete or lacks its tokenizer.
+    """
+    if (folder / _OPEN_CLIP).is_file():
+        return _pretrained(folder, {}, folder / _OPEN_CLIP)
     values = _described(folder)
-    return _classifier(folder) if values.get("format") == FORMAT else _pretrained(folder, values)
+    if values.get("format") == FORMAT:
+        return _classifier(folder)
+    file = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise InputError(f"holds neither {' nor '.join(_WEIGHTS)}", cure="Give a folder with the encoder's weights.", source=folder)
+    return _pretrained(folder, values, file)
 
 
 def _classifier(path: Path) -> Beginning:
@@ -73,10 +95,7 @@ def _classifier(path: Path) -> Beginning:
     return Beginning(sizes=folder.config, tokenizer=folder.tokenizer(), weights=load_tensors(folder), caution=folder.caution)
 
 
-def _pretrained(folder: Path, values: dict[str, Any]) -> Beginning:
-    file = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if file is None:
-        raise InputError(f"holds neither {' nor '.join(_WEIGHTS)}", cure="Give a folder with the encoder's weights.", source=folder)
+def _pretrained(folder: Path, values: dict[str, Any], file: Path) -> Beginning:
     found = {_ENCODER + _bare(name): tensor for name, tensor in read_checkpoint(file).items()}
     positions = "roberta" if values.get("model_type") in ("roberta", "xlm-roberta", "camembert") else "bert"
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}

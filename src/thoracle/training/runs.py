@@ -11,15 +11,17 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model
+from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model, prompt_texts
+from thoracle.models.medfinder import MedFinder
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Data, Paired
 from thoracle.training.distributed import World
-from thoracle.training.encoder import begin
+from thoracle.training.encoder import begin, read_encoder
 from thoracle.training.labeler import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores, prompt_reports
-from thoracle.training.start import network, run_tokenizer
+from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
+from thoracle.training.start import fits, network, run_tokenizer
 from thoracle.training.trainer import Evaluate, Trainer
 from thoracle.training.vocabfine import VocabFineConfig, VocabFineTask, collate_labelled
 
@@ -56,6 +58,46 @@ def contrastive_run(
 
     def files() -> dict[str, bytes]:
         return {f"{TOKENIZER}/{name}": content for name, content in run_tokenizer(config, words).files.items()}
+
+    return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
+
+
+def medfinder_run(
+    config: MedFinderRunConfig,
+    pairs: Data[Sample],
+    world: World,
+    *,
+    words: Callable[[], Sequence[str]],
+    resume: bool = False,
+    evaluate: Callable[[ClipInTraining], Evaluate] | None = None,
+) -> Trainer:
+    """A run that aligns two views of volumes with their reports.
+
+    Args:
+        config, pairs, world, resume, evaluate: as in `contrastive_run`.
+        words: gives the texts of whose words a vocabulary is made, if the configuration names no text encoder.
+
+    Raises:
+        As `Trainer`, `read_encoder` and `fits`.
+    """
+    text = read_encoder(Path(config.text)) if config.text else None
+    model = config.model if text is None else replace(config.model, bert=text.sizes)
+    config = config if text is None else replace(config, caution=config.caution or text.caution)
+
+    def task(folder: Path) -> MedFinderTask:
+        tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
+        fits(tokenizer, model.bert)
+        finder = MedFinder(model)
+        if text is not None:
+            finder.text_transformer.load_state_dict({**finder.text_transformer.state_dict(), **text.encoder()})
+        return MedFinderTask(finder, config, world, tokenizer=tokenizer)
+
+    def collate(folder: Path) -> Paired:
+        return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.text_length, model.bert.most_tokens))
+
+    def files() -> dict[str, bytes]:
+        tokenizer = Tokenizer.from_words([*words(), *prompt_texts()]) if text is None else text.tokenizer
+        return {f"{TOKENIZER}/{name}": content for name, content in tokenizer.files.items()}
 
     return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
 

@@ -11,6 +11,7 @@ import torch
 
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.checkpoint import read_checkpoint
+from thoracle.models.config import TextConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import load_tensors, open_model, prompt_texts
 from thoracle.models.tokenizer import Tokenizer
@@ -42,12 +43,7 @@ def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
         InputError: its sizes are not those of `start`, or of the tokenizer.
         ModelError: `start` or `text_weights` is damaged or something else.
     """
-    if tokenizer.vocab_size > config.model.bert.vocab_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {config.model.bert.vocab_size}",
-            cure="Raise model.bert.vocab_size.",
-            source="config",
-        )
+    fits(tokenizer, config.model.bert)
     clip = CTCLIP(config.model)
     if config.start:
         folder = open_model(Path(config.start))
@@ -60,6 +56,13 @@ def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
     if config.text_weights:
         _load_text(clip, Path(config.text_weights))
     return clip
+
+
+def fits(tokenizer: Tokenizer, bert: TextConfig) -> None:
+    """Raises InputError where a tokenizer has more words than the text encoder."""
+    if tokenizer.vocab_size > bert.vocab_size:
+        fact = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"
+        raise InputError(fact, cure="Raise model.bert.vocab_size.", source="config")
 
 
 def _load_text(clip: CTCLIP, path: Path) -> None:

@@ -97,7 +97,7 @@ class VocabFineTask(ClipInTraining):
 
     def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
         """As in `Task`; the codes move too."""
-        self.clip.train()
+        self.train()
         device, total = self.world.device, torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
             with keep_gradients(self.towers, apart=number < len(batches) - 1), self.codes.counted():

@@ -26,9 +26,8 @@ def contrastive(
 
     A run that was stopped, in whatever way, goes on with --resume as if it had not been.
     """
+    from thoracle.cli.train.pairs import prepared_pairs
     from thoracle.cli.train.progress import follow
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.errors import InputError
     from thoracle.training.config import read_config
     from thoracle.training.contrastive import ContrastiveConfig
     from thoracle.training.distributed import join
@@ -37,12 +36,7 @@ def contrastive(
 
     told = read_config(config, ContrastiveConfig)
     told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), text_weights=text_weights or told.text_weights)
-    pairs = CohortDataset(
-        told.cohort, split="train", section=told.section, needs=["report"], augmentation=told.augmentation, seed=told.seed
-    )
-    if pairs.cohort.preprocess != told.preprocess:
-        raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=told.cohort)
-    labelled = CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
+    pairs, labelled = prepared_pairs(told, augmentation=told.augmentation)
     with join() as world:
         trainer = contrastive_run(
             told,

@@ -35,6 +35,7 @@ def labeler(
     A fifth of the reports is not trained on: off it are read the best checkpoint, thresholds, and how far to trust the network beside the
     rules. A run that was stopped, in whatever way, goes on with --resume as if it had not been.
     """
+    from thoracle.cli.train.encoder import fetched
     from thoracle.cli.train.progress import follow
     from thoracle.training.config import read_config
     from thoracle.training.distributed import join
@@ -43,22 +44,12 @@ def labeler(
 
     told = read_config(config, LabelerConfig)
     told = replace(told, reports=str(reports or told.reports), cohort="" if reports else str(cohort or told.cohort))
-    told = replace(told, out=str(out or told.out), start=_folder(start or told.start))
+    told = replace(told, out=str(out or told.out), start=fetched(start or told.start))
     texts = _cohort_texts(told.cohort, told.section) if told.cohort else _texts(Path(told.reports), text_column, id_column)
     with join() as world:
         follow(labeler_run(told, texts, world, resume=resume), quiet=world.rank > 0)
         if world.rank == 0:
             _weigh(Path(told.out), texts)
-
-
-def _folder(start: str) -> str:
-    """A hub's name is fetched into the cache once."""
-    if not start or Path(start).exists() or start.count("/") != 1:
-        return start
-    from thoracle.inference.files import cache_dir
-    from thoracle.models.fetch import fetch_encoder
-
-    return str(fetch_encoder(start, out=cache_dir() / "encoders" / start.replace("/", "--")))
 
 
 def _texts(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledText]:

@@ -1,0 +1,164 @@
+"""Does each part of MedFinder help? Runs of one length on phantoms at half their resolution, and how well held-out ones are found.
+
+    python bench/medfinder.py COHORT --text LABELER --out DIR              # as `thoracle demo` leaves them; three seeds, all variants
+    python bench/medfinder.py COHORT --text LABELER --out DIR --seeds 1    # one seed; what was stopped goes on, what is done is done
+    python bench/medfinder.py COHORT --out DIR --seeds                     # the table of what DIR holds
+
+Everything but the part that is named is alike: the data in their order, the steps, the rate. Two views cost twice the encoder of one, so
+that one view is also given twice the steps. Figures are of `thoracle evaluate retrieval`, over the split `valid`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thoracle.cohort.augment import Augmentation
+from thoracle.cohort.dataset import CohortDataset, Sample
+from thoracle.cohort.listing import Split
+from thoracle.evaluation.retrieval_tasks import Volumes, run_tasks
+from thoracle.inference.model import load
+from thoracle.training.config import read_config
+from thoracle.training.distributed import World
+from thoracle.training.medfinder import MedFinderRunConfig
+from thoracle.training.runs import medfinder_run
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+#: What is unlike, of the run and of its model.
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "one view, not changed": ({"views": 1, "augmentation": Augmentation(probability=0.0)}, {"cross_attention": False}),
+    "one view": ({"views": 1}, {"cross_attention": False}),
+    "one view, twice the steps": ({"views": 1, "steps": 2}, {"cross_attention": False}),
+    "one view, attention to itself": ({"views": 1}, {"cross_attention": True}),
+    "two views": ({"views": 2}, {"cross_attention": False}),
+    "two views, cross-attention": ({"views": 2}, {"cross_attention": True}),
+}
+SHOWN = (("report to volume", "R@10"), ("report to volume", "MdR"), ("volume to report", "R@10"), ("words to volume", "MAP@10"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Halved:
+    """A split in memory, each two voxels along an axis averaged; reports as the cohort gives them."""
+
+    volumes_V1ZHW: Tensor
+    cohort: CohortDataset
+
+    @classmethod
+    def of(cls, path: Path, split: Split, told: MedFinderRunConfig, *, excerpt: int, kept: Path) -> Halved:
+        """Kept in a file, for reading takes as long as a short run."""
+        cohort = CohortDataset(path, split=split, section=told.section, needs=["report"], excerpt=excerpt, seed=told.seed)
+        if not kept.exists():
+            torch.save(torch.stack([F.avg_pool3d(cohort[index].volume_1ZHW, 2).half() for index in range(len(cohort))]), kept)
+        return cls(volumes_V1ZHW=torch.load(kept, weights_only=True), cohort=cohort)
+
+    def __len__(self) -> int:
+        return len(self.cohort)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.cohort.set_epoch(epoch)
+
+    def __getitem__(self, index: int) -> Sample:
+        entry = self.cohort.entries[index]
+        return Sample(
+            volume_1ZHW=self.volumes_V1ZHW[index].float(),
+            report=self.cohort.report(entry),
+            labels=torch.zeros(18),
+            volume=entry.volume,
+            scan=entry.scan,
+            patient=entry.patient,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--text", type=Path, help="the frozen text encoder: demo/labeler/model")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    given = parser.parse_args()
+    todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
+    if todo:
+        base = halved(replace(read_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text)), given.steps)
+        train = Halved.of(given.cohort, "train", base, excerpt=base.excerpt, kept=given.out / "train.pt")
+        held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
+    for seed, name in todo:
+        found = measure(replace(base, seed=seed), name, train, held, out=given.out)
+        _file(given.out, seed, name).write_text(json.dumps(found, indent=1) + "\n")
+        print(seed, name, found, flush=True)
+    print_table(given.out)
+
+
+def halved(told: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
+    """The shipped configuration for half the voxels along each axis."""
+    assert told.model.resnet is not None
+    size = tuple(side // 2 for side in told.preprocess.size)
+    model = replace(told.model, size=size, resnet=replace(told.model.resnet, stride=max(1, told.model.resnet.stride // 2)))
+    spacing = tuple(2 * step for step in told.preprocess.spacing)
+    preprocess = replace(told.preprocess, size=size, spacing=spacing)
+    return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_last=1)
+
+
+def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *, out: Path) -> dict[str, Any]:
+    """Train one variant, and find held-out volumes with it."""
+    run, model = VARIANTS[name]
+    run = {**run, "steps": told.steps * run.get("steps", 1)}
+    told = replace(told, **run, model=replace(told.model, **model), out=str(out / f"run-{told.seed}-{_slug(name)}"))
+    for _ in medfinder_run(told, train, ALONE, words=list, resume=True).run():
+        pass
+    finder, entries = load(Path(told.out) / "model"), held.cohort.entries
+    texts = [entry.report.text(told.section) for entry in entries]
+    volumes = Volumes(
+        latents_NL=np.concatenate([finder.encode_volume(one[0].float()).latent_BL.numpy() for one in held.volumes_V1ZHW]).astype(float),
+        labels_NC=np.array([[-1 if label is None else label for label in entry.labels] for entry in entries], np.int_),
+        scans=tuple(entry.scan for entry in entries),
+        patients=tuple(entry.patient for entry in entries),
+        texts=tuple(texts),
+        voxels=tuple(entry.cache_sha256 for entry in entries),
+    )
+    words = finder.encode_text([f"{label}." for label in finder.folder.labels]).numpy().astype(float)
+    told_NL = finder.encode_text(texts).numpy().astype(float)
+    found, _ = run_tasks(volumes, protocol="bimcv-r", texts_NL=told_NL, words_CL=words, resamples=10, seed=0)
+    figures = {f"{task}, {figure}": (found[task].figures[figure].value, found[task].random[figure]) for task, figure in SHOWN}
+    shutil.rmtree(told.out)
+    return {"figures": figures, "held_out": len(entries), "steps": told.steps}
+
+
+def print_table(out: Path) -> None:
+    """Mean over seeds, and least and most, of what is there."""
+    columns = [f"{task}, {figure}" for task, figure in SHOWN]
+    print("| variant | seeds |", " | ".join(columns), "|\n| --- | --- |", " --- |" * len(columns))
+    for name in VARIANTS:
+        runs = [json.loads(path.read_text()) for path in sorted(out.glob(f"*-{_slug(name)}.json"))]
+        if runs:
+            cells = [_cell([run["figures"][column][0] for run in runs]) for column in columns]
+            print(f"| {name} | {len(runs)} |", " | ".join(cells), "|")
+            chance = runs[0]["figures"]
+    print("| chance | |", " | ".join(f"{chance[column][1]:.3g}" for column in columns), "|")
+
+
+def _cell(values: list[float]) -> str:
+    return f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def _file(out: Path, seed: int, name: str) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    return out / f"{seed}-{_slug(name)}.json"
+
+
+def _slug(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+if __name__ == "__main__":
+    main()

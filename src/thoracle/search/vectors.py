@@ -96,7 +96,7 @@ def nearest(array: LatentArray, queries: LatentArray, *, k: int, keep: NDArray[n
     starts = range(0, len(array), _BLOCK)
 
     def block(start: int) -> list[tuple[Rows, LatentArray]]:
-        products = array[start : start + _BLOCK] @ queries.T
+        products = _products(array[start : start + _BLOCK], queries)
         if keep is not None:
             products[~keep[start : start + _BLOCK]] = -np.inf
         return [(top + start, column[top]) for column in products.T for top in [_largest(column, k)]]
@@ -110,6 +110,14 @@ def nearest(array: LatentArray, queries: LatentArray, *, k: int, keep: NDArray[n
         top = top[products[top] > -np.inf]
         answers.append((rows[top], products[top]))
     return answers
+
+
+def _products(block: LatentArray, queries: LatentArray) -> LatentArray:
+    """(block, Q). One query is a pass over memory; BLAS would start threads inside these threads for it, and take twice the CPU."""
+    if len(queries) == 1:
+        one: LatentArray = np.einsum("nl,l->n", block, queries[0])[:, None]
+        return one
+    return block @ queries.T
 
 
 def _largest(values: LatentArray, k: int) -> Rows:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from thoracle.cli.app import main
 from thoracle.cohort.cache import pack
@@ -22,12 +21,14 @@ from thoracle.cohort.manifest import Entry, claim, write_manifest
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import load_chat
-from thoracle.inference.chat.codes import scan_codes
 from thoracle.inference.chat.conversation import Conversation
 from thoracle.inference.chat.sampling import Sampling, until
+from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.chat.scope import DECLINED
 from thoracle.inference.demo import write_model, write_scan
 from thoracle.inference.prepare import Prepared
+from thoracle.models.chat import Projector
+from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
 from thoracle.training.chat import ChatConfig
 from thoracle.training.chat_demo import phantom_chat
@@ -36,7 +37,7 @@ from thoracle.training.config import read_config
 CONFIG = {
     "caution": "Knows only noise.",
     "base": "set below",
-    "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8},
+    "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8, "places": 216, "findings": 18},
     "language": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
     "adapter": {"rank": 4, "alpha": 8},
     "length": 512,
@@ -81,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     cohort, rng, entries = folder / "cohort", np.random.default_rng(0), []
     claim(cohort, {"preprocess": preprocess.as_dict()})
     for k in range(6):
-        labels = tuple(int(label) for label in rng.random(18) < 0.5)
+        labels = tuple((k + number) % 2 for number in range(18))
         volume = rng.normal(-0.5, 0.1, preprocess.size).astype(np.float32)
         content = pack(volume, scale=preprocess.scale)
         (cohort / "cache").mkdir(exist_ok=True)
@@ -122,7 +123,7 @@ def test_a_stage_leaves_a_folder_that_knows_its_parts_and_its_caution(trained: T
 
 def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: Prepared) -> None:
     chat = load_chat(trained.chat)
-    codes = scan_codes(chat.encoder, scan)
+    codes = scan_tokens(chat.encoder, scan)
     drawn = Sampling(max_tokens=12, temperature=1.0, seed=3)
 
     def said(sampling: Sampling, turns: int = 1) -> list[str]:
@@ -145,7 +146,7 @@ def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trai
 
 def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: Prepared) -> None:
     chat = load_chat(trained.chat)
-    talk = Conversation(scans=(scan_codes(chat.encoder, scan),))
+    talk = Conversation(scans=(scan_tokens(chat.encoder, scan),))
     list(chat.reply(talk, "Is there a nodule?", sampling=Sampling(max_tokens=3)))
     with pytest.raises(InputError, match=r"tokens and an answer up to 5,000, the language model reads 1,024"):
         list(chat.reply(talk, "And now?", sampling=Sampling(max_tokens=5000)))
@@ -154,9 +155,9 @@ def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Tr
 
 def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_chat(trained.chat).encoder
-    first = scan_codes(encoder, scan)
+    first = scan_tokens(encoder, scan)
     monkeypatch.setattr(encoder, "encode_tokens", lambda _: pytest.fail("encoded again"))
-    assert (scan_codes(encoder, scan) == first).all()
+    assert (scan_tokens(encoder, scan) == first).all()
 
 
 @pytest.mark.parametrize(
@@ -209,11 +210,10 @@ def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callabl
 def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "llava-lora"
     shutil.copytree(trained.chat / "adapter", folder)
-    weights = load_file(trained.chat / "projector" / "model.safetensors")
+    weights = Projector(ProjectorConfig(queries=4, dim=8, dim_context=64, inner=8, hidden=32)).state_dict()
     torch.save(
         {f"base_model.model.model.mm_projector.{name}": tensor for name, tensor in weights.items()}, folder / "non_lora_trainables.bin"
     )
-    # Eight heads are published, and no file says so: a projector of two heads is another one, so only that it opens is seen here.
     ran = command(
         "chat", trained.scan, "--model", folder, "--encoder", trained.encoder, "--base", trained.folder / "base" / "model", "--ask", "Why?",
         "--max-tokens", 3,

@@ -107,18 +107,18 @@ def _opened(model: Path | None, encoder: Path | None, base: Path | None, device:
 def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
     """Answers of a chat model that sees the scans."""
     from thoracle.inference.batch import read_scan
-    from thoracle.inference.chat.codes import scan_codes
+    from thoracle.inference.chat.scans import scan_tokens
     from thoracle.inference.prepare import prepare
     from thoracle.inference.scans import Scan
     from thoracle.types import RESEARCH_USE
 
-    codes = []
+    kept = []
     for path in scans:
         prepared = prepare(read_scan(Scan(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
         for warning in prepared.warnings:
             typer.echo(f"Warning: {warning}", err=True)
-        codes.append(scan_codes(loaded.encoder, prepared))
-    conversation.scans = tuple(codes)
+        kept.append(scan_tokens(loaded.encoder, prepared))
+    conversation.scans = tuple(kept)
     typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
     return lambda question, task: loaded.reply(conversation, question, task=task, sampling=sampling)
 

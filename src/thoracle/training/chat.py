@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -125,14 +125,13 @@ class ChatTask:
         model: with what is trained asking for gradients, and nothing else.
         config: of the run.
         world: its ranks.
-        codebook_KC: the encoder's; None where no scan is read.
+        read: gives the tokens of scans as they are kept; None where no scan is read.
         save: writes the finished model.
     """
 
-    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, codebook_KC: Tensor | None, save: Save) -> None:
+    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor] | None, save: Save) -> None:
         self.model, self.config, self.world = model.to(world.device), config, world
-        self._codebook = None if codebook_KC is None else codebook_KC.to(world.device)
-        self._save = save
+        self._read, self._save = read, save
         blocks = _blocks(model)
         if config.checkpoint_activations:
             model.language.gradient_checkpointing_enable({"use_reentrant": False})
@@ -141,17 +140,15 @@ class ChatTask:
             for block in blocks:
                 block.compile()
         self._spread = spread(model, world, shard=config.parallel == "shard", blocks=blocks)
-        self._trained = nn.ModuleDict(
-            {"trained": nn.ParameterDict({_key(name): p for name, p in model.named_parameters() if p.requires_grad})}
-        )
+        self._trained = nn.ModuleDict({"trained": nn.ParameterDict({_key(name): p for name, p in _own_parameters(model)})})
 
     def modules(self) -> nn.ModuleDict:
-        """As in `Task`: what is trained, and none of the language model that stays as it is."""
+        """As in `Task`: what is trained and what the projector was fitted to, and none of the language model that stays as it is."""
         return self._trained
 
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return list(self._trained.parameters())
+        return [one for one in self._trained.parameters() if one.requires_grad]
 
     def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
         """As in `Task`. Each rank's batches weigh as its answers do."""
@@ -170,8 +167,8 @@ class ChatTask:
         batch = batch.to(device)
         scored_BN = batch.targets_BN != IGNORED
         tokens = None
-        if batch.codes_ITHW is not None and self._codebook is not None:
-            tokens = self._codebook[batch.codes_ITHW]
+        if batch.scans_I is not None and self._read is not None:
+            tokens = self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
         weights_S = batch.weights_BN[scored_BN]
@@ -190,13 +187,18 @@ class ChatTask:
 
     def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`."""
-        named = {_key(name): name for name, p in self.model.named_parameters() if p.requires_grad}
+        named = {_key(name): name for name, _ in _own_parameters(self.model)}
         self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)
 
 
 def _blocks(model: ChatModel) -> list[nn.Module]:
     causal = getattr(model.language, "get_base_model", lambda: model.language)()
     return [*causal.base_model.layers, *([model.projector] if model.projector is not None else [])]
+
+
+def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:
+    """All that is not the base model's as it was."""
+    return ((name, one) for name, one in model.named_parameters() if one.requires_grad or name.startswith("projector."))
 
 
 def _key(name: str) -> str:

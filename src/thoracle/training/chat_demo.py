@@ -12,9 +12,9 @@ from thoracle.cohort.questions.cases import cases_of
 from thoracle.cohort.questions.file import write_questions
 from thoracle.cohort.questions.templates import make_questions
 from thoracle.training.chat import STAGES, ChatConfig, Stage
-from thoracle.training.chat_codes import cohort_codes
 from thoracle.training.chat_data import with_scans
 from thoracle.training.chat_run import chat_run, split_questions, words_of
+from thoracle.training.chat_scans import cohort_scans
 from thoracle.training.distributed import join
 from thoracle.training.folder import MODEL
 from thoracle.training.trainer import Progress
@@ -30,7 +30,7 @@ def phantom_chat(config: ChatConfig, *, cohort: Path, encoder: Path, out: Path) 
         out: of the runs; a run that is there goes on where it stopped.
 
     Raises:
-        As `chat_run` and `cohort_codes`.
+        As `chat_run` and `cohort_scans`.
     """
     prepared = open_cohort(cohort)
     made = [one for split in SPLITS for one in make_questions(cases_of(prepared.entries, split=split), seed=config.seed)]
@@ -38,7 +38,7 @@ def phantom_chat(config: ChatConfig, *, cohort: Path, encoder: Path, out: Path) 
     asked, _ = split_questions(made, prepared)
     base = out / "base" / MODEL
     with join() as world:
-        codes = cohort_codes(prepared, {name for one in asked for name in one.images}, world, encoder=encoder)
+        scans = cohort_scans(prepared, {name for one in asked for name in one.images}, world, encoder=encoder)
         for stage in STAGES:
             told = replace(
                 config,
@@ -52,7 +52,12 @@ def phantom_chat(config: ChatConfig, *, cohort: Path, encoder: Path, out: Path) 
             )
             words = stage == "base"
             run = chat_run(
-                told, asked, world, codes=None if words else codes, turns=words_of(prepared) if words else with_scans, resume=True
+                told,
+                asked,
+                world,
+                scans=None if words else scans,
+                turns=words_of(prepared) if words else with_scans,
+                resume=True,
             )
             for progress in run.run():
                 yield stage, progress

@@ -102,16 +102,16 @@ def _answers(
 
     from thoracle.cohort.cache import read_volume
     from thoracle.evaluation.chat import Answered
-    from thoracle.inference.chat.codes import scan_codes
     from thoracle.inference.chat.conversation import Conversation as Talk
     from thoracle.inference.chat.conversation import Turn
+    from thoracle.inference.chat.scans import scan_tokens
     from thoracle.inference.prepare import Prepared
 
     entries = {entry.volume: entry for entry in prepared.entries}
     found = []
     for one in track(asked, description="without the scan" if blind else "with the scan", console=console):
         volumes = () if blind else tuple(read_volume(prepared.folder / entries[name].cache) for name in one.images)
-        scans = tuple(scan_codes(loaded.encoder, Prepared(array=volume, provenance=None, warnings=())) for volume in volumes)
+        scans = tuple(scan_tokens(loaded.encoder, Prepared(array=volume, provenance=None, warnings=())) for volume in volumes)
         before = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in one.pairs[:-1]]  # type: ignore[arg-type]
         last = one.pairs[-1]
         turns = Talk(scans=scans, turns=before).messages(last.question, last.task)  # type: ignore[arg-type]

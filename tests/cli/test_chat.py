@@ -224,14 +224,16 @@ def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any],
 def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
     trained: Trained, command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    told = ("--questions", trained.folder / "vqa.json", "--out", tmp_path, "--limit", 12, "--max-tokens", 4, "--resamples", 20)
+    told = ("--questions", trained.folder / "vqa.json", "--out", tmp_path, "--limit", 12, "--reports", 1, "--max-tokens", 4, "--resamples", 20)
     ran = command("evaluate", "chat", trained.chat, trained.cohort, *told)
     assert ran.status == 0, ran.err
     assert "without it" in ran.out
     assert "Research use only" in ran.out
     values = json.loads((tmp_path / "chat.json").read_text())
     assert values["with the scan"].keys() == values["without the scan"].keys()
-    assert len(json.loads((tmp_path / "answers.json").read_text())) == 12
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert len(answers) == values["questions"] == 12 + 1
+    assert sum("report" in answer["question"].lower() for answer in answers) == 1
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,11 @@ from thoracle.inference.chat.sampling import Sampling, until
 from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.chat.scope import DECLINED
 from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.files import keep_demo_chat
 from thoracle.inference.prepare import Prepared
 from thoracle.models.chat import Projector
 from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
-from thoracle.training.chat import ChatConfig
-from thoracle.training.chat_demo import phantom_chat
-from thoracle.training.config import read_config
 
 CONFIG = {
     "caution": "Knows only noise.",
@@ -196,7 +194,7 @@ def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Tr
 
 def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
     for arguments, status, said in (
-        ((trained.scan, "--ask", "Why?"), 2, "no chat model was given"),
+        ((trained.scan, "--ask", "Why?"), 2, "no chat model was given, and the demo has not run"),
         ((trained.scan, "--model", trained.encoder, "--ask", "Why?"), 2, "is no chat folder"),
         ((tmp_path / "absent.nii.gz", "--model", trained.chat, "--ask", "Why?"), 2, "absent.nii.gz"),
         ((trained.scan, "--model", trained.chat, "--base", tmp_path, "--ask", "Why?"), 1, "Say where it is with --base DIR"),
@@ -224,7 +222,20 @@ def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any],
 def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
     trained: Trained, command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    told = ("--questions", trained.folder / "vqa.json", "--out", tmp_path, "--limit", 12, "--reports", 1, "--max-tokens", 4, "--resamples", 20)
+    told = (
+        "--questions",
+        trained.folder / "vqa.json",
+        "--out",
+        tmp_path,
+        "--limit",
+        12,
+        "--reports",
+        1,
+        "--max-tokens",
+        4,
+        "--resamples",
+        20,
+    )
     ran = command("evaluate", "chat", trained.chat, trained.cohort, *told)
     assert ran.status == 0, ran.err
     assert "without it" in ran.out
@@ -236,12 +247,9 @@ def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
     assert sum("report" in answer["question"].lower() for answer in answers) == 1
 
 
-@pytest.mark.slow
-def test_a_demonstration_trains_every_stage_and_goes_on_where_it_stopped(trained: Trained, tmp_path: Path) -> None:
-    config = replace(read_config(trained.folder / "config.yaml", ChatConfig), steps=1, evaluate_every=0)
-    told = {"cohort": trained.cohort, "encoder": trained.encoder, "out": tmp_path}
-    steps = phantom_chat(config, **told)
-    assert next(steps)[0] == "base"
-    steps.close()
-    assert [stage for stage, _ in phantom_chat(config, **told)] == ["projector", "lora"]
-    assert load_chat(tmp_path / "lora" / "model").caution == "Knows only noise."
+def test_the_demos_model_is_taken_where_none_is_named(trained: Trained, command: Callable[..., Any]) -> None:
+    keep_demo_chat(model=trained.chat, base=trained.folder / "base" / "model", encoder=trained.encoder)
+    ran = command("chat", trained.scan, "--ask", "Is lung nodule present?", "--max-tokens", 4)
+    assert ran.status == 0, ran.err
+    assert "this is the demo's, which knows only phantoms" in ran.err
+    assert "Research use only" in ran.err

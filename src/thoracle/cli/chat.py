@@ -91,11 +91,16 @@ def _asked() -> Iterator[str]:
 def _opened(model: Path | None, encoder: Path | None, base: Path | None, device: str) -> Chat:
     from thoracle.errors import InputError
     from thoracle.inference.chat.chat import Parts, load_chat
+    from thoracle.inference.files import demo_chat
     from thoracle.models.chat_folder import ABOUT
 
     if model is None:
-        cure = "Give --model DIR, as `thoracle train chat` makes it, or --detector with --endpoint URL."
-        raise InputError("no chat model was given", cure=cure)
+        kept = demo_chat()
+        if not (kept / "model" / ABOUT).is_file():
+            cure = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
+            raise InputError("no chat model was given, and the demo has not run on this machine", cure=cure)
+        typer.echo("No --model was given: this is the demo's, which knows only phantoms.", err=True)
+        return load_chat(kept / "model", encoder=encoder or kept / "encoder", base=base or kept / "base", device=device)
     if (model / ABOUT).is_file():
         return load_chat(model, encoder=encoder, base=base, device=device)
     if encoder is None or base is None:

@@ -58,6 +58,7 @@ def write_page(
     facts: Sequence[str],
     losses: Mapping[str, Mapping[int, float]],
     examples: Sequence[Example],
+    more: Sequence[str],
     seconds: Mapping[str, float],
 ) -> bytes:
     """The page.
@@ -67,6 +68,7 @@ def write_page(
         facts: sentences on what was made.
         losses: by stage and step.
         examples: scans to look at.
+        more: parts on what else was done, after detection.
         seconds: of each stage.
     """
     names, labels = list(figures.macro), list(figures.positives)
@@ -101,6 +103,7 @@ def write_page(
             dots(labels, {name: [figures.labels[name][label] for label in labels] for name in names}, x="AUROC", reference=0.5),
             caption="The dashed line is chance.",
         ),
+        *more,
         heading("Learning"),
         figure(panels(curves, columns=2, size=3.4)),
         heading("Held-out phantoms"),

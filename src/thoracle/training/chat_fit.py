@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.errors import InputError
-
 #: Of the mean eigenvalue of the scans' products.
 _STRENGTHS: Final = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5, 5.0)
 #: Rows are read as words, which are said or not said: what is likely is nearly said.
@@ -31,15 +29,13 @@ def fit_findings(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK: Te
     Args:
         kept_S: scans as `ScanTokens` keeps them; all tokens of one slice of them are in memory together.
         read: gives their tokens.
-        labels_SK: 0 and 1, or NaN where nobody says, which counts as the label's mean.
-
-    Raises:
-        InputError: a label that is always or never 1.
+        labels_SK: 0 and 1, or NaN where nobody says, which counts as the label's mean. Of a label that is hardly ever 0, or 1, nothing is
+            said: it is as likely as not.
     """
     known = labels_SK.double()
     mean = known.nanmean(dim=0)
-    if bool(((known == 1).sum(dim=0) < _FEWEST).any()) or bool(((known == 0).sum(dim=0) < _FEWEST).any()):
-        raise InputError("a finding is in all of the scans or in none", cure="Give more scans, or set projector.findings to 0.")
+    told = torch.minimum((known == 1).sum(dim=0), (known == 0).sum(dim=0)) >= _FEWEST
+    known = torch.where(told, known, torch.nan)
     wanted = (known - mean).nan_to_num()
     slices, centre = range(kept_S.shape[1]), []
     product = torch.zeros(len(kept_S), len(kept_S), dtype=torch.float64)
@@ -49,7 +45,7 @@ def fit_findings(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK: Te
         x -= centre[-1]
         product += (x @ x.T).double()
     solved_SK, left_out_SK = _ridge(product, wanted)
-    scale, shift = _balanced(left_out_SK, known, mean)
+    scale, shift = (torch.where(told, one, 0.0) for one in _balanced(left_out_SK, known, mean))
     weight = torch.cat([(read(kept_S[:, t]).flatten(1) - centre[t]).T @ solved_SK.float() for t in slices]).T * scale[:, None]
     return weight, shift - weight @ torch.cat(centre)
 
@@ -73,9 +69,9 @@ def _ridge(product_SS: Tensor, wanted_SK: Tensor) -> tuple[Tensor, Tensor]:
 
 def _balanced(scores_SK: Tensor, labels_SK: Tensor, mean_K: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and shift (K,) that turn scores into logits (Platt), as if 0 and 1 were equally many, sharpened."""
-    spread = scores_SK.std(dim=0)
+    spread = scores_SK.std(dim=0).clamp(min=1e-12)  # of what nobody tells it is 0
     given = torch.zeros(2, len(mean_K), dtype=torch.float64, requires_grad=True)
-    weights = torch.where(labels_SK == 1, 0.5 / mean_K, torch.where(labels_SK == 0, 0.5 / (1 - mean_K), 0.0))
+    weights = torch.where(labels_SK == 1, 0.5 / mean_K, torch.where(labels_SK == 0, 0.5 / (1 - mean_K), 0.0)).nan_to_num(posinf=0.0)
     search = torch.optim.LBFGS([given], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

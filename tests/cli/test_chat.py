@@ -15,9 +15,11 @@ import pytest
 import torch
 import yaml
 
+from tests.language_server import LanguageServer
 from thoracle.cli.app import main
 from thoracle.cohort.cache import pack
 from thoracle.cohort.manifest import Entry, claim, write_manifest
+from thoracle.cohort.questions.file import read_questions
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import load_chat
@@ -253,3 +255,17 @@ def test_the_demos_model_is_taken_where_none_is_named(trained: Trained, command:
     assert ran.status == 0, ran.err
     assert "this is the demo's, which knows only phantoms" in ran.err
     assert "Research use only" in ran.err
+
+
+def test_a_servers_questions_are_checked_and_written_in_the_published_form(
+    trained: Trained, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
+) -> None:
+    pairs = [("Is lung nodule present?", "Yes."), ("Is lung nodule present?", "No.")]
+    entries = [{"task": "short_answer", "question": question, "answer": answer} for question, answer in pairs]
+    language_server.say = lambda _: (200, json.dumps({"questions": entries}))
+    ran = command("questions", trained.cohort, "--endpoint", language_server.address, "--out", tmp_path / "vqa.json")
+    assert ran.status == 0, ran.err
+    assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
+    made = read_questions(tmp_path / "vqa.json")
+    assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
+    assert ran.err.count("Research use only") == 1

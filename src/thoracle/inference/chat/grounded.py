@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.findings import Findings
-from thoracle.inference.prepare import Prepared
 from thoracle.models.chat_prompt import Message
 from thoracle.types import RESEARCH_USE
 
@@ -40,13 +39,6 @@ class SimilarCase:
     name: str
     similarity: float
     report: str
-
-
-class FindsSimilar(Protocol):
-    """Looks a scan up in an index."""
-
-    def __call__(self, scan: Prepared, /, *, k: int) -> Sequence[SimilarCase]:
-        """The k most similar cases, the most similar first."""
 
 
 class Generates(Protocol):

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 from tests.language_server import LanguageServer
 from thoracle.cli.app import main
 from thoracle.cohort.cache import pack
-from thoracle.cohort.manifest import Entry, claim, write_manifest
+from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
 from thoracle.cohort.questions.file import read_questions
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
@@ -33,6 +34,11 @@ from thoracle.inference.prepare import Prepared
 from thoracle.models.chat import Projector
 from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
+from thoracle.training.chat import ChatConfig
+from thoracle.training.chat_run import chat_run, split_questions
+from thoracle.training.chat_scans import cohort_scans
+from thoracle.training.config import read_config
+from thoracle.training.distributed import join
 
 CONFIG = {
     "caution": "Knows only noise.",
@@ -269,3 +275,36 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     made = read_questions(tmp_path / "vqa.json")
     assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
     assert ran.err.count("Research use only") == 1
+
+
+@pytest.mark.parametrize("stage", ["projector", "lora"])
+def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: Trained, tmp_path: Path) -> None:
+    folder, prepared = trained.folder, open_cohort(trained.cohort)
+    asked, _ = split_questions(read_questions(folder / "vqa.json"), prepared)
+    told = read_config(folder / "config.yaml", ChatConfig).as_dict() | {
+        "stage": stage,
+        "encoder": str(trained.encoder),
+        "base": str(folder / "base" / "model"),
+        "start": str(folder / "projector" / "model") if stage == "lora" else "",
+        "steps": 4,
+        "save_every": 1,
+        "evaluate_every": 0,
+    }
+
+    def train(out: Path, *, steps: int, resume: bool = False) -> None:
+        with join() as world:
+            scans = cohort_scans(prepared, {name for one in asked for name in one.images}, world, encoder=trained.encoder)
+            run = chat_run(ChatConfig.from_dict(told | {"out": str(out)}), asked, world, scans=scans, resume=resume)
+            for _ in islice(run.run(), steps):
+                pass
+
+    train(tmp_path / "once", steps=5)
+    train(tmp_path / "twice", steps=2)
+    train(tmp_path / "twice", steps=5, resume=True)
+    once, twice = ({file.relative_to(out): file.read_bytes() for file in _weights(out)} for out in (tmp_path / "once", tmp_path / "twice"))
+    assert once == twice
+    assert len(once) == (1 if stage == "projector" else 2)
+
+
+def _weights(out: Path) -> list[Path]:
+    return sorted((out / "model").rglob("*.safetensors"))

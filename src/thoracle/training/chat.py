@@ -151,18 +151,24 @@ class ChatTask:
         return [one for one in self._trained.parameters() if one.requires_grad]
 
     def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
-        """As in `Task`. Each rank's batches weigh as its answers do."""
+        """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
         self.model.train()
+        # Ranks' gradients are averaged: what each adds is so many times its share.
+        whole = self.world.mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
             with keep_gradients(self._spread, apart=number < len(batches) - 1):
-                loss = self.loss(batch) / len(batches)
+                loss = self._lost(batch) / whole
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return self.world.mean(total)
 
     def loss(self, batch: ChatBatch) -> Tensor:
         """Cross-entropy of the answers' words, averaged by their weights; a scalar."""
+        return self._lost(batch) / batch.weights_BN.sum().to(self.world.device)
+
+    def _lost(self, batch: ChatBatch) -> Tensor:
+        """The same, summed."""
         device = self.world.device
         batch = batch.to(device)
         scored_BN = batch.targets_BN != IGNORED
@@ -171,9 +177,8 @@ class ChatTask:
             tokens = self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
-        weights_S = batch.weights_BN[scored_BN]
         each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
-        return (each_S * weights_S).sum() / weights_S.sum()
+        return (each_S * batch.weights_BN[scored_BN]).sum()
 
     def stepped(self) -> None:
         """As in `Task`: nothing else moves."""

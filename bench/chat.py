@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -19,10 +21,12 @@ from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IMAGE_ID
 from thoracle.models.config import PRESETS, CTViTConfig, ProjectorConfig
 from thoracle.models.ctvit import CTViT
+from thoracle.training.chat import ChatConfig
+from thoracle.training.config import read_config
 
 WORDS = 32
 SIZES = {
-    "phantom": {"vocab_size": 1024, "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4},
+    "phantom": asdict(read_config(Path("phantom-chat"), ChatConfig).language),
     "1B": {
         "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
         "num_attention_heads": 32, "num_key_value_heads": 8,
@@ -45,7 +49,7 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
     with torch.device(device):
         encoder = CTViT(vit).eval()
         projector = Projector(ProjectorConfig(dim_context=vit.dim, dim=vit.dim, inner=vit.dim, hidden=sizes["hidden_size"]))
-        language = LlamaForCausalLM(LlamaConfig(**sizes, max_position_embeddings=4096, dtype=dtype)).to(dtype).eval()
+        language = LlamaForCausalLM(LlamaConfig(**(sizes | {"max_position_embeddings": 4096}), dtype=dtype)).to(dtype).eval()
         ids = torch.cat([torch.randint(0, 1000, (1, 60)), torch.full((1, 256), IMAGE_ID), torch.randint(0, 1000, (1, 20))], dim=1)
         volume = torch.zeros(1, 1, frames, vit.image_size, vit.image_size)
     model = ChatModel(language, projector).to(device)

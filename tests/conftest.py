@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import settings
 
+from tests.language_server import LanguageServer, running
+
 settings.register_profile("thoracle", deadline=None)  # what a busy machine takes longer for is no fault
 settings.load_profile("thoracle")
 
@@ -36,6 +38,13 @@ def _present(folder: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set THORACLE_DATA")
     return folder
+
+
+@pytest.fixture
+def language_server() -> Iterator[LanguageServer]:
+    """An OpenAI-compatible server."""
+    with running() as server:
+        yield server
 
 
 class Hub(ThreadingHTTPServer):

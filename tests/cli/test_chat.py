@@ -6,7 +6,8 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,35 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
+from tests.language_server import LanguageServer
 from thoracle.cli.app import main
 from thoracle.cohort.cache import pack
-from thoracle.cohort.manifest import Entry, claim, write_manifest
+from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
+from thoracle.cohort.questions.file import read_questions
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import load_chat
-from thoracle.inference.chat.codes import scan_codes
 from thoracle.inference.chat.conversation import Conversation
 from thoracle.inference.chat.sampling import Sampling, until
+from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.chat.scope import DECLINED
 from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.files import keep_demo_chat
 from thoracle.inference.prepare import Prepared
+from thoracle.models.chat import Projector
+from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
 from thoracle.training.chat import ChatConfig
-from thoracle.training.chat_demo import phantom_chat
+from thoracle.training.chat_run import chat_run, split_questions
+from thoracle.training.chat_scans import cohort_scans
 from thoracle.training.config import read_config
+from thoracle.training.distributed import join
 
 CONFIG = {
     "caution": "Knows only noise.",
     "base": "set below",
-    "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8},
+    "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8, "places": 216, "findings": 18},
     "language": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
     "adapter": {"rank": 4, "alpha": 8},
     "length": 512,
@@ -81,7 +88,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     cohort, rng, entries = folder / "cohort", np.random.default_rng(0), []
     claim(cohort, {"preprocess": preprocess.as_dict()})
     for k in range(6):
-        labels = tuple(int(label) for label in rng.random(18) < 0.5)
+        labels = tuple((k + number) % 2 for number in range(18))
         volume = rng.normal(-0.5, 0.1, preprocess.size).astype(np.float32)
         content = pack(volume, scale=preprocess.scale)
         (cohort / "cache").mkdir(exist_ok=True)
@@ -122,7 +129,7 @@ def test_a_stage_leaves_a_folder_that_knows_its_parts_and_its_caution(trained: T
 
 def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: Prepared) -> None:
     chat = load_chat(trained.chat)
-    codes = scan_codes(chat.encoder, scan)
+    codes = scan_tokens(chat.encoder, scan)
     drawn = Sampling(max_tokens=12, temperature=1.0, seed=3)
 
     def said(sampling: Sampling, turns: int = 1) -> list[str]:
@@ -145,7 +152,7 @@ def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trai
 
 def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: Prepared) -> None:
     chat = load_chat(trained.chat)
-    talk = Conversation(scans=(scan_codes(chat.encoder, scan),))
+    talk = Conversation(scans=(scan_tokens(chat.encoder, scan),))
     list(chat.reply(talk, "Is there a nodule?", sampling=Sampling(max_tokens=3)))
     with pytest.raises(InputError, match=r"tokens and an answer up to 5,000, the language model reads 1,024"):
         list(chat.reply(talk, "And now?", sampling=Sampling(max_tokens=5000)))
@@ -154,9 +161,9 @@ def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Tr
 
 def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_chat(trained.chat).encoder
-    first = scan_codes(encoder, scan)
+    first = scan_tokens(encoder, scan)
     monkeypatch.setattr(encoder, "encode_tokens", lambda _: pytest.fail("encoded again"))
-    assert (scan_codes(encoder, scan) == first).all()
+    assert (scan_tokens(encoder, scan) == first).all()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,7 @@ def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Tr
 
 def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
     for arguments, status, said in (
-        ((trained.scan, "--ask", "Why?"), 2, "no chat model was given"),
+        ((trained.scan, "--ask", "Why?"), 2, "no chat model was given, and the demo has not run"),
         ((trained.scan, "--model", trained.encoder, "--ask", "Why?"), 2, "is no chat folder"),
         ((tmp_path / "absent.nii.gz", "--model", trained.chat, "--ask", "Why?"), 2, "absent.nii.gz"),
         ((trained.scan, "--model", trained.chat, "--base", tmp_path, "--ask", "Why?"), 1, "Say where it is with --base DIR"),
@@ -209,11 +216,10 @@ def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callabl
 def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "llava-lora"
     shutil.copytree(trained.chat / "adapter", folder)
-    weights = load_file(trained.chat / "projector" / "model.safetensors")
+    weights = Projector(ProjectorConfig(queries=4, dim=8, dim_context=64, inner=8, hidden=32)).state_dict()
     torch.save(
         {f"base_model.model.model.mm_projector.{name}": tensor for name, tensor in weights.items()}, folder / "non_lora_trainables.bin"
     )
-    # Eight heads are published, and no file says so: a projector of two heads is another one, so only that it opens is seen here.
     ran = command(
         "chat", trained.scan, "--model", folder, "--encoder", trained.encoder, "--base", trained.folder / "base" / "model", "--ask", "Why?",
         "--max-tokens", 3,
@@ -224,22 +230,81 @@ def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any],
 def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
     trained: Trained, command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    told = ("--questions", trained.folder / "vqa.json", "--out", tmp_path, "--limit", 12, "--max-tokens", 4, "--resamples", 20)
+    told = (
+        "--questions",
+        trained.folder / "vqa.json",
+        "--out",
+        tmp_path,
+        "--limit",
+        12,
+        "--reports",
+        1,
+        "--max-tokens",
+        4,
+        "--resamples",
+        20,
+    )
     ran = command("evaluate", "chat", trained.chat, trained.cohort, *told)
     assert ran.status == 0, ran.err
     assert "without it" in ran.out
     assert "Research use only" in ran.out
     values = json.loads((tmp_path / "chat.json").read_text())
     assert values["with the scan"].keys() == values["without the scan"].keys()
-    assert len(json.loads((tmp_path / "answers.json").read_text())) == 12
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert len(answers) == values["questions"] == 12 + 1
+    assert sum("report" in answer["question"].lower() for answer in answers) == 1
 
 
-@pytest.mark.slow
-def test_a_demonstration_trains_every_stage_and_goes_on_where_it_stopped(trained: Trained, tmp_path: Path) -> None:
-    config = replace(read_config(trained.folder / "config.yaml", ChatConfig), steps=1, evaluate_every=0)
-    told = {"cohort": trained.cohort, "encoder": trained.encoder, "out": tmp_path}
-    steps = phantom_chat(config, **told)
-    assert next(steps)[0] == "base"
-    steps.close()
-    assert [stage for stage, _ in phantom_chat(config, **told)] == ["projector", "lora"]
-    assert load_chat(tmp_path / "lora" / "model").caution == "Knows only noise."
+def test_the_demos_model_is_taken_where_none_is_named(trained: Trained, command: Callable[..., Any]) -> None:
+    keep_demo_chat(model=trained.chat, base=trained.folder / "base" / "model", encoder=trained.encoder)
+    ran = command("chat", trained.scan, "--ask", "Is lung nodule present?", "--max-tokens", 4)
+    assert ran.status == 0, ran.err
+    assert "this is the demo's, which knows only phantoms" in ran.err
+    assert "Research use only" in ran.err
+
+
+def test_a_servers_questions_are_checked_and_written_in_the_published_form(
+    trained: Trained, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
+) -> None:
+    pairs = [("Is lung nodule present?", "Yes."), ("Is lung nodule present?", "No.")]
+    entries = [{"task": "short_answer", "question": question, "answer": answer} for question, answer in pairs]
+    language_server.say = lambda _: (200, json.dumps({"questions": entries}))
+    ran = command("questions", trained.cohort, "--endpoint", language_server.address, "--out", tmp_path / "vqa.json")
+    assert ran.status == 0, ran.err
+    assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
+    made = read_questions(tmp_path / "vqa.json")
+    assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
+    assert ran.err.count("Research use only") == 1
+
+
+@pytest.mark.parametrize("stage", ["projector", "lora"])
+def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: Trained, tmp_path: Path) -> None:
+    folder, prepared = trained.folder, open_cohort(trained.cohort)
+    asked, _ = split_questions(read_questions(folder / "vqa.json"), prepared)
+    told = read_config(folder / "config.yaml", ChatConfig).as_dict() | {
+        "stage": stage,
+        "encoder": str(trained.encoder),
+        "base": str(folder / "base" / "model"),
+        "start": str(folder / "projector" / "model") if stage == "lora" else "",
+        "steps": 4,
+        "save_every": 1,
+        "evaluate_every": 0,
+    }
+
+    def train(out: Path, *, steps: int, resume: bool = False) -> None:
+        with join() as world:
+            scans = cohort_scans(prepared, {name for one in asked for name in one.images}, world, encoder=trained.encoder)
+            run = chat_run(ChatConfig.from_dict(told | {"out": str(out)}), asked, world, scans=scans, resume=resume)
+            for _ in islice(run.run(), steps):
+                pass
+
+    train(tmp_path / "once", steps=5)
+    train(tmp_path / "twice", steps=2)
+    train(tmp_path / "twice", steps=5, resume=True)
+    once, twice = ({file.relative_to(out): file.read_bytes() for file in _weights(out)} for out in (tmp_path / "once", tmp_path / "twice"))
+    assert once == twice
+    assert len(once) == (1 if stage == "projector" else 2)
+
+
+def _weights(out: Path) -> list[Path]:
+    return sorted((out / "model").rglob("*.safetensors"))

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from thoracle.cli import demo_chat
 from thoracle.cli.demo import run
 from thoracle.evaluation.demo_page import HISTOGRAM, TUNED, Figures
+from thoracle.inference.chat.chat import load_chat
+from thoracle.inference.files import demo_chat as kept_chat
+from thoracle.training.chat import ChatConfig
 from thoracle.training.config import read_config, shipped_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.labeler import LabelerConfig
@@ -33,6 +37,7 @@ def _run(out: Path) -> Figures:
     contrastive = read_config(shipped_config("phantom-tiny"), ContrastiveConfig)
     vocabfine = read_config(shipped_config("phantom-tiny-vocabfine"), VocabFineConfig)
     few = {"cohort": str(out / "cohort"), "steps": 3, "save_every": 2}
+    chat = replace(read_config(shipped_config("phantom-chat"), ChatConfig), steps=2, save_every=2, batch=1)
     return run(
         out,
         cases=72,
@@ -40,6 +45,7 @@ def _run(out: Path) -> Figures:
         labeler=replace(labeler, **few, out=str(out / "labeler"), batch=8),
         contrastive=replace(contrastive, **few, out=str(out / "contrastive"), text_weights=str(out / "labeler" / "model"), batch=8),
         vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), start=str(out / "contrastive" / "model"), batch=8),
+        chat=chat,
     )
 
 
@@ -48,6 +54,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THORACLE_CACHE", str(folder / "cache"))
+        patch.setattr(demo_chat, "_QUESTIONS", 6)  # an untrained model finds no end
+        patch.setattr(demo_chat, "_REPORTS", 1)
         yield Demo(out=folder / "out", cache=folder / "cache", figures=_run(folder / "out"))
 
 
@@ -112,6 +120,19 @@ def test_a_cohort_is_indexed_with_the_model_that_is_kept_where_none_is_named(
     ran = command("search", tmp_path / "index", "--text", "emphysema", "--label", "Emphysema")
     assert ran.status == 0, ran.err
     assert "Research use only" in ran.out
+
+
+def test_one_held_out_phantom_was_asked_and_measured_beside_no_scan(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (demo.out / "report.html").read_text()
+    turns = json.loads((demo.out / "talk.json").read_text())["turns"]
+    assert [turn["task"] for turn in turns] == ["short_answer"] * 3
+    assert all(turn["question"] in page for turn in turns)
+    assert "Write the report of this scan." in page
+    assert "without it" in page
+    values = json.loads((demo.out / "evaluation-chat" / "chat.json").read_text())
+    assert values["questions"] == 7
+    monkeypatch.setenv("THORACLE_CACHE", str(demo.cache))
+    assert load_chat(kept_chat() / "model", encoder=kept_chat() / "encoder", base=kept_chat() / "base").caution
 
 
 @pytest.mark.slow

@@ -45,6 +45,14 @@ def test_cider_by_hand() -> None:
     assert cider([["a", "c"], ["a", "c"]], words) == pytest.approx([0.0, 5.0])
 
 
+def test_cider_by_hand_of_an_answer_that_repeats_itself() -> None:
+    # All words log 2. One word: (2, 1) against (1, 1), clipped to (1, 1): 2 / (sqrt 5 sqrt 2); two: (1, 1) against (1): 1 / sqrt 2;
+    # the reference has no three. One word longer: exp(-1 / 72).
+    found = cider([["a", "a", "b"], ["c", "d"]], [["a", "b"], ["c", "d"]])
+    assert found[0] == pytest.approx(10 / 4 * (2 / 10**0.5 + 1 / 2**0.5) * np.exp(-1 / 72))
+    assert found[1] == pytest.approx(5.0)
+
+
 def test_clinical_figures_by_hand_and_crg_of_trivial_answers() -> None:
     wanted = np.array([[1.0, 0, 0, 0], [1, 1, 0, 0]])
     weights = np.ones((1, 2))
@@ -86,6 +94,19 @@ def test_a_model_that_always_says_yes_is_balanced_at_one_half() -> None:
     found = summarise(answered, resamples=50)
     assert found["presence accuracy"].value == 0.75
     assert found["presence balanced accuracy"].value == 0.5
+    assert found["presence balanced accuracy, mean of abnormalities"].value == 0.5
     assert found["presence accuracy"].low <= 0.75 <= found["presence accuracy"].high
     assert found["clinical F1"].value == 1.0
     assert plain_labels(["Emphysema is seen. No nodule."]).sum() == 1
+
+
+def test_abnormalities_weigh_alike_in_their_mean_however_often_they_are_asked_of() -> None:
+    def asked(about: str, answer: str, said: str) -> Answered:
+        pair = Pair(question="?", answer=answer, task="short_answer", type="short_answer", topic="presence", about=about)
+        return Answered(patient="p", pair=pair, answer=said)
+
+    often = [asked(ABNORMALITIES[0], answer, "Yes.") for answer in ("Yes.", "No.") * 9]
+    rarely = [asked(ABNORMALITIES[1], answer, answer) for answer in ("Yes.", "No.")]
+    found = summarise([*often, *rarely, asked(ABNORMALITIES[2], "Yes.", "No.")], resamples=5)
+    assert found["presence balanced accuracy, mean of abnormalities"].value == pytest.approx((0.5 + 1.0) / 2)
+    assert found["presence balanced accuracy"].value == pytest.approx((10 / 11 + 1 / 10) / 2)

@@ -38,3 +38,22 @@ def test_queries_see_a_set_of_tokens_unless_places_are_learned() -> None:
     assert not torch.allclose(placed(tokens), placed(moved))
     with pytest.raises(InputError, match="6 tokens of a scan, where the projector knows 4 places"):
         placed(torch.randn(1, 3, 2, 1, 6))
+
+
+def test_a_finding_is_named_before_the_queries_rows_as_far_as_it_is_shown() -> None:
+    torch.manual_seed(0)
+    projector = Projector(ProjectorConfig(**{**vars(TINY), "places": 2, "findings": 2}))
+    rows = projector.findings
+    assert rows is not None
+    torch.nn.init.normal_(rows.name)
+    torch.nn.init.normal_(rows.none)
+    rows.weight.data[0, 6] = 100.0  # the second place's first channel
+    tokens = torch.zeros(1, 2, 1, 1, 6)
+    tokens[0, 1, 0, 0, 0] = 1.0
+    got = projector(tokens)
+    assert got.shape == (1, 5, 10)
+    torch.testing.assert_close(got[0, 0], rows.name[0])
+    torch.testing.assert_close(got[0, 1], (rows.name[1] + rows.none) / 2)
+    assert not rows.weight.requires_grad
+    with pytest.raises(InputError, match="findings needs"):
+        ProjectorConfig(findings=2)

@@ -38,11 +38,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_answers_are_scored_and_a_scan_takes_its_rows(base: Path) -> None:
     tokenizer = open_language(base).tokenizer
-    encoded = Prompter(tokenizer, queries=3).encode(TALK)
+    encoded = Prompter(tokenizer, rows=3).encode(TALK)
     assert [number for number in encoded.ids if number < 0] == [IMAGE_ID] * 3
     scored = [number for number, counts in zip(encoded.ids, encoded.scored, strict=True) if counts]
     assert tokenizer.decode(scored) == "Yes.<|end|>Left.<|end|>"
-    asked = Prompter(tokenizer, queries=3).encode(TALK[:-1])
+    asked = Prompter(tokenizer, rows=3).encode(TALK[:-1])
     assert encoded.ids[: len(asked)] == asked.ids, "what is generated from is what was trained on"
     assert not any(asked.scored[asked.scored.index(True) + 4 :])
 
@@ -51,13 +51,13 @@ def test_templates_that_are_missing_refuse_a_turn_or_rewrite_are_said(base: Path
     tokenizer = open_language(base).tokenizer
     tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
     with pytest.raises(CapabilityMissing, match="does not take turns of system"):
-        Prompter(tokenizer, queries=1).encode(TALK[:2])
+        Prompter(tokenizer, rows=1).encode(TALK[:2])
     tokenizer.chat_template = "{{ messages | length }}{{ messages[-1]['content'] }}"
     with pytest.raises(CapabilityMissing, match="rewrites earlier turns"):
-        Prompter(tokenizer, queries=1).encode(TALK)
+        Prompter(tokenizer, rows=1).encode(TALK)
     tokenizer.chat_template = None
     with pytest.raises(CapabilityMissing, match="no chat template"):
-        Prompter(tokenizer, queries=1)
+        Prompter(tokenizer, rows=1)
 
 
 def test_logits_are_those_of_the_language_model_on_words_alone(base: Path) -> None:

@@ -40,8 +40,10 @@ def task() -> ChatTask:
     torch.manual_seed(0)
     language = new_language(SMALL, [p.question + p.answer for one in TALKS for p in one.pairs])
     projector = Projector(ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=16))
-    made = ChatTask(ChatModel(language.model, projector), ChatConfig(base="x"), WORLD, codebook_KC=torch.randn(8, 6), save=lambda *_: None)
-    made.prompter = Prompter(language.tokenizer, queries=3)  # type: ignore[attr-defined]
+    made = ChatTask(
+        ChatModel(language.model, projector), ChatConfig(base="x"), WORLD, read=torch.randn(8, 6).__getitem__, save=lambda *_: None
+    )
+    made.prompter = Prompter(language.tokenizer, rows=3)  # type: ignore[attr-defined]
     return made
 
 

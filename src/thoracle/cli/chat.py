@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from thoracle.inference.batch import Reading
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.conversation import Conversation
-    from thoracle.inference.chat.grounded import Generates
+    from thoracle.inference.chat.grounded import Evidence, Generates
     from thoracle.inference.chat.sampling import Sampling
 
 Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
@@ -35,6 +35,8 @@ def chat(
     endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that answers from --detector.")] = None,
     llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
     detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
+    index: Annotated[str | None, typer.Option(metavar="INDEX", help="Index whose most similar cases answers may rest on too.")] = None,
+    cases: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
     keep: Annotated[Path | None, typer.Option(metavar="JSON", help="The conversation: gone on from, and kept after each answer.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same words again, above temperature 0.")] = 0,
@@ -47,8 +49,8 @@ def chat(
 ) -> None:
     """Ask a chat model about a scan. Research use only; not a medical device.
 
-    With --detector the answer rests on a detector's findings, and each sentence cites them; the words are the chat model's, or with
-    --endpoint a server's. Without a scan, questions about one are declined.
+    With --detector the answer rests on a detector's findings, with --index on similar cases too, and each sentence cites them; the words
+    are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
     """
     from thoracle.cli.default_model import model_or_demo
     from thoracle.inference.batch import Reading, opened
@@ -59,10 +61,11 @@ def chat(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     conversation = Conversation(turns=read_turns(keep) if keep is not None and keep.exists() else [])
     reading = Reading(metadata=opened(metadata), hu=hu, series=series)
-    if detector is not None or endpoint is not None:
+    if not (detector is None and endpoint is None and index is None):
         server = None if endpoint is None else Endpoint(endpoint, model=llm)
         words = server.generate if server is not None else _opened(model, encoder, base, device).speak
-        reply = _grounded(scans or [], reading, conversation, sampling, detector=model_or_demo(detector), words=words, device=device)
+        evidence = _evidence(scans or [], reading, detector=model_or_demo(detector), index=index, cases=cases, device=device)
+        reply = _grounded(evidence, conversation, sampling, words=words)
     else:
         reply = _seeing(scans or [], reading, conversation, sampling, loaded=_opened(model, encoder, base, device))
     for question in ask or _asked():
@@ -91,11 +94,16 @@ def _asked() -> Iterator[str]:
 def _opened(model: Path | None, encoder: Path | None, base: Path | None, device: str) -> Chat:
     from thoracle.errors import InputError
     from thoracle.inference.chat.chat import Parts, load_chat
+    from thoracle.inference.files import demo_chat
     from thoracle.models.chat_folder import ABOUT
 
     if model is None:
-        cure = "Give --model DIR, as `thoracle train chat` makes it, or --detector with --endpoint URL."
-        raise InputError("no chat model was given", cure=cure)
+        kept = demo_chat()
+        if not (kept / "model" / ABOUT).is_file():
+            cure = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
+            raise InputError("no chat model was given, and the demo has not run on this machine", cure=cure)
+        typer.echo("No --model was given: this is the demo's, which knows only phantoms.", err=True)
+        return load_chat(kept / "model", encoder=encoder or kept / "encoder", base=base or kept / "base", device=device)
     if (model / ABOUT).is_file():
         return load_chat(model, encoder=encoder, base=base, device=device)
     if encoder is None or base is None:
@@ -107,39 +115,44 @@ def _opened(model: Path | None, encoder: Path | None, base: Path | None, device:
 def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
     """Answers of a chat model that sees the scans."""
     from thoracle.inference.batch import read_scan
-    from thoracle.inference.chat.codes import scan_codes
+    from thoracle.inference.chat.scans import scan_tokens
     from thoracle.inference.prepare import prepare
     from thoracle.inference.scans import Scan
     from thoracle.types import RESEARCH_USE
 
-    codes = []
+    kept = []
     for path in scans:
         prepared = prepare(read_scan(Scan(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
         for warning in prepared.warnings:
             typer.echo(f"Warning: {warning}", err=True)
-        codes.append(scan_codes(loaded.encoder, prepared))
-    conversation.scans = tuple(codes)
+        kept.append(scan_tokens(loaded.encoder, prepared))
+    conversation.scans = tuple(kept)
     typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
     return lambda question, task: loaded.reply(conversation, question, task=task, sampling=sampling)
 
 
-def _grounded(
-    scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, detector: Path, words: Generates, device: str
-) -> Reply:
-    """Answers from a detector's findings, with what they rest on."""
+def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, cases: int, device: str) -> Evidence:
+    """What a detector finds in the one scan, and which cases look like it."""
+    from thoracle.cli.chat_similar import similar_cases
     from thoracle.errors import InputError
     from thoracle.inference.batch import read_scan
-    from thoracle.inference.chat.conversation import Turn
-    from thoracle.inference.chat.grounded import answer, gather, used
+    from thoracle.inference.chat.grounded import gather
     from thoracle.inference.model import load
     from thoracle.inference.scans import Scan
 
     if len(scans) != 1:
         raise InputError(f"{len(scans)} scans, where findings are of one", cure="Give one scan.")
-    findings = load(detector, device=device).detect(read_scan(Scan(name=scans[0].name, path=scans[0]), reading))
-    evidence = gather(findings)
+    model, volume = load(detector, device=device), read_scan(Scan(name=scans[0].name, path=scans[0]), reading)
+    findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)
+    return gather(findings, [] if index is None else similar_cases(index, volume, k=cases, detector=model))
+
+
+def _grounded(evidence: Evidence, conversation: Conversation, sampling: Sampling, *, words: Generates) -> Reply:
+    """Answers from evidence, with what they rest on."""
+    from thoracle.inference.chat.conversation import Turn
+    from thoracle.inference.chat.grounded import answer, used
 
     def reply(question: str, task: Kind) -> Iterator[str]:
         before = [(turn.question, turn.answer) for turn in conversation.turns]

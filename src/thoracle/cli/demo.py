@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from thoracle.cohort.manifest import Entry
     from thoracle.evaluation.demo_page import Figures
     from thoracle.evaluation.demo_search import Found, HitPicture
+    from thoracle.training.chat import ChatConfig
     from thoracle.training.config import RunConfig
 
 #: So many that each abnormality is there more than 15 times among the held-out sixth, whatever the seed.
@@ -37,6 +38,7 @@ def demo(
 
     Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
     """
+    from thoracle.training.chat import ChatConfig
     from thoracle.training.config import read_config
     from thoracle.training.contrastive import ContrastiveConfig
     from thoracle.training.labeler import LabelerConfig
@@ -53,18 +55,24 @@ def demo(
         labeler=replace(labeler, cohort=str(cohort), out=str(words), seed=seed),
         contrastive=replace(contrastive, cohort=str(cohort), text_weights=str(words / "model"), out=str(first), seed=seed),
         vocabfine=replace(vocabfine, cohort=str(cohort), start=str(first / "model"), out=str(second), seed=seed),
+        chat=replace(read_config(Path("phantom-chat"), ChatConfig), seed=seed),
     )
 
 
-def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig) -> Figures:
+def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig, chat: ChatConfig) -> Figures:
     """Every stage in `out`; what was done before is not done again. Returns what was measured."""
+    from thoracle.cli.demo_chat import DemoChat
     from thoracle.cohort.manifest import open_cohort
+    from thoracle.evaluation.demo_chat import figures_of as figures_of_chat
+    from thoracle.evaluation.demo_chat import section as chat_section
+    from thoracle.evaluation.demo_chat import sentences as chat_sentences
     from thoracle.evaluation.demo_page import CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
-    from thoracle.evaluation.demo_search import section, sentences
-    from thoracle.evaluation.held_out import examples, held_out, histogram_scores, present
+    from thoracle.evaluation.demo_search import section as search_section
+    from thoracle.evaluation.demo_search import sentences as search_sentences
+    from thoracle.evaluation.held_out import examples, held_out, histogram_scores, phantom_file, present
     from thoracle.evaluation.result import read_run
     from thoracle.files import write_atomic
-    from thoracle.inference.files import demo_model, keep_demo_model
+    from thoracle.inference.files import demo_chat, demo_model, keep_demo_model
     from thoracle.training.curves import read_curves
     from thoracle.types import RESEARCH_USE
 
@@ -75,6 +83,12 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
         stages.train(name, config, out)
         stages.evaluate(name, Path(config.out) / "model", out)
     found = stages.index_and_find(Path(contrastive.out) / "model", out)
+    keep_demo_model(Path(vocabfine.out) / "model")
+    shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(present(entry)))
+    stages.detect(shown, out)
+    talk = DemoChat(config=chat, cohort=out / "cohort", encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
+    told = figures_of_chat(talk.measure(talk.train()))
+    asked = talk.ask(out / "phantoms" / phantom_file(shown), present=present(shown))
     with stages("report"):
         cohort = open_cohort(out / "cohort")
         before, after = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in runs)
@@ -84,16 +98,14 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
             facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
             losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
             examples=examples(cohort, out / "phantoms", after),
-            more=section(found, asked=ASKED, hits=_hits(out)),
+            more=[*search_section(found, asked=ASKED, hits=_hits(out)), *chat_section(told, asked)],
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
-        keep_demo_model(Path(vocabfine.out) / "model")
-    stages.detect(max(held_out(cohort).values(), key=lambda entry: len(present(entry))), out)
     _say(figures)
-    typer.echo("\n" + "\n".join(sentences(found)))
+    typer.echo("\n" + "\n".join([*search_sentences(found), *chat_sentences(told)]))
     typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
-    typer.echo(f"The model is in {demo_model()}: commands use it where no --model is given. It knows only phantoms.")
+    typer.echo(f"The models are in {demo_model()} and {demo_chat()}: commands use them where no --model is given. They know only phantoms.")
     typer.echo(RESEARCH_USE)
     return figures
 

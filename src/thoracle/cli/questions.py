@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thoracle.cli.app import app
+
+if TYPE_CHECKING:
+    from thoracle.cohort.manifest import Entry
+    from thoracle.cohort.questions.file import Conversation
 
 
 @app.command()
@@ -17,11 +21,16 @@ def questions(
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of phantoms: sides and numbers are theirs.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
+    llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
 ) -> None:
     """Make questions with answers for training and for measuring a chat model.
 
     Presence, side, lobe, size and number, a choice of four, what changed between two scans of a patient, and the report. Presence is
     asked of each abnormality as often where it is as where it is not. The same cohort and seed give the same file.
+
+    With --endpoint a language model writes them instead, from each report; those whose answers contradict the report are dropped. Reports
+    leave this machine then, if the server is another. A run that was stopped goes on.
     """
     from collections import Counter
 
@@ -34,8 +43,35 @@ def questions(
 
     entries = open_cohort(cohort).entries
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
-    made = [one for split in splits for one in make_questions(cases_of(entries, split=split, masks=masks), seed=seed)]
+    if endpoint is not None:
+        made = _written(entries, endpoint, llm, out)
+    else:
+        made = [one for split in splits for one in make_questions(cases_of(entries, split=split, masks=masks), seed=seed)]
     write_questions(out, made)
-    topics = Counter(pair.topic for one in made for pair in one.pairs)
+    topics = Counter(pair.topic or pair.type for one in made for pair in one.pairs)
     told = ", ".join(f"{count:,} {topic}" for topic, count in topics.most_common())
     typer.echo(f"{len(made):,} questions ({told}): {out}\n{RESEARCH_USE}", err=True)
+
+
+def _written(entries: tuple[Entry, ...], endpoint: str, llm: str, out: Path) -> list[Conversation]:
+    """Of each scan's report, by its first volume."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from thoracle.cohort.questions.file import Conversation
+    from thoracle.inference.chat.endpoint import Endpoint
+    from thoracle.inference.chat.written_run import write_many
+
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        first.setdefault(entry.scan, entry)
+    reports = {entry.volume: entry.report.text("both") for entry in first.values() if entry.report.text("both")}
+    kept = out.with_name(f"{out.name}.written.jsonl")
+    found: list[Conversation] = []
+    dropped, empty = 0, 0
+    many = write_many(Endpoint(endpoint, model=llm).generate, reports, llm=llm, kept=kept)
+    for volume, written in track(many, total=len(reports), description="questions", console=Console(stderr=True, highlight=False)):
+        found += [Conversation(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
+        dropped, empty = dropped + written.dropped, empty + bool(written.why)
+    typer.echo(f"{dropped:,} questions contradict their reports and were dropped; {empty:,} reports gave none.", err=True)
+    return found

@@ -5,12 +5,14 @@ Shapes: N answers, K abnormalities, R draws.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thoracle.cohort.questions.facts import plain_evidence
 from thoracle.cohort.questions.file import Pair
@@ -39,15 +41,24 @@ class Answered:
     answer: str
 
 
+#: Answers to what each is worth, NaN where nobody says.
+Judge = Callable[[Sequence[Answered]], Array]
+
+
 def plain_labels(texts: Sequence[str]) -> Array:
     """By the words of each abnormality in sentences that deny nothing."""
     return np.array([[float(bool(found)) for found in plain_evidence(text).values()] for text in texts]).reshape(-1, len(ABNORMALITIES))
 
 
 def summarise(
-    answered: Sequence[Answered], *, label: Label = plain_labels, resamples: int = RESAMPLES, seed: int = 0
+    answered: Sequence[Answered],
+    *,
+    label: Label = plain_labels,
+    judged: Judge | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every figure that the questions allow, with its interval over patients."""
+    """Every figure that the questions allow, with its interval over patients; `judged` adds the mean score of what is not closed."""
     closed = [one for one in answered if one.pair.topic in CLOSED]
     reports = [one for one in answered if one.pair.topic == "report"]
     words = [one for one in answered if one.pair.topic != "report" and one.pair.topic not in CLOSED]
@@ -63,6 +74,12 @@ def summarise(
     if reports:
         said, wanted = label([one.answer for one in reports]), label([one.pair.answer for one in reports])
         found |= _interval(reports, lambda weights: clinical(said, wanted, weights), resamples, seed)
+    if judged is not None and (words or reports):
+        scores = judged([*words, *reports])
+        told = [one for one, score in zip([*words, *reports], scores, strict=True) if not np.isnan(score)]
+        worth = scores[~np.isnan(scores)]
+        if told:
+            found |= _interval(told, lambda weights: {"judge, 0 to 10": weights @ worth / weights.sum(axis=1)}, resamples, seed)
     return found
 
 
@@ -104,9 +121,10 @@ def right(answer: str, reference: str) -> bool:
 
 
 def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[Array], dict[str, Array]]:
-    """Share that is right; of presence balanced: the mean over yes and no."""
+    """Share that is right; of presence balanced: the mean over yes and no, of all questions together and of each abnormality's own."""
     hits = np.array([right(one.answer, one.pair.answer) for one in part], float)
     yes = np.array([one.pair.answer.startswith("Yes") for one in part], float)
+    about = np.array([one.pair.about for one in part])
 
     def measure(weights_RN: Array) -> dict[str, Array]:
         found = {f"{topic} accuracy": weights_RN @ hits / weights_RN.sum(axis=1)}
@@ -114,9 +132,22 @@ def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[Array], dict[st
             with np.errstate(divide="ignore", invalid="ignore"):
                 of = [(weights_RN @ (hits * group)) / (weights_RN @ group) for group in (yes, 1 - yes)]
             found["presence balanced accuracy"] = (of[0] + of[1]) / 2
+            found["presence balanced accuracy, mean of abnormalities"] = _by_abnormality(weights_RN, hits, yes, about)
         return found
 
     return measure
+
+
+def _by_abnormality(weights_RN: Array, hits: Array, yes: Array, about: NDArray[np.str_]) -> Array:
+    """(R,), over those abnormalities of which both answers were drawn."""
+    each = []
+    for name in np.unique(about):
+        groups = [group * (about == name) for group in (yes, 1 - yes)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each.append(sum((weights_RN @ (hits * group)) / (weights_RN @ group) for group in groups) / 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which no abnormality has both
+        return cast(Array, np.nanmean(each, axis=0))
 
 
 def _interval(part: Sequence[Answered], measure: Callable[[Array], dict[str, Array]], resamples: int, seed: int) -> dict[str, Interval]:

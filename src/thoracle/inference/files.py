@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from thoracle.files import TEMPORARY
@@ -21,17 +22,36 @@ def demo_model() -> Path:
     return cache_dir() / "demo-model"
 
 
+def demo_chat() -> Path:
+    """Where `thoracle demo` keeps the chat model it trains: model, base and encoder, each in its folder."""
+    return cache_dir() / "demo-chat"
+
+
 def keep_demo_model(folder: Path) -> None:
     """Put a copy of a model folder where `demo_model` says, in place of an older one.
 
     Raises:
         OSError: it cannot be written.
     """
-    target = demo_model()
+    _keep(demo_model(), {".": folder})
+
+
+def keep_demo_chat(*, model: Path, base: Path, encoder: Path) -> None:
+    """Put copies of a chat folder, its language model and its encoder where `demo_chat` says, in place of older ones.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    _keep(demo_chat(), {"model": model, "base": base, "encoder": encoder})
+
+
+def _keep(target: Path, folders: Mapping[str, Path]) -> None:
+    """Copies, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, suffix=TEMPORARY) as work:
         new, old = Path(work) / "new", Path(work) / "old"
-        shutil.copytree(folder, new)
+        for name, folder in folders.items():
+            shutil.copytree(folder, new / name)
         if target.exists():
             target.rename(old)
         new.rename(target)

@@ -1,9 +1,9 @@
 """CT-CHAT's projector: a scan's tokens to what a language model reads in place of words; knows no language model.
 
-Attribute names are the published state-dict keys (Hamamci et al., arXiv:2403.17834 and its code).
+Attribute names are the published state-dict keys (Hamamci et al., arXiv:2403.17834 and its code); `findings` is ours.
 
-Shapes: B scans, T h w tokens of a scan, C their width, N = T h w; Q queries, D width of the pooler, H width of the language model's
-embeddings.
+Shapes: B scans, T h w tokens of a scan, C their width, N = T h w; Q queries, D width of the pooler, K findings, H width of the language
+model's embeddings.
 """
 
 from __future__ import annotations
@@ -33,15 +33,8 @@ class AttentionalPooler(nn.Module):
         self.to_out = nn.Linear(config.inner, config.dim, bias=False)
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
-        """(B, Q, D); no residual, as published.
-
-        Raises:
-            InputError: places are learned, and there are more or fewer tokens.
-        """
+        """(B, Q, D); no residual, as published."""
         if self.place is not None:
-            if self.place.shape[0] != tokens_BNC.shape[1]:
-                fact = f"{tokens_BNC.shape[1]} tokens of a scan, where the projector knows {self.place.shape[0]} places"
-                raise InputError(fact, cure="Give scans as its encoder sees them.")
             tokens_BNC = tokens_BNC + self.place
         key, value = self.to_kv(self.ln_k(tokens_BNC)).chunk(2, dim=-1)
         query = self.to_q(self.ln_q(self.query)).expand(len(tokens_BNC), -1, -1)
@@ -49,8 +42,29 @@ class AttentionalPooler(nn.Module):
         return cast(Tensor, self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)))
 
 
+class FindingRows(nn.Module):
+    """A row for each finding, which is its name as far as the scan shows it, and a dash as far as it does not.
+
+    What is shown is read by one linear map of all tokens at their places. The map is not trained by gradient: it begins and stays as it
+    was fitted to labels (`training/chat_fit.py`), for a gradient learns scans by heart long before it reads them as well.
+    """
+
+    def __init__(self, config: ProjectorConfig) -> None:
+        super().__init__()
+        K, H = config.findings, config.hidden
+        self.weight = nn.Parameter(torch.zeros(K, config.places * config.dim_context), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(K), requires_grad=False)
+        self.name = nn.Parameter(torch.zeros(K, H))
+        self.none = nn.Parameter(torch.zeros(H))
+
+    def forward(self, tokens_BNC: Tensor) -> Tensor:
+        """(B, K, H)."""
+        shown_BK1 = F.linear(tokens_BNC.flatten(1), self.weight, self.bias).sigmoid()[..., None]
+        return shown_BK1 * self.name + (1 - shown_BK1) * self.none
+
+
 class Projector(nn.Module):
-    """Pooler, LayerNorm, and a two-layer MLP into the language model's embeddings."""
+    """Pooler, LayerNorm, and a two-layer MLP into the language model's embeddings; before these rows those of findings, where there are."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -58,7 +72,18 @@ class Projector(nn.Module):
         self.attn_pool = AttentionalPooler(config)
         self.ln = nn.LayerNorm(config.dim)
         self.proj = nn.Sequential(nn.Linear(config.dim, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.hidden))
+        self.findings = FindingRows(config) if config.findings else None
 
     def forward(self, tokens_BTHWC: Tensor) -> Tensor:
-        """(B, Q, H)."""
-        return cast(Tensor, self.proj(self.ln(self.attn_pool(tokens_BTHWC.flatten(1, -2)))))
+        """(B, K + Q, H).
+
+        Raises:
+            InputError: places are known, and there are more or fewer tokens.
+        """
+        tokens_BNC = tokens_BTHWC.flatten(1, -2)
+        places = self.config.places
+        if places and places != tokens_BNC.shape[1]:
+            fact = f"{tokens_BNC.shape[1]} tokens of a scan, where the projector knows {places} places"
+            raise InputError(fact, cure="Give scans as its encoder sees them.")
+        rows_BQH = cast(Tensor, self.proj(self.ln(self.attn_pool(tokens_BNC))))
+        return rows_BQH if self.findings is None else torch.cat([self.findings(tokens_BNC), rows_BQH], dim=1)

@@ -1,7 +1,4 @@
-"""What CT-CHAT takes from model folders and published files: the projector, and of its encoder the codebook; runs nothing.
-
-Shapes: K codes of width C; T h w tokens of a scan.
-"""
+"""What CT-CHAT takes from model folders and published files: the projector, and the image encoder alone; runs nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.chat import Projector
+from thoracle.models.chat_tokens import ctvit_config
 from thoracle.models.checkpoint import read_checkpoint
 from thoracle.models.classifier import clip_tensors
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig
@@ -25,7 +22,6 @@ from thoracle.models.sizes import infer
 
 #: Where published training leaves what it trained beside the adapter (stage 2), and alone (stage 1).
 PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
-_CODEBOOK: Final = "vq._codebook.embed"
 
 
 def open_projector(path: Path) -> Projector:
@@ -50,28 +46,6 @@ def open_projector(path: Path) -> Projector:
     return projector
 
 
-def codebook(encoder: ModelFolder) -> Tensor:
-    """(K, C) rows of an encoder's codebook: a token is one of them, so that a scan is kept as the rows' numbers.
-
-    Raises:
-        CapabilityMissing: the model encodes no volume.
-        ModelFolderInvalid: damaged.
-    """
-    _ctvit_config(encoder)
-    return next(tensor for name, tensor in load_tensors(encoder).items() if name.endswith(_CODEBOOK))[0].float().clone()
-
-
-def grid(encoder: ModelFolder) -> tuple[int, int, int]:
-    """(T, h, w) of an encoder's tokens.
-
-    Raises:
-        CapabilityMissing: the model encodes no volume.
-    """
-    ctvit = _ctvit_config(encoder)
-    assert encoder.preprocess is not None, "models that take volumes have it"
-    return encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid
-
-
 def image_encoder(encoder: ModelFolder) -> CTViT:
     """The encoder alone, in evaluation mode and without gradient.
 
@@ -79,7 +53,7 @@ def image_encoder(encoder: ModelFolder) -> CTViT:
         CapabilityMissing: the model encodes no volume.
         ModelFolderInvalid: damaged.
     """
-    _ctvit_config(encoder)
+    ctvit_config(encoder)
     tensors = load_tensors(encoder)
     if isinstance(encoder.config, CTViTConfig):
         ctvit = CTViT(encoder.config)
@@ -90,13 +64,6 @@ def image_encoder(encoder: ModelFolder) -> CTViT:
         clip.load_state_dict(clip_tensors(tensors) if encoder.kind == "ct-clip-classifier" else tensors)
         ctvit = clip.visual_transformer
     return ctvit.eval().requires_grad_(False)
-
-
-def _ctvit_config(encoder: ModelFolder) -> CTViTConfig:
-    config = encoder.config.ctvit if isinstance(encoder.config, CTCLIPConfig) else encoder.config
-    if not isinstance(config, CTViTConfig):
-        raise CapabilityMissing(f"is {TITLES[encoder.kind]}, which encodes no scan", cure="Give CT-CHAT's encoder.", source=encoder.path)
-    return config
 
 
 def _published(file: Path) -> Projector:

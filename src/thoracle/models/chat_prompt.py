@@ -53,17 +53,17 @@ class Prompter:
 
     Args:
         tokenizer: of `transformers`, with a chat template.
-        queries: rows that stand for a scan.
+        rows: that stand for a scan.
 
     Raises:
         CapabilityMissing: it has no chat template.
     """
 
-    def __init__(self, tokenizer: Any, *, queries: int) -> None:
+    def __init__(self, tokenizer: Any, *, rows: int) -> None:
         if not tokenizer.chat_template:
             cure = "Put the model's chat_template.jinja into its folder: a conversation has no form without it."
             raise CapabilityMissing("the language model has no chat template", cure=cure, source=tokenizer.name_or_path or None)
-        self._tokenizer, self._queries = tokenizer, queries
+        self._tokenizer, self._rows = tokenizer, rows
         self._ids = lru_cache(maxsize=1024)(self._tokenised)  # the system prompt comes with every question
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
@@ -76,7 +76,7 @@ class Prompter:
         scored: list[bool] = []
         for text, counts in self._pieces(messages):
             for number, part in enumerate(text.split(IMAGE)):
-                found = ([IMAGE_ID] * self._queries if number else []) + self._ids(part)
+                found = ([IMAGE_ID] * self._rows if number else []) + self._ids(part)
                 ids += found
                 scored += [counts] * len(found)
         return Encoded(ids=tuple(ids), scored=tuple(scored))

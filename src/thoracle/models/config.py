@@ -117,6 +117,7 @@ class ProjectorConfig:
 
     Attributes:
         places: tokens of a scan, each of which is told where it is by an embedding of its own; 0 for none, as published.
+        findings: abnormalities that have a row of their own (`FindingRows`), which needs places; 0 for none, as published.
     """
 
     queries: int = 256
@@ -128,15 +129,23 @@ class ProjectorConfig:
     #: Width of the language model's embeddings.
     hidden: int = 4096
     places: int = 0
+    findings: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, allow_zero=("places",))
+        _positive(self, allow_zero=("places", "findings"))
+        if self.findings and not self.places:
+            raise InputError("projector.findings needs projector.places", cure="Give how many tokens a scan has.", source="config")
         if self.inner % self.heads:
             raise InputError(
                 f"projector.inner {self.inner} is not a multiple of projector.heads {self.heads}",
                 cure="Give sizes that divide.",
                 source="config",
             )
+
+    @property
+    def rows(self) -> int:
+        """That stand for a scan."""
+        return self.findings + self.queries
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -125,14 +125,13 @@ class ChatTask:
         model: with what is trained asking for gradients, and nothing else.
         config: of the run.
         world: its ranks.
-        codebook_KC: the encoder's; None where no scan is read.
+        read: gives the tokens of scans as they are kept; None where no scan is read.
         save: writes the finished model.
     """
 
-    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, codebook_KC: Tensor | None, save: Save) -> None:
+    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor] | None, save: Save) -> None:
         self.model, self.config, self.world = model.to(world.device), config, world
-        self._codebook = None if codebook_KC is None else codebook_KC.to(world.device)
-        self._save = save
+        self._read, self._save = read, save
         blocks = _blocks(model)
         if config.checkpoint_activations:
             model.language.gradient_checkpointing_enable({"use_reentrant": False})
@@ -141,42 +140,45 @@ class ChatTask:
             for block in blocks:
                 block.compile()
         self._spread = spread(model, world, shard=config.parallel == "shard", blocks=blocks)
-        self._trained = nn.ModuleDict(
-            {"trained": nn.ParameterDict({_key(name): p for name, p in model.named_parameters() if p.requires_grad})}
-        )
+        self._trained = nn.ModuleDict({"trained": nn.ParameterDict({_key(name): p for name, p in _own_parameters(model)})})
 
     def modules(self) -> nn.ModuleDict:
-        """As in `Task`: what is trained, and none of the language model that stays as it is."""
+        """As in `Task`: what is trained and what the projector was fitted to, and none of the language model that stays as it is."""
         return self._trained
 
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return list(self._trained.parameters())
+        return [one for one in self._trained.parameters() if one.requires_grad]
 
     def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
-        """As in `Task`. Each rank's batches weigh as its answers do."""
+        """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
         self.model.train()
+        # Ranks' gradients are averaged: what each adds is so many times its share.
+        whole = self.world.mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
             with keep_gradients(self._spread, apart=number < len(batches) - 1):
-                loss = self.loss(batch) / len(batches)
+                loss = self._lost(batch) / whole
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return self.world.mean(total)
 
     def loss(self, batch: ChatBatch) -> Tensor:
         """Cross-entropy of the answers' words, averaged by their weights; a scalar."""
+        return self._lost(batch) / batch.weights_BN.sum().to(self.world.device)
+
+    def _lost(self, batch: ChatBatch) -> Tensor:
+        """The same, summed."""
         device = self.world.device
         batch = batch.to(device)
         scored_BN = batch.targets_BN != IGNORED
         tokens = None
-        if batch.codes_ITHW is not None and self._codebook is not None:
-            tokens = self._codebook[batch.codes_ITHW]
+        if batch.scans_I is not None and self._read is not None:
+            tokens = self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
-        weights_S = batch.weights_BN[scored_BN]
         each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
-        return (each_S * weights_S).sum() / weights_S.sum()
+        return (each_S * batch.weights_BN[scored_BN]).sum()
 
     def stepped(self) -> None:
         """As in `Task`: nothing else moves."""
@@ -190,13 +192,18 @@ class ChatTask:
 
     def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`."""
-        named = {_key(name): name for name, p in self.model.named_parameters() if p.requires_grad}
+        named = {_key(name): name for name, _ in _own_parameters(self.model)}
         self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)
 
 
 def _blocks(model: ChatModel) -> list[nn.Module]:
     causal = getattr(model.language, "get_base_model", lambda: model.language)()
     return [*causal.base_model.layers, *([model.projector] if model.projector is not None else [])]
+
+
+def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:
+    """All that is not the base model's as it was."""
+    return ((name, one) for name, one in model.named_parameters() if one.requires_grad or name.startswith("projector."))
 
 
 def _key(name: str) -> str:

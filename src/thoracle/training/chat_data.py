@@ -59,7 +59,7 @@ class ChatBatch:
         weights_BN: of each target in the loss.
         tree_BN, branch_BN: which tree and branch an id is of; branch 0 is the stem; tree -1 is padding.
         positions_BN: in its own conversation.
-        codes_ITHW: of the scans; None where there are none.
+        scans_I: as `ScanTokens` keeps them; None where there are none.
         names: of the scans.
     """
 
@@ -69,7 +69,7 @@ class ChatBatch:
     tree_BN: Tensor
     branch_BN: Tensor
     positions_BN: Tensor
-    codes_ITHW: Tensor | None
+    scans_I: Tensor | None
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> ChatBatch:
@@ -127,10 +127,10 @@ def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: i
 
 
 class Collate:
-    """Rows to a batch, with the scans' codes as `codes` gives them by name; `weigh` "answer" lets each answer count alike."""
+    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` "answer" lets each answer count alike."""
 
-    def __init__(self, codes: Callable[[str], Tensor] | None, *, pad: int, weigh: str) -> None:
-        self._codes, self._pad, self._weigh = codes, pad, weigh
+    def __init__(self, scans: Callable[[str], Tensor] | None, *, pad: int, weigh: str) -> None:
+        self._scans, self._pad, self._weigh = scans, pad, weigh
 
     def __call__(self, rows: Sequence[Row]) -> ChatBatch:
         """Padded to the longest row."""
@@ -151,7 +151,7 @@ class Collate:
                     targets[b, place], weights[b, place] = self._scored(part)
                     at += len(part)
         names = tuple(name for row in rows for one in row.trees for name in one.images)
-        codes = torch.stack([self._codes(name) for name in names]) if self._codes is not None and names else None
+        scans = torch.stack([self._scans(name) for name in names]) if self._scans is not None and names else None
         return ChatBatch(
             ids_BN=ids,
             targets_BN=targets,
@@ -159,7 +159,7 @@ class Collate:
             tree_BN=tree,
             branch_BN=branch,
             positions_BN=positions,
-            codes_ITHW=codes,
+            scans_I=scans,
             names=names,
         )
 

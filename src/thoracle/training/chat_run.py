@@ -1,9 +1,9 @@
-"""A chat run of any stage, made of a configuration, questions and codes: what the command line calls; knows no terminal."""
+"""A chat run of any stage, made of a configuration, questions and scans: what the command line calls; knows no terminal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,15 +20,17 @@ from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
 from thoracle.models.chat_language import ChatModel, Language, new_adapter, open_language, with_adapter
-from thoracle.models.chat_parts import codebook, grid, open_projector
+from thoracle.models.chat_parts import open_projector
 from thoracle.models.chat_prompt import IMAGE, Message, Prompter
-from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
 from thoracle.training.chat import ChatConfig, ChatTask
 from thoracle.training.chat_base import new_language, save_base
 from thoracle.training.chat_data import Collate, Rows, Turns, grow, with_scans
+from thoracle.training.chat_projector import new_projector
+from thoracle.training.chat_scans import Scans
 from thoracle.training.distributed import World
 from thoracle.training.trainer import Evaluate, Trainer
+from thoracle.types import ABNORMALITIES
 
 _LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
 
@@ -38,7 +40,7 @@ def chat_run(
     conversations: Sequence[Conversation],
     world: World,
     *,
-    codes: Callable[[str], Tensor] | None = None,
+    scans: Scans | None = None,
     turns: Turns = with_scans,
     held_out: Sequence[Conversation] = (),
     resume: bool = False,
@@ -49,7 +51,7 @@ def chat_run(
         config: of the run.
         conversations: what is trained on.
         world: as `join` gives it.
-        codes: of a scan (T, h, w), by its name; none for stage "base".
+        scans: that they are about; none for stage "base".
         turns: what is said in a conversation; stage "base" says what is found in words.
         held_out: what is never trained on: its loss each `evaluate_every` steps says which checkpoint is best.
         resume: go on in a folder that exists.
@@ -61,18 +63,18 @@ def chat_run(
     """
     torch.manual_seed(config.seed)
     if config.stage == "base":
-        language = new_language(config.language, [message.content for one in conversations for message in turns(one)])
-        model, queries, book = ChatModel(language.model, None), 0, None
-        config = replace(config, caution=config.caution)
+        texts = [message.content for one in conversations for message in turns(one)]
+        language = new_language(config.language, texts, whole=[name.lower() for name in ABNORMALITIES])
+        model, rows_of_scan = ChatModel(language.model, None), 0
     else:
         language = open_language(Path(config.base))
-        projector = _projector(config, language)
-        model, queries, book = ChatModel(_adapted(config, language), projector), projector.config.queries, _codebook(config)
-        projector.requires_grad_(True)
+        assert scans is not None, "of these stages"
+        projector = _projector(config, conversations, scans, language)
+        model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.rows
         config = replace(config, caution=config.caution or open_model(Path(config.encoder)).caution)
-    prompter = Prompter(language.tokenizer, queries=queries)
+    prompter = Prompter(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
-    collate = Collate(codes, pad=pad, weigh=config.weigh)
+    collate = Collate(None if scans is None else scans.kept, pad=pad, weigh=config.weigh)
     rows = Rows(grow(conversations, prompter, length=config.length, turns=turns), length=config.length)
     valid = Rows(grow(held_out, prompter, length=config.length, turns=turns), length=config.length) if held_out else None
 
@@ -83,7 +85,7 @@ def chat_run(
             _save(config, model, out, weights, step)
 
     def task(_: Path) -> ChatTask:
-        return ChatTask(model, config, world, codebook_KC=book, save=save)
+        return ChatTask(model, config, world, read=None if scans is None else scans.tokens.read, save=save)
 
     def evaluate(task: ChatTask) -> Evaluate:
         return _HeldOut(task, valid, collate) if valid is not None else dict
@@ -136,21 +138,11 @@ class _HeldOut:
         return {"minus_loss": -mean, "held_out_loss": mean}
 
 
-def _projector(config: ChatConfig, language: Language) -> Projector:
-    """As `start` left it, or a new one between the encoder's width and the language model's."""
+def _projector(config: ChatConfig, conversations: Sequence[Conversation], scans: Scans, language: Language) -> Projector:
+    """As `start` left it, or a new one."""
     if config.start:
         return open_projector(open_chat(Path(config.start), encoder=Path(config.encoder), base=Path(config.base)).path / PROJECTOR)
-    encoder = open_model(Path(config.encoder))
-    T, h, w = grid(encoder)
-    places = config.projector.places
-    if places not in (0, T * h * w):
-        raise InputError(f"projector.places is {places}, a scan has {T * h * w} tokens", cure="Give that, or 0.", source="config")
-    sizes: ProjectorConfig = replace(config.projector, dim_context=codebook(encoder).shape[1], hidden=language.hidden)
-    return Projector(sizes)
-
-
-def _codebook(config: ChatConfig) -> Tensor:
-    return codebook(open_model(Path(config.encoder)))
+    return new_projector(config.projector, scans, language, fitted_to=sorted({name for one in conversations for name in one.images}))
 
 
 def _adapted(config: ChatConfig, language: Language) -> Any:

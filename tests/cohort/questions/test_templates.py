@@ -54,7 +54,7 @@ def test_choices_have_one_right_answer_that_moves_and_changes_compare_two_scans_
     letters: Counter[str] = Counter()
     lower = {name.lower(): name for name in ABNORMALITIES}
     for one in make_questions(scans):
-        (pair,) = one.pairs
+        pair = one.pairs[0]
         if pair.topic == "choice":
             options = dict(part.split(") ") for part in pair.question.split("? ")[1].replace(" (", "\n(").split("\n"))
             right = [letter for letter, name in options.items() if labels[one.images[0]][lower[name]]]
@@ -65,6 +65,17 @@ def test_choices_have_one_right_answer_that_moves_and_changes_compare_two_scans_
             assert pair.answer == {(0, 1): "New.", (1, 0): "Gone.", (1, 1): "Still there.", (0, 0): "Still absent."}[before, after]
     assert len(letters) == 4
     assert max(letters.values()) - min(letters.values()) <= 3
+
+
+def test_a_talk_asks_again_in_turn_what_was_asked_alone() -> None:
+    made = make_questions(cases(20))
+    alone = {(one.images, pair.question, pair.answer) for one in made if len(one.pairs) == 1 for pair in one.pairs}
+    talks = [one for one in made if len(one.pairs) > 1]
+    assert len(talks) == 20
+    for one in talks:
+        assert len({pair.question for pair in one.pairs}) == 4
+        assert all((one.images, pair.question, pair.answer) in alone for pair in one.pairs)
+        assert {pair.topic for pair in one.pairs} == {"conversation"}, "presence stays balanced"
 
 
 @pytest.mark.parametrize(

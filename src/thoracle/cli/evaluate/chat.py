@@ -32,6 +32,9 @@ def chat(
     questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle questions` wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="chat.json, answers.json.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions, drawn from those of the split valid.")] = 500,
+    reports: Annotated[int, typer.Option(min=0, help="Reports, drawn likewise.")] = 50,
+    judge: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that judges what is not closed.")] = None,
+    llm: Annotated[str, typer.Option(metavar="NAME", help="The judge's model.")] = "default",
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     device: Device = "auto",
@@ -41,6 +44,7 @@ def chat(
     Every figure stands beside that of the same model without the scan, which can only guess.
     """
     from dataclasses import asdict
+    from functools import partial
 
     from rich.console import Console
 
@@ -48,8 +52,10 @@ def chat(
     from thoracle.cohort.questions.file import read_questions
     from thoracle.errors import InputError
     from thoracle.evaluation.chat import diversity, summarise
+    from thoracle.evaluation.chat_judge import judge as judge_answers
     from thoracle.files import write_atomic
     from thoracle.inference.chat.chat import load_chat
+    from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling
     from thoracle.inference.label.rules import RuleLabeller
     from thoracle.training.chat_run import split_questions
@@ -60,16 +66,18 @@ def chat(
     if not held_out:
         raise InputError("no question is about a scan of the split valid", cure="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
-    asked, sampling = held_out[:limit], Sampling(max_tokens=max_tokens)
+    asked, sampling = _drawn(held_out, limit=limit, reports=reports), Sampling(max_tokens=max_tokens)
     seeing = _answers(loaded, prepared, asked, sampling, blind=False, console=console)
     blind = _answers(loaded, prepared, asked, sampling, blind=True, console=console)
-    found, without = (summarise(said, label=_labels, resamples=resamples) for said in (seeing, blind))
+    judged = None if judge is None else partial(judge_answers, Endpoint(judge, model=llm).generate)
+    found, without = (summarise(said, label=_labels, judged=judged, resamples=resamples) for said in (seeing, blind))
     training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
     variety = diversity([one.answer for one in seeing if one.pair.topic == "report"], training)
     values = {
         "notice": RESEARCH_USE,
         "caution": loaded.caution,
         "questions": len(asked),
+        "judge": "" if judge is None else f"{llm} at {judge}",
         "labelled by": RuleLabeller().settings(),
         "with the scan": {name: asdict(one) for name, one in found.items()},
         "without the scan": {name: asdict(one) for name, one in without.items()},
@@ -83,6 +91,13 @@ def chat(
     write_atomic(out / "chat.json", (json.dumps(plain, indent=1) + "\n").encode())
     write_atomic(out / "answers.json", (json.dumps(said, indent=1) + "\n").encode())
     _print(found, without, dict(variety), loaded.caution)
+
+
+def _drawn(held_out: Sequence[Conversation], *, limit: int, reports: int) -> tuple[Conversation, ...]:
+    """The first of each, scan by scan: what was read of a scan is not read again for its next question."""
+    written = [one for one in held_out if one.pairs[-1].topic == "report"][:reports]
+    others = [one for one in held_out if one.pairs[-1].topic != "report"][:limit]
+    return tuple(sorted([*others, *written], key=lambda one: one.images))
 
 
 def _labels(texts: Sequence[str]) -> Array:
@@ -102,16 +117,16 @@ def _answers(
 
     from thoracle.cohort.cache import read_volume
     from thoracle.evaluation.chat import Answered
-    from thoracle.inference.chat.codes import scan_codes
     from thoracle.inference.chat.conversation import Conversation as Talk
     from thoracle.inference.chat.conversation import Turn
+    from thoracle.inference.chat.scans import scan_tokens
     from thoracle.inference.prepare import Prepared
 
     entries = {entry.volume: entry for entry in prepared.entries}
     found = []
     for one in track(asked, description="without the scan" if blind else "with the scan", console=console):
         volumes = () if blind else tuple(read_volume(prepared.folder / entries[name].cache) for name in one.images)
-        scans = tuple(scan_codes(loaded.encoder, Prepared(array=volume, provenance=None, warnings=())) for volume in volumes)
+        scans = tuple(scan_tokens(loaded.encoder, Prepared(array=volume, provenance=None, warnings=())) for volume in volumes)
         before = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in one.pairs[:-1]]  # type: ignore[arg-type]
         last = one.pairs[-1]
         turns = Talk(scans=scans, turns=before).messages(last.question, last.task)  # type: ignore[arg-type]

@@ -32,9 +32,9 @@ def chat(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.questions.file import read_questions
     from thoracle.training.chat import ChatConfig
-    from thoracle.training.chat_codes import cohort_codes
     from thoracle.training.chat_data import with_scans
     from thoracle.training.chat_run import chat_run, split_questions, words_of
+    from thoracle.training.chat_scans import cohort_scans
     from thoracle.training.config import read_config
     from thoracle.training.distributed import join
 
@@ -46,7 +46,7 @@ def chat(
     held_out = held_out[: told.held_out] if told.evaluate_every else ()
     with join() as world:
         seen = {name for one in (*asked, *held_out) for name in one.images}
-        codes = None if told.stage == "base" else cohort_codes(prepared, seen, world, encoder=Path(told.encoder))
+        scans = None if told.stage == "base" else cohort_scans(prepared, seen, world, encoder=Path(told.encoder))
         turns = words_of(prepared) if told.stage == "base" else with_scans
-        trainer = chat_run(told, asked, world, codes=codes, turns=turns, held_out=held_out, resume=resume)
+        trainer = chat_run(told, asked, world, scans=scans, turns=turns, held_out=held_out, resume=resume)
         follow(trainer, quiet=world.rank > 0)

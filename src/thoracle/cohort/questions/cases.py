@@ -44,10 +44,10 @@ def cases_of(entries: Sequence[Entry], *, split: Split, evidence: Evidence = pla
 
 
 def findings_in_words(case: Case) -> str:
-    """All that is known to be there, as one line: what a language model reads that cannot see."""
-    there = (name for name, label in zip(ABNORMALITIES, case.labels, strict=True) if label == 1)
-    said = [f"{name.lower()} {case.facts.get(name, Facts()).words()}".strip() for name in there]
-    return f"Findings: {'; '.join(said) or 'none'}."
+    """All that is known to be there, as one line of the 18 in their order, a dash for what is not: what is read by who cannot see."""
+    labels = zip(ABNORMALITIES, case.labels, strict=True)
+    said = (f"{name.lower()} {case.facts.get(name, Facts()).words()}".strip() + ";" if label == 1 else "-" for name, label in labels)
+    return f"Findings: {' '.join(said)}"
 
 
 def _case(entry: Entry, evidence: Evidence, mask: Path | None) -> Case:

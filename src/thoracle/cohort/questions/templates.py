@@ -7,7 +7,7 @@ scans of a patient, changes are asked as often as what stayed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final
@@ -30,6 +30,7 @@ CHOICE: Final = ("Which of these does the scan show?", "Which of these is presen
 CHANGE: Final = ("Compared with the first scan, is {name} new, gone, still there or still absent in the second?",)
 REPORT: Final = ("Write the report of this scan.", "Generate the radiology report for this chest CT.")
 _LETTERS: Final = "abcd"
+_TURNS: Final = 4
 _CHANGES: Final = {(0, 1): "New.", (1, 0): "Gone.", (1, 1): "Still there.", (0, 0): "Still absent."}
 
 
@@ -53,12 +54,13 @@ class Case:
 
 
 def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[Conversation, ...]:
-    """All questions about each case, one a conversation, in the order of the cases."""
+    """All questions about each case, one a conversation, and a few of them again in turn, in the order of the cases."""
     chosen = _balanced(cases, seed)
     found: list[Conversation] = []
     for number, case in enumerate(cases):
-        pairs = [*chosen[number], *_choice(case, number, seed), *_told(case, seed), *_report(case, seed)]
-        found += [Conversation(id=f"{case.volume}:{k}", images=(case.volume,), pairs=(pair,)) for k, pair in enumerate(pairs)]
+        short = [*chosen[number], *_choice(case, number, seed), *_told(case, seed)]
+        talks = [(pair,) for pair in (*short, *_report(case, seed))] + _talk(short, case, seed)
+        found += [Conversation(id=f"{case.volume}:{k}", images=(case.volume,), pairs=pairs) for k, pairs in enumerate(talks)]
     return (*found, *_changes(cases, seed))
 
 
@@ -114,6 +116,14 @@ def _report(case: Case, seed: int) -> Iterator[Pair]:
     if case.report:
         asked = _any(REPORT, seed, case.volume)
         yield Pair(question=asked, answer=case.report, task="report_generation", type="report_generation", topic="report")
+
+
+def _talk(pairs: Sequence[Pair], case: Case, seed: int) -> list[tuple[Pair, ...]]:
+    """Some of them as turns of one conversation: who was asked one question only would not know what to make of a second."""
+    if len(pairs) < _TURNS:
+        return []
+    drawn = sorted(pairs, key=lambda pair: _hash(seed, "talk", case.volume, pair.question))[:_TURNS]
+    return [tuple(replace(pair, type="conversation", topic="conversation") for pair in drawn)]
 
 
 def _changes(cases: Sequence[Case], seed: int) -> Iterator[Conversation]:

@@ -1,6 +1,6 @@
 """A loaded chat model: questions about scans to words, one after the other; it reads no scan and never trains.
 
-Shapes: I scans, T h w their codes, C width of a token, N ids.
+Shapes: N ids.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from thoracle.inference.model import Model, load
 from thoracle.models.chat import Projector
 from thoracle.models.chat_folder import ADAPTER, PROJECTOR, open_chat
 from thoracle.models.chat_language import ADAPTER_CONFIG, ChatModel, Language, open_language
-from thoracle.models.chat_parts import codebook, open_projector
+from thoracle.models.chat_parts import open_projector
 from thoracle.models.chat_prompt import Encoded, Message, Prompter, Task
+from thoracle.models.chat_tokens import ScanTokens
 
 GREEDY = Sampling()
 
@@ -81,7 +82,7 @@ class Chat:
     """What `load_chat` gives.
 
     Attributes:
-        encoder: gives a scan's codes.
+        encoder: gives a scan's tokens.
         caution: what a person must be told of what it was trained on; "" for models of patients.
 
     Raises:
@@ -93,11 +94,11 @@ class Chat:
         self.encoder, self.caution = encoder, caution
         self._language = language
         self._model = ChatModel(language.model, projector).eval().requires_grad_(False).to(encoder.device)
-        self._codebook = codebook(encoder.folder).to(encoder.device)
-        if self._codebook.shape[1] != projector.config.dim_context:
-            fact = f"the encoder gives tokens of {self._codebook.shape[1]}, the projector reads {projector.config.dim_context}"
+        self._tokens = ScanTokens(encoder.folder)
+        if self._tokens.width != projector.config.dim_context:
+            fact = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
             raise InputError(fact, cure="Give the encoder that the projector was trained on.", source=encoder.folder.path)
-        self._prompter = Prompter(language.tokenizer, queries=projector.config.queries)
+        self._prompter = Prompter(language.tokenizer, rows=projector.config.rows)
         self._ends = _ends(language)
         self._kept: _Read | None = None
 
@@ -136,7 +137,7 @@ class Chat:
         self._check_length(encoded, sampling)
         ids_1N = torch.tensor([encoded.ids], device=self.encoder.device)
         with torch.inference_mode():
-            tokens = self._codebook[torch.stack(scans).to(self.encoder.device)] if scans else None
+            tokens = self._tokens.read(torch.stack(scans).to(self.encoder.device)) if scans else None
             embedded_1NH = self._model.embed(ids_1N, tokens)
         read, past = self._past(encoded, scans)
         ids = sample(self._causal, embedded_1NH[:, read:], past=past, ends=self._ends, sampling=sampling)

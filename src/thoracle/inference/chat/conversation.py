@@ -32,7 +32,7 @@ class Conversation:
     """What was said so far. A turn is added when its answer is whole; whatever fails before leaves the turns as they were.
 
     Attributes:
-        scans: codes (T, h, w) of each scan, in the order of time.
+        scans: each as `ScanTokens` keeps it, in the order of time.
         turns: in order.
     """
 

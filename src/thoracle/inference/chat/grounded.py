@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.findings import Findings
-from thoracle.inference.prepare import Prepared
 from thoracle.models.chat_prompt import Message
 from thoracle.types import RESEARCH_USE
 
@@ -40,13 +39,6 @@ class SimilarCase:
     name: str
     similarity: float
     report: str
-
-
-class FindsSimilar(Protocol):
-    """Looks a scan up in an index."""
-
-    def __call__(self, scan: Prepared, /, *, k: int) -> Sequence[SimilarCase]:
-        """The k most similar cases, the most similar first."""
 
 
 class Generates(Protocol):
@@ -84,7 +76,7 @@ def gather(findings: Findings, cases: Sequence[SimilarCase] = ()) -> Evidence:
     ]
     sources = {str(one["id"]): f"{one['abnormality']}: probability {one['probability']:.3f}" for one in seen}
     sources |= {f"C{number}": f"case {case.name}, similarity {case.similarity:.3f}" for number, case in enumerate(cases, start=1)}
-    return Evidence(sources=sources, data=_as_data({"findings": seen, "cases": alike}))
+    return Evidence(sources=sources, data=as_data({"findings": seen, "cases": alike}))
 
 
 def messages(question: str, evidence: Evidence, *, before: Iterable[tuple[str, str]] = ()) -> list[Message]:
@@ -125,12 +117,12 @@ def answer(
     yield f"\n{RESEARCH_USE}"
 
 
-def _as_data(value: object) -> str:
-    """JSON whose strings hold no mark: brackets and braces of JSON itself stay."""
+def as_data(value: object) -> str:
+    """JSON whose strings hold no mark of a chat template: brackets and braces of JSON itself stay."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)}: {_as_data(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(name)}: {as_data(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_as_data, value)) + "]"
+        return "[" + ", ".join(map(as_data, value)) + "]"
     return json.dumps(value).translate(_MARKS) if isinstance(value, str) else json.dumps(value)
 
 

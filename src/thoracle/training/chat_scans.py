@@ -1,26 +1,43 @@
-"""The codes of a cohort's scans, computed once and kept beside the cohort; every rank encodes its share."""
+"""What a chat model reads of a cohort's scans, computed once and kept beside the cohort; every rank encodes its share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from thoracle.cohort.cache import read_volume
+from thoracle.cohort.listing import Labels
 from thoracle.cohort.manifest import Cohort
 from thoracle.errors import InputError
-from thoracle.models.chat_codes import CodeStore
-from thoracle.models.chat_parts import grid, image_encoder
+from thoracle.models.chat_parts import image_encoder
+from thoracle.models.chat_tokens import ScanTokens, TokenStore
 from thoracle.models.folder import open_model
 from thoracle.training.distributed import World
 
 
-def cohort_codes(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scans:
+    """Scans of a cohort, as a chat model is trained on them.
+
+    Attributes:
+        tokens: how they are kept and read.
+        kept: gives one as it is kept, by its volume's name.
+        labels: by name.
+    """
+
+    tokens: ScanTokens
+    kept: Callable[[str], Tensor]
+    labels: Mapping[str, Labels]
+
+
+def cohort_scans(
     cohort: Cohort, wanted: Collection[str], world: World, *, encoder: Path, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Callable[[str], Tensor]:
-    """Codes (T, h, w) by the volume's name.
+) -> Scans:
+    """Those of a cohort that are wanted; encoded once.
 
     Args:
         cohort: prepared for the encoder.
@@ -38,7 +55,8 @@ def cohort_codes(
     if folder.preprocess != cohort.preprocess:
         cure = "Prepare the cohort with the encoder's config.json."
         raise InputError("the encoder was made for another preprocessing than the cohort's", cure=cure, source=cohort.folder)
-    store = CodeStore(cohort.folder, encoder_sha256=folder.weights_sha256, grid=grid(folder))
+    tokens = ScanTokens(folder)
+    store = TokenStore(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
     entries = {entry.volume: entry for entry in cohort.entries}
     unknown = [name for name in wanted if name not in entries]
     if unknown:
@@ -52,14 +70,14 @@ def cohort_codes(
         assert network is not None, "there is something to do"
         volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
         with torch.inference_mode():
-            store.put(keys[name], network(volume.to(world.device)).indices_BN[0])
+            store.put(keys[name], tokens.keep(network(volume.to(world.device))))
         progress(done, len(todo))
     world.wait()
 
-    def codes(name: str) -> Tensor:
+    def kept(name: str) -> Tensor:
         found = store.get(keys[name])
         if found is None:
-            raise InputError("codes were taken away while they were needed", cure="Begin again with --resume.", source=cohort.folder)
+            raise InputError("tokens were taken away while they were needed", cure="Begin again with --resume.", source=cohort.folder)
         return found
 
-    return codes
+    return Scans(tokens=tokens, kept=kept, labels={name: entries[name].labels for name in wanted})

@@ -1,0 +1,37 @@
+"""What a chat model reads of a scan, computed once and kept in the user's cache; knows no question.
+
+A kept file is named by a hash of the voxels that the encoder is given, of its weights and of its precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from torch import Tensor
+
+from thoracle.inference.files import cache_dir
+from thoracle.inference.model import Model
+from thoracle.inference.prepare import Prepared
+from thoracle.models.chat_tokens import ScanTokens, TokenStore
+
+_log = logging.getLogger(__name__)
+
+
+def scan_tokens(encoder: Model, scan: Prepared) -> Tensor:
+    """As `ScanTokens` keeps it, on the CPU.
+
+    Raises:
+        InputError: the scan was prepared for another model.
+    """
+    tokens = ScanTokens(encoder.folder)
+    store = TokenStore(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
+    key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
+    kept = store.get(key)
+    if kept is None:
+        kept = tokens.keep(encoder.encode_tokens(scan))
+        try:
+            store.put(key, kept)
+        except OSError as error:  # a full disk costs time, not the answer
+            _log.info("tokens are not kept: %s", error.strerror)
+    return kept

@@ -1,0 +1,61 @@
+"""Questions of many reports, a few at a time; each report's are kept as they come, so that a run that was stopped asks for none twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.questions.file import Pair
+from thoracle.inference.chat.grounded import Generates
+from thoracle.inference.chat.written import SYSTEM, Written, write_pairs
+
+_AT_ONCE: Final = 4
+
+
+def write_many(generate: Generates, reports: Mapping[str, str], *, llm: str, kept: Path) -> Iterator[tuple[str, Written]]:
+    """By volume, in their order.
+
+    Args:
+        generate: the language model.
+        reports: by volume.
+        llm: its name.
+        kept: a file of lines, one a report, made where it is not there; a line of another report, prompt or model is not gone by.
+
+    Raises:
+        As `generate`; what was written before is kept.
+    """
+    keys = {volume: sha256(f"{SYSTEM}\0{llm}\0{volume}\0{report}".encode()).hexdigest() for volume, report in reports.items()}
+    known = _read(kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_AT_ONCE) as pool, kept.open("a") as file:
+        todo = {volume: pool.submit(write_pairs, generate, report) for volume, report in reports.items() if keys[volume] not in known}
+        try:
+            for volume, key in keys.items():
+                if volume in todo:
+                    written = todo.pop(volume).result()
+                    file.write(json.dumps({"key": key, **asdict(written)}) + "\n")
+                    file.flush()
+                    known[key] = written
+                yield volume, known[key]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read(path: Path) -> dict[str, Written]:
+    """The whole lines; a cut last one is taken away."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    found = {}
+    for line in content[:whole].splitlines():
+        values = json.loads(line)
+        pairs = tuple(Pair(**pair) for pair in values["pairs"])
+        found[values["key"]] = Written(pairs=pairs, dropped=values["dropped"], why=values["why"])
+    return found

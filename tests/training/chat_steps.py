@@ -1,0 +1,90 @@
+"""One step of each stage of a chat model, on however many ranks the environment says: imported by tests, and run by them on two."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thoracle.cohort.questions.file import Conversation, Pair
+from thoracle.models.chat import Projector
+from thoracle.models.chat_language import ChatModel, new_adapter
+from thoracle.models.chat_prompt import Prompter
+from thoracle.models.config import ProjectorConfig
+from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
+from thoracle.training.chat_base import new_language
+from thoracle.training.chat_data import Collate, Row, grow
+from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.optimiser import adamw
+
+SCANS = 4
+SMALL = SmallLanguageConfig(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+PROJECTOR = ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=16, places=4, findings=2)
+CASES = {
+    f"{stage}, {parallel}": ChatConfig(stage=stage, base="x", parallel=parallel, weigh=weigh)  # type: ignore[arg-type]
+    for stage, weigh in (("projector", "token"), ("lora", "answer"))
+    for parallel in ("replicate", "shard")
+}
+#: More is answered of some scans than of others, so that ranks weigh unlike.
+TALKS = [
+    Conversation(
+        id=f"{scan}:{k}",
+        images=(f"v{scan}",),
+        pairs=(Pair(question="Is it there?", answer="Yes. " * (1 + scan * k), task="short_answer", type="short_answer"),),
+    )
+    for scan in range(SCANS)
+    for k in range(1 + scan)
+]
+
+
+def task(config: ChatConfig, world: World) -> tuple[ChatTask, Prompter]:
+    """With weights that are always the same."""
+    torch.manual_seed(0)
+    language = new_language(SMALL, [pair.question + pair.answer for one in TALKS for pair in one.pairs])
+    language.model.requires_grad_(False)
+    projector = Projector(PROJECTOR)
+    assert projector.findings is not None
+    for parameter in projector.findings.parameters():
+        torch.nn.init.normal_(parameter)
+    adapted = language.model
+    if config.stage == "lora":
+        adapted = new_adapter(language.model, rank=2, alpha=4, targets=("q_proj", "v_proj"))
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter)
+    made = ChatTask(ChatModel(adapted, projector), config, world, read=lambda kept: kept, save=lambda *_: None)
+    return made, Prompter(language.tokenizer, rows=PROJECTOR.rows)
+
+
+def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) -> dict[str, Any]:
+    """One step on fresh weights, of the questions about these scans: the loss, the gradients by name, the weights after it."""
+    chat, prompter = task(config, world)
+    generator = torch.Generator().manual_seed(1)
+    tokens = {f"v{k}": torch.randn(1, 2, 2, 6, generator=generator) for k in range(SCANS)}
+    collate = Collate(tokens.__getitem__, pad=0, weigh=config.weigh)
+    rows = [Row(trees=(tree,)) for tree in grow(TALKS, prompter, length=400) if int(tree.images[0][1:]) in scans]
+    share = len(rows) // batches
+    optimiser = adamw(((name, one) for name, one in chat.modules().named_parameters() if one.requires_grad), config.optimiser)
+    loss = chat.backward([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
+    named = {name: one.grad for name, one in chat.modules().named_parameters() if one.grad is not None}
+    gradients = {name: grad.full_tensor() if hasattr(grad, "full_tensor") else grad.clone() for name, grad in named.items()}
+    norm = clip_gradients(chat.parameters(), world, limit=0.5)
+    optimiser.step()
+    weights, moments = full_state(chat.modules(), optimiser)
+    set_full_state(chat.modules(), optimiser, weights=weights, moments=moments)
+    return {"loss": loss, "norm": norm, "gradients": gradients, "weights": weights}
+
+
+def main(out: Path) -> None:
+    """Each case on this rank's share of the scans, written to a file of its own."""
+    with join() as world:
+        share = SCANS // world.size
+        own = range(world.rank * share, (world.rank + 1) * share)
+        torch.save({name: step(replace(config), world, own) for name, config in CASES.items()}, out / f"{world.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class ContrastiveConfig(PairConfig):
         temperature, bias: where the learnt ones begin; the bias is SigLIP's only.
         codebook: "global", or "rank" as published.
     """
+
+    MOVABLE: ClassVar[frozenset[str]] = PairConfig.MOVABLE | {"text_weights"}
 
     model: CTCLIPConfig = field(default_factory=CTCLIPConfig)
     start: str = ""

@@ -71,5 +71,7 @@ def test_a_cohort_teaches_words_that_a_ct_clip_begins_with(command, cohort: Path
     assert "nowhere" in missing.err
     ran = command(*asked, "--text-weights", tmp_path / "words" / "model", "--out", tmp_path / "run")
     assert ran.status == 0, ran.err
-    begun, words = (open_model(tmp_path / name / "model").tokenizer() for name in ("run", "words"))
+    moved = (tmp_path / "words").rename(tmp_path / "moved")
+    assert command(*asked, "--text-weights", moved / "model", "--out", tmp_path / "run", "--resume").status == 0
+    begun, words = (open_model(tmp_path / name / "model").tokenizer() for name in ("run", "moved"))
     assert begun.fingerprint == words.fingerprint

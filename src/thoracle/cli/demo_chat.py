@@ -51,8 +51,8 @@ class DemoChat:
         from thoracle.training.chat import STAGES
         from thoracle.training.config import write_config
 
-        with self.stage("questions", f"questions {self.cohort} --out {self.questions}"):
-            questions(self.cohort, out=self.questions)
+        with self.stage("questions", f"questions {self.cohort} --section impression --out {self.questions}"):
+            questions(self.cohort, section="impression", out=self.questions)  # what is there, and in a ninth of the words
         folders = {name: self.out / f"chat-{name}" for name in STAGES}
         base = folders["base"] / "model"
         for name, folder in folders.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from thoracle.cohort.questions.file import Conversation
 
 
+Section = Literal["findings", "impression", "both"]
+
+
 @app.command()
 def questions(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of phantoms: sides and numbers are theirs.")] = None,
+    section: Annotated[Section, typer.Option(help="Of a report, which is to be written.")] = "both",
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
     endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
     llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
@@ -46,7 +50,7 @@ def questions(
     if endpoint is not None:
         made = _written(entries, endpoint, llm, out)
     else:
-        made = [one for split in splits for one in make_questions(cases_of(entries, split=split, masks=masks), seed=seed)]
+        made = [one for split in splits for one in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed)]
     write_questions(out, made)
     topics = Counter(pair.topic or pair.type for one in made for pair in one.pairs)
     told = ", ".join(f"{count:,} {topic}" for topic, count in topics.most_common())

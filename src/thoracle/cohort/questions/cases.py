@@ -13,6 +13,7 @@ from thoracle.cohort.listing import Split
 from thoracle.cohort.manifest import Entry
 from thoracle.cohort.questions.facts import Evidence, Facts, facts_in, facts_of_mask, plain_evidence
 from thoracle.cohort.questions.templates import Case
+from thoracle.cohort.reports import Section
 from thoracle.errors import InputError
 from thoracle.types import ABNORMALITIES
 
@@ -21,12 +22,20 @@ COUNTED: Final = ("Lung nodule",)
 _MOST_VOXELS: Final = 1 << 29
 
 
-def cases_of(entries: Sequence[Entry], *, split: Split, evidence: Evidence = plain_evidence, masks: Path | None = None) -> list[Case]:
+def cases_of(
+    entries: Sequence[Entry],
+    *,
+    split: Split,
+    section: Section = "both",
+    evidence: Evidence = plain_evidence,
+    masks: Path | None = None,
+) -> list[Case]:
     """One case a scan of the split, by its first volume, in order of name.
 
     Args:
         entries: of a cohort's manifest.
         split: "train", "valid" or "test".
+        section: of a report, which is to be written; facts are looked for in both.
         evidence: gives the sentences of a report that state each abnormality.
         masks: a folder of masks as `thoracle phantom` writes them; what they show of side and number goes before what reports say.
 
@@ -40,7 +49,7 @@ def cases_of(entries: Sequence[Entry], *, split: Split, evidence: Evidence = pla
     files = {} if masks is None else {path.name: path for path in masks.rglob("*.nii.gz")}
     if masks is not None and not any(entry.volume in files for entry in first.values()):
         raise InputError("holds no mask of a scan in this cohort", cure="Give the masks folder of the phantoms.", source=masks)
-    return [_case(entry, evidence, files.get(entry.volume)) for entry in first.values()]
+    return [_case(entry, section, evidence, files.get(entry.volume)) for entry in first.values()]
 
 
 def findings_in_words(case: Case) -> str:
@@ -50,14 +59,14 @@ def findings_in_words(case: Case) -> str:
     return f"Findings: {' '.join(said)}"
 
 
-def _case(entry: Entry, evidence: Evidence, mask: Path | None) -> Case:
+def _case(entry: Entry, section: Section, evidence: Evidence, mask: Path | None) -> Case:
     report = entry.report.text("both")
     there = [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label == 1]
     told = evidence(report) if there and report else {}
     facts = {name: facts_in(told.get(name, ())) for name in there}
     if mask is not None:
         facts = {name: _corrected(facts[name], shown, name) for name, shown in _seen(mask, there)}
-    return Case(volume=entry.volume, patient=entry.patient, labels=entry.labels, facts=facts, report=report)
+    return Case(volume=entry.volume, patient=entry.patient, labels=entry.labels, facts=facts, report=entry.report.text(section))
 
 
 def _corrected(told: Facts, shown: Facts, name: str) -> Facts:

@@ -160,12 +160,7 @@ def _write(
         for aside in asides:
             console.print(f"  {aside}", style="dim")
     by_label = _by_label(found, prevalence)
-    if by_label:
-        parts += [
-            heading("By abnormality"),
-            paragraph("Prevalence is the share of volumes that are labelled with it, which is what chance finds."),
-            table(("precision@10", "prevalence", *by_label), [(name, prevalence[name], *_row(by_label, name)) for name in prevalence]),
-        ]
+    parts += _shown_by_label(by_label, prevalence)
     content = {
         "schema": SCHEMA,
         "notice": RESEARCH_USE,
@@ -196,6 +191,18 @@ def _by_label(found: dict[str, Retrieval], prevalence: dict[str, float]) -> dict
         task: {name: float(value) if prevalence[name] else None for name, value in zip(prevalence, values, strict=True)}
         for task, values in tasks.items()
     }
+
+
+def _shown_by_label(by_label: dict[str, dict[str, float | None]], prevalence: dict[str, float]) -> list[str]:
+    from thoracle.evaluation.page import heading, paragraph, table
+
+    if not by_label:
+        return []
+    return [
+        heading("By abnormality"),
+        paragraph("Prevalence is the share of volumes that are labelled with it, which is what chance finds."),
+        table(("precision@10", "prevalence", *by_label), [(name, prevalence[name], *_row(by_label, name)) for name in prevalence]),
+    ]
 
 
 def _row(by_label: dict[str, dict[str, float | None]], name: str) -> list[float]:

@@ -34,7 +34,7 @@ def demo(
     cases: Annotated[int, typer.Option(min=60, help="How many phantoms.")] = CASES,
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
 ) -> None:
-    """Make chest phantoms, train on them; measure on held-out ones, search these, look into one: a quarter of an hour on two cores.
+    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: a quarter of an hour on two cores.
 
     Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
     """

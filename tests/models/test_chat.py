@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from thoracle.errors import InputError
-from thoracle.models.chat import Projector
+from thoracle.models.chat import Projector, finding_rows
 from thoracle.models.chat_parts import open_projector
 from thoracle.models.config import ProjectorConfig
 
@@ -40,20 +40,25 @@ def test_queries_see_a_set_of_tokens_unless_places_are_learned() -> None:
         placed(torch.randn(1, 3, 2, 1, 6))
 
 
-def test_a_finding_is_named_before_the_queries_rows_as_far_as_it_is_shown() -> None:
+def test_findings_are_named_before_the_queries_rows_with_what_is_shown_of_them() -> None:
     torch.manual_seed(0)
     projector = Projector(ProjectorConfig(**{**vars(TINY), "places": 2, "findings": 2}))
     rows = projector.findings
     assert rows is not None
     torch.nn.init.normal_(rows.name)
-    torch.nn.init.normal_(rows.none)
-    rows.weight.data[0, 6] = 100.0  # the second place's first channel
-    tokens = torch.zeros(1, 2, 1, 1, 6)
+    torch.nn.init.normal_(rows.said)
+    yes, no, left, right = rows.said
+    rows.bias.data[:] = torch.tensor([0.0, -100, -100, -100, -100, -100])
+    rows.weight.data[0, 6] = rows.weight.data[2, 6] = 200.0  # there and on the right, by the second place's first channel
+    tokens = torch.zeros(2, 2, 1, 1, 6)
     tokens[0, 1, 0, 0, 0] = 1.0
     got = projector(tokens)
-    assert got.shape == (1, 5, 10)
-    torch.testing.assert_close(got[0, 0], rows.name[0])
-    torch.testing.assert_close(got[0, 1], (rows.name[1] + rows.none) / 2)
+    assert got.shape == (2, 5, 10)
+    torch.testing.assert_close(got[0, :2], torch.stack([rows.name[0] + yes + right, rows.name[1] + no]))
+    torch.testing.assert_close(got[1, 0], rows.name[0] + (yes + no) / 2)
+    told = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
+    torch.testing.assert_close(finding_rows(told, rows.name, rows.said), got[:1, :2])
+    torch.testing.assert_close(finding_rows(torch.ones(1, 2, 3), rows.name, rows.said), (rows.name + yes + left + right)[None])
     assert not rows.weight.requires_grad
     with pytest.raises(InputError, match="findings needs"):
         ProjectorConfig(findings=2)

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thoracle.errors import CapabilityMissing, CheckpointIncomplete, InputError, ModelFolderInvalid
 from thoracle.models.chat import Projector
-from thoracle.models.chat_language import ChatModel, new_adapter, open_language
+from thoracle.models.chat_language import ChatModel, ToldFindings, new_adapter, open_language
 from thoracle.models.chat_prompt import IMAGE_ID, Message, Prompter, question_text
 from thoracle.models.config import ProjectorConfig
 from thoracle.training.chat import SmallLanguageConfig
@@ -60,11 +60,31 @@ def test_templates_that_are_missing_refuse_a_turn_or_rewrite_are_said(base: Path
         Prompter(tokenizer, rows=1)
 
 
+def test_findings_that_are_told_are_read_in_the_language_models_own_words_as_they_are_now() -> None:
+    torch.manual_seed(0)
+    language = new_language(SMALL, ["Is there an effusion?", "Yes. No. Left. Right."], whole=["effusion"])
+    told = ToldFindings(language, ["Effusion"])
+    assert not list(told.parameters())
+    embedding = language.model.get_input_embeddings()
+    rows = told(torch.tensor([[[1.0, torch.nan, 0.0]]]))
+
+    def word(text: str) -> torch.Tensor:
+        return embedding(torch.tensor(language.tokenizer(text)["input_ids"])).mean(dim=0)
+
+    torch.testing.assert_close(rows[0, 0], word(" effusion") + word("Yes") + word("Left") / 2)
+    assert len(language.tokenizer(" effusion")["input_ids"]) == 1
+    rows.sum().backward()
+    assert embedding.weight.grad is not None
+    with torch.no_grad():
+        embedding.weight.mul_(2)
+        torch.testing.assert_close(told(torch.tensor([[[1.0, torch.nan, 0.0]]])), 2 * rows)
+
+
 def test_logits_are_those_of_the_language_model_on_words_alone(base: Path) -> None:
     language = open_language(base)
     ids = torch.tensor([language.tokenizer("Is there an effusion?")["input_ids"]])
     N = ids.shape[1]
-    model = ChatModel(language.model, None)
+    model = ChatModel(language.model, ToldFindings(language, ["effusion"]))
     with torch.inference_mode():
         scored = torch.ones_like(ids, dtype=torch.bool)
         got = model(ids, None, scored, mask_B1NN=torch.ones(1, 1, N, N).tril().bool(), positions_BN=torch.arange(N)[None])

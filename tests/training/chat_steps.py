@@ -25,7 +25,7 @@ SMALL = SmallLanguageConfig(vocab_size=400, hidden_size=16, intermediate_size=32
 PROJECTOR = ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=16, places=4, findings=2)
 CASES = {
     f"{stage}, {parallel}": ChatConfig(stage=stage, base="x", parallel=parallel, weigh=weigh)  # type: ignore[arg-type]
-    for stage, weigh in (("projector", "token"), ("lora", "answer"))
+    for stage, weigh in (("projector", "token"), ("lora", "root"))
     for parallel in ("replicate", "shard")
 }
 #: More is answered of some scans than of others, so that ranks weigh unlike.

@@ -15,7 +15,7 @@ from thoracle.models.chat_prompt import IGNORED, IMAGE_ID, Prompter
 from thoracle.models.config import ProjectorConfig
 from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
 from thoracle.training.chat_base import new_language
-from thoracle.training.chat_data import Collate, Row, Rows, grow, sees, with_scans
+from thoracle.training.chat_data import Collate, Row, Rows, grow, said_in, sees
 from thoracle.training.distributed import World
 
 WORLD = World(rank=0, size=1, device=torch.device("cpu"))
@@ -47,7 +47,7 @@ def task() -> ChatTask:
     return made
 
 
-@pytest.mark.parametrize("weigh", ["token", "answer"])
+@pytest.mark.parametrize("weigh", ["token", "root"])
 def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: str) -> None:
     prompter = task.prompter  # type: ignore[attr-defined]
     collate = Collate(CODES.__getitem__, pad=0, weigh=weigh)
@@ -60,8 +60,9 @@ def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: s
         parts = [(task.loss(one), one.weights_BN.sum()) for one in alone]
         expected = sum(loss * weight for loss, weight in parts) / sum(weight for _, weight in parts)
         torch.testing.assert_close(task.loss(batch), expected, rtol=1e-5, atol=1e-6)
-    if weigh == "answer":
-        assert batch.weights_BN.sum() == pytest.approx(len(TALKS))
+    if weigh == "root":
+        lengths = [sum(encoded.scored) for encoded in (prompter.encode(said_in(one)) for one in TALKS)]
+        assert batch.weights_BN.sum() == pytest.approx(sum(length**0.5 for length in lengths))
 
 
 def test_branches_do_not_see_each_other_and_padding_sees_only_padding(task: ChatTask) -> None:
@@ -84,7 +85,7 @@ def _short(prompter: Prompter) -> Row:
 
 def test_rows_hold_whole_trees_and_long_conversations_are_left_out(task: ChatTask) -> None:
     prompter = task.prompter  # type: ignore[attr-defined]
-    whole = max(len(prompter.encode(with_scans(one))) for one in TALKS[:6])
+    whole = max(len(prompter.encode(said_in(one))) for one in TALKS[:6])
     rows = Rows(grow(TALKS[:6], prompter, length=whole), length=whole)
     assert all(len(rows[k]) <= whole for k in range(len(rows)))
     assert sum(len(tree.branches) for k in range(len(rows)) for tree in rows[k].trees) == 6

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Makes a stage of the demo: its name, and the command that it is.
 Stage = Callable[[str, str], AbstractContextManager[None]]
+#: The language model learns most, and first; then the projector speaks its words from the first step.
+_STEPS: Final[dict[str, int]] = {"base": 280, "projector": 100, "lora": 180}
 #: Of the held-out ones, measured with the scan and without: so many as take a minute.
 _QUESTIONS, _REPORTS = 600, 40
 _ASK: Final = ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")
@@ -60,6 +62,7 @@ class DemoChat:
             told = replace(
                 self.config,
                 stage=name,
+                steps=min(self.config.steps, _STEPS[name]),
                 cohort=str(self.cohort),
                 questions=str(self.questions),
                 encoder=str(self.encoder),

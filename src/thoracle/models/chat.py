@@ -2,13 +2,13 @@
 
 Attribute names are the published state-dict keys (Hamamci et al., arXiv:2403.17834 and its code); `findings` is ours.
 
-Shapes: B scans, T h w tokens of a scan, C their width, N = T h w; Q queries, D width of the pooler, K findings, H width of the language
-model's embeddings.
+Shapes: B scans, T h w tokens of a scan, C their width, N = T h w; Q queries, D width of the pooler, K findings, A what is told of each
+(`TOLD`), H width of the language model's embeddings.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,16 @@ from torch import Tensor, nn
 
 from thoracle.errors import InputError
 from thoracle.models.config import ProjectorConfig
+
+#: What is told of a finding, as 0 to 1 each; and what a row says of it beside its name: yes as far as it is there and no as far as not.
+TOLD: Final = ("there", "on the left", "on the right")
+SAID: Final = ("Yes", "No", "Left", "Right")
+
+
+def finding_rows(told_BKA: Tensor, name_KH: Tensor, said_SH: Tensor) -> Tensor:
+    """(B, K, H): the name of each finding, and each word of `SAID` as far as it holds."""
+    there, sides = told_BKA[..., :1], told_BKA[..., 1:]
+    return name_KH + torch.cat([there, 1 - there, sides], dim=-1) @ said_SH
 
 
 class AttentionalPooler(nn.Module):
@@ -43,24 +53,24 @@ class AttentionalPooler(nn.Module):
 
 
 class FindingRows(nn.Module):
-    """A row for each finding, which is its name as far as the scan shows it, and a dash as far as it does not.
+    """A row for each finding: its name, whether the scan shows it, and on which sides (`finding_rows`).
 
     What is shown is read by one linear map of all tokens at their places. The map is not trained by gradient: it begins and stays as it
-    was fitted to labels (`training/chat_fit.py`), for a gradient learns scans by heart long before it reads them as well.
+    was fitted to reports (`training/chat_fit.py`), for a gradient learns scans by heart long before it reads them as well.
     """
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
         K, H = config.findings, config.hidden
-        self.weight = nn.Parameter(torch.zeros(K, config.places * config.dim_context), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros(K), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(K * len(TOLD), config.places * config.dim_context), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(K * len(TOLD)), requires_grad=False)
         self.name = nn.Parameter(torch.zeros(K, H))
-        self.none = nn.Parameter(torch.zeros(H))
+        self.said = nn.Parameter(torch.zeros(len(SAID), H))
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
         """(B, K, H)."""
-        shown_BK1 = F.linear(tokens_BNC.flatten(1), self.weight, self.bias).sigmoid()[..., None]
-        return shown_BK1 * self.name + (1 - shown_BK1) * self.none
+        shown_BKA = F.linear(tokens_BNC.flatten(1), self.weight, self.bias).sigmoid().view(len(tokens_BNC), -1, len(TOLD))
+        return finding_rows(shown_BKA, self.name, self.said)
 
 
 class Projector(nn.Module):
@@ -73,6 +83,11 @@ class Projector(nn.Module):
         self.ln = nn.LayerNorm(config.dim)
         self.proj = nn.Sequential(nn.Linear(config.dim, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.hidden))
         self.findings = FindingRows(config) if config.findings else None
+
+    @property
+    def hidden(self) -> int:
+        """H."""
+        return self.config.hidden
 
     def forward(self, tokens_BTHWC: Tensor) -> Tensor:
         """(B, K + Q, H).

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.errors import CapabilityMissing, CheckpointIncomplete, ExtraMissing, InputError, ModelFolderInvalid
-from thoracle.models.chat import Projector
+from thoracle.models.chat import SAID, Projector, finding_rows
 from thoracle.models.chat_prompt import IMAGE_ID
 from thoracle.models.checkpoint import read_checkpoint
 
@@ -118,6 +118,37 @@ def fingerprint(base: Path) -> str:
     return digest.hexdigest()
 
 
+class ToldFindings(nn.Module):
+    """In place of a projector: findings that are told, in the language model's own words as they are now; has no weights.
+
+    Args:
+        language: whose words they are.
+        names: of the findings.
+    """
+
+    def __init__(self, language: Language, names: Sequence[str]) -> None:
+        super().__init__()
+        self.hidden = language.hidden
+        self._words = (language.model.get_input_embeddings(),)  # in a tuple: they are the language model's
+        self._names, self._said = (
+            [language.tokenizer(one, add_special_tokens=False)["input_ids"] for one in ones]
+            for ones in ([f" {name.lower()}" for name in names], SAID)
+        )
+
+    def forward(self, told_IKA: Tensor) -> Tensor:
+        """(I, K, H); what nobody tells (NaN) is half said."""
+        return finding_rows(told_IKA.nan_to_num(0.5), *self.words())
+
+    def words(self) -> tuple[Tensor, Tensor]:
+        """The names (K, H) and `SAID` (S, H); of several ids the mean."""
+        (embedding,) = self._words
+        device = embedding.weight.device
+        name_KH, said_SH = (
+            torch.stack([embedding(torch.tensor(ids, device=device)).mean(dim=0) for ids in many]) for many in (self._names, self._said)
+        )
+        return name_KH, said_SH
+
+
 class ChatModel(nn.Module):
     """A projector before a language model.
 
@@ -125,18 +156,18 @@ class ChatModel(nn.Module):
         CheckpointIncomplete: the projector is of another width.
     """
 
-    def __init__(self, language: Any, projector: Projector | None) -> None:
+    def __init__(self, language: Any, projector: Projector | ToldFindings) -> None:
         super().__init__()
         width = language.get_input_embeddings().embedding_dim
-        if projector is not None and projector.config.hidden != width:
-            fact = f"the projector gives rows of {projector.config.hidden}, the language model reads {width}"
+        if projector.hidden != width:
+            fact = f"the projector gives rows of {projector.hidden}, the language model reads {width}"
             raise CheckpointIncomplete(fact, cure="Give the base model that the projector was trained for.")
         self.language, self.projector = language, projector
 
     def embed(self, ids_BN: Tensor, tokens_ITHWC: Tensor | None) -> Tensor:
         """(B, N, H): words' embeddings, and the scans' rows where the ids are `IMAGE_ID`, in order."""
         words_BNH = cast(Tensor, self.language.get_input_embeddings()(ids_BN.clamp(min=0)))
-        if tokens_ITHWC is None or self.projector is None:
+        if tokens_ITHWC is None:
             return words_BNH
         rows_IQH = self.projector(tokens_ITHWC).to(words_BNH.dtype)
         return words_BNH.masked_scatter((ids_BN == IMAGE_ID)[..., None], rows_IQH)

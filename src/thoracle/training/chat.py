@@ -1,6 +1,6 @@
 """CT-CHAT in training: its configuration and its task, in three stages; knows no cohort.
 
-- "base": a small language model of its own from random weights, which learns to answer from findings in words; for phantoms.
+- "base": a small language model of its own from random weights, which learns to answer from findings that are told; for phantoms.
 - "projector": the projector alone, before a language model that stays as it is (published stage 1).
 - "lora": the projector and a LoRA adapter of the language model (published stage 2).
 """
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.errors import InputError
+from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IGNORED
 from thoracle.models.config import ProjectorConfig, build
@@ -78,7 +79,8 @@ class ChatConfig(RunConfig):
         language: of stage "base".
         length: ids of a row, into which conversations are packed; longer ones are left out.
         held_out: conversations of the split `valid` whose loss is measured each `evaluate_every` steps.
-        weigh: "token" counts every word of answers alike, as published; "answer" every answer, however long.
+        weigh: "token" counts every word of answers alike, as published; "root" an answer as the root of its length: of short answers
+            with a few reports among them, nearly all words are the reports'.
     """
 
     MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"cohort", "questions", "encoder", "base", "start"}
@@ -94,14 +96,14 @@ class ChatConfig(RunConfig):
     language: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
     length: int = 2048
     held_out: int = 512
-    weigh: Literal["token", "answer"] = "token"
+    weigh: Literal["token", "root"] = "token"
     score: str = "minus_loss"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.held_out < 1:
             raise InputError("held_out must be positive", cure=CURE, source="config")
-        self.check_choices(stage=STAGES, weigh=("token", "answer"))
+        self.check_choices(stage=STAGES, weigh=("token", "root"))
         if self.length < 2:
             raise InputError("length must be 2 or more", cure=CURE, source="config")
         if self.stage != "base" and not self.base:
@@ -125,11 +127,11 @@ class ChatTask:
         model: with what is trained asking for gradients, and nothing else.
         config: of the run.
         world: its ranks.
-        read: gives the tokens of scans as they are kept; None where no scan is read.
+        read: gives what the projector takes of scans as they are kept.
         save: writes the finished model.
     """
 
-    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor] | None, save: Save) -> None:
+    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor], save: Save) -> None:
         self.model, self.config, self.world = model.to(world.device), config, world
         self._read, self._save = read, save
         blocks = _blocks(model)
@@ -172,9 +174,7 @@ class ChatTask:
         device = self.world.device
         batch = batch.to(device)
         scored_BN = batch.targets_BN != IGNORED
-        tokens = None
-        if batch.scans_I is not None and self._read is not None:
-            tokens = self._read(batch.scans_I)
+        tokens = None if batch.scans_I is None else self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
         each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
@@ -198,7 +198,7 @@ class ChatTask:
 
 def _blocks(model: ChatModel) -> list[nn.Module]:
     causal = getattr(model.language, "get_base_model", lambda: model.language)()
-    return [*causal.base_model.layers, *([model.projector] if model.projector is not None else [])]
+    return [*causal.base_model.layers, *([model.projector] if isinstance(model.projector, Projector) else [])]
 
 
 def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:

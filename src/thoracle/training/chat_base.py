@@ -1,11 +1,12 @@
-"""A small language model for phantoms, with words of its own: made of texts, and written as `transformers` writes one."""
+"""A small language model for phantoms, with words of its own: how it begins, what it learns beside questions, how it is written."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
+from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,14 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from thoracle.cohort.questions.file import Conversation, Pair
 from thoracle.models.chat_language import Language
 from thoracle.models.chat_prompt import TASKS
 from thoracle.models.files import put_folder
+from thoracle.types import ABNORMALITIES
 
 _END, _PAD = "<|end|>", "<|pad|>"
+_CHECKLIST: Final = "Go through all findings."
 _ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 #: Nothing is ever rewritten. Our system prompt is longer than all else that so small a model reads, and it would not heed it.
 TEMPLATE: Final = (
@@ -39,7 +43,7 @@ def new_language(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ())
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    core.train_from_iterator(sorted(set(texts)), trainer)
+    core.train_from_iterator(texts, trainer)
     core.add_tokens([AddedToken(f" {name}", normalized=False) for name in whole])
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, eos_token=_END, pad_token=_PAD)
     tokenizer.chat_template = TEMPLATE
@@ -51,8 +55,22 @@ def new_language(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ())
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         dtype="float32",
+        initializer_range=sizes.hidden_size**-0.5,  # of so small a model; transformers' 0.02 is made for wide ones
     )
     return Language(model=transformers.LlamaForCausalLM(config), tokenizer=tokenizer)
+
+
+def checklists(names: Iterable[str], findings: Callable[[str], Tensor]) -> Iterator[Conversation]:
+    """Of each scan all findings in turn, there or not; what nobody tells is left out.
+
+    Eighteen answers at once, each beside the name that it is looked up by, teach a model to look findings up in half as many steps (0072).
+    """
+    for name in names:
+        told = zip(ABNORMALITIES, findings(name)[:, 0].tolist(), strict=True)
+        said = [f"{finding.lower()} {'yes' if there else 'no'}" for finding, there in told if not isnan(there)]
+        if said:
+            pair = Pair(question=_CHECKLIST, answer=f"Findings: {', '.join(said)}.", task="long_answer", type="description")
+            yield Conversation(id=f"{name}:checklist", images=(name,), pairs=(pair,))
 
 
 def save_base(out: Path, language: Language, weights: Mapping[str, Tensor]) -> None:

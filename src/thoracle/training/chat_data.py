@@ -96,12 +96,8 @@ class Rows:
         """Nothing changes."""
 
 
-#: What is said in a conversation: its turns, ours around them.
-Turns = Callable[[Conversation], list[Message]]
-
-
-def with_scans(conversation: Conversation) -> list[Message]:
-    """The turns as they are asked of a scan, with our system prompt."""
+def said_in(conversation: Conversation) -> list[Message]:
+    """Its turns as they are asked of scans, with our system prompt."""
     turns = [Message(role="system", content=SYSTEM)]
     for number, pair in enumerate(conversation.pairs):
         asked = question_text(pair.question, task=pair.task, images=0 if number else len(conversation.images))
@@ -109,7 +105,7 @@ def with_scans(conversation: Conversation) -> list[Message]:
     return turns
 
 
-def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: int, turns: Turns = with_scans) -> list[Tree]:
+def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: int) -> list[Tree]:
     """Trees of at most `length` ids; longer conversations are left out.
 
     Raises:
@@ -117,7 +113,7 @@ def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: i
     """
     together: dict[tuple[str, ...], list[Encoded]] = {}
     for one in conversations:
-        encoded = prompter.encode(turns(one))
+        encoded = prompter.encode(said_in(one))
         if len(encoded) <= length:
             together.setdefault(one.images, []).append(encoded)
     trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
@@ -127,9 +123,9 @@ def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: i
 
 
 class Collate:
-    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` "answer" lets each answer count alike."""
+    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` as in `ChatConfig`."""
 
-    def __init__(self, scans: Callable[[str], Tensor] | None, *, pad: int, weigh: str) -> None:
+    def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str) -> None:
         self._scans, self._pad, self._weigh = scans, pad, weigh
 
     def __call__(self, rows: Sequence[Row]) -> ChatBatch:
@@ -151,7 +147,7 @@ class Collate:
                     targets[b, place], weights[b, place] = self._scored(part)
                     at += len(part)
         names = tuple(name for row in rows for one in row.trees for name in one.images)
-        scans = torch.stack([self._scans(name) for name in names]) if self._scans is not None and names else None
+        scans = torch.stack([self._scans(name) for name in names]) if names else None
         return ChatBatch(
             ids_BN=ids,
             targets_BN=targets,
@@ -168,7 +164,7 @@ class Collate:
         scored = torch.tensor([*part.scored[1:], False])
         targets = torch.tensor([*part.ids[1:], IGNORED]).where(scored, IGNORED)
         count = int(scored.sum())
-        return targets, scored.float() / (count if self._weigh == "answer" and count else 1)
+        return targets, scored.float() / (count**0.5 if self._weigh == "root" and count else 1)
 
 
 def sees(batch: ChatBatch) -> Tensor:

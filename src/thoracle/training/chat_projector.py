@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -10,24 +10,24 @@ from torch import Tensor
 
 from thoracle.errors import InputError
 from thoracle.models.chat import FindingRows, Projector
-from thoracle.models.chat_language import Language
+from thoracle.models.chat_language import Language, ToldFindings
 from thoracle.models.config import ProjectorConfig
 from thoracle.training.chat_fit import fit_findings
 from thoracle.training.chat_scans import Scans
 from thoracle.types import ABNORMALITIES
 
 
-def new_projector(config: ProjectorConfig, scans: Scans, language: Language, *, fitted_to: Sequence[str]) -> Projector:
-    """Random weights, but rows of findings, which are fitted to labels and speak in the language model's own words.
+def new_projector(config: ProjectorConfig, scans: Scans, language: Language, *, fitted_to: Mapping[str, Tensor]) -> Projector:
+    """Random weights, but rows of findings, which are fitted to what is told and speak in the language model's own words.
 
     Args:
         config: its widths are replaced by the encoder's and the language model's.
         scans: that it will see.
         language: that it speaks to.
-        fitted_to: names of the scans whose labels are fitted.
+        fitted_to: what is told of the scans' findings, (K, A), by name.
 
     Raises:
-        InputError: sizes that are not the encoder's, or labels that cannot be fitted.
+        InputError: sizes that are not the encoder's.
     """
     T, h, w = scans.tokens.grid
     if config.places not in (0, T * h * w):
@@ -42,17 +42,12 @@ def new_projector(config: ProjectorConfig, scans: Scans, language: Language, *, 
 
 
 @torch.no_grad()
-def _begin(rows: FindingRows, scans: Scans, language: Language, names: Sequence[str]) -> None:
-    labels_SK = torch.tensor([[float("nan") if label is None else float(label) for label in scans.labels[name]] for name in names])
-    weight, bias = fit_findings(torch.stack([scans.kept(name) for name in names]), scans.tokens.read, labels_SK)
+def _begin(rows: FindingRows, scans: Scans, language: Language, told: Mapping[str, Tensor]) -> None:
+    weight, bias = fit_findings(
+        torch.stack([scans.kept(name) for name in told]), scans.tokens.read, torch.stack([*told.values()]).flatten(1)
+    )
     rows.weight.copy_(weight)
     rows.bias.copy_(bias)
-    rows.name.copy_(torch.stack([_read_as(language, name.lower()) for name in ABNORMALITIES]))
-    rows.none.copy_(_read_as(language, "-"))
-
-
-def _read_as(language: Language, text: str) -> Tensor:
-    """What the language model reads where these words stand, (H,)."""
-    ids = language.tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
-    words_NH: Tensor = language.model.get_input_embeddings()(torch.tensor(ids))
-    return words_NH.mean(dim=0)
+    name_KH, said_SH = ToldFindings(language, ABNORMALITIES).words()
+    rows.name.copy_(name_KH)
+    rows.said.copy_(said_SH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,20 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thoracle.cohort.listing import SPLITS
 from thoracle.cohort.manifest import Cohort
-from thoracle.cohort.questions.cases import cases_of, findings_in_words
+from thoracle.cohort.questions.cases import told_findings
 from thoracle.cohort.questions.file import Conversation
 from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
-from thoracle.models.chat_language import ChatModel, Language, new_adapter, open_language, with_adapter
+from thoracle.models.chat_language import ChatModel, Language, ToldFindings, new_adapter, open_language, with_adapter
 from thoracle.models.chat_parts import open_projector
-from thoracle.models.chat_prompt import IMAGE, Message, Prompter
+from thoracle.models.chat_prompt import Prompter
 from thoracle.models.folder import open_model
 from thoracle.training.chat import ChatConfig, ChatTask
-from thoracle.training.chat_base import new_language, save_base
-from thoracle.training.chat_data import Collate, Rows, Turns, grow, with_scans
+from thoracle.training.chat_base import checklists, new_language, save_base
+from thoracle.training.chat_data import Collate, Rows, grow, said_in
 from thoracle.training.chat_projector import new_projector
 from thoracle.training.chat_scans import Scans
 from thoracle.training.distributed import World
@@ -40,8 +39,8 @@ def chat_run(
     conversations: Sequence[Conversation],
     world: World,
     *,
+    findings: Callable[[str], Tensor],
     scans: Scans | None = None,
-    turns: Turns = with_scans,
     held_out: Sequence[Conversation] = (),
     resume: bool = False,
 ) -> Trainer:
@@ -51,8 +50,8 @@ def chat_run(
         config: of the run.
         conversations: what is trained on.
         world: as `join` gives it.
+        findings: as `findings_of`: stage "base" reads them in place of scans, and rows of findings are fitted to them.
         scans: that they are about; none for stage "base".
-        turns: what is said in a conversation; stage "base" says what is found in words.
         held_out: what is never trained on: its loss each `evaluate_every` steps says which checkpoint is best.
         resume: go on in a folder that exists.
 
@@ -63,20 +62,23 @@ def chat_run(
     """
     torch.manual_seed(config.seed)
     if config.stage == "base":
-        texts = [message.content for one in conversations for message in turns(one)]
+        seen = sorted({name for one in conversations for name in one.images})
+        conversations = [*conversations, *checklists(seen, findings)]
+        texts = [message.content for one in conversations for message in said_in(one)]
         language = new_language(config.language, texts, whole=[name.lower() for name in ABNORMALITIES])
-        model, rows_of_scan = ChatModel(language.model, None), 0
+        told = ToldFindings(language, ABNORMALITIES)
+        model, rows_of_scan = ChatModel(language.model, told), len(ABNORMALITIES)
     else:
         language = open_language(Path(config.base))
         assert scans is not None, "of these stages"
-        projector = _projector(config, conversations, scans, language)
+        projector = _projector(config, conversations, findings, scans, language)
         model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.rows
         config = replace(config, caution=config.caution or open_model(Path(config.encoder)).caution)
     prompter = Prompter(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
-    collate = Collate(None if scans is None else scans.kept, pad=pad, weigh=config.weigh)
-    rows = Rows(grow(conversations, prompter, length=config.length, turns=turns), length=config.length)
-    valid = Rows(grow(held_out, prompter, length=config.length, turns=turns), length=config.length) if held_out else None
+    collate = Collate(findings if scans is None else scans.kept, pad=pad, weigh=config.weigh)
+    rows = Rows(grow(conversations, prompter, length=config.length), length=config.length)
+    valid = Rows(grow(held_out, prompter, length=config.length), length=config.length) if held_out else None
 
     def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
         if config.stage == "base":
@@ -85,7 +87,7 @@ def chat_run(
             _save(config, model, out, weights, step)
 
     def task(_: Path) -> ChatTask:
-        return ChatTask(model, config, world, read=None if scans is None else scans.tokens.read, save=save)
+        return ChatTask(model, config, world, read=torch.clone if scans is None else scans.tokens.read, save=save)
 
     def evaluate(task: ChatTask) -> Evaluate:
         return _HeldOut(task, valid, collate) if valid is not None else dict
@@ -106,20 +108,10 @@ def split_questions(conversations: Sequence[Conversation], cohort: Cohort) -> tu
     return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
 
 
-def words_of(cohort: Cohort) -> Turns:
-    """What stage "base" reads: each scan as the line of all that is known to be there."""
-    cases = {case.volume: case for split in SPLITS for case in cases_of(cohort.entries, split=split)}
-
-    def turns(conversation: Conversation) -> list[Message]:
-        told = iter([findings_in_words(cases[name]) for name in conversation.images])
-        said = []
-        for message in with_scans(conversation):
-            parts = message.content.split(IMAGE)
-            content = parts[0] + "".join(next(told) + part for part in parts[1:])
-            said.append(Message(role=message.role, content=content))
-        return said
-
-    return turns
+def findings_of(cohort: Cohort) -> Callable[[str], Tensor]:
+    """Gives what labels and reports tell of a volume's findings, (K, A) of `TOLD`, by its name."""
+    entries = {entry.volume: entry for entry in cohort.entries}
+    return lambda name: torch.from_numpy(told_findings(entries[name]))
 
 
 class _HeldOut:
@@ -138,11 +130,14 @@ class _HeldOut:
         return {"minus_loss": -mean, "held_out_loss": mean}
 
 
-def _projector(config: ChatConfig, conversations: Sequence[Conversation], scans: Scans, language: Language) -> Projector:
+def _projector(
+    config: ChatConfig, conversations: Sequence[Conversation], findings: Callable[[str], Tensor], scans: Scans, language: Language
+) -> Projector:
     """As `start` left it, or a new one."""
     if config.start:
         return open_projector(open_chat(Path(config.start), encoder=Path(config.encoder), base=Path(config.base)).path / PROJECTOR)
-    return new_projector(config.projector, scans, language, fitted_to=sorted({name for one in conversations for name in one.images}))
+    seen = sorted({name for one in conversations for name in one.images})
+    return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in seen})
 
 
 def _adapted(config: ChatConfig, language: Language) -> Any:
@@ -159,7 +154,7 @@ def _adapted(config: ChatConfig, language: Language) -> Any:
 
 
 def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str, Tensor], step: int) -> None:
-    assert model.projector is not None, "of these stages"
+    assert isinstance(model.projector, Projector), "of these stages"
     adapter = None
     if config.stage == "lora":
         adapter = json.loads(json.dumps(model.language.peft_config["default"].to_dict(), default=_listed))

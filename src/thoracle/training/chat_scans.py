@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.cache import read_volume
-from thoracle.cohort.listing import Labels
 from thoracle.cohort.manifest import Cohort
 from thoracle.errors import InputError
 from thoracle.models.chat_parts import image_encoder
@@ -26,12 +25,10 @@ class Scans:
     Attributes:
         tokens: how they are kept and read.
         kept: gives one as it is kept, by its volume's name.
-        labels: by name.
     """
 
     tokens: ScanTokens
     kept: Callable[[str], Tensor]
-    labels: Mapping[str, Labels]
 
 
 def cohort_scans(
@@ -80,4 +77,4 @@ def cohort_scans(
             raise InputError("tokens were taken away while they were needed", cure="Begin again with --resume.", source=cohort.folder)
         return found
 
-    return Scans(tokens=tokens, kept=kept, labels={name: entries[name].labels for name in wanted})
+    return Scans(tokens=tokens, kept=kept)

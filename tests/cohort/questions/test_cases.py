@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from thoracle.cohort.manifest import Entry
-from thoracle.cohort.questions.cases import cases_of
+from thoracle.cohort.questions.cases import cases_of, told_findings
 from thoracle.cohort.reports import Report, Section
 from thoracle.types import ABNORMALITIES
 
@@ -19,3 +20,27 @@ def test_the_section_that_is_asked_for_is_to_be_written_and_facts_are_looked_for
     (case,) = cases_of([entry], split="valid", section=section, evidence=lambda text: read.append(text) or {})
     assert case.report == (written or "The heart is large. Cardiomegaly.")
     assert read == ["The heart is large. Cardiomegaly."]
+
+
+def test_what_is_told_of_findings_is_whether_they_are_there_and_their_sides() -> None:
+    known = {"Lung nodule": 1, "Pleural effusion": 1, "Cardiomegaly": 1, "Atelectasis": 0}
+    report = Report(
+        findings="A nodule in the left lung. Pleural effusion on both sides. The heart is large. Atelectasis in the right lung."
+    )
+    entry = Entry(
+        volume="v",
+        scan="s",
+        patient="p",
+        split="valid",
+        source_sha256="",
+        cache="",
+        cache_sha256="",
+        report=report,
+        labels=tuple(known.get(name) for name in ABNORMALITIES),
+    )
+    told = dict(zip(ABNORMALITIES, told_findings(entry), strict=True))
+    np.testing.assert_array_equal(told["Lung nodule"], [1, 1, 0])
+    np.testing.assert_array_equal(told["Pleural effusion"], [1, 1, 1])
+    np.testing.assert_array_equal(told["Cardiomegaly"], [1, np.nan, np.nan])
+    np.testing.assert_array_equal(told["Atelectasis"], [0, 0, 0])
+    np.testing.assert_array_equal(told["Emphysema"], [np.nan] * 3)

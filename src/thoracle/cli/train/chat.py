@@ -32,8 +32,7 @@ def chat(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.questions.file import read_questions
     from thoracle.training.chat import ChatConfig
-    from thoracle.training.chat_data import with_scans
-    from thoracle.training.chat_run import chat_run, split_questions, words_of
+    from thoracle.training.chat_run import chat_run, findings_of, split_questions
     from thoracle.training.chat_scans import cohort_scans
     from thoracle.training.config import read_config
     from thoracle.training.distributed import join
@@ -47,6 +46,5 @@ def chat(
     with join() as world:
         seen = {name for one in (*asked, *held_out) for name in one.images}
         scans = None if told.stage == "base" else cohort_scans(prepared, seen, world, encoder=Path(told.encoder))
-        turns = words_of(prepared) if told.stage == "base" else with_scans
-        trainer = chat_run(told, asked, world, scans=scans, turns=turns, held_out=held_out, resume=resume)
+        trainer = chat_run(told, asked, world, findings=findings_of(prepared), scans=scans, held_out=held_out, resume=resume)
         follow(trainer, quiet=world.rank > 0)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
 from thoracle.cohort.listing import Split
 from thoracle.cohort.manifest import Entry
@@ -52,11 +53,18 @@ def cases_of(
     return [_case(entry, section, evidence, files.get(entry.volume)) for entry in first.values()]
 
 
-def findings_in_words(case: Case) -> str:
-    """All that is known to be there, as one line of the 18 in their order, a dash for what is not: what is read by who cannot see."""
-    labels = zip(ABNORMALITIES, case.labels, strict=True)
-    said = (f"{name.lower()} {case.facts.get(name, Facts()).words()}".strip() + ";" if label == 1 else "-" for name, label in labels)
-    return f"Findings: {' '.join(said)}"
+def told_findings(entry: Entry, *, evidence: Evidence = plain_evidence) -> NDArray[np.float32]:
+    """(K, 3): whether labels and report tell that each abnormality is there, on the left, on the right; NaN where they do not."""
+    case = _case(entry, "both", evidence, None)
+    return np.array(
+        [_told(label, case.facts.get(name, Facts()).side) for name, label in zip(ABNORMALITIES, case.labels, strict=True)], np.float32
+    )
+
+
+def _told(label: int | None, side: str | None) -> tuple[float, float, float]:
+    if label != 1:
+        return (np.nan,) * 3 if label is None else (0.0,) * 3
+    return (1.0, *((np.nan,) * 2 if side is None else (float(side != "right"), float(side != "left"))))
 
 
 def _case(entry: Entry, section: Section, evidence: Evidence, mask: Path | None) -> Case:

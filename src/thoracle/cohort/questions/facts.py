@@ -35,12 +35,6 @@ class Facts:
     size_mm: float | None = None
     count: str | None = None
 
-    def words(self) -> str:
-        """As a phrase that follows the abnormality's name; "" where nothing is known."""
-        where = " and ".join(self.lobes) or ("" if self.side is None else "both sides" if self.side == "both" else f"{self.side} side")
-        parts = (where and f"in the {where}", "" if self.size_mm is None else f"{size_words(self.size_mm)}", self.count or "")
-        return ", ".join(filter(None, parts))
-
 
 #: The sentences of a report that state each abnormality, by its name.
 Evidence = Callable[[str], dict[str, list[str]]]

@@ -20,6 +20,8 @@ from thoracle.models.chat_prompt import TASKS
 from thoracle.models.files import put_folder
 from thoracle.types import ABNORMALITIES
 
+#: So small a model names what it is surest of again and again.
+_REPETITION_PENALTY: Final = 1.2
 _END, _PAD = "<|end|>", "<|pad|>"
 _CHECKLIST: Final = "Go through all findings."
 _ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
@@ -57,7 +59,9 @@ def new_language(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ())
         dtype="float32",
         initializer_range=sizes.hidden_size**-0.5,  # of so small a model; transformers' 0.02 is made for wide ones
     )
-    return Language(model=transformers.LlamaForCausalLM(config), tokenizer=tokenizer)
+    model = transformers.LlamaForCausalLM(config)
+    model.generation_config.repetition_penalty = _REPETITION_PENALTY
+    return Language(model=model, tokenizer=tokenizer)
 
 
 def checklists(names: Iterable[str], findings: Callable[[str], Tensor]) -> Iterator[Conversation]:
@@ -80,6 +84,7 @@ def save_base(out: Path, language: Language, weights: Mapping[str, Tensor]) -> N
     temporary.mkdir(parents=True)
     language.model.config.architectures = [type(language.model).__name__]
     language.model.config.save_pretrained(temporary)
+    language.model.generation_config.save_pretrained(temporary)
     language.tokenizer.save_pretrained(temporary)
     save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, temporary / "model.safetensors", {"format": "pt"})
     put_folder(temporary, out)

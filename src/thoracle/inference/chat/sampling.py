@@ -45,6 +45,9 @@ class Sampling:
 def sample(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset[int], sampling: Sampling) -> Iterator[int]:
     """Ids, up to one of `ends`, which is not given. `past` has what was read before, and grows by all that is read here.
 
+    Where the model's own generation_config.json has a `repetition_penalty` (Keskar et al., arXiv:1909.05858), what the answer said is
+    said again less readily.
+
     Args:
         model: a causal language model of transformers.
         embedded_1NH: what is new to it.
@@ -54,8 +57,11 @@ def sample(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset[int],
     """
     generator = torch.Generator(device=embedded_1NH.device).manual_seed(sampling.seed)
     given: dict[str, Tensor] = {"inputs_embeds": embedded_1NH}
+    less_readily = _repetition_penalty(model)
+    said_1N = torch.zeros(1, 0, dtype=torch.long, device=embedded_1NH.device)
     for _ in range(sampling.max_tokens):
-        logits_V = model(**given, past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1].float()
+        logits_1V = model(**given, past_key_values=past, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        logits_V = (logits_1V if less_readily is None else less_readily(said_1N, logits_1V))[0]
         if sampling.temperature:
             drawn = torch.multinomial((logits_V / sampling.temperature).softmax(-1), 1, generator=generator)
         else:
@@ -65,6 +71,14 @@ def sample(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset[int],
             return
         yield number
         given = {"input_ids": drawn[None]}
+        said_1N = torch.cat([said_1N, drawn[None]], dim=1)
+
+
+def _repetition_penalty(model: Any) -> Any:
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    penalty = getattr(getattr(model, "generation_config", None), "repetition_penalty", None)
+    return None if penalty in (None, 1.0) else RepetitionPenaltyLogitsProcessor(float(penalty))
 
 
 def texts(ids: Iterator[int], tokenizer: Any) -> Iterator[str]:

@@ -60,8 +60,7 @@ class ScanTokens:
         self.grid = (encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid)
         self.width = ctvit.dim
         self.before_codebook = isinstance(encoder.config, CTCLIPConfig) and encoder.config.pool == "grid"
-        found = (tensor for name, tensor in load_tensors(encoder).items() if name.endswith(_CODEBOOK))
-        self._codebook_KC = None if self.before_codebook else next(found)[0].float().clone()
+        self._codebook_KC = None if self.before_codebook else _codebook(encoder)
 
     def keep(self, encoded: VolumeTokens) -> Tensor:
         """Of one scan, on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
@@ -80,6 +79,10 @@ class ScanTokens:
         """Whether `keep` could have given this."""
         shape, dtype = ((*self.grid, self.width), torch.float16) if self.before_codebook else (self.grid, torch.int32)
         return tuple(kept.shape) == shape and kept.dtype == dtype
+
+
+def _codebook(encoder: ModelFolder) -> Tensor:
+    return next(tensor for name, tensor in load_tensors(encoder).items() if name.endswith(_CODEBOOK))[0].float().clone()
 
 
 class TokenStore:

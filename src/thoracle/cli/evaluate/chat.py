@@ -14,6 +14,7 @@ from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from torch import Tensor
 
     from thoracle.cohort.manifest import Cohort
     from thoracle.cohort.questions.file import Conversation
@@ -113,6 +114,8 @@ def _answers(
     loaded: Chat, prepared: Cohort, asked: tuple[Conversation, ...], sampling: Sampling, *, blind: bool, console: Console
 ) -> list[Answered]:
     """The last answer of each conversation, with the turns before it as they should have been."""
+    from functools import lru_cache
+
     from rich.progress import track
 
     from thoracle.cohort.cache import read_volume
@@ -123,10 +126,15 @@ def _answers(
     from thoracle.inference.prepare import Prepared
 
     entries = {entry.volume: entry for entry in prepared.entries}
+
+    @lru_cache(maxsize=2)  # what is asked of a scan stands together
+    def tokens(name: str) -> Tensor:
+        volume = read_volume(prepared.folder / entries[name].cache)
+        return scan_tokens(loaded.encoder, Prepared(array=volume, provenance=None, warnings=()))
+
     found = []
     for one in track(asked, description="without the scan" if blind else "with the scan", console=console):
-        volumes = () if blind else tuple(read_volume(prepared.folder / entries[name].cache) for name in one.images)
-        scans = tuple(scan_tokens(loaded.encoder, Prepared(array=volume, provenance=None, warnings=())) for volume in volumes)
+        scans = () if blind else tuple(map(tokens, one.images))
         before = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in one.pairs[:-1]]  # type: ignore[arg-type]
         last = one.pairs[-1]
         turns = Talk(scans=scans, turns=before).messages(last.question, last.task)  # type: ignore[arg-type]

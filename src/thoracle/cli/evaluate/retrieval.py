@@ -12,6 +12,8 @@ from thoracle.cli.index import Place
 from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from thoracle.evaluation.retrieval import Retrieval
     from thoracle.evaluation.retrieval_tasks import Volumes
     from thoracle.inference.model import Model
@@ -118,6 +120,25 @@ def _latents(model: Model, texts: list[str]) -> Any:
     return latents[[places[text] for text in texts]]
 
 
+def _shown_task(task: str, one: Retrieval, published: dict[str, float], console: Console) -> list[str]:
+    """Parts of the page, and the same on the terminal."""
+    from thoracle.evaluation.page import heading, paragraph, shown, table, with_bounds
+
+    rows = [
+        (name, with_bounds(*(getattr(one.figures[name], part) for part in ("value", "low", "high"))), one.random[name])
+        for name in _SHOWN
+        if name in one.figures
+    ]
+    note = f"{one.queries:,} queries; {one.without:,} more to which nothing belongs."
+    asides = [f"{name} as published: {shown(value)}" for name, value in published.items()]
+    console.print(f"\n{task}: {note}")
+    for name, text, random in rows:
+        console.print(f"  {name:14}{text:30}random {shown(random)}")
+    for aside in asides:
+        console.print(f"  {aside}", style="dim")
+    return [heading(task), paragraph(note), table(("", "value (95%)", "random"), rows), *map(paragraph, asides)]
+
+
 def _write(
     out: Path,
     protocol: Protocol,
@@ -135,7 +156,7 @@ def _write(
     from rich.console import Console
 
     from thoracle.cli.console import UNTRAINED
-    from thoracle.evaluation.page import heading, page, paragraph, shown, table, with_bounds
+    from thoracle.evaluation.page import page, paragraph
     from thoracle.evaluation.retrieval_tasks import PROTOCOLS, RULES
     from thoracle.files import write_atomic
     from thoracle.types import RESEARCH_USE
@@ -146,19 +167,7 @@ def _write(
     held = f"Gallery: {counted}. Of a report: {settings['section']}."
     parts = [paragraph(text) for text in (*caution, PROTOCOLS[protocol][1], RULES, held)]
     for task, one in found.items():
-        rows = [
-            (name, with_bounds(*(getattr(one.figures[name], part) for part in ("value", "low", "high"))), one.random[name])
-            for name in _SHOWN
-            if name in one.figures
-        ]
-        note = f"{one.queries:,} queries; {one.without:,} more to which nothing belongs."
-        asides = [f"{name} as published: {shown(value)}" for name, value in published.get(task, {}).items()]
-        parts += [heading(task), paragraph(note), table(("", "value (95%)", "random"), rows), *map(paragraph, asides)]
-        console.print(f"\n{task}: {note}")
-        for name, text, random in rows:
-            console.print(f"  {name:14}{text:30}random {shown(random)}")
-        for aside in asides:
-            console.print(f"  {aside}", style="dim")
+        parts += _shown_task(task, one, published.get(task, {}), console)
     by_label = _by_label(found, prevalence)
     parts += _shown_by_label(by_label, prevalence)
     content = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import settings
 
-from tests.language_server import LanguageServer, running
+from tests.language_server import LanguageServer
+from tests.serving import serving
 
 settings.register_profile("thoracle", deadline=None)  # what a busy machine takes longer for is no fault
 settings.load_profile("thoracle")
@@ -43,7 +43,8 @@ def _present(folder: Path) -> Path:
 @pytest.fixture
 def language_server() -> Iterator[LanguageServer]:
     """An OpenAI-compatible server."""
-    with running() as server:
+    server = LanguageServer()
+    with serving(server):
         yield server
 
 
@@ -112,9 +113,5 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on this machine, which the library is told of."""
     server = Hub()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server

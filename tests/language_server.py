@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -62,14 +60,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _event(self, data: str) -> None:
         self.wfile.write(f"data: {data}\n\n".encode())
-
-
-@contextmanager
-def running() -> Iterator[LanguageServer]:
-    server = LanguageServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()

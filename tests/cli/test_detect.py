@@ -219,9 +219,9 @@ def test_a_run_that_was_stopped_goes_on(
 
 def test_ctrl_c_on_one_scan_leaves_nothing(model_dir: Path, sketch: Path, tmp_path: Path) -> None:
     stop = (
-        "import os, signal, sys; from thoracle.inference import files;"
+        "import os, signal, sys; from thoracle.files import atomic;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a run in the background inherits that Ctrl-C is ignored
-        "files.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGINT);"
+        "atomic.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGINT);"
         "from thoracle.cli.app import main; main()"
     )
     out = tmp_path / "out"

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from thoracle.cohort.cache import MAGIC, pack, read_volume, require_cacheable
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CacheDamaged, InputError
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def test_a_users_file_in_a_model_folder_is_not_deleted(tmp_path: Path) -> None:
         save(tmp_path / "file")
 
 
-@pytest.mark.parametrize("moment", ["save_file", "card", "put_folder"])
+@pytest.mark.parametrize("moment", ["save_file", "card", "replace_folder"])
 def test_a_failure_while_writing_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     old = save(tmp_path / "model")
 

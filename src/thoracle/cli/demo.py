@@ -71,7 +71,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     from thoracle.evaluation.demo_search import sentences as search_sentences
     from thoracle.evaluation.held_out import examples, held_out, histogram_scores, phantom_file, present
     from thoracle.evaluation.result import read_run
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.files import demo_chat, demo_model, keep_demo_model
     from thoracle.training.curves import read_curves
     from thoracle.types import RESEARCH_USE

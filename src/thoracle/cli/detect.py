@@ -68,7 +68,7 @@ def _one(
     from rich.console import Console
 
     from thoracle.cli.console import Stopwatch, show_findings
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.batch import read_scan
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare

@@ -47,7 +47,7 @@ def explain(
 
     from thoracle.cli.default_model import model_or_demo
     from thoracle.ct.read import read
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.explain import layers, saliency
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
@@ -81,7 +81,7 @@ def explain(
 def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Layer], *, out: Path, stem: str, title: str) -> None:
     """STEM.nii.gz of the scan's shape, STEM.png of its strongest slices."""
     from thoracle.evaluation.plots import heat_slices
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.explain import nifti, on_scan
     from thoracle.types import RESEARCH_USE
 

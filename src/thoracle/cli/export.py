@@ -77,7 +77,7 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
 
 def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
     """As `_rounded`, of the file."""
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.onnx import onnx_detect, onnx_model
 
     content = onnx_model(model)

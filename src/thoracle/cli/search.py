@@ -196,7 +196,7 @@ def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
 def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) -> None:
     from dataclasses import asdict
 
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.types import RESEARCH_USE
 
     hits = [
@@ -221,7 +221,7 @@ def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) 
 
 
 def _write_html(path: Path, index: Backend, answer: Answer, asked: str) -> None:
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.search.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])

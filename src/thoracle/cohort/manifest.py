@@ -20,7 +20,7 @@ from thoracle.cohort.reports import Report
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.types import ABNORMALITIES
 
 #: A change that breaks readers takes the next number.

@@ -25,7 +25,7 @@ from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.cohort.worker import Job, stamp_of
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, OutputConflict
-from thoracle.files import TEMPORARY
+from thoracle.files.atomic import TEMPORARY
 from thoracle.processes import in_parallel
 
 LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {

@@ -18,7 +18,7 @@ from thoracle.cohort.journal import Outcome
 from thoracle.cohort.listing import SPLITS
 from thoracle.cohort.manifest import Entry
 from thoracle.cohort.tables import VOLUME_NAME
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 _MOST_ROWS: Final = 1000  # of one table on the page; the CSV has all

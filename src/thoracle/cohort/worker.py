@@ -17,7 +17,7 @@ from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess
 from thoracle.ct.read import read
 from thoracle.errors import ThoracleError
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 
 #: What libraries raise on damaged bytes that nobody foresaw.
 _SCAN_FAULTS = (OSError, MemoryError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from thoracle.errors import ModelFolderInvalid
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.models.folder import CALIBRATION
 from thoracle.types import RESEARCH_USE
 

@@ -15,7 +15,7 @@ import torch
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import AllTransferSyntaxes
 
-from thoracle.inference.files import cache_dir
+from thoracle.files.cache_folder import cache_dir
 
 _PACKAGES = (
     "thoracle", "torch", "numpy", "scipy", "pydicom", "python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "nibabel", "pynrrd", "isal",

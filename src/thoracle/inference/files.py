@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from thoracle.files import TEMPORARY
-
-
-def cache_dir() -> Path:
-    """`THORACLE_CACHE`, or the user's cache folder. Not made here."""
-    chosen = os.environ.get("THORACLE_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thoracle"
+from thoracle.files.atomic import TEMPORARY
+from thoracle.files.cache_folder import cache_dir
 
 
 def demo_model() -> Path:

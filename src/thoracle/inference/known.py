@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from thoracle.files import write_atomic
-from thoracle.inference.files import cache_dir
+from thoracle.files.atomic import write_atomic
+from thoracle.files.cache_folder import cache_dir
 
 _NOTES: Final = "models.json"
 

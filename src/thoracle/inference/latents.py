@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.inference.results import ResultTable
 from thoracle.inference.scans import VOLUME_NAME
 from thoracle.models.ctclip import VolumeEncoding

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from thoracle.files import write_atomic
-from thoracle.inference.files import cache_dir
+from thoracle.files.atomic import write_atomic
+from thoracle.files.cache_folder import cache_dir
 
 _FORMAT: Final = "thoracle.prompt-latents/1"
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import OutputConflict
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.inference.scans import VOLUME_NAME
 
 SCHEMA: Final = "thoracle.run/1"

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from thoracle.errors import ModelFolderInvalid, OutputConflict
+from thoracle.files.atomic import replace_folder
 from thoracle.models.chat_language import ADAPTER_CONFIG, fingerprint
 from thoracle.models.config import ProjectorConfig
-from thoracle.models.files import put_folder
 from thoracle.models.folder import CARD, CONFIG, open_model, save_model
 from thoracle.types import RESEARCH_USE
 
@@ -111,7 +111,7 @@ def save_chat(
         values = {"format": FORMAT, "notice": RESEARCH_USE, **told}
         (temporary / ABOUT).write_text(json.dumps(values, indent=1) + "\n")
         (temporary / CARD).write_text(_card(about, notes))
-        put_folder(temporary, out)
+        replace_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.models.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctvit import VolumeTokens
 from thoracle.models.folder import ModelFolder, load_tensors

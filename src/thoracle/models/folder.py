@@ -25,9 +25,9 @@ from torch import Tensor
 
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
+from thoracle.files.atomic import replace_folder, sha256
 from thoracle.models.card import card
 from thoracle.models.compression import restored
-from thoracle.models.files import put_folder, sha256
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
@@ -157,7 +157,7 @@ def save_model(
         for name, file in content.items():
             (temporary / name).parent.mkdir(exist_ok=True)
             (temporary / name).write_bytes(file)
-        put_folder(temporary, out)
+        replace_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

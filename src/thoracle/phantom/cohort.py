@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thoracle.errors import InputError, OutputConflict
-from thoracle.files import TEMPORARY, write_atomic
+from thoracle.files.atomic import TEMPORARY, write_atomic
 from thoracle.phantom.case import PatientPlan, make_patient, plan_cohort
 from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS

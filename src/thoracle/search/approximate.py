@@ -15,7 +15,7 @@ import numpy as np
 from isal import isal_zlib
 
 from thoracle.errors import ExtraMissing
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.search.record import LatentArray
 from thoracle.search.vectors import Rows, Vectors, nearest
 

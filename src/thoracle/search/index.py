@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputError
-from thoracle.files import TEMPORARY
+from thoracle.files.atomic import TEMPORARY
 from thoracle.search import approximate
 from thoracle.search.approximate import Approximate
 from thoracle.search.backend import Matches

@@ -18,7 +18,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.search.record import LatentArray
 
 MAGIC: Final = b"THORVEC1"

@@ -15,9 +15,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from torch import Tensor
 
 from thoracle.cohort.questions.file import Conversation, Pair
+from thoracle.files.atomic import replace_folder
 from thoracle.models.chat_language import Language
 from thoracle.models.chat_prompt import TASKS
-from thoracle.models.files import put_folder
 from thoracle.types import ABNORMALITIES
 
 #: So small a model names what it is surest of again and again.
@@ -87,4 +87,4 @@ def save_base(out: Path, language: Language, weights: Mapping[str, Tensor]) -> N
     language.model.generation_config.save_pretrained(temporary)
     language.tokenizer.save_pretrained(temporary)
     save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, temporary / "model.safetensors", {"format": "pt"})
-    put_folder(temporary, out)
+    replace_folder(temporary, out)

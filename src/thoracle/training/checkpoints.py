@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 
 from thoracle.errors import CheckpointDamaged
-from thoracle.models.files import put_folder, sha256
+from thoracle.files.atomic import replace_folder, sha256
 
 FORMAT: Final = "thoracle.checkpoint/1"
 _STATE: Final = "state.pt"
@@ -70,7 +70,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, step: int, score:
         about = {"format": FORMAT, **asdict(checkpoint)}
         del about["path"]
         (temporary / _ABOUT).write_text(json.dumps(about, indent=1) + "\n")
-        put_folder(temporary, out)
+        replace_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _retain(folder, keep_last)

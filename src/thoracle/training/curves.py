@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from thoracle.errors import ExtraMissing
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World
 

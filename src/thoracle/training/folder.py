@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.errors import InputError, OutputConflict
-from thoracle.models.files import put_folder
+from thoracle.files.atomic import replace_folder
 from thoracle.training.checkpoints import clean
 from thoracle.training.config import RunConfig, differences, read_config, write_config
 from thoracle.training.distributed import World
@@ -51,4 +51,4 @@ def _begin(out: Path, config: RunConfig, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         (temporary / name).parent.mkdir(exist_ok=True)
         (temporary / name).write_bytes(content)
-    put_folder(temporary, out)
+    replace_folder(temporary, out)

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from thoracle.cohort.dataset import Sample
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.models.ctclip import CTCLIP
 from thoracle.training.data import Data
 from thoracle.training.distributed import World

@@ -54,7 +54,7 @@ def chat(
     from thoracle.errors import InputError
     from thoracle.evaluation.chat import diversity, summarise
     from thoracle.evaluation.chat_judge import judge as judge_answers
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.chat.chat import load_chat
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling

@@ -140,7 +140,7 @@ def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, A
     from thoracle.evaluation.report import rows_of_average, write_report
     from thoracle.evaluation.result import as_dict
     from thoracle.evaluation.score import looker
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.types import RESEARCH_USE
 
     values = as_dict(found, model=model)

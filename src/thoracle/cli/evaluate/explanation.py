@@ -91,7 +91,7 @@ def _write(found: Mapping[str, Placed], methods: Sequence[Maps], out: Path, note
     from thoracle.evaluation.localisation import METRICS
     from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
     from thoracle.evaluation.plots import dots
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.types import RESEARCH_USE
 
     maps, said = (*methods, *BASELINES), verdicts(found, methods)

@@ -47,7 +47,7 @@ def labeler(
 
     from thoracle.evaluation.disagreements import disagreements as draw
     from thoracle.evaluation.labeler import label_all
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.inference.label.backends import open_labeller
     from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
     from thoracle.types import ABNORMALITIES, RESEARCH_USE

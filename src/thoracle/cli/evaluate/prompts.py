@@ -100,7 +100,7 @@ def _print(found: Study, notes: Sequence[str]) -> None:
 def _write(found: Study, out: Path, notes: Sequence[str], *, templates: dict[str, object]) -> None:
     from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
     from thoracle.evaluation.plots import dots
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.types import RESEARCH_USE
 
     rows = [

@@ -158,7 +158,7 @@ def _write(
     from thoracle.cli.console import UNTRAINED
     from thoracle.evaluation.page import page, paragraph
     from thoracle.evaluation.retrieval_tasks import PROTOCOLS, RULES
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.types import RESEARCH_USE
 
     console = Console(highlight=False)

@@ -76,7 +76,7 @@ def _write(
 
     from thoracle.evaluation.space import PROJECTIONS, project
     from thoracle.evaluation.space_report import pictures, write_page
-    from thoracle.files import write_atomic
+    from thoracle.files.atomic import write_atomic
     from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
     places = {method: project(np.concatenate([image, text]), method) for method in PROJECTIONS}

@@ -9,7 +9,7 @@ def fetched(encoder: str) -> str:
     """A folder; a hub's name is fetched into the cache once."""
     if not encoder or Path(encoder).exists() or encoder.count("/") != 1:
         return encoder
-    from thoracle.inference.files import cache_dir
+    from thoracle.files.cache_folder import cache_dir
     from thoracle.models.fetch import fetch_encoder
 
     return str(fetch_encoder(encoder, out=cache_dir() / "encoders" / encoder.replace("/", "--")))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import InputError, MetadataError
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 
 IMAGE: Final = "<image>"
 #: The wanted kind of answer, by what a turn's type is called in published files.

@@ -10,7 +10,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from thoracle.errors import InputError
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.models.chat_prompt import SYSTEM, TASKS, Message, Task, question_text
 from thoracle.types import RESEARCH_USE
 

@@ -10,7 +10,7 @@ import logging
 
 from torch import Tensor
 
-from thoracle.inference.files import cache_dir
+from thoracle.files.cache_folder import cache_dir
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import Prepared
 from thoracle.models.chat_tokens import ScanTokens, TokenStore

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import ModelFolderInvalid
-from thoracle.files import write_atomic
+from thoracle.files.atomic import write_atomic
 from thoracle.models.folder import LABELLING
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 

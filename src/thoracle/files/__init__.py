@@ -1,0 +1,1 @@
+"""Write and read files that survive a kill, for every room."""

@@ -5,9 +5,7 @@ Whatever is killed goes on: finished volumes are in a journal, files are whole o
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +24,7 @@ from thoracle.cohort.worker import Job, stamp_of
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, OutputConflict
 from thoracle.files.atomic import TEMPORARY
+from thoracle.files.lock import exclusive_lock
 from thoracle.processes import in_parallel
 
 LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
@@ -114,7 +113,7 @@ def prepare(
         **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
     }
     claim(target, settings)
-    with _alone(target):
+    with exclusive_lock(target, refusal=OutputConflict, fact="another run is preparing this cohort"):
         remove_manifest(target)
         outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess, judge=judge), workers, progress)
         notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
@@ -135,17 +134,6 @@ def _check(source: Path, layout: str, workers: int) -> None:
         raise InputError("no such folder", cure="Check the path.", source=source)
     if workers < 1:
         raise InputError(f"workers must be 1 or more, is {workers}", cure="Say how many processes.")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One run at a time; the system lets go of the lock of a run that is killed."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputConflict("another run is preparing this cohort", cure="Wait for it.", source=folder) from error
-        yield
 
 
 def _read_all(chosen: Sequence[Source], target: Path, job: Job, workers: int, progress: Callable[[Progress], None]) -> dict[str, Outcome]:

@@ -5,7 +5,6 @@ Readers hold no lock: they compare the state of the database with that of the fi
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 
 from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputError
 from thoracle.files.atomic import TEMPORARY
+from thoracle.files.lock import exclusive_lock
 from thoracle.search import approximate
 from thoracle.search.approximate import Approximate
 from thoracle.search.backend import Matches
@@ -27,7 +27,6 @@ from thoracle.search.words import Keywords
 SCHEMA: Final = "thoracle.index/1"
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
-_LOCK: Final = ".lock"
 _ERASING: Final = "erasing"
 
 
@@ -228,11 +227,7 @@ def writing(folder: Path, settings: Mapping[str, Any] | None = None, *, lists: b
     elif not (folder / DATABASE).exists() and folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError("is not empty and holds no index", cure="Give a new --out.", source=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise IndexBusy("another process is changing this index", cure="Wait for it.", source=folder) from error
+    with exclusive_lock(folder, refusal=IndexBusy, fact="another process is changing this index"):
         index = Index(folder, write=True)
         try:
             index._begin(settings)

@@ -37,19 +37,20 @@ _STOPPED = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that Ctrl-C is ignored
 from thoracle.inference import results
-append, rows, given = results._append, [], sys.argv[1]
-def stopped(path, row):
+append, lines, given = results.append_csv, [], sys.argv[1]
+def stopped(path, rows):
+    (row,) = rows
     if path.name.endswith((".errors.csv", ".warnings.csv")) or row[0] == "VolumeName":
-        return append(path, row)
-    rows.append(row)
-    if len(rows) == 3 and given == "KILL":
+        return append(path, rows)
+    lines.append(row)
+    if len(lines) == 3 and given == "KILL":
         with open(path, "a") as file:
             file.write(",".join(row)[:9])
         os.kill(os.getpid(), signal.SIGKILL)
-    append(path, row)
-    if len(rows) == 3:
+    append(path, rows)
+    if len(lines) == 3:
         os.kill(os.getpid(), signal.SIGINT)
-results._append = stopped
+results.append_csv = stopped
 sys.argv = ["thoracle", *sys.argv[2:]]
 from thoracle.cli.app import main
 main()

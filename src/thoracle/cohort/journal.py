@@ -1,18 +1,18 @@
 """What became of each volume, line by line as it happens, so that a killed run goes on where it was; knows no layout and no cache.
 
-One JSON object a line, given to the system at once, so that nothing is lost with the process; a cut last line is dropped, as a failing
-machine leaves it, and its volume read again. The later line of a volume counts.
+One JSON object a line, on the disk at once, so that nothing is lost; a cut last line is dropped, and its volume read again. The later line
+of a volume counts.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from thoracle.errors import OutputConflict
+from thoracle.files.append_log import append_lines, recover_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +52,14 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.outcomes: dict[str, Outcome] = {}
-        content = path.read_bytes() if path.exists() else b""
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
-        for line in content[:whole].splitlines():
+        for line in recover_lines(path):
             outcome = _parse(line, path)
             self.outcomes[outcome.volume] = outcome
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Kept, whatever becomes of this process, when this returns."""
+        """Append outcomes; they are on the disk when this returns."""
         new = {outcome.volume: outcome for outcome in outcomes}
-        text = "".join(json.dumps(asdict(outcome), separators=(",", ":")) + "\n" for outcome in new.values())
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(handle, text.encode())
-        finally:
-            os.close(handle)
+        append_lines(self._path, (json.dumps(asdict(outcome), separators=(",", ":")) for outcome in new.values()))
         self.outcomes |= new
 
 

@@ -7,14 +7,13 @@ FILE.warnings.csv. A row is one write and one fsync, so a killed run loses at mo
 from __future__ import annotations
 
 import csv
-import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import OutputConflict
+from thoracle.files.append_log import append_csv, truncate_partial_line
 from thoracle.files.atomic import write_atomic
 from thoracle.inference.scans import VOLUME_NAME
 
@@ -38,31 +37,31 @@ class ResultTable:
         self.columns = (VOLUME_NAME, *columns)
         path.parent.mkdir(parents=True, exist_ok=True)
         claim(path, {"schema": SCHEMA, **settings})
-        cut_to_whole_lines(path)
+        truncate_partial_line(path)
         self.rows = _read_rows(path, self.columns)
         if not path.exists() or path.stat().st_size == 0:
-            _append(path, self.columns)
+            append_csv(path, [self.columns])
         self._errors = path.with_suffix(".errors.csv")
         self._errors.unlink(missing_ok=True)  # what failed before is tried again
 
     def add(self, name: str, values: Sequence[str]) -> None:
         """Append one row; on the disk when this returns."""
-        _append(self.path, (name, *values))
+        append_csv(self.path, [(name, *values)])
         self.rows[name] = tuple(values)
 
     def fail(self, name: str, error: str, message: str) -> None:
         """Note a scan that failed: the error's class, and a message without paths."""
         if not self._errors.exists():
-            _append(self._errors, (VOLUME_NAME, "error", "message"))
-        _append(self._errors, (name, error, message))
+            append_csv(self._errors, [(VOLUME_NAME, "error", "message")])
+        append_csv(self._errors, [(name, error, message)])
 
     def warn(self, name: str, warnings: Sequence[str]) -> None:
         """Note what is odd about a scan that was read."""
         path = self.path.with_suffix(".warnings.csv")
         for warning in warnings:
             if not path.exists():
-                _append(path, (VOLUME_NAME, "warning"))
-            _append(path, (name, warning))
+                append_csv(path, [(VOLUME_NAME, "warning")])
+            append_csv(path, [(name, warning)])
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:
@@ -86,16 +85,6 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def cut_to_whole_lines(path: Path) -> None:
-    """Drop what a killed run left of its last line."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
-        os.fsync(file.fileno())
-
-
 def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     if not path.exists() or path.stat().st_size == 0:
         return {}
@@ -109,14 +98,3 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, tuple[str, ...
     if header != columns or any(len(row) != len(columns) for row in rows):
         raise OutputConflict(f"does not hold the columns {', '.join(columns[:3])}, …", cure="Move it away.", source=path)
     return {row[0]: row[1:] for row in rows}
-
-
-def _append(path: Path, row: Sequence[str]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(row)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        os.write(handle, text.getvalue().encode("utf-8"))
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.questions.file import Pair
+from thoracle.files.append_log import append_lines, recover_lines
 from thoracle.inference.chat.grounded import Generates
 from thoracle.inference.chat.written import SYSTEM, Written, write_pairs
 
@@ -33,14 +33,13 @@ def write_many(generate: Generates, reports: Mapping[str, str], *, llm: str, kep
     keys = {volume: sha256(f"{SYSTEM}\0{llm}\0{volume}\0{report}".encode()).hexdigest() for volume, report in reports.items()}
     known = _read(kept)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(_AT_ONCE) as pool, kept.open("a") as file:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         todo = {volume: pool.submit(write_pairs, generate, report) for volume, report in reports.items() if keys[volume] not in known}
         try:
             for volume, key in keys.items():
                 if volume in todo:
                     written = todo.pop(volume).result()
-                    file.write(json.dumps({"key": key, **asdict(written)}) + "\n")
-                    file.flush()
+                    append_lines(kept, [json.dumps({"key": key, **asdict(written)})])
                     known[key] = written
                 yield volume, known[key]
         finally:
@@ -48,13 +47,9 @@ def write_many(generate: Generates, reports: Mapping[str, str], *, llm: str, kep
 
 
 def _read(path: Path) -> dict[str, Written]:
-    """The whole lines; a cut last one is taken away."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+    """Read what earlier runs wrote, by key."""
     found = {}
-    for line in content[:whole].splitlines():
+    for line in recover_lines(path):
         values = json.loads(line)
         pairs = tuple(Pair(**pair) for pair in values["pairs"])
         found[values["key"]] = Written(pairs=pairs, dropped=values["dropped"], why=values["why"])

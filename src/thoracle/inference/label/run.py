@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,9 +21,10 @@ from typing import Any, Final, Protocol
 
 from thoracle import __version__
 from thoracle.errors import InputError, OutputConflict
+from thoracle.files.append_log import append_csv, append_lines, truncate_partial_line
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.tables import ReportTable, Row
-from thoracle.inference.results import SCHEMA, claim, cut_to_whole_lines
+from thoracle.inference.results import SCHEMA, claim
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 _AT_ONCE: Final = 250
@@ -129,13 +129,13 @@ class _Files:
 
     def __init__(self, table: ReportTable, labeller: Labeller, out: Path, evidence: Path | None) -> None:
         self._out, self._evidence, self._unknown = out, evidence, out.with_suffix(".unknown.csv")
-        columns = (table.id_column, *ABNORMALITIES)
+        columns = (_clean(table.id_column), *ABNORMALITIES)
         out.parent.mkdir(parents=True, exist_ok=True)
         settings = {"thoracle": __version__, "reports": table.fingerprint(), "backend": labeller.name, **labeller.settings()}
         claim(out, {"schema": SCHEMA, **settings, "evidence": evidence is not None, "notice": RESEARCH_USE})
-        cut_to_whole_lines(out)
+        truncate_partial_line(out)
         if not out.exists() or out.stat().st_size == 0:
-            _append(out, [columns])
+            append_csv(out, [columns])
         self.done = _count_rows(out, columns)
         if evidence is not None:
             evidence.parent.mkdir(parents=True, exist_ok=True)
@@ -145,12 +145,12 @@ class _Files:
     def add(self, rows: Sequence[Row], labels: Sequence[Labels]) -> None:
         """Append rows; on the disk when this returns."""
         if self._evidence is not None:
-            lines = (json.dumps({"id": _clean(row.id), **one.as_dict()}, ensure_ascii=False) for row, one in zip(rows, labels, strict=True))
-            _write(self._evidence, "".join(f"{line}\n" for line in lines))
+            lines = (json.dumps({"id": row.id, **one.as_dict()}, ensure_ascii=False) for row, one in zip(rows, labels, strict=True))
+            append_lines(self._evidence, map(_clean, lines))
         faults = [(self.done + place, _clean(rows[place].id), one.unknown) for place, one in enumerate(labels) if one.unknown]
         if faults:
-            _append(self._unknown, faults if self._unknown.exists() else [("row", "id", "reason"), *faults])
-        _append(self._out, [(_clean(row.id), *map(_cell, one.values)) for row, one in zip(rows, labels, strict=True)])
+            append_csv(self._unknown, faults if self._unknown.exists() else [("row", "id", "reason"), *faults])
+        append_csv(self._out, [(_clean(row.id), *map(_cell, one.values)) for row, one in zip(rows, labels, strict=True)])
         self.done += len(rows)
 
 
@@ -191,23 +191,10 @@ def _keep_unknown(path: Path, done: int) -> int:
     """Drop the unknowns of rows that are not done; returns how many are left."""
     if not path.exists():
         return 0
-    cut_to_whole_lines(path)
+    truncate_partial_line(path)
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
     kept = [line for line in lines if int(line[0]) < done]
     path.unlink()
-    _append(path, [header, *kept])
+    append_csv(path, [header, *kept])
     return len(kept)
-
-
-def _append(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    _write(path, text.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("ab") as file:
-        file.write(text.encode("utf-8", "replace"))
-        file.flush()
-        os.fsync(file.fileno())

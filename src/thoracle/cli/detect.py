@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +67,7 @@ def _one(
     from rich.console import Console
 
     from thoracle.cli.console import Stopwatch, show_findings
-    from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.inference.batch import read_scan
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
@@ -92,7 +91,7 @@ def _one(
         codes = "" if effect.equal_codes is None else f"{effect.equal_codes:.2%} of codes equal, "
         console.print(f"{dtype} against float32: {codes}latent cosine {effect.latent_cosine:.6f}")
     if json_file is not None:
-        write_atomic(json_file, (json.dumps(findings.as_dict(), indent=2) + "\n").encode())
+        write_json(json_file, findings.as_dict(), indent=2)
 
 
 def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str, dtype: Precision, out: Path, shard: str | None) -> None:

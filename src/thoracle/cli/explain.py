@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -47,7 +46,7 @@ def explain(
 
     from thoracle.cli.default_model import model_or_demo
     from thoracle.ct.read import read
-    from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.inference.explain import layers, saliency
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
@@ -74,7 +73,7 @@ def explain(
         found.append({"finding": name, "probability": probability, "files": stem, "slices": [vars(row) for row in rows]})
     facts: dict[str, Any] = {"notice": RESEARCH_USE, "method": method, "grid": list(maps.shape[1:]), "model": loaded.settings()}
     values = {**facts, "warnings": list(findings.warnings), "findings": found}
-    write_atomic(out / "explanation.json", (json.dumps(values, indent=1) + "\n").encode())
+    write_json(out / "explanation.json", values, indent=1)
     _print(found, loaded, findings.warnings, slices=volume.array.shape[2])
 
 

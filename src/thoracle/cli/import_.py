@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from thoracle.cli.app import app
 from thoracle.errors import InputError
+from thoracle.files.json_file import read_json_object
 from thoracle.models.fetch import fetch_tokenizer
 from thoracle.types import RESEARCH_USE
 
@@ -42,13 +42,13 @@ def import_(
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"--config cannot be read ({type(error).__name__})", cure="Give a JSON file.", source=path) from error
-    if not isinstance(values, dict):
-        raise InputError("--config is not a JSON object", cure="Give keys as in the published configuration.", source=path)
-    return values
+    return read_json_object(
+        path,
+        parse=dict,
+        refusal=InputError,
+        fact="--config cannot be read",
+        cure="Give a JSON object, with keys as in the published configuration.",
+    )
 
 
 def _tokenizer_folder(name: str, scratch: Path) -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import read_json_object
+from thoracle.files.run_settings import check_or_write_settings
 from thoracle.types import ABNORMALITIES
 
 #: A change that breaks readers takes the next number.
@@ -88,18 +89,17 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         OutputConflict: the folder holds something else, or a cohort of other settings.
     """
-    path, wanted = folder / _SETTINGS, json.loads(json.dumps({"schema": SCHEMA, **settings}))
-    if path.exists():
-        before = _settings(path)
-        unlike = sorted(key for key in {*before, *wanted} if before.get(key) != wanted.get(key))
-        if unlike:
-            raise OutputConflict(
-                f"was begun with another {', '.join(unlike)}", cure="Give another --out, or the options of that run.", source=folder
-            )
-    elif folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+    path = folder / _SETTINGS
+    if not path.exists() and folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise OutputConflict("is not empty and holds no cohort", cure="Give a new --out.", source=folder)
-    else:
-        write_atomic(path, (json.dumps(wanted, indent=2) + "\n").encode())
+    check_or_write_settings(
+        path,
+        settings={"schema": SCHEMA, **settings},
+        read=_settings,
+        refusal=OutputConflict,
+        cure="Give another --out, or the options of that run.",
+        source=folder,
+    )
 
 
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
@@ -146,13 +146,14 @@ def open_cohort(folder: str | Path) -> Cohort:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError):
-        settings = None
-    if not isinstance(settings, dict) or settings.get("schema") != SCHEMA or not isinstance(settings.get("preprocess"), dict):
-        raise OutputConflict(f"does not describe a cohort of schema {SCHEMA}", cure="Move it away.", source=path)
-    return settings
+    fact = f"does not describe a cohort of schema {SCHEMA}"
+    return read_json_object(path, parse=_parse, refusal=OutputConflict, fact=fact, cure="Move it away.", tag=("schema", SCHEMA))
+
+
+def _parse(values: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(values.get("preprocess"), dict):
+        raise ValueError("no preprocess")
+    return values
 
 
 def _read(path: Path) -> tuple[Entry, ...]:

@@ -6,7 +6,6 @@ The published tables are CSV files written by pandas, one row a volume, found by
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from thoracle.errors import MetadataError
+from thoracle.files.json_file import load_json
 from thoracle.types import Spacing
 
 _NAME: Final = "VolumeName"
@@ -199,8 +199,8 @@ def _is_json(path: Path) -> bool:
 
 def _json(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return load_json(path, budget=_LARGEST_BYTES)
+    except ValueError as error:
         raise MetadataError(f"is not JSON ({error})", cure="Give one object with the fields of a row.", source=path) from error
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from thoracle.errors import MetadataError
 from thoracle.evaluation.page import heading, paragraph, table, with_bounds
+from thoracle.files.json_file import read_json_object
 from thoracle.types import RESEARCH_USE
 
 #: Shown, where they were measured.
@@ -33,7 +34,11 @@ class Asked:
 
 def figures_of(path: Path) -> dict[str, tuple[str, str]]:
     """By name, with the scan and without, from the JSON of `thoracle evaluate chat`."""
-    values = json.loads(path.read_text("utf-8"))
+    cure = "Give what `thoracle evaluate chat` wrote."
+    return read_json_object(path, parse=_parse, refusal=MetadataError, fact="is no evaluation of a chat", cure=cure)
+
+
+def _parse(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     seeing, blind = values["with the scan"], values["without the scan"]
     return {name: (_told(seeing[name]), _told(blind[name])) for name in _SHOWN if name in seeing}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+from thoracle.errors import MetadataError
 from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.page import figure, heading, paragraph, side_by_side, table, with_bounds
+from thoracle.files.json_file import read_json_object
+
+_BUDGET: Final = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,11 @@ class HitPicture:
 
 def read_found(path: Path) -> Found:
     """From the JSON of `thoracle evaluate retrieval`. An abnormality that no scan has is left out."""
-    values = json.loads(path.read_text("utf-8"))
+    cure = "Give what `thoracle evaluate retrieval` wrote."
+    return read_json_object(path, parse=_parse, refusal=MetadataError, fact="is no evaluation of retrieval", cure=cure, budget=_BUDGET)
+
+
+def _parse(values: Mapping[str, Any]) -> Found:
     task = values["tasks"]["report to volume"]
     precision = values["precision@10"]["words to volume"]
     return Found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,10 +16,11 @@ from thoracle.evaluation.detection import Evaluation
 from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores, Summary
+from thoracle.files.json_file import read_json_object
 from thoracle.types import RESEARCH_USE
 
 SCHEMA: Final = "thoracle.evaluation/1"
-_MOST_BYTES: Final = 1 << 29
+_BUDGET: Final = 1 << 29
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,26 +82,29 @@ def read_run(path: Path) -> Run:
     Raises:
         MetadataError: something else.
     """
-    cure = "Give a results.json that `thoracle evaluate detection` wrote."
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        values = json.loads(path.read_bytes())
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"schema {values['schema']!r:.40}")
-        scans, labels = values["scans"], tuple(map(str, values["labels"]))
-        names, shape = tuple(map(str, scans["names"])), (len(scans["names"]), len(labels))
-        scores = Scores(
-            names=names,
-            patients=tuple(map(str, scans["patients"])),
-            labels=labels,
-            probabilities_NK=_array(scans["probabilities"], shape),
-            truth_NK=_array(scans["truth"], shape),
-        )
-        thresholds = None if scans["thresholds"] is None else _array(scans["thresholds"], shape)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MetadataError(f"is no run ({type(error).__name__}: {str(error)[:120]})", cure=cure, source=path) from error
+    scores, thresholds = read_json_object(
+        path,
+        parse=_parse,
+        refusal=MetadataError,
+        fact="is no run",
+        cure="Give a results.json that `thoracle evaluate detection` wrote.",
+        tag=("schema", SCHEMA),
+        budget=_BUDGET,
+    )
     return Run(name=path.parent.name or path.stem, scores=scores, thresholds_NK=thresholds)
+
+
+def _parse(values: Mapping[str, Any]) -> tuple[Scores, Array | None]:
+    scans, labels = values["scans"], tuple(map(str, values["labels"]))
+    names, shape = tuple(map(str, scans["names"])), (len(scans["names"]), len(labels))
+    scores = Scores(
+        names=names,
+        patients=tuple(map(str, scans["patients"])),
+        labels=labels,
+        probabilities_NK=_array(scans["probabilities"], shape),
+        truth_NK=_array(scans["truth"], shape),
+    )
+    return scores, None if scans["thresholds"] is None else _array(scans["thresholds"], shape)
 
 
 def _array(values: Any, shape: tuple[int, int]) -> Array:

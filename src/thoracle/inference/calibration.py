@@ -6,7 +6,6 @@ mended probability an answer is ruled in or out with a stated coverage; what lie
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from thoracle.errors import ModelFolderInvalid
-from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import read_json_object, write_json
 from thoracle.models.folder import CALIBRATION
 from thoracle.types import RESEARCH_USE
 
 Verdict = Literal["present", "absent", "cannot tell"]
 
 FORMAT: Final = "thoracle.calibration/1"
-_MOST_BYTES: Final = 1 << 20
 #: Probabilities are held this far from 0 and 1, where a logit ends.
 EDGE: Final = 1e-7
 _CURE: Final = "Remove it, or make it again with `thoracle evaluate detection --keep-calibration`."
@@ -89,7 +87,7 @@ class Calibration:
 
 def keep_calibration(folder: Path, calibration: Calibration) -> None:
     """Beside the weights; whole or not at all."""
-    write_atomic(folder / CALIBRATION, (json.dumps(calibration.as_dict(), indent=1) + "\n").encode())
+    write_json(folder / CALIBRATION, calibration.as_dict(), indent=1)
 
 
 def read_calibration(folder: Path, *, weights_sha256: str, prompts: Sequence[str]) -> Calibration | None:
@@ -101,20 +99,18 @@ def read_calibration(folder: Path, *, weights_sha256: str, prompts: Sequence[str
     path = folder / CALIBRATION
     if not path.is_file():
         return None
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        values = json.loads(path.read_bytes())
-        if values.pop("format") != FORMAT:
-            raise ValueError("another format")
-        values.pop("notice", None)
-        mendings = {str(name): _mending(one) for name, one in values.pop("mendings").items()}
-        found = Calibration(**{**values, "prompts": tuple(values["prompts"])}, mendings=mendings)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelFolderInvalid(f"is no calibration ({type(error).__name__}: {str(error)[:120]})", cure=_CURE, source=path) from error
-    if found.weights_sha256 != weights_sha256 or found.prompts != tuple(prompts):
+    calibration = read_json_object(
+        path, parse=_parse, refusal=ModelFolderInvalid, fact="is no calibration", cure=_CURE, tag=("format", FORMAT)
+    )
+    if calibration.weights_sha256 != weights_sha256 or calibration.prompts != tuple(prompts):
         raise ModelFolderInvalid("was fitted to other weights or prompts than this folder's", cure=_CURE, source=path)
-    return found
+    return calibration
+
+
+def _parse(values: Mapping[str, Any]) -> Calibration:
+    fields = {name: value for name, value in values.items() if name not in ("format", "notice")}
+    mendings = {str(name): _mending(mending) for name, mending in fields.pop("mendings").items()}
+    return Calibration(**{**fields, "prompts": tuple(fields["prompts"])}, mendings=mendings)
 
 
 def _mending(values: Mapping[str, Any]) -> Mending:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
-from thoracle.files.atomic import write_atomic
 from thoracle.files.cache_folder import cache_dir
+from thoracle.files.json_file import load_json, write_json
 
 _NOTES: Final = "models.json"
 
@@ -15,7 +14,7 @@ _NOTES: Final = "models.json"
 def remember(folder: Path, *, weights_sha256: str) -> None:
     """Note a model's folder, if notes can be kept."""
     try:
-        write_atomic(cache_dir() / _NOTES, json.dumps(_known() | {weights_sha256: str(folder.resolve())}, indent=2).encode())
+        write_json(cache_dir() / _NOTES, _known() | {weights_sha256: str(folder.resolve())}, indent=2)
     except OSError:
         return
 
@@ -28,7 +27,7 @@ def recall(weights_sha256: str) -> Path | None:
 
 def _known() -> dict[str, str]:
     try:
-        notes = json.loads((cache_dir() / _NOTES).read_text("utf-8"))
+        notes = load_json(cache_dir() / _NOTES)
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in notes.items()} if isinstance(notes, dict) else {}

@@ -7,14 +7,14 @@ FILE.warnings.csv. A row is one write and one fsync, so a killed run loses at mo
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import OutputConflict
 from thoracle.files.append_log import append_csv, truncate_partial_line
-from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import read_json_object
+from thoracle.files.run_settings import check_or_write_settings
 from thoracle.inference.scans import VOLUME_NAME
 
 SCHEMA: Final = "thoracle.run/1"
@@ -65,24 +65,21 @@ class ResultTable:
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings beside a new table, or compare them with those of an old one."""
+    """Write the settings beside a new table, or compare them with those of an old one.
+
+    Raises:
+        OutputConflict: the table was made with other settings, or by something else.
+    """
     sidecar = path.with_name(path.name + ".run.json")
-    if not sidecar.exists():
-        if path.exists() and path.stat().st_size:
-            raise OutputConflict(f"exists, but not {sidecar.name}", cure="Give another --out, or move the file away.", source=path)
-        write_atomic(sidecar, (json.dumps(settings, indent=2) + "\n").encode())
-        return
-    try:
-        before = json.loads(sidecar.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError):
-        before = None
-    if not isinstance(before, dict):
-        raise OutputConflict("is not a run description", cure="Move it and its table away.", source=sidecar)
-    unlike = sorted(key for key in {*before, *settings} if before.get(key) != json.loads(json.dumps(settings.get(key))))
-    if unlike:
-        raise OutputConflict(
-            f"was made with another {', '.join(unlike)}", cure="Give another --out, or the model and options of that run.", source=path
-        )
+    if not sidecar.exists() and path.exists() and path.stat().st_size:
+        raise OutputConflict(f"exists, but not {sidecar.name}", cure="Give another --out, or move the file away.", source=path)
+    cure = "Give another --out, or the model and options of that run."
+    check_or_write_settings(sidecar, settings=settings, read=_read_settings, refusal=OutputConflict, cure=cure, source=path)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    cure = "Move it and its table away."
+    return read_json_object(path, parse=dict, refusal=OutputConflict, fact="is not a run description", cure=cure)
 
 
 def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

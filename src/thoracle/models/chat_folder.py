@@ -24,6 +24,7 @@ from torch import Tensor
 
 from thoracle.errors import ModelFolderInvalid, OutputConflict
 from thoracle.files.atomic import replace_folder
+from thoracle.files.json_file import read_json_object
 from thoracle.models.chat_language import ADAPTER_CONFIG, fingerprint
 from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import CARD, CONFIG, open_model, save_model
@@ -34,7 +35,6 @@ ABOUT: Final = "chat.json"
 PROJECTOR: Final = "projector"
 ADAPTER: Final = "adapter"
 _LICENCE: Final = "that of the data it was trained on, and of the language model"
-_MOST_BYTES: Final = 1 << 20
 _CURE: Final = "Train it again with `thoracle train chat`, or give the folders with --encoder, --base and --projector."
 
 
@@ -126,26 +126,29 @@ def open_chat(path: Path, *, encoder: Path | None = None, base: Path | None = No
     Raises:
         ModelFolderInvalid: damaged, or its encoder or language model is elsewhere or another one.
     """
-    about = path / ABOUT
-    try:
-        if about.stat().st_size > _MOST_BYTES:
-            raise ValueError("too many bytes")
-        values = json.loads(about.read_bytes())
-        if values["format"] != FORMAT:
-            raise ValueError("another format")
-        folder = ChatFolder(
-            path=path,
-            encoder=encoder or path / _text(values["encoder"]),
-            base=base or path / _text(values["base"]),
-            encoder_sha256=_text(values["encoder_sha256"]),
-            base_sha256=_text(values["base_sha256"]),
-            adapter=values["adapter"] is True,
-            caution=_text(values["caution"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFolderInvalid(f"is no chat folder ({type(error).__name__}: {str(error)[:120]})", cure=_CURE, source=path) from error
+    folder = read_json_object(
+        path / ABOUT,
+        parse=lambda values: _parse(values, path, encoder=encoder, base=base),
+        refusal=ModelFolderInvalid,
+        fact="is no chat folder",
+        cure=_CURE,
+        tag=("format", FORMAT),
+        source=path,
+    )
     _check(folder)
     return folder
+
+
+def _parse(values: Mapping[str, Any], path: Path, *, encoder: Path | None, base: Path | None) -> ChatFolder:
+    return ChatFolder(
+        path=path,
+        encoder=encoder or path / _text(values["encoder"]),
+        base=base or path / _text(values["base"]),
+        encoder_sha256=_text(values["encoder_sha256"]),
+        base_sha256=_text(values["base_sha256"]),
+        adapter=values["adapter"] is True,
+        caution=_text(values["caution"]),
+    )
 
 
 def _text(value: object) -> str:

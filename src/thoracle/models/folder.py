@@ -26,6 +26,7 @@ from torch import Tensor
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.files.atomic import replace_folder, sha256
+from thoracle.files.json_file import read_json_object
 from thoracle.models.card import card
 from thoracle.models.compression import restored
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
@@ -43,7 +44,6 @@ LABELLING: Final = "labelling.json"
 PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
 _ABNORMALITY: Final = "{abnormality}"
 
-_CONFIG_BUDGET: Final = 2**20
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
 _IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`."
 
@@ -173,10 +173,9 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
     Raises:
         ModelFolderInvalid: not a model folder, of another version, or damaged.
     """
-    config = path / CONFIG
-    if not config.is_file() or not (path / WEIGHTS).is_file():
+    if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
         raise ModelFolderInvalid(f"is not a model folder: it holds no {CONFIG} or no {WEIGHTS}", cure=_IMPORT_AGAIN, source=path)
-    folder = _parse(_read_json(config), path)
+    folder = _parse(_read_json(path), path)
     size = (path / WEIGHTS).stat().st_size
     if size != folder.weights_bytes:
         raise ModelFolderInvalid(
@@ -213,17 +212,16 @@ def _as_dict(folder: ModelFolder) -> dict[str, Any]:
     return {"format": FORMAT, **values}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _CONFIG_BUDGET:
-        raise ModelFolderInvalid(f"has more than {_CONFIG_BUDGET:,} bytes", cure=_IMPORT_AGAIN, source=path)
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderInvalid("is not JSON", cure=_IMPORT_AGAIN, source=path) from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        said = values.get("format") if isinstance(values, dict) else None
-        raise ModelFolderInvalid(f"says format {str(said)[:40]!r}, where {FORMAT!r} was expected", cure=_IMPORT_AGAIN, source=path)
-    return values
+def _read_json(folder: Path) -> dict[str, Any]:
+    return read_json_object(
+        folder / CONFIG,
+        parse=dict,
+        refusal=ModelFolderInvalid,
+        fact=f"{CONFIG} does not describe a model",
+        cure=_IMPORT_AGAIN,
+        tag=("format", FORMAT),
+        source=folder,
+    )
 
 
 def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
@@ -264,7 +262,7 @@ def _check_replaceable(out: Path) -> None:
 
 def _read_format(out: Path) -> None:
     try:
-        _read_json(out / CONFIG)
+        _read_json(out)
     except ModelFolderInvalid as error:
         raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out) from error
 

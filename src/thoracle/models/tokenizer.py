@@ -6,7 +6,6 @@ Shapes: B texts, N tokens of the longest.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from thoracle.errors import InputError, TokenizerMissing
+from thoracle.files.json_file import parse_json
 
 #: What a folder may hold, in the order of preference: BERT's vocabulary, RoBERTa's pair, the library's own file.
 LAYOUTS: Final = (("vocab.txt",), ("vocab.json", "merges.txt"), ("tokenizer.json",))
@@ -187,8 +187,8 @@ def _text(content: bytes, name: str) -> str:
 
 def _json(content: bytes, name: str) -> dict[str, Any]:
     try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(content)
+    except ValueError as error:
         raise _damaged(name, "is not JSON") from error
     if not isinstance(values, dict):
         raise _damaged(name, "is not a JSON object")

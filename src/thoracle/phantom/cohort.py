@@ -11,6 +11,8 @@ from typing import Any
 
 from thoracle.errors import InputError, OutputConflict
 from thoracle.files.atomic import TEMPORARY, write_atomic
+from thoracle.files.json_file import read_json_object
+from thoracle.files.run_settings import check_settings
 from thoracle.phantom.case import PatientPlan, make_patient, plan_cohort
 from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS
@@ -19,6 +21,7 @@ from thoracle.processes import in_parallel
 #: Changes when the same seed gives other phantoms.
 FORMAT = 2
 _SETTINGS = "phantom.json"
+_BUDGET = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +118,11 @@ def _check(cases: int, seed: int, preset: str, layout: str, workers: int | None)
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """An empty folder, or one that a run with the same settings began."""
+    """Take an empty folder, or one that a run with the same settings began."""
     stored = out / _SETTINGS
     if stored.is_file():
-        if _read(stored) != settings:
-            raise OutputConflict(
-                "holds a cohort of other settings", cure="Give the same settings to finish it, or another folder.", source=out
-            )
+        cure = "Give the same settings to finish it, or another folder."
+        check_settings(_read(stored), settings=settings, refusal=OutputConflict, cure=cure, source=out)
         return
     if out.is_dir() and any(not entry.name.endswith(TEMPORARY) for entry in out.iterdir()):
         raise OutputConflict("is not empty and holds no phantoms", cure="Give an empty or a new folder.", source=out)
@@ -137,5 +138,6 @@ def _is_there(out: Path, files: Files, plan: PatientPlan) -> bool:
     return all((out / where(plan, name)).is_file() for name in names for where in (files.volume, files.mask))
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path) -> dict[str, Any]:
+    cure = "Give an empty or a new folder."
+    return read_json_object(path, parse=dict, refusal=OutputConflict, fact="is not what was written", cure=cure, budget=_BUDGET)

@@ -6,7 +6,6 @@ the recall that this gave). Needs the extra `faiss`; without it, or where the fi
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from isal import isal_zlib
 
 from thoracle.errors import ExtraMissing
 from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import load_json, write_json
 from thoracle.search.record import LatentArray
 from thoracle.search.vectors import Rows, Vectors, nearest
 
@@ -92,13 +92,13 @@ def write(folder: Path, approximate: Approximate) -> None:
     content = _faiss().serialize_index(approximate._lists)
     write_atomic(folder / LISTS, content.data)
     notes = asdict(approximate.notes) | {"crc": isal_zlib.crc32(content)}
-    write_atomic(folder / NOTES, (json.dumps(notes) + "\n").encode())
+    write_json(folder / NOTES, notes)
 
 
 def read(folder: Path, vectors: Vectors) -> Approximate | None:
     """What was written for these vectors; None where there is none, it is damaged, or FAISS is absent."""
     try:
-        notes = Notes(**json.loads((folder / NOTES).read_text("utf-8")))
+        notes = Notes(**load_json(folder / NOTES))
         faiss = _faiss() if notes.state == vectors.state else None
         if faiss is None:
             return None

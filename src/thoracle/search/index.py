@@ -16,6 +16,7 @@ import numpy as np
 from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputError
 from thoracle.files.atomic import TEMPORARY
 from thoracle.files.lock import exclusive_lock
+from thoracle.files.run_settings import check_settings
 from thoracle.search import approximate
 from thoracle.search.approximate import Approximate
 from thoracle.search.backend import Matches
@@ -168,13 +169,13 @@ class Index:
         """Settings of a new index, or as it was begun; then finish what a killed process left."""
         before = self._database.settings
         if settings is not None:
-            wanted = json.loads(json.dumps({"schema": SCHEMA, **settings}))
-            if not before:
+            requested = {"schema": SCHEMA, **settings}
+            if before:
+                cure = "Vectors of both cannot be compared: give another --out, or the model and options of that index."
+                check_settings(before, settings=requested, refusal=IndexMismatch, cure=cure, source=self.folder)
+            else:
                 with self._database.change():
-                    self._database.put("settings", json.dumps(wanted))
-            elif unlike := sorted(key for key in {*before, *wanted} if before.get(key) != wanted.get(key)):
-                fact = f"was begun with another {', '.join(unlike)}; their vectors cannot be compared"
-                raise IndexMismatch(fact, cure="Give another --out, or the model and options of that index.", source=self.folder)
+                    self._database.put("settings", json.dumps(requested))
         self._settings = self._database.settings
         self._sweep()
         if self._database.get(_ERASING):

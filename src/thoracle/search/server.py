@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from thoracle.errors import IndexMismatch, IndexMissing, SearchError
+from thoracle.files.run_settings import check_settings
 from thoracle.search.backend import Matches
 from thoracle.search.points import KEYWORDS, NUMBERS, bm25, number_of, place, qdrant_models, to_condition, to_filter, to_payload, to_record
 from thoracle.search.record import Addition, Filters, LatentArray, Record
@@ -69,9 +70,7 @@ class Server:
                     for field in (*KEYWORDS, *NUMBERS):
                         client.create_payload_index(collection, field, field_schema=kinds.KEYWORD if field in KEYWORDS else kinds.INTEGER)
         server = cls(client, collection)
-        unlike = sorted(key for key in {*settings, *server.settings} if settings.get(key) != server.settings.get(key))
-        if unlike:
-            raise IndexMismatch(f"was begun with another {', '.join(unlike)}", cure="Give another name.", source=collection)
+        check_settings(server.settings, settings=settings, refusal=IndexMismatch, cure="Give another name.", source=collection)
         return server
 
     @property

@@ -19,6 +19,7 @@ import torch
 
 from thoracle.errors import CheckpointDamaged
 from thoracle.files.atomic import replace_folder, sha256
+from thoracle.files.json_file import load_json
 
 FORMAT: Final = "thoracle.checkpoint/1"
 _STATE: Final = "state.pt"
@@ -105,7 +106,7 @@ def _retain(folder: Path, keep_last: int) -> None:
 
 def _read(path: Path) -> Checkpoint | None:
     try:
-        about = json.loads((path / _ABOUT).read_text())
+        about = load_json(path / _ABOUT)
         if about["format"] != FORMAT:
             raise ValueError(about["format"])
         score = None if about["score"] is None else float(about["score"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from thoracle.errors import CheckpointIncomplete, InputError
+from thoracle.files.json_file import read_json_object
 from thoracle.models.checkpoint import read_checkpoint
 from thoracle.models.config import TextConfig
 from thoracle.models.folder import CONFIG, FORMAT, load_tensors, open_model
@@ -27,7 +27,6 @@ _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
 _OPEN_CLIP: Final = "open_clip_pytorch_model.bin"
 _ENCODER: Final = "model."
 _POOLER: Final = "model.pooler."
-_MOST_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,14 +114,14 @@ def _random(sizes: TextConfig) -> Beginning:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        values = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_BYTES else None
-    except (OSError, ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise InputError(f"holds no {CONFIG} that can be read", cure="Give a model folder, or one as the hub has it.", source=folder)
-    return values
+    return read_json_object(
+        folder / CONFIG,
+        parse=dict,
+        refusal=InputError,
+        fact=f"holds no {CONFIG} that can be read",
+        cure="Give a model folder, or one as the hub has it.",
+        source=folder,
+    )
 
 
 def _bare(name: str) -> str:

@@ -54,7 +54,7 @@ def chat(
     from thoracle.errors import InputError
     from thoracle.evaluation.chat import diversity, summarise
     from thoracle.evaluation.chat_judge import judge as judge_answers
-    from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.inference.chat.chat import load_chat
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling
@@ -89,8 +89,8 @@ def chat(
         for one, answered in zip(asked, seeing, strict=True)
     ]
     plain = json.loads(json.dumps(values), parse_constant=lambda _: None)  # NaN is null
-    write_atomic(out / "chat.json", (json.dumps(plain, indent=1) + "\n").encode())
-    write_atomic(out / "answers.json", (json.dumps(said, indent=1) + "\n").encode())
+    write_json(out / "chat.json", plain, indent=1)
+    write_json(out / "answers.json", said, indent=1)
     _print(found, without, dict(variety), loaded.caution)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -141,10 +140,11 @@ def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, A
     from thoracle.evaluation.result import as_dict
     from thoracle.evaluation.score import looker
     from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.types import RESEARCH_USE
 
     values = as_dict(found, model=model)
-    write_atomic(out / "results.json", (json.dumps(values) + "\n").encode())
+    write_json(out / "results.json", values)
     write_atomic(out / "report.html", write_report(found, model=model, look=None if cohort is None else looker(cohort)))
     console.print(f"{found.volumes:,} volumes of {found.scans:,} scans of {found.patients:,} patients; one row a {found.plan.level}.")
     console.print(f"Thresholds and calibration come from {found.tuned_on}.")

@@ -92,6 +92,7 @@ def _write(found: Mapping[str, Placed], methods: Sequence[Maps], out: Path, note
     from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
     from thoracle.evaluation.plots import dots
     from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.types import RESEARCH_USE
 
     maps, said = (*methods, *BASELINES), verdicts(found, methods)
@@ -107,7 +108,7 @@ def _write(found: Mapping[str, Placed], methods: Sequence[Maps], out: Path, note
         parts.append(figure(dots(list(found), series, x=metric)))
     values = {"notice": RESEARCH_USE, **facts, "verdicts": said, "found": {label: asdict(one) for label, one in found.items()}}
     plain = json.loads(json.dumps(values), parse_constant=lambda _: None)  # NaN is null
-    write_atomic(out / "explanation.json", (json.dumps(plain, indent=1) + "\n").encode())
+    write_json(out / "explanation.json", plain, indent=1)
     write_atomic(out / "explanation.html", page("Explanations against masks", parts))
 
 

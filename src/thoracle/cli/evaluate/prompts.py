@@ -101,6 +101,7 @@ def _write(found: Study, out: Path, notes: Sequence[str], *, templates: dict[str
     from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
     from thoracle.evaluation.plots import dots
     from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.types import RESEARCH_USE
 
     rows = [
@@ -117,5 +118,5 @@ def _write(found: Study, out: Path, notes: Sequence[str], *, templates: dict[str
     ]
     values = json.dumps({"notice": RESEARCH_USE, **templates, **asdict(found)})
     plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
-    write_atomic(out / "prompts.json", (json.dumps(plain, indent=1) + "\n").encode())
+    write_json(out / "prompts.json", plain, indent=1)
     write_atomic(out / "prompts.html", page("Wording of prompts", parts))

@@ -77,6 +77,7 @@ def _write(
     from thoracle.evaluation.space import PROJECTIONS, project
     from thoracle.evaluation.space_report import pictures, write_page
     from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
     places = {method: project(np.concatenate([image, text]), method) for method in PROJECTIONS}
@@ -96,7 +97,7 @@ def _write(
         write_atomic(out / name, content)
     values = json.dumps({"notice": RESEARCH_USE, **facts, **asdict(found)})
     plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
-    write_atomic(out / "space.json", (json.dumps(plain, indent=1) + "\n").encode())
+    write_json(out / "space.json", plain, indent=1)
     write_atomic(out / "space.html", page)
 
 

@@ -6,7 +6,6 @@ A JSON list of `{"id", "image", "conversations": [{"from": "human", "value": "<i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import InputError, MetadataError
-from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import load_json, write_json
 
 IMAGE: Final = "<image>"
 #: The wanted kind of answer, by what a turn's type is called in published files.
 _TASK_OF: Final = {"multiple_choice": "multiple_choice", "report_generation": "report_generation", "short_answer": "short_answer"}
 _TASK: Final = re.compile(r"\s*<(long_answer|short_answer|multiple_choice|report_generation)>\s*$")
-_MOST_BYTES: Final = 4 << 30  # 2.7 million published pairs have less
+_BUDGET: Final = 4 << 30  # 2.7 million published pairs have less
 _LONGEST: Final = 50_000
 
 
@@ -62,7 +61,7 @@ class Conversation:
 
 def write_questions(path: Path, conversations: Sequence[Conversation]) -> None:
     """Whole or not at all."""
-    write_atomic(path, (json.dumps([_as_dict(one) for one in conversations], indent=1) + "\n").encode())
+    write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1)
 
 
 def read_questions(path: Path) -> tuple[Conversation, ...]:
@@ -74,12 +73,10 @@ def read_questions(path: Path) -> tuple[Conversation, ...]:
     """
     if not path.is_file():
         raise InputError("no such file", cure="Make one with `thoracle questions COHORT --out vqa.json`.", source=path)
-    if path.stat().st_size > _MOST_BYTES:
-        raise _not_questions(path, f"it has more than {_MOST_BYTES:,} bytes")
     try:
-        entries = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _not_questions(path, f"it is not JSON ({str(error)[:80]})") from error
+        entries = load_json(path, budget=_BUDGET)
+    except ValueError as error:
+        raise _not_questions(path, f"it cannot be read ({str(error)[:80]})") from error
     if not isinstance(entries, list):
         raise _not_questions(path, "it is no list")
     found = []

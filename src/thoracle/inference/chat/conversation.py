@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +9,12 @@ from typing import Any, Final
 from torch import Tensor
 
 from thoracle.errors import InputError
-from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import read_json_object, write_json
 from thoracle.models.chat_prompt import SYSTEM, TASKS, Message, Task, question_text
 from thoracle.types import RESEARCH_USE
 
 FORMAT: Final = "thoracle.conversation/1"
-_MOST_BYTES: Final = 1 << 24
+_BUDGET: Final = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ class Conversation:
     def save(self, path: Path) -> None:
         """The turns, whole or not at all; no scan, and no name of one."""
         values = {"format": FORMAT, "notice": RESEARCH_USE, "turns": [vars(turn) for turn in self.turns]}
-        write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())
+        write_json(path, values, indent=1)
 
 
 def read_turns(path: Path) -> list[Turn]:
@@ -61,16 +60,15 @@ def read_turns(path: Path) -> list[Turn]:
     Raises:
         InputError: no such file, or another one.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        values = json.loads(path.read_bytes())
-        if values["format"] != FORMAT:
-            raise ValueError("another format")
-        return [_turn(turn) for turn in values["turns"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        fact = f"holds no conversation ({type(error).__name__}: {str(error)[:80]})"
-        raise InputError(fact, cure="Give what `thoracle chat --keep` wrote, or a new name.", source=path) from error
+    return read_json_object(
+        path,
+        parse=lambda values: [_turn(turn) for turn in values["turns"]],
+        refusal=InputError,
+        fact="holds no conversation",
+        cure="Give what `thoracle chat --keep` wrote, or a new name.",
+        tag=("format", FORMAT),
+        budget=_BUDGET,
+    )
 
 
 def _turn(values: Any) -> Turn:

@@ -6,7 +6,6 @@ label is 1, and how well both alone did on the reports this was fitted on.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import ModelFolderInvalid
-from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import read_json_object, write_json
 from thoracle.models.folder import LABELLING
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 FORMAT: Final = "thoracle.labelling/1"
-_MOST_BYTES: Final = 1 << 20
 _CURE: Final = "Remove it, or make it again with `thoracle evaluate labeler --backend classifier --keep-labelling`."
 
 
@@ -73,7 +71,7 @@ class Labelling:
 
 def keep_labelling(folder: Path, labelling: Labelling) -> None:
     """Beside the weights; whole or not at all."""
-    write_atomic(folder / LABELLING, (json.dumps(labelling.as_dict(), indent=1) + "\n").encode())
+    write_json(folder / LABELLING, labelling.as_dict(), indent=1)
 
 
 def read_labelling(folder: Path, *, weights_sha256: str) -> Labelling | None:
@@ -85,20 +83,16 @@ def read_labelling(folder: Path, *, weights_sha256: str) -> Labelling | None:
     path = folder / LABELLING
     if not path.is_file():
         return None
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        values = json.loads(path.read_bytes())
-        if values.pop("format") != FORMAT:
-            raise ValueError("another format")
-        values.pop("notice", None)
-        decisions = {name: _decision(values["decisions"][name]) for name in ABNORMALITIES}
-        found = Labelling(**{**values, "decisions": decisions})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelFolderInvalid(f"is no labelling ({type(error).__name__}: {str(error)[:120]})", cure=_CURE, source=path) from error
-    if found.weights_sha256 != weights_sha256:
+    labelling = read_json_object(path, parse=_parse, refusal=ModelFolderInvalid, fact="is no labelling", cure=_CURE, tag=("format", FORMAT))
+    if labelling.weights_sha256 != weights_sha256:
         raise ModelFolderInvalid("was fitted to other weights than this folder's", cure=_CURE, source=path)
-    return found
+    return labelling
+
+
+def _parse(values: Mapping[str, Any]) -> Labelling:
+    fields = {name: value for name, value in values.items() if name not in ("format", "notice")}
+    decisions = {name: _decision(fields["decisions"][name]) for name in ABNORMALITIES}
+    return Labelling(**{**fields, "decisions": decisions})
 
 
 def _decision(values: Mapping[str, Any]) -> Decision:

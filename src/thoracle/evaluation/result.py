@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from thoracle import __version__
 from thoracle.errors import MetadataError
 from thoracle.evaluation.detection import Evaluation
 from thoracle.evaluation.intervals import Interval
@@ -18,6 +17,7 @@ from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores, Summary
 from thoracle.files.json_file import read_json_object
 from thoracle.types import RESEARCH_USE
+from thoracle.version import __version__
 
 SCHEMA: Final = "thoracle.evaluation/1"
 _BUDGET: Final = 1 << 29

@@ -19,13 +19,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from thoracle import __version__
 from thoracle.errors import InputError, OutputConflict
 from thoracle.files.append_log import append_csv, append_lines, truncate_partial_line
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.tables import ReportTable, Row
 from thoracle.inference.results import SCHEMA, claim
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
+from thoracle.version import __version__
 
 _AT_ONCE: Final = 250
 _AHEAD: Final = 4  # batches that wait for each worker

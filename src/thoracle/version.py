@@ -1,0 +1,3 @@
+"""The version, for whatever writes it into a document or prints it."""
+
+__version__ = "0.1.0"

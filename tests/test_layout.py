@@ -1,0 +1,50 @@
+"""Names that mean one thing, folders that a reader can hold, imports in one direction. Ceilings fall until they are the house's."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Final
+
+from tests import style
+
+#: Modules of a folder; `cli` has one file a verb.
+FOLDER: Final = 15
+#: Folders that are still larger, with what they hold today.
+LARGER: Final = {"cohort": 16, "evaluation": 35, "inference": 18, "models": 31, "phantom": 21, "search": 18, "training": 32}
+REPEATED_CLASSES: Final = 24
+#: First words that three modules of a folder or more share today.
+SHARED_PREFIXES: Final = frozenset({"evaluation/chat", "evaluation/demo", "models/chat", "models/medfinder", "training/chat"})
+UNMIRRORED: Final = 118
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    repeated = style.repeated_classes()
+    assert len(repeated) <= REPEATED_CLASSES, repeated
+
+
+def test_folders_are_small() -> None:
+    sizes = Counter(path.parent.as_posix() for path in style.modules())
+    larger = {folder: size for folder, size in sizes.items() if folder != "cli" and size > LARGER.get(folder, FOLDER)}
+    assert not larger
+
+
+def test_what_shares_a_prefix_has_a_folder() -> None:
+    prefixes: dict[str, list[str]] = defaultdict(list)
+    for path in style.modules():
+        prefixes[(path.parent / path.stem.split("_")[0]).as_posix()].append(path.name)
+    shared = {prefix: names for prefix, names in prefixes.items() if len(names) > 2}
+    assert shared.keys() <= SHARED_PREFIXES, shared
+
+
+def test_modules_have_tests_at_the_mirrored_path() -> None:
+    tests = style.ROOT / "tests"
+    missing = [path.as_posix() for path in style.modules() if not (tests / path.parent / f"test_{path.name}").exists()]
+    assert len(missing) <= UNMIRRORED, missing
+
+
+def test_no_modules_import_each_other() -> None:
+    assert not style.circles()
+
+
+def test_no_module_imports_the_face_of_the_package() -> None:
+    assert not [name for name, targets in style.imports().items() if "thoracle" in targets]

@@ -49,6 +49,7 @@ ThoracleError
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
 ├── EndpointFailed             a language model's server that is not there, or refuses
+├── WorkerKilled               a worker process that ended at its work, most often for its memory
 └── ExtraMissing               an optional dependency, with the line that installs it
 """
 
@@ -269,6 +270,10 @@ class FetchFailed(ThoracleError):
 
 class EndpointFailed(ThoracleError):
     """A language model's server that is not there, or refuses."""
+
+
+class WorkerKilled(ThoracleError):
+    """A worker process that ended at its work, most often for its memory."""
 
 
 class ExtraMissing(ThoracleError):

@@ -46,6 +46,23 @@ prepare.prepare(src, layout="ct-rate", out=out, preprocess=PreprocessConfig(spac
 print(moments[0])
 """
 
+#: `prepare` by two workers; one that reads the named volume kills itself.
+_DEADLY = """
+import os, signal, sys
+from thoracle.cohort import prepare, worker
+from thoracle.ct.preprocess import PreprocessConfig
+src, out, deadly = sys.argv[1:]
+read = worker.read
+def read_or_die(path, **options):
+    if path.name == deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(path, **options)
+worker.read = read_or_die
+if __name__ == "__main__":
+    config = PreprocessConfig(spacing=(16.0, 12.0, 12.0), size=(16, 20, 24))
+    print(prepare.prepare(src, layout="ct-rate", out=out, preprocess=config, workers=2).refused)
+"""
+
 
 def _rows(out: Path) -> list[dict[str, str]]:
     with (out / "quality.csv").open(newline="") as file:
@@ -143,6 +160,21 @@ def test_several_workers_change_nothing(ct_rate: Path, small, tmp_path: Path) ->
     for content in (one, two):
         content["journal.jsonl"] = b"\n".join(sorted(content["journal.jsonl"].splitlines()))
     assert one == two
+
+
+def test_a_scan_that_kills_its_workers_is_refused_by_name_and_read_again_by_the_next_run(ct_rate: Path, small, tmp_path: Path) -> None:
+    out, script, name = tmp_path / "out", tmp_path / "deadly.py", "train_1_b_1.nii.gz"
+    script.write_text(_DEADLY)
+    ran = subprocess.run([sys.executable, script, ct_rate, out, name], capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stdout.strip()) == (0, "1")
+    (refused,) = (row for row in _rows(out) if row["status"] == "refused")
+    assert (refused["VolumeName"], refused["error"]) == (name, "WorkerKilled")
+    assert "killed at 2 of 2 tries" in refused["message"]
+    assert len(open_cohort(out).entries) == 4
+    again: list[Progress] = []
+    done = prepare(ct_rate, layout="ct-rate", out=out, preprocess=small, progress=again.append)
+    assert (done.volumes, done.refused) == (5, 0)
+    assert [now.outcome.volume for now in again] == [name]
 
 
 def test_a_cached_volume_that_was_lost_or_a_scan_that_changed_is_done_again(ct_rate: Path, small, write_chest, tmp_path: Path) -> None:

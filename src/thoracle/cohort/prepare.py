@@ -6,7 +6,9 @@ Whatever is killed goes on: finished volumes are in a journal, files are whole o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +22,13 @@ from thoracle.cohort.pseudonyms import COVERED, SiteKey, default_key_file
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reconstruction import Reconstruction
 from thoracle.cohort.splits import require_no_leak, split_of
-from thoracle.cohort.worker import Job, stamp_of
+from thoracle.cohort.worker import Job, refused, stamp_of
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import InputError, OutputConflict
+from thoracle.errors import InputError, OutputConflict, WorkerKilled
+from thoracle.execution.executor import Executor, ItemOutcome
+from thoracle.execution.local import LocalExecutor
 from thoracle.files.atomic import TEMPORARY
 from thoracle.files.lock import exclusive_lock
-from thoracle.processes import in_parallel
 
 LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
     "ct-rate": ct_rate.find,
@@ -93,10 +96,11 @@ def prepare(
         LayoutMismatch, MetadataError: not such an archive.
         SplitLeak: a patient or a scan in two splits; the quality report is written, the manifest not.
         OutputConflict: `out` is something else, or another run is at it.
-        CohortError: a worker was killed.
+        WorkerKilled: a worker was killed as it started. A scan that kills two workers is refused, and read again by the next run.
     """
     source, target = Path(src), Path(out)
-    _check(source, layout, workers)
+    _check(source, layout)
+    executor = LocalExecutor(workers=workers)
     require_cacheable(preprocess)
     key = None if keep_ids or layout not in COVERED else SiteKey.open(site_key or default_key_file(), outside=target)
     listing = LAYOUTS[layout](source)
@@ -115,7 +119,8 @@ def prepare(
     claim(target, settings)
     with exclusive_lock(target, refusal=OutputConflict, fact="another run is preparing this cohort"):
         remove_manifest(target)
-        outcomes = _read_all(chosen, target, Job(cache=target / CACHE, config=preprocess, judge=judge), workers, progress)
+        make_job = partial(Job, cache=target / CACHE, config=preprocess, judge=judge)
+        outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
         notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
         entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
         findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)
@@ -127,26 +132,35 @@ def prepare(
     return Prepared(volumes=len(entries), refused=refused, absent=len(listing.absent), notes=notes)
 
 
-def _check(source: Path, layout: str, workers: int) -> None:
+def _check(source: Path, layout: str) -> None:
     if layout not in LAYOUTS:
         raise InputError(f"no layout {layout!r:.40}; there are {', '.join(LAYOUTS)}", cure="Choose one of them.")
     if not source.is_dir():
         raise InputError("no such folder", cure="Check the path.", source=source)
-    if workers < 1:
-        raise InputError(f"workers must be 1 or more, is {workers}", cure="Say how many processes.")
 
 
-def _read_all(chosen: Sequence[Source], target: Path, job: Job, workers: int, progress: Callable[[Progress], None]) -> dict[str, Outcome]:
+def _read_all(
+    sources: Sequence[Source], target: Path, *, make_job: Callable[[], Job], executor: Executor, progress: Callable[[Progress], None]
+) -> dict[str, Outcome]:
+    """Read what is not in the journal, and return the outcome of each volume, by name."""
     journal = Journal(target / "journal.jsonl")
-    stamps = {one.volume: stamp_of(one) for one in chosen}
-    todo = [one for one in chosen if not _is_done(journal.outcomes.get(one.volume), stamps[one.volume], one, job.cache)]
-    done = 0
-    for finished in in_parallel(job, [(one, stamps[one.volume]) for one in todo], workers=workers):
-        journal.add(finished)
-        for outcome in finished:
-            done += 1
-            progress(Progress(outcome=outcome, done=done, total=len(todo), before=len(chosen) - len(todo)))
+    stamps = {source.volume: stamp_of(source) for source in sources}
+    cache = target / CACHE
+    todo = [source for source in sources if not _is_done(journal.outcomes.get(source.volume), stamps[source.volume], source, cache)]
+    before = len(sources) - len(todo)
+    with closing(executor.map(make_job, [(source, stamps[source.volume]) for source in todo])) as finished:
+        for count, outcome in enumerate(map(_volume_outcome, finished), start=1):
+            journal.add([outcome])
+            progress(Progress(outcome=outcome, done=count, total=len(todo), before=before))
     return journal.outcomes
+
+
+def _volume_outcome(finished: ItemOutcome[tuple[Source, str], Outcome]) -> Outcome:
+    """Return what became of a volume; one that killed its workers is refused, and any other error stops the run."""
+    if isinstance(finished.error, WorkerKilled):
+        source, stamp = finished.item
+        return refused(source, stamp, finished.error, finished.error.without_source())
+    return finished.output_or_raise()
 
 
 def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) -> bool:
@@ -154,7 +168,7 @@ def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) ->
     if before is None or not stamp or before.stamp != stamp or source.fault is not None:
         return False
     if before.error:
-        return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError")
+        return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError", "WorkerKilled")
     path = cache / before.cache
     return path.is_file() and path.stat().st_size == before.cache_bytes
 

@@ -47,11 +47,11 @@ class Job:
                 raise source.fault
             outcome, content = self._prepared(source, stamp)
         except ThoracleError as error:
-            return _refused(source, stamp, error, error.without_source())
+            return refused(source, stamp, error, error.without_source())
         except _SCAN_FAULTS as error:
             _log.debug("scan not read", exc_info=True)
             reason = error.strerror if isinstance(error, OSError) else None  # other texts may hold a path
-            return _refused(source, stamp, error, reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
+            return refused(source, stamp, error, reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
         write_atomic(self.cache / outcome.cache, content)
         return outcome
 
@@ -88,6 +88,14 @@ def _name(config: PreprocessConfig, source_sha256: str, metadata: Mapping[str, s
     return f"{key[:2]}/{key}{SUFFIX}"
 
 
-def _refused(source: Source, stamp: str, error: Exception, message: str) -> Outcome:
+def refused(source: Source, stamp: str, error: Exception, message: str) -> Outcome:
+    """Return the outcome of a source that an error refused.
+
+    Args:
+        source: what was to be read.
+        stamp: of its files.
+        error: whose class is kept.
+        message: why, without a path; control characters are taken out.
+    """
     line = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message).strip()  # nothing that could steer a terminal
     return Outcome(volume=source.volume, stamp=stamp, error=type(error).__name__, message=line)

@@ -14,7 +14,7 @@ import numpy as np
 from thoracle.cohort.manifest import Cohort, Entry
 from thoracle.evaluation.intervals import RESAMPLES, Comparison, bootstrap, paired_difference
 from thoracle.evaluation.metrics import Array, auroc
-from thoracle.evaluation.score import read_ahead
+from thoracle.evaluation.score import prefetch_volumes
 from thoracle.evaluation.summary import mean_of_known
 from thoracle.types import ModelInput
 
@@ -56,7 +56,7 @@ class Effect:
 
 def ask_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[Entry], answers: Answers) -> Iterator[str]:
     """Fill `answers`, and yield the name of each volume."""
-    for entry, volume in read_ahead(cohort, entries):
+    for entry, volume in prefetch_volumes(cohort, entries):
         for detect, rows, seconds in ((before, answers.before, answers.before_s), (after, answers.after, answers.after_s)):
             start = time.perf_counter()
             rows.append(detect(volume))

@@ -18,7 +18,7 @@ from thoracle.errors import InputError
 from thoracle.evaluation.intervals import RESAMPLES, Array, Comparison, Interval, bootstrap, paired_difference, percentile_interval
 from thoracle.evaluation.localisation import METRICS, centre_of_lung, localise, random_score
 from thoracle.evaluation.masks import read_mask, share_of_patches
-from thoracle.evaluation.score import read_ahead
+from thoracle.evaluation.score import prefetch_volumes
 from thoracle.evaluation.summary import mean_of_known
 from thoracle.inference.explain import Method, saliency
 from thoracle.inference.model import Model
@@ -76,7 +76,7 @@ def measure(
         CacheDamaged: a cached volume that is not what was written.
     """
     todo = [entry for entry in entries if entry.volume not in table.rows]
-    for entry, volume in read_ahead(cohort, todo):
+    for entry, volume in prefetch_volumes(cohort, todo):
         maps = {method: saliency(model, volume, abnormalities=ABNORMALITIES, method=method) for method in methods}
         _, *sizes = next(iter(maps.values())).shape
         grid = (sizes[0], sizes[1], sizes[2])

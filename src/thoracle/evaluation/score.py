@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from thoracle.cohort.listing import Split
 from thoracle.cohort.manifest import Cohort, Entry
 from thoracle.cohort.reports import Section
 from thoracle.errors import InputError
+from thoracle.execution.prefetch import prefetch
 from thoracle.inference.latents import latent_row
 from thoracle.inference.model import Model
 from thoracle.inference.results import ResultTable
@@ -41,7 +41,7 @@ def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultT
         CacheDamaged: a cached volume that is not what was written.
     """
     todo = [entry for entry in entries if entry.volume not in table.rows]
-    for entry, volume in read_ahead(cohort, todo):
+    for entry, volume in prefetch_volumes(cohort, todo):
         found = model.detect(volume, calibrated=False)
         table.add(entry.volume, [f"{p:.9g}" for p in found.probabilities])
         yield entry.volume
@@ -55,22 +55,19 @@ def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultT
         CacheDamaged: a cached volume that is not what was written.
     """
     todo = [entry for entry in entries if entry.volume not in table.rows]
-    for entry, volume in read_ahead(cohort, todo):
+    for entry, volume in prefetch_volumes(cohort, todo):
         latent = model.encode_volume(volume).latent_BL[0].float().cpu().numpy()
         table.add(entry.volume, latent_row(entry.source_sha256, latent))
         yield entry.volume
 
 
-def read_ahead(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
-    """Each volume, while the one before is at work."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
-        ahead = reader.submit(read_volume, cohort.folder / entries[0].cache) if entries else None
-        for place, entry in enumerate(entries):
-            assert ahead is not None, "of this volume"
-            volume = ahead.result()
-            if place + 1 < len(entries):
-                ahead = reader.submit(read_volume, cohort.folder / entries[place + 1].cache)
-            yield entry, volume
+def prefetch_volumes(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
+    """Yield each entry with its cached volume; the next is read while the caller works on this one.
+
+    Raises:
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    return prefetch(lambda entry: read_volume(cohort.folder / entry.cache), entries)
 
 
 def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:

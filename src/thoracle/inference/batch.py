@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import ThoracleError
+from thoracle.execution.prefetch import prefetch
 from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.results import ResultTable
 from thoracle.inference.scans import Scan
@@ -69,18 +69,14 @@ def run(
         ThoracleError: from `row`: the model's fault, not one scan's.
         OSError: the table cannot be written.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
-        waiting = deque(scans)
-        ahead = reader.submit(_prepared, scans[0], preprocess, reading) if scans else None
-        while ahead is not None:
-            scan, ready = waiting.popleft(), ahead.result()
-            ahead = reader.submit(_prepared, waiting[0], preprocess, reading) if waiting else None
-            if isinstance(ready, Failure):
-                table.fail(scan.name, ready.error, ready.message)
+    with closing(prefetch(lambda scan: _prepared(scan, preprocess, reading), scans)) as prepared_scans:
+        for scan, prepared in prepared_scans:
+            if isinstance(prepared, Failure):
+                table.fail(scan.name, prepared.error, prepared.message)
             else:
-                table.warn(scan.name, ready.warnings)
-                table.add(scan.name, row(scan, ready))
-            yield Outcome(name=scan.name, failure=ready if isinstance(ready, Failure) else None)
+                table.warn(scan.name, prepared.warnings)
+                table.add(scan.name, row(scan, prepared))
+            yield Outcome(name=scan.name, failure=prepared if isinstance(prepared, Failure) else None)
 
 
 def opened(metadata: Path | None) -> Metadata | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from thoracle.errors import InputError, OutputConflict
+from thoracle.execution.local import LocalExecutor
 from thoracle.files.atomic import TEMPORARY, write_atomic
 from thoracle.files.json_file import read_json_object
 from thoracle.files.run_settings import check_settings
 from thoracle.phantom.case import PatientPlan, make_patient, plan_cohort
 from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS
-from thoracle.processes import in_parallel
 
 #: Changes when the same seed gives other phantoms.
 FORMAT = 2
@@ -59,9 +61,10 @@ def write_cohort(
     Raises:
         InputError: a number or name that makes no sense.
         OutputConflict: `out` holds something else than a part of this cohort.
-        CohortError: a worker was killed.
+        WorkerKilled: a patient cost two workers their lives.
     """
-    _check(cases, seed, preset, layout, workers)
+    _check(cases, seed, preset, layout)
+    executor = LocalExecutor(workers=(os.cpu_count() or 1) + 1 if workers is None else workers)
     settings = {"format": FORMAT, "cases": cases, "seed": seed, "preset": preset, "layout": layout}
     _claim(out, settings)
     plans = plan_cohort(cases, seed=seed)
@@ -70,9 +73,10 @@ def write_cohort(
     kept = cases - sum(plan.visits for plan in missing)
     if kept:
         progress(kept)
-    job = _Job(out=out, seed=seed, preset=preset, layout=layout)
-    for made in in_parallel(job, missing, workers=workers or (os.cpu_count() or 1) + 1):
-        progress(sum(made))
+    make_worker = partial(_Job, out=out, seed=seed, preset=preset, layout=layout)
+    with closing(executor.map(make_worker, missing)) as outcomes:
+        for outcome in outcomes:
+            progress(outcome.output_or_raise())
     facts = [(plan, _read(out / files.truth(plan))) for plan in plans]
     for path, content in tables(layout, facts).items():
         write_atomic(out / path, content)
@@ -104,7 +108,7 @@ class _Job:
         return plan.visits
 
 
-def _check(cases: int, seed: int, preset: str, layout: str, workers: int | None) -> None:
+def _check(cases: int, seed: int, preset: str, layout: str) -> None:
     if cases < 1:
         raise InputError(f"cases must be 1 or more, is {cases}", cure="Say how many scans.")
     if seed < 0:
@@ -113,8 +117,6 @@ def _check(cases: int, seed: int, preset: str, layout: str, workers: int | None)
         raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}", cure="Choose one of them.")
     if layout not in ("ct-rate", "bimcv-r"):
         raise InputError(f"no layout {layout!r}; there are ct-rate, bimcv-r", cure="Choose one of them.")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers must be 1 or more, is {workers}", cure="Say how many processes.")
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

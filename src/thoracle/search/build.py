@@ -6,8 +6,7 @@ What is acknowledged is on the disk: records are kept in groups, a group every f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from thoracle.cohort.manifest import Cohort, Entry
 from thoracle.cohort.pseudonyms import SiteKey
 from thoracle.cohort.reports import Report
 from thoracle.errors import CacheDamaged, IndexMismatch
+from thoracle.execution.prefetch import prefetch
 from thoracle.inference.model import Model
 from thoracle.search.backend import Backend
 from thoracle.search.record import Addition, LatentArray, Record
@@ -85,7 +85,7 @@ def index_cohort(
     done = failed = 0
     group: list[Addition] = []
     last = time.monotonic()
-    for volume, (entry, record) in zip(_ahead(cohort.folder, [entry for entry, _ in todo]), todo, strict=True):
+    for (entry, record), volume in prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo):
         if isinstance(volume, CacheDamaged):
             failed += 1
             done += 1
@@ -143,21 +143,9 @@ def _latent(model: Model, volume: ModelInput) -> LatentArray:
     return np.ascontiguousarray(latent)
 
 
-def _ahead(folder: Path, entries: Sequence[Entry]) -> Iterator[ModelInput | CacheDamaged]:
-    """Volumes in order; the next is read while this one is encoded."""
-
-    def read(entry: Entry) -> ModelInput | CacheDamaged:
-        try:
-            return read_volume(folder / entry.cache)
-        except CacheDamaged as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
-        waiting = [reader.submit(read, entry) for entry in entries[:1]]
-        for following in [*entries[1:], None]:
-            if not waiting:
-                return
-            ready = waiting.pop().result()
-            if following is not None:
-                waiting.append(reader.submit(read, following))
-            yield ready
+def _read(path: Path) -> ModelInput | CacheDamaged:
+    """Return a cached volume, or why it is none."""
+    try:
+        return read_volume(path)
+    except CacheDamaged as error:
+        return error

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thoracle.errors import InputError, OutputConflict
+from thoracle.errors import InputError, OutputConflict, WorkerKilled
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.run import label_table
@@ -87,6 +89,37 @@ def test_a_stopped_run_keeps_whole_batches_and_goes_on(table: ReportTable, tmp_p
     steps = list(label_table(table, RuleLabeller(), out=out, evidence=out.with_suffix(".jsonl")))
     assert [(step.done, step.now) for step in steps][-1] == (COUNT, COUNT - done)
     assert steps[-1].unknown == COUNT // 2
+
+
+class Dying(RuleLabeller):
+    """Kills its process at the second batch: always, or where `once` is a file, only the first time."""
+
+    def __init__(self, once: Path | None = None) -> None:
+        self.once = once
+
+    def label(self, reports: Sequence[str]) -> list[Labels]:
+        is_second = not reports[0]  # row 250 has no text, row 0 and row 500 have
+        if is_second and (self.once is None or not self.once.exists()):
+            if self.once is not None:
+                self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().label(reports)
+
+
+def test_a_killed_worker_changes_nothing(table: ReportTable, tmp_path: Path) -> None:
+    run(table, tmp_path / "whole.csv")
+    run(table, tmp_path / "labels.csv", workers=2, labeller=Dying(tmp_path / "once"))
+    assert (tmp_path / "once").exists()
+    assert (tmp_path / "labels.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_batch_that_kills_its_workers_stops_the_run_behind_the_rows_before_it(table: ReportTable, tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    with pytest.raises(WorkerKilled):
+        run(table, out, workers=2, labeller=Dying())
+    assert len(read(out)) == 1 + 250
+    run(table, out)
+    assert len(read(out)) == 1 + COUNT
 
 
 def test_labels_of_something_else_are_not_continued(table: ReportTable, tmp_path: Path) -> None:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from thoracle.errors import InputError, OutputConflict
+from thoracle.execution.executor import Executor, ItemOutcome
+from thoracle.execution.local import LocalExecutor
 from thoracle.files.append_log import append_csv, append_lines, truncate_partial_line
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.tables import ReportTable, Row
@@ -28,7 +29,6 @@ from thoracle.types import ABNORMALITIES, RESEARCH_USE
 from thoracle.version import __version__
 
 _AT_ONCE: Final = 250
-_AHEAD: Final = 4  # batches that wait for each worker
 
 
 class Labeller(Protocol):
@@ -79,16 +79,18 @@ def label_table(table: ReportTable, labeller: Labeller, *, out: Path, evidence: 
         workers: processes, for backends that can be in several.
 
     Raises:
-        InputError: `out` is the table itself.
+        InputError: `out` is the table itself, or there is less than one worker.
         MetadataError: the table cannot be read.
         OutputConflict: `out` exists and was made of another table, backend or settings.
+        WorkerKilled: a batch cost two workers their lives; the rows before it are written.
     """
     if any(path is not None and path.resolve() == table.path.resolve() for path in (out, evidence)):
         raise InputError("the labels would be written over the reports", cure="Give another --out.", source=out)
+    executor = LocalExecutor(workers=workers if labeller.parallel else 1)
     files = _Files(table, labeller, out, evidence)
     rows = islice(table.rows(), files.done, None)
     unknown, now = files.unknown, 0
-    for batch, labels in _labelled(rows, labeller, workers):
+    for batch, labels in _labelled(rows, labeller, executor):
         files.add(batch, labels)
         unknown += sum(bool(one.unknown) for one in labels)
         now += len(batch)
@@ -103,25 +105,23 @@ def label_rows(labeller: Labeller, rows: Sequence[Row]) -> list[Labels]:
     return [Labels.none(row.fault) if row.fault else next(sound) for row in rows]
 
 
-def _labelled(rows: Iterator[Row], labeller: Labeller, workers: int) -> Iterator[tuple[list[Row], list[Labels]]]:
-    """Batches in order; a bounded number wait at a time."""
+def _labelled(rows: Iterator[Row], labeller: Labeller, executor: Executor) -> Iterator[tuple[list[Row], list[Labels]]]:
+    """Yield batches of rows and their labels in the order of the rows; batches that end early wait for those before them."""
     batches = iter(lambda: list(islice(rows, _AT_ONCE)), [])
-    if workers == 1 or not labeller.parallel:
-        yield from ((batch, label_rows(labeller, batch)) for batch in batches)
-        return
-    waiting: deque[tuple[list[Row], Future[list[Labels]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for batch in batches:
-                waiting.append((batch, pool.submit(label_rows, labeller, batch)))
-                if len(waiting) >= _AHEAD * workers:
-                    oldest, future = waiting.popleft()
-                    yield oldest, future.result()
-            while waiting:
-                oldest, future = waiting.popleft()
-                yield oldest, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    early: dict[int, ItemOutcome[list[Row], list[Labels]]] = {}
+    due = 0
+    with closing(executor.map(partial(_row_labeller, labeller), batches)) as outcomes:
+        for finished in outcomes:
+            early[finished.index] = finished
+            while due in early:
+                outcome = early.pop(due)
+                due += 1
+                yield outcome.item, outcome.output_or_raise()
+
+
+def _row_labeller(labeller: Labeller) -> Callable[[Sequence[Row]], list[Labels]]:
+    """Make the function of a worker, which is given the backend once."""
+    return partial(label_rows, labeller)
 
 
 class _Files:

@@ -8,7 +8,7 @@ from tests import style
 
 #: Fractions of bindings, and of public docstrings: what the sources come to today.
 VAGUE_BINDINGS: Final = 0.069
-DULL_BINDINGS: Final = 0.0086
+DULL_BINDINGS: Final = 0.0087
 FRAGMENTS: Final = 0.623
 
 

@@ -15,9 +15,9 @@ def test_an_error_is_a_value_but_an_interrupt_is_not() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    output, error = attempt(lambda: [][1])
+    output, error = attempt(lambda: {}["absent"])
     assert output is None
-    assert isinstance(error, IndexError)
+    assert isinstance(error, KeyError)
     assert attempt(lambda: 7) == (7, None)
     with pytest.raises(KeyboardInterrupt):
         attempt(interrupt)

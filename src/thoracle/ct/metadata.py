@@ -158,7 +158,7 @@ def _numbers(row: Mapping[str, object], field: str, count: int, source: str) -> 
     words = _SEPARATORS.split(value.strip("[]() \t\r\n")) if isinstance(value, str) else value
     items = list(words) if isinstance(words, Iterable) else [words]
     try:
-        numbers = tuple(_number(item) for item in items)
+        numbers = tuple(_number(text) for text in items)
     except ValueError:
         numbers = ()
     if len(numbers) != count or not all(map(math.isfinite, numbers)):

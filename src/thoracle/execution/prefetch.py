@@ -16,13 +16,13 @@ def prefetch(load: Callable[[Item], Output], items: Iterable[Item]) -> Generator
     a load that runs is waited for and no other begins.
 
     Raises:
-        Exception: from `load`, when its item is due.
+        Exception: from `load`, when its source is due.
     """
     remaining = iter(items)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as loader:
-        ahead = [(item, loader.submit(load, item)) for item in islice(remaining, 1)]
+        ahead = [(source, loader.submit(load, source)) for source in islice(remaining, 1)]
         while ahead:
-            item, future = ahead.pop()
+            source, future = ahead.pop()
             output = future.result()
             ahead = [(following, loader.submit(load, following)) for following in islice(remaining, 1)]
-            yield item, output
+            yield source, output

@@ -18,13 +18,14 @@ from thoracle.cohort.listing import SPLITS, Labels, Split
 from thoracle.cohort.pseudonyms import COVERED
 from thoracle.cohort.reports import Report
 from thoracle.cohort.tables import VOLUME_NAME
+from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files import write_atomic
 from thoracle.types import ABNORMALITIES
 
 #: A change that breaks readers takes the next number.
-SCHEMA: Final = "thoracle.cohort/1"
+SCHEMA: Final = "thoracle.cohort/2"
 CACHE: Final = "cache"
 _SETTINGS: Final = "cohort.json"
 _MANIFEST: Final = "manifest.csv"
@@ -138,7 +139,7 @@ def open_cohort(folder: str | Path) -> Cohort:
     key = settings.get("site_key")
     return Cohort(
         folder=root,
-        preprocess=PreprocessConfig.from_dict(settings["preprocess"]),
+        preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / _SETTINGS),
         entries=_read(root / _MANIFEST),
         names="pseudonyms" if key else "real" if settings.get("layout") in COVERED else "published",
         key=key,
@@ -151,7 +152,8 @@ def _settings(path: Path) -> dict[str, Any]:
     except (ValueError, UnicodeDecodeError):
         settings = None
     if not isinstance(settings, dict) or settings.get("schema") != SCHEMA or not isinstance(settings.get("preprocess"), dict):
-        raise OutputConflict(f"does not describe a cohort of schema {SCHEMA}", cure="Move it away.", source=path)
+        hint = "Move it away, and prepare the cohort anew with `thoracle prepare`."
+        raise OutputConflict(f"does not describe a cohort of schema {SCHEMA}", cure=hint, source=path)
     return settings
 
 

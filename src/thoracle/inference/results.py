@@ -18,7 +18,7 @@ from thoracle.errors import OutputConflict
 from thoracle.files import write_atomic
 from thoracle.inference.scans import VOLUME_NAME
 
-SCHEMA: Final = "thoracle.run/1"
+SCHEMA: Final = "thoracle.run/2"
 
 
 class ResultTable:

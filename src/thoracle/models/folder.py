@@ -17,12 +17,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models.card import card
@@ -32,7 +33,8 @@ from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, we
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
-FORMAT: Final = "thoracle.model/1"
+_FAMILY: Final = "thoracle.model/"
+FORMAT: Final = f"{_FAMILY}2"
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer"
@@ -45,7 +47,7 @@ _ABNORMALITY: Final = "{abnormality}"
 
 _CONFIG_BUDGET: Final = 2**20
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
-_IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`."
+_IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`, or train it again with `thoracle train`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +210,7 @@ def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
 
 
 def _as_dict(folder: ModelFolder) -> dict[str, Any]:
-    values = asdict(folder) | {"preprocess": folder.preprocess.as_dict() if folder.preprocess else None}
+    values = asdict(folder) | {"preprocess": config_to_mapping(folder.preprocess) if folder.preprocess else None}
     del values["path"]
     return {"format": FORMAT, **values}
 
@@ -220,13 +222,20 @@ def _read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelFolderInvalid("is not JSON", cure=_IMPORT_AGAIN, source=path) from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        said = values.get("format") if isinstance(values, dict) else None
-        raise ModelFolderInvalid(f"says format {str(said)[:40]!r}, where {FORMAT!r} was expected", cure=_IMPORT_AGAIN, source=path)
-    return values
+    if not is_model_json(values):
+        raise ModelFolderInvalid(f"is not of format {FORMAT}", cure=_IMPORT_AGAIN, source=path)
+    return dict(values)
+
+
+def is_model_json(values: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether JSON is a model folder's config.json, of this or of another version."""
+    return isinstance(values, dict) and str(values.get("format")).startswith(_FAMILY)
 
 
 def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
+    if values["format"] != FORMAT:
+        fact = f"is of format {str(values['format'])[:40]!r}, where {FORMAT!r} was expected"
+        raise ModelFolderInvalid(fact, cure=_IMPORT_AGAIN, source=path / CONFIG)
     try:
         if values["kind"] not in KINDS:
             raise ValueError(f"kind {values['kind']!r}")
@@ -236,7 +245,9 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             path=path,
             kind=values["kind"],
             config=config_from_dict(values["kind"], values["config"]),
-            preprocess=None if values["preprocess"] is None else PreprocessConfig.from_dict(values["preprocess"]),
+            preprocess=None
+            if values["preprocess"] is None
+            else config_from_mapping(PreprocessConfig, values["preprocess"], source="preprocess"),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
             caution=str(values.get("caution", "")),

@@ -24,7 +24,7 @@ from thoracle.search.record import Addition, Filters, LatentArray, Record
 from thoracle.search.vectors import Vectors, nearest, read_vectors, write_vectors
 from thoracle.search.words import Keywords
 
-SCHEMA: Final = "thoracle.index/1"
+SCHEMA: Final = "thoracle.index/2"
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
 _LOCK: Final = ".lock"
@@ -168,6 +168,9 @@ class Index:
     def _begin(self, settings: Mapping[str, Any] | None) -> None:
         """Settings of a new index, or as it was begun; then finish what a killed process left."""
         before = self._database.settings
+        if before and before.get("schema") != SCHEMA:
+            fact = f"is of schema {str(before.get('schema'))[:40]}, where {SCHEMA} was expected"
+            raise IndexMismatch(fact, cure="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=self.folder)
         if settings is not None:
             wanted = json.loads(json.dumps({"schema": SCHEMA, **settings}))
             if not before:

@@ -20,7 +20,7 @@ import torch
 from thoracle.errors import CheckpointDamaged
 from thoracle.models.files import put_folder, sha256
 
-FORMAT: Final = "thoracle.checkpoint/1"
+FORMAT: Final = "thoracle.checkpoint/2"
 _STATE: Final = "state.pt"
 _ABOUT: Final = "checkpoint.json"
 _log = logging.getLogger(__name__)

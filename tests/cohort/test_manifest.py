@@ -80,5 +80,5 @@ def test_settings_of_another_schema_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cohort.json").write_text("{}")
     (tmp_path / "manifest.csv").write_text("")
     for act in (lambda: open_cohort(tmp_path), lambda: claim(tmp_path, _SETTINGS)):
-        with pytest.raises(OutputConflict, match="schema"):
+        with pytest.raises(OutputConflict, match=r"schema thoracle\.cohort/2.*`thoracle prepare`"):
             act()

@@ -114,6 +114,14 @@ def test_what_is_not_ours_is_not_overwritten(tmp_path: Path, content: dict[str, 
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == content
 
 
+def test_a_folder_of_an_earlier_format_can_be_made_again(tmp_path: Path) -> None:
+    save(tmp_path / "model")
+    _edit(tmp_path / "model", format="thoracle.model/1")
+    with pytest.raises(ModelFolderInvalid, match=r"thoracle\.model/1"):
+        open_model(tmp_path / "model")
+    assert open_model(save(tmp_path / "model").path).trained is False
+
+
 def test_a_users_file_in_a_model_folder_is_not_deleted(tmp_path: Path) -> None:
     save(tmp_path / "model")
     (tmp_path / "model" / "predictions.csv").write_text("mine")

@@ -160,7 +160,10 @@ def test_a_run_without_a_model_is_refused() -> None:
 VARIANTS = {
     "pool": ({"slice_pool": "attention"}, ("trained_model.slices.", "classifier.")),
     "labels": ({"head": "label-attention"}, ("labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias")),
-    "lora": ({"encoder": "lora", "lora_rank": 2}, ("trained_model.visual_transformer.enc_", "trained_model.to_visual_latent.", "classifier.")),
+    "lora": (
+        {"encoder": "lora", "lora_rank": 2},
+        ("trained_model.visual_transformer.enc_", "trained_model.to_visual_latent.", "classifier."),
+    ),
     "lora labels": (
         {"encoder": "lora", "head": "label-attention"},
         ("trained_model.visual_transformer.enc_", "labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias"),

@@ -36,12 +36,17 @@ class Index:
 
     Raises:
         IndexMissing: there is none.
+        IndexMismatch: it is of another schema.
     """
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
         self.folder = folder
         self._database = Database(folder / DATABASE, write=write)
         self._settings = self._database.settings
+        if self._settings and self._settings.get("schema") != SCHEMA:
+            self._database.close()
+            fact = f"is of schema {str(self._settings.get('schema'))[:40]}, where {SCHEMA} was expected"
+            raise IndexMismatch(fact, cure="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=folder)
         self._vectors: Vectors | None = None
         self._approximate: Approximate | None = None
 
@@ -168,9 +173,6 @@ class Index:
     def _begin(self, settings: Mapping[str, Any] | None) -> None:
         """Settings of a new index, or as it was begun; then finish what a killed process left."""
         before = self._database.settings
-        if before and before.get("schema") != SCHEMA:
-            fact = f"is of schema {str(before.get('schema'))[:40]}, where {SCHEMA} was expected"
-            raise IndexMismatch(fact, cure="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=self.folder)
         if settings is not None:
             wanted = json.loads(json.dumps({"schema": SCHEMA, **settings}))
             if not before:

@@ -16,7 +16,7 @@ import torch
 from thoracle.inference.demo import write_scan
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.training.checkpoints import checkpoints
-from thoracle.training.config import load_config, write_config
+from thoracle.training.config import load_config, load_run_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
@@ -55,6 +55,16 @@ def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tm
     assert ran.status == 2
     assert "another preprocessing" in ran.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_of_the_command_line_goes_before_the_files(command, cohort: Path, config: Path, tmp_path: Path) -> None:
+    asked = ("train", "contrastive", "--config", config, "--cohort", cohort, "--out", tmp_path / "run")
+    ran = command(*asked, "--set", "optimizer.lr=one")
+    assert (ran.status, "--set: optimizer.lr must be a number above 0, is 'one'" in ran.err) == (2, True)
+    ran = command(*asked, "--set", "steps=1", "--set", "optimizer.lr=1e-4", "--set", "eval_every=0")
+    assert ran.status == 0, ran.err
+    written = load_run_config(tmp_path / "run" / "config.yaml", ContrastiveConfig)
+    assert (written.steps, written.optimizer.lr, written.batch_size) == (1, 1e-4, 2)
 
 
 def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:

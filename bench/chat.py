@@ -22,11 +22,11 @@ from thoracle.models.chat_prompt import IMAGE_ID
 from thoracle.models.config import PRESETS, CTViTConfig, ProjectorConfig
 from thoracle.models.ctvit import CTViT
 from thoracle.training.chat import ChatConfig
-from thoracle.training.config import read_config
+from thoracle.training.config import load_config
 
 WORDS = 32
 SIZES = {
-    "phantom": asdict(read_config(Path("phantom-chat"), ChatConfig).language),
+    "phantom": asdict(load_config(Path("phantom-chat"), ChatConfig).phantom_lm),
     "1B": {
         "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
         "num_attention_heads": 32, "num_key_value_heads": 8,

@@ -40,7 +40,7 @@ def main() -> None:
         start = save_model(Path(folder) / "start", kind="ct-clip", config=model, tensors=CTCLIP(model).state_dict(), **facts)
         for batch in asked.batch:
             steps = asked.scans // batch
-            config = ClassifierConfig(out=f"{folder}/run{batch}", steps=steps, batch=batch, workers=0, save_every=steps)
+            config = ClassifierConfig(out=f"{folder}/run{batch}", steps=steps, batch_size=batch, num_workers=0, save_every=steps)
             since, cpu = time.perf_counter(), time.process_time()
             trainer = Trainer(
                 config,

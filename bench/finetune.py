@@ -23,16 +23,16 @@ from thoracle.evaluation.metrics import auroc
 from thoracle.inference.model import load
 from thoracle.training.classifier import ClassifierConfig
 from thoracle.training.classifier_run import classifier_run
-from thoracle.training.config import OptimiserConfig
+from thoracle.training.config import OptimizerConfig
 from thoracle.training.distributed import World
 
 #: Settings that were chosen with `--tune`; what begins with LiPro's model of the same seed says so.
 VARIANTS = {
-    "lipro": {"steps": 600, "batch": 64, "lr": 1e-1},
-    "pool": {"steps": 600, "batch": 64, "lr": 1e-1, "pool": "attention"},
-    "labels": {"steps": 600, "batch": 64, "lr": 1e-3, "head": "label-attention"},
-    "lora": {"steps": 140, "batch": 32, "lr": 2e-3, "encoder": "lora", "start": "lipro"},
-    "full": {"steps": 140, "batch": 32, "lr": 1e-3, "encoder": "full", "start": "lipro"},
+    "lipro": {"steps": 600, "batch_size": 64, "lr": 1e-1},
+    "pool": {"steps": 600, "batch_size": 64, "lr": 1e-1, "slice_pool": "attention"},
+    "labels": {"steps": 600, "batch_size": 64, "lr": 1e-3, "head": "label-attention"},
+    "lora": {"steps": 140, "batch_size": 32, "lr": 2e-3, "encoder": "lora", "start": "lipro"},
+    "full": {"steps": 140, "batch_size": 32, "lr": 1e-3, "encoder": "full", "start": "lipro"},
 }
 
 
@@ -65,9 +65,16 @@ def _run(out: Path, told: dict, seed: int, asked: argparse.Namespace, cohort: Co
     since, cpu = time.perf_counter(), time.process_time()
     before, lr = told.pop("start", ""), told.pop("lr")
     start = next(asked.out.glob(f"{before}*-{seed}")) / "model" if before else asked.start
-    optimiser = OptimiserConfig(lr=lr, betas=(0.9, 0.98), weight_decay=0.05, clip=1.0, warmup=20)
-    facts = {"latents": str(asked.out / "latents"), "encode": 16, "workers": 0, "save_every": 50, "seed": seed, "optimiser": optimiser}
-    config = ClassifierConfig(out=str(out), start=str(start), **facts, **told)
+    optimizer = OptimizerConfig(lr=lr, betas=(0.9, 0.98), weight_decay=0.05, max_grad_norm=1.0, warmup_steps=20)
+    facts = {
+        "feature_cache": str(asked.out / "latents"),
+        "encode_batch_size": 16,
+        "num_workers": 0,
+        "save_every": 50,
+        "seed": seed,
+        "optimizer": optimizer,
+    }
+    config = ClassifierConfig(out=str(out), init_from=str(start), **facts, **told)
     train = CohortDataset(cohort, split="train", needs=["labels"])
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     for step in classifier_run(config, train, None, alone, resume=out.exists()).run():

@@ -27,7 +27,7 @@ from thoracle.cohort.dataset import CohortDataset, Sample
 from thoracle.cohort.listing import Split
 from thoracle.evaluation.retrieval_tasks import Volumes, run_tasks
 from thoracle.inference.model import load
-from thoracle.training.config import read_config
+from thoracle.training.config import load_config
 from thoracle.training.distributed import World
 from thoracle.training.medfinder import MedFinderRunConfig
 from thoracle.training.runs import medfinder_run
@@ -89,8 +89,8 @@ def main() -> None:
     given = parser.parse_args()
     todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
     if todo:
-        base = halved(replace(read_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text)), given.steps)
-        train = Halved.of(given.cohort, "train", base, excerpt=base.excerpt, kept=given.out / "train.pt")
+        base = halved(replace(load_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text)), given.steps)
+        train = Halved.of(given.cohort, "train", base, excerpt=base.crop_words, kept=given.out / "train.pt")
         held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
     for seed, name in todo:
         found = measure(replace(base, seed=seed), name, train, held, out=given.out)
@@ -106,7 +106,7 @@ def halved(told: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
     model = replace(told.model, size=size, resnet=replace(told.model.resnet, stride=max(1, told.model.resnet.stride // 2)))
     spacing = tuple(2 * step for step in told.preprocess.spacing)
     preprocess = replace(told.preprocess, size=size, spacing=spacing)
-    return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_last=1)
+    return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_checkpoints=1)
 
 
 def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *, out: Path) -> dict[str, Any]:

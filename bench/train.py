@@ -32,7 +32,7 @@ from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch
 from thoracle.training.distributed import clip_gradients, join
-from thoracle.training.optimiser import adamw
+from thoracle.training.optimizer import build_adamw
 
 TOKENS = 200  # of a report
 PADDED = 512  # to which the published loop pads it
@@ -73,7 +73,7 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
     torch.manual_seed(0)
     with join() as world:
         config = ContrastiveConfig(
-            model=model, batch=batch, precision="bf16" if bf16 else "float32", checkpoint_activations=checkpoint, compile=compiled
+            model=model, batch_size=batch, precision="bf16" if bf16 else "float32", activation_checkpointing=checkpoint, compile=compiled
         )
         pairs = Batch(
             volume_B1ZHW=torch.randn(batch, 1, 240, 480, 480).clamp(-1, 1),
@@ -96,13 +96,13 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
 
 def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
     task = ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words([]))
-    optimiser = adamw(task.parameters(), config.optimiser)
+    optimizer = build_adamw(task.parameters(), config.optimizer)
 
     def step() -> None:
         task.backward([pairs])
         clip_gradients(task.parameters(), world, limit=0.5)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return step
 
@@ -111,7 +111,7 @@ def naive_step(config: CTCLIPConfig, pairs: Batch, device: torch.device) -> Step
     """As published: the batch in one piece, text padded, one-hot codes, Adam a weight at a time, weights that are never used included."""
     clip = CTCLIP(config).to(device)
     weights = {**dict(clip.named_buffers()), **dict(clip.named_parameters())}
-    optimiser = torch.optim.Adam(clip.parameters(), lr=1.25e-6, betas=(0.9, 0.99), foreach=False)
+    optimizer = torch.optim.Adam(clip.parameters(), lr=1.25e-6, betas=(0.9, 0.99), foreach=False)
     ids = F.pad(pairs.input_ids_BN, (0, PADDED - TOKENS)).to(device)
     mask = F.pad(pairs.attention_mask_BN, (0, PADDED - TOKENS)).to(device)
     volume = pairs.volume_B1ZHW.to(device)
@@ -127,8 +127,8 @@ def naive_step(config: CTCLIPConfig, pairs: Batch, device: torch.device) -> Step
         contrastive_loss(logits, logits.T).backward()
         _move(book, before.detach(), found.indices)
         torch.nn.utils.clip_grad_norm_(clip.parameters(), 0.5)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return step
 

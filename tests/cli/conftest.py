@@ -14,6 +14,7 @@ from thoracle.cli.app import main
 from thoracle.cohort.cache import pack
 from thoracle.cohort.manifest import Entry, claim, write_manifest
 from thoracle.cohort.reports import Report
+from thoracle.config_reader import config_to_mapping
 from thoracle.inference.demo import write_model, write_scan
 from thoracle.models.folder import open_model
 from thoracle.types import ABNORMALITIES
@@ -102,7 +103,7 @@ def noise(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared cohort of noise: sixteen patients of split valid and two of train, the first with two volumes of a scan."""
     folder, preprocess = tmp_path_factory.mktemp("cohorts") / "noise", open_model(model_dir).preprocess
     assert preprocess is not None
-    claim(folder, {"layout": "ct-rate", "preprocess": preprocess.as_dict()})
+    claim(folder, {"layout": "ct-rate", "preprocess": config_to_mapping(preprocess)})
     entries = []
     for patient in range(PATIENTS + 2):
         split = "valid" if patient < PATIENTS else "train"
@@ -113,7 +114,7 @@ def noise(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             array = np.repeat(array, preprocess.size[2], axis=2).astype(np.float32)
             name = f"{split}_{patient}_a_{volume + 1}"
             (folder / "cache").mkdir(exist_ok=True)
-            (folder / "cache" / f"{name}.vol").write_bytes(pack(array, scale=preprocess.scale))
+            (folder / "cache" / f"{name}.vol").write_bytes(pack(array, scale=preprocess.intensity_scale))
             entries.append(
                 Entry(
                     volume=f"{name}.nii.gz",
@@ -136,13 +137,13 @@ def hospital(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared cohort of noise under real names: patients PAT0 to PAT7, the first with two volumes of one scan."""
     folder, preprocess = tmp_path_factory.mktemp("cohorts") / "hospital", open_model(model_dir).preprocess
     assert preprocess is not None
-    claim(folder, {"layout": "folder", "preprocess": preprocess.as_dict()})
+    claim(folder, {"layout": "folder", "preprocess": config_to_mapping(preprocess)})
     (folder / "cache").mkdir()
     entries = []
     for name in ("PAT0_1", "PAT0_2", *(f"PAT{n}_1" for n in range(1, 8))):
         patient, number = name[:4], int(name[3])
         values = np.random.default_rng(len(entries)).uniform(-1, 1, preprocess.size).astype(np.float32)
-        (folder / "cache" / f"{name}.vol").write_bytes(pack(values, scale=preprocess.scale))
+        (folder / "cache" / f"{name}.vol").write_bytes(pack(values, scale=preprocess.intensity_scale))
         entries.append(
             Entry(
                 volume=name,

@@ -22,6 +22,7 @@ from thoracle.cohort.cache import pack
 from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
 from thoracle.cohort.questions.file import read_questions
 from thoracle.cohort.reports import Report
+from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import load_chat
 from thoracle.inference.chat.conversation import Conversation
@@ -37,23 +38,23 @@ from thoracle.models.folder import open_model
 from thoracle.training.chat import ChatConfig
 from thoracle.training.chat_run import chat_run, findings_of, split_questions
 from thoracle.training.chat_scans import cohort_scans
-from thoracle.training.config import read_config
+from thoracle.training.config import load_config
 from thoracle.training.distributed import join
 
 CONFIG = {
-    "caution": "Knows only noise.",
-    "base": "set below",
+    "disclaimer": "Knows only noise.",
+    "language_model": "set below",
     "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8, "places": 216, "findings": 18},
-    "language": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "phantom_lm": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
     "adapter": {"rank": 4, "alpha": 8},
-    "length": 512,
+    "sequence_length": 512,
     "steps": 3,
-    "batch": 1,
-    "workers": 0,
-    "weigh": "root",
-    "evaluate_every": 3,
-    "held_out": 8,
-    "optimiser": {"lr": 1.0e-3, "clip": 1.0},
+    "batch_size": 1,
+    "num_workers": 0,
+    "loss_weight": "sqrt_length",
+    "eval_every": 3,
+    "num_eval_conversations": 8,
+    "optimizer": {"lr": 1.0e-3, "max_grad_norm": 1.0},
 }
 
 
@@ -86,11 +87,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     preprocess = open_model(encoder).preprocess
     assert preprocess is not None
     cohort, rng, entries = folder / "cohort", np.random.default_rng(0), []
-    claim(cohort, {"preprocess": preprocess.as_dict()})
+    claim(cohort, {"preprocess": config_to_mapping(preprocess)})
     for k in range(6):
         labels = tuple((k + number) % 2 for number in range(18))
         volume = rng.normal(-0.5, 0.1, preprocess.size).astype(np.float32)
-        content = pack(volume, scale=preprocess.scale)
+        content = pack(volume, scale=preprocess.intensity_scale)
         (cohort / "cache").mkdir(exist_ok=True)
         (cohort / "cache" / f"{k}.vol").write_bytes(content)
         ids: dict[str, Any] = {"volume": f"v{k}.nii.gz", "scan": f"s{k}", "patient": f"p{k // 2}", "split": "valid" if k > 3 else "train"}
@@ -281,21 +282,21 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
 def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: Trained, tmp_path: Path) -> None:
     folder, prepared = trained.folder, open_cohort(trained.cohort)
     asked, _ = split_questions(read_questions(folder / "vqa.json"), prepared)
-    told = read_config(folder / "config.yaml", ChatConfig).as_dict() | {
+    told = config_to_mapping(load_config(folder / "config.yaml", ChatConfig)) | {
         "stage": stage,
         "encoder": str(trained.encoder),
-        "base": str(folder / "base" / "model"),
-        "start": str(folder / "projector" / "model") if stage == "lora" else "",
+        "language_model": str(folder / "base" / "model"),
+        "init_from": str(folder / "projector" / "model") if stage == "lora" else "",
         "steps": 4,
         "save_every": 1,
-        "evaluate_every": 0,
+        "eval_every": 0,
     }
 
     def train(out: Path, *, steps: int, resume: bool = False) -> None:
         with join() as world:
             seen = {name for one in asked for name in one.images}
             scans = None if stage == "base" else cohort_scans(prepared, seen, world, encoder=trained.encoder)
-            config = ChatConfig.from_dict(told | {"out": str(out)})
+            config = config_from_mapping(ChatConfig, told | {"out": str(out)})
             run = chat_run(config, asked, world, findings=findings_of(prepared), scans=scans, resume=resume)
             for _ in islice(run.run(), steps):
                 pass

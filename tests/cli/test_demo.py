@@ -15,7 +15,7 @@ from thoracle.evaluation.demo_page import HISTOGRAM, TUNED, Figures
 from thoracle.inference.chat.chat import load_chat
 from thoracle.inference.files import demo_chat as kept_chat
 from thoracle.training.chat import ChatConfig
-from thoracle.training.config import read_config, shipped_config
+from thoracle.training.config import builtin_config, load_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.labeler import LabelerConfig
 from thoracle.training.vocabfine import VocabFineConfig
@@ -33,18 +33,20 @@ class Demo:
 
 def _run(out: Path) -> Figures:
     """72 phantoms and a few steps of each stage."""
-    labeler = read_config(shipped_config("phantom-tiny-labeler"), LabelerConfig)
-    contrastive = read_config(shipped_config("phantom-tiny"), ContrastiveConfig)
-    vocabfine = read_config(shipped_config("phantom-tiny-vocabfine"), VocabFineConfig)
+    labeler = load_config(builtin_config("phantom-tiny-labeler"), LabelerConfig)
+    contrastive = load_config(builtin_config("phantom-tiny"), ContrastiveConfig)
+    vocabfine = load_config(builtin_config("phantom-tiny-vocabfine"), VocabFineConfig)
     few = {"cohort": str(out / "cohort"), "steps": 3, "save_every": 2}
-    chat = replace(read_config(shipped_config("phantom-chat"), ChatConfig), steps=2, save_every=2, batch=1)
+    chat = replace(load_config(builtin_config("phantom-chat"), ChatConfig), steps=2, save_every=2, batch_size=1)
     return run(
         out,
         cases=72,
         seed=0,
-        labeler=replace(labeler, **few, out=str(out / "labeler"), batch=8),
-        contrastive=replace(contrastive, **few, out=str(out / "contrastive"), text_weights=str(out / "labeler" / "model"), batch=8),
-        vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), start=str(out / "contrastive" / "model"), batch=8),
+        labeler=replace(labeler, **few, out=str(out / "labeler"), batch_size=8),
+        contrastive=replace(
+            contrastive, **few, out=str(out / "contrastive"), init_text_encoder=str(out / "labeler" / "model"), batch_size=8
+        ),
+        vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), init_from=str(out / "contrastive" / "model"), batch_size=8),
         chat=chat,
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from thoracle.cli import export
+from thoracle.config_reader import config_to_mapping
 from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
 from thoracle.inference.model import load
 from thoracle.models.folder import open_model
@@ -71,7 +72,7 @@ def test_onnx_answers_as_detect_and_says_what_it_is(command, calibrated: Path, n
     assert said["notice"] == RESEARCH_USE
     assert said["calibration"] == "noise"
     assert tuple(json.loads(said["labels"])) == model.folder.labels
-    assert json.loads(said["preprocess"]) == model.preprocess.as_dict()
+    assert json.loads(said["preprocess"]) == config_to_mapping(model.preprocess)
     assert said["trained"] == "false"
     volume = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
     (found,) = session.run(["probabilities"], {"volume": volume[None, None]})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from thoracle.cohort.manifest import open_cohort
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.inference.demo import write_scan
 from thoracle.types import ABNORMALITIES
@@ -26,7 +27,7 @@ def test_an_archive_becomes_a_cohort_for_a_model(command, archive: Path, model_d
     assert "1 of 1 volumes have no row in a table of reports." in ran.err
     assert "1 volumes, 0 refused" in ran.err
     assert "Research use only" in ran.err
-    assert open_cohort(out).preprocess.as_dict() == json.loads((model_dir / "config.json").read_text())["preprocess"]
+    assert config_to_mapping(open_cohort(out).preprocess) == json.loads((model_dir / "config.json").read_text())["preprocess"]
     assert {path.name for path in out.iterdir()} >= {"manifest.csv", "quality.csv", "quality.html", "cohort.json", "cache"}
 
 
@@ -34,7 +35,7 @@ def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive
     broken = archive / "train" / "train_2" / "train_2_a" / "train_2_a_1.nii.gz"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"\x1f\x8b nothing")
-    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
     ran = command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", "--preprocess", tmp_path / "p.json", "--workers", 1)
     assert ran.status == 1
     assert "train_2_a_1.nii.gz: CorruptFile" in ran.err
@@ -54,7 +55,7 @@ def test_a_wrong_command_ends_with_2_and_writes_nothing(command, archive: Path, 
 def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout: str, tmp_path: Path) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
     assert command("phantom", "--out", archive, "--cases", 9, "--seed", 5, "--layout", layout, "--workers", 1).status == 0
-    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
     ran = command("prepare", archive, "--layout", layout, "--out", out, "--preprocess", tmp_path / "p.json", "--workers", 1)
     assert ran.status == 0, ran.err
     assert "have no row" not in ran.err
@@ -73,7 +74,7 @@ def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout
 def test_a_cohort_without_labels_is_labelled_by_its_reports(command, archive: Path, tmp_path: Path) -> None:
     text = "VolumeName,Findings_EN,Impressions_EN\ntrain_1_a_1.nii.gz,A nodule is seen in the lingula.,Not given.\n"
     (archive / "train_reports.csv").write_text(text)
-    (tmp_path / "p.json").write_text(json.dumps(_SMALL.as_dict()))
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
     given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1)
     assert command(*given, "--out", tmp_path / "plain").status == 0
     (entry,) = open_cohort(tmp_path / "plain").entries

@@ -83,6 +83,6 @@ def test_a_header_that_lies_is_refused_whatever_its_checksum(header: dict[str, o
 
 def test_a_window_beyond_int16_is_refused() -> None:
     require_cacheable(PreprocessConfig())
-    for config in (PreprocessConfig(window=(-40000.0, 1000.0)), PreprocessConfig(pad=-40.0)):
+    for config in (PreprocessConfig(hu_window=(-40000.0, 1000.0)), PreprocessConfig(pad_value=-40.0)):
         with pytest.raises(InputError, match="int16"):
             require_cacheable(config)

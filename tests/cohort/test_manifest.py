@@ -12,10 +12,11 @@ from thoracle.cohort.facts import Facts
 from thoracle.cohort.listing import UNLABELLED
 from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
 from thoracle.cohort.reports import Report
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, OutputConflict
 
-_SETTINGS = {"preprocess": PreprocessConfig().as_dict(), "split_seed": 0}
+_SETTINGS = {"preprocess": config_to_mapping(PreprocessConfig()), "split_seed": 0}
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))
 
 
@@ -79,5 +80,5 @@ def test_settings_of_another_schema_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cohort.json").write_text("{}")
     (tmp_path / "manifest.csv").write_text("")
     for act in (lambda: open_cohort(tmp_path), lambda: claim(tmp_path, _SETTINGS)):
-        with pytest.raises(OutputConflict, match="schema"):
+        with pytest.raises(OutputConflict, match=r"schema thoracle\.cohort/2.*`thoracle prepare`"):
             act()

@@ -18,6 +18,7 @@ from thoracle.cohort.cache import read_volume
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import LAYOUTS, Progress, prepare
 from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import preprocess
 from thoracle.ct.read import read
 from thoracle.errors import CohortUnfinished, InputError, LayoutMismatch, OutputConflict, SplitLeak
@@ -152,7 +153,7 @@ def test_killed_at_any_moment_it_finishes_without_redoing_or_losing_anything(ct_
 
 
 def test_several_workers_change_nothing(ct_rate: Path, small, tmp_path: Path) -> None:
-    (tmp_path / "small.json").write_text(json.dumps(small.as_dict()))
+    (tmp_path / "small.json").write_text(json.dumps(config_to_mapping(small)))
     for workers in ("1", "2"):
         options = ("--layout", "ct-rate", "--out", tmp_path / workers, "--preprocess", tmp_path / "small.json", "--workers", workers)
         subprocess.run([sys.executable, "-m", "thoracle", "prepare", ct_rate, *options], check=True, capture_output=True, timeout=120)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig, input_affine, preprocess
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import GeometryInvalid, InputError
@@ -41,22 +42,22 @@ def golden_volume(folder: Path, name: str) -> Volume:
 def published(volume: Volume, config: PreprocessConfig) -> NDArray[np.float64]:
     """The published steps one after the other on the whole volume, in float64."""
     array = np.array(volume.array, np.float64)
-    if config.clip == "before":
-        array = array.clip(*config.window)
+    if config.clip_stage == "before-resampling":
+        array = array.clip(*config.hu_window)
     array = array.transpose(2, 0, 1)
     spacing = (volume.spacing[2], volume.spacing[0], volume.spacing[1])
     size = [int(n * (s / t)) for n, s, t in zip(array.shape, spacing, config.spacing, strict=True)]
     tensor = torch.from_numpy(array.copy())[None, None]
     array = torch.nn.functional.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0, 0].numpy()
-    if config.clip == "after":
-        array = array.clip(*config.window)
-    array = array / config.scale
+    if config.clip_stage == "after-resampling":
+        array = array.clip(*config.hu_window)
+    array = array / config.intensity_scale
     for axis, wanted in enumerate(config.size):
         first = max((array.shape[axis] - wanted) // 2, 0)
         array = array.take(range(first, first + min(wanted, array.shape[axis])), axis)
     before = [(wanted - n) // 2 for wanted, n in zip(config.size, array.shape, strict=True)]
     after = [wanted - n - b for wanted, n, b in zip(config.size, array.shape, before, strict=True)]
-    return np.pad(array, list(zip(before, after, strict=True)), constant_values=config.pad)
+    return np.pad(array, list(zip(before, after, strict=True)), constant_values=config.pad_value)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -74,7 +75,7 @@ def test_the_stored_samples_are_reproduced(golden_dir: Path, name: str) -> None:
 
 def test_the_training_time_order_is_an_option(golden_dir: Path) -> None:
     volume = golden_volume(golden_dir / "preprocess", "whole_chest_coarse")
-    after = PreprocessConfig(size=(60, 90, 80), clip="after")
+    after = PreprocessConfig(size=(60, 90, 80), clip_stage="after-resampling")
     before = PreprocessConfig(size=(60, 90, 80))
     np.testing.assert_allclose(preprocess(volume, after), published(volume, after), atol=1e-6)
     np.testing.assert_allclose(preprocess(volume, before), published(volume, before), atol=1e-6)
@@ -84,7 +85,10 @@ def test_the_two_orders_differ_where_padding_is_below_the_window() -> None:
     array = np.zeros((8, 8, 8), np.int16)
     array[:4] = -8192
     config = {"spacing": (1.0, 0.5, 1.0), "size": (8, 16, 8)}
-    results = [preprocess(volume_of(array, (1.0, 1.0, 1.0)), PreprocessConfig(**config, clip=clip)) for clip in ("before", "after")]
+    results = [
+        preprocess(volume_of(array, (1.0, 1.0, 1.0)), PreprocessConfig(**config, clip_stage=clip))
+        for clip in ("before-resampling", "after-resampling")
+    ]
     assert results[0].min() == results[1].min() == -1
     assert np.abs(results[0] - results[1]).max() > 0.4
 
@@ -100,10 +104,10 @@ def test_any_volume_is_as_torch_interpolates_it(data: st.DataObject) -> None:
     config = PreprocessConfig(
         spacing=target,
         size=data.draw(st.tuples(*[st.integers(1, 40)] * 3)),
-        window=data.draw(st.sampled_from([(-1000.0, 1000.0), (-160.5, 240.5)])),
-        scale=data.draw(st.sampled_from([1000.0, 1.0, 512.0])),
-        pad=data.draw(st.sampled_from([-1.0, 0.0])),
-        clip=data.draw(st.sampled_from(["before", "after"])),
+        hu_window=data.draw(st.sampled_from([(-1000.0, 1000.0), (-160.5, 240.5)])),
+        intensity_scale=data.draw(st.sampled_from([1000.0, 1.0, 512.0])),
+        pad_value=data.draw(st.sampled_from([-1.0, 0.0])),
+        clip_stage=data.draw(st.sampled_from(["before-resampling", "after-resampling"])),
     )
     array = np.random.default_rng(data.draw(st.integers(0, 99))).integers(-2048, 3072, shape)
     array = array.astype(data.draw(st.sampled_from([np.int16, np.float32])), order=data.draw(st.sampled_from("CF")))
@@ -112,13 +116,13 @@ def test_any_volume_is_as_torch_interpolates_it(data: st.DataObject) -> None:
     volume = volume_of(array, spacing)
     result = preprocess(volume, config)
     assert result.shape == config.size
-    np.testing.assert_allclose(result * config.scale, published(volume, config) * config.scale, atol=0.02)
+    np.testing.assert_allclose(result * config.intensity_scale, published(volume, config) * config.intensity_scale, atol=0.02)
 
 
 def test_axes_keep_their_places() -> None:
     x, y, z = np.meshgrid(np.arange(6), np.arange(5), np.arange(4), indexing="ij")
     array = (100 * x + 10 * y + z).astype(np.int16)
-    config = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(4, 6, 5), scale=1.0)
+    config = PreprocessConfig(spacing=(1.0, 1.0, 1.0), size=(4, 6, 5), intensity_scale=1.0)
     np.testing.assert_array_equal(preprocess(volume_of(array, (1.0, 1.0, 1.0)), config), array.transpose(2, 0, 1))
 
 
@@ -174,22 +178,29 @@ def test_what_leaves_no_voxel_is_refused() -> None:
 
 
 def test_defaults_are_published() -> None:
-    assert PreprocessConfig().as_dict() == {
+    assert config_to_mapping(PreprocessConfig()) == {
         "spacing": [1.5, 0.75, 0.75],
         "size": [240, 480, 480],
-        "window": [-1000.0, 1000.0],
-        "scale": 1000.0,
-        "pad": -1.0,
-        "clip": "before",
+        "hu_window": [-1000.0, 1000.0],
+        "intensity_scale": 1000.0,
+        "pad_value": -1.0,
+        "clip_stage": "before-resampling",
     }
 
 
 def test_settings_live_in_json() -> None:
-    config = PreprocessConfig(spacing=(3.0, 1.0, 1.25), size=(60, 120, 140), window=(-160.0, 240.0), scale=240.0, pad=0.0, clip="after")
-    assert PreprocessConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
-    assert PreprocessConfig.from_dict({}) == PreprocessConfig()
-    with pytest.raises(InputError, match="unknown windows; known are clip, pad"):
-        PreprocessConfig.from_dict({"windows": [0, 1]})
+    config = PreprocessConfig(
+        spacing=(3.0, 1.0, 1.25),
+        size=(60, 120, 140),
+        hu_window=(-160.0, 240.0),
+        intensity_scale=240.0,
+        pad_value=0.0,
+        clip_stage="after-resampling",
+    )
+    assert config_from_mapping(PreprocessConfig, json.loads(json.dumps(config_to_mapping(config)))) == config
+    assert config_from_mapping(PreprocessConfig, {}) == PreprocessConfig()
+    with pytest.raises(InputError, match=r"unknown hu_windows; known are clip_stage, hu_window.* Did you mean hu_window\?"):
+        config_from_mapping(PreprocessConfig, {"hu_windows": [0, 1]})
 
 
 @pytest.mark.parametrize(
@@ -204,20 +215,20 @@ def test_settings_live_in_json() -> None:
         {"size": [240, 480, -1]},
         {"size": [240, 480.5, 480]},
         {"size": [100000, 100000, 100000]},
-        {"window": [1000, -1000]},
-        {"window": [-1000, 0, 1000]},
-        {"scale": 0},
-        {"scale": "1000"},
-        {"scale": [1000]},
-        {"pad": None},
-        {"pad": True},
-        {"clip": "never"},
-        {"clip": ["before"]},
+        {"hu_window": [1000, -1000]},
+        {"hu_window": [-1000, 0, 1000]},
+        {"intensity_scale": 0},
+        {"intensity_scale": "1000"},
+        {"intensity_scale": [1000]},
+        {"pad_value": None},
+        {"pad_value": True},
+        {"clip_stage": "never"},
+        {"clip_stage": ["before-resampling"]},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="Correct the configuration"):
-        PreprocessConfig.from_dict(wrong)
+        config_from_mapping(PreprocessConfig, wrong)
 
 
 @settings(max_examples=40)
@@ -228,7 +239,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 )
 def test_where_an_input_lies_in_its_scan(counts, spacing, size) -> None:
     """Voxels that hold their own index are resampled to where they came from."""
-    config = PreprocessConfig(spacing=(2.0, 1.5, 1.0), size=size, window=(-1e4, 1e4), scale=1.0, pad=-7.0)
+    config = PreprocessConfig(spacing=(2.0, 1.5, 1.0), size=size, hu_window=(-1e4, 1e4), intensity_scale=1.0, pad_value=-7.0)
     assume(all(int(n * (s / t)) > 0 for n, s, t in zip(counts, spacing, (1.5, 1.0, 2.0), strict=True)))
     affine = input_affine(counts, spacing, config)
     for axis, along in enumerate((1, 2, 0)):
@@ -237,7 +248,7 @@ def test_where_an_input_lies_in_its_scan(counts, spacing, size) -> None:
         middle = np.moveaxis(found, along, 0)
         line = middle[:, middle.shape[1] // 2, middle.shape[2] // 2]
         wanted = affine[axis, axis] * np.arange(size[along]) + affine[axis, 3]
-        inside = (wanted >= 0) & (wanted <= counts[axis] - 1) & (line != config.pad)
+        inside = (wanted >= 0) & (wanted <= counts[axis] - 1) & (line != config.pad_value)
         np.testing.assert_allclose(line[inside], wanted[inside], atol=1e-3)
         outside = (wanted < -0.5) | (wanted > counts[axis] - 0.5)
-        assert (line[outside] == config.pad).all()
+        assert (line[outside] == config.pad_value).all()

@@ -72,7 +72,7 @@ def test_findings_are_written_as_the_schema_says(findings: Findings, schema: dic
 
 def test_the_schema_forbids_what_it_does_not_name(findings: Findings, schema: dict[str, Any]) -> None:
     for change in (
-        {"schema": "thoracle.findings/2"},
+        {"schema": "thoracle.findings/1"},
         {"path": "/home/me/scan.nii"},
         {"findings": [{"abnormality": "Emphysema", "probability": 1.5}]},
         {"model": {"kind": "ct-clip"}},
@@ -83,7 +83,7 @@ def test_the_schema_forbids_what_it_does_not_name(findings: Findings, schema: di
 
 def test_the_written_form_is_versioned_and_says_what_it_is_for(findings: Findings) -> None:
     values = written(findings)
-    assert values["schema"] == "thoracle.findings/1"
+    assert values["schema"] == "thoracle.findings/2"
     assert values["notice"] == "Research use only. Not a medical device."
     assert values["findings"] == [
         {"abnormality": "Emphysema", "probability": 0.25, "verdict": None},

@@ -27,7 +27,9 @@ def random(like: Path, out: Path, kind: str, **options: str) -> Path:
     return save_model(out, kind=kind, config=config, tensors=tensors, **facts).path
 
 
-@pytest.mark.parametrize("options", [{"slices": "attention", "pool": "grid"}, {"head": "label-attention"}], ids=["grid", "labels"])
+@pytest.mark.parametrize(
+    "options", [{"slice_pool": "attention", "spatial_pool": "grid"}, {"head": "label-attention"}], ids=["grid", "labels"]
+)
 def test_a_classifier_answers_as_it_does(model_dir: Path, tmp_path: Path, options: dict) -> None:
     model = load(random(model_dir, tmp_path / "model", "ct-clip-classifier", **options), device="cpu")
     answer = onnx_detect(onnx_model(model))

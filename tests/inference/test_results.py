@@ -96,7 +96,7 @@ def test_warnings_are_kept(path: Path) -> None:
 def test_the_run_description_says_what_the_numbers_depend_on(path: Path) -> None:
     table(path)
     assert json.loads(path.with_name("predictions.csv.run.json").read_text()) == {
-        "schema": "thoracle.run/1",
+        "schema": "thoracle.run/2",
         "model": "abc",
         "preprocess": {"spacing": [1.5, 0.75]},
     }

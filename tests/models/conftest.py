@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.config import CTCLIPConfig, published_ctclip_config
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def published(request: pytest.FixtureRequest, golden_dir: Path) -> Published:
     weights = torch.load(folder / f"{request.param}_checkpoint.pt", weights_only=True)
     del weights["text_transformer.embeddings.position_ids"]
     return Published(
-        config=CTCLIPConfig.from_dict(json.loads((folder / f"{request.param}_config.json").read_text())),
+        config=published_ctclip_config(json.loads((folder / f"{request.param}_config.json").read_text())),
         weights=weights,
         expected=load_file(folder / f"{request.param}_expected.safetensors"),
     )

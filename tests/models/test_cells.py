@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.models.cells import CellEmbedding, GridPool, SliceAttention
 from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
@@ -18,12 +19,12 @@ WINDOWS = ((-1.0, -0.5), (-0.1, 0.3))
 SMALL = CTCLIPConfig(
     ctvit=CTViTConfig(
         dim=16, codebook_size=32, image_size=24, patch_size=6, temporal_patch_size=4, spatial_depth=1, temporal_depth=1,
-        dim_head=8, heads=2, windows=WINDOWS, cells=2, dim_cell=8,
+        dim_head=8, heads=2, hu_windows=WINDOWS, subpatches=2, dim_cell=8,
     ),
     bert=TextConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16),
     dim_latent=8,
     n_frames=8,
-    pool="grid",
+    spatial_pool="grid",
     pool_channels=3,
 )  # fmt: skip
 
@@ -74,14 +75,14 @@ def test_a_ct_clip_of_cells_and_grid_encodes_and_learns() -> None:
 
 
 def test_configurations_are_read_back_alike() -> None:
-    assert CTCLIPConfig.from_dict(SMALL.as_dict()) == SMALL
+    assert config_from_mapping(CTCLIPConfig, config_to_mapping(SMALL)) == SMALL
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"cells": 4}, "does not divide patches"),
-        ({"windows": ((0.3, -0.1),)}, "must rise"),
+        ({"subpatches": 4}, "does not divide patches"),
+        ({"hu_windows": ((0.3, -0.1),)}, "must rise"),
     ],
 )
 def test_cells_and_windows_that_make_no_sense_are_refused(change: dict, said: str) -> None:
@@ -91,13 +92,13 @@ def test_cells_and_windows_that_make_no_sense_are_refused(change: dict, said: st
 
 @pytest.mark.parametrize("windows", [[[1.0]], "wide", [[True, 2.0]], [["a", "b"]]])
 def test_windows_of_another_form_are_refused(windows: object) -> None:
-    with pytest.raises(InputError, match="pairs of numbers"):
-        CTViTConfig.from_dict({"windows": windows})
+    with pytest.raises(InputError, match=r"hu_windows.* must be a (list of 2|list, of which|number)"):
+        config_from_mapping(CTViTConfig, {"hu_windows": windows})
 
 
 def test_an_unknown_pool_is_refused() -> None:
     with pytest.raises(InputError, match="mean or grid"):
-        replace(SMALL, pool="attic")
+        replace(SMALL, spatial_pool="attic")
 
 
 def test_attention_over_slices_begins_as_their_mean_and_leaves_it() -> None:

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from thoracle.config_reader import config_from_mapping
 from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
 
@@ -88,7 +89,9 @@ def test_the_naive_rendering_agrees(published, naive: ModuleType, error: Callabl
 
 
 def test_a_fresh_model_starts_as_published() -> None:
-    config = CTCLIPConfig.from_dict({"ctvit": {"dim": 16, "image_size": 40, "codebook_size": 9}, "bert": {"num_hidden_layers": 1}})
+    config = config_from_mapping(
+        CTCLIPConfig, {"ctvit": {"dim": 16, "image_size": 40, "codebook_size": 9}, "bert": {"num_hidden_layers": 1}}
+    )
     weights = CTCLIP(config).state_dict()
     assert weights["temperature"].item() == 1
     for name in ("text", "visual"):

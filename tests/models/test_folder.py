@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models import folder as module
@@ -113,6 +114,14 @@ def test_what_is_not_ours_is_not_overwritten(tmp_path: Path, content: dict[str, 
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == content
 
 
+def test_a_folder_of_an_earlier_format_can_be_made_again(tmp_path: Path) -> None:
+    save(tmp_path / "model")
+    _edit(tmp_path / "model", format="thoracle.model/1")
+    with pytest.raises(ModelFolderInvalid, match=r"thoracle\.model/1"):
+        open_model(tmp_path / "model")
+    assert open_model(save(tmp_path / "model").path).trained is False
+
+
 def test_a_users_file_in_a_model_folder_is_not_deleted(tmp_path: Path) -> None:
     save(tmp_path / "model")
     (tmp_path / "model" / "predictions.csv").write_text("mine")
@@ -160,9 +169,9 @@ def _edit(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format": "thoracle.model/9"}, "thoracle.model/9"),
+        ({"format": "thoracle.model/1"}, "thoracle.model/1.*`thoracle import FILE --out DIR`"),
         ({"kind": "resnet"}, "resnet"),
-        ({"config": {"ctvit": {"dim": "64"}}}, "of type int"),
+        ({"config": {"ctvit": {"dim": "64"}}}, r"ctvit\.dim must be a whole number"),
         ({"config": None}, "does not describe"),
         ({"preprocess": {"size": 5}}, "does not describe"),
         ({"preprocess": {"spacings": [1, 1, 1]}}, "spacings"),
@@ -179,12 +188,12 @@ def test_an_edited_config_is_named(tmp_path: Path, changes: dict[str, object], s
 
 def test_a_config_of_other_sizes_does_not_load(tmp_path: Path) -> None:
     save(tmp_path / "m")
-    _edit(tmp_path / "m", config=CTCLIPConfig().as_dict())
+    _edit(tmp_path / "m", config=config_to_mapping(CTCLIPConfig()))
     with pytest.raises(ModelFolderInvalid, match="do not agree"):
         load_tensors(open_model(tmp_path / "m"))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"format": "thoracle.model/1"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"format": "thoracle.model/2"}'])
 def test_any_config_json_ends_in_a_typed_error(tmp_path: Path, content: str) -> None:
     save(tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text(content)

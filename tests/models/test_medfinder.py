@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import ExtraMissing, InputError
 from thoracle.models.config import TextConfig
 from thoracle.models.kinds import weight_shapes
@@ -106,7 +107,7 @@ def test_the_published_size_is_the_default() -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_configuration_is_read_back(name: str) -> None:
     config = model(**ENCODERS[name]).config
-    assert MedFinderConfig.from_dict(config.as_dict()) == config
+    assert config_from_mapping(MedFinderConfig, config_to_mapping(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -114,18 +115,18 @@ def test_a_configuration_is_read_back(name: str) -> None:
     [
         ({}, "one of resnet and vit"),
         ({"resnet": {}, "vit": {}}, "one of resnet and vit"),
-        ({"resnet": {"blocks": [1, 1]}}, "four positive numbers"),
-        ({"resnet": {"widths": "wide"}}, "whole numbers"),
+        ({"resnet": {"blocks": [1, 1]}}, r"resnet\.blocks must be a list of 4"),
+        ({"resnet": {"widths": "wide"}}, r"resnet\.widths must be a list of 4"),
         ({"resnet": 50}, "must hold settings"),
-        ({"resnet": {}, "heads": 7}, "heads divide dim_latent"),
+        ({"resnet": {}, "heads": 7}, "heads 7 does not divide dim_latent 512"),
         ({"vit": {}, "size": [90, 224, 224]}, "does not divide"),
-        ({"vit": {"heads": 5}}, "heads divide dim"),
+        ({"vit": {"heads": 5}}, "vit: heads 5 does not divide dim 768"),
         ({"resnet": {}, "depth": 50}, "unknown depth"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        MedFinderConfig.from_dict(values)
+        config_from_mapping(MedFinderConfig, values)
 
 
 def test_without_monai_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

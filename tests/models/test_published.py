@@ -17,7 +17,7 @@ from transformers import BertConfig, RobertaConfig
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, CheckpointUnsafe, InputError, TokenizerMissing
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import PRESETS, CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig
+from thoracle.models.config import PRESETS, CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, published_ctclip_config
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.models.kinds import Kind, weight_shapes
@@ -77,7 +77,7 @@ def test_golden_files_come_through_bit_for_bit(
 def test_sizes_and_preprocessing_are_the_files_own(golden_dir: Path, tmp_path: Path) -> None:
     given = _config(golden_dir, "ctclip2")
     report = import_checkpoint(golden_dir / "published" / "ctclip2_checkpoint.pt", out=tmp_path / "m", config=given)
-    assert report.folder.config == CTCLIPConfig.from_dict(given or {})
+    assert report.folder.config == published_ctclip_config(given or {})
     assert report.folder.preprocess == PreprocessConfig(size=(15, 80, 80))
     assert report.folder.labels == ABNORMALITIES
     assert report.folder.prompts == ("{abnormality} is present.", "{abnormality} is not present.")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,13 @@ def test_an_index_of_another_model_takes_nothing(index: Index, settings: dict[st
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(InputError, match="not empty"), writing(tmp_path, settings):
         pass
+
+
+def test_an_index_of_another_schema_is_refused_with_the_command_that_makes_it_anew(index: Index) -> None:
+    with sqlite3.connect(index.folder / DATABASE) as database:
+        database.execute("UPDATE meta SET value = replace(value, 'thoracle.index/2', 'thoracle.index/1') WHERE key = 'settings'")
+    with pytest.raises(IndexMismatch, match=r"thoracle\.index/1.*`thoracle index COHORT --model MODEL`"):
+        Index(index.folder)
 
 
 def test_latents_that_are_none_are_refused(index: Index, make) -> None:

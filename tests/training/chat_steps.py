@@ -18,15 +18,15 @@ from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
 from thoracle.training.chat_base import new_language
 from thoracle.training.chat_data import Collate, Row, grow
 from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
-from thoracle.training.optimiser import adamw
+from thoracle.training.optimizer import build_adamw
 
 SCANS = 4
 SMALL = SmallLanguageConfig(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
 PROJECTOR = ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=16, places=4, findings=2)
 CASES = {
-    f"{stage}, {parallel}": ChatConfig(stage=stage, base="x", parallel=parallel, weigh=weigh)  # type: ignore[arg-type]
-    for stage, weigh in (("projector", "token"), ("lora", "root"))
-    for parallel in ("replicate", "shard")
+    f"{stage}, {parallel}": ChatConfig(stage=stage, language_model="x", parallelism=parallel, loss_weight=weigh)  # type: ignore[arg-type]
+    for stage, weigh in (("projector", "token"), ("lora", "sqrt_length"))
+    for parallel in ("ddp", "fsdp")
 }
 #: More is answered of some scans than of others, so that ranks weigh unlike.
 TALKS = [
@@ -64,17 +64,17 @@ def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) ->
     chat, prompter = task(config, world)
     generator = torch.Generator().manual_seed(1)
     tokens = {f"v{k}": torch.randn(1, 2, 2, 6, generator=generator) for k in range(SCANS)}
-    collate = Collate(tokens.__getitem__, pad=0, weigh=config.weigh)
+    collate = Collate(tokens.__getitem__, pad=0, weigh=config.loss_weight)
     rows = [Row(trees=(tree,)) for tree in grow(TALKS, prompter, length=400) if int(tree.images[0][1:]) in scans]
     share = len(rows) // batches
-    optimiser = adamw(((name, one) for name, one in chat.modules().named_parameters() if one.requires_grad), config.optimiser)
+    optimizer = build_adamw(((name, one) for name, one in chat.modules().named_parameters() if one.requires_grad), config.optimizer)
     loss = chat.backward([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
     named = {name: one.grad for name, one in chat.modules().named_parameters() if one.grad is not None}
     gradients = {name: grad.full_tensor() if hasattr(grad, "full_tensor") else grad.clone() for name, grad in named.items()}
     norm = clip_gradients(chat.parameters(), world, limit=0.5)
-    optimiser.step()
-    weights, moments = full_state(chat.modules(), optimiser)
-    set_full_state(chat.modules(), optimiser, weights=weights, moments=moments)
+    optimizer.step()
+    weights, moments = full_state(chat.modules(), optimizer)
+    set_full_state(chat.modules(), optimizer, weights=weights, moments=moments)
     return {"loss": loss, "norm": norm, "gradients": gradients, "weights": weights}
 
 

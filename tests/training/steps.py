@@ -20,7 +20,7 @@ from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch
 from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
 from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
-from thoracle.training.optimiser import adamw
+from thoracle.training.optimizer import build_adamw
 from thoracle.training.pairs import PairConfig, PairTask
 
 PAIRS = 8
@@ -40,7 +40,7 @@ MODEL = CTCLIPConfig(
     dim_latent=16,
     n_frames=20,
 )
-CONFIG = ContrastiveConfig(model=MODEL, preprocess=PreprocessConfig(size=(20, 40, 40)), batch=PAIRS, workers=0)
+CONFIG = ContrastiveConfig(model=MODEL, preprocess=PreprocessConfig(size=(20, 40, 40)), batch_size=PAIRS, num_workers=0)
 FINDER = MedFinderRunConfig(
     model=MedFinderConfig(
         size=(20, 40, 40),
@@ -51,22 +51,22 @@ FINDER = MedFinderRunConfig(
     ),
     preprocess=PreprocessConfig(size=(20, 40, 40)),
     augmentation=Augmentation(probability=0.0),
-    freeze_text=False,
-    batch=PAIRS,
-    workers=0,
+    freeze_text_encoder=False,
+    batch_size=PAIRS,
+    num_workers=0,
 )
 #: What two ranks of four are compared with.
 CASES = {
     "global": CONFIG,
-    "cached": replace(CONFIG, chunk=2),
-    "sharded": replace(CONFIG, parallel="shard"),
-    "sharded, cached": replace(CONFIG, parallel="shard", chunk=2, checkpoint_activations=True),
-    "sigmoid": replace(CONFIG, loss="sigmoid", bias=-1.0),
+    "cached": replace(CONFIG, gradient_cache_chunk=2),
+    "sharded": replace(CONFIG, parallelism="fsdp"),
+    "sharded, cached": replace(CONFIG, parallelism="fsdp", gradient_cache_chunk=2, activation_checkpointing=True),
+    "sigmoid": replace(CONFIG, loss="sigmoid", init_logit_bias=-1.0),
     "cloob": replace(CONFIG, model=replace(MODEL, extra_latent_projection=True, decoupled_loss=True)),
-    "own negatives": replace(CONFIG, negatives="rank"),
-    "own codes": replace(CONFIG, codebook="rank"),
+    "own negatives": replace(CONFIG, negatives="local"),
+    "own codes": replace(CONFIG, codebook_sync=False),
     "medfinder": FINDER,
-    "medfinder, cached": replace(FINDER, chunk=2, parallel="shard", text="frozen", freeze_text=True),
+    "medfinder, cached": replace(FINDER, gradient_cache_chunk=2, parallelism="fsdp", text="frozen", freeze_text_encoder=True),
 }
 
 
@@ -106,15 +106,15 @@ def task(config: PairConfig, world: World) -> PairTask:
 def step(config: PairConfig, world: World, batches: list[Batch]) -> Step:
     """One step on fresh weights."""
     model = task(config, world)
-    optimiser = adamw(((name, p) for name, p in model.modules().named_parameters() if p.requires_grad), config.optimiser)
+    optimizer = build_adamw(((name, p) for name, p in model.modules().named_parameters() if p.requires_grad), config.optimizer)
     loss = model.backward(batches)
     names = {n: p for n, p in model.modules().named_parameters() if p.grad is not None}
     gradients = {n: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for n, p in names.items()}
     norm = clip_gradients(model.parameters(), world, limit=0.5)
-    optimiser.step()
-    weights, moments = full_state(model.modules(), optimiser)
-    set_full_state(model.modules(), optimiser, weights=weights, moments=moments)
-    again, _ = full_state(model.modules(), optimiser)
+    optimizer.step()
+    weights, moments = full_state(model.modules(), optimizer)
+    set_full_state(model.modules(), optimizer, weights=weights, moments=moments)
+    again, _ = full_state(model.modules(), optimizer)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     book = model.codes.book
     embed, cluster_size = (torch.zeros(0), torch.zeros(0)) if book is None else (book.embed, book.cluster_size)
@@ -126,7 +126,7 @@ def main(out: Path) -> None:
     with join() as world:
         share = PAIRS // world.size
         own = batch(first=world.rank * share, pairs=share)
-        found = {name: step(replace(config, batch=share), world, [own]) for name, config in CASES.items()}
+        found = {name: step(replace(config, batch_size=share), world, [own]) for name, config in CASES.items()}
         torch.save({name: vars(one) for name, one in found.items()}, out / f"{world.rank}.pt")
 
 

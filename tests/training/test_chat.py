@@ -34,7 +34,7 @@ def test_two_ranks_are_one_rank_of_all_their_answers(case: str, two_ranks: list[
 
 
 def test_batches_that_add_up_are_one_batch() -> None:
-    config = chat_steps.CASES["lora, replicate"]
+    config = chat_steps.CASES["lora, ddp"]
     _same(chat_steps.step(config, ALONE, ALL, batches=4), chat_steps.step(config, ALONE, ALL))
 
 

@@ -41,13 +41,17 @@ def task() -> ChatTask:
     language = new_language(SMALL, [p.question + p.answer for one in TALKS for p in one.pairs])
     projector = Projector(ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=16))
     made = ChatTask(
-        ChatModel(language.model, projector), ChatConfig(base="x"), WORLD, read=torch.randn(8, 6).__getitem__, save=lambda *_: None
+        ChatModel(language.model, projector),
+        ChatConfig(language_model="x"),
+        WORLD,
+        read=torch.randn(8, 6).__getitem__,
+        save=lambda *_: None,
     )
     made.prompter = Prompter(language.tokenizer, rows=3)  # type: ignore[attr-defined]
     return made
 
 
-@pytest.mark.parametrize("weigh", ["token", "root"])
+@pytest.mark.parametrize("weigh", ["token", "sqrt_length"])
 def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: str) -> None:
     prompter = task.prompter  # type: ignore[attr-defined]
     collate = Collate(CODES.__getitem__, pad=0, weigh=weigh)
@@ -60,7 +64,7 @@ def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: s
         parts = [(task.loss(one), one.weights_BN.sum()) for one in alone]
         expected = sum(loss * weight for loss, weight in parts) / sum(weight for _, weight in parts)
         torch.testing.assert_close(task.loss(batch), expected, rtol=1e-5, atol=1e-6)
-    if weigh == "root":
+    if weigh == "sqrt_length":
         lengths = [sum(encoded.scored) for encoded in (prompter.encode(said_in(one)) for one in TALKS)]
         assert batch.weights_BN.sum() == pytest.approx(sum(length**0.5 for length in lengths))
 

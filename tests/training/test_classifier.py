@@ -22,7 +22,7 @@ from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_m
 from thoracle.models.losses import positive_weights
 from thoracle.models.published import import_checkpoint
 from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
-from thoracle.training.config import OptimiserConfig
+from thoracle.training.config import OptimizerConfig
 from thoracle.training.distributed import World
 from thoracle.training.frozen import FrozenData, FrozenSample
 from thoracle.training.trainer import Trainer
@@ -70,8 +70,10 @@ def latents() -> FrozenData:
 
 
 def config(out: Path, **more: object) -> ClassifierConfig:
-    optimiser = OptimiserConfig(lr=3e-2, clip=1.0, warmup=2)
-    return ClassifierConfig(out=str(out), **{"steps": 6, "batch": 20, "workers": 0, "save_every": 1, "optimiser": optimiser, **more})
+    optimizer = OptimizerConfig(lr=3e-2, max_grad_norm=1.0, warmup_steps=2)
+    return ClassifierConfig(
+        out=str(out), **{"steps": 6, "batch_size": 20, "num_workers": 0, "save_every": 1, "optimizer": optimizer, **more}
+    )
 
 
 def trainer(told: ClassifierConfig, latents: FrozenData, start: ModelFolder, *, resume: bool = False) -> Trainer:
@@ -88,7 +90,7 @@ def trainer(told: ClassifierConfig, latents: FrozenData, start: ModelFolder, *, 
 
 
 def test_it_learns_and_its_folder_detects_with_the_encoder_it_began_with(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
-    told = config(tmp_path / "run", steps=300, save_every=300, evaluate_every=300, caution="Knows only noise.")
+    told = config(tmp_path / "run", steps=300, save_every=300, eval_every=300, disclaimer="Knows only noise.")
     done = list(trainer(told, latents, start).run())
     assert done[-1].scores["macro_auroc"] > 0.95
     assert len(done[-1].scores) == 19
@@ -147,24 +149,27 @@ def test_a_published_lipro_is_gone_on_from(golden_dir: Path, tmp_path: Path) -> 
 
 def test_a_run_without_a_model_is_refused() -> None:
     with pytest.raises(InputError, match="needs a model"):
-        ClassifierConfig(start="")
+        ClassifierConfig(init_from="")
     with pytest.raises(InputError, match="float32"):
         ClassifierConfig(precision="bf16")
     with pytest.raises(InputError, match="no pool has met"):
-        ClassifierConfig(pool="attention", head="label-attention")
+        ClassifierConfig(slice_pool="attention", head="label-attention")
 
 
 #: What learns, and by whose names in the exported folder: a prefix of each.
 VARIANTS = {
-    "pool": ({"pool": "attention"}, ("trained_model.slices.", "classifier.")),
+    "pool": ({"slice_pool": "attention"}, ("trained_model.slices.", "classifier.")),
     "labels": ({"head": "label-attention"}, ("labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias")),
-    "lora": ({"encoder": "lora", "rank": 2}, ("trained_model.visual_transformer.enc_", "trained_model.to_visual_latent.", "classifier.")),
+    "lora": (
+        {"encoder": "lora", "lora_rank": 2},
+        ("trained_model.visual_transformer.enc_", "trained_model.to_visual_latent.", "classifier."),
+    ),
     "lora labels": (
         {"encoder": "lora", "head": "label-attention"},
         ("trained_model.visual_transformer.enc_", "labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias"),
     ),
     "full": (
-        {"encoder": "full", "pool": "attention"},
+        {"encoder": "full", "slice_pool": "attention"},
         (
             "trained_model.visual_transformer.",
             "trained_model.to_visual_latent.",
@@ -180,7 +185,7 @@ VARIANTS = {
 def either(request: pytest.FixtureRequest, steps: ModuleType, tmp_path: Path) -> ModelFolder:
     """Random CT-CLIPs whose latents are read from codes, and from what they were before."""
     torch.manual_seed(0)
-    model = replace(steps.MODEL, pool=request.param)
+    model = replace(steps.MODEL, spatial_pool=request.param)
     facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": False}
     size = PreprocessConfig(size=(20, 40, 40))
     return save_model(tmp_path / "either", kind="ct-clip", config=model, preprocess=size, tensors=CTCLIP(model).state_dict(), **facts)
@@ -200,7 +205,7 @@ def given(told: ClassifierConfig, start: ModelFolder, volumes: torch.Tensor) -> 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: ModelFolder, tmp_path: Path, variant: str) -> None:
     settings, prefixes = VARIANTS[variant]
-    told = config(tmp_path / "run", steps=8, save_every=8, evaluate_every=8, batch=4, caution="Knows only noise.", **settings)
+    told = config(tmp_path / "run", steps=8, save_every=8, eval_every=8, batch_size=4, disclaimer="Knows only noise.", **settings)
     volumes = torch.randn(8, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
     labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()
     data = FrozenData(given(told, either, volumes), labels, [f"v{index}" for index in range(8)])
@@ -214,8 +219,8 @@ def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: Model
     )
     assert len(list(run.run())[-1].scores) == 19
     model = load(tmp_path / "run" / "model", device="cpu")
-    assert (model.folder.config.slices, model.folder.config.head) == (
-        "attention" if told.pool == "attention" else "mean",
+    assert (model.folder.config.slice_pool, model.folder.config.head) == (
+        "attention" if told.slice_pool == "attention" else "mean",
         told.head,
     )
     before = {f"trained_model.{name}": tensor for name, tensor in load_tensors(either).items()}
@@ -255,7 +260,7 @@ def test_every_variant_resumes_to_the_bit(start: ModelFolder, tmp_path: Path, va
     labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()
 
     def run(name: str, *, resume: bool = False) -> Trainer:
-        told = config(tmp_path / name, steps=4, batch=4, **VARIANTS[variant][0])
+        told = config(tmp_path / name, steps=4, batch_size=4, **VARIANTS[variant][0])
         data = FrozenData(given(told, start, volumes), labels, [f"v{index}" for index in range(8)])
         task = lambda _: ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))  # noqa: E731
         return Trainer(told, data, ALONE, task=task, collate=lambda _: collate, resume=resume)
@@ -269,7 +274,7 @@ def test_every_variant_resumes_to_the_bit(start: ModelFolder, tmp_path: Path, va
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
-@pytest.mark.parametrize("settings", [{"pool": "attention"}, {"encoder": "lora"}, {"encoder": "full"}])
+@pytest.mark.parametrize("settings", [{"slice_pool": "attention"}, {"encoder": "lora"}, {"encoder": "full"}])
 def test_lipro_is_gone_on_from_as_it_is(latents: FrozenData, start: ModelFolder, tmp_path: Path, settings: dict) -> None:
     list(trainer(config(tmp_path / "run"), latents, start).run())
     lipro, told = open_model(tmp_path / "run" / "model"), config(tmp_path / "next", **settings)

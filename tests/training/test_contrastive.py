@@ -28,7 +28,7 @@ def two_ranks(steps: ModuleType, ranks: Any, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("case", ["global", "cached", "sharded", "sharded, cached", "sigmoid", "cloob", "medfinder", "medfinder, cached"])
 def test_two_ranks_of_four_are_one_rank_of_eight(case: str, steps: ModuleType, two_ranks: Found) -> None:
-    expected = steps.step(replace(steps.CASES[case], chunk=0, checkpoint_activations=False), ALONE, [steps.batch()])
+    expected = steps.step(replace(steps.CASES[case], gradient_cache_chunk=0, activation_checkpointing=False), ALONE, [steps.batch()])
     for rank in two_ranks:
         got = rank[case]
         _same(got["gradients"], expected.gradients)
@@ -39,7 +39,7 @@ def test_two_ranks_of_four_are_one_rank_of_eight(case: str, steps: ModuleType, t
 
 
 def test_ranks_that_see_their_own_negatives_are_batches_that_are_accumulated(steps: ModuleType, two_ranks: Found) -> None:
-    config = replace(steps.CASES["own negatives"], batch=4, accumulate=2)
+    config = replace(steps.CASES["own negatives"], batch_size=4, gradient_accumulation_steps=2)
     expected = steps.step(config, ALONE, [steps.batch(first=first, pairs=4) for first in (0, 4)])
     for rank in two_ranks:
         _same(rank["own negatives"]["gradients"], expected.gradients)
@@ -60,7 +60,7 @@ def test_codes_of_ranks_drift_apart_only_where_asked(steps: ModuleType, two_rank
 def test_cached_gradients_are_plain_ones(chunk: int, dropout: float, steps: ModuleType) -> None:
     text = replace(steps.MODEL.bert, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
     plain = replace(steps.CONFIG, model=replace(steps.MODEL, bert=text))
-    cached = steps.step(replace(plain, chunk=chunk), ALONE, [steps.batch()])
+    cached = steps.step(replace(plain, gradient_cache_chunk=chunk), ALONE, [steps.batch()])
     expected = _plain(plain, steps, chunk)
     assert cached.loss.item() == pytest.approx(expected["loss"].item(), abs=TOLERANCE)
     _same(cached.gradients, expected["gradients"])
@@ -82,7 +82,7 @@ def test_checkpointed_activations_change_nothing_and_move_the_codes_once(steps: 
     text = replace(steps.MODEL.bert, hidden_dropout_prob=0.1)
     config = replace(steps.CONFIG, model=replace(steps.MODEL, bert=text))
     plain = steps.step(config, ALONE, [steps.batch()])
-    again = steps.step(replace(config, checkpoint_activations=True), ALONE, [steps.batch()])
+    again = steps.step(replace(config, activation_checkpointing=True), ALONE, [steps.batch()])
     assert torch.equal(plain.loss, again.loss)
     assert all(torch.equal(plain.gradients[name], again.gradients[name]) for name in plain.gradients)
     assert torch.equal(plain.embed, again.embed)
@@ -91,7 +91,9 @@ def test_checkpointed_activations_change_nothing_and_move_the_codes_once(steps: 
 @pytest.mark.slow
 def test_compiled_layers_give_the_same_gradients(steps: ModuleType) -> None:
     plain = steps.step(steps.CONFIG, ALONE, [steps.batch()])
-    compiled = steps.step(replace(steps.CONFIG, compile=True, checkpoint_activations=True, chunk=4), ALONE, [steps.batch()])
+    compiled = steps.step(
+        replace(steps.CONFIG, compile=True, activation_checkpointing=True, gradient_cache_chunk=4), ALONE, [steps.batch()]
+    )
     _same(compiled.gradients, plain.gradients)
 
 

@@ -19,7 +19,7 @@ from thoracle.training.progress import TrainStep
 
 def _write(out: Path, steps: range, *, loss: float, log: Literal["tensorboard", "wandb"] = "tensorboard") -> None:
     world = World(rank=0, size=1, device=torch.device("cpu"))
-    with Curves(out, ContrastiveConfig(out=str(out), cohort="/hospital/DOE", log=log), world, first=steps.start - 1) as curves:
+    with Curves(out, ContrastiveConfig(out=str(out), cohort="/hospital/DOE", logger=log), world, first=steps.start - 1) as curves:
         for step in steps:
             curves.add(
                 TrainStep(

@@ -30,7 +30,7 @@ def hub_folder(tmp_path: Path) -> Path:
 
 
 def test_a_pretrained_encoder_is_gone_on_from(hub_folder: Path) -> None:
-    start = begin(LabelerConfig(start=str(hub_folder)), lambda: [])
+    start = begin(LabelerConfig(init_from=str(hub_folder)), lambda: [])
     assert start.sizes.num_hidden_layers == 1
     torch.manual_seed(0)
     expected = TextEncoder(SIZES).state_dict()
@@ -43,9 +43,9 @@ def test_a_pretrained_encoder_is_gone_on_from(hub_folder: Path) -> None:
 def test_a_folder_that_is_no_encoder_is_refused(hub_folder: Path, tmp_path: Path) -> None:
     save_file({"bert.embeddings.word_embeddings.weight": torch.zeros(80, 64)}, hub_folder / "model.safetensors")
     with pytest.raises((CheckpointIncomplete, InputError)):
-        begin(LabelerConfig(start=str(hub_folder)), lambda: [])
+        begin(LabelerConfig(init_from=str(hub_folder)), lambda: [])
     with pytest.raises(InputError, match=r"config\.json"):
-        begin(LabelerConfig(start=str(tmp_path / "nowhere")), lambda: [])
+        begin(LabelerConfig(init_from=str(tmp_path / "nowhere")), lambda: [])
 
 
 def test_more_words_than_the_network_has_are_refused() -> None:

@@ -86,7 +86,7 @@ def test_another_volume_or_model_and_a_damaged_file_are_computed_again(clip: CTC
 
 @pytest.mark.parametrize("pool", ["mean", "grid"])
 def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CTCLIP, tmp_path: Path, pool: str) -> None:
-    clip = CTCLIP(replace(steps.MODEL, pool=pool)).eval()
+    clip = CTCLIP(replace(steps.MODEL, spatial_pool=pool)).eval()
     kept = latents(clip, Noise(), tmp_path, kept="tokens")
     volumes = torch.stack([Noise()[index].volume_1ZHW for index in range(5)])
     with torch.no_grad():

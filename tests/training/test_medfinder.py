@@ -23,7 +23,7 @@ from thoracle.models.folder import load_tensors, open_model
 from thoracle.models.losses import consistency_loss
 from thoracle.models.text import TextEncoder
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import OptimiserConfig, read_config
+from thoracle.training.config import OptimizerConfig, load_config
 from thoracle.training.distributed import World
 from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.runs import medfinder_run
@@ -60,10 +60,10 @@ def config(steps: ModuleType, tmp_path: Path) -> MedFinderRunConfig:
         augmentation=STRONG,
         out=str(tmp_path / "run"),
         steps=STEPS,
-        batch=4,
-        chunk=2,
+        batch_size=4,
+        gradient_cache_chunk=2,
         save_every=1,
-        optimiser=OptimiserConfig(lr=1e-3, warmup=2, weight_decay=0.1),
+        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2, weight_decay=0.1),
     )
 
 
@@ -94,7 +94,7 @@ def test_consistency_is_zero_for_equal_views_and_the_squared_distance_of_others(
 
 
 def test_the_objective_is_consistency_and_alpha_times_both_cross_entropies(steps: ModuleType) -> None:
-    task = steps.task(replace(steps.FINDER, alpha=3.0), ALONE)
+    task = steps.task(replace(steps.FINDER, contrastive_weight=3.0), ALONE)
     latents = tuple(F.normalize(torch.randn(4, 5, 16), dim=-1))
     logits = latents[0] @ latents[1].T / 0.07
     rows = torch.arange(5)
@@ -132,7 +132,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(steps: ModuleType) -> 
     trained = steps.task(replace(steps.FINDER, augmentation=STRONG), ALONE)
     trained.backward([steps.batch()])
     assert all(parameter.grad is not None for parameter in trained.parameters())
-    frozen = steps.task(replace(steps.FINDER, text="biobert", freeze_text=True, augmentation=STRONG), ALONE)
+    frozen = steps.task(replace(steps.FINDER, text="biobert", freeze_text_encoder=True, augmentation=STRONG), ALONE)
     frozen.backward([steps.batch()])
     with_gradient = {name for name, parameter in frozen.clip.named_parameters() if parameter.grad is not None}
     assert with_gradient == {
@@ -145,7 +145,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(steps: ModuleType) -> 
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_cached_gradients_are_those_of_the_whole_batch(chunk: int, steps: ModuleType) -> None:
     whole = steps.step(steps.FINDER, ALONE, [steps.batch()])
-    cached = steps.step(replace(steps.FINDER, chunk=chunk, checkpoint_activations=True), ALONE, [steps.batch()])
+    cached = steps.step(replace(steps.FINDER, gradient_cache_chunk=chunk, activation_checkpointing=True), ALONE, [steps.batch()])
     torch.testing.assert_close(cached.loss, whole.loss)
     assert cached.gradients.keys() == whole.gradients.keys()
     for name, gradient in whole.gradients.items():
@@ -154,7 +154,7 @@ def test_cached_gradients_are_those_of_the_whole_batch(chunk: int, steps: Module
 
 def test_cached_gradients_see_the_views_of_the_first_pass(steps: ModuleType) -> None:
     """One chunk at a time, its two passes must draw the same views: the loss's slope along the gradient is its squared norm."""
-    config = replace(steps.FINDER, chunk=2, augmentation=STRONG)
+    config = replace(steps.FINDER, gradient_cache_chunk=2, augmentation=STRONG)
 
     def loss(task: MedFinderTask) -> float:
         torch.manual_seed(7)
@@ -177,12 +177,12 @@ def test_cached_gradients_see_the_views_of_the_first_pass(steps: ModuleType) -> 
 
 def test_a_step_of_resnet_50_on_small_volumes(steps: ModuleType) -> None:
     """The shipped full size, but for the text encoder, the volumes, and what only a GPU does."""
-    shipped = read_config(Path("medfinder-bimcv-r"), MedFinderRunConfig)
+    shipped = load_config(Path("medfinder-bimcv-r"), MedFinderRunConfig)
     config = replace(
         shipped,
         model=replace(shipped.model, size=(16, 32, 32), bert=steps.MODEL.bert),
         preprocess=replace(shipped.preprocess, size=(16, 32, 32)),
-        batch=2,
+        batch_size=2,
         precision="float32",
     )
     whole = steps.batch(pairs=2)
@@ -212,7 +212,7 @@ def test_the_folder_detects_embeds_and_says_what_it_cannot_do(config: MedFinderR
         score = ZeroShot(task, Pairs(), batch=4)
         return lambda: scored.append(dict(score())) or scored[-1]
 
-    train(replace(config, evaluate_every=2), evaluate=evaluate)
+    train(replace(config, eval_every=2), evaluate=evaluate)
     assert [sorted(one)[-1] for one in scored] == ["macro_auroc"] * 2
     model, volume = load(Path(config.out) / "model"), Pairs()[0].volume_1ZHW[0]
     findings = model.detect(volume)
@@ -238,11 +238,11 @@ def test_a_pretrained_text_encoder_stays_as_it_came(config: MedFinderRunConfig, 
     towers = {**{f"text.transformer.{name}": tensor for name, tensor in text.items()}, "visual.trunk.cls_token": torch.zeros(1, 1, 8)}
     torch.save(towers, folder / "open_clip_pytorch_model.bin")
     (folder / "vocab.txt").write_bytes(Tokenizer.from_words(["There is an opacity"]).files["vocab.txt"])
-    train(replace(config, text=str(folder), freeze_text=True))
+    train(replace(config, text=str(folder), freeze_text_encoder=True))
     weights = _weights(config)
     assert all(torch.equal(weights[f"text_transformer.{name}"], tensor) for name, tensor in text.items())
     assert open_model(Path(config.out) / "model").config.bert.hidden_size == 64
-    before = MedFinderRunConfig(**{**vars(config), "out": str(tmp_path / "short"), "text": str(folder), "steps": 1, "batch": 4})
+    before = MedFinderRunConfig(**{**vars(config), "out": str(tmp_path / "short"), "text": str(folder), "steps": 1, "batch_size": 4})
     train(before)
     assert not torch.equal(_weights(before)["to_text_latent.weight"], weights["to_text_latent.weight"])
 

@@ -15,7 +15,7 @@ from thoracle.models.folder import save_model
 from thoracle.models.heads import TextClassifier
 from thoracle.models.text import TextEncoder
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import read_config, shipped_config
+from thoracle.training.config import builtin_config, load_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.start import network, run_tokenizer
 from thoracle.types import ABNORMALITIES
@@ -25,7 +25,7 @@ WORDS = Tokenizer.from_words(["A nodule is seen."])
 
 @pytest.fixture
 def config() -> ContrastiveConfig:
-    return replace(read_config(shipped_config("phantom-tiny"), ContrastiveConfig), text_weights="")
+    return replace(load_config(builtin_config("phantom-tiny"), ContrastiveConfig), init_text_encoder="")
 
 
 def _classifier(folder: Path, sizes: TextConfig) -> TextClassifier:
@@ -40,7 +40,7 @@ def _classifier(folder: Path, sizes: TextConfig) -> TextClassifier:
 
 def test_a_report_classifier_gives_its_encoder_and_its_words(config: ContrastiveConfig, tmp_path: Path) -> None:
     read = _classifier(tmp_path / "read", config.model.bert).model.state_dict()
-    config = replace(config, text_weights=str(tmp_path / "read"))
+    config = replace(config, init_text_encoder=str(tmp_path / "read"))
     tokenizer = run_tokenizer(config, lambda: pytest.fail("the classifier has words of its own"))
     assert tokenizer.fingerprint == WORDS.fingerprint
     begun = network(config, tokenizer).text_transformer.state_dict()
@@ -50,11 +50,11 @@ def test_a_report_classifier_gives_its_encoder_and_its_words(config: Contrastive
 def test_a_bert_gives_its_encoder_under_the_names_of_its_own_files(config: ContrastiveConfig, tmp_path: Path) -> None:
     bert = TextEncoder(config.model.bert).state_dict()
     save_file({f"bert.{name}": tensor for name, tensor in bert.items()}, tmp_path / "model.safetensors")
-    begun = network(replace(config, text_weights=str(tmp_path / "model.safetensors")), WORDS).text_transformer.state_dict()
+    begun = network(replace(config, init_text_encoder=str(tmp_path / "model.safetensors")), WORDS).text_transformer.state_dict()
     assert all(torch.equal(begun[name], tensor) for name, tensor in bert.items())
 
 
 def test_an_encoder_of_other_sizes_is_refused(config: ContrastiveConfig, tmp_path: Path) -> None:
     _classifier(tmp_path / "read", replace(config.model.bert, hidden_size=32, num_hidden_layers=1))
     with pytest.raises(CheckpointIncomplete, match="lacks"):
-        network(replace(config, text_weights=str(tmp_path / "read")), WORDS)
+        network(replace(config, init_text_encoder=str(tmp_path / "read")), WORDS)

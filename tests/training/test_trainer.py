@@ -23,7 +23,7 @@ from thoracle.inference.model import load
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.training import checkpoints as module
 from thoracle.training.checkpoints import checkpoints
-from thoracle.training.config import OptimiserConfig
+from thoracle.training.config import OptimizerConfig
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.distributed import World
 from thoracle.training.progress import TrainStep
@@ -69,11 +69,11 @@ def config(steps: ModuleType, tmp_path: Path) -> ContrastiveConfig:
         out=str(tmp_path / "run"),
         model=replace(steps.MODEL, bert=text),
         steps=STEPS,
-        batch=4,
-        chunk=2,
+        batch_size=4,
+        gradient_cache_chunk=2,
         save_every=1,
-        keep_last=2,
-        optimiser=OptimiserConfig(lr=1e-3, warmup=2, weight_decay=0.1),
+        keep_checkpoints=2,
+        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2, weight_decay=0.1),
     )
 
 
@@ -118,7 +118,7 @@ def test_stopped_at_any_step_and_resumed_the_weights_are_bit_equal(config: Contr
 @pytest.mark.parametrize("workers", [1])
 def test_worker_processes_change_nothing(workers: int, config: ContrastiveConfig, tmp_path: Path) -> None:
     alone = [one.loss for one in train(replace(config, steps=STEPS))]
-    helped = [one.loss for one in train(replace(config, out=str(tmp_path / "helped"), workers=workers))]
+    helped = [one.loss for one in train(replace(config, out=str(tmp_path / "helped"), num_workers=workers))]
     assert alone == helped
 
 
@@ -165,7 +165,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(config: Cont
     assert "train_7" not in str(caught.value)
     about = json.loads(Path(str(caught.value.source)).read_text())
     assert "train_7" in about["volumes_by_rank"][0]
-    assert len(about["volumes_by_rank"][0]) == config.batch
+    assert len(about["volumes_by_rank"][0]) == config.batch_size
     assert all(torch.isfinite(t).all() for one in checkpoints(Path(config.out) / "checkpoints") for t in one.load()["weights"].values())
 
 
@@ -173,8 +173,8 @@ def test_a_run_that_exists_is_resumed_when_asked_and_refused_otherwise(config: C
     train(config, until=2)
     with pytest.raises(OutputConflict, match="--resume"):
         train(config)
-    with pytest.raises(InputError, match="another batch, chunk"):
-        train(replace(config, batch=2, chunk=1), resume=True)
+    with pytest.raises(InputError, match="another batch_size, gradient_cache_chunk"):
+        train(replace(config, batch_size=2, gradient_cache_chunk=1), resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(OutputConflict, match="not a run"):
@@ -183,7 +183,7 @@ def test_a_run_that_exists_is_resumed_when_asked_and_refused_otherwise(config: C
 
 def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveConfig) -> None:
     scores = iter([0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
-    found = train(replace(config, evaluate_every=1), evaluate=lambda _: lambda: {"macro_auroc": next(scores)})
+    found = train(replace(config, eval_every=1), evaluate=lambda _: lambda: {"macro_auroc": next(scores)})
     assert [one.scores["macro_auroc"] for one in found] == [0.5, 0.9, 0.7, 0.6, 0.6, 0.6]
     kept = checkpoints(Path(config.out) / "checkpoints")
     assert [one.step for one in kept] == [2, 5, 6]
@@ -193,7 +193,7 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveCo
 
 def test_evaluating_changes_nothing_and_detect_takes_the_model(config: ContrastiveConfig, tmp_path: Path) -> None:
     plain = train(config)
-    seen = train(replace(config, out=str(tmp_path / "seen"), evaluate_every=2), evaluate=lambda task: ZeroShot(task, Pairs(), batch=5))
+    seen = train(replace(config, out=str(tmp_path / "seen"), eval_every=2), evaluate=lambda task: ZeroShot(task, Pairs(), batch=5))
     assert [one.loss for one in plain] == [one.loss for one in seen]
     assert [bool(one.scores) for one in seen] == [False, True] * 3
     assert all(0 <= score <= 1 for score in seen[-1].scores.values())

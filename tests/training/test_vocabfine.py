@@ -19,7 +19,7 @@ from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import load_tensors, open_model, prompt_texts, save_model
 from thoracle.models.losses import logit_scale
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import OptimiserConfig
+from thoracle.training.config import OptimizerConfig
 from thoracle.training.distributed import World
 from thoracle.training.progress import TrainStep
 from thoracle.training.runs import vocabfine_run
@@ -78,9 +78,9 @@ def start(steps: ModuleType, tmp_path: Path) -> Path:
 
 
 def config(start: Path, out: Path, **more: object) -> VocabFineConfig:
-    optimiser = OptimiserConfig(lr=1e-2, clip=1.0, warmup=2)
-    told = {"steps": 6, "batch": 4, "workers": 0, "save_every": 1, "optimiser": optimiser, **more}
-    return VocabFineConfig(start=str(start), out=str(out), **told)
+    optimizer = OptimizerConfig(lr=1e-2, max_grad_norm=1.0, warmup_steps=2)
+    told = {"steps": 6, "batch_size": 4, "num_workers": 0, "save_every": 1, "optimizer": optimizer, **more}
+    return VocabFineConfig(init_from=str(start), out=str(out), **told)
 
 
 def train(told: VocabFineConfig, *, until: int | None = None, resume: bool = False) -> list[TrainStep]:

@@ -39,23 +39,23 @@ def demo(
     Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
     """
     from thoracle.training.chat import ChatConfig
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.contrastive import ContrastiveConfig
     from thoracle.training.labeler import LabelerConfig
     from thoracle.training.vocabfine import VocabFineConfig
 
     cohort, words, first, second = (out / name for name in ("cohort", "labeler", "contrastive", "vocabfine"))
-    labeler = read_config(Path("phantom-tiny-labeler"), LabelerConfig)
-    contrastive = read_config(Path("phantom-tiny"), ContrastiveConfig)
-    vocabfine = read_config(Path("phantom-tiny-vocabfine"), VocabFineConfig)
+    labeler = load_config(Path("phantom-tiny-labeler"), LabelerConfig)
+    contrastive = load_config(Path("phantom-tiny"), ContrastiveConfig)
+    vocabfine = load_config(Path("phantom-tiny-vocabfine"), VocabFineConfig)
     run(
         out,
         cases=cases,
         seed=seed,
         labeler=replace(labeler, cohort=str(cohort), out=str(words), seed=seed),
-        contrastive=replace(contrastive, cohort=str(cohort), text_weights=str(words / "model"), out=str(first), seed=seed),
-        vocabfine=replace(vocabfine, cohort=str(cohort), start=str(first / "model"), out=str(second), seed=seed),
-        chat=replace(read_config(Path("phantom-chat"), ChatConfig), seed=seed),
+        contrastive=replace(contrastive, cohort=str(cohort), init_text_encoder=str(words / "model"), out=str(first), seed=seed),
+        vocabfine=replace(vocabfine, cohort=str(cohort), init_from=str(first / "model"), out=str(second), seed=seed),
+        chat=replace(load_config(Path("phantom-chat"), ChatConfig), seed=seed),
     )
 
 

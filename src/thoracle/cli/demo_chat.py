@@ -64,10 +64,10 @@ class DemoChat:
                 stage=name,
                 steps=min(self.config.steps, _STEPS[name]),
                 cohort=str(self.cohort),
-                questions=str(self.questions),
+                vqa_file=str(self.questions),
                 encoder=str(self.encoder),
-                base=str(base),
-                start=str(folders["projector"] / "model") if name == "lora" else "",
+                language_model=str(base),
+                init_from=str(folders["projector"] / "model") if name == "lora" else "",
                 out=str(folder),
             )
             write_config(told, settings)

@@ -77,20 +77,21 @@ def prepare(
 def _config(path: Path | None) -> PreprocessConfig:
     import yaml  # type: ignore[import-untyped]
 
+    from thoracle.config_reader import config_from_mapping, parse_yaml
     from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.errors import InputError
 
     if path is None:
         return PreprocessConfig()
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))  # of which JSON is a part
+        values = parse_yaml(path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError("is no JSON or YAML that can be read", cure="Give a model's config.json.", source=path) from error
     if isinstance(values, dict):
         values = values.get("preprocess", values)
     if not isinstance(values, dict):
         raise InputError("holds no preprocessing", cure="Give a model's config.json.", source=path)
-    return PreprocessConfig.from_dict(values)
+    return config_from_mapping(PreprocessConfig, values, source=path)
 
 
 class _Bar:

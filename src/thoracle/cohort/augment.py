@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thoracle.errors import InputError
+from thoracle.config_reader import Fraction, NonNegativeFloat, Range, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,23 +21,21 @@ class Augmentation:
     """How far a volume is changed; each change happens with `probability`. The defaults are MedFinder's, but for noise in our units.
 
     Attributes:
-        probability: of each of the four.
-        rotation: radians to either side, about the body's axis.
-        zoom: share of size, smaller and larger.
-        shift: share of the field of view to each side, in plane.
-        noise: standard deviation, units of 1000 HU.
+        probability: probability of each of the four changes.
+        rotation: largest angle to either side, about the body's axis.
+        zoom: largest change of size, smaller and larger, as a fraction of it.
+        shift: largest shift to each side in plane, as a fraction of the field of view.
+        noise: standard deviation of noise, in units of the input.
     """
 
-    probability: float = 0.3
-    rotation: float = 0.2
-    zoom: float = 0.1
-    shift: float = 0.05
-    noise: float = 0.02
+    probability: Fraction = 0.3
+    rotation: Annotated[float, Range(min=0, unit="radians")] = 0.2
+    zoom: Annotated[float, Range(min=0, below=1)] = 0.1
+    shift: NonNegativeFloat = 0.05
+    noise: Annotated[float, Range(min=0, unit="1000 HU")] = 0.02
 
     def __post_init__(self) -> None:
-        amounts = (self.probability, self.rotation, self.zoom, self.shift, self.noise)
-        if not all(0 <= amount < math.inf for amount in amounts) or self.probability > 1 or self.zoom >= 1:
-            raise InputError("an augmentation's amounts must not be negative, probability 1 at most, zoom less than 1", cure="Correct it.")
+        check_fields(self)
 
     def __call__(self, volume_ZHW: Tensor, *, generator: torch.Generator, pad: float) -> Tensor:
         """A changed copy of a volume, the same for the same state of the generator.

@@ -90,7 +90,7 @@ class CohortDataset(Dataset[Sample]):
             fact = f"is of shape {tuple(volume.shape)}, the cohort's volumes are {self.cohort.preprocess.size}"
             raise CacheDamaged(fact, cure="Run `thoracle prepare` again.", source=self.cohort.folder / entry.cache)
         if self._augmentation is not None:
-            volume = self._augmentation(volume, generator=self._generator(entry, "volume"), pad=self.cohort.preprocess.pad)
+            volume = self._augmentation(volume, generator=self._generator(entry, "volume"), pad=self.cohort.preprocess.pad_value)
         return Sample(
             volume_1ZHW=volume[None],
             report=self.report(entry),

@@ -17,6 +17,7 @@ from thoracle.cohort.listing import SPLITS, Labels, Split
 from thoracle.cohort.pseudonyms import COVERED
 from thoracle.cohort.reports import Report
 from thoracle.cohort.tables import VOLUME_NAME
+from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files.atomic import write_atomic
@@ -24,8 +25,9 @@ from thoracle.files.json_file import read_json_object
 from thoracle.files.run_settings import check_or_write_settings
 from thoracle.types import ABNORMALITIES
 
+_PREPARE_ANEW: Final = "Move it away, and prepare the cohort anew with `thoracle prepare`."
 #: A change that breaks readers takes the next number.
-SCHEMA: Final = "thoracle.cohort/1"
+SCHEMA: Final = "thoracle.cohort/2"
 CACHE: Final = "cache"
 _SETTINGS: Final = "cohort.json"
 _MANIFEST: Final = "manifest.csv"
@@ -138,7 +140,7 @@ def open_cohort(folder: str | Path) -> Cohort:
     key = settings.get("site_key")
     return Cohort(
         folder=root,
-        preprocess=PreprocessConfig.from_dict(settings["preprocess"]),
+        preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / _SETTINGS),
         entries=_read(root / _MANIFEST),
         names="pseudonyms" if key else "real" if settings.get("layout") in COVERED else "published",
         key=key,
@@ -147,7 +149,14 @@ def open_cohort(folder: str | Path) -> Cohort:
 
 def _settings(path: Path) -> dict[str, Any]:
     fact = f"does not describe a cohort of schema {SCHEMA}"
-    return read_json_object(path, parse=_parse, refusal=OutputConflict, fact=fact, cure="Move it away.", tag=("schema", SCHEMA))
+    return read_json_object(
+        path,
+        parse=_parse,
+        refusal=OutputConflict,
+        fact=fact,
+        cure=_PREPARE_ANEW,
+        tag=("schema", SCHEMA),
+    )
 
 
 def _parse(values: dict[str, Any]) -> dict[str, Any]:

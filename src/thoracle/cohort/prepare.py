@@ -23,6 +23,7 @@ from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reconstruction import Reconstruction
 from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.cohort.worker import Job, refused, stamp_of
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, OutputConflict, WorkerKilled
 from thoracle.execution.executor import Executor, ItemOutcome
@@ -110,7 +111,7 @@ def prepare(
     chosen, labelled = label_unlabelled(chosen, labeller) if labeller else (chosen, "")
     settings = {
         "layout": layout,
-        "preprocess": preprocess.as_dict(),
+        "preprocess": config_to_mapping(preprocess),
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
         "site_key": key.fingerprint if key else None,

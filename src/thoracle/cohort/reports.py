@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 Section = Literal["findings", "impression", "both"]
-SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 _EMPTY: Final = "Not given."
 #: Hamamci et al. (arXiv:2403.17834) take these out before tokenisation, in training and in evaluation.

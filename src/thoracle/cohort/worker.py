@@ -13,6 +13,7 @@ from pathlib import Path
 from thoracle.cohort.cache import SUFFIX, pack
 from thoracle.cohort.journal import Outcome
 from thoracle.cohort.listing import Source
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess
 from thoracle.ct.read import read
@@ -57,7 +58,7 @@ class Job:
 
     def _prepared(self, source: Source, stamp: str) -> tuple[Outcome, bytes]:
         volume = read(source.path, metadata=source.metadata, series=source.series)
-        content = pack(preprocess(volume, self.config), scale=self.config.scale)
+        content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
         outcome = Outcome(
             volume=source.volume,
             stamp=stamp,
@@ -84,7 +85,7 @@ def stamp_of(source: Source) -> str:
 
 def _name(config: PreprocessConfig, source_sha256: str, metadata: Mapping[str, str] | None) -> str:
     """What decides the voxels decides the name."""
-    key = sha256(json.dumps((config.as_dict(), source_sha256, metadata), sort_keys=True).encode()).hexdigest()
+    key = sha256(json.dumps((config_to_mapping(config), source_sha256, metadata), sort_keys=True).encode()).hexdigest()
     return f"{key[:2]}/{key}{SUFFIX}"
 
 

@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from thoracle.config_reader import Range, check_fields
 from thoracle.ct.volume import Volume
 from thoracle.errors import GeometryInvalid, InputError
 from thoracle.types import Affine, HounsfieldArray, ModelInput, Spacing
 
 _AXES: Final = "zxy"
+_CURE: Final = "Correct the configuration."
 _MOST_THREADS: Final = 8  # memory is the limit beyond
 _MOST_VOXELS: Final = 1 << 29  # a config that asks for more than 2 GiB is a mistake
-_LARGEST: Final = 1e9  # and NaN compares as false
 _STRIDE: Final = 16  # floats; rows of 2048 bytes would all fall on the same few lines of the cache when transposed
 
 Slice = NDArray[np.float32]
+_LARGEST: Final = 1e9
+_Millimetres = Annotated[float, Range(above=0, below=_LARGEST, unit="mm")]
+_Voxels = Annotated[int, Range(min=1, below=_LARGEST, unit="voxels")]
+_Hounsfield = Annotated[float, Range(above=-_LARGEST, below=_LARGEST, unit="HU")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,52 +42,32 @@ class PreprocessConfig:
     Attributes:
         spacing: mm a voxel after resampling.
         size: voxels after cropping or padding.
-        window: HU, lower and upper end, to which values are clipped.
-        scale: HU that become 1.
-        pad: the value around a scan smaller than `size`, in units of `scale`.
-        clip: before resampling, as published inference does, or after it, as published training did.
+        hu_window: lower and upper end to which values are clipped.
+        intensity_scale: HU that become 1.
+        pad_value: value around a scan smaller than `size`, in units of `intensity_scale`.
+        clip_stage: clip before resampling, as published inference does, or after it, as published training did.
     """
 
-    spacing: tuple[float, float, float] = (1.5, 0.75, 0.75)
-    size: tuple[int, int, int] = (240, 480, 480)
-    window: tuple[float, float] = (-1000.0, 1000.0)
-    scale: float = 1000.0
-    pad: float = -1.0
-    clip: Literal["before", "after"] = "before"
+    spacing: tuple[_Millimetres, _Millimetres, _Millimetres] = (1.5, 0.75, 0.75)
+    size: tuple[_Voxels, _Voxels, _Voxels] = (240, 480, 480)
+    hu_window: tuple[_Hounsfield, _Hounsfield] = (-1000.0, 1000.0)
+    intensity_scale: Annotated[float, Range(above=0, below=_LARGEST, unit="HU")] = 1000.0
+    pad_value: Annotated[float, Range(above=-_LARGEST, below=_LARGEST)] = -1.0
+    clip_stage: Literal["before-resampling", "after-resampling"] = "before-resampling"
 
     def __post_init__(self) -> None:
-        triples = ((self.spacing, 3), (self.size, 3), (self.window, 2))
-        if not all(isinstance(numbers, tuple) and len(numbers) == count for numbers, count in triples):
-            raise _wrong("spacing and size must be three numbers, window two")
-        numbers = (*self.spacing, *self.size, *self.window, self.scale, self.pad)
-        if not all(type(number) in (int, float) and abs(number) < _LARGEST for number in numbers):
-            raise _wrong("spacing, size, window, scale and pad must be finite numbers")
-        if min(*self.spacing, *self.size, self.scale) <= 0 or self.window[0] >= self.window[1]:
-            raise _wrong("spacing, size and scale must be positive, and window rise")
-        if not all(type(number) is int for number in self.size) or math.prod(self.size) > _MOST_VOXELS:
-            raise _wrong(f"size must be whole, and {_MOST_VOXELS:,} voxels at most")
-        if self.clip not in ("before", "after"):
-            raise _wrong("clip must be before or after")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `from_dict` reads them back."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PreprocessConfig:
-        """Raises InputError for an unknown key or a value that makes no sense."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise _wrong(f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        return cls(**settings)
+        check_fields(self)
+        if self.hu_window[0] >= self.hu_window[1]:
+            raise InputError(f"hu_window must rise, is {self.hu_window}", cure=_CURE, source="preprocess")
+        if math.prod(self.size) > _MOST_VOXELS:
+            raise InputError(f"size has {math.prod(self.size):,} voxels, {_MOST_VOXELS:,} is the limit", cure=_CURE, source="preprocess")
 
 
 def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) -> ModelInput:
     """One volume as a model is given it.
 
     Returns:
-        (z, x, y) float32 of `config.size`, units of `config.scale` HU.
+        (z, x, y) float32 of `config.size`, units of `config.intensity_scale` HU.
 
     Raises:
         GeometryInvalid: so thin along an axis that no voxel is left at the config's spacing.
@@ -102,17 +86,17 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
         for position in range(first, config.size[0], threads):
             at, plane = position - z.before, result[position]
             if not 0 <= at < z.kept:
-                plane[:] = config.pad
+                plane[:] = config.pad_value
                 continue
             for margin in x.outside:
-                plane[margin] = config.pad
+                plane[margin] = config.pad_value
             for margin in y.outside:
-                plane[x.inside, margin] = config.pad
+                plane[x.inside, margin] = config.pad_value
             source = _blended(array, scratch, lower=int(z.lower[at]), weight=z.weight[at], config=config)
             resampled = along_x @ (along_y @ source).T[: x.width]
-            if config.clip == "after":
-                np.clip(resampled, *config.window, out=resampled)
-            np.divide(resampled, np.float32(config.scale), out=plane[x.inside, y.inside])
+            if config.clip_stage == "after-resampling":
+                np.clip(resampled, *config.hu_window, out=resampled)
+            np.divide(resampled, np.float32(config.intensity_scale), out=plane[x.inside, y.inside])
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(threads)):
@@ -212,9 +196,5 @@ def _blended(array: HounsfieldArray, planes: Slice, *, lower: int, weight: np.fl
 
 def _load(voxels: HounsfieldArray, *, into: Slice, config: PreprocessConfig) -> None:
     np.copyto(into[:, :-_STRIDE], voxels.T)
-    if config.clip == "before":
-        np.clip(into, *config.window, out=into)  # the unused columns too: one contiguous run is twice as fast
-
-
-def _wrong(fact: str) -> InputError:
-    return InputError(fact, cure="Correct the configuration.", source="preprocess")
+    if config.clip_stage == "before-resampling":
+        np.clip(into, *config.hu_window, out=into)  # the unused columns too: one contiguous run is twice as fast

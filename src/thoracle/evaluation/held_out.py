@@ -75,7 +75,7 @@ def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
 
 def _histograms(cohort: Cohort, entries: list[Entry]) -> Array:
     volumes = (read_volume(cohort.folder / entry.cache) for entry in entries)
-    return np.stack([histogram(np.rint(volume * cohort.preprocess.scale).astype(np.int16)) for volume in volumes])
+    return np.stack([histogram(np.rint(volume * cohort.preprocess.intensity_scale).astype(np.int16)) for volume in volumes])
 
 
 def _voxels(path: Path) -> NDArray[Any]:

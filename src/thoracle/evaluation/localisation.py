@@ -54,7 +54,7 @@ def random_score(share_P: Array, *, seed: list[int]) -> Array:
 def centre_of_lung(array_ZXY: ModelInput, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> Array:
     """(T, h, w): how near each patch is to the middle of the nearer lung; to the middle of the scan where no lung is found."""
     spacing = (preprocess.spacing[1], preprocess.spacing[2], preprocess.spacing[0])
-    hu = np.ascontiguousarray(array_ZXY.transpose(1, 2, 0)) * np.float32(preprocess.scale)
+    hu = np.ascontiguousarray(array_ZXY.transpose(1, 2, 0)) * np.float32(preprocess.intensity_scale)
     lung, cell = lung_cells(hu, spacing)
     places = (np.argwhere(lung) + 0.5) * cell  # mm (x, y, z) from the array's corner
     if len(places):

@@ -76,7 +76,7 @@ def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
 
     def look(name: str) -> NDArray[np.float32] | None:
         entry = places.get(name)
-        return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.scale)
+        return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.intensity_scale)
 
     return look
 

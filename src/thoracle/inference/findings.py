@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Provenance
 from thoracle.inference.calibration import Verdict
@@ -12,7 +13,7 @@ from thoracle.types import RESEARCH_USE
 from thoracle.version import __version__
 
 #: Described by `findings.schema.json` beside this file; a change that breaks readers takes the next number.
-SCHEMA: Final = "thoracle.findings/1"
+SCHEMA: Final = "thoracle.findings/2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Findings:
             "notice": self.notice,
             "thoracle": __version__,
             "model": {"kind": self.model_kind, "sha256": self.model_sha256, "trained": self.trained, "precision": self.precision},
-            "preprocess": self.preprocess.as_dict(),
+            "preprocess": config_to_mapping(self.preprocess),
             "provenance": None if self.provenance is None else self.provenance.as_dict(),
             "calibration": None if self.coverage is None else {"coverage": self.coverage},
             "findings": [

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.inference.calibration import Calibration, read_calibration
@@ -127,7 +128,7 @@ class Model:
             "trained": self.folder.trained,
             "caution": self.folder.caution,
             "precision": self.precision,
-            "preprocess": self.preprocess.as_dict(),
+            "preprocess": config_to_mapping(self.preprocess),
             "notice": RESEARCH_USE,
         }
 

@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
+from thoracle.config_reader import config_to_mapping
 from thoracle.errors import CapabilityMissing, ExtraMissing
 from thoracle.inference.calibration import EDGE
 from thoracle.inference.model import Model
@@ -114,7 +115,7 @@ def _facts(model: Model) -> Mapping[str, str]:
         "caution": model.folder.caution,
         "trained": json.dumps(model.folder.trained),
         "labels": json.dumps(model.folder.labels),
-        "preprocess": json.dumps(model.preprocess.as_dict()),
+        "preprocess": json.dumps(config_to_mapping(model.preprocess)),
         "calibration": "" if model.calibration is None else model.calibration.fitted_on,
         "weights_sha256": model.folder.weights_sha256,
         "licence": model.folder.licence,

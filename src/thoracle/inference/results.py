@@ -17,7 +17,7 @@ from thoracle.files.json_file import read_json_object
 from thoracle.files.run_settings import check_or_write_settings
 from thoracle.inference.scans import VOLUME_NAME
 
-SCHEMA: Final = "thoracle.run/1"
+SCHEMA: Final = "thoracle.run/2"
 
 
 class ResultTable:

@@ -59,7 +59,7 @@ class ScanTokens:
         assert encoder.preprocess is not None, "models that take volumes have it"
         self.grid = (encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid)
         self.width = ctvit.dim
-        self.before_codebook = isinstance(encoder.config, CTCLIPConfig) and encoder.config.pool == "grid"
+        self.before_codebook = isinstance(encoder.config, CTCLIPConfig) and encoder.config.spatial_pool == "grid"
         self._codebook_KC = None if self.before_codebook else _codebook(encoder)
 
     def keep(self, encoded: VolumeTokens) -> Tensor:

@@ -6,12 +6,11 @@ Key names follow the published configuration (`ctvit`, `bert`, `dim_latent`), so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from thoracle.config_reader import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, check_fields, config_from_mapping
 from thoracle.errors import InputError
-
-_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,49 +18,50 @@ class CTViTConfig:
     """The image encoder: defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834).
 
     Attributes:
-        windows: lower and upper ends, in units of the input, through which parts of patches are described (`CellEmbedding`). None is
-            published: one linear map of each patch, behind a LayerNorm.
-        cells: with windows, parts of a patch along each axis.
+        dim: width of tokens.
+        codebook_size: codes that tokens are quantized to.
+        image_size: voxels of a slice along each axis.
+        patch_size: voxels of a patch along each axis in plane.
+        temporal_patch_size: slices of a patch.
+        spatial_depth: layers that attend in plane.
+        temporal_depth: layers that attend along slices.
+        dim_head: width of an attention head.
+        heads: attention heads.
+        hu_windows: lower and upper ends, in units of the input (1000 HU), through which parts of patches are described (`CellEmbedding`).
+            Published is none: one linear map of each patch, behind a LayerNorm.
+        subpatches: with windows, parts of a patch along each axis.
         dim_cell: with windows, width of a part's description.
     """
 
-    dim: int = 512
-    codebook_size: int = 8192
-    image_size: int = 480
-    patch_size: int = 20
-    temporal_patch_size: int = 10
-    spatial_depth: int = 4
-    temporal_depth: int = 4
-    dim_head: int = 32
-    heads: int = 8
-    windows: tuple[tuple[float, float], ...] = ()
-    cells: int = 2
-    dim_cell: int = 48
+    dim: PositiveInt = 512
+    codebook_size: PositiveInt = 8192
+    image_size: PositiveInt = 480
+    patch_size: PositiveInt = 20
+    temporal_patch_size: PositiveInt = 10
+    spatial_depth: PositiveInt = 4
+    temporal_depth: PositiveInt = 4
+    dim_head: PositiveInt = 32
+    heads: PositiveInt = 8
+    hu_windows: tuple[tuple[float, float], ...] = ()
+    subpatches: PositiveInt = 2
+    dim_cell: PositiveInt = 48
 
     def __post_init__(self) -> None:
-        _positive(self)
-        if self.windows and (self.patch_size % self.cells or self.temporal_patch_size % self.cells):
+        check_fields(self)
+        if self.hu_windows and (self.patch_size % self.subpatches or self.temporal_patch_size % self.subpatches):
             raise InputError(
-                f"ctvit.cells {self.cells} does not divide patches of {self.temporal_patch_size} x {self.patch_size}",
+                f"subpatches {self.subpatches} does not divide patches of {self.temporal_patch_size} x {self.patch_size}",
                 cure="Give sizes that divide.",
-                source="config",
+                source="ctvit",
             )
-        if any(low >= high for low, high in self.windows):
-            raise InputError(f"ctvit.windows must rise, are {self.windows}", cure="Correct them.", source="config")
+        if any(low >= high for low, high in self.hu_windows):
+            raise InputError(f"hu_windows must rise, are {self.hu_windows}", cure="Correct them.", source="ctvit")
         if self.image_size % self.patch_size:
             raise InputError(
-                f"ctvit.image_size {self.image_size} is not a multiple of ctvit.patch_size {self.patch_size}",
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}",
                 cure="Give sizes that divide.",
-                source="config",
+                source="ctvit",
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CTViTConfig:
-        """From plain types; raises InputError as `build`."""
-        ends = values.get("windows", ())
-        if not isinstance(ends, list | tuple) or not all(map(_pair, ends)):
-            raise InputError(f"windows must be pairs of numbers, are {ends!r}"[:200], cure="Correct them.", source="ctvit")
-        return build(cls, {**values, "windows": tuple((float(low), float(high)) for low, high in ends)}, "ctvit")
 
     @property
     def grid(self) -> int:
@@ -76,34 +76,47 @@ class CTViTConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """A BERT-shaped text encoder; names and defaults are those of `transformers.BertConfig`, dropout included."""
+    """A BERT-shaped text encoder; names and defaults are those of `transformers.BertConfig`, dropout included.
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    pad_token_id: int = 0
-    #: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
+    Attributes:
+        vocab_size: words of the tokenizer.
+        hidden_size: width of tokens.
+        num_hidden_layers: layers.
+        num_attention_heads: attention heads; they divide hidden_size.
+        intermediate_size: width inside a layer's MLP.
+        max_position_embeddings: positions that have an embedding.
+        type_vocab_size: kinds of sentence that have an embedding.
+        layer_norm_eps: added to the variance in LayerNorm.
+        hidden_dropout_prob: dropout of states.
+        attention_probs_dropout_prob: dropout of attention weights.
+        pad_token_id: id of padding.
+        positions: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
+        first_token: state of the first token that a report classifier reads: through BERT's pooler, as published, or "hidden", as it is,
+            which CT-CLIP reads.
+    """
+
+    vocab_size: PositiveInt = 30522
+    hidden_size: PositiveInt = 768
+    num_hidden_layers: PositiveInt = 12
+    num_attention_heads: PositiveInt = 12
+    intermediate_size: PositiveInt = 3072
+    max_position_embeddings: PositiveInt = 512
+    type_vocab_size: PositiveInt = 2
+    layer_norm_eps: PositiveFloat = 1e-12
+    hidden_dropout_prob: Fraction = 0.1
+    attention_probs_dropout_prob: Fraction = 0.1
+    pad_token_id: NonNegativeInt = 0
     positions: Literal["bert", "roberta"] = "bert"
-    #: What a report classifier reads of the first token: its state through BERT's pooler, as published, or the state, as CT-CLIP does.
     first_token: Literal["pooled", "hidden"] = "pooled"
 
     def __post_init__(self) -> None:
-        _positive(self, allow_zero=("pad_token_id", "hidden_dropout_prob", "attention_probs_dropout_prob"))
+        check_fields(self)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
-                f"bert.hidden_size {self.hidden_size} is not a multiple of bert.num_attention_heads {self.num_attention_heads}",
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}",
                 cure="Give sizes that divide.",
-                source="config",
+                source="bert",
             )
-        if self.first_token not in ("pooled", "hidden"):
-            raise InputError(f"first_token must be pooled or hidden, is {self.first_token!r}", cure="Correct it.", source="config")
 
     @property
     def most_tokens(self) -> int:
@@ -116,30 +129,32 @@ class ProjectorConfig:
     """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold.
 
     Attributes:
-        places: tokens of a scan, each of which is told where it is by an embedding of its own; 0 for none, as published.
-        findings: abnormalities that have a row of their own (`FindingRows`), which needs places; 0 for none, as published.
+        queries: learned queries, each of which gives a token to the language model.
+        dim: width of queries.
+        dim_context: width of a scan's tokens.
+        inner: width of all heads together.
+        heads: attention heads; they divide `inner`.
+        hidden: width of the language model's embeddings.
+        places: tokens of a scan, each of which has a position embedding; 0 for none, as published.
+        findings: abnormalities that have a token of their own (`FindingRows`), which needs `places`; 0 for none, as published.
     """
 
-    queries: int = 256
-    dim: int = 512
-    dim_context: int = 512
-    #: Width of all heads together.
-    inner: int = 512
-    heads: int = 8
-    #: Width of the language model's embeddings.
-    hidden: int = 4096
-    places: int = 0
-    findings: int = 0
+    queries: PositiveInt = 256
+    dim: PositiveInt = 512
+    dim_context: PositiveInt = 512
+    inner: PositiveInt = 512
+    heads: PositiveInt = 8
+    hidden: PositiveInt = 4096
+    places: NonNegativeInt = 0
+    findings: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        _positive(self, allow_zero=("places", "findings"))
+        check_fields(self)
         if self.findings and not self.places:
-            raise InputError("projector.findings needs projector.places", cure="Give how many tokens a scan has.", source="config")
+            raise InputError("findings needs places", cure="Give how many tokens a scan has.", source="projector")
         if self.inner % self.heads:
             raise InputError(
-                f"projector.inner {self.inner} is not a multiple of projector.heads {self.heads}",
-                cure="Give sizes that divide.",
-                source="config",
+                f"inner {self.inner} is not a multiple of heads {self.heads}", cure="Give sizes that divide.", source="projector"
             )
 
     @property
@@ -150,48 +165,44 @@ class ProjectorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CTCLIPConfig:
-    """CT-CLIP: image and text encoder, one latent space."""
+    """CT-CLIP: image and text encoder, one latent space (Hamamci et al., arXiv:2403.17834).
+
+    Attributes:
+        ctvit: image encoder.
+        bert: text encoder.
+        dim_latent: width of latents.
+        n_frames: slices of the volumes that the model takes; a multiple of ctvit.temporal_patch_size.
+        decoupled_loss: decoupled contrastive learning: the positive pair leaves the denominators (Yeh et al., arXiv:2110.06848).
+        extra_latent_projection: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
+        spatial_pool: input of the image projection: "mean" of the codes along slices, flattened, as published; "grid" (`GridPool`) of the
+            tokens before the codebook, whose few codes would leave little of a small model.
+        pool_channels: with "grid", channels that every token gives.
+        slice_pool: weights of slices in the mean along them: equal, "mean", as published, or learned by "attention" (`SliceAttention`).
+        head: classifier on the model: "linear" on the latent (LiPro), as published, or "label-attention" over tokens (`LabelAttention`).
+    """
 
     ctvit: CTViTConfig = field(default_factory=CTViTConfig)
     bert: TextConfig = field(default_factory=TextConfig)
-    dim_latent: int = 512
-    #: Slices of the volumes the model was made for; a multiple of the temporal patch.
-    n_frames: int = 240
-    #: Decoupled contrastive learning: the positive pair leaves the denominators (Yeh et al., arXiv:2110.06848).
+    dim_latent: PositiveInt = 512
+    n_frames: PositiveInt = 240
     decoupled_loss: bool = False
-    #: CLOOB's second pair of projections, one per direction (Fürst et al., arXiv:2110.11316).
     extra_latent_projection: bool = False
-    #: What the image projection is given: "mean" of the codes along slices, flattened, as published; "grid" (`GridPool`) of the tokens
-    #: as they were before the codebook, in which few codes would leave little of a small model.
-    pool: Literal["mean", "grid"] = "mean"
-    #: With "grid": channels that every token gives.
-    pool_channels: int = 8
-    #: How the pool's mean along slices weighs them: all alike, "mean", as published, or by "attention" that is learned (`SliceAttention`).
-    slices: Literal["mean", "attention"] = "mean"
-    #: What a classifier on it is: of the "latent" (LiPro), as published, or "label-attention" over tokens (`LabelAttention`).
-    head: Literal["latent", "label-attention"] = "latent"
+    spatial_pool: Literal["mean", "grid"] = "mean"
+    pool_channels: PositiveInt = 8
+    slice_pool: Literal["mean", "attention"] = "mean"
+    head: Literal["linear", "label-attention"] = "linear"
 
     def __post_init__(self) -> None:
-        if self.pool not in ("mean", "grid") or self.pool_channels < 1:
-            raise InputError(
-                f"pool must be mean or grid, is {self.pool!r}, and pool_channels positive", cure="Correct it.", source="config"
-            )
-        if self.slices not in ("mean", "attention") or self.head not in ("latent", "label-attention"):
-            raise InputError(
-                f"slices must be mean or attention, is {self.slices!r}, and head latent or label-attention, is {self.head!r}",
-                cure="Correct it.",
-                source="config",
-            )
-        if ("attention" in self.slices or "attention" in self.head) and self.ctvit.dim % self.ctvit.heads:
+        check_fields(self)
+        if ("attention" in self.slice_pool or "attention" in self.head) and self.ctvit.dim % self.ctvit.heads:
             raise InputError(
                 f"ctvit.dim {self.ctvit.dim} is not a multiple of ctvit.heads {self.ctvit.heads}",
                 cure="Give sizes that divide.",
                 source="config",
             )
-        if self.dim_latent < 1 or self.n_frames < 1 or self.n_frames % self.ctvit.temporal_patch_size:
+        if self.n_frames % self.ctvit.temporal_patch_size:
             raise InputError(
-                f"n_frames {self.n_frames} must be a multiple of ctvit.temporal_patch_size {self.ctvit.temporal_patch_size},"
-                f" and dim_latent {self.dim_latent} positive",
+                f"n_frames {self.n_frames} is not a multiple of ctvit.temporal_patch_size {self.ctvit.temporal_patch_size}",
                 cure="Give sizes that divide.",
                 source="config",
             )
@@ -204,66 +215,27 @@ class CTCLIPConfig:
     @property
     def dim_pooled(self) -> int:
         """Width of what the image projection takes."""
-        if self.pool == "mean":
+        if self.spatial_pool == "mean":
             return self.ctvit.dim_image
         return self.steps * self.ctvit.grid**2 * self.pool_channels + 2 * self.ctvit.dim
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `from_dict` reads them back."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CTCLIPConfig:
-        """From the published JSON or our own. `dim_image` is derived and only checked.
+def published_ctclip_config(values: Mapping[str, Any]) -> CTCLIPConfig:
+    """Read CT-CLIP's published JSON, whose `dim_image` is derived and only checked.
 
-        Raises:
-            InputError: an unknown key, or a size that contradicts another.
-        """
-        rest = dict(values)
-        dim_image = rest.pop("dim_image", None)
-        config = build(
-            cls,
-            {**rest, "ctvit": CTViTConfig.from_dict(rest.get("ctvit", {})), "bert": build(TextConfig, rest.get("bert", {}), "bert")},
-            "config",
-        )
-        if dim_image is not None and dim_image != config.ctvit.dim_image:
-            raise InputError(
-                f"dim_image is {dim_image}, but image and patch size give {config.ctvit.dim_image}",
-                cure="Correct image_size, patch_size, dim or dim_image.",
-                source="config",
-            )
-        return config
-
-
-def build(kind: type[_Config], values: Mapping[str, Any], source: str) -> _Config:
-    """A config of `kind` from a mapping; an unknown key is an error that names the known ones."""
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
-    if unknown:
+    Raises:
+        InputError: as `config_from_mapping`, or a `dim_image` that contradicts the other sizes.
+    """
+    settings = dict(values)
+    dim_image = settings.pop("dim_image", None)
+    config = config_from_mapping(CTCLIPConfig, settings)
+    if dim_image is not None and dim_image != config.ctvit.dim_image:
         raise InputError(
-            f"unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}", cure="Remove or correct them.", source=source
+            f"dim_image is {dim_image}, but image and patch size give {config.ctvit.dim_image}",
+            cure="Correct image_size, patch_size, dim or dim_image.",
+            source="config",
         )
-    for f in fields(kind):  # type: ignore[arg-type]
-        _typed(f.name, values.get(f.name, f.default), f.default, source)
-    return kind(**values)
-
-
-def _typed(name: str, value: object, default: object, source: str) -> None:
-    """A value from JSON is of its default's type; 1 for 1.0 is fine, true for 1 and "1" are not."""
-    allowed = (int, float) if isinstance(default, float) else type(default)
-    if isinstance(default, (int, float, str)) and (not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool)):
-        raise InputError(f"{name} must be of type {type(default).__name__}, is {value!r}"[:200], cure="Correct it.", source=source)
-
-
-def _pair(ends: object) -> bool:
-    return isinstance(ends, list | tuple) and len(ends) == 2 and all(type(end) in (int, float) for end in ends)
-
-
-def _positive(config: object, *, allow_zero: tuple[str, ...] = ()) -> None:
-    for f in fields(config):  # type: ignore[arg-type]
-        value = getattr(config, f.name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and (value < 0 or (value == 0 and f.name not in allow_zero)):
-            raise InputError(f"{f.name} must be positive, is {value}", cure="Correct the configuration.", source="config")
+    return config
 
 
 #: The published model: 438 M parameters.

@@ -43,8 +43,8 @@ class CTCLIP(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(1.0))
         self.text_transformer = TextEncoder(config.bert)
         self.visual_transformer = CTViT(config.ctvit)
-        self.slices = SliceAttention(config.ctvit.dim, heads=config.ctvit.heads) if config.slices == "attention" else None
-        self.pool = GridPool(config.ctvit.dim, channels=config.pool_channels) if config.pool == "grid" else None
+        self.slices = SliceAttention(config.ctvit.dim, heads=config.ctvit.heads) if config.slice_pool == "attention" else None
+        self.pool = GridPool(config.ctvit.dim, channels=config.pool_channels) if config.spatial_pool == "grid" else None
         self.to_text_latent = Linear(text, latent, bias=False)
         self.to_visual_latent = Linear(image, latent, bias=False)
         # Published files hold the second pair always; it starts as a copy and is used with CLOOB's loss only.

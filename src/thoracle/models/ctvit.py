@@ -46,7 +46,7 @@ class CTViT(nn.Module):
         volume = area * config.temporal_patch_size
         self.spatial_rel_pos_bias = PositionBias(dim, config.heads)
         self.to_patch_emb_first_frame = _patch_embedding(area, dim)  # never used
-        self.to_patch_emb: nn.Module = _patch_embedding(volume, dim) if not config.windows else self._cell_embedding()
+        self.to_patch_emb: nn.Module = _patch_embedding(volume, dim) if not config.hu_windows else self._cell_embedding()
         self.enc_spatial_transformer = Stack(dim, depth=config.spatial_depth, heads=config.heads, dim_head=config.dim_head)
         self.enc_temporal_transformer = Stack(dim, depth=config.temporal_depth, heads=config.heads, dim_head=config.dim_head)
         self.vq = nn.ModuleDict({"_codebook": Codebook(dim=dim, size=config.codebook_size)})
@@ -95,7 +95,7 @@ class CTViT(nn.Module):
     def _cell_embedding(self) -> CellEmbedding:
         c = self.config
         patch = (c.temporal_patch_size, c.patch_size, c.patch_size)
-        return CellEmbedding(patch=patch, cells=c.cells, windows=c.windows, dim_cell=c.dim_cell, dim=c.dim)
+        return CellEmbedding(patch=patch, cells=c.subpatches, windows=c.hu_windows, dim_cell=c.dim_cell, dim=c.dim)
 
     def _check(self, volume: Tensor) -> None:
         size, pt = self.config.image_size, self.config.temporal_patch_size

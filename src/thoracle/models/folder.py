@@ -17,23 +17,25 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.files.atomic import replace_folder, sha256
-from thoracle.files.json_file import read_json_object
+from thoracle.files.json_file import load_json, read_json_object
 from thoracle.models.card import card
 from thoracle.models.compression import restored
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
-FORMAT: Final = "thoracle.model/1"
+_FAMILY: Final = "thoracle.model/"
+FORMAT: Final = f"{_FAMILY}2"
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer"
@@ -45,7 +47,7 @@ PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
 _ABNORMALITY: Final = "{abnormality}"
 
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
-_IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`."
+_IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`, or train it again with `thoracle train`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +209,7 @@ def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
 
 
 def _as_dict(folder: ModelFolder) -> dict[str, Any]:
-    values = asdict(folder) | {"preprocess": folder.preprocess.as_dict() if folder.preprocess else None}
+    values = asdict(folder) | {"preprocess": config_to_mapping(folder.preprocess) if folder.preprocess else None}
     del values["path"]
     return {"format": FORMAT, **values}
 
@@ -224,7 +226,15 @@ def _read_json(folder: Path) -> dict[str, Any]:
     )
 
 
+def is_model_json(values: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether JSON is a model folder's config.json, of this or of another version."""
+    return isinstance(values, dict) and str(values.get("format")).startswith(_FAMILY)
+
+
 def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
+    if values["format"] != FORMAT:
+        fact = f"is of format {str(values['format'])[:40]!r}, where {FORMAT!r} was expected"
+        raise ModelFolderInvalid(fact, cure=_IMPORT_AGAIN, source=path / CONFIG)
     try:
         if values["kind"] not in KINDS:
             raise ValueError(f"kind {values['kind']!r}")
@@ -234,7 +244,9 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             path=path,
             kind=values["kind"],
             config=config_from_dict(values["kind"], values["config"]),
-            preprocess=None if values["preprocess"] is None else PreprocessConfig.from_dict(values["preprocess"]),
+            preprocess=None
+            if values["preprocess"] is None
+            else config_from_mapping(PreprocessConfig, values["preprocess"], source="preprocess"),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
             caution=str(values.get("caution", "")),
@@ -254,17 +266,19 @@ def _check_replaceable(out: Path) -> None:
     ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
     if not out.is_dir() or not (out / CONFIG).is_file():
         raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
-    _read_format(out)
+    _check_format(out)
     foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.match(_KEPT_LATENTS))
     if foreign:
         raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", cure="Move them, or choose another --out.", source=out)
 
 
-def _read_format(out: Path) -> None:
+def _check_format(out: Path) -> None:
     try:
-        _read_json(out)
-    except ModelFolderInvalid as error:
-        raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out) from error
+        values = load_json(out / CONFIG)
+    except (OSError, ValueError):
+        values = None
+    if not is_model_json(values):
+        raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,9 +9,10 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import nn
 
+from thoracle.config_reader import config_from_mapping
 from thoracle.models.chat import Projector
 from thoracle.models.classifier import TRAINED_MODEL, head_of
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, build
+from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctvit import CTViT
 from thoracle.models.heads import TextClassifier
@@ -38,22 +39,22 @@ TITLES: Final[Mapping[Kind, str]] = {
 
 
 def config_from_dict(kind: Kind, values: Mapping[str, Any]) -> ModelConfig:
-    """The configuration of `kind` from what `asdict` made of it.
+    """The configuration of `kind` from plain types.
 
     Raises:
         InputError: unknown keys, wrong types, sizes that contradict each other.
     """
     match kind:
         case "ct-clip" | "ct-clip-classifier":
-            return CTCLIPConfig.from_dict(values)
+            return config_from_mapping(CTCLIPConfig, values)
         case "medfinder":
-            return MedFinderConfig.from_dict(values)
+            return config_from_mapping(MedFinderConfig, values)
         case "ctvit":
-            return CTViTConfig.from_dict(values)
+            return config_from_mapping(CTViTConfig, values)
         case "text-classifier":
-            return build(TextConfig, values, "bert")
+            return config_from_mapping(TextConfig, values, source="bert")
         case "chat-projector":
-            return build(ProjectorConfig, values, "projector")
+            return config_from_mapping(ProjectorConfig, values, source="projector")
 
 
 def weight_shapes(kind: Kind, config: ModelConfig) -> dict[str, tuple[int, ...]]:

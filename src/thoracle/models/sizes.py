@@ -11,7 +11,7 @@ from math import isqrt
 from typing import Any, Final
 
 from thoracle.errors import CheckpointIncomplete, InputError
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
+from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig, published_ctclip_config
 from thoracle.models.kinds import Kind, ModelConfig, Shapes, config_from_dict
 from thoracle.models.names import listed
 
@@ -58,13 +58,13 @@ def _with_volumes(kind: Kind, shapes: Shapes, given: Mapping[str, Any], notes: l
     options = {key: value for key, value in given.items() if key not in ("ctvit", "bert")}
     if prefix is None:
         ctvit = _ctvit(shapes, "", given.get("ctvit", {}), None, notes)
-        whole = CTCLIPConfig.from_dict({**_settle("config", {}, assumed, options, notes), "ctvit": ctvit})
+        whole = published_ctclip_config({**_settle("config", {}, assumed, options, notes), "ctvit": ctvit})
         return whole.ctvit, whole.n_frames, tuple(notes)
     latent, dim_image = (_size(shapes, f"{prefix}to_visual_latent.weight", axis) for axis in (0, 1))
     ctvit = _ctvit(shapes, f"{prefix}visual_transformer.", given.get("ctvit", {}), dim_image, notes)
     bert = _text(shapes, f"{prefix}text_transformer.", _bert_given(given.get("bert", {})), notes, positions="bert")
     top = _settle("config", {"dim_latent": latent}, assumed, options, notes)
-    config = CTCLIPConfig.from_dict({**top, "ctvit": ctvit, "bert": bert})
+    config = published_ctclip_config({**top, "ctvit": ctvit, "bert": bert})
     return config, config.n_frames, tuple(notes)
 
 

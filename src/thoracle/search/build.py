@@ -91,7 +91,7 @@ def index_cohort(
             done += 1
             progress(Progress(done=done, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
             continue
-        strip = contact_strip(volume, spacing=cohort.preprocess.spacing, scale=cohort.preprocess.scale) if thumbnails else b""
+        strip = contact_strip(volume, spacing=cohort.preprocess.spacing, scale=cohort.preprocess.intensity_scale) if thumbnails else b""
         group.append(Addition(record=record, latent_L=_latent(model, volume), thumbnail=strip))
         if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
             index.add(group)

@@ -25,7 +25,7 @@ from thoracle.search.record import Addition, Filters, LatentArray, Record
 from thoracle.search.vectors import Vectors, nearest, read_vectors, write_vectors
 from thoracle.search.words import Keywords
 
-SCHEMA: Final = "thoracle.index/1"
+SCHEMA: Final = "thoracle.index/2"
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
 _ERASING: Final = "erasing"
@@ -36,12 +36,17 @@ class Index:
 
     Raises:
         IndexMissing: there is none.
+        IndexMismatch: it is of another schema.
     """
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
         self.folder = folder
         self._database = Database(folder / DATABASE, write=write)
         self._settings = self._database.settings
+        if self._settings and self._settings.get("schema") != SCHEMA:
+            self._database.close()
+            fact = f"is of schema {str(self._settings.get('schema'))[:40]}, where {SCHEMA} was expected"
+            raise IndexMismatch(fact, cure="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=folder)
         self._vectors: Vectors | None = None
         self._approximate: Approximate | None = None
 

@@ -1,4 +1,4 @@
-"""CT-CHAT in training: its configuration and its task, in three stages; knows no cohort.
+"""Configure and run the task of CT-CHAT's training, in three stages.
 
 - "base": a small language model of its own from random weights, which learns to answer from findings that are told; for phantoms.
 - "projector": the projector alone, before a language model that stays as it is (published stage 1).
@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thoracle.config_reader import PositiveInt, Range, check_fields
 from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IGNORED
-from thoracle.models.config import ProjectorConfig, build
+from thoracle.models.config import ProjectorConfig
 from thoracle.training.chat_data import ChatBatch, sees
 from thoracle.training.config import CURE, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -35,14 +36,29 @@ Save = Callable[[Path, Mapping[str, Tensor], int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SmallLanguageConfig:
-    """A Llama-shaped language model for phantoms; names as in `transformers.LlamaConfig`."""
+    """A Llama-shaped language model for phantoms; names as in `transformers.LlamaConfig`.
 
-    vocab_size: int = 1024
-    hidden_size: int = 128
-    intermediate_size: int = 352
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    max_position_embeddings: int = 1024
+    Attributes:
+        vocab_size: words of the tokenizer.
+        hidden_size: width of tokens.
+        intermediate_size: width inside a layer's MLP.
+        num_hidden_layers: layers.
+        num_attention_heads: attention heads; they divide hidden_size.
+        max_position_embeddings: tokens of the longest sequence.
+    """
+
+    vocab_size: PositiveInt = 1024
+    hidden_size: PositiveInt = 128
+    intermediate_size: PositiveInt = 352
+    num_hidden_layers: PositiveInt = 4
+    num_attention_heads: PositiveInt = 4
+    max_position_embeddings: PositiveInt = 1024
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.hidden_size % self.num_attention_heads:
+            fact = f"num_attention_heads {self.num_attention_heads} does not divide hidden_size {self.hidden_size}"
+            raise InputError(fact, cure="Give sizes that divide.", source="phantom_lm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +66,19 @@ class AdapterConfig:
     """LoRA (Hu et al., arXiv:2106.09685); the defaults are CT-CHAT's.
 
     Attributes:
-        rank, alpha: the adapter adds alpha / rank times its product.
+        rank: rank of the adapter's product.
+        alpha: the adapter adds alpha / rank times its product.
         targets: linear maps that are adapted, by the ends of their names.
     """
 
-    rank: int = 128
-    alpha: int = 256
+    rank: PositiveInt = 128
+    alpha: PositiveInt = 256
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1 or not self.targets:
-            raise InputError("rank and alpha must be positive, and targets named", cure=CURE, source="adapter")
+        check_fields(self)
+        if not self.targets:
+            raise InputError("targets names no linear map", cure=CURE, source="adapter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,56 +86,49 @@ class ChatConfig(RunConfig):
     """A run of one stage.
 
     Attributes:
-        stage: as in this module.
-        cohort: the folder that `thoracle prepare` wrote.
-        questions: the file that `thoracle questions` wrote.
-        encoder: the model folder whose tokens are read; not trained.
-        base: the language model's folder.
-        start: the chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.
-        projector: of a new projector; its widths are those of the encoder and of the language model.
-        adapter: of stage "lora".
-        language: of stage "base".
-        length: ids of a row, into which conversations are packed; longer ones are left out.
-        held_out: conversations of the split `valid` whose loss is measured each `evaluate_every` steps.
-        weigh: "token" counts every word of answers alike, as published; "root" an answer as the root of its length: of short answers
-            with a few reports among them, nearly all words are the reports'.
+        stage: "base" trains a small language model for phantoms; "projector" the projector alone, published stage 1; "lora" the projector
+            and a LoRA adapter of the language model, published stage 2.
+        cohort: folder that `thoracle prepare` wrote.
+        vqa_file: file that `thoracle questions` wrote.
+        encoder: model folder whose tokens are read; not trained.
+        language_model: folder of the language model.
+        init_from: chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.
+        projector: sizes of a new projector; its widths are those of the encoder and of the language model.
+        adapter: settings of stage "lora".
+        phantom_lm: sizes of the language model of stage "base".
+        sequence_length: tokens of a sequence, into which conversations are packed; longer ones are left out.
+        num_eval_conversations: conversations of the split `valid` whose loss is measured each `eval_every` steps.
+        loss_weight: "token" weighs every word of answers equally, as published; "sqrt_length" weighs an answer by the root of its length:
+            among short answers and a few reports, nearly all words are the reports'.
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"cohort", "questions", "encoder", "base", "start"}
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {
+        "cohort",
+        "vqa_file",
+        "encoder",
+        "language_model",
+        "init_from",
+    }
 
     stage: Stage = "projector"
     cohort: str = "cohort"
-    questions: str = "vqa.json"
+    vqa_file: str = "vqa.json"
     encoder: str = "model"
-    base: str = ""
-    start: str = ""
+    language_model: str = ""
+    init_from: str = ""
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
-    language: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
-    length: int = 2048
-    held_out: int = 512
-    weigh: Literal["token", "root"] = "token"
-    score: str = "minus_loss"
+    phantom_lm: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
+    sequence_length: Annotated[int, Range(min=2)] = 2048
+    num_eval_conversations: PositiveInt = 512
+    loss_weight: Literal["token", "sqrt_length"] = "token"
+    monitor: str = "minus_loss"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.held_out < 1:
-            raise InputError("held_out must be positive", cure=CURE, source="config")
-        self.check_choices(stage=STAGES, weigh=("token", "root"))
-        if self.length < 2:
-            raise InputError("length must be 2 or more", cure=CURE, source="config")
-        if self.stage != "base" and not self.base:
-            raise InputError(f"stage {self.stage} needs a language model", cure=f"{CURE[:-1]}: name its folder as `base`.", source="base")
-
-    @classmethod
-    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-        """As in `RunConfig`."""
-        return {
-            **super().rooms(),
-            "projector": lambda values: build(ProjectorConfig, values, "projector"),
-            "adapter": _adapter,
-            "language": lambda values: build(SmallLanguageConfig, values, "language"),
-        }
+        if self.stage != "base" and not self.language_model:
+            hint = f"{CURE[:-1]}: name its folder as `language_model`."
+            raise InputError(f"stage {self.stage} needs a language model", cure=hint, source="config")
 
 
 class ChatTask:
@@ -135,13 +146,13 @@ class ChatTask:
         self.model, self.config, self.world = model.to(world.device), config, world
         self._read, self._save = read, save
         blocks = _blocks(model)
-        if config.checkpoint_activations:
+        if config.activation_checkpointing:
             model.language.gradient_checkpointing_enable({"use_reentrant": False})
             model.language.train()
         if config.compile:
             for block in blocks:
                 block.compile()
-        self._spread = spread(model, world, shard=config.parallel == "shard", blocks=blocks)
+        self._spread = spread(model, world, shard=config.parallelism == "fsdp", blocks=blocks)
         self._trained = nn.ModuleDict({"trained": nn.ParameterDict({_key(name): p for name, p in _own_parameters(model)})})
 
     def modules(self) -> nn.ModuleDict:
@@ -209,10 +220,3 @@ def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:
 def _key(name: str) -> str:
     """As a ParameterDict can have it."""
     return name.replace(".", "/")
-
-
-def _adapter(values: Mapping[str, Any]) -> AdapterConfig:
-    targets = values.get("targets", AdapterConfig.targets)
-    if not isinstance(targets, list | tuple) or not all(isinstance(one, str) for one in targets):
-        raise InputError(f"targets must be names, are {targets!r}"[:200], cure=CURE, source="adapter")
-    return build(AdapterConfig, {**values, "targets": tuple(targets)}, "adapter")

@@ -123,7 +123,7 @@ def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: i
 
 
 class Collate:
-    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` as in `ChatConfig`."""
+    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` is `loss_weight` of `ChatConfig`."""
 
     def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str) -> None:
         self._scans, self._pad, self._weigh = scans, pad, weigh
@@ -164,7 +164,7 @@ class Collate:
         scored = torch.tensor([*part.scored[1:], False])
         targets = torch.tensor([*part.ids[1:], IGNORED]).where(scored, IGNORED)
         count = int(scored.sum())
-        return targets, scored.float() / (count**0.5 if self._weigh == "root" and count else 1)
+        return targets, scored.float() / (count**0.5 if self._weigh == "sqrt_length" and count else 1)
 
 
 def sees(batch: ChatBatch) -> Tensor:

@@ -52,7 +52,7 @@ def chat_run(
         world: as `join` gives it.
         findings: as `findings_of`: stage "base" reads them in place of scans, and rows of findings are fitted to them.
         scans: that they are about; none for stage "base".
-        held_out: what is never trained on: its loss each `evaluate_every` steps says which checkpoint is best.
+        held_out: what is never trained on: its loss each `eval_every` steps says which checkpoint is best.
         resume: go on in a folder that exists.
 
     Raises:
@@ -65,20 +65,20 @@ def chat_run(
         seen = sorted({name for one in conversations for name in one.images})
         conversations = [*conversations, *checklists(seen, findings)]
         texts = [message.content for one in conversations for message in said_in(one)]
-        language = new_language(config.language, texts, whole=[name.lower() for name in ABNORMALITIES])
+        language = new_language(config.phantom_lm, texts, whole=[name.lower() for name in ABNORMALITIES])
         told = ToldFindings(language, ABNORMALITIES)
         model, rows_of_scan = ChatModel(language.model, told), len(ABNORMALITIES)
     else:
-        language = open_language(Path(config.base))
+        language = open_language(Path(config.language_model))
         assert scans is not None, "of these stages"
         projector = _projector(config, conversations, findings, scans, language)
         model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.rows
-        config = replace(config, caution=config.caution or open_model(Path(config.encoder)).caution)
+        config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).caution)
     prompter = Prompter(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
-    collate = Collate(findings if scans is None else scans.kept, pad=pad, weigh=config.weigh)
-    rows = Rows(grow(conversations, prompter, length=config.length), length=config.length)
-    valid = Rows(grow(held_out, prompter, length=config.length), length=config.length) if held_out else None
+    collate = Collate(findings if scans is None else scans.kept, pad=pad, weigh=config.loss_weight)
+    rows = Rows(grow(conversations, prompter, length=config.sequence_length), length=config.sequence_length)
+    valid = Rows(grow(held_out, prompter, length=config.sequence_length), length=config.sequence_length) if held_out else None
 
     def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
         if config.stage == "base":
@@ -121,7 +121,7 @@ class _HeldOut:
         self._task, self._rows, self._collate = task, rows, collate
 
     def __call__(self) -> Mapping[str, float]:
-        size = self._task.config.batch
+        size = self._task.config.batch_size
         starts = range(0, len(self._rows), size)
         losses = [
             self._task.loss(self._collate([self._rows[k] for k in range(at, min(at + size, len(self._rows)))])).item() for at in starts
@@ -133,9 +133,11 @@ class _HeldOut:
 def _projector(
     config: ChatConfig, conversations: Sequence[Conversation], findings: Callable[[str], Tensor], scans: Scans, language: Language
 ) -> Projector:
-    """As `start` left it, or a new one."""
-    if config.start:
-        return open_projector(open_chat(Path(config.start), encoder=Path(config.encoder), base=Path(config.base)).path / PROJECTOR)
+    """As `init_from` left it, or a new one."""
+    if config.init_from:
+        return open_projector(
+            open_chat(Path(config.init_from), encoder=Path(config.encoder), base=Path(config.language_model)).path / PROJECTOR
+        )
     seen = sorted({name for one in conversations for name in one.images})
     return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in seen})
 
@@ -144,7 +146,7 @@ def _adapted(config: ChatConfig, language: Language) -> Any:
     if config.stage == "projector":
         return language.model
     told = config.adapter
-    started = Path(config.start) / ADAPTER if config.start else None
+    started = Path(config.init_from) / ADAPTER if config.init_from else None
     if started is not None and started.is_dir():
         model = with_adapter(language.model, started)
         for name, parameter in model.named_parameters():
@@ -162,14 +164,14 @@ def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str,
     save_chat(
         out,
         encoder=Path(config.encoder),
-        base=Path(config.base),
+        base=Path(config.language_model),
         projector=model.projector.config,
         projector_tensors={n.removeprefix(_PROJECTOR_PREFIX): t for n, t in weights.items() if n.startswith(_PROJECTOR_PREFIX)},
         adapter=adapter,
         # peft names an adapter's weights without the adapter's own name
         adapter_tensors={n.removeprefix(_LANGUAGE).replace(".default.", "."): t for n, t in weights.items() if n.startswith(_LANGUAGE)},
-        caution=config.caution,
-        notes=(f"Trained for {step} steps of stage {config.stage}.", json.dumps(asdict(config.optimiser))),
+        caution=config.disclaimer,
+        notes=(f"Trained for {step} steps of stage {config.stage}.", json.dumps(asdict(config.optimizer))),
     )
 
 

@@ -21,7 +21,7 @@ from thoracle.errors import CheckpointDamaged
 from thoracle.files.atomic import replace_folder, sha256
 from thoracle.files.json_file import load_json
 
-FORMAT: Final = "thoracle.checkpoint/1"
+FORMAT: Final = "thoracle.checkpoint/2"
 _STATE: Final = "state.pt"
 _ABOUT: Final = "checkpoint.json"
 _log = logging.getLogger(__name__)

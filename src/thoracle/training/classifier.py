@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.cohort.dataset import Sample
+from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
 from thoracle.models.classifier import Head, clip_tensors, head_of, head_tensors, joined, logits_of
 from thoracle.models.config import CTCLIPConfig
@@ -41,53 +42,58 @@ class ClassifierConfig(RunConfig):
     """A classifier's run. The defaults are LiPro: a linear map on latents of an encoder that stays as it is.
 
     Attributes:
-        cohort: the folder that `thoracle prepare` wrote.
-        start: the folder of the CT-CLIP or of the classifier to go on from; a head of the same kind is gone on from.
-        pool: how the image latent's mean along slices weighs them: as the model does that it starts from, or by "attention" that learns,
+        cohort: folder that `thoracle prepare` wrote.
+        init_from: folder of the CT-CLIP or of the classifier to go on from; a head of the same kind is gone on from.
+        slice_pool: weights of slices in the image latent's mean along them: "inherit" the model's own, or by "attention" that is learned
             and begins as the mean.
-        head: of the "latent", or "label-attention", whose labels look at tokens and at each other; `pool` means nothing to it.
-        encoder: "frozen"; "lora", where what is added to its matrices learns; or "full". Its codes stay as they are.
-        rank: of what "lora" adds.
-        latents: where a frozen encoder's latents or tokens are kept, for this run and the next; "" is `latents` beside the run's folder.
-        encode: volumes that a frozen encoder encodes at once.
-        weights: of a label's positives: "balanced", negatives over positives of the training labels as published, or "none".
+        head: "linear" on the latent, or "label-attention", whose labels attend to tokens and to each other; `slice_pool` does not reach it.
+        encoder: "frozen"; "lora", which trains low-rank additions to its matrices; or "full". Its codes stay as they are.
+        lora_rank: rank of the additions with "lora".
+        feature_cache: folder of a frozen encoder's latents or tokens, for this run and the next; "" is `latents` beside the run's folder.
+        encode_batch_size: volumes that a frozen encoder encodes at once.
+        pos_weight: weight of a label's positives: "balanced", negatives over positives of the training labels as published, or "none".
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"cohort", "start", "latents", "encode"}
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {
+        "cohort",
+        "init_from",
+        "feature_cache",
+        "encode_batch_size",
+    }
 
     cohort: str = "cohort"
-    start: str = "model"
-    pool: Literal["start", "attention"] = "start"
-    head: Literal["latent", "label-attention"] = "latent"
+    init_from: str = "model"
+    slice_pool: Literal["inherit", "attention"] = "inherit"
+    head: Literal["linear", "label-attention"] = "linear"
     encoder: Literal["frozen", "lora", "full"] = "frozen"
-    rank: int = 8
-    latents: str = ""
-    encode: int = 4
-    weights: Literal["balanced", "none"] = "balanced"
+    lora_rank: PositiveInt = 8
+    feature_cache: str = ""
+    encode_batch_size: PositiveInt = 4
+    pos_weight: Literal["balanced", "none"] = "balanced"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(pool=("start", "attention"), head=("latent", "label-attention"), encoder=("frozen", "lora", "full"))
-        self.check_choices(weights=("balanced", "none"), parallel=("replicate",))
-        if self.encoder == "frozen":
-            self.check_choices(precision=("float32",))  # a rounded token is another code
-        if self.pool == "attention" and self.head == "label-attention":
+        if self.parallelism != "ddp":
+            raise InputError("a classifier is not sharded", cure="Set parallelism to ddp.", source="config")
+        if self.encoder == "frozen" and self.precision != "float32":
+            # a rounded token is another code
+            raise InputError("a frozen encoder runs in float32", cure="Set precision to float32.", source="config")
+        if self.slice_pool == "attention" and self.head == "label-attention":
             raise InputError("head label-attention reads tokens, which no pool has met", cure=f"{CURE[:-1]}: give one.", source="config")
-        if not self.start or self.encode < 1 or self.rank < 1:
-            fact = "a classifier needs a model to `start` from, and `encode` and `rank` of 1 or more"
-            raise InputError(fact, cure=CURE, source="config")
+        if not self.init_from:
+            raise InputError("a classifier needs a model to go on from", cure=f"{CURE[:-1]}: name it as `init_from`.", source="config")
 
     @property
     def given(self) -> Given:
         """What is trained on: as far along the encoder as nothing learns."""
         if self.encoder != "frozen":
             return "volumes"
-        return "latents" if self.pool == "start" and self.head == "latent" else "tokens"
+        return "latents" if self.slice_pool == "inherit" and self.head == "linear" else "tokens"
 
     @property
     def latents_folder(self) -> Path:
-        """Where `latents` says."""
-        return Path(self.latents) if self.latents else Path(self.out).parent / "latents"
+        """Folder of cached features."""
+        return Path(self.feature_cache) if self.feature_cache else Path(self.out).parent / "latents"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,7 +188,7 @@ class ClassifierTask:
             tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
             licence="that of the model it began with, and of the data it was trained on",
             trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
-            caution=self._config.caution,
+            caution=self._config.disclaimer,
             assumptions=(f"Its classifier was trained for {step} steps on {how[self._config.encoder]}.",),
         )
 
@@ -224,8 +230,8 @@ class _Network(nn.Module):
 def model_of(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
     """The model that a run gives, whose encoder begins as `start`'s."""
     assert isinstance(start.config, CTCLIPConfig)
-    slices = start.config.slices if config.pool == "start" else config.pool
-    return replace(start.config, slices=slices, head=config.head)
+    slice_pool = start.config.slice_pool if config.slice_pool == "inherit" else config.slice_pool
+    return replace(start.config, slice_pool=slice_pool, head=config.head)
 
 
 def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
@@ -244,12 +250,12 @@ def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
 
 def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
     """What of a frozen CT-CLIP learns, by name, made to."""
-    tower, latent = clip.visual_transformer, config.head == "latent"
+    tower, latent = clip.visual_transformer, config.head == "linear"
     tower.codes.collect = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
     if config.encoder != "frozen":
         blocks_of(clip, config)
     parts: dict[str, nn.Module] = {}
-    if config.pool == "attention" or (config.encoder == "full" and latent and clip.slices is not None):
+    if config.slice_pool == "attention" or (config.encoder == "full" and latent and clip.slices is not None):
         parts["slices"] = cast(nn.Module, clip.slices)
     if config.encoder == "full":
         behind = {"pool": clip.pool, "to_visual_latent": clip.to_visual_latent} if latent else {}
@@ -260,5 +266,5 @@ def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
     if config.encoder == "lora":
         layers = [module for module in tower.modules() if isinstance(module, CosineAttention | FeedForward)]
         maps = [one for layer in layers for one in layer.modules() if isinstance(one, Linear)]
-        parts["low_rank"] = adapt([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.rank)
+        parts["low_rank"] = adapt([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.lora_rank)
     return parts

@@ -39,19 +39,19 @@ def classifier_run(
     Args:
         config: of the run.
         train: volumes that are trained on.
-        valid: volumes that are evaluated on each `evaluate_every` steps; None does not evaluate.
+        valid: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
         world: as `join` gives it.
         resume: as in `contrastive_run`.
         encoded: told how many volumes are encoded, of how many in all.
 
     Raises:
-        InputError: `start` is no CT-CLIP or classifier, or was made for other volumes.
+        InputError: `init_from` is no CT-CLIP or classifier, or was made for other volumes.
         As `Trainer`, `open_model` and `load_tensors`.
     """
-    start = begun_with(config.start, train.cohort.preprocess)
+    start = begun_with(config.init_from, train.cohort.preprocess)
     if not isinstance(start.config, CTCLIPConfig):
-        raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `start`.", source=start.path)
-    config = replace(config, caution=config.caution or start.caution)
+        raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
+    config = replace(config, disclaimer=config.disclaimer or start.caution)
     sets = [one for one in (train, valid) if one is not None]
     labels = [_labels(one) for one in sets]
     data: list[Data[FrozenSample | Sample]] = [*sets]
@@ -59,14 +59,14 @@ def classifier_run(
         kept = _frozen(config, start, sets, world, encoded)
         data = [FrozenData(rows, y, [e.volume for e in one.entries]) for rows, y, one in zip(kept, labels, sets, strict=True)]
     weights_K = positive_weights(labels[0])
-    if config.weights == "none":
+    if config.pos_weight == "none":
         weights_K = torch.ones_like(weights_K)
 
     def task(_: Path) -> ClassifierTask:
         return ClassifierTask(config, world, start=start, weights_K=weights_K)
 
     def evaluate(task: ClassifierTask) -> Evaluate:
-        return LabelScores(task, data[1], batch=config.batch)
+        return LabelScores(task, data[1], batch=config.batch_size)
 
     return Trainer(
         config, data[0], world, task=task, collate=lambda _: collate, resume=resume, evaluate=None if valid is None else evaluate
@@ -90,7 +90,7 @@ def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDatas
                 keys=[entry.cache_sha256 for entry in volumes.entries],
                 model_sha256=start.weights_sha256,
                 folder=config.latents_folder,
-                batch=config.encode,
+                batch=config.encode_batch_size,
                 done=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
             )
         )

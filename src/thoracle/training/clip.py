@@ -19,7 +19,7 @@ from thoracle.models.folder import save_model
 from thoracle.models.kinds import Clip
 from thoracle.models.losses import MOST_SCALE
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import Reach, RunConfig
+from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World, spread
 from thoracle.types import ABNORMALITIES
 
@@ -54,12 +54,12 @@ class ClipInTraining:
     """
 
     def __init__(
-        self, clip: Clip, *, tokenizer: Tokenizer, preprocess: PreprocessConfig, codebook: Reach, config: RunConfig, world: World
+        self, clip: Clip, *, tokenizer: Tokenizer, preprocess: PreprocessConfig, codebook_sync: bool, config: RunConfig, world: World
     ) -> None:
         self.clip, self.tokenizer, self.world = clip.to(world.device), tokenizer, world
-        self._preprocess, self._codebook, self._config = preprocess, codebook, config
+        self._preprocess, self._codebook_sync, self._config = preprocess, codebook_sync, config
         _freeze_unused(clip)
-        self.towers = spread(Towers(clip), world, shard=config.parallel == "shard", blocks=blocks_of(clip, config))
+        self.towers = spread(Towers(clip), world, shard=config.parallelism == "fsdp", blocks=blocks_of(clip, config))
         self.codes = Codes(clip)
 
     def modules(self) -> nn.ModuleDict:
@@ -88,7 +88,7 @@ class ClipInTraining:
 
     def own(self) -> Mapping[str, Tensor]:
         """As in `Task`: the codes, where each rank lets its own drift."""
-        return self.codes.state() if self._codebook == "rank" else {}
+        return {} if self._codebook_sync else self.codes.state()
 
     def set_own(self, tensors: Mapping[str, Tensor]) -> None:
         """As in `Task`."""
@@ -97,7 +97,7 @@ class ClipInTraining:
 
     def move_codes(self) -> None:
         """Once a step, by the tokens of all ranks or of this one."""
-        self.codes.move(self.world if self._codebook == "global" else None)
+        self.codes.move(self.world if self._codebook_sync else None)
 
     def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`."""
@@ -111,7 +111,7 @@ class ClipInTraining:
             tokenizer=self.tokenizer,
             licence="that of the data it was trained on",
             trained=True,
-            caution=self._config.caution,
+            caution=self._config.disclaimer,
             assumptions=(f"Trained for {step} steps.",),
         )
 
@@ -158,7 +158,7 @@ def blocks_of(clip: Clip, config: RunConfig) -> list[nn.Module]:
     """Its layers, made to compute again or compiled as the configuration says."""
     blocks = list(clip.blocks())
     for block in blocks:
-        if config.checkpoint_activations:
+        if config.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if config.compile:
             block.compile()

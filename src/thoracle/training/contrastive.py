@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from thoracle.cohort.augment import Augmentation
+from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig, build
+from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.losses import contrastive_loss, logit_scale, pair_logits, sigmoid_loss
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import Latents
-from thoracle.training.config import CURE, Reach
+from thoracle.training.config import CURE
 from thoracle.training.distributed import World
 from thoracle.training.pairs import PairConfig, PairTask
 
@@ -28,45 +29,36 @@ class ContrastiveConfig(PairConfig):
     """A contrastive run. The defaults are as published (Hamamci et al., arXiv:2403.17834), but for what other ranks see.
 
     Attributes:
-        model: that is made.
-        start: a CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
-        tokenizer: a folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
-        text_weights: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`), or the model folder of a report
-            classifier, whose tokenizer then holds; "" for random ones.
+        model: sizes of the model.
+        init_from: CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
+        tokenizer: folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
+        init_text_encoder: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`), or the model folder of a
+            report classifier, whose tokenizer then holds; "" for random ones.
         augmentation: seeded changes to volumes; none by default, as published.
-        loss: "softmax" is InfoNCE, decoupled or CLOOB's as the model says; "sigmoid" is SigLIP's.
-        temperature, bias: where the learnt ones begin; the bias is SigLIP's only.
-        codebook: "global", or "rank" as published.
+        loss: "softmax" is InfoNCE, decoupled or CLOOB's as the model says; "sigmoid" is SigLIP's (Zhai et al., arXiv:2303.15343).
+        init_log_logit_scale: initial logarithm of the learned scale of logits; 2.66 is CLIP's scale of 14.3.
+        init_logit_bias: initial bias of logits, which only the sigmoid loss learns.
+        codebook_sync: move the codebook by the tokens of all ranks; false lets each rank's drift, as published.
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = PairConfig.MOVABLE | {"text_weights"}
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = PairConfig.RESUME_MAY_CHANGE | {"init_text_encoder"}
 
     model: CTCLIPConfig = field(default_factory=CTCLIPConfig)
-    start: str = ""
+    init_from: str = ""
     tokenizer: str = ""
-    text_weights: str = ""
+    init_text_encoder: str = ""
     augmentation: Augmentation | None = None
-    steps: int = 100_001
+    steps: PositiveInt = 100_001
     loss: Loss = "softmax"
-    temperature: float = 1.0
-    bias: float = -10.0
-    codebook: Reach = "global"
+    init_log_logit_scale: float = 1.0
+    init_logit_bias: float = -10.0
+    codebook_sync: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(loss=("softmax", "sigmoid"), codebook=("global", "rank"))
         if self.loss == "sigmoid" and (self.model.decoupled_loss or self.model.extra_latent_projection):
             raise InputError("decoupled_loss and extra_latent_projection belong to the softmax loss", cure=CURE, source="config")
         self.check_size((self.model.n_frames, self.model.ctvit.image_size, self.model.ctvit.image_size))
-
-    @classmethod
-    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-        """As in `RunConfig`."""
-        return {
-            **super().rooms(),
-            "model": CTCLIPConfig.from_dict,
-            "augmentation": lambda values: build(Augmentation, values, "augmentation"),
-        }
 
 
 class ContrastiveTask(PairTask):
@@ -77,9 +69,9 @@ class ContrastiveTask(PairTask):
     """
 
     def __init__(self, clip: CTCLIP, config: ContrastiveConfig, world: World, *, tokenizer: Tokenizer) -> None:
-        super().__init__(clip, config, world, tokenizer=tokenizer, codebook=config.codebook)
+        super().__init__(clip, config, world, tokenizer=tokenizer, codebook_sync=config.codebook_sync)
         self.config = config
-        self.bias = nn.Parameter(torch.tensor(config.bias, device=world.device), requires_grad=config.loss == "sigmoid")
+        self.bias = nn.Parameter(torch.tensor(config.init_logit_bias, device=world.device), requires_grad=config.loss == "sigmoid")
 
     def modules(self) -> nn.ModuleDict:
         """As in `Task`; also `scalars.bias`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from thoracle.config_reader import config_to_mapping
 from thoracle.errors import ExtraMissing
 from thoracle.files.atomic import write_atomic
 from thoracle.training.config import RunConfig
@@ -48,7 +49,7 @@ class Curves:
         self._board: Any = None
         if world.rank:
             return
-        if config.log == "wandb":
+        if config.logger == "wandb":
             self._wandb = _wandb(out, config)
         else:
             from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
@@ -86,5 +87,5 @@ def _wandb(out: Path, config: RunConfig) -> Any:
         name.parent.mkdir(exist_ok=True)
         write_atomic(name, secrets.token_hex(8).encode())
     # What is sent leaves the house: no folder of this machine.
-    told = {setting: value for setting, value in config.as_dict().items() if setting not in config.MOVABLE}
+    told = {setting: value for setting, value in config_to_mapping(config).items() if setting not in config.RESUME_MAY_CHANGE}
     return wandb.init(project="thoracle", name=out.name, id=name.read_text(), resume="allow", dir=str(out), config=told)

@@ -13,7 +13,7 @@ from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.files.json_file import read_json_object
 from thoracle.models.checkpoint import read_checkpoint
 from thoracle.models.config import TextConfig
-from thoracle.models.folder import CONFIG, FORMAT, load_tensors, open_model
+from thoracle.models.folder import CONFIG, is_model_json, load_tensors, open_model
 from thoracle.models.heads import TextClassifier
 from thoracle.models.sizes import infer
 from thoracle.models.tokenizer import Tokenizer
@@ -57,16 +57,16 @@ def begin(config: LabelerConfig, words: Callable[[], Sequence[str]]) -> Beginnin
         words: gives the texts of whose words a vocabulary is made, where nothing else has one.
 
     Raises:
-        InputError: `start` is neither, or the vocabulary is larger than `model`.
+        InputError: `init_from` is neither, or the vocabulary is larger than `model`.
         ModelError: it is damaged, incomplete or lacks its tokenizer.
     """
-    if not config.start:
+    if not config.init_from:
         tokenizer = Tokenizer.from_words(words())
         if tokenizer.vocab_size > config.model.vocab_size:
             fact = f"the reports have {tokenizer.vocab_size} words and letters, the model's vocab_size is {config.model.vocab_size}"
             raise InputError(fact, cure="Raise model.vocab_size.", source="config")
         return Beginning(sizes=config.model, tokenizer=tokenizer, weights={})
-    return read_encoder(Path(config.start))
+    return read_encoder(Path(config.init_from))
 
 
 def read_encoder(folder: Path) -> Beginning:
@@ -79,7 +79,7 @@ def read_encoder(folder: Path) -> Beginning:
     if (folder / _OPEN_CLIP).is_file():
         return _pretrained(folder, {}, folder / _OPEN_CLIP)
     values = _described(folder)
-    if values.get("format") == FORMAT:
+    if is_model_json(values):
         return _classifier(folder)
     file = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if file is None:

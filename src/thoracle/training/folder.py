@@ -9,7 +9,7 @@ from typing import Final
 from thoracle.errors import InputError, OutputConflict
 from thoracle.files.atomic import replace_folder
 from thoracle.training.checkpoints import clean
-from thoracle.training.config import RunConfig, differences, read_config, write_config
+from thoracle.training.config import RunConfig, changed_fields, load_run_config, write_config
 from thoracle.training.distributed import World
 
 CONFIG: Final = "config.yaml"
@@ -34,9 +34,9 @@ def prepare_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], 
             raise OutputConflict("exists and is not a run", cure="Choose another --out.", source=out)
         if not resume:
             raise OutputConflict("is a run already", cure="Go on with --resume, or choose another --out.", source=out)
-        unlike = differences(read_config(out / CONFIG, type(config)), config)
-        if unlike:
-            raise InputError(f"the run was begun with another {', '.join(unlike)}", cure="Give its own config.yaml.", source=out)
+        changed = changed_fields(load_run_config(out / CONFIG, type(config)), config)
+        if changed:
+            raise InputError(f"the run was begun with another {', '.join(changed)}", cure="Give its own config.yaml.", source=out)
         if world.rank == 0:
             clean(out / CHECKPOINTS)
     elif world.rank == 0:

@@ -6,23 +6,23 @@ Shapes: B reports, N tokens, K abnormalities.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.cohort.reports import SECTIONS, Section
-from thoracle.errors import InputError
-from thoracle.models.config import TextConfig, build
+from thoracle.cohort.reports import Section
+from thoracle.config_reader import NonNegativeInt, PositiveInt, Range
+from thoracle.models.config import TextConfig
 from thoracle.models.folder import prompt_texts, save_model
 from thoracle.models.heads import TextClassifier
 from thoracle.models.text import Layer
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import CURE, OptimiserConfig, RunConfig
+from thoracle.training.config import OptimizerConfig, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
 from thoracle.training.task import Collate
 from thoracle.types import ABNORMALITIES
@@ -36,40 +36,30 @@ class LabelerConfig(RunConfig):
     """A labeler run. Length, batch and learning rate are the published labeller's (Hamamci et al., arXiv:2403.17834).
 
     Attributes:
-        reports: the table; a fifth of its texts, by their hash, is not trained on, but for the best checkpoint and the thresholds.
-        cohort: in its place the folder that `thoracle prepare` wrote, whose training scans' reports are read; "" for the table.
-        section: which of a cohort's report is read.
-        prompts: how often the zero-shot prompts are among the texts that are trained on, as a short report each. A text encoder that a
-            CT-CLIP begins with then knows the words that it will be asked by.
-        start: a pretrained encoder, whose sizes and words then hold: a report classifier's model folder, or `config.json`, weights and
+        reports: table of labelled reports; a fifth of its texts, by their hash, selects the best checkpoint and the thresholds instead of
+            training.
+        cohort: in place of the table, the folder that `thoracle prepare` wrote, whose training scans' reports are read; "" for the table.
+        section: section of a cohort's report that is read.
+        prompt_repeats: copies of each zero-shot prompt among the training texts, as a short report each. A text encoder that a CT-CLIP
+            begins with then knows the words that it will be asked by.
+        init_from: pretrained encoder, whose sizes and words then hold: a report classifier's model folder, or `config.json`, weights and
             tokenizer as the hub has them; "" for random weights.
-        model: sizes of a random one.
-        text_length: tokens of a report.
+        model: sizes of a random encoder.
+        max_text_tokens: tokens of a report; longer ones are cut.
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"reports", "cohort", "start"}
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"reports", "cohort", "init_from"}
 
     reports: str = "reports.csv"
     cohort: str = ""
     section: Section = "both"
-    prompts: int = 0
-    start: str = ""
+    prompt_repeats: NonNegativeInt = 0
+    init_from: str = ""
     model: TextConfig = field(default_factory=TextConfig)
-    text_length: int = 512
-    batch: int = 32
-    score: str = "macro_f1"
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=2e-5, clip=1.0))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_choices(section=SECTIONS)
-        if self.prompts < 0:
-            raise InputError("prompts must not be negative", cure=CURE, source="config")
-
-    @classmethod
-    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-        """As in `RunConfig`."""
-        return {**super().rooms(), "model": lambda values: build(TextConfig, values, "model")}
+    max_text_tokens: Annotated[int, Range(min=2)] = 512
+    batch_size: PositiveInt = 32
+    monitor: str = "macro_f1"
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-5, max_grad_norm=1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +138,7 @@ class LabelerTask:
         self.network, self.world, self.tokenizer = network.to(world.device), world, tokenizer
         self._config, self._sizes = config, sizes
         blocks = [module for module in network.modules() if isinstance(module, Layer)]
-        self._spread = spread(network, world, shard=config.parallel == "shard", blocks=blocks)
+        self._spread = spread(network, world, shard=config.parallelism == "fsdp", blocks=blocks)
 
     def modules(self) -> nn.ModuleDict:
         """As in `Task`; names are those of the model's weights, under `labeler.`."""
@@ -198,7 +188,7 @@ class LabelerTask:
             tokenizer=self.tokenizer,
             licence="that of the reports it was trained on",
             trained=True,
-            caution=self._config.caution,
+            caution=self._config.disclaimer,
             assumptions=(f"Trained for {step} steps.",),
         )
 

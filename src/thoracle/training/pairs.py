@@ -7,20 +7,21 @@ gradient at the latents, then each chunk again with it. Dropout repeats, because
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from thoracle.cohort.reports import SECTIONS, Section
+from thoracle.cohort.reports import Section
+from thoracle.config_reader import NonNegativeInt, Range
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.kinds import Clip
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining, Latents
-from thoracle.training.config import CURE, Reach, RunConfig
+from thoracle.training.config import CURE, BatchScope, RunConfig
 from thoracle.training.data import Batch
 from thoracle.training.distributed import World, keep_gradients
 from thoracle.training.generators import Generators, generators, set_generators
@@ -28,53 +29,49 @@ from thoracle.training.generators import Generators, generators, set_generators
 
 @dataclass(frozen=True, kw_only=True)
 class PairConfig(RunConfig):
-    """What runs on pairs have in common.
+    """Settings that runs on pairs of volumes and reports share.
 
     Attributes:
-        cohort: the folder that `thoracle prepare` wrote.
-        preprocess: of the model that is made.
-        section: which of a report's words are read.
-        batch: pairs of a step, on each rank, that are compared with each other.
-        chunk: pairs that are encoded at once; 0 takes the whole batch. Fewer than `batch` is gradient caching (Gao et al.,
-            arXiv:2101.06983): the same loss and gradient in the memory of a chunk, for a second forward pass.
-        text_length: tokens of a report.
-        negatives: "global", or "rank" as published.
+        batch_size: pairs of a step, on each rank, that are compared with each other.
+        cohort: folder that `thoracle prepare` wrote.
+        preprocess: preprocessing of the model.
+        section: section of a report that is read.
+        gradient_cache_chunk: pairs that are encoded at once; 0 takes the whole batch. Fewer than `batch_size` is gradient caching (Gao et
+            al., arXiv:2101.06983): the same loss and gradient in the memory of a chunk, for a second forward pass.
+        max_text_tokens: tokens of a report; longer ones are cut.
+        negatives: pairs that a pair is compared with: "global", of all ranks, or "local", of its own rank, as published.
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"cohort"}
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort"}
 
     cohort: str = "cohort"
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     section: Section = "findings"
-    chunk: int = 0
-    text_length: int = 512
-    negatives: Reach = "global"
+    gradient_cache_chunk: NonNegativeInt = 0
+    max_text_tokens: Annotated[int, Range(min=2)] = 512
+    negatives: BatchScope = "global"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(negatives=("global", "rank"), section=SECTIONS)
-        if self.text_length < 2 or self.chunk < 0 or (self.chunk and self.batch % self.chunk):
-            raise InputError("text_length must be 2 or more, and chunk divide batch", cure=CURE, source="config")
-        if self.accumulate > 1 and self.negatives == "global":
+        if self.gradient_cache_chunk and self.batch_size % self.gradient_cache_chunk:
+            fact = f"gradient_cache_chunk {self.gradient_cache_chunk} does not divide batch_size {self.batch_size}"
+            raise InputError(fact, cure=CURE, source="config")
+        if self.gradient_accumulation_steps > 1 and self.negatives == "global":
             fact = "accumulated batches do not see each other, so negatives cannot be global"
-            raise InputError(fact, cure="Give a larger batch and a chunk, or set negatives to rank.", source="config")
+            hint = "Give a larger batch_size and a gradient_cache_chunk, or set negatives to local."
+            raise InputError(fact, cure=hint, source="config")
 
     def check_size(self, size: tuple[int, int, int]) -> None:
         """Raises InputError where volumes are not of the size that the model takes."""
         if self.preprocess.size != size:
             raise InputError(f"preprocess.size is {self.preprocess.size}, but the model takes {size}", cure=CURE, source="config")
 
-    @classmethod
-    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-        """As in `RunConfig`."""
-        return {**super().rooms(), "preprocess": PreprocessConfig.from_dict}
-
 
 class PairTask(ClipInTraining, ABC):
     """Learns from pairs, by `loss`."""
 
-    def __init__(self, clip: Clip, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook: Reach = "global") -> None:
-        super().__init__(clip, tokenizer=tokenizer, preprocess=config.preprocess, codebook=codebook, config=config, world=world)
+    def __init__(self, clip: Clip, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook_sync: bool = True) -> None:
+        super().__init__(clip, tokenizer=tokenizer, preprocess=config.preprocess, codebook_sync=codebook_sync, config=config, world=world)
         self._pairs = config
 
     @abstractmethod
@@ -102,7 +99,7 @@ class PairTask(ClipInTraining, ABC):
         return self.world.mean(total)
 
     def _backward(self, batch: Batch, *, last: bool) -> Tensor:
-        chunks = list(batch.chunks(self._pairs.chunk or len(batch), self.world.device))
+        chunks = list(batch.chunks(self._pairs.gradient_cache_chunk or len(batch), self.world.device))
         if len(chunks) == 1:
             with keep_gradients(self.towers, apart=not last), self.codes.counted():
                 latents = self.encode(*chunks[0])
@@ -127,7 +124,7 @@ class PairTask(ClipInTraining, ABC):
         """
         leaves = tuple(latent.detach().requires_grad_() for latent in latents)
         loss = self.loss(leaves)
-        (loss / self._pairs.accumulate).backward()  # type: ignore[no-untyped-call]
+        (loss / self._pairs.gradient_accumulation_steps).backward()  # type: ignore[no-untyped-call]
         weight = self.world.size if self._pairs.negatives == "global" else 1
         return loss.detach(), [cast(Tensor, leaf.grad) * weight for leaf in leaves]
 

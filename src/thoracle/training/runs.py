@@ -43,7 +43,7 @@ def contrastive_run(
         world: as `join` gives it.
         words: gives the texts of whose words a vocabulary is made, if the configuration names no tokenizer.
         resume: go on in a folder that exists; without one the run begins.
-        evaluate: makes the evaluation; called each `evaluate_every` steps.
+        evaluate: makes the evaluation; called each `eval_every` steps.
 
     Raises:
         As `Trainer`, `run_tokenizer` and `network`.
@@ -54,7 +54,7 @@ def contrastive_run(
         return ContrastiveTask(network(config, tokenizer), config, world, tokenizer=tokenizer)
 
     def collate(folder: Path) -> Paired:
-        return Paired(Tokenizer.from_folder(folder / TOKENIZER), config.text_length)
+        return Paired(Tokenizer.from_folder(folder / TOKENIZER), config.max_text_tokens)
 
     def files() -> dict[str, bytes]:
         return {f"{TOKENIZER}/{name}": content for name, content in run_tokenizer(config, words).files.items()}
@@ -82,7 +82,7 @@ def medfinder_run(
     """
     text = read_encoder(Path(config.text)) if config.text else None
     model = config.model if text is None else replace(config.model, bert=text.sizes)
-    config = config if text is None else replace(config, caution=config.caution or text.caution)
+    config = config if text is None else replace(config, disclaimer=config.disclaimer or text.caution)
 
     def task(folder: Path) -> MedFinderTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
@@ -93,7 +93,7 @@ def medfinder_run(
         return MedFinderTask(finder, config, world, tokenizer=tokenizer)
 
     def collate(folder: Path) -> Paired:
-        return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.text_length, model.bert.most_tokens))
+        return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, model.bert.most_tokens))
 
     def files() -> dict[str, bytes]:
         tokenizer = Tokenizer.from_words([*words(), *prompt_texts()]) if text is None else text.tokenizer
@@ -116,21 +116,23 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledText], world: W
         As `Trainer` and `begin`.
     """
     training, validation = Texts.split(reports)
-    if config.evaluate_every and not validation:
-        raise InputError("no report is left to validate on", cure="Give more reports, or set evaluate_every to 0.", source="reports")
-    training = Texts((*training.reports, *(config.prompts * prompt_reports())))
+    if config.eval_every and not validation:
+        raise InputError("no report is left to validate on", cure="Give more reports, or set eval_every to 0.", source="reports")
+    training = Texts((*training.reports, *(config.prompt_repeats * prompt_reports())))
     start = begin(config, lambda: [one.text for one in training.reports])
-    config = replace(config, caution=config.caution or start.caution)
+    config = replace(config, disclaimer=config.disclaimer or start.caution)
 
     def task(folder: Path) -> LabelerTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
         return LabelerTask(start.network(), config, world, sizes=start.sizes, tokenizer=tokenizer)
 
     def collate(folder: Path) -> Read:
-        return Read(Tokenizer.from_folder(folder / TOKENIZER), min(config.text_length, start.sizes.most_tokens))
+        return Read(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, start.sizes.most_tokens))
 
     def evaluate(task: LabelerTask) -> TextScores:
-        return TextScores(task, validation, Read(task.tokenizer, min(config.text_length, start.sizes.most_tokens)), batch=config.batch)
+        return TextScores(
+            task, validation, Read(task.tokenizer, min(config.max_text_tokens, start.sizes.most_tokens)), batch=config.batch_size
+        )
 
     def files() -> dict[str, bytes]:
         return {f"{TOKENIZER}/{name}": content for name, content in start.tokenizer.files.items()}
@@ -157,14 +159,14 @@ def vocabfine_run(
         resume, evaluate: as in `contrastive_run`.
 
     Raises:
-        InputError: `start` is no CT-CLIP, or was made for other volumes.
+        InputError: `init_from` is no CT-CLIP, or was made for other volumes.
         As `Trainer`, `open_model` and `load_tensors`.
     """
-    start = begun_with(config.start, preprocess)
+    start = begun_with(config.init_from, preprocess)
     if not isinstance(start.config, CTCLIPConfig) or not start.prompts:
-        raise InputError("is no CT-CLIP, which VocabFine goes on from", cure="Give one as `start`.", source=start.path)
+        raise InputError("is no CT-CLIP, which VocabFine goes on from", cure="Give one as `init_from`.", source=start.path)
     model, tokenizer = start.config, start.tokenizer()
-    config = replace(config, caution=config.caution or start.caution)
+    config = replace(config, disclaimer=config.disclaimer or start.caution)
 
     def task(_: Path) -> VocabFineTask:
         clip = CTCLIP(model)

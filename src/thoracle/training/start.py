@@ -29,10 +29,10 @@ def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]])
     """
     if config.tokenizer:
         return Tokenizer.from_folder(Path(config.tokenizer))
-    if config.start:
-        return open_model(Path(config.start)).tokenizer()
-    if Path(config.text_weights).is_dir() and config.text_weights:
-        return open_model(Path(config.text_weights)).tokenizer()
+    if config.init_from:
+        return open_model(Path(config.init_from)).tokenizer()
+    if Path(config.init_text_encoder).is_dir() and config.init_text_encoder:
+        return open_model(Path(config.init_text_encoder)).tokenizer()
     return Tokenizer.from_words([*words(), *prompt_texts()])
 
 
@@ -40,21 +40,21 @@ def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
     """A CT-CLIP as the configuration begins it.
 
     Raises:
-        InputError: its sizes are not those of `start`, or of the tokenizer.
-        ModelError: `start` or `text_weights` is damaged or something else.
+        InputError: its sizes are not those of `init_from`, or of the tokenizer.
+        ModelError: `init_from` or `init_text_encoder` is damaged or something else.
     """
     fits(tokenizer, config.model.bert)
     clip = CTCLIP(config.model)
-    if config.start:
-        folder = open_model(Path(config.start))
+    if config.init_from:
+        folder = open_model(Path(config.init_from))
         if folder.config != config.model:
             raise InputError("is not of the sizes in the configuration", cure="Give its config.json's as `model`.", source=folder.path)
         clip.load_state_dict(load_tensors(folder))
         return clip
     with torch.no_grad():
-        clip.temperature.fill_(config.temperature)
-    if config.text_weights:
-        _load_text(clip, Path(config.text_weights))
+        clip.temperature.fill_(config.init_log_logit_scale)
+    if config.init_text_encoder:
+        _load_text(clip, Path(config.init_text_encoder))
     return clip
 
 

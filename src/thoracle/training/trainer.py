@@ -31,8 +31,9 @@ from thoracle.training.data import Data, Order, batches
 from thoracle.training.distributed import World, clip_gradients, full_state, set_full_state
 from thoracle.training.folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
 from thoracle.training.generators import generators, set_generators
-from thoracle.training.optimiser import adamw, learning_rate
+from thoracle.training.optimizer import build_adamw
 from thoracle.training.progress import TrainStep
+from thoracle.training.schedule import learning_rate_at
 from thoracle.training.task import Collate, Task, names_of
 
 #: Of glibc's malloc.h.
@@ -70,7 +71,7 @@ class Trainer:
             task, collate: made with the run's folder, which holds `files`.
             files: gives what a new folder holds beside the configuration, by path.
             resume: go on in a folder that exists; without one the run begins.
-            evaluate: makes the evaluation of the task, which is called each `evaluate_every` steps.
+            evaluate: makes the evaluation of the task, which is called each `eval_every` steps.
 
         Raises:
             OutputConflict: the folder exists, and `resume` was not asked for.
@@ -79,7 +80,12 @@ class Trainer:
         if config.precision == "bf16" and world.device.type == "cpu":
             raise InputError("bf16 trains on GPUs", cure="Set precision to float32.", source="config")
         self._order = Order(
-            pairs=len(data), batch=config.batch, accumulate=config.accumulate, rank=world.rank, size=world.size, seed=config.seed
+            pairs=len(data),
+            batch=config.batch_size,
+            accumulate=config.gradient_accumulation_steps,
+            rank=world.rank,
+            size=world.size,
+            seed=config.seed,
         )
         if world.device.type == "cpu":
             _keep_memory()
@@ -88,11 +94,11 @@ class Trainer:
         prepare_folder(config, files, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
         self.task, self._collate = task(self._out), collate(self._out)
-        self._optimiser = adamw(
-            ((name, one) for name, one in self.task.modules().named_parameters() if one.requires_grad), config.optimiser
+        self._optimizer = build_adamw(
+            ((name, one) for name, one in self.task.modules().named_parameters() if one.requires_grad), config.optimizer
         )
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
-        self._evaluate = evaluate(self.task) if evaluate and config.evaluate_every else None
+        self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
         self.done = 0
         self._restore()
 
@@ -104,14 +110,14 @@ class Trainer:
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
-        stream = batches(self._data, self._order, self._collate, steps=steps, workers=config.workers)
+        stream = batches(self._data, self._order, self._collate, steps=steps, workers=config.num_workers)
         with Curves(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:
-                loss, norm = self._step(step, list(islice(stream, config.accumulate)))
+                loss, norm = self._step(step, list(islice(stream, config.gradient_accumulation_steps)))
                 scores = self._evaluated()
                 if self.done % config.save_every == 0 or scores or self.done == config.steps:
-                    self._save(scores.get(config.score))
+                    self._save(scores.get(config.monitor))
                 now = time.perf_counter()
                 progress = TrainStep(
                     step=self.done,
@@ -128,20 +134,20 @@ class Trainer:
         self._export()
 
     def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["share"] * self._rate(step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["lr_scale"] * self._rate(step)
         loss = self.task.backward(todo).item()
-        norm = clip_gradients(self.task.parameters(), self._world, limit=self.config.optimiser.clip)
+        norm = clip_gradients(self.task.parameters(), self._world, limit=self.config.optimizer.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
             self._diverged(step, loss, norm, todo)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         self.task.stepped()
         self.done = step + 1
         return loss, norm
 
     def _rate(self, step: int) -> float:
-        return learning_rate(self.config.optimiser, step, steps=self.config.steps)
+        return learning_rate_at(self.config.optimizer, step, steps=self.config.steps)
 
     def _diverged(self, step: int, loss: float, norm: float, todo: list[Any]) -> None:
         volumes = self._world.objects([name for batch in todo for name in names_of(batch)])
@@ -158,7 +164,7 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluated(self) -> Mapping[str, float]:
-        if self._evaluate is None or self.done % self.config.evaluate_every:
+        if self._evaluate is None or self.done % self.config.eval_every:
             return {}
         self.task.modules().eval()
         states = generators(self._world.device)
@@ -167,11 +173,11 @@ class Trainer:
         return scores
 
     def _save(self, score: float | None) -> None:
-        weights, moments = full_state(self.task.modules(), self._optimiser)
+        weights, moments = full_state(self.task.modules(), self._optimizer)
         ranks = self._world.objects({"generators": generators(self._world.device), "own": dict(self.task.own())})
         if self._world.rank == 0:
             state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks}
-            save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_last)
+            save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_checkpoints)
         self._world.wait()
 
     def _restore(self) -> None:
@@ -185,7 +191,7 @@ class Trainer:
                     f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", cure="Start as many.", source=self._out
                 )
             own = state["ranks"][self._world.rank]
-            set_full_state(self.task.modules(), self._optimiser, weights=state["weights"], moments=state["moments"])
+            set_full_state(self.task.modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
             self.task.set_own(own["own"])
             set_generators(own["generators"], self._world.device)
             self.done = state["step"]

@@ -7,9 +7,9 @@ Shapes: B volumes, K abnormalities; N tokens of a prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,13 +18,12 @@ from thoracle.cohort.augment import Augmentation
 from thoracle.cohort.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.config import build
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import prompt_texts
 from thoracle.models.losses import logit_scale, prompt_loss
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining
-from thoracle.training.config import CURE, Reach, RunConfig
+from thoracle.training.config import CURE, RunConfig
 from thoracle.training.distributed import World, keep_gradients
 
 
@@ -33,31 +32,25 @@ class VocabFineConfig(RunConfig):
     """A VocabFine run.
 
     Attributes:
-        cohort: the folder that `thoracle prepare` wrote.
-        start: the CT-CLIP model folder to go on from; its prompts, words and preprocessing hold.
+        cohort: folder that `thoracle prepare` wrote.
+        init_from: CT-CLIP model folder to go on from; its prompts, words and preprocessing hold.
         augmentation: seeded changes to volumes; none by default, as published.
-        loss: of a pair of prompts: "cross-entropy", or "squared" as published.
-        codebook: "global", or "rank" as published.
+        loss: loss of a pair of prompts: "cross-entropy", or "squared" as published.
+        codebook_sync: move the codebook by the tokens of all ranks; false lets each rank's drift, as published.
     """
 
-    MOVABLE: ClassVar[frozenset[str]] = RunConfig.MOVABLE | {"cohort", "start"}
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort", "init_from"}
 
     cohort: str = "cohort"
-    start: str = "model"
+    init_from: str = "model"
     augmentation: Augmentation | None = None
     loss: Literal["cross-entropy", "squared"] = "cross-entropy"
-    codebook: Reach = "global"
+    codebook_sync: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choices(loss=("cross-entropy", "squared"), codebook=("global", "rank"))
-        if not self.start:
-            raise InputError("VocabFine goes on from a model", cure=f"{CURE[:-1]}: name its folder as `start`.", source="start")
-
-    @classmethod
-    def rooms(cls) -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-        """As in `RunConfig`."""
-        return {**super().rooms(), "augmentation": lambda values: build(Augmentation, values, "augmentation")}
+        if not self.init_from:
+            raise InputError("VocabFine goes on from a model", cure=f"{CURE[:-1]}: name its folder as `init_from`.", source="config")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +84,7 @@ class VocabFineTask(ClipInTraining):
         preprocess: PreprocessConfig,
         templates: Sequence[str],
     ) -> None:
-        super().__init__(clip, tokenizer=tokenizer, preprocess=preprocess, codebook=config.codebook, config=config, world=world)
+        super().__init__(clip, tokenizer=tokenizer, preprocess=preprocess, codebook_sync=config.codebook_sync, config=config, world=world)
         self.config = config
         self._prompts = tokenizer.encode(prompt_texts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
 

@@ -11,7 +11,7 @@ import pytest
 
 from thoracle.cohort.prepare import prepare
 from thoracle.inference.demo import write_scan
-from thoracle.training.config import read_config
+from thoracle.training.config import load_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.types import ABNORMALITIES
 
@@ -32,6 +32,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
             words = f"There is {ABNORMALITIES[number].lower()}."
             writer.writerow([f"{number}.nii.gz", number, split, words, *(int(column % 2 == number % 2) for column in range(18))])
     out = root / "cohort"
-    done = prepare(root, layout="folder", out=out, preprocess=read_config(CONFIG, ContrastiveConfig).preprocess, keep_ids=True)
+    done = prepare(root, layout="folder", out=out, preprocess=load_config(CONFIG, ContrastiveConfig).preprocess, keep_ids=True)
     assert (done.volumes, done.refused) == (6, 0)
     return out

@@ -10,7 +10,7 @@ import torch
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.folder import open_model, save_model
 from thoracle.training.classifier import ClassifierConfig
-from thoracle.training.config import read_config, write_config
+from thoracle.training.config import load_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.types import ABNORMALITIES
 
@@ -20,16 +20,16 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 def _start(folder: Path) -> Path:
     """A random model as the demo's configuration makes it."""
     torch.manual_seed(0)
-    demo = read_config(CONFIGS / "phantom-tiny.yaml", ContrastiveConfig)
-    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True, "caution": demo.caution}
+    demo = load_config(CONFIGS / "phantom-tiny.yaml", ContrastiveConfig)
+    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True, "caution": demo.disclaimer}
     save_model(folder, kind="ct-clip", config=demo.model, preprocess=demo.preprocess, tensors=CTCLIP(demo.model).state_dict(), **facts)
     return folder
 
 
 def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, tmp_path: Path) -> None:
     start, run = _start(tmp_path / "start"), tmp_path / "run"
-    told = read_config(CONFIGS / "phantom-tiny-classifier.yaml", ClassifierConfig)
-    write_config(replace(told, steps=4, batch=2, save_every=2, evaluate_every=2), tmp_path / "short.yaml")
+    told = load_config(CONFIGS / "phantom-tiny-classifier.yaml", ClassifierConfig)
+    write_config(replace(told, steps=4, batch_size=2, save_every=2, eval_every=2), tmp_path / "short.yaml")
     asked = ("train", "classifier", "--config", tmp_path / "short.yaml", "--start", start, "--cohort", cohort)
     ran = command(*asked, "--out", run)
     assert ran.status == 0, ran.err
@@ -47,7 +47,7 @@ def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, tmp_p
 def test_a_model_made_for_other_volumes_is_refused(command, cohort: Path, tmp_path: Path) -> None:
     start = _start(tmp_path / "start")
     config = start / "config.json"
-    config.write_text(config.read_text().replace('"clip": "before"', '"clip": "after"'))
+    config.write_text(config.read_text().replace('"clip_stage": "before-resampling"', '"clip_stage": "after-resampling"'))
     asked = ("train", "classifier", "--config", "phantom-tiny-classifier", "--start", start, "--cohort", cohort)
     ran = command(*asked, "--out", tmp_path / "run")
     assert ran.status == 2

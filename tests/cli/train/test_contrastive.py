@@ -16,7 +16,7 @@ import torch
 from thoracle.inference.demo import write_scan
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.training.checkpoints import checkpoints
-from thoracle.training.config import read_config, write_config
+from thoracle.training.config import load_config, load_run_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
@@ -25,8 +25,8 @@ CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The demo's, but short."""
-    short = replace(read_config(CONFIG, ContrastiveConfig), section="findings", steps=3, batch=2, save_every=1, evaluate_every=2)
-    write_config(replace(short, text_weights=""), tmp_path / "short.yaml")
+    short = replace(load_config(CONFIG, ContrastiveConfig), section="findings", steps=3, batch_size=2, save_every=1, eval_every=2)
+    write_config(replace(short, init_text_encoder=""), tmp_path / "short.yaml")
     return tmp_path / "short.yaml"
 
 
@@ -48,7 +48,7 @@ def test_a_cohort_becomes_a_model_that_detects(command, cohort: Path, config: Pa
 
 def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tmp_path: Path) -> None:
     assert command("train", "contrastive", "--config", tmp_path / "nowhere.yaml").status == 2
-    other = read_config(config, ContrastiveConfig)
+    other = load_config(config, ContrastiveConfig)
     other = replace(other, preprocess=replace(other.preprocess, spacing=(5.0, 4.0, 4.0)))
     write_config(other, tmp_path / "other.yaml")
     ran = command("train", "contrastive", "--config", tmp_path / "other.yaml", "--cohort", cohort, "--out", tmp_path / "run")
@@ -57,12 +57,29 @@ def test_what_makes_no_sense_ends_with_2(command, cohort: Path, config: Path, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_a_setting_of_the_command_line_goes_before_the_files(command, cohort: Path, config: Path, tmp_path: Path) -> None:
+    asked = ("train", "contrastive", "--config", config, "--cohort", cohort, "--out", tmp_path / "run")
+    ran = command(*asked, "--set", "optimizer.lr=one")
+    assert (ran.status, "--set: optimizer.lr must be a number above 0, is 'one'" in ran.err) == (2, True)
+    ran = command(*asked, "--set", "steps=1", "--set", "optimizer.lr=1e-4", "--set", "eval_every=0")
+    assert ran.status == 0, ran.err
+    written = load_run_config(tmp_path / "run" / "config.yaml", ContrastiveConfig)
+    assert (written.steps, written.optimizer.lr, written.batch_size) == (1, 1e-4, 2)
+
+
 def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:
     """Sharded weights, gradient caching, dropout, a codebook on each rank: all that is unlike on the ranks."""
-    told = read_config(config, ContrastiveConfig)
+    told = load_config(config, ContrastiveConfig)
     text = replace(told.model.bert, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     told = replace(
-        told, model=replace(told.model, bert=text), batch=2, chunk=1, parallel="shard", codebook="rank", keep_last=3, evaluate_every=0
+        told,
+        model=replace(told.model, bert=text),
+        batch_size=2,
+        gradient_cache_chunk=1,
+        parallelism="fsdp",
+        codebook_sync=False,
+        keep_checkpoints=3,
+        eval_every=0,
     )
     write_config(told, config)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

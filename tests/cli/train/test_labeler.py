@@ -11,7 +11,7 @@ from thoracle.models.config import TextConfig
 from thoracle.models.folder import LABELLING, open_model
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
-from thoracle.training.config import read_config, write_config
+from thoracle.training.config import load_config, write_config
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.labeler import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
@@ -33,7 +33,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_reports_become_a_classifier_that_labels(command, reports: Path, tmp_path: Path) -> None:
     sizes = TextConfig(vocab_size=4000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
-    short = replace(read_config(CONFIG, LabelerConfig), steps=30, batch=16, text_length=64, evaluate_every=15, save_every=15, model=sizes)
+    short = replace(
+        load_config(CONFIG, LabelerConfig), steps=30, batch_size=16, max_text_tokens=64, eval_every=15, save_every=15, model=sizes
+    )
     write_config(short, tmp_path / "short.yaml")
     run = tmp_path / "run"
     ran = command("train", "labeler", "--config", tmp_path / "short.yaml", "--reports", reports, "--out", run)
@@ -59,12 +61,12 @@ def test_what_cannot_be_trained_on_is_said(command, tmp_path: Path) -> None:
 
 
 def test_a_cohort_teaches_words_that_a_ct_clip_begins_with(command, cohort: Path, tmp_path: Path) -> None:
-    words = read_config(CONFIG.parent / "phantom-tiny-labeler.yaml", LabelerConfig)
-    write_config(replace(words, section="findings", prompts=1, steps=3, batch=4, save_every=2), tmp_path / "words.yaml")
+    words = load_config(CONFIG.parent / "phantom-tiny-labeler.yaml", LabelerConfig)
+    write_config(replace(words, section="findings", prompt_repeats=1, steps=3, batch_size=4, save_every=2), tmp_path / "words.yaml")
     ran = command("train", "labeler", "--config", tmp_path / "words.yaml", "--cohort", cohort, "--out", tmp_path / "words")
     assert ran.status == 0, ran.err
-    pairs = read_config(CONFIG.parent / "phantom-tiny.yaml", ContrastiveConfig)
-    write_config(replace(pairs, section="findings", steps=2, batch=2, save_every=1), tmp_path / "pairs.yaml")
+    pairs = load_config(CONFIG.parent / "phantom-tiny.yaml", ContrastiveConfig)
+    write_config(replace(pairs, section="findings", steps=2, batch_size=2, save_every=1), tmp_path / "pairs.yaml")
     asked = ("train", "contrastive", "--config", tmp_path / "pairs.yaml", "--cohort", cohort)
     missing = command(*asked, "--text-weights", tmp_path / "nowhere", "--out", tmp_path / "none")
     assert missing.status == 2

@@ -15,7 +15,7 @@ from thoracle.models.config import TextConfig
 from thoracle.models.folder import load_tensors, open_model, prompt_texts
 from thoracle.models.text import TextEncoder
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import read_config, write_config
+from thoracle.training.config import load_config, write_config
 from thoracle.training.medfinder import MedFinderRunConfig
 
 ROOT = Path(__file__).parents[3]
@@ -25,8 +25,8 @@ SIZES = TextConfig(vocab_size=256, hidden_size=64, num_hidden_layers=1, num_atte
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The shipped one, but short."""
-    shipped = read_config(ROOT / "configs" / "phantom-medfinder.yaml", MedFinderRunConfig)
-    short = replace(shipped, section="findings", steps=2, batch=2, save_every=1, evaluate_every=2)
+    shipped = load_config(ROOT / "configs" / "phantom-medfinder.yaml", MedFinderRunConfig)
+    short = replace(shipped, section="findings", steps=2, batch_size=2, save_every=1, eval_every=2)
     write_config(short, tmp_path / "short.yaml")
     return tmp_path / "short.yaml"
 
@@ -95,7 +95,7 @@ def test_a_scan_is_looked_for_and_what_needs_codes_says_so(command, places: dict
 
 
 def test_an_encoder_that_is_nowhere_and_another_cohort_end_with_2(command, cohort: Path, config: Path, tmp_path: Path) -> None:
-    told = read_config(config, MedFinderRunConfig)
+    told = load_config(config, MedFinderRunConfig)
     write_config(replace(told, text=str(tmp_path / "nowhere")), tmp_path / "text.yaml")
     ran = command("train", "medfinder", "--config", tmp_path / "text.yaml", "--cohort", cohort, "--out", tmp_path / "run")
     assert ran.status == 2

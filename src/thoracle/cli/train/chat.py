@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
 
 
 @train.command()
@@ -22,6 +23,7 @@ def chat(
     start: Annotated[Path | None, typer.Option(metavar="DIR", help="Chat folder to go on from; in place of the setting.")] = None,
     cohort: Cohort = None,
     out: Out = None,
+    overrides: Overrides = None,
     resume: Resume = False,
 ) -> None:
     """Train a chat model: first its projector, then a LoRA adapter too. Ends with DIR/model, which `thoracle chat` takes.
@@ -34,17 +36,18 @@ def chat(
     from thoracle.training.chat import ChatConfig
     from thoracle.training.chat_run import chat_run, findings_of, split_questions
     from thoracle.training.chat_scans import cohort_scans
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.distributed import join
 
-    told = read_config(config, ChatConfig)
-    given = {"cohort": cohort, "questions": questions, "encoder": encoder, "base": base, "start": start, "out": out, "stage": stage}
-    told = ChatConfig.from_dict(told.as_dict() | {name: str(value) for name, value in given.items() if value is not None})
-    prepared = open_cohort(told.cohort)
-    asked, held_out = split_questions(read_questions(Path(told.questions)), prepared)
-    held_out = held_out[: told.held_out] if told.evaluate_every else ()
+    settings = load_config(config, ChatConfig, overrides=overrides or ())
+    paths = {"cohort": cohort, "vqa_file": questions, "encoder": encoder, "language_model": base, "init_from": start, "out": out}
+    named: dict[str, Any] = {name: str(path) for name, path in paths.items() if path is not None}
+    settings = replace(settings, **named, stage=stage or settings.stage)
+    prepared = open_cohort(settings.cohort)
+    asked, held_out = split_questions(read_questions(Path(settings.vqa_file)), prepared)
+    held_out = held_out[: settings.num_eval_conversations] if settings.eval_every else ()
     with join() as world:
         seen = {name for one in (*asked, *held_out) for name in one.images}
-        scans = None if told.stage == "base" else cohort_scans(prepared, seen, world, encoder=Path(told.encoder))
-        trainer = chat_run(told, asked, world, findings=findings_of(prepared), scans=scans, held_out=held_out, resume=resume)
+        scans = None if settings.stage == "base" else cohort_scans(prepared, seen, world, encoder=Path(settings.encoder))
+        trainer = chat_run(settings, asked, world, findings=findings_of(prepared), scans=scans, held_out=held_out, resume=resume)
         follow(trainer, quiet=world.rank > 0)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
 
 
 @train.command()
@@ -19,6 +19,7 @@ def classifier(
     start: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP or classifier model folder; in place of the setting.")] = None,
     cohort: Cohort = None,
     out: Out = None,
+    overrides: Overrides = None,
     resume: Resume = False,
 ) -> None:
     """Train a classifier of 18 abnormalities on a CT-CLIP (LiPro, ClassFine). Ends with DIR/model, which `thoracle detect` takes.
@@ -30,14 +31,16 @@ def classifier(
     from thoracle.cohort.dataset import CohortDataset
     from thoracle.training.classifier import ClassifierConfig
     from thoracle.training.classifier_run import classifier_run
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.distributed import join
 
-    told = read_config(config, ClassifierConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), start=str(start or told.start))
-    volumes = CohortDataset(told.cohort, split="train", needs=["labels"])
-    labelled = CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
+    settings = load_config(config, ClassifierConfig, overrides=overrides or ())
+    settings = replace(
+        settings, cohort=str(cohort or settings.cohort), out=str(out or settings.out), init_from=str(start or settings.init_from)
+    )
+    volumes = CohortDataset(settings.cohort, split="train", needs=["labels"])
+    labelled = CohortDataset(settings.cohort, split="valid", needs=["labels"]) if settings.eval_every else None
     with join() as world:
         with encoding(quiet=world.rank > 0) as encoded:
-            trainer = classifier_run(told, volumes, labelled, world, resume=resume, encoded=encoded)
+            trainer = classifier_run(settings, volumes, labelled, world, resume=resume, encoded=encoded)
         follow(trainer, quiet=world.rank > 0)

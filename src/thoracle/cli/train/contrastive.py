@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
 
 
 @train.command()
@@ -20,6 +20,7 @@ def contrastive(
         str | None, typer.Option(metavar="PATH", help="A BERT's weights, or a report classifier's folder; in place of the setting.")
     ] = None,
     out: Out = None,
+    overrides: Overrides = None,
     resume: Resume = False,
 ) -> None:
     """Align volumes with reports. Ends with DIR/model, which `thoracle detect` takes.
@@ -28,22 +29,29 @@ def contrastive(
     """
     from thoracle.cli.train.pairs import prepared_pairs
     from thoracle.cli.train.progress import follow
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.contrastive import ContrastiveConfig
     from thoracle.training.distributed import join
     from thoracle.training.runs import contrastive_run
     from thoracle.training.zeroshot import ZeroShot
 
-    told = read_config(config, ContrastiveConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), text_weights=text_weights or told.text_weights)
-    pairs, labelled = prepared_pairs(told, augmentation=told.augmentation)
+    settings = load_config(config, ContrastiveConfig, overrides=overrides or ())
+    settings = replace(
+        settings,
+        cohort=str(cohort or settings.cohort),
+        out=str(out or settings.out),
+        init_text_encoder=text_weights or settings.init_text_encoder,
+    )
+    pairs, labelled = prepared_pairs(settings, augmentation=settings.augmentation)
     with join() as world:
         trainer = contrastive_run(
-            told,
+            settings,
             pairs,
             world,
-            words=lambda: [entry.report.text(told.section) for entry in pairs.entries],
+            words=lambda: [entry.report.text(settings.section) for entry in pairs.entries],
             resume=resume,
-            evaluate=(lambda task: ZeroShot(task, labelled, batch=told.chunk or told.batch)) if labelled is not None else None,
+            evaluate=(lambda task: ZeroShot(task, labelled, batch=settings.gradient_cache_chunk or settings.batch_size))
+            if labelled is not None
+            else None,
         )
         follow(trainer, quiet=world.rank > 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
 
 if TYPE_CHECKING:
     from thoracle.cohort.reports import Section
@@ -28,6 +28,7 @@ def labeler(
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
     out: Out = None,
+    overrides: Overrides = None,
     resume: Resume = False,
 ) -> None:
     """Teach a transformer the 18 labels of reports. Ends with DIR/model, which `thoracle label --model` takes.
@@ -37,19 +38,19 @@ def labeler(
     """
     from thoracle.cli.train.encoder import fetched
     from thoracle.cli.train.progress import follow
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.distributed import join
     from thoracle.training.labeler import LabelerConfig
     from thoracle.training.runs import labeler_run
 
-    told = read_config(config, LabelerConfig)
-    told = replace(told, reports=str(reports or told.reports), cohort="" if reports else str(cohort or told.cohort))
-    told = replace(told, out=str(out or told.out), start=fetched(start or told.start))
-    texts = _cohort_texts(told.cohort, told.section) if told.cohort else _texts(Path(told.reports), text_column, id_column)
+    settings = load_config(config, LabelerConfig, overrides=overrides or ())
+    settings = replace(settings, reports=str(reports or settings.reports), cohort="" if reports else str(cohort or settings.cohort))
+    settings = replace(settings, out=str(out or settings.out), init_from=fetched(start or settings.init_from))
+    texts = _cohort_texts(settings.cohort, settings.section) if settings.cohort else _texts(Path(settings.reports), text_column, id_column)
     with join() as world:
-        follow(labeler_run(told, texts, world, resume=resume), quiet=world.rank > 0)
+        follow(labeler_run(settings, texts, world, resume=resume), quiet=world.rank > 0)
         if world.rank == 0:
-            _weigh(Path(told.out), texts)
+            _weigh(Path(settings.out), texts)
 
 
 def _texts(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledText]:

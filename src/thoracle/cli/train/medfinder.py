@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
 
 
 @train.command()
@@ -20,6 +20,7 @@ def medfinder(
         str | None, typer.Option(metavar="DIR|NAME", help="Pretrained text encoder, or its name on the hub; in place of the setting.")
     ] = None,
     out: Out = None,
+    overrides: Overrides = None,
     resume: Resume = False,
 ) -> None:
     """Align two views of volumes with reports. Ends with DIR/model, which `thoracle index` and `thoracle detect` take.
@@ -29,22 +30,24 @@ def medfinder(
     from thoracle.cli.train.encoder import fetched
     from thoracle.cli.train.pairs import prepared_pairs
     from thoracle.cli.train.progress import follow
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.distributed import join
     from thoracle.training.medfinder import MedFinderRunConfig
     from thoracle.training.runs import medfinder_run
     from thoracle.training.zeroshot import ZeroShot
 
-    told = read_config(config, MedFinderRunConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), text=fetched(text or told.text))
-    pairs, labelled = prepared_pairs(told, excerpt=told.excerpt)
+    settings = load_config(config, MedFinderRunConfig, overrides=overrides or ())
+    settings = replace(settings, cohort=str(cohort or settings.cohort), out=str(out or settings.out), text=fetched(text or settings.text))
+    pairs, labelled = prepared_pairs(settings, excerpt=settings.crop_words)
     with join() as world:
         trainer = medfinder_run(
-            told,
+            settings,
             pairs,
             world,
-            words=lambda: [entry.report.text(told.section) for entry in pairs.entries],
+            words=lambda: [entry.report.text(settings.section) for entry in pairs.entries],
             resume=resume,
-            evaluate=(lambda task: ZeroShot(task, labelled, batch=told.chunk or told.batch)) if labelled is not None else None,
+            evaluate=(lambda task: ZeroShot(task, labelled, batch=settings.gradient_cache_chunk or settings.batch_size))
+            if labelled is not None
+            else None,
         )
         follow(trainer, quiet=world.rank > 0)

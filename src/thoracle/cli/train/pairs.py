@@ -22,4 +22,4 @@ def prepared_pairs(
     )
     if pairs.cohort.preprocess != told.preprocess:
         raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=told.cohort)
-    return pairs, CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
+    return pairs, CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.eval_every else None

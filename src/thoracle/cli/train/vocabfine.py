@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
 
 
 @train.command()
@@ -19,6 +19,7 @@ def vocabfine(
     start: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP model folder to go on from; in place of the setting.")] = None,
     cohort: Cohort = None,
     out: Out = None,
+    overrides: Overrides = None,
     resume: Resume = False,
 ) -> None:
     """Teach a CT-CLIP the labels of a cohort as prompts; it stays open to any words. Ends with DIR/model.
@@ -27,23 +28,25 @@ def vocabfine(
     """
     from thoracle.cli.train.progress import follow
     from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.config import read_config
+    from thoracle.training.config import load_config
     from thoracle.training.distributed import join
     from thoracle.training.runs import vocabfine_run
     from thoracle.training.vocabfine import VocabFineConfig
     from thoracle.training.zeroshot import ZeroShot
 
-    told = read_config(config, VocabFineConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), start=str(start or told.start))
-    volumes = CohortDataset(told.cohort, split="train", needs=["labels"], augmentation=told.augmentation, seed=told.seed)
-    labelled = CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
+    settings = load_config(config, VocabFineConfig, overrides=overrides or ())
+    settings = replace(
+        settings, cohort=str(cohort or settings.cohort), out=str(out or settings.out), init_from=str(start or settings.init_from)
+    )
+    volumes = CohortDataset(settings.cohort, split="train", needs=["labels"], augmentation=settings.augmentation, seed=settings.seed)
+    labelled = CohortDataset(settings.cohort, split="valid", needs=["labels"]) if settings.eval_every else None
     with join() as world:
         trainer = vocabfine_run(
-            told,
+            settings,
             volumes,
             world,
             preprocess=volumes.cohort.preprocess,
             resume=resume,
-            evaluate=(lambda task: ZeroShot(task, labelled, batch=told.batch)) if labelled is not None else None,
+            evaluate=(lambda task: ZeroShot(task, labelled, batch=settings.batch_size)) if labelled is not None else None,
         )
         follow(trainer, quiet=world.rank > 0)

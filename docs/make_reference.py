@@ -1,0 +1,179 @@
+"""Write docs/reference/settings.md and errors.md from the dataclasses and errors that they describe: `make reference`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from thoracle import errors
+from thoracle.config_reader import Range, config_to_mapping, describe_type, field_types
+from thoracle.training.chat import ChatConfig
+from thoracle.training.classifier import ClassifierConfig
+from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.labeler import LabelerConfig
+from thoracle.training.medfinder import MedFinderRunConfig
+from thoracle.training.vocabfine import VocabFineConfig
+
+FOLDER: Final = Path(__file__).parent / "reference"
+#: Configurations of `thoracle train`, by verb.
+TASKS: Final[Mapping[str, type[Any]]] = {
+    "contrastive": ContrastiveConfig,
+    "medfinder": MedFinderRunConfig,
+    "vocabfine": VocabFineConfig,
+    "classifier": ClassifierConfig,
+    "labeler": LabelerConfig,
+    "chat": ChatConfig,
+}
+#: Units of keys whose types state none.
+_UNITS: Final = {
+    "steps": "steps",
+    "warmup_steps": "steps",
+    "save_every": "steps",
+    "eval_every": "steps",
+    "max_text_tokens": "tokens",
+    "sequence_length": "tokens",
+    "crop_words": "words",
+}
+_MARK: Final = "<!-- Written by `make reference`; do not edit. -->\n"
+_SETTINGS: Final = """# Settings
+
+{mark}
+Every key of a configuration, as `--config FILE` has it and `--set key.sub=value` replaces it (`--set optimizer.lr=1e-4`, as often as
+needed, before anything is checked). A key that is not listed is refused. A task has the keys of its own section and those of the sections
+that it names first; a default that differs from theirs stands in its own.
+
+"""
+
+
+def settings_page() -> str:
+    """Write the page of all settings."""
+    verbs = {cls: f"thoracle train {verb}" for verb, cls in TASKS.items()}
+    sections = [_section(cls, verbs.get(cls)) for cls in _configurations()]
+    return _SETTINGS.format(mark=_MARK) + "\n".join(sections)
+
+
+def errors_page() -> str:
+    """Write the page of all errors, parents before children."""
+    rows = "\n".join(
+        f"| {'&nbsp;&nbsp;' * depth}`{cls.__name__}` | {f'`{cls.__base__.__name__}`' if depth else ''} | {meaning} | {advice} |"
+        for depth, cls in _tree(errors.ThoracleError, 0)
+        for meaning, advice in [split_docstring(cls)]
+    )
+    return f"""# Errors
+
+{_MARK}
+Every error that a user can cause, with its parent, so that `except` can name a whole branch. A message says what was expected, what came
+and how to mend it; this table says it in general.
+
+| error | is a | what happened | what to do |
+| --- | --- | --- | --- |
+{rows}
+"""
+
+
+def split_docstring(cls: type[errors.ThoracleError]) -> tuple[str, str]:
+    """Split an error's docstring into what happened, its first sentence, and what to do, the rest."""
+    if cls is errors.ThoracleError:
+        return "Any of these.", "Read the message."
+    meaning, _, advice = inspect.cleandoc(cls.__doc__ or "").replace("\n", " ").partition(". ")
+    if not advice:
+        raise ValueError(f"{cls.__name__} does not say what to do")
+    return f"{meaning}.", advice
+
+
+def meanings(cls: type[Any]) -> dict[str, str]:
+    """Read the Attributes section of a dataclass's docstring, and of those it inherits from."""
+    inherited = [base for base in reversed(cls.__mro__[1:]) if is_dataclass(base)]
+    known = {name: text for base in inherited for name, text in meanings(base).items()}
+    _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
+    for entry in re.split(r"\n(?= {4}\w)", section.rstrip()):
+        name, _, text = entry.strip().partition(": ")
+        known |= {name: " ".join(text.split())} if name else {}
+    return known
+
+
+def _configurations() -> Iterator[type[Any]]:
+    """Yield every dataclass that a task reaches: what it inherits from, itself, what it nests."""
+    seen: set[type[Any]] = set()
+
+    def walk(cls: type[Any]) -> Iterator[type[Any]]:
+        if cls in seen or not is_dataclass(cls):
+            return
+        for base in cls.__bases__:
+            yield from walk(base)
+        seen.add(cls)
+        yield cls
+        for hint in field_types(cls).values():
+            for part in (hint, *get_args(hint)):
+                if isinstance(part, type):
+                    yield from walk(part)
+
+    for cls in TASKS.values():
+        yield from walk(cls)
+
+
+def _section(cls: type[Any], verb: str | None) -> str:
+    bases = [f"[{base.__name__}](#{base.__name__.lower()})" for base in cls.__bases__ if is_dataclass(base)]
+    about = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")[0].strip()
+    facts = [f"`{verb}`." if verb else "", f"Has the keys of {', '.join(bases)} too." if bases else "", about]
+    own = [field for field in fields(cls) if field.name in cls.__annotations__]
+    rows = "\n".join(_row(cls, field) for field in own)
+    intro = " ".join(filter(None, facts))
+    return f"## {cls.__name__}\n\n{intro}\n\n| key | takes | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n{rows}\n"
+
+
+def _row(cls: type[Any], field: Field[Any]) -> str:
+    hint = field_types(cls)[field.name]
+    meaning = meanings(cls).get(field.name)
+    if meaning is None:
+        raise ValueError(f"{cls.__name__}.{field.name} has no meaning in its docstring")
+    cells = (f"`{field.name}`", _takes(hint), _default(field), _unit(hint) or _UNITS.get(field.name, ""), meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _takes(hint: Any) -> str:
+    nested = next((part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)), None)
+    words = describe_type(hint)
+    return words if nested is None else words.replace("settings", f"[{nested.__name__}](#{nested.__name__.lower()})")
+
+
+def _default(field: Field[Any]) -> str:
+    value = _default_of(field)
+    if not is_dataclass(value):
+        return f"`{json.dumps(value)}`"
+    changed = {part.name for part in fields(value) if getattr(value, part.name) != _default_of(part)}
+    parts = {name: part for name, part in config_to_mapping(value).items() if name in changed}
+    return f"`{json.dumps(parts)}`" if parts else "its defaults"
+
+
+def _default_of(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _unit(hint: Any) -> str:
+    if isinstance(hint, Range):
+        return hint.unit
+    return next(filter(None, map(_unit, (*get_args(hint), *getattr(hint, "__metadata__", ())))), "")
+
+
+def _tree(cls: type[errors.ThoracleError], depth: int) -> Iterator[tuple[int, type[errors.ThoracleError]]]:
+    yield depth, cls
+    for child in cls.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child, depth + 1)
+
+
+def main() -> None:
+    """Write both pages."""
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "settings.md").write_text(settings_page())
+    (FOLDER / "errors.md").write_text(errors_page())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The pages of settings and errors say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from thoracle.errors import ThoracleError
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["settings", "errors"])
+def test_a_page_is_current(reference: ModuleType, page: str) -> None:
+    written = (DOCS / "reference" / f"{page}.md").read_text()
+    assert written == getattr(reference, f"{page}_page")(), "run `make reference`"
+
+
+def test_a_setting_has_type_range_default_unit_and_meaning(reference: ModuleType) -> None:
+    rows = reference.settings_page().splitlines()
+    assert "| `warmup_steps` | a whole number at least 0 | `0` | steps | steps over which the learning rate rises linearly. |" in rows
+    assert any(row.startswith("| `intensity_scale` | a number above 0 and below 1e+09 | `1000.0` | HU |") for row in rows)
+    assert any(
+        row.startswith('| `optimizer` | [OptimizerConfig](#optimizerconfig) | `{"lr": 2e-05, "max_grad_norm": 1.0}` |') for row in rows
+    )
+
+
+def test_a_meaning_may_be_inherited_and_must_be_there(reference: ModuleType) -> None:
+    @dataclass
+    class Base:
+        """A base.
+
+        Attributes:
+            first: of two lines
+                of text.
+        """
+
+        first: int = 0
+
+    @dataclass
+    class Child(Base):
+        """A child.
+
+        Attributes:
+            second: more.
+        """
+
+        first: int = 1
+        second: int = 0
+        third: int = 0
+
+    assert reference.meanings(Child) == {"first": "of two lines of text.", "second": "more."}
+
+
+def test_an_error_says_what_to_do(reference: ModuleType) -> None:
+    class Silent(ThoracleError):
+        """Something happened."""
+
+    with pytest.raises(ValueError, match="Silent"):
+        reference.split_docstring(Silent)

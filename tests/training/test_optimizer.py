@@ -1,0 +1,26 @@
+"""AdamW's groups: what decays, and at which multiple of the scheduled rate."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from thoracle.training.config import OptimizerConfig
+from thoracle.training.optimizer import build_adamw
+
+
+def test_only_matrices_decay() -> None:
+    parameters = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))]
+    optimizer = build_adamw(zip("abc", parameters, strict=True), OptimizerConfig(lr=0.1, weight_decay=0.5))
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert [round(parameter.max().item(), 6) for parameter in parameters] == [0.95, 1.0, 1.0]
+    assert optimizer.defaults["fused"]
+
+
+def test_the_text_encoder_trains_at_its_own_multiple_of_the_rate() -> None:
+    named = [("clip.text_transformer.w", nn.Parameter(torch.ones(2, 2))), ("clip.visual_transformer.w", nn.Parameter(torch.ones(2, 2)))]
+    optimizer = build_adamw(named, OptimizerConfig(text_lr_scale=0.25))
+    scales = {id(group["params"][0]): group["lr_scale"] for group in optimizer.param_groups}
+    assert [scales[id(parameter)] for _, parameter in named] == [0.25, 1.0]

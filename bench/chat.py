@@ -19,8 +19,9 @@ from thoracle.inference.chat.sampling import Sampling, sample
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IMAGE_ID
-from thoracle.models.config import PRESETS, CTViTConfig, ProjectorConfig
+from thoracle.models.ctclip_config import PRESETS, CTViTConfig
 from thoracle.models.ctvit import CTViT
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig
 from thoracle.training.config import read_config
 

@@ -16,10 +16,11 @@ from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid, T
 from thoracle.inference.demo import write_model
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import prepare
-from thoracle.models.config import PRESETS, CTCLIPConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig
 from thoracle.models.folder import load_tensors, open_model, save_model
 from thoracle.models.kinds import weight_shapes
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.ctclip_config import CTCLIPConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.models.config import PRESETS, CTCLIPConfig, CTViTConfig, TextConfig
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig, CTViTConfig
+from thoracle.models.text_config import TextConfig
 
 
 def test_preset_has_the_published_sizes() -> None:

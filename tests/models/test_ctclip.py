@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 
 
 def _model(published, **options: bool) -> CTCLIP:

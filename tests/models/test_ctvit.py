@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thoracle.errors import InputError
-from thoracle.models.config import CTViTConfig
+from thoracle.models.ctclip_config import CTViTConfig
 from thoracle.models.ctvit import CTViT, VolumeTokens
 
 PREFIX = "visual_transformer."

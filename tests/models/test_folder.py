@@ -13,10 +13,11 @@ from torch import Tensor
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models import folder as module
-from thoracle.models.config import PRESETS, CTCLIPConfig, ProjectorConfig
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig
 from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_model
 from thoracle.models.kinds import KINDS, Kind, weight_shapes
 from thoracle.models.medfinder_config import MedFinderConfig, ViTConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 

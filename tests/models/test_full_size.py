@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thoracle.models.config import PRESETS
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.zero_shot import zero_shot_probabilities
 
 
 def test_has_the_published_number_of_parameters() -> None:
@@ -41,7 +41,7 @@ def test_published_findings(golden_dir: Path, error: Callable) -> None:
     assert error(sample, expected_sample) < 0.05 if unlike else torch.allclose(sample, expected_sample)
     assert error(encoded.latent_BL, expected["image_latents"]) < 1e-3
     assert error(text, expected["text_latents"]) < 1e-3
-    probabilities = zero_shot_probabilities(text, encoded.latent_BL, model.temperature)[0]
+    probabilities = zero_shot_probabilities(text, encoded.latent_BL, model.temperature.exp())[0]
     assert error(probabilities, expected["zero_shot_probabilities"]) < 1e-3
 
 

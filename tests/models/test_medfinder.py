@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from thoracle.errors import ExtraMissing, InputError
-from thoracle.models.config import TextConfig
 from thoracle.models.kinds import weight_shapes
 from thoracle.models.medfinder import MedFinder
 from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig, ViTConfig
+from thoracle.models.text_config import TextConfig
 
 SIZE = (16, 32, 48)
 TEXT = TextConfig(

@@ -10,7 +10,7 @@ from torch import nn
 
 from thoracle.models import precision
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.layers import Linear
+from thoracle.models.linear import Linear
 from thoracle.models.precision import lower, precision_effect
 
 

@@ -17,12 +17,14 @@ from transformers import BertConfig, RobertaConfig
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, CheckpointUnsafe, InputError, TokenizerMissing
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import PRESETS, CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig, CTViTConfig
 from thoracle.models.folder import load_tensors, open_model
 from thoracle.models.kinds import Kind, weight_shapes
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.models.published import ImportReport, import_checkpoint, recognise
 from thoracle.models.sizes import infer
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 

@@ -13,7 +13,7 @@ from thoracle.cohort.questions.file import Conversation, Pair
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel, new_adapter
 from thoracle.models.chat_prompt import Prompter
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
 from thoracle.training.chat_base import new_language
 from thoracle.training.chat_data import Collate, Row, grow

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from thoracle.cohort.augment import Augmentation
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.medfinder import MedFinder
 from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch

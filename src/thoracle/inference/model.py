@@ -25,11 +25,12 @@ from thoracle.inference.prompts import kept_latents, prompt_key
 from thoracle.models.classifier import logits_of
 from thoracle.models.ctclip import CTCLIP, VolumeEncoding
 from thoracle.models.ctvit import VolumeTokens
-from thoracle.models.folder import ModelFolder, open_model, prompt_texts
-from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.folder import ModelFolder, open_model
 from thoracle.models.kinds import TITLES, Clip
 from thoracle.models.precision import PrecisionEffect, precision_effect
+from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
+from thoracle.models.zero_shot import zero_shot_probabilities
 from thoracle.types import RESEARCH_USE, ModelInput
 
 Precision = Literal["float32", "bf16"]
@@ -205,7 +206,7 @@ class Model:
                 f"is {TITLES[self.folder.kind]}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
             )
         if names not in self._prompts:
-            prompts = prompt_texts(names, self.folder.prompts)
+            prompts = format_prompts(names, self.folder.prompts)
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), clip.config.dim_latent)
@@ -230,7 +231,8 @@ class Model:
         clip, head = self._clip("findings"), self.network.classifier
         with _exact():
             if head is None:
-                return zero_shot_probabilities(self.prompt_latents(names), self.encode_volume(volume).latent_BL, clip.temperature.float())
+                latent_1L, scale = self.encode_volume(volume).latent_BL, clip.temperature.float().exp()
+                return zero_shot_probabilities(self.prompt_latents(names), latent_1L, scale)
             assert isinstance(clip, CTCLIP), "heads are of CT-CLIP's tokens"
             logits_BK = logits_of(clip, head, clip.read_tokens(self.encode_tokens(volume)))
             return logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.models.classifier import Head, clip_tensors, head_of, head_tensors
-from thoracle.models.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctvit import CTViT
 from thoracle.models.folder import ModelFolder, load_tensors
 from thoracle.models.kinds import TITLES, Clip

@@ -23,7 +23,7 @@ from thoracle.inference.calibration import EDGE
 from thoracle.inference.model import Model
 from thoracle.models.classifier import logits_of
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.zero_shot import zero_shot_probabilities
 from thoracle.types import RESEARCH_USE, ModelInput
 
 INPUT: Final = "volume"
@@ -93,7 +93,8 @@ class _Detector(nn.Module):
             found_BK = logits_of(self.clip, self.head, self.clip.read_tokens(self.clip.visual_transformer(volume_B1ZHW))).sigmoid()
         else:
             assert self.prompts_2KL is not None, "a model without a head is prompted"
-            found_BK = zero_shot_probabilities(self.prompts_2KL, self.clip.encode_volume(volume_B1ZHW).latent_BL, self.clip.temperature)
+            latent_BL, scale = self.clip.encode_volume(volume_B1ZHW).latent_BL, self.clip.temperature.exp()
+            found_BK = zero_shot_probabilities(self.prompts_2KL, latent_BL, scale)
         if self.slope_offset_2K is None:
             return found_BK
         return (self.slope_offset_2K[0] * found_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()

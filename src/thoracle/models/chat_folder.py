@@ -24,9 +24,9 @@ from torch import Tensor
 
 from thoracle.errors import ModelFolderInvalid, OutputConflict
 from thoracle.models.chat_language import ADAPTER_CONFIG, fingerprint
-from thoracle.models.config import ProjectorConfig
 from thoracle.models.files import put_folder
 from thoracle.models.folder import CARD, CONFIG, open_model, save_model
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.types import RESEARCH_USE
 
 FORMAT: Final = "thoracle.chat/1"

@@ -12,11 +12,12 @@ from thoracle.models.chat import Projector
 from thoracle.models.chat_tokens import ctvit_config
 from thoracle.models.checkpoint import read_checkpoint
 from thoracle.models.classifier import clip_tensors
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctvit import CTViT
 from thoracle.models.folder import CONFIG, ModelFolder, load_tensors, open_model
 from thoracle.models.kinds import TITLES
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.models.published import recognise
 from thoracle.models.sizes import infer
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
 from thoracle.files import write_atomic
-from thoracle.models.config import CTCLIPConfig, CTViTConfig
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctvit import VolumeTokens
 from thoracle.models.folder import ModelFolder, load_tensors
 from thoracle.models.kinds import TITLES

@@ -10,8 +10,8 @@ from typing import Final, cast
 
 from torch import Tensor
 
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.heads import LabelAttention, LatentClassifier
 
 Head = LatentClassifier | LabelAttention

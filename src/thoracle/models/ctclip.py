@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.cells import GridPool, SliceAttention
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.ctvit import CTViT, VolumeTokens
-from thoracle.models.layers import CosineAttention, FeedForward, Linear
+from thoracle.models.layers import CosineAttention, FeedForward
+from thoracle.models.linear import Linear
 from thoracle.models.losses import contrastive_loss, pair_logits
 from thoracle.models.text import Layer, TextEncoder, first_token
 

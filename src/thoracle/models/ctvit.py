@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from thoracle.errors import InputError
 from thoracle.models.cells import CellEmbedding
 from thoracle.models.codebook import Codebook
-from thoracle.models.config import CTViTConfig
-from thoracle.models.layers import Linear, PositionBias, Stack
+from thoracle.models.ctclip_config import CTViTConfig
+from thoracle.models.layers import PositionBias, Stack
+from thoracle.models.linear import Linear
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

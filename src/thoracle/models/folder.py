@@ -29,8 +29,8 @@ from thoracle.models.card import card
 from thoracle.models.compression import restored
 from thoracle.models.files import put_folder, sha256
 from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
+from thoracle.models.prompts import PROMPTS
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.types import ABNORMALITIES
 
 FORMAT: Final = "thoracle.model/1"
 WEIGHTS: Final = "model.safetensors"
@@ -39,9 +39,6 @@ TOKENIZER: Final = "tokenizer"
 CARD: Final = "README.md"
 CALIBRATION: Final = "calibration.json"
 LABELLING: Final = "labelling.json"
-#: Published zero-shot prompts: the first says the abnormality is there, the second that it is not.
-PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
-_ABNORMALITY: Final = "{abnormality}"
 
 _CONFIG_BUDGET: Final = 2**20
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
@@ -94,11 +91,6 @@ class ModelFolder:
         if self.tokenizer_sha256 not in (None, tokenizer.fingerprint):
             raise TokenizerMissing("the tokenizer is not the one this model was imported with", cure=_IMPORT_AGAIN, source=folder)
         return tokenizer
-
-
-def prompt_texts(abnormalities: Sequence[str] = ABNORMALITIES, templates: Sequence[str] = PROMPTS) -> list[str]:
-    """Each template of each abnormality: with the published two, row 2k says that abnormality k is present, row 2k + 1 that it is not."""
-    return [template.replace(_ABNORMALITY, name) for name in abnormalities for template in templates]
 
 
 def save_model(

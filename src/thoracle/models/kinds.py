@@ -11,12 +11,15 @@ from torch import nn
 
 from thoracle.models.chat import Projector
 from thoracle.models.classifier import TRAINED_MODEL, head_of
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, build
+from thoracle.models.config import build
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctvit import CTViT
-from thoracle.models.heads import TextClassifier
 from thoracle.models.medfinder import MedFinder
 from thoracle.models.medfinder_config import MedFinderConfig
+from thoracle.models.projector_config import ProjectorConfig
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
 from thoracle.types import ABNORMALITIES
 
 Kind = Literal["ct-clip", "medfinder", "ct-clip-classifier", "ctvit", "text-classifier", "chat-projector"]

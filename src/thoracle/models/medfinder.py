@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.ctclip import VolumeEncoding
-from thoracle.models.layers import Linear
+from thoracle.models.linear import Linear
 from thoracle.models.medfinder_config import MedFinderConfig
 from thoracle.models.medfinder_image import ImageEncoder
 from thoracle.models.text import Layer, TextEncoder, first_token

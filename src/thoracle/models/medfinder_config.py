@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from thoracle.errors import InputError
-from thoracle.models.config import TextConfig, build
+from thoracle.models.config import build
+from thoracle.models.text_config import TextConfig
 
 _CURE = "Correct the configuration."
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.kinds import Clip
-from thoracle.models.layers import Linear
+from thoracle.models.linear import Linear
 
 #: The CPUID leaf that describes AMX tiles.
 TILE_LEAF = 0x1D

@@ -17,12 +17,13 @@ from torch import Tensor
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, InputError
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.files import sha256
 from thoracle.models.folder import ModelFolder, save_model
 from thoracle.models.kinds import TITLES, Kind, ModelConfig, Shapes, weight_shapes
 from thoracle.models.names import listed
 from thoracle.models.sizes import infer
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 

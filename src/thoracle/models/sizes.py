@@ -11,9 +11,10 @@ from math import isqrt
 from typing import Any, Final
 
 from thoracle.errors import CheckpointIncomplete, InputError
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.kinds import Kind, ModelConfig, Shapes, config_from_dict
 from thoracle.models.names import listed
+from thoracle.models.text_config import TextConfig
 
 Values = dict[str, Any]
 

@@ -20,7 +20,8 @@ from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IGNORED
-from thoracle.models.config import ProjectorConfig, build
+from thoracle.models.config import build
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat_data import ChatBatch, sees
 from thoracle.training.config import CURE, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from thoracle.cohort.dataset import Sample
 from thoracle.errors import InputError
 from thoracle.models.classifier import Head, clip_tensors, head_of, head_tensors, joined, logits_of
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, save_model
-from thoracle.models.layers import CosineAttention, FeedForward, Linear
+from thoracle.models.layers import CosineAttention, FeedForward
+from thoracle.models.linear import Linear
 from thoracle.models.losses import weighted_label_loss
 from thoracle.training.clip import UNUSED, blocks_of
 from thoracle.training.config import CURE, RunConfig

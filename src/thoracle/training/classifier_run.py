@@ -11,8 +11,8 @@ from torch import Tensor
 
 from thoracle.cohort.dataset import CohortDataset, Sample
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.folder import ModelFolder
 from thoracle.models.losses import positive_weights
 from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from thoracle.cohort.augment import Augmentation
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig, build
+from thoracle.models.config import build
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.losses import contrastive_loss, logit_scale, pair_logits, sigmoid_loss
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import Latents

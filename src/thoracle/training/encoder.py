@@ -12,10 +12,10 @@ from torch import Tensor
 
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import TextConfig
 from thoracle.models.folder import CONFIG, FORMAT, load_tensors, open_model
-from thoracle.models.heads import TextClassifier
 from thoracle.models.sizes import infer
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.labeler import LabelerConfig
 from thoracle.types import ABNORMALITIES

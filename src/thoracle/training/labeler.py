@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from thoracle.cohort.reports import SECTIONS, Section
 from thoracle.errors import InputError
-from thoracle.models.config import TextConfig, build
-from thoracle.models.folder import prompt_texts, save_model
-from thoracle.models.heads import TextClassifier
+from thoracle.models.config import build
+from thoracle.models.folder import save_model
+from thoracle.models.prompts import format_prompts
 from thoracle.models.text import Layer
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import CURE, OptimiserConfig, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -83,7 +85,7 @@ class LabelledText:
 
 def prompt_reports() -> list[LabelledText]:
     """Each zero-shot prompt as a report: it states its abnormality, or nothing."""
-    texts, width = prompt_texts(), len(ABNORMALITIES)
+    texts, width = format_prompts(), len(ABNORMALITIES)
     stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
     return [LabelledText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
 

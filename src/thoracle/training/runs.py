@@ -9,10 +9,11 @@ from pathlib import Path
 from thoracle.cohort.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model, prompt_texts
+from thoracle.models.ctclip_config import CTCLIPConfig
+from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model
 from thoracle.models.medfinder import MedFinder
+from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
@@ -96,7 +97,7 @@ def medfinder_run(
         return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.text_length, model.bert.most_tokens))
 
     def files() -> dict[str, bytes]:
-        tokenizer = Tokenizer.from_words([*words(), *prompt_texts()]) if text is None else text.tokenizer
+        tokenizer = Tokenizer.from_words([*words(), *format_prompts()]) if text is None else text.tokenizer
         return {f"{TOKENIZER}/{name}": content for name, content in tokenizer.files.items()}
 
     return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)

@@ -11,9 +11,10 @@ import torch
 
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import TextConfig
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import load_tensors, open_model, prompt_texts
+from thoracle.models.folder import load_tensors, open_model
+from thoracle.models.prompts import format_prompts
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig
 
@@ -33,7 +34,7 @@ def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]])
         return open_model(Path(config.start)).tokenizer()
     if Path(config.text_weights).is_dir() and config.text_weights:
         return open_model(Path(config.text_weights)).tokenizer()
-    return Tokenizer.from_words([*words(), *prompt_texts()])
+    return Tokenizer.from_words([*words(), *format_prompts()])
 
 
 def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:

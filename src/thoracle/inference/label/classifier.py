@@ -21,10 +21,10 @@ from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.labelling import AS_PUBLISHED, read_labelling
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.vocabulary import fingerprint
-from thoracle.models.config import TextConfig
 from thoracle.models.folder import load_tensors, open_model
-from thoracle.models.heads import TextClassifier
 from thoracle.models.kinds import TITLES
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
 from thoracle.types import ABNORMALITIES
 
 #: Published training and inference read so many tokens.

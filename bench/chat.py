@@ -67,7 +67,7 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
 
     with torch.inference_mode():
         start = time.perf_counter()
-        tokens = encoder(volume).tokens_BTHWD
+        tokens = encoder.encode_volume(volume).tokens
         if device.type == "cuda":
             torch.cuda.synchronize()
         encoding = time.perf_counter() - start

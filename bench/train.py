@@ -96,7 +96,7 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
 
 def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
     task = ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words([]))
-    optimiser = adamw(task.parameters(), config.optimiser)
+    optimiser = adamw(task.parameters(), config.optimiser, text=task.text_parameters())
 
     def step() -> None:
         task.backward([pairs])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.encoder import EncodedText
 from thoracle.models.zero_shot import zero_shot_probabilities
 
 
@@ -34,10 +35,10 @@ def test_published_findings(golden_dir: Path, error: Callable) -> None:
     volume = _published_preprocessing(golden_dir / "preprocess" / "fine_cropped")
     with torch.no_grad():
         encoded = model.encode_volume(volume)
-        text = model.encode_text(expected["input_ids"], torch.ones_like(expected["input_ids"]))
-    unlike = (encoded.indices_BN != expected["codebook_indices"]).double().mean().item()
+        text = model.encode_text(EncodedText(input_ids_BN=expected["input_ids"], attention_mask_BN=torch.ones_like(expected["input_ids"])))
+    unlike = (encoded.codebook_indices != expected["codebook_indices"]).double().mean().item()
     assert unlike <= 1e-3
-    sample, expected_sample = encoded.tokens_BTHWD[0, ::5, ::5, ::5], expected["encoded_tokens_sample"]
+    sample, expected_sample = encoded.tokens[0, ::5, ::5, ::5], expected["encoded_tokens_sample"]
     assert error(sample, expected_sample) < 0.05 if unlike else torch.allclose(sample, expected_sample)
     assert error(encoded.latent_BL, expected["image_latents"]) < 1e-3
     assert error(text, expected["text_latents"]) < 1e-3

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.encoder import EncodedText
 from thoracle.models.zero_shot import zero_shot_probabilities
 
 
@@ -27,4 +28,6 @@ def _prompt_latents(published) -> torch.Tensor:
     model = CTCLIP(published.config)
     model.load_state_dict(published.weights)
     with torch.no_grad():
-        return model.eval().encode_text(published.expected["prompt_ids"], published.expected["prompt_mask"])
+        return model.eval().encode_text(
+            EncodedText(input_ids_BN=published.expected["prompt_ids"], attention_mask_BN=published.expected["prompt_mask"])
+        )

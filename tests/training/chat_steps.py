@@ -67,7 +67,7 @@ def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) ->
     collate = Collate(tokens.__getitem__, pad=0, weigh=config.weigh)
     rows = [Row(trees=(tree,)) for tree in grow(TALKS, prompter, length=400) if int(tree.images[0][1:]) in scans]
     share = len(rows) // batches
-    optimiser = adamw(((name, one) for name, one in chat.modules().named_parameters() if one.requires_grad), config.optimiser)
+    optimiser = adamw(chat.parameters(), config.optimiser)
     loss = chat.backward([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
     named = {name: one.grad for name, one in chat.modules().named_parameters() if one.grad is not None}
     gradients = {name: grad.full_tensor() if hasattr(grad, "full_tensor") else grad.clone() for name, grad in named.items()}

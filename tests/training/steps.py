@@ -107,7 +107,7 @@ def task(config: PairConfig, world: World) -> PairTask:
 def step(config: PairConfig, world: World, batches: list[Batch]) -> Step:
     """One step on fresh weights."""
     model = task(config, world)
-    optimiser = adamw(((name, p) for name, p in model.modules().named_parameters() if p.requires_grad), config.optimiser)
+    optimiser = adamw(model.parameters(), config.optimiser, text=model.text_parameters())
     loss = model.backward(batches)
     names = {n: p for n, p in model.modules().named_parameters() if p.grad is not None}
     gradients = {n: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for n, p in names.items()}

@@ -21,7 +21,7 @@ def test_the_rate_warms_up_and_falls_as_half_a_cosine() -> None:
 
 def test_only_matrices_decay() -> None:
     parameters = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))]
-    optimiser = adamw(zip("abc", parameters, strict=True), OptimiserConfig(lr=0.1, weight_decay=0.5))
+    optimiser = adamw(parameters, OptimiserConfig(lr=0.1, weight_decay=0.5))
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
@@ -30,7 +30,7 @@ def test_only_matrices_decay() -> None:
 
 
 def test_the_text_encoder_takes_its_share_of_the_rate() -> None:
-    named = [("clip.text_transformer.w", nn.Parameter(torch.ones(2, 2))), ("clip.visual_transformer.w", nn.Parameter(torch.ones(2, 2)))]
-    optimiser = adamw(named, OptimiserConfig(text_share=0.25))
+    text, image = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    optimiser = adamw([text, image], OptimiserConfig(text_share=0.25), text=[text])
     shares = {id(group["params"][0]): group["share"] for group in optimiser.param_groups}
-    assert [shares[id(parameter)] for _, parameter in named] == [0.25, 1.0]
+    assert [shares[id(parameter)] for parameter in (text, image)] == [0.25, 1.0]

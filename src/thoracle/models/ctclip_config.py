@@ -64,6 +64,16 @@ class CTViTConfig:
         return build(cls, {**values, "windows": tuple((float(low), float(high)) for low, high in ends)}, "ctvit")
 
     @property
+    def image_encoder(self) -> CTViTConfig:
+        """Return the image encoder's configuration, as `CTCLIPConfig.image_encoder` does."""
+        return self
+
+    @property
+    def reads_codes(self) -> bool:
+        """Return True: tokens are rows of the codebook, as in `CTCLIPConfig.reads_codes`."""
+        return True
+
+    @property
     def grid(self) -> int:
         """Patches along each in-plane axis."""
         return self.image_size // self.patch_size
@@ -121,6 +131,16 @@ class CTCLIPConfig:
                 cure="Give sizes that divide.",
                 source="config",
             )
+
+    @property
+    def image_encoder(self) -> CTViTConfig:
+        """Return the image encoder's configuration."""
+        return self.ctvit
+
+    @property
+    def reads_codes(self) -> bool:
+        """Return whether latents are read from rows of the codebook, not from tokens before quantization."""
+        return self.pool == "mean"
 
     @property
     def steps(self) -> int:

@@ -27,9 +27,10 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models.card import card
 from thoracle.models.compression import restored
+from thoracle.models.encoder import Capability
 from thoracle.models.files import put_folder, sha256
-from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
-from thoracle.models.prompts import PROMPTS
+from thoracle.models.model_spec import ModelSpec
+from thoracle.models.registry import REGISTRY, models_with
 from thoracle.models.tokenizer import Tokenizer
 
 FORMAT: Final = "thoracle.model/1"
@@ -65,8 +66,8 @@ class ModelFolder:
     """
 
     path: Path
-    kind: Kind
-    config: ModelConfig
+    kind: str
+    config: Any
     preprocess: PreprocessConfig | None
     labels: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -77,6 +78,16 @@ class ModelFolder:
     licence: str
     trained: bool
     caution: str = ""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Return the spec of its kind."""
+        return REGISTRY[self.kind]
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what a model of its configuration can do."""
+        return self.spec.capabilities(self.config)
 
     def tokenizer(self) -> Tokenizer:
         """The model's own tokenizer.
@@ -96,8 +107,8 @@ class ModelFolder:
 def save_model(
     out: Path,
     *,
-    kind: Kind,
-    config: ModelConfig,
+    kind: str,
+    config: Any,
     preprocess: PreprocessConfig | None,
     labels: Sequence[str],
     tensors: Mapping[str, Tensor],
@@ -113,7 +124,7 @@ def save_model(
     Args:
         out: absent, empty, or a model folder, which is replaced.
         kind, config, preprocess, labels, licence, trained, caution, source_sha256: as in `ModelFolder`.
-        tensors: names and shapes of `weight_shapes(kind, config)`.
+        tensors: names and shapes of `ModelSpec.weight_shapes(config)`.
         tokenizer: its files are copied.
         assumptions: sentences for the card.
 
@@ -132,7 +143,7 @@ def save_model(
             config=config,
             preprocess=preprocess,
             labels=tuple(labels),
-            prompts=PROMPTS if kind in ("ct-clip", "medfinder") else (),
+            prompts=REGISTRY[kind].prompts,
             weights_sha256=sha256(temporary / WEIGHTS),
             weights_bytes=(temporary / WEIGHTS).stat().st_size,
             tokenizer_sha256=tokenizer.fingerprint if tokenizer else None,
@@ -191,7 +202,7 @@ def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", cure=_IMPORT_AGAIN, source=folder.path) from error
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    unlike = sorted(name for name, _ in found.items() ^ weight_shapes(folder.kind, folder.config).items())
+    unlike = sorted(name for name, _ in found.items() ^ folder.spec.weight_shapes(folder.config).items())
     if unlike:
         raise ModelFolderInvalid(
             f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(unlike[:3])}"[:300], cure=_IMPORT_AGAIN, source=folder.path
@@ -220,14 +231,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
     try:
-        if values["kind"] not in KINDS:
+        if values["kind"] not in REGISTRY:
             raise ValueError(f"kind {values['kind']!r}")
         if not isinstance(values["trained"], bool):
             raise ValueError(f"trained {values['trained']!r}")
         return ModelFolder(
             path=path,
             kind=values["kind"],
-            config=config_from_dict(values["kind"], values["config"]),
+            config=REGISTRY[values["kind"]].read_config(values["config"]),
             preprocess=None if values["preprocess"] is None else PreprocessConfig.from_dict(values["preprocess"]),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
@@ -273,12 +284,13 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tokenizer_missing(folder: ModelFolder) -> TokenizerMissing:
-    name, files = {
-        "text-classifier": ("radbert", "vocab.json, merges.txt and tokenizer_config.json of zzxslp/RadBERT-RoBERTa-4m"),
-    }.get(folder.kind, ("cxr-bert", "vocab.txt and tokenizer_config.json of microsoft/BiomedVLP-CXR-BERT-specialized"))
+    rules = folder.spec.text_rules
+    if rules is None:
+        cure = f"Give a {models_with(Capability.TEXT)} model."
+        return TokenizerMissing(f"is {folder.spec.title}, which reads no text", cure=cure, source=folder.path)
     return TokenizerMissing(
         "words cannot be read without the model's own tokenizer, and this folder has none",
-        cure=f"Fetch {files} from huggingface.co, by hand or with `thoracle fetch {name} --out DIR`, then run"
+        cure=f"Fetch {rules.tokenizer_files} from huggingface.co, by hand or with `thoracle fetch {rules.tokenizer} --out DIR`, then run"
         f" `thoracle import FILE --out {folder.path} --tokenizer DIR`.",
         source=folder.path,
     )

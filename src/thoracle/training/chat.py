@@ -153,6 +153,10 @@ class ChatTask:
         """As in `Task`."""
         return [one for one in self._trained.parameters() if one.requires_grad]
 
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; the language model has the rate of all."""
+        return []
+
     def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
         """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
         self.model.train()

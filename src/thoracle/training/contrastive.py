@@ -84,7 +84,7 @@ class ContrastiveTask(PairTask):
 
     def modules(self) -> nn.ModuleDict:
         """As in `Task`; also `scalars.bias`."""
-        return nn.ModuleDict({"clip": self.clip, "scalars": nn.ParameterDict({"bias": self.bias})})
+        return nn.ModuleDict({"clip": self.network, "scalars": nn.ParameterDict({"bias": self.bias})})
 
     def scalars(self) -> Sequence[nn.Parameter]:
         """As in `PairTask`; also the bias."""

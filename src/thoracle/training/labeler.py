@@ -160,6 +160,10 @@ class LabelerTask:
         """As in `Task`."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; all that learns is one text encoder."""
+        return []
+
     def logits(self, batch: TextBatch) -> Tensor:
         """(B, K), in the run's precision."""
         device = self.world.device

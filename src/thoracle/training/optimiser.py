@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final
 
 from torch import nn
 from torch.optim import AdamW
 
 from thoracle.training.config import OptimiserConfig
-
-#: In the names of a CT-CLIP's text encoder.
-_TEXT: Final = "text_transformer."
 
 
 def learning_rate(config: OptimiserConfig, step: int, *, steps: int) -> float:
@@ -24,14 +20,18 @@ def learning_rate(config: OptimiserConfig, step: int, *, steps: int) -> float:
     return config.lr * (1 + math.cos(math.pi * (step - config.warmup) / (steps - config.warmup))) / 2
 
 
-def adamw(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimiserConfig) -> AdamW:
-    """Fused: one kernel for all weights. Matrices decay, vectors do not; scalars, which are never sharded, make a group of their own.
+def adamw(parameters: Iterable[nn.Parameter], config: OptimiserConfig, *, text: Iterable[nn.Parameter] = ()) -> AdamW:
+    """Build AdamW, fused. Matrices decay, vectors do not; scalars, which are never sharded, are a group of their own.
 
-    Each group's `share` is what its learning rate is of `learning_rate`.
+    Args:
+        parameters: that are trained.
+        config: of the optimizer.
+        text: those that train at `text_share` times the scheduled learning rate; a group's `share` is its multiplier.
     """
+    scaled = {id(parameter) for parameter in text}
     groups: dict[tuple[int, float], list[nn.Parameter]] = {}
-    for name, parameter in parameters:
-        share = config.text_share if _TEXT in name else 1.0
+    for parameter in parameters:
+        share = config.text_share if id(parameter) in scaled else 1.0
         groups.setdefault((min(parameter.dim(), 2), share), []).append(parameter)
     return AdamW(
         [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thoracle.cohort.reports import SECTIONS, Section
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.kinds import Clip
+from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining, Latents
 from thoracle.training.config import CURE, Reach, RunConfig
@@ -73,7 +73,9 @@ class PairConfig(RunConfig):
 class PairTask(ClipInTraining, ABC):
     """Learns from pairs, by `loss`."""
 
-    def __init__(self, clip: Clip, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook: Reach = "global") -> None:
+    def __init__(
+        self, clip: TrainableEncoder, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook: Reach = "global"
+    ) -> None:
         super().__init__(clip, tokenizer=tokenizer, preprocess=config.preprocess, codebook=codebook, config=config, world=world)
         self._pairs = config
 

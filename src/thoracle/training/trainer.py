@@ -111,9 +111,8 @@ class Trainer:
         prepare_folder(config, files, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
         self.task, self._collate = task(self._out), collate(self._out)
-        self._optimiser = adamw(
-            ((name, one) for name, one in self.task.modules().named_parameters() if one.requires_grad), config.optimiser
-        )
+        trained = [parameter for parameter in self.task.modules().parameters() if parameter.requires_grad]
+        self._optimiser = adamw(trained, config.optimiser, text=self.task.text_parameters())
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
         self._evaluate = evaluate(self.task) if evaluate and config.evaluate_every else None
         self.done = 0

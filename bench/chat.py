@@ -19,8 +19,9 @@ from thoracle.inference.chat.sampling import Sampling, sample
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IMAGE_ID
-from thoracle.models.config import PRESETS, CTViTConfig, ProjectorConfig
+from thoracle.models.ctclip_config import PRESETS, CTViTConfig
 from thoracle.models.ctvit import CTViT
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig
 from thoracle.training.config import load_config
 
@@ -66,7 +67,7 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
 
     with torch.inference_mode():
         start = time.perf_counter()
-        tokens = encoder(volume).tokens_BTHWD
+        tokens = encoder.encode_volume(volume).tokens
         if device.type == "cuda":
             torch.cuda.synchronize()
         encoding = time.perf_counter() - start

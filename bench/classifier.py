@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.folder import save_model
 from thoracle.models.losses import positive_weights
+from thoracle.models.text_config import TextConfig
 from thoracle.training.classifier import ClassifierConfig, ClassifierTask, collate
 from thoracle.training.distributed import World
 from thoracle.training.frozen import FrozenData

@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.models.config import PRESETS
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.ctclip_config import PRESETS
 from thoracle.models.precision import lower
+from thoracle.models.zero_shot import zero_shot_probabilities
 
 CONFIG = PRESETS["ct-clip"]
 NEEDED_GFLOP = 790
@@ -115,7 +115,7 @@ def _ours(dtype: torch.dtype) -> Callable[[Tensor, StageClock], None]:
 
     def run(volume: Tensor, clock: StageClock) -> None:
         clocks.append(clock)
-        zero_shot_probabilities(prompts, model.encode_volume(volume).latent_BL, model.temperature)
+        zero_shot_probabilities(prompts, model.encode_volume(volume).latent_BL, model.temperature.exp())
         clock("projection")
 
     return run
@@ -129,7 +129,7 @@ def _naive() -> Callable[[Tensor, StageClock], None]:
         tokens = naive.encode_volume(naive.under(weights, "visual_transformer."), CONFIG.ctvit, volume, timed=clock).tokens
         latent = naive.image_latent(weights, tokens)
         clock("projection")
-        zero_shot_probabilities(naive.text_latent(weights, CONFIG, ids, torch.ones_like(ids)), latent, weights["temperature"])
+        zero_shot_probabilities(naive.text_latent(weights, CONFIG, ids, torch.ones_like(ids)), latent, weights["temperature"].exp())
         clock("prompts")
 
     return run

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.losses import contrastive_loss
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
@@ -96,7 +96,7 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
 
 def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
     task = ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words([]))
-    optimizer = build_adamw(task.parameters(), config.optimizer)
+    optimizer = build_adamw(task.parameters(), config.optimizer, text=task.text_parameters())
 
     def step() -> None:
         task.backward([pairs])

@@ -33,8 +33,8 @@ from thoracle.inference.demo import write_model, write_scan
 from thoracle.inference.files import keep_demo_chat
 from thoracle.inference.prepare import Prepared
 from thoracle.models.chat import Projector
-from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import open_model
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig
 from thoracle.training.chat_run import chat_run, findings_of, split_questions
 from thoracle.training.chat_scans import cohort_scans

@@ -49,8 +49,8 @@ def test_tokens_lie_in_files_of_their_own(command, model_dir: Path, tree: Path, 
     assert sorted(path.name for path in tokens.rglob("*")) == [f"scan_{n}.nii.gz.safetensors" for n in range(4)]
     kept = load_file(tokens / "scan_1.nii.gz.safetensors")
     encoding = thoracle.load(model_dir).encode_volume(thoracle.read(tree / "p1" / "scan_1.nii.gz"))
-    assert torch.equal(kept["tokens"], encoding.tokens_BTHWD[0])
-    assert torch.equal(kept["indices"].flatten().long(), encoding.indices_BN[0])
+    assert torch.equal(kept["tokens"], encoding.tokens[0])
+    assert torch.equal(kept["indices"].flatten().long(), encoding.codebook_indices[0])
     assert read_latents(out).names == tuple(f"scan_{n}.nii.gz" for n in range(4))
 
 

@@ -17,7 +17,7 @@ from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
 from thoracle.inference.explain import FILLS, layers, nifti, on_scan, saliency, token_affine
-from thoracle.models.classifier import head_of, joined
+from thoracle.models.classifier import build_head, join_state
 from thoracle.models.folder import load_tensors, open_model, save_model
 from thoracle.models.heads import LabelAttention
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
@@ -45,15 +45,14 @@ def scan(model: thoracle.Model) -> np.ndarray:
 
 
 def logit(model: thoracle.Model, tokens: torch.Tensor, name: str) -> float:
-    clip = model.network.clip
-    assert clip is not None
+    clip = model.encoder
     present, absent = model.prompt_latents((name,)).double()
-    return float(clip.temperature.exp().double() * clip.latents_of(tokens)[0].double() @ (present - absent))
+    return float(clip.temperature.exp().double() * clip.project_tokens(tokens)[0].double() @ (present - absent))
 
 
 def test_gradient_is_what_differences_of_the_logit_say(model: thoracle.Model, scan: np.ndarray) -> None:
     found = saliency(model, scan, abnormalities=NAMES, method="gradient")
-    tokens = model.encode_volume(scan).tokens_BTHWD.clone()
+    tokens = model.encode_volume(scan).tokens.clone()
     assert found.shape == (2, *tokens.shape[1:4])
     for place in ((0, 0, 0), (1, 2, 3)):
         step = torch.zeros_like(tokens)
@@ -77,11 +76,11 @@ def test_occlusion_is_the_fall_of_the_logit(model: thoracle.Model, scan: np.ndar
     z, x, y = (size // tokens for size, tokens in zip(scan.shape, (T, h, w), strict=True))
     edge = next(e for e in range(1, 9) if -(-T // e) * -(-h // e) * -(-w // e) <= 30)
     assert h > edge > 1
-    whole, falls = logit(model, model.encode_volume(scan).tokens_BTHWD, NAMES[0]), []
+    whole, falls = logit(model, model.encode_volume(scan).tokens, NAMES[0]), []
     for fill in FILLS:
         filled = scan.copy()
         filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = fill
-        falls.append(whole - logit(model, model.encode_volume(filled).tokens_BTHWD, NAMES[0]))
+        falls.append(whole - logit(model, model.encode_volume(filled).tokens, NAMES[0]))
     assert found[0, 0, 0, edge] == pytest.approx(np.mean(falls), abs=1e-4)
 
 
@@ -129,11 +128,9 @@ def test_the_nifti_lies_in_the_frame_of_the_scan(tmp_path: Path) -> None:
 def test_a_classifier_explains_the_logit_of_its_own_labels(model_dir: Path, scan: np.ndarray, tmp_path: Path) -> None:
     lipro = thoracle.load(lipro_of(model_dir, tmp_path / "lipro"), device="cpu")
     found = saliency(lipro, scan, abnormalities=ABNORMALITIES[5:7], method="gradient")
-    clip, classifier = lipro.network.clip, lipro.network.classifier
-    assert clip is not None
-    assert classifier is not None
-    tokens = lipro.encode_volume(scan).tokens_BTHWD.clone().requires_grad_(True)
-    classifier(clip.latents_of(tokens))[0, 6].backward()
+    lipro_encoder = lipro.encoder
+    tokens = lipro.encode_volume(scan).tokens.clone().requires_grad_(True)
+    lipro_encoder(lipro_encoder.project_tokens(tokens))[0, 6].backward()
     assert tokens.grad is not None
     np.testing.assert_allclose(found[1], (tokens.grad * tokens.detach()).sum(dim=-1)[0], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match="does not know"):
@@ -144,9 +141,9 @@ def test_attention_is_where_the_labels_of_a_classifier_look(model_dir: Path, sca
     looking = thoracle.load(looking_of(model_dir, tmp_path / "looking"), device="cpu")
     found = saliency(looking, scan, abnormalities=ABNORMALITIES[5:7], method="attention")
     np.testing.assert_allclose(found.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
-    head = looking.network.classifier
+    head = looking.encoder
     assert isinstance(head, LabelAttention)
-    tokens = looking.encode_tokens(scan).tokens_BTHWD
+    tokens = looking.encode_tokens(scan).tokens
     with torch.inference_mode():
         # What is looked at is what comes out: a value that marks one token comes back as that token's weight.
         head.look.in_proj_bias[-tokens.shape[-1] :] = 0
@@ -168,8 +165,8 @@ def looking_of(model_dir: Path, out: Path) -> Path:
     before = open_model(model_dir)
     config = replace(before.config, head="label-attention")
     torch.manual_seed(0)
-    head = head_of(config, n_labels=len(ABNORMALITIES))
-    tensors = joined(load_tensors(before), head.state_dict())
+    head = build_head(config, n_labels=len(ABNORMALITIES))
+    tensors = join_state(load_tensors(before), head.state_dict())
     made = save_model(
         out, kind="ct-clip-classifier", config=config, preprocess=before.preprocess, labels=ABNORMALITIES, tensors=tensors,
         tokenizer=None, licence="none", trained=True,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
 from thoracle.inference.latents import ROW_COLUMNS, latent_row, read_latents, token_file, write_latents, write_tokens
 from thoracle.inference.results import ResultTable
-from thoracle.models.ctclip import VolumeEncoding
+from thoracle.models.encoder import VolumeEmbedding
 
 LATENTS = {"a.nii.gz": np.array([0.1, -0.2, 1e-30], np.float32), "sub/b": np.array([1, 2, 3], np.float32)}
 
@@ -54,7 +54,7 @@ def test_a_row_that_was_tampered_with_is_an_error(table: ResultTable, tmp_path: 
 
 def test_tokens_and_codes_are_kept(tmp_path: Path) -> None:
     tokens = torch.randn(1, 2, 3, 4, 5)
-    encoding = VolumeEncoding(tokens_BTHWD=tokens, indices_BN=torch.arange(24)[None], latent_BL=torch.ones(1, 2))
+    encoding = VolumeEmbedding(tokens=tokens, codebook_indices=torch.arange(24)[None], latent_BL=torch.ones(1, 2))
     path = token_file(tmp_path, "sub/b.nii.gz")
     write_tokens(path, encoding)
     kept = load_file(path)

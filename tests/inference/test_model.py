@@ -16,10 +16,11 @@ from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid, T
 from thoracle.inference.demo import write_model
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import prepare
-from thoracle.models.config import PRESETS, CTCLIPConfig, TextConfig, published_ctclip_config
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig, published_ctclip_config
 from thoracle.models.folder import load_tensors, open_model, save_model
-from thoracle.models.kinds import weight_shapes
+from thoracle.models.registry import REGISTRY
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
@@ -54,7 +55,7 @@ def other_kind(source: Path, out: Path, kind: str) -> Path:
         made = {name.removeprefix("visual_transformer."): t for name, t in tensors.items() if name.startswith("visual_transformer.")}
     else:
         config = config.bert
-        made = {name: torch.randn(shape, generator=generator) for name, shape in weight_shapes("text-classifier", config).items()}
+        made = {name: torch.randn(shape, generator=generator) for name, shape in REGISTRY["text-classifier"].weight_shapes(config).items()}
     save_model(
         out,
         kind=kind,
@@ -90,7 +91,7 @@ def test_probabilities_are_the_published_formula(model: Model, volume: Volume) -
 
 def test_the_volume_is_encoded_once_for_all_prompts(model: Model, volume: Volume) -> None:
     runs = []
-    hook = model.network.ctvit.register_forward_hook(lambda *_: runs.append(1))
+    hook = model.encoder.visual_transformer.register_forward_hook(lambda *_: runs.append(1))
     try:
         model.detect(volume)
     finally:
@@ -110,10 +111,10 @@ def test_tokens_codes_and_latent_have_the_shapes_of_the_config(model: Model, vol
     encoding = model.encode_volume(volume)
     config = PRESETS["tiny"]
     steps, grid = config.n_frames // config.ctvit.temporal_patch_size, config.ctvit.grid
-    assert encoding.tokens_BTHWD.shape == (1, steps, grid, grid, config.ctvit.dim)
-    assert encoding.indices_BN.shape == (1, steps * grid * grid)
+    assert encoding.tokens.shape == (1, steps, grid, grid, config.ctvit.dim)
+    assert encoding.codebook_indices.shape == (1, steps * grid * grid)
     assert encoding.latent_BL.norm(dim=-1).item() == pytest.approx(1)
-    assert torch.equal(model.encode_tokens(volume).tokens_BTHWD, encoding.tokens_BTHWD)
+    assert torch.equal(model.encode_tokens(volume).tokens, encoding.tokens)
 
 
 @pytest.mark.parametrize("shape", [(60, 120, 60), (50, 120, 120), (120, 120), (1, 1, 60, 120, 120)])
@@ -130,8 +131,7 @@ def test_padding_changes_nothing(model: Model) -> None:
     missing = 512 - encoded.input_ids_BN.shape[1]
     ids, mask = (torch.nn.functional.pad(t, (0, missing)) for t in (encoded.input_ids_BN, encoded.attention_mask_BN))
     with torch.inference_mode():
-        text = model.network.clip
-        assert text is not None
+        text = model.encoder
         hidden = text.text_transformer(ids, mask).hidden_BND[:, 0]
         padded = torch.nn.functional.normalize(text.to_text_latent(hidden), dim=-1)[0]
     assert torch.allclose(alone, beside, atol=1e-6)
@@ -148,8 +148,7 @@ def test_many_texts_are_encoded_in_order(model: Model) -> None:
 def text_runs(model: Model, volume: Volume) -> int:
     """How often the text encoder runs in a detection."""
     runs: list[int] = []
-    assert model.network.clip is not None
-    hook = model.network.clip.text_transformer.register_forward_hook(lambda *_: runs.append(1))
+    hook = model.encoder.text_transformer.register_forward_hook(lambda *_: runs.append(1))
     try:
         model.detect(volume)
     finally:
@@ -222,7 +221,7 @@ def test_lipro_needs_no_tokenizer_and_gives_the_sigmoid_of_its_classifier(shared
 
 def test_a_bare_ctvit_gives_tokens_only(shared_dir: Path, tmp_path: Path, model: Model, volume: Volume) -> None:
     ctvit = load(other_kind(shared_dir, tmp_path / "ctvit", "ctvit"))
-    assert torch.equal(ctvit.encode_tokens(volume).tokens_BTHWD, model.encode_volume(volume).tokens_BTHWD)
+    assert torch.equal(ctvit.encode_tokens(volume).tokens, model.encode_volume(volume).tokens)
     for asked in (
         lambda: ctvit.detect(volume, abnormalities=["Emphysema"]),
         lambda: ctvit.encode_volume(volume),
@@ -286,7 +285,7 @@ def test_lower_precision_says_what_it_changes(shared_dir: Path, model: Model, vo
     lowered = load(shared_dir, dtype="bf16")
     effect = lowered.check_precision(volume)
     exact, other = model.encode_volume(volume), lowered.encode_volume(volume)
-    assert effect.equal_codes == pytest.approx((exact.indices_BN == other.indices_BN).double().mean().item())
+    assert effect.equal_codes == pytest.approx((exact.codebook_indices == other.codebook_indices).double().mean().item())
     assert effect.latent_cosine == pytest.approx((exact.latent_BL * other.latent_BL).sum().item(), abs=1e-6)
     assert 0.5 < effect.equal_codes <= 1
     assert not torch.equal(exact.latent_BL, other.latent_BL)
@@ -329,4 +328,4 @@ def test_the_golden_model_says_what_the_published_code_says(golden_dir: Path, tm
     for row, volume in enumerate(expected["volume"]):
         encoding = model.encode_volume(volume[0])
         assert torch.allclose(encoding.latent_BL[0], expected["image_latents"][row], atol=1e-5)
-        assert torch.equal(encoding.indices_BN[0], expected["codebook_indices"][row].flatten().long())
+        assert torch.equal(encoding.codebook_indices[0], expected["codebook_indices"][row].flatten().long())

@@ -14,7 +14,7 @@ from thoracle.inference import onnx
 from thoracle.inference.model import load
 from thoracle.inference.onnx import onnx_detect, onnx_model
 from thoracle.models.folder import open_model, save_model
-from thoracle.models.kinds import weight_shapes
+from thoracle.models.registry import REGISTRY
 
 
 def random(like: Path, out: Path, kind: str, **options: str) -> Path:
@@ -22,7 +22,7 @@ def random(like: Path, out: Path, kind: str, **options: str) -> Path:
     before = open_model(like)
     config = before.config.ctvit if kind == "ctvit" else replace(before.config, **options)
     generator = torch.Generator().manual_seed(0)
-    tensors = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in weight_shapes(kind, config).items()}
+    tensors = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in REGISTRY[kind].weight_shapes(config).items()}
     facts = {"preprocess": before.preprocess, "labels": before.labels, "tokenizer": None, "licence": "", "trained": False}
     return save_model(out, kind=kind, config=config, tensors=tensors, **facts).path
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.models.cells import CellEmbedding, GridPool, SliceAttention
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
+from thoracle.models.text_config import TextConfig
 
 WINDOWS = ((-1.0, -0.5), (-0.1, 0.3))
 SMALL = CTCLIPConfig(

@@ -13,7 +13,7 @@ from torch import Tensor
 from thoracle.errors import InputError
 from thoracle.models.chat import Projector, finding_rows
 from thoracle.models.chat_parts import open_projector
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 
 TINY = ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=10)
 

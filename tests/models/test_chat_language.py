@@ -13,7 +13,7 @@ from thoracle.errors import CapabilityMissing, CheckpointIncomplete, InputError,
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel, ToldFindings, new_adapter, open_language
 from thoracle.models.chat_prompt import IMAGE_ID, Message, Prompter, question_text
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import SmallLanguageConfig
 from thoracle.training.chat_base import new_language, save_base
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from thoracle.config_reader import config_from_mapping
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
+from thoracle.models.encoder import EncodedText
 
 
 def _model(published, **options: bool) -> CTCLIP:
@@ -29,10 +30,10 @@ def test_published_latents(published, error: Callable) -> None:
     model, expected = _model(published), published.expected
     with torch.no_grad():
         encoded = model.encode_volume(expected["volume"])
-        text = model.encode_text(expected["input_ids"], expected["attention_mask"])
+        text = model.encode_text(EncodedText(input_ids_BN=expected["input_ids"], attention_mask_BN=expected["attention_mask"]))
     assert error(encoded.latent_BL, expected["image_latents"]) < 1e-6
-    assert torch.equal(encoded.indices_BN, expected["codebook_indices"])
-    assert error(encoded.tokens_BTHWD, expected["encoded_tokens"]) < 1e-6
+    assert torch.equal(encoded.codebook_indices, expected["codebook_indices"])
+    assert error(encoded.tokens, expected["encoded_tokens"]) < 1e-6
     assert error(text, expected["text_latents"]) < 1e-6
 
 
@@ -74,8 +75,13 @@ def test_padding_does_not_change_latents(published, error: Callable) -> None:
     model, expected = _model(published), published.expected
     ids, mask = (torch.nn.functional.pad(expected[key], (0, 7)) for key in ("prompt_ids", "prompt_mask"))
     with torch.no_grad():
-        whole = model.encode_text(ids, mask)
-        alone = torch.cat([model.encode_text(i[None, : int(m.sum())], m[None, : int(m.sum())]) for i, m in zip(ids, mask, strict=True)])
+        whole = model.encode_text(EncodedText(input_ids_BN=ids, attention_mask_BN=mask))
+        alone = torch.cat(
+            [
+                model.encode_text(EncodedText(input_ids_BN=i[None, : int(m.sum())], attention_mask_BN=m[None, : int(m.sum())]))
+                for i, m in zip(ids, mask, strict=True)
+            ]
+        )
     assert error(whole, alone) < 1e-6
 
 
@@ -85,7 +91,10 @@ def test_the_naive_rendering_agrees(published, naive: ModuleType, error: Callabl
     text = naive.text_latent(published.weights, published.config, expected["prompt_ids"], expected["prompt_mask"])
     with torch.no_grad():
         assert error(model.encode_volume(expected["volume"]).latent_BL, naive.image_latent(published.weights, tokens)) < 1e-6
-        assert error(model.encode_text(expected["prompt_ids"], expected["prompt_mask"]), text) < 1e-6
+        assert (
+            error(model.encode_text(EncodedText(input_ids_BN=expected["prompt_ids"], attention_mask_BN=expected["prompt_mask"])), text)
+            < 1e-6
+        )
 
 
 def test_a_fresh_model_starts_as_published() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thoracle.errors import InputError
-from thoracle.models.config import CTViTConfig
+from thoracle.models.ctclip_config import CTViTConfig
 from thoracle.models.ctvit import CTViT, VolumeTokens
 
 PREFIX = "visual_transformer."
@@ -35,7 +35,7 @@ def test_published_tokens(published, encoder: CTViT, error: Callable, grad: bool
         got: VolumeTokens = encoder(published.expected["volume"])
         bias = encoder.spatial_rel_pos_bias((4, 4))
     assert error(bias, published.expected["position_bias"]) < 1e-6
-    assert error(got.before_codebook_BND, published.expected["tokens_before_vq"]) < 1e-6
+    assert error(got.pre_quantization_BND, published.expected["tokens_before_vq"]) < 1e-6
     assert torch.equal(got.indices_BN, published.expected["codebook_indices"])
     assert error(got.tokens_BTHWD, published.expected["encoded_tokens"]) < 1e-6
 
@@ -59,7 +59,7 @@ def test_batch_time_and_grid_unlike(naive: ModuleType, sizes, patch: int, step: 
     volume = torch.randn(batch, 1, time * step, grid * patch, grid * patch).double()
     with torch.no_grad():
         got, expected = encoder(volume), naive.encode_volume(encoder.state_dict(), config, volume)
-    torch.testing.assert_close(got.before_codebook_BND, expected.before_codebook, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(got.pre_quantization_BND, expected.before_codebook, rtol=1e-8, atol=1e-9)
     assert torch.equal(got.indices_BN, expected.indices)
     torch.testing.assert_close(got.tokens_BTHWD, expected.tokens)
 
@@ -70,7 +70,7 @@ def test_weights_may_be_assigned_to_a_model_without_memory(published, encoder: C
     bare.load_state_dict(encoder.state_dict(), assign=True)
     with torch.no_grad():
         assert torch.equal(
-            bare.eval()(published.expected["volume"]).before_codebook_BND, encoder(published.expected["volume"]).before_codebook_BND
+            bare.eval()(published.expected["volume"]).pre_quantization_BND, encoder(published.expected["volume"]).pre_quantization_BND
         )
 
 

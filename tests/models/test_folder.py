@@ -14,10 +14,11 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models import folder as module
-from thoracle.models.config import PRESETS, CTCLIPConfig, ProjectorConfig
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig
 from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_model
-from thoracle.models.kinds import KINDS, Kind, weight_shapes
 from thoracle.models.medfinder_config import MedFinderConfig, ViTConfig
+from thoracle.models.projector_config import ProjectorConfig
+from thoracle.models.registry import REGISTRY
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
@@ -34,12 +35,12 @@ CONFIGS = {
 }
 
 
-def weights(kind: Kind = "ct-clip") -> dict[str, Tensor]:
+def weights(kind: str = "ct-clip") -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return {name: torch.randn(shape) for name, shape in weight_shapes(kind, CONFIGS[kind]).items()}
+    return {name: torch.randn(shape) for name, shape in REGISTRY[kind].weight_shapes(CONFIGS[kind]).items()}
 
 
-def save(out: Path, *, kind: Kind = "ct-clip", tokenizer: Tokenizer | None = None, trained: bool = False) -> ModelFolder:
+def save(out: Path, *, kind: str = "ct-clip", tokenizer: Tokenizer | None = None, trained: bool = False) -> ModelFolder:
     return save_model(
         out,
         kind=kind,
@@ -54,8 +55,8 @@ def save(out: Path, *, kind: Kind = "ct-clip", tokenizer: Tokenizer | None = Non
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_saved_is_what_is_opened(tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", REGISTRY)
+def test_what_is_saved_is_what_is_opened(tmp_path: Path, kind: str) -> None:
     saved = save(tmp_path / "model", kind=kind, tokenizer=Tokenizer.from_words(["lung nodule"]))
     opened = open_model(tmp_path / "model", verify=True)
     assert opened == saved
@@ -227,7 +228,7 @@ def test_another_tokenizer_is_not_taken_for_the_models_own(tmp_path: Path) -> No
 
 def test_weights_that_are_not_touched_take_no_memory(tmp_path: Path) -> None:
     config = ProjectorConfig(queries=4, dim=16, dim_context=16, inner=16, heads=4, hidden=4096)
-    tensors = {name: torch.zeros(shape) for name, shape in weight_shapes("chat-projector", config).items()}
+    tensors = {name: torch.zeros(shape) for name, shape in REGISTRY["chat-projector"].weight_shapes(config).items()}
     folder = save_model(
         tmp_path / "m",
         kind="chat-projector", config=config, preprocess=None, labels=(), tensors=tensors, tokenizer=None, licence="x", trained=False,

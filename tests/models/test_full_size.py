@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thoracle.models.config import PRESETS
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.encoder import EncodedText
+from thoracle.models.zero_shot import zero_shot_probabilities
 
 
 def test_has_the_published_number_of_parameters() -> None:
@@ -34,14 +35,14 @@ def test_published_findings(golden_dir: Path, error: Callable) -> None:
     volume = _published_preprocessing(golden_dir / "preprocess" / "fine_cropped")
     with torch.no_grad():
         encoded = model.encode_volume(volume)
-        text = model.encode_text(expected["input_ids"], torch.ones_like(expected["input_ids"]))
-    unlike = (encoded.indices_BN != expected["codebook_indices"]).double().mean().item()
+        text = model.encode_text(EncodedText(input_ids_BN=expected["input_ids"], attention_mask_BN=torch.ones_like(expected["input_ids"])))
+    unlike = (encoded.codebook_indices != expected["codebook_indices"]).double().mean().item()
     assert unlike <= 1e-3
-    sample, expected_sample = encoded.tokens_BTHWD[0, ::5, ::5, ::5], expected["encoded_tokens_sample"]
+    sample, expected_sample = encoded.tokens[0, ::5, ::5, ::5], expected["encoded_tokens_sample"]
     assert error(sample, expected_sample) < 0.05 if unlike else torch.allclose(sample, expected_sample)
     assert error(encoded.latent_BL, expected["image_latents"]) < 1e-3
     assert error(text, expected["text_latents"]) < 1e-3
-    probabilities = zero_shot_probabilities(text, encoded.latent_BL, model.temperature)[0]
+    probabilities = zero_shot_probabilities(text, encoded.latent_BL, model.temperature.exp())[0]
     assert error(probabilities, expected["zero_shot_probabilities"]) < 1e-3
 
 

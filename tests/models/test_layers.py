@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thoracle.models import layers
-from thoracle.models.config import CTViTConfig
+from thoracle.models.ctclip_config import CTViTConfig
 from thoracle.models.layers import PositionBias, Stack
 
 #: Batch, time and grid, no two of them alike.

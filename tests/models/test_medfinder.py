@@ -12,10 +12,11 @@ from torch import nn
 
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import ExtraMissing, InputError
-from thoracle.models.config import TextConfig
-from thoracle.models.kinds import weight_shapes
+from thoracle.models.encoder import EncodedText
 from thoracle.models.medfinder import MedFinder
 from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig, ViTConfig
+from thoracle.models.registry import REGISTRY
+from thoracle.models.text_config import TextConfig
 
 SIZE = (16, 32, 48)
 TEXT = TextConfig(
@@ -40,17 +41,18 @@ def views(count: int = 2, volumes: int = 3) -> torch.Tensor:
     return torch.randn(volumes, count, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
-def text(rows: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randint(5, 64, (rows, 7), generator=torch.Generator().manual_seed(2)), torch.ones(rows, 7, dtype=torch.long)
+def text(rows: int = 3) -> EncodedText:
+    ids = torch.randint(5, 64, (rows, 7), generator=torch.Generator().manual_seed(2))
+    return EncodedText(input_ids_BN=ids, attention_mask_BN=torch.ones(rows, 7, dtype=torch.long))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_volumes_become_a_grid_of_tokens_and_latents_of_unit_norm(name: str) -> None:
     finder = model(**ENCODERS[name])
     encoded = finder.encode_volume(views(1))
-    assert encoded.tokens_BTHWD.shape == (3, *GRIDS[name], 8)
-    assert encoded.indices_BN is None
-    latents = finder.encode_pairs(*text(), views())
+    assert encoded.tokens.shape == (3, *GRIDS[name], 8)
+    assert encoded.codebook_indices is None
+    latents = finder.encode_pair_latents(text(), views())
     assert [tuple(one.shape) for one in latents] == [(3, 8)] * 4
     for latent in (encoded.latent_BL, *latents):
         torch.testing.assert_close(latent.norm(dim=-1), torch.ones(3))
@@ -59,8 +61,8 @@ def test_volumes_become_a_grid_of_tokens_and_latents_of_unit_norm(name: str) -> 
 @pytest.mark.parametrize("cross", [True, False])
 def test_neither_view_is_the_first(cross: bool) -> None:
     finder, both = model(cross_attention=cross), views()
-    _, image, one, other = finder.encode_pairs(*text(), both)
-    _, swapped, first, second = finder.encode_pairs(*text(), both.flip(1))
+    _, image, one, other = finder.encode_pair_latents(text(), both)
+    _, swapped, first, second = finder.encode_pair_latents(text(), both.flip(1))
     torch.testing.assert_close(swapped, image)
     torch.testing.assert_close((first, second), (other, one))
     assert not torch.allclose(one, other)
@@ -70,10 +72,10 @@ def test_neither_view_is_the_first(cross: bool) -> None:
 def test_a_volume_is_what_two_views_that_were_not_changed_are(cross: bool) -> None:
     finder, volume = model(cross_attention=cross), views(1)
     alone = finder.encode_volume(volume).latent_BL
-    text_BL, image, one, other = finder.encode_pairs(*text(), volume.expand(-1, 2, -1, -1, -1))
+    text_BL, image, one, other = finder.encode_pair_latents(text(), volume.expand(-1, 2, -1, -1, -1))
     torch.testing.assert_close(image, alone)
     torch.testing.assert_close(one, other)
-    torch.testing.assert_close(finder.encode_pairs(*text(), volume), (text_BL, alone))
+    torch.testing.assert_close(finder.encode_pair_latents(text(), volume), (text_BL, alone))
 
 
 def test_a_volume_does_not_depend_on_what_it_is_encoded_with() -> None:
@@ -87,16 +89,16 @@ def test_cross_attention_mixes_views_and_not_volumes() -> None:
     finder, both = model(), views()
     changed = both.clone()
     changed[0, 1] += 1
-    _, before, *_ = finder.encode_pairs(*text(), both)
-    _, after, one, _ = finder.encode_pairs(*text(), changed)
+    _, before, *_ = finder.encode_pair_latents(text(), both)
+    _, after, one, _ = finder.encode_pair_latents(text(), changed)
     assert not torch.allclose(before[0], after[0])
     torch.testing.assert_close(before[1:], after[1:])
-    torch.testing.assert_close(one, finder.encode_pairs(*text(), both)[2])
+    torch.testing.assert_close(one, finder.encode_pair_latents(text(), both)[2])
 
 
 def test_the_published_size_is_the_default() -> None:
     config = MedFinderConfig(resnet=ResNetConfig())
-    shapes = weight_shapes("medfinder", config)
+    shapes = REGISTRY["medfinder"].weight_shapes(config)
     assert shapes["image.net.layer4.2.conv3.weight"] == (2048, 512, 1, 1, 1)
     assert shapes["to_visual_latent.weight"] == (512, 2048)
     with torch.device("meta"):

@@ -10,7 +10,8 @@ from torch import nn
 
 from thoracle.models import precision
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.layers import Linear
+from thoracle.models.encoder import EncodedText
+from thoracle.models.linear import Linear
 from thoracle.models.precision import lower, precision_effect
 
 
@@ -30,7 +31,7 @@ def test_effect_is_small_and_not_nothing(published, model: CTCLIP, monkeypatch: 
     assert 0.99 < effect.latent_cosine <= 1 + 1e-6
     changed = lower(model, torch.float16)
     with torch.no_grad():
-        tokens = [m.visual_transformer(published.expected["volume"]).before_codebook_BND for m in (model, changed)]
+        tokens = [m.visual_transformer(published.expected["volume"]).pre_quantization_BND for m in (model, changed)]
     assert 1e-5 < ((tokens[0] - tokens[1]).norm() / tokens[0].norm()).item() < 1e-2
 
 
@@ -93,6 +94,9 @@ def test_a_lowered_text_encoder_is_nearly_the_same(published, model: CTCLIP, mon
     monkeypatch.setattr(precision, "_has_tiles", lambda: True)
     ids, mask = published.expected["input_ids"], published.expected["attention_mask"]
     with torch.no_grad():
-        exact, other = model.encode_text(ids, mask), lower(model, torch.float16).encode_text(ids, mask)
+        exact, other = (
+            model.encode_text(EncodedText(input_ids_BN=ids, attention_mask_BN=mask)),
+            lower(model, torch.float16).encode_text(EncodedText(input_ids_BN=ids, attention_mask_BN=mask)),
+        )
     assert other.dtype == torch.float32
     assert 1e-6 < (exact - other).norm().item() < 1e-2

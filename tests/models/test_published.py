@@ -17,12 +17,13 @@ from transformers import BertConfig, RobertaConfig
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, CheckpointUnsafe, InputError, TokenizerMissing
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import PRESETS, CTCLIPConfig, CTViTConfig, ProjectorConfig, TextConfig, published_ctclip_config
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig, CTViTConfig, published_ctclip_config
 from thoracle.models.folder import load_tensors, open_model
-from thoracle.models.kinds import Kind, weight_shapes
-from thoracle.models.published import ImportReport, import_checkpoint, recognise
-from thoracle.models.sizes import infer
+from thoracle.models.projector_config import ProjectorConfig
+from thoracle.models.published import ImportReport, detect_kind, import_checkpoint
+from thoracle.models.registry import REGISTRY
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
@@ -42,11 +43,11 @@ def _config(golden: Path, name: str | None) -> dict[str, Any] | None:
     return json.loads((golden / "published" / f"{name}_config.json").read_text()) if name else None
 
 
-def tiny(kind: Kind = "ct-clip") -> dict[str, Tensor]:
+def tiny(kind: str = "ct-clip") -> dict[str, Tensor]:
     """A state dict as published, tiny."""
     torch.manual_seed(0)
     config = {"ctvit": TINY.ctvit, "text-classifier": TINY.bert, "chat-projector": ProjectorConfig(queries=4, hidden=24)}.get(kind, TINY)
-    return {name: torch.randn(shape) for name, shape in weight_shapes(kind, config).items()}  # type: ignore[arg-type]
+    return {name: torch.randn(shape) for name, shape in REGISTRY[kind].weight_shapes(config).items()}  # type: ignore[arg-type]
 
 
 def imported(tmp_path: Path, content: object, **options: Any) -> ImportReport:
@@ -57,7 +58,7 @@ def imported(tmp_path: Path, content: object, **options: Any) -> ImportReport:
 
 @pytest.mark.parametrize(("file", "config", "kind", "prefix", "follows"), GOLDEN)
 def test_golden_files_come_through_bit_for_bit(
-    golden_dir: Path, tmp_path: Path, file: str, config: str | None, kind: Kind, prefix: str, follows: bool
+    golden_dir: Path, tmp_path: Path, file: str, config: str | None, kind: str, prefix: str, follows: bool
 ) -> None:
     source = golden_dir / "published" / file
     report = import_checkpoint(source, out=tmp_path / "m", config=_config(golden_dir, config))
@@ -98,7 +99,7 @@ def test_an_imported_file_computes_the_published_numbers(golden_dir: Path, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["ct-clip", "ct-clip-classifier", "ctvit", "text-classifier", "chat-projector"])
-def test_published_sizes_follow_from_tensors_and_stated_assumptions_alone(kind: Kind) -> None:
+def test_published_sizes_follow_from_tensors_and_stated_assumptions_alone(kind: str) -> None:
     """The full size, by shapes only: nothing is allocated."""
     expected = {
         "ctvit": CTViTConfig(),
@@ -107,10 +108,11 @@ def test_published_sizes_follow_from_tensors_and_stated_assumptions_alone(kind: 
         ),
         "chat-projector": ProjectorConfig(),
     }.get(kind, CTCLIPConfig())
-    config, n_frames, assumptions = infer(kind, weight_shapes(kind, expected), {})  # type: ignore[arg-type]
-    assert config == expected
-    assert n_frames == (240 if kind in ("ct-clip", "ct-clip-classifier", "ctvit") else 0)
-    said = "; ".join(assumptions)
+    guess = REGISTRY[kind].infer_config(REGISTRY[kind].weight_shapes(expected), {})
+    assert guess.config == expected
+    volumes = PreprocessConfig(size=(240, 480, 480))
+    assert guess.preprocess == (volumes if kind in ("ct-clip", "ct-clip-classifier", "ctvit") else None)
+    said = "; ".join(guess.assumptions)
     for part in {
         "ctvit": ("image_size is 480", "20 x 20", "n_frames is 240"),
         "text-classifier": ("num_attention_heads is 12", "layer_norm_eps is 1e-12"),
@@ -130,7 +132,7 @@ def test_a_bare_encoder_is_recognised_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ct-clip", "ct-clip-classifier"])
-def test_training_wrappers_and_ddp_names_are_taken_off(tmp_path: Path, kind: Kind) -> None:
+def test_training_wrappers_and_ddp_names_are_taken_off(tmp_path: Path, kind: str) -> None:
     plain = imported(tmp_path, tiny(kind)).folder.weights_sha256
     ddp = {f"module.{name}": tensor for name, tensor in tiny(kind).items()}
     assert imported(tmp_path, ddp).folder.weights_sha256 == plain
@@ -191,7 +193,9 @@ def test_the_json_of_transformers_is_taken_as_it_is(tmp_path: Path) -> None:
     assert (text.layer_norm_eps, text.pad_token_id, text.positions) == (1e-5, 1, "roberta")
 
 
-@given(name=st.sampled_from(sorted(weight_shapes("ct-clip", TINY))), what=st.sampled_from(["missing", "renamed", "reshaped", "added"]))
+@given(
+    name=st.sampled_from(sorted(REGISTRY["ct-clip"].weight_shapes(TINY))), what=st.sampled_from(["missing", "renamed", "reshaped", "added"])
+)
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_wrong_with_one_tensor_is_named(tmp_path_factory: pytest.TempPathFactory, name: str, what: str) -> None:
     tensors = tiny()
@@ -227,7 +231,7 @@ def test_unknown_files_are_told_what_is_known(tmp_path: Path) -> None:
         imported(tmp_path, {"conv1.weight": torch.zeros(2), "\x1b[31mred": torch.zeros(2)})
     assert "\x1b" not in str(error.value)
     with pytest.raises(CheckpointUnknown, match="with and without"):
-        recognise({"a": torch.zeros(1), "module.a": torch.zeros(1)}, source=tmp_path)
+        detect_kind({"a": torch.zeros(1), "module.a": torch.zeros(1)}, source=tmp_path)
 
 
 def test_a_half_of_the_model_is_incomplete(tmp_path: Path) -> None:

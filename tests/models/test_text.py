@@ -10,8 +10,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from thoracle.models.config import TextConfig
 from thoracle.models.text import TextEncoder
+from thoracle.models.text_config import TextConfig
 
 SIZES = {
     "vocab_size": 61,

@@ -13,7 +13,7 @@ from thoracle.cohort.questions.file import Conversation, Pair
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel, new_adapter
 from thoracle.models.chat_prompt import Prompter
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
 from thoracle.training.chat_base import new_language
 from thoracle.training.chat_data import Collate, Row, grow
@@ -67,7 +67,7 @@ def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) ->
     collate = Collate(tokens.__getitem__, pad=0, weigh=config.loss_weight)
     rows = [Row(trees=(tree,)) for tree in grow(TALKS, prompter, length=400) if int(tree.images[0][1:]) in scans]
     share = len(rows) // batches
-    optimizer = build_adamw(((name, one) for name, one in chat.modules().named_parameters() if one.requires_grad), config.optimizer)
+    optimizer = build_adamw(chat.parameters(), config.optimizer)
     loss = chat.backward([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
     named = {name: one.grad for name, one in chat.modules().named_parameters() if one.grad is not None}
     gradients = {name: grad.full_tensor() if hasattr(grad, "full_tensor") else grad.clone() for name, grad in named.items()}

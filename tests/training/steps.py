@@ -11,10 +11,11 @@ from torch import Tensor
 
 from thoracle.cohort.augment import Augmentation
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
 from thoracle.models.medfinder import MedFinder
 from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Batch
@@ -106,7 +107,7 @@ def task(config: PairConfig, world: World) -> PairTask:
 def step(config: PairConfig, world: World, batches: list[Batch]) -> Step:
     """One step on fresh weights."""
     model = task(config, world)
-    optimizer = build_adamw(((name, p) for name, p in model.modules().named_parameters() if p.requires_grad), config.optimizer)
+    optimizer = build_adamw(model.parameters(), config.optimizer, text=model.text_parameters())
     loss = model.backward(batches)
     names = {n: p for n, p in model.modules().named_parameters() if p.grad is not None}
     gradients = {n: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for n, p in names.items()}

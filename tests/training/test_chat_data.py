@@ -12,7 +12,7 @@ from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IGNORED, IMAGE_ID, Prompter
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
 from thoracle.training.chat_base import new_language
 from thoracle.training.chat_data import Collate, Row, Rows, grow, said_in, sees

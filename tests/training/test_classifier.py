@@ -199,7 +199,7 @@ def given(told: ClassifierConfig, start: ModelFolder, volumes: torch.Tensor) -> 
     clip.load_state_dict(load_tensors(start))
     with torch.no_grad():
         encoded = clip.visual_transformer(volumes)
-        return clip.read_tokens(encoded) if clip.pool is not None else encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1])
+        return clip.pooling_tokens(encoded) if clip.pool is not None else encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig, ProjectorConfig
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat import ChatConfig
 from thoracle.training.classifier import ClassifierConfig
 from thoracle.training.config import RunConfig, changed_fields, load_config, load_run_config, write_config

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from thoracle.errors import CheckpointIncomplete, InputError
-from thoracle.models.config import TextConfig
 from thoracle.models.text import TextEncoder
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.encoder import begin
 from thoracle.training.labeler import LabelerConfig

@@ -90,7 +90,7 @@ def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CT
     kept = latents(clip, Noise(), tmp_path, kept="tokens")
     volumes = torch.stack([Noise()[index].volume_1ZHW for index in range(5)])
     with torch.no_grad():
-        expected = clip.read_tokens(clip.visual_transformer(volumes))
+        expected = clip.pooling_tokens(clip.visual_transformer(volumes))
     if pool == "mean":  # codes are kept, by which tokens are exact
         assert (kept.dtype, kept.shape) == (torch.int32, (5, 2, 2, 2))
         assert torch.equal(tokens_of(clip, kept), expected)

@@ -11,7 +11,7 @@ from thoracle.training.optimizer import build_adamw
 
 def test_only_matrices_decay() -> None:
     parameters = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))]
-    optimizer = build_adamw(zip("abc", parameters, strict=True), OptimizerConfig(lr=0.1, weight_decay=0.5))
+    optimizer = build_adamw(parameters, OptimizerConfig(lr=0.1, weight_decay=0.5))
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -20,7 +20,7 @@ def test_only_matrices_decay() -> None:
 
 
 def test_the_text_encoder_trains_at_its_own_multiple_of_the_rate() -> None:
-    named = [("clip.text_transformer.w", nn.Parameter(torch.ones(2, 2))), ("clip.visual_transformer.w", nn.Parameter(torch.ones(2, 2)))]
-    optimizer = build_adamw(named, OptimizerConfig(text_lr_scale=0.25))
+    text, image = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    optimizer = build_adamw([text, image], OptimizerConfig(text_lr_scale=0.25), text=[text])
     scales = {id(group["params"][0]): group["lr_scale"] for group in optimizer.param_groups}
-    assert [scales[id(parameter)] for _, parameter in named] == [0.25, 1.0]
+    assert [scales[id(parameter)] for parameter in (text, image)] == [0.25, 1.0]

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from thoracle.errors import CheckpointIncomplete
-from thoracle.models.config import TextConfig
 from thoracle.models.folder import save_model
-from thoracle.models.heads import TextClassifier
 from thoracle.models.text import TextEncoder
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import builtin_config, load_config
 from thoracle.training.contrastive import ContrastiveConfig

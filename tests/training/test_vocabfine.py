@@ -16,8 +16,9 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.inference.model import load
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import load_tensors, open_model, prompt_texts, save_model
+from thoracle.models.folder import load_tensors, open_model, save_model
 from thoracle.models.losses import logit_scale
+from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import OptimizerConfig
 from thoracle.training.distributed import World
@@ -62,7 +63,7 @@ def start(steps: ModuleType, tmp_path: Path) -> Path:
     """A random CT-CLIP whose words are the prompts'."""
     torch.manual_seed(0)
     model = replace(steps.MODEL, bert=replace(steps.MODEL.bert, vocab_size=512))
-    tokenizer = Tokenizer.from_words(prompt_texts())
+    tokenizer = Tokenizer.from_words(format_prompts())
     facts = {"licence": "", "trained": False, "caution": "Knows only noise."}
     save_model(
         tmp_path / "start",
@@ -113,7 +114,7 @@ def test_its_loss_is_the_mean_over_known_labels_of_each_pairs_softmax(squared: b
     task = VocabFineTask(clip, told, ALONE, tokenizer=folder.tokenizer(), preprocess=PREPROCESS, templates=folder.prompts)
     batch = collate_labelled([Volumes()[index] for index in range(3)])
     batch.labels_BK[1, 4] = torch.nan
-    texts = folder.tokenizer().encode(prompt_texts())
+    texts = folder.tokenizer().encode(format_prompts())
     text, image = task.encode(texts.input_ids_BN, texts.attention_mask_BN, batch.volume_B1ZHW)
     errors = []
     for volume in range(3):

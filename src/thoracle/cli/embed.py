@@ -58,6 +58,7 @@ def embed(
         if tokens is not None:
             write_tokens(token_file(tokens, scan.name), encoding)
         assert prepared.provenance is not None, "it was read"
+        assert encoding.latent_BL is not None, "a model that encodes volumes has latents"
         return latent_row(prepared.provenance.sha256, encoding.latent_BL[0].float().cpu().numpy())
 
     todo = [scan for scan in found if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())]

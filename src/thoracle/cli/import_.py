@@ -57,10 +57,10 @@ def _tokenizer_folder(name: str, scratch: Path) -> Path:
 
 
 def _print(report: ImportReport) -> None:
-    from thoracle.models.kinds import TITLES
+    from thoracle.models.encoder import Capability
 
     console, folder = Console(soft_wrap=True, highlight=False), report.folder
-    console.print(f"Recognised: {TITLES[folder.kind]}, {report.parameters:,} parameters", markup=False)
+    console.print(f"Recognised: {folder.spec.title}, {report.parameters:,} parameters", markup=False)
     for sentence in report.assumptions:
         console.print(f"Assumed:    {sentence}", markup=False)
     if report.dropped:
@@ -68,7 +68,8 @@ def _print(report: ImportReport) -> None:
     console.print(f"Sizes:      {folder.config}", markup=False)
     console.print(f"Licence:    {folder.licence}", markup=False)
     console.print(f"Written:    {folder.path}", markup=False)
-    if folder.kind.startswith("ct-clip"):
-        needs = "" if folder.tokenizer_sha256 or folder.kind != "ct-clip" else " (needs the tokenizer: import again with --tokenizer DIR)"
+    prompted = Capability.ZERO_SHOT in folder.capabilities
+    if prompted or Capability.LABELS in folder.capabilities:
+        needs = "" if folder.tokenizer_sha256 or not prompted else " (needs the tokenizer: import again with --tokenizer DIR)"
         console.print(f"Next:       thoracle detect SCAN --model {folder.path}{needs}", markup=False)
     console.print(RESEARCH_USE)

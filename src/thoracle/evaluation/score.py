@@ -56,7 +56,7 @@ def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultT
     """
     todo = [entry for entry in entries if entry.volume not in table.rows]
     for entry, volume in prefetch_volumes(cohort, todo):
-        latent = model.encode_volume(volume).latent_BL[0].float().cpu().numpy()
+        latent = model.volume_latent(volume)
         table.add(entry.volume, latent_row(entry.source_sha256, latent))
         yield entry.volume
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.config import PRESETS
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import ModelFolder, prompt_texts, save_model
+from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.folder import ModelFolder, save_model
+from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
@@ -60,7 +61,7 @@ def write_model(folder: Path) -> ModelFolder:
         preprocess=PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=size),
         labels=ABNORMALITIES,
         tensors=tensors,
-        tokenizer=Tokenizer.from_words(prompt_texts()),
+        tokenizer=Tokenizer.from_words(format_prompts()),
         licence="Apache-2.0, as Thoracle; random numbers",
         trained=False,
     )

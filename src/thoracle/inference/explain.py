@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import nibabel as nib
 import numpy as np
@@ -24,9 +24,8 @@ from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
-from thoracle.models.classifier import logits_of
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import LabelAttention
+from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEncoder, PatchEmbeddings, PatchEncoder
+from thoracle.models.registry import models_with
 from thoracle.types import RESEARCH_USE, Affine
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -70,7 +69,7 @@ def saliency(
     """(K, T, h, w): what speaks for each finding is positive, what speaks against it negative; units of the logit, but for attention.
 
     Args:
-        model: a CT-CLIP or a LiPro model.
+        model: has `Capability.SALIENCY`.
         volume: as `Model.detect` takes it.
         abnormalities: what is asked for; a zero-shot model takes any words.
         method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
@@ -147,25 +146,20 @@ _Evidence = Callable[[Tensor], Tensor]
 
 
 def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
-    """Logits (B, K) of the tokens that a model reads (B, T, h, w, D)."""
-    network = model.network
-    clip, classifier = network.clip, network.classifier
-    if not isinstance(clip, CTCLIP):
-        raise CapabilityMissing(
-            "has no findings whose tokens can be looked at", cure="Give a CT-CLIP or LiPro model.", source=model.folder.path
-        )
-    if classifier is not None:
-        columns = [model.folder.labels.index(name) for name in model.asked(names)]
-        return lambda tokens_BTHWD: logits_of(clip, classifier, tokens_BTHWD)[:, columns]
+    """Return a function from the tokens that a model reads (B, T, h, w, D) to logits (B, K)."""
+    if Capability.SALIENCY not in model.capabilities:
+        cure = f"Give a {models_with(Capability.SALIENCY)} model."
+        raise CapabilityMissing(f"has no {Capability.SALIENCY.value}", cure=cure, source=model.folder.path)
+    if Capability.LABELS in model.capabilities:
+        columns, classifier = [model.folder.labels.index(name) for name in model.asked(names)], cast(LabelEncoder, model.encoder)
+        return lambda tokens_BTHWD: classifier.classify_tokens(tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
-    axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * clip.temperature.float().exp()
-    return lambda tokens_BTHWD: clip.latents_of(tokens_BTHWD).float() @ axis_KL.T
+    axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
+    return lambda tokens_BTHWD: model.encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
 
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
-    clip = model.network.clip
-    assert isinstance(clip, CTCLIP), "there is evidence"
-    tokens_BTHWD = clip.read_tokens(model.encode_tokens(volume)).clone().requires_grad_(True)
+    tokens_BTHWD = model.encode_volume(volume).tokens.clone().requires_grad_(True)
     with torch.enable_grad():
         logits_K = evidence(tokens_BTHWD)[0]
         gradients = [torch.autograd.grad(logit, tokens_BTHWD, retain_graph=True)[0] for logit in logits_K]
@@ -174,41 +168,38 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
 
 
 def _attention(model: Model, volume: Showable, names: tuple[str, ...]) -> Saliency:
-    clip, head = model.network.clip, model.network.classifier
-    if not isinstance(clip, CTCLIP) or not isinstance(head, LabelAttention):
+    if Capability.LABEL_ATTENTION not in model.capabilities:
         cure = "Give a classifier that was trained with `head: label-attention`, or another method."
-        raise CapabilityMissing("has no labels that look at tokens", cure=cure, source=model.folder.path)
+        raise CapabilityMissing(f"has no {Capability.LABEL_ATTENTION.value}", cure=cure, source=model.folder.path)
     columns = [model.folder.labels.index(name) for name in model.asked(names)]
     with torch.inference_mode():
-        looked_BKTHW = head.attention(clip.read_tokens(model.encode_tokens(volume)).float())
-    return looked_BKTHW[0, columns].cpu().numpy()
+        attention_BKTHW = cast(AttentiveLabelEncoder, model.encoder).attend_labels(model.encode_volume(volume).tokens)
+    return attention_BKTHW[0, columns].cpu().numpy()
 
 
 def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
-    """A box is whole patches, and a patch is embedded for itself: what is filled is embedded once, and put in the place of tokens."""
-    clip = model.network.clip
-    assert isinstance(clip, CTCLIP), "there is evidence"
-    tower, array = clip.visual_transformer, model.prepared(volume).array
+    """Occlude boxes of whole patches. A patch is embedded alone: each filling is embedded once, and put in place of patches."""
+    encoder, array = cast(PatchEncoder, model.encoder), model.prepared(volume).array
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        whole_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
-        seen_1THWD = tower.embed(whole_1ZHW)
-        filled = [tower.embed(torch.full_like(whole_1ZHW, fill)) for fill in FILLS]
-        whole_K = evidence(clip.read_tokens(tower.encode(seen_1THWD)))[0]
-        _, T, h, w, _ = seen_1THWD.shape
+        volume_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
+        patches_1THWD = encoder.embed_patches(volume_1ZHW).patch_embeddings
+        fillings = [encoder.embed_patches(torch.full_like(volume_1ZHW, fill)).patch_embeddings for fill in FILLS]
+        logits_K = evidence(encoder.encode_patches(PatchEmbeddings(patch_embeddings=patches_1THWD)))[0]
+        _, T, h, w, _ = patches_1THWD.shape
         boxes = _boxes((T, h, w))
-        at_once = max(1, _BYTES_AT_ONCE // seen_1THWD.nbytes)
-        found_KThw = torch.zeros(len(whole_K), T, h, w)
+        at_once = max(1, _BYTES_AT_ONCE // patches_1THWD.nbytes)
+        saliency_KThw = torch.zeros(len(logits_K), T, h, w)
         for start in range(0, len(boxes), at_once):
-            some = boxes[start : start + at_once]
-            for fill_1THWD in filled:
-                seen_OTHWD = seen_1THWD.repeat(len(some), 1, 1, 1, 1)
-                for one, box in zip(seen_OTHWD, some, strict=True):
-                    one[box] = fill_1THWD[0][box]
-                logits_OK = evidence(clip.read_tokens(tower.encode(seen_OTHWD)))
-                for falls_K, box in zip((whole_K - logits_OK).cpu() / len(FILLS), some, strict=True):
-                    found_KThw[(slice(None), *box)] += falls_K[:, None, None, None]
-            progress(start + len(some), len(boxes))
-    return found_KThw.numpy()
+            chunk = boxes[start : start + at_once]
+            for filling_1THWD in fillings:
+                occluded_OTHWD = patches_1THWD.repeat(len(chunk), 1, 1, 1, 1)
+                for occluded, box in zip(occluded_OTHWD, chunk, strict=True):
+                    occluded[box] = filling_1THWD[0][box]
+                logits_OK = evidence(encoder.encode_patches(PatchEmbeddings(patch_embeddings=occluded_OTHWD)))
+                for falls_K, box in zip((logits_K - logits_OK).cpu() / len(FILLS), chunk, strict=True):
+                    saliency_KThw[(slice(None), *box)] += falls_K[:, None, None, None]
+            progress(start + len(chunk), len(boxes))
+    return saliency_KThw.numpy()
 
 
 def _boxes(grid: tuple[int, int, int]) -> list[tuple[slice, ...]]:

@@ -23,7 +23,7 @@ from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
 from thoracle.files.atomic import write_atomic
 from thoracle.inference.results import ResultTable
 from thoracle.inference.scans import VOLUME_NAME
-from thoracle.models.ctclip import VolumeEncoding
+from thoracle.models.encoder import VolumeEmbedding
 from thoracle.types import RESEARCH_USE
 
 #: Columns of the table that grows while scans are embedded; the parquet file is made of it.
@@ -76,13 +76,16 @@ def token_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def write_tokens(path: Path, encoding: VolumeEncoding) -> None:
-    """Tokens (T, h, w, D) float32 and, with a codebook, codes (T, h, w) int32, of the one volume in `encoding`; whole or not at all."""
-    tokens = encoding.tokens_BTHWD[0].float().cpu().contiguous()
-    found = {"tokens": tokens}
-    if encoding.indices_BN is not None:
-        found["indices"] = encoding.indices_BN[0].int().cpu().view(tokens.shape[:3]).contiguous()
-    write_atomic(path, save(found, metadata={"notice": RESEARCH_USE}))
+def write_tokens(path: Path, embedding: VolumeEmbedding) -> None:
+    """Write the tokens of the one volume in `embedding`, whole or not at all.
+
+    The file holds `tokens` (T, h, w, D) float32: rows of the codebook where there is one, with their `indices` (T, h, w) int32.
+    """
+    tokens = (embedding.tokens if embedding.codes is None else embedding.codes)[0].float().cpu().contiguous()
+    tensors = {"tokens": tokens}
+    if embedding.codebook_indices is not None:
+        tensors["indices"] = embedding.codebook_indices[0].int().cpu().view(tokens.shape[:3]).contiguous()
+    write_atomic(path, save(tensors, metadata={"notice": RESEARCH_USE}))
 
 
 def read_latents(path: str | Path) -> Latents:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thoracle.config_reader import config_to_mapping
@@ -20,17 +21,16 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
-from thoracle.inference.network import build_network, device_of
+from thoracle.inference.network import device_of, load_encoder
 from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.prompts import kept_latents, prompt_key
-from thoracle.models.classifier import logits_of
-from thoracle.models.ctclip import CTCLIP, VolumeEncoding
-from thoracle.models.ctvit import VolumeTokens
-from thoracle.models.folder import ModelFolder, open_model, prompt_texts
-from thoracle.models.heads import zero_shot_probabilities
-from thoracle.models.kinds import TITLES, Clip
+from thoracle.models.encoder import Capability, EncodedText, VolumeEmbedding, VolumeTextEncoder
+from thoracle.models.folder import ModelFolder, open_model
 from thoracle.models.precision import PrecisionEffect, precision_effect
+from thoracle.models.prompts import format_prompts
+from thoracle.models.registry import models_with
 from thoracle.models.tokenizer import Tokenizer
+from thoracle.models.zero_shot import zero_shot_probabilities
 from thoracle.types import RESEARCH_USE, ModelInput
 
 Precision = Literal["float32", "bf16"]
@@ -38,6 +38,7 @@ Precision = Literal["float32", "bf16"]
 Showable = Volume | Prepared | ModelInput | Tensor
 
 _TEXTS_AT_ONCE = 64
+_NO_LATENTS = "latents, which need CT-CLIP's projection; `encode_tokens` gives what it has"
 
 
 def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float32") -> Model:
@@ -65,14 +66,16 @@ class Model:
         device: where it runs.
         precision: "float32" or "bf16".
         preprocess: how scans become its input.
-        network: its modules, for what looks inside.
+        encoder: its module, for what looks inside.
+        capabilities: what it can do.
     """
 
     def __init__(self, folder: ModelFolder, *, device: torch.device, precision: Precision) -> None:
         self.folder = folder
         self.device = device
         self.precision = precision
-        self.network = build_network(folder, device=device, precision=precision)
+        self.capabilities = folder.capabilities
+        self.encoder = load_encoder(folder, device=device, precision=precision)
         assert folder.preprocess is not None, "models that take volumes have it"
         self.preprocess = folder.preprocess
         self._prompts: dict[tuple[str, ...], Tensor] = {}
@@ -138,9 +141,9 @@ class Model:
         Raises:
             As `detect`, but for the scan.
         """
-        self._clip("findings")
+        self._require_findings()
         _ = self.calibration
-        if self.network.classifier is None:
+        if Capability.LABELS not in self.capabilities:
             self.prompt_latents(abnormalities)
 
     @property
@@ -148,49 +151,50 @@ class Model:
         """L.
 
         Raises:
-            CapabilityMissing: a bare CTViT has no latents.
+            CapabilityMissing: the model has no latents.
         """
-        return self._clip("latents, which need CT-CLIP's projection; `encode_tokens` gives what it has").config.dim_latent
+        self.require(Capability.LATENTS, _NO_LATENTS)
+        return cast(int, self.encoder.outputs.latent_dim)
 
-    def encode_volume(self, volume: Showable) -> VolumeEncoding:
-        """Tokens (1, T, h, w, D), their codes (1, T h w), where the model has a codebook, and the latent of unit norm (1, L) of one scan.
+    def encode_volume(self, volume: Showable) -> VolumeEmbedding:
+        """Encode one scan: its tokens, its latent of unit norm (1, L), and codes and logits where the model has them.
 
         Raises:
-            CapabilityMissing: a bare CTViT has no latents; `encode_tokens` gives what it has.
+            CapabilityMissing: the model has no latents; `encode_tokens` gives what it has.
             InputError: an array of another size than `preprocess.size`.
         """
-        clip = self._clip("latents, which need CT-CLIP's projection; `encode_tokens` gives what it has")
-        with _exact():
-            return clip.encode_volume(self._input(volume))
+        self.require(Capability.LATENTS, _NO_LATENTS)
+        return self._encode(volume)
 
-    def encode_tokens(self, volume: Showable) -> VolumeTokens:
-        """What a CTViT makes of one scan, without a latent: all that a bare one gives.
+    def volume_latent(self, volume: Showable) -> NDArray[np.float32]:
+        """Encode one scan as its latent of unit norm (L,), float32, on the CPU. Raises like `encode_volume`."""
+        latent_1L = cast(Tensor, self.encode_volume(volume).latent_BL)
+        return cast("NDArray[np.float32]", latent_1L[0].float().cpu().numpy())
+
+    def encode_tokens(self, volume: Showable) -> VolumeEmbedding:
+        """Encode one scan as tokens and codes; a bare image encoder has no latent beside them.
 
         Raises:
-            CapabilityMissing: a MedFinder has no codes.
+            CapabilityMissing: the model has no codes.
             InputError: an array of another size than `preprocess.size`.
         """
-        if self.network.ctvit is None:
-            raise self._lacks("codes", cure="Give a CT-CLIP, LiPro or CTViT model.")
-        with _exact():
-            encoded: VolumeTokens = self.network.ctvit(self._input(volume))
-        return encoded
+        self.require(Capability.CODES)
+        return self._encode(volume)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Latents of unit norm (len(texts), L), float32, on the model's device. Texts longer than the model reads are cut, as published.
+        """Encode texts as latents of unit norm (len(texts), L), float32, on the model's device; long texts are cut, as published.
 
         Raises:
             CapabilityMissing: the model reads no text.
             TokenizerMissing: its tokenizer is not there, or is another model's.
         """
-        clip = self._clip("a text encoder")
-        tokenizer, bert = self._tokenizer, clip.config.bert
-        encoded = tokenizer.encode(texts, max_length=bert.most_tokens)
-        ids, mask = encoded.input_ids_BN.to(self.device), encoded.attention_mask_BN.to(self.device)
+        self.require(Capability.TEXT)
+        encoder = cast(VolumeTextEncoder, self.encoder)
+        encoded = self._tokenizer.encode(texts, max_length=encoder.max_text_tokens)
+        ids, mask = (torch.split(tensor.to(self.device), _TEXTS_AT_ONCE) for tensor in (encoded.input_ids_BN, encoded.attention_mask_BN))
         with torch.inference_mode():
-            starts = range(0, len(ids), _TEXTS_AT_ONCE)
-            parts = [clip.encode_text(ids[at : at + _TEXTS_AT_ONCE], mask[at : at + _TEXTS_AT_ONCE]) for at in starts]
-        return torch.cat(parts).float()
+            batches = (EncodedText(input_ids_BN=i, attention_mask_BN=m) for i, m in zip(ids, mask, strict=True))
+            return torch.cat([encoder.encode_text(batch) for batch in batches]).float()
 
     def prompt_latents(self, abnormalities: Sequence[str] | None = None) -> Tensor:
         """(2 K, L): row 2k says that abnormality k is present, row 2k + 1 that it is not. Computed once, then kept beside the model.
@@ -200,48 +204,62 @@ class Model:
             TokenizerMissing: its tokenizer is not there.
         """
         names = self.asked(abnormalities)
-        clip = self._clip("findings")
-        if not self.folder.prompts:
+        if Capability.ZERO_SHOT not in self.capabilities or not self.folder.prompts:
             raise CapabilityMissing(
-                f"is {TITLES[self.folder.kind]}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
+                f"is {self.folder.spec.title}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
             )
         if names not in self._prompts:
-            prompts = prompt_texts(names, self.folder.prompts)
+            prompts = format_prompts(names, self.folder.prompts)
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
-            shape = (len(prompts), clip.config.dim_latent)
+            shape = (len(prompts), self.dim_latent)
             kept = kept_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
             self._prompts[names] = kept.to(self.device)
         return self._prompts[names]
 
     def check_precision(self, volume: Showable) -> PrecisionEffect:
-        """What this model's precision changes for one scan, against float32: the weights are loaded once more for it.
+        """Compare this model's precision with float32 on one scan: the weights are loaded once more for it.
 
         Raises:
             As `encode_volume`.
         """
-        exact = build_network(self.folder, device=self.device, precision="float32").clip
-        lowered = self._clip("latents to compare")
-        assert exact is not None, "of the same folder"
+        self.require(Capability.LATENTS, "latents to compare")
+        exact = load_encoder(self.folder, device=self.device, precision="float32")
         with _exact():
-            return precision_effect(exact, lowered, self._input(volume))
+            return precision_effect(exact, self.encoder, self._input(volume))
+
+    def logit_scale(self) -> Tensor:
+        """Return the scalar that multiplies cosine similarities.
+
+        Raises:
+            CapabilityMissing: the model has none.
+        """
+        self.require(Capability.ZERO_SHOT)
+        return cast(Tensor, cast(VolumeTextEncoder, self.encoder).logit_scale)
+
+    def require(self, capability: Capability, wording: str | None = None) -> None:
+        """Raise CapabilityMissing where the model lacks a capability; `wording` completes "it does not have …"."""
+        if capability not in self.capabilities:
+            raise self._lacks(wording or capability.value, capability)
+
+    def _encode(self, volume: Showable) -> VolumeEmbedding:
+        with _exact():
+            return self.encoder.encode_volume(self._input(volume))
 
     def _probabilities(self, volume: Prepared, names: tuple[str, ...]) -> Tensor:
         """(1, K)."""
-        clip, head = self._clip("findings"), self.network.classifier
+        embedding = self._encode(volume)
         with _exact():
-            if head is None:
-                return zero_shot_probabilities(self.prompt_latents(names), self.encode_volume(volume).latent_BL, clip.temperature.float())
-            assert isinstance(clip, CTCLIP), "heads are of CT-CLIP's tokens"
-            logits_BK = logits_of(clip, head, clip.read_tokens(self.encode_tokens(volume)))
-            return logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]
+            if embedding.logits_BK is None:
+                return zero_shot_probabilities(self.prompt_latents(names), cast(Tensor, embedding.latent_BL), self.logit_scale())
+            return embedding.logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]
 
     def asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
-        """The names that were given, or all it has; raises as `detect`."""
-        self._clip("findings")
+        """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""
+        self._require_findings()
         labels = self.folder.labels
         names = labels if abnormalities is None else tuple(abnormalities)
-        unknown = [name for name in names if name not in labels] if self.network.classifier is not None else []
+        unknown = [name for name in names if name not in labels] if Capability.LABELS in self.capabilities else []
         if unknown or not names or len(set(names)) < len(names):
             fact = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
             raise InputError(fact, cure=f"It knows {', '.join(labels)}.")
@@ -250,10 +268,12 @@ class Model:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         """Opened when words come; a LiPro model detects without one."""
-        tokenizer, known = self.folder.tokenizer(), self._clip("a text encoder").config.bert.vocab_size
-        if tokenizer.vocab_size > known:
+        tokenizer, rules = self.folder.tokenizer(), self.folder.spec.text_rules
+        assert rules is not None, "a model that reads text has rules for it"
+        entries = rules.vocab_size(self.folder.config)
+        if tokenizer.vocab_size > entries:
             raise TokenizerMissing(
-                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {known:,}: it is another model's",
+                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {entries:,}: it is another model's",
                 cure="Import the model again with --tokenizer and its own.",
                 source=self.folder.path,
             )
@@ -278,13 +298,13 @@ class Model:
             )
         return torch.from_numpy(array)[None, None].to(self.device)
 
-    def _clip(self, what: str) -> Clip:
-        if self.network.clip is None:
-            raise self._lacks(what, cure="Give a CT-CLIP, MedFinder or LiPro model.")
-        return self.network.clip
+    def _require_findings(self) -> None:
+        if not self.capabilities & {Capability.ZERO_SHOT, Capability.LABELS}:
+            raise self._lacks("findings", Capability.ZERO_SHOT, Capability.LABELS)
 
-    def _lacks(self, what: str, *, cure: str) -> CapabilityMissing:
-        return CapabilityMissing(f"is {TITLES[self.folder.kind]}; it does not have {what}", cure=cure, source=self.folder.path)
+    def _lacks(self, wording: str, *capabilities: Capability) -> CapabilityMissing:
+        cure = f"Give a {models_with(*capabilities)} model."
+        return CapabilityMissing(f"is {self.folder.spec.title}; it does not have {wording}", cure=cure, source=self.folder.path)
 
 
 @contextmanager

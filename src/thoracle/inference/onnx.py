@@ -22,9 +22,8 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.errors import CapabilityMissing, ExtraMissing
 from thoracle.inference.calibration import EDGE
 from thoracle.inference.model import Model
-from thoracle.models.classifier import logits_of
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.heads import zero_shot_probabilities
+from thoracle.models.encoder import Capability
+from thoracle.models.zero_shot import zero_shot_probabilities
 from thoracle.types import RESEARCH_USE, ModelInput
 
 INPUT: Final = "volume"
@@ -80,24 +79,26 @@ class _Detector(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         model.warm_up()
-        assert model.network.clip is not None, "it has findings"
-        self.clip, self.head = model.network.clip, model.network.classifier
+        self.encoder = model.encoder
+        labels = Capability.LABELS in model.capabilities
         self.slope_offset_2K: Tensor | None
         self.prompts_2KL: Tensor | None
-        self.register_buffer("prompts_2KL", None if self.head is not None else model.prompt_latents().clone())
+        self.logit_scale: Tensor | None
+        self.register_buffer("prompts_2KL", None if labels else model.prompt_latents().clone())
+        self.register_buffer("logit_scale", None if labels else model.logit_scale().clone())
         self.register_buffer("slope_offset_2K", _mended(model))
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
         """(B, K)."""
-        if self.head is not None:
-            assert isinstance(self.clip, CTCLIP), "heads are of CT-CLIP's tokens"
-            found_BK = logits_of(self.clip, self.head, self.clip.read_tokens(self.clip.visual_transformer(volume_B1ZHW))).sigmoid()
+        embedding = self.encoder.encode_volume(volume_B1ZHW)
+        if embedding.logits_BK is not None:
+            probabilities_BK = embedding.logits_BK.sigmoid()
         else:
-            assert self.prompts_2KL is not None, "a model without a head is prompted"
-            found_BK = zero_shot_probabilities(self.prompts_2KL, self.clip.encode_volume(volume_B1ZHW).latent_BL, self.clip.temperature)
+            prompts_2KL, latent_BL = cast(Tensor, self.prompts_2KL), cast(Tensor, embedding.latent_BL)
+            probabilities_BK = zero_shot_probabilities(prompts_2KL, latent_BL, cast(Tensor, self.logit_scale))
         if self.slope_offset_2K is None:
-            return found_BK
-        return (self.slope_offset_2K[0] * found_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()
+            return probabilities_BK
+        return (self.slope_offset_2K[0] * probabilities_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()
 
 
 def _mended(model: Model) -> Tensor | None:

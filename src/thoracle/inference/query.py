@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thoracle.inference.model import Model
-from thoracle.models.folder import prompt_texts
+from thoracle.models.prompts import format_prompts
 
 _ALIKE: Final = 1e-4  # between latents of unit norm
 
@@ -31,7 +31,7 @@ def query_latents(model: Model, texts: Sequence[str]) -> Tensor:
     templates = model.folder.prompts
     if len(templates) != 2:
         return model.encode_text(texts)
-    prompts = prompt_texts([text.strip().rstrip(".") for text in texts], templates)
+    prompts = format_prompts([text.strip().rstrip(".") for text in texts], templates)
     latents = model.encode_text(prompts)
     present, absent = latents[::2], latents[1::2]
     away = present - absent

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thoracle.models.kinds import TITLES, Kind
+from thoracle.models.registry import REGISTRY
 from thoracle.types import RESEARCH_USE
 
 
-def card(*, kind: Kind, config: Mapping[str, Any], notes: Sequence[str], **facts: Any) -> str:
+def card(*, kind: str, config: Mapping[str, Any], notes: Sequence[str], **facts: Any) -> str:
     """Markdown. `facts` are the other fields of config.json, `notes` what was assumed at import."""
     state = "" if facts["trained"] else "**Untrained: the weights are random, and no number they give means anything.**\n\n"
     state += f"**{facts['caution']}**\n\n" if facts["caution"] else ""
@@ -25,4 +25,4 @@ def card(*, kind: Kind, config: Mapping[str, Any], notes: Sequence[str], **facts
         "Assumed, because the file does not say": "; ".join(notes) or "nothing",
     }
     table = "\n".join(f"- {name}: {value}" for name, value in lines.items())
-    return f"# {TITLES[kind]}\n\n{RESEARCH_USE}\n\n{state}{table}\n\n## Sizes\n\n```json\n{json.dumps(config, indent=1)}\n```\n"
+    return f"# {REGISTRY[kind].title}\n\n{RESEARCH_USE}\n\n{state}{table}\n\n## Sizes\n\n```json\n{json.dumps(config, indent=1)}\n```\n"

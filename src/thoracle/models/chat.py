@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.errors import InputError
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 
 #: What is told of a finding, as 0 to 1 each; and what a row says of it beside its name: yes as far as it is there and no as far as not.
 TOLD: Final = ("there", "on the left", "on the right")

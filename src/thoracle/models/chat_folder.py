@@ -26,8 +26,8 @@ from thoracle.errors import ModelFolderInvalid, OutputConflict
 from thoracle.files.atomic import replace_folder
 from thoracle.files.json_file import read_json_object
 from thoracle.models.chat_language import ADAPTER_CONFIG, fingerprint
-from thoracle.models.config import ProjectorConfig
 from thoracle.models.folder import CARD, CONFIG, open_model, save_model
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.types import RESEARCH_USE
 
 FORMAT: Final = "thoracle.chat/1"

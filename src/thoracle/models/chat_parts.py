@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import torch
 
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.chat import Projector
-from thoracle.models.chat_tokens import ctvit_config
+from thoracle.models.chat_tokens import check_gives_codes
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.classifier import clip_tensors
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, ProjectorConfig
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctvit import CTViT
+from thoracle.models.ctchat_spec import PROJECTOR
+from thoracle.models.encoder import VolumeEncoder
 from thoracle.models.folder import CONFIG, ModelFolder, load_tensors, open_model
-from thoracle.models.kinds import TITLES
-from thoracle.models.published import recognise
-from thoracle.models.sizes import infer
+from thoracle.models.published import detect_kind
 
 #: Where published training leaves what it trained beside the adapter (stage 2), and alone (stage 1).
 PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
@@ -39,40 +35,31 @@ def open_projector(path: Path) -> Projector:
         cure = "Give a folder that `thoracle import mm_projector.bin` wrote, mm_projector.bin, or a folder with non_lora_trainables.bin."
         raise InputError("holds no projector", cure=cure, source=path)
     folder = open_model(path, verify=True)
-    if not isinstance(folder.config, ProjectorConfig):
-        raise CapabilityMissing(f"is {TITLES[folder.kind]}, not a projector", cure="Give CT-CHAT's projector.", source=path)
+    if folder.spec is not PROJECTOR:
+        raise CapabilityMissing(f"is {folder.spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=path)
     projector = Projector(folder.config)
     projector.load_state_dict(load_tensors(folder))
     return projector
 
 
-def image_encoder(encoder: ModelFolder) -> CTViT:
-    """The encoder alone, in evaluation mode and without gradient.
+def image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeEncoder:
+    """Load the encoder on a device, in evaluation mode and without gradient.
 
     Raises:
-        CapabilityMissing: the model encodes no volume.
+        CapabilityMissing: the model gives no codes.
         ModelFolderInvalid: damaged.
     """
-    ctvit_config(encoder)
-    tensors = load_tensors(encoder)
-    if isinstance(encoder.config, CTViTConfig):
-        ctvit = CTViT(encoder.config)
-        ctvit.load_state_dict(tensors)
-    else:
-        assert isinstance(encoder.config, CTCLIPConfig), "checked above"
-        clip = CTCLIP(encoder.config)
-        clip.load_state_dict(clip_tensors(tensors) if encoder.kind == "ct-clip-classifier" else tensors)
-        ctvit = clip.visual_transformer
-    return ctvit.eval().requires_grad_(False)
+    check_gives_codes(encoder)
+    module = encoder.spec.build(encoder.config)
+    module.load_state_dict(load_tensors(encoder))
+    return cast(VolumeEncoder, module.eval().requires_grad_(False).to(device))
 
 
 def _published(file: Path) -> Projector:
-    kind, tensors, _ = recognise(read_checkpoint(file), source=file)
-    if kind != "chat-projector":
-        raise CapabilityMissing(f"is {TITLES[kind]}, not a projector", cure="Give CT-CHAT's projector.", source=file)
-    config, _, _ = infer(kind, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, {})
-    assert isinstance(config, ProjectorConfig), "of its kind"
-    projector = Projector(config)
+    spec, tensors, _ = detect_kind(read_checkpoint(file), source=file)
+    if spec is not PROJECTOR or spec.infer_config is None:
+        raise CapabilityMissing(f"is {spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=file)
+    projector = Projector(spec.infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, {}).config)
     try:
         projector.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,26 +19,18 @@ from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
 from thoracle.files.atomic import write_atomic
-from thoracle.models.config import CTCLIPConfig, CTViTConfig
-from thoracle.models.ctvit import VolumeTokens
+from thoracle.models.encoder import Capability, VolumeEmbedding
 from thoracle.models.folder import ModelFolder, load_tensors
-from thoracle.models.kinds import TITLES
 
 _CODEBOOK: Final = "vq._codebook.embed"
 _KEY: Final = "scan"
 _MOST_BYTES: Final = 1 << 28
 
 
-def ctvit_config(encoder: ModelFolder) -> CTViTConfig:
-    """Of the image encoder in a model folder.
-
-    Raises:
-        CapabilityMissing: the model encodes no volume.
-    """
-    config = encoder.config.ctvit if isinstance(encoder.config, CTCLIPConfig) else encoder.config
-    if not isinstance(config, CTViTConfig):
-        raise CapabilityMissing(f"is {TITLES[encoder.kind]}, which encodes no scan", cure="Give CT-CHAT's encoder.", source=encoder.path)
-    return config
+def check_gives_codes(encoder: ModelFolder) -> None:
+    """Raise CapabilityMissing where a model gives no codes."""
+    if Capability.CODES not in encoder.capabilities:
+        raise CapabilityMissing(f"is {encoder.spec.title}, which encodes no scan", cure="Give CT-CHAT's encoder.", source=encoder.path)
 
 
 class ScanTokens:
@@ -55,18 +47,19 @@ class ScanTokens:
     """
 
     def __init__(self, encoder: ModelFolder) -> None:
-        ctvit = ctvit_config(encoder)
+        check_gives_codes(encoder)
+        ctvit = encoder.config.image_encoder
         assert encoder.preprocess is not None, "models that take volumes have it"
         self.grid = (encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid)
         self.width = ctvit.dim
-        self.before_codebook = isinstance(encoder.config, CTCLIPConfig) and encoder.config.spatial_pool == "grid"
+        self.before_codebook = not encoder.config.reads_codes
         self._codebook_KC = None if self.before_codebook else _codebook(encoder)
 
-    def keep(self, encoded: VolumeTokens) -> Tensor:
+    def keep(self, encoded: VolumeEmbedding) -> Tensor:
         """Of one scan, on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
         if self.before_codebook:
-            return encoded.before_codebook_BND[0].view(*self.grid, self.width).half().cpu()
-        return encoded.indices_BN[0].view(self.grid).int().cpu()
+            return encoded.tokens[0].half().cpu()
+        return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
 
     def read(self, kept_I: Tensor) -> Tensor:
         """Tokens (I, T, h, w, C), float32, of what `keep` gave for I scans; on their device."""

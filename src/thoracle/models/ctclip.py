@@ -1,4 +1,4 @@
-"""CT-CLIP: volumes and texts in one latent space (Hamamci et al., arXiv:2403.17834); knows nothing of prompts' words or of files.
+"""Encode volumes and texts into one latent space by CT-CLIP (Hamamci et al., arXiv:2403.17834).
 
 Attribute names are the published state-dict keys.
 
@@ -7,30 +7,27 @@ Shapes: B batch, N tokens, L latent width; T, h, w, D as in `ctvit`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.cells import GridPool, SliceAttention
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.codebook import Codebook
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.ctvit import CTViT, VolumeTokens
-from thoracle.models.layers import CosineAttention, FeedForward, Linear
+from thoracle.models.encoder import EncodedText, Outputs, PatchEmbeddings, VolumeEmbedding
+from thoracle.models.layers import CosineAttention, FeedForward
+from thoracle.models.linear import Linear
 from thoracle.models.losses import contrastive_loss, pair_logits
 from thoracle.models.text import Layer, TextEncoder, first_token
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class VolumeEncoding:
-    """What is made of volumes: tokens (B, T, h, w, D), their indices (B, T h w) in a codebook or None without one, latents of unit norm
-    (B, L)."""
-
-    tokens_BTHWD: Tensor
-    indices_BN: Tensor | None
-    latent_BL: Tensor
+#: Names that reach no loss; published files hold them.
+UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
+_EXTRA: Final = re.compile(r"_extra\.")
 
 
 class CTCLIP(nn.Module):
@@ -53,45 +50,90 @@ class CTCLIP(nn.Module):
         self.to_text_latent_extra.load_state_dict(self.to_text_latent.state_dict())
         self.to_visual_latent_extra.load_state_dict(self.to_visual_latent.state_dict())
 
-    def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEncoding:
-        """Volumes (B, 1, Z, H, W) in units of 1000 HU.
+    @property
+    def outputs(self) -> Outputs:
+        """Return the widths of tokens and latents."""
+        return Outputs(token_dim=self.config.ctvit.dim, latent_dim=self.config.dim_latent)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Return the scalar that multiplies cosine similarities."""
+        return self.temperature.float().exp()
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Return the longest text that is read, in tokens."""
+        return self.config.bert.most_tokens
+
+    @property
+    def codebook(self) -> Codebook:
+        """Return the codebook of the image encoder."""
+        return self.visual_transformer.codes
+
+    def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
+        """Encode volumes (B, 1, Z, H, W) in units of 1000 HU.
 
         Raises:
             InputError: a size the model was not made for.
         """
-        encoded = self.visual_transformer(volume_B1ZHW)
-        latent_BL = self.latents_of(self.read_tokens(encoded))
-        return VolumeEncoding(tokens_BTHWD=encoded.tokens_BTHWD, indices_BN=encoded.indices_BN, latent_BL=latent_BL)
+        encoded: VolumeTokens = self.visual_transformer(volume_B1ZHW)
+        tokens_BTHWD = self.pooling_tokens(encoded)
+        return VolumeEmbedding(
+            tokens=tokens_BTHWD,
+            latent_BL=self.project_tokens(tokens_BTHWD),
+            codes=encoded.tokens_BTHWD,
+            codebook_indices=encoded.indices_BN,
+        )
 
-    def read_tokens(self, encoded: VolumeTokens) -> Tensor:
-        """The tokens (B, T, h, w, D) that latents are read from: codes, or with a pool of the grid what they were before the codebook."""
-        return encoded.tokens_BTHWD if self.pool is None else encoded.before_codebook_BND.view(encoded.tokens_BTHWD.shape)
+    def pooling_tokens(self, encoded: VolumeTokens) -> Tensor:
+        """Return the tokens (B, T, h, w, D) that latents are read from: codes, or with a pool of the grid tokens before quantization."""
+        return encoded.tokens_BTHWD if self.pool is None else encoded.pre_quantization_BND.view(encoded.tokens_BTHWD.shape)
 
-    def latents_of(self, tokens_BTHWD: Tensor) -> Tensor:
-        """Latents of unit norm (B, L) of what `read_tokens` gives."""
+    def project_tokens(self, tokens_BTHWD: Tensor) -> Tensor:
+        """Project pooling tokens to latents of unit norm (B, L)."""
         return _project(self.to_visual_latent, self._pool_volume(tokens_BTHWD))
 
-    def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
-        """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""
-        return _project(self.to_text_latent, first_token(self.text_transformer, input_ids_BN, attention_mask_BN))
+    def embed_patches(self, volume_B1ZHW: Tensor) -> PatchEmbeddings:
+        """Embed each patch alone; raises InputError as `encode_volume`."""
+        return PatchEmbeddings(patch_embeddings=self.visual_transformer.embed(volume_B1ZHW))
 
-    def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
-        """Latents of texts and volumes, (B, L) each, as `pair_logits` takes them: text, image, and with CLOOB's projections both again."""
-        text_BD = first_token(self.text_transformer, input_ids_BN, attention_mask_BN)
-        image_BD = self._pool_volume(self.read_tokens(self.visual_transformer(volume_B1ZHW)))
+    def encode_patches(self, patches: PatchEmbeddings) -> Tensor:
+        """Compute the pooling tokens (B, T, h, w, D) of embedded patches."""
+        return self.pooling_tokens(self.visual_transformer.encode(patches.patch_embeddings))
+
+    def encode_text(self, text: EncodedText) -> Tensor:
+        """Encode texts as latents of unit norm (B, L). Columns that are padding in every row are not computed."""
+        return _project(self.to_text_latent, first_token(self.text_transformer, text.input_ids_BN, text.attention_mask_BN))
+
+    def encode_pair_latents(self, text: EncodedText, volume_B1ZHW: Tensor) -> tuple[Tensor, ...]:
+        """Encode pairs as latents (B, L) that `pair_logits` takes: text, image, and with CLOOB's projections both again."""
+        text_BD = first_token(self.text_transformer, text.input_ids_BN, text.attention_mask_BN)
+        image_BD = self._pool_volume(self.pooling_tokens(self.visual_transformer(volume_B1ZHW)))
         latents = _project(self.to_text_latent, text_BD), _project(self.to_visual_latent, image_BD)
         if not self.config.extra_latent_projection:
             return latents
         return (*latents, _project(self.to_text_latent_extra, text_BD), _project(self.to_visual_latent_extra, image_BD))
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Tensor:
-        """The contrastive loss of B texts and their B volumes, as the config says: a scalar."""
-        logits = pair_logits(self.encode_pairs(input_ids_BN, attention_mask_BN, volume_B1ZHW), self.temperature.exp())
+        """Compute the contrastive loss of B texts and their B volumes, as the config says: a scalar."""
+        text = EncodedText(input_ids_BN=input_ids_BN, attention_mask_BN=attention_mask_BN)
+        logits = pair_logits(self.encode_pair_latents(text, volume_B1ZHW), self.temperature.exp())
         return contrastive_loss(*logits, decoupled=self.config.decoupled_loss)
 
-    def blocks(self) -> Iterator[nn.Module]:
-        """Layers that may be computed again, compiled, or gathered one at a time."""
+    def transformer_blocks(self) -> Iterator[nn.Module]:
+        """Yield layers that may be recomputed, compiled, or gathered one at a time."""
         return (module for module in self.modules() if isinstance(module, CosineAttention | FeedForward | Layer))
+
+    def text_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of the text encoder."""
+        return self.text_transformer.parameters()
+
+    def unused_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield parameters that reach no loss: CLOOB's projections are among them where its loss is not used."""
+        for name, parameter in self.named_parameters():
+            extra = _EXTRA.search(name) is not None and not self.config.extra_latent_projection
+            if extra or UNUSED.search(name) is not None:
+                yield parameter
 
     def _pool_volume(self, tokens_BTHWD: Tensor) -> Tensor:
         mean_BHWD = tokens_BTHWD.mean(dim=1) if self.slices is None else cast(Tensor, self.slices(tokens_BTHWD))

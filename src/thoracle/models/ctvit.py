@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from thoracle.errors import InputError
 from thoracle.models.cells import CellEmbedding
 from thoracle.models.codebook import Codebook
-from thoracle.models.config import CTViTConfig
-from thoracle.models.layers import Linear, PositionBias, Stack
+from thoracle.models.ctclip_config import CTViTConfig
+from thoracle.models.encoder import Outputs, VolumeEmbedding
+from thoracle.models.layers import PositionBias, Stack
+from thoracle.models.linear import Linear
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,12 +30,12 @@ class VolumeTokens:
     Attributes:
         tokens_BTHWD: (B, T, h, w, D) rows of the codebook; in training they carry the gradient of what they replace.
         indices_BN: (B, T h w) int64, which rows.
-        before_codebook_BND: (B, T h w, D).
+        pre_quantization_BND: (B, T h w, D).
     """
 
     tokens_BTHWD: Tensor
     indices_BN: Tensor
-    before_codebook_BND: Tensor
+    pre_quantization_BND: Tensor
 
 
 class CTViT(nn.Module):
@@ -57,6 +59,16 @@ class CTViT(nn.Module):
     def codes(self) -> Codebook:
         """What tokens are coded by."""
         return cast(Codebook, self.vq["_codebook"])
+
+    @property
+    def outputs(self) -> Outputs:
+        """Return the width of tokens; there is no latent."""
+        return Outputs(token_dim=self.config.dim, latent_dim=None)
+
+    def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
+        """Encode volumes as codes; raises InputError as `forward`."""
+        encoded: VolumeTokens = self(volume_B1ZHW)
+        return VolumeEmbedding(tokens=encoded.tokens_BTHWD, codes=encoded.tokens_BTHWD, codebook_indices=encoded.indices_BN)
 
     def forward(self, volume_B1ZHW: Tensor) -> VolumeTokens:
         """Encode volumes of the config's size in plane and any whole number of temporal patches, in units of 1000 HU.
@@ -90,7 +102,7 @@ class CTViT(nn.Module):
         x_SND = self.enc_temporal_transformer(x_SND, shape=(B, T, h, w))
         x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T * h * w, -1)
         coded = self.codes(x_BND)
-        return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, before_codebook_BND=x_BND)
+        return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, pre_quantization_BND=x_BND)
 
     def _cell_embedding(self) -> CellEmbedding:
         c = self.config

@@ -30,9 +30,10 @@ from thoracle.files.atomic import replace_folder, sha256
 from thoracle.files.json_file import load_json, read_json_object
 from thoracle.models.card import card
 from thoracle.models.compression import restored
-from thoracle.models.kinds import KINDS, Kind, ModelConfig, config_from_dict, weight_shapes
+from thoracle.models.encoder import Capability
+from thoracle.models.model_spec import ModelSpec
+from thoracle.models.registry import REGISTRY, models_with
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.types import ABNORMALITIES
 
 _FAMILY: Final = "thoracle.model/"
 FORMAT: Final = f"{_FAMILY}2"
@@ -42,9 +43,6 @@ TOKENIZER: Final = "tokenizer"
 CARD: Final = "README.md"
 CALIBRATION: Final = "calibration.json"
 LABELLING: Final = "labelling.json"
-#: Published zero-shot prompts: the first says the abnormality is there, the second that it is not.
-PROMPTS: Final = ("{abnormality} is present.", "{abnormality} is not present.")
-_ABNORMALITY: Final = "{abnormality}"
 
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
 _IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`, or train it again with `thoracle train`."
@@ -70,8 +68,8 @@ class ModelFolder:
     """
 
     path: Path
-    kind: Kind
-    config: ModelConfig
+    kind: str
+    config: Any
     preprocess: PreprocessConfig | None
     labels: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -82,6 +80,16 @@ class ModelFolder:
     licence: str
     trained: bool
     caution: str = ""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Return the spec of its kind."""
+        return REGISTRY[self.kind]
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what a model of its configuration can do."""
+        return self.spec.capabilities(self.config)
 
     def tokenizer(self) -> Tokenizer:
         """The model's own tokenizer.
@@ -98,16 +106,11 @@ class ModelFolder:
         return tokenizer
 
 
-def prompt_texts(abnormalities: Sequence[str] = ABNORMALITIES, templates: Sequence[str] = PROMPTS) -> list[str]:
-    """Each template of each abnormality: with the published two, row 2k says that abnormality k is present, row 2k + 1 that it is not."""
-    return [template.replace(_ABNORMALITY, name) for name in abnormalities for template in templates]
-
-
 def save_model(
     out: Path,
     *,
-    kind: Kind,
-    config: ModelConfig,
+    kind: str,
+    config: Any,
     preprocess: PreprocessConfig | None,
     labels: Sequence[str],
     tensors: Mapping[str, Tensor],
@@ -123,7 +126,7 @@ def save_model(
     Args:
         out: absent, empty, or a model folder, which is replaced.
         kind, config, preprocess, labels, licence, trained, caution, source_sha256: as in `ModelFolder`.
-        tensors: names and shapes of `weight_shapes(kind, config)`.
+        tensors: names and shapes of `ModelSpec.weight_shapes(config)`.
         tokenizer: its files are copied.
         assumptions: sentences for the card.
 
@@ -142,7 +145,7 @@ def save_model(
             config=config,
             preprocess=preprocess,
             labels=tuple(labels),
-            prompts=PROMPTS if kind in ("ct-clip", "medfinder") else (),
+            prompts=REGISTRY[kind].prompts,
             weights_sha256=sha256(temporary / WEIGHTS),
             weights_bytes=(temporary / WEIGHTS).stat().st_size,
             tokenizer_sha256=tokenizer.fingerprint if tokenizer else None,
@@ -200,7 +203,7 @@ def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", cure=_IMPORT_AGAIN, source=folder.path) from error
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    unlike = sorted(name for name, _ in found.items() ^ weight_shapes(folder.kind, folder.config).items())
+    unlike = sorted(name for name, _ in found.items() ^ folder.spec.weight_shapes(folder.config).items())
     if unlike:
         raise ModelFolderInvalid(
             f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(unlike[:3])}"[:300], cure=_IMPORT_AGAIN, source=folder.path
@@ -232,18 +235,15 @@ def is_model_json(values: object) -> TypeGuard[dict[str, Any]]:
 
 
 def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
-    if values["format"] != FORMAT:
-        fact = f"is of format {str(values['format'])[:40]!r}, where {FORMAT!r} was expected"
-        raise ModelFolderInvalid(fact, cure=_IMPORT_AGAIN, source=path / CONFIG)
     try:
-        if values["kind"] not in KINDS:
+        if values["kind"] not in REGISTRY:
             raise ValueError(f"kind {values['kind']!r}")
         if not isinstance(values["trained"], bool):
             raise ValueError(f"trained {values['trained']!r}")
         return ModelFolder(
             path=path,
             kind=values["kind"],
-            config=config_from_dict(values["kind"], values["config"]),
+            config=REGISTRY[values["kind"]].read_config(values["config"]),
             preprocess=None
             if values["preprocess"] is None
             else config_from_mapping(PreprocessConfig, values["preprocess"], source="preprocess"),
@@ -293,12 +293,13 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tokenizer_missing(folder: ModelFolder) -> TokenizerMissing:
-    name, files = {
-        "text-classifier": ("radbert", "vocab.json, merges.txt and tokenizer_config.json of zzxslp/RadBERT-RoBERTa-4m"),
-    }.get(folder.kind, ("cxr-bert", "vocab.txt and tokenizer_config.json of microsoft/BiomedVLP-CXR-BERT-specialized"))
+    rules = folder.spec.text_rules
+    if rules is None:
+        cure = f"Give a {models_with(Capability.TEXT)} model."
+        return TokenizerMissing(f"is {folder.spec.title}, which reads no text", cure=cure, source=folder.path)
     return TokenizerMissing(
         "words cannot be read without the model's own tokenizer, and this folder has none",
-        cure=f"Fetch {files} from huggingface.co, by hand or with `thoracle fetch {name} --out DIR`, then run"
+        cure=f"Fetch {rules.tokenizer_files} from huggingface.co, by hand or with `thoracle fetch {rules.tokenizer} --out DIR`, then run"
         f" `thoracle import FILE --out {folder.path} --tokenizer DIR`.",
         source=folder.path,
     )

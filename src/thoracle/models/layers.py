@@ -14,18 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thoracle.models.linear import Linear
+
 #: Logits are this times the cosine of query and key; published as a constant.
 ATTENTION_SCALE = 8.0
 #: Tokens that go through attention and feed-forward together at inference: few enough for the hidden layer to stay in cache.
 TOKENS_AT_ONCE = 576
-
-
-class Linear(nn.Linear):
-    """A linear map whose weight may be of lower precision than its input (`precision.lower`); the result is of the weight's type."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Over the last axis."""
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 class GammaNorm(nn.Module):

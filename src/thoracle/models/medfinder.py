@@ -1,4 +1,4 @@
-"""MedFinder: two views of a volume and a text in one latent space (Chen et al., arXiv:2403.15992); knows no augmentation and no files.
+"""Encode two views of a volume and a text into one latent space by MedFinder (Chen et al., arXiv:2403.15992).
 
 Built as the paper describes and not as its code does: docs/decisions/0031-medfinder.md says where they part.
 
@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.models.ctclip import VolumeEncoding
-from thoracle.models.layers import Linear
+from thoracle.models.encoder import EncodedText, Outputs, VolumeEmbedding
+from thoracle.models.linear import Linear
 from thoracle.models.medfinder_config import MedFinderConfig
 from thoracle.models.medfinder_image import ImageEncoder
 from thoracle.models.text import Layer, TextEncoder, first_token
@@ -39,28 +39,60 @@ class MedFinder(nn.Module):
         self.to_visual_latent = Linear(self.image.dim, config.dim_latent)
         self.cross = CrossAttention(config.dim_latent, heads=config.heads) if config.cross_attention else None
 
-    def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEncoding:
-        """Volumes (B, 1, Z, H, W), each of which is both of its views: what training comes to where neither view was changed."""
-        tokens_BNL = self._fused(self._tokens(volume_B1ZHW))
-        grid = tokens_BNL.reshape(len(tokens_BNL), *self.image.grid, -1)
-        return VolumeEncoding(tokens_BTHWD=grid, indices_BN=None, latent_BL=_unit(tokens_BNL.mean(dim=1)))
+    @property
+    def outputs(self) -> Outputs:
+        """Return the widths of tokens and latents, which are alike."""
+        return Outputs(token_dim=self.config.dim_latent, latent_dim=self.config.dim_latent)
 
-    def encode_text(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
-        """Latents of unit norm (B, L). Columns that are padding in every row are not computed."""
-        first_BD = first_token(self.text_transformer, input_ids_BN, attention_mask_BN)
+    @property
+    def logit_scale(self) -> Tensor:
+        """Return the scalar that multiplies cosine similarities."""
+        return self.temperature.float().exp()
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Return the longest text that is read, in tokens."""
+        return self.config.bert.most_tokens
+
+    @property
+    def codebook(self) -> None:
+        """Return None: tokens are not quantized."""
+        return None
+
+    def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
+        """Encode single volumes (B, 1, Z, H, W); the unaugmented volume serves as both views."""
+        tokens_BNL = self._fused(self._tokens(volume_B1ZHW))
+        tokens_BTHWL = tokens_BNL.reshape(len(tokens_BNL), *self.image.grid, -1)
+        return VolumeEmbedding(tokens=tokens_BTHWL, latent_BL=_unit(tokens_BNL.mean(dim=1)))
+
+    def project_tokens(self, tokens_BTHWL: Tensor) -> Tensor:
+        """Average tokens, which are in the latent space, to latents of unit norm (B, L)."""
+        return _unit(tokens_BTHWL.flatten(1, 3).mean(dim=1))
+
+    def encode_text(self, text: EncodedText) -> Tensor:
+        """Encode texts as latents of unit norm (B, L). Columns that are padding in every row are not computed."""
+        first_BD = first_token(self.text_transformer, text.input_ids_BN, text.attention_mask_BN)
         return _unit(self.to_text_latent(first_BD).to(first_BD.dtype))
 
-    def encode_pairs(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, views_BVZHW: Tensor) -> tuple[Tensor, ...]:
-        """Latents of unit norm (B, L): of texts, of volumes, and with two views of each view alone, which `consistency_loss` compares."""
-        text_BL = self.encode_text(input_ids_BN, attention_mask_BN)
+    def encode_pair_latents(self, text: EncodedText, views_BVZHW: Tensor) -> tuple[Tensor, ...]:
+        """Encode texts, volumes, and with two views each view alone, which `consistency_loss` compares: (B, L) each, unit norm."""
+        text_BL = self.encode_text(text)
         tokens_BVNL = self._tokens(views_BVZHW)
         latents = text_BL, _unit(self._fused(tokens_BVNL).mean(dim=1))
         return latents if views_BVZHW.shape[1] == 1 else (*latents, *_unit(tokens_BVNL.mean(dim=2)).unbind(dim=1))
 
-    def blocks(self) -> Iterator[nn.Module]:
-        """Layers that may be computed again, compiled, or gathered one at a time."""
+    def transformer_blocks(self) -> Iterator[nn.Module]:
+        """Yield layers that may be recomputed, compiled, or gathered one at a time."""
         yield from self.image.blocks()
         yield from (module for module in self.text_transformer.modules() if isinstance(module, Layer))
+
+    def text_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of the text encoder."""
+        return self.text_transformer.parameters()
+
+    def unused_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the text encoder's pooler, which reaches no loss."""
+        return self.text_transformer.pooler.parameters()
 
     def _tokens(self, views_BVZHW: Tensor) -> Tensor:
         """(B, V, N, L) of each view for itself."""

@@ -1,4 +1,4 @@
-"""Define sizes of MedFinder, frozen and checked where they are made.
+"""Configure MedFinder.
 
 The defaults are the published ones (Chen et al., arXiv:2403.15992, and its code).
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from thoracle.config_reader import PositiveInt, check_fields
 from thoracle.errors import InputError
-from thoracle.models.config import TextConfig
+from thoracle.models.text_config import TextConfig
 
 _CURE = "Correct the configuration."
 

@@ -1,6 +1,6 @@
 """Lower precision: a twin of a model whose matrix products are of another type, and what that changes; knows no files.
 
-What is lowered is the weights of `layers.Linear`. Norms, residuals, the position convolution and the codebook stay in float32.
+What is lowered is the weights of `linear.Linear`. Norms, residuals, the position convolution and the codebook stay in float32.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.models.kinds import Clip
-from thoracle.models.layers import Linear
+from thoracle.models.encoder import VolumeEncoder
+from thoracle.models.linear import Linear
 
 #: The CPUID leaf that describes AMX tiles.
 TILE_LEAF = 0x1D
@@ -57,12 +57,13 @@ def lower(model: _Module, dtype: torch.dtype) -> _Module:
 
 
 @torch.no_grad()
-def precision_effect(model: Clip, lowered: Clip, volume_B1ZHW: Tensor) -> PrecisionEffect:
+def precision_effect(model: VolumeEncoder, lowered: VolumeEncoder, volume_B1ZHW: Tensor) -> PrecisionEffect:
     """Both models on the same volumes."""
-    exact, other = model.encode_volume(volume_B1ZHW), lowered.encode_volume(volume_B1ZHW)
+    exact, rounded = model.encode_volume(volume_B1ZHW), lowered.encode_volume(volume_B1ZHW)
+    codes, latents = (exact.codebook_indices, rounded.codebook_indices), (exact.latent_BL, rounded.latent_BL)
     return PrecisionEffect(
-        equal_codes=None if exact.indices_BN is None else torch.eq(exact.indices_BN, cast(Tensor, other.indices_BN)).double().mean().item(),
-        latent_cosine=F.cosine_similarity(exact.latent_BL, other.latent_BL).mean().item(),
+        equal_codes=None if codes[0] is None else torch.eq(codes[0], cast(Tensor, codes[1])).double().mean().item(),
+        latent_cosine=F.cosine_similarity(cast(Tensor, latents[0]), cast(Tensor, latents[1])).mean().item(),
     )
 
 

@@ -1,50 +1,31 @@
-"""From a published file to a model folder: recognised by its names, checked name by name, nothing guessed silently; runs no model.
-
-Files come from CT-CLIP (Hamamci et al., arXiv:2403.17834), its fine-tunings VocabFine and LiPro, its report labeller, and CT-CHAT.
-"""
+"""Make a model folder from published files: recognized by their names, checked name by name, nothing guessed silently."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
 
-from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, InputError
 from thoracle.files.atomic import sha256
 from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import CTCLIPConfig, CTViTConfig, TextConfig
 from thoracle.models.folder import ModelFolder, save_model
-from thoracle.models.kinds import TITLES, Kind, ModelConfig, Shapes, weight_shapes
+from thoracle.models.model_spec import ConfigGuess, ModelSpec
 from thoracle.models.names import listed
-from thoracle.models.sizes import infer
+from thoracle.models.registry import REGISTRY, listed_or
+from thoracle.models.shapes import Shapes
 from thoracle.models.tokenizer import Tokenizer
-from thoracle.types import ABNORMALITIES
 
-#: A file cannot say which it is; its user can.
-LICENCE: Final = (
-    "CC BY-NC-SA 4.0 (non-commercial use only) if this is one of the files that the authors of CT-CLIP and CT-CHAT published;"
-    " otherwise what the author of the file says"
-)
 #: Written by every published training loop, needed by none.
 DROPPED: Final = re.compile(r"(^|\.)embeddings\.position_ids$")
 #: Carried, but learned by other means than a gradient, or not at all.
 BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$")
-
-_PROJECTOR: Final = re.compile(r"^(.*\.)?mm_projector\.")
-#: One name that only this kind of file has; the first that fits decides.
-_SIGNS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
-    ("chat-projector", _PROJECTOR),
-    ("ct-clip-classifier", re.compile(r"^trained_model\.")),
-    ("ct-clip", re.compile(r"^(visual|text)_transformer\.")),
-    ("ctvit", re.compile(r"^(enc_(spatial|temporal)_transformer|vq|to_patch_emb)\.")),
-    ("text-classifier", re.compile(r"^model\.(embeddings|encoder)\.")),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +45,11 @@ class ImportReport:
     parameters: int
 
 
-def import_checkpoint(file: Path, *, out: Path, config: Mapping[str, Any] | None = None, tokenizer: Path | None = None) -> ImportReport:
-    """Recognise a published file, or one trained in the same way, and write a model folder.
+def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None = None, tokenizer: Path | None = None) -> ImportReport:
+    """Recognize a published file, or one trained in the same way, and write a model folder.
 
     Args:
-        file: any container that `read_checkpoint` opens.
+        path: any container that `read_checkpoint` opens; or a folder of a kind that was published as several files.
         out: absent, empty, or a model folder, which is replaced.
         config: what tensors cannot say, with the keys of the published configuration.
         tokenizer: the folder of the model's own.
@@ -82,38 +63,36 @@ def import_checkpoint(file: Path, *, out: Path, config: Mapping[str, Any] | None
         OutputConflict: `out` holds something else.
     """
     words = Tokenizer.from_folder(tokenizer) if tokenizer else None
-    kind, tensors, dropped = recognise(read_checkpoint(file), source=file)
+    files = _published_files(path)
+    spec, tensors, dropped = detect_kind(_read_files(files), source=path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    try:
-        sizes, n_frames, assumptions = infer(kind, shapes, config or {})
-    except CheckpointIncomplete as error:
-        raise CheckpointIncomplete(f"looks like {TITLES[kind]}, but {error.fact}", cure=error.cure, source=file) from error
-    _check_names(kind, shapes, weight_shapes(kind, sizes), source=file)
-    _check_numbers(tensors, source=file)
-    _check_tokenizer(words, sizes)
+    guess = _infer(spec, shapes, config or {}, source=path)
+    _check_names(spec, shapes, spec.weight_shapes(guess.config), source=path)
+    _check_numbers(tensors, source=path)
+    _check_tokenizer(words, spec, guess.config)
     folder = save_model(
         out,
-        kind=kind,
-        config=sizes,
-        preprocess=_preprocess(sizes, n_frames),
-        labels=() if kind in ("ctvit", "chat-projector") else ABNORMALITIES,
+        kind=spec.kind,
+        config=guess.config,
+        preprocess=guess.preprocess,
+        labels=spec.labels(guess.config),
         tensors=tensors,
         tokenizer=words,
-        licence=LICENCE,
+        licence=spec.licence,
         trained=True,
-        source_sha256=sha256(file),
-        assumptions=assumptions,
+        source_sha256=_source_sha256(files),
+        assumptions=guess.assumptions,
     )
     return ImportReport(
         folder=folder,
-        assumptions=assumptions,
+        assumptions=guess.assumptions,
         dropped=dropped,
         parameters=sum(tensor.numel() for name, tensor in tensors.items() if not BUFFERS.search(name)),
     )
 
 
-def recognise(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[Kind, dict[str, Tensor], tuple[str, ...]]:
-    """The kind of model, its tensors under their published names, and the names that were dropped.
+def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
+    """Return the kind of model, its tensors under their published names, and the names that were dropped.
 
     Raises:
         CheckpointUnknown: names of no published model.
@@ -122,33 +101,66 @@ def recognise(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[Kind, dic
     if len(plain) < len(tensors):
         raise CheckpointUnknown("holds the same names with and without module.", cure="Give one model's state dict.", source=source)
     dropped = tuple(name for name in plain if DROPPED.search(name))
-    kept = {name: tensor for name, tensor in plain.items() if name not in dropped}
-    kind = next((kind for kind, sign in _SIGNS if any(sign.match(name) for name in kept)), None)
-    if kind is None:
+    weights = {name: tensor for name, tensor in plain.items() if name not in dropped}
+    importable = [spec for spec in REGISTRY.values() if spec.key_pattern]
+    matching = [spec for spec in importable if any(cast("re.Pattern[str]", spec.key_pattern).match(name) for name in weights)]
+    if not matching:
+        titles = "; ".join(spec.title for spec in importable)
         raise CheckpointUnknown(
-            f"holds {len(kept)} tensors of no published model, the first {listed(list(kept))}; known are {'; '.join(TITLES.values())}",
-            cure="Give a CT-CLIP, VocabFine, LiPro, CTViT, report labeller or mm_projector file.",
+            f"holds {len(weights)} tensors of no published model, the first {listed(list(weights))}; known are {titles}",
+            cure=f"Give a {listed_or([spec.name for spec in importable])} file.",
             source=source,
         )
-    if kind == "chat-projector":
-        kept = {_PROJECTOR.sub("", name): tensor for name, tensor in kept.items()}
-    return kind, kept, dropped
+    spec = matching[0]
+    if spec.key_prefix:
+        weights = {spec.key_prefix.sub("", name): tensor for name, tensor in weights.items()}
+    return spec, weights, dropped
 
 
-def _check_names(kind: Kind, found: Shapes, expected: Shapes, *, source: Path) -> None:
-    missing = [name for name in expected if name not in found]
-    left_over = [name for name in found if name not in expected]
-    unlike = [f"{name} is {found[name]}, expected {expected[name]}" for name in expected if name in found and found[name] != expected[name]]
+def _published_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a kind that was published as several, where `path` is a folder that holds them; else `path` alone."""
+    for spec in REGISTRY.values():
+        if spec.files and all((path / name).is_file() for name in spec.files):
+            return tuple(path / name for name in spec.files)
+    return (path,)
+
+
+def _read_files(files: Sequence[Path]) -> dict[str, Tensor]:
+    if len(files) == 1:
+        return read_checkpoint(files[0])
+    return {f"{file.stem}.{name}": tensor for file in files for name, tensor in read_checkpoint(file).items()}
+
+
+def _source_sha256(files: Sequence[Path]) -> str:
+    """Hash a file, or the hashes of several in the order of their spec."""
+    hashes = [sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _infer(spec: ModelSpec, shapes: Shapes, settings: Mapping[str, Any], *, source: Path) -> ConfigGuess:
+    assert spec.infer_config is not None, "a spec with a key pattern infers"
+    try:
+        return spec.infer_config(shapes, settings)
+    except CheckpointIncomplete as error:
+        raise CheckpointIncomplete(f"looks like {spec.title}, but {error.fact}", cure=error.cure, source=source) from error
+
+
+def _check_names(spec: ModelSpec, shapes: Shapes, expected: Shapes, *, source: Path) -> None:
+    missing = [name for name in expected if name not in shapes]
+    left_over = [name for name in shapes if name not in expected]
+    mismatched = [
+        f"{name} is {shapes[name]}, expected {shape}" for name, shape in expected.items() if name in shapes and shapes[name] != shape
+    ]
     facts = []
     if missing:
         facts.append(f"missing {len(missing)}: {listed(missing, near=left_over)}")
     if left_over:
         facts.append(f"left over {len(left_over)}: {listed(left_over, near=missing)}")
-    if unlike:
-        facts.append(f"of another shape {len(unlike)}: {listed(unlike)}")
+    if mismatched:
+        facts.append(f"of another shape {len(mismatched)}: {listed(mismatched)}")
     if facts:
         raise CheckpointIncomplete(
-            f"looks like {TITLES[kind]}, but of its tensors are {'; '.join(facts)}",
+            f"looks like {spec.title}, but of its tensors are {'; '.join(facts)}",
             cure="Give an unchanged state dict, and --config where sizes are not the published ones.",
             source=source,
         )
@@ -162,18 +174,13 @@ def _check_numbers(tensors: Mapping[str, Tensor], *, source: Path) -> None:
             raise CheckpointDamaged(f"{name} holds NaN or infinity", cure="Train again from a sound checkpoint.", source=source)
 
 
-def _check_tokenizer(tokenizer: Tokenizer | None, config: ModelConfig) -> None:
+def _check_tokenizer(tokenizer: Tokenizer | None, spec: ModelSpec, config: Any) -> None:
     if tokenizer is None:
         return
-    text = config.bert if isinstance(config, CTCLIPConfig) else config
-    if not isinstance(text, TextConfig):
+    if spec.text_rules is None:
         raise InputError("this model reads no text", cure="Leave --tokenizer out.")
-    if tokenizer.vocab_size > text.vocab_size:
+    entries = spec.text_rules.vocab_size(config)
+    if tokenizer.vocab_size > entries:
         raise InputError(
-            f"the tokenizer knows {tokenizer.vocab_size:,} entries, the model {text.vocab_size:,}", cure="Give the model's own tokenizer."
+            f"the tokenizer knows {tokenizer.vocab_size:,} entries, the model {entries:,}", cure="Give the model's own tokenizer."
         )
-
-
-def _preprocess(config: ModelConfig, n_frames: int) -> PreprocessConfig | None:
-    ctvit = config.ctvit if isinstance(config, CTCLIPConfig) else config
-    return PreprocessConfig(size=(n_frames, ctvit.image_size, ctvit.image_size)) if isinstance(ctvit, CTViTConfig) else None

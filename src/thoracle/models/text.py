@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.models.config import TextConfig
-from thoracle.models.layers import Linear
+from thoracle.models.linear import Linear
+from thoracle.models.text_config import TextConfig
 
 #: Spread of weights at initialisation: BERT's at its own width, and at others what keeps the spread of sums over the width.
 INITIAL_STD = 0.02

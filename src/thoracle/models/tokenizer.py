@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import tokenizers
 import torch
 from tokenizers import models, normalizers, pre_tokenizers, processors
-from torch import Tensor
 
 from thoracle.errors import InputError, TokenizerMissing
 from thoracle.files.json_file import parse_json
+from thoracle.models.encoder import EncodedText
 
 #: What a folder may hold, in the order of preference: BERT's vocabulary, RoBERTa's pair, the library's own file.
 LAYOUTS: Final = (("vocab.txt",), ("vocab.json", "merges.txt"), ("tokenizer.json",))
@@ -28,14 +27,6 @@ FILE_BUDGET: Final = 64 * 2**20
 
 _BERT: Final = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 _ROBERTA: Final = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EncodedText:
-    """What text encoders take: int64 (B, N) each; the mask is 1 for tokens and 0 for padding."""
-
-    input_ids_BN: Tensor
-    attention_mask_BN: Tensor
 
 
 class Tokenizer:

@@ -139,7 +139,7 @@ def _is_there(index: Backend, record: Record) -> bool:
 
 
 def _latent(model: Model, volume: ModelInput) -> LatentArray:
-    latent: LatentArray = model.encode_volume(volume).latent_BL[0].float().cpu().numpy()
+    latent: LatentArray = model.volume_latent(volume)
     return np.ascontiguousarray(latent)
 
 

@@ -132,7 +132,7 @@ class Engine:
         if report := clean_text(query.report):
             latents["report"] = self._loaded.encode_text([report])[0].cpu().numpy()
         if query.scan is not None:
-            latents["scan"] = self._loaded.encode_volume(query.scan).latent_BL[0].float().cpu().numpy()
+            latents["scan"] = self._loaded.volume_latent(query.scan)
         if query.like:
             mean = self._index.latents(query.like).mean(axis=0)
             latents["like"] = mean / np.linalg.norm(mean)

@@ -21,7 +21,7 @@ from thoracle.errors import InputError
 from thoracle.models.chat import Projector
 from thoracle.models.chat_language import ChatModel
 from thoracle.models.chat_prompt import IGNORED
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat_data import ChatBatch, sees
 from thoracle.training.config import CURE, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -162,6 +162,10 @@ class ChatTask:
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [one for one in self._trained.parameters() if one.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; the language model has the rate of all."""
+        return []
 
     def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
         """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""

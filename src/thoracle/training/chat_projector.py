@@ -11,7 +11,7 @@ from torch import Tensor
 from thoracle.errors import InputError
 from thoracle.models.chat import FindingRows, Projector
 from thoracle.models.chat_language import Language, ToldFindings
-from thoracle.models.config import ProjectorConfig
+from thoracle.models.projector_config import ProjectorConfig
 from thoracle.training.chat_fit import fit_findings
 from thoracle.training.chat_scans import Scans
 from thoracle.types import ABNORMALITIES

@@ -62,12 +62,12 @@ def cohort_scans(
     keys = {name: entries[name].cache_sha256 for name in wanted}
     own = sorted(wanted)[world.rank :: world.size]
     todo = [name for name in own if store.get(keys[name]) is None]
-    network = image_encoder(folder).to(world.device) if todo else None
+    network = image_encoder(folder, device=world.device) if todo else None
     for done, name in enumerate(todo, start=1):
         assert network is not None, "there is something to do"
         volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
         with torch.inference_mode():
-            store.put(keys[name], tokens.keep(network(volume.to(world.device))))
+            store.put(keys[name], tokens.keep(network.encode_volume(volume.to(world.device))))
         progress(done, len(todo))
     world.wait()
 

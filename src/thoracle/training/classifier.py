@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from thoracle.cohort.dataset import Sample
 from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
-from thoracle.models.classifier import Head, clip_tensors, head_of, head_tensors, joined, logits_of
-from thoracle.models.config import CTCLIPConfig
+from thoracle.models.classifier import Head, build_head, classify_tokens, encoder_state, head_state, join_state
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
+from thoracle.models.ctclip_spec import CLASSIFIER, CT_CLIP
 from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, save_model
-from thoracle.models.layers import CosineAttention, FeedForward, Linear
+from thoracle.models.layers import CosineAttention, FeedForward
+from thoracle.models.linear import Linear
 from thoracle.models.losses import weighted_label_loss
-from thoracle.training.clip import UNUSED, blocks_of
+from thoracle.training.clip import blocks_of
 from thoracle.training.config import CURE, RunConfig
 from thoracle.training.data import Data
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -127,9 +129,9 @@ class ClassifierTask:
         """`weights_K` are those of positives; `start`, a CT-CLIP or a classifier, gives all weights that it has."""
         self.world, self._config, self._start = world, config, start
         self._model = model_of(config, start)
-        head = head_of(self._model, n_labels=len(ABNORMALITIES))
-        if start.kind == "ct-clip-classifier" and cast(CTCLIPConfig, start.config).head == config.head:
-            head.load_state_dict(head_tensors(load_tensors(start)))
+        head = build_head(self._model, n_labels=len(ABNORMALITIES))
+        if start.spec is CLASSIFIER and start.config.head == config.head:
+            head.load_state_dict(head_state(load_tensors(start)))
         # Nothing of the encoder is kept in memory where all that is seen is its latents.
         clip = None if config.given == "latents" else _clip(self._model, start)
         self._learning: dict[str, nn.Module] = {} if clip is None else _learning(clip, config)
@@ -144,6 +146,10 @@ class ClassifierTask:
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [parameter for parameter in self.modules().parameters() if parameter.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; no text is read."""
+        return []
 
     def logits(self, given_B: Tensor) -> Tensor:
         """(B, K) on the world's device, in the run's precision and in training or not as the network is."""
@@ -180,11 +186,11 @@ class ClassifierTask:
         how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
         save_model(
             out,
-            kind="ct-clip-classifier",
+            kind=CLASSIFIER.kind,
             config=self._model,
             preprocess=self._start.preprocess,
             labels=ABNORMALITIES,
-            tensors=joined(clip_weights(self._start) if clip is None else merged(clip), head.state_dict()),
+            tensors=join_state(clip_weights(self._start) if clip is None else merged(clip), head.state_dict()),
             tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
             licence="that of the model it began with, and of the data it was trained on",
             trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
@@ -223,21 +229,21 @@ class _Network(nn.Module):
         if self.clip is None:
             return cast(Tensor, self.head(given_B))
         if self._given == "tokens":
-            return logits_of(self.clip, self.head, tokens_of(self.clip, given_B))
-        return logits_of(self.clip, self.head, self.clip.read_tokens(self.clip.visual_transformer(given_B)))
+            return classify_tokens(self.clip, self.head, tokens_of(self.clip, given_B))
+        return classify_tokens(self.clip, self.head, self.clip.pooling_tokens(self.clip.visual_transformer(given_B)))
 
 
 def model_of(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
     """The model that a run gives, whose encoder begins as `start`'s."""
-    assert isinstance(start.config, CTCLIPConfig)
-    slice_pool = start.config.slice_pool if config.slice_pool == "inherit" else config.slice_pool
-    return replace(start.config, slice_pool=slice_pool, head=config.head)
+    model: CTCLIPConfig = start.config
+    slice_pool = model.slice_pool if config.slice_pool == "inherit" else config.slice_pool
+    return replace(model, slice_pool=slice_pool, head=config.head)
 
 
 def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
     """The weights of the CT-CLIP that a CT-CLIP's or a classifier's folder holds, under CT-CLIP's own names."""
     tensors = load_tensors(folder)
-    return tensors if folder.kind == "ct-clip" else clip_tensors(tensors)
+    return tensors if folder.spec is CT_CLIP else encoder_state(tensors)
 
 
 def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
@@ -261,8 +267,9 @@ def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
         behind = {"pool": clip.pool, "to_visual_latent": clip.to_visual_latent} if latent else {}
         parts |= {"visual_transformer": tower, **{name: part for name, part in behind.items() if part is not None}}
     for part in parts.values():
-        for name, parameter in part.named_parameters():
-            parameter.requires_grad_(UNUSED.search(name) is None)
+        part.requires_grad_(True)
+    for parameter in clip.unused_parameters():
+        parameter.requires_grad_(False)
     if config.encoder == "lora":
         layers = [module for module in tower.modules() if isinstance(module, CosineAttention | FeedForward)]
         maps = [one for layer in layers for one in layer.modules() if isinstance(one, Linear)]

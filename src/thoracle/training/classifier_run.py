@@ -11,8 +11,8 @@ from torch import Tensor
 
 from thoracle.cohort.dataset import CohortDataset, Sample
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_spec import CTCLIP_KINDS
 from thoracle.models.folder import ModelFolder
 from thoracle.models.losses import positive_weights
 from thoracle.training.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
@@ -49,7 +49,7 @@ def classifier_run(
         As `Trainer`, `open_model` and `load_tensors`.
     """
     start = begun_with(config.init_from, train.cohort.preprocess)
-    if not isinstance(start.config, CTCLIPConfig):
+    if start.kind not in CTCLIP_KINDS:
         raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
     config = replace(config, disclaimer=config.disclaimer or start.caution)
     sets = [one for one in (train, valid) if one is not None]
@@ -74,7 +74,6 @@ def classifier_run(
 
 
 def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:
-    assert isinstance(start.config, CTCLIPConfig)
     assert config.given != "volumes"
     clip = CTCLIP(start.config)
     clip.load_state_dict(clip_weights(start))

@@ -1,8 +1,7 @@
-"""A CT-CLIP or MedFinder in training, whatever the task: its trained parts over all ranks, its codes, its export; knows no objective."""
+"""Train an encoder of volumes and texts, whatever the task: its parts over all ranks, its codes, its export."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,65 +13,76 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.ctclip import CTCLIP
+from thoracle.models.encoder import EncodedText, TrainableEncoder
 from thoracle.models.folder import save_model
-from thoracle.models.kinds import Clip
 from thoracle.models.losses import MOST_SCALE
+from thoracle.models.registry import spec_of
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World, spread
 from thoracle.types import ABNORMALITIES
 
-#: Carried because published files hold them: they reach no loss, and get no gradient, moments or messages between ranks.
-UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
-_EXTRA: Final = re.compile(r"_extra\.")
 _PREFIX: Final = "clip."
 Latents = tuple[Tensor, ...]
 
 
 class Towers(nn.Module):
-    """All of a model but its temperature, which no forward pass of a rank's own pairs needs: it belongs to the loss of all pairs."""
+    """Both encoders without the logit scale. The global loss applies the scale, so DDP and FSDP must not wrap it."""
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: TrainableEncoder) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict(dict(clip.named_children()))
-        self._encode = clip.encode_pairs
+        self.parts = nn.ModuleDict(dict(cast(nn.Module, clip).named_children()))
+        self._encode = clip.encode_pair_latents
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
-        """As `encode_pairs` of the model."""
-        return self._encode(input_ids_BN, attention_mask_BN, volume_B1ZHW)
+        """Encode pairs as `TrainableEncoder.encode_pair_latents`; DDP and FSDP take tensors only."""
+        return self._encode(EncodedText(input_ids_BN=input_ids_BN, attention_mask_BN=attention_mask_BN), volume_B1ZHW)
 
 
 class ClipInTraining:
-    """What tasks on a CT-CLIP or MedFinder have in common; a `Task` but for its objective.
+    """Hold what tasks on a `TrainableEncoder` have in common; a `Task` but for its objective.
 
     Attributes:
         clip: on the world's device; its weights are trained in place.
+        network: `clip`, as a module.
         tokenizer: its words.
         towers: what encodes, over all ranks.
         codes: what a step's tokens would move the codes by.
     """
 
     def __init__(
-        self, clip: Clip, *, tokenizer: Tokenizer, preprocess: PreprocessConfig, codebook_sync: bool, config: RunConfig, world: World
+        self,
+        clip: TrainableEncoder,
+        *,
+        tokenizer: Tokenizer,
+        preprocess: PreprocessConfig,
+        codebook_sync: bool,
+        config: RunConfig,
+        world: World,
     ) -> None:
-        self.clip, self.tokenizer, self.world = clip.to(world.device), tokenizer, world
+        self.clip, self.network = clip, cast(nn.Module, clip).to(world.device)
+        self.tokenizer, self.world = tokenizer, world
         self._preprocess, self._codebook_sync, self._config = preprocess, codebook_sync, config
-        _freeze_unused(clip)
+        for parameter in clip.unused_parameters():  # what a task has frozen stays so
+            parameter.requires_grad_(False)
         self.towers = spread(Towers(clip), world, shard=config.parallelism == "fsdp", blocks=blocks_of(clip, config))
         self.codes = Codes(clip)
 
     def modules(self) -> nn.ModuleDict:
         """As in `Task`; names are those of the model's weights, under `clip.`."""
-        return nn.ModuleDict({"clip": self.clip})
+        return nn.ModuleDict({"clip": self.network})
 
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [p for p in self.modules().parameters() if p.requires_grad]
 
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: the text encoder's."""
+        return list(self.clip.text_parameters())
+
     def train(self) -> None:
         """A step begins."""
-        self.clip.train()
+        self.network.train()
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
         """Latents in the run's precision, texts' first; with and without gradient."""
@@ -103,7 +113,7 @@ class ClipInTraining:
         """As in `Task`."""
         save_model(
             out,
-            kind="ct-clip" if isinstance(self.clip, CTCLIP) else "medfinder",
+            kind=spec_of(self.clip).kind,
             config=self.clip.config,
             preprocess=self._preprocess,
             labels=ABNORMALITIES,
@@ -119,8 +129,8 @@ class ClipInTraining:
 class Codes:
     """What a step's tokens would move the codes by: added up over its first passes, and applied once. `book` is None without codes."""
 
-    def __init__(self, clip: Clip) -> None:
-        self.book = clip.visual_transformer.codes if isinstance(clip, CTCLIP) else None
+    def __init__(self, clip: TrainableEncoder) -> None:
+        self.book = clip.codebook
         if self.book is not None:
             self.book.collect = self._add
         self._counting = False
@@ -154,20 +164,12 @@ class Codes:
             self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
 
 
-def blocks_of(clip: Clip, config: RunConfig) -> list[nn.Module]:
+def blocks_of(clip: TrainableEncoder, config: RunConfig) -> list[nn.Module]:
     """Its layers, made to compute again or compiled as the configuration says."""
-    blocks = list(clip.blocks())
+    blocks = list(clip.transformer_blocks())
     for block in blocks:
         if config.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if config.compile:
             block.compile()
     return blocks
-
-
-def _freeze_unused(clip: Clip) -> None:
-    """What a task has frozen stays so."""
-    for name, parameter in clip.named_parameters():
-        extra = _EXTRA.search(name) is not None and isinstance(clip, CTCLIP) and not clip.config.extra_latent_projection
-        if extra or UNUSED.search(name) is not None:
-            parameter.requires_grad_(False)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from thoracle.cohort.augment import Augmentation
 from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
+from thoracle.models.ctclip_config import CTCLIPConfig
 from thoracle.models.losses import contrastive_loss, logit_scale, pair_logits, sigmoid_loss
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import Latents
@@ -75,7 +75,7 @@ class ContrastiveTask(PairTask):
 
     def modules(self) -> nn.ModuleDict:
         """As in `Task`; also `scalars.bias`."""
-        return nn.ModuleDict({"clip": self.clip, "scalars": nn.ParameterDict({"bias": self.bias})})
+        return nn.ModuleDict({"clip": self.network, "scalars": nn.ParameterDict({"bias": self.bias})})
 
     def scalars(self) -> Sequence[nn.Parameter]:
         """As in `PairTask`; also the bias."""

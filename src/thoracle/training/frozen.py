@@ -105,7 +105,7 @@ def frozen(
 
 
 def tokens_of(clip: CTCLIP, kept_B: Tensor) -> Tensor:
-    """Tokens (B, T, h, w, D) float32, as `CTCLIP.read_tokens` gives them, of what is kept of them."""
+    """Tokens (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them, of what is kept of them."""
     return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
 
 
@@ -127,10 +127,10 @@ def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: Kept) -> Tensor:
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a rounded token is another code
         encoded = clip.visual_transformer(volume_B1ZHW)
         if kept == "latents":
-            return clip.latents_of(clip.read_tokens(encoded)).float().cpu()
+            return clip.project_tokens(clip.pooling_tokens(encoded)).float().cpu()
         if clip.pool is None:
             return cast(Tensor, encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1]).int().cpu())
-        return clip.read_tokens(encoded).half().cpu()
+        return clip.pooling_tokens(encoded).half().cpu()
 
 
 def _file(folder: Path, kept: Kept, model_sha256: str, keys: Sequence[str]) -> Path:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from thoracle.cohort.reports import Section
 from thoracle.config_reader import NonNegativeInt, PositiveInt, Range
-from thoracle.models.config import TextConfig
-from thoracle.models.folder import prompt_texts, save_model
-from thoracle.models.heads import TextClassifier
+from thoracle.models.folder import save_model
+from thoracle.models.prompts import format_prompts
 from thoracle.models.text import Layer
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import OptimizerConfig, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -73,7 +74,7 @@ class LabelledText:
 
 def prompt_reports() -> list[LabelledText]:
     """Each zero-shot prompt as a report: it states its abnormality, or nothing."""
-    texts, width = prompt_texts(), len(ABNORMALITIES)
+    texts, width = format_prompts(), len(ABNORMALITIES)
     stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
     return [LabelledText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
 
@@ -147,6 +148,10 @@ class LabelerTask:
     def parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; all that learns is one text encoder."""
+        return []
 
     def logits(self, batch: TextBatch) -> Tensor:
         """(B, K), in the run's precision."""

@@ -62,16 +62,16 @@ class MedFinderTask(PairTask):
         clip.temperature.requires_grad_(False)  # a constant, as published
         clip.text_transformer.requires_grad_(not config.freeze_text_encoder)
         super().__init__(clip, config, world, tokenizer=tokenizer)
-        self.config = config
+        self.config, self._text = config, clip.text_transformer
 
     def train(self) -> None:
         """As in `ClipInTraining`; a frozen text encoder drops nothing out."""
         super().train()
-        self.clip.text_transformer.train(not self.config.freeze_text_encoder)
+        self._text.train(not self.config.freeze_text_encoder)
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
         """As in `ClipInTraining`, of views while it trains, else of the volume as it is."""
-        views_BVZHW = self.views(volume_B1ZHW) if self.clip.training else volume_B1ZHW
+        views_BVZHW = self.views(volume_B1ZHW) if self.network.training else volume_B1ZHW
         return super().encode(input_ids_BN, attention_mask_BN, views_BVZHW)
 
     @torch.no_grad()

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from torch import nn
 from torch.optim import AdamW
 
 from thoracle.training.config import OptimizerConfig
 
-#: In the names of a CT-CLIP's text encoder.
-_TEXT: Final = "text_transformer."
 
-
-def build_adamw(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> AdamW:
+def build_adamw(parameters: Iterable[nn.Parameter], config: OptimizerConfig, *, text: Iterable[nn.Parameter] = ()) -> AdamW:
     """Build a fused AdamW: one kernel updates all weights.
 
     Args:
-        parameters: names and weights. Matrices decay, vectors do not; scalars, which are never sharded, make a group of their own.
+        parameters: weights that train. Matrices decay, vectors do not; scalars, which are never sharded, make a group of their own.
         config: rates, decay and betas.
+        text: weights of the text encoder, which train at `text_lr_scale` times the scheduled learning rate.
 
     Returns:
         The optimizer; each parameter group trains at its `lr_scale` times the scheduled learning rate.
     """
+    scaled = {id(parameter) for parameter in text}
     groups: dict[tuple[int, float], list[nn.Parameter]] = {}
-    for name, parameter in parameters:
-        lr_scale = config.text_lr_scale if _TEXT in name else 1.0
+    for parameter in parameters:
+        lr_scale = config.text_lr_scale if id(parameter) in scaled else 1.0
         groups.setdefault((min(parameter.dim(), 2), lr_scale), []).append(parameter)
     return AdamW(
         [

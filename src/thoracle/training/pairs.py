@@ -18,7 +18,7 @@ from thoracle.cohort.reports import Section
 from thoracle.config_reader import NonNegativeInt, Range
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.kinds import Clip
+from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining, Latents
 from thoracle.training.config import CURE, BatchScope, RunConfig
@@ -70,7 +70,9 @@ class PairConfig(RunConfig):
 class PairTask(ClipInTraining, ABC):
     """Learns from pairs, by `loss`."""
 
-    def __init__(self, clip: Clip, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook_sync: bool = True) -> None:
+    def __init__(
+        self, clip: TrainableEncoder, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook_sync: bool = True
+    ) -> None:
         super().__init__(clip, tokenizer=tokenizer, preprocess=config.preprocess, codebook_sync=codebook_sync, config=config, world=world)
         self._pairs = config
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from thoracle.cohort.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.config import CTCLIPConfig
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model, prompt_texts
+from thoracle.models.ctclip_spec import CT_CLIP
+from thoracle.models.folder import TOKENIZER, ModelFolder, load_tensors, open_model
 from thoracle.models.medfinder import MedFinder
+from thoracle.models.pretrained_text import initialize_text, load_pretrained_text
+from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
 from thoracle.training.data import Data, Paired
 from thoracle.training.distributed import World
-from thoracle.training.encoder import begin, read_encoder
+from thoracle.training.encoder import begin
 from thoracle.training.labeler import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores, prompt_reports
 from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.start import fits, network, run_tokenizer
@@ -78,10 +80,10 @@ def medfinder_run(
         words: gives the texts of whose words a vocabulary is made, if the configuration names no text encoder.
 
     Raises:
-        As `Trainer`, `read_encoder` and `fits`.
+        As `Trainer`, `load_pretrained_text` and `fits`.
     """
-    text = read_encoder(Path(config.text)) if config.text else None
-    model = config.model if text is None else replace(config.model, bert=text.sizes)
+    text = load_pretrained_text(Path(config.text)) if config.text else None
+    model = config.model if text is None else replace(config.model, bert=text.described()[0])
     config = config if text is None else replace(config, disclaimer=config.disclaimer or text.caution)
 
     def task(folder: Path) -> MedFinderTask:
@@ -89,14 +91,14 @@ def medfinder_run(
         fits(tokenizer, model.bert)
         finder = MedFinder(model)
         if text is not None:
-            finder.text_transformer.load_state_dict({**finder.text_transformer.state_dict(), **text.encoder()})
+            initialize_text(finder.text_transformer, text, config=model.bert)
         return MedFinderTask(finder, config, world, tokenizer=tokenizer)
 
     def collate(folder: Path) -> Paired:
         return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, model.bert.most_tokens))
 
     def files() -> dict[str, bytes]:
-        tokenizer = Tokenizer.from_words([*words(), *prompt_texts()]) if text is None else text.tokenizer
+        tokenizer = Tokenizer.from_words([*words(), *format_prompts()]) if text is None else text.described()[1]
         return {f"{TOKENIZER}/{name}": content for name, content in tokenizer.files.items()}
 
     return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
@@ -163,7 +165,7 @@ def vocabfine_run(
         As `Trainer`, `open_model` and `load_tensors`.
     """
     start = begun_with(config.init_from, preprocess)
-    if not isinstance(start.config, CTCLIPConfig) or not start.prompts:
+    if start.spec is not CT_CLIP or not start.prompts:
         raise InputError("is no CT-CLIP, which VocabFine goes on from", cure="Give one as `init_from`.", source=start.path)
     model, tokenizer = start.config, start.tokenizer()
     config = replace(config, disclaimer=config.disclaimer or start.caution)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 import torch
 
-from thoracle.errors import CheckpointIncomplete, InputError
-from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.config import TextConfig
+from thoracle.errors import InputError
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import load_tensors, open_model, prompt_texts
+from thoracle.models.folder import load_tensors, open_model
+from thoracle.models.pretrained_text import initialize_text, load_pretrained_text, load_tokenizer
+from thoracle.models.prompts import format_prompts
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.contrastive import ContrastiveConfig
-
-#: What BERT's own files and report classifiers call the encoder, beside the heads it was pretrained with.
-_ENCODER: Final = re.compile(r"^(bert|model)\.")
 
 
 def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
@@ -31,9 +27,8 @@ def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]])
         return Tokenizer.from_folder(Path(config.tokenizer))
     if config.init_from:
         return open_model(Path(config.init_from)).tokenizer()
-    if Path(config.init_text_encoder).is_dir() and config.init_text_encoder:
-        return open_model(Path(config.init_text_encoder)).tokenizer()
-    return Tokenizer.from_words([*words(), *prompt_texts()])
+    pretrained = load_tokenizer(Path(config.init_text_encoder)) if config.init_text_encoder else None
+    return pretrained or Tokenizer.from_words([*words(), *format_prompts()])
 
 
 def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
@@ -54,7 +49,7 @@ def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
     with torch.no_grad():
         clip.temperature.fill_(config.init_log_logit_scale)
     if config.init_text_encoder:
-        _load_text(clip, Path(config.init_text_encoder))
+        initialize_text(clip.text_transformer, load_pretrained_text(Path(config.init_text_encoder)), config=config.model.bert)
     return clip
 
 
@@ -63,15 +58,3 @@ def fits(tokenizer: Tokenizer, bert: TextConfig) -> None:
     if tokenizer.vocab_size > bert.vocab_size:
         fact = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"
         raise InputError(fact, cure="Raise model.bert.vocab_size.", source="config")
-
-
-def _load_text(clip: CTCLIP, path: Path) -> None:
-    tensors = load_tensors(open_model(path)) if path.is_dir() else read_checkpoint(path)
-    found = {_ENCODER.sub("", name, count=1): tensor for name, tensor in tensors.items()}
-    wanted = clip.text_transformer.state_dict()
-    unlike = sorted(name for name, tensor in wanted.items() if name not in found or found[name].shape != tensor.shape)
-    if unlike:
-        raise CheckpointIncomplete(
-            f"lacks {', '.join(unlike[:3])} in the sizes of model.bert", cure="Give the weights of a BERT of these sizes.", source=path
-        )
-    clip.text_transformer.load_state_dict({name: found[name] for name in wanted})

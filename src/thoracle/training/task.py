@@ -32,6 +32,9 @@ class Task(Protocol[B_contra]):
     def parameters(self) -> list[nn.Parameter]:
         """Those that are trained."""
 
+    def text_parameters(self) -> Sequence[nn.Parameter]:
+        """Return those of a text encoder whose learning rate is scaled for itself; none where a task has none."""
+
     def backward(self, batches: Sequence[B_contra]) -> Tensor:
         """Add a step's gradients, averaged over its batches and ranks; returns the loss over all ranks, a scalar without gradient."""
 

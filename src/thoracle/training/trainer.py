@@ -94,9 +94,8 @@ class Trainer:
         prepare_folder(config, files, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
         self.task, self._collate = task(self._out), collate(self._out)
-        self._optimizer = build_adamw(
-            ((name, one) for name, one in self.task.modules().named_parameters() if one.requires_grad), config.optimizer
-        )
+        trained = [parameter for parameter in self.task.modules().parameters() if parameter.requires_grad]
+        self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
         self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
         self.done = 0

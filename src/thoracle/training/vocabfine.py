@@ -19,8 +19,8 @@ from thoracle.cohort.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import prompt_texts
 from thoracle.models.losses import logit_scale, prompt_loss
+from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.config import CURE, RunConfig
@@ -86,7 +86,7 @@ class VocabFineTask(ClipInTraining):
     ) -> None:
         super().__init__(clip, tokenizer=tokenizer, preprocess=preprocess, codebook_sync=config.codebook_sync, config=config, world=world)
         self.config = config
-        self._prompts = tokenizer.encode(prompt_texts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
+        self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
 
     def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
         """As in `Task`; the codes move too."""

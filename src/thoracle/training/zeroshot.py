@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from thoracle.cohort.dataset import Sample
-from thoracle.models.folder import prompt_texts
+from thoracle.models.prompts import format_prompts
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.data import Data
 from thoracle.training.distributed import World
@@ -25,7 +25,7 @@ class ZeroShot:
 
     def __init__(self, task: ClipInTraining, volumes: Data[Sample], *, batch: int) -> None:
         self._task, self._volumes, self._batch = task, volumes, batch
-        self._prompts = task.tokenizer.encode(prompt_texts())
+        self._prompts = task.tokenizer.encode(format_prompts())
 
     def __call__(self) -> Mapping[str, float]:
         """Each rank encodes its share; all return the same numbers."""

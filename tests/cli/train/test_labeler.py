@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.models.config import TextConfig
 from thoracle.models.folder import LABELLING, open_model
+from thoracle.models.text_config import TextConfig
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
 from thoracle.training.config import load_config, write_config

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from thoracle.inference.demo import write_scan
-from thoracle.models.config import TextConfig
-from thoracle.models.folder import load_tensors, open_model, prompt_texts
+from thoracle.models.folder import load_tensors, open_model
+from thoracle.models.prompts import format_prompts
 from thoracle.models.text import TextEncoder
+from thoracle.models.text_config import TextConfig
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import load_config, write_config
 from thoracle.training.medfinder import MedFinderRunConfig
@@ -39,7 +40,7 @@ def words(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     save_file({f"bert.{name}": tensor for name, tensor in TextEncoder(SIZES).state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({**asdict(SIZES), "model_type": "bert"}))
-    (folder / "vocab.txt").write_bytes(Tokenizer.from_words(prompt_texts()).files["vocab.txt"])
+    (folder / "vocab.txt").write_bytes(Tokenizer.from_words(format_prompts()).files["vocab.txt"])
     return folder
 
 

@@ -21,10 +21,10 @@ from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.labelling import AS_PUBLISHED, read_labelling
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.vocabulary import fingerprint
-from thoracle.models.config import TextConfig
 from thoracle.models.folder import load_tensors, open_model
-from thoracle.models.heads import TextClassifier
-from thoracle.models.kinds import TITLES
+from thoracle.models.text_classifier import TextClassifier
+from thoracle.models.text_config import TextConfig
+from thoracle.models.text_spec import TEXT_CLASSIFIER
 from thoracle.types import ABNORMALITIES
 
 #: Published training and inference read so many tokens.
@@ -50,9 +50,9 @@ class ClassifierLabeller:
 
     def __init__(self, folder: Path) -> None:
         self.folder = open_model(folder, verify=True)
-        config = self.folder.config
-        if not isinstance(config, TextConfig) or self.folder.labels != ABNORMALITIES:
-            fact = f"is {TITLES[self.folder.kind]}, not a classifier of the 18 abnormalities"
+        config: TextConfig = self.folder.config
+        if self.folder.spec is not TEXT_CLASSIFIER or self.folder.labels != ABNORMALITIES:
+            fact = f"is {self.folder.spec.title}, not a classifier of the 18 abnormalities"
             raise CapabilityMissing(fact, cure="Give one that `thoracle train labeler` or `thoracle import` made.", source=folder)
         self._tokenizer = self.folder.tokenizer()
         if self._tokenizer.vocab_size > config.vocab_size:

@@ -1,4 +1,4 @@
-"""Sizes and options of the networks, and the published preset; frozen, checked where they are made.
+"""Configure CT-CLIP and its image encoder, and name the published sizes.
 
 Key names follow the published configuration (`ctvit`, `bert`, `dim_latent`), so that its JSON reads as it is.
 """
@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from thoracle.config_reader import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, check_fields, config_from_mapping
+from thoracle.config_reader import PositiveInt, check_fields, config_from_mapping
 from thoracle.errors import InputError
+from thoracle.models.text_config import TextConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,16 @@ class CTViTConfig:
             )
 
     @property
+    def image_encoder(self) -> CTViTConfig:
+        """Return the image encoder's configuration, as `CTCLIPConfig.image_encoder` does."""
+        return self
+
+    @property
+    def reads_codes(self) -> bool:
+        """Return True: tokens are rows of the codebook, as in `CTCLIPConfig.reads_codes`."""
+        return True
+
+    @property
     def grid(self) -> int:
         """Patches along each in-plane axis."""
         return self.image_size // self.patch_size
@@ -72,95 +83,6 @@ class CTViTConfig:
     def dim_image(self) -> int:
         """Width of the flattened tokens of one time step: what the image projection takes."""
         return self.grid * self.grid * self.dim
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """A BERT-shaped text encoder; names and defaults are those of `transformers.BertConfig`, dropout included.
-
-    Attributes:
-        vocab_size: words of the tokenizer.
-        hidden_size: width of tokens.
-        num_hidden_layers: layers.
-        num_attention_heads: attention heads; they divide hidden_size.
-        intermediate_size: width inside a layer's MLP.
-        max_position_embeddings: positions that have an embedding.
-        type_vocab_size: kinds of sentence that have an embedding.
-        layer_norm_eps: added to the variance in LayerNorm.
-        hidden_dropout_prob: dropout of states.
-        attention_probs_dropout_prob: dropout of attention weights.
-        pad_token_id: id of padding.
-        positions: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
-        first_token: state of the first token that a report classifier reads: through BERT's pooler, as published, or "hidden", as it is,
-            which CT-CLIP reads.
-    """
-
-    vocab_size: PositiveInt = 30522
-    hidden_size: PositiveInt = 768
-    num_hidden_layers: PositiveInt = 12
-    num_attention_heads: PositiveInt = 12
-    intermediate_size: PositiveInt = 3072
-    max_position_embeddings: PositiveInt = 512
-    type_vocab_size: PositiveInt = 2
-    layer_norm_eps: PositiveFloat = 1e-12
-    hidden_dropout_prob: Fraction = 0.1
-    attention_probs_dropout_prob: Fraction = 0.1
-    pad_token_id: NonNegativeInt = 0
-    positions: Literal["bert", "roberta"] = "bert"
-    first_token: Literal["pooled", "hidden"] = "pooled"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}",
-                cure="Give sizes that divide.",
-                source="bert",
-            )
-
-    @property
-    def most_tokens(self) -> int:
-        """Of one text: RoBERTa's positions begin behind padding's."""
-        return self.max_position_embeddings - (self.pad_token_id + 1 if self.positions == "roberta" else 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProjectorConfig:
-    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold.
-
-    Attributes:
-        queries: learned queries, each of which gives a token to the language model.
-        dim: width of queries.
-        dim_context: width of a scan's tokens.
-        inner: width of all heads together.
-        heads: attention heads; they divide `inner`.
-        hidden: width of the language model's embeddings.
-        places: tokens of a scan, each of which has a position embedding; 0 for none, as published.
-        findings: abnormalities that have a token of their own (`FindingRows`), which needs `places`; 0 for none, as published.
-    """
-
-    queries: PositiveInt = 256
-    dim: PositiveInt = 512
-    dim_context: PositiveInt = 512
-    inner: PositiveInt = 512
-    heads: PositiveInt = 8
-    hidden: PositiveInt = 4096
-    places: NonNegativeInt = 0
-    findings: NonNegativeInt = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.findings and not self.places:
-            raise InputError("findings needs places", cure="Give how many tokens a scan has.", source="projector")
-        if self.inner % self.heads:
-            raise InputError(
-                f"inner {self.inner} is not a multiple of heads {self.heads}", cure="Give sizes that divide.", source="projector"
-            )
-
-    @property
-    def rows(self) -> int:
-        """That stand for a scan."""
-        return self.findings + self.queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +128,16 @@ class CTCLIPConfig:
                 cure="Give sizes that divide.",
                 source="config",
             )
+
+    @property
+    def image_encoder(self) -> CTViTConfig:
+        """Return the image encoder's configuration."""
+        return self.ctvit
+
+    @property
+    def reads_codes(self) -> bool:
+        """Return whether latents are read from rows of the codebook, not from tokens before quantization."""
+        return self.spatial_pool == "mean"
 
     @property
     def steps(self) -> int:

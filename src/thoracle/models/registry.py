@@ -1,0 +1,45 @@
+"""List the kinds of model: one line a family."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from thoracle.errors import CapabilityMissing
+from thoracle.models.ctchat_spec import PROJECTOR
+from thoracle.models.ctclip_spec import CLASSIFIER, CT_CLIP, CTVIT
+from thoracle.models.encoder import Capability
+from thoracle.models.medfinder_spec import MEDFINDER
+from thoracle.models.model_spec import ModelSpec
+from thoracle.models.text_spec import TEXT_CLASSIFIER
+
+#: By kind. Order is that of hints.
+REGISTRY: Final[dict[str, ModelSpec]] = {
+    spec.kind: spec
+    for spec in (
+        *(CT_CLIP, MEDFINDER, CLASSIFIER, CTVIT),
+        TEXT_CLASSIFIER,
+        PROJECTOR,
+    )
+}
+
+
+def spec_of(module: object) -> ModelSpec:
+    """Return the spec of a module by its exact class.
+
+    Raises:
+        CapabilityMissing: no spec builds it, so that it has no kind to be saved under.
+    """
+    spec = next((spec for spec in REGISTRY.values() if type(module) in spec.modules), None)
+    if spec is None:
+        raise CapabilityMissing(f"{type(module).__name__} is of no registered kind", cure="Add its spec to thoracle.models.registry.")
+    return spec
+
+
+def models_with(*capabilities: Capability) -> str:
+    """List the short names of kinds that can have one of these capabilities: "CT-CLIP, MedFinder or LiPro"."""
+    return listed_or([spec.name for spec in REGISTRY.values() if spec.capabilities(None) & {*capabilities}])
+
+
+def listed_or(names: list[str]) -> str:
+    """Join names by commas and a last "or"."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -14,7 +14,7 @@ from thoracle.errors import ExtraMissing
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.curves import Curves, read_curves
 from thoracle.training.distributed import World
-from thoracle.training.trainer import Progress
+from thoracle.training.progress import TrainStep
 
 
 def _write(out: Path, steps: range, *, loss: float, log: Literal["tensorboard", "wandb"] = "tensorboard") -> None:
@@ -22,7 +22,7 @@ def _write(out: Path, steps: range, *, loss: float, log: Literal["tensorboard", 
     with Curves(out, ContrastiveConfig(out=str(out), cohort="/hospital/DOE", log=log), world, first=steps.start - 1) as curves:
         for step in steps:
             curves.add(
-                Progress(
+                TrainStep(
                     step=step,
                     loss=loss + step,
                     gradient_norm=1.0,

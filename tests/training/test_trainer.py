@@ -26,8 +26,8 @@ from thoracle.training.checkpoints import checkpoints
 from thoracle.training.config import OptimiserConfig
 from thoracle.training.contrastive import ContrastiveConfig
 from thoracle.training.distributed import World
+from thoracle.training.progress import TrainStep
 from thoracle.training.runs import contrastive_run
-from thoracle.training.trainer import Progress
 from thoracle.training.zeroshot import ZeroShot
 from thoracle.types import ABNORMALITIES
 
@@ -86,7 +86,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def train(config: ContrastiveConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[Progress]:
+def train(config: ContrastiveConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[TrainStep]:
     """The steps that were done, `until` of the run at most."""
     trainer = contrastive_run(config, more.pop("pairs", Pairs()), ALONE, words=words, resume=resume, **more)
     done = []

@@ -21,8 +21,8 @@ from thoracle.models.losses import logit_scale
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import OptimiserConfig
 from thoracle.training.distributed import World
+from thoracle.training.progress import TrainStep
 from thoracle.training.runs import vocabfine_run
-from thoracle.training.trainer import Progress
 from thoracle.training.vocabfine import VocabFineConfig, VocabFineTask, collate_labelled
 from thoracle.types import ABNORMALITIES
 
@@ -83,7 +83,7 @@ def config(start: Path, out: Path, **more: object) -> VocabFineConfig:
     return VocabFineConfig(start=str(start), out=str(out), **told)
 
 
-def train(told: VocabFineConfig, *, until: int | None = None, resume: bool = False) -> list[Progress]:
+def train(told: VocabFineConfig, *, until: int | None = None, resume: bool = False) -> list[TrainStep]:
     done = []
     for progress in vocabfine_run(told, Volumes(), ALONE, preprocess=PREPROCESS, resume=resume).run():
         done.append(progress)

@@ -8,8 +8,8 @@ from importlib import import_module
 
 import typer
 
-from thoracle import __version__
 from thoracle.errors import InputError, ThoracleError
+from thoracle.version import __version__
 
 #: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
 VERBS = (

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from thoracle import __version__
 from thoracle.cli.app import app
 from thoracle.cli.options import Hu, Metadata, MinSlices, Series
 from thoracle.types import RESEARCH_USE
+from thoracle.version import __version__
 
 if TYPE_CHECKING:
     from thoracle.ct.quality import Quality

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from thoracle import __version__
 from thoracle.errors import MetadataError
 from thoracle.evaluation.detection import Evaluation
 from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores, Summary
 from thoracle.types import RESEARCH_USE
+from thoracle.version import __version__
 
 SCHEMA: Final = "thoracle.evaluation/1"
 _MOST_BYTES: Final = 1 << 29

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from thoracle import __version__
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Provenance
 from thoracle.inference.calibration import Verdict
 from thoracle.types import RESEARCH_USE
+from thoracle.version import __version__
 
 #: Described by `findings.schema.json` beside this file; a change that breaks readers takes the next number.
 SCHEMA: Final = "thoracle.findings/1"

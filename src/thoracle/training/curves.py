@@ -6,15 +6,13 @@ import secrets
 import struct
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thoracle.errors import ExtraMissing
 from thoracle.files import write_atomic
 from thoracle.training.config import RunConfig
 from thoracle.training.distributed import World
-
-if TYPE_CHECKING:
-    from thoracle.training.trainer import Progress
+from thoracle.training.progress import TrainStep
 
 _FOLDER = "curves"
 _RUN_ID = "wandb.id"
@@ -66,7 +64,7 @@ class Curves:
         if self._wandb is not None:
             self._wandb.finish()
 
-    def add(self, progress: Progress) -> None:
+    def add(self, progress: TrainStep) -> None:
         """One point of each curve."""
         names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "memory")
         points = {f"train/{name}": getattr(progress, name) for name in names}

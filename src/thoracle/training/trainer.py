@@ -16,7 +16,6 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,35 +32,13 @@ from thoracle.training.distributed import World, clip_gradients, full_state, set
 from thoracle.training.folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
 from thoracle.training.generators import generators, set_generators
 from thoracle.training.optimiser import adamw, learning_rate
+from thoracle.training.progress import TrainStep
 from thoracle.training.task import Collate, Task, names_of
 
 #: Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 #: Numbers of an evaluation by name. It is called on every rank, without gradient and in evaluation mode, as the run goes on.
 Evaluate = Callable[[], Mapping[str, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """After a step.
-
-    Attributes:
-        step: steps that are done.
-        loss: over all ranks.
-        gradient_norm: before clipping.
-        learning_rate: of this step.
-        samples_per_second: over all ranks, since the step before.
-        memory: bytes at most so far: the device's, or the process's own on a CPU.
-        scores: the evaluation's, where there was one.
-    """
-
-    step: int
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    samples_per_second: float
-    memory: int
-    scores: Mapping[str, float]
 
 
 class Trainer:
@@ -119,7 +96,7 @@ class Trainer:
         self.done = 0
         self._restore()
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Iterator[TrainStep]:
         """The steps still to do; each is done when it is given. Then the model folder is written.
 
         Raises:
@@ -136,7 +113,7 @@ class Trainer:
                 if self.done % config.save_every == 0 or scores or self.done == config.steps:
                     self._save(scores.get(config.score))
                 now = time.perf_counter()
-                progress = Progress(
+                progress = TrainStep(
                     step=self.done,
                     loss=loss,
                     gradient_norm=norm,

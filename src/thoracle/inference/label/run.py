@@ -20,12 +20,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from thoracle import __version__
 from thoracle.errors import InputError, OutputConflict
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.tables import ReportTable, Row
 from thoracle.inference.results import SCHEMA, claim, cut_to_whole_lines
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
+from thoracle.version import __version__
 
 _AT_ONCE: Final = 250
 _AHEAD: Final = 4  # batches that wait for each worker

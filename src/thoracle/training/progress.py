@@ -1,0 +1,29 @@
+"""Describe one step of training, as a run reports it and its curves draw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep:
+    """Report a finished training step.
+
+    Attributes:
+        step: steps that are done.
+        loss: over all ranks.
+        gradient_norm: before clipping.
+        learning_rate: of this step.
+        samples_per_second: over all ranks, since the step before.
+        memory: bytes at most so far: the device's, or the process's own on a CPU.
+        scores: the evaluation's, where there was one.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    samples_per_second: float
+    memory: int
+    scores: Mapping[str, float]

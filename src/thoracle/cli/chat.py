@@ -52,11 +52,12 @@ def chat(
     With --detector the answer rests on a detector's findings, with --index on similar cases too, and each sentence cites them; the words
     are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
     """
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import notify
     from thoracle.inference.batch import Reading, opened
     from thoracle.inference.chat.conversation import Conversation, read_turns
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling
+    from thoracle.inference.default_model import model_or_demo
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     conversation = Conversation(turns=read_turns(keep) if keep is not None and keep.exists() else [])
@@ -64,7 +65,7 @@ def chat(
     if not (detector is None and endpoint is None and index is None):
         server = None if endpoint is None else Endpoint(endpoint, model=llm)
         words = server.generate if server is not None else _opened(model, encoder, base, device).speak
-        evidence = _evidence(scans or [], reading, detector=model_or_demo(detector), index=index, cases=cases, device=device)
+        evidence = _evidence(scans or [], reading, detector=model_or_demo(detector, notify=notify), index=index, cases=cases, device=device)
         reply = _grounded(evidence, conversation, sampling, words=words)
     else:
         reply = _seeing(scans or [], reading, conversation, sampling, loaded=_opened(model, encoder, base, device))
@@ -133,12 +134,13 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
 
 def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, cases: int, device: str) -> Evidence:
     """What a detector finds in the one scan, and which cases look like it."""
-    from thoracle.cli.chat_similar import similar_cases
+    from thoracle.cli.console import notify
     from thoracle.errors import InputError
     from thoracle.inference.batch import read_scan
     from thoracle.inference.chat.grounded import gather
     from thoracle.inference.model import load
     from thoracle.inference.scans import Scan
+    from thoracle.search.similar_cases import similar_cases
 
     if len(scans) != 1:
         raise InputError(f"{len(scans)} scans, where findings are of one", cure="Give one scan.")
@@ -146,7 +148,7 @@ def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str
     findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    return gather(findings, [] if index is None else similar_cases(index, volume, k=cases, detector=model))
+    return gather(findings, [] if index is None else similar_cases(index, scan=volume, k=cases, detector=model, notify=notify))
 
 
 def _grounded(evidence: Evidence, conversation: Conversation, sampling: Sampling, *, words: Generates) -> Reply:

@@ -43,13 +43,14 @@ def detect(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import notify
     from thoracle.inference.batch import Reading, opened
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.scans import find_scans
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
-    folder = model_or_demo(model)
+    folder = model_or_demo(model, notify=notify)
     found = find_scans(scans, whole_folders=out is None or series is not None)
     reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
     if out is None:

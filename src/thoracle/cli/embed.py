@@ -40,16 +40,17 @@ def embed(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import notify
     from thoracle.cli.many import follow, select
     from thoracle.inference.batch import Reading, opened, run
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
     from thoracle.inference.results import ResultTable
     from thoracle.inference.scans import find_scans
 
     found, out = select(find_scans(scans, whole_folders=series is not None), out, shard)
-    network = load(model_or_demo(model), device=device, dtype=dtype)
+    network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     settings = {**network.settings(), "hu": hu, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
 

@@ -45,15 +45,16 @@ def explain(
     """
     from rich.console import Console
 
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import notify
     from thoracle.ct.read import read
     from thoracle.files import write_atomic
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.explain import layers, saliency
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
     from thoracle.types import RESEARCH_USE
 
-    loaded = load(model_or_demo(model), device=device)
+    loaded = load(model_or_demo(model, notify=notify), device=device)
     volume = read(scan, metadata=metadata, hu=hu, series=series, min_slices=min_slices)
     prepared = prepare(volume, loaded.preprocess)
     findings = loaded.detect(prepared, abnormalities=finding)

@@ -13,15 +13,11 @@ from thoracle.cli.index import Place
 from thoracle.cli.options import Device, Hu, Metadata, MinSlices, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from thoracle.inference.model import Model
     from thoracle.inference.prepare import Prepared
     from thoracle.search.backend import Backend
     from thoracle.search.engine import Answer
-    from thoracle.search.record import Filters
 
-SCHEMA = "thoracle.search/1"
 Sex = Literal["F", "M", "O"]
 SplitName = Literal["train", "valid", "test"]
 _FILTER = "Filters"
@@ -65,13 +61,17 @@ def search(
 
     A hit is a scan; its sentence is that of its report with most of the words that were looked for. Keywords and --like need no model.
     """
+    from thoracle.cli.console import notify
     from thoracle.inference.batch import Reading, opened
+    from thoracle.search.answer_json import answer_json
     from thoracle.search.engine import Engine, Query
+    from thoracle.search.model_lookup import model_of
     from thoracle.search.names import find_scan, key_of
     from thoracle.search.places import opened as opened_index
+    from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
-    ages = _ages(age)
+    ages = parse_age_range(age)
     filters = Filters(
         present=tuple(label or ()),
         absent=tuple(without_label or ()),
@@ -84,7 +84,8 @@ def search(
         split=split or "",
     )
     with opened_index(place) as index:
-        network = model_of(index, model, device) if text.strip() or scan is not None or report is not None else None
+        needs_model = bool(text.strip()) or scan is not None or report is not None
+        network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
         reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices)
         engine = Engine(index, model=network)
         query = Query(
@@ -94,7 +95,7 @@ def search(
             keyword=keyword,
             like=tuple(find_scan(index, like, key=key_of(index, site_key, outside=Path(place)))) if like else (),
             filters=filters,
-            weights=_weights(weight or ()),
+            weights=parse_weights(weight or ()),
             leave_out=frozenset(leave_out or ()),
             k=top,
             exact=exact,
@@ -107,20 +108,7 @@ def search(
         if json_file is None or str(json_file) != "-":
             _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
         if json_file is not None:
-            _write_json(json_file, answer, filters, trained=trained)
-
-
-def model_of(index: Backend, folder: Path | None, device: str) -> Model:
-    """The model that an index names: as given, as this machine remembers it, or the demo's."""
-    from thoracle.cli.default_model import model_or_demo
-    from thoracle.inference.known import recall, remember
-    from thoracle.inference.model import load
-
-    place = folder or recall(str(index.settings.get("model"))) or model_or_demo(None)
-    model = load(place, device=device)
-    if folder is not None:
-        remember(folder, weights_sha256=model.folder.weights_sha256)
-    return model
+            _write_json(json_file, answer_json(answer, filters=filters, trained=trained))
 
 
 def _read(path: Path, reading: Any, model: Model) -> Prepared:
@@ -143,25 +131,6 @@ def _report(path: Path | None) -> str:
     if not path.is_file() or path.stat().st_size > _LARGEST_REPORT:
         raise InputError("is no text file of a report", cure="Give one of up to a megabyte.", source=path)
     return path.read_text("utf-8", errors="replace")
-
-
-def _ages(text: str) -> tuple[int | None, int | None]:
-    from thoracle.errors import InputError
-
-    start, dash, end = text.partition("-")
-    if not all(part.isdecimal() or not part for part in (start, end)) or (text and not (start or end)):
-        raise InputError(f"--age expects 40-60, 40- or -60, got {text!r:.20}", cure="Write it so.")
-    first, last = (int(part) if part else None for part in (start, end))
-    return first, last if dash else first
-
-
-def _weights(given: Sequence[str]) -> Any:
-    from thoracle.errors import InputError
-
-    try:
-        return {part: float(value) for part, value in (one.split("=") for one in given)}
-    except ValueError as error:
-        raise InputError(f"--weight expects PART=NUMBER, got {given[0]!r:.60}", cure="Write for example --weight text=2.") from error
 
 
 def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, like: str) -> str:
@@ -193,27 +162,10 @@ def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
     console.print(RESEARCH_USE)
 
 
-def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) -> None:
-    from dataclasses import asdict
-
+def _write_json(path: Path, document: dict[str, Any]) -> None:
     from thoracle.files import write_atomic
-    from thoracle.types import RESEARCH_USE
 
-    hits = [
-        {
-            "rank": rank,
-            "score": hit.score,
-            "ranks": dict(hit.ranks),
-            **{name: getattr(hit.record, name) for name in ("accession", "scan", "volume", "patient", "split")},
-            **asdict(hit.record.facts),
-            "labels": hit.record.findings,
-            "sentence": hit.sentence,
-        }
-        for rank, hit in enumerate(answer.hits, 1)
-    ]
-    seconds = {"encoding": answer.encoding, "searching": answer.searching}
-    content = {"schema": SCHEMA, "filters": asdict(filters), "trained": trained, "seconds": seconds, "hits": hits, "notice": RESEARCH_USE}
-    text = json.dumps(content, indent=2) + "\n"
+    text = json.dumps(document, indent=2) + "\n"
     if str(path) == "-":
         typer.echo(text, nl=False)
     else:

@@ -45,15 +45,16 @@ def retrieval(
     Words and keywords are the names of the abnormalities: words are looked for in scans, keywords in reports. The query's own patient and
     duplicates are left out of volume to volume; the published figures, which do not, stand beside in ct-clip.
     """
-    from thoracle.cli.search import model_of
+    from thoracle.cli.console import notify
     from thoracle.evaluation.retrieval_tasks import run_tasks
     from thoracle.inference.query import query_latents
     from thoracle.search.engine import require_same
+    from thoracle.search.model_lookup import model_of
     from thoracle.search.places import opened
     from thoracle.types import ABNORMALITIES
 
     with opened(place) as index:
-        network = model_of(index, model, device)
+        network = model_of(index, folder=model, device=device, notify=notify)
         require_same(index, network)
         numbers, volumes, spoken = _volumes(index, section, split, gallery, seed)
         keyword = _keyword(index, numbers)

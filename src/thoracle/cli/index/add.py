@@ -43,12 +43,12 @@ def add(
     from rich.console import Console
     from rich.markup import escape
 
-    from thoracle.cli.console import UNTRAINED
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import UNTRAINED, notify
     from thoracle.cohort.listing import SPLITS
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.pseudonyms import SiteKey, default_key_file
     from thoracle.errors import InputError
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.known import remember
     from thoracle.inference.model import load
     from thoracle.search.build import index_cohort, settings_of
@@ -61,7 +61,7 @@ def add(
     prepared = open_cohort(cohort)
     covered = prepared.names == "real" and not keep_ids
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
-    folder = model_or_demo(model)
+    folder = model_or_demo(model, notify=notify)
     network = load(folder, device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
     with changed(out, settings_of(network, prepared, key), lists=approximate) as backend:

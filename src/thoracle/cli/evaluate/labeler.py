@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from thoracle.cli.evaluate import evaluate
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thoracle.evaluation.intervals import Interval
     from thoracle.evaluation.summary import Summary
     from thoracle.inference.label.tables import ReportTable
 
@@ -47,6 +49,7 @@ def labeler(
 
     from thoracle.evaluation.disagreements import disagreements as draw
     from thoracle.evaluation.labeler import label_all
+    from thoracle.evaluation.labeler_report import labeler_json
     from thoracle.files import write_atomic
     from thoracle.inference.label.backends import open_labeller
     from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
@@ -59,13 +62,12 @@ def labeler(
         _keep(table, model)
     names = dict.fromkeys(backend or ["auto"])
     labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=endpoint, llm=llm) for name in names})
-    figures = {}
+    summaries = {}
     for name in names if not no_reference else ():
-        summary, count = labelled.summary(name, resamples=resamples)
-        _show(console, name, summary, count, len(labelled.rows))
-        figures[name] = {"reports": count, "unknown": len(labelled.rows) - count, **_plain(summary)}
+        summaries[name] = labelled.summary(name, resamples=resamples)
+        _show(console, name, *summaries[name], len(labelled.rows))
     if out is not None:
-        write_atomic(out, _json(figures))
+        write_atomic(out, (json.dumps(labeler_json(summaries, reports=len(labelled.rows)), indent=2) + "\n").encode())
     if disagreements is not None:
         write_atomic(disagreements, draw(labelled))
         console.print(f"{disagreements} holds words of the reports.", markup=False)
@@ -86,49 +88,23 @@ def _keep(table: ReportTable, model: Path | None) -> None:
     keep_labelling(model, fitted)
 
 
-_EACH = ("precision", "recall", "f1")
-_ALL = ("macro_precision", "macro_recall", "macro_f1", "f1_micro", "f1_weighted")
-
-
 def _show(console: Console, name: str, summary: Summary, count: int, total: int) -> None:
     from rich.table import Table
+
+    from thoracle.evaluation.labeler_report import AVERAGE_METRICS, LABEL_METRICS
 
     table = Table(
         box=None, pad_edge=False, header_style="", title=f"{name}: {count:,} reports, {total - count:,} unknown", title_justify="left"
     )
     table.add_column("")
-    for column in _EACH:
+    for column in LABEL_METRICS:
         table.add_column(column, justify="right")
-    for label, figures in summary.by_label.items():
-        table.add_row(label, *(_with_bounds(figures[column]) for column in _EACH))
+    for label, metrics in summary.by_label.items():
+        table.add_row(label, *(_with_bounds(metrics[column]) for column in LABEL_METRICS))
     console.print(table)
-    for one in _ALL:
-        console.print(f"{one:16} {_with_bounds(summary.average[one])}", markup=False)
+    for metric in AVERAGE_METRICS:
+        console.print(f"{metric:16} {_with_bounds(summary.average[metric])}", markup=False)
 
 
-def _with_bounds(interval: object) -> str:
-    value, low, high = (getattr(interval, name) for name in ("value", "low", "high"))
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _plain(summary: Summary) -> dict[str, object]:
-    from dataclasses import asdict
-
-    each = {label: {name: asdict(figures[name]) for name in _EACH} for label, figures in summary.by_label.items()}
-    return {"labels": each, **{name: asdict(summary.average[name]) for name in _ALL}}
-
-
-def _json(figures: dict[str, dict[str, object]]) -> bytes:
-    import json
-    import math
-
-    from thoracle.types import RESEARCH_USE
-
-    def known(value: object) -> object:
-        if isinstance(value, dict):
-            return {name: known(one) for name, one in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return (
-        json.dumps({"schema": "thoracle.labeler/1", "notice": RESEARCH_USE, "backends": known(dict(figures))}, indent=2) + "\n"
-    ).encode()
+def _with_bounds(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

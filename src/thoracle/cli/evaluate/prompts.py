@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,7 +42,9 @@ def prompts(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
     from thoracle.evaluation.prompts import read_wordings, study
+    from thoracle.evaluation.prompts_report import prompts_json, write_page
     from thoracle.evaluation.score import chosen, require_same_input
+    from thoracle.files import write_atomic
     from thoracle.inference.model import load
     from thoracle.types import ABNORMALITIES
 
@@ -69,7 +70,9 @@ def prompts(
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
     notes += [loaded.folder.caution] if loaded.folder.caution else []
-    _write(found, out, notes, templates={"templates": asked.templates, "ensembles": asked.ensembles, "model": loaded.settings()})
+    document = prompts_json(found, wordings=asked, model=loaded.settings())
+    write_atomic(out / "prompts.json", (json.dumps(document, indent=1) + "\n").encode())
+    write_atomic(out / "prompts.html", write_page(found, notes=notes))
     _print(found, notes)
     console.print(str(out / "prompts.html"))
 
@@ -95,27 +98,3 @@ def _print(found: Study, notes: Sequence[str]) -> None:
     for label, value in sorted(found.spread.items(), key=lambda pair: -pair[1] if pair[1] == pair[1] else 1):
         printer.print(f"{label:40}{shown(value)}")
     printer.print(RESEARCH_USE)
-
-
-def _write(found: Study, out: Path, notes: Sequence[str], *, templates: dict[str, object]) -> None:
-    from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
-    from thoracle.evaluation.plots import dots
-    from thoracle.files import write_atomic
-    from thoracle.types import RESEARCH_USE
-
-    rows = [
-        [label, *(with_bounds(v[label].value, v[label].low, v[label].high) for v in found.by_label.values()), spread]
-        for label, spread in found.spread.items()
-    ]
-    parts = [
-        *(paragraph(note) for note in notes),
-        paragraph("The wording that scores best here was chosen by these labels: confirm it on other patients before you report it."),
-        heading("All labels together"),
-        figure(dots(list(found.macro), {"macro AUROC": list(found.macro.values())}, x="macro AUROC", reference=0.5)),
-        heading("Each label"),
-        table(["", *found.by_label, "highest minus lowest, single templates"], rows),
-    ]
-    values = json.dumps({"notice": RESEARCH_USE, **templates, **asdict(found)})
-    plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
-    write_atomic(out / "prompts.json", (json.dumps(plain, indent=1) + "\n").encode())
-    write_atomic(out / "prompts.html", page("Wording of prompts", parts))

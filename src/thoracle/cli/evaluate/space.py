@@ -74,6 +74,7 @@ def _write(
     """space.html, space.json, PNGs."""
     import numpy as np
 
+    from thoracle.evaluation.plain_json import plain_json
     from thoracle.evaluation.space import PROJECTIONS, project
     from thoracle.evaluation.space_report import pictures, write_page
     from thoracle.files import write_atomic
@@ -94,9 +95,8 @@ def _write(
     )
     for name, content in drawn.items():
         write_atomic(out / name, content)
-    values = json.dumps({"notice": RESEARCH_USE, **facts, **asdict(found)})
-    plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
-    write_atomic(out / "space.json", (json.dumps(plain, indent=1) + "\n").encode())
+    document = plain_json({"notice": RESEARCH_USE, **facts, **asdict(found)})
+    write_atomic(out / "space.json", (json.dumps(document, indent=1) + "\n").encode())
     write_atomic(out / "space.html", page)
 
 

@@ -88,7 +88,7 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, mos
     import numpy as np
     from rich.console import Console
 
-    from thoracle.cli.evaluate.detection import follow
+    from thoracle.cli.progress import follow
     from thoracle.errors import InputError
     from thoracle.evaluation.compression import Answers, ask_both, effect
     from thoracle.evaluation.score import chosen

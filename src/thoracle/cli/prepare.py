@@ -13,6 +13,7 @@ from thoracle.cli.app import app
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import Prepared, Progress
     from thoracle.ct.preprocess import PreprocessConfig
 
@@ -49,13 +50,14 @@ def prepare(
     """
     from rich.console import Console
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import prepare as run
     from thoracle.cohort.reconstruction import Reconstruction
     from thoracle.inference.label.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
     config, choice = _config(preprocess), Reconstruction.parse(reconstruction)
-    with _Bar(console) as bar:
+    with ProgressBar("scans", console=console) as bar:
         prepared = run(
             src,
             layout=layout,
@@ -67,7 +69,7 @@ def prepare(
             site_key=site_key,
             labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,
-            progress=bar.show,
+            progress=lambda progress: _show(progress, bar, console),
         )
     _say(console, prepared, out)
     if prepared.refused:
@@ -93,33 +95,14 @@ def _config(path: Path | None) -> PreprocessConfig:
     return PreprocessConfig.from_dict(values)
 
 
-class _Bar:
-    """Progress on the terminal: volumes, volumes a second, time left; each refusal as it comes."""
+def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
+    """Print a refusal as it comes, and count the volume."""
+    from rich.markup import escape
 
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        columns = (TextColumn("scans"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=None, rate="")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, now: Progress) -> None:
-        """One more volume; what was done before counts into the bar, not into the rate."""
-        from rich.markup import escape
-
-        outcome, task = now.outcome, self._progress.tasks[0]
-        if outcome.error:
-            self._console.print(f"[red]{escape(outcome.volume)}[/]: {outcome.error}: {escape(outcome.message)}")
-        rate = f"{now.done / task.elapsed:.1f}/s" if task.elapsed else ""
-        self._progress.update(self._task, total=now.total, completed=now.done, rate=rate)
+    outcome = progress.outcome
+    if outcome.error:
+        console.print(f"[red]{escape(outcome.volume)}[/]: {outcome.error}: {escape(outcome.message)}")
+    bar.update(progress.done, total=progress.total)
 
 
 def _say(console: Console, prepared: Prepared, out: Path) -> None:

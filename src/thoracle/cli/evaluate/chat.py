@@ -37,8 +37,8 @@ def chat(
     from functools import partial
 
     from rich.console import Console
-    from rich.progress import track
 
+    from thoracle.cli.progress import track
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.questions.file import read_questions
     from thoracle.errors import InputError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -97,6 +96,7 @@ def detection(
 
 def _predicted(model: Model, cohort: Cohort, way: Protocol, tune_on: Tuning | None, *, out: Path, console: Console) -> Table:
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
+    from thoracle.cli.progress import follow
     from thoracle.evaluation.cases import read_table
     from thoracle.evaluation.score import chosen, require_same_input, score
     from thoracle.inference.results import ResultTable
@@ -110,19 +110,6 @@ def _predicted(model: Model, cohort: Cohort, way: Protocol, tune_on: Tuning | No
     todo = sum(entry.volume not in table.rows for entry in entries)
     follow(score(model, cohort, entries, table), total=todo, console=console)
     return read_table(table.path)
-
-
-def follow(names: Iterable[str], *, total: int, console: Console) -> None:
-    """Progress over volumes, with rate and time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total, rate="")
-        for _ in names:
-            bar.advance(task)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
 
 def _facts(path: Path, model: Model | None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def explanation(
     """
     from rich.console import Console
 
-    from thoracle.cli.evaluate.detection import follow
+    from thoracle.cli.progress import follow
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.explanation import columns, measure, summarise, values_of, with_masks
     from thoracle.evaluation.explanation_report import explanation_json, write_page

@@ -121,7 +121,7 @@ def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Pat
     """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
     import numpy as np
 
-    from thoracle.cli.evaluate.detection import follow
+    from thoracle.cli.progress import follow
     from thoracle.evaluation.score import embed
     from thoracle.inference.latents import ROW_COLUMNS, read_latents, write_latents
     from thoracle.inference.results import ResultTable

@@ -13,6 +13,7 @@ from thoracle.cli.options import Device, Dtype, ModelFolder
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.search.build import Progress
 
 
@@ -44,6 +45,7 @@ def add(
     from rich.markup import escape
 
     from thoracle.cli.console import UNTRAINED, notify
+    from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.listing import SPLITS
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.pseudonyms import SiteKey, default_key_file
@@ -65,7 +67,7 @@ def add(
     network = load(folder, device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
     with changed(out, settings_of(network, prepared, key), lists=approximate) as backend:
-        with _Bar(console) as bar:
+        with ProgressBar("volumes", console=console) as bar:
             failed = index_cohort(
                 backend,
                 prepared,
@@ -73,7 +75,7 @@ def add(
                 splits=splits,
                 key=key,
                 thumbnails=thumbnails,
-                progress=bar.show,
+                progress=lambda progress: _show(progress, bar, console),
             )
         volumes = len(backend)
     remember(folder, weights_sha256=network.folder.weights_sha256)
@@ -85,30 +87,10 @@ def add(
         raise typer.Exit(1)
 
 
-class _Bar:
-    """Progress on the terminal: volumes that are on the disk, volumes a second, time left."""
+def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
+    """Print a volume that could not be read, and count those that are on the disk."""
+    from rich.markup import escape
 
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=None, rate="")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, now: Progress) -> None:
-        """What was done before counts into neither bar nor rate."""
-        from rich.markup import escape
-
-        if now.failed:
-            self._console.print(f"[red]{escape(now.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
-        task = self._progress.tasks[0]
-        rate = f"{now.done / task.elapsed:.1f}/s" if task.elapsed else ""
-        self._progress.update(self._task, total=now.total, completed=now.done, rate=rate)
+    if progress.failed:
+        console.print(f"[red]{escape(progress.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
+    bar.update(progress.done, total=progress.total)

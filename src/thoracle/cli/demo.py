@@ -140,16 +140,16 @@ class _Stages:
 
     def train(self, name: str, config: RunConfig, out: Path) -> None:
         """`name` is the task's."""
-        from thoracle.cli.train.contrastive import contrastive
-        from thoracle.cli.train.labeler import labeler
-        from thoracle.cli.train.vocabfine import vocabfine
+        from thoracle.cli.train.contrastive import CONTRASTIVE
+        from thoracle.cli.train.labeler import LABELER
+        from thoracle.cli.train.vocabfine import VOCABFINE
         from thoracle.training.config import write_config
 
-        verbs: dict[str, Callable[..., None]] = {"labeler": labeler, "contrastive": contrastive, "vocabfine": vocabfine}
+        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE)}
         settings, begun = out / f"{name}.yaml", Path(config.out).exists()
         write_config(config, settings)
         with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if begun else "")):
-            verbs[name](config=settings, resume=begun)
+            tasks[name](config=settings, resume=begun)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """On held-out patients; thresholds and calibration come from the others of them, in turns."""

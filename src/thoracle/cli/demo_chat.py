@@ -48,7 +48,7 @@ class DemoChat:
     def train(self) -> Path:
         """Questions, then each stage; the chat folder."""
         from thoracle.cli.questions import questions
-        from thoracle.cli.train.chat import chat as train_chat
+        from thoracle.cli.train.chat import CHAT
         from thoracle.inference.files import keep_demo_chat
         from thoracle.training.chat import STAGES
         from thoracle.training.config import write_config
@@ -72,7 +72,7 @@ class DemoChat:
             )
             write_config(told, settings)
             with self.stage(f"train chat: {name}", f"train chat --config {settings}" + (" --resume" if begun else "")):
-                train_chat(config=settings, resume=begun)
+                CHAT.run(config=settings, resume=begun)
         model = folders["lora"] / "model"
         keep_demo_chat(model=model, base=base, encoder=self.encoder)
         return model

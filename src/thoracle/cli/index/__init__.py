@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from thoracle.cli.app import app
+
+#: The modules of this folder that add a command, in the order of `thoracle index --help`.
+VERBS: Final = ("add", "copy", "delete", "check")
 
 Place = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")]
 

@@ -1,49 +1,40 @@
-"""`thoracle train vocabfine`: a CT-CLIP learns a cohort's labels as prompts."""
+"""Teach a CT-CLIP a cohort's labels as prompts: `thoracle train vocabfine`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Final
 
-import typer
+from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
-from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Resume
+if TYPE_CHECKING:
+    from thoracle.training.vocabfine import VocabFineConfig
 
 
-@train.command()
-def vocabfine(
-    *,
-    config: Config,
-    start: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP model folder to go on from; in place of the setting.")] = None,
-    cohort: Cohort = None,
-    out: Out = None,
-    resume: Resume = False,
-) -> None:
-    """Teach a CT-CLIP the labels of a cohort as prompts; it stays open to any words. Ends with DIR/model.
+def _config() -> type[VocabFineConfig]:
+    from thoracle.training.vocabfine import VocabFineConfig
+
+    return VocabFineConfig
+
+
+def _prepare(config: VocabFineConfig) -> Run:
+    from thoracle.cli.train.pairs import zero_shot
+    from thoracle.cohort.dataset import CohortDataset
+    from thoracle.training.runs import vocabfine_run
+
+    volumes = CohortDataset(config.cohort, split="train", needs=["labels"], augmentation=config.augmentation, seed=config.seed)
+    preprocess, evaluate = volumes.cohort.preprocess, zero_shot(config, config.cohort, batch=config.batch)
+    return Run(start=lambda world, resume: vocabfine_run(config, volumes, world, preprocess=preprocess, resume=resume, evaluate=evaluate))
+
+
+VOCABFINE: Final = TrainTask(
+    name="vocabfine",
+    help="""Teach a CT-CLIP the labels of a cohort as prompts; it stays open to any words. Ends with DIR/model.
 
     A run that was stopped, in whatever way, goes on with --resume as if it had not been.
-    """
-    from thoracle.cli.train.progress import follow
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.config import read_config
-    from thoracle.training.distributed import join
-    from thoracle.training.runs import vocabfine_run
-    from thoracle.training.vocabfine import VocabFineConfig
-    from thoracle.training.zeroshot import ZeroShot
-
-    told = read_config(config, VocabFineConfig)
-    told = replace(told, cohort=str(cohort or told.cohort), out=str(out or told.out), start=str(start or told.start))
-    volumes = CohortDataset(told.cohort, split="train", needs=["labels"], augmentation=told.augmentation, seed=told.seed)
-    labelled = CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.evaluate_every else None
-    with join() as world:
-        trainer = vocabfine_run(
-            told,
-            volumes,
-            world,
-            preprocess=volumes.cohort.preprocess,
-            resume=resume,
-            evaluate=(lambda task: ZeroShot(task, labelled, batch=told.batch)) if labelled is not None else None,
-        )
-        follow(trainer, quiet=world.rank > 0)
+    """,
+    config=_config,
+    prepare=_prepare,
+    settings={"start": setting("DIR", "CT-CLIP model folder to go on from", kind=Path)},
+)
+add_command(VOCABFINE)

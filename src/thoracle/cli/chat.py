@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Hu, Metadata, Series
+from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.inference.batch import Reading
@@ -24,6 +24,7 @@ Reply = Callable[[str, Kind], Iterator[str]]
 
 
 @app.command()
+@reads_scans
 def chat(
     scans: Annotated[list[Path] | None, typer.Argument(metavar="SCAN", help="One scan, or two of a patient in the order of time.")] = None,
     *,
@@ -42,9 +43,7 @@ def chat(
     seed: Annotated[int, typer.Option(min=0, help="The same words again, above temperature 0.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Ends an answer.")] = None,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
+    read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
     """Ask a chat model about a scan. Research use only; not a medical device.
@@ -53,7 +52,6 @@ def chat(
     are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
     """
     from thoracle.cli.console import notify
-    from thoracle.inference.batch import Reading, opened
     from thoracle.inference.chat.conversation import Conversation, read_turns
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling
@@ -61,7 +59,7 @@ def chat(
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     conversation = Conversation(turns=read_turns(keep) if keep is not None and keep.exists() else [])
-    reading = Reading(metadata=opened(metadata), hu=hu, series=series)
+    reading = read_arguments.reading()
     if not (detector is None and endpoint is None and index is None):
         server = None if endpoint is None else Endpoint(endpoint, model=llm)
         words = server.generate if server is not None else _opened(model, encoder, base, device).speak

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Hu, Metadata, MinSlices, ModelFolder, Series
+from thoracle.cli.options import Device, ModelFolder, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ _SHOWN = 3
 
 
 @app.command()
+@reads_scans
 def explain(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD, DICOM file, folder or .zip.")],
     *,
@@ -33,10 +34,7 @@ def explain(
     method: Annotated[
         Method, typer.Option(help="Occlusion fills one box of the scan after the other, up to 512; attention needs a label-attention head.")
     ] = "gradient",
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
     """Show where in a scan a model reads a finding, and name the slices that matter most.
@@ -46,16 +44,17 @@ def explain(
     from rich.console import Console
 
     from thoracle.cli.console import notify
-    from thoracle.ct.read import read
     from thoracle.files import write_atomic
+    from thoracle.inference.batch import read_scan
     from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.explain import layers, saliency
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
+    from thoracle.inference.scans import Scan
     from thoracle.types import RESEARCH_USE
 
     loaded = load(model_or_demo(model, notify=notify), device=device)
-    volume = read(scan, metadata=metadata, hu=hu, series=series, min_slices=min_slices)
+    volume = read_scan(Scan(name=scan.name, path=scan), read_arguments.reading())
     prepared = prepare(volume, loaded.preprocess)
     findings = loaded.detect(prepared, abnormalities=finding)
     console = Console(stderr=True, highlight=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Hu, Metadata, MinSlices, Series
+from thoracle.cli.options import ReadArguments, reads_scans
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@reads_scans
 def inspect(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A file, a DICOM folder, or a .zip of one.")],
     *,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print a scan's geometry, how its Hounsfield units were found, what of a chest it covers, and what to be wary of.
@@ -35,7 +34,7 @@ def inspect(
     from thoracle.ct.quality import assess
     from thoracle.ct.read import read
 
-    volume = read(scan, metadata=metadata, hu=hu, series=series, min_slices=min_slices)
+    volume = read(scan, **asdict(read_arguments))
     quality = assess(volume)
     if as_json:
         typer.echo(json.dumps(inspection_json(volume, quality), indent=2))

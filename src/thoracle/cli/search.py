@@ -10,7 +10,7 @@ import typer
 
 from thoracle.cli.app import app
 from thoracle.cli.index import Place
-from thoracle.cli.options import Device, Hu, Metadata, MinSlices, Series
+from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.inference.model import Model
@@ -25,6 +25,7 @@ _LARGEST_REPORT = 1 << 20
 
 
 @app.command()
+@reads_scans
 def search(
     place: Place,
     *,
@@ -51,10 +52,7 @@ def search(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a contact sheet, without names.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for --like with a real name.")] = None,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
     """Find cases. Several of --text, --scan, --report, --keyword and --like are fused by rank.
@@ -62,7 +60,6 @@ def search(
     A hit is a scan; its sentence is that of its report with most of the words that were looked for. Keywords and --like need no model.
     """
     from thoracle.cli.console import notify
-    from thoracle.inference.batch import Reading, opened
     from thoracle.search.answer_json import answer_json
     from thoracle.search.engine import Engine, Query
     from thoracle.search.model_lookup import model_of
@@ -86,7 +83,7 @@ def search(
     with opened_index(place) as index:
         needs_model = bool(text.strip()) or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
-        reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices)
+        reading = read_arguments.reading()
         engine = Engine(index, model=network)
         query = Query(
             text=text,

@@ -21,7 +21,7 @@ VERBS = (
     "label",
     "inspect",
     "prepare",
-    "questions",
+    "vqa",
     "train",
     "evaluate",
     "index",

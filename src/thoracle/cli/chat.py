@@ -37,8 +37,8 @@ def chat(
     llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
     detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
     index: Annotated[str | None, typer.Option(metavar="INDEX", help="Index whose most similar cases answers may rest on too.")] = None,
-    cases: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
-    keep: Annotated[Path | None, typer.Option(metavar="JSON", help="The conversation: gone on from, and kept after each answer.")] = None,
+    num_similar: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
+    conversation: Annotated[Path | None, typer.Option(metavar="JSON", help="Continued, and written after each answer.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same words again, above temperature 0.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
@@ -58,15 +58,16 @@ def chat(
     from thoracle.inference.default_model import model_or_demo
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
-    conversation = Conversation(turns=read_turns(keep) if keep is not None and keep.exists() else [])
+    dialog = Conversation(turns=read_turns(conversation) if conversation is not None and conversation.exists() else [])
     reading = read_arguments.reading()
     if not (detector is None and endpoint is None and index is None):
         server = None if endpoint is None else Endpoint(endpoint, model=llm)
         words = server.generate if server is not None else _opened(model, encoder, base, device).speak
-        evidence = _evidence(scans or [], reading, detector=model_or_demo(detector, notify=notify), index=index, cases=cases, device=device)
-        reply = _grounded(evidence, conversation, sampling, words=words)
+        folder = model_or_demo(detector, notify=notify)
+        evidence = _evidence(scans or [], reading, detector=folder, index=index, num_similar=num_similar, device=device)
+        reply = _grounded(evidence, dialog, sampling, words=words)
     else:
-        reply = _seeing(scans or [], reading, conversation, sampling, loaded=_opened(model, encoder, base, device))
+        reply = _seeing(scans or [], reading, dialog, sampling, loaded=_opened(model, encoder, base, device))
     for question in ask or _asked():
         try:
             for piece in reply(question, task):
@@ -74,8 +75,8 @@ def chat(
                 sys.stdout.flush()
         finally:  # a server that goes down takes the answer with it, not the conversation
             sys.stdout.write("\n")
-            if keep is not None:
-                conversation.save(keep)
+            if conversation is not None:
+                dialog.save(conversation)
 
 
 def _asked() -> Iterator[str]:
@@ -130,7 +131,7 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
     return lambda question, task: loaded.reply(conversation, question, task=task, sampling=sampling)
 
 
-def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, cases: int, device: str) -> Evidence:
+def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
     """What a detector finds in the one scan, and which cases look like it."""
     from thoracle.cli.console import notify
     from thoracle.errors import InputError
@@ -146,7 +147,7 @@ def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str
     findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    return gather(findings, [] if index is None else similar_cases(index, scan=volume, k=cases, detector=model, notify=notify))
+    return gather(findings, [] if index is None else similar_cases(index, scan=volume, k=num_similar, detector=model, notify=notify))
 
 
 def _grounded(evidence: Evidence, conversation: Conversation, sampling: Sampling, *, words: Generates) -> Reply:

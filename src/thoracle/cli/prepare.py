@@ -34,7 +34,9 @@ def prepare(
         str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
     ] = "all",
     split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
-    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="dicom, folder: keep names and numbers instead of pseudonyms.")] = False,
+    keep_identifiers: Annotated[
+        bool, typer.Option("--keep-identifiers", help="dicom, folder: keep names and numbers instead of pseudonyms.")
+    ] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
@@ -65,7 +67,7 @@ def prepare(
             preprocess=config,
             reconstruction=choice,
             split_seed=split_seed,
-            keep_ids=keep_ids,
+            keep_ids=keep_identifiers,
             site_key=site_key,
             labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,

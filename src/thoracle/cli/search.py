@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.index import Place
+from thoracle.cli.index import IndexLocation
 from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
@@ -27,15 +27,18 @@ _LARGEST_REPORT = 1 << 20
 @app.command()
 @reads_scans
 def search(
-    place: Place,
+    index_location: IndexLocation,
     *,
     text: Annotated[str, typer.Option(help="What should be present, in free text.")] = "",
     scan: Annotated[Path | None, typer.Option(metavar="FILE", help="A scan: cases that look like it.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="A report in a text file: cases that it would describe.")] = None,
     keyword: Annotated[str, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.')] = "",
-    like: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
-    weight: Annotated[list[str] | None, typer.Option(metavar="PART=X", help="text=2: of parts that are fused.", show_default=False)] = None,
-    leave_out: Annotated[
+    similar_to: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART=X", help="text=2: of the parts text, scan, report, keyword, like that are fused.", show_default=False),
+    ] = None,
+    exclude: Annotated[
         list[str] | None, typer.Option(metavar="scan|patient|duplicates", help="Of what is looked for.", show_default=False)
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Labelled with it.", show_default=False, rich_help_panel=_FILTER)] = None,
@@ -51,13 +54,13 @@ def search(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - prints them.")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a contact sheet, without names.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
-    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for --like with a real name.")] = None,
+    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for --similar-to with a real name.")] = None,
     read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
-    """Find cases. Several of --text, --scan, --report, --keyword and --like are fused by rank.
+    """Find cases. Several of --text, --scan, --report, --keyword and --similar-to are fused by rank.
 
-    A hit is a scan; its sentence is that of its report with most of the words that were looked for. Keywords and --like need no model.
+    A hit is a scan; its sentence is that of its report with most words of the query. Keywords and --similar-to need no model.
     """
     from thoracle.cli.console import notify
     from thoracle.search.answer_json import answer_json
@@ -80,7 +83,7 @@ def search(
         scanner=scanner,
         split=split or "",
     )
-    with opened_index(place) as index:
+    with opened_index(index_location) as index:
         needs_model = bool(text.strip()) or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
         reading = read_arguments.reading()
@@ -90,15 +93,15 @@ def search(
             scan=_read(scan, reading, network) if scan is not None and network is not None else None,
             report=_report(report),
             keyword=keyword,
-            like=tuple(find_scan(index, like, key=key_of(index, site_key, outside=Path(place)))) if like else (),
+            like=tuple(find_scan(index, similar_to, key=key_of(index, site_key, outside=Path(index_location)))) if similar_to else (),
             filters=filters,
             weights=parse_weights(weight or ()),
-            leave_out=frozenset(leave_out or ()),
+            leave_out=frozenset(exclude or ()),
             k=top,
             exact=exact,
         )
         answer = engine.search(query)
-        asked = _asked(text=text, scan=scan, report=report, keyword=keyword, like=like)
+        asked = _asked(text=text, scan=scan, report=report, keyword=keyword, similar_to=similar_to)
         trained = bool(index.settings.get("trained", True))
         if html is not None:
             _write_html(html, index, answer, asked)
@@ -130,9 +133,9 @@ def _report(path: Path | None) -> str:
     return path.read_text("utf-8", errors="replace")
 
 
-def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, like: str) -> str:
+def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, similar_to: str) -> str:
     """In words without names: a file's name may be a patient's."""
-    parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if like else "")
+    parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if similar_to else "")
     return " + ".join(filter(None, parts))
 
 

@@ -70,7 +70,7 @@ class ChatConfig(RunConfig):
     Attributes:
         stage: as in this module.
         cohort: the folder that `thoracle prepare` wrote.
-        questions: the file that `thoracle questions` wrote.
+        questions: the file that `thoracle vqa` wrote.
         encoder: the model folder whose tokens are read; not trained.
         base: the language model's folder.
         start: the chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.

@@ -20,7 +20,7 @@ def chat(
     model: Annotated[Path, typer.Argument(metavar="CHAT", help="Chat folder.")],
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
-    questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle questions` wrote.")],
+    questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle vqa` wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="chat.json, answers.json.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions, drawn from those of the split valid.")] = 500,
     reports: Annotated[int, typer.Option(min=0, help="Reports, drawn likewise.")] = 50,

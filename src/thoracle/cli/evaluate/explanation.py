@@ -30,7 +30,7 @@ def explanation(
     out: Annotated[Path, typer.Option(metavar="DIR", help="explanation.html, explanation.json, a row a volume.")],
     method: Annotated[Method, typer.Option(help="As `thoracle explain` has them; occlusion takes hundreds of passes a scan.")] = "gradient",
     split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
-    most: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
+    limit: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     device: Device = "auto",
@@ -56,7 +56,7 @@ def explanation(
     require_same_input(loaded, prepared)
     methods: Sequence[Maps] = (method,)
     paths = find_masks(masks)
-    entries = with_masks(chosen(prepared, {split}), paths)[:most]
+    entries = with_masks(chosen(prepared, {split}), paths)[:limit]
     table = ResultTable(out / "explanation.csv", columns=columns(methods), settings={**loaded.settings(), "methods": list(methods)})
     todo = sum(entry.volume not in table.rows for entry in entries)
     follow(measure(loaded, prepared, entries, table, methods=methods, masks=paths), total=todo, console=console)

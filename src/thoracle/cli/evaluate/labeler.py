@@ -32,8 +32,8 @@ def labeler(
     disagreements: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Gets every report on which two parties differ, with their evidence and its words.")
     ] = None,
-    keep_labelling: Annotated[
-        bool, typer.Option("--keep-labelling", help="Fit the classifier's thresholds to these reports, and keep them in its folder.")
+    save_decision_rule: Annotated[
+        bool, typer.Option("--save-decision-rule", help="Fit the classifier's thresholds to these reports, and keep them in its folder.")
     ] = False,
     no_reference: Annotated[bool, typer.Option("--no-reference", help="The table has no labels: compare backends only.")] = False,
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
@@ -58,8 +58,8 @@ def labeler(
     console = Console(highlight=False)
     also = () if no_reference else ABNORMALITIES
     table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding, also=also)
-    if keep_labelling:
-        _keep(table, model)
+    if save_decision_rule:
+        _save_decision_rule(table, model)
     names = dict.fromkeys(backend or ["auto"])
     labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=endpoint, llm=llm) for name in names})
     summaries = {}
@@ -74,7 +74,7 @@ def labeler(
     console.print(RESEARCH_USE)
 
 
-def _keep(table: ReportTable, model: Path | None) -> None:
+def _save_decision_rule(table: ReportTable, model: Path | None) -> None:
     from thoracle.errors import InputError
     from thoracle.evaluation.labeler import read_labelled
     from thoracle.evaluation.labelling import fit_labelling

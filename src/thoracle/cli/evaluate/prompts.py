@@ -24,7 +24,7 @@ def prompts(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
-    wordings: Annotated[Path, typer.Option(metavar="YAML", help="Templates and ensembles, as in configs/prompts.")],
+    templates: Annotated[Path, typer.Option(metavar="YAML", help="Templates and ensembles, as in configs/prompts.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="prompts.html, prompts.json, latents.")],
     split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
@@ -48,9 +48,9 @@ def prompts(
     from thoracle.inference.model import load
     from thoracle.types import ABNORMALITIES
 
-    if not wordings.is_file():
-        raise InputError("no such file", cure="Give for example configs/prompts/chest-ct.yaml.", source=wordings)
-    asked, console, prepared = read_wordings(wordings), Console(stderr=True, highlight=False), open_cohort(cohort)
+    if not templates.is_file():
+        raise InputError("no such file", cure="Give for example configs/prompts/chest-ct.yaml.", source=templates)
+    wordings, console, prepared = read_wordings(templates), Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
     entries = chosen(prepared, [split])
@@ -58,7 +58,7 @@ def prompts(
         raise InputError(f"no volume with labels in split {split}", cure="Give another --split.", source=cohort)
     loaded.encode_text(["words are read before scans are"])
     found = study(
-        asked,
+        wordings,
         image_NL=embedded(loaded, prepared, entries, out=out, console=console),
         truth_NK=np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries]),
         patients=[entry.patient for entry in entries],
@@ -70,7 +70,7 @@ def prompts(
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
     notes += [loaded.folder.caution] if loaded.folder.caution else []
-    document = prompts_json(found, wordings=asked, model=loaded.settings())
+    document = prompts_json(found, wordings=wordings, model=loaded.settings())
     write_atomic(out / "prompts.json", (json.dumps(document, indent=1) + "\n").encode())
     write_atomic(out / "prompts.html", write_page(found, notes=notes))
     _print(found, notes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.index import Place
+from thoracle.cli.index import IndexLocation
 from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ Section = Literal["findings", "impression", "both"]
 
 @evaluate.command()
 def retrieval(
-    place: Place,
+    index_location: IndexLocation,
     *,
     protocol: Annotated[Protocol, typer.Option(help="Which tasks, at which K.")] = "ct-clip",
     out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json.")],
     section: Annotated[Section, typer.Option(help="Which of a report is encoded: what the model learned to read.")] = "both",
     split: Annotated[SplitName | None, typer.Option(help="Only these cases are gallery and queries.", show_default=False)] = None,
-    gallery: Annotated[int, typer.Option(min=0, help="So many scans, drawn by the seed; 0 takes all.")] = 0,
+    gallery_size: Annotated[int, typer.Option(min=0, help="So many scans, drawn by the seed; 0 takes all.")] = 0,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
@@ -52,10 +52,10 @@ def retrieval(
     from thoracle.search.places import opened
     from thoracle.types import ABNORMALITIES
 
-    with opened(place) as index:
+    with opened(index_location) as index:
         network = model_of(index, folder=model, device=device, notify=notify)
         require_same(index, network)
-        numbers, volumes, spoken = _volumes(index, section, split, gallery, seed)
+        numbers, volumes, spoken = _volumes(index, section, split, gallery_size, seed)
         keyword = _keyword(index, numbers)
     texts = _latents(network, spoken) if any(volumes.texts) else None
     words = query_latents(network, ABNORMALITIES).cpu().numpy().astype("float64")
@@ -78,16 +78,16 @@ def retrieval(
     _print(report)
 
 
-def _volumes(index: Backend, section: Section, split: str | None, gallery: int, seed: int) -> tuple[list[int], Volumes, list[str]]:
+def _volumes(index: Backend, section: Section, split: str | None, gallery_size: int, seed: int) -> tuple[list[int], Volumes, list[str]]:
     """Their numbers, what is known of them, and what is encoded of their reports; what belongs together whole reports decide."""
     import numpy as np
 
     from thoracle.evaluation.retrieval_tasks import Volumes
 
     records = {n: one for n, one in index.records(index.everything()).items() if split in (None, one.split)}
-    if gallery:
+    if gallery_size:
         scans = sorted({one.scan for one in records.values()})
-        chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery].tolist())
+        chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery_size].tolist())
         records = {n: one for n, one in records.items() if one.scan in chosen}
     numbers = sorted(records)
     held = [records[n] for n in numbers]
@@ -112,11 +112,11 @@ def _keyword(index: Backend, numbers: list[int]) -> Any:
     from thoracle.types import ABNORMALITIES
 
     scores = np.full((len(ABNORMALITIES), len(numbers)), -np.inf)
-    places = {number: place for place, number in enumerate(numbers)}
+    positions = {number: position for position, number in enumerate(numbers)}
     for row, name in enumerate(ABNORMALITIES):
         for number, score in index.search(parse(name), k=len(index), filters=Filters()):
-            if number in places:
-                scores[row, places[number]] = score
+            if number in positions:
+                scores[row, positions[number]] = score
     return scores if (scores > -np.inf).any() else None
 
 

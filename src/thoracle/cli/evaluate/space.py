@@ -33,7 +33,7 @@ def space(
     out: Annotated[Path, typer.Option(metavar="DIR", help="space.html, space.json, PNGs, latents.")],
     split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
     section: Annotated[Section, typer.Option(help="Which of the report's words.")] = "findings",
-    most: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,
+    limit: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
@@ -53,7 +53,7 @@ def space(
     console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
-    entries = one_of_each_scan(prepared, split=split, section=section)[:most]
+    entries = one_of_each_scan(prepared, split=split, section=section)[:limit]
     text = loaded.encode_text([entry.report.text(section) for entry in entries]).cpu().numpy().astype(np.float64)
     image = embedded(loaded, prepared, entries, out=out, console=console)
     truth = np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries])

@@ -12,7 +12,7 @@ from thoracle.cli.app import app
 #: The modules of this folder that add a command, in the order of `thoracle index --help`.
 VERBS: Final = ("add", "copy", "delete", "check")
 
-Place = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")]
+IndexLocation = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")]
 
 
 class _AddByDefault(TyperGroup):

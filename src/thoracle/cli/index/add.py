@@ -26,7 +26,9 @@ def add(
     split: Annotated[
         list[str] | None, typer.Option(metavar="train|valid|test", help="Only these splits; may be repeated.", show_default=False)
     ] = None,
-    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Keep a hospital's own names and numbers instead of pseudonyms.")] = False,
+    keep_identifiers: Annotated[
+        bool, typer.Option("--keep-identifiers", help="Keep a hospital's own names and numbers instead of pseudonyms.")
+    ] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a few small slices of each volume, for --html.")] = True,
     approximate: Annotated[
@@ -61,7 +63,7 @@ def add(
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", cure=f"There are {', '.join(SPLITS)}.")
     prepared = open_cohort(cohort)
-    covered = prepared.names == "real" and not keep_ids
+    covered = prepared.names == "real" and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     folder = model_or_demo(model, notify=notify)
     network = load(folder, device=device, dtype=dtype)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from thoracle.cli.index import Place, index
+from thoracle.cli.index import IndexLocation, index
 
 
 @index.command()
 def copy(
-    source: Place,
+    source: IndexLocation,
     target: Annotated[str, typer.Argument(metavar="TO", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")],
 ) -> None:
     """Copy an index to a server when one machine is not enough for it, or from there to a folder. Can be stopped and given again.

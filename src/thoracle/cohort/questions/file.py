@@ -73,7 +73,7 @@ def read_questions(path: Path) -> tuple[Conversation, ...]:
         MetadataError: another form; says at which entry.
     """
     if not path.is_file():
-        raise InputError("no such file", cure="Make one with `thoracle questions COHORT --out vqa.json`.", source=path)
+        raise InputError("no such file", cure="Make one with `thoracle vqa COHORT --out vqa.json`.", source=path)
     if path.stat().st_size > _MOST_BYTES:
         raise _not_questions(path, f"it has more than {_MOST_BYTES:,} bytes")
     try:
@@ -130,4 +130,4 @@ def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> Pair:
 
 
 def _not_questions(path: Path, why: str) -> MetadataError:
-    return MetadataError(f"is no file of questions: {why}", cure="Give one as CT-CHAT's, or of `thoracle questions`.", source=path)
+    return MetadataError(f"is no file of questions: {why}", cure="Give one as CT-CHAT's, or of `thoracle vqa`.", source=path)

@@ -70,7 +70,7 @@ def read_turns(path: Path) -> list[Turn]:
         return [_turn(turn) for turn in values["turns"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         fact = f"holds no conversation ({type(error).__name__}: {str(error)[:80]})"
-        raise InputError(fact, cure="Give what `thoracle chat --keep` wrote, or a new name.", source=path) from error
+        raise InputError(fact, cure="Give what `thoracle chat --conversation` wrote, or a new name.", source=path) from error
 
 
 def _turn(values: Any) -> Turn:

@@ -1,4 +1,4 @@
-"""`thoracle questions`: a cohort's labels, reports and masks become questions with answers."""
+"""`thoracle vqa`: a cohort's labels, reports and masks become questions with answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Section = Literal["findings", "impression", "both"]
 
 
 @app.command()
-def questions(
+def vqa(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from thoracle.inference.batch import Reading
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.conversation import Conversation
-    from thoracle.inference.chat.grounded import Evidence, Generates
+    from thoracle.inference.chat.grounded import Evidence
     from thoracle.inference.chat.sampling import Sampling
 
 Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
-Reply = Callable[[str, Kind], Iterator[str]]
+#: Answers a question, given `task`, in pieces.
+Reply = Callable[..., Iterator[str]]
 
 
 @app.command()
@@ -52,25 +54,28 @@ def chat(
     are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
     """
     from thoracle.cli.console import notify
+    from thoracle.inference.chat.cited_answer import cited_answer
     from thoracle.inference.chat.conversation import Conversation, read_turns
     from thoracle.inference.chat.endpoint import Endpoint
+    from thoracle.inference.chat.open_chat import open_chat
     from thoracle.inference.chat.sampling import Sampling
     from thoracle.inference.default_model import model_or_demo
 
+    load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     dialog = Conversation(turns=read_turns(conversation) if conversation is not None and conversation.exists() else [])
     reading = read_arguments.reading()
     if not (detector is None and endpoint is None and index is None):
         server = None if endpoint is None else Endpoint(endpoint, model=llm)
-        words = server.generate if server is not None else _opened(model, encoder, base, device).speak
+        generate = server.generate if server is not None else load_model().speak
         folder = model_or_demo(detector, notify=notify)
         evidence = _evidence(scans or [], reading, detector=folder, index=index, num_similar=num_similar, device=device)
-        reply = _grounded(evidence, dialog, sampling, words=words)
+        reply: Reply = partial(cited_answer, generate, evidence=evidence, conversation=dialog, sampling=sampling)
     else:
-        reply = _seeing(scans or [], reading, dialog, sampling, loaded=_opened(model, encoder, base, device))
+        reply = _seeing(scans or [], reading, dialog, sampling, loaded=load_model())
     for question in ask or _asked():
         try:
-            for piece in reply(question, task):
+            for piece in reply(question, task=task):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         finally:  # a server that goes down takes the answer with it, not the conversation
@@ -91,27 +96,6 @@ def _asked() -> Iterator[str]:
             yield line.strip()
 
 
-def _opened(model: Path | None, encoder: Path | None, base: Path | None, device: str) -> Chat:
-    from thoracle.errors import InputError
-    from thoracle.inference.chat.chat import Parts, load_chat
-    from thoracle.inference.files import demo_chat
-    from thoracle.models.chat_folder import ABOUT
-
-    if model is None:
-        kept = demo_chat()
-        if not (kept / "model" / ABOUT).is_file():
-            cure = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
-            raise InputError("no chat model was given, and the demo has not run on this machine", cure=cure)
-        typer.echo("No --model was given: this is the demo's, which knows only phantoms.", err=True)
-        return load_chat(kept / "model", encoder=encoder or kept / "encoder", base=base or kept / "base", device=device)
-    if (model / ABOUT).is_file():
-        return load_chat(model, encoder=encoder, base=base, device=device)
-    if encoder is None or base is None:
-        cure = "Give a published adapter with --encoder DIR and --base DIR."
-        raise InputError("is no chat folder of `thoracle train chat`", cure=cure, source=model)
-    return load_chat(Parts.published(model, encoder=encoder, base=base), device=device)
-
-
 def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
     """Answers of a chat model that sees the scans."""
     from thoracle.inference.batch import read_scan
@@ -128,7 +112,7 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
         kept.append(scan_tokens(loaded.encoder, prepared))
     conversation.scans = tuple(kept)
     typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
-    return lambda question, task: loaded.reply(conversation, question, task=task, sampling=sampling)
+    return partial(loaded.reply, conversation, sampling=sampling)
 
 
 def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
@@ -148,21 +132,3 @@ def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     return gather(findings, [] if index is None else similar_cases(index, scan=volume, k=num_similar, detector=model, notify=notify))
-
-
-def _grounded(evidence: Evidence, conversation: Conversation, sampling: Sampling, *, words: Generates) -> Reply:
-    """Answers from evidence, with what they rest on."""
-    from thoracle.inference.chat.conversation import Turn
-    from thoracle.inference.chat.grounded import answer, used
-
-    def reply(question: str, task: Kind) -> Iterator[str]:
-        before = [(turn.question, turn.answer) for turn in conversation.turns]
-        said = ""
-        for piece in answer(words, question, evidence, before=before, sampling=sampling):
-            said += piece
-            yield piece
-        for name, source in used(said, evidence).items():
-            yield f"\n[{name}] {source}"
-        conversation.turns.append(Turn(question=question, task=task, answer=said.strip()))
-
-    return reply

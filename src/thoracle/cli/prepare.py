@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import Prepared, Progress
-    from thoracle.ct.preprocess import PreprocessConfig
 
 Layout = Literal["ct-rate", "bimcv-r", "dicom", "folder"]
 
@@ -54,11 +53,14 @@ def prepare(
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import prepare as run
+    from thoracle.cohort.preprocess_file import read_preprocess
     from thoracle.cohort.reconstruction import Reconstruction
+    from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.inference.label.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
-    config, choice = _config(preprocess), Reconstruction.parse(reconstruction)
+    config = PreprocessConfig() if preprocess is None else read_preprocess(preprocess)
+    choice = Reconstruction.parse(reconstruction)
     with ProgressBar("scans", console=console) as bar:
         prepared = run(
             src,
@@ -76,25 +78,6 @@ def prepare(
     _say(console, prepared, out)
     if prepared.refused:
         raise typer.Exit(1)
-
-
-def _config(path: Path | None) -> PreprocessConfig:
-    import yaml  # type: ignore[import-untyped]
-
-    from thoracle.ct.preprocess import PreprocessConfig
-    from thoracle.errors import InputError
-
-    if path is None:
-        return PreprocessConfig()
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))  # of which JSON is a part
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError("is no JSON or YAML that can be read", cure="Give a model's config.json.", source=path) from error
-    if isinstance(values, dict):
-        values = values.get("preprocess", values)
-    if not isinstance(values, dict):
-        raise InputError("holds no preprocessing", cure="Give a model's config.json.", source=path)
-    return PreprocessConfig.from_dict(values)
 
 
 def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:

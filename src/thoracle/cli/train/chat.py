@@ -46,11 +46,11 @@ CHAT: Final = TrainTask(
     config=_config,
     prepare=_prepare,
     settings={
-        "stage": setting("base|projector|lora", "Which part is trained", kind=Literal["base", "projector", "lora"]),
-        "questions": setting("JSON", "What `thoracle vqa` wrote", kind=Path),
-        "encoder": setting("DIR", "CT-CLIP model folder", kind=Path),
-        "base": setting("DIR", "Language model's folder", kind=Path),
-        "start": setting("DIR", "Chat folder to go on from", kind=Path),
+        "stage": setting("--stage", "base|projector|lora", "Which part is trained", kind=Literal["base", "projector", "lora"]),
+        "questions": setting("--questions", "JSON", "What `thoracle vqa` wrote", kind=Path),
+        "encoder": setting("--encoder", "DIR", "CT-CLIP model folder", kind=Path),
+        "base": setting("--base", "DIR", "Language model's folder", kind=Path),
+        "start": setting("--start", "DIR", "Chat folder to go on from", kind=Path),
     },
 )
 add_command(CHAT)

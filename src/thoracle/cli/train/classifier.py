@@ -43,6 +43,6 @@ CLASSIFIER: Final = TrainTask(
     """,
     config=_config,
     prepare=_prepare,
-    settings={"start": setting("DIR", "CT-CLIP or classifier model folder", kind=Path)},
+    settings={"start": setting("--start", "DIR", "CT-CLIP or classifier model folder", kind=Path)},
 )
 add_command(CLASSIFIER)

@@ -27,9 +27,9 @@ _OUT: Final = Annotated[Path | None, typer.Option(metavar="DIR", help=f"The run'
 _RESUME: Final = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")]
 
 
-def setting(metavar: str, about: str, *, kind: Any = str) -> Any:
+def setting(flag: str, metavar: str, about: str, *, kind: Any = str) -> Any:
     """Describe an option that replaces a setting of the configuration."""
-    return Annotated[kind | None, typer.Option(metavar=metavar, help=f"{about}; {_IN_PLACE}", show_default=False)]
+    return Annotated[kind | None, typer.Option(flag, metavar=metavar, help=f"{about}; {_IN_PLACE}", show_default=False)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,6 @@ CONTRASTIVE: Final = TrainTask(
     """,
     config=_config,
     prepare=_prepare,
-    settings={"text_weights": setting("PATH", "A BERT's weights, or a report classifier's folder")},
+    settings={"text_weights": setting("--text-weights", "PATH", "A BERT's weights, or a report classifier's folder")},
 )
 add_command(CONTRASTIVE)

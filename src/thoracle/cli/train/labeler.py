@@ -98,8 +98,8 @@ LABELER: Final = TrainTask(
     config=_config,
     prepare=_prepare,
     settings={
-        "reports": setting("FILE", "Table with labels", kind=Path),
-        "start": setting("DIR", "Pretrained encoder: a folder, or owner/name on the hub"),
+        "reports": setting("--reports", "FILE", "Table with labels", kind=Path),
+        "start": setting("--start", "DIR", "Pretrained encoder: a folder, or owner/name on the hub"),
     },
     inputs={
         "text_column": (

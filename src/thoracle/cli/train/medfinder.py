@@ -46,7 +46,7 @@ MEDFINDER: Final = TrainTask(
     """,
     config=_config,
     prepare=_prepare,
-    settings={"text": setting("DIR|NAME", "Pretrained text encoder, or its name on the hub")},
+    settings={"text": setting("--text", "DIR|NAME", "Pretrained text encoder, or its name on the hub")},
     override=_override,
 )
 add_command(MEDFINDER)

@@ -35,6 +35,6 @@ VOCABFINE: Final = TrainTask(
     """,
     config=_config,
     prepare=_prepare,
-    settings={"start": setting("DIR", "CT-CLIP model folder to go on from", kind=Path)},
+    settings={"start": setting("--start", "DIR", "CT-CLIP model folder to go on from", kind=Path)},
 )
 add_command(VOCABFINE)

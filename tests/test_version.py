@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def test_the_package_and_its_build_read_one_version() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert (ROOT / settings["tool"]["hatch"]["version"]["path"]).samefile(version.__file__)
     assert thoracle.__version__ is version.__version__
+    (found,) = re.findall(r'^__version__ = "(.+?)"', Path(version.__file__).read_text(), re.MULTILINE)  # as hatchling does
+    assert found == version.__version__
 
 
 def test_no_room_imports_the_face_of_the_package() -> None:

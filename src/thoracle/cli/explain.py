@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from thoracle.ct.volume import Volume
     from thoracle.inference.explain import Layer, Saliency
+    from thoracle.inference.explanation_json import ExplainedFinding
     from thoracle.inference.model import Model
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -48,10 +49,10 @@ def explain(
     from thoracle.inference.batch import read_scan
     from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.explain import layers, saliency
+    from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
     from thoracle.inference.scans import Scan
-    from thoracle.types import RESEARCH_USE
 
     loaded = load(model_or_demo(model, notify=notify), device=device)
     volume = read_scan(Scan(name=scan.name, path=scan), read_arguments.reading())
@@ -66,16 +67,15 @@ def explain(
             method=method,
             progress=lambda done, of: status.update(f"boxes {done:,} of {of:,}"),
         )
-    found = []
+    explained = []
     for name, probability, saliency_THW in zip(finding, findings.probabilities, maps, strict=True):
         rows = layers(saliency_THW, volume, loaded.preprocess)
         stem = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'finding'}-{method}"
         _write(volume, loaded, saliency_THW, rows, out=out, stem=stem, title=f"{name}, probability {probability:.3f}, {method}")
-        found.append({"finding": name, "probability": probability, "files": stem, "slices": [vars(row) for row in rows]})
-    facts: dict[str, Any] = {"notice": RESEARCH_USE, "method": method, "grid": list(maps.shape[1:]), "model": loaded.settings()}
-    values = {**facts, "warnings": list(findings.warnings), "findings": found}
-    write_atomic(out / "explanation.json", (json.dumps(values, indent=1) + "\n").encode())
-    _print(found, loaded, findings.warnings, slices=volume.array.shape[2])
+        explained.append(ExplainedFinding(finding=name, probability=probability, stem=stem, layers=tuple(rows)))
+    document = explanation_json(explained, model=loaded, method=method, grid=maps.shape[1:], warnings=findings.warnings)
+    write_atomic(out / "explanation.json", (json.dumps(document, indent=1) + "\n").encode())
+    _print(explained, loaded, findings.warnings, slices=volume.array.shape[2])
 
 
 def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Layer], *, out: Path, stem: str, title: str) -> None:
@@ -96,7 +96,7 @@ def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Laye
         write_atomic(out / f"{stem}.png", picture)
 
 
-def _print(found: list[dict[str, Any]], model: Model, warnings: tuple[str, ...], *, slices: int) -> None:
+def _print(findings: list[ExplainedFinding], model: Model, warnings: tuple[str, ...], *, slices: int) -> None:
     from rich.console import Console
     from rich.markup import escape
 
@@ -104,12 +104,12 @@ def _print(found: list[dict[str, Any]], model: Model, warnings: tuple[str, ...],
     from thoracle.types import RESEARCH_USE
 
     console: Console = Console(highlight=False)
-    for one in found:
-        console.print(f"{escape(one['finding'])}: probability {one['probability']:.3f}; {one['files']}.nii.gz")
-        for row in one["slices"][:_SHOWN]:
-            span = f"slices {row['first'] + 1} to {row['last'] + 1} of {slices} from the feet"
-            console.print(f"  {row['share']:.0%} of what speaks for it: {span}, around z {row['z_mm']:.0f} mm")
-        if not one["slices"]:
+    for finding in findings:
+        console.print(f"{escape(finding.finding)}: probability {finding.probability:.3f}; {finding.stem}.nii.gz")
+        for layer in finding.layers[:_SHOWN]:
+            span = f"slices {layer.first + 1} to {layer.last + 1} of {slices} from the feet"
+            console.print(f"  {layer.share:.0%} of what speaks for it: {span}, around z {layer.z_mm:.0f} mm")
+        if not finding.layers:
             console.print("  Nothing in the scan speaks for it.")
     for warning in warnings:
         console.print(f"[yellow]Warning:[/] {escape(warning)}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -47,6 +46,8 @@ def space(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.score import one_of_each_scan, require_same_input
     from thoracle.evaluation.space import describe
+    from thoracle.evaluation.space_report import report_files, space_json
+    from thoracle.files import write_atomic
     from thoracle.inference.model import load
     from thoracle.types import ABNORMALITIES
 
@@ -63,41 +64,14 @@ def space(
     notes += [loaded.folder.caution] if loaded.folder.caution else []
     facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries)}
     with console.status("t-SNE and PCA"):
-        _write(found, image, text, out=out, names=[entry.scan for entry in entries], truth_NK=truth, notes=notes, facts=facts)
+        names = [entry.scan for entry in entries]
+        files = report_files(found, image, text, names=names, truth_NK=truth, labels=ABNORMALITIES, notes=notes)
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    document = space_json(found, facts=facts)
+    write_atomic(out / "space.json", (json.dumps(document, indent=1) + "\n").encode())
     _print(found, notes)
     console.print(str(out / "space.html"))
-
-
-def _write(
-    found: Space, image: Array, text: Array, *, out: Path, names: list[str], truth_NK: Array, notes: list[str], facts: dict[str, Any]
-) -> None:
-    """space.html, space.json, PNGs."""
-    import numpy as np
-
-    from thoracle.evaluation.plain_json import plain_json
-    from thoracle.evaluation.space import PROJECTIONS, project
-    from thoracle.evaluation.space_report import pictures, write_page
-    from thoracle.files import write_atomic
-    from thoracle.types import ABNORMALITIES, RESEARCH_USE
-
-    places = {method: project(np.concatenate([image, text]), method) for method in PROJECTIONS}
-    drawn = pictures(places, truth_NK=truth_NK, labels=ABNORMALITIES)
-    cosines = text @ image.T
-    page = write_page(
-        found,
-        places=places,
-        names=names,
-        truth_NK=truth_NK,
-        labels=ABNORMALITIES,
-        cosines={"of one scan": cosines.diagonal(), "of two scans": cosines[~np.eye(len(cosines), dtype=bool)]},
-        drawn=drawn,
-        notes=notes,
-    )
-    for name, content in drawn.items():
-        write_atomic(out / name, content)
-    document = plain_json({"notice": RESEARCH_USE, **facts, **asdict(found)})
-    write_atomic(out / "space.json", (json.dumps(document, indent=1) + "\n").encode())
-    write_atomic(out / "space.html", page)
 
 
 def _print(found: Space, notes: list[str]) -> None:

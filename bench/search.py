@@ -3,9 +3,9 @@
     python bench/search.py [--records 50000] [--vectors 1000000] [--queries 200]
 
 Latents are random, around 2,000 centres, 512 wide; reports are of 120 random words out of 300. A record is looked for as `thoracle search
---like` does, hybrid with two keywords beside: all but the encoding of a query. Over vectors 300 are asked for, as the engine does for ten
-hits, and the first ten are held against the exact ones. Prints milliseconds, of the clock and of
-CPU, which others' work on the cores moves less; nothing is kept.
+--similar-to` does, hybrid with two keywords beside: all but the encoding of a query. Over vectors 300 are asked for, as the engine does
+for ten hits, and the first ten are held against the exact ones. Prints milliseconds, of the clock and of CPU, which others' work on the
+cores moves less; nothing is kept.
 """
 
 from __future__ import annotations

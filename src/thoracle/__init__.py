@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from thoracle import version
+from thoracle.version import __version__
 
 if TYPE_CHECKING:
     from thoracle.ct.preprocess import PreprocessConfig, preprocess
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from thoracle.inference.findings import Findings
     from thoracle.inference.model import Model, load
 
-__version__ = version.__version__
-__all__ = ["Findings", "Model", "PreprocessConfig", "Volume", "load", "preprocess", "read"]
+__all__ = ["Findings", "Model", "PreprocessConfig", "Volume", "__version__", "load", "preprocess", "read"]
 
 _HOMES = {
     "Findings": "thoracle.inference.findings",

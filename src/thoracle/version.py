@@ -1,3 +1,5 @@
-"""The version, for whatever writes it into a document or prints it."""
+"""Hold Thoracle's version, which every document that is written names."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+__version__ = "0.1.0"  # read by the build as text: no annotation

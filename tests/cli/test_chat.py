@@ -98,7 +98,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         hashes = {"source_sha256": "0" * 64, "cache": f"cache/{k}.vol", "cache_sha256": f"{k}" * 64}
         entries.append(Entry(**ids, **hashes, report=Report(findings="Lung nodule is present, 8 mm."), labels=labels))
     write_manifest(cohort, entries)
-    run("questions", cohort, "--out", folder / "vqa.json")
+    run("vqa", cohort, "--out", folder / "vqa.json")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     shared = ("--config", folder / "config.yaml", "--cohort", cohort, "--questions", folder / "vqa.json", "--encoder", encoder)
     base = ("--base", folder / "base" / "model")
@@ -193,11 +193,13 @@ def test_an_answer_ends_at_a_stop_that_comes_in_parts() -> None:
 
 def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
     keep = tmp_path / "talk.json"
-    ran = command("chat", trained.scan, "--model", trained.chat, "--ask", "Is lung nodule present?", "--max-tokens", 4, "--keep", keep)
+    ran = command(
+        "chat", trained.scan, "--model", trained.chat, "--ask", "Is lung nodule present?", "--max-tokens", 4, "--conversation", keep
+    )
     assert ran.status == 0, ran.err
     assert "Research use only" in ran.err
     assert "Knows only noise." in ran.err
-    command("chat", "--model", trained.chat, "--ask", "Is there an effusion?", "--keep", keep)
+    command("chat", "--model", trained.chat, "--ask", "Is there an effusion?", "--conversation", keep)
     assert [turn["question"] for turn in json.loads(keep.read_text())["turns"]] == ["Is lung nodule present?", "Is there an effusion?"]
 
 
@@ -270,7 +272,7 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     pairs = [("Is lung nodule present?", "Yes."), ("Is lung nodule present?", "No.")]
     entries = [{"task": "short_answer", "question": question, "answer": answer} for question, answer in pairs]
     language_server.say = lambda _: (200, json.dumps({"questions": entries}))
-    ran = command("questions", trained.cohort, "--endpoint", language_server.address, "--out", tmp_path / "vqa.json")
+    ran = command("vqa", trained.cohort, "--endpoint", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
     assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
     made = read_questions(tmp_path / "vqa.json")

@@ -52,7 +52,7 @@ def test_fifty_reports_that_would_be_obeyed_stay_data(
     command: Callable[..., Any], language_server: LanguageServer, sketch: Path, model_dir: Path, index: Path
 ) -> None:
     language_server.words = ["There is none [C51]. As C1 says [C1, F13]. ", "[C9", "9] Obeyed."]
-    ran, body = ask(command, language_server, sketch, model_dir, index, "--cases", 50)
+    ran, body = ask(command, language_server, sketch, model_dir, index, "--num-similar", 50)
     turns = body["messages"]
     assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "tool"]
     assert ASKED not in json.dumps(turns[:-1])
@@ -76,7 +76,7 @@ def test_only_the_most_similar_are_sent_the_most_similar_first(
     language_server.words = ["Yes [F1]."]
     ran = command("search", index, "--scan", sketch, "--model", model_dir, "--top", 3, "--json", "-")
     expected = [hit["accession"].removeprefix("acc-") for hit in json.loads(ran.out)["hits"]]
-    _, body = ask(command, language_server, sketch, model_dir, index, "--cases", 3)
+    _, body = ask(command, language_server, sketch, model_dir, index, "--num-similar", 3)
     data = json.loads(body["messages"][-1]["content"])
     assert [case["report"].split(":")[0].removeprefix("Report-") for case in data["cases"]] == expected
     assert json.dumps(body).count("Report-") == 3

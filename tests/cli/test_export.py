@@ -50,7 +50,7 @@ def calibrated(model_dir: Path, tmp_path: Path) -> Path:
 
 def test_a_calibration_goes_with_the_weights(command, calibrated: Path, noise: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(export, "MOST_LOST", 1.0)
-    ran = command("export", calibrated, "--int8", "--cohort", noise, "--out", tmp_path / "small", "--most", 3)
+    ran = command("export", calibrated, "--int8", "--cohort", noise, "--out", tmp_path / "small", "--limit", 3)
     assert ran.status == 0, ran.err
     folder = open_model(tmp_path / "small")
     kept = read_calibration(folder.path, weights_sha256=folder.weights_sha256, prompts=folder.prompts)

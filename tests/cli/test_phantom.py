@@ -4,7 +4,7 @@ from thoracle.phantom.cohort import write_cohort
 
 
 def test_makes_a_cohort_and_says_what(command, tmp_path):
-    out, wanted = tmp_path / "cohort", ("--cases", 3, "--seed", 2, "--workers", 1)
+    out, wanted = tmp_path / "cohort", ("--num-scans", 3, "--seed", 2, "--workers", 1)
     done = command("phantom", "--out", out, *wanted)
     assert (done.status, done.out.startswith("3 scans of")) == (0, True), done.err
     write_cohort(tmp_path / "library", cases=3, seed=2, workers=1)
@@ -15,7 +15,7 @@ def test_makes_a_cohort_and_says_what(command, tmp_path):
 def test_a_wrong_argument_ends_in_2_and_a_foreign_folder_in_1(command, tmp_path):
     assert command("phantom", "--out", tmp_path / "new", "--preset", "huge").status == 2
     (tmp_path / "mine").write_text("mine")
-    done = command("phantom", "--out", tmp_path, "--cases", 1)
+    done = command("phantom", "--out", tmp_path, "--num-scans", 1)
     assert done.status == 1
     assert "OutputConflict" in done.err
 
@@ -33,6 +33,6 @@ def test_stopping_leaves_no_half_written_volume(command, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(cohort, "write_atomic", interrupted)
-        assert command("phantom", "--out", tmp_path / "cohort", "--cases", 4, "--workers", 1).status == 130
+        assert command("phantom", "--out", tmp_path / "cohort", "--num-scans", 4, "--workers", 1).status == 130
     assert not list((tmp_path / "cohort").rglob("*.tmp"))
-    assert command("phantom", "--out", tmp_path / "cohort", "--cases", 4, "--workers", 1).status == 0
+    assert command("phantom", "--out", tmp_path / "cohort", "--num-scans", 4, "--workers", 1).status == 0

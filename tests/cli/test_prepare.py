@@ -54,7 +54,7 @@ def test_a_wrong_command_ends_with_2_and_writes_nothing(command, archive: Path, 
 @pytest.mark.parametrize("layout", ["ct-rate", "bimcv-r"])
 def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout: str, tmp_path: Path) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
-    assert command("phantom", "--out", archive, "--cases", 9, "--seed", 5, "--layout", layout, "--workers", 1).status == 0
+    assert command("phantom", "--out", archive, "--num-scans", 9, "--seed", 5, "--layout", layout, "--workers", 1).status == 0
     (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
     ran = command("prepare", archive, "--layout", layout, "--out", out, "--preprocess", tmp_path / "p.json", "--workers", 1)
     assert ran.status == 0, ran.err

@@ -37,10 +37,10 @@ def test_no_name_of_a_patient_is_in_any_file(index: Path) -> None:
 
 def test_like_takes_either_form_where_the_key_is_at_hand(command, index: Path, tmp_path: Path) -> None:
     key = ("--site-key", tmp_path / "site.key")
-    real = _hits(command, index, "--like", "ACC0", *key)
-    assert real == _hits(command, index, "--like", real[0]["accession"])
+    real = _hits(command, index, "--similar-to", "ACC0", *key)
+    assert real == _hits(command, index, "--similar-to", real[0]["accession"])
     assert len(real) == 8, "a scan of two volumes is one hit"
-    ran = command("search", index, "--like", "ACC0", "--site-key", tmp_path / "none.key")
+    ran = command("search", index, "--similar-to", "ACC0", "--site-key", tmp_path / "none.key")
     assert (ran.status, "no such file" in ran.err) == (2, True)
 
 
@@ -58,15 +58,15 @@ def test_parts_are_fused_and_filtered(command, index: Path, sketch: Path, tmp_pa
 
 def test_weights_and_what_is_left_out_are_settable(command, index: Path) -> None:
     first = _hits(command, index, "--keyword", "number")[0]["accession"]
-    like = _hits(command, index, "--like", first)
+    like = _hits(command, index, "--similar-to", first)
     assert like[0]["accession"] == first
-    both = ("--like", first, "--keyword", "number")
+    both = ("--similar-to", first, "--keyword", "number")
     assert _hits(command, index, *both, "--weight", "like=1e6")[:3] != _hits(command, index, *both, "--weight", "keyword=1e6")[:3]
     heavy = _hits(command, index, *both, "--weight", "like=1e6")
     assert [hit["accession"] for hit in heavy] == [hit["accession"] for hit in like]
     for what in ("scan", "patient", "duplicates"):
-        assert first not in {hit["accession"] for hit in _hits(command, index, "--like", first, "--leave-out", what)}
-    for wrong in (("--weight", "like"), ("--weight", "like=-1"), ("--leave-out", "me"), ("--age", "old"), ("--from", "May")):
+        assert first not in {hit["accession"] for hit in _hits(command, index, "--similar-to", first, "--exclude", what)}
+    for wrong in (("--weight", "like"), ("--weight", "like=-1"), ("--exclude", "me"), ("--age", "old"), ("--from", "May")):
         assert command("search", index, *both, *wrong).status == 2
 
 

@@ -30,13 +30,13 @@ def index(command, hospital: Path, model_dir: Path, reported: int, tmp_path: Pat
     entries = open_cohort(cohort).entries
     bare = [replace(one, labels=UNLABELLED, report=one.report if n >= 9 - reported else NO_REPORT) for n, one in enumerate(entries)]
     write_manifest(cohort, bare)
-    ran = command("index", cohort, "--model", model_dir, "--keep-ids", "--out", tmp_path / "index")
+    ran = command("index", cohort, "--model", model_dir, "--keep-identifiers", "--out", tmp_path / "index")
     assert ran.status == 0, ran.err
     return tmp_path / "index"
 
 
 def test_words_scans_and_likeness_find_and_the_page_says_that_there_is_no_label(command, index: Path, sketch: Path, tmp_path: Path) -> None:
-    for part in (("--text", "nodule"), ("--scan", sketch), ("--like", "ACC2"), ("--text", "nodule", "--like", "ACC2")):
+    for part in (("--text", "nodule"), ("--scan", sketch), ("--similar-to", "ACC2"), ("--text", "nodule", "--similar-to", "ACC2")):
         ran = command("search", index, *part, "--json", tmp_path / "hits.json", "--html", tmp_path / "sheet.html")
         assert ran.status == 0, ran.err
         hits = json.loads((tmp_path / "hits.json").read_text())["hits"]

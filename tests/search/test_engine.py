@@ -130,7 +130,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def test_an_index_of_another_model_or_preprocessing_refuses_latents_and_says_so(index: Index, model: Model) -> None:
-    with pytest.raises(IndexMismatch, match=r"another model.*--keyword and --like need no model"):
+    with pytest.raises(IndexMismatch, match=r"another model.*--keyword and --similar-to need no model"):
         Engine(index, model=model)
     object.__setattr__(index, "_settings", {**index.settings, "model": model.folder.weights_sha256})
     with pytest.raises(IndexMismatch, match="another preprocess"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from thoracle.errors import InputError, ThoracleError
 from thoracle.version import __version__
 
-#: The modules of this room that add a verb to the command, in the order of `thoracle --help`.
+#: The modules of this room that add a verb, in the order of `thoracle --help`; a package among them names its own modules.
 VERBS = (
     "detect",
     "chat",
@@ -20,25 +21,11 @@ VERBS = (
     "label",
     "inspect",
     "prepare",
-    "questions",
-    "train.contrastive",
-    "train.medfinder",
-    "train.vocabfine",
-    "train.labeler",
-    "train.chat",
-    "evaluate.labeler",
-    "train.classifier",
-    "index.add",
-    "index.copy",
-    "index.delete",
-    "index.check",
+    "vqa",
+    "train",
+    "evaluate",
+    "index",
     "search",
-    "evaluate.detection",
-    "evaluate.explanation",
-    "evaluate.prompts",
-    "evaluate.space",
-    "evaluate.chat",
-    "evaluate.retrieval",
     "compare",
     "phantom",
     "import_",
@@ -69,12 +56,18 @@ def root(version: bool = typer.Option(False, "--version", callback=_print_versio
     """Read chest CT together with the words of radiology. Research use only. Not a medical device."""
 
 
+def _add_verbs(package: str, names: Sequence[str]) -> None:
+    """Import the modules of a package that add a verb; one that is a package itself names its own in `VERBS`."""
+    for name in names:
+        module = import_module(f"{package}.{name}")
+        _add_verbs(module.__name__, getattr(module, "VERBS", ()))
+
+
 def main() -> None:
     """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
     # Threads that wait for each other asleep: awake, they take the time of whatever else runs on these cores. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for verb in VERBS:
-        import_module(f"thoracle.cli.{verb}")
+    _add_verbs("thoracle.cli", VERBS)
     try:
         app()
     except ThoracleError as error:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Hu, Metadata, Series
+from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.inference.batch import Reading
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.conversation import Conversation
-    from thoracle.inference.chat.grounded import Evidence, Generates
+    from thoracle.inference.chat.grounded import Evidence
     from thoracle.inference.chat.sampling import Sampling
 
 Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
-Reply = Callable[[str, Kind], Iterator[str]]
+#: Answers a question, given `task`, in pieces.
+Reply = Callable[..., Iterator[str]]
 
 
 @app.command()
+@reads_scans
 def chat(
     scans: Annotated[list[Path] | None, typer.Argument(metavar="SCAN", help="One scan, or two of a patient in the order of time.")] = None,
     *,
@@ -36,15 +39,13 @@ def chat(
     llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
     detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
     index: Annotated[str | None, typer.Option(metavar="INDEX", help="Index whose most similar cases answers may rest on too.")] = None,
-    cases: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
-    keep: Annotated[Path | None, typer.Option(metavar="JSON", help="The conversation: gone on from, and kept after each answer.")] = None,
+    num_similar: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
+    conversation: Annotated[Path | None, typer.Option(metavar="JSON", help="Continued, and written after each answer.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same words again, above temperature 0.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Ends an answer.")] = None,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
+    read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
     """Ask a chat model about a scan. Research use only; not a medical device.
@@ -52,31 +53,35 @@ def chat(
     With --detector the answer rests on a detector's findings, with --index on similar cases too, and each sentence cites them; the words
     are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
     """
-    from thoracle.cli.default_model import model_or_demo
-    from thoracle.inference.batch import Reading, opened
+    from thoracle.cli.console import notify
+    from thoracle.inference.chat.cited_answer import cited_answer
     from thoracle.inference.chat.conversation import Conversation, read_turns
     from thoracle.inference.chat.endpoint import Endpoint
+    from thoracle.inference.chat.open_chat import open_chat
     from thoracle.inference.chat.sampling import Sampling
+    from thoracle.inference.default_model import model_or_demo
 
+    load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
-    conversation = Conversation(turns=read_turns(keep) if keep is not None and keep.exists() else [])
-    reading = Reading(metadata=opened(metadata), hu=hu, series=series)
+    dialog = Conversation(turns=read_turns(conversation) if conversation is not None and conversation.exists() else [])
+    reading = read_arguments.reading()
     if not (detector is None and endpoint is None and index is None):
         server = None if endpoint is None else Endpoint(endpoint, model=llm)
-        words = server.generate if server is not None else _opened(model, encoder, base, device).speak
-        evidence = _evidence(scans or [], reading, detector=model_or_demo(detector), index=index, cases=cases, device=device)
-        reply = _grounded(evidence, conversation, sampling, words=words)
+        generate = server.generate if server is not None else load_model().speak
+        folder = model_or_demo(detector, notify=notify)
+        evidence = _evidence(scans or [], reading, detector=folder, index=index, num_similar=num_similar, device=device)
+        reply: Reply = partial(cited_answer, generate, evidence=evidence, conversation=dialog, sampling=sampling)
     else:
-        reply = _seeing(scans or [], reading, conversation, sampling, loaded=_opened(model, encoder, base, device))
+        reply = _seeing(scans or [], reading, dialog, sampling, loaded=load_model())
     for question in ask or _asked():
         try:
-            for piece in reply(question, task):
+            for piece in reply(question, task=task):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         finally:  # a server that goes down takes the answer with it, not the conversation
             sys.stdout.write("\n")
-            if keep is not None:
-                conversation.save(keep)
+            if conversation is not None:
+                dialog.save(conversation)
 
 
 def _asked() -> Iterator[str]:
@@ -89,27 +94,6 @@ def _asked() -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
-
-
-def _opened(model: Path | None, encoder: Path | None, base: Path | None, device: str) -> Chat:
-    from thoracle.errors import InputError
-    from thoracle.inference.chat.chat import Parts, load_chat
-    from thoracle.inference.files import demo_chat
-    from thoracle.models.chat_folder import ABOUT
-
-    if model is None:
-        kept = demo_chat()
-        if not (kept / "model" / ABOUT).is_file():
-            cure = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
-            raise InputError("no chat model was given, and the demo has not run on this machine", cure=cure)
-        typer.echo("No --model was given: this is the demo's, which knows only phantoms.", err=True)
-        return load_chat(kept / "model", encoder=encoder or kept / "encoder", base=base or kept / "base", device=device)
-    if (model / ABOUT).is_file():
-        return load_chat(model, encoder=encoder, base=base, device=device)
-    if encoder is None or base is None:
-        cure = "Give a published adapter with --encoder DIR and --base DIR."
-        raise InputError("is no chat folder of `thoracle train chat`", cure=cure, source=model)
-    return load_chat(Parts.published(model, encoder=encoder, base=base), device=device)
 
 
 def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
@@ -128,17 +112,18 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
         kept.append(scan_tokens(loaded.encoder, prepared))
     conversation.scans = tuple(kept)
     typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
-    return lambda question, task: loaded.reply(conversation, question, task=task, sampling=sampling)
+    return partial(loaded.reply, conversation, sampling=sampling)
 
 
-def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, cases: int, device: str) -> Evidence:
+def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
     """What a detector finds in the one scan, and which cases look like it."""
-    from thoracle.cli.chat_similar import similar_cases
+    from thoracle.cli.console import notify
     from thoracle.errors import InputError
     from thoracle.inference.batch import read_scan
     from thoracle.inference.chat.grounded import gather
     from thoracle.inference.model import load
     from thoracle.inference.scans import Scan
+    from thoracle.search.similar_cases import similar_cases
 
     if len(scans) != 1:
         raise InputError(f"{len(scans)} scans, where findings are of one", cure="Give one scan.")
@@ -146,22 +131,4 @@ def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str
     findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    return gather(findings, [] if index is None else similar_cases(index, volume, k=cases, detector=model))
-
-
-def _grounded(evidence: Evidence, conversation: Conversation, sampling: Sampling, *, words: Generates) -> Reply:
-    """Answers from evidence, with what they rest on."""
-    from thoracle.inference.chat.conversation import Turn
-    from thoracle.inference.chat.grounded import answer, used
-
-    def reply(question: str, task: Kind) -> Iterator[str]:
-        before = [(turn.question, turn.answer) for turn in conversation.turns]
-        said = ""
-        for piece in answer(words, question, evidence, before=before, sampling=sampling):
-            said += piece
-            yield piece
-        for name, source in used(said, evidence).items():
-            yield f"\n[{name}] {source}"
-        conversation.turns.append(Turn(question=question, task=task, answer=said.strip()))
-
-    return reply
+    return gather(findings, [] if index is None else similar_cases(index, scan=volume, k=num_similar, detector=model, notify=notify))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.bar import Bar
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 UNTRAINED = "UNTRAINED WEIGHTS: probabilities mean nothing."
 _BAR_WIDTH = 24
+
+
+def notify(sentence: str) -> None:
+    """Print what a user should know beside the output."""
+    typer.echo(sentence, err=True)
 
 
 class Stopwatch:

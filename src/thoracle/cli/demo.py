@@ -31,7 +31,7 @@ _HITS = 5
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where all goes; a run that was stopped there goes on.")] = Path("demo"),
-    cases: Annotated[int, typer.Option(min=60, help="How many phantoms.")] = CASES,
+    num_scans: Annotated[int, typer.Option(min=60, help="How many phantoms.")] = CASES,
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
 ) -> None:
     """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: a quarter of an hour on two cores.
@@ -50,7 +50,7 @@ def demo(
     vocabfine = load_config(Path("phantom-tiny-vocabfine"), VocabFineConfig)
     run(
         out,
-        cases=cases,
+        cases=num_scans,
         seed=seed,
         labeler=replace(labeler, cohort=str(cohort), out=str(words), seed=seed),
         contrastive=replace(contrastive, cohort=str(cohort), init_text_encoder=str(words / "model"), out=str(first), seed=seed),
@@ -132,24 +132,24 @@ class _Stages:
         from thoracle.training.config import write_config
 
         phantoms, cohort, settings = out / "phantoms", out / "cohort", out / "contrastive.yaml"
-        with self("phantoms", f"phantom --out {phantoms} --cases {cases} --seed {seed}"):
-            phantom(out=phantoms, cases=cases, seed=seed)
+        with self("phantoms", f"phantom --out {phantoms} --num-scans {cases} --seed {seed}"):
+            phantom(out=phantoms, num_scans=cases, seed=seed)
         write_config(config, settings)
         with self("cohort", f"prepare {phantoms} --layout ct-rate --preprocess {settings} --out {cohort}"):
             prepare(phantoms, layout="ct-rate", preprocess=settings, out=cohort)
 
     def train(self, name: str, config: RunConfig, out: Path) -> None:
         """`name` is the task's."""
-        from thoracle.cli.train.contrastive import contrastive
-        from thoracle.cli.train.labeler import labeler
-        from thoracle.cli.train.vocabfine import vocabfine
+        from thoracle.cli.train.contrastive import CONTRASTIVE
+        from thoracle.cli.train.labeler import LABELER
+        from thoracle.cli.train.vocabfine import VOCABFINE
         from thoracle.training.config import write_config
 
-        verbs: dict[str, Callable[..., None]] = {"labeler": labeler, "contrastive": contrastive, "vocabfine": vocabfine}
+        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE)}
         settings, begun = out / f"{name}.yaml", Path(config.out).exists()
         write_config(config, settings)
         with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if begun else "")):
-            verbs[name](config=settings, resume=begun)
+            tasks[name](config=settings, resume=begun)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """On held-out patients; thresholds and calibration come from the others of them, in turns."""
@@ -157,9 +157,9 @@ class _Stages:
 
         cohort, where = out / "cohort", out / f"evaluation-{name}"
         with self(
-            f"evaluate {name}", f"evaluate detection {model} {cohort} --protocol phantom --level scan --keep-calibration --out {where}"
+            f"evaluate {name}", f"evaluate detection {model} {cohort} --protocol phantom --level scan --save-calibration --out {where}"
         ):
-            detection(model, cohort, protocol="phantom", level="scan", keep_calibration=True, out=where)
+            detection(model, cohort, protocol="phantom", level="scan", save_calibration=True, out=where)
 
     def index_and_find(self, model: Path, out: Path) -> Found:
         """Held-out phantoms become searchable, how well is measured, and one text is looked for.

@@ -42,19 +42,19 @@ class DemoChat:
 
     @property
     def questions(self) -> Path:
-        """What `thoracle questions` writes."""
+        """What `thoracle vqa` writes."""
         return self.out / "vqa.json"
 
     def train(self) -> Path:
         """Questions, then each stage; the chat folder."""
-        from thoracle.cli.questions import questions
-        from thoracle.cli.train.chat import chat as train_chat
+        from thoracle.cli.train.chat import CHAT
+        from thoracle.cli.vqa import vqa
         from thoracle.inference.files import keep_demo_chat
         from thoracle.training.chat import STAGES
         from thoracle.training.config import write_config
 
-        with self.stage("questions", f"questions {self.cohort} --section impression --out {self.questions}"):
-            questions(self.cohort, section="impression", out=self.questions)  # what is there, and in a ninth of the words
+        with self.stage("questions", f"vqa {self.cohort} --section impression --out {self.questions}"):
+            vqa(self.cohort, section="impression", out=self.questions)  # what is there, and in a ninth of the words
         folders = {name: self.out / f"chat-{name}" for name in STAGES}
         base = folders["base"] / "model"
         for name, folder in folders.items():
@@ -72,7 +72,7 @@ class DemoChat:
             )
             write_config(told, settings)
             with self.stage(f"train chat: {name}", f"train chat --config {settings}" + (" --resume" if begun else "")):
-                train_chat(config=settings, resume=begun)
+                CHAT.run(config=settings, resume=begun)
         model = folders["lora"] / "model"
         keep_demo_chat(model=model, base=base, encoder=self.encoder)
         return model
@@ -97,9 +97,9 @@ class DemoChat:
         for file in (talk, report):
             file.unlink(missing_ok=True)  # a second run asks anew
         asked = " ".join(f'--ask "{question}"' for question in _ASK)
-        with self.stage("chat", f"chat {scan} --task short_answer {asked} --keep {talk}"):
-            chat([scan], ask=list(_ASK), task="short_answer", keep=talk)
-        with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --keep {report}'):
-            chat([scan], ask=[_REPORT], task="report_generation", keep=report)
+        with self.stage("chat", f"chat {scan} --task short_answer {asked} --conversation {talk}"):
+            chat([scan], ask=list(_ASK), task="short_answer", conversation=talk)
+        with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --conversation {report}'):
+            chat([scan], ask=[_REPORT], task="report_generation", conversation=report)
         turns = [*read_turns(talk), *read_turns(report)]
         return Asked(turns=[(turn.question, turn.answer) for turn in turns], present=present)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Dtype, Hu, Metadata, MinSlices, ModelFolder, Part, Precision, Scans, Series, Strict
+from thoracle.cli.options import Device, Dtype, ModelFolder, Part, Precision, ReadArguments, Scans, Strict, reads_scans
 from thoracle.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@reads_scans
 def detect(
     scans: Scans,
     *,
@@ -26,10 +27,7 @@ def detect(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings as JSON.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="CSV", help="Many scans: CT-RATE's label columns, continued if it exists.")] = None,
     shard: Part = None,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     strict: Strict = False,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -42,15 +40,15 @@ def detect(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.cli.default_model import model_or_demo
-    from thoracle.inference.batch import Reading, opened
+    from thoracle.cli.console import notify
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.scans import find_scans
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
-    folder = model_or_demo(model)
-    found = find_scans(scans, whole_folders=out is None or series is not None)
-    reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
+    folder = model_or_demo(model, notify=notify)
+    found = find_scans(scans, whole_folders=out is None or read_arguments.series is not None)
+    reading = read_arguments.reading(strict=strict)
     if out is None:
         if len(found) != 1 or shard is not None:
             raise InputError(f"{len(found)} scans are not one table", cure="Give --out predictions.csv.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Dtype, Hu, Metadata, MinSlices, ModelFolder, Part, Scans, Series, Strict
+from thoracle.cli.options import Device, Dtype, ModelFolder, Part, ReadArguments, Scans, Strict, reads_scans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@reads_scans
 def embed(
     scans: Scans,
     *,
@@ -25,10 +26,7 @@ def embed(
     model: ModelFolder = None,
     tokens: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each scan's tokens and codes, NAME.safetensors.")] = None,
     shard: Part = None,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     strict: Strict = False,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -40,17 +38,18 @@ def embed(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import notify
     from thoracle.cli.many import follow, select
-    from thoracle.inference.batch import Reading, opened, run
+    from thoracle.inference.batch import run
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
     from thoracle.inference.results import ResultTable
     from thoracle.inference.scans import find_scans
 
-    found, out = select(find_scans(scans, whole_folders=series is not None), out, shard)
-    network = load(model_or_demo(model), device=device, dtype=dtype)
-    settings = {**network.settings(), "hu": hu, "dim_latent": network.dim_latent}
+    found, out = select(find_scans(scans, whole_folders=read_arguments.series is not None), out, shard)
+    network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
+    settings = {**network.settings(), "hu": read_arguments.hu, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
 
     def row(scan: Scan, prepared: Prepared) -> Sequence[str]:
@@ -62,7 +61,7 @@ def embed(
         return latent_row(prepared.provenance.sha256, encoding.latent_BL[0].float().cpu().numpy())
 
     todo = [scan for scan in found if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())]
-    reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices, strict=strict)
+    reading = read_arguments.reading(strict=strict)
     outcomes = run(todo, table, preprocess=network.preprocess, reading=reading, row=row)
     failed = follow(outcomes, total=len(todo), before=len(found) - len(todo), out=out, trained=network.folder.trained)
     if table.rows:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Hu, Metadata, MinSlices, ModelFolder, Series
+from thoracle.cli.options import Device, ModelFolder, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.ct.volume import Volume
     from thoracle.inference.explain import Layer, Saliency
+    from thoracle.inference.explanation_json import ExplainedFinding
     from thoracle.inference.model import Model
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -23,6 +24,7 @@ _SHOWN = 3
 
 
 @app.command()
+@reads_scans
 def explain(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD, DICOM file, folder or .zip.")],
     *,
@@ -32,10 +34,7 @@ def explain(
     method: Annotated[
         Method, typer.Option(help="Occlusion fills one box of the scan after the other, up to 512; attention needs a label-attention head.")
     ] = "gradient",
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
     """Show where in a scan a model reads a finding, and name the slices that matter most.
@@ -44,16 +43,18 @@ def explain(
     """
     from rich.console import Console
 
-    from thoracle.cli.default_model import model_or_demo
-    from thoracle.ct.read import read
+    from thoracle.cli.console import notify
     from thoracle.files.json_file import write_json
+    from thoracle.inference.batch import read_scan
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.explain import layers, saliency
+    from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
-    from thoracle.types import RESEARCH_USE
+    from thoracle.inference.scans import Scan
 
-    loaded = load(model_or_demo(model), device=device)
-    volume = read(scan, metadata=metadata, hu=hu, series=series, min_slices=min_slices)
+    loaded = load(model_or_demo(model, notify=notify), device=device)
+    volume = read_scan(Scan(name=scan.name, path=scan), read_arguments.reading())
     prepared = prepare(volume, loaded.preprocess)
     findings = loaded.detect(prepared, abnormalities=finding)
     console = Console(stderr=True, highlight=False)
@@ -65,16 +66,15 @@ def explain(
             method=method,
             progress=lambda done, of: status.update(f"boxes {done:,} of {of:,}"),
         )
-    found = []
+    explained = []
     for name, probability, saliency_THW in zip(finding, findings.probabilities, maps, strict=True):
         rows = layers(saliency_THW, volume, loaded.preprocess)
         stem = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'finding'}-{method}"
         _write(volume, loaded, saliency_THW, rows, out=out, stem=stem, title=f"{name}, probability {probability:.3f}, {method}")
-        found.append({"finding": name, "probability": probability, "files": stem, "slices": [vars(row) for row in rows]})
-    facts: dict[str, Any] = {"notice": RESEARCH_USE, "method": method, "grid": list(maps.shape[1:]), "model": loaded.settings()}
-    values = {**facts, "warnings": list(findings.warnings), "findings": found}
-    write_json(out / "explanation.json", values, indent=1)
-    _print(found, loaded, findings.warnings, slices=volume.array.shape[2])
+        explained.append(ExplainedFinding(finding=name, probability=probability, stem=stem, layers=tuple(rows)))
+    document = explanation_json(explained, model=loaded, method=method, grid=maps.shape[1:], warnings=findings.warnings)
+    write_json(out / "explanation.json", document, indent=1)
+    _print(explained, loaded, findings.warnings, slices=volume.array.shape[2])
 
 
 def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Layer], *, out: Path, stem: str, title: str) -> None:
@@ -95,7 +95,7 @@ def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Laye
         write_atomic(out / f"{stem}.png", picture)
 
 
-def _print(found: list[dict[str, Any]], model: Model, warnings: tuple[str, ...], *, slices: int) -> None:
+def _print(findings: list[ExplainedFinding], model: Model, warnings: tuple[str, ...], *, slices: int) -> None:
     from rich.console import Console
     from rich.markup import escape
 
@@ -103,12 +103,12 @@ def _print(found: list[dict[str, Any]], model: Model, warnings: tuple[str, ...],
     from thoracle.types import RESEARCH_USE
 
     console: Console = Console(highlight=False)
-    for one in found:
-        console.print(f"{escape(one['finding'])}: probability {one['probability']:.3f}; {one['files']}.nii.gz")
-        for row in one["slices"][:_SHOWN]:
-            span = f"slices {row['first'] + 1} to {row['last'] + 1} of {slices} from the feet"
-            console.print(f"  {row['share']:.0%} of what speaks for it: {span}, around z {row['z_mm']:.0f} mm")
-        if not one["slices"]:
+    for finding in findings:
+        console.print(f"{escape(finding.finding)}: probability {finding.probability:.3f}; {finding.stem}.nii.gz")
+        for layer in finding.layers[:_SHOWN]:
+            span = f"slices {layer.first + 1} to {layer.last + 1} of {slices} from the feet"
+            console.print(f"  {layer.share:.0%} of what speaks for it: {span}, around z {layer.z_mm:.0f} mm")
+        if not finding.layers:
             console.print("  Nothing in the scan speaks for it.")
     for warning in warnings:
         console.print(f"[yellow]Warning:[/] {escape(warning)}")

@@ -32,7 +32,7 @@ def export(
     bf16: Annotated[bool, typer.Option("--bf16", help="Two bytes a weight.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="One graph from volume to probabilities, for machines without torch.")] = False,
     split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
-    most: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
+    limit: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
 ) -> None:
     """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01.
 
@@ -53,7 +53,7 @@ def export(
     write, kind = (_onnx, "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as work:
         size, after, put = write(before, Path(work) / "model", kind)
-        found, volumes = _compared(before, after, prepared, split=split, most=most)
+        found, volumes = _compared(before, after, prepared, split=split, limit=limit)
     _print(found, [before.folder.weights_bytes, size], kind)
     if not found.before - found.after <= MOST_LOST:
         fact = f"{kind} loses {found.before - found.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
@@ -84,17 +84,17 @@ def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, 
     return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
 
 
-def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, most: int) -> tuple[Effect, int]:
+def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, limit: int) -> tuple[Effect, int]:
     import numpy as np
     from rich.console import Console
 
-    from thoracle.cli.evaluate.detection import follow
+    from thoracle.cli.progress import follow
     from thoracle.errors import InputError
     from thoracle.evaluation.compression import Answers, ask_both, effect
     from thoracle.evaluation.score import chosen
     from thoracle.types import ABNORMALITIES
 
-    entries, labels, answers = chosen(cohort, {split})[:most], before.folder.labels, Answers()
+    entries, labels, answers = chosen(cohort, {split})[:limit], before.folder.labels, Answers()
     if not entries or not set(labels) <= set(ABNORMALITIES):
         fact = f"split {split} has no scan with the model's labels"
         raise InputError(fact, cure="Give another --split, or a cohort of its labels.", source=cohort.folder)

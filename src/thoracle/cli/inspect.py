@@ -5,63 +5,41 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Hu, Metadata, MinSlices, Series
+from thoracle.cli.options import ReadArguments, reads_scans
 from thoracle.types import RESEARCH_USE
-from thoracle.version import __version__
 
 if TYPE_CHECKING:
     from thoracle.ct.quality import Quality
     from thoracle.ct.volume import Volume
 
-#: A change that breaks readers of the JSON takes the next number.
-SCHEMA: Final = "thoracle.inspection/1"
-
 
 @app.command()
+@reads_scans
 def inspect(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A file, a DICOM folder, or a .zip of one.")],
     *,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    read_arguments: ReadArguments,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print a scan's geometry, how its Hounsfield units were found, what of a chest it covers, and what to be wary of.
 
     Exit status: 0 read, 1 refused, 2 the command was wrong. A scan that is no chest is warned of, not refused.
     """
+    from thoracle.ct.inspection import inspection_json
     from thoracle.ct.quality import assess
     from thoracle.ct.read import read
 
-    volume = read(scan, metadata=metadata, hu=hu, series=series, min_slices=min_slices)
+    volume = read(scan, **asdict(read_arguments))
     quality = assess(volume)
     if as_json:
-        typer.echo(json.dumps(_as_dict(volume, quality), indent=2))
+        typer.echo(json.dumps(inspection_json(volume, quality), indent=2))
     else:
         _show(volume, quality, name=scan.name)
-
-
-def _as_dict(volume: Volume, quality: Quality) -> dict[str, Any]:
-    """Plain JSON types; holds no path and no identifier."""
-    return {
-        "schema": SCHEMA,
-        "notice": RESEARCH_USE,
-        "thoracle": __version__,
-        "volume": {
-            "shape": volume.array.shape,
-            "spacing_mm": volume.spacing,
-            "extent_mm": _extent(volume),
-            "dtype": str(volume.array.dtype),
-        },
-        "quality": asdict(quality),
-        "provenance": volume.provenance.as_dict(),
-    }
 
 
 def _show(volume: Volume, quality: Quality, *, name: str) -> None:
@@ -69,12 +47,14 @@ def _show(volume: Volume, quality: Quality, *, name: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from thoracle.ct.inspection import extent_mm
+
     provenance, units = volume.provenance, volume.provenance.hounsfield
     facts = {
         "Format": provenance.format,
         "Voxels": f"{_times(volume.array.shape)} {volume.array.dtype}, towards left, posterior, superior",
         "Spacing": f"{_times(volume.spacing)} mm",
-        "Extent": f"{_times(_extent(volume))} mm",
+        "Extent": f"{_times(extent_mm(volume))} mm",
         "Geometry": f"from {provenance.geometry}",
         "Units": f"{units.source}: HU = {units.slope:g} x stored {units.intercept:+g}",
         "Evidence": units.evidence,
@@ -93,10 +73,6 @@ def _show(volume: Volume, quality: Quality, *, name: str) -> None:
     for warning in quality.warnings:
         console.print(f"[yellow]Warning:[/] {escape(warning)}")
     console.print(RESEARCH_USE)
-
-
-def _extent(volume: Volume) -> tuple[float, ...]:
-    return tuple(round(length * step, 1) for length, step in zip(volume.array.shape, volume.spacing, strict=True))
 
 
 def _times(numbers: tuple[float, ...]) -> str:

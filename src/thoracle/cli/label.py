@@ -60,21 +60,11 @@ def label(
 
 
 def _follow(steps: Iterator[Progress], console: Console) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from thoracle.cli.progress import ProgressBar
 
-    columns = (
-        TextColumn("reports"),
-        BarColumn(),
-        TextColumn("{task.fields[done]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=1.0, done="", rate="")
+    with ProgressBar("reports", console=console, total=1.0, rate="min") as bar:
         for step in steps:
-            elapsed = bar.tasks[0].elapsed
-            rate = f"{60 * step.now / elapsed:,.0f}/min" if elapsed else ""
-            bar.update(task, completed=step.place, done=f"{step.done:,}", rate=rate)
+            bar.update(step.place, count=f"{step.done:,}", processed=step.now)
     return step
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from thoracle.cli.console import UNTRAINED
+from thoracle.cli.progress import track
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def follow(outcomes: Iterator[Outcome], *, total: int, before: int, out: Path, t
     """
     console = Console(stderr=True, highlight=False)
     try:
-        failed = _progress(outcomes, total, console)
+        failed = _show(outcomes, total, console)
     except KeyboardInterrupt:
         console.print(f"Interrupted. What is done is in {escape(str(out))}; the same command goes on from there.")
         raise
@@ -52,21 +51,10 @@ def follow(outcomes: Iterator[Outcome], *, total: int, before: int, out: Path, t
     return failed
 
 
-class _Rate(ProgressColumn):
-    """Scans a minute."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{60 * task.speed:.1f}/min" if task.speed else "")
-
-
-def _progress(outcomes: Iterator[Outcome], total: int, console: Console) -> int:
+def _show(outcomes: Iterator[Outcome], total: int, console: Console) -> int:
     failed = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("scans", total=total)
-        for outcome in outcomes:
-            if outcome.failure is not None:
-                failed += 1
-                console.print(f"[red]{escape(outcome.name)}[/]: {outcome.failure.error}: {escape(outcome.failure.message)}")
-            progress.advance(task)
+    for outcome in track(outcomes, description="scans", total=total, console=console, rate="min"):
+        if outcome.failure is not None:
+            failed += 1
+            console.print(f"[red]{escape(outcome.name)}[/]: {outcome.failure.error}: {escape(outcome.failure.message)}")
     return failed

@@ -1,11 +1,18 @@
-"""Options that several verbs take, worded once."""
+"""Word the options that several verbs take, once."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from thoracle.inference.batch import Reading
 
 Units = Literal["auto", "stored", "rescale"]
 Precision = Literal["float32", "bf16"]
@@ -22,3 +29,46 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse what the model wa
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Dtype = Annotated[Precision, typer.Option(help="float32 is exact; bf16 is faster and flips some codes.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadArguments:
+    """Collect the options of how scans are read, which `reads_scans` adds to a command."""
+
+    metadata: Metadata = None
+    hu: Hu = "auto"
+    series: Series = None
+    min_slices: MinSlices = 10
+
+    def reading(self, *, strict: bool = False) -> Reading:
+        """Open the metadata, once for all scans.
+
+        Raises:
+            MetadataError: not such a table.
+        """
+        from thoracle.inference.batch import Reading, opened
+
+        metadata = opened(self.metadata)
+        return Reading(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, strict=strict)
+
+
+def reads_scans(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `ReadArguments` in place of its parameter `read_arguments`."""
+    hints = get_type_hints(command, include_extras=True)
+    option_hints = get_type_hints(ReadArguments, include_extras=True)
+    options = [
+        inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option_hints[option.name])
+        for option in fields(ReadArguments)
+    ]
+    parameters = list[inspect.Parameter]()
+    for parameter in inspect.signature(command).parameters.values():
+        is_group = parameter.name == "read_arguments"
+        parameters += options if is_group else [parameter.replace(annotation=hints[parameter.name])]
+
+    @wraps(command)
+    def expanded(*arguments: Any, **values: Any) -> None:
+        group = ReadArguments(**{option.name: values.pop(option.name) for option in options if option.name in values})
+        command(*arguments, read_arguments=group, **values)
+
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which typer makes options of
+    return expanded

@@ -13,7 +13,7 @@ from thoracle.cli.app import app
 @app.command()
 def phantom(  # noqa: PLR0917  # typer makes options of them
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to fill; a run that was stopped there is continued.")],
-    cases: Annotated[int, typer.Option(help="How many scans.")] = 100,
+    num_scans: Annotated[int, typer.Option(help="How many scans.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     preset: Annotated[
         str, typer.Option(help="tiny (96 x 96 x 64 at 4 mm), small (192 x 192 x 128 at 2 mm) or full (512 x 512 x 300).")
@@ -23,20 +23,14 @@ def phantom(  # noqa: PLR0917  # typer makes options of them
 ) -> None:
     """Make synthetic chest CTs with reports, labels and masks of the 18 abnormalities."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.phantom.cohort import write_cohort
     from thoracle.phantom.layout import Layout
 
-    columns = (TextColumn("phantoms"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("phantoms", total=cases, rate="")
-
-        def advance(scans: int) -> None:
-            bar.advance(task, scans)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate="" if speed is None else f"{speed:.1f} scans/s")
-
-        made = write_cohort(out, cases=cases, seed=seed, preset=preset, layout=cast(Layout, layout), workers=workers, progress=advance)
+    with ProgressBar("phantoms", console=Console(stderr=True), total=num_scans, transient=True) as bar:
+        made = write_cohort(
+            out, cases=num_scans, seed=seed, preset=preset, layout=cast(Layout, layout), workers=workers, progress=bar.advance
+        )
     again = f" ({made.kept} were already there)" if made.kept else ""
     typer.echo(f"{made.scans} scans of {made.patients} patients, {made.volumes} volumes in {out}{again}")

@@ -13,8 +13,8 @@ from thoracle.cli.app import app
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import Prepared, Progress
-    from thoracle.ct.preprocess import PreprocessConfig
 
 Layout = Literal["ct-rate", "bimcv-r", "dicom", "folder"]
 
@@ -33,7 +33,9 @@ def prepare(
         str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
     ] = "all",
     split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
-    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="dicom, folder: keep names and numbers instead of pseudonyms.")] = False,
+    keep_identifiers: Annotated[
+        bool, typer.Option("--keep-identifiers", help="dicom, folder: keep names and numbers instead of pseudonyms.")
+    ] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
@@ -49,13 +51,17 @@ def prepare(
     """
     from rich.console import Console
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import prepare as run
+    from thoracle.cohort.preprocess_file import read_preprocess
     from thoracle.cohort.reconstruction import Reconstruction
+    from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.inference.label.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
-    config, choice = _config(preprocess), Reconstruction.parse(reconstruction)
-    with _Bar(console) as bar:
+    config = PreprocessConfig() if preprocess is None else read_preprocess(preprocess)
+    choice = Reconstruction.parse(reconstruction)
+    with ProgressBar("scans", console=console) as bar:
         prepared = run(
             src,
             layout=layout,
@@ -63,64 +69,25 @@ def prepare(
             preprocess=config,
             reconstruction=choice,
             split_seed=split_seed,
-            keep_ids=keep_ids,
+            keep_ids=keep_identifiers,
             site_key=site_key,
             labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,
-            progress=bar.show,
+            progress=lambda progress: _show(progress, bar, console),
         )
     _say(console, prepared, out)
     if prepared.refused:
         raise typer.Exit(1)
 
 
-def _config(path: Path | None) -> PreprocessConfig:
-    import yaml  # type: ignore[import-untyped]
+def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
+    """Print a refusal as it comes, and count the volume."""
+    from rich.markup import escape
 
-    from thoracle.config_reader import config_from_mapping, parse_yaml
-    from thoracle.ct.preprocess import PreprocessConfig
-    from thoracle.errors import InputError
-
-    if path is None:
-        return PreprocessConfig()
-    try:
-        values = parse_yaml(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError("is no JSON or YAML that can be read", cure="Give a model's config.json.", source=path) from error
-    if isinstance(values, dict):
-        values = values.get("preprocess", values)
-    if not isinstance(values, dict):
-        raise InputError("holds no preprocessing", cure="Give a model's config.json.", source=path)
-    return config_from_mapping(PreprocessConfig, values, source=path)
-
-
-class _Bar:
-    """Progress on the terminal: volumes, volumes a second, time left; each refusal as it comes."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        columns = (TextColumn("scans"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=None, rate="")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, now: Progress) -> None:
-        """One more volume; what was done before counts into the bar, not into the rate."""
-        from rich.markup import escape
-
-        outcome, task = now.outcome, self._progress.tasks[0]
-        if outcome.error:
-            self._console.print(f"[red]{escape(outcome.volume)}[/]: {outcome.error}: {escape(outcome.message)}")
-        rate = f"{now.done / task.elapsed:.1f}/s" if task.elapsed else ""
-        self._progress.update(self._task, total=now.total, completed=now.done, rate=rate)
+    outcome = progress.outcome
+    if outcome.error:
+        console.print(f"[red]{escape(outcome.volume)}[/]: {outcome.error}: {escape(outcome.message)}")
+    bar.update(progress.done, total=progress.total)
 
 
 def _say(console: Console, prepared: Prepared, out: Path) -> None:

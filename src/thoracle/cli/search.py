@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.index import Place
-from thoracle.cli.options import Device, Hu, Metadata, MinSlices, Series
+from thoracle.cli.index import IndexLocation
+from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from thoracle.inference.model import Model
     from thoracle.inference.prepare import Prepared
     from thoracle.search.backend import Backend
     from thoracle.search.engine import Answer
-    from thoracle.search.record import Filters
 
-SCHEMA = "thoracle.search/1"
 Sex = Literal["F", "M", "O"]
 SplitName = Literal["train", "valid", "test"]
 _FILTER = "Filters"
@@ -29,16 +25,20 @@ _LARGEST_REPORT = 1 << 20
 
 
 @app.command()
+@reads_scans
 def search(
-    place: Place,
+    index_location: IndexLocation,
     *,
     text: Annotated[str, typer.Option(help="What should be present, in free text.")] = "",
     scan: Annotated[Path | None, typer.Option(metavar="FILE", help="A scan: cases that look like it.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="A report in a text file: cases that it would describe.")] = None,
     keyword: Annotated[str, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.')] = "",
-    like: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
-    weight: Annotated[list[str] | None, typer.Option(metavar="PART=X", help="text=2: of parts that are fused.", show_default=False)] = None,
-    leave_out: Annotated[
+    similar_to: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART=X", help="text=2: of the parts text, scan, report, keyword, like that are fused.", show_default=False),
+    ] = None,
+    exclude: Annotated[
         list[str] | None, typer.Option(metavar="scan|patient|duplicates", help="Of what is looked for.", show_default=False)
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Labelled with it.", show_default=False, rich_help_panel=_FILTER)] = None,
@@ -54,24 +54,24 @@ def search(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - prints them.")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a contact sheet, without names.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
-    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for --like with a real name.")] = None,
-    metadata: Metadata = None,
-    hu: Hu = "auto",
-    series: Series = None,
-    min_slices: MinSlices = 10,
+    site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms, for --similar-to with a real name.")] = None,
+    read_arguments: ReadArguments,
     device: Device = "auto",
 ) -> None:
-    """Find cases. Several of --text, --scan, --report, --keyword and --like are fused by rank.
+    """Find cases. Several of --text, --scan, --report, --keyword and --similar-to are fused by rank.
 
-    A hit is a scan; its sentence is that of its report with most of the words that were looked for. Keywords and --like need no model.
+    A hit is a scan; its sentence is that of its report with most words of the query. Keywords and --similar-to need no model.
     """
-    from thoracle.inference.batch import Reading, opened
+    from thoracle.cli.console import notify
+    from thoracle.search.answer_json import answer_json
     from thoracle.search.engine import Engine, Query
+    from thoracle.search.model_lookup import model_of
     from thoracle.search.names import find_scan, key_of
     from thoracle.search.places import opened as opened_index
+    from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
-    ages = _ages(age)
+    ages = parse_age_range(age)
     filters = Filters(
         present=tuple(label or ()),
         absent=tuple(without_label or ()),
@@ -83,44 +83,32 @@ def search(
         scanner=scanner,
         split=split or "",
     )
-    with opened_index(place) as index:
-        network = model_of(index, model, device) if text.strip() or scan is not None or report is not None else None
-        reading = Reading(metadata=opened(metadata), hu=hu, series=series, min_slices=min_slices)
+    with opened_index(index_location) as index:
+        needs_model = bool(text.strip()) or scan is not None or report is not None
+        network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
+        reading = read_arguments.reading()
         engine = Engine(index, model=network)
         query = Query(
             text=text,
             scan=_read(scan, reading, network) if scan is not None and network is not None else None,
             report=_report(report),
             keyword=keyword,
-            like=tuple(find_scan(index, like, key=key_of(index, site_key, outside=Path(place)))) if like else (),
+            like=tuple(find_scan(index, similar_to, key=key_of(index, site_key, outside=Path(index_location)))) if similar_to else (),
             filters=filters,
-            weights=_weights(weight or ()),
-            leave_out=frozenset(leave_out or ()),
+            weights=parse_weights(weight or ()),
+            leave_out=frozenset(exclude or ()),
             k=top,
             exact=exact,
         )
         answer = engine.search(query)
-        asked = _asked(text=text, scan=scan, report=report, keyword=keyword, like=like)
+        asked = _asked(text=text, scan=scan, report=report, keyword=keyword, similar_to=similar_to)
         trained = bool(index.settings.get("trained", True))
         if html is not None:
             _write_html(html, index, answer, asked)
         if json_file is None or str(json_file) != "-":
             _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
         if json_file is not None:
-            _write_json(json_file, answer, filters, trained=trained)
-
-
-def model_of(index: Backend, folder: Path | None, device: str) -> Model:
-    """The model that an index names: as given, as this machine remembers it, or the demo's."""
-    from thoracle.cli.default_model import model_or_demo
-    from thoracle.inference.known import recall, remember
-    from thoracle.inference.model import load
-
-    place = folder or recall(str(index.settings.get("model"))) or model_or_demo(None)
-    model = load(place, device=device)
-    if folder is not None:
-        remember(folder, weights_sha256=model.folder.weights_sha256)
-    return model
+            _write_json(json_file, answer_json(answer, filters=filters, trained=trained))
 
 
 def _read(path: Path, reading: Any, model: Model) -> Prepared:
@@ -145,28 +133,9 @@ def _report(path: Path | None) -> str:
     return path.read_text("utf-8", errors="replace")
 
 
-def _ages(text: str) -> tuple[int | None, int | None]:
-    from thoracle.errors import InputError
-
-    start, dash, end = text.partition("-")
-    if not all(part.isdecimal() or not part for part in (start, end)) or (text and not (start or end)):
-        raise InputError(f"--age expects 40-60, 40- or -60, got {text!r:.20}", cure="Write it so.")
-    first, last = (int(part) if part else None for part in (start, end))
-    return first, last if dash else first
-
-
-def _weights(given: Sequence[str]) -> Any:
-    from thoracle.errors import InputError
-
-    try:
-        return {part: float(value) for part, value in (one.split("=") for one in given)}
-    except ValueError as error:
-        raise InputError(f"--weight expects PART=NUMBER, got {given[0]!r:.60}", cure="Write for example --weight text=2.") from error
-
-
-def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, like: str) -> str:
+def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, similar_to: str) -> str:
     """In words without names: a file's name may be a patient's."""
-    parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if like else "")
+    parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if similar_to else "")
     return " + ".join(filter(None, parts))
 
 
@@ -193,27 +162,10 @@ def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
     console.print(RESEARCH_USE)
 
 
-def _write_json(path: Path, answer: Answer, filters: Filters, *, trained: bool) -> None:
-    from dataclasses import asdict
-
+def _write_json(path: Path, document: dict[str, Any]) -> None:
     from thoracle.files.atomic import write_atomic
-    from thoracle.types import RESEARCH_USE
 
-    hits = [
-        {
-            "rank": rank,
-            "score": hit.score,
-            "ranks": dict(hit.ranks),
-            **{name: getattr(hit.record, name) for name in ("accession", "scan", "volume", "patient", "split")},
-            **asdict(hit.record.facts),
-            "labels": hit.record.findings,
-            "sentence": hit.sentence,
-        }
-        for rank, hit in enumerate(answer.hits, 1)
-    ]
-    seconds = {"encoding": answer.encoding, "searching": answer.searching}
-    content = {"schema": SCHEMA, "filters": asdict(filters), "trained": trained, "seconds": seconds, "hits": hits, "notice": RESEARCH_USE}
-    text = json.dumps(content, indent=2) + "\n"
+    text = json.dumps(document, indent=2) + "\n"
     if str(path) == "-":
         typer.echo(text, nl=False)
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from importlib.resources import files
 from typing import Any, Final
@@ -14,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.evaluation.page import figure, heading, page, paragraph, table
+from thoracle.evaluation.plain_json import plain_json
 from thoracle.evaluation.plots import Group, histogram, scatter
-from thoracle.evaluation.space import Array, Projection, Space
+from thoracle.evaluation.space import PROJECTIONS, Array, Projection, Space, project
 from thoracle.types import RESEARCH_USE
 
 #: Numbers of abnormalities that share a colour, as in the published plots.
@@ -25,6 +27,41 @@ _ROWS: Final = (
     ("effective_rank", "directions in use"),
     ("mean_length", "0 is all around the sphere, 1 is one point"),
 )
+
+
+def space_json(space: Space, *, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the document of space.json, with null for NaN; `facts` name the model and the scans."""
+    document: dict[str, Any] = plain_json({"notice": RESEARCH_USE, **facts, **asdict(space)})
+    return document
+
+
+def report_files(
+    space: Space, image_NL: Array, text_NL: Array, *, names: Sequence[str], truth_NK: Array, labels: Sequence[str], notes: Sequence[str]
+) -> dict[str, bytes]:
+    """Project the latents, and draw them as space.html and PNGs, by file name.
+
+    Args:
+        space: its measures.
+        image_NL, text_NL: latents of the scans and of their reports.
+        names: of the scans.
+        truth_NK: labels of 1, 0 or NaN.
+        labels: names of the K columns.
+        notes: sentences above the page.
+    """
+    places = {method: project(np.concatenate([image_NL, text_NL]), method) for method in PROJECTIONS}
+    drawings = pictures(places, truth_NK=truth_NK, labels=labels)
+    cosines = text_NL @ image_NL.T
+    content = write_page(
+        space,
+        places=places,
+        names=names,
+        truth_NK=truth_NK,
+        labels=labels,
+        cosines={"of one scan": cosines.diagonal(), "of two scans": cosines[~np.eye(len(cosines), dtype=bool)]},
+        drawn=drawings,
+        notes=notes,
+    )
+    return {**drawings, "space.html": content}
 
 
 def pictures(places: Mapping[Projection, Array], *, truth_NK: Array, labels: Sequence[str]) -> dict[str, bytes]:

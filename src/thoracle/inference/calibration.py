@@ -22,7 +22,7 @@ Verdict = Literal["present", "absent", "cannot tell"]
 FORMAT: Final = "thoracle.calibration/1"
 #: Probabilities are held this far from 0 and 1, where a logit ends.
 EDGE: Final = 1e-7
-_CURE: Final = "Remove it, or make it again with `thoracle evaluate detection --keep-calibration`."
+_CURE: Final = "Remove it, or make it again with `thoracle evaluate detection --save-calibration`."
 
 
 @dataclass(frozen=True, kw_only=True)

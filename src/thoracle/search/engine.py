@@ -210,13 +210,13 @@ def require_same(index: Backend, model: Model) -> None:
         before, now = (str(one.get(unlike[0]))[:12] if unlike[0] == "model" else one.get(unlike[0]) for one in (index.settings, settings))
         raise IndexMismatch(
             f"the index was made with another {unlike[0]} ({before}, not {now}); latents cannot be compared",
-            cure="Give the model it was made with, or make an index with this one; --keyword and --like need no model.",
+            cure="Give the model it was made with, or make an index with this one; --keyword and --similar-to need no model.",
         )
 
 
 def _check(query: Query) -> None:
     if not (query.text.strip() or query.scan is not None or query.report.strip() or query.keyword.strip() or query.like):
-        raise InputError("nothing is looked for", cure="Give --text, --scan, --report, --keyword or --like.")
+        raise InputError("nothing is looked for", cure="Give --text, --scan, --report, --keyword or --similar-to.")
     if not 1 <= query.k <= _MOST:
         raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", cure="Ask for fewer.")
     if unknown := sorted(query.leave_out.difference(_OWN)):

@@ -89,7 +89,7 @@ class ChatConfig(RunConfig):
         stage: "base" trains a small language model for phantoms; "projector" the projector alone, published stage 1; "lora" the projector
             and a LoRA adapter of the language model, published stage 2.
         cohort: folder that `thoracle prepare` wrote.
-        vqa_file: file that `thoracle questions` wrote.
+        vqa_file: file that `thoracle vqa` wrote.
         encoder: model folder whose tokens are read; not trained.
         language_model: folder of the language model.
         init_from: chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.

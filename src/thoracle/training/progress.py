@@ -1,4 +1,4 @@
-"""Hold the numbers of a training step, which the trainer yields and the curves record."""
+"""Describe one step of training, as a run reports it and its curves draw it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStep:
-    """Report one optimizer step.
+    """Report a finished training step.
 
     Attributes:
         step: steps that are done.

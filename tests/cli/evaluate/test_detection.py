@@ -58,7 +58,7 @@ def test_a_run_goes_on_and_another_model_does_not(command: Command, model_dir: P
 def test_calibration_is_kept_and_detect_uses_it(command: Command, model_dir: Path, noise: Path, sketch: Path, tmp_path: Path) -> None:
     own = shutil.copytree(model_dir, tmp_path / "model")
     ran = command(
-        "evaluate", "detection", own, noise, "--protocol", "phantom", "--out", tmp_path / "run", "--keep-calibration", "--resamples", 20
+        "evaluate", "detection", own, noise, "--protocol", "phantom", "--out", tmp_path / "run", "--save-calibration", "--resamples", 20
     )
     assert ran.status == 0, ran.err
     kept = load(own).calibration
@@ -104,8 +104,8 @@ def test_another_archive_is_scored_by_a_mapping(command: Command, tmp_path: Path
         (("MODEL", "labels.csv", "--protocol", "phantom"), "a table of labels has no scans"),
         (("MODEL", "COHORT", "--protocol", "holdout"), "no volume with labels in split test"),
         (("MODEL", "COHORT", "--protocol", "phantom", "--mapping", "m.csv"), "takes no mapping"),
-        (("MODEL", "COHORT", "--protocol", "phantom", "--tune-on", "valid"), "thresholds cannot come from valid, which is scored"),
-        (("MODEL", "COHORT", "--protocol", "ct-clip-legacy", "--keep-calibration"), "there is no calibration to keep"),
+        (("MODEL", "COHORT", "--protocol", "phantom", "--thresholds-from", "valid"), "thresholds cannot come from valid, which is scored"),
+        (("MODEL", "COHORT", "--protocol", "ct-clip-legacy", "--save-calibration"), "there is no calibration to keep"),
         (("MODEL", "COHORT", "--protocol", "phantom", "--coverage", "1.5"), "coverage must lie between 0 and 1"),
     ],
 )

@@ -15,7 +15,7 @@ WORDINGS = Path(__file__).parents[3] / "configs" / "prompts" / "chest-ct.yaml"
 
 def test_each_wording_is_scored(command: Command, model_dir: Path, noise: Path, tmp_path: Path) -> None:
     out = tmp_path / "prompts"
-    ran = command("evaluate", "prompts", model_dir, noise, "--wordings", WORDINGS, "--out", out, "--resamples", 20)
+    ran = command("evaluate", "prompts", model_dir, noise, "--templates", WORDINGS, "--out", out, "--resamples", 20)
     assert ran.status == 0, ran.err
     assert "published zero-shot" in ran.out
     assert "AUROC moves with the wording of single templates by" in ran.out
@@ -33,5 +33,5 @@ def test_each_wording_is_scored(command: Command, model_dir: Path, noise: Path, 
 
 
 def test_a_file_that_is_not_there_is_said(command: Command, model_dir: Path, noise: Path, tmp_path: Path) -> None:
-    ran = command("evaluate", "prompts", model_dir, noise, "--wordings", tmp_path / "no.yaml", "--out", tmp_path / "prompts")
+    ran = command("evaluate", "prompts", model_dir, noise, "--templates", tmp_path / "no.yaml", "--out", tmp_path / "prompts")
     assert (ran.status, "no such file" in ran.err) == (2, True)

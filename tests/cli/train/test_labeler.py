@@ -49,7 +49,9 @@ def test_reports_become_a_classifier_that_labels(command, reports: Path, tmp_pat
     assert ran.status == 0, ran.err
     with out.open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 160
-    ran = command("evaluate", "labeler", reports, "--backend", "classifier", "--model", run / "model", "--resamples", 5, "--keep-labelling")
+    ran = command(
+        "evaluate", "labeler", reports, "--backend", "classifier", "--model", run / "model", "--resamples", 5, "--save-decision-rule"
+    )
     assert ran.status == 0, ran.err
 
 

@@ -61,7 +61,7 @@ def test_what_the_page_says_to_type_works(command, places: dict[str, str]) -> No
     assert [line[1] for line in lines] == ["train", "index", "search", "evaluate", "detect"]
     said = []
     for line in lines:
-        more = ["--keep-ids"] if line[1] == "index" else ["--resamples", "5"] if line[1] == "evaluate" else []
+        more = ["--keep-identifiers"] if line[1] == "index" else ["--resamples", "5"] if line[1] == "evaluate" else []
         ran = command(*(places.get(word, word) for word in line[1:]), *more)
         assert ran.status == 0, ran.err
         said.append(ran)
@@ -84,7 +84,7 @@ def test_a_scan_is_looked_for_and_what_needs_codes_says_so(command, places: dict
     assert command("train", "medfinder", *told).status == 0
     assert command("train", "medfinder", *told).status == 1
     assert command("train", "medfinder", *told, "--resume").status == 0
-    assert command("index", places["COHORT"], "--model", model, "--out", tmp_path / "cases", "--keep-ids").status == 0
+    assert command("index", places["COHORT"], "--model", model, "--out", tmp_path / "cases", "--keep-identifiers").status == 0
     ran = command("search", tmp_path / "cases", "--text", "emphysema", "--scan", scan, "--json", "-")
     assert ran.status == 0, ran.err
     hits = json.loads(ran.out)["hits"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,16 +11,7 @@ from thoracle.cli.evaluate import evaluate
 from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from torch import Tensor
-
-    from thoracle.cohort.manifest import Cohort
-    from thoracle.cohort.questions.file import Conversation
-    from thoracle.evaluation.chat import Answered
     from thoracle.evaluation.intervals import Interval
-    from thoracle.evaluation.metrics import Array
-    from thoracle.inference.chat.chat import Chat
-    from thoracle.inference.chat.sampling import Sampling
 
 
 @evaluate.command()
@@ -30,7 +19,7 @@ def chat(
     model: Annotated[Path, typer.Argument(metavar="CHAT", help="Chat folder.")],
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
-    questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle questions` wrote.")],
+    questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle vqa` wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="chat.json, answers.json.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions, drawn from those of the split valid.")] = 500,
     reports: Annotated[int, typer.Option(min=0, help="Reports, drawn likewise.")] = 50,
@@ -44,103 +33,50 @@ def chat(
 
     Every figure stands beside that of the same model without the scan, which can only guess.
     """
-    from dataclasses import asdict
     from functools import partial
 
     from rich.console import Console
 
+    from thoracle.cli.progress import track
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.questions.file import read_questions
     from thoracle.errors import InputError
     from thoracle.evaluation.chat import diversity, summarise
+    from thoracle.evaluation.chat_answers import answer_questions, draw_questions, label_texts
     from thoracle.evaluation.chat_judge import judge as judge_answers
+    from thoracle.evaluation.chat_report import answers_json, chat_json
     from thoracle.files.json_file import write_json
     from thoracle.inference.chat.chat import load_chat
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling
-    from thoracle.inference.label.rules import RuleLabeller
     from thoracle.training.chat_run import split_questions
-    from thoracle.types import RESEARCH_USE
 
     prepared = open_cohort(cohort)
     _, held_out = split_questions(read_questions(questions), prepared)
     if not held_out:
         raise InputError("no question is about a scan of the split valid", cure="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
-    asked, sampling = _drawn(held_out, limit=limit, reports=reports), Sampling(max_tokens=max_tokens)
-    seeing = _answers(loaded, prepared, asked, sampling, blind=False, console=console)
-    blind = _answers(loaded, prepared, asked, sampling, blind=True, console=console)
-    judged = None if judge is None else partial(judge_answers, Endpoint(judge, model=llm).generate)
-    found, without = (summarise(said, label=_labels, judged=judged, resamples=resamples) for said in (seeing, blind))
-    training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
-    variety = diversity([one.answer for one in seeing if one.pair.topic == "report"], training)
-    values = {
-        "notice": RESEARCH_USE,
-        "caution": loaded.caution,
-        "questions": len(asked),
-        "judge": "" if judge is None else f"{llm} at {judge}",
-        "labelled by": RuleLabeller().settings(),
-        "with the scan": {name: asdict(one) for name, one in found.items()},
-        "without the scan": {name: asdict(one) for name, one in without.items()},
-        "diversity": variety,
-    }
-    said = [
-        {"id": one.id, "question": answered.pair.question, "reference": answered.pair.answer, "answer": answered.answer}
-        for one, answered in zip(asked, seeing, strict=True)
+    conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), Sampling(max_tokens=max_tokens)
+    answers = [
+        list(
+            track(
+                answer_questions(loaded, prepared, conversations, sampling=sampling, blind=blind),
+                description="without the scan" if blind else "with the scan",
+                total=len(conversations),
+                console=console,
+            )
+        )
+        for blind in (False, True)
     ]
-    plain = json.loads(json.dumps(values), parse_constant=lambda _: None)  # NaN is null
-    write_json(out / "chat.json", plain, indent=1)
-    write_json(out / "answers.json", said, indent=1)
-    _print(found, without, dict(variety), loaded.caution)
-
-
-def _drawn(held_out: Sequence[Conversation], *, limit: int, reports: int) -> tuple[Conversation, ...]:
-    """The first of each, scan by scan: what was read of a scan is not read again for its next question."""
-    written = [one for one in held_out if one.pairs[-1].topic == "report"][:reports]
-    others = [one for one in held_out if one.pairs[-1].topic != "report"][:limit]
-    return tuple(sorted([*others, *written], key=lambda one: one.images))
-
-
-def _labels(texts: Sequence[str]) -> Array:
-    """By the rules of `thoracle label`; a text that they cannot read states nothing."""
-    import numpy as np
-
-    from thoracle.inference.label.rules import RuleLabeller
-
-    return np.array([[float(value or 0) for value in labels.values] for labels in RuleLabeller().label(texts)])
-
-
-def _answers(
-    loaded: Chat, prepared: Cohort, asked: tuple[Conversation, ...], sampling: Sampling, *, blind: bool, console: Console
-) -> list[Answered]:
-    """The last answer of each conversation, with the turns before it as they should have been."""
-    from functools import lru_cache
-
-    from rich.progress import track
-
-    from thoracle.cohort.cache import read_volume
-    from thoracle.evaluation.chat import Answered
-    from thoracle.inference.chat.conversation import Conversation as Talk
-    from thoracle.inference.chat.conversation import Turn
-    from thoracle.inference.chat.scans import scan_tokens
-    from thoracle.inference.prepare import Prepared
-
-    entries = {entry.volume: entry for entry in prepared.entries}
-
-    @lru_cache(maxsize=2)  # what is asked of a scan stands together
-    def tokens(name: str) -> Tensor:
-        volume = read_volume(prepared.folder / entries[name].cache)
-        return scan_tokens(loaded.encoder, Prepared(array=volume, provenance=None, warnings=()))
-
-    found = []
-    for one in track(asked, description="without the scan" if blind else "with the scan", console=console):
-        scans = () if blind else tuple(map(tokens, one.images))
-        before = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in one.pairs[:-1]]  # type: ignore[arg-type]
-        last = one.pairs[-1]
-        turns = Talk(scans=scans, turns=before).messages(last.question, last.task)  # type: ignore[arg-type]
-        answer = "".join(loaded.generate(turns, scans, sampling=sampling)).strip()
-        found.append(Answered(patient=entries[one.images[0]].patient, pair=last, answer=answer))
-    return found
+    judged = None if judge is None else partial(judge_answers, Endpoint(judge, model=llm).generate)
+    seeing, blind = (summarise(answered, label=label_texts, judged=judged, resamples=resamples) for answered in answers)
+    training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
+    variety = diversity([answered.answer for answered in answers[0] if answered.pair.topic == "report"], training)
+    judge_name = "" if judge is None else f"{llm} at {judge}"
+    document = chat_json(seeing, blind, diversity=variety, questions=len(conversations), judge=judge_name, caution=loaded.caution)
+    write_json(out / "chat.json", document, indent=1)
+    write_json(out / "answers.json", answers_json(conversations, answers[0]), indent=1)
+    _print(seeing, blind, dict(variety), loaded.caution)
 
 
 def _print(found: dict[str, Interval], without: dict[str, Interval], variety: dict[str, float], caution: str) -> None:

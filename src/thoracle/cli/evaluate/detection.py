@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,13 +34,13 @@ def detection(
     protocol: Annotated[str, typer.Option(help="ct-rate, ct-clip-legacy, rad-chestct, phantom or holdout.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json, predictions.csv.")],
     level: Annotated[Level, typer.Option(help="One row a volume, or the mean over a scan's volumes.")] = "volume",
-    tune_on: Annotated[
+    thresholds_from: Annotated[
         Tuning | None, typer.Option(help="Where thresholds and calibration come from, in place of the protocol's choice.")
     ] = None,
     mapping: Annotated[Path | None, typer.Option(metavar="CSV", help="rad-chestct: label, abnormality.")] = None,
     calibration: Annotated[Method, typer.Option(help="Slope and offset of the logit, or the slope alone.")] = "platt",
     coverage: Annotated[float, typer.Option(help="Of verdicts: how often the right answer is not ruled out.")] = 0.9,
-    keep_calibration: Annotated[bool, typer.Option("--keep-calibration", help="Into the model's folder, for `thoracle detect`.")] = False,
+    save_calibration: Annotated[bool, typer.Option("--save-calibration", help="Into the model's folder, for `thoracle detect`.")] = False,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     device: Device = "auto",
@@ -67,41 +66,42 @@ def detection(
     if way.mapped != (mapping is not None):
         cure = "Give --mapping CSV with label, abnormality." if way.mapped else "Leave --mapping out."
         raise InputError(f"protocol {protocol} takes {'a' if way.mapped else 'no'} mapping", cure=cure)
-    if cohort.suffix.lower() == ".csv" and (model.is_dir() or keep_calibration):
+    if cohort.suffix.lower() == ".csv" and (model.is_dir() or save_calibration):
         raise InputError("a table of labels has no scans", cure="Give a prepared cohort, or a CSV of probabilities.")
     for path in (model, cohort):
         if not path.exists():
             raise InputError("no such file or folder", cure="Check the path.", source=path)
     prepared = None if cohort.suffix.lower() == ".csv" else open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
-    if keep_calibration and (loaded is None or way.mapped or way.tuning is None):
+    if save_calibration and (loaded is None or way.mapped or way.tuning is None):
         raise InputError("there is no calibration to keep", cure="Give a model folder, and a protocol of the model's own labels.")
     cases = cases_of_table(cohort) if prepared is None else cases_of_cohort(prepared)
     if loaded is None or prepared is None:
         predictions = read_table(model)
     else:
-        predictions = _predicted(loaded, prepared, way, tune_on, out=out, console=console)
+        predictions = _predicted(loaded, prepared, way, thresholds_from, out=out, console=console)
     if mapping is not None:
         cases, predictions = mapped(cases, predictions, read_mapping(mapping))
-    plan = Plan(level=level, tuning=tune_on, method=calibration, coverage=coverage, resamples=resamples, seed=seed)
+    plan = Plan(level=level, tuning=thresholds_from, method=calibration, coverage=coverage, resamples=resamples, seed=seed)
     found = run(cases, predictions, protocol=way, plan=plan)
     _write(found, out, console, model=_facts(model, loaded), cohort=prepared)
-    if keep_calibration and loaded is not None and found.calibration is not None:
-        from thoracle.inference.calibration import keep_calibration as keep
+    if save_calibration and loaded is not None and found.calibration is not None:
+        from thoracle.inference.calibration import keep_calibration
 
         folder = loaded.folder
-        keep(folder.path, replace(found.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
+        keep_calibration(folder.path, replace(found.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
         console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
 
 
-def _predicted(model: Model, cohort: Cohort, way: Protocol, tune_on: Tuning | None, *, out: Path, console: Console) -> Table:
+def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tuning | None, *, out: Path, console: Console) -> Table:
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
+    from thoracle.cli.progress import follow
     from thoracle.evaluation.cases import read_table
     from thoracle.evaluation.score import chosen, require_same_input, score
     from thoracle.inference.results import ResultTable
 
     require_same_input(model, cohort)
-    tuning = tune_on or way.tuning
+    tuning = thresholds_from or way.tuning
     entries = chosen(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
     model.warm_up()
     settings = {**model.settings(), "labels": model.folder.labels, "prompts": model.folder.prompts, "calibrated": False}
@@ -109,19 +109,6 @@ def _predicted(model: Model, cohort: Cohort, way: Protocol, tune_on: Tuning | No
     todo = sum(entry.volume not in table.rows for entry in entries)
     follow(score(model, cohort, entries, table), total=todo, console=console)
     return read_table(table.path)
-
-
-def follow(names: Iterable[str], *, total: int, console: Console) -> None:
-    """Progress over volumes, with rate and time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total, rate="")
-        for _ in names:
-            bar.advance(task)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
 
 def _facts(path: Path, model: Model | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from thoracle.cli.evaluate import evaluate
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thoracle.evaluation.intervals import Interval
     from thoracle.evaluation.summary import Summary
     from thoracle.inference.label.tables import ReportTable
 
@@ -30,8 +31,8 @@ def labeler(
     disagreements: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Gets every report on which two parties differ, with their evidence and its words.")
     ] = None,
-    keep_labelling: Annotated[
-        bool, typer.Option("--keep-labelling", help="Fit the classifier's thresholds to these reports, and keep them in its folder.")
+    save_decision_rule: Annotated[
+        bool, typer.Option("--save-decision-rule", help="Fit the classifier's thresholds to these reports, and keep them in its folder.")
     ] = False,
     no_reference: Annotated[bool, typer.Option("--no-reference", help="The table has no labels: compare backends only.")] = False,
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
@@ -47,7 +48,9 @@ def labeler(
 
     from thoracle.evaluation.disagreements import disagreements as draw
     from thoracle.evaluation.labeler import label_all
+    from thoracle.evaluation.labeler_report import labeler_json
     from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.inference.label.backends import open_labeller
     from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
     from thoracle.types import ABNORMALITIES, RESEARCH_USE
@@ -55,24 +58,23 @@ def labeler(
     console = Console(highlight=False)
     also = () if no_reference else ABNORMALITIES
     table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding, also=also)
-    if keep_labelling:
-        _keep(table, model)
+    if save_decision_rule:
+        _save_decision_rule(table, model)
     names = dict.fromkeys(backend or ["auto"])
     labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=endpoint, llm=llm) for name in names})
-    figures = {}
+    summaries = {}
     for name in names if not no_reference else ():
-        summary, count = labelled.summary(name, resamples=resamples)
-        _show(console, name, summary, count, len(labelled.rows))
-        figures[name] = {"reports": count, "unknown": len(labelled.rows) - count, **_plain(summary)}
+        summaries[name] = labelled.summary(name, resamples=resamples)
+        _show(console, name, *summaries[name], len(labelled.rows))
     if out is not None:
-        write_atomic(out, _json(figures))
+        write_json(out, labeler_json(summaries, reports=len(labelled.rows)), indent=2)
     if disagreements is not None:
         write_atomic(disagreements, draw(labelled))
         console.print(f"{disagreements} holds words of the reports.", markup=False)
     console.print(RESEARCH_USE)
 
 
-def _keep(table: ReportTable, model: Path | None) -> None:
+def _save_decision_rule(table: ReportTable, model: Path | None) -> None:
     from thoracle.errors import InputError
     from thoracle.evaluation.labeler import read_labelled
     from thoracle.evaluation.labelling import fit_labelling
@@ -86,49 +88,23 @@ def _keep(table: ReportTable, model: Path | None) -> None:
     keep_labelling(model, fitted)
 
 
-_EACH = ("precision", "recall", "f1")
-_ALL = ("macro_precision", "macro_recall", "macro_f1", "f1_micro", "f1_weighted")
-
-
 def _show(console: Console, name: str, summary: Summary, count: int, total: int) -> None:
     from rich.table import Table
+
+    from thoracle.evaluation.labeler_report import AVERAGE_METRICS, LABEL_METRICS
 
     table = Table(
         box=None, pad_edge=False, header_style="", title=f"{name}: {count:,} reports, {total - count:,} unknown", title_justify="left"
     )
     table.add_column("")
-    for column in _EACH:
+    for column in LABEL_METRICS:
         table.add_column(column, justify="right")
-    for label, figures in summary.by_label.items():
-        table.add_row(label, *(_with_bounds(figures[column]) for column in _EACH))
+    for label, metrics in summary.by_label.items():
+        table.add_row(label, *(_with_bounds(metrics[column]) for column in LABEL_METRICS))
     console.print(table)
-    for one in _ALL:
-        console.print(f"{one:16} {_with_bounds(summary.average[one])}", markup=False)
+    for metric in AVERAGE_METRICS:
+        console.print(f"{metric:16} {_with_bounds(summary.average[metric])}", markup=False)
 
 
-def _with_bounds(interval: object) -> str:
-    value, low, high = (getattr(interval, name) for name in ("value", "low", "high"))
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _plain(summary: Summary) -> dict[str, object]:
-    from dataclasses import asdict
-
-    each = {label: {name: asdict(figures[name]) for name in _EACH} for label, figures in summary.by_label.items()}
-    return {"labels": each, **{name: asdict(summary.average[name]) for name in _ALL}}
-
-
-def _json(figures: dict[str, dict[str, object]]) -> bytes:
-    import json
-    import math
-
-    from thoracle.types import RESEARCH_USE
-
-    def known(value: object) -> object:
-        if isinstance(value, dict):
-            return {name: known(one) for name, one in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return (
-        json.dumps({"schema": "thoracle.labeler/1", "notice": RESEARCH_USE, "backends": known(dict(figures))}, indent=2) + "\n"
-    ).encode()
+def _with_bounds(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

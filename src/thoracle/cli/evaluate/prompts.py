@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,7 +23,7 @@ def prompts(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
-    wordings: Annotated[Path, typer.Option(metavar="YAML", help="Templates and ensembles, as in configs/prompts.")],
+    templates: Annotated[Path, typer.Option(metavar="YAML", help="Templates and ensembles, as in configs/prompts.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="prompts.html, prompts.json, latents.")],
     split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
@@ -43,13 +41,16 @@ def prompts(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
     from thoracle.evaluation.prompts import read_wordings, study
+    from thoracle.evaluation.prompts_report import prompts_json, write_page
     from thoracle.evaluation.score import chosen, require_same_input
+    from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
     from thoracle.types import ABNORMALITIES
 
-    if not wordings.is_file():
-        raise InputError("no such file", cure="Give for example configs/prompts/chest-ct.yaml.", source=wordings)
-    asked, console, prepared = read_wordings(wordings), Console(stderr=True, highlight=False), open_cohort(cohort)
+    if not templates.is_file():
+        raise InputError("no such file", cure="Give for example configs/prompts/chest-ct.yaml.", source=templates)
+    wordings, console, prepared = read_wordings(templates), Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
     entries = chosen(prepared, [split])
@@ -57,7 +58,7 @@ def prompts(
         raise InputError(f"no volume with labels in split {split}", cure="Give another --split.", source=cohort)
     loaded.encode_text(["words are read before scans are"])
     found = study(
-        asked,
+        wordings,
         image_NL=embedded(loaded, prepared, entries, out=out, console=console),
         truth_NK=np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries]),
         patients=[entry.patient for entry in entries],
@@ -69,7 +70,9 @@ def prompts(
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
     notes += [loaded.folder.caution] if loaded.folder.caution else []
-    _write(found, out, notes, templates={"templates": asked.templates, "ensembles": asked.ensembles, "model": loaded.settings()})
+    document = prompts_json(found, wordings=wordings, model=loaded.settings())
+    write_json(out / "prompts.json", document, indent=1)
+    write_atomic(out / "prompts.html", write_page(found, notes=notes))
     _print(found, notes)
     console.print(str(out / "prompts.html"))
 
@@ -95,28 +98,3 @@ def _print(found: Study, notes: Sequence[str]) -> None:
     for label, value in sorted(found.spread.items(), key=lambda pair: -pair[1] if pair[1] == pair[1] else 1):
         printer.print(f"{label:40}{shown(value)}")
     printer.print(RESEARCH_USE)
-
-
-def _write(found: Study, out: Path, notes: Sequence[str], *, templates: dict[str, object]) -> None:
-    from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
-    from thoracle.evaluation.plots import dots
-    from thoracle.files.atomic import write_atomic
-    from thoracle.files.json_file import write_json
-    from thoracle.types import RESEARCH_USE
-
-    rows = [
-        [label, *(with_bounds(v[label].value, v[label].low, v[label].high) for v in found.by_label.values()), spread]
-        for label, spread in found.spread.items()
-    ]
-    parts = [
-        *(paragraph(note) for note in notes),
-        paragraph("The wording that scores best here was chosen by these labels: confirm it on other patients before you report it."),
-        heading("All labels together"),
-        figure(dots(list(found.macro), {"macro AUROC": list(found.macro.values())}, x="macro AUROC", reference=0.5)),
-        heading("Each label"),
-        table(["", *found.by_label, "highest minus lowest, single templates"], rows),
-    ]
-    values = json.dumps({"notice": RESEARCH_USE, **templates, **asdict(found)})
-    plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
-    write_json(out / "prompts.json", plain, indent=1)
-    write_atomic(out / "prompts.html", page("Wording of prompts", parts))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,7 +31,7 @@ def space(
     out: Annotated[Path, typer.Option(metavar="DIR", help="space.html, space.json, PNGs, latents.")],
     split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
     section: Annotated[Section, typer.Option(help="Which of the report's words.")] = "findings",
-    most: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,
+    limit: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
@@ -47,13 +45,16 @@ def space(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.score import one_of_each_scan, require_same_input
     from thoracle.evaluation.space import describe
+    from thoracle.evaluation.space_report import report_files, space_json
+    from thoracle.files.atomic import write_atomic
+    from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
     from thoracle.types import ABNORMALITIES
 
     console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
-    entries = one_of_each_scan(prepared, split=split, section=section)[:most]
+    entries = one_of_each_scan(prepared, split=split, section=section)[:limit]
     text = loaded.encode_text([entry.report.text(section) for entry in entries]).cpu().numpy().astype(np.float64)
     image = embedded(loaded, prepared, entries, out=out, console=console)
     truth = np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries])
@@ -63,42 +64,14 @@ def space(
     notes += [loaded.folder.caution] if loaded.folder.caution else []
     facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries)}
     with console.status("t-SNE and PCA"):
-        _write(found, image, text, out=out, names=[entry.scan for entry in entries], truth_NK=truth, notes=notes, facts=facts)
+        names = [entry.scan for entry in entries]
+        files = report_files(found, image, text, names=names, truth_NK=truth, labels=ABNORMALITIES, notes=notes)
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    document = space_json(found, facts=facts)
+    write_json(out / "space.json", document, indent=1)
     _print(found, notes)
     console.print(str(out / "space.html"))
-
-
-def _write(
-    found: Space, image: Array, text: Array, *, out: Path, names: list[str], truth_NK: Array, notes: list[str], facts: dict[str, Any]
-) -> None:
-    """space.html, space.json, PNGs."""
-    import numpy as np
-
-    from thoracle.evaluation.space import PROJECTIONS, project
-    from thoracle.evaluation.space_report import pictures, write_page
-    from thoracle.files.atomic import write_atomic
-    from thoracle.files.json_file import write_json
-    from thoracle.types import ABNORMALITIES, RESEARCH_USE
-
-    places = {method: project(np.concatenate([image, text]), method) for method in PROJECTIONS}
-    drawn = pictures(places, truth_NK=truth_NK, labels=ABNORMALITIES)
-    cosines = text @ image.T
-    page = write_page(
-        found,
-        places=places,
-        names=names,
-        truth_NK=truth_NK,
-        labels=ABNORMALITIES,
-        cosines={"of one scan": cosines.diagonal(), "of two scans": cosines[~np.eye(len(cosines), dtype=bool)]},
-        drawn=drawn,
-        notes=notes,
-    )
-    for name, content in drawn.items():
-        write_atomic(out / name, content)
-    values = json.dumps({"notice": RESEARCH_USE, **facts, **asdict(found)})
-    plain = json.loads(values, parse_constant=lambda _: None)  # NaN is null
-    write_json(out / "space.json", plain, indent=1)
-    write_atomic(out / "space.html", page)
 
 
 def _print(found: Space, notes: list[str]) -> None:
@@ -122,7 +95,7 @@ def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Pat
     """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
     import numpy as np
 
-    from thoracle.cli.evaluate.detection import follow
+    from thoracle.cli.progress import follow
     from thoracle.evaluation.score import embed
     from thoracle.inference.latents import ROW_COLUMNS, read_latents, write_latents
     from thoracle.inference.results import ResultTable

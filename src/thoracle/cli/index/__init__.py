@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from thoracle.cli.app import app
 
-Place = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")]
+#: The modules of this folder that add a command, in the order of `thoracle index --help`.
+VERBS: Final = ("add", "copy", "delete", "check")
+
+IndexLocation = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")]
 
 
 class _AddByDefault(TyperGroup):

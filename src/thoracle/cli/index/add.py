@@ -13,6 +13,7 @@ from thoracle.cli.options import Device, Dtype, ModelFolder
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from thoracle.cli.progress import ProgressBar
     from thoracle.search.build import Progress
 
 
@@ -25,7 +26,9 @@ def add(
     split: Annotated[
         list[str] | None, typer.Option(metavar="train|valid|test", help="Only these splits; may be repeated.", show_default=False)
     ] = None,
-    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Keep a hospital's own names and numbers instead of pseudonyms.")] = False,
+    keep_identifiers: Annotated[
+        bool, typer.Option("--keep-identifiers", help="Keep a hospital's own names and numbers instead of pseudonyms.")
+    ] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a few small slices of each volume, for --html.")] = True,
     approximate: Annotated[
@@ -43,12 +46,13 @@ def add(
     from rich.console import Console
     from rich.markup import escape
 
-    from thoracle.cli.console import UNTRAINED
-    from thoracle.cli.default_model import model_or_demo
+    from thoracle.cli.console import UNTRAINED, notify
+    from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.listing import SPLITS
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.pseudonyms import SiteKey, default_key_file
     from thoracle.errors import InputError
+    from thoracle.inference.default_model import model_or_demo
     from thoracle.inference.known import remember
     from thoracle.inference.model import load
     from thoracle.search.build import index_cohort, settings_of
@@ -59,13 +63,13 @@ def add(
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", cure=f"There are {', '.join(SPLITS)}.")
     prepared = open_cohort(cohort)
-    covered = prepared.names == "real" and not keep_ids
+    covered = prepared.names == "real" and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
-    folder = model_or_demo(model)
+    folder = model_or_demo(model, notify=notify)
     network = load(folder, device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
     with changed(out, settings_of(network, prepared, key), lists=approximate) as backend:
-        with _Bar(console) as bar:
+        with ProgressBar("volumes", console=console) as bar:
             failed = index_cohort(
                 backend,
                 prepared,
@@ -73,7 +77,7 @@ def add(
                 splits=splits,
                 key=key,
                 thumbnails=thumbnails,
-                progress=bar.show,
+                progress=lambda progress: _show(progress, bar, console),
             )
         volumes = len(backend)
     remember(folder, weights_sha256=network.folder.weights_sha256)
@@ -85,30 +89,10 @@ def add(
         raise typer.Exit(1)
 
 
-class _Bar:
-    """Progress on the terminal: volumes that are on the disk, volumes a second, time left."""
+def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
+    """Print a volume that could not be read, and count those that are on the disk."""
+    from rich.markup import escape
 
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = console
-        columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=None, rate="")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, now: Progress) -> None:
-        """What was done before counts into neither bar nor rate."""
-        from rich.markup import escape
-
-        if now.failed:
-            self._console.print(f"[red]{escape(now.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
-        task = self._progress.tasks[0]
-        rate = f"{now.done / task.elapsed:.1f}/s" if task.elapsed else ""
-        self._progress.update(self._task, total=now.total, completed=now.done, rate=rate)
+    if progress.failed:
+        console.print(f"[red]{escape(progress.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
+    bar.update(progress.done, total=progress.total)

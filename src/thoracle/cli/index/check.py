@@ -11,11 +11,11 @@ from thoracle.cli.index import index
 
 
 @index.command()
-def check(place: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder.")]) -> None:
+def check(index_location: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder.")]) -> None:
     """Compare all that an index keeps, finish what a killed process left, and make the files anew that are copies of the database."""
     from thoracle.search.index import writing
 
-    with writing(place) as opened:
+    with writing(index_location) as opened:
         opened.check()
         volumes = len(opened)
-    typer.echo(f"{volumes:,} volumes; records, latents and words agree: {place}")
+    typer.echo(f"{volumes:,} volumes; records, latents and words agree: {index_location}")

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from thoracle.cli.index import Place, index
+from thoracle.cli.index import IndexLocation, index
 
 
 @index.command()
 def delete(
-    place: Place,
+    index_location: IndexLocation,
     *,
     patient: Annotated[str | None, typer.Option(help="All scans of a patient.")] = None,
     scan: Annotated[str | None, typer.Option("--scan", metavar="ACCESSION", help="All volumes of a scan.")] = None,
@@ -28,9 +28,9 @@ def delete(
 
     if (patient is None) == (scan is None):
         raise InputError("expected a patient or a scan", cure="Give one of --patient and --scan.")
-    with changed(place) as backend:
-        key = key_of(backend, site_key, outside=Path(place))
+    with changed(index_location) as backend:
+        key = key_of(backend, site_key, outside=Path(index_location))
         numbers = find_patient(backend, patient, key=key) if patient is not None else find_scan(backend, scan or "", key=key)
         backend.delete(numbers)
         left = len(backend)
-    typer.echo(f"{len(numbers)} volumes deleted, {left:,} left: {place}")
+    typer.echo(f"{len(numbers)} volumes deleted, {left:,} left: {index_location}")

@@ -1,53 +1,52 @@
-"""`thoracle train medfinder`: a configuration and a prepared cohort become a model folder that is searched with."""
+"""Train a MedFinder on pairs of volumes and reports: `thoracle train medfinder`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
+from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
-from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
+if TYPE_CHECKING:
+    from thoracle.training.medfinder import MedFinderRunConfig
 
 
-@train.command()
-def medfinder(
-    *,
-    config: Config,
-    cohort: Cohort = None,
-    text: Annotated[
-        str | None, typer.Option(metavar="DIR|NAME", help="Pretrained text encoder, or its name on the hub; in place of the setting.")
-    ] = None,
-    out: Out = None,
-    overrides: Overrides = None,
-    resume: Resume = False,
-) -> None:
-    """Align two views of volumes with reports. Ends with DIR/model, which `thoracle index` and `thoracle detect` take.
+def _config() -> type[MedFinderRunConfig]:
+    from thoracle.training.medfinder import MedFinderRunConfig
+
+    return MedFinderRunConfig
+
+
+def _override(config: MedFinderRunConfig, values: Mapping[str, Any]) -> MedFinderRunConfig:
+    from thoracle.cli.train.encoder import fetched
+
+    config = replace(config, **values)
+    return replace(config, text=fetched(config.text))
+
+
+def _prepare(config: MedFinderRunConfig) -> Run:
+    from thoracle.cli.train.pairs import open_pairs, zero_shot
+    from thoracle.training.runs import medfinder_run
+
+    pairs = open_pairs(config, excerpt=config.crop_words)
+    evaluate = zero_shot(config, config.cohort, batch=config.gradient_cache_chunk or config.batch_size)
+
+    def reports() -> list[str]:
+        return [entry.report.text(config.section) for entry in pairs.entries]
+
+    return Run(start=lambda world, resume: medfinder_run(config, pairs, world, words=reports, resume=resume, evaluate=evaluate))
+
+
+MEDFINDER: Final = TrainTask(
+    name="medfinder",
+    help="""Align two views of volumes with reports. Ends with DIR/model, which `thoracle index` and `thoracle detect` take.
 
     A run that was stopped, in whatever way, goes on with --resume as if it had not been.
-    """
-    from thoracle.cli.train.encoder import fetched
-    from thoracle.cli.train.pairs import prepared_pairs
-    from thoracle.cli.train.progress import follow
-    from thoracle.training.config import load_config
-    from thoracle.training.distributed import join
-    from thoracle.training.medfinder import MedFinderRunConfig
-    from thoracle.training.runs import medfinder_run
-    from thoracle.training.zeroshot import ZeroShot
-
-    settings = load_config(config, MedFinderRunConfig, overrides=overrides or ())
-    settings = replace(settings, cohort=str(cohort or settings.cohort), out=str(out or settings.out), text=fetched(text or settings.text))
-    pairs, labelled = prepared_pairs(settings, excerpt=settings.crop_words)
-    with join() as world:
-        trainer = medfinder_run(
-            settings,
-            pairs,
-            world,
-            words=lambda: [entry.report.text(settings.section) for entry in pairs.entries],
-            resume=resume,
-            evaluate=(lambda task: ZeroShot(task, labelled, batch=settings.gradient_cache_chunk or settings.batch_size))
-            if labelled is not None
-            else None,
-        )
-        follow(trainer, quiet=world.rank > 0)
+    """,
+    config=_config,
+    prepare=_prepare,
+    settings={"text": setting("--text", "DIR|NAME", "Pretrained text encoder, or its name on the hub")},
+    override=_override,
+)
+add_command(MEDFINDER)

@@ -1,25 +1,41 @@
-"""The volumes and reports that a run on pairs begins with."""
+"""Open the volumes and reports that a run on pairs begins with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thoracle.cohort.augment import Augmentation
     from thoracle.cohort.dataset import CohortDataset
+    from thoracle.training.config import RunConfig
     from thoracle.training.pairs import PairConfig
+    from thoracle.training.trainer import Evaluate
 
 
-def prepared_pairs(
-    told: PairConfig, *, augmentation: Augmentation | None = None, excerpt: int = 0
-) -> tuple[CohortDataset, CohortDataset | None]:
-    """Those that are trained on, and those that are evaluated on, where the run evaluates."""
+def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, excerpt: int = 0) -> CohortDataset:
+    """Open the pairs that are trained on.
+
+    Raises:
+        InputError: the cohort was prepared for another model.
+    """
     from thoracle.cohort.dataset import CohortDataset
     from thoracle.errors import InputError
 
     pairs = CohortDataset(
-        told.cohort, split="train", section=told.section, needs=["report"], augmentation=augmentation, excerpt=excerpt, seed=told.seed
+        config.cohort, split="train", section=config.section, needs=["report"], augmentation=augmentation, excerpt=excerpt, seed=config.seed
     )
-    if pairs.cohort.preprocess != told.preprocess:
-        raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=told.cohort)
-    return pairs, CohortDataset(told.cohort, split="valid", needs=["labels"]) if told.eval_every else None
+    if pairs.cohort.preprocess != config.preprocess:
+        raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=config.cohort)
+    return pairs
+
+
+def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluate] | None:
+    """Open the labelled volumes of split valid, and evaluate on them as the configuration asks; None where it does not."""
+    from thoracle.cohort.dataset import CohortDataset
+    from thoracle.training.zeroshot import ZeroShot
+
+    if not config.eval_every:
+        return None
+    labelled = CohortDataset(cohort, split="valid", needs=["labels"])
+    return lambda task: ZeroShot(task, labelled, batch=batch)

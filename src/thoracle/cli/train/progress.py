@@ -1,4 +1,4 @@
-"""A run on the terminal, whatever its task: loss, samples a second, memory, time left; a line for each evaluation."""
+"""Show a training run on the terminal: loss, samples a second, memory, time left; a line for each evaluation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+
+from thoracle.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from thoracle.training.trainer import Trainer
@@ -18,22 +18,19 @@ if TYPE_CHECKING:
 
 @contextmanager
 def encoding(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """What to tell how many volumes are encoded, of how many; `quiet` on ranks but the first."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True, highlight=False, quiet=quiet)) as bar:
-        shown = bar.add_task("encode", total=None)
-        yield lambda done, total: bar.update(shown, completed=done, total=total)
+    """Yield what to call with the number of encoded volumes, and of all; `quiet` on ranks but the first."""
+    with ProgressBar("encode", console=Console(stderr=True, highlight=False, quiet=quiet)) as bar:
+        yield lambda done, total: bar.update(done, total=total)
 
 
 def follow(trainer: Trainer, *, quiet: bool) -> None:
-    """Run it to its end; `quiet` on ranks but the first."""
+    """Run a trainer to its end; `quiet` on ranks but the first."""
     config, console = trainer.config, Console(stderr=True, highlight=False, quiet=quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console) as bar:
-        shown = bar.add_task("begin", total=config.steps, completed=trainer.done)
-        for one in trainer.run():
-            text = f"loss {one.loss:.4f}  {one.samples_per_second:.1f} samples/s  {one.memory / 2**30:.1f} GiB"
-            bar.update(shown, description=text, completed=one.step)
-            if one.scores:
-                console.print(f"step {one.step}: " + ", ".join(f"{escape(name)} {value:.3f}" for name, value in one.scores.items()))
+    with ProgressBar("begin", console=console, total=config.steps, done=trainer.done, rate="") as bar:
+        for step in trainer.run():
+            text = f"loss {step.loss:.4f}  {step.samples_per_second:.1f} samples/s  {step.memory / 2**30:.1f} GiB"
+            bar.update(step.step, description=text)
+            if step.scores:
+                scores = ", ".join(f"{escape(name)} {score:.3f}" for name, score in step.scores.items())
+                console.print(f"step {step.step}: {scores}")
     console.print(f"{config.steps} steps done: {escape(str(Path(config.out) / 'model'))}")

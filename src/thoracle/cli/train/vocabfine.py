@@ -1,52 +1,40 @@
-"""`thoracle train vocabfine`: a CT-CLIP learns a cohort's labels as prompts."""
+"""Teach a CT-CLIP a cohort's labels as prompts: `thoracle train vocabfine`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Final
 
-import typer
+from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
-from thoracle.cli.train import train
-from thoracle.cli.train.options import Cohort, Config, Out, Overrides, Resume
+if TYPE_CHECKING:
+    from thoracle.training.vocabfine import VocabFineConfig
 
 
-@train.command()
-def vocabfine(
-    *,
-    config: Config,
-    start: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP model folder to go on from; in place of the setting.")] = None,
-    cohort: Cohort = None,
-    out: Out = None,
-    overrides: Overrides = None,
-    resume: Resume = False,
-) -> None:
-    """Teach a CT-CLIP the labels of a cohort as prompts; it stays open to any words. Ends with DIR/model.
+def _config() -> type[VocabFineConfig]:
+    from thoracle.training.vocabfine import VocabFineConfig
+
+    return VocabFineConfig
+
+
+def _prepare(config: VocabFineConfig) -> Run:
+    from thoracle.cli.train.pairs import zero_shot
+    from thoracle.cohort.dataset import CohortDataset
+    from thoracle.training.runs import vocabfine_run
+
+    volumes = CohortDataset(config.cohort, split="train", needs=["labels"], augmentation=config.augmentation, seed=config.seed)
+    preprocess, evaluate = volumes.cohort.preprocess, zero_shot(config, config.cohort, batch=config.batch_size)
+    return Run(start=lambda world, resume: vocabfine_run(config, volumes, world, preprocess=preprocess, resume=resume, evaluate=evaluate))
+
+
+VOCABFINE: Final = TrainTask(
+    name="vocabfine",
+    help="""Teach a CT-CLIP the labels of a cohort as prompts; it stays open to any words. Ends with DIR/model.
 
     A run that was stopped, in whatever way, goes on with --resume as if it had not been.
-    """
-    from thoracle.cli.train.progress import follow
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.config import load_config
-    from thoracle.training.distributed import join
-    from thoracle.training.runs import vocabfine_run
-    from thoracle.training.vocabfine import VocabFineConfig
-    from thoracle.training.zeroshot import ZeroShot
-
-    settings = load_config(config, VocabFineConfig, overrides=overrides or ())
-    settings = replace(
-        settings, cohort=str(cohort or settings.cohort), out=str(out or settings.out), init_from=str(start or settings.init_from)
-    )
-    volumes = CohortDataset(settings.cohort, split="train", needs=["labels"], augmentation=settings.augmentation, seed=settings.seed)
-    labelled = CohortDataset(settings.cohort, split="valid", needs=["labels"]) if settings.eval_every else None
-    with join() as world:
-        trainer = vocabfine_run(
-            settings,
-            volumes,
-            world,
-            preprocess=volumes.cohort.preprocess,
-            resume=resume,
-            evaluate=(lambda task: ZeroShot(task, labelled, batch=settings.batch_size)) if labelled is not None else None,
-        )
-        follow(trainer, quiet=world.rank > 0)
+    """,
+    config=_config,
+    prepare=_prepare,
+    settings={"init_from": setting("--start", "DIR", "CT-CLIP model folder to go on from", kind=Path)},
+)
+add_command(VOCABFINE)

@@ -65,7 +65,7 @@ def read_turns(path: Path) -> list[Turn]:
         parse=lambda values: [_turn(turn) for turn in values["turns"]],
         refusal=InputError,
         fact="holds no conversation",
-        cure="Give what `thoracle chat --keep` wrote, or a new name.",
+        cure="Give what `thoracle chat --conversation` wrote, or a new name.",
         tag=("format", FORMAT),
         budget=_BUDGET,
     )

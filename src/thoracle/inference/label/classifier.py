@@ -115,7 +115,8 @@ class AutoLabeller:
         if classifier.labelling is None:
             raise InputError(
                 "this classifier has not been compared with the rules",
-                cure="Compare them with `thoracle evaluate labeler --backend classifier --keep-labelling`, or give --backend classifier.",
+                cure="Compare them with `thoracle evaluate labeler --backend classifier --save-decision-rule`,"
+                " or give --backend classifier.",
                 source=classifier.folder.path,
             )
         decisions = classifier.labelling.decisions

@@ -18,7 +18,7 @@ from thoracle.models.folder import LABELLING
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 FORMAT: Final = "thoracle.labelling/1"
-_CURE: Final = "Remove it, or make it again with `thoracle evaluate labeler --backend classifier --keep-labelling`."
+_CURE: Final = "Remove it, or make it again with `thoracle evaluate labeler --backend classifier --save-decision-rule`."
 
 
 @dataclass(frozen=True, kw_only=True)

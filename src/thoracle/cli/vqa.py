@@ -1,4 +1,4 @@
-"""`thoracle questions`: a cohort's labels, reports and masks become questions with answers."""
+"""`thoracle vqa`: a cohort's labels, reports and masks become questions with answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Section = Literal["findings", "impression", "both"]
 
 
 @app.command()
-def questions(
+def vqa(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],
@@ -60,8 +60,8 @@ def questions(
 def _written(entries: tuple[Entry, ...], endpoint: str, llm: str, out: Path) -> list[Conversation]:
     """Of each scan's report, by its first volume."""
     from rich.console import Console
-    from rich.progress import track
 
+    from thoracle.cli.progress import track
     from thoracle.cohort.questions.file import Conversation
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.written_run import write_many
@@ -71,10 +71,11 @@ def _written(entries: tuple[Entry, ...], endpoint: str, llm: str, out: Path) -> 
         first.setdefault(entry.scan, entry)
     reports = {entry.volume: entry.report.text("both") for entry in first.values() if entry.report.text("both")}
     kept = out.with_name(f"{out.name}.written.jsonl")
+    console = Console(stderr=True, highlight=False)
     found: list[Conversation] = []
     dropped, empty = 0, 0
     many = write_many(Endpoint(endpoint, model=llm).generate, reports, llm=llm, kept=kept)
-    for volume, written in track(many, total=len(reports), description="questions", console=Console(stderr=True, highlight=False)):
+    for volume, written in track(many, total=len(reports), description="questions", console=console, rate="min"):
         found += [Conversation(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
         dropped, empty = dropped + written.dropped, empty + bool(written.why)
     typer.echo(f"{dropped:,} questions contradict their reports and were dropped; {empty:,} reports gave none.", err=True)

@@ -1,0 +1,36 @@
+"""Answer a conversation's next question from evidence, with the sources that the answer cites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from thoracle.inference.chat.conversation import Conversation, Turn
+from thoracle.inference.chat.grounded import Evidence, Generates, answer, used
+from thoracle.inference.chat.sampling import Sampling
+from thoracle.models.chat_prompt import Task
+
+
+def cited_answer(
+    generate: Generates, question: str, *, evidence: Evidence, conversation: Conversation, task: Task, sampling: Sampling
+) -> Iterator[str]:
+    """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
+
+    Args:
+        generate: the language model.
+        question: the next one.
+        evidence: what the answer may cite.
+        conversation: the turns before.
+        task: the kind of answer, which the turn keeps.
+        sampling: how the answer is generated.
+
+    Raises:
+        ThoracleError: as `generate`; the conversation is left as it was.
+    """
+    earlier = [(turn.question, turn.answer) for turn in conversation.turns]
+    text = ""
+    for piece in answer(generate, question, evidence, before=earlier, sampling=sampling):
+        text += piece
+        yield piece
+    for name, source in used(text, evidence).items():
+        yield f"\n[{name}] {source}"
+    conversation.turns.append(Turn(question=question, task=task, answer=text.strip()))

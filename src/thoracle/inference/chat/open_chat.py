@@ -1,0 +1,39 @@
+"""Open a chat model: a folder of our training, a published adapter, or the one that `thoracle demo` trained on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thoracle.errors import InputError
+from thoracle.inference.chat.chat import Chat, Parts, load_chat
+from thoracle.inference.default_model import Notify
+from thoracle.inference.files import demo_chat
+from thoracle.models.chat_folder import ABOUT
+
+
+def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, device: str, notify: Notify) -> Chat:
+    """Load a chat model with its encoder and its language model.
+
+    Args:
+        model: a chat folder, or a published adapter's; the demo's if none is named.
+        encoder, base: folders of the two, in place of those that the chat folder names.
+        device: as `load_chat`.
+        notify: takes a sentence that says so where the demo's is used.
+
+    Raises:
+        InputError: none was named and the demo has not run here, or an adapter has no encoder or language model.
+        ThoracleError: as `load_chat`.
+    """
+    if model is None:
+        demo = demo_chat()
+        if not (demo / "model" / ABOUT).is_file():
+            cure = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
+            raise InputError("no chat model was given, and the demo has not run on this machine", cure=cure)
+        notify("No --model was given: this is the demo's, which knows only phantoms.")
+        return load_chat(demo / "model", encoder=encoder or demo / "encoder", base=base or demo / "base", device=device)
+    if (model / ABOUT).is_file():
+        return load_chat(model, encoder=encoder, base=base, device=device)
+    if encoder is None or base is None:
+        cure = "Give a published adapter with --encoder DIR and --base DIR."
+        raise InputError("is no chat folder of `thoracle train chat`", cure=cure, source=model)
+    return load_chat(Parts.published(model, encoder=encoder, base=base), device=device)

@@ -1,0 +1,41 @@
+"""Write a search's hits as a JSON document."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from thoracle.search.engine import Answer
+from thoracle.search.record import Filters
+from thoracle.types import RESEARCH_USE
+
+#: A change that breaks readers of the JSON takes the next number.
+SCHEMA: Final = "thoracle.search/1"
+_NAMES: Final = ("accession", "scan", "volume", "patient", "split")
+
+
+def answer_json(answer: Answer, *, filters: Filters, trained: bool) -> dict[str, Any]:
+    """Build the document of an answer.
+
+    Args:
+        answer: hits, best first, and seconds.
+        filters: that the query had.
+        trained: whether the index's model was.
+
+    Returns:
+        Plain JSON types, tuples among them.
+    """
+    hits = [
+        {
+            "rank": rank,
+            "score": hit.score,
+            "ranks": dict(hit.ranks),
+            **{name: getattr(hit.record, name) for name in _NAMES},
+            **asdict(hit.record.facts),
+            "labels": hit.record.findings,
+            "sentence": hit.sentence,
+        }
+        for rank, hit in enumerate(answer.hits, 1)
+    ]
+    seconds = {"encoding": answer.encoding, "searching": answer.searching}
+    return {"schema": SCHEMA, "filters": asdict(filters), "trained": trained, "seconds": seconds, "hits": hits, "notice": RESEARCH_USE}

@@ -1,0 +1,30 @@
+"""Load the model that an index was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thoracle.inference.default_model import Notify, model_or_demo
+from thoracle.inference.known import recall, remember
+from thoracle.inference.model import Model, load
+from thoracle.search.backend import Backend
+
+
+def model_of(index: Backend, *, folder: Path | None, device: str, notify: Notify) -> Model:
+    """Load an index's model from the named folder, from where this machine remembers it, or the demo's.
+
+    Args:
+        index: names the weights it was made with.
+        folder: goes first, and is remembered.
+        device: as `load`.
+        notify: takes a sentence that says so where the demo's is used.
+
+    Raises:
+        InputError: no folder is named, none is remembered, and the demo has not run here.
+        ThoracleError: as `load`.
+    """
+    path = folder or recall(str(index.settings.get("model"))) or model_or_demo(None, notify=notify)
+    model = load(path, device=device)
+    if folder is not None:
+        remember(folder, weights_sha256=model.folder.weights_sha256)
+    return model

@@ -1,0 +1,34 @@
+"""Parse the parts of a query that are written as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from thoracle.errors import InputError
+from thoracle.search.engine import Part
+
+
+def parse_age_range(text: str) -> tuple[int | None, int | None]:
+    """Parse "40-60", "40-", "-60" or "40" into years, both included; None where a side is open.
+
+    Raises:
+        InputError: another form.
+    """
+    start, dash, end = text.partition("-")
+    if not all(part.isdecimal() or not part for part in (start, end)) or (text and not (start or end)):
+        raise InputError(f"--age expects 40-60, 40- or -60, got {text!r:.20}", cure="Write it so.")
+    first, last = (int(part) if part else None for part in (start, end))
+    return first, last if dash else first
+
+
+def parse_weights(texts: Sequence[str]) -> dict[Part, float]:
+    """Parse "text=2" into the weight of each part of a query; which parts there are, `Engine.search` checks.
+
+    Raises:
+        InputError: another form.
+    """
+    try:
+        return {cast(Part, part): float(number) for part, number in (text.split("=") for text in texts)}
+    except ValueError as error:
+        raise InputError(f"--weight expects PART=NUMBER, got {texts[0]!r:.60}", cure="Write for example --weight text=2.") from error

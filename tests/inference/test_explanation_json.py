@@ -1,0 +1,29 @@
+"""The document of a scan's saliency maps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from thoracle.inference.explain import Layer
+from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
+from thoracle.inference.model import load
+from thoracle.types import RESEARCH_USE
+
+
+def test_each_finding_names_its_files_and_its_slices(model_dir: Path) -> None:
+    model = load(model_dir)
+    layer = Layer(first=3, last=5, middle=4, z_mm=-12.5, share=0.75)
+    findings = [
+        ExplainedFinding(finding="Emphysema", probability=0.5, stem="emphysema-gradient", layers=(layer,)),
+        ExplainedFinding(finding="Nodule", probability=0.25, stem="nodule-gradient", layers=()),
+    ]
+    document = explanation_json(findings, model=model, method="gradient", grid=(2, 4, 4), warnings=("Not a chest.",))
+    assert json.loads(json.dumps(document)) == document
+    assert (document["notice"], document["method"], document["grid"]) == (RESEARCH_USE, "gradient", [2, 4, 4])
+    assert document["model"] == model.settings()
+    assert document["warnings"] == ["Not a chest."]
+    emphysema, nodule = document["findings"]
+    assert (emphysema["finding"], emphysema["files"]) == ("Emphysema", "emphysema-gradient")
+    assert emphysema["slices"] == [{"first": 3, "last": 5, "middle": 4, "z_mm": -12.5, "share": 0.75}]
+    assert nodule["slices"] == []

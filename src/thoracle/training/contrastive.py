@@ -32,8 +32,8 @@ class ContrastiveConfig(PairConfig):
         model: that is made.
         start: a CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
         tokenizer: a folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
-        text_weights: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`), or the model folder of a report
-            classifier, whose tokenizer then holds; "" for random ones.
+        text_weights: a pretrained text encoder: the model folder of a report classifier, a folder as the hub has it or of open_clip, whose
+            tokenizer then holds, or a BERT's weights alone (`pytorch_model.bin`, `model.safetensors`); "" for random ones.
         augmentation: seeded changes to volumes; none by default, as published.
         loss: "softmax" is InfoNCE, decoupled or CLOOB's as the model says; "sigmoid" is SigLIP's.
         temperature, bias: where the learnt ones begin; the bias is SigLIP's only.

@@ -156,7 +156,8 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
         return lambda tokens_BTHWD: classifier.classify_tokens(tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
     axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
-    return lambda tokens_BTHWD: model.encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
+    encoder = cast(PatchEncoder, model.encoder)
+    return lambda tokens_BTHWD: encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
 
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:

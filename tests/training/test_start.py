@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,15 @@ def test_an_encoder_of_other_sizes_is_refused(config: ContrastiveConfig, tmp_pat
     _classifier(tmp_path / "read", replace(config.model.bert, hidden_size=32, num_hidden_layers=1))
     with pytest.raises(CheckpointIncomplete, match="lacks"):
         network(replace(config, init_text_encoder=str(tmp_path / "read")), WORDS)
+
+
+def test_a_folder_of_the_hub_gives_its_encoder_and_its_words(config: ContrastiveConfig, tmp_path: Path) -> None:
+    bert = TextEncoder(config.model.bert).state_dict()
+    save_file({f"bert.{name}": tensor for name, tensor in bert.items() if "pooler" not in name}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({**asdict(config.model.bert), "model_type": "bert"}))
+    (tmp_path / "vocab.txt").write_bytes(WORDS.files["vocab.txt"])
+    config = replace(config, init_text_encoder=str(tmp_path))
+    tokenizer = run_tokenizer(config, lambda: pytest.fail("the folder has words of its own"))
+    assert tokenizer.fingerprint == WORDS.fingerprint
+    begun = network(config, tokenizer).text_transformer.state_dict()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in bert.items() if "pooler" not in name)

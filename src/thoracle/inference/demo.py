@@ -12,6 +12,7 @@ import torch
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.ctclip import CTCLIP
 from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.ctclip_spec import CT_CLIP
 from thoracle.models.folder import ModelFolder, save_model
 from thoracle.models.prompts import format_prompts
 from thoracle.models.tokenizer import Tokenizer
@@ -56,7 +57,7 @@ def write_model(folder: Path) -> ModelFolder:
     size = (config.n_frames, config.ctvit.image_size, config.ctvit.image_size)
     return save_model(
         folder,
-        kind="ct-clip",
+        kind=CT_CLIP.kind,
         config=config,
         preprocess=PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=size),
         labels=ABNORMALITIES,

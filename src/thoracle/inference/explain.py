@@ -24,6 +24,7 @@ from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
+from thoracle.inference.network import exact_inference
 from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEncoder, PatchEmbeddings, PatchEncoder
 from thoracle.models.registry import models_with
 from thoracle.types import RESEARCH_USE, Affine
@@ -155,7 +156,8 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
         return lambda tokens_BTHWD: classifier.classify_tokens(tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
     axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
-    return lambda tokens_BTHWD: model.encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
+    encoder = cast(PatchEncoder, model.encoder)
+    return lambda tokens_BTHWD: encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
 
 
 def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
@@ -180,7 +182,7 @@ def _attention(model: Model, volume: Showable, names: tuple[str, ...]) -> Salien
 def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
     """Occlude boxes of whole patches. A patch is embedded alone: each filling is embedded once, and put in place of patches."""
     encoder, array = cast(PatchEncoder, model.encoder), model.prepared(volume).array
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with exact_inference():
         volume_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
         patches_1THWD = encoder.embed_patches(volume_1ZHW).patch_embeddings
         fillings = [encoder.embed_patches(torch.full_like(volume_1ZHW, fill)).patch_embeddings for fill in FILLS]

@@ -1,12 +1,11 @@
-"""A loaded model: volumes and texts to latents, tokens and findings; it reads no scan and never trains.
+"""Encode volumes and texts and detect findings by a loaded model.
 
 Shapes: B batch, K abnormalities, L latent width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,7 +20,7 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
-from thoracle.inference.network import device_of, load_encoder
+from thoracle.inference.network import device_of, exact_inference, load_encoder
 from thoracle.inference.prepare import Prepared, prepare
 from thoracle.inference.prompts import kept_latents, prompt_key
 from thoracle.models.encoder import Capability, EncodedText, VolumeEmbedding, VolumeTextEncoder
@@ -205,9 +204,8 @@ class Model:
         """
         names = self.asked(abnormalities)
         if Capability.ZERO_SHOT not in self.capabilities or not self.folder.prompts:
-            raise CapabilityMissing(
-                f"is {self.folder.spec.title}, and not prompted", cure="Ask it for its own labels.", source=self.folder.path
-            )
+            fact = f"is {self.folder.spec.title}, and not prompted"
+            raise CapabilityMissing(fact, cure="Ask it for its own labels.", source=self.folder.path)
         if names not in self._prompts:
             prompts = format_prompts(names, self.folder.prompts)
             fingerprint = self._tokenizer.fingerprint
@@ -225,15 +223,11 @@ class Model:
         """
         self.require(Capability.LATENTS, "latents to compare")
         exact = load_encoder(self.folder, device=self.device, precision="float32")
-        with _exact():
+        with exact_inference():
             return precision_effect(exact, self.encoder, self._input(volume))
 
     def logit_scale(self) -> Tensor:
-        """Return the scalar that multiplies cosine similarities.
-
-        Raises:
-            CapabilityMissing: the model has none.
-        """
+        """Return the scalar that multiplies cosine similarities; raises CapabilityMissing where there is none."""
         self.require(Capability.ZERO_SHOT)
         return cast(Tensor, cast(VolumeTextEncoder, self.encoder).logit_scale)
 
@@ -243,13 +237,13 @@ class Model:
             raise self._lacks(wording or capability.value, capability)
 
     def _encode(self, volume: Showable) -> VolumeEmbedding:
-        with _exact():
+        with exact_inference():
             return self.encoder.encode_volume(self._input(volume))
 
     def _probabilities(self, volume: Prepared, names: tuple[str, ...]) -> Tensor:
         """(1, K)."""
         embedding = self._encode(volume)
-        with _exact():
+        with exact_inference():
             if embedding.logits_BK is None:
                 return zero_shot_probabilities(self.prompt_latents(names), cast(Tensor, embedding.latent_BL), self.logit_scale())
             return embedding.logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]
@@ -305,10 +299,3 @@ class Model:
     def _lacks(self, wording: str, *capabilities: Capability) -> CapabilityMissing:
         cure = f"Give a {models_with(*capabilities)} model."
         return CapabilityMissing(f"is {self.folder.spec.title}; it does not have {wording}", cure=cure, source=self.folder.path)
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """No gradient; and no TF32, to which cuDNN rounds convolutions unless it is told not to: a rounded token is another code."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -42,3 +44,10 @@ def device_of(name: str) -> torch.device:
     if not known:
         raise InputError(f"this machine has no device {name!r}", cure="Give auto, cpu, or a card that `thoracle doctor` lists.")
     return device
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """Compute without gradient and without TF32, to which cuDNN rounds convolutions unless told not to: a rounded token is another code."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield

@@ -25,6 +25,7 @@ from torch import Tensor
 from thoracle.errors import ModelFolderInvalid, OutputConflict
 from thoracle.files.atomic import replace_folder
 from thoracle.files.json_file import read_json_object
+from thoracle.models import ctchat_spec
 from thoracle.models.chat_language import ADAPTER_CONFIG, fingerprint
 from thoracle.models.folder import CARD, CONFIG, open_model, save_model
 from thoracle.models.projector_config import ProjectorConfig
@@ -90,7 +91,7 @@ def save_chat(
         raise OutputConflict("exists and is no chat folder", cure="Choose another --out.", source=out)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir(parents=True)
-    facts = {"kind": "chat-projector", "preprocess": None, "labels": (), "tokenizer": None, "licence": _LICENCE, "trained": True}
+    facts = {"kind": ctchat_spec.PROJECTOR.kind, "preprocess": None, "labels": (), "tokenizer": None, "licence": _LICENCE, "trained": True}
     try:
         save_model(temporary / PROJECTOR, config=projector, tensors=projector_tensors, caution=caution, assumptions=notes, **facts)  # type: ignore[arg-type]
         if adapter is not None:

@@ -89,6 +89,10 @@ class VolumeEncoder(Protocol):
     def encode_volume(self, volume_B1ZHW: Tensor, /) -> VolumeEmbedding:
         """Encode volumes (B, 1, Z, H, W), scaled by the model's preprocessing. A model that reads tiles cuts and joins them itself."""
 
+
+class LatentEncoder(VolumeEncoder, Protocol):
+    """Encode volumes as latents (`Capability.LATENTS`)."""
+
     def project_tokens(self, tokens: Tensor, /) -> Tensor:
         """Project `VolumeEmbedding.tokens` to latents of unit norm (B, L), differentiably."""
 
@@ -103,7 +107,7 @@ class TextEncoder(Protocol):
         """Encode texts as latents of unit norm (B, L)."""
 
 
-class VolumeTextEncoder(VolumeEncoder, TextEncoder, Protocol):
+class VolumeTextEncoder(LatentEncoder, TextEncoder, Protocol):
     """Encode volumes and texts into one space."""
 
     @property
@@ -111,7 +115,7 @@ class VolumeTextEncoder(VolumeEncoder, TextEncoder, Protocol):
         """Scalar that multiplies cosine similarities; None where the published code has none, and so no zero-shot probability."""
 
 
-class PatchEncoder(VolumeEncoder, Protocol):
+class PatchEncoder(LatentEncoder, Protocol):
     """Encode volumes patch by patch on a regular grid (`Capability.SALIENCY`)."""
 
     def embed_patches(self, volume_B1ZHW: Tensor, /) -> PatchEmbeddings:

@@ -32,8 +32,8 @@ class ContrastiveConfig(PairConfig):
         model: sizes of the model.
         init_from: CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
         tokenizer: folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
-        init_text_encoder: a BERT's weights for the text encoder (`pytorch_model.bin`, `model.safetensors`), or the model folder of a
-            report classifier, whose tokenizer then holds; "" for random ones.
+        init_text_encoder: a pretrained text encoder: the model folder of a report classifier, a folder as the hub has it or of open_clip,
+            whose tokenizer then holds, or a BERT's weights alone (`pytorch_model.bin`, `model.safetensors`); "" for random ones.
         augmentation: seeded changes to volumes; none by default, as published.
         loss: "softmax" is InfoNCE, decoupled or CLOOB's as the model says; "sigmoid" is SigLIP's (Zhai et al., arXiv:2303.15343).
         init_log_logit_scale: initial logarithm of the learned scale of logits; 2.66 is CLIP's scale of 14.3.

@@ -22,6 +22,7 @@ from thoracle.models.prompts import format_prompts
 from thoracle.models.text import Layer
 from thoracle.models.text_classifier import TextClassifier
 from thoracle.models.text_config import TextConfig
+from thoracle.models.text_spec import TEXT_CLASSIFIER
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import OptimizerConfig, RunConfig
 from thoracle.training.distributed import World, keep_gradients, spread
@@ -185,7 +186,7 @@ class LabelerTask:
         """As in `Task`."""
         save_model(
             out,
-            kind="text-classifier",
+            kind=TEXT_CLASSIFIER.kind,
             config=self._sizes,
             preprocess=None,
             labels=ABNORMALITIES,

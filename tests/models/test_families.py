@@ -1,0 +1,219 @@
+"""Every kind of model does what its capabilities say, refuses the rest by name, and comes back from its own export.
+
+A kind that is added to the registry fails here until it has a tiny configuration in `CONFIGS`, and everything below holds of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import thoracle
+from tests.models.toy_family import LABELS, SIZE, TOY, Toy, ToyConfig
+from thoracle.cohort.facts import Facts
+from thoracle.cohort.reports import Report
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import CapabilityMissing, CheckpointUnknown, InputError
+from thoracle.inference.explain import saliency
+from thoracle.inference.model import Model
+from thoracle.models.checkpoint import read_checkpoint
+from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.encoder import Capability
+from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_model
+from thoracle.models.medfinder_config import MedFinderConfig, ViTConfig
+from thoracle.models.projector_config import ProjectorConfig
+from thoracle.models.prompts import format_prompts
+from thoracle.models.published import import_checkpoint
+from thoracle.models.registry import REGISTRY, models_with, spec_of
+from thoracle.models.tokenizer import Tokenizer
+from thoracle.search.index import Index, writing
+from thoracle.search.record import Addition, Filters, Record
+
+TINY = PRESETS["tiny"]
+WORDS = Tokenizer.from_words(format_prompts())
+CONFIGS: dict[str, Any] = {
+    "ct-clip": TINY,
+    "medfinder": MedFinderConfig(
+        size=(60, 120, 120), vit=ViTConfig(patch_size=20, dim=16, depth=1, heads=2, mlp=16), bert=TINY.bert, dim_latent=16, heads=2
+    ),
+    "ct-clip-classifier": TINY,
+    "ctvit": TINY.ctvit,
+    "text-classifier": TINY.bert,
+    "chat-projector": ProjectorConfig(queries=4, dim=16, dim_context=16, inner=16, heads=4, hidden=24),
+}
+SIZES = {"toy": SIZE}
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The throw-away family stands in the registry for one test."""
+    monkeypatch.setitem(REGISTRY, TOY.kind, TOY)
+
+
+def test_every_registered_kind_has_a_tiny_configuration_here() -> None:
+    assert {*CONFIGS, TOY.kind} == set(REGISTRY)
+
+
+def made(kind: str, out: Path) -> ModelFolder:
+    """A folder of random weights."""
+    spec, config = REGISTRY[kind], CONFIGS.get(kind, ToyConfig())
+    torch.manual_seed(0)
+    return exported(spec.build(config), config, out)
+
+
+def exported(module: nn.Module, config: Any, out: Path) -> ModelFolder:
+    spec = spec_of(module)
+    volumes = PreprocessConfig(size=SIZES.get(spec.kind, (60, 120, 120)))
+    return save_model(
+        out,
+        kind=spec.kind,
+        config=config,
+        preprocess=volumes if Capability.VOLUMES in spec.capabilities(config) else None,
+        labels=spec.labels(config),
+        tensors=module.state_dict(),
+        tokenizer=WORDS if spec.text_rules else None,
+        licence="none",
+        trained=False,
+    )
+
+
+@pytest.mark.parametrize("kind", [*CONFIGS, TOY.kind])
+def test_a_family_keeps_the_contract(kind: str, tmp_path: Path) -> None:
+    folder = made(kind, tmp_path / "model")
+    again = folder.spec.build(folder.config)
+    again.load_state_dict(load_tensors(open_model(tmp_path / "model", verify=True)))
+    assert exported(again, folder.config, tmp_path / "again").weights_sha256 == folder.weights_sha256
+    if Capability.VOLUMES not in folder.capabilities:
+        with pytest.raises(CapabilityMissing, match=f"Give a {models_with(Capability.VOLUMES)} model"):
+            thoracle.load(tmp_path / "model")
+        return
+    model = thoracle.load(tmp_path / "model", device="cpu")
+    scan = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
+    _encodes(model, scan)
+    _detects_or_refuses(model, scan)
+    _is_found_or_refuses(model, scan, tmp_path / "index")
+    _refuses_by_name(model)
+
+
+def _encodes(model: Model, scan: np.ndarray) -> None:
+    encoder, can = model.encoder, model.capabilities
+    with torch.inference_mode():
+        embedding = encoder.encode_volume(torch.from_numpy(scan)[None, None])
+    assert embedding.tokens.shape[-1] == encoder.outputs.token_dim
+    assert (embedding.latent_BL is not None) == (Capability.LATENTS in can) == (encoder.outputs.latent_dim is not None)
+    assert (embedding.codes is not None) == (embedding.codebook_indices is not None) == (Capability.CODES in can)
+    assert (embedding.logits_BK is not None) == (Capability.LABELS in can)
+    if embedding.latent_BL is not None:
+        assert embedding.latent_BL.shape == (1, model.dim_latent)
+        assert embedding.latent_BL.norm().item() == pytest.approx(1, abs=1e-5)
+        torch.testing.assert_close(encoder.project_tokens(embedding.tokens), embedding.latent_BL)
+    if Capability.SALIENCY in can:
+        with torch.inference_mode():
+            tokens = encoder.encode_patches(encoder.embed_patches(torch.from_numpy(scan)[None, None]))
+        torch.testing.assert_close(tokens, embedding.tokens)
+
+
+def _detects_or_refuses(model: Model, scan: np.ndarray) -> None:
+    can = model.capabilities
+    if not can & {Capability.LABELS, Capability.ZERO_SHOT}:
+        with pytest.raises(CapabilityMissing, match=f"Give a {models_with(Capability.LABELS, Capability.ZERO_SHOT)} model"):
+            model.detect(scan)
+        return
+    findings = model.detect(scan)
+    assert findings.abnormalities == model.folder.labels == model.folder.spec.labels(model.folder.config)
+    assert all(0 <= probability <= 1 for probability in findings.probabilities)
+    if Capability.LABELS in can:
+        logits = model.encode_volume(scan).logits_BK
+        assert findings.probabilities == pytest.approx(logits[0].sigmoid().tolist(), abs=1e-6)
+        with pytest.raises(InputError, match="does not know"):
+            model.detect(scan, abnormalities=["Gout"])
+        with pytest.raises(CapabilityMissing, match="not prompted"):
+            model.prompt_latents()
+    else:
+        assert len(model.detect(scan, abnormalities=["Gout"]).probabilities) == 1
+        assert model.logit_scale() > 0
+
+
+def _is_found_or_refuses(model: Model, scan: np.ndarray, place: Path) -> None:
+    if Capability.LATENTS not in model.capabilities:
+        with pytest.raises(CapabilityMissing, match=f"Give a {models_with(Capability.LATENTS)} model"):
+            model.volume_latent(scan)
+        return
+    latents = [model.volume_latent(volume) for volume in (scan, -scan)]
+    settings = model.settings() | {"dim_latent": model.dim_latent, "key": None}
+    with writing(place, settings) as index:
+        index.add([Addition(record=_record(number), latent_L=latent) for number, latent in enumerate(latents)])
+    matches = Index(place).nearest(latents[1], k=2, filters=Filters())
+    assert Index(place).records([matches[0][0]])[matches[0][0]].volume == "v1"
+    assert matches[0][1] == pytest.approx(1, abs=1e-5)
+
+
+def _record(number: int) -> Record:
+    return Record(
+        volume=f"v{number}", scan=f"s{number}", accession="a", patient="p", split="test", report=Report(findings="", impression=""),
+        labels=(None,) * 18, facts=Facts(), source_sha256=f"f{number}", voxels_sha256=f"x{number}",
+    )  # fmt: skip
+
+
+def _refuses_by_name(model: Model) -> None:
+    calls: dict[Capability, Callable[[], object]] = {
+        Capability.TEXT: lambda: model.encode_text(["words"]),
+        Capability.CODES: lambda: model.encode_tokens(np.zeros(model.preprocess.size, np.float32)),
+        Capability.ZERO_SHOT: model.logit_scale,
+        Capability.SALIENCY: lambda: saliency(
+            model, np.zeros(model.preprocess.size, np.float32), abnormalities=model.folder.labels[:1], method="gradient"
+        ),
+    }
+    for capability, call in calls.items():
+        if capability not in model.capabilities:
+            with pytest.raises(CapabilityMissing, match=f"Give a {models_with(capability)} model"):
+                call()
+
+
+def test_hints_are_what_the_registry_says() -> None:
+    assert models_with(Capability.LATENTS) == "CT-CLIP, MedFinder, LiPro or Toy"
+    assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
+    assert models_with(Capability.SALIENCY) == "CT-CLIP or LiPro"
+
+
+def test_two_published_files_become_one_folder(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    source = Toy(ToyConfig(width=5, labels=2))
+    torch.save(source.backbone.state_dict(), tmp_path / "backbone.pt")
+    torch.save(source.combiner.state_dict(), tmp_path / "combiner.pt")
+    report = import_checkpoint(tmp_path, out=tmp_path / "model")
+    assert (report.folder.kind, report.folder.config, report.folder.labels) == ("toy", ToyConfig(width=5, labels=2), LABELS[:2])
+    assert report.folder.preprocess == PreprocessConfig(size=SIZE)
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in load_tensors(report.folder).items())
+    first = report.folder.source_sha256
+    torch.save({name: tensor + 1 for name, tensor in read_checkpoint(tmp_path / "combiner.pt").items()}, tmp_path / "combiner.pt")
+    assert import_checkpoint(tmp_path, out=tmp_path / "model").folder.source_sha256 != first
+    (tmp_path / "combiner.pt").unlink()
+    with pytest.raises(InputError, match="not a file"):
+        import_checkpoint(tmp_path, out=tmp_path / "other")
+    with pytest.raises(CheckpointUnknown, match="a toy"):
+        import_checkpoint(tmp_path / "backbone.pt", out=tmp_path / "other")
+
+
+def test_a_tokenizer_is_refused_by_a_model_that_reads_no_text(tmp_path: Path) -> None:
+    source = Toy(ToyConfig())
+    torch.save(source.backbone.state_dict(), tmp_path / "backbone.pt")
+    torch.save(source.combiner.state_dict(), tmp_path / "combiner.pt")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "vocab.txt").write_bytes(WORDS.files["vocab.txt"])
+    with pytest.raises(InputError, match="reads no text"):
+        import_checkpoint(tmp_path, out=tmp_path / "model", tokenizer=tmp_path / "words")
+
+
+def test_a_module_of_no_kind_is_not_exported_under_anothers() -> None:
+    class Other(Toy):
+        """Like a toy, and not one."""
+
+    with pytest.raises(CapabilityMissing, match="Other is of no registered kind"):
+        spec_of(Other(ToyConfig()))

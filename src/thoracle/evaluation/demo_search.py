@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.page import figure, heading, paragraph, side_by_side, table, with_bounds
+from thoracle.metrics.bootstrap import Interval
 
 
 @dataclass(frozen=True, kw_only=True)

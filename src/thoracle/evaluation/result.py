@@ -14,10 +14,9 @@ import numpy as np
 from thoracle import __version__
 from thoracle.errors import MetadataError
 from thoracle.evaluation.detection import Evaluation
-from thoracle.evaluation.intervals import Interval
-from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores, Summary
-from thoracle.types import RESEARCH_USE
+from thoracle.metrics.bootstrap import Interval
+from thoracle.types import RESEARCH_USE, FloatArray
 
 SCHEMA: Final = "thoracle.evaluation/1"
 _MOST_BYTES: Final = 1 << 29
@@ -29,7 +28,7 @@ class Run:
 
     name: str
     scores: Scores
-    thresholds_NK: Array | None
+    thresholds_NK: FloatArray | None
 
 
 def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,13 +103,13 @@ def read_run(path: Path) -> Run:
     return Run(name=path.parent.name or path.stem, scores=scores, thresholds_NK=thresholds)
 
 
-def _array(values: Any, shape: tuple[int, int]) -> Array:
+def _array(values: Any, shape: tuple[int, int]) -> FloatArray:
     """`null` is NaN."""
     array = np.array(values, dtype=np.float64).reshape(shape)
     return array
 
 
-def _table(values: Array) -> list[list[float | None]]:
+def _table(values: FloatArray) -> list[list[float | None]]:
     return [[_number(value) for value in row] for row in values]
 
 

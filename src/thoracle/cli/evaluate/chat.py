@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from thoracle.cohort.manifest import Cohort
     from thoracle.cohort.questions.file import Conversation
     from thoracle.evaluation.chat import Answered
-    from thoracle.evaluation.intervals import Interval
-    from thoracle.evaluation.metrics import Array
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.sampling import Sampling
+    from thoracle.metrics.bootstrap import Interval
+    from thoracle.types import FloatArray
 
 
 @evaluate.command()
@@ -101,7 +101,7 @@ def _drawn(held_out: Sequence[Conversation], *, limit: int, reports: int) -> tup
     return tuple(sorted([*others, *written], key=lambda one: one.images))
 
 
-def _labels(texts: Sequence[str]) -> Array:
+def _labels(texts: Sequence[str]) -> FloatArray:
     """By the rules of `thoracle label`; a text that they cannot read states nothing."""
     import numpy as np
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from thoracle.cli.options import Device
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thoracle.evaluation.explanation import Placed
+    from thoracle.evaluation.explanation import LocalizationScores
     from thoracle.inference.explain import Method as Maps
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -69,16 +68,16 @@ def explanation(
     console.print(str(out / "explanation.html"))
 
 
-def verdicts(found: Mapping[str, Placed], methods: Sequence[Maps]) -> list[str]:
+def verdicts(found: Mapping[str, LocalizationScores], methods: Sequence[Maps]) -> list[str]:
     """A sentence for each method and metric: of how many abnormalities it beats both baselines, and of which it does not."""
     from thoracle.evaluation.explanation import ALL, BASELINES
-    from thoracle.evaluation.localisation import METRICS
+    from thoracle.metrics.localization import METRICS
 
     sentences = []
     for method in methods:
         for metric in METRICS:
             worse = [label for label, one in found.items() if label != ALL and not one.beats(metric, method)]
-            behind = [name for name, lead in found[ALL].over[metric][method].items() if not lead.low > 0]
+            behind = [name for name, lead in found[ALL].lead[metric][method].items() if not lead.low > 0]
             together = f"DOES NOT BEAT {' and '.join(behind)}" if behind else f"beats {' and '.join(BASELINES)}"
             each = f"of {len(found) - 1} abnormalities it beats both in {len(found) - 1 - len(worse)}"
             without = f", and not in {', '.join(worse)}" if worse else ""
@@ -86,12 +85,14 @@ def verdicts(found: Mapping[str, Placed], methods: Sequence[Maps]) -> list[str]:
     return sentences
 
 
-def _write(found: Mapping[str, Placed], methods: Sequence[Maps], out: Path, notes: Sequence[str], *, facts: dict[str, Any]) -> None:
+def _write(
+    found: Mapping[str, LocalizationScores], methods: Sequence[Maps], out: Path, notes: Sequence[str], *, facts: dict[str, Any]
+) -> None:
     from thoracle.evaluation.explanation import BASELINES
-    from thoracle.evaluation.localisation import METRICS
     from thoracle.evaluation.page import figure, heading, page, paragraph, table, with_bounds
     from thoracle.evaluation.plots import dots
     from thoracle.files import write_atomic
+    from thoracle.metrics.localization import METRICS
     from thoracle.types import RESEARCH_USE
 
     maps, said = (*methods, *BASELINES), verdicts(found, methods)
@@ -105,13 +106,13 @@ def _write(found: Mapping[str, Placed], methods: Sequence[Maps], out: Path, note
         series = {name: [one.scores[metric][name] for one in found.values()] for name in maps}
         parts += [heading(metric), table(["", "volumes", *maps, *(f"{m}: beats both?" for m in methods)], rows)]
         parts.append(figure(dots(list(found), series, x=metric)))
-    values = {"notice": RESEARCH_USE, **facts, "verdicts": said, "found": {label: asdict(one) for label, one in found.items()}}
+    values = {"notice": RESEARCH_USE, **facts, "verdicts": said, "found": {label: one.as_dict() for label, one in found.items()}}
     plain = json.loads(json.dumps(values), parse_constant=lambda _: None)  # NaN is null
     write_atomic(out / "explanation.json", (json.dumps(plain, indent=1) + "\n").encode())
     write_atomic(out / "explanation.html", page("Explanations against masks", parts))
 
 
-def _print(found: Mapping[str, Placed], methods: Sequence[Maps], notes: Sequence[str]) -> None:
+def _print(found: Mapping[str, LocalizationScores], methods: Sequence[Maps], notes: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

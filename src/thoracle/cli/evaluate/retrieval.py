@@ -14,9 +14,9 @@ from thoracle.cli.options import Device
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thoracle.evaluation.retrieval import Retrieval
     from thoracle.evaluation.retrieval_tasks import Volumes
     from thoracle.inference.model import Model
+    from thoracle.metrics.retrieval import RetrievalResult
     from thoracle.search.backend import Backend
 
 SCHEMA = "thoracle.retrieval/1"
@@ -120,16 +120,16 @@ def _latents(model: Model, texts: list[str]) -> Any:
     return latents[[places[text] for text in texts]]
 
 
-def _shown_task(task: str, one: Retrieval, published: dict[str, float], console: Console) -> list[str]:
+def _shown_task(task: str, one: RetrievalResult, published: dict[str, float], console: Console) -> list[str]:
     """Parts of the page, and the same on the terminal."""
     from thoracle.evaluation.page import heading, paragraph, shown, table, with_bounds
 
     rows = [
-        (name, with_bounds(*(getattr(one.figures[name], part) for part in ("value", "low", "high"))), one.random[name])
+        (name, with_bounds(*(getattr(one.metrics[name], part) for part in ("value", "low", "high"))), one.random[name])
         for name in _SHOWN
-        if name in one.figures
+        if name in one.metrics
     ]
-    note = f"{one.queries:,} queries; {one.without:,} more to which nothing belongs."
+    note = f"{one.queries:,} queries; {one.queries_without_relevant:,} more to which nothing belongs."
     asides = [f"{name} as published: {shown(value)}" for name, value in published.items()]
     console.print(f"\n{task}: {note}")
     for name, text, random in rows:
@@ -142,7 +142,7 @@ def _shown_task(task: str, one: Retrieval, published: dict[str, float], console:
 def _write(
     out: Path,
     protocol: Protocol,
-    found: dict[str, Retrieval],
+    found: dict[str, RetrievalResult],
     published: dict[str, dict[str, float]],
     *,
     prevalence: dict[str, float],
@@ -179,7 +179,12 @@ def _write(
         "trained": trained,
         "gallery": sizes,
         "tasks": {
-            task: {**{name: getattr(one, name) for name in ("random", "queries", "without")}, "figures": asdict(one)["figures"]}
+            task: {
+                "random": one.random,
+                "queries": one.queries,
+                "without": one.queries_without_relevant,
+                "figures": {name: asdict(interval) for name, interval in one.metrics.items()},
+            }
             for task, one in found.items()
         },
         "published": published,
@@ -193,9 +198,9 @@ def _write(
     console.print(RESEARCH_USE)
 
 
-def _by_label(found: dict[str, Retrieval], prevalence: dict[str, float]) -> dict[str, dict[str, float | None]]:
+def _by_label(found: dict[str, RetrievalResult], prevalence: dict[str, float]) -> dict[str, dict[str, float | None]]:
     """Precision@10 of each abnormality's words and keywords; None where no volume has it."""
-    tasks = {task: found[task].each["precision@10"] for task in ("words to volume", "keyword") if task in found}
+    tasks = {task: found[task].per_query["precision@10"] for task in ("words to volume", "keyword") if task in found}
     return {
         task: {name: float(value) if prevalence[name] else None for name, value in zip(prevalence, values, strict=True)}
         for task, values in tasks.items()

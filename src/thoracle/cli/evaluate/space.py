@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort, Entry
-    from thoracle.evaluation.space import Array, Space
+    from thoracle.evaluation.space import Space
     from thoracle.inference.model import Model
+    from thoracle.types import FloatArray
 
 Section = Literal["findings", "impression", "both"]
 Split = Literal["train", "valid", "test"]
@@ -69,7 +70,15 @@ def space(
 
 
 def _write(
-    found: Space, image: Array, text: Array, *, out: Path, names: list[str], truth_NK: Array, notes: list[str], facts: dict[str, Any]
+    found: Space,
+    image: FloatArray,
+    text: FloatArray,
+    *,
+    out: Path,
+    names: list[str],
+    truth_NK: FloatArray,
+    notes: list[str],
+    facts: dict[str, Any],
 ) -> None:
     """space.html, space.json, PNGs."""
     import numpy as np
@@ -117,7 +126,7 @@ def _print(found: Space, notes: list[str]) -> None:
     printer.print(RESEARCH_USE)
 
 
-def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Path, console: Console) -> Array:
+def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Path, console: Console) -> FloatArray:
     """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
     import numpy as np
 

@@ -18,9 +18,9 @@ import torch
 
 from thoracle.cohort.dataset import CohortDataset
 from thoracle.cohort.manifest import Cohort, open_cohort
-from thoracle.evaluation.intervals import bootstrap, paired_difference, percentile_interval
-from thoracle.evaluation.metrics import auroc
 from thoracle.inference.model import load
+from thoracle.metrics.bootstrap import bootstrap, paired_difference, percentile_interval
+from thoracle.metrics.classification import auroc
 from thoracle.training.classifier import ClassifierConfig
 from thoracle.training.classifier_run import classifier_run
 from thoracle.training.config import OptimizerConfig

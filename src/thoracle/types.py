@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 RESEARCH_USE: Final = "Research use only. Not a medical device."
 
+#: Double precision, any shape.
+FloatArray = NDArray[np.float64]
 #: Voxels as a file stores them: integers or floats, (i, j, k), any memory layout.
 StoredArray = NDArray[Any]
 #: Hounsfield units, int16 or float32, (x, y, z) towards patient left, posterior, superior.

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from thoracle.errors import InputError
 from thoracle.evaluation.calibration import Method, coverages, fit, mended, verdicts
-from thoracle.evaluation.metrics import brier, calibration_error
 from thoracle.evaluation.summary import Scores
 from thoracle.inference.calibration import Calibration
+from thoracle.metrics.classification import brier, calibration_error
 
 Make = Callable[..., Scores]
 

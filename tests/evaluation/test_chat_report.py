@@ -8,7 +8,7 @@ import math
 from thoracle.cohort.questions.file import Conversation, Pair
 from thoracle.evaluation.chat import Answered
 from thoracle.evaluation.chat_report import answers_json, chat_json
-from thoracle.evaluation.intervals import Interval
+from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
 
 

@@ -12,9 +12,9 @@ from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.cases import Cases, Table
 from thoracle.evaluation.compare import compare
 from thoracle.evaluation.detection import Plan, evaluate
-from thoracle.evaluation.intervals import delong_difference
 from thoracle.evaluation.protocols import PROTOCOLS
 from thoracle.evaluation.result import Run, as_dict, read_run
+from thoracle.metrics.bootstrap import delong_difference
 
 Made = Callable[..., tuple[Cases, Table]]
 

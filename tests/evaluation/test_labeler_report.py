@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.labeler_report import AVERAGE_METRICS, LABEL_METRICS, SCHEMA, labeler_json
 from thoracle.evaluation.summary import Summary
+from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.prompts import Study, Wordings
 from thoracle.evaluation.prompts_report import prompts_json, write_page
+from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
 
 

@@ -34,7 +34,7 @@ def test_keywords_are_judged_by_labels_and_as_medfinder_did_by_the_words_that_re
     found, published = run_tasks(
         volumes, protocol="bimcv-r", texts_NL=None, words_CL=volumes.latents_NL[[0, 5]], keyword_CN=keyword, resamples=5
     )
-    one = found["keyword"].each
+    one = found["keyword"].per_query
     assert one["R@1"].tolist() == [1.0, 0.0]
     assert one["precision@5"].tolist() == [0.2, 0.2]
     assert one["MAP@5"].tolist() == [0.5, 0.5]
@@ -51,20 +51,20 @@ def test_volume_to_volume_leaves_out_the_querys_patient_and_its_copies(volumes: 
         ({"latents_NL": near, "scans": tuple("abcaef"), "patients": tuple("abcaef")}, 6),
     ):
         found, published = run_tasks(replace(volumes, **change), protocol="ct-clip", texts_NL=None, words_CL=None, resamples=5)
-        assert found["volume to volume"].without == without
+        assert found["volume to volume"].queries_without_relevant == without
         if without == 4:
-            assert found["volume to volume"].figures["R@1"].value == 1
+            assert found["volume to volume"].metrics["R@1"].value == 1
         assert published["volume to volume"]["MAP@1"] == pytest.approx(3 / 6), "as published, each labelled query finds itself"
 
 
 def test_to_a_report_belong_all_volumes_of_its_scan_and_of_reports_with_its_words(volumes: Volumes) -> None:
     texts = volumes.latents_NL.copy()
     found, published = run_tasks(volumes, protocol="ct-clip", texts_NL=texts, words_CL=None, resamples=5)
-    assert found["report to volume"].figures["R@1"].value == published["report to volume"]["R@5"] == 1
+    assert found["report to volume"].metrics["R@1"].value == published["report to volume"]["R@5"] == 1
     moved = replace(volumes, scans=("a", "a", *"cdef"), texts=("x", "x", "same", "same", "", "y"))
     texts = volumes.latents_NL[[1, 1, 3, 2, 4, 5]]  # of its scan the other volume, of its words the other scan's
     found, _ = run_tasks(moved, protocol="ct-clip", texts_NL=texts, words_CL=None, resamples=5)
-    assert found["report to volume"].figures["R@1"].value == 1
+    assert found["report to volume"].metrics["R@1"].value == 1
     assert found["report to volume"].queries == 4, "one for each scan that has a report"
     assert found["volume to report"].queries == 5
 

@@ -97,6 +97,31 @@ def test_a_dicomdir_makes_no_scan_of_its_folder(tmp_path: Path) -> None:
     assert names(find_scans([tmp_path])) == ["s"]
 
 
+@pytest.mark.parametrize("content", [b"", b"notes of the study\n" * 20, b"\x08\x00\xff\xff" + bytes(200), b"\x02\x00\x99\x99" + bytes(200)])
+def test_a_folder_without_dicom_is_no_scan_whatever_its_files_are_called(tmp_path: Path, content: bytes) -> None:
+    slice_of("1.2.3", tmp_path / "s" / "im1")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.dcm").write_bytes(content)
+    (tmp_path / "s" / "a.dcm").write_bytes(content)
+    assert names(find_scans([tmp_path])) == ["s"]
+
+
+def test_damaged_dicom_is_listed_so_that_it_is_said_to_fail(tmp_path: Path) -> None:
+    slice_of("1.2.3", tmp_path / "s" / "im1")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "im1").write_bytes((tmp_path / "s" / "im1").read_bytes()[:132] + b"\xff" * 300)
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "im1.dcm").symlink_to(tmp_path / "gone")
+    assert names(find_scans([tmp_path])) == ["damaged", "lost", "s"]
+
+
+def test_slices_without_preamble_are_a_scan(tmp_path: Path) -> None:
+    content = slice_of("1.2.3", tmp_path / "whole" / "im1").read_bytes()
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "im1").write_bytes(content[132:].replace(b"1.2.3\0", b"1.2.4\0"))
+    assert names(find_scans([tmp_path])) == ["bare", "whole"]
+
+
 def test_one_study_is_one_scan_when_whole_folders_are_asked_for(tmp_path: Path) -> None:
     slice_of("1.2.3", tmp_path / "study" / "s1" / "im1")
     slice_of("1.2.4", tmp_path / "study" / "s2" / "im1")

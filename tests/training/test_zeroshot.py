@@ -1,22 +1,36 @@
+"""The figures of labels that a run is evaluated by."""
+
 from __future__ import annotations
 
-import math
-from itertools import product
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 
-from thoracle.training.zeroshot import auroc
+from thoracle.training.zeroshot import label_aurocs
+from thoracle.types import ABNORMALITIES
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=20))
-def test_auroc_is_the_share_of_pairs_in_order(scored: list[tuple[int, bool]]) -> None:
-    positive = [score for score, label in scored if label]
-    negative = [score for score, label in scored if not label]
-    got = auroc([score for score, _ in scored], [label for _, label in scored])
-    if not positive or not negative:
-        assert math.isnan(got)
-        return
-    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in product(positive, negative)]
-    assert got == pytest.approx(sum(pairs) / len(pairs))
+def _columns(*columns: list[float]) -> torch.Tensor:
+    """(V, K), with the last columns 0."""
+    filled = torch.zeros(len(columns[0]), len(ABNORMALITIES))
+    filled[:, : len(columns)] = torch.tensor(columns).T
+    return filled
+
+
+def test_labels_with_both_answers_have_a_figure_and_the_mean_is_of_them() -> None:
+    nan = float("nan")
+    scores = _columns([1.0, 2, 3, 4], [1, 2, 2, 3], [1, 2, 3, 4], [1, nan, 3, 4])
+    labels = _columns([0.0, 1, 0, 1], [0, 1, 0, 1], [1, 1, nan, 1], [0, nan, 1, 1])
+    figures = label_aurocs(scores, labels)
+    assert figures == {
+        "macro_auroc": pytest.approx((3 / 4 + 3.5 / 4 + 1) / 3),
+        ABNORMALITIES[0]: 3 / 4,
+        ABNORMALITIES[1]: 3.5 / 4,
+        ABNORMALITIES[3]: 1.0,  # the volume that nobody labelled is not counted
+    }
+    assert next(iter(figures)) == "macro_auroc"
+
+
+def test_a_run_that_diverged_has_no_figure_of_its_labels() -> None:
+    scores, labels = _columns([1.0, 2], [float("nan"), 2]), _columns([0.0, 1], [0, 1])
+    assert label_aurocs(scores, labels) == {"macro_auroc": 1.0, ABNORMALITIES[0]: 1.0}
+    assert label_aurocs(scores[:, [1] * len(ABNORMALITIES)], labels) == {}

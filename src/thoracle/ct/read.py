@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from thoracle.ct.dicom.reader import read_dicom
+from thoracle.ct.formats import detect_format
 from thoracle.ct.geometry import settle_affine, to_lps
 from thoracle.ct.hounsfield import settle_hounsfield
 from thoracle.ct.metadata import MetadataTable, find_row
@@ -21,10 +22,6 @@ from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import Provenance, Volume
 from thoracle.errors import InputError, ScanUnreadable, TooFewSlices, UnsupportedFormat
 from thoracle.types import Affine
-
-_NIFTI_NAMES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-_NIFTI_HEADER_SIZES = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
-_HEAD_BYTES = 132  # as far as DICOM's magic
 
 Metadata = str | Path | Mapping[str, object] | MetadataTable
 Units = Literal["auto", "stored", "rescale"]
@@ -78,30 +75,14 @@ def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int) ->
         raise InputError("no such file or folder", cure="Check the path.", source=path)
     if not (path.is_dir() or path.is_file()):
         raise UnsupportedFormat("expected a file or a folder, got a device, socket or pipe", cure="Give a scan.", source=path)
-    kind = "dicom" if path.is_dir() else _kind_of(path)
-    if kind == "nifti":
+    scan_format = "dicom" if path.is_dir() else detect_format(path)
+    if scan_format == "nifti":
         return read_nifti(path)
-    if kind == "nrrd":
+    if scan_format == "nrrd":
         return read_nrrd(path)
-    if kind == "metaimage":
+    if scan_format == "metaimage":
         refuse_metaimage(path)
-    return read_dicom(path, series=series, hu=hu, min_slices=min_slices)
-
-
-def _kind_of(path: Path) -> Literal["dicom", "nifti", "nrrd", "metaimage"]:
-    """By content first; the name only decides where the content is silent (a cut or empty file, raw `.img` voxels)."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    name = path.name.lower()
-    if head.startswith(b"NRRD"):
-        return "nrrd"
-    if head[128:132] == b"DICM":
-        return "dicom"
-    if head[:4] in _NIFTI_HEADER_SIZES or head.startswith(b"\x1f\x8b") or name.endswith(_NIFTI_NAMES):
-        return "nifti"
-    if head.startswith((b"ObjectType", b"NDims")) or name.endswith((".mha", ".mhd")):
-        return "metaimage"
-    return "nrrd" if name.endswith((".nrrd", ".nhdr")) else "dicom"
+    return read_dicom(path, series=series, hu=hu, min_slices=min_slices)  # a .zip too; of an unknown file it says what is missing
 
 
 def _require_slices(stored: StoredScan, affine: Affine, min_slices: int, path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Measuring models: metrics over arrays, intervals over patients, named protocols, calibration, pages; never imported by training."""
+"""Measuring models: tasks, baselines, named protocols, calibration, pages; never imported by training."""

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.evaluation.metrics import Array
+from thoracle.types import FloatArray
 
 #: HU; fine where tissues are, coarse where only metal is.
 EDGES: Final = np.concatenate(
@@ -29,14 +29,14 @@ _BIN: Final = np.searchsorted(EDGES, np.arange(_LOWEST, _HIGHEST + 1), side="rig
 _STRENGTH: Final = 0.01
 
 
-def histogram(hu: NDArray[np.int16]) -> Array:
+def histogram(hu: NDArray[np.int16]) -> FloatArray:
     """(B,): log counts of voxels in `EDGES`, and their shares."""
     voxels = np.bincount(hu.ravel().clip(_LOWEST, _HIGHEST).astype(np.int64) - _LOWEST, minlength=_HIGHEST - _LOWEST + 1)
     counts = np.bincount(_BIN, weights=voxels, minlength=len(EDGES) - 1)
     return np.concatenate([np.log1p(counts), counts / counts.sum()])
 
 
-def histogram_probabilities(train_NB: Array, labels_NK: Array, others_NB: Array) -> Array:
+def histogram_probabilities(train_NB: FloatArray, labels_NK: FloatArray, others_NB: FloatArray) -> FloatArray:
     """(N, K) of the others, by a logistic regression for each label.
 
     Args:

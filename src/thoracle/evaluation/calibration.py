@@ -16,9 +16,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from thoracle.errors import InputError
-from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores
 from thoracle.inference.calibration import EDGE, Calibration, Mending
+from thoracle.types import FloatArray
 
 Method = Literal["platt", "temperature"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -62,9 +62,9 @@ def fit(scores: Scores, *, method: Method, coverage: float, weights_sha256: str,
     )
 
 
-def mend(given: Array, slope: float, offset: float) -> Array:
+def mend(given: FloatArray, slope: float, offset: float) -> FloatArray:
     """As `Mending.probability`, of an array."""
-    mended: Array = expit(slope * logit(np.clip(given, EDGE, 1 - EDGE)) + offset)
+    mended: FloatArray = expit(slope * logit(np.clip(given, EDGE, 1 - EDGE)) + offset)
     return mended
 
 
@@ -116,7 +116,7 @@ def coverages(verdicts_NK: NDArray[np.str_], scores: Scores) -> dict[str, Covera
     return found
 
 
-def _fit(given: Array, truth: NDArray[np.bool_], method: Method) -> tuple[float, float]:
+def _fit(given: FloatArray, truth: NDArray[np.bool_], method: Method) -> tuple[float, float]:
     """Least log loss. Platt's targets are his own, a little inside 0 and 1, so that separable labels have a finite slope."""
     positive = np.count_nonzero(truth)
     negative = len(truth) - positive
@@ -124,7 +124,7 @@ def _fit(given: Array, truth: NDArray[np.bool_], method: Method) -> tuple[float,
     x = logit(np.clip(given, EDGE, 1 - EDGE))
     free = 2 if method == "platt" else 1
 
-    def loss(parameters: Array) -> tuple[float, Array]:
+    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
         slope, offset = parameters[0], parameters[1] if free == 2 else 0.0
         z = slope * x + offset
         error = expit(z) - target
@@ -137,7 +137,7 @@ def _fit(given: Array, truth: NDArray[np.bool_], method: Method) -> tuple[float,
     return float(found.x[0]), float(found.x[1]) if free == 2 else 0.0
 
 
-def _bound(values: Array, coverage: float) -> float:
+def _bound(values: FloatArray, coverage: float) -> float:
     """Where at least this share of new exchangeable values lies at or below: the k-th smallest, k = ceil((n + 1) coverage).
 
     With too few values for that, 1, the end of probabilities: nothing is ruled out (Vovk et al., 2005; Lei and Wasserman, 2014).

@@ -18,9 +18,8 @@ from thoracle.cohort.listing import SPLITS, Split
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.splits import require_no_leak
 from thoracle.errors import InputError, MetadataError
-from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores
-from thoracle.types import ABNORMALITIES
+from thoracle.types import ABNORMALITIES, FloatArray
 
 VOLUME_NAME: Final = "VolumeName"
 #: Columns of a table of labels that are none.
@@ -36,7 +35,7 @@ class Table:
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
-    values_NK: Array
+    values_NK: FloatArray
     about: dict[str, tuple[str, ...]]
 
 
@@ -49,7 +48,7 @@ class Cases:
     scans: tuple[str, ...]
     splits: tuple[str, ...]
     labels: tuple[str, ...]
-    truth_NK: Array
+    truth_NK: FloatArray
 
     def of(self, keep: ArrayLike) -> Cases:
         """Those for which `keep` holds."""

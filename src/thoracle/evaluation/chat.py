@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from thoracle.cohort.questions.facts import plain_evidence
 from thoracle.cohort.questions.file import Pair
-from thoracle.evaluation.chat_text import measure_texts
-from thoracle.evaluation.intervals import RESAMPLES, Array, Interval, patient_weights, percentile_interval
-from thoracle.types import ABNORMALITIES
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, patient_weights, percentile_interval
+from thoracle.metrics.classification import f1_score
+from thoracle.metrics.text import measure_texts
+from thoracle.types import ABNORMALITIES, FloatArray
 
 #: Topics whose answers are right or wrong.
 CLOSED: Final = ("presence", "side", "lobe", "count", "choice", "change")
 #: Reports of a text to 0 and 1 of each abnormality, (N, K).
-Label = Callable[[Sequence[str]], Array]
+Label = Callable[[Sequence[str]], FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,10 @@ class Answered:
 
 
 #: Answers to what each is worth, NaN where nobody says.
-Judge = Callable[[Sequence[Answered]], Array]
+Judge = Callable[[Sequence[Answered]], FloatArray]
 
 
-def plain_labels(texts: Sequence[str]) -> Array:
+def plain_labels(texts: Sequence[str]) -> FloatArray:
     """By the words of each abnormality in sentences that deny nothing."""
     return np.array([[float(bool(found)) for found in plain_evidence(text).values()] for text in texts]).reshape(-1, len(ABNORMALITIES))
 
@@ -83,7 +84,7 @@ def summarise(
     return found
 
 
-def clinical(said_NK: Array, wanted_NK: Array, weights_RN: Array) -> dict[str, Array]:
+def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray) -> dict[str, FloatArray]:
     """Precision, recall and F1 of all abnormalities together, mean F1 of each, and CRG, (R,) each.
 
     CRG (Hamamci et al. 2025) weighs a missed finding by how rare findings are, so that naming all or none gives 1/3 and all right 1.
@@ -95,12 +96,11 @@ def clinical(said_NK: Array, wanted_NK: Array, weights_RN: Array) -> dict[str, A
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = (total - positives) / (2 * positives)
         best = positives * weight
-        each = 2 * hits / (2 * hits + wrong + missed)
         return {
             "clinical precision": np.nan_to_num(true / (true + false)),
             "clinical recall": true / positives,
-            "clinical F1": np.nan_to_num(2 * true / (2 * true + false + lost)),
-            "clinical macro F1": np.nanmean(np.where(weights_RN @ wanted_NK > 0, each, np.nan), axis=1),
+            "clinical F1": np.nan_to_num(f1_score(true, false, lost)),
+            "clinical macro F1": np.nanmean(np.where(weights_RN @ wanted_NK > 0, f1_score(hits, wrong, missed), np.nan), axis=1),
             "CRG": best / (2 * best - (weight * true - weight * lost - false)),
         }
 
@@ -120,13 +120,13 @@ def right(answer: str, reference: str) -> bool:
     return bool(said and wanted) and said[0].strip("(),.") == wanted[0].strip("(),.") and (len(wanted) < 3 or said[:3] == wanted[:3])
 
 
-def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[Array], dict[str, Array]]:
+def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:
     """Share that is right; of presence balanced: the mean over yes and no, of all questions together and of each abnormality's own."""
     hits = np.array([right(one.answer, one.pair.answer) for one in part], float)
     yes = np.array([one.pair.answer.startswith("Yes") for one in part], float)
     about = np.array([one.pair.about for one in part])
 
-    def measure(weights_RN: Array) -> dict[str, Array]:
+    def measure(weights_RN: FloatArray) -> dict[str, FloatArray]:
         found = {f"{topic} accuracy": weights_RN @ hits / weights_RN.sum(axis=1)}
         if topic == "presence":
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -138,7 +138,7 @@ def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[Array], dict[st
     return measure
 
 
-def _by_abnormality(weights_RN: Array, hits: Array, yes: Array, about: NDArray[np.str_]) -> Array:
+def _by_abnormality(weights_RN: FloatArray, hits: FloatArray, yes: FloatArray, about: NDArray[np.str_]) -> FloatArray:
     """(R,), over those abnormalities of which both answers were drawn."""
     each = []
     for name in np.unique(about):
@@ -147,10 +147,12 @@ def _by_abnormality(weights_RN: Array, hits: Array, yes: Array, about: NDArray[n
             each.append(sum((weights_RN @ (hits * group)) / (weights_RN @ group) for group in groups) / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which no abnormality has both
-        return cast(Array, np.nanmean(each, axis=0))
+        return cast(FloatArray, np.nanmean(each, axis=0))
 
 
-def _interval(part: Sequence[Answered], measure: Callable[[Array], dict[str, Array]], resamples: int, seed: int) -> dict[str, Interval]:
+def _interval(
+    part: Sequence[Answered], measure: Callable[[FloatArray], dict[str, FloatArray]], resamples: int, seed: int
+) -> dict[str, Interval]:
     values = measure(np.ones((1, len(part))))
     blocks = [measure(weights) for weights in patient_weights([one.patient for one in part], resamples=resamples, seed=seed)]
     return {

@@ -12,7 +12,6 @@ from thoracle.cohort.cache import read_volume
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.questions.file import Conversation
 from thoracle.evaluation.chat import Answered
-from thoracle.evaluation.metrics import Array
 from thoracle.inference.chat.chat import Chat
 from thoracle.inference.chat.conversation import Conversation as Dialog
 from thoracle.inference.chat.conversation import Turn
@@ -20,6 +19,7 @@ from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.prepare import Prepared
+from thoracle.types import FloatArray
 
 
 def draw_questions(conversations: Sequence[Conversation], *, limit: int, reports: int) -> tuple[Conversation, ...]:
@@ -63,7 +63,7 @@ def answer_questions(
         yield Answered(patient=entries[conversation.images[0]].patient, pair=last, answer=answer)
 
 
-def label_texts(texts: Sequence[str]) -> Array:
+def label_texts(texts: Sequence[str]) -> FloatArray:
     """Label texts by the rules of `thoracle label`; a text that they cannot read states nothing.
 
     Returns:

@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.evaluation.chat import Answered
-from thoracle.evaluation.metrics import Array
 from thoracle.inference.chat.grounded import Generates, as_data
 from thoracle.inference.chat.json_answers import ask_json
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.models.chat_prompt import Message
+from thoracle.types import FloatArray
 
 MOST: Final = 10
 SYSTEM: Final = (
@@ -31,7 +31,7 @@ _AT_ONCE: Final = 4
 _SAMPLING: Final = Sampling(max_tokens=64)
 
 
-def judge(generate: Generates, answered: Sequence[Answered]) -> Array:
+def judge(generate: Generates, answered: Sequence[Answered]) -> FloatArray:
     """(N,) whole numbers from 0 to `MOST`; NaN where none was said.
 
     Raises:

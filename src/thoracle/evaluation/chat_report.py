@@ -8,9 +8,9 @@ from typing import Any
 
 from thoracle.cohort.questions.file import Conversation
 from thoracle.evaluation.chat import Answered
-from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.plain_json import plain_json
 from thoracle.inference.label.rules import RuleLabeller
+from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from thoracle.errors import InputError
-from thoracle.evaluation.intervals import RESAMPLES, Comparison, delong_difference, paired_difference
 from thoracle.evaluation.result import Run
 from thoracle.evaluation.summary import Scores, draw, measure
+from thoracle.metrics.bootstrap import RESAMPLES, Comparison, delong_difference, paired_difference
 
 _MOST_NAMED = 10
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from thoracle.cohort.manifest import Cohort, Entry
-from thoracle.evaluation.intervals import RESAMPLES, Comparison, bootstrap, paired_difference
-from thoracle.evaluation.metrics import Array, auroc
 from thoracle.evaluation.score import prefetch_volumes
 from thoracle.evaluation.summary import mean_of_known
-from thoracle.types import ModelInput
+from thoracle.metrics.bootstrap import RESAMPLES, Comparison, bootstrap, paired_difference
+from thoracle.metrics.classification import auroc
+from thoracle.types import FloatArray, ModelInput
 
 #: Probabilities of a preprocessed volume.
 Detect = Callable[[ModelInput], tuple[float, ...]]
@@ -64,7 +64,7 @@ def ask_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[En
         yield entry.volume
 
 
-def effect(answers: Answers, truth_NK: Array, *, patients: Sequence[str], labels: Sequence[str], resamples: int = RESAMPLES) -> Effect:
+def effect(answers: Answers, truth_NK: FloatArray, *, patients: Sequence[str], labels: Sequence[str], resamples: int = RESAMPLES) -> Effect:
     """Compare the answers; NaN where no label has both answers."""
     both = [np.array(rows, dtype=np.float64) for rows in (answers.before, answers.after)]
     each = [auroc(one, truth_NK) for one in both]
@@ -84,6 +84,6 @@ def effect(answers: Answers, truth_NK: Array, *, patients: Sequence[str], labels
     )
 
 
-def _means(both: Sequence[Array], truth_NK: Array, weights_RN: Array) -> Array:
+def _means(both: Sequence[FloatArray], truth_NK: FloatArray, weights_RN: FloatArray) -> FloatArray:
     """(R, 2) AUROC over labels."""
     return np.stack([mean_of_known(auroc(one, truth_NK, weights_RN=weights_RN)) for one in both], axis=1)

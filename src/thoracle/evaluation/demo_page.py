@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.page import figure, heading, page, paragraph, side_by_side, table, with_bounds
 from thoracle.evaluation.plots import Line, Panel, dots, panels, slices
 from thoracle.evaluation.summary import Scores, summarise
+from thoracle.metrics.bootstrap import Interval
 
 #: Which probabilities of held-out scans the page compares.
 CONTRASTIVE: Final = "contrastive, zero-shot"

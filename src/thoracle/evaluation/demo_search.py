@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import MetadataError
-from thoracle.evaluation.intervals import Interval
 from thoracle.evaluation.page import figure, heading, paragraph, side_by_side, table, with_bounds
 from thoracle.files.json_file import read_json_object
+from thoracle.metrics.bootstrap import Interval
 
 _BUDGET: Final = 1 << 26
 

@@ -19,11 +19,12 @@ from thoracle.evaluation import calibration as fitting
 from thoracle.evaluation import thresholds as choosing
 from thoracle.evaluation.calibration import COVERAGE, Coverage, Method, coverages
 from thoracle.evaluation.cases import Cases, Table, by_scan, join
-from thoracle.evaluation.intervals import RESAMPLES, Array, Interval, delong
-from thoracle.evaluation.metrics import Confusion
 from thoracle.evaluation.protocols import Level, Protocol, Tuning
 from thoracle.evaluation.summary import Scores, Summary, summarise
 from thoracle.inference.calibration import Calibration
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, delong
+from thoracle.metrics.classification import Confusion
+from thoracle.types import FloatArray
 
 #: Parts of the patients that are scored in turns, by thresholds of the other parts.
 FOLDS: Final = 5
@@ -53,7 +54,7 @@ class Plan:
 class Published:
     """As CT-CLIP published: thresholds of the scored labels, and what comes of them."""
 
-    thresholds_K: Array
+    thresholds_K: FloatArray
     counts: Confusion
 
 
@@ -84,7 +85,7 @@ class Evaluation:
     scans: int
     volumes: int
     tuned_on: str
-    thresholds_NK: Array | None
+    thresholds_NK: FloatArray | None
     summary: Summary
     calibrated: Summary | None
     mended: Scores | None
@@ -153,7 +154,7 @@ class _Tuned:
     """Thresholds and mended probabilities of the scored scans, from labels that are not theirs."""
 
     words: str
-    thresholds_NK: Array
+    thresholds_NK: FloatArray
     mended: Scores
     coverages: Mapping[str, Coverage]
     calibration: Calibration

@@ -6,24 +6,25 @@ Shapes: N volumes, M maps (methods, then baselines), K abnormalities, 3 `METRICS
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
 
 from thoracle.cohort.manifest import Cohort, Entry
 from thoracle.errors import InputError
-from thoracle.evaluation.intervals import RESAMPLES, Array, Comparison, Interval, bootstrap, paired_difference, percentile_interval
-from thoracle.evaluation.localisation import METRICS, centre_of_lung, localise, random_score
+from thoracle.evaluation.explanation_baselines import lung_centre_baseline, random_score
 from thoracle.evaluation.masks import read_mask, share_of_patches
 from thoracle.evaluation.score import prefetch_volumes
 from thoracle.evaluation.summary import mean_of_known
 from thoracle.inference.explain import Method, saliency
 from thoracle.inference.model import Model
 from thoracle.inference.results import ResultTable
-from thoracle.types import ABNORMALITIES
+from thoracle.metrics.bootstrap import RESAMPLES, Comparison, Interval, bootstrap, paired_difference, percentile_interval
+from thoracle.metrics.localization import METRICS, localization_scores
+from thoracle.types import ABNORMALITIES, FloatArray
 
 BASELINES: Final = ("random", "centre of lung")
 #: The name of what is averaged over abnormalities.
@@ -31,22 +32,26 @@ ALL: Final = "all abnormalities"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Placed:
-    """One abnormality, or the average over all: by metric and map, and what methods have over each baseline.
+class LocalizationScores:
+    """Localization scores of one abnormality, or their average over all.
 
     Attributes:
         volumes: with the finding in their mask.
         scores: metric, map: mean over volumes.
-        over: metric, method, baseline: paired difference.
+        lead: metric, method, baseline: paired difference.
     """
 
     volumes: int
     scores: Mapping[str, Mapping[str, Interval]]
-    over: Mapping[str, Mapping[str, Mapping[str, Comparison]]]
+    lead: Mapping[str, Mapping[str, Mapping[str, Comparison]]]
 
     def beats(self, metric: str, method: str) -> bool:
-        """Whether the interval of its lead over every baseline is above nothing."""
-        return all(one.low > 0 for one in self.over[metric][method].values())
+        """Tell whether the interval of a method's lead over every baseline lies above 0."""
+        return all(comparison.low > 0 for comparison in self.lead[metric][method].values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the scores as `explanation.json` holds them."""
+        return {"volumes": self.volumes, "scores": asdict(self)["scores"], "over": asdict(self)["lead"]}
 
 
 def columns(methods: Sequence[Method]) -> tuple[str, ...]:
@@ -80,26 +85,30 @@ def measure(
         maps = {method: saliency(model, volume, abnormalities=ABNORMALITIES, method=method) for method in methods}
         _, *sizes = next(iter(maps.values())).shape
         grid = (sizes[0], sizes[1], sizes[2])
-        centre = centre_of_lung(volume, cohort.preprocess, grid)
+        centre = lung_centre_baseline(volume, cohort.preprocess, grid)
         shares = share_of_patches(read_mask(masks[entry.volume], cohort.preprocess), grid)
         values = np.full((len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS)), np.nan)
         for k, share in enumerate(shares):
             if share.any():
                 noise = random_score(share, seed=[crc32(entry.volume.encode()), k])
-                values[:, k] = [*(localise(maps[method][k], share) for method in methods), noise, localise(centre, share)]
+                values[:, k] = [
+                    *(localization_scores(maps[method][k], share) for method in methods),
+                    noise,
+                    localization_scores(centre, share),
+                ]
         table.add(entry.volume, ["" if np.isnan(one) else f"{one:.6g}" for one in values.ravel()])
         yield entry.volume
 
 
-def values_of(table: ResultTable, entries: Sequence[Entry], *, methods: Sequence[Method]) -> Array:
+def values_of(table: ResultTable, entries: Sequence[Entry], *, methods: Sequence[Method]) -> FloatArray:
     """(N, M, K, 3) of what `measure` wrote."""
     rows = [[float(cell) if cell else np.nan for cell in table.rows[entry.volume]] for entry in entries]
     return np.array(rows).reshape(len(entries), len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS))
 
 
 def summarise(
-    values_NMK3: Array, patients: Sequence[str], *, methods: Sequence[Method], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Placed]:
+    values_NMK3: FloatArray, patients: Sequence[str], *, methods: Sequence[Method], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, LocalizationScores]:
     """By abnormality, those that no mask has left out, and first `ALL`, the mean over abnormalities.
 
     Raises:
@@ -108,7 +117,7 @@ def summarise(
     known = ~np.isnan(values_NMK3[:, 0, :, 0])
     filled = np.nan_to_num(values_NMK3).reshape(len(values_NMK3), -1)
 
-    def mean(weights_RN: Array) -> Array:
+    def mean(weights_RN: FloatArray) -> FloatArray:
         """(R, M, K + 1, 3)."""
         with np.errstate(invalid="ignore", divide="ignore"):
             each = (weights_RN @ filled).reshape(-1, *values_NMK3.shape[1:]) / (weights_RN @ known)[:, None, :, None]
@@ -120,17 +129,17 @@ def summarise(
     return {name: _placed(value[:, k], draws[:, :, k], methods, count) for k, (name, count) in enumerate(named) if count}
 
 
-def _placed(value_M3: Array, draws_RM3: Array, methods: Sequence[Method], volumes: int) -> Placed:
+def _placed(value_M3: FloatArray, draws_RM3: FloatArray, methods: Sequence[Method], volumes: int) -> LocalizationScores:
     maps = (*methods, *BASELINES)
     scores: dict[str, dict[str, Interval]] = {}
-    over: dict[str, dict[str, dict[str, Comparison]]] = {}
+    lead: dict[str, dict[str, dict[str, Comparison]]] = {}
     for n, metric in enumerate(METRICS):
         scores[metric] = dict(zip(maps, percentile_interval(value_M3[:, n], draws_RM3[:, :, n]), strict=True))
-        over[metric] = {
+        lead[metric] = {
             method: {
                 baseline: paired_difference(value_M3[m, n], value_M3[b, n], draws_RM3[:, m, n], draws_RM3[:, b, n])[0]
                 for b, baseline in enumerate(BASELINES, start=len(methods))
             }
             for m, method in enumerate(methods)
         }
-    return Placed(volumes=volumes, scores=scores, over=over)
+    return LocalizationScores(volumes=volumes, scores=scores, lead=lead)

@@ -17,9 +17,8 @@ from thoracle.cohort.cache import read_volume
 from thoracle.cohort.manifest import Cohort, Entry
 from thoracle.evaluation.baseline import histogram, histogram_probabilities
 from thoracle.evaluation.demo_page import Example
-from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores
-from thoracle.types import ABNORMALITIES
+from thoracle.types import ABNORMALITIES, FloatArray
 
 
 def held_out(cohort: Cohort) -> dict[str, Entry]:
@@ -73,7 +72,7 @@ def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
     return found
 
 
-def _histograms(cohort: Cohort, entries: list[Entry]) -> Array:
+def _histograms(cohort: Cohort, entries: list[Entry]) -> FloatArray:
     volumes = (read_volume(cohort.folder / entry.cache) for entry in entries)
     return np.stack([histogram(np.rint(volume * cohort.preprocess.intensity_scale).astype(np.int16)) for volume in volumes])
 

@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thoracle.errors import InputError
 from thoracle.inference.label.classifier import ClassifierLabeller
 from thoracle.inference.label.labelling import Decision, Labelling
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.vocabulary import fingerprint
-from thoracle.types import ABNORMALITIES
+from thoracle.metrics.classification import f1_score
+from thoracle.types import ABNORMALITIES, FloatArray
 
-Array = NDArray[np.float64]
 _FOLDS: Final = 5
 #: Of the squared slopes, so that a label that rules answer without fault has no infinite one.
 _PENALTY: Final = 0.02
@@ -53,13 +52,7 @@ def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels
     )
 
 
-def f1(said_N: Array, truth_N: Array) -> float:
-    """0 where nobody says 1 and nothing is 1."""
-    below = said_N.sum() + truth_N.sum()
-    return float(2 * (said_N * truth_N).sum() / below) if below else 0.0
-
-
-def _decide(logits_N: Array, rules_N: Array, truth_N: Array) -> Decision:
+def _decide(logits_N: FloatArray, rules_N: FloatArray, truth_N: FloatArray) -> Decision:
     known = ~np.isnan(truth_N)
     given_N2, truth_N = np.stack([logits_N, rules_N], axis=1)[known], truth_N[known]
     fold_N = np.arange(len(truth_N)) % _FOLDS
@@ -74,12 +67,18 @@ def _decide(logits_N: Array, rules_N: Array, truth_N: Array) -> Decision:
         logit=float(logit),
         rule=float(rule),
         threshold=threshold,
-        f1_classifier=f1(said_N, truth_N),
-        f1_rules=f1(given_N2[:, 1], truth_N),
+        f1_classifier=_f1(said_N, truth_N),
+        f1_rules=_f1(given_N2[:, 1], truth_N),
     )
 
 
-def _fit(given_N2: Array, truth_N: Array) -> tuple[Array, float]:
+def _f1(predicted_N: FloatArray, truth_N: FloatArray) -> float:
+    """Compute F1 of predictions of 0 and 1; 0 without a positive among predictions and truth."""
+    hits = (predicted_N * truth_N).sum()
+    return float(np.nan_to_num(f1_score(hits, predicted_N.sum() - hits, truth_N.sum() - hits)))
+
+
+def _fit(given_N2: FloatArray, truth_N: FloatArray) -> tuple[FloatArray, float]:
     """Logistic regression by Newton's method, and the threshold of the best F1, the nearest to one half of those alike."""
     spread = np.maximum(given_N2.std(axis=0), 1e-6)
     middle = given_N2.mean(axis=0)
@@ -98,12 +97,12 @@ def _fit(given_N2: Array, truth_N: Array) -> tuple[Array, float]:
     return fitted, _threshold(_probability(fitted, given_N2), truth_N)
 
 
-def _threshold(p_N: Array, truth_N: Array) -> float:
+def _threshold(p_N: FloatArray, truth_N: FloatArray) -> float:
     known = np.unique(p_N)
     between: list[float] = [0.5, *((known[1:] + known[:-1]) / 2).tolist()]
-    return max(between, key=lambda threshold: (f1((p_N >= threshold).astype(np.float64), truth_N), -abs(threshold - 0.5)))
+    return max(between, key=lambda threshold: (_f1((p_N >= threshold).astype(np.float64), truth_N), -abs(threshold - 0.5)))
 
 
-def _probability(weights: Array, given_N2: Array) -> Array:
-    found: Array = 1 / (1 + np.exp(-np.clip(weights[0] + given_N2 @ weights[1:], -500, 500)))
+def _probability(weights: FloatArray, given_N2: FloatArray) -> FloatArray:
+    found: FloatArray = 1 / (1 + np.exp(-np.clip(weights[0] + given_N2 @ weights[1:], -500, 500)))
     return found

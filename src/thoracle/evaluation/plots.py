@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from thoracle.evaluation.intervals import Interval
+from thoracle.metrics.bootstrap import Interval
 
 #: Told apart by most people who see colours otherwise (Okabe and Ito, 2008).
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

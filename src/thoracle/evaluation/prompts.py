@@ -14,16 +14,17 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from thoracle.errors import InputError
-from thoracle.evaluation.intervals import RESAMPLES, Array, Interval, bootstrap, percentile_interval
-from thoracle.evaluation.metrics import auroc
 from thoracle.evaluation.summary import mean_of_known
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, bootstrap, percentile_interval
+from thoracle.metrics.classification import auroc
+from thoracle.types import FloatArray
 
 PLACE: Final = "{abnormality}"
 _MOST_BYTES: Final = 1 << 20
 _MOST: Final = 200  # templates, or ensembles
 
 #: Latents of unit norm (len(texts), L).
-Encode = Callable[[Sequence[str]], Array]
+Encode = Callable[[Sequence[str]], FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,8 @@ def read_wordings(path: Path) -> Wordings:
 def study(
     wordings: Wordings,
     *,
-    image_NL: Array,
-    truth_NK: Array,
+    image_NL: FloatArray,
+    truth_NK: FloatArray,
     patients: Sequence[str],
     labels: Sequence[str],
     encode: Encode,
@@ -108,14 +109,14 @@ def study(
     return Study(macro=macro, by_label=by_label, spread=dict(zip(labels, np.ptp(single, axis=0).tolist(), strict=True)))
 
 
-def _directions(pair: tuple[str, str], labels: Sequence[str], encode: Encode) -> Array:
+def _directions(pair: tuple[str, str], labels: Sequence[str], encode: Encode) -> FloatArray:
     """(2, K, L): present, absent."""
     return np.stack([encode([template.replace(PLACE, label) for label in labels]) for template in pair])
 
 
-def _joined(parts: Sequence[Array]) -> Array:
+def _joined(parts: Sequence[FloatArray]) -> FloatArray:
     mean = np.mean(parts, axis=0)
-    joined: Array = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+    joined: FloatArray = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
     return joined
 
 

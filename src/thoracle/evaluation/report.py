@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.evaluation.detection import Evaluation
-from thoracle.evaluation.intervals import Interval
-from thoracle.evaluation.metrics import bin_of, curve
 from thoracle.evaluation.page import figure, heading, page, paragraph, shown, side_by_side, table, with_bounds
 from thoracle.evaluation.plots import Line, Panel, dots, panels, slices
 from thoracle.evaluation.summary import DECISION, POOLED, PROBABILITY, RANKING, Scores
+from thoracle.metrics.bootstrap import Interval
+from thoracle.metrics.classification import bin_of, curve
 
 #: Metrics as a reader knows them.
 TITLES: Final[Mapping[str, str]] = {

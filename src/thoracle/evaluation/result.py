@@ -12,11 +12,10 @@ import numpy as np
 
 from thoracle.errors import MetadataError
 from thoracle.evaluation.detection import Evaluation
-from thoracle.evaluation.intervals import Interval
-from thoracle.evaluation.metrics import Array
 from thoracle.evaluation.summary import Scores, Summary
 from thoracle.files.json_file import read_json_object
-from thoracle.types import RESEARCH_USE
+from thoracle.metrics.bootstrap import Interval
+from thoracle.types import RESEARCH_USE, FloatArray
 from thoracle.version import __version__
 
 SCHEMA: Final = "thoracle.evaluation/1"
@@ -29,7 +28,7 @@ class Run:
 
     name: str
     scores: Scores
-    thresholds_NK: Array | None
+    thresholds_NK: FloatArray | None
 
 
 def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def read_run(path: Path) -> Run:
     return Run(name=path.parent.name or path.stem, scores=scores, thresholds_NK=thresholds)
 
 
-def _parse(values: Mapping[str, Any]) -> tuple[Scores, Array | None]:
+def _parse(values: Mapping[str, Any]) -> tuple[Scores, FloatArray | None]:
     scans, labels = values["scans"], tuple(map(str, values["labels"]))
     names, shape = tuple(map(str, scans["names"])), (len(scans["names"]), len(labels))
     scores = Scores(
@@ -107,13 +106,13 @@ def _parse(values: Mapping[str, Any]) -> tuple[Scores, Array | None]:
     return scores, None if scans["thresholds"] is None else _array(scans["thresholds"], shape)
 
 
-def _array(values: Any, shape: tuple[int, int]) -> Array:
+def _array(values: Any, shape: tuple[int, int]) -> FloatArray:
     """`null` is NaN."""
     array = np.array(values, dtype=np.float64).reshape(shape)
     return array
 
 
-def _table(values: Array) -> list[list[float | None]]:
+def _table(values: FloatArray) -> list[list[float | None]]:
     return [[_number(value) for value in row] for row in values]
 
 

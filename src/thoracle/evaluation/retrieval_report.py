@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from thoracle.evaluation.page import heading, page, paragraph, shown, table, with_bounds
-from thoracle.evaluation.retrieval import Retrieval
 from thoracle.evaluation.retrieval_tasks import PROTOCOLS, RULES, Name
+from thoracle.metrics.retrieval import RetrievalResult
 from thoracle.types import RESEARCH_USE
 
 #: A change that breaks readers of the JSON takes the next number.
@@ -34,7 +34,7 @@ class RetrievalReport:
     """
 
     protocol: Name
-    tasks: Mapping[str, Retrieval]
+    tasks: Mapping[str, RetrievalResult]
     published: Mapping[str, Mapping[str, float]]
     prevalence: Mapping[str, float]
     gallery: Mapping[str, int]
@@ -67,7 +67,7 @@ class RetrievalReport:
         return {
             task: {
                 name: float(precision) if self.prevalence[name] else None
-                for name, precision in zip(self.prevalence, self.tasks[task].each[_LABEL_METRIC], strict=True)
+                for name, precision in zip(self.prevalence, self.tasks[task].per_query[_LABEL_METRIC], strict=True)
             }
             for task in _LABEL_TASKS
             if task in self.tasks
@@ -75,15 +75,15 @@ class RetrievalReport:
 
     def summary(self, task: str) -> str:
         """Say how many queries a task had."""
-        return f"{self.tasks[task].queries:,} queries; {self.tasks[task].without:,} more to which nothing belongs."
+        return f"{self.tasks[task].queries:,} queries; {self.tasks[task].queries_without_relevant:,} more to which nothing belongs."
 
     def rows(self, task: str) -> list[tuple[str, str, float]]:
         """List a task's metrics: name, value with bounds, value of random scores."""
         retrieval = self.tasks[task]
         return [
-            (name, with_bounds(retrieval.figures[name].value, retrieval.figures[name].low, retrieval.figures[name].high), random)
+            (name, with_bounds(retrieval.metrics[name].value, retrieval.metrics[name].low, retrieval.metrics[name].high), random)
             for name in _METRICS
-            if name in retrieval.figures
+            if name in retrieval.metrics
             for random in [retrieval.random[name]]
         ]
 
@@ -103,12 +103,12 @@ def write_page(report: RetrievalReport) -> bytes:
     return page("Retrieval", [*parts, *_label_section(report)])
 
 
-def _task(retrieval: Retrieval) -> dict[str, Any]:
+def _task(retrieval: RetrievalResult) -> dict[str, Any]:
     return {
         "random": dict(retrieval.random),
         "queries": retrieval.queries,
-        "without": retrieval.without,
-        "figures": {name: asdict(interval) for name, interval in retrieval.figures.items()},
+        "without": retrieval.queries_without_relevant,
+        "figures": {name: asdict(interval) for name, interval in retrieval.metrics.items()},
     }
 
 

@@ -14,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.errors import InputError
-from thoracle.evaluation.intervals import RESAMPLES, Array
-from thoracle.evaluation.retrieval import (
-    Retrieval,
-    label_overlap,
-    published_keyword,
-    published_report_to_volume,
-    published_volume_to_volume,
-    retrieval,
-)
+from thoracle.evaluation.retrieval_published import published_keyword, published_report_to_volume, published_volume_to_volume
+from thoracle.metrics.bootstrap import RESAMPLES
+from thoracle.metrics.retrieval import RetrievalResult, evaluate_retrieval, label_overlap
+from thoracle.types import FloatArray
 
 Name = Literal["ct-clip", "bimcv-r"]
 #: The K of a protocol's figures, and what its figures are.
@@ -48,7 +43,7 @@ class Volumes:
     """N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their reports say ("" if nothing), and a
     hash of their voxels ("" if unknown)."""
 
-    latents_NL: Array
+    latents_NL: FloatArray
     labels_NC: NDArray[np.int_]
     scans: tuple[str, ...]
     patients: tuple[str, ...]
@@ -60,12 +55,12 @@ def run_tasks(
     volumes: Volumes,
     *,
     protocol: Name,
-    texts_NL: Array | None,
-    words_CL: Array | None,
-    keyword_CN: Array | None = None,
+    texts_NL: FloatArray | None,
+    words_CL: FloatArray | None,
+    keyword_CN: FloatArray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> tuple[dict[str, Retrieval], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, RetrievalResult], dict[str, dict[str, float]]]:
     """The tasks' figures, and those of the published way, by task.
 
     Args:
@@ -81,8 +76,8 @@ def run_tasks(
     """
     if len(volumes.scans) < 2:
         raise InputError(f"{len(volumes.scans)} volumes are no gallery", cure="Index more, or choose another --split.")
-    measure = partial(retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
-    found, published = dict[str, Retrieval](), dict[str, dict[str, float]]()
+    measure = partial(evaluate_retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
+    found, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
     if texts_NL is not None and any(volumes.texts):
         scores_NN = texts_NL @ volumes.latents_NL.T
         found |= _reports(volumes, scores_NN, measure)
@@ -102,7 +97,7 @@ def run_tasks(
     return found, published
 
 
-def _reports(volumes: Volumes, scores_NN: Array, measure: Callable[..., Retrieval]) -> dict[str, Retrieval]:
+def _reports(volumes: Volumes, scores_NN: FloatArray, measure: Callable[..., RetrievalResult]) -> dict[str, RetrievalResult]:
     """`scores_NN`: of each volume's report with each volume."""
     texts, scans, patients = (np.array(one) for one in (volumes.texts, volumes.scans, volumes.patients))
     told = np.array([bool(text) for text in volumes.texts])
@@ -117,13 +112,13 @@ def _reports(volumes: Volumes, scores_NN: Array, measure: Callable[..., Retrieva
     }
 
 
-def _volumes(volumes: Volumes, measure: Callable[..., Retrieval]) -> Retrieval:
+def _volumes(volumes: Volumes, measure: Callable[..., RetrievalResult]) -> RetrievalResult:
     known = np.array([bool(one) for one in volumes.voxels])
     return measure(
         volumes.latents_NL @ volumes.latents_NL.T,
         label_overlap(volumes.labels_NC, volumes.labels_NC),
         patients=volumes.patients,
-        keep_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & known[:, None])),
+        gallery_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & known[:, None])),
     )
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 from scipy.stats import skew
 
 from thoracle.errors import InputError
+from thoracle.types import FloatArray
 
-Array = NDArray[np.float64]
 Projection = Literal["t-SNE", "PCA"]
 PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
 
@@ -66,7 +65,7 @@ class Space:
     silhouette: Mapping[str, float]
 
 
-def describe(image_NL: Array, text_NL: Array, *, truth_NK: Array, labels: Sequence[str]) -> Space:
+def describe(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK: FloatArray, labels: Sequence[str]) -> Space:
     """All of it.
 
     Args:
@@ -101,7 +100,7 @@ def describe(image_NL: Array, text_NL: Array, *, truth_NK: Array, labels: Sequen
     )
 
 
-def geometry(latents_NL: Array) -> Geometry:
+def geometry(latents_NL: FloatArray) -> Geometry:
     """Of one set."""
     return Geometry(
         uniformity=uniformity(latents_NL),
@@ -110,17 +109,17 @@ def geometry(latents_NL: Array) -> Geometry:
     )
 
 
-def alignment(image_NL: Array, text_NL: Array) -> float:
+def alignment(image_NL: FloatArray, text_NL: FloatArray) -> float:
     """Mean squared distance of pairs."""
     return float(((image_NL - text_NL) ** 2).sum(axis=1).mean())
 
 
-def uniformity(latents_NL: Array) -> float:
+def uniformity(latents_NL: FloatArray) -> float:
     """Log of the mean Gaussian potential of all pairs."""
     return float(np.log(np.exp(-2 * pdist(latents_NL, "sqeuclidean")).mean()))
 
 
-def effective_rank(latents_NL: Array) -> float:
+def effective_rank(latents_NL: FloatArray) -> float:
     """1 where all lie on a line through their mean, L at most."""
     values = np.linalg.svd(latents_NL - latents_NL.mean(axis=0), compute_uv=False)
     shares = values[values > 1e-12 * max(values[0], 1e-300)]
@@ -130,7 +129,7 @@ def effective_rank(latents_NL: Array) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def hubness(cosines_QG: Array, *, neighbours: int = NEIGHBOURS) -> float:
+def hubness(cosines_QG: FloatArray, *, neighbours: int = NEIGHBOURS) -> float:
     """Skewness of how many queries have each gallery item among their nearest: above 1, few are near to many. NaN where all are alike."""
     neighbours = min(neighbours, cosines_QG.shape[1])
     nearest = np.argpartition(-cosines_QG, neighbours - 1, axis=1)[:, :neighbours]
@@ -138,7 +137,7 @@ def hubness(cosines_QG: Array, *, neighbours: int = NEIGHBOURS) -> float:
     return float(skew(counts)) if counts.std() > 0 else float("nan")
 
 
-def silhouette(latents_NL: Array, truth_N: Array) -> float:
+def silhouette(latents_NL: FloatArray, truth_N: FloatArray) -> float:
     """Mean silhouette by cosine of scans with and without a label."""
     from sklearn.metrics import silhouette_score
 
@@ -149,14 +148,16 @@ def silhouette(latents_NL: Array, truth_N: Array) -> float:
     return float(silhouette_score(latents_NL[known], truth_N[known], metric="cosine"))
 
 
-def project(latents_NL: Array, method: Projection, *, seed: int = 0) -> Array:
+def project(latents_NL: FloatArray, method: Projection, *, seed: int = 0) -> FloatArray:
     """(N, 2): where latents are drawn. Distances in t-SNE mean nothing beyond who is near; PCA's axes are those of most spread."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     if method == "PCA":
-        found: Array = PCA(n_components=2, random_state=seed).fit_transform(latents_NL)
+        found: FloatArray = PCA(n_components=2, random_state=seed).fit_transform(latents_NL)
         return found
     perplexity = min(_PERPLEXITY, (len(latents_NL) - 1) / 3)
-    drawn: Array = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=seed).fit_transform(latents_NL).astype(np.float64)
+    drawn: FloatArray = (
+        TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=seed).fit_transform(latents_NL).astype(np.float64)
+    )
     return drawn

@@ -17,8 +17,8 @@ import numpy as np
 from thoracle.evaluation.page import figure, heading, page, paragraph, table
 from thoracle.evaluation.plain_json import plain_json
 from thoracle.evaluation.plots import Group, histogram, scatter
-from thoracle.evaluation.space import PROJECTIONS, Array, Projection, Space, project
-from thoracle.types import RESEARCH_USE
+from thoracle.evaluation.space import PROJECTIONS, Projection, Space, project
+from thoracle.types import RESEARCH_USE, FloatArray
 
 #: Numbers of abnormalities that share a colour, as in the published plots.
 GROUPS: Final = (("0", 0, 0), ("1 to 3", 1, 3), ("4 to 6", 4, 6), ("7 to 9", 7, 9), ("10 to 12", 10, 12), ("13 or more", 13, 18))
@@ -36,7 +36,14 @@ def space_json(space: Space, *, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report_files(
-    space: Space, image_NL: Array, text_NL: Array, *, names: Sequence[str], truth_NK: Array, labels: Sequence[str], notes: Sequence[str]
+    space: Space,
+    image_NL: FloatArray,
+    text_NL: FloatArray,
+    *,
+    names: Sequence[str],
+    truth_NK: FloatArray,
+    labels: Sequence[str],
+    notes: Sequence[str],
 ) -> dict[str, bytes]:
     """Project the latents, and draw them as space.html and PNGs, by file name.
 
@@ -64,7 +71,7 @@ def report_files(
     return {**drawings, "space.html": content}
 
 
-def pictures(places: Mapping[Projection, Array], *, truth_NK: Array, labels: Sequence[str]) -> dict[str, bytes]:
+def pictures(places: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, labels: Sequence[str]) -> dict[str, bytes]:
     """PNG by file name: by the number of abnormalities and by each label. `places` are (2 N, 2): images, then texts."""
     found, note = {}, f"Dots are images, squares are texts. {RESEARCH_USE}"
     count = np.nansum(truth_NK, axis=1)
@@ -81,11 +88,11 @@ def pictures(places: Mapping[Projection, Array], *, truth_NK: Array, labels: Seq
 def write_page(
     space: Space,
     *,
-    places: Mapping[Projection, Array],
+    places: Mapping[Projection, FloatArray],
     names: Sequence[str],
-    truth_NK: Array,
+    truth_NK: FloatArray,
     labels: Sequence[str],
-    cosines: Mapping[str, Array],
+    cosines: Mapping[str, FloatArray],
     drawn: Mapping[str, bytes],
     notes: Sequence[str],
 ) -> bytes:
@@ -119,7 +126,7 @@ def write_page(
     return page("Latent space", parts, script=files("thoracle.evaluation").joinpath("map.js").read_text("utf-8"))
 
 
-def _map(places: Mapping[Projection, Array], *, names: Sequence[str], truth_NK: Array, labels: Sequence[str]) -> str:
+def _map(places: Mapping[Projection, FloatArray], *, names: Sequence[str], truth_NK: FloatArray, labels: Sequence[str]) -> str:
     rows = [
         {
             "name": name,
@@ -138,7 +145,7 @@ def _map(places: Mapping[Projection, Array], *, names: Sequence[str], truth_NK: 
     )
 
 
-def _halves(place: Array) -> dict[str, Any]:
+def _halves(place: FloatArray) -> dict[str, Any]:
     """From 0 to 1, both axes by one scale."""
     low, reach = place.min(axis=0), max(float(np.ptp(place, axis=0).max()), 1e-12)
     image, text = np.split(np.round((place - low) / reach, 4), 2)

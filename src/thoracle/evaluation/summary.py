@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.evaluation import metrics
-from thoracle.evaluation.intervals import RESAMPLES, Array, Interval, patient_weights, percentile_interval
+from thoracle.metrics import classification
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, patient_weights, percentile_interval
+from thoracle.types import FloatArray
 
 #: Of each label; the mean over labels with both answers is the macro average.
 RANKING: Final = ("auroc", "average_precision", "sensitivity_at_90_specificity")
@@ -21,7 +22,7 @@ PROBABILITY: Final = ("brier", "calibration_error")
 DECISION: Final = ("accuracy", "precision", "recall", "specificity", "f1")
 POOLED: Final = ("f1_micro", "f1_weighted")
 
-Values = Mapping[str, Array]
+Values = Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,8 +40,8 @@ class Scores:
     names: tuple[str, ...]
     patients: tuple[str, ...]
     labels: tuple[str, ...]
-    probabilities_NK: Array
-    truth_NK: Array
+    probabilities_NK: FloatArray
+    truth_NK: FloatArray
 
     def of(self, keep: NDArray[np.bool_]) -> Scores:
         """The scans for which `keep` holds."""
@@ -68,7 +69,7 @@ class Summary:
     average: Mapping[str, Interval]
 
 
-def measure(scores: Scores, *, thresholds: Array | None, ranking: bool = True, weights_RN: Array | None = None) -> Values:
+def measure(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, weights_RN: FloatArray | None = None) -> Values:
     """Every metric: (R, K) of each label, (R,) of those of all together; without weights (K,) and ().
 
     Args:
@@ -78,24 +79,24 @@ def measure(scores: Scores, *, thresholds: Array | None, ranking: bool = True, w
         weights_RN: how often each scan counts in each draw.
     """
     given, truth = scores.probabilities_NK, scores.truth_NK
-    found: dict[str, Array] = {}
+    found: dict[str, FloatArray] = {}
     if ranking:
         found |= {
-            "auroc": metrics.auroc(given, truth, weights_RN=weights_RN),
-            "average_precision": metrics.average_precision(given, truth, weights_RN=weights_RN),
-            "sensitivity_at_90_specificity": metrics.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+            "auroc": classification.auroc(given, truth, weights_RN=weights_RN),
+            "average_precision": classification.average_precision(given, truth, weights_RN=weights_RN),
+            "sensitivity_at_90_specificity": classification.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
         }
     found |= {
-        "brier": metrics.brier(given, truth, weights_RN=weights_RN),
-        "calibration_error": metrics.calibration_error(given, truth, weights_RN=weights_RN),
+        "brier": classification.brier(given, truth, weights_RN=weights_RN),
+        "calibration_error": classification.calibration_error(given, truth, weights_RN=weights_RN),
     }
     if thresholds is not None:
-        counts = metrics.confusion(given, truth, thresholds=thresholds, weights_RN=weights_RN)
+        counts = classification.confusion(given, truth, thresholds=thresholds, weights_RN=weights_RN)
         found |= {name: getattr(counts, name) for name in (*DECISION, *POOLED)}
     return found | {f"macro_{name}": mean_of_known(values) for name, values in found.items() if name not in POOLED}
 
 
-def draw(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def draw(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     """`measure` of each draw of patients."""
     blocks = [
         measure(scores, thresholds=thresholds, ranking=ranking, weights_RN=weights)
@@ -104,7 +105,7 @@ def draw(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resa
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def summarise(scores: Scores, *, thresholds: Array | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+def summarise(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
     """Every metric with its interval. The calibration error has none: each draw repeats scans, which raises it."""
     values = measure(scores, thresholds=thresholds, ranking=ranking)
     draws = draw(scores, thresholds=thresholds, ranking=ranking, resamples=resamples, seed=seed)
@@ -118,7 +119,7 @@ def summarise(scores: Scores, *, thresholds: Array | None, ranking: bool = True,
     )
 
 
-def mean_of_known(values: Array) -> Array:
+def mean_of_known(values: FloatArray) -> FloatArray:
     """Over the last axis, without NaN; NaN where there is nothing else."""
     known = ~np.isnan(values)
     count = known.sum(axis=-1)

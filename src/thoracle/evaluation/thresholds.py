@@ -8,14 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from thoracle.errors import InputError
-from thoracle.evaluation.metrics import Array, Confusion, confusion, curve
 from thoracle.evaluation.summary import Scores
+from thoracle.metrics.classification import Confusion, confusion, curve
+from thoracle.types import FloatArray
 
 #: Hamamci et al. (arXiv:2403.17834) try these, and say present above them, not at them.
 _PUBLISHED_GRID = np.linspace(0, 1, 100)
 
 
-def youden(scores: Scores) -> Array:
+def youden(scores: Scores) -> FloatArray:
     """(K,): the score with the highest sensitivity + specificity, the highest such on ties; NaN where a label has one answer only.
 
     Raises:
@@ -32,7 +33,7 @@ def youden(scores: Scores) -> Array:
     return chosen
 
 
-def published(scores: Scores) -> Array:
+def published(scores: Scores) -> FloatArray:
     """(K,): CT-CLIP's choice, on the labels that it then scores: of a hundred, the one nearest to the corner of the ROC, last on ties."""
     chosen = np.full(len(scores.labels), np.nan)
     for k, name in enumerate(scores.labels):
@@ -45,7 +46,7 @@ def published(scores: Scores) -> Array:
     return chosen
 
 
-def published_counts(scores: Scores) -> tuple[Array, Confusion]:
+def published_counts(scores: Scores) -> tuple[FloatArray, Confusion]:
     """Thresholds and counts as published: for comparison with papers alone."""
     thresholds = published(scores)
     return thresholds, confusion(scores.probabilities_NK, scores.truth_NK, thresholds=np.nextafter(thresholds, np.inf))

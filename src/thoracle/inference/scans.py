@@ -19,14 +19,14 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from thoracle.ct.dicom.header import read_header
+from thoracle.ct.dicom.sources import study_file
+from thoracle.ct.formats import DICOM_SUFFIXES, SCAN_SUFFIXES, detect_format
 from thoracle.ct.metadata import MetadataTable
 from thoracle.errors import InputError, MetadataError, ScanError, SeriesAmbiguous
 
 VOLUME_NAME = "VolumeName"
 
-_SCAN_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_DICOM_STARTS = (b"\x02\x00", b"\x08\x00")  # a data set without preamble begins with group 0002 or 0008
 _LEVELS = 3  # of names: the file's, below the folder that was given, and with that folder's
 #: What marks a table as CT-RATE's metadata, not a bare list of scans.
 _METADATA_COLUMN = "XYSpacing"
@@ -168,7 +168,7 @@ def _walk(root: Path) -> tuple[list[Path], dict[Path, str | None]]:
         below[:] = sorted(name for name in below if not name.startswith("."))
         folder = Path(place)
         visible = [name for name in sorted(names) if not name.startswith(".")]
-        scans = [name for name in visible if name.lower().endswith(_SCAN_SUFFIXES)]
+        scans = [name for name in visible if name.lower().endswith(SCAN_SUFFIXES)]
         files += [folder / name for name in scans]
         others = (folder / name for name in visible if name not in scans and name.upper() != "DICOMDIR")
         first = next((path for path in others if _is_dicom(path)), None)
@@ -178,16 +178,15 @@ def _walk(root: Path) -> tuple[list[Path], dict[Path, str | None]]:
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.name.lower().endswith(_DICOM_SUFFIXES):
-        return True
+    """Tell whether `read` would find DICOM in a file, sound or damaged; what cannot be opened is DICOM by name, and `read` says why."""
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            head = file.read(132)
+        if path.is_file():
+            return detect_format(path) == "dicom" and read_header(study_file(path)) is not None
+    except ScanError:
+        return True
     except OSError:
-        return False
-    return head[128:] == b"DICM" or head.startswith(_DICOM_STARTS)
+        pass
+    return path.name.lower().endswith(DICOM_SUFFIXES)
 
 
 def _series_of(path: Path) -> str | None:

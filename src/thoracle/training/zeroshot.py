@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from thoracle.cohort.dataset import Sample
+from thoracle.metrics.classification import auroc
 from thoracle.models.prompts import format_prompts
 from thoracle.training.clip import ClipInTraining
 from thoracle.training.data import Data
@@ -49,23 +50,20 @@ class ZeroShot:
         return [own[first : first + self._batch] for first in range(0, share, self._batch)]
 
 
-def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """The share of pairs of a positive and a negative that are in order, ties counting half; NaN without both."""
-    positive = sum(labels)
-    negative = len(labels) - positive
-    if not positive or not negative:
-        return float("nan")
-    ranks = rankdata(scores)
-    above = sum(rank for rank, label in zip(ranks, labels, strict=True) if label) - positive * (positive + 1) / 2
-    return float(above / (positive * negative))
-
-
 def label_aurocs(scores_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:
-    """`macro_auroc` and AUROC by abnormality, of those that have both answers; empty where none has."""
-    scores = {}
-    for column, name in enumerate(ABNORMALITIES):
-        known = ~labels_VK[:, column].isnan()
-        value = auroc(scores_VK[known, column].tolist(), (labels_VK[known, column] > 0).tolist())
-        if not math.isnan(value):
-            scores[name] = value
-    return {"macro_auroc": sum(scores.values()) / len(scores), **scores} if scores else {}
+    """Compute AUROC by abnormality and `macro_auroc`, their mean.
+
+    Args:
+        scores_VK: larger is more likely present.
+        labels_VK: above 0 is present, NaN unknown.
+
+    Returns:
+        figures of abnormalities that have both labels and whose scores are finite; empty where there is none.
+    """
+    labels = torch.where(labels_VK.isnan(), labels_VK, (labels_VK > 0).to(labels_VK)).double().numpy()
+    scores = np.where(np.isnan(labels), 0.0, scores_VK.detach().double().numpy())  # an unknown label is not counted, whatever its score
+    finite = np.flatnonzero(np.isfinite(scores).all(axis=0))  # a run that diverged has no figure, and goes on
+    names = [ABNORMALITIES[column] for column in finite]
+    values = zip(names, auroc(scores[:, finite], labels[:, finite]).tolist(), strict=True)
+    aurocs = {name: value for name, value in values if not math.isnan(value)}
+    return {"macro_auroc": sum(aurocs.values()) / len(aurocs), **aurocs} if aurocs else {}

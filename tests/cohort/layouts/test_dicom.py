@@ -56,6 +56,23 @@ def test_each_series_is_a_volume_of_its_study_and_patient(tree: Path, small, tmp
     assert len({entry.cache_sha256 for entry in entries}) == 4, "each series its own voxels"
 
 
+def test_what_is_no_slice_is_counted_by_what_it_is(tree: Path, data_dir: Path) -> None:
+    first = next((data_dir / "dicom" / "cip_ct64").iterdir())
+    capture = pydicom.dcmread(first)
+    capture.SOPClassUID, capture.SeriesInstanceUID = "1.2.840.10008.5.1.4.1.1.7", f"{_ROOT}.98"
+    del capture.ImagePositionPatient
+    capture.save_as(tree / "B" / "capture.dcm")
+    segmentation = pydicom.dcmread(first)
+    segmentation.Modality, segmentation.SeriesInstanceUID = "SEG", f"{_ROOT}.97"
+    segmentation.save_as(tree / "B" / "segmentation.dcm")
+    (tree / "B" / "notes.dcm").write_text("no image")
+    listing = find(tree)
+    assert {source.volume[len(_ROOT) :] for source in listing.sources} == {".11", ".12", ".21", ".31"}
+    assert listing.notes[:3] == tuple(
+        f"1 files set aside: {reason}." for reason in ("SEG", "localizer", "secondary capture without position")
+    )
+
+
 def test_nothing_that_is_written_names_a_patient(tree: Path, small, tmp_path: Path) -> None:
     (tree / "B" / "31-7.dcm").unlink()
     key = tmp_path / "elsewhere" / "site.key"

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.evaluation.metrics import confusion
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.scope import Scope
+from thoracle.metrics.classification import confusion
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES

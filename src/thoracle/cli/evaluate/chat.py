@@ -11,7 +11,7 @@ from thoracle.cli.evaluate import evaluate
 from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
-    from thoracle.evaluation.intervals import Interval
+    from thoracle.metrics.bootstrap import Interval
 
 
 @evaluate.command()

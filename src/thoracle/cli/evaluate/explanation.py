@@ -13,7 +13,7 @@ from thoracle.cli.options import Device
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thoracle.evaluation.explanation import Placed
+    from thoracle.evaluation.explanation import LocalizationScores
     from thoracle.inference.explain import Method as Maps
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -72,7 +72,7 @@ def explanation(
     console.print(str(out / "explanation.html"))
 
 
-def _print(found: Mapping[str, Placed], methods: Sequence[Maps], notes: Sequence[str]) -> None:
+def _print(found: Mapping[str, LocalizationScores], methods: Sequence[Maps], notes: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

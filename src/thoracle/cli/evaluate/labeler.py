@@ -12,9 +12,9 @@ from thoracle.cli.evaluate import evaluate
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thoracle.evaluation.intervals import Interval
     from thoracle.evaluation.summary import Summary
     from thoracle.inference.label.tables import ReportTable
+    from thoracle.metrics.bootstrap import Interval
 
 
 @evaluate.command()

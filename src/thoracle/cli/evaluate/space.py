@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort, Entry
-    from thoracle.evaluation.space import Array, Space
+    from thoracle.evaluation.space import Space
     from thoracle.inference.model import Model
+    from thoracle.types import FloatArray
 
 Section = Literal["findings", "impression", "both"]
 Split = Literal["train", "valid", "test"]
@@ -91,7 +92,7 @@ def _print(found: Space, notes: list[str]) -> None:
     printer.print(RESEARCH_USE)
 
 
-def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Path, console: Console) -> Array:
+def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Path, console: Console) -> FloatArray:
     """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
     import numpy as np
 

@@ -15,8 +15,9 @@ from typing import Final
 from thoracle.cohort.facts import Facts, facts_of
 from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
+from thoracle.ct.dicom.eligibility import rejection_reason
 from thoracle.ct.dicom.header import Header, read_header, text
-from thoracle.ct.dicom.sources import Source as File
+from thoracle.ct.dicom.sources import study_file
 from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable, ThoracleError
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
@@ -44,14 +45,14 @@ def find(folder: Path) -> Listing:
         LayoutMismatch: there is none.
         MetadataError: a table that cannot be used.
     """
-    series, damaged, aside = _series(folder)
+    series, damaged, skipped = _series(folder)
     if not series and not damaged:
         raise LayoutMismatch("holds no CT series in DICOM", cure="Give a tree of DICOM files, or another --layout.", source=folder)
     said = _said(folder)
     sources = [_source(uid, one, said) for uid, one in sorted(series.items())]
     sources += [_refused(folder, path, fault) for path, fault in damaged]
     spoken = {key for one in series.values() for key in (("accession", one.accession), ("study", one.study))}
-    notes = [f"{count:,} files set aside: {what}." for what, count in sorted(aside.items())]
+    notes = [f"{count:,} files set aside: {what}." for what, count in sorted(skipped.items())]
     if silent := sum(key not in spoken for key in said):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
     return Listing(sources=tuple(sources), notes=tuple(notes))
@@ -61,12 +62,13 @@ def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, Thoracle
     """Series, the first damaged file of each folder without a series, and how many other files are no part of a volume, and why."""
     found: dict[str, _Series] = {}
     damaged: dict[Path, tuple[Path, ThoracleError]] = {}
-    aside: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for place, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
             try:
                 header = _read(path) if path.is_file() and not path.is_symlink() else None
+                reason = rejection_reason(header) if header is not None else None
             except ScanError as error:
                 damaged.setdefault(path.parent, (path, error))
                 continue
@@ -74,14 +76,13 @@ def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, Thoracle
                 fault = ScanUnreadable(error.strerror or "cannot be read", cure="Mend the permissions, or copy the file again.")
                 damaged.setdefault(path.parent, (path, fault))
                 continue
-            if header is not None:
-                other = _other(header)
-                aside.update([other] if other else [])
-                if not other:
-                    _add(found, header, path)
+            if reason is not None:
+                skipped[reason] += 1
+            elif header is not None:
+                _add(found, header, path)
     occupied = {path.parent for one in found.values() for path in one.files}
     # Among the files of a series a damaged one is found by `read`, which refuses the series.
-    return found, [one for place, one in damaged.items() if place not in occupied], aside
+    return found, [one for place, one in damaged.items() if place not in occupied], skipped
 
 
 def _refused(folder: Path, path: Path, fault: ThoracleError) -> Source:
@@ -108,13 +109,6 @@ def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
     one.files.append(path)
 
 
-def _other(header: Header) -> str:
-    """Why a file is no part of a CT volume; "" where it is one."""
-    if header.modality != "CT":
-        return "not CT"
-    return "localizer" if "LOCALIZER" in text(header.dataset, "ImageType").upper() else ""
-
-
 def _read(path: Path) -> Header | None:
     """The header of a regular file; None where it is not DICOM.
 
@@ -122,7 +116,7 @@ def _read(path: Path) -> Header | None:
         ScanError: damaged, or too large.
         OSError: not readable.
     """
-    return read_header(File(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb")), also=_IDS + _FACTS)
+    return read_header(study_file(path), also=_IDS + _FACTS)
 
 
 def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:

@@ -16,6 +16,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from thoracle.ct.dicom.sources import Source
+from thoracle.ct.formats import content_format, has_preamble
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, TruncatedFile
 
 MAX_INFLATED_BYTES: Final = 256 << 20  # of one deflated file
@@ -36,8 +37,6 @@ _KEYWORDS: Final = (
 _PIXEL_DATA: Final = 0x7FE00010
 _PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))  # the first two are floats, which CT does not have
 _UNDEFINED: Final = 0xFFFFFFFF
-#: How a data set without preamble begins: group 2 or 8 and one of their first elements, little endian.
-_BARE_STARTS: Final = {struct.pack("<HH", group, element) for group in (2, 8) for element in (0, 1, 2, 5, 6, 8, 0x12, 0x16)}
 #: What pydicom raises on damaged bytes; there is no common class.
 _PARSE_ERRORS: Final = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OverflowError, RecursionError),
@@ -98,9 +97,9 @@ def read_header(source: Source, *, also: tuple[str, ...] = ()) -> Header | None:
         BudgetExceeded: a deflated data set larger than a scan may be.
     """
     head = source.head()
-    bare = head[128:132] != b"DICM"
-    if bare and head[:4] not in _BARE_STARTS:
+    if content_format(head) != "dicom":
         return None
+    bare = not has_preamble(head)
     try:
         header = _parse(source, io.BytesIO(head), also, bare=bare, complete=len(head) == source.size)
         if len(head) < source.size and not (header and header.has_pixels):

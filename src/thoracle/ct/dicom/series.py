@@ -9,15 +9,14 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from pydicom.uid import UID
 
+from thoracle.ct.dicom.eligibility import rejection_reason
 from thoracle.ct.dicom.frames import Slice, is_multiframe, slices_of
 from thoracle.ct.dicom.header import Header, text
 from thoracle.errors import InputError, NotCT, ScanError, SeriesAmbiguous
 
 AXIAL_SLICES: Final = 20  # an axial CT of so many slices is a body, not a localizer, a bolus monitor or a snapshot
 _AXIAL_COSINE: Final = 0.85  # normal within 32 degrees of the body's axis: gantries tilt to 30
-_COLOURLESS: Final = ("MONOCHROME1", "MONOCHROME2", "")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +77,7 @@ def candidates(headers: Iterable[Header], *, source: str) -> tuple[tuple[Series,
     aside: Counter[str] = Counter()
     for header in headers:
         uid = text(header.dataset, "SeriesInstanceUID")
-        reason = _not_a_slice(header)
+        reason = rejection_reason(header)
         if reason:
             aside[reason] += 1
         elif is_multiframe(header):
@@ -126,20 +125,3 @@ def _ambiguous(found: Sequence[Series], source: str) -> SeriesAmbiguous:
 
 def _listed(found: Sequence[Series]) -> str:
     return "".join(f"\n  {one}" for one in found)
-
-
-def _not_a_slice(header: Header) -> str:
-    """Why an object is no slice of a CT volume; "" where it may be one."""
-    dataset = header.dataset
-    if header.modality != "CT":
-        return header.modality[:16] or UID(header.sop_class).name or "object of no modality"
-    if "LOCALIZER" in text(dataset, "ImageType").upper():
-        return "localizer"
-    if not header.has_pixels:
-        return "CT object without pixels"
-    if header.whole("SamplesPerPixel", default=1) != 1 or text(dataset, "PhotometricInterpretation") not in _COLOURLESS:
-        return "colour image"
-    placed = "ImagePositionPatient" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
-    if header.sop_class.startswith("1.2.840.10008.5.1.4.1.1.7") and not placed:
-        return "secondary capture without position"
-    return ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, NoReturn
 
+from thoracle.ct.formats import NIFTI_SUFFIXES, detect_format
 from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsafeArchive, UnsupportedFormat
 
 MAX_FILES: Final = 20_000  # a study with every reconstruction has some 5,000 images
@@ -22,7 +23,6 @@ FREE_BYTES: Final = 64 << 20  # what may be inflated whatever its ratio: an empt
 _HEAD_BYTES: Final = 1 << 16  # holds the header of a classic slice and the start of its pixels
 _CHUNK: Final = 1 << 20
 _ENCRYPTED: Final = 1
-_NIFTI_NAMES: Final = (".nii", ".nii.gz", ".hdr", ".img")
 
 #: What the zip, deflate and file layers raise on damaged bytes.
 _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
@@ -87,7 +87,7 @@ def open_study(path: Path) -> Iterator[Listing]:
     """
     if path.is_dir():
         yield _list_folder(path)
-    elif _is_zip(path):
+    elif detect_format(path) == "zip":
         try:
             archive = zipfile.ZipFile(path)
         except (*_DAMAGE, ValueError) as error:
@@ -95,7 +95,7 @@ def open_study(path: Path) -> Iterator[Listing]:
         with archive:
             yield Listing(sources=tuple(_members(archive, path)))
     else:
-        yield Listing(sources=(_of_file(path),))
+        yield Listing(sources=(study_file(path),))
 
 
 def _list_folder(folder: Path) -> Listing:
@@ -109,7 +109,7 @@ def _list_folder(folder: Path) -> Listing:
             mode = file.lstat().st_mode
             links += stat.S_ISLNK(mode)
             if stat.S_ISREG(mode):
-                sources.append(_of_file(file))
+                sources.append(study_file(file))
         _require_few(len(sources), folder)
     return Listing(sources=tuple(sources), notes=(f"links not followed: {links}",) if links else ())
 
@@ -119,13 +119,13 @@ def _unreadable(error: OSError) -> NoReturn:
     raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", cure="Allow it to be read.", source=error.filename) from error
 
 
-def _of_file(path: Path) -> Source:
+def study_file(path: Path) -> Source:
+    """Describe one file on disk.
+
+    Raises:
+        OSError: its size cannot be read.
+    """
     return Source(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb"))
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[Source]:
@@ -171,4 +171,4 @@ def _require_few(count: int, path: Path) -> None:
 
 def holds_nifti(listing: Listing) -> bool:
     """Whether a name among the files is NIfTI's, for the cure."""
-    return any(source.label.lower().endswith(_NIFTI_NAMES) for source in listing.sources)
+    return any(source.label.lower().endswith(NIFTI_SUFFIXES) for source in listing.sources)

@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from thoracle.errors import InputError
-from thoracle.evaluation import metrics
-from thoracle.evaluation.intervals import (
+from thoracle.metrics import classification
+from thoracle.metrics.bootstrap import (
     bootstrap,
     delong,
     delong_difference,
@@ -46,7 +46,7 @@ def test_draws_are_spread_as_a_multinomial() -> None:
 
 def test_the_same_seed_draws_the_same_patients_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.concatenate(list(patient_weights(list("abcdef"), resamples=50, seed=3)))
-    monkeypatch.setattr("thoracle.evaluation.intervals._AT_ONCE", 40)
+    monkeypatch.setattr("thoracle.metrics.bootstrap._AT_ONCE", 40)
     blocks = list(patient_weights(list("abcdef"), resamples=50, seed=3))
     assert len(blocks) > 5
     assert (np.concatenate(blocks) == whole).all()
@@ -64,8 +64,8 @@ def test_bootstrap_of_a_mean_has_the_standard_error_of_a_mean() -> None:
 
 def test_bootstrap_and_delong_say_about_the_same() -> None:
     scores, labels, patients = _cohort(0, patients=300)
-    draws = bootstrap(lambda weights: metrics.auroc(scores[:, None], labels[:, None], weights_RN=weights), patients)
-    (drawn,) = percentile_interval(metrics.auroc(scores[:, None], labels[:, None]), draws)
+    draws = bootstrap(lambda weights: classification.auroc(scores[:, None], labels[:, None], weights_RN=weights), patients)
+    (drawn,) = percentile_interval(classification.auroc(scores[:, None], labels[:, None]), draws)
     exact = delong(scores, labels)
     assert drawn.value == exact.value == pytest.approx(roc_auc_score(labels, scores))
     assert [drawn.low, drawn.high] == pytest.approx([exact.low, exact.high], abs=0.01)
@@ -73,9 +73,9 @@ def test_bootstrap_and_delong_say_about_the_same() -> None:
 
 def test_draws_without_both_answers_are_left_out() -> None:
     scores, labels = np.array([[0.9], [0.2], [0.1]]), np.array([[1.0], [0.0], [0.0]])
-    draws = bootstrap(lambda weights: metrics.auroc(scores, labels, weights_RN=weights), ["a", "b", "c"])
+    draws = bootstrap(lambda weights: classification.auroc(scores, labels, weights_RN=weights), ["a", "b", "c"])
     assert np.isnan(draws).any()
-    (interval,) = percentile_interval(metrics.auroc(scores, labels), draws)
+    (interval,) = percentile_interval(classification.auroc(scores, labels), draws)
     assert (interval.value, interval.low, interval.high) == (1, 1, 1)
     (nothing,) = percentile_interval(np.nan, np.full((5, 1), np.nan))
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
@@ -89,7 +89,9 @@ def test_more_scans_of_the_same_patients_are_no_surer(scans: int) -> None:
     copied, patients = np.repeat(scores, scans), np.repeat(np.arange(80), scans).tolist()
     many = delong(copied, np.repeat(labels, scans), patients=patients)
     assert [many.value, many.low, many.high] == pytest.approx([one.value, one.low, one.high])
-    draws = bootstrap(lambda weights: metrics.auroc(copied[:, None], np.repeat(labels, scans)[:, None], weights_RN=weights), patients)
+    draws = bootstrap(
+        lambda weights: classification.auroc(copied[:, None], np.repeat(labels, scans)[:, None], weights_RN=weights), patients
+    )
     (drawn,) = percentile_interval(one.value, draws)
     assert [drawn.low, drawn.high] == pytest.approx([one.low, one.high], abs=0.02)
 
@@ -137,8 +139,8 @@ def test_a_model_does_not_differ_from_itself() -> None:
 def test_paired_draws_are_surer_than_unpaired_ones() -> None:
     scores, labels, patients = _cohort(3, patients=150)
     other = scores + np.random.default_rng(0).normal(size=len(scores)) * 0.2
-    aurocs = [metrics.auroc(s[:, None], labels[:, None]) for s in (scores, other)]
-    draws = [bootstrap(lambda w, s=s: metrics.auroc(s[:, None], labels[:, None], weights_RN=w), patients) for s in (scores, other)]
+    aurocs = [classification.auroc(s[:, None], labels[:, None]) for s in (scores, other)]
+    draws = [bootstrap(lambda w, s=s: classification.auroc(s[:, None], labels[:, None], weights_RN=w), patients) for s in (scores, other)]
     (paired,) = paired_difference(aurocs[0], aurocs[1], draws[0], draws[1])
     exact = delong_difference(scores, other, labels)
     assert [paired.low, paired.high] == pytest.approx([exact.low, exact.high], abs=0.01)

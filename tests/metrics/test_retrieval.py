@@ -5,16 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.evaluation.retrieval import (
-    figures_of,
-    label_overlap,
-    published_keyword,
-    published_report_to_volume,
-    published_volume_to_volume,
-    ranked,
-    retrieval,
-    weighted_median,
-)
+from thoracle.metrics.retrieval import evaluate_retrieval, label_overlap, per_query_metrics, sort_by_score, weighted_median
 
 
 def test_figures_are_those_of_trec_eval(data_dir: Path) -> None:
@@ -34,7 +25,7 @@ def test_figures_are_those_of_trec_eval(data_dir: Path) -> None:
     for query, run in runs.items():
         order = [document for _, document in sorted(run, reverse=True)]  # trec_eval's own way with ties
         gains = np.array([[max(judged[query].get(document, 0), 0) for document in order]], np.float64)
-        found = figures_of(gains, ks=(5, 10), judged_QG=np.array([list(judged[query].values())], np.float64))
+        found = per_query_metrics(gains, ks=(5, 10), relevance_QG=np.array([list(judged[query].values())], np.float64))
         for theirs, ours in names.items():
             if (theirs, query) in expected:
                 assert found[ours][0] == pytest.approx(float(expected[theirs, query]), abs=5.1e-5), (query, theirs)
@@ -44,21 +35,21 @@ def test_figures_are_those_of_trec_eval(data_dir: Path) -> None:
 
 def test_ties_count_against_the_query_and_what_is_left_out_is_not_there() -> None:
     scores, gains = np.ones((1, 4)), np.array([[1.0, 0, 0, 0]])
-    assert figures_of(ranked(scores, gains))["rank"][0] == 4
+    assert per_query_metrics(sort_by_score(scores, gains))["rank"][0] == 4
     keep = np.array([[True, False, True, False]])
-    assert figures_of(ranked(scores, gains, keep))["rank"][0] == 2
-    assert np.isnan(figures_of(ranked(scores, gains, ~keep))["rank"][0]), "nothing belongs"
+    assert per_query_metrics(sort_by_score(scores, gains, keep))["rank"][0] == 2
+    assert np.isnan(per_query_metrics(sort_by_score(scores, gains, ~keep))["rank"][0]), "nothing belongs"
 
 
 def test_perfect_random_and_constant_scores() -> None:
     gains = np.eye(200)
     patients = [n // 2 for n in range(200)]
-    perfect = retrieval(gains, gains, patients=patients, resamples=50)
-    assert {perfect.figures[name].value for name in ("R@1", "MAP", "nDCG", "MdR", "MnR")} == {1.0}
+    perfect = evaluate_retrieval(gains, gains, patients=patients, resamples=50)
+    assert {perfect.metrics[name].value for name in ("R@1", "MAP", "nDCG", "MdR", "MnR")} == {1.0}
     assert perfect.random["R@10"] == pytest.approx(0.05, abs=0.02)
     assert perfect.random["MnR"] == pytest.approx(100.5, abs=5)
-    constant = retrieval(np.zeros((200, 200)), gains, patients=patients, resamples=50)
-    assert (constant.figures["R@100"].value, constant.figures["MdR"].value) == (0.0, 200.0)
+    constant = evaluate_retrieval(np.zeros((200, 200)), gains, patients=patients, resamples=50)
+    assert (constant.metrics["R@100"].value, constant.metrics["MdR"].value) == (0.0, 200.0)
 
 
 def test_intervals_are_over_patients_and_queries_without_answer_are_counted() -> None:
@@ -67,10 +58,10 @@ def test_intervals_are_over_patients_and_queries_without_answer_are_counted() ->
     gains = np.eye(101)[:100, :100]
     gains[:10] = 0
     scores = np.where(half[:, None], np.eye(100), -np.eye(100)) + 0.01 * random.random((100, 100))
-    found = retrieval(scores, gains, patients=half.tolist(), resamples=200)
-    assert (found.queries, found.without) == (90, 10)
-    assert (found.figures["R@1"].low, found.figures["R@1"].high) == (0.0, 1.0)
-    assert retrieval(scores, 0 * gains, patients=half.tolist()).queries == 0
+    found = evaluate_retrieval(scores, gains, patients=half.tolist(), resamples=200)
+    assert (found.queries, found.queries_without_relevant) == (90, 10)
+    assert (found.metrics["R@1"].low, found.metrics["R@1"].high) == (0.0, 1.0)
+    assert evaluate_retrieval(scores, 0 * gains, patients=half.tolist()).queries == 0
 
 
 def test_a_weighted_median_is_that_of_repeated_values() -> None:
@@ -85,28 +76,9 @@ def test_overlap_is_both_over_either() -> None:
     assert label_overlap(labels, labels)[2].tolist() == [0.0] * 4
 
 
-def test_the_published_way_finds_the_query_itself_and_averages_smaller_ks() -> None:
-    random = np.random.default_rng(1)
-    latents, labels = random.standard_normal((40, 8)), (random.random((40, 18)) < 0.2).astype(int)
-    latents /= np.linalg.norm(latents, axis=1, keepdims=True)
-    labels[3] = 0
-    found = published_volume_to_volume(latents, labels, ks=(1, 5))
-    having = labels.any(axis=1)
-    assert found["MAP@1"] == pytest.approx(having.mean()), "each with a label finds itself first"
-    overlap = label_overlap(labels, labels[having])
-    order = np.argsort(-(latents @ latents[having].T), axis=1)
-    at_5 = np.take_along_axis(overlap, order, axis=1)[:, :5].mean()
-    assert found["MAP@5"] == pytest.approx((found["MAP@1"] + at_5) / 2)
-
-
-def test_published_recall_is_of_the_own_row() -> None:
-    scores = np.array([[3.0, 2, 1], [3, 2, 1], [1, 1, 1]])
-    assert published_report_to_volume(scores, ks=(1, 2, 3)) == {"R@1": pytest.approx(1 / 3), "R@2": pytest.approx(2 / 3), "R@3": 1.0}
-
-
 def test_what_a_search_does_not_find_has_no_rank_however_deep() -> None:
     scores, gains = np.array([[3.0, -np.inf, 2, -np.inf]]), np.array([[0.0, 1, 1, 0]])
-    found = retrieval(scores, gains, patients=[0], ks=(1, 2, 100), resamples=5).figures
+    found = evaluate_retrieval(scores, gains, patients=[0], ks=(1, 2, 100), resamples=5).metrics
     assert {name: found[name].value for name in ("R@1", "R@2", "precision@2", "MAP@100", "MdR")} == {
         "R@1": 0.0,
         "R@2": 1.0,
@@ -114,12 +86,5 @@ def test_what_a_search_does_not_find_has_no_rank_however_deep() -> None:
         "MAP@100": 0.25,  # 1/2 at rank two, and the other, which is not found, counts among all that belong
         "MdR": 2.0,
     }
-    nothing = retrieval(np.full((1, 4), -np.inf), gains, patients=[0], ks=(100,), resamples=5).figures
+    nothing = evaluate_retrieval(np.full((1, 4), -np.inf), gains, patients=[0], ks=(100,), resamples=5).metrics
     assert (nothing["R@100"].value, nothing["MAP@100"].value, nothing["MdR"].value) == (0.0, 0.0, 5.0)
-
-
-def test_the_published_judge_of_keywords_counts_reports_that_hold_them() -> None:
-    scores = np.array([[3.0, 2, 1], [1, 2, 3]])
-    held = np.array([[True, False, True], [False, False, False]])
-    assert published_keyword(scores, held, ks=(1, 2)) == {"precision@1": 1.0, "precision@2": 0.5}
-    assert published_keyword(scores, ~held & held, ks=(1,)) == {}

@@ -1,0 +1,1 @@
+"""Metrics as pure functions over arrays: classification, retrieval, text, localization, and bootstrap intervals."""

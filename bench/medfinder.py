@@ -28,9 +28,9 @@ from thoracle.cohort.listing import Split
 from thoracle.evaluation.retrieval_tasks import Volumes, run_tasks
 from thoracle.inference.model import load
 from thoracle.training.config import load_config
+from thoracle.training.contrastive_run import medfinder_run
 from thoracle.training.distributed import World
 from thoracle.training.medfinder import MedFinderRunConfig
-from thoracle.training.runs import medfinder_run
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 #: What is unlike, of the run and of its model.

@@ -24,9 +24,9 @@ from thoracle.models.losses import consistency_loss
 from thoracle.models.text import TextEncoder
 from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import OptimizerConfig, load_config
+from thoracle.training.contrastive_run import medfinder_run
 from thoracle.training.distributed import World
 from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
-from thoracle.training.runs import medfinder_run
 from thoracle.training.zeroshot import ZeroShot
 from thoracle.types import ABNORMALITIES
 

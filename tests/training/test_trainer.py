@@ -25,9 +25,9 @@ from thoracle.training import checkpoints as module
 from thoracle.training.checkpoints import checkpoints
 from thoracle.training.config import OptimizerConfig
 from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.training.contrastive_run import contrastive_run
 from thoracle.training.distributed import World
 from thoracle.training.progress import TrainStep
-from thoracle.training.runs import contrastive_run
 from thoracle.training.zeroshot import ZeroShot
 from thoracle.types import ABNORMALITIES
 

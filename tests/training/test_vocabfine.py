@@ -23,8 +23,8 @@ from thoracle.models.tokenizer import Tokenizer
 from thoracle.training.config import OptimizerConfig
 from thoracle.training.distributed import World
 from thoracle.training.progress import TrainStep
-from thoracle.training.runs import vocabfine_run
 from thoracle.training.vocabfine import VocabFineConfig, VocabFineTask, collate_labelled
+from thoracle.training.vocabfine_run import vocabfine_run
 from thoracle.types import ABNORMALITIES
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

@@ -19,7 +19,7 @@ from thoracle.training.classifier import ClassifierConfig, ClassifierTask, Label
 from thoracle.training.data import Data
 from thoracle.training.distributed import World
 from thoracle.training.frozen import FrozenData, FrozenSample, frozen
-from thoracle.training.runs import begun_with
+from thoracle.training.start_model import begun_with
 from thoracle.training.trainer import Evaluate, Trainer
 
 _Told = Callable[[int, int], None]

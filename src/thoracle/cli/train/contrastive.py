@@ -18,7 +18,7 @@ def _config() -> type[ContrastiveConfig]:
 
 def _prepare(config: ContrastiveConfig) -> Run:
     from thoracle.cli.train.pairs import open_pairs, zero_shot
-    from thoracle.training.runs import contrastive_run
+    from thoracle.training.contrastive_run import contrastive_run
 
     pairs = open_pairs(config, augmentation=config.augmentation)
     evaluate = zero_shot(config, config.cohort, batch=config.gradient_cache_chunk or config.batch_size)

@@ -31,7 +31,7 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
 
 
 def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str) -> Run:
-    from thoracle.training.runs import labeler_run
+    from thoracle.training.labeler_run import labeler_run
 
     reports = (
         _cohort_reports(config.cohort, config.section) if config.cohort else _table_reports(Path(config.reports), text_column, id_column)

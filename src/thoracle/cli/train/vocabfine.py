@@ -20,7 +20,7 @@ def _config() -> type[VocabFineConfig]:
 def _prepare(config: VocabFineConfig) -> Run:
     from thoracle.cli.train.pairs import zero_shot
     from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.runs import vocabfine_run
+    from thoracle.training.vocabfine_run import vocabfine_run
 
     volumes = CohortDataset(config.cohort, split="train", needs=["labels"], augmentation=config.augmentation, seed=config.seed)
     preprocess, evaluate = volumes.cohort.preprocess, zero_shot(config, config.cohort, batch=config.batch_size)

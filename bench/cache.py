@@ -58,7 +58,7 @@ def write_all(root: Path, scan: Path) -> np.ndarray:
     from zarr.codecs import BloscCodec
 
     import thoracle
-    from thoracle.cohort.cache import pack
+    from thoracle.cohort.samples.volume_cache import pack
 
     wanted = thoracle.preprocess(thoracle.read(scan))
     hu = np.rint(wanted * 1000).astype(np.int16)
@@ -115,7 +115,7 @@ def zarr_store(path: Path) -> np.ndarray:
 
 
 def thoracle_cache(path: Path) -> np.ndarray:
-    from thoracle.cohort.cache import read_volume
+    from thoracle.cohort.samples.volume_cache import read_volume
 
     return read_volume(path)
 

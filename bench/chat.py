@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 
 from thoracle.inference.chat.sampling import Sampling, sample
-from thoracle.models.chat import Projector
-from thoracle.models.chat_language import ChatModel
-from thoracle.models.chat_prompt import IMAGE_ID
-from thoracle.models.ctclip_config import PRESETS, CTViTConfig
-from thoracle.models.ctvit import CTViT
-from thoracle.models.projector_config import ProjectorConfig
-from thoracle.training.chat import ChatConfig
-from thoracle.training.config import load_config
+from thoracle.models.chat.language_model import ChatModel
+from thoracle.models.chat.prompt import IMAGE_ID
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctchat.projector import Projector
+from thoracle.models.ctclip.config import PRESETS, CTViTConfig
+from thoracle.models.ctclip.ctvit import CTViT
+from thoracle.training.chat.task import ChatConfig
+from thoracle.training.engine.config import load_config
 
 WORDS = 32
 SIZES = {

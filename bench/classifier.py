@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
-from thoracle.models.folder import save_model
-from thoracle.models.losses import positive_weights
-from thoracle.models.text_config import TextConfig
-from thoracle.training.classifier import ClassifierConfig, ClassifierTask, collate
-from thoracle.training.distributed import World
-from thoracle.training.frozen import FrozenData
-from thoracle.training.trainer import Trainer
+from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.common.losses import positive_weights
+from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.text.config import TextConfig
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.trainer import Trainer
+from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, collate
+from thoracle.training.finetuning.frozen_features import FrozenData
 from thoracle.types import ABNORMALITIES
 
 

@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctclip_config import PRESETS
-from thoracle.models.precision import lower
-from thoracle.models.zero_shot import zero_shot_probabilities
+from thoracle.models.common.zero_shot import zero_shot_probabilities
+from thoracle.models.ctclip.config import PRESETS
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.weights.precision import lower
 
 CONFIG = PRESETS["ct-clip"]
 NEEDED_GFLOP = 790

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from thoracle.evaluation.summary import Scores, summarise
+from thoracle.evaluation.detection.summary import Scores, summarise
 from thoracle.types import ABNORMALITIES
 
 SCANS, DRAWS = 3000, 1000

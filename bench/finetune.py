@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from thoracle.cohort.dataset import CohortDataset
 from thoracle.cohort.manifest import Cohort, open_cohort
+from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.inference.model import load
 from thoracle.metrics.bootstrap import bootstrap, paired_difference, percentile_interval
 from thoracle.metrics.classification import auroc
-from thoracle.training.classifier import ClassifierConfig
-from thoracle.training.classifier_run import classifier_run
-from thoracle.training.config import OptimizerConfig
-from thoracle.training.distributed import World
+from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.distributed import World
+from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.classifier_run import classifier_run
 
 #: Settings that were chosen with `--tune`; what begins with LiPro's model of the same seed says so.
 VARIANTS = {

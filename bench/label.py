@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from thoracle.evaluation.labeler import Labelled, label_all
+from thoracle.evaluation.labeler.evaluate import Labelled, label_all
 from thoracle.inference.label.backends import open_labeller
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.run import label_table

@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.cohort.augment import Augmentation
-from thoracle.cohort.dataset import CohortDataset, Sample
-from thoracle.cohort.listing import Split
-from thoracle.evaluation.retrieval_tasks import Volumes, run_tasks
+from thoracle.cohort.samples.augment import Augmentation
+from thoracle.cohort.samples.dataset import CohortDataset, Sample
+from thoracle.cohort.sources import Split
+from thoracle.evaluation.retrieval.tasks import Volumes, run_tasks
 from thoracle.inference.model import load
-from thoracle.training.config import load_config
-from thoracle.training.contrastive_run import medfinder_run
-from thoracle.training.distributed import World
-from thoracle.training.medfinder import MedFinderRunConfig
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig
+from thoracle.training.contrastive.run import medfinder_run
+from thoracle.training.engine.config import load_config
+from thoracle.training.engine.distributed import World
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 #: What is unlike, of the run and of its model.

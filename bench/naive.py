@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
-from thoracle.models.text_config import TextConfig
+from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
+from thoracle.models.text.config import TextConfig
 
 Weights = dict[str, Tensor]
 

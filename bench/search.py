@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from thoracle.cohort.reports import Report
-from thoracle.search import approximate
 from thoracle.search.engine import Engine, Query
-from thoracle.search.index import Index, writing
+from thoracle.search.local import faiss_lists as approximate
+from thoracle.search.local.index import Index, writing
+from thoracle.search.local.vectors import Vectors, nearest
 from thoracle.search.record import Addition, Record
-from thoracle.search.vectors import Vectors, nearest
 
 DIM = 512
 

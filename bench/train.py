@@ -25,14 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctclip_config import CTCLIPConfig
-from thoracle.models.losses import contrastive_loss
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
-from thoracle.training.data import Batch
-from thoracle.training.distributed import clip_gradients, join
-from thoracle.training.optimizer import build_adamw
+from thoracle.models.common.losses import contrastive_loss
+from thoracle.models.ctclip.config import CTCLIPConfig
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
+from thoracle.training.engine.distributed import clip_gradients, join
+from thoracle.training.engine.optimizer import build_adamw
+from thoracle.training.engine.sampler import Batch
 
 TOKENS = 200  # of a report
 PADDED = 512  # to which the published loop pads it

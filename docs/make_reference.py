@@ -12,12 +12,12 @@ from typing import Any, Final, get_args
 
 from thoracle import errors
 from thoracle.config_reader import Range, config_to_mapping, describe_type, field_types
-from thoracle.training.chat import ChatConfig
-from thoracle.training.classifier import ClassifierConfig
-from thoracle.training.contrastive import ContrastiveConfig
-from thoracle.training.labeler import LabelerConfig
-from thoracle.training.medfinder import MedFinderRunConfig
-from thoracle.training.vocabfine import VocabFineConfig
+from thoracle.training.chat.task import ChatConfig
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig
+from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.vocabfine import VocabFineConfig
+from thoracle.training.labeler.task import LabelerConfig
 
 FOLDER: Final = Path(__file__).parent / "reference"
 #: Configurations of `thoracle train`, by verb.

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.test_config import CONFIGS, SHIPPED
+from tests.training.engine.test_config import CONFIGS, SHIPPED
 from thoracle.config_reader import (
     PositiveInt,
     Range,
@@ -24,7 +24,7 @@ from thoracle.config_reader import (
     parse_yaml,
 )
 from thoracle.errors import InputError
-from thoracle.training.config import RunConfig, load_config
+from thoracle.training.engine.config import RunConfig, load_config
 
 
 @dataclass(frozen=True, kw_only=True)

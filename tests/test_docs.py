@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.demo.assets import write_model, write_scan
+from thoracle.inference.export.onnx import onnx_model
 from thoracle.inference.model import load
-from thoracle.inference.onnx import onnx_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

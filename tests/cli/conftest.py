@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from thoracle.cli.app import main
-from thoracle.cohort.cache import pack
 from thoracle.cohort.manifest import Entry, claim, write_manifest
 from thoracle.cohort.reports import Report
+from thoracle.cohort.samples.volume_cache import pack
 from thoracle.config_reader import config_to_mapping
-from thoracle.inference.demo import write_model, write_scan
-from thoracle.models.folder import open_model
+from thoracle.inference.demo.assets import write_model, write_scan
+from thoracle.models.bundle.model_folder import open_model
 from thoracle.types import ABNORMALITIES
 
 PATIENTS = 16

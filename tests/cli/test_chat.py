@@ -18,10 +18,10 @@ import yaml
 
 from tests.language_server import LanguageServer
 from thoracle.cli.app import main
-from thoracle.cohort.cache import pack
 from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
-from thoracle.cohort.questions.file import read_questions
 from thoracle.cohort.reports import Report
+from thoracle.cohort.samples.volume_cache import pack
+from thoracle.cohort.vqa.vqa_file import read_questions
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import load_chat
@@ -29,17 +29,17 @@ from thoracle.inference.chat.conversation import Conversation
 from thoracle.inference.chat.sampling import Sampling, until
 from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.chat.scope import DECLINED
-from thoracle.inference.demo import write_model, write_scan
-from thoracle.inference.files import keep_demo_chat
+from thoracle.inference.demo.assets import write_model, write_scan
+from thoracle.inference.demo.locations import keep_demo_chat
 from thoracle.inference.prepare import Prepared
-from thoracle.models.chat import Projector
-from thoracle.models.folder import open_model
-from thoracle.models.projector_config import ProjectorConfig
-from thoracle.training.chat import ChatConfig
-from thoracle.training.chat_run import chat_run, findings_of, split_questions
-from thoracle.training.chat_scans import cohort_scans
-from thoracle.training.config import load_config
-from thoracle.training.distributed import join
+from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctchat.projector import Projector
+from thoracle.training.chat.run import chat_run, findings_of, split_questions
+from thoracle.training.chat.scan_features import cohort_scans
+from thoracle.training.chat.task import ChatConfig
+from thoracle.training.engine.config import load_config
+from thoracle.training.engine.distributed import join
 
 CONFIG = {
     "disclaimer": "Knows only noise.",

@@ -14,7 +14,7 @@ from tests.injections import ASKED, INJECTIONS, MARKS
 from tests.language_server import LanguageServer
 from thoracle.cohort.reports import Report
 from thoracle.inference.model import load
-from thoracle.search.places import changed
+from thoracle.search.open_index import changed
 from thoracle.search.record import Addition, LatentArray, Record
 
 

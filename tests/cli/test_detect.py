@@ -20,8 +20,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import thoracle
 from thoracle.inference.calibration import Calibration, Mending, keep_calibration
-from thoracle.inference.demo import write_model
-from thoracle.models.folder import load_tensors, open_model, save_model
+from thoracle.inference.demo.assets import write_model
+from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
 from thoracle.types import ABNORMALITIES
 
 Stopped = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import thoracle
-from thoracle.inference.demo import write_model
+from thoracle.inference.demo.assets import write_model
 from thoracle.inference.latents import read_latents
-from thoracle.models.folder import load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
 
 Stopped = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -11,7 +11,7 @@ from thoracle.cli import export
 from thoracle.config_reader import config_to_mapping
 from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
 from thoracle.inference.model import load
-from thoracle.models.folder import open_model
+from thoracle.models.bundle.model_folder import open_model
 from thoracle.types import RESEARCH_USE
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import thoracle.cli.fetch  # noqa: F401 - adds the verb
 from thoracle.cli.app import app
 from thoracle.errors import InputError
-from thoracle.models.catalogue import CATALOGUE
+from thoracle.models.hub.catalogue import CATALOGUE
 
 
 def test_the_list_has_address_licence_and_size() -> None:

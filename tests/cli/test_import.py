@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 import thoracle.cli.import_  # noqa: F401 - adds the verb
 from thoracle.cli.app import app
 from thoracle.errors import CheckpointUnsafe, InputError, TokenizerMissing
-from thoracle.models.folder import open_model
-from thoracle.models.tokenizer import Tokenizer
+from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import RESEARCH_USE
 
 

@@ -8,7 +8,7 @@ import pytest
 from thoracle.cohort.manifest import open_cohort
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.inference.demo import write_scan
+from thoracle.inference.demo.assets import write_scan
 from thoracle.types import ABNORMALITIES
 
 _SMALL = PreprocessConfig(spacing=(16.0, 12.0, 12.0), size=(20, 20, 24))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from thoracle.inference.demo import write_model
+from thoracle.inference.demo.assets import write_model
 from thoracle.types import ABNORMALITIES
 
 

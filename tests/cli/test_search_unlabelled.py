@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.cohort.listing import NO_REPORT, UNLABELLED
 from thoracle.cohort.manifest import open_cohort, write_manifest
+from thoracle.cohort.sources import NO_REPORT, UNLABELLED
 from thoracle.types import ABNORMALITIES
 
 REPORTED = 3

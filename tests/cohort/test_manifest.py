@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoracle.cohort.facts import Facts
-from thoracle.cohort.listing import UNLABELLED
+from thoracle.cohort.demographics import Facts
 from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
 from thoracle.cohort.reports import Report
+from thoracle.cohort.sources import UNLABELLED
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, OutputConflict

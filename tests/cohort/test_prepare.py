@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.cohort.cache import read_volume
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import LAYOUTS, Progress, prepare
 from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import preprocess
 from thoracle.ct.read import read

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.cohort.listing import Source
 from thoracle.cohort.pseudonyms import SiteKey, default_key_file
+from thoracle.cohort.sources import Source
 from thoracle.errors import InputError
 
 _SOURCE = Source(volume="1.2.3", scan="1.2", patient="MRN 7", path=Path("x"))

@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 
 from thoracle.cohort.journal import Outcome
-from thoracle.cohort.listing import UNLABELLED
 from thoracle.cohort.manifest import Entry
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reports import Report
+from thoracle.cohort.sources import UNLABELLED
 from thoracle.types import RESEARCH_USE
 
 _OUTCOMES = (

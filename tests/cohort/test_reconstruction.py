@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.cohort.listing import Source
 from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.sources import Source
 from thoracle.errors import InputError
 
 #: volume, scan, kernel, mm

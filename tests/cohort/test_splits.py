@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoracle.cohort.listing import Source
+from thoracle.cohort.sources import Source
 from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.errors import SplitLeak
 

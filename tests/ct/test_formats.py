@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from thoracle.ct.dicom.files import study_file
 from thoracle.ct.dicom.header import read_header
-from thoracle.ct.dicom.sources import study_file
 from thoracle.ct.formats import HEAD_BYTES, content_format, detect_format
 from thoracle.errors import ScanError
 

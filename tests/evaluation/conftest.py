@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from thoracle.evaluation.cases import Cases, Table
-from thoracle.evaluation.summary import Scores
+from thoracle.evaluation.detection.cases import Cases, Table
+from thoracle.evaluation.detection.summary import Scores
 from thoracle.types import ABNORMALITIES
 
 LABELS = ABNORMALITIES[:3]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.demo.assets import write_model, write_scan
 
 
 @pytest.fixture(scope="session")

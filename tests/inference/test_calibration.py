@@ -13,9 +13,9 @@ from thoracle import load
 from thoracle.ct.read import read
 from thoracle.errors import ModelFolderInvalid
 from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
-from thoracle.inference.demo import write_model
-from thoracle.models.folder import open_model
-from thoracle.models.prompts import PROMPTS
+from thoracle.inference.demo.assets import write_model
+from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.common.prompts import PROMPTS
 
 _MENDING = Mending(slope=2.0, offset=-1.0, present_from=0.6, absent_to=0.3)
 

@@ -17,9 +17,9 @@ from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
 from thoracle.inference.explain import FILLS, layers, nifti, on_scan, saliency, token_affine
-from thoracle.models.classifier import build_head, join_state
-from thoracle.models.folder import load_tensors, open_model, save_model
-from thoracle.models.heads import LabelAttention
+from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.models.ctclip.classifier import build_head, join_state
+from thoracle.models.ctclip.heads import LabelAttention
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 NAMES = ABNORMALITIES[:2]

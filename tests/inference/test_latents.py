@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
+from thoracle.inference.batch.result_table import ResultTable
 from thoracle.inference.latents import ROW_COLUMNS, latent_row, read_latents, token_file, write_latents, write_tokens
-from thoracle.inference.results import ResultTable
 from thoracle.models.encoder import VolumeEmbedding
 
 LATENTS = {"a.nii.gz": np.array([0.1, -0.2, 1e-30], np.float32), "sub/b": np.array([1, 2, 3], np.float32)}

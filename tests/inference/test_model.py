@@ -13,15 +13,15 @@ import thoracle
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid, TokenizerMissing
-from thoracle.inference.demo import write_model
+from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import prepare
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig, published_ctclip_config
-from thoracle.models.folder import load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig, published_ctclip_config
+from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.registry import REGISTRY
-from thoracle.models.text_config import TextConfig
-from thoracle.models.tokenizer import Tokenizer
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
 

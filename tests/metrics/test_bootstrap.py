@@ -11,14 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from thoracle.errors import InputError
 from thoracle.metrics import classification
-from thoracle.metrics.bootstrap import (
-    bootstrap,
-    delong,
-    delong_difference,
-    paired_difference,
-    patient_weights,
-    percentile_interval,
-)
+from thoracle.metrics.bootstrap import bootstrap, delong, delong_difference, paired_difference, patient_weights, percentile_interval
 
 
 def _cohort(seed: int, patients: int = 60, scans: int = 1) -> tuple[np.ndarray, np.ndarray, list[str]]:

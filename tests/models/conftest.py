@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thoracle.models.ctclip_config import CTCLIPConfig, published_ctclip_config
+from thoracle.models.ctclip.config import CTCLIPConfig, published_ctclip_config
 
 
 @dataclass(frozen=True)

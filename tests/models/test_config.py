@@ -9,8 +9,8 @@ import pytest
 
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
-from thoracle.models.ctclip_config import PRESETS, CTCLIPConfig, CTViTConfig, published_ctclip_config
-from thoracle.models.text_config import TextConfig
+from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig, CTViTConfig, published_ctclip_config
+from thoracle.models.text.config import TextConfig
 
 
 def test_preset_has_the_published_sizes() -> None:

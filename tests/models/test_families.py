@@ -16,23 +16,23 @@ from torch import nn
 
 import thoracle
 from tests.models.toy_family import LABELS, SIZE, TOY, Toy, ToyConfig
-from thoracle.cohort.facts import Facts
+from thoracle.cohort.demographics import Facts
 from thoracle.cohort.reports import Report
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CapabilityMissing, CheckpointUnknown, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import Model
-from thoracle.models.checkpoint import read_checkpoint
-from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.bundle.import_published import import_checkpoint
+from thoracle.models.bundle.model_folder import ModelFolder, load_tensors, open_model, save_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.encoder import Capability
-from thoracle.models.folder import ModelFolder, load_tensors, open_model, save_model
-from thoracle.models.medfinder_config import MedFinderConfig, ViTConfig
-from thoracle.models.projector_config import ProjectorConfig
-from thoracle.models.prompts import format_prompts
-from thoracle.models.published import import_checkpoint
+from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
 from thoracle.models.registry import REGISTRY, models_with, spec_of
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.search.index import Index, writing
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.models.weights.checkpoint import read_checkpoint
+from thoracle.search.local.index import Index, writing
 from thoracle.search.record import Addition, Filters, Record
 
 TINY = PRESETS["tiny"]

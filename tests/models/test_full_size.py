@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctclip_config import PRESETS
+from thoracle.models.common.zero_shot import zero_shot_probabilities
+from thoracle.models.ctclip.config import PRESETS
+from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.encoder import EncodedText
-from thoracle.models.zero_shot import zero_shot_probabilities
 
 
 def test_has_the_published_number_of_parameters() -> None:

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.models.common.shapes import Shapes
+from thoracle.models.common.size_inference import settle, size_of
 from thoracle.models.config import build
 from thoracle.models.encoder import Capability, Outputs, VolumeEmbedding
 from thoracle.models.model_spec import ConfigGuess, ModelSpec
-from thoracle.models.shapes import Shapes
-from thoracle.models.size_inference import settle, size_of
 
 LABELS = ("Mass", "Fluid", "Calcium")
 SIZE = (8, 16, 16)

@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from thoracle.phantom.grid import Grid
-from thoracle.phantom.patient import sample_patient
-from thoracle.phantom.scene import Scene, paint, sample_scene
+from thoracle.phantom.anatomy.patient import sample_patient
+from thoracle.phantom.imaging.grid import Grid
+from thoracle.phantom.imaging.scene import Scene, paint, sample_scene
 from thoracle.types import ABNORMALITIES
 
 

@@ -16,7 +16,7 @@ import pytest
 from thoracle.errors import InputError, OutputConflict
 from thoracle.phantom.case import plan_cohort
 from thoracle.phantom.cohort import write_cohort
-from thoracle.phantom.metadata import COLUMNS
+from thoracle.phantom.imaging.metadata import COLUMNS
 from thoracle.types import ABNORMALITIES
 
 _CASES, _SEED = 14, 5

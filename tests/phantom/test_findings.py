@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thoracle.phantom import scene as module
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.thorax import LOBES
+from thoracle.phantom.anatomy.trees import sample_points
 from thoracle.phantom.findings import SAMPLERS, Site
-from thoracle.phantom.scene import paint
-from thoracle.phantom.thorax import LOBES
-from thoracle.phantom.trees import sample_points
+from thoracle.phantom.imaging import scene as module
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.scene import paint
 from thoracle.types import ABNORMALITIES
 
 _IN_LUNG = (

@@ -3,8 +3,8 @@ from __future__ import annotations
 import csv
 
 from thoracle.phantom.case import plan_cohort
+from thoracle.phantom.imaging.metadata import COLUMNS
 from thoracle.phantom.layout import Files, tables
-from thoracle.phantom.metadata import COLUMNS
 from thoracle.types import ABNORMALITIES
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thoracle.cohort.facts import Facts
+from thoracle.cohort.demographics import Facts
 from thoracle.cohort.reports import Report
-from thoracle.search.index import Index, writing
+from thoracle.search.local.index import Index, writing
 from thoracle.search.record import Addition, Record
 
 DIM = 8

@@ -6,7 +6,7 @@ import json
 
 from thoracle.search.answer_json import SCHEMA, answer_json
 from thoracle.search.engine import Engine, Query
-from thoracle.search.index import Index
+from thoracle.search.local.index import Index
 from thoracle.search.record import Filters
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 

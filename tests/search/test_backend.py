@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thoracle.cohort.facts import Facts
+from thoracle.cohort.demographics import Facts
 from thoracle.cohort.reports import Report
 from thoracle.errors import IndexMismatch, IndexMissing, InputError
 from thoracle.search.backend import Backend
-from thoracle.search.places import changed, opened
+from thoracle.search.keywords import parse
+from thoracle.search.open_index import changed, opened
 from thoracle.search.record import Filters
-from thoracle.search.words import parse
 
 _ALL = Filters()
 

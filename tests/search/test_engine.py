@@ -4,12 +4,12 @@ import pytest
 
 from thoracle.cohort.reports import Report
 from thoracle.errors import IndexMismatch, InputError
-from thoracle.inference.demo import write_model
+from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
 from thoracle.search.contact_sheet import contact_sheet
 from thoracle.search.engine import Engine, Query
 from thoracle.search.fusion import fuse
-from thoracle.search.index import Index, writing
+from thoracle.search.local.index import Index, writing
 from thoracle.search.record import Filters
 
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.inference.demo import write_model
-from thoracle.inference.files import demo_model, keep_demo_model
+from thoracle.inference.demo.assets import write_model
+from thoracle.inference.demo.locations import demo_model, keep_demo_model
 from thoracle.search.model_lookup import model_of
 
 

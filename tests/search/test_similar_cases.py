@@ -9,10 +9,10 @@ import pytest
 from thoracle.cohort.reports import Report
 from thoracle.ct.read import read
 from thoracle.errors import IndexMissing
-from thoracle.inference.demo import write_model, write_scan
+from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.model import load
 from thoracle.inference.prepare import prepare
-from thoracle.search.index import writing
+from thoracle.search.local.index import writing
 from thoracle.search.record import Addition, Record
 from thoracle.search.similar_cases import similar_cases
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from thoracle.cohort.questions.file import Conversation, Pair
-from thoracle.models.chat import Projector
-from thoracle.models.chat_language import ChatModel, new_adapter
-from thoracle.models.chat_prompt import Prompter
-from thoracle.models.projector_config import ProjectorConfig
-from thoracle.training.chat import ChatConfig, ChatTask, SmallLanguageConfig
-from thoracle.training.chat_base import new_language
-from thoracle.training.chat_data import Collate, Row, grow
-from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
-from thoracle.training.optimizer import build_adamw
+from thoracle.cohort.vqa.vqa_file import Conversation, Pair
+from thoracle.models.chat.language_model import ChatModel, new_adapter
+from thoracle.models.chat.prompt import Prompter
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctchat.projector import Projector
+from thoracle.training.chat.packing import Collate, Row, grow
+from thoracle.training.chat.phantom_lm import new_language
+from thoracle.training.chat.task import ChatConfig, ChatTask, SmallLanguageConfig
+from thoracle.training.engine.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.engine.optimizer import build_adamw
 
 SCANS = 4
 SMALL = SmallLanguageConfig(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)

@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from thoracle.cohort.augment import Augmentation
+from thoracle.cohort.samples.augment import Augmentation
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.ctclip_config import CTCLIPConfig, CTViTConfig
-from thoracle.models.medfinder import MedFinder
-from thoracle.models.medfinder_config import MedFinderConfig, ResNetConfig
-from thoracle.models.text_config import TextConfig
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.contrastive import ContrastiveConfig, ContrastiveTask
-from thoracle.training.data import Batch
-from thoracle.training.distributed import World, clip_gradients, full_state, join, set_full_state
-from thoracle.training.medfinder import MedFinderRunConfig, MedFinderTask
-from thoracle.training.optimizer import build_adamw
-from thoracle.training.pairs import PairConfig, PairTask
+from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
+from thoracle.models.medfinder.model import MedFinder
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
+from thoracle.training.contrastive.gradient_cache import PairConfig, PairTask
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
+from thoracle.training.engine.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.engine.optimizer import build_adamw
+from thoracle.training.engine.sampler import Batch
 
 PAIRS = 8
 LENGTH = 9

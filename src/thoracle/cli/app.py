@@ -32,7 +32,7 @@ VERBS = (
     "export",
     "fetch",
     "doctor",
-    "demo",
+    "demo.stages",
 )
 
 app = typer.Typer(

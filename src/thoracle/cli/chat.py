@@ -14,7 +14,7 @@ from thoracle.cli.app import app
 from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
-    from thoracle.inference.batch import Reading
+    from thoracle.inference.batch.runner import Reading
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.conversation import Conversation
     from thoracle.inference.chat.grounded import Evidence
@@ -53,13 +53,13 @@ def chat(
     With --detector the answer rests on a detector's findings, with --index on similar cases too, and each sentence cites them; the words
     are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
     """
-    from thoracle.cli.console import notify
+    from thoracle.cli.findings_table import notify
     from thoracle.inference.chat.cited_answer import cited_answer
     from thoracle.inference.chat.conversation import Conversation, read_turns
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.open_chat import open_chat
     from thoracle.inference.chat.sampling import Sampling
-    from thoracle.inference.default_model import model_or_demo
+    from thoracle.inference.demo.default_model import model_or_demo
 
     load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
@@ -98,10 +98,10 @@ def _asked() -> Iterator[str]:
 
 def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
     """Answers of a chat model that sees the scans."""
-    from thoracle.inference.batch import read_scan
+    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.chat.scans import scan_tokens
     from thoracle.inference.prepare import prepare
-    from thoracle.inference.scans import Scan
     from thoracle.types import RESEARCH_USE
 
     kept = []
@@ -117,12 +117,12 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
 
 def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
     """What a detector finds in the one scan, and which cases look like it."""
-    from thoracle.cli.console import notify
+    from thoracle.cli.findings_table import notify
     from thoracle.errors import InputError
-    from thoracle.inference.batch import read_scan
+    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.chat.grounded import gather
     from thoracle.inference.model import load
-    from thoracle.inference.scans import Scan
     from thoracle.search.similar_cases import similar_cases
 
     if len(scans) != 1:

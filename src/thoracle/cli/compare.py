@@ -24,10 +24,10 @@ def compare(
     from rich.table import Table
 
     from thoracle.errors import InputError
-    from thoracle.evaluation.compare import compare as run
-    from thoracle.evaluation.page import with_bounds
-    from thoracle.evaluation.report import title
-    from thoracle.evaluation.result import read_run
+    from thoracle.evaluation.detection.compare import compare as run
+    from thoracle.evaluation.detection.report import title
+    from thoracle.evaluation.detection.results_json import read_run
+    from thoracle.evaluation.html.page import with_bounds
     from thoracle.types import RESEARCH_USE
 
     for path in (first, second):

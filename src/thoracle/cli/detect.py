@@ -14,8 +14,8 @@ from thoracle.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thoracle.inference.batch import Reading
-    from thoracle.inference.scans import Scan
+    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.runner import Reading
 
 
 @app.command()
@@ -40,9 +40,9 @@ def detect(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.cli.console import notify
-    from thoracle.inference.default_model import model_or_demo
-    from thoracle.inference.scans import find_scans
+    from thoracle.cli.findings_table import notify
+    from thoracle.inference.batch.discover_scans import find_scans
+    from thoracle.inference.demo.default_model import model_or_demo
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
@@ -64,9 +64,9 @@ def _one(
 ) -> None:
     from rich.console import Console
 
-    from thoracle.cli.console import Stopwatch, show_findings
+    from thoracle.cli.findings_table import Stopwatch, show_findings
     from thoracle.files.json_file import write_json
-    from thoracle.inference.batch import read_scan
+    from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
 
@@ -93,10 +93,10 @@ def _one(
 
 
 def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str, dtype: Precision, out: Path, shard: str | None) -> None:
-    from thoracle.cli.many import follow, select
-    from thoracle.inference.batch import run
+    from thoracle.cli.batch_progress import follow, select
+    from thoracle.inference.batch.result_table import ResultTable
+    from thoracle.inference.batch.runner import run
     from thoracle.inference.model import load
-    from thoracle.inference.results import ResultTable
 
     scans, out = select(scans, out, shard)
     model = load(folder, device=device, dtype=dtype)

@@ -13,8 +13,8 @@ from thoracle.cli.options import Device, Dtype, ModelFolder, Part, ReadArguments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from thoracle.inference.batch.discover_scans import Scan
     from thoracle.inference.prepare import Prepared
-    from thoracle.inference.scans import Scan
 
 
 @app.command()
@@ -38,14 +38,14 @@ def embed(
 
     Exit status: 0 all well, 1 a scan failed, 2 the command was wrong.
     """
-    from thoracle.cli.console import notify
-    from thoracle.cli.many import follow, select
-    from thoracle.inference.batch import run
-    from thoracle.inference.default_model import model_or_demo
+    from thoracle.cli.batch_progress import follow, select
+    from thoracle.cli.findings_table import notify
+    from thoracle.inference.batch.discover_scans import find_scans
+    from thoracle.inference.batch.result_table import ResultTable
+    from thoracle.inference.batch.runner import run
+    from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
-    from thoracle.inference.results import ResultTable
-    from thoracle.inference.scans import find_scans
 
     found, out = select(find_scans(scans, whole_folders=read_arguments.series is not None), out, shard)
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)

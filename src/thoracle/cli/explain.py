@@ -43,15 +43,15 @@ def explain(
     """
     from rich.console import Console
 
-    from thoracle.cli.console import notify
+    from thoracle.cli.findings_table import notify
     from thoracle.files.json_file import write_json
-    from thoracle.inference.batch import read_scan
-    from thoracle.inference.default_model import model_or_demo
+    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.runner import read_scan
+    from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.explain import layers, saliency
     from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
-    from thoracle.inference.scans import Scan
 
     loaded = load(model_or_demo(model, notify=notify), device=device)
     volume = read_scan(Scan(name=scan.name, path=scan), read_arguments.reading())
@@ -79,7 +79,7 @@ def explain(
 
 def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Layer], *, out: Path, stem: str, title: str) -> None:
     """STEM.nii.gz of the scan's shape, STEM.png of its strongest slices."""
-    from thoracle.evaluation.plots import heat_slices
+    from thoracle.evaluation.html.plots import heat_slices
     from thoracle.files.atomic import write_atomic
     from thoracle.inference.explain import nifti, on_scan
     from thoracle.types import RESEARCH_USE
@@ -99,7 +99,7 @@ def _print(findings: list[ExplainedFinding], model: Model, warnings: tuple[str, 
     from rich.console import Console
     from rich.markup import escape
 
-    from thoracle.cli.console import UNTRAINED
+    from thoracle.cli.findings_table import UNTRAINED
     from thoracle.types import RESEARCH_USE
 
     console: Console = Console(highlight=False)

@@ -13,9 +13,9 @@ from thoracle.cli.app import app
 
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import Cohort
-    from thoracle.evaluation.compression import Detect, Effect
+    from thoracle.evaluation.detection.model_equivalence import Detect, Effect
     from thoracle.inference.model import Model
-    from thoracle.models.compression import Compression
+    from thoracle.models.weights.quantization import Compression
 
 Split = Literal["train", "valid", "test"]
 #: Of the mean AUROC: what falls further is not written.
@@ -40,7 +40,7 @@ def export(
     """
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError, OutputConflict
-    from thoracle.evaluation.score import require_same_input
+    from thoracle.evaluation.predict import require_same_input
     from thoracle.inference.model import load
 
     if int8 + bf16 + onnx != 1:
@@ -63,8 +63,8 @@ def export(
 
 def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
     """Bytes of the smaller model's weights, what answers by them, and what writes the folder with a sentence of what was measured."""
+    from thoracle.inference.export.quantized import save_smaller
     from thoracle.inference.model import load
-    from thoracle.inference.smaller import save_smaller
 
     format_: Compression = "int8" if kind == "int8" else "bf16"
     small = load(save_smaller(model, work, format_, said="").path, device="cpu")
@@ -78,7 +78,7 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
 def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
     """As `_rounded`, of the file."""
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.onnx import onnx_detect, onnx_model
+    from thoracle.inference.export.onnx import onnx_detect, onnx_model
 
     content = onnx_model(model)
     return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
@@ -90,8 +90,8 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, lim
 
     from thoracle.cli.progress import follow
     from thoracle.errors import InputError
-    from thoracle.evaluation.compression import Answers, ask_both, effect
-    from thoracle.evaluation.score import chosen
+    from thoracle.evaluation.detection.model_equivalence import Answers, ask_both, effect
+    from thoracle.evaluation.predict import chosen
     from thoracle.types import ABNORMALITIES
 
     entries, labels, answers = chosen(cohort, {split})[:limit], before.folder.labels, Answers()

@@ -9,8 +9,8 @@ import typer
 
 from thoracle.cli.app import app
 from thoracle.errors import InputError
-from thoracle.models.catalogue import CATALOGUE
-from thoracle.models.fetch import fetch as download
+from thoracle.models.hub.catalogue import CATALOGUE
+from thoracle.models.hub.download import fetch as download
 
 
 @app.command()

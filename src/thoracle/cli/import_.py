@@ -13,11 +13,11 @@ from rich.console import Console
 from thoracle.cli.app import app
 from thoracle.errors import InputError
 from thoracle.files.json_file import read_json_object
-from thoracle.models.fetch import fetch_tokenizer
+from thoracle.models.hub.download import fetch_tokenizer
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from thoracle.models.published import ImportReport
+    from thoracle.models.bundle.import_published import ImportReport
 
 
 @app.command("import")
@@ -32,7 +32,7 @@ def import_(
     ] = None,
 ) -> None:
     """Make a model folder from a published file. No code in the file is run."""
-    from thoracle.models.published import import_checkpoint
+    from thoracle.models.bundle.import_published import import_checkpoint
 
     given = None if config is None else _read_config(config)
     with tempfile.TemporaryDirectory() as scratch:

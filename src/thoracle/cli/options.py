@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from thoracle.inference.batch import Reading
+    from thoracle.inference.batch.runner import Reading
 
 Units = Literal["auto", "stored", "rescale"]
 Precision = Literal["float32", "bf16"]
@@ -46,7 +46,7 @@ class ReadArguments:
         Raises:
             MetadataError: not such a table.
         """
-        from thoracle.inference.batch import Reading, opened
+        from thoracle.inference.batch.runner import Reading, opened
 
         metadata = opened(self.metadata)
         return Reading(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, strict=strict)

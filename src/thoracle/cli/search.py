@@ -62,12 +62,12 @@ def search(
 
     A hit is a scan; its sentence is that of its report with most words of the query. Keywords and --similar-to need no model.
     """
-    from thoracle.cli.console import notify
+    from thoracle.cli.findings_table import notify
     from thoracle.search.answer_json import answer_json
     from thoracle.search.engine import Engine, Query
+    from thoracle.search.lookup import find_scan, key_of
     from thoracle.search.model_lookup import model_of
-    from thoracle.search.names import find_scan, key_of
-    from thoracle.search.places import opened as opened_index
+    from thoracle.search.open_index import opened as opened_index
     from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
@@ -113,9 +113,9 @@ def search(
 
 def _read(path: Path, reading: Any, model: Model) -> Prepared:
     from thoracle.errors import InputError
-    from thoracle.inference.batch import read_scan
+    from thoracle.inference.batch.discover_scans import find_scans
+    from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.prepare import prepare
-    from thoracle.inference.scans import find_scans
 
     found = find_scans([path], whole_folders=True)
     if len(found) != 1:
@@ -144,7 +144,7 @@ def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from thoracle.cli.console import UNTRAINED
+    from thoracle.cli.findings_table import UNTRAINED
     from thoracle.types import RESEARCH_USE
 
     console = Console()

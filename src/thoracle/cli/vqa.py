@@ -11,7 +11,7 @@ from thoracle.cli.app import app
 
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import Entry
-    from thoracle.cohort.questions.file import Conversation
+    from thoracle.cohort.vqa.vqa_file import Conversation
 
 
 Section = Literal["findings", "impression", "both"]
@@ -38,11 +38,11 @@ def vqa(
     """
     from collections import Counter
 
-    from thoracle.cohort.listing import SPLITS
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.questions.cases import cases_of
-    from thoracle.cohort.questions.file import write_questions
-    from thoracle.cohort.questions.templates import make_questions
+    from thoracle.cohort.sources import SPLITS
+    from thoracle.cohort.vqa.cases import cases_of
+    from thoracle.cohort.vqa.templates import make_questions
+    from thoracle.cohort.vqa.vqa_file import write_questions
     from thoracle.types import RESEARCH_USE
 
     entries = open_cohort(cohort).entries
@@ -62,7 +62,7 @@ def _written(entries: tuple[Entry, ...], endpoint: str, llm: str, out: Path) -> 
     from rich.console import Console
 
     from thoracle.cli.progress import track
-    from thoracle.cohort.questions.file import Conversation
+    from thoracle.cohort.vqa.vqa_file import Conversation
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.written_run import write_many
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from thoracle.cohort.facts import NO_FACTS, Facts
-from thoracle.cohort.listing import SPLITS, Labels, Split
+from thoracle.cohort.demographics import NO_FACTS, Facts
 from thoracle.cohort.pseudonyms import COVERED
 from thoracle.cohort.reports import Report
+from thoracle.cohort.sources import SPLITS, Labels, Split
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig

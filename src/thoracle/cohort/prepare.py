@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.cache import require_cacheable
 from thoracle.cohort.journal import Journal, Outcome
-from thoracle.cohort.labelling import Labeller, label_unlabelled
+from thoracle.cohort.label_missing import Labeller, label_unlabelled
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
-from thoracle.cohort.listing import Listing, Source
 from thoracle.cohort.manifest import CACHE, Entry, claim, remove_manifest, write_manifest
 from thoracle.cohort.pseudonyms import COVERED, SiteKey, default_key_file
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.samples.volume_cache import require_cacheable
+from thoracle.cohort.sources import Listing, Source
 from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.cohort.worker import Job, refused, stamp_of
 from thoracle.config_reader import config_to_mapping

@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.facts import blurred
-from thoracle.cohort.listing import Source
+from thoracle.cohort.demographics import blurred
+from thoracle.cohort.sources import Source
 from thoracle.errors import InputError
 
 #: Layouts whose names come from a hospital, and are covered by pseudonyms; published archives have done so.

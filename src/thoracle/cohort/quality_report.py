@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from thoracle.cohort.journal import Outcome
-from thoracle.cohort.listing import SPLITS
 from thoracle.cohort.manifest import Entry
+from thoracle.cohort.sources import SPLITS
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.files.atomic import write_atomic
 from thoracle.types import ABNORMALITIES, RESEARCH_USE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from thoracle.cohort.listing import Source
+from thoracle.cohort.sources import Source
 from thoracle.errors import InputError
 
 

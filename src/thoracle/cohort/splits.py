@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
-from thoracle.cohort.listing import Source, Split
+from thoracle.cohort.sources import Source, Split
 from thoracle.errors import SplitLeak
 
 #: Of the patients whose archive does not split them.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.listing import Labels
 from thoracle.cohort.reports import Report
+from thoracle.cohort.sources import Labels
 from thoracle.errors import MetadataError
 from thoracle.types import ABNORMALITIES
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from thoracle.cohort.cache import SUFFIX, pack
 from thoracle.cohort.journal import Outcome
-from thoracle.cohort.listing import Source
+from thoracle.cohort.samples.volume_cache import SUFFIX, pack
+from thoracle.cohort.sources import Source
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess

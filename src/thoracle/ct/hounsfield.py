@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.ct.evidence import Histogram, find_evidence
+from thoracle.ct.hounsfield_evidence import Histogram, find_evidence
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.ct.volume import HounsfieldSource
 from thoracle.errors import HounsfieldUnknown, NotCT, VoxelsInvalid

@@ -16,8 +16,8 @@ from nibabel.nifti1 import Nifti1Header, intent_codes, unit_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
+from thoracle.ct.byte_streams import Stream, codec_of, load, peek
 from thoracle.ct.stored import Rescale, StoredScan
-from thoracle.ct.streams import Stream, codec_of, load, peek
 from thoracle.errors import CorruptFile, GeometryInvalid, GeometryUnknown, NotCT, TruncatedFile, UnsupportedFormat
 from thoracle.types import Affine
 

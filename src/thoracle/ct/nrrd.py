@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 import nrrd
 import numpy as np
 
+from thoracle.ct.byte_streams import Codec, Stream, load
 from thoracle.ct.stored import StoredScan
-from thoracle.ct.streams import Codec, Stream, load
 from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, TruncatedFile, UnsafeArchive, UnsupportedFormat
 from thoracle.types import Affine
 

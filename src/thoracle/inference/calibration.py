@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from thoracle.errors import ModelFolderInvalid
 from thoracle.files.json_file import read_json_object, write_json
-from thoracle.models.folder import CALIBRATION
+from thoracle.models.bundle.model_folder import CALIBRATION
 from thoracle.types import RESEARCH_USE
 
 Verdict = Literal["present", "absent", "cannot tell"]

@@ -24,7 +24,7 @@ from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, Showable
-from thoracle.inference.network import exact_inference
+from thoracle.inference.modules import exact_inference
 from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEncoder, PatchEmbeddings, PatchEncoder
 from thoracle.models.registry import models_with
 from thoracle.types import RESEARCH_USE, Affine

@@ -21,8 +21,8 @@ from safetensors.torch import save
 
 from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
 from thoracle.files.atomic import write_atomic
-from thoracle.inference.results import ResultTable
-from thoracle.inference.scans import VOLUME_NAME
+from thoracle.inference.batch.discover_scans import VOLUME_NAME
+from thoracle.inference.batch.result_table import ResultTable
 from thoracle.models.encoder import VolumeEmbedding
 from thoracle.types import RESEARCH_USE
 

@@ -20,16 +20,16 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
-from thoracle.inference.network import device_of, exact_inference, load_encoder
+from thoracle.inference.modules import device_of, exact_inference, load_encoder
 from thoracle.inference.prepare import Prepared, prepare
-from thoracle.inference.prompts import kept_latents, prompt_key
+from thoracle.inference.prompt_cache import kept_latents, prompt_key
+from thoracle.models.bundle.model_folder import ModelFolder, open_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability, EncodedText, VolumeEmbedding, VolumeTextEncoder
-from thoracle.models.folder import ModelFolder, open_model
-from thoracle.models.precision import PrecisionEffect, precision_effect
-from thoracle.models.prompts import format_prompts
 from thoracle.models.registry import models_with
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.models.zero_shot import zero_shot_probabilities
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.models.weights.precision import PrecisionEffect, precision_effect
 from thoracle.types import RESEARCH_USE, ModelInput
 
 Precision = Literal["float32", "bf16"]

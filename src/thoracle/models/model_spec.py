@@ -10,8 +10,8 @@ from typing import Any, Final
 from torch import nn
 
 from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.models.common.shapes import Shapes, module_shapes
 from thoracle.models.encoder import Capability
-from thoracle.models.shapes import Shapes, module_shapes
 
 #: A file cannot say which it is; its user can.
 CT_RATE_LICENCE: Final = (

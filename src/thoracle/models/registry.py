@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from thoracle.errors import CapabilityMissing
-from thoracle.models.ctchat_spec import PROJECTOR
-from thoracle.models.ctclip_spec import CLASSIFIER, CT_CLIP, CTVIT
+from thoracle.models.ctchat.spec import PROJECTOR
+from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP, CTVIT
 from thoracle.models.encoder import Capability
-from thoracle.models.medfinder_spec import MEDFINDER
+from thoracle.models.medfinder.spec import MEDFINDER
 from thoracle.models.model_spec import ModelSpec
-from thoracle.models.text_spec import TEXT_CLASSIFIER
+from thoracle.models.text.spec import TEXT_CLASSIFIER
 
 #: By kind. Order is that of hints.
 REGISTRY: Final[dict[str, ModelSpec]] = {

@@ -13,15 +13,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from thoracle.phantom.anatomy.patient import Patient, Rng, sample_patient, sample_visit
 from thoracle.phantom.cooccurrence import sample_labels
 from thoracle.phantom.findings import Finding
-from thoracle.phantom.grid import Floats, Grid
-from thoracle.phantom.metadata import metadata_row
-from thoracle.phantom.patient import Patient, Rng, sample_patient, sample_visit
+from thoracle.phantom.imaging.grid import Floats, Grid
+from thoracle.phantom.imaging.metadata import metadata_row
+from thoracle.phantom.imaging.scanner import Stored, reconstruct, sample_acquisition
+from thoracle.phantom.imaging.scene import Scene, paint, sample_scene
 from thoracle.phantom.presets import Preset
-from thoracle.phantom.report import Report, write_report
-from thoracle.phantom.scanner import Stored, reconstruct, sample_acquisition
-from thoracle.phantom.scene import Scene, paint, sample_scene
+from thoracle.phantom.reporting.report import Report, write_report
 from thoracle.types import ABNORMALITIES
 
 #: Every sixth patient is held out.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from thoracle.phantom.patient import Rng
+from thoracle.phantom.anatomy.patient import Rng
 from thoracle.types import ABNORMALITIES
 
 #: How much of one visit's latent vector is left at the patient's next.

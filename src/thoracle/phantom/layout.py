@@ -19,7 +19,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from thoracle.phantom.case import PatientPlan
-from thoracle.phantom.metadata import COLUMNS
+from thoracle.phantom.imaging.metadata import COLUMNS
 from thoracle.types import ABNORMALITIES
 
 Layout = Literal["ct-rate", "bimcv-r"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from thoracle.search.keywords import Keywords
 from thoracle.search.record import Addition, Filters, LatentArray, Record
-from thoracle.search.words import Keywords
 
 #: Ids of records and what they scored, best first; larger is better.
 Matches = list[tuple[int, float]]

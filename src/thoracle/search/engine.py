@@ -16,11 +16,11 @@ from thoracle.cohort.reports import clean_text
 from thoracle.errors import IndexMismatch, InputError
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import Prepared
-from thoracle.inference.query import query_latents
+from thoracle.inference.text_query import query_latents
 from thoracle.search.backend import Backend, Matches
 from thoracle.search.fusion import fuse
+from thoracle.search.keywords import best_sentences, parse, wanted_words
 from thoracle.search.record import Filters, LatentArray, Record
-from thoracle.search.words import best_sentences, parse, wanted_words
 
 Part = Literal["text", "scan", "report", "keyword", "like"]
 
@@ -41,7 +41,7 @@ class Query:
         text: free text: what should be present.
         scan: a scan, prepared for the index's model.
         report: the text of a report.
-        keyword: a keyword query (`thoracle.search.words`).
+        keyword: a keyword query (`thoracle.search.keywords`).
         like: ids of the volumes of a scan in the index.
         filters: what must hold of every hit.
         weights: of the parts, where several are fused; 1 by default.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thoracle.inference.default_model import Notify, model_or_demo
-from thoracle.inference.known import recall, remember
+from thoracle.inference.demo.default_model import Notify, model_or_demo
 from thoracle.inference.model import Model, load
+from thoracle.inference.model_locations import recall, remember
 from thoracle.search.backend import Backend
 
 

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.cohort.facts import NO_FACTS, Facts
-from thoracle.cohort.listing import UNLABELLED, Labels
+from thoracle.cohort.demographics import NO_FACTS, Facts
 from thoracle.cohort.reports import Report
+from thoracle.cohort.sources import UNLABELLED, Labels
 from thoracle.errors import InputError
 from thoracle.types import ABNORMALITIES
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from thoracle.ct.volume import Volume
 from thoracle.inference.chat.grounded import SimilarCase
-from thoracle.inference.default_model import Notify
+from thoracle.inference.demo.default_model import Notify
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import prepare
 from thoracle.search.engine import Engine, Query
 from thoracle.search.model_lookup import model_of
-from thoracle.search.places import opened
+from thoracle.search.open_index import opened
 
 
 def similar_cases(index_location: str, *, scan: Volume, k: int, detector: Model, notify: Notify) -> list[SimilarCase]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from thoracle.cohort.prepare import prepare
-from thoracle.inference.demo import write_scan
-from thoracle.training.config import load_config
-from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.inference.demo.assets import write_scan
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.engine.config import load_config
 from thoracle.types import ABNORMALITIES
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"

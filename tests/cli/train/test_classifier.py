@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from thoracle.models.ctclip import CTCLIP
-from thoracle.models.folder import open_model, save_model
-from thoracle.training.classifier import ClassifierConfig
-from thoracle.training.config import load_config, write_config
-from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.models.bundle.model_folder import open_model, save_model
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.engine.config import load_config, write_config
+from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.types import ABNORMALITIES
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -11,8 +11,8 @@ from thoracle.cli.train import VERBS
 from thoracle.cli.train.command import Run, TrainTask
 from thoracle.cli.train.labeler import LABELER
 from thoracle.errors import InputError
-from thoracle.training.config import load_config, write_config
-from thoracle.training.labeler import LabelerConfig
+from thoracle.training.engine.config import load_config, write_config
+from thoracle.training.labeler.task import LabelerConfig
 
 
 class Stop(Exception):

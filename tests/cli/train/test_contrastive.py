@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from thoracle.inference.demo import write_scan
-from thoracle.models.folder import load_tensors, open_model
-from thoracle.training.checkpoints import checkpoints
-from thoracle.training.config import load_config, load_run_config, write_config
-from thoracle.training.contrastive import ContrastiveConfig
+from thoracle.inference.demo.assets import write_scan
+from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.engine.checkpoints import checkpoints
+from thoracle.training.engine.config import load_config, load_run_config, write_config
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.models.folder import LABELLING, open_model
-from thoracle.models.text_config import TextConfig
+from thoracle.models.bundle.model_folder import LABELLING, open_model
+from thoracle.models.text.config import TextConfig
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
-from thoracle.training.config import load_config, write_config
-from thoracle.training.contrastive import ContrastiveConfig
-from thoracle.training.labeler import LabelerConfig
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.engine.config import load_config, write_config
+from thoracle.training.labeler.task import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 CONFIG = Path(__file__).parents[3] / "configs" / "labeler-tiny.yaml"

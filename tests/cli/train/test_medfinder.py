@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from thoracle.inference.demo import write_scan
-from thoracle.models.folder import load_tensors, open_model
-from thoracle.models.prompts import format_prompts
-from thoracle.models.text import TextEncoder
-from thoracle.models.text_config import TextConfig
-from thoracle.models.tokenizer import Tokenizer
-from thoracle.training.config import load_config, write_config
-from thoracle.training.medfinder import MedFinderRunConfig
+from thoracle.inference.demo.assets import write_scan
+from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig
+from thoracle.training.engine.config import load_config, write_config
 
 ROOT = Path(__file__).parents[3]
 SIZES = TextConfig(vocab_size=256, hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32)

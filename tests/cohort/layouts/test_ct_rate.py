@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.cohort.cache import read_volume
 from thoracle.cohort.layouts.ct_rate import find
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
+from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.read import read
 from thoracle.errors import LayoutMismatch, MetadataError

@@ -11,8 +11,8 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import ComputedRadiographyImageStorage, SecondaryCaptureImageStorage, generate_uid
 
 from thoracle.ct.dicom.eligibility import rejection_reason
+from thoracle.ct.dicom.files import Source, study_file
 from thoracle.ct.dicom.header import Header, read_header
-from thoracle.ct.dicom.sources import Source, study_file
 from thoracle.errors import CorruptFile, ScanError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's; read_dicom silences them

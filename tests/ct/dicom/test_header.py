@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
+from thoracle.ct.dicom.files import Source
 from thoracle.ct.dicom.frames import slices_of
 from thoracle.ct.dicom.header import Header, numbers, read_header, text
-from thoracle.ct.dicom.sources import Source
 from thoracle.errors import CorruptFile, GeometryInvalid, ScanError, TruncatedFile
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's; read_dicom silences them

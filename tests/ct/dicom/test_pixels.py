@@ -17,9 +17,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
+from thoracle.ct.dicom.files import Source
 from thoracle.ct.dicom.header import read_header
 from thoracle.ct.dicom.reader import read_dicom
-from thoracle.ct.dicom.sources import Source
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsupportedFormat
 

@@ -13,7 +13,7 @@ from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.grounded import gather
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.findings import Findings
-from thoracle.models.chat_prompt import Message
+from thoracle.models.chat.prompt import Message
 
 EVIDENCE = gather(
     Findings(

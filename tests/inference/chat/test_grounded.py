@@ -14,7 +14,7 @@ from thoracle.inference.chat.endpoint import Endpoint
 from thoracle.inference.chat.grounded import NO_SOURCE, SimilarCase, answer, cited, gather, messages, used
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.findings import Findings
-from thoracle.models.chat_prompt import Message
+from thoracle.models.chat.prompt import Message
 
 FINDINGS = Findings(
     abnormalities=("Pleural effusion", "Emphysema"),

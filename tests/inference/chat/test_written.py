@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.language_server import LanguageServer
-from thoracle.cohort.questions.file import Pair
+from thoracle.cohort.vqa.vqa_file import Pair
 from thoracle.errors import EndpointFailed
 from thoracle.inference.chat.endpoint import Endpoint
 from thoracle.inference.chat.written import holds, write_pairs

@@ -14,9 +14,9 @@ from thoracle.inference.label.classifier import AutoLabeller, ClassifierLabeller
 from thoracle.inference.label.labelling import AS_PUBLISHED, Labelling, keep_labelling
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.vocabulary import fingerprint
+from thoracle.models.bundle.import_published import import_checkpoint
+from thoracle.models.bundle.model_folder import LABELLING
 from thoracle.models.encoder import EncodedText
-from thoracle.models.folder import LABELLING
-from thoracle.models.published import import_checkpoint
 from thoracle.types import ABNORMALITIES
 
 _WORDS = {word: row for row, word in enumerate(("<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "n", "e"))}

@@ -39,17 +39,17 @@ def chat(
 
     from thoracle.cli.progress import track
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.questions.file import read_questions
+    from thoracle.cohort.vqa.vqa_file import read_questions
     from thoracle.errors import InputError
-    from thoracle.evaluation.chat import diversity, summarise
-    from thoracle.evaluation.chat_answers import answer_questions, draw_questions, label_texts
-    from thoracle.evaluation.chat_judge import judge as judge_answers
-    from thoracle.evaluation.chat_report import answers_json, chat_json
+    from thoracle.evaluation.chat.answers import answer_questions, draw_questions, label_texts
+    from thoracle.evaluation.chat.llm_judge import judge as judge_answers
+    from thoracle.evaluation.chat.metrics import diversity, summarise
+    from thoracle.evaluation.chat.report import answers_json, chat_json
     from thoracle.files.json_file import write_json
     from thoracle.inference.chat.chat import load_chat
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.sampling import Sampling
-    from thoracle.training.chat_run import split_questions
+    from thoracle.training.chat.run import split_questions
 
     prepared = open_cohort(cohort)
     _, held_out = split_questions(read_questions(questions), prepared)
@@ -83,7 +83,7 @@ def _print(found: dict[str, Interval], without: dict[str, Interval], variety: di
     from rich.console import Console
     from rich.table import Table
 
-    from thoracle.evaluation.page import shown, with_bounds
+    from thoracle.evaluation.html.page import shown, with_bounds
     from thoracle.types import RESEARCH_USE
 
     console = Console(highlight=False)

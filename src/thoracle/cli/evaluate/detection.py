@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort
-    from thoracle.evaluation.cases import Table
-    from thoracle.evaluation.detection import Evaluation
-    from thoracle.evaluation.protocols import Protocol
+    from thoracle.evaluation.detection.cases import Table
+    from thoracle.evaluation.detection.evaluate import Evaluation
+    from thoracle.evaluation.detection.protocols import Protocol
     from thoracle.inference.model import Model
 
 Level = Literal["volume", "scan"]
@@ -55,11 +55,11 @@ def detection(
 
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
-    from thoracle.evaluation.cases import cases_of_cohort, cases_of_table, read_table
-    from thoracle.evaluation.detection import Plan
-    from thoracle.evaluation.detection import evaluate as run
-    from thoracle.evaluation.mapping import mapped, read_mapping
-    from thoracle.evaluation.protocols import protocol as named
+    from thoracle.evaluation.detection.cases import cases_of_cohort, cases_of_table, read_table
+    from thoracle.evaluation.detection.evaluate import Plan
+    from thoracle.evaluation.detection.evaluate import evaluate as run
+    from thoracle.evaluation.detection.label_mapping import mapped, read_mapping
+    from thoracle.evaluation.detection.protocols import protocol as named
     from thoracle.inference.model import load
 
     way, console = named(protocol), Console(stderr=True, highlight=False)
@@ -96,9 +96,9 @@ def detection(
 def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tuning | None, *, out: Path, console: Console) -> Table:
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
     from thoracle.cli.progress import follow
-    from thoracle.evaluation.cases import read_table
-    from thoracle.evaluation.score import chosen, require_same_input, score
-    from thoracle.inference.results import ResultTable
+    from thoracle.evaluation.detection.cases import read_table
+    from thoracle.evaluation.predict import chosen, require_same_input, score
+    from thoracle.inference.batch.result_table import ResultTable
 
     require_same_input(model, cohort)
     tuning = thresholds_from or way.tuning
@@ -122,10 +122,10 @@ def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, A
     from rich.markup import escape
     from rich.table import Table as Shown
 
-    from thoracle.cli.console import UNTRAINED
-    from thoracle.evaluation.report import rows_of_average, write_report
-    from thoracle.evaluation.result import as_dict
-    from thoracle.evaluation.score import looker
+    from thoracle.cli.findings_table import UNTRAINED
+    from thoracle.evaluation.detection.report import rows_of_average, write_report
+    from thoracle.evaluation.detection.results_json import as_dict
+    from thoracle.evaluation.predict import looker
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.types import RESEARCH_USE

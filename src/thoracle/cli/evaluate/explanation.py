@@ -13,7 +13,7 @@ from thoracle.cli.options import Device
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thoracle.evaluation.explanation import LocalizationScores
+    from thoracle.evaluation.explanation.evaluate import LocalizationScores
     from thoracle.inference.explain import Method as Maps
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -42,14 +42,14 @@ def explanation(
 
     from thoracle.cli.progress import follow
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.evaluation.explanation import columns, measure, summarise, values_of, with_masks
-    from thoracle.evaluation.explanation_report import explanation_json, write_page
-    from thoracle.evaluation.masks import find_masks
-    from thoracle.evaluation.score import chosen, require_same_input
+    from thoracle.evaluation.explanation.evaluate import columns, measure, summarise, values_of, with_masks
+    from thoracle.evaluation.explanation.masks import find_masks
+    from thoracle.evaluation.explanation.report import explanation_json, write_page
+    from thoracle.evaluation.predict import chosen, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
+    from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.model import load
-    from thoracle.inference.results import ResultTable
 
     console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device)
@@ -77,9 +77,9 @@ def _print(found: Mapping[str, LocalizationScores], methods: Sequence[Maps], not
     from rich.markup import escape
     from rich.table import Table
 
-    from thoracle.evaluation.explanation import ALL, BASELINES
-    from thoracle.evaluation.explanation_report import verdicts
-    from thoracle.evaluation.page import with_bounds
+    from thoracle.evaluation.explanation.evaluate import ALL, BASELINES
+    from thoracle.evaluation.explanation.report import verdicts
+    from thoracle.evaluation.html.page import with_bounds
     from thoracle.types import RESEARCH_USE
 
     printer = Console(highlight=False)

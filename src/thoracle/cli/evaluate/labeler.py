@@ -12,7 +12,7 @@ from thoracle.cli.evaluate import evaluate
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thoracle.evaluation.summary import Summary
+    from thoracle.evaluation.detection.summary import Summary
     from thoracle.inference.label.tables import ReportTable
     from thoracle.metrics.bootstrap import Interval
 
@@ -46,9 +46,9 @@ def labeler(
     """
     from rich.console import Console
 
-    from thoracle.evaluation.disagreements import disagreements as draw
-    from thoracle.evaluation.labeler import label_all
-    from thoracle.evaluation.labeler_report import labeler_json
+    from thoracle.evaluation.labeler.disagreements import disagreements as draw
+    from thoracle.evaluation.labeler.evaluate import label_all
+    from thoracle.evaluation.labeler.report import labeler_json
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.label.backends import open_labeller
@@ -76,8 +76,8 @@ def labeler(
 
 def _save_decision_rule(table: ReportTable, model: Path | None) -> None:
     from thoracle.errors import InputError
-    from thoracle.evaluation.labeler import read_labelled
-    from thoracle.evaluation.labelling import fit_labelling
+    from thoracle.evaluation.labeler.evaluate import read_labelled
+    from thoracle.evaluation.labeler.fit_decision import fit_labelling
     from thoracle.inference.label.classifier import ClassifierLabeller
     from thoracle.inference.label.labelling import keep_labelling
 
@@ -91,7 +91,7 @@ def _save_decision_rule(table: ReportTable, model: Path | None) -> None:
 def _show(console: Console, name: str, summary: Summary, count: int, total: int) -> None:
     from rich.table import Table
 
-    from thoracle.evaluation.labeler_report import AVERAGE_METRICS, LABEL_METRICS
+    from thoracle.evaluation.labeler.report import AVERAGE_METRICS, LABEL_METRICS
 
     table = Table(
         box=None, pad_edge=False, header_style="", title=f"{name}: {count:,} reports, {total - count:,} unknown", title_justify="left"

@@ -13,7 +13,7 @@ from thoracle.cli.evaluate.space import embedded
 from thoracle.cli.options import Device, Dtype
 
 if TYPE_CHECKING:
-    from thoracle.evaluation.prompts import Study
+    from thoracle.evaluation.detection.prompt_study import Study
 
 Split = Literal["train", "valid", "test"]
 
@@ -40,9 +40,9 @@ def prompts(
 
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
-    from thoracle.evaluation.prompts import read_wordings, study
-    from thoracle.evaluation.prompts_report import prompts_json, write_page
-    from thoracle.evaluation.score import chosen, require_same_input
+    from thoracle.evaluation.detection.prompt_report import prompts_json, write_page
+    from thoracle.evaluation.detection.prompt_study import read_wordings, study
+    from thoracle.evaluation.predict import chosen, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
@@ -82,7 +82,7 @@ def _print(found: Study, notes: Sequence[str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from thoracle.evaluation.page import shown, with_bounds
+    from thoracle.evaluation.html.page import shown, with_bounds
     from thoracle.types import RESEARCH_USE
 
     printer = Console(highlight=False)

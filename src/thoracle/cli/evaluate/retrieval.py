@@ -13,8 +13,8 @@ from thoracle.cli.index import IndexLocation
 from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
-    from thoracle.evaluation.retrieval_report import RetrievalReport
-    from thoracle.evaluation.retrieval_tasks import Volumes
+    from thoracle.evaluation.retrieval.report import RetrievalReport
+    from thoracle.evaluation.retrieval.tasks import Volumes
     from thoracle.inference.model import Model
     from thoracle.search.backend import Backend
 
@@ -42,14 +42,14 @@ def retrieval(
     Words and keywords are the names of the abnormalities: words are looked for in scans, keywords in reports. The query's own patient and
     duplicates are left out of volume to volume; the published figures, which do not, stand beside in ct-clip.
     """
-    from thoracle.cli.console import notify
-    from thoracle.evaluation.retrieval_report import RetrievalReport, write_page
-    from thoracle.evaluation.retrieval_tasks import run_tasks
+    from thoracle.cli.findings_table import notify
+    from thoracle.evaluation.retrieval.report import RetrievalReport, write_page
+    from thoracle.evaluation.retrieval.tasks import run_tasks
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.query import query_latents
+    from thoracle.inference.text_query import query_latents
     from thoracle.search.engine import require_same
     from thoracle.search.model_lookup import model_of
-    from thoracle.search.places import opened
+    from thoracle.search.open_index import opened
     from thoracle.types import ABNORMALITIES
 
     with opened(index_location) as index:
@@ -82,7 +82,7 @@ def _volumes(index: Backend, section: Section, split: str | None, gallery_size: 
     """Their numbers, what is known of them, and what is encoded of their reports; what belongs together whole reports decide."""
     import numpy as np
 
-    from thoracle.evaluation.retrieval_tasks import Volumes
+    from thoracle.evaluation.retrieval.tasks import Volumes
 
     records = {n: one for n, one in index.records(index.everything()).items() if split in (None, one.split)}
     if gallery_size:
@@ -107,8 +107,8 @@ def _keyword(index: Backend, numbers: list[int]) -> Any:
     """(C, n): what each abnormality's name scores as a keyword query; minus infinity where it does not find. None where none is found."""
     import numpy as np
 
+    from thoracle.search.keywords import parse
     from thoracle.search.record import Filters
-    from thoracle.search.words import parse
     from thoracle.types import ABNORMALITIES
 
     scores = np.full((len(ABNORMALITIES), len(numbers)), -np.inf)
@@ -133,7 +133,7 @@ def _latents(model: Model, texts: list[str]) -> Any:
 def _print(report: RetrievalReport) -> None:
     from rich.console import Console
 
-    from thoracle.evaluation.page import shown
+    from thoracle.evaluation.html.page import shown
     from thoracle.types import RESEARCH_USE
 
     console = Console(highlight=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort, Entry
-    from thoracle.evaluation.space import Space
+    from thoracle.evaluation.latent_space.measures import Space
     from thoracle.inference.model import Model
     from thoracle.types import FloatArray
 
@@ -44,9 +44,9 @@ def space(
     from rich.console import Console
 
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.evaluation.score import one_of_each_scan, require_same_input
-    from thoracle.evaluation.space import describe
-    from thoracle.evaluation.space_report import report_files, space_json
+    from thoracle.evaluation.latent_space.measures import describe
+    from thoracle.evaluation.latent_space.report import report_files, space_json
+    from thoracle.evaluation.predict import one_of_each_scan, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
@@ -78,7 +78,7 @@ def space(
 def _print(found: Space, notes: list[str]) -> None:
     from rich.console import Console
 
-    from thoracle.evaluation.page import shown
+    from thoracle.evaluation.html.page import shown
     from thoracle.types import RESEARCH_USE
 
     printer = Console(highlight=False)
@@ -97,9 +97,9 @@ def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Pat
     import numpy as np
 
     from thoracle.cli.progress import follow
-    from thoracle.evaluation.score import embed
+    from thoracle.evaluation.predict import embed
+    from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.latents import ROW_COLUMNS, read_latents, write_latents
-    from thoracle.inference.results import ResultTable
 
     table = ResultTable(out / "latents.rows.csv", columns=ROW_COLUMNS, settings={**model.settings(), "dim_latent": model.dim_latent})
     todo = sum(entry.volume not in table.rows for entry in entries)

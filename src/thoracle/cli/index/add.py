@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cli.progress import ProgressBar
-    from thoracle.search.build import Progress
+    from thoracle.search.indexing import Progress
 
 
 @index.command()
@@ -46,17 +46,17 @@ def add(
     from rich.console import Console
     from rich.markup import escape
 
-    from thoracle.cli.console import UNTRAINED, notify
+    from thoracle.cli.findings_table import UNTRAINED, notify
     from thoracle.cli.progress import ProgressBar
-    from thoracle.cohort.listing import SPLITS
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.pseudonyms import SiteKey, default_key_file
+    from thoracle.cohort.sources import SPLITS
     from thoracle.errors import InputError
-    from thoracle.inference.default_model import model_or_demo
-    from thoracle.inference.known import remember
+    from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.model import load
-    from thoracle.search.build import index_cohort, settings_of
-    from thoracle.search.places import changed
+    from thoracle.inference.model_locations import remember
+    from thoracle.search.indexing import index_cohort, settings_of
+    from thoracle.search.open_index import changed
     from thoracle.types import RESEARCH_USE
 
     console, chosen = Console(stderr=True, highlight=False), split or SPLITS

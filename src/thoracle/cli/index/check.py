@@ -13,7 +13,7 @@ from thoracle.cli.index import index
 @index.command()
 def check(index_location: Annotated[Path, typer.Argument(metavar="INDEX", help="A folder.")]) -> None:
     """Compare all that an index keeps, finish what a killed process left, and make the files anew that are copies of the database."""
-    from thoracle.search.index import writing
+    from thoracle.search.local.index import writing
 
     with writing(index_location) as opened:
         opened.check()

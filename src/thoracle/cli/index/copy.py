@@ -22,7 +22,7 @@ def copy(
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.search.copy import copy_index
-    from thoracle.search.places import changed, opened
+    from thoracle.search.open_index import changed, opened
 
     console = Console(stderr=True, highlight=False)
     with (

@@ -23,8 +23,8 @@ def delete(
     Every file of the index is written anew without them: report, words, latents, slices. A server does so in its own time.
     """
     from thoracle.errors import InputError
-    from thoracle.search.names import find_patient, find_scan, key_of
-    from thoracle.search.places import changed
+    from thoracle.search.lookup import find_patient, find_scan, key_of
+    from thoracle.search.open_index import changed
 
     if (patient is None) == (scan is None):
         raise InputError("expected a patient or a scan", cure="Give one of --patient and --scan.")

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Final, Literal
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
-    from thoracle.training.chat import ChatConfig
-    from thoracle.training.distributed import World
-    from thoracle.training.trainer import Trainer
+    from thoracle.training.chat.task import ChatConfig
+    from thoracle.training.engine.distributed import World
+    from thoracle.training.engine.trainer import Trainer
 
 
 def _config() -> type[ChatConfig]:
-    from thoracle.training.chat import ChatConfig
+    from thoracle.training.chat.task import ChatConfig
 
     return ChatConfig
 
 
 def _prepare(config: ChatConfig) -> Run:
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.questions.file import read_questions
-    from thoracle.training.chat_run import chat_run, findings_of, split_questions
-    from thoracle.training.chat_scans import cohort_scans
+    from thoracle.cohort.vqa.vqa_file import read_questions
+    from thoracle.training.chat.run import chat_run, findings_of, split_questions
+    from thoracle.training.chat.scan_features import cohort_scans
 
     cohort = open_cohort(config.cohort)
     conversations, held_out = split_questions(read_questions(Path(config.vqa_file)), cohort)

@@ -9,20 +9,20 @@ from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 from thoracle.cli.train.progress import encoding
 
 if TYPE_CHECKING:
-    from thoracle.training.classifier import ClassifierConfig
-    from thoracle.training.distributed import World
-    from thoracle.training.trainer import Trainer
+    from thoracle.training.engine.distributed import World
+    from thoracle.training.engine.trainer import Trainer
+    from thoracle.training.finetuning.classifier import ClassifierConfig
 
 
 def _config() -> type[ClassifierConfig]:
-    from thoracle.training.classifier import ClassifierConfig
+    from thoracle.training.finetuning.classifier import ClassifierConfig
 
     return ClassifierConfig
 
 
 def _prepare(config: ClassifierConfig) -> Run:
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.classifier_run import classifier_run
+    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.training.finetuning.classifier_run import classifier_run
 
     volumes = CohortDataset(config.cohort, split="train", needs=["labels"])
     labelled = CohortDataset(config.cohort, split="valid", needs=["labels"]) if config.eval_every else None

@@ -14,9 +14,9 @@ from thoracle.cli.train import train
 from thoracle.cli.train.progress import follow
 
 if TYPE_CHECKING:
-    from thoracle.training.config import RunConfig
-    from thoracle.training.distributed import World
-    from thoracle.training.trainer import Trainer
+    from thoracle.training.engine.config import RunConfig
+    from thoracle.training.engine.distributed import World
+    from thoracle.training.engine.trainer import Trainer
 
 Settings = TypeVar("Settings", bound="RunConfig")
 
@@ -77,7 +77,7 @@ class TrainTask(Generic[Settings]):
         Raises:
             ThoracleError: as `load_config`, the task's data and its trainer.
         """
-        from thoracle.training.distributed import join
+        from thoracle.training.engine.distributed import join
 
         inputs = {name: options.get(name, default) for name, (_, default) in self.inputs.items()}
         settings = {name: options.get(name) for name in (*self.settings, "cohort", "out")}
@@ -89,7 +89,7 @@ class TrainTask(Generic[Settings]):
 
     def _config(self, path: Path, settings: Mapping[str, Any], overrides: Sequence[str]) -> Settings:
         """Read the configuration, and put the options that were given in place of its settings."""
-        from thoracle.training.config import load_config
+        from thoracle.training.engine.config import load_config
 
         values = {name: str(value) for name, value in settings.items() if value not in (None, "")}
         return self.override(load_config(path, self.config(), overrides=overrides), values)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
-    from thoracle.training.contrastive import ContrastiveConfig
+    from thoracle.training.contrastive.ctclip import ContrastiveConfig
 
 
 def _config() -> type[ContrastiveConfig]:
-    from thoracle.training.contrastive import ContrastiveConfig
+    from thoracle.training.contrastive.ctclip import ContrastiveConfig
 
     return ContrastiveConfig
 
 
 def _prepare(config: ContrastiveConfig) -> Run:
     from thoracle.cli.train.pairs import open_pairs, zero_shot
-    from thoracle.training.contrastive_run import contrastive_run
+    from thoracle.training.contrastive.run import contrastive_run
 
     pairs = open_pairs(config, augmentation=config.augmentation)
     evaluate = zero_shot(config, config.cohort, batch=config.gradient_cache_chunk or config.batch_size)

@@ -10,6 +10,6 @@ def fetched(encoder: str) -> str:
     if not encoder or Path(encoder).exists() or encoder.count("/") != 1:
         return encoder
     from thoracle.files.cache_folder import cache_dir
-    from thoracle.models.fetch import fetch_encoder
+    from thoracle.models.hub.download import fetch_encoder
 
     return str(fetch_encoder(encoder, out=cache_dir() / "encoders" / encoder.replace("/", "--")))

@@ -13,11 +13,11 @@ from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
     from thoracle.cohort.reports import Section
-    from thoracle.training.labeler import LabelerConfig, LabelledText
+    from thoracle.training.labeler.task import LabelerConfig, LabelledText
 
 
 def _config() -> type[LabelerConfig]:
-    from thoracle.training.labeler import LabelerConfig
+    from thoracle.training.labeler.task import LabelerConfig
 
     return LabelerConfig
 
@@ -31,7 +31,7 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
 
 
 def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str) -> Run:
-    from thoracle.training.labeler_run import labeler_run
+    from thoracle.training.labeler.run import labeler_run
 
     reports = (
         _cohort_reports(config.cohort, config.section) if config.cohort else _table_reports(Path(config.reports), text_column, id_column)
@@ -44,9 +44,9 @@ def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column:
 
 def _table_reports(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledText]:
     """Read the reports of a table; those that cannot be read are left out of training as they are out of labelling."""
-    from thoracle.evaluation.labeler import read_labelled
+    from thoracle.evaluation.labeler.evaluate import read_labelled
     from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
-    from thoracle.training.labeler import LabelledText
+    from thoracle.training.labeler.task import LabelledText
     from thoracle.types import ABNORMALITIES
 
     table = ReportTable(path=path, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=ABNORMALITIES)
@@ -55,8 +55,8 @@ def _table_reports(path: Path, text_column: list[str] | None, id_column: str) ->
 
 def _cohort_reports(cohort: str, section: Section) -> list[LabelledText]:
     """Read the reports of the scans that are trained on; a scan of several volumes has one report."""
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.labeler import LabelledText
+    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.training.labeler.task import LabelledText
 
     scans = {entry.scan: entry for entry in CohortDataset(cohort, split="train", section=section, needs=["report"]).entries}
     return [LabelledText(name=scan, text=entry.report.text(section), labels=entry.labels) for scan, entry in scans.items()]
@@ -67,11 +67,11 @@ def _save_decision_rule(out: Path, reports: list[LabelledText]) -> None:
     from rich.console import Console
 
     from thoracle.errors import InputError
-    from thoracle.evaluation.labelling import fit_labelling
+    from thoracle.evaluation.labeler.fit_decision import fit_labelling
     from thoracle.inference.label.classifier import ClassifierLabeller
     from thoracle.inference.label.labelling import keep_labelling
-    from thoracle.training.folder import MODEL
-    from thoracle.training.labeler import Texts
+    from thoracle.training.engine.run_folder import MODEL
+    from thoracle.training.labeler.task import Texts
     from thoracle.types import RESEARCH_USE
 
     _, validation = Texts.split(reports)

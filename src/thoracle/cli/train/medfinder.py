@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
-    from thoracle.training.medfinder import MedFinderRunConfig
+    from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 
 
 def _config() -> type[MedFinderRunConfig]:
-    from thoracle.training.medfinder import MedFinderRunConfig
+    from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 
     return MedFinderRunConfig
 
@@ -27,7 +27,7 @@ def _override(config: MedFinderRunConfig, values: Mapping[str, Any]) -> MedFinde
 
 def _prepare(config: MedFinderRunConfig) -> Run:
     from thoracle.cli.train.pairs import open_pairs, zero_shot
-    from thoracle.training.contrastive_run import medfinder_run
+    from thoracle.training.contrastive.run import medfinder_run
 
     pairs = open_pairs(config, excerpt=config.crop_words)
     evaluate = zero_shot(config, config.cohort, batch=config.gradient_cache_chunk or config.batch_size)

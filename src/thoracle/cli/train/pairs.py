@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thoracle.cohort.augment import Augmentation
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.config import RunConfig
-    from thoracle.training.pairs import PairConfig
-    from thoracle.training.trainer import Evaluate
+    from thoracle.cohort.samples.augment import Augmentation
+    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.training.contrastive.gradient_cache import PairConfig
+    from thoracle.training.engine.config import RunConfig
+    from thoracle.training.engine.trainer import Evaluate
 
 
 def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, excerpt: int = 0) -> CohortDataset:
@@ -19,7 +19,7 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     Raises:
         InputError: the cohort was prepared for another model.
     """
-    from thoracle.cohort.dataset import CohortDataset
+    from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.errors import InputError
 
     pairs = CohortDataset(
@@ -32,8 +32,8 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
 
 def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluate] | None:
     """Open the labelled volumes of split valid, and evaluate on them as the configuration asks; None where it does not."""
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.zeroshot import ZeroShot
+    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.training.contrastive.zero_shot_eval import ZeroShot
 
     if not config.eval_every:
         return None

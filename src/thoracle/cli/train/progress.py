@@ -13,7 +13,7 @@ from rich.markup import escape
 from thoracle.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from thoracle.training.trainer import Trainer
+    from thoracle.training.engine.trainer import Trainer
 
 
 @contextmanager

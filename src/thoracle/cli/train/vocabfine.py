@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
-    from thoracle.training.vocabfine import VocabFineConfig
+    from thoracle.training.finetuning.vocabfine import VocabFineConfig
 
 
 def _config() -> type[VocabFineConfig]:
-    from thoracle.training.vocabfine import VocabFineConfig
+    from thoracle.training.finetuning.vocabfine import VocabFineConfig
 
     return VocabFineConfig
 
 
 def _prepare(config: VocabFineConfig) -> Run:
     from thoracle.cli.train.pairs import zero_shot
-    from thoracle.cohort.dataset import CohortDataset
-    from thoracle.training.vocabfine_run import vocabfine_run
+    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.training.finetuning.vocabfine_run import vocabfine_run
 
     volumes = CohortDataset(config.cohort, split="train", needs=["labels"], augmentation=config.augmentation, seed=config.seed)
     preprocess, evaluate = volumes.cohort.preprocess, zero_shot(config, config.cohort, batch=config.batch_size)

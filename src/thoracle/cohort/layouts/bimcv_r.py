@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from thoracle.cohort.listing import Listing, Source
+from thoracle.cohort.sources import Listing, Source
 from thoracle.cohort.tables import Row, Table, find_tables, labels_of, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 

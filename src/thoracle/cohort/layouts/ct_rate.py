@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.facts import facts_of
-from thoracle.cohort.listing import Listing, Source, Split
+from thoracle.cohort.demographics import facts_of
+from thoracle.cohort.sources import Listing, Source, Split
 from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, has_report, labels_of, number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 from thoracle.types import ABNORMALITIES

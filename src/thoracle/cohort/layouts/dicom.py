@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.facts import Facts, facts_of
-from thoracle.cohort.listing import Listing, Source
+from thoracle.cohort.demographics import Facts, facts_of
+from thoracle.cohort.sources import Listing, Source
 from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
 from thoracle.ct.dicom.eligibility import rejection_reason
+from thoracle.ct.dicom.files import study_file
 from thoracle.ct.dicom.header import Header, read_header, text
-from thoracle.ct.dicom.sources import study_file
 from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable, ThoracleError
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")

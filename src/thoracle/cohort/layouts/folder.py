@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.facts import facts_of
-from thoracle.cohort.listing import SPLITS, Listing, Source
+from thoracle.cohort.demographics import facts_of
+from thoracle.cohort.sources import SPLITS, Listing, Source
 from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, labels_of, number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
 

@@ -15,7 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from thoracle.ct.dicom.sources import Source
+from thoracle.ct.dicom.files import Source
 from thoracle.ct.formats import content_format, has_preamble
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, TruncatedFile
 

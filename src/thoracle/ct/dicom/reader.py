@@ -12,12 +12,12 @@ from typing import Final
 
 import numpy as np
 
+from thoracle.ct.dicom.files import Listing, holds_nifti, open_study
 from thoracle.ct.dicom.frames import Slice
-from thoracle.ct.dicom.geometry import judge
 from thoracle.ct.dicom.header import Header, items, numbers, read_header, text
 from thoracle.ct.dicom.pixels import read_pixels, require_decodable
-from thoracle.ct.dicom.series import candidates, choose
-from thoracle.ct.dicom.sources import Listing, holds_nifti, open_study
+from thoracle.ct.dicom.series_selection import candidates, choose
+from thoracle.ct.dicom.slice_geometry import judge
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.ct.volume import ScanTags
 from thoracle.errors import CorruptFile, HounsfieldUnknown, RescaleMissing, UnsupportedFormat

@@ -18,12 +18,12 @@ from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.sampling import Sampling, sample, texts, until
 from thoracle.inference.chat.scope import DECLINED, about_scan
 from thoracle.inference.model import Model, load
-from thoracle.models.chat import Projector
-from thoracle.models.chat_folder import ADAPTER, PROJECTOR, open_chat
-from thoracle.models.chat_language import ADAPTER_CONFIG, ChatModel, Language, open_language
-from thoracle.models.chat_parts import open_projector
-from thoracle.models.chat_prompt import Encoded, Message, Prompter, Task
-from thoracle.models.chat_tokens import ScanTokens
+from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat
+from thoracle.models.chat.components import open_projector
+from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, Language, open_language
+from thoracle.models.chat.prompt import Encoded, Message, Prompter, Task
+from thoracle.models.chat.scan_tokens import ScanTokens
+from thoracle.models.ctchat.projector import Projector
 
 GREEDY = Sampling()
 

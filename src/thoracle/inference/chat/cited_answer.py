@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.grounded import Evidence, Generates, answer, used
 from thoracle.inference.chat.sampling import Sampling
-from thoracle.models.chat_prompt import Task
+from thoracle.models.chat.prompt import Task
 
 
 def cited_answer(

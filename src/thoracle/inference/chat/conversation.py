@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thoracle.errors import InputError
 from thoracle.files.json_file import read_json_object, write_json
-from thoracle.models.chat_prompt import SYSTEM, TASKS, Message, Task, question_text
+from thoracle.models.chat.prompt import SYSTEM, TASKS, Message, Task, question_text
 from thoracle.types import RESEARCH_USE
 
 FORMAT: Final = "thoracle.conversation/1"

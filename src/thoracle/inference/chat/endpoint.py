@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from thoracle.errors import EndpointFailed, InputError
 from thoracle.inference.chat.sampling import Sampling
-from thoracle.models.chat_prompt import Message
+from thoracle.models.chat.prompt import Message
 
 #: Holds the key, where the server asks for one: arguments end up in shell histories.
 KEY: Final = "THORACLE_LLM_KEY"

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.findings import Findings
-from thoracle.models.chat_prompt import Message
+from thoracle.models.chat.prompt import Message
 from thoracle.types import RESEARCH_USE
 
 SYSTEM: Final = (

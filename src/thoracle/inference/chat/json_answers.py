@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from thoracle.inference.chat.grounded import Generates
 from thoracle.inference.chat.sampling import Sampling
-from thoracle.models.chat_prompt import Message
+from thoracle.models.chat.prompt import Message
 
 _ATTEMPTS: Final = 3
 T = TypeVar("T")

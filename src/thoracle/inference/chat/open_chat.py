@@ -6,9 +6,9 @@ from pathlib import Path
 
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import Chat, Parts, load_chat
-from thoracle.inference.default_model import Notify
-from thoracle.inference.files import demo_chat
-from thoracle.models.chat_folder import ABOUT
+from thoracle.inference.demo.default_model import Notify
+from thoracle.inference.demo.locations import demo_chat
+from thoracle.models.chat.chat_folder import ABOUT
 
 
 def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, device: str, notify: Notify) -> Chat:

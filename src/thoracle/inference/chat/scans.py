@@ -13,7 +13,7 @@ from torch import Tensor
 from thoracle.files.cache_folder import cache_dir
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import Prepared
-from thoracle.models.chat_tokens import ScanTokens, TokenStore
+from thoracle.models.chat.scan_tokens import ScanTokens, TokenStore
 
 _log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from thoracle.cohort.questions.file import Pair
+from thoracle.cohort.vqa.vqa_file import Pair
 from thoracle.inference.chat.grounded import Generates, as_data
 from thoracle.inference.chat.json_answers import ask_json
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.rules import RuleLabeller
-from thoracle.models.chat_prompt import Message
+from thoracle.models.chat.prompt import Message
 
 #: What a question's kind is called in published files, by the kind of answer that is wanted.
 _TYPE_OF: Final[Mapping[str, str]] = {

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.questions.file import Pair
+from thoracle.cohort.vqa.vqa_file import Pair
 from thoracle.files.append_log import append_lines, recover_lines
 from thoracle.inference.chat.grounded import Generates
 from thoracle.inference.chat.written import SYSTEM, Written, write_pairs

@@ -21,10 +21,10 @@ from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.labelling import AS_PUBLISHED, read_labelling
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.vocabulary import fingerprint
-from thoracle.models.folder import load_tensors, open_model
-from thoracle.models.text_classifier import TextClassifier
-from thoracle.models.text_config import TextConfig
-from thoracle.models.text_spec import TEXT_CLASSIFIER
+from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.text.classifier import TextClassifier
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.spec import TEXT_CLASSIFIER
 from thoracle.types import ABNORMALITIES
 
 #: Published training and inference read so many tokens.

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from thoracle.errors import ModelFolderInvalid
 from thoracle.files.json_file import read_json_object, write_json
-from thoracle.models.folder import LABELLING
+from thoracle.models.bundle.model_folder import LABELLING
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 FORMAT: Final = "thoracle.labelling/1"

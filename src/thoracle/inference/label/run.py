@@ -22,9 +22,9 @@ from thoracle.errors import InputError, OutputConflict
 from thoracle.execution.executor import Executor, ItemOutcome
 from thoracle.execution.local import LocalExecutor
 from thoracle.files.append_log import append_csv, append_lines, truncate_partial_line
+from thoracle.inference.batch.result_table import SCHEMA, claim
 from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.tables import ReportTable, Row
-from thoracle.inference.results import SCHEMA, claim
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 from thoracle.version import __version__
 

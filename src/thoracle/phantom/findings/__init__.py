@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.findings.airspace import sample_atelectasis, sample_consolidation, sample_nodule, sample_opacity
 from thoracle.phantom.findings.airways import sample_bronchiectasis, sample_peribronchial
 from thoracle.phantom.findings.calcium import sample_arterial, sample_coronary
@@ -13,7 +14,6 @@ from thoracle.phantom.findings.diffuse import sample_emphysema, sample_fibrosis,
 from thoracle.phantom.findings.finding import Finding, Site
 from thoracle.phantom.findings.fluid import sample_pericardial_effusion, sample_pleural_effusion
 from thoracle.phantom.findings.mediastinal import enlarged_heart, sample_cardiomegaly, sample_hernia, sample_lymphadenopathy
-from thoracle.phantom.patient import Rng
 
 #: In the order of painting: fluid takes the place of lung, then what fills or thins the lung that is left, metal last.
 SAMPLERS: Final[dict[str, Callable[[Rng, Site], Finding]]] = {

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.thorax import LOBES
 from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lobes_of, lognormal_radii, severity_of, sides_of
-from thoracle.phantom.grid import Field, Floats, smoothstep, soft
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.thorax import LOBES
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
 def sample_nodule(rng: Rng, site: Site) -> Finding:

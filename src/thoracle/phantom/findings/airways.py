@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.thorax import LOBES
+from thoracle.phantom.anatomy.tubes import Tubes, filled
 from thoracle.phantom.findings.finding import Finding, Site, severity_of
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.thorax import LOBES
-from thoracle.phantom.tubes import Tubes, filled
+from thoracle.phantom.imaging.canvas import Canvas
 
 
 def sample_bronchiectasis(rng: Rng, site: Site) -> Finding:

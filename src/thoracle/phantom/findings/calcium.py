@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.soft_tissue import AORTA
+from thoracle.phantom.anatomy.thorax import Thorax
+from thoracle.phantom.anatomy.tubes import deposit
 from thoracle.phantom.findings.finding import Finding, Site, at, severity_of
-from thoracle.phantom.grid import Floats
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.softtissue import AORTA
-from thoracle.phantom.thorax import Thorax
-from thoracle.phantom.tubes import deposit
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.grid import Floats
 
 #: Courses of the left anterior descending, circumflex and right coronary artery, near the heart's surface.
 _CORONARIES: Final = {

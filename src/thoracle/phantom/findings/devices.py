@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.soft_tissue import ESOPHAGUS
+from thoracle.phantom.anatomy.tubes import Tubes, joined, path
 from thoracle.phantom.findings.calcium import on_heart
 from thoracle.phantom.findings.finding import Finding, Side, Site
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.softtissue import ESOPHAGUS
-from thoracle.phantom.tubes import Tubes, joined, path
+from thoracle.phantom.imaging.canvas import Canvas
 
 _NAME = "Medical material"
 

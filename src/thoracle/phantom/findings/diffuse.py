@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lobes_of, severity_of, sides_of
-from thoracle.phantom.grid import Field, Floats, smoothstep, soft
-from thoracle.phantom.patient import Rng
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
 def sample_emphysema(rng: Rng, site: Site) -> Finding:

@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
-from thoracle.phantom.grid import Field, Floats
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.thorax import LOBES, Thorax
-from thoracle.phantom.trees import LungPoints, Trees
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.thorax import LOBES, Thorax
+from thoracle.phantom.anatomy.trees import LungPoints, Trees
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.grid import Field, Floats
 
 Severity = Literal["mild", "moderate", "severe"]
 Side = Literal["right", "left", "bilateral"]

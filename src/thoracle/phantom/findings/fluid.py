@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.soft_tissue import HEART_BOX
 from thoracle.phantom.findings.finding import Finding, Side, Site, severity_of
-from thoracle.phantom.grid import smoothstep, soft
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.softtissue import HEART_BOX
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.grid import smoothstep, soft
 
 
 def sample_pleural_effusion(rng: Rng, site: Site) -> Finding:

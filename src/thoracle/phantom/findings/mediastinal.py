@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from thoracle.phantom.canvas import Canvas
+from thoracle.phantom.anatomy.patient import Rng
+from thoracle.phantom.anatomy.soft_tissue import HEART_BOX
 from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lognormal_radii, severity_of
-from thoracle.phantom.grid import Field, Floats, soft
-from thoracle.phantom.patient import Rng
-from thoracle.phantom.softtissue import HEART_BOX
+from thoracle.phantom.imaging.canvas import Canvas
+from thoracle.phantom.imaging.grid import Field, Floats, soft
 
 #: Lymph node stations: name, canonical place, how far nodes stray.
 STATIONS: Final = (

@@ -1,0 +1,60 @@
+"""Many scans on the terminal: which part of them, progress, failures, and how to go on after a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from thoracle.cli.findings_table import UNTRAINED
+from thoracle.cli.progress import track
+from thoracle.types import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.runner import Outcome
+
+
+def select(scans: Sequence[Scan], out: Path, shard: str | None) -> tuple[Sequence[Scan], Path]:
+    """The scans of a shard and the file it writes; all of them and `out` where there is none.
+
+    Raises:
+        InputError: the shard makes no sense.
+    """
+    from thoracle.inference.batch.discover_scans import Shard
+
+    if shard is None:
+        return scans, out
+    part = Shard.parse(shard)
+    return part.of(scans), part.file(out)
+
+
+def follow(outcomes: Iterator[Outcome], *, total: int, before: int, out: Path, trained: bool) -> int:
+    """Show progress and each failure as it comes, then what became of all; returns how many failed.
+
+    Raises:
+        KeyboardInterrupt: after saying how to go on.
+    """
+    console = Console(stderr=True, highlight=False)
+    try:
+        failed = _show(outcomes, total, console)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. What is done is in {escape(str(out))}; the same command goes on from there.")
+        raise
+    console.print(f"{total - failed} done, {before} done before, {failed} failed: {escape(str(out))}")
+    if not trained:
+        console.print(f"[bold red]{UNTRAINED}[/]")
+    console.print(RESEARCH_USE)
+    return failed
+
+
+def _show(outcomes: Iterator[Outcome], total: int, console: Console) -> int:
+    failed = 0
+    for outcome in track(outcomes, description="scans", total=total, console=console, rate="min"):
+        if outcome.failure is not None:
+            failed += 1
+            console.print(f"[red]{escape(outcome.name)}[/]: {outcome.failure.error}: {escape(outcome.failure.message)}")
+    return failed

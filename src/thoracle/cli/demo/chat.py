@@ -1,0 +1,105 @@
+"""The chat of `thoracle demo`: questions about its phantoms, a chat model that learns them, and one held-out phantom asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from thoracle.evaluation.demo.chat import Asked
+    from thoracle.training.chat.task import ChatConfig
+
+#: Makes a stage of the demo: its name, and the command that it is.
+Stage = Callable[[str, str], AbstractContextManager[None]]
+#: The language model learns most, and first; then the projector speaks its words from the first step.
+_STEPS: Final[dict[str, int]] = {"base": 280, "projector": 100, "lora": 180}
+#: Of the held-out ones, measured with the scan and without: so many as take a minute.
+_QUESTIONS, _REPORTS = 1200, 60
+_ASK: Final = ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")
+_REPORT: Final = "Write the report of this scan."
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoChat:
+    """Where the demo has what its chat needs.
+
+    Attributes:
+        config: of all stages; folders are replaced.
+        cohort: prepared.
+        encoder: the model folder whose tokens are read.
+        out: the demo's folder.
+        stage: as `Stage`.
+    """
+
+    config: ChatConfig
+    cohort: Path
+    encoder: Path
+    out: Path
+    stage: Stage
+
+    @property
+    def questions(self) -> Path:
+        """What `thoracle vqa` writes."""
+        return self.out / "vqa.json"
+
+    def train(self) -> Path:
+        """Questions, then each stage; the chat folder."""
+        from thoracle.cli.train.chat import CHAT
+        from thoracle.cli.vqa import vqa
+        from thoracle.inference.demo.locations import keep_demo_chat
+        from thoracle.training.chat.task import STAGES
+        from thoracle.training.engine.config import write_config
+
+        with self.stage("questions", f"vqa {self.cohort} --section impression --out {self.questions}"):
+            vqa(self.cohort, section="impression", out=self.questions)  # what is there, and in a ninth of the words
+        folders = {name: self.out / f"chat-{name}" for name in STAGES}
+        base = folders["base"] / "model"
+        for name, folder in folders.items():
+            settings, begun = self.out / f"chat-{name}.yaml", folder.exists()
+            told = replace(
+                self.config,
+                stage=name,
+                steps=min(self.config.steps, _STEPS[name]),
+                cohort=str(self.cohort),
+                vqa_file=str(self.questions),
+                encoder=str(self.encoder),
+                language_model=str(base),
+                init_from=str(folders["projector"] / "model") if name == "lora" else "",
+                out=str(folder),
+            )
+            write_config(told, settings)
+            with self.stage(f"train chat: {name}", f"train chat --config {settings}" + (" --resume" if begun else "")):
+                CHAT.run(config=settings, resume=begun)
+        model = folders["lora"] / "model"
+        keep_demo_chat(model=model, base=base, encoder=self.encoder)
+        return model
+
+    def measure(self, model: Path) -> Path:
+        """Beside the same model without the scan; the JSON of its figures."""
+        from thoracle.cli.evaluate.chat import chat as evaluate_chat
+
+        where = self.out / "evaluation-chat"
+        told = f"--questions {self.questions} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
+        with self.stage("evaluate chat", f"evaluate chat {model} {self.cohort} {told}"):
+            evaluate_chat(model, self.cohort, questions=self.questions, limit=_QUESTIONS, reports=_REPORTS, out=where)
+        return where / "chat.json"
+
+    def ask(self, scan: Path, *, present: Sequence[str]) -> Asked:
+        """A few questions, then its report, of the model that is used where none is named; `present` was painted into it."""
+        from thoracle.cli.chat import chat
+        from thoracle.evaluation.demo.chat import Asked
+        from thoracle.inference.chat.conversation import read_turns
+
+        talk, report = self.out / "talk.json", self.out / "talk-report.json"
+        for file in (talk, report):
+            file.unlink(missing_ok=True)  # a second run asks anew
+        asked = " ".join(f'--ask "{question}"' for question in _ASK)
+        with self.stage("chat", f"chat {scan} --task short_answer {asked} --conversation {talk}"):
+            chat([scan], ask=list(_ASK), task="short_answer", conversation=talk)
+        with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --conversation {report}'):
+            chat([scan], ask=[_REPORT], task="report_generation", conversation=report)
+        turns = [*read_turns(talk), *read_turns(report)]
+        return Asked(turns=[(turn.question, turn.answer) for turn in turns], present=present)

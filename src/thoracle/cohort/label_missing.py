@@ -1,0 +1,52 @@
+"""Labels for scans that have a report and none; knows no labeller, only what one is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from thoracle.cohort.sources import UNLABELLED, Labels, Source
+
+
+class Said(Protocol):
+    """What a labeller says of one report."""
+
+    @property
+    def values(self) -> Labels:
+        """0, 1, or None for unknown."""
+        ...
+
+
+class Labeller(Protocol):
+    """Reads reports."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What its labels depend on, as JSON values."""
+        ...
+
+    def label(self, reports: Sequence[str]) -> Sequence[Said]:
+        """Of each report, in order."""
+        ...
+
+
+def label_unlabelled(sources: Sequence[Source], labeller: Labeller) -> tuple[list[Source], str]:
+    """The sources, those without any label but with a report labelled by it, and a sentence on how many."""
+    texts = {one.volume: _text(one) for one in sources if one.labels == UNLABELLED and _text(one)}
+    reports = list(dict.fromkeys(texts.values()))  # volumes of one scan share theirs
+    values = dict(zip(reports, (said.values for said in labeller.label(reports)), strict=True))
+    labelled = [replace(one, labels=values[texts[one.volume]]) if one.volume in texts else one for one in sources]
+    unknown = sum(values[text] == UNLABELLED for text in texts.values())
+    note = f"{len(texts) - unknown:,} volumes had no labels: these come from their reports, by {labeller.name}."
+    return labelled, note + (f" {unknown:,} reports could not be read." if unknown else "")
+
+
+def _text(source: Source) -> str:
+    """As the table has it: quotes and bullets tell where a sentence ends."""
+    parts = (part.strip() for part in (source.report.findings, source.report.impression))
+    return " ".join(part for part in parts if part and part != "Not given.")

@@ -1,0 +1,1 @@
+"""Feed a prepared cohort to training."""

@@ -1,0 +1,69 @@
+"""What a layout finds in a folder: volumes with all that tables say of them, before any is read; knows no layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from thoracle.cohort.demographics import NO_FACTS, Facts
+from thoracle.cohort.reports import Report
+from thoracle.errors import ThoracleError
+from thoracle.types import ABNORMALITIES
+
+Split = Literal["train", "valid", "test"]
+#: 0 or 1 for each of `ABNORMALITIES`, None where nobody says.
+Labels = tuple[int | None, ...]
+
+SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
+NO_REPORT: Final = Report()
+UNLABELLED: Final[Labels] = (None,) * len(ABNORMALITIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One volume to prepare.
+
+    Attributes:
+        volume: its name, unique in the cohort.
+        scan: the examination it was reconstructed from.
+        patient: whose examination; splits are by it.
+        path: what `read` is given.
+        files: all its files, to tell whether they changed; `path` alone if empty.
+        split: where the archive itself puts the patient; None where it leaves that open.
+        metadata: its row of CT-RATE's metadata table.
+        series: SeriesInstanceUID, where `path` holds several.
+        kernel: convolution kernel, "" where nobody says.
+        step_mm: from slice to slice, None where nobody says.
+        report: of the scan.
+        labels: of the scan.
+        accession: the number people call the scan by; "" where it has no other than `scan`.
+        facts: of patient and scanner.
+        fault: why it must not be read.
+    """
+
+    volume: str
+    scan: str
+    patient: str
+    path: Path
+    files: tuple[Path, ...] = ()
+    split: Split | None = None
+    metadata: Mapping[str, str] | None = None
+    series: str | None = None
+    kernel: str = ""
+    step_mm: float | None = None
+    report: Report = NO_REPORT
+    labels: Labels = UNLABELLED
+    accession: str = ""
+    facts: Facts = NO_FACTS
+    fault: ThoracleError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The volumes in order of name, names that tables hold and the folder does not, and what else a user should know."""
+
+    sources: tuple[Source, ...]
+    absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

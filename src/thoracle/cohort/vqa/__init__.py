@@ -1,0 +1,1 @@
+"""Generate questions and answers about a cohort."""

@@ -1,0 +1,101 @@
+"""A prepared cohort's scans as questions are made of them; reads masks where they are, and no scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.cohort.manifest import Entry
+from thoracle.cohort.reports import Section
+from thoracle.cohort.sources import Split
+from thoracle.cohort.vqa.attributes import Evidence, Facts, facts_in, facts_of_mask, plain_evidence
+from thoracle.cohort.vqa.templates import Case
+from thoracle.errors import InputError
+from thoracle.types import ABNORMALITIES
+
+#: Abnormalities of which parts can be counted.
+COUNTED: Final = ("Lung nodule",)
+_MOST_VOXELS: Final = 1 << 29
+
+
+def cases_of(
+    entries: Sequence[Entry],
+    *,
+    split: Split,
+    section: Section = "both",
+    evidence: Evidence = plain_evidence,
+    masks: Path | None = None,
+) -> list[Case]:
+    """One case a scan of the split, by its first volume, in order of name.
+
+    Args:
+        entries: of a cohort's manifest.
+        split: "train", "valid" or "test".
+        section: of a report, which is to be written; facts are looked for in both.
+        evidence: gives the sentences of a report that state each abnormality.
+        masks: a folder of masks as `thoracle phantom` writes them; what they show of side and number goes before what reports say.
+
+    Raises:
+        InputError: the folder holds no mask of any scan.
+    """
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.split == split:
+            first.setdefault(entry.scan, entry)
+    files = {} if masks is None else {path.name: path for path in masks.rglob("*.nii.gz")}
+    if masks is not None and not any(entry.volume in files for entry in first.values()):
+        raise InputError("holds no mask of a scan in this cohort", cure="Give the masks folder of the phantoms.", source=masks)
+    return [_case(entry, section, evidence, files.get(entry.volume)) for entry in first.values()]
+
+
+def told_findings(entry: Entry, *, evidence: Evidence = plain_evidence) -> NDArray[np.float32]:
+    """(K, 3): whether labels and report tell that each abnormality is there, on the left, on the right; NaN where they do not."""
+    case = _case(entry, "both", evidence, None)
+    return np.array(
+        [_told(label, case.facts.get(name, Facts()).side) for name, label in zip(ABNORMALITIES, case.labels, strict=True)], np.float32
+    )
+
+
+def _told(label: int | None, side: str | None) -> tuple[float, float, float]:
+    if label != 1:
+        return (np.nan,) * 3 if label is None else (0.0,) * 3
+    return (1.0, *((np.nan,) * 2 if side is None else (float(side != "right"), float(side != "left"))))
+
+
+def _case(entry: Entry, section: Section, evidence: Evidence, mask: Path | None) -> Case:
+    report = entry.report.text("both")
+    there = [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label == 1]
+    told = evidence(report) if there and report else {}
+    facts = {name: facts_in(told.get(name, ())) for name in there}
+    if mask is not None:
+        facts = {name: _corrected(facts[name], shown, name) for name, shown in _seen(mask, there)}
+    return Case(volume=entry.volume, patient=entry.patient, labels=entry.labels, facts=facts, report=entry.report.text(section))
+
+
+def _corrected(told: Facts, shown: Facts, name: str) -> Facts:
+    """A report's words where it has them, but sides and numbers as the mask shows them."""
+    paired = told.side is not None or bool(told.lobes)
+    return Facts(
+        side=shown.side if paired else None,
+        lobes=told.lobes,
+        size_mm=told.size_mm,
+        count=shown.count if name in COUNTED else told.count,
+    )
+
+
+def _seen(path: Path, names: Iterable[str]) -> Iterable[tuple[str, Facts]]:
+    """Bit i of a phantom's mask is the i-th abnormality; its world begins at the midline."""
+    image: Any = nibabel.load(path)
+    if len(image.shape) != 3 or np.prod(image.shape) > _MOST_VOXELS:
+        raise InputError(f"is a mask of shape {image.shape}", cure="Give masks as `thoracle phantom` writes them.", source=path)
+    mask = np.asanyarray(image.dataobj)
+    affine = image.affine  # RAS: its first axis is minus patient left
+    midline = -affine[0, 3] / affine[0, 0]
+    spacing = tuple(float(abs(affine[axis, axis])) for axis in range(3))
+    for name in names:
+        yield name, facts_of_mask((mask >> ABNORMALITIES.index(name)) & 1 == 1, spacing=spacing, midline=midline)

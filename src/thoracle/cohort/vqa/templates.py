@@ -1,0 +1,161 @@
+"""Questions with answers, from labels and facts, by templates: balanced, and the same for the same cohort and seed; knows no file.
+
+Presence is asked of each abnormality as often where it is as where it is not; a choice's right letter moves through the places; of two
+scans of a patient, changes are asked as often as what stayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import pairwise
+from typing import Final
+
+from thoracle.cohort.sources import Labels
+from thoracle.cohort.vqa.attributes import Facts, size_words
+from thoracle.cohort.vqa.vqa_file import Conversation, Pair
+from thoracle.types import ABNORMALITIES
+
+PRESENCE: Final = (
+    "Is {name} present?",
+    "Does this scan show {name}?",
+    "Is there {name} in this scan?",
+)
+SIDE: Final = ("On which side is the {name}?", "Which side does the {name} lie on?")
+LOBE: Final = ("In which lobe is the {name}?", "Which lobe holds the {name}?")
+SIZE: Final = ("How large is the {name}?", "What does the {name} measure?")
+COUNT: Final = ("How many parts has the {name}: one, two or several?", "Is the {name} one, two or several?")
+CHOICE: Final = ("Which of these does the scan show?", "Which of these is present?")
+CHANGE: Final = ("Compared with the first scan, is {name} new, gone, still there or still absent in the second?",)
+REPORT: Final = ("Write the report of this scan.", "Generate the radiology report for this chest CT.")
+_LETTERS: Final = "abcd"
+_TURNS: Final = 4
+_CHANGES: Final = {(0, 1): "New.", (1, 0): "Gone.", (1, 1): "Still there.", (0, 0): "Still absent."}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A scan, as questions are made of it.
+
+    Attributes:
+        volume: the name of its volume.
+        patient: whose; a patient's scans are given in the order of time.
+        labels: of `ABNORMALITIES`; None where nobody says.
+        facts: by abnormality, of those that are there.
+        report: what is to be written; "" where there is none.
+    """
+
+    volume: str
+    patient: str
+    labels: Labels
+    facts: Mapping[str, Facts]
+    report: str
+
+
+def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[Conversation, ...]:
+    """All questions about each case, one a conversation, and a few of them again in turn, in the order of the cases."""
+    chosen = _balanced(cases, seed)
+    found: list[Conversation] = []
+    for number, case in enumerate(cases):
+        short = [*chosen[number], *_choice(case, number, seed), *_told(case, seed)]
+        talks = [(pair,) for pair in (*short, *_report(case, seed))] + _talk(short, case, seed)
+        found += [Conversation(id=f"{case.volume}:{k}", images=(case.volume,), pairs=pairs) for k, pairs in enumerate(talks)]
+    return (*found, *_changes(cases, seed))
+
+
+def _balanced(cases: Sequence[Case], seed: int) -> list[list[Pair]]:
+    """Presence: of each abnormality the rarer answer's cases, and as many of the other's, drawn by hash."""
+    chosen: list[list[Pair]] = [[] for _ in cases]
+    for column, name in enumerate(ABNORMALITIES):
+        of = {answer: [k for k, case in enumerate(cases) if case.labels[column] == answer] for answer in (0, 1)}
+        rarer = min(map(len, of.values()))
+        for answer, numbers in of.items():
+            for k in sorted(numbers, key=lambda k: _hash(seed, "presence", name, cases[k].volume))[:rarer]:
+                asked = _any(PRESENCE, seed, name, cases[k].volume).format(name=name.lower())
+                chosen[k].append(_short(asked, "Yes." if answer else "No.", "presence", name))
+    return chosen
+
+
+def _told(case: Case, seed: int) -> Iterator[Pair]:
+    """What reports and masks tell of what is there; counts only of what is counted."""
+    for name, facts in case.facts.items():
+        answers = {
+            "side": (SIDE, None if facts.side is None else f"{facts.side.capitalize()}."),
+            "lobe": (LOBE, f"{facts.lobes[0].capitalize()}." if len(facts.lobes) == 1 else None),
+            "size": (SIZE, None if facts.size_mm is None else f"{size_words(facts.size_mm)}."),
+            "count": (COUNT, None if facts.count is None else f"{_few(facts.count)}."),
+        }
+        for topic, (templates, answer) in answers.items():
+            if answer is not None:
+                asked = _any(templates, seed, topic, name, case.volume).format(name=name.lower())
+                yield _short(asked, answer, topic, name)
+
+
+def _choice(case: Case, number: int, seed: int) -> Iterator[Pair]:
+    """One that is there among three that are not."""
+    there, absent = ([name for name, label in zip(ABNORMALITIES, case.labels, strict=True) if label == want] for want in (1, 0))
+    if not there or len(absent) < len(_LETTERS) - 1:
+        return
+    right = min(there, key=lambda name: _hash(seed, "right", name, case.volume))
+    others = sorted(absent, key=lambda name: _hash(seed, "wrong", name, case.volume))[: len(_LETTERS) - 1]
+    place = number % len(_LETTERS)
+    names = [*others[:place], right, *others[place:]]
+    options = " ".join(f"({letter}) {name.lower()}" for letter, name in zip(_LETTERS, names, strict=True))
+    yield Pair(
+        question=f"{_any(CHOICE, seed, case.volume)} {options}",
+        answer=f"({_LETTERS[place]}) {right.lower()}",
+        task="multiple_choice",
+        type="multiple_choice",
+        topic="choice",
+        about=right,
+    )
+
+
+def _report(case: Case, seed: int) -> Iterator[Pair]:
+    if case.report:
+        asked = _any(REPORT, seed, case.volume)
+        yield Pair(question=asked, answer=case.report, task="report_generation", type="report_generation", topic="report")
+
+
+def _talk(pairs: Sequence[Pair], case: Case, seed: int) -> list[tuple[Pair, ...]]:
+    """Some of them as turns of one conversation: who was asked one question only would not know what to make of a second."""
+    if len(pairs) < _TURNS:
+        return []
+    drawn = sorted(pairs, key=lambda pair: _hash(seed, "talk", case.volume, pair.question))[:_TURNS]
+    return [tuple(replace(pair, type="conversation", topic="conversation") for pair in drawn)]
+
+
+def _changes(cases: Sequence[Case], seed: int) -> Iterator[Conversation]:
+    """Of each patient's scan and the one before: what came, what went, and as many that stayed as they were."""
+    visits: dict[str, list[Case]] = {}
+    for case in cases:
+        visits.setdefault(case.patient, []).append(case)
+    for before, after in (both for scans in visits.values() for both in pairwise(scans)):
+        pairs = list(zip(ABNORMALITIES, before.labels, after.labels, strict=True))
+        known = [(name, (one, other)) for name, one, other in pairs if one is not None and other is not None]
+        changed = [entry for entry in known if entry[1][0] != entry[1][1]]
+        same = sorted((entry for entry in known if entry not in changed), key=lambda e: (-e[1][0], _hash(seed, e[0], after.volume)))
+        for name, labels in (*changed, *same[: max(1, len(changed))]):
+            asked = _any(CHANGE, seed, name, after.volume).format(name=name.lower())
+            yield Conversation(
+                id=f"{before.volume}:{after.volume}:{name}",
+                images=(before.volume, after.volume),
+                pairs=(_short(asked, _CHANGES[labels], "change", name),),
+            )
+
+
+def _short(question: str, answer: str, topic: str, about: str) -> Pair:
+    return Pair(question=question, answer=answer, task="short_answer", type="short_answer", topic=topic, about=about)
+
+
+def _few(count: str) -> str:
+    return count.capitalize() if count in ("one", "two") else "Several"
+
+
+def _any(templates: Sequence[str], *key: object) -> str:
+    return templates[_hash(*key) % len(templates)]
+
+
+def _hash(*key: object) -> int:
+    return int.from_bytes(sha256("\0".join(map(str, key)).encode()).digest()[:8])

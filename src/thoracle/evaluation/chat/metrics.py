@@ -1,0 +1,160 @@
+"""What answers about scans are worth: closed questions, words, clinical content, variety; knows no model and no file.
+
+Shapes: N answers, K abnormalities, R draws.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.cohort.vqa.attributes import plain_evidence
+from thoracle.cohort.vqa.vqa_file import Pair
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, patient_weights, percentile_interval
+from thoracle.metrics.classification import f1_score
+from thoracle.metrics.text import measure_texts
+from thoracle.types import ABNORMALITIES, FloatArray
+
+#: Topics whose answers are right or wrong.
+CLOSED: Final = ("presence", "side", "lobe", "count", "choice", "change")
+#: Reports of a text to 0 and 1 of each abnormality, (N, K).
+Label = Callable[[Sequence[str]], FloatArray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A question with what was expected and what came.
+
+    Attributes:
+        patient: whose scan it is about.
+        pair: the question and the reference.
+        answer: the model's.
+    """
+
+    patient: str
+    pair: Pair
+    answer: str
+
+
+#: Answers to what each is worth, NaN where nobody says.
+Judge = Callable[[Sequence[Answered]], FloatArray]
+
+
+def plain_labels(texts: Sequence[str]) -> FloatArray:
+    """By the words of each abnormality in sentences that deny nothing."""
+    return np.array([[float(bool(found)) for found in plain_evidence(text).values()] for text in texts]).reshape(-1, len(ABNORMALITIES))
+
+
+def summarise(
+    answered: Sequence[Answered],
+    *,
+    label: Label = plain_labels,
+    judged: Judge | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Every figure that the questions allow, with its interval over patients; `judged` adds the mean score of what is not closed."""
+    closed = [one for one in answered if one.pair.topic in CLOSED]
+    reports = [one for one in answered if one.pair.topic == "report"]
+    words = [one for one in answered if one.pair.topic != "report" and one.pair.topic not in CLOSED]
+    found: dict[str, Interval] = {}
+    for topic in CLOSED:
+        part = [one for one in closed if one.pair.topic == topic]
+        if part:
+            found |= _interval(part, _accuracy(part, topic), resamples, seed)
+    for name, part in (("report", reports), ("answer", words)):
+        if part:
+            measure = measure_texts([one.answer for one in part], [one.pair.answer for one in part])
+            found |= {f"{name} {key}": value for key, value in _interval(part, measure, resamples, seed).items()}
+    if reports:
+        said, wanted = label([one.answer for one in reports]), label([one.pair.answer for one in reports])
+        found |= _interval(reports, lambda weights: clinical(said, wanted, weights), resamples, seed)
+    if judged is not None and (words or reports):
+        scores = judged([*words, *reports])
+        told = [one for one, score in zip([*words, *reports], scores, strict=True) if not np.isnan(score)]
+        worth = scores[~np.isnan(scores)]
+        if told:
+            found |= _interval(told, lambda weights: {"judge, 0 to 10": weights @ worth / weights.sum(axis=1)}, resamples, seed)
+    return found
+
+
+def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray) -> dict[str, FloatArray]:
+    """Precision, recall and F1 of all abnormalities together, mean F1 of each, and CRG, (R,) each.
+
+    CRG (Hamamci et al. 2025) weighs a missed finding by how rare findings are, so that naming all or none gives 1/3 and all right 1.
+    """
+    hits = weights_RN @ (said_NK * wanted_NK)
+    wrong, missed = weights_RN @ (said_NK * (1 - wanted_NK)), weights_RN @ ((1 - said_NK) * wanted_NK)
+    true, false, lost = hits.sum(axis=1), wrong.sum(axis=1), missed.sum(axis=1)
+    positives, total = true + lost, weights_RN.sum(axis=1) * said_NK.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = (total - positives) / (2 * positives)
+        best = positives * weight
+        return {
+            "clinical precision": np.nan_to_num(true / (true + false)),
+            "clinical recall": true / positives,
+            "clinical F1": np.nan_to_num(f1_score(true, false, lost)),
+            "clinical macro F1": np.nanmean(np.where(weights_RN @ wanted_NK > 0, f1_score(hits, wrong, missed), np.nan), axis=1),
+            "CRG": best / (2 * best - (weight * true - weight * lost - false)),
+        }
+
+
+def diversity(reports: Sequence[str], training: Sequence[str]) -> Mapping[str, float]:
+    """What exposes templates: distinct reports over reports, and the mean similarity (0 to 1) to the nearest training report.
+
+    A model that always says the same has a share of 1 / N; one that recites training reports has a similarity of 1.
+    """
+    nearest = [max((SequenceMatcher(None, one.split(), other.split()).ratio() for other in training), default=0.0) for one in set(reports)]
+    return {"distinct reports": len(set(reports)) / max(len(reports), 1), "nearest training report": float(np.mean(nearest or [0.0]))}
+
+
+def right(answer: str, reference: str) -> bool:
+    """Whether a closed answer says what the reference says: its first word, or a choice's letter."""
+    said, wanted = (text.strip().strip("().!").lower().split() for text in (answer, reference))
+    return bool(said and wanted) and said[0].strip("(),.") == wanted[0].strip("(),.") and (len(wanted) < 3 or said[:3] == wanted[:3])
+
+
+def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:
+    """Share that is right; of presence balanced: the mean over yes and no, of all questions together and of each abnormality's own."""
+    hits = np.array([right(one.answer, one.pair.answer) for one in part], float)
+    yes = np.array([one.pair.answer.startswith("Yes") for one in part], float)
+    about = np.array([one.pair.about for one in part])
+
+    def measure(weights_RN: FloatArray) -> dict[str, FloatArray]:
+        found = {f"{topic} accuracy": weights_RN @ hits / weights_RN.sum(axis=1)}
+        if topic == "presence":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                of = [(weights_RN @ (hits * group)) / (weights_RN @ group) for group in (yes, 1 - yes)]
+            found["presence balanced accuracy"] = (of[0] + of[1]) / 2
+            found["presence balanced accuracy, mean of abnormalities"] = _by_abnormality(weights_RN, hits, yes, about)
+        return found
+
+    return measure
+
+
+def _by_abnormality(weights_RN: FloatArray, hits: FloatArray, yes: FloatArray, about: NDArray[np.str_]) -> FloatArray:
+    """(R,), over those abnormalities of which both answers were drawn."""
+    each = []
+    for name in np.unique(about):
+        groups = [group * (about == name) for group in (yes, 1 - yes)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each.append(sum((weights_RN @ (hits * group)) / (weights_RN @ group) for group in groups) / 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which no abnormality has both
+        return cast(FloatArray, np.nanmean(each, axis=0))
+
+
+def _interval(
+    part: Sequence[Answered], measure: Callable[[FloatArray], dict[str, FloatArray]], resamples: int, seed: int
+) -> dict[str, Interval]:
+    values = measure(np.ones((1, len(part))))
+    blocks = [measure(weights) for weights in patient_weights([one.patient for one in part], resamples=resamples, seed=seed)]
+    return {
+        name: percentile_interval(value, np.concatenate([block[name] for block in blocks])[:, None])[0] for name, value in values.items()
+    }

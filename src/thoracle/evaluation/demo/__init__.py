@@ -1,0 +1,1 @@
+"""Build the page of `thoracle demo`."""

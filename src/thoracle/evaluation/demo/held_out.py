@@ -1,0 +1,83 @@
+"""Held-out phantoms of a prepared cohort: which there are, what their histograms tell, and how each abnormality looks in one.
+
+Runs no model. Shapes: N scans, K labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.evaluation.demo.page import Example
+from thoracle.evaluation.detection.histogram_baseline import histogram, histogram_probabilities
+from thoracle.evaluation.detection.summary import Scores
+from thoracle.types import ABNORMALITIES, FloatArray
+
+
+def held_out(cohort: Cohort) -> dict[str, Entry]:
+    """The first volume of each scan of split valid, by the scan's name."""
+    found: dict[str, Entry] = {}
+    for entry in cohort.entries:
+        if entry.split == "valid":
+            found.setdefault(entry.scan, entry)
+    return found
+
+
+def present(entry: Entry) -> list[str]:
+    """Its abnormalities."""
+    return [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label]
+
+
+def phantom_file(entry: Entry) -> PurePosixPath:
+    """Where a phantom of CT-RATE's layout lies; its mask lies there too, below `masks`."""
+    return PurePosixPath(entry.split, entry.patient, entry.scan, entry.volume)
+
+
+def histogram_scores(cohort: Cohort, like: Scores) -> Scores:
+    """Of the held-out scans of `like`: what a linear model learns from HU histograms of the volumes that are trained on.
+
+    Raises:
+        CacheDamaged: a cached volume is not what was written.
+    """
+    train, scans = [entry for entry in cohort.entries if entry.split == "train"], held_out(cohort)
+    labels_NK = np.array([entry.labels for entry in train], dtype=np.float64)
+    others_NB = _histograms(cohort, [scans[name] for name in like.names])
+    return replace(like, probabilities_NK=histogram_probabilities(_histograms(cohort, train), labels_NK, others_NB))
+
+
+def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
+    """For each abnormality a held-out scan that has it, another one each time as far as there are.
+
+    Raises:
+        OSError: a phantom or its mask is not there.
+    """
+    scans, taken, found = held_out(cohort), set[str](), []
+    for k, label in enumerate(ABNORMALITIES):
+        having = [name for name, entry in scans.items() if entry.labels[k] and name in scores.names]
+        name = next((name for name in having if name not in taken), having[0] if having else None)
+        if name is None:
+            continue
+        taken.add(name)
+        file = phantom_file(scans[name])
+        mask_ZHW = _voxels(phantoms / "masks" / file) >> k & 1
+        probability = float(scores.probabilities_NK[scores.names.index(name), scores.labels.index(label)])
+        found.append(Example(label=label, scan=name, probability=probability, hu_ZHW=_voxels(phantoms / file), mask_ZHW=mask_ZHW))
+    return found
+
+
+def _histograms(cohort: Cohort, entries: list[Entry]) -> FloatArray:
+    volumes = (read_volume(cohort.folder / entry.cache) for entry in entries)
+    return np.stack([histogram(np.rint(volume * cohort.preprocess.intensity_scale).astype(np.int16)) for volume in volumes])
+
+
+def _voxels(path: Path) -> NDArray[Any]:
+    """(z, x, y) of the LPS array, as phantoms are written."""
+    image: Any = nibabel.load(path)
+    return np.asarray(image.dataobj).astype(np.int32).transpose(2, 0, 1)

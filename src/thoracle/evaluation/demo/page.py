@@ -1,0 +1,119 @@
+"""The page of `thoracle demo`: what was made, how it learnt, what it detects on held-out phantoms, and how they look; reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from thoracle.evaluation.detection.summary import Scores, summarise
+from thoracle.evaluation.html.page import figure, heading, page, paragraph, side_by_side, table, with_bounds
+from thoracle.evaluation.html.plots import Line, Panel, dots, panels, slices
+from thoracle.metrics.bootstrap import Interval
+
+#: Which probabilities of held-out scans the page compares.
+CONTRASTIVE: Final = "contrastive, zero-shot"
+TUNED: Final = "with tuned prompts"
+HISTOGRAM: Final = "HU histogram alone"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """A held-out scan with one finding: HU and mask (z, x, y), and the probability the tuned model gives."""
+
+    label: str
+    scan: str
+    probability: float
+    hu_ZHW: NDArray[Any]
+    mask_ZHW: NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Figures:
+    """AUROC of the macro average and of each label, by which probabilities they are of."""
+
+    macro: Mapping[str, Interval]
+    labels: Mapping[str, Mapping[str, Interval]]
+    positives: Mapping[str, int]
+    negatives: Mapping[str, int]
+
+
+def figures_of(scores: Mapping[str, Scores]) -> Figures:
+    """With intervals over patients; all scores are of the same scans."""
+    found = {name: summarise(one, thresholds=None) for name, one in scores.items()}
+    any_one = next(iter(scores.values()))
+    return Figures(
+        macro={name: one.average["macro_auroc"] for name, one in found.items()},
+        labels={name: {label: values["auroc"] for label, values in one.by_label.items()} for name, one in found.items()},
+        positives={label: int((any_one.truth_NK[:, k] == 1).sum()) for k, label in enumerate(any_one.labels)},
+        negatives={label: int((any_one.truth_NK[:, k] == 0).sum()) for k, label in enumerate(any_one.labels)},
+    )
+
+
+def write_page(
+    figures: Figures,
+    *,
+    facts: Sequence[str],
+    losses: Mapping[str, Mapping[int, float]],
+    examples: Sequence[Example],
+    more: Sequence[str],
+    seconds: Mapping[str, float],
+) -> bytes:
+    """The page.
+
+    Args:
+        figures: as `figures_of` gives them.
+        facts: sentences on what was made.
+        losses: by stage and step.
+        examples: scans to look at.
+        more: parts on what else was done, after detection.
+        seconds: of each stage.
+    """
+    names, labels = list(figures.macro), list(figures.positives)
+    rows = [
+        [label, figures.positives[label], figures.negatives[label], *(_bounds(figures.labels[name][label]) for name in names)]
+        for label in labels
+    ]
+    pictures = [
+        figure(
+            slices(one.hu_ZHW, mask_ZHW=one.mask_ZHW, zoom=1.5),
+            caption=f"{one.label} (in colour): probability {one.probability:.2f}; {one.scan}",
+            width=430,
+        )
+        for one in examples
+    ]
+    curves = [
+        Panel(title=stage, lines=[Line(x=list(points), y=list(points.values()))], x="step", y="loss") for stage, points in losses.items()
+    ]
+    parts = [
+        paragraph("Everything here is made up: phantoms, their reports, and a model that has never seen a patient."),
+        *(paragraph(fact) for fact in facts),
+        heading("Detection on held-out phantoms"),
+        table(
+            ["AUROC", "present", "absent", *names],
+            [["macro average", "", "", *map(_bounds, figures.macro.values())], *rows],
+        ),
+        paragraph(
+            "Intervals are 95%, by 1,000 draws of patients. The last column is a linear model that sees how often each HU occurs in a scan"
+            " and nothing else: a model that is no better has not looked at the picture."
+        ),
+        figure(
+            dots(labels, {name: [figures.labels[name][label] for label in labels] for name in names}, x="AUROC", reference=0.5),
+            caption="The dashed line is chance.",
+        ),
+        *more,
+        heading("Learning"),
+        figure(panels(curves, columns=2, size=3.4)),
+        heading("Held-out phantoms"),
+        paragraph("One scan for each abnormality, cut through the middle of its mask: axial, coronal, sagittal."),
+        side_by_side(pictures),
+        heading("Time"),
+        table(["", "seconds"], [[stage, f"{value:.0f}"] for stage, value in {**seconds, "all": sum(seconds.values())}.items()]),
+    ]
+    return page("Thoracle's demo", parts)
+
+
+def _bounds(one: Interval) -> str:
+    return with_bounds(one.value, one.low, one.high)

@@ -1,0 +1,80 @@
+"""What of held-out phantoms is found in the demo, beside chance, and how the hits of one query look; knows no index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from thoracle.errors import MetadataError
+from thoracle.evaluation.html.page import figure, heading, paragraph, side_by_side, table, with_bounds
+from thoracle.files.json_file import read_json_object
+from thoracle.metrics.bootstrap import Interval
+
+_BUDGET: Final = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """How well an index is searched.
+
+    Attributes:
+        recall: R@10 of report to volume, and what chance has.
+        words: of each abnormality precision@10 of its name as a text, and prevalence, which is what chance has.
+        scans: of the gallery.
+    """
+
+    recall: tuple[Interval, float]
+    words: Mapping[str, tuple[float, float]]
+    scans: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HitPicture:
+    """A hit: a PNG of its slices, and what it is labelled with."""
+
+    slices: bytes
+    labels: Sequence[str]
+
+
+def read_found(path: Path) -> Found:
+    """From the JSON of `thoracle evaluate retrieval`. An abnormality that no scan has is left out."""
+    cure = "Give what `thoracle evaluate retrieval` wrote."
+    return read_json_object(path, parse=_parse, refusal=MetadataError, fact="is no evaluation of retrieval", cure=cure, budget=_BUDGET)
+
+
+def _parse(values: Mapping[str, Any]) -> Found:
+    task = values["tasks"]["report to volume"]
+    precision = values["precision@10"]["words to volume"]
+    return Found(
+        recall=(Interval(**task["figures"]["R@10"]), task["random"]["R@10"]),
+        words={name: (value, values["prevalence"][name]) for name, value in precision.items() if value is not None},
+        scans=values["gallery"]["scans"],
+    )
+
+
+def sentences(found: Found) -> list[str]:
+    """The figures in words."""
+    recall, chance = found.recall
+    lifts = sorted(precision / prevalence for precision, prevalence in found.words.values())
+    return [
+        f"Of {found.scans:,} held-out scans, a report finds its own among the first ten volumes in"
+        f" {with_bounds(recall.value, recall.low, recall.high)}: {recall.value / chance:.1f} times chance, which is {chance:.3f}.",
+        f"Of the first ten volumes for an abnormality's name {lifts[len(lifts) // 2]:.1f} times as many have it as of all (median).",
+    ]
+
+
+def section(found: Found, *, asked: str, hits: Sequence[HitPicture]) -> list[str]:
+    """Parts of the demo's page; `hits` are those of the text `asked`."""
+    rows = [[name, precision, prevalence, f"{precision / prevalence:.1f}"] for name, (precision, prevalence) in found.words.items()]
+    pictures = [
+        figure(hit.slices, caption=f"{rank}. {', '.join(hit.labels) or 'no abnormality'}", width=430) for rank, hit in enumerate(hits, 1)
+    ]
+    return [
+        heading("Search among held-out phantoms"),
+        *map(paragraph, sentences(found)),
+        table(["a name as a text", "precision@10", "prevalence", "times chance"], rows),
+        paragraph(f"The first hits for the text “{asked}”, with all that was painted into them:"),
+        side_by_side(pictures),
+    ]

@@ -1,0 +1,225 @@
+"""Scores detection by a protocol: thresholds and calibration from other patients, figures with intervals, the published way beside.
+
+Knows arrays and names; reads no file and runs no model.
+
+Shapes: N scans, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+
+from thoracle.errors import InputError
+from thoracle.evaluation.detection import fit_calibration as fitting
+from thoracle.evaluation.detection import thresholds as choosing
+from thoracle.evaluation.detection.cases import Cases, Table, by_scan, join
+from thoracle.evaluation.detection.fit_calibration import COVERAGE, Coverage, Method, coverages
+from thoracle.evaluation.detection.protocols import Level, Protocol, Tuning
+from thoracle.evaluation.detection.summary import Scores, Summary, summarise
+from thoracle.inference.calibration import Calibration
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, delong
+from thoracle.metrics.classification import Confusion
+from thoracle.types import FloatArray
+
+#: Parts of the patients that are scored in turns, by thresholds of the other parts.
+FOLDS: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is asked for beside the protocol.
+
+    Attributes:
+        level: a row of figures is a volume, or the mean over a scan's volumes.
+        tuning: in place of the protocol's; a split, or "folds".
+        method: of calibration.
+        coverage: of verdicts.
+        resamples, seed: of the bootstrap.
+    """
+
+    level: Level = "volume"
+    tuning: Tuning | None = None
+    method: Method = "platt"
+    coverage: float = COVERAGE
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Published:
+    """As CT-CLIP published: thresholds of the scored labels, and what comes of them."""
+
+    thresholds_K: FloatArray
+    counts: Confusion
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What a protocol gave.
+
+    Attributes:
+        protocol, plan: what was done.
+        scored: the scans, with the model's own probabilities.
+        patients, scans, volumes: how many were scored.
+        tuned_on: in words, where thresholds and calibration came from.
+        thresholds_NK: each scan's; NaN where the patients they come from have one answer only. None in the legacy protocol.
+        summary: of the model's own probabilities.
+        calibrated: Brier score and calibration error of the mended ones; None in the legacy protocol.
+        mended: scans with mended probabilities.
+        coverages: of verdicts, by label.
+        delong: AUROC with DeLong's interval, by label.
+        published: the published figures.
+        calibration: fitted on all patients that thresholds came from, to be kept with the model.
+        notes: sentences on what a reader must know.
+    """
+
+    protocol: Protocol
+    plan: Plan
+    scored: Scores
+    patients: int
+    scans: int
+    volumes: int
+    tuned_on: str
+    thresholds_NK: FloatArray | None
+    summary: Summary
+    calibrated: Summary | None
+    mended: Scores | None
+    coverages: Mapping[str, Coverage]
+    delong: Mapping[str, Interval]
+    published: Published
+    calibration: Calibration | None
+    notes: tuple[str, ...]
+
+
+def evaluate(cases: Cases, predictions: Table, *, protocol: Protocol, plan: Plan | None = None) -> Evaluation:
+    """Score the protocol's split.
+
+    Args:
+        cases: all that is known, of any split; where no split is known, all are scored.
+        predictions: of all that are scored or tuned on.
+        protocol: which split, and whose thresholds.
+        plan: the rest.
+
+    Raises:
+        InputError: nothing is scored, or tables that do not fit each other; rows are named.
+        SplitLeak: a patient in two splits.
+    """
+    plan = plan or Plan()
+    split = protocol.scored if any(cases.splits) else ""
+    chosen, notes = _labelled(cases.of([one == split for one in cases.splits]), split)
+    scored = _scores(chosen, predictions, plan.level)
+    notes += [
+        f"{name}: the scored scans have one answer only; nothing that ranks or decides can be said of it." for name in scored.one_sided
+    ]
+    tuning = plan.tuning or protocol.tuning
+    if tuning is not None and not split:
+        tuning = "folds"
+    tuned = None if tuning is None else _tuned(scored, cases, predictions, tuning=tuning, split=split, plan=plan)
+    thresholds = None if tuned is None else tuned.thresholds_NK
+    summary = summarise(scored, thresholds=thresholds, resamples=plan.resamples, seed=plan.seed)
+    calibrated = (
+        None if tuned is None else summarise(tuned.mended, thresholds=None, ranking=False, resamples=plan.resamples, seed=plan.seed)
+    )
+    published_thresholds, published_counts = choosing.published_counts(scored)
+    return Evaluation(
+        protocol=protocol,
+        plan=plan,
+        scored=scored,
+        patients=len(set(chosen.patients)),
+        scans=len(set(chosen.scans)),
+        volumes=len(chosen.names),
+        tuned_on="the scored labels themselves, as published" if tuned is None else tuned.words,
+        thresholds_NK=thresholds,
+        summary=summary,
+        calibrated=calibrated,
+        mended=None if tuned is None else tuned.mended,
+        coverages={} if tuned is None else tuned.coverages,
+        delong={
+            name: delong(scored.probabilities_NK[:, k], scored.truth_NK[:, k], patients=scored.patients)
+            for k, name in enumerate(scored.labels)
+        },
+        published=Published(thresholds_K=published_thresholds, counts=published_counts),
+        calibration=None if tuned is None else tuned.calibration,
+        notes=(*notes, *(() if tuned is None else tuned.notes)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Tuned:
+    """Thresholds and mended probabilities of the scored scans, from labels that are not theirs."""
+
+    words: str
+    thresholds_NK: FloatArray
+    mended: Scores
+    coverages: Mapping[str, Coverage]
+    calibration: Calibration
+    notes: tuple[str, ...] = ()
+
+
+def _tuned(scored: Scores, cases: Cases, predictions: Table, *, tuning: Tuning, split: str, plan: Plan) -> _Tuned:
+    if tuning == "folds":
+        return _in_turns(scored, plan)
+    if tuning == split:
+        raise InputError(f"thresholds cannot come from {tuning}, which is scored", cure="Take another split, or folds.")
+    chosen, _ = _labelled(cases.of([one == tuning for one in cases.splits]), tuning)
+    other = _scores(chosen, predictions, plan.level)
+    words = f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(other.names):,} {plan.level}s"
+    calibration = _calibration(other, plan, words)
+    mended = fitting.mended(scored, calibration)
+    notes = ("A model trained on split train is surer there than elsewhere: thresholds and calibration carry that.",)
+    return _Tuned(
+        words=words,
+        thresholds_NK=np.broadcast_to(choosing.youden(other), scored.truth_NK.shape),
+        mended=mended,
+        coverages=coverages(fitting.verdicts(mended, calibration), mended),
+        calibration=calibration,
+        notes=notes if tuning == "train" else (),
+    )
+
+
+def _in_turns(scored: Scores, plan: Plan) -> _Tuned:
+    """Each fifth of the patients by thresholds and calibration of the other four."""
+    folds = np.array([int.from_bytes(sha256(patient.encode()).digest()[:4]) % FOLDS for patient in scored.patients])
+    words = f"the other patients of the scored split, in {FOLDS} turns"
+    thresholds, mended = np.full(scored.truth_NK.shape, np.nan), scored.probabilities_NK.copy()
+    verdicts = np.full(scored.truth_NK.shape, "", dtype="U11")
+    for fold in np.unique(folds):
+        held, others = folds == fold, scored.of(folds != fold)
+        if not len(others.names):
+            raise InputError("one fold holds all patients: too few for thresholds from others", cure="Give more patients.")
+        calibration = _calibration(others, plan, words)
+        thresholds[held] = choosing.youden(others)
+        part = fitting.mended(scored.of(held), calibration)
+        mended[held], verdicts[held] = part.probabilities_NK, fitting.verdicts(part, calibration)
+    return _Tuned(
+        words=words,
+        thresholds_NK=thresholds,
+        mended=replace(scored, probabilities_NK=mended),
+        coverages=coverages(verdicts, scored),
+        calibration=_calibration(scored, plan, f"all {len(set(scored.patients)):,} patients of the scored split"),
+    )
+
+
+def _calibration(scores: Scores, plan: Plan, words: str) -> Calibration:
+    """Of nobody's weights yet; whoever keeps it says whose."""
+    return fitting.fit(scores, method=plan.method, coverage=plan.coverage, weights_sha256="", prompts=(), fitted_on=words)
+
+
+def _labelled(cases: Cases, split: str) -> tuple[Cases, list[str]]:
+    """Without volumes that nobody gave a label to."""
+    known = ~np.isnan(cases.truth_NK).all(axis=1)
+    where = f" in split {split}" if split else ""
+    if not known.any():
+        raise InputError(f"no volume with labels{where}", cure="Give their labels, or another protocol.")
+    left_out = int((~known).sum())
+    return cases.of(known), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
+
+
+def _scores(cases: Cases, predictions: Table, level: Level) -> Scores:
+    scores = join(cases, predictions)
+    return by_scan(scores, cases) if level == "scan" else scores

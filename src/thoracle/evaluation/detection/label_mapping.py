@@ -1,0 +1,91 @@
+"""Another archive's labels as this model's: a table that the user gives; knows no archive.
+
+A CSV with the columns `label`, as the table of labels has it, and `abnormality`, as the model has it. A label may stand in several rows,
+and an abnormality too: what hangs together becomes one column, whose probability is the highest of its abnormalities, and which is
+present where any of its labels is. What stands in no row is not scored.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from thoracle.errors import InputError, MetadataError
+from thoracle.evaluation.detection.cases import Cases, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Labels and abnormalities that are one column."""
+
+    labels: tuple[str, ...]
+    abnormalities: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As the report has it."""
+        return " / ".join(self.labels)
+
+
+def read_mapping(path: Path) -> tuple[Group, ...]:
+    """The groups of a table, in the order of their first rows.
+
+    Raises:
+        MetadataError: not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or ()
+            pairs = [((row.get("label") or "").strip(), (row.get("abnormality") or "").strip()) for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", cure="Save it as CSV, UTF-8.", source=path) from None
+    if not {"label", "abnormality"} <= set(columns) or not pairs:
+        raise MetadataError("expected rows with the columns label and abnormality", cure="Give one row a pair.", source=path)
+    empty = [str(line) for line, pair in enumerate(pairs, 2) if not all(pair)]
+    if empty:
+        raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", cure="Give one row a pair.", source=path)
+    groups: list[Group] = []
+    for label, abnormality in pairs:
+        joined = [one for one in groups if label in one.labels or abnormality in one.abnormalities]
+        labels = dict.fromkeys([name for one in joined for name in one.labels] + [label])
+        abnormalities = dict.fromkeys([name for one in joined for name in one.abnormalities] + [abnormality])
+        group = Group(labels=tuple(labels), abnormalities=tuple(abnormalities))
+        place = groups.index(joined[0]) if joined else len(groups)
+        groups = [one for one in groups if one not in joined]
+        groups.insert(place, group)
+    return tuple(groups)
+
+
+def mapped(cases: Cases, predictions: Table, groups: Sequence[Group]) -> tuple[Cases, Table]:
+    """Both with the groups as columns.
+
+    Raises:
+        InputError: a name that is in the mapping, and in no table.
+    """
+    for known, asked, where in (
+        (cases.labels, [name for group in groups for name in group.labels], "the table of labels"),
+        (predictions.columns, [name for group in groups for name in group.abnormalities], "the probabilities"),
+    ):
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            raise InputError(f"{', '.join(unknown[:10])} of the mapping is no column of {where}", cure=f"It has {', '.join(known[:30])}.")
+    truth = [_any([cases.truth_NK[:, cases.labels.index(name)] for name in group.labels]) for group in groups]
+    given = [
+        np.max([predictions.values_NK[:, predictions.columns.index(name)] for name in group.abnormalities], axis=0) for group in groups
+    ]
+    names = tuple(group.name for group in groups)
+    return (
+        replace(cases, labels=names, truth_NK=np.stack(truth, axis=1)),
+        replace(predictions, columns=names, values_NK=np.stack(given, axis=1)),
+    )
+
+
+def _any(columns: list[np.ndarray]) -> np.ndarray:
+    """1 where any is, 0 where all are, NaN where that cannot be said."""
+    values = np.stack(columns)
+    return np.where((values == 1).any(axis=0), 1.0, np.where(np.isnan(values).any(axis=0), np.nan, 0.0))

@@ -1,0 +1,222 @@
+"""An evaluation as a page: tables, ROC, precision-recall and calibration curves, the worst mistakes; reads no file.
+
+Shapes: N scans, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.evaluation.detection.evaluate import Evaluation
+from thoracle.evaluation.detection.summary import DECISION, POOLED, PROBABILITY, RANKING, Scores
+from thoracle.evaluation.html.page import figure, heading, page, paragraph, shown, side_by_side, table, with_bounds
+from thoracle.evaluation.html.plots import Line, Panel, dots, panels, slices
+from thoracle.metrics.bootstrap import Interval
+from thoracle.metrics.classification import bin_of, curve
+
+#: Metrics as a reader knows them.
+TITLES: Final[Mapping[str, str]] = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "sensitivity_at_90_specificity": "sensitivity at 90% specificity",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+    "f1": "F1",
+    "f1_micro": "micro F1",
+    "f1_weighted": "weighted F1",
+}
+MISTAKES: Final = 6
+_BINS: Final = 10
+#: Scans of a bin, of which fewer are no share: one scan would draw a dot at nothing or at all.
+_LEAST_IN_BIN: Final = 5
+
+#: Gives HU (z, x, y) of a scan by its name; None where there is none to show.
+Look = Callable[[str], NDArray[Any] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A scan whose probability is far from what is so."""
+
+    name: str
+    label: str
+    probability: float
+    present: bool
+
+
+def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look | None = None) -> bytes:
+    """The page. `model` as in the JSON; `look` shows scans, where there are any to show."""
+    one = evaluation
+    warning = [] if model.get("trained", True) else [paragraph("UNTRAINED WEIGHTS: no figure on this page means anything.")]
+    warning += [paragraph(model["caution"])] if model.get("caution") else []
+    parts = [
+        *warning,
+        paragraph(one.protocol.about),
+        paragraph(
+            f"Scored: {one.volumes:,} volumes of {one.scans:,} scans of {one.patients:,} patients, one row a {one.plan.level}."
+            f" Thresholds and calibration come from {one.tuned_on}. Intervals: 95%, {one.plan.resamples:,} draws of patients."
+        ),
+        *(paragraph(note) for note in one.notes),
+        heading("All labels together"),
+        _averages(one),
+        heading("Each label"),
+        _labels(one),
+        figure(
+            dots(list(one.scored.labels), {"AUROC": [v["auroc"] for v in one.summary.by_label.values()]}, x="AUROC", reference=0.5),
+            caption="AUROC with 95% intervals over patients; the dashed line is chance.",
+        ),
+        *_decisions(one),
+        heading("ROC"),
+        figure(panels([_roc(one.scored, k) for k in range(len(one.scored.labels))])),
+        heading("Precision and recall"),
+        figure(panels([_precision_recall(one.scored, k) for k in range(len(one.scored.labels))])),
+        heading("Calibration"),
+        figure(
+            panels([_calibration(one, k) for k in range(len(one.scored.labels))]),
+            caption=f"{_BINS} equal bins of probability; those of fewer than {_LEAST_IN_BIN} scans are left out.",
+        ),
+        heading("As published by CT-CLIP, for comparison with papers alone"),
+        _published(one),
+        *_mistakes(one, look),
+    ]
+    return page(f"Detection, protocol {one.protocol.name}", parts)
+
+
+def worst(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Mistake], list[Mistake]]:
+    """The most confident false alarms and the most confident misses, one of each scan at most."""
+    found: tuple[list[Mistake], list[Mistake]] = ([], [])
+    for kind, present in zip(found, (False, True), strict=True):
+        wrong = np.where(scores.truth_NK == present, np.abs(scores.probabilities_NK - present), -1.0)
+        seen: set[int] = set()
+        for place in np.argsort(-wrong, axis=None):
+            row, column = divmod(int(place), len(scores.labels))
+            if len(kind) == most or wrong[row, column] < 0.5:
+                break
+            if row not in seen:
+                seen.add(row)
+                probability = float(scores.probabilities_NK[row, column])
+                kind.append(Mistake(name=scores.names[row], label=scores.labels[column], probability=probability, present=present))
+    return found
+
+
+def title(metric: str) -> str:
+    """Of a metric, or of the macro average of one."""
+    name = metric.removeprefix("macro_")
+    return ("macro " if metric != name else "") + TITLES.get(name, name)
+
+
+def _bounds(one: Interval) -> str:
+    return with_bounds(one.value, one.low, one.high)
+
+
+def _averages(one: Evaluation) -> str:
+    names = [name for name in (*(f"macro_{m}" for m in (*RANKING, *PROBABILITY, *DECISION)), *POOLED) if name in one.summary.average]
+    columns = ["", "model's own", *(["calibrated"] if one.calibrated else [])]
+    rows = []
+    for name in names:
+        calibrated = [] if one.calibrated is None else [_bounds(one.calibrated.average[name]) if name in one.calibrated.average else ""]
+        rows.append([title(name), _bounds(one.summary.average[name]), *calibrated])
+    return table(columns, rows)
+
+
+def _labels(one: Evaluation) -> str:
+    columns = ["", "present", "absent", *(title(name) for name in RANKING), "AUROC, DeLong", *(title(name) for name in PROBABILITY)]
+    columns += [f"{title(name)}, calibrated" for name in PROBABILITY] if one.calibrated else []
+    rows = []
+    for k, label in enumerate(one.scored.labels):
+        truth, values = one.scored.truth_NK[:, k], one.summary.by_label[label]
+        row: list[object] = [label, int((truth == 1).sum()), int((truth == 0).sum())]
+        row += [_bounds(values[name]) for name in RANKING] + [_bounds(one.delong[label])] + [values[name].value for name in PROBABILITY]
+        row += [one.calibrated.by_label[label][name].value for name in PROBABILITY] if one.calibrated else []
+        rows.append(row)
+    return table(columns, rows)
+
+
+def _decisions(one: Evaluation) -> list[str]:
+    """At thresholds, and by verdicts; nothing where there are none."""
+    if one.thresholds_NK is None:
+        return []
+    rows = []
+    for k, label in enumerate(one.scored.labels):
+        values, kept = one.summary.by_label[label], one.coverages.get(label)
+        shares = [kept.present_kept, kept.absent_kept, kept.cannot_tell] if kept else [float("nan")] * 3
+        known = one.thresholds_NK[~np.isnan(one.thresholds_NK[:, k]), k]
+        threshold = float(np.median(known)) if len(known) else float("nan")
+        rows.append([label, threshold, *(_bounds(values[name]) for name in DECISION), *shares])
+    columns = ["", "threshold", *(title(name) for name in DECISION), "present, not ruled out", "absent, not ruled out", "cannot tell"]
+    words = (
+        f"Thresholds have the highest sensitivity + specificity on {one.tuned_on}; where there are several, the median is shown."
+        f" Verdicts are conformal: of scans with a finding, and of those without, at least {one.plan.coverage:.0%} are meant to keep the"
+        " right answer."
+    )
+    return [heading("Decisions"), paragraph(words), table(columns, rows)]
+
+
+def _published(one: Evaluation) -> str:
+    counts = one.published.counts
+    rows: list[list[object]] = [
+        [label, *(float(v[k]) for v in (one.published.thresholds_K, counts.f1_of_both_answers, counts.accuracy, counts.precision))]
+        for k, label in enumerate(one.scored.labels)
+    ]
+    means = [float(np.nanmean([row[n] for row in rows])) if any(row[n] == row[n] for row in rows) else float("nan") for n in range(2, 5)]
+    words = "Thresholds were chosen on the labels that are scored here; F1 is the mean of F1 of present and of absent by their frequency."
+    columns = ["", "threshold", "F1 of both answers, weighted", "accuracy", "precision"]
+    return paragraph(words) + table(columns, [*rows, ["mean", "", *means]])
+
+
+def _roc(scores: Scores, k: int) -> Panel:
+    lines = []
+    if scores.labels[k] not in scores.one_sided:
+        one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
+        hits, alarms = (np.append(0, values[0] / values[0, -1]) for values in (one.true_positives_RG, one.false_positives_RG))
+        lines = [Line(x=alarms, y=hits)]
+    return Panel(title=scores.labels[k], lines=lines, x="1 - specificity", y="sensitivity", unit=True, diagonal=True)
+
+
+def _precision_recall(scores: Scores, k: int) -> Panel:
+    lines = []
+    if scores.labels[k] not in scores.one_sided:
+        one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
+        hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
+        share = hits[-1] / (hits[-1] + alarms[-1])
+        lines = [Line(x=hits / hits[-1], y=hits / (hits + alarms)), Line(x=[0, 1], y=[share, share], style=":")]
+    return Panel(title=scores.labels[k], lines=lines, x="recall", y="precision", unit=True)
+
+
+def _calibration(one: Evaluation, k: int) -> Panel:
+    lines = []
+    for scores, label in ((one.scored, "own"), (one.mended, "calibrated")):
+        if scores is not None:
+            known = ~np.isnan(scores.truth_NK[:, k])
+            given, truth = scores.probabilities_NK[known, k], scores.truth_NK[known, k]
+            places = bin_of(given, _BINS)
+            there = np.flatnonzero(np.bincount(places, minlength=_BINS) >= _LEAST_IN_BIN)
+            x, y = ([float(values[places == place].mean()) for place in there] for values in (given, truth))
+            lines.append(Line(x=x, y=y, label=label, marker="o"))
+    return Panel(title=one.scored.labels[k], lines=lines, x="probability", y="share present", unit=True, diagonal=True)
+
+
+def _mistakes(one: Evaluation, look: Look | None) -> list[str]:
+    scores = one.mended or one.scored
+    alarms, misses = worst(scores)
+    parts = [heading("Worst mistakes"), paragraph("Slices go through the middle of the scan, which need not be where the finding is.")]
+    for words, kind in (("Said to be present, labelled absent", alarms), ("Said to be absent, labelled present", misses)):
+        parts.append(paragraph(f"{words}:" if kind else f"{words}: none that is surer than even."))
+        parts.append(side_by_side([_shown(mistake, look) for mistake in kind]))
+    return parts
+
+
+def _shown(mistake: Mistake, look: Look | None) -> str:
+    caption = f"{mistake.label}: probability {shown(mistake.probability)}; {mistake.name}"
+    hu = look(mistake.name) if look is not None else None
+    return paragraph(caption) if hu is None else figure(slices(hu, zoom=max(1.0, 140 / hu.shape[1])), caption=caption, width=420)
+
+
+def rows_of_average(values: Mapping[str, Interval]) -> Sequence[tuple[str, str]]:
+    """Macro and pooled metrics in words, for a terminal."""
+    return [(title(name), _bounds(one)) for name, one in values.items()]

@@ -1,0 +1,141 @@
+"""A run's JSON: every figure of an evaluation, and the scans' probabilities, so that runs can be compared; computes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from thoracle.errors import MetadataError
+from thoracle.evaluation.detection.evaluate import Evaluation
+from thoracle.evaluation.detection.summary import Scores, Summary
+from thoracle.files.json_file import read_json_object
+from thoracle.metrics.bootstrap import Interval
+from thoracle.types import RESEARCH_USE, FloatArray
+from thoracle.version import __version__
+
+SCHEMA: Final = "thoracle.evaluation/1"
+_BUDGET: Final = 1 << 29
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What `compare` needs of a run's JSON."""
+
+    name: str
+    scores: Scores
+    thresholds_NK: FloatArray | None
+
+
+def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values; null for what is NaN. `model` is what there is to say of it: hash, kind, whether it was trained."""
+    counts, one = evaluation.published.counts, evaluation
+    published = {
+        label: _numbers(
+            threshold=one.published.thresholds_K[k],
+            f1_of_both_answers=counts.f1_of_both_answers[k],
+            accuracy=counts.accuracy[k],
+            precision=counts.precision[k],
+        )
+        for k, label in enumerate(one.scored.labels)
+    }
+    return {
+        "schema": SCHEMA,
+        "notice": RESEARCH_USE,
+        "thoracle": __version__,
+        "protocol": {"name": one.protocol.name, "about": one.protocol.about, "scored": one.protocol.scored, **asdict(one.plan)},
+        "model": dict(model),
+        "scored": {"patients": one.patients, "scans": one.scans, "volumes": one.volumes},
+        "tuned_on": one.tuned_on,
+        "notes": list(one.notes),
+        "labels": {
+            label: {
+                "positives": int((one.scored.truth_NK[:, k] == 1).sum()),
+                "negatives": int((one.scored.truth_NK[:, k] == 0).sum()),
+                "own": _intervals(one.summary.by_label[label]),
+                "calibrated": None if one.calibrated is None else _intervals(one.calibrated.by_label[label]),
+                "delong_auroc": _interval(one.delong[label]),
+                "verdicts": _numbers(**asdict(one.coverages[label])) if label in one.coverages else None,
+            }
+            for k, label in enumerate(one.scored.labels)
+        },
+        "average": {"own": _average(one.summary), "calibrated": None if one.calibrated is None else _average(one.calibrated)},
+        "published": {"labels": published, "mean": {name: _mean(published, name) for name in next(iter(published.values()))}},
+        "scans": {
+            "names": list(one.scored.names),
+            "patients": list(one.scored.patients),
+            "probabilities": _table(one.scored.probabilities_NK),
+            "truth": _table(one.scored.truth_NK),
+            "thresholds": None if one.thresholds_NK is None else _table(one.thresholds_NK),
+        },
+    }
+
+
+def read_run(path: Path) -> Run:
+    """A run as it was written.
+
+    Raises:
+        MetadataError: something else.
+    """
+    scores, thresholds = read_json_object(
+        path,
+        parse=_parse,
+        refusal=MetadataError,
+        fact="is no run",
+        cure="Give a results.json that `thoracle evaluate detection` wrote.",
+        tag=("schema", SCHEMA),
+        budget=_BUDGET,
+    )
+    return Run(name=path.parent.name or path.stem, scores=scores, thresholds_NK=thresholds)
+
+
+def _parse(values: Mapping[str, Any]) -> tuple[Scores, FloatArray | None]:
+    scans, labels = values["scans"], tuple(map(str, values["labels"]))
+    names, shape = tuple(map(str, scans["names"])), (len(scans["names"]), len(labels))
+    scores = Scores(
+        names=names,
+        patients=tuple(map(str, scans["patients"])),
+        labels=labels,
+        probabilities_NK=_array(scans["probabilities"], shape),
+        truth_NK=_array(scans["truth"], shape),
+    )
+    return scores, None if scans["thresholds"] is None else _array(scans["thresholds"], shape)
+
+
+def _array(values: Any, shape: tuple[int, int]) -> FloatArray:
+    """`null` is NaN."""
+    array = np.array(values, dtype=np.float64).reshape(shape)
+    return array
+
+
+def _table(values: FloatArray) -> list[list[float | None]]:
+    return [[_number(value) for value in row] for row in values]
+
+
+def _intervals(given: Mapping[str, Interval]) -> dict[str, Any]:
+    return {name: _interval(one) for name, one in given.items()}
+
+
+def _average(summary: Summary) -> dict[str, Any]:
+    return _intervals(summary.average)
+
+
+def _interval(one: Interval) -> dict[str, float | None]:
+    return {"value": _number(one.value), "low": _number(one.low), "high": _number(one.high)}
+
+
+def _numbers(**values: float) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.9g}")
+
+
+def _mean(rows: Mapping[str, Mapping[str, float | None]], name: str) -> float | None:
+    known = [value for row in rows.values() if (value := row[name]) is not None]
+    return sum(known) / len(known) if known else None

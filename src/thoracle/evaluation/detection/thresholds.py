@@ -1,0 +1,52 @@
+"""Above which probability a label is said to be present, chosen on one set of scans for another; and the published choice.
+
+Shapes: N scans, K labels, R draws.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thoracle.errors import InputError
+from thoracle.evaluation.detection.summary import Scores
+from thoracle.metrics.classification import Confusion, confusion, curve
+from thoracle.types import FloatArray
+
+#: Hamamci et al. (arXiv:2403.17834) try these, and say present above them, not at them.
+_PUBLISHED_GRID = np.linspace(0, 1, 100)
+
+
+def youden(scores: Scores) -> FloatArray:
+    """(K,): the score with the highest sensitivity + specificity, the highest such on ties; NaN where a label has one answer only.
+
+    Raises:
+        InputError: no label has both answers.
+    """
+    chosen = np.full(len(scores.labels), np.nan)
+    for k, name in enumerate(scores.labels):
+        if name not in scores.one_sided:
+            one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
+            hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
+            chosen[k] = one.thresholds_G[np.argmax(hits / hits[-1] - alarms / alarms[-1])]
+    if np.isnan(chosen).all():
+        raise InputError("no label has both answers among the scans that thresholds come from", cure="Give more of them.")
+    return chosen
+
+
+def published(scores: Scores) -> FloatArray:
+    """(K,): CT-CLIP's choice, on the labels that it then scores: of a hundred, the one nearest to the corner of the ROC, last on ties."""
+    chosen = np.full(len(scores.labels), np.nan)
+    for k, name in enumerate(scores.labels):
+        if name not in scores.one_sided:
+            known = ~np.isnan(scores.truth_NK[:, k])
+            given, truth = scores.probabilities_NK[known, k], scores.truth_NK[known, k] == 1
+            above = given[None, :] > _PUBLISHED_GRID[:, None]
+            distance = np.hypot(1 - above[:, truth].mean(axis=1), above[:, ~truth].mean(axis=1))
+            chosen[k] = _PUBLISHED_GRID[np.flatnonzero(distance <= distance.min())[-1]]
+    return chosen
+
+
+def published_counts(scores: Scores) -> tuple[FloatArray, Confusion]:
+    """Thresholds and counts as published: for comparison with papers alone."""
+    thresholds = published(scores)
+    return thresholds, confusion(scores.probabilities_NK, scores.truth_NK, thresholds=np.nextafter(thresholds, np.inf))

@@ -1,0 +1,1 @@
+"""Draw pages and plots."""

@@ -1,0 +1,1 @@
+"""Evaluate report labelers."""

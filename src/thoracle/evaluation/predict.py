@@ -1,0 +1,95 @@
+"""Runs a model over a prepared cohort: probabilities of each volume into a table that a stopped run goes on with; measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.reports import Section
+from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.cohort.sources import Split
+from thoracle.errors import InputError
+from thoracle.execution.prefetch import prefetch
+from thoracle.inference.batch.result_table import ResultTable
+from thoracle.inference.latents import latent_row
+from thoracle.inference.model import Model
+from thoracle.types import ModelInput
+
+
+def chosen(cohort: Cohort, splits: Collection[Split]) -> Sequence[Entry]:
+    """The volumes of these splits that have a label."""
+    return [entry for entry in cohort.entries if entry.split in splits and any(label is not None for label in entry.labels)]
+
+
+def require_same_input(model: Model, cohort: Cohort) -> None:
+    """Raises InputError where the cohort was prepared for another model."""
+    if model.preprocess != cohort.preprocess:
+        raise InputError(
+            "was prepared with another preprocessing than the model's",
+            cure="Run `thoracle prepare` with --preprocess MODEL/config.json.",
+            source=cohort.folder,
+        )
+
+
+def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+    """Add a row for each volume that has none, and yield its name: the model's own probabilities, not calibrated.
+
+    Raises:
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    todo = [entry for entry in entries if entry.volume not in table.rows]
+    for entry, volume in prefetch_volumes(cohort, todo):
+        found = model.detect(volume, calibrated=False)
+        table.add(entry.volume, [f"{p:.9g}" for p in found.probabilities])
+        yield entry.volume
+
+
+def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+    """Add the latent of each volume that has no row, as `thoracle embed` keeps them, and yield its name.
+
+    Raises:
+        CapabilityMissing: the model has no latents.
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    todo = [entry for entry in entries if entry.volume not in table.rows]
+    for entry, volume in prefetch_volumes(cohort, todo):
+        latent = model.volume_latent(volume)
+        table.add(entry.volume, latent_row(entry.source_sha256, latent))
+        yield entry.volume
+
+
+def prefetch_volumes(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
+    """Yield each entry with its cached volume; the next is read while the caller works on this one.
+
+    Raises:
+        CacheDamaged: a cached volume that is not what was written.
+    """
+    return prefetch(lambda entry: read_volume(cohort.folder / entry.cache), entries)
+
+
+def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
+    """HU (z, x, y) of a volume of the cohort by name, or of a scan's first; None for names it does not have."""
+    places = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
+
+    def look(name: str) -> NDArray[np.float32] | None:
+        entry = places.get(name)
+        return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.intensity_scale)
+
+    return look
+
+
+def one_of_each_scan(cohort: Cohort, *, split: Split, section: Section) -> list[Entry]:
+    """The first volume of each scan of a split that has a report.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = {entry.scan: entry for entry in reversed(cohort.entries) if entry.split == split and entry.report.text(section)}
+    if not found:
+        raise InputError(
+            f"no scan of split {split} has a report ({section})", cure="Give another --split or --section.", source=cohort.folder
+        )
+    return sorted(found.values(), key=lambda entry: entry.volume)

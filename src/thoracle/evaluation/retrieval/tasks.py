@@ -1,0 +1,128 @@
+"""What a person looks for, as tasks over one gallery of volumes: which queries, what belongs to each, what is left out.
+
+Knows arrays and texts; where they come from, an index or a table, it does not know. Shapes: N volumes, L latent width, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thoracle.errors import InputError
+from thoracle.evaluation.retrieval.published import published_keyword, published_report_to_volume, published_volume_to_volume
+from thoracle.metrics.bootstrap import RESAMPLES
+from thoracle.metrics.retrieval import RetrievalResult, evaluate_retrieval, label_overlap
+from thoracle.types import FloatArray
+
+Name = Literal["ct-clip", "bimcv-r"]
+#: The K of a protocol's figures, and what its figures are.
+PROTOCOLS: Final[dict[Name, tuple[tuple[int, ...], str]]] = {
+    "ct-clip": (
+        (1, 5, 10, 50, 100),
+        "As CT-CLIP was measured: report to volume, and volume to volume by the overlap of labels, here with the query's patient left out.",
+    ),
+    "bimcv-r": ((1, 5, 10, 50), "As MedFinder was measured on BIMCV-R: words to image, image to words, image to image, keyword."),
+}
+#: How ties, duplicates and several volumes are dealt with, for whoever reads the figures.
+RULES: Final = (
+    "Ties count against the query. To a report belong all volumes of its scan and of scans whose report has the same words; to a volume,"
+    " the reports with the words of its own. Volume to volume leaves out the query's patient and volumes of the same voxels; what belongs"
+    " is graded by labels of both over labels of either. Keyword looks in reports, by BM25, for all words of an abnormality's name, and is"
+    " judged by labels, as words to volume is: what a report denies is found and counts as wrong, what it calls otherwise is missed."
+    " Queries to which nothing belongs are left out. Bounds are over the queries' patients, of words and keywords over the abnormalities."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volumes:
+    """N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their reports say ("" if nothing), and a
+    hash of their voxels ("" if unknown)."""
+
+    latents_NL: FloatArray
+    labels_NC: NDArray[np.int_]
+    scans: tuple[str, ...]
+    patients: tuple[str, ...]
+    texts: tuple[str, ...]
+    voxels: tuple[str, ...]
+
+
+def run_tasks(
+    volumes: Volumes,
+    *,
+    protocol: Name,
+    texts_NL: FloatArray | None,
+    words_CL: FloatArray | None,
+    keyword_CN: FloatArray | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[dict[str, RetrievalResult], dict[str, dict[str, float]]]:
+    """The tasks' figures, and those of the published way, by task.
+
+    Args:
+        volumes: the gallery, whose members are also the queries.
+        protocol: of `PROTOCOLS`.
+        texts_NL: latents of the volumes' reports; without, no task has reports.
+        words_CL: latents of the labels' names; without, no task has words.
+        keyword_CN: what a keyword search for the labels' names scores, minus infinity for what it does not find; without, no such task.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        InputError: fewer than two volumes.
+    """
+    if len(volumes.scans) < 2:
+        raise InputError(f"{len(volumes.scans)} volumes are no gallery", cure="Index more, or choose another --split.")
+    measure = partial(evaluate_retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
+    found, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
+    if texts_NL is not None and any(volumes.texts):
+        scores_NN = texts_NL @ volumes.latents_NL.T
+        found |= _reports(volumes, scores_NN, measure)
+        if protocol == "ct-clip":
+            published["report to volume"] = published_report_to_volume(scores_NN)
+    found["volume to volume"] = _volumes(volumes, measure)
+    if protocol == "ct-clip" and (volumes.labels_NC == 1).any():
+        published["volume to volume"] = published_volume_to_volume(volumes.latents_NL, volumes.labels_NC)
+    held_CN = (volumes.labels_NC.T == 1).astype(np.float64)
+    if words_CL is not None:
+        scores_CN = words_CL @ volumes.latents_NL.T
+        found["words to volume"] = measure(scores_CN, held_CN, patients=range(len(held_CN)))
+        if protocol == "bimcv-r" and keyword_CN is not None:
+            published["words to volume"] = published_keyword(scores_CN, keyword_CN > -np.inf, ks=PROTOCOLS[protocol][0])
+    if keyword_CN is not None:
+        found["keyword"] = measure(keyword_CN, held_CN, patients=range(len(held_CN)))
+    return found, published
+
+
+def _reports(volumes: Volumes, scores_NN: FloatArray, measure: Callable[..., RetrievalResult]) -> dict[str, RetrievalResult]:
+    """`scores_NN`: of each volume's report with each volume."""
+    texts, scans, patients = (np.array(one) for one in (volumes.texts, volumes.scans, volumes.patients))
+    told = np.array([bool(text) for text in volumes.texts])
+    same_text = _same(volumes.texts) & told[:, None] & told[None]
+    belongs = (same_text | _same(volumes.scans)).astype(np.float64)
+    queries, distinct = (np.flatnonzero(told)[np.sort(np.unique(one[told], return_index=True)[1])] for one in (scans, texts))
+    return {
+        "report to volume": measure(scores_NN[queries], belongs[queries], patients=patients[queries].tolist()),
+        "volume to report": measure(
+            scores_NN.T[told][:, distinct], same_text[told][:, distinct].astype(np.float64), patients=patients[told].tolist()
+        ),
+    }
+
+
+def _volumes(volumes: Volumes, measure: Callable[..., RetrievalResult]) -> RetrievalResult:
+    known = np.array([bool(one) for one in volumes.voxels])
+    return measure(
+        volumes.latents_NL @ volumes.latents_NL.T,
+        label_overlap(volumes.labels_NC, volumes.labels_NC),
+        patients=volumes.patients,
+        gallery_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & known[:, None])),
+    )
+
+
+def _same(names: tuple[str, ...]) -> NDArray[np.bool_]:
+    codes = np.unique(np.array(names), return_inverse=True)[1]
+    same: NDArray[np.bool_] = codes[:, None] == codes[None]
+    return same

@@ -1,0 +1,253 @@
+"""Which scans a command means: files, folders, trees and tables become named scans; it reads no image.
+
+In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds DICOM files. Folders that hold parts of
+one series are one scan, the folder that holds them and nothing else; where there is none such they fail: half a series must never pass
+for a whole one.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from thoracle.ct.dicom.files import study_file
+from thoracle.ct.dicom.header import read_header
+from thoracle.ct.formats import DICOM_SUFFIXES, SCAN_SUFFIXES, detect_format
+from thoracle.ct.metadata import MetadataTable
+from thoracle.errors import InputError, MetadataError, ScanError, SeriesAmbiguous
+
+VOLUME_NAME = "VolumeName"
+
+_LEVELS = 3  # of names: the file's, below the folder that was given, and with that folder's
+#: What marks a table as CT-RATE's metadata, not a bare list of scans.
+_METADATA_COLUMN = "XYSpacing"
+#: What pydicom raises on files that are not DICOM after all; which of them are is `read`'s to say.
+_PEEK_FAULTS = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError, struct.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """One scan to read.
+
+    Attributes:
+        name: what its row is called: the file name, as CT-RATE does, or the path below the folder that was given,
+            where file names are not unique and for DICOM folders.
+        path: what `read` is given.
+        table: the metadata table that lists it, if one does.
+        fault: why it must not be read.
+    """
+
+    name: str
+    path: Path
+    table: MetadataTable | None = None
+    fault: ScanError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Part `index` (from 1) of `count` equal parts."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From "3/16".
+
+        Raises:
+            InputError: not two numbers, or outside 1 to the count.
+        """
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        shard = cls(index=int(found[1]), count=int(found[2])) if found else None
+        if shard is None or not 1 <= shard.index <= shard.count:
+            raise InputError(f"--shard expects PART/PARTS with PART from 1 to PARTS, got {text!r}", cure="Write for example --shard 3/16.")
+        return shard
+
+    def of(self, scans: Sequence[Scan]) -> tuple[Scan, ...]:
+        """Every `count`-th scan in order of name; the parts of one list are disjoint and complete."""
+        return tuple(sorted(scans, key=lambda scan: scan.name)[self.index - 1 :: self.count])
+
+    def file(self, path: Path) -> Path:
+        """Where this part writes: predictions.csv becomes predictions.3-of-16.csv."""
+        return path.with_name(f"{path.stem}.{self.index}-of-{self.count}{path.suffix}")
+
+
+def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[Scan, ...]:
+    """The scans that files, folders and tables (.csv with `VolumeName` or `path`) stand for, in order of name.
+
+    Args:
+        paths: as the user gave them.
+        whole_folders: take a folder of nothing but DICOM as one scan, as `read` does, not as a tree of them.
+
+    Raises:
+        InputError: a path does not exist, or two scans would carry one name.
+        MetadataError: a table that cannot be used.
+    """
+    found: list[_Found] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError("no such file or folder", cure="Check the path.", source=path)
+        if path.is_dir():
+            found += _in_folder(path, whole=whole_folders)
+        elif path.suffix.lower() == ".csv":
+            found += _in_table(path)
+        else:
+            found.append(_Found(path=path, names=(path.name, f"{_folder_name(path.parent)}/{path.name}")))
+    return _named(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A scan and what it may be called, shortest first."""
+
+    path: Path
+    names: tuple[str, ...]
+    table: MetadataTable | None = None
+    fault: ScanError | None = None
+
+
+def _named(found: list[_Found]) -> tuple[Scan, ...]:
+    unique = list({os.path.abspath(one.path): one for one in found}.values())
+    shared = [Counter(one.names[min(level, len(one.names) - 1)] for one in unique) for level in range(_LEVELS)]
+    scans = []
+    for one in unique:
+        name = next((name for name, count in zip(one.names, shared, strict=False) if count[name] == 1), one.names[-1])
+        scans.append(Scan(name=_clean(name), path=one.path, table=one.table, fault=one.fault))
+    twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"two scans would both be called {twice[0]!r}", cure="Give the folder above them, so that their paths tell them apart."
+        )
+    return tuple(sorted(scans, key=lambda scan: scan.name))
+
+
+def _clean(name: str) -> str:
+    """One line of valid text that stays below any folder it is joined to."""
+    text = re.sub(r"[\x00-\x1f\x7f]", "_", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return "/".join(part for part in PurePosixPath(text).parts if part not in ("/", "..")) or "scan"
+
+
+def _in_folder(root: Path, *, whole: bool) -> Iterator[_Found]:
+    files, series = _walk(root)
+    if not files and (whole or not series):  # where nothing is recognised, `read` says why
+        yield _Found(path=root, names=_folder_names(root))
+        return
+    for path in files:
+        yield _Found(path=path, names=(path.name, *_names_below(path, root)))
+    for path, fault in _dicom_scans(series):
+        yield _Found(path=path, names=_folder_names(root) if path == root else _names_below(path, root), fault=fault)
+
+
+def _names_below(path: Path, root: Path) -> tuple[str, ...]:
+    below = path.relative_to(root).as_posix()
+    return below, f"{_folder_name(root)}/{below}"
+
+
+def _folder_names(folder: Path) -> tuple[str, ...]:
+    return _folder_name(folder), f"{_folder_name(folder.parent)}/{_folder_name(folder)}"
+
+
+def _folder_name(folder: Path) -> str:
+    return os.path.basename(os.path.abspath(folder))
+
+
+def _walk(root: Path) -> tuple[list[Path], dict[Path, str | None]]:
+    """Scan files, and folders that hold DICOM files with the series of the first one."""
+    files: list[Path] = []
+    series: dict[Path, str | None] = {}
+    for place, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        folder = Path(place)
+        visible = [name for name in sorted(names) if not name.startswith(".")]
+        scans = [name for name in visible if name.lower().endswith(SCAN_SUFFIXES)]
+        files += [folder / name for name in scans]
+        others = (folder / name for name in visible if name not in scans and name.upper() != "DICOMDIR")
+        first = next((path for path in others if _is_dicom(path)), None)
+        if first is not None:
+            series[folder] = _series_of(first)
+    return files, series
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether `read` would find DICOM in a file, sound or damaged; what cannot be opened is DICOM by name, and `read` says why."""
+    try:
+        if path.is_file():
+            return detect_format(path) == "dicom" and read_header(study_file(path)) is not None
+    except ScanError:
+        return True
+    except OSError:
+        pass
+    return path.name.lower().endswith(DICOM_SUFFIXES)
+
+
+def _series_of(path: Path) -> str | None:
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.SeriesInstanceUID)
+    except _PEEK_FAULTS:
+        return None
+
+
+def _dicom_scans(series: dict[Path, str | None]) -> Iterator[tuple[Path, ScanError | None]]:
+    together: dict[object, list[Path]] = {}
+    for folder, uid in series.items():
+        together.setdefault(uid or folder, []).append(folder)
+    whole: dict[Path, ScanError | None] = {}
+    for folders in together.values():
+        common = Path(os.path.commonpath(folders))
+        if sum(folder.is_relative_to(common) for folder in series) == len(folders):
+            whole[common] = None
+        else:
+            whole |= dict.fromkeys(folders, _parted(len(folders)))
+    # A folder below another that is read is read with it.
+    return ((path, fault) for path, fault in sorted(whole.items()) if not any(parent in whole for parent in path.parents))
+
+
+def _parted(count: int) -> ScanError:
+    return SeriesAmbiguous(
+        f"{count} folders beside other series carry this one's SeriesInstanceUID: parts of it, or copies",
+        cure="Put its files into one folder; or, if each folder is whole, name the folders one by one.",
+    )
+
+
+def _in_table(table: Path) -> Iterator[_Found]:
+    columns, rows = _rows(table)
+    column = next((name for name in columns if name.lower() == "path"), VOLUME_NAME if VOLUME_NAME in columns else None)
+    if column is None:
+        raise MetadataError(
+            f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", cure="Name the column.", source=table
+        )
+    metadata = MetadataTable(rows, source=str(table)) if _METADATA_COLUMN in columns else None
+    for row in rows:
+        given = (row.get(column) or "").strip()
+        if given:
+            name = row.get(VOLUME_NAME) or PurePosixPath(given).name
+            yield _Found(path=_listed(table.parent, given), names=(name, given), table=metadata)
+
+
+def _rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or ()), list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise MetadataError(f"not a CSV table in UTF-8 ({error})", cure="Save it as CSV, UTF-8.", source=table) from None
+
+
+def _listed(folder: Path, given: str) -> Path:
+    """Beside the table, or where CT-RATE keeps it: train/train_1/train_1_a/train_1_a_1.nii.gz."""
+    beside = folder / given
+    parts = given.split(".", maxsplit=1)[0].split("_")
+    if beside.exists() or len(parts) != 4:
+        return beside
+    kept = folder.joinpath(*("_".join(parts[: depth + 1]) for depth in range(3)), given)
+    return kept if kept.exists() else beside

@@ -1,0 +1,116 @@
+"""Many scans through one model: the next is read while this one is encoded, and one that fails does not stop the rest.
+
+At most two volumes are in memory: one being read, one being encoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from thoracle.ct.metadata import MetadataTable
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.read import Metadata, Units, read
+from thoracle.ct.volume import Volume
+from thoracle.errors import ThoracleError
+from thoracle.execution.prefetch import prefetch
+from thoracle.inference.batch.discover_scans import Scan
+from thoracle.inference.batch.result_table import ResultTable
+from thoracle.inference.prepare import Prepared, prepare
+
+#: What one scan may cost: our own errors, and what libraries raise on damaged bytes that nobody foresaw. Not RuntimeError: a device
+#: that fails, fails for every scan.
+_SCAN_FAULTS = (ThoracleError, OSError, MemoryError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How scans are read: the arguments of `read` and, with `strict`, nothing but what the model was made for."""
+
+    metadata: Metadata | None = None
+    hu: Units = "auto"
+    series: str | None = None
+    min_slices: int = 10
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a scan gave nothing: the error's class, and its message without paths, on one line."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one scan."""
+
+    name: str
+    failure: Failure | None
+
+
+def run(
+    scans: Sequence[Scan],
+    table: ResultTable,
+    *,
+    preprocess: PreprocessConfig,
+    reading: Reading,
+    row: Callable[[Scan, Prepared], Sequence[str]],
+) -> Iterator[Outcome]:
+    """Read, prepare and give to `row` each scan; what it returns is appended to the table before the outcome is yielded.
+
+    Raises:
+        ThoracleError: from `row`: the model's fault, not one scan's.
+        OSError: the table cannot be written.
+    """
+    with closing(prefetch(lambda scan: _prepared(scan, preprocess, reading), scans)) as prepared_scans:
+        for scan, prepared in prepared_scans:
+            if isinstance(prepared, Failure):
+                table.fail(scan.name, prepared.error, prepared.message)
+            else:
+                table.warn(scan.name, prepared.warnings)
+                table.add(scan.name, row(scan, prepared))
+            yield Outcome(name=scan.name, failure=prepared if isinstance(prepared, Failure) else None)
+
+
+def opened(metadata: Path | None) -> Metadata | None:
+    """A CSV table parsed, once for all scans; what else there may be is left to `read`.
+
+    Raises:
+        MetadataError: not such a table.
+    """
+    return MetadataTable.open(metadata) if metadata is not None and metadata.suffix.lower() == ".csv" else metadata
+
+
+def read_scan(scan: Scan, reading: Reading) -> Volume:
+    """One scan, with the metadata it was given or listed with.
+
+    Raises:
+        ThoracleError: as `read`.
+    """
+    if scan.fault is not None:
+        raise scan.fault
+    metadata = reading.metadata or scan.table
+    return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices)
+
+
+def _prepared(scan: Scan, preprocess: PreprocessConfig, reading: Reading) -> Prepared | Failure:
+    try:
+        return prepare(read_scan(scan, reading), preprocess, strict=reading.strict)
+    except ThoracleError as error:
+        return Failure(error=type(error).__name__, message=_line(error.without_source()))
+    except _SCAN_FAULTS as error:
+        _log.debug("scan not read", exc_info=True)
+        reason = error.strerror if isinstance(error, OSError) else None  # other texts may hold a path
+        return Failure(error=type(error).__name__, message=reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
+
+
+def _line(text: str) -> str:
+    """One line, in characters that cannot steer a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()

@@ -1,0 +1,1 @@
+"""Locate and build the demo's models."""

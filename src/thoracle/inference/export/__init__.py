@@ -1,0 +1,1 @@
+"""Export models to smaller or other formats."""

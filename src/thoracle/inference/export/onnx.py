@@ -1,0 +1,144 @@
+"""A model's whole detection as one ONNX graph, for machines without torch: a preprocessed volume in, probabilities out.
+
+Prompts' latents are in it as numbers, and so is a calibration that the model keeps: it answers what `detect` answers. What a reader of the
+file must know is in its metadata: labels, preprocessing, caution, notice. Knows no scan and no words.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor, nn
+
+from thoracle.config_reader import config_to_mapping
+from thoracle.errors import CapabilityMissing, ExtraMissing
+from thoracle.inference.calibration import EDGE
+from thoracle.inference.model import Model
+from thoracle.models.common.zero_shot import zero_shot_probabilities
+from thoracle.models.encoder import Capability
+from thoracle.types import RESEARCH_USE, ModelInput
+
+INPUT: Final = "volume"
+OUTPUT: Final = "probabilities"
+#: Of the graph; onnxruntime reads it since 1.14.
+_OPSET: Final = 18
+#: Of one file (a limit of protobuf).
+_MOST_BYTES: Final = 2**31 - 1
+
+
+def onnx_model(model: Model) -> bytes:
+    """The file's content. Input `volume` (1, 1, z, x, y) float32 in units of 1000 HU, output `probabilities` (1, K) float32.
+
+    Args:
+        model: a CT-CLIP or a classifier on one, on the CPU.
+
+    Raises:
+        CapabilityMissing: a model without findings, or too large for one file.
+        ExtraMissing: onnx, onnxruntime or onnxscript is not installed.
+    """
+    onnx = _extra("onnx")
+    _extra("onnxscript")
+    detector = _Detector(model).eval().requires_grad_(False)
+    example = torch.zeros(1, 1, *model.preprocess.size)
+    # Gradients are on, for which the encoder computes in the plain way: nothing in place, nothing kept from pass to pass.
+    with _quiet(), torch.enable_grad():
+        made: Any = torch.onnx.export(
+            detector, (example,), dynamo=True, opset_version=_OPSET, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+        )
+    proto = made.model_proto
+    if proto.ByteSize() > _MOST_BYTES:
+        raise CapabilityMissing("is too large for one ONNX file", cure="Use `thoracle detect`.", source=model.folder.path)
+    onnx.helper.set_model_props(proto, _facts(model))
+    return cast(bytes, proto.SerializeToString())
+
+
+def onnx_detect(content: bytes) -> Callable[[ModelInput], tuple[float, ...]]:
+    """Probabilities of a preprocessed volume (z, x, y), by onnxruntime on the CPU.
+
+    Raises:
+        ExtraMissing: onnxruntime is not installed.
+    """
+    runtime = _extra("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda volume: tuple(session.run([OUTPUT], {INPUT: volume[None, None]})[0][0].tolist())
+
+
+class _Detector(nn.Module):
+    """What `Model.detect` computes."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        model.warm_up()
+        self.encoder = model.encoder
+        labels = Capability.LABELS in model.capabilities
+        self.slope_offset_2K: Tensor | None
+        self.prompts_2KL: Tensor | None
+        self.logit_scale: Tensor | None
+        self.register_buffer("prompts_2KL", None if labels else model.prompt_latents().clone())
+        self.register_buffer("logit_scale", None if labels else model.logit_scale().clone())
+        self.register_buffer("slope_offset_2K", _mended(model))
+
+    def forward(self, volume_B1ZHW: Tensor) -> Tensor:
+        """(B, K)."""
+        embedding = self.encoder.encode_volume(volume_B1ZHW)
+        if embedding.logits_BK is not None:
+            probabilities_BK = embedding.logits_BK.sigmoid()
+        else:
+            prompts_2KL, latent_BL = cast(Tensor, self.prompts_2KL), cast(Tensor, embedding.latent_BL)
+            probabilities_BK = zero_shot_probabilities(prompts_2KL, latent_BL, cast(Tensor, self.logit_scale))
+        if self.slope_offset_2K is None:
+            return probabilities_BK
+        return (self.slope_offset_2K[0] * probabilities_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()
+
+
+def _mended(model: Model) -> Tensor | None:
+    """(2, K) slopes and offsets of a kept calibration; 1 and 0 where nothing is known of a label."""
+    if model.calibration is None:
+        return None
+    mendings = model.calibration.mendings
+    pairs = [(mendings[name].slope, mendings[name].offset) if name in mendings else (1.0, 0.0) for name in model.folder.labels]
+    return torch.tensor(pairs).T.contiguous()
+
+
+def _facts(model: Model) -> Mapping[str, str]:
+    return {
+        "notice": RESEARCH_USE,
+        "caution": model.folder.caution,
+        "trained": json.dumps(model.folder.trained),
+        "labels": json.dumps(model.folder.labels),
+        "preprocess": json.dumps(config_to_mapping(model.preprocess)),
+        "calibration": "" if model.calibration is None else model.calibration.fitted_on,
+        "weights_sha256": model.folder.weights_sha256,
+        "licence": model.folder.licence,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch warns of what it does without, such as torchvision, and of itself."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _extra(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ExtraMissing(f"{name} is not installed", cure="Install it with `pip install 'thoracle[onnx]'`.") from error

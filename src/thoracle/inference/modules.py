@@ -1,0 +1,53 @@
+"""Load the encoder of a model folder on a device and in a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+
+from thoracle.errors import CapabilityMissing, InputError
+from thoracle.models.bundle.model_folder import ModelFolder, load_tensors
+from thoracle.models.encoder import Capability, VolumeEncoder
+from thoracle.models.registry import models_with
+from thoracle.models.weights.precision import lower
+
+
+def load_encoder(folder: ModelFolder, *, device: torch.device, precision: str) -> VolumeEncoder:
+    """Load a folder's module in evaluation mode. Weights stay mapped from the file until they are moved or lowered.
+
+    Raises:
+        CapabilityMissing: the model does not take volumes.
+        ModelError: the weights are damaged.
+    """
+    if Capability.VOLUMES not in folder.capabilities:
+        cure = f"Give a {models_with(Capability.VOLUMES)} model."
+        raise CapabilityMissing(f"is {folder.spec.title}, which takes no volume", cure=cure, source=folder.path)
+    with torch.device("meta"):
+        module = folder.spec.build(folder.config)
+    module.load_state_dict(load_tensors(folder), assign=True)
+    module.eval().requires_grad_(False).to(device)
+    return cast(VolumeEncoder, lower(module, torch.bfloat16) if precision == "bf16" else module)
+
+
+def device_of(name: str) -> torch.device:
+    """Of its name; "auto" takes CUDA where it is there. Raises InputError where this machine has none such."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    known = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
+    if not known:
+        raise InputError(f"this machine has no device {name!r}", cure="Give auto, cpu, or a card that `thoracle doctor` lists.")
+    return device
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """Compute without gradient and without TF32, to which cuDNN rounds convolutions unless told not to: a rounded token is another code."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield

@@ -1,0 +1,186 @@
+"""Make a model folder from published files: recognized by their names, checked name by name, nothing guessed silently."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor
+
+from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, InputError
+from thoracle.files.atomic import sha256
+from thoracle.models.bundle.model_folder import ModelFolder, save_model
+from thoracle.models.common.shapes import Shapes
+from thoracle.models.common.tensor_names import listed
+from thoracle.models.model_spec import ConfigGuess, ModelSpec
+from thoracle.models.registry import REGISTRY, listed_or
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.models.weights.checkpoint import read_checkpoint
+
+#: Written by every published training loop, needed by none.
+DROPPED: Final = re.compile(r"(^|\.)embeddings\.position_ids$")
+#: Carried, but learned by other means than a gradient, or not at all.
+BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What was recognised and written.
+
+    Attributes:
+        folder: the model folder.
+        assumptions: sentences on what the file does not say.
+        dropped: names that were in the file and are not needed.
+        parameters: how many the model has, buffers (the codebook, unused biases) left out, as the papers count.
+    """
+
+    folder: ModelFolder
+    assumptions: tuple[str, ...]
+    dropped: tuple[str, ...]
+    parameters: int
+
+
+def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None = None, tokenizer: Path | None = None) -> ImportReport:
+    """Recognize a published file, or one trained in the same way, and write a model folder.
+
+    Args:
+        path: any container that `read_checkpoint` opens; or a folder of a kind that was published as several files.
+        out: absent, empty, or a model folder, which is replaced.
+        config: what tensors cannot say, with the keys of the published configuration.
+        tokenizer: the folder of the model's own.
+
+    Raises:
+        CheckpointUnsafe, CheckpointDamaged: see `read_checkpoint`; also weights that are not finite numbers.
+        CheckpointUnknown: names of no published model.
+        CheckpointIncomplete: names missing, left over or of another shape.
+        InputError: `config` contradicts the tensors, or `tokenizer` does not fit them.
+        TokenizerMissing: no tokenizer in that folder.
+        OutputConflict: `out` holds something else.
+    """
+    words = Tokenizer.from_folder(tokenizer) if tokenizer else None
+    files = _published_files(path)
+    spec, tensors, dropped = detect_kind(_read_files(files), source=path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    guess = _infer(spec, shapes, config or {}, source=path)
+    _check_names(spec, shapes, spec.weight_shapes(guess.config), source=path)
+    _check_numbers(tensors, source=path)
+    _check_tokenizer(words, spec, guess.config)
+    folder = save_model(
+        out,
+        kind=spec.kind,
+        config=guess.config,
+        preprocess=guess.preprocess,
+        labels=spec.labels(guess.config),
+        tensors=tensors,
+        tokenizer=words,
+        licence=spec.licence,
+        trained=True,
+        source_sha256=_source_sha256(files),
+        assumptions=guess.assumptions,
+    )
+    return ImportReport(
+        folder=folder,
+        assumptions=guess.assumptions,
+        dropped=dropped,
+        parameters=sum(tensor.numel() for name, tensor in tensors.items() if not BUFFERS.search(name)),
+    )
+
+
+def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
+    """Return the kind of model, its tensors under their published names, and the names that were dropped.
+
+    Raises:
+        CheckpointUnknown: names of no published model.
+    """
+    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    if len(plain) < len(tensors):
+        raise CheckpointUnknown("holds the same names with and without module.", cure="Give one model's state dict.", source=source)
+    dropped = tuple(name for name in plain if DROPPED.search(name))
+    weights = {name: tensor for name, tensor in plain.items() if name not in dropped}
+    importable = [spec for spec in REGISTRY.values() if spec.key_pattern]
+    matching = [spec for spec in importable if any(cast("re.Pattern[str]", spec.key_pattern).match(name) for name in weights)]
+    if not matching:
+        titles = "; ".join(spec.title for spec in importable)
+        raise CheckpointUnknown(
+            f"holds {len(weights)} tensors of no published model, the first {listed(list(weights))}; known are {titles}",
+            cure=f"Give a {listed_or([spec.name for spec in importable])} file.",
+            source=source,
+        )
+    spec = matching[0]
+    if spec.key_prefix:
+        weights = {spec.key_prefix.sub("", name): tensor for name, tensor in weights.items()}
+    return spec, weights, dropped
+
+
+def _published_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a kind that was published as several, where `path` is a folder that holds them; else `path` alone."""
+    for spec in REGISTRY.values():
+        if spec.files and all((path / name).is_file() for name in spec.files):
+            return tuple(path / name for name in spec.files)
+    return (path,)
+
+
+def _read_files(files: Sequence[Path]) -> dict[str, Tensor]:
+    if len(files) == 1:
+        return read_checkpoint(files[0])
+    return {f"{file.stem}.{name}": tensor for file in files for name, tensor in read_checkpoint(file).items()}
+
+
+def _source_sha256(files: Sequence[Path]) -> str:
+    """Hash a file, or the hashes of several in the order of their spec."""
+    hashes = [sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _infer(spec: ModelSpec, shapes: Shapes, settings: Mapping[str, Any], *, source: Path) -> ConfigGuess:
+    assert spec.infer_config is not None, "a spec with a key pattern infers"
+    try:
+        return spec.infer_config(shapes, settings)
+    except CheckpointIncomplete as error:
+        raise CheckpointIncomplete(f"looks like {spec.title}, but {error.fact}", cure=error.cure, source=source) from error
+
+
+def _check_names(spec: ModelSpec, shapes: Shapes, expected: Shapes, *, source: Path) -> None:
+    missing = [name for name in expected if name not in shapes]
+    left_over = [name for name in shapes if name not in expected]
+    mismatched = [
+        f"{name} is {shapes[name]}, expected {shape}" for name, shape in expected.items() if name in shapes and shapes[name] != shape
+    ]
+    facts = []
+    if missing:
+        facts.append(f"missing {len(missing)}: {listed(missing, near=left_over)}")
+    if left_over:
+        facts.append(f"left over {len(left_over)}: {listed(left_over, near=missing)}")
+    if mismatched:
+        facts.append(f"of another shape {len(mismatched)}: {listed(mismatched)}")
+    if facts:
+        raise CheckpointIncomplete(
+            f"looks like {spec.title}, but of its tensors are {'; '.join(facts)}",
+            cure="Give an unchanged state dict, and --config where sizes are not the published ones.",
+            source=source,
+        )
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], *, source: Path) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise CheckpointDamaged(f"{name} holds {tensor.dtype}, not weights", cure="Give an unquantised state dict.", source=source)
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointDamaged(f"{name} holds NaN or infinity", cure="Train again from a sound checkpoint.", source=source)
+
+
+def _check_tokenizer(tokenizer: Tokenizer | None, spec: ModelSpec, config: Any) -> None:
+    if tokenizer is None:
+        return
+    if spec.text_rules is None:
+        raise InputError("this model reads no text", cure="Leave --tokenizer out.")
+    entries = spec.text_rules.vocab_size(config)
+    if tokenizer.vocab_size > entries:
+        raise InputError(
+            f"the tokenizer knows {tokenizer.vocab_size:,} entries, the model {entries:,}", cure="Give the model's own tokenizer."
+        )

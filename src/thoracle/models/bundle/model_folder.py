@@ -1,0 +1,305 @@
+"""The model folder: weights, configuration, tokenizer and card in one place, whole or absent; knows no published file.
+
+    MODEL/model.safetensors   the weights, under their published names
+    MODEL/config.json         kind, sizes, preprocessing, labels, prompts, licence, hashes
+    MODEL/tokenizer/          the tokenizer's own files, where the model reads text and its user had them
+    MODEL/README.md           the model card
+    MODEL/calibration.json    what its probabilities were found to mean, where somebody measured it; goes when the weights are replaced
+
+Prompt latents that inference keeps beside the weights (`prompt-latents-*.safetensors`) can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from thoracle.config_reader import config_from_mapping, config_to_mapping
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
+from thoracle.files.atomic import replace_folder, sha256
+from thoracle.files.json_file import load_json, read_json_object
+from thoracle.models.bundle.model_card import card
+from thoracle.models.encoder import Capability
+from thoracle.models.model_spec import ModelSpec
+from thoracle.models.registry import REGISTRY, models_with
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.models.weights.quantization import restored
+
+_FAMILY: Final = "thoracle.model/"
+FORMAT: Final = f"{_FAMILY}2"
+WEIGHTS: Final = "model.safetensors"
+CONFIG: Final = "config.json"
+TOKENIZER: Final = "tokenizer"
+CARD: Final = "README.md"
+CALIBRATION: Final = "calibration.json"
+LABELLING: Final = "labelling.json"
+
+_KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
+_IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`, or train it again with `thoracle train`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """What a model folder says of itself.
+
+    Attributes:
+        path: of the folder.
+        config: of the type that `kind` takes.
+        preprocess: what its volumes go through; None for models that take no volume.
+        labels: the names of its outputs, or of the abnormalities its prompts ask for.
+        prompts: templates with `{abnormality}`, present and not present; empty for models that are not prompted.
+        weights_sha256: of model.safetensors.
+        weights_bytes: its size.
+        tokenizer_sha256: the tokenizer's fingerprint; None where none was given.
+        source_sha256: of the file it was imported from; None where there was none.
+        licence: in words.
+        trained: False for random weights, whose numbers mean nothing.
+        caution: what a person must be told of what it was trained on, with every result; "" for models of patients.
+    """
+
+    path: Path
+    kind: str
+    config: Any
+    preprocess: PreprocessConfig | None
+    labels: tuple[str, ...]
+    prompts: tuple[str, ...]
+    weights_sha256: str
+    weights_bytes: int
+    tokenizer_sha256: str | None
+    source_sha256: str | None
+    licence: str
+    trained: bool
+    caution: str = ""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Return the spec of its kind."""
+        return REGISTRY[self.kind]
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what a model of its configuration can do."""
+        return self.spec.capabilities(self.config)
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's own tokenizer.
+
+        Raises:
+            TokenizerMissing: none was given, or it is not the one that was given; says what to fetch.
+        """
+        folder = self.path / TOKENIZER
+        if not folder.is_dir():
+            raise _tokenizer_missing(self)
+        tokenizer = Tokenizer.from_folder(folder)
+        if self.tokenizer_sha256 not in (None, tokenizer.fingerprint):
+            raise TokenizerMissing("the tokenizer is not the one this model was imported with", cure=_IMPORT_AGAIN, source=folder)
+        return tokenizer
+
+
+def save_model(
+    out: Path,
+    *,
+    kind: str,
+    config: Any,
+    preprocess: PreprocessConfig | None,
+    labels: Sequence[str],
+    tensors: Mapping[str, Tensor],
+    tokenizer: Tokenizer | None,
+    licence: str,
+    trained: bool,
+    caution: str = "",
+    source_sha256: str | None = None,
+    assumptions: Sequence[str] = (),
+) -> ModelFolder:
+    """Write a model folder beside `out`, flush it to the disk, then put it in place: `out` is the old folder or the new one.
+
+    Args:
+        out: absent, empty, or a model folder, which is replaced.
+        kind, config, preprocess, labels, licence, trained, caution, source_sha256: as in `ModelFolder`.
+        tensors: names and shapes of `ModelSpec.weight_shapes(config)`.
+        tokenizer: its files are copied.
+        assumptions: sentences for the card.
+
+    Raises:
+        OutputConflict: `out` holds something else.
+    """
+    out = out.absolute()
+    _check_replaceable(out)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        save_file(_separate(tensors), temporary / WEIGHTS)
+        folder = ModelFolder(
+            path=out,
+            kind=kind,
+            config=config,
+            preprocess=preprocess,
+            labels=tuple(labels),
+            prompts=REGISTRY[kind].prompts,
+            weights_sha256=sha256(temporary / WEIGHTS),
+            weights_bytes=(temporary / WEIGHTS).stat().st_size,
+            tokenizer_sha256=tokenizer.fingerprint if tokenizer else None,
+            source_sha256=source_sha256,
+            licence=licence,
+            trained=trained,
+            caution=caution,
+        )
+        content = {
+            CONFIG: (json.dumps(_as_dict(folder), indent=1) + "\n").encode(),
+            CARD: card(**_as_dict(folder), notes=assumptions).encode(),
+        }
+        content |= {f"{TOKENIZER}/{name}": file for name, file in (tokenizer.files if tokenizer else {}).items()}
+        for name, file in content.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_bytes(file)
+        replace_folder(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
+    """Read and check a model folder; its weights stay on the disk.
+
+    Args:
+        path: of the folder.
+        verify: hash the weights too (a second for the full-size model); their size is always compared.
+
+    Raises:
+        ModelFolderInvalid: not a model folder, of another version, or damaged.
+    """
+    if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
+        raise ModelFolderInvalid(f"is not a model folder: it holds no {CONFIG} or no {WEIGHTS}", cure=_IMPORT_AGAIN, source=path)
+    folder = _parse(_read_json(path), path)
+    size = (path / WEIGHTS).stat().st_size
+    if size != folder.weights_bytes:
+        raise ModelFolderInvalid(
+            f"{WEIGHTS} has {size:,} bytes, where {CONFIG} says {folder.weights_bytes:,}", cure="Copy the folder again.", source=path
+        )
+    if verify and sha256(path / WEIGHTS) != folder.weights_sha256:
+        raise ModelFolderInvalid(f"{WEIGHTS} is not the file that {CONFIG} has the hash of", cure="Copy the folder again.", source=path)
+    return folder
+
+
+def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
+    """Every weight, mapped from the file: one that is never touched takes no memory, but those that were compressed, which are restored
+    to float32. Names and shapes are what `config` asks for.
+
+    Raises:
+        ModelFolderInvalid: damaged, or the weights are not those of the configuration.
+    """
+    try:
+        tensors = restored(load_file(folder.path / WEIGHTS))
+    except (SafetensorError, OSError) as error:
+        raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", cure=_IMPORT_AGAIN, source=folder.path) from error
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    unlike = sorted(name for name, _ in found.items() ^ folder.spec.weight_shapes(folder.config).items())
+    if unlike:
+        raise ModelFolderInvalid(
+            f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(unlike[:3])}"[:300], cure=_IMPORT_AGAIN, source=folder.path
+        )
+    return tensors
+
+
+def _as_dict(folder: ModelFolder) -> dict[str, Any]:
+    values = asdict(folder) | {"preprocess": config_to_mapping(folder.preprocess) if folder.preprocess else None}
+    del values["path"]
+    return {"format": FORMAT, **values}
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    return read_json_object(
+        folder / CONFIG,
+        parse=dict,
+        refusal=ModelFolderInvalid,
+        fact=f"{CONFIG} does not describe a model",
+        cure=_IMPORT_AGAIN,
+        tag=("format", FORMAT),
+        source=folder,
+    )
+
+
+def is_model_json(values: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether JSON is a model folder's config.json, of this or of another version."""
+    return isinstance(values, dict) and str(values.get("format")).startswith(_FAMILY)
+
+
+def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
+    try:
+        if values["kind"] not in REGISTRY:
+            raise ValueError(f"kind {values['kind']!r}")
+        if not isinstance(values["trained"], bool):
+            raise ValueError(f"trained {values['trained']!r}")
+        return ModelFolder(
+            path=path,
+            kind=values["kind"],
+            config=REGISTRY[values["kind"]].read_config(values["config"]),
+            preprocess=None
+            if values["preprocess"] is None
+            else config_from_mapping(PreprocessConfig, values["preprocess"], source="preprocess"),
+            labels=tuple(str(label) for label in values["labels"]),
+            prompts=tuple(str(prompt) for prompt in values["prompts"]),
+            caution=str(values.get("caution", "")),
+            **{
+                name: values[name]
+                for name in ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        fact = f"{CONFIG} does not describe a model ({type(error).__name__}: {str(error)[:200]})"
+        raise ModelFolderInvalid(fact, cure=_IMPORT_AGAIN, source=path) from error
+
+
+def _check_replaceable(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
+    if not out.is_dir() or not (out / CONFIG).is_file():
+        raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
+    _check_format(out)
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.match(_KEPT_LATENTS))
+    if foreign:
+        raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", cure="Move them, or choose another --out.", source=out)
+
+
+def _check_format(out: Path) -> None:
+    try:
+        values = load_json(out / CONFIG)
+    except (OSError, ValueError):
+        values = None
+    if not is_model_json(values):
+        raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous, and each with memory of its own: the format does not store ties."""
+    seen: set[int] = set()
+    separate = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.detach().clone().contiguous() if place in seen else tensor.detach().contiguous()
+        seen.add(place)
+    return separate
+
+
+def _tokenizer_missing(folder: ModelFolder) -> TokenizerMissing:
+    rules = folder.spec.text_rules
+    if rules is None:
+        cure = f"Give a {models_with(Capability.TEXT)} model."
+        return TokenizerMissing(f"is {folder.spec.title}, which reads no text", cure=cure, source=folder.path)
+    return TokenizerMissing(
+        "words cannot be read without the model's own tokenizer, and this folder has none",
+        cure=f"Fetch {rules.tokenizer_files} from huggingface.co, by hand or with `thoracle fetch {rules.tokenizer} --out DIR`, then run"
+        f" `thoracle import FILE --out {folder.path} --tokenizer DIR`.",
+        source=folder.path,
+    )

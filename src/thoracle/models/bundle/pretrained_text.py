@@ -1,0 +1,162 @@
+"""Load a pretrained text encoder from any layout it comes in: a report classifier, a folder of the hub, an open_clip file, a file alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from thoracle.config_reader import config_from_mapping
+from thoracle.errors import CheckpointIncomplete, InputError
+from thoracle.files.json_file import read_json_object
+from thoracle.models.bundle.model_folder import CONFIG, is_model_json, load_tensors, open_model
+from thoracle.models.common.shapes import module_shapes
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.spec import TEXT_CLASSIFIER, checked_bert_settings, infer_text
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.models.weights.checkpoint import read_checkpoint
+
+#: Prefixes of the encoder's names in published files, which hold other heads beside it.
+PREFIXES: Final = ("bert.", "roberta.", "model.", "text.transformer.")
+_WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
+#: A CLIP of open_clip, such as BiomedCLIP: its text tower is a BERT, whose sizes are those of the tensors.
+_OPEN_CLIP: Final = "open_clip_pytorch_model.bin"
+_ROBERTA: Final = ("roberta", "xlm-roberta", "camembert")
+_POOLER: Final = "pooler."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PretrainedText:
+    """Hold a pretrained text encoder.
+
+    Attributes:
+        source: where it was loaded from.
+        weights: of `TextEncoder`, by its names; without a pooler where the file has none, as language models'.
+        sizes: None for a file alone, which does not say how many heads it has.
+        tokenizer: None for a file alone.
+        head: weights of a report classifier beside its encoder, by the classifier's names.
+        caution: of the model folder it came from.
+    """
+
+    source: Path
+    weights: Mapping[str, Tensor]
+    sizes: TextConfig | None = None
+    tokenizer: Tokenizer | None = None
+    head: Mapping[str, Tensor] = field(default_factory=dict)
+    caution: str = ""
+
+    def described(self) -> tuple[TextConfig, Tokenizer]:
+        """Return sizes and tokenizer.
+
+        Raises:
+            InputError: it is a file alone, which has neither.
+        """
+        if self.sizes is None or self.tokenizer is None:
+            cure = "Give the folder with its config.json and its tokenizer."
+            raise InputError("is a file of weights alone, without sizes and words", cure=cure, source=self.source)
+        return self.sizes, self.tokenizer
+
+
+def load_pretrained_text(path: Path) -> PretrainedText:
+    """Load a text encoder.
+
+    Args:
+        path: the model folder of a report classifier; a folder with `config.json`, weights and tokenizer as the hub has it; a folder with
+            the CLIP of open_clip; or a file of weights alone.
+
+    Raises:
+        InputError: it is none of these.
+        ModelError: it is damaged, incomplete or lacks its tokenizer.
+    """
+    if path.is_file():
+        return PretrainedText(source=path, weights=_read_weights(path))
+    if (path / _OPEN_CLIP).is_file():
+        return _load_hub_folder(path, {}, path / _OPEN_CLIP)
+    values = _read_description(path)
+    if is_model_json(values):
+        return _load_classifier(path)
+    file = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if file is None:
+        raise InputError(f"holds neither {' nor '.join(_WEIGHTS)}", cure="Give a folder with the encoder's weights.", source=path)
+    return _load_hub_folder(path, values, file)
+
+
+def load_tokenizer(path: Path) -> Tokenizer | None:
+    """Load the tokenizer of a text encoder in one of these layouts, without its weights; None for a file alone.
+
+    Raises:
+        ModelError: the folder lacks it.
+    """
+    if not path.is_dir():
+        return None
+    described = {} if (path / _OPEN_CLIP).is_file() else _read_description(path)
+    return open_model(path).tokenizer() if is_model_json(described) else Tokenizer.from_folder(path)
+
+
+def initialize_text(encoder: TextEncoder, pretrained: PretrainedText, *, config: TextConfig) -> None:
+    """Copy pretrained weights into an encoder of `config`; a pooler that they lack stays random.
+
+    Raises:
+        InputError: the weights count positions in another way than `config`.
+        CheckpointIncomplete: they are of other sizes.
+    """
+    if pretrained.sizes is not None and pretrained.sizes.positions != config.positions:
+        fact = f"counts positions as {pretrained.sizes.positions}, the configuration as {config.positions}"
+        raise InputError(fact, cure="Correct model.bert.positions.", source=pretrained.source)
+    state = encoder.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    encoder.load_state_dict({**state, **_matching(pretrained.weights, shapes, source=pretrained.source)})
+
+
+def _load_classifier(path: Path) -> PretrainedText:
+    folder = open_model(path)
+    if folder.spec is not TEXT_CLASSIFIER:
+        raise InputError("is no report classifier", cure="Give one, or a pretrained text encoder.", source=path)
+    tensors = load_tensors(folder)
+    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    head = {name: tensor for name, tensor in tensors.items() if not name.startswith("model.")}
+    return PretrainedText(
+        source=path, weights=weights, sizes=folder.config, tokenizer=folder.tokenizer(), head=head, caution=folder.caution
+    )
+
+
+def _load_hub_folder(path: Path, values: Mapping[str, Any], file: Path) -> PretrainedText:
+    tensors = _read_weights(file)
+    positions = "roberta" if values.get("model_type") in _ROBERTA else "bert"
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    sizes = config_from_mapping(TextConfig, infer_text(shapes, "", checked_bert_settings(values), [], positions=positions), source="bert")
+    weights = _matching(tensors, module_shapes(TextEncoder, sizes), source=file)
+    return PretrainedText(source=path, weights=weights, sizes=sizes, tokenizer=Tokenizer.from_folder(path))
+
+
+def _matching(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, source: Path) -> dict[str, Tensor]:
+    """Select an encoder's tensors; only the pooler, which language models never train, may be missing."""
+    weights = {name: tensors[name] for name, shape in shapes.items() if name in tensors and tuple(tensors[name].shape) == shape}
+    missing = sorted(name for name in shapes if name not in weights and not name.startswith(_POOLER))
+    if missing:
+        fact = f"lacks {', '.join(missing[:3])} in the sizes of the text encoder"[:300]
+        raise CheckpointIncomplete(fact, cure="Give a BERT's or RoBERTa's own files, of these sizes.", source=source)
+    return weights
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    return {_without_prefix(name): tensor for name, tensor in read_checkpoint(file).items()}
+
+
+def _without_prefix(name: str) -> str:
+    return name.removeprefix(next((prefix for prefix in PREFIXES if name.startswith(prefix)), ""))
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    return read_json_object(
+        folder / CONFIG,
+        parse=dict,
+        refusal=InputError,
+        fact=f"holds no {CONFIG} that can be read",
+        cure="Give a model folder, or one as the hub has it.",
+        source=folder,
+    )

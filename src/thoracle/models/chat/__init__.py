@@ -1,0 +1,1 @@
+"""Assemble a chat model: projector, language model, prompt."""

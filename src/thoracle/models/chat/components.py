@@ -1,0 +1,70 @@
+"""What CT-CHAT takes from model folders and published files: the projector, and the image encoder alone; runs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+
+from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
+from thoracle.models.bundle.import_published import detect_kind
+from thoracle.models.bundle.model_folder import CONFIG, ModelFolder, load_tensors, open_model
+from thoracle.models.chat.scan_tokens import check_gives_codes
+from thoracle.models.ctchat.projector import Projector
+from thoracle.models.ctchat.spec import PROJECTOR
+from thoracle.models.encoder import VolumeEncoder
+from thoracle.models.weights.checkpoint import read_checkpoint
+
+#: Where published training leaves what it trained beside the adapter (stage 2), and alone (stage 1).
+PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
+
+
+def open_projector(path: Path) -> Projector:
+    """From a model folder, a published file, or a published folder that holds one.
+
+    Raises:
+        InputError: there is none.
+        CapabilityMissing: the folder is another kind of model.
+        ModelError: damaged, unsafe, or not a projector's tensors.
+    """
+    file = next((path / name for name in PUBLISHED if (path / name).is_file()), path)
+    if file.is_file():
+        return _published(file)
+    if not (path / CONFIG).is_file():
+        cure = "Give a folder that `thoracle import mm_projector.bin` wrote, mm_projector.bin, or a folder with non_lora_trainables.bin."
+        raise InputError("holds no projector", cure=cure, source=path)
+    folder = open_model(path, verify=True)
+    if folder.spec is not PROJECTOR:
+        raise CapabilityMissing(f"is {folder.spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=path)
+    projector = Projector(folder.config)
+    projector.load_state_dict(load_tensors(folder))
+    return projector
+
+
+def image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeEncoder:
+    """Load the encoder on a device, in evaluation mode and without gradient.
+
+    Raises:
+        CapabilityMissing: the model gives no codes.
+        ModelFolderInvalid: damaged.
+    """
+    check_gives_codes(encoder)
+    module = encoder.spec.build(encoder.config)
+    module.load_state_dict(load_tensors(encoder))
+    return cast(VolumeEncoder, module.eval().requires_grad_(False).to(device))
+
+
+def _published(file: Path) -> Projector:
+    spec, tensors, _ = detect_kind(read_checkpoint(file), source=file)
+    if spec is not PROJECTOR or spec.infer_config is None:
+        raise CapabilityMissing(f"is {spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=file)
+    projector = Projector(spec.infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, {}).config)
+    try:
+        projector.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        fact = f"is not a whole projector ({' '.join(str(error).split())[:200]})"
+        raise ModelFolderInvalid(fact, cure="Give the file as it was published.", source=file) from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in projector.state_dict().values()):
+        raise ModelFolderInvalid("holds weights that are no numbers", cure="Give the file as it was published.", source=file)
+    return projector

@@ -1,0 +1,103 @@
+"""What a chat model reads of a scan, and how it is kept, so that an encoder sees a scan once; knows no scan's name.
+
+Tokens are rows of the encoder's codebook, kept as the rows' numbers: 14,000 numbers of four bytes stand for 28 MB. Where the encoder's own
+latents are read before the codebook (a pool of the grid), so are these tokens, and they are kept in half precision.
+
+Shapes: I scans, T h w tokens of a scan, C their width, K codes.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from thoracle.errors import CapabilityMissing
+from thoracle.files.atomic import write_atomic
+from thoracle.models.bundle.model_folder import ModelFolder, load_tensors
+from thoracle.models.encoder import Capability, VolumeEmbedding
+
+_CODEBOOK: Final = "vq._codebook.embed"
+_KEY: Final = "scan"
+_MOST_BYTES: Final = 1 << 28
+
+
+def check_gives_codes(encoder: ModelFolder) -> None:
+    """Raise CapabilityMissing where a model gives no codes."""
+    if Capability.CODES not in encoder.capabilities:
+        raise CapabilityMissing(f"is {encoder.spec.title}, which encodes no scan", cure="Give CT-CHAT's encoder.", source=encoder.path)
+
+
+class ScanTokens:
+    """How one encoder's tokens are kept and read.
+
+    Attributes:
+        grid: T, h, w.
+        width: C.
+        before_codebook: whether they are tokens as they were before the codebook.
+
+    Raises:
+        CapabilityMissing: the model encodes no volume.
+        ModelFolderInvalid: damaged.
+    """
+
+    def __init__(self, encoder: ModelFolder) -> None:
+        check_gives_codes(encoder)
+        ctvit = encoder.config.image_encoder
+        assert encoder.preprocess is not None, "models that take volumes have it"
+        self.grid = (encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid)
+        self.width = ctvit.dim
+        self.before_codebook = not encoder.config.reads_codes
+        self._codebook_KC = None if self.before_codebook else _codebook(encoder)
+
+    def keep(self, encoded: VolumeEmbedding) -> Tensor:
+        """Of one scan, on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
+        if self.before_codebook:
+            return encoded.tokens[0].half().cpu()
+        return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
+
+    def read(self, kept_I: Tensor) -> Tensor:
+        """Tokens (I, T, h, w, C), float32, of what `keep` gave for I scans; on their device."""
+        if self._codebook_KC is None:
+            return kept_I.float()
+        self._codebook_KC = self._codebook_KC.to(kept_I.device)
+        return self._codebook_KC[kept_I]
+
+    def fits(self, kept: Tensor) -> bool:
+        """Whether `keep` could have given this."""
+        shape, dtype = ((*self.grid, self.width), torch.float16) if self.before_codebook else (self.grid, torch.int32)
+        return tuple(kept.shape) == shape and kept.dtype == dtype
+
+
+def _codebook(encoder: ModelFolder) -> Tensor:
+    return next(tensor for name, tensor in load_tensors(encoder).items() if name.endswith(_CODEBOOK))[0].float().clone()
+
+
+class TokenStore:
+    """Scans as `ScanTokens` keeps them, each in a file, by a key that is hashed: names of patients do not become names of files."""
+
+    def __init__(self, folder: Path, tokens: ScanTokens, *, encoder_sha256: str) -> None:
+        self._folder, self._tokens, self._encoder = folder / f"codes-{encoder_sha256[:16]}", tokens, encoder_sha256
+
+    def get(self, key: str) -> Tensor | None:
+        """None where there is no file, or one that is damaged or of another encoder."""
+        path = self._path(key)
+        try:
+            if path.stat().st_size > _MOST_BYTES:
+                return None
+            kept = load(path.read_bytes()).get(_KEY)
+        except (OSError, SafetensorError):
+            return None
+        return kept if kept is not None and self._tokens.fits(kept) else None
+
+    def put(self, key: str, kept: Tensor) -> None:
+        """Whole or not at all."""
+        write_atomic(self._path(key), save({_KEY: kept.contiguous()}))
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{sha256(f'{self._encoder} {key}'.encode()).hexdigest()[:40]}.safetensors"

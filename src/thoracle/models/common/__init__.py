@@ -1,0 +1,1 @@
+"""Share losses, layers and size inference between families."""

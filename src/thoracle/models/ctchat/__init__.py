@@ -1,0 +1,1 @@
+"""CT-CHAT's projector."""

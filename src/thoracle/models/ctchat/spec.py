@@ -1,0 +1,52 @@
+"""Describe CT-CHAT's projector."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from thoracle.config_reader import config_from_mapping
+from thoracle.models.common.shapes import Shapes
+from thoracle.models.common.size_inference import Values, settle, size_of
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctchat.projector import Projector
+from thoracle.models.model_spec import CT_RATE_LICENCE, ConfigGuess, ModelSpec
+
+_PREFIX: Final = re.compile(r"^(.*\.)?mm_projector\.")
+
+
+def _read_config(values: Mapping[str, Any]) -> ProjectorConfig:
+    return config_from_mapping(ProjectorConfig, values, source="projector")
+
+
+def _infer_config(shapes: Shapes, given: Mapping[str, Any]) -> ConfigGuess:
+    notes: list[str] = []
+    values = settle("projector", _sizes(shapes), {"heads": 8}, given, notes)
+    return ConfigGuess(config=_read_config(values), preprocess=None, assumptions=tuple(notes))
+
+
+def _sizes(shapes: Shapes) -> Values:
+    return {
+        "queries": size_of(shapes, "attn_pool.query", 0),
+        "dim": size_of(shapes, "attn_pool.query", 1),
+        "dim_context": size_of(shapes, "attn_pool.to_kv.weight", 1),
+        "inner": size_of(shapes, "attn_pool.to_q.weight", 0),
+        "hidden": size_of(shapes, "proj.0.weight", 0),
+    }
+
+
+PROJECTOR: Final = ModelSpec(
+    kind="chat-projector",
+    name="mm_projector",
+    title="CT-CHAT's projector from volume tokens to a language model",
+    licence=CT_RATE_LICENCE,
+    read_config=_read_config,
+    build=Projector,
+    modules=(Projector,),
+    capabilities=lambda _: frozenset(),
+    labels=lambda _: (),
+    key_pattern=_PREFIX,
+    key_prefix=_PREFIX,
+    infer_config=_infer_config,
+)

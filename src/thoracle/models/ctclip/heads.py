@@ -1,0 +1,70 @@
+"""Classify image latents or tokens of CT-CLIP.
+
+Shapes: B batch, K findings, L latent width, N tokens; T, h, w, D as in `ctvit`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thoracle.models.ctclip.config import CTCLIPConfig
+
+
+class LatentClassifier(nn.Module):
+    """LiPro's classifier on image latents: logits, one a label. In published files its keys lie beside `trained_model.*`, a CT-CLIP."""
+
+    def __init__(self, dim_latent: int, *, n_labels: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.3)
+        self.classifier = nn.Linear(dim_latent, n_labels)
+
+    def forward(self, latent_BL: Tensor) -> Tensor:
+        """(B, labels)."""
+        return cast(Tensor, self.classifier(self.dropout(F.relu(latent_BL))))
+
+
+class LabelAttention(nn.Module):
+    """A classifier whose labels look at tokens, and then at each other, so that what often comes together is known together.
+
+    Labels are queries of a transformer's decoder, as in Query2Label (Liu et al., arXiv:2107.10834), of one layer; tokens come first, so
+    that labels tell each other what they saw. Tokens are told where they are.
+    """
+
+    def __init__(self, config: CTCLIPConfig, *, n_labels: int) -> None:
+        super().__init__()
+        dim, heads, grid = config.ctvit.dim, config.ctvit.heads, config.ctvit.grid
+        self.labels = nn.Parameter(torch.randn(n_labels, dim) * dim**-0.5)
+        self.place_T = nn.Parameter(torch.zeros(config.steps, 1, 1, dim))
+        self.place_h = nn.Parameter(torch.zeros(grid, 1, dim))
+        self.place_w = nn.Parameter(torch.zeros(grid, dim))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
+        self.look = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.meet = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.feed = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.dropout = nn.Dropout(0.1)
+        self.weight = nn.Parameter(torch.randn(n_labels, dim) * dim**-0.5)
+        self.bias = nn.Parameter(torch.zeros(n_labels))
+
+    def forward(self, tokens_BTHWD: Tensor) -> Tensor:
+        """(B, labels)."""
+        x_BKD, tokens_BND = self._begun(tokens_BTHWD)
+        x_BKD = x_BKD + self.dropout(self.look(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=False)[0])
+        normed_BKD = self.norms[1](x_BKD)
+        x_BKD = x_BKD + self.dropout(self.meet(normed_BKD, normed_BKD, normed_BKD, need_weights=False)[0])
+        x_BKD = self.norms[3](x_BKD + self.dropout(self.feed(self.norms[2](x_BKD))))
+        return cast(Tensor, (self.dropout(x_BKD) * self.weight).sum(dim=-1) + self.bias)
+
+    def attention(self, tokens_BTHWD: Tensor) -> Tensor:
+        """(B, labels, T, h, w): how much each label looks at each token, the mean over heads; sums to 1."""
+        x_BKD, tokens_BND = self._begun(tokens_BTHWD)
+        _, weights_BKN = self.look(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=True)
+        return cast(Tensor, weights_BKN.unflatten(-1, tokens_BTHWD.shape[1:4]))
+
+    def _begun(self, tokens_BTHWD: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels (B, K, D) and placed tokens (B, N, D)."""
+        tokens_BND = (tokens_BTHWD + self.place_T + self.place_h + self.place_w).flatten(1, 3)
+        return self.labels.expand(len(tokens_BND), -1, -1), tokens_BND

@@ -1,0 +1,1 @@
+"""List and download published files."""

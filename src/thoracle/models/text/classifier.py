@@ -1,0 +1,29 @@
+"""Classify reports by the first token of a text encoder.
+
+Shapes: B batch, N tokens.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.encoder import TextEncoder
+
+
+class TextClassifier(nn.Module):
+    """The report labeller: logits from the first token, as the config reads it."""
+
+    def __init__(self, config: TextConfig, *, n_labels: int) -> None:
+        super().__init__()
+        self.model = TextEncoder(config)
+        self.classifier = nn.Linear(config.hidden_size, n_labels)
+        self._pooled = config.first_token == "pooled"
+        self.model.pooler.requires_grad_(self._pooled)
+
+    def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
+        """(B, labels); ids and mask as `TextEncoder` takes them."""
+        read = self.model(input_ids_BN, attention_mask_BN)
+        return cast(Tensor, self.classifier(read.pooled_BD if self._pooled else read.hidden_BND[:, 0]))

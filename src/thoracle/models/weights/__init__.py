@@ -1,0 +1,1 @@
+"""Open, quantize and lower weights."""

@@ -1,0 +1,158 @@
+"""The chest as formulas: signed distances (mm, negative inside) of its surfaces at any points; draws nothing and knows no voxel.
+
+Canonical frame: x to the patient's left, y to the back, z upwards, millimetres, origin in the midline at the height of the carina. All
+functions take coordinates that broadcast: a grid's axes, or points. Proportions are those of an adult in inspiration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from thoracle.phantom.anatomy.patient import Patient
+from thoracle.phantom.imaging.grid import Floats, smoothstep
+
+#: Right upper, middle, lower, left upper, lower.
+LOBES = ("right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe", "left lower lobe")
+
+APEX = 108.0
+#: Middle of the vertebral bodies and of the descending aorta, (x, y).
+SPINE, AORTA = (0.0, 66.0), (25.0, 50.0)
+_CAVITY = (126.0, 89.0)
+_HEART_CENTRE = np.array([22.0, -24.0, -54.0])
+_HEART_AXIS = np.array([0.72, -0.46, -0.52])
+#: Fat and pericardium between lung and heart, mm.
+HEART_GAP = np.float32(2.5)
+_DOMES = ((-62.0, -8.0, -58.0, 76.0, 96.0), (66.0, -4.0, -70.0, 76.0, 96.0), (6.0, -22.0, -84.0, 80.0, 90.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thorax:
+    """One person's chest; `heart` is the heart's size relative to the canonical one."""
+
+    patient: Patient
+    heart: float
+
+    def cavity(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Inner face of the rib cage, without lid or floor."""
+        a, b, middle = self._cavity_axes(z)
+        offset = y - middle
+        k = np.sqrt((x / a) ** 2 + (offset / b) ** 2)
+        k *= self._squareness(x, y, 0.05)
+        k -= 1
+        k *= (a + b) / 2
+        return k
+
+    def diaphragm(self, x: Floats, y: Floats) -> Floats:
+        """Height of the diaphragm."""
+        drop = -13 * self.patient.inspiration
+        heights = [
+            top + drop - 80 * np.clip(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2, 0, 4) ** np.float32(1.2)
+            for cx, cy, top, rx, ry in _DOMES
+        ]
+        return np.asarray(np.maximum(np.maximum(heights[0], heights[1]), heights[2]).astype(np.float32))
+
+    def heart_surface(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Outer face of the heart: a body along its axis and the right atrium."""
+        s = self.heart
+        centre = _HEART_CENTRE + _HEART_AXIS * 30 * (s - 1) + np.array([0, 0, -6 * self.patient.inspiration])
+        dx, dy, dz = x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2])
+        along = dx * np.float32(_HEART_AXIS[0]) + dy * np.float32(_HEART_AXIS[1]) + dz * np.float32(_HEART_AXIS[2])
+        square = dx * dx + dy * dy + dz * dz
+        body = np.sqrt(along**2 * np.float32((1 / (58 * s)) ** 2 - (1 / (43 * s)) ** 2) + square * np.float32((1 / (43 * s)) ** 2)) - 1
+        atrium = np.sqrt(((dx + 30) / (32 * s)) ** 2 + ((dy - 10) / (34 * s)) ** 2 + ((dz - 12) / (38 * s)) ** 2) - 1
+        return np.asarray(np.minimum(body, atrium) * np.float32(42 * s))
+
+    def lung(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Outer face of both lungs: the cavity without spine, mediastinum, heart and what lies below the diaphragm."""
+        distance = self.lung_without_heart(x, y, z, self.cavity(x, y, z))
+        return np.asarray(np.maximum(distance, HEART_GAP - self.heart_surface(x, y, z), out=distance))
+
+    def lung_without_heart(self, x: Floats, y: Floats, z: Floats, cavity: Floats) -> Floats:
+        """As `lung`, from a cavity already computed, where the heart is far."""
+        distance = cavity + np.float32(1)
+        np.maximum(distance, z - APEX, out=distance)
+        np.maximum(distance, self.mediastinum(x, y, z), out=distance)
+        np.maximum(distance, self.diaphragm(x, y) - z, out=distance)
+        spine = 23 - np.hypot(x - SPINE[0], y - SPINE[1])
+        aorta = 15 - np.hypot(x - AORTA[0], y - AORTA[1])
+        return np.asarray(np.maximum(distance, np.maximum(spine, aorta), out=distance))
+
+    def mediastinum(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Positive inside the mediastinum's band: narrow in front, wide between the hila."""
+        height = np.interp(z, (-140, -70, -20, 10, 50, 108), (24, 24, 33, 33, 29, 22)).astype(np.float32)
+        profile = 0.2 + 0.8 * smoothstep((y + 76) / 40)
+        return height * profile - np.abs(x - 3)
+
+    def body(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Skin, with shoulders."""
+        a, b = self._body_axes
+        shoulders = smoothstep((z - 30) / 75)
+        wide, deep = a + 40 * shoulders, b - 12 * shoulders
+        k = np.sqrt((x / wide) ** 2 + ((y - 4) / deep) ** 2)
+        k *= self._squareness(x, y, 0.075) * self._lumps(x, y)
+        k -= 1
+        k *= (wide + deep) / 2
+        return np.asarray(k)
+
+    def lobe(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
+        """Heights above the oblique and above the horizontal fissure; `lobe_index` makes lobes of them."""
+        oblique = z + 20 - np.float32(1.15) * y + np.float32(0.0012) * (x * x - 4900)
+        return oblique, z + 10 - np.float32(0.12) * y
+
+    def lobe_index(self, x: Floats, y: Floats, z: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        """Index into `LOBES`."""
+        oblique, horizontal = self.lobe(x, y, z)
+        right = np.where(oblique < 0, 2, np.where(horizontal < 0, 1, 0))
+        return np.where(x > 3, np.where(oblique < 0, 4, 3), right)
+
+    @cached_property
+    def _body_axes(self) -> tuple[float, float]:
+        wall = 12 + self.patient.muscle_bulk
+        return _CAVITY[0] + wall + 1.05 * self.patient.fat, _CAVITY[1] + wall + 2 + 0.85 * self.patient.fat
+
+    def wall(self, x: Floats, y: Floats) -> Floats:
+        """Thickness of fat under the skin."""
+        angle = np.arctan2(y, x)
+        return np.asarray(self.patient.fat * (1 - 0.25 * np.sin(angle) + 0.12 * np.cos(2 * angle)))
+
+    def front(self, z: float) -> float:
+        """y of the rib cage's front at a height."""
+        _, b, middle = self._cavity_axes(np.array([z], dtype=np.float32))
+        return float(middle[0] - b[0])
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Corners of a box that holds the body: shoulders, breasts and the bones beneath."""
+        a, b = self._body_axes
+        wide, breast = 1.08 * a + 44, 10 + self.patient.fat if self.patient.sex == "F" else 0.0
+        return (-wide, -1.08 * b - breast, -600.0), (wide, 1.08 * b + 12, 600.0)
+
+    def skin_before(self) -> float:
+        """y of the skin over the breastbone."""
+        return 4 - self._body_axes[1]
+
+    def skin_behind(self) -> float:
+        """y of the skin of the back."""
+        return 4 + self._body_axes[1]
+
+    def _cavity_axes(self, z: Floats) -> tuple[Floats, Floats, Floats]:
+        up = np.clip((z + 30) / 140, 0, 0.995)
+        deep = np.clip((z + 40) / 152, 0, 0.995)
+        expansion = 1 + 0.02 * self.patient.inspiration
+        a = _CAVITY[0] * expansion * np.sqrt(1 - up ** np.float32(2.6))
+        b = _CAVITY[1] * expansion * np.sqrt(1 - deep ** np.float32(2.6))
+        return a.astype(np.float32), b.astype(np.float32), (16 * deep**2 - 3).astype(np.float32)
+
+    def _squareness(self, x: Floats, y: Floats, amount: float) -> Floats:
+        angle = np.arctan2(y * np.float32(_CAVITY[0] / _CAVITY[1]), x)
+        return np.asarray(1 - np.float32(amount) * np.sin(2 * angle) ** 2)
+
+    def _lumps(self, x: Floats, y: Floats) -> Floats:
+        angle = np.arctan2(y, x)
+        uneven = np.ones_like(angle)
+        for order, (phase, size) in enumerate(self.patient.lumps, start=2):
+            uneven += np.float32(size) * np.cos(order * angle + np.float32(phase))
+        return uneven

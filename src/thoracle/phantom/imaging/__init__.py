@@ -1,0 +1,1 @@
+"""Image a phantom: grid, scanner, objects outside."""

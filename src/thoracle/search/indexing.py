@@ -1,0 +1,151 @@
+"""A prepared cohort through a model into an index, which goes on where it was; knows no terminal.
+
+What is acknowledged is on the disk: records are kept in groups, a group every few seconds, and each group is one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.pseudonyms import SiteKey
+from thoracle.cohort.reports import Report
+from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.cohort.sources import Source, Split
+from thoracle.errors import CacheDamaged, IndexMismatch
+from thoracle.execution.prefetch import prefetch
+from thoracle.inference.model import Model
+from thoracle.search.backend import Backend
+from thoracle.search.record import Addition, LatentArray, Record
+from thoracle.search.slices import contact_strip
+from thoracle.types import ModelInput
+
+_GROUP: Final = 256
+_SECONDS: Final = 2.0
+_EMPTY: Final = "Not given."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How many volumes are done in this run, to do in it, and were done before; `failed` names one that could not be read."""
+
+    done: int
+    total: int
+    before: int
+    failed: str = ""
+
+
+def settings_of(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[str, Any]:
+    """What an index of this cohort depends on.
+
+    Raises:
+        IndexMismatch: the cohort was prepared for another model.
+    """
+    if cohort.preprocess != model.preprocess:
+        raise IndexMismatch(
+            "was prepared with another preprocessing than the model's",
+            cure="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
+            source=cohort.folder,
+        )
+    return {**model.settings(), "dim_latent": model.dim_latent, "key": key.fingerprint if key is not None else cohort.key}
+
+
+def index_cohort(
+    index: Backend,
+    cohort: Cohort,
+    model: Model,
+    *,
+    splits: Collection[Split] = (),
+    key: SiteKey | None = None,
+    thumbnails: bool = True,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> int:
+    """Add what the index does not have, and what has changed since.
+
+    Args:
+        index: opened for writing, of `settings_of` these.
+        cohort: prepared.
+        model: encodes each volume.
+        splits: only these; all where empty.
+        key: puts pseudonyms in place of names.
+        thumbnails: keep a few slices of each.
+        progress: told of each volume, once it is on the disk.
+
+    Returns:
+        How many volumes could not be read.
+    """
+    chosen = [entry for entry in cohort.entries if not splits or entry.split in splits]
+    todo = [(entry, record) for entry in chosen for record in [record_of(entry, key)] if not _is_there(index, record)]
+    done = failed = 0
+    group: list[Addition] = []
+    last = time.monotonic()
+    for (entry, record), volume in prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo):
+        if isinstance(volume, CacheDamaged):
+            failed += 1
+            done += 1
+            progress(Progress(done=done, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
+            continue
+        strip = contact_strip(volume, spacing=cohort.preprocess.spacing, scale=cohort.preprocess.intensity_scale) if thumbnails else b""
+        group.append(Addition(record=record, latent_L=_latent(model, volume), thumbnail=strip))
+        if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
+            index.add(group)
+            done, group, last = done + len(group), [], time.monotonic()
+            progress(Progress(done=done, total=len(todo), before=len(chosen) - len(todo)))
+    if group:
+        index.add(group)
+        progress(Progress(done=done + len(group), total=len(todo), before=len(chosen) - len(todo)))
+    return failed
+
+
+def record_of(entry: Entry, key: SiteKey | None) -> Record:
+    """What an index keeps of a volume, under pseudonyms where there is a key."""
+    source = Source(
+        volume=entry.volume,
+        scan=entry.scan,
+        patient=entry.patient,
+        path=Path(),
+        accession=entry.accession or entry.scan,
+        facts=entry.facts,
+    )
+    if key is not None:
+        source = key.cover(source)
+    return Record(
+        volume=source.volume,
+        scan=source.scan,
+        accession=source.accession,
+        patient=source.patient,
+        split=entry.split,
+        report=Report(findings=_said(entry.report.findings), impression=_said(entry.report.impression)),
+        labels=entry.labels,
+        facts=source.facts,
+        source_sha256=entry.source_sha256,
+        voxels_sha256=entry.cache_sha256,
+    )
+
+
+def _said(text: str) -> str:
+    stripped = text.replace("\0", " ").strip()
+    return "" if stripped == _EMPTY else stripped
+
+
+def _is_there(index: Backend, record: Record) -> bool:
+    return record in index.records(index.find(volume=record.volume)).values()
+
+
+def _latent(model: Model, volume: ModelInput) -> LatentArray:
+    latent: LatentArray = model.volume_latent(volume)
+    return np.ascontiguousarray(latent)
+
+
+def _read(path: Path) -> ModelInput | CacheDamaged:
+    """Return a cached volume, or why it is none."""
+    try:
+        return read_volume(path)
+    except CacheDamaged as error:
+        return error

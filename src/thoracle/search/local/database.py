@@ -1,0 +1,217 @@
+"""The truth of an index: one SQLite file of records, latents, thumbnails and full text; knows no other file and no model.
+
+Each change is one transaction, under a rollback journal: before 3.51.3 SQLite's WAL can damage what several processes write
+(docs/decisions/0030-search-index.md). A killed process leaves the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+
+from thoracle.errors import IndexBusy, IndexDamaged, IndexMissing, IndexUnwritable, SearchError
+from thoracle.search.keywords import Keywords, to_fts5
+from thoracle.search.local.schema import COLUMNS, SCHEMA, to_record, to_row
+from thoracle.search.local.schema import where as as_sql
+from thoracle.search.local.vectors import Vectors, gather
+from thoracle.search.record import Addition, Filters, LatentArray, Record
+
+_WAIT: Final = 30.0  # seconds for another process's transaction
+_MANY: Final = 500  # parameters of one statement
+
+
+class Database:
+    """One connection. Ids are never used twice: what an id stood for once, it stands for or it is gone.
+
+    Raises:
+        IndexMissing, IndexDamaged, IndexBusy, IndexUnwritable: as they say; so do all methods.
+    """
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        if not write and not path.is_file():
+            raise IndexMissing("holds no index", cure="Make one: thoracle index COHORT --model MODEL --out INDEX.", source=path.parent)
+        self.path = path
+        with self._faults():
+            uri = f"file:{quote(str(path))}?mode={'rwc' if write else 'rw'}"
+            self._connection = sqlite3.connect(uri, uri=True, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+            reading = ("query_only = ON", "cache_size = -65536")
+            writing = ("journal_mode = DELETE", "synchronous = EXTRA", "secure_delete = ON")
+            for pragma in writing if write else reading:
+                self._connection.execute(f"PRAGMA {pragma}")
+            if write and not self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'words'"):
+                with self.change():
+                    for statement in SCHEMA:
+                        self._connection.execute(statement)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """One transaction: on the disk when this ends, or nothing of it is there."""
+        with self._faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.put("state", secrets.token_hex(8))
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    # What is there
+
+    @property
+    def state(self) -> str:
+        """16 characters that change with each change."""
+        return self.get("state") or ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the index was begun with; empty before that."""
+        values: dict[str, Any] = json.loads(self.get("settings") or "{}")
+        return values
+
+    def get(self, key: str) -> str | None:
+        """A note, by key."""
+        found = self._rows("SELECT value FROM meta WHERE key = ?", [key])
+        return str(found[0][0]) if found else None
+
+    def __len__(self) -> int:
+        return int(self._rows("SELECT count(*) FROM record")[0][0])
+
+    def records(self, numbers: Sequence[int]) -> dict[int, Record]:
+        """By id; those that are there."""
+        found: dict[int, Record] = {}
+        for row in self._in("SELECT id, " + ", ".join(COLUMNS) + " FROM record WHERE id IN", numbers):
+            found[row[0]] = to_record(row[1:])
+        return found
+
+    def latents(self, numbers: Sequence[int]) -> LatentArray:
+        """(n, L), in order of id."""
+        rows = self._in("SELECT latent, id FROM vector WHERE id IN", numbers)
+        return np.stack([np.frombuffer(latent, "<f4") for latent, _ in sorted(rows, key=lambda row: int(row[1]))])
+
+    def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """PNGs, by id; those that are there."""
+        return dict(self._in("SELECT id, png FROM thumbnail WHERE id IN", numbers))
+
+    def vectors(self, *, dim: int) -> Vectors:
+        """All of them, as of one state."""
+        with self._faults():
+            self._connection.execute("BEGIN")
+            try:
+                count = int(self._rows("SELECT count(*) FROM vector")[0][0])
+                return gather(self.state, self._connection.execute("SELECT id, latent FROM vector ORDER BY id"), count=count, dim=dim)
+            finally:
+                self._connection.execute("COMMIT")
+
+    def find(self, **values: str) -> list[int]:
+        """Ids of records whose columns hold these values, in order; a value that begins with "*" is an ending."""
+        parts = [f"substr({name}, -{len(value) - 1}) = ?" if value[0] == "*" else f"{name} = ?" for name, value in values.items()]
+        assert values.keys() <= set(COLUMNS), "columns, not what a user typed"
+        statement = f"SELECT id FROM record WHERE {' AND '.join(parts)} ORDER BY id"
+        return [row[0] for row in self._rows(statement, [value.removeprefix("*") for value in values.values()])]
+
+    def matching(self, filters: Filters) -> list[int]:
+        """Ids of records that pass, in order."""
+        where, values = as_sql(filters)
+        return [row[0] for row in self._rows(f"SELECT id FROM record WHERE {where} ORDER BY id", values)]
+
+    def search(self, query: Keywords, *, k: int, filters: Filters) -> list[tuple[int, float]]:
+        """Ids of records whose reports match, best first by BM25, and its value: larger is better."""
+        where, values = as_sql(filters)
+        join = f" AND rowid IN (SELECT id FROM record WHERE {where})" if filters else ""
+        statement = f"SELECT rowid, -rank FROM words WHERE words MATCH ?{join} ORDER BY rank, rowid LIMIT ?"
+        return [(int(number), float(score)) for number, score in self._rows(statement, [to_fts5(query), *(values if filters else ()), k])]
+
+    def check(self) -> None:
+        """Rows, latents and full text agree, and the file is sound.
+
+        Raises:
+            IndexDamaged: they do not.
+        """
+        said = self._rows("PRAGMA integrity_check(1)")[0][0]
+        tables = ("record", "vector JOIN record USING (id)", "vector")
+        counts = [self._rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables]
+        if said != "ok" or len(set(counts)) != 1:
+            raise self._damaged(said if said != "ok" else f"{counts[0]:,} records, {counts[1]:,} of {counts[2]:,} latents are theirs")
+        with self._faults():
+            self._connection.execute("PRAGMA query_only = OFF")  # the check is worded as an insertion
+            self._connection.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)")
+
+    # What changes it; inside `change`
+
+    def put(self, key: str, value: str | None) -> None:
+        """A note; None takes it away."""
+        if value is None:
+            self._connection.execute("DELETE FROM meta WHERE key = ?", [key])
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
+
+    def add(self, additions: Sequence[Addition]) -> list[int]:
+        """Ids of the new records; each takes the place of a record of the same volume."""
+        numbers = []
+        for one in additions:
+            self._connection.execute("DELETE FROM record WHERE volume = ?", [one.record.volume])
+            marks = ", ".join("?" * len(COLUMNS))
+            statement = f"INSERT INTO record({', '.join(COLUMNS)}) VALUES ({marks})"
+            number = self._connection.execute(statement, to_row(one.record)).lastrowid
+            assert number is not None, "it was inserted"
+            self._connection.execute("INSERT INTO vector VALUES (?, ?)", [number, np.ascontiguousarray(one.latent_L, "<f4").tobytes()])
+            if one.thumbnail:
+                self._connection.execute("INSERT INTO thumbnail VALUES (?, ?)", [number, one.thumbnail])
+            numbers.append(number)
+        return numbers
+
+    def delete(self, numbers: Sequence[int]) -> None:
+        """Rows, latents, thumbnails, and the words out of the full text: before SQLite 3.42 they stay in its segments until these merge."""
+        self._connection.executemany("DELETE FROM record WHERE id = ?", ([number] for number in numbers))
+        self._connection.execute("INSERT INTO words(words) VALUES ('optimize')")
+
+    def compact(self) -> None:
+        """Write every page anew, outside a transaction: balancing trees leaves copies in free space, which deleting does not find."""
+        with self._faults():
+            self._connection.execute("VACUUM")
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._faults():
+            return self._connection.execute(statement, values).fetchall()
+
+    def _in(self, statement: str, numbers: Sequence[int]) -> list[Any]:
+        rows = []
+        for at in range(0, len(numbers), _MANY):
+            part = [int(number) for number in numbers[at : at + _MANY]]
+            rows += self._rows(f"{statement} ({', '.join('?' * len(part))})", part)
+        return rows
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _named(self, error: sqlite3.Error) -> SearchError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            fact = f"could not be written ({error}); the index is as it was before"
+            return IndexUnwritable(
+                fact, cure="Make room on the disk, or rights to write; then give the same command again.", source=self.path
+            )
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return IndexBusy("another process has been writing to it for half a minute", cure="Wait for it.", source=self.path)
+        return self._damaged(str(error))
+
+    def _damaged(self, why: str) -> IndexDamaged:
+        return IndexDamaged(f"is not the database of an index, or damaged ({why})", cure="Make the index anew.", source=self.path)

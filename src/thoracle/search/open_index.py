@@ -1,0 +1,83 @@
+"""Where an index is: a folder, or a collection on a Qdrant server, by one word on the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from thoracle.errors import ExtraMissing, InputError
+from thoracle.search.backend import Backend
+from thoracle.search.local.index import Index, writing
+from thoracle.search.qdrant.index import Server
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+_SCHEMES: Final = ("http", "https", "qdrant")
+_KEY: Final = "QDRANT_API_KEY"
+
+
+def is_server(place: str) -> bool:
+    """Whether it is http(s)://HOST:PORT/NAME, or qdrant:FOLDER/NAME, which is the client's local mode, to try a server without one."""
+    return urlsplit(place).scheme in _SCHEMES
+
+
+@contextmanager
+def opened(place: str) -> Iterator[Backend]:
+    """For reading.
+
+    Raises:
+        IndexMissing: there is none.
+        ExtraMissing: it is on a server, and Qdrant's client is not there.
+    """
+    if is_server(place):
+        client, collection = _client(place)
+        try:
+            yield Server(client, collection)
+        finally:
+            client.close()
+    else:
+        index = Index(Path(place))
+        try:
+            yield index
+        finally:
+            index.close()
+
+
+@contextmanager
+def changed(place: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[Backend]:
+    """For writing too; a new index where `settings` are given. `lists`: as `Index.refresh`.
+
+    Raises:
+        As `opened`, and:
+        IndexMismatch: it was begun with other settings.
+        IndexBusy: another process is changing it.
+    """
+    if not is_server(place):
+        with writing(Path(place), settings, lists=lists) as index:
+            yield index
+        return
+    client, collection = _client(place)
+    try:
+        yield Server(client, collection) if settings is None else Server.begin(client, collection, settings)
+    finally:
+        client.close()
+
+
+def _client(place: str) -> tuple[QdrantClient, str]:
+    try:
+        from qdrant_client import QdrantClient
+    except ImportError as error:
+        raise ExtraMissing("an index on a server needs Qdrant's client", cure="pip install 'thoracle[qdrant]'.") from error
+    parts = urlsplit(place)
+    above, _, collection = parts.path.rstrip("/").rpartition("/")
+    if not collection or (parts.scheme == "qdrant" and not above):
+        raise InputError("expected http://HOST:6333/NAME", cure="Name the collection after the last slash.", source=place)
+    if parts.scheme == "qdrant":
+        return QdrantClient(path=above), collection
+    url = f"{parts.scheme}://{parts.netloc}{above}"
+    return QdrantClient(url=url, api_key=os.environ.get(_KEY), timeout=60, check_compatibility=False), collection

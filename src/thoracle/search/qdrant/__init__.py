@@ -1,0 +1,1 @@
+"""Keep an index on a Qdrant server."""

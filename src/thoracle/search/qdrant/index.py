@@ -1,0 +1,199 @@
+"""The same index on a Qdrant server, or cluster of them, for what one machine cannot hold; knows no folder.
+
+Latents are a dense vector, the words of a report a sparse one whose weights the server multiplies with inverse document frequencies, which
+makes BM25; keyword queries become filters over stems. Needs the extra `qdrant`. The client's local mode speaks the same language.
+"""
+
+from __future__ import annotations
+
+import warnings
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from thoracle.errors import IndexMismatch, IndexMissing, SearchError
+from thoracle.files.run_settings import check_settings
+from thoracle.search.backend import Matches
+from thoracle.search.keywords import Keywords, stems, wanted_words
+from thoracle.search.qdrant.points import (
+    KEYWORDS,
+    NUMBERS,
+    bm25,
+    number_of,
+    place,
+    qdrant_models,
+    to_condition,
+    to_filter,
+    to_payload,
+    to_record,
+)
+from thoracle.search.record import Addition, Filters, LatentArray, Record
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+_LATENT: Final = "latent"
+_WORDS: Final = "words"
+_AT_ONCE: Final = 256
+
+
+class Server:
+    """A collection.
+
+    Args:
+        client: connected.
+        collection: its name.
+
+    Raises:
+        IndexMissing: the server has no such collection, or one that is no index.
+    """
+
+    def __init__(self, client: QdrantClient, collection: str) -> None:
+        self._client, self._collection = client, collection
+        with _faults(collection):
+            known = client.get_collection(collection) if client.collection_exists(collection) else None
+        self._settings = dict((known.config.metadata if known is not None else None) or {})
+        if "dim_latent" not in self._settings:
+            raise IndexMissing("the server has no index of this name", cure="Make one: thoracle index copy INDEX URL.", source=collection)
+
+    @classmethod
+    def begin(cls, client: QdrantClient, collection: str, settings: Mapping[str, Any]) -> Server:
+        """A new collection, or one that was begun with the same settings.
+
+        Raises:
+            IndexMismatch: it was begun with others.
+        """
+        models = qdrant_models()
+        with _faults(collection):
+            if not client.collection_exists(collection):
+                client.create_collection(
+                    collection,
+                    vectors_config={_LATENT: models.VectorParams(size=settings["dim_latent"], distance=models.Distance.DOT)},
+                    sparse_vectors_config={_WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                    metadata=dict(settings),
+                )
+                kinds = models.PayloadSchemaType
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # the local mode says that it does without
+                    for field in (*KEYWORDS, *NUMBERS):
+                        client.create_payload_index(collection, field, field_schema=kinds.KEYWORD if field in KEYWORDS else kinds.INTEGER)
+        server = cls(client, collection)
+        check_settings(server.settings, settings=settings, refusal=IndexMismatch, cure="Give another name.", source=collection)
+        return server
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """As `Backend.settings`."""
+        return self._settings
+
+    def __len__(self) -> int:
+        with _faults(self._collection):
+            return int(self._client.count(self._collection).count)
+
+    def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+        """As `Backend.nearest`; the server's own approximate index, unless `exact`."""
+        models = qdrant_models()
+        return self._query(latent_L.tolist(), _LATENT, k=k, filters=to_filter(filters), params=models.SearchParams(exact=exact))
+
+    def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
+        """As `Backend.search`."""
+        models = qdrant_models()
+        wanted = sorted({place(stem) for stem in stems([wanted_words(query)])[0]})
+        vector = models.SparseVector(indices=wanted, values=[1.0] * len(wanted))
+        both = models.Filter(must=[to_condition(query), *([to_filter(filters)] if filters else [])])
+        found = self._query(vector, _WORDS, k=k, filters=both, params=None)
+        if len(found) < k:  # what holds a beginning alone shares no whole stem with the query
+            scores = dict(found)
+            with _faults(self._collection):
+                others, _ = self._client.scroll(self._collection, scroll_filter=both, limit=k, with_payload=False)
+            found += [(int(point.id), 0.0) for point in others if point.id not in scores][: k - len(found)]
+        return found
+
+    def records(self, numbers: Sequence[int]) -> dict[int, Record]:
+        """As `Backend.records`."""
+        points = self._points(numbers, with_payload=qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed"]))
+        return {int(point.id): to_record(point.payload) for point in points}
+
+    def latents(self, numbers: Sequence[int]) -> LatentArray:
+        """As `Backend.latents`."""
+        points = sorted(self._points(numbers, with_vectors=[_LATENT]), key=lambda point: int(point.id))
+        return np.array([point.vector[_LATENT] for point in points], np.float32)
+
+    def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """As `Backend.thumbnails`."""
+        points = self._points(numbers, with_payload=["thumbnail"])
+        return {int(point.id): b64decode(point.payload["thumbnail"]) for point in points if point.payload.get("thumbnail")}
+
+    def find(self, **values: str) -> list[int]:
+        """As `Backend.find`; endings are those of pseudonyms."""
+        models = qdrant_models()
+        must = [
+            models.FieldCondition(key="endings", match=models.MatchValue(value=f"{name}{value[1:]}"))
+            if value.startswith("*")
+            else models.FieldCondition(key=name, match=models.MatchValue(value=value))
+            for name, value in values.items()
+        ]
+        return self._numbers(models.Filter(must=must))
+
+    def everything(self) -> list[int]:
+        """As `Backend.everything`."""
+        return self._numbers(None)
+
+    def add(self, additions: Sequence[Addition]) -> None:
+        """As `Backend.add`."""
+        models = qdrant_models()
+        for start in range(0, len(additions), _AT_ONCE):
+            part = additions[start : start + _AT_ONCE]
+            cut = stems([text for one in part for text in (one.record.report.findings, one.record.report.impression)])
+            points = []
+            for n, one in enumerate(part):
+                said = cut[2 * n : 2 * n + 2]
+                vector = {_LATENT: one.latent_L.tolist(), _WORDS: models.SparseVector(**bm25(said[0] + said[1]))}
+                points.append(models.PointStruct(id=number_of(one.record.volume), vector=vector, payload=to_payload(one, said)))
+            with _faults(self._collection):
+                self._client.upsert(self._collection, points, wait=True)
+
+    def delete(self, numbers: Sequence[int]) -> None:
+        """As `Backend.delete`. The server rewrites its segments in its own time."""
+        with _faults(self._collection):
+            self._client.delete(self._collection, points_selector=list(numbers), wait=True)
+
+    def _query(self, query: Any, using: str, *, k: int, filters: Any, params: Any) -> Matches:
+        with _faults(self._collection):
+            answer = self._client.query_points(
+                self._collection, query=query, using=using, query_filter=filters, search_params=params, limit=k, with_payload=False
+            )
+        return [(int(point.id), float(point.score)) for point in answer.points]
+
+    def _numbers(self, filters: Any) -> list[int]:
+        numbers: list[int] = []
+        offset: Any = None
+        while True:
+            with _faults(self._collection):
+                points, offset = self._client.scroll(self._collection, scroll_filter=filters, limit=1000, offset=offset, with_payload=False)
+            numbers += [int(point.id) for point in points]
+            if offset is None:
+                return sorted(numbers)
+
+    def _points(self, numbers: Sequence[int], *, with_payload: Any = False, with_vectors: Any = False) -> list[Any]:
+        with _faults(self._collection):
+            return list(self._client.retrieve(self._collection, list(numbers), with_payload=with_payload, with_vectors=with_vectors))
+
+
+@contextmanager
+def _faults(collection: str) -> Iterator[None]:
+    """The client's errors as ours."""
+    qdrant_models()
+    from qdrant_client.common.client_exceptions import QdrantException
+    from qdrant_client.http.exceptions import ApiException
+
+    try:
+        yield
+    except (ApiException, QdrantException, OSError) as error:
+        said = str(error).split("\n", maxsplit=1)[0][:200]
+        raise SearchError(
+            f"the server does not do it ({said})", cure="Check its address, its key and that it runs.", source=collection
+        ) from error

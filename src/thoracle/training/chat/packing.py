@@ -1,0 +1,216 @@
+"""Conversations packed for training: what is asked about a scan shares the scan's rows, and rows of ids are filled to one length.
+
+A tree is the beginning that several conversations have in common (system prompt, scan) and a branch for each rest. A branch sees the
+beginning and itself, and its positions go on from there, so that each conversation gets the loss it would have alone, while a scan is
+read once for all that is asked about it. Rows hold as many trees as fit; trees do not see each other.
+
+Shapes: B rows, N ids of a row, I scans of all rows in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.vqa.vqa_file import Conversation
+from thoracle.errors import InputError
+from thoracle.models.chat.prompt import IGNORED, IMAGE_ID, SYSTEM, Encoded, Message, Prompter, question_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """Conversations on the same scans.
+
+    Attributes:
+        images: names of the scans.
+        stem: ids that all begin with.
+        branches: what follows in each.
+    """
+
+    images: tuple[str, ...]
+    stem: tuple[int, ...]
+    branches: tuple[Encoded, ...]
+
+    def __len__(self) -> int:
+        return len(self.stem) + sum(map(len, self.branches))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Trees that are read side by side."""
+
+    trees: tuple[Tree, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.trees))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChatBatch:
+    """Rows as the model takes them.
+
+    Attributes:
+        ids_BN: with `IMAGE_ID` where a scan's rows stand.
+        targets_BN: the id that follows; `IGNORED` where it is not an answer's.
+        weights_BN: of each target in the loss.
+        tree_BN, branch_BN: which tree and branch an id is of; branch 0 is the stem; tree -1 is padding.
+        positions_BN: in its own conversation.
+        scans_I: as `ScanTokens` keeps them; None where there are none.
+        names: of the scans.
+    """
+
+    ids_BN: Tensor
+    targets_BN: Tensor
+    weights_BN: Tensor
+    tree_BN: Tensor
+    branch_BN: Tensor
+    positions_BN: Tensor
+    scans_I: Tensor | None
+    names: tuple[str, ...]
+
+    def to(self, device: torch.device) -> ChatBatch:
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+
+class Rows:
+    """As `Data`: rows of at most `length` ids, always the same from the same conversations."""
+
+    def __init__(self, trees: Iterable[Tree], *, length: int) -> None:
+        self._rows = _filled(sorted(trees, key=lambda tree: -len(tree)), length)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Row:
+        return self._rows[index]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes."""
+
+
+def said_in(conversation: Conversation) -> list[Message]:
+    """Its turns as they are asked of scans, with our system prompt."""
+    turns = [Message(role="system", content=SYSTEM)]
+    for number, pair in enumerate(conversation.pairs):
+        asked = question_text(pair.question, task=pair.task, images=0 if number else len(conversation.images))
+        turns += [Message(role="user", content=asked), Message(role="assistant", content=pair.answer)]
+    return turns
+
+
+def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: int) -> list[Tree]:
+    """Trees of at most `length` ids; longer conversations are left out.
+
+    Raises:
+        InputError: none is short enough.
+    """
+    together: dict[tuple[str, ...], list[Encoded]] = {}
+    for one in conversations:
+        encoded = prompter.encode(said_in(one))
+        if len(encoded) <= length:
+            together.setdefault(one.images, []).append(encoded)
+    trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
+    if not trees:
+        raise InputError(f"no conversation has {length} ids or fewer", cure="Raise length, or shorten the questions.", source="config")
+    return trees
+
+
+class Collate:
+    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` is `loss_weight` of `ChatConfig`."""
+
+    def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str) -> None:
+        self._scans, self._pad, self._weigh = scans, pad, weigh
+
+    def __call__(self, rows: Sequence[Row]) -> ChatBatch:
+        """Padded to the longest row."""
+        size = (len(rows), max(map(len, rows)))
+        ids, targets = torch.full(size, self._pad), torch.full(size, IGNORED)
+        weights, positions = torch.zeros(size), torch.zeros(size, dtype=torch.long)
+        tree, branch = torch.full(size, -1), torch.zeros(size, dtype=torch.long)
+        for b, row in enumerate(rows):
+            at = 0
+            for number, one in enumerate(row.trees):
+                parts = [(0, Encoded(ids=one.stem, scored=(False,) * len(one.stem))), *enumerate(one.branches, start=1)]
+                for k, part in parts:
+                    place = slice(at, at + len(part))
+                    first = len(one.stem) if k else 0
+                    ids[b, place] = torch.tensor(part.ids)
+                    tree[b, place], branch[b, place] = number, k
+                    positions[b, place] = torch.arange(first, first + len(part))
+                    targets[b, place], weights[b, place] = self._scored(part)
+                    at += len(part)
+        names = tuple(name for row in rows for one in row.trees for name in one.images)
+        scans = torch.stack([self._scans(name) for name in names]) if names else None
+        return ChatBatch(
+            ids_BN=ids,
+            targets_BN=targets,
+            weights_BN=weights,
+            tree_BN=tree,
+            branch_BN=branch,
+            positions_BN=positions,
+            scans_I=scans,
+            names=names,
+        )
+
+    def _scored(self, part: Encoded) -> tuple[Tensor, Tensor]:
+        """What follows each id, and how much it counts."""
+        scored = torch.tensor([*part.scored[1:], False])
+        targets = torch.tensor([*part.ids[1:], IGNORED]).where(scored, IGNORED)
+        count = int(scored.sum())
+        return targets, scored.float() / (count**0.5 if self._weigh == "sqrt_length" and count else 1)
+
+
+def sees(batch: ChatBatch) -> Tensor:
+    """(B, 1, N, N) bool: each id sees its own branch and its stem, up to itself; padding sees itself."""
+    tree, branch, N = batch.tree_BN, batch.branch_BN, batch.ids_BN.shape[1]
+    same = tree[:, :, None] == tree[:, None]
+    near = (branch[:, :, None] == branch[:, None]) | (branch[:, None] == 0)
+    before = torch.ones(N, N, dtype=torch.bool, device=tree.device).tril()
+    return (same & near & before)[:, None]
+
+
+def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> Iterator[Tree]:
+    """As few as hold them, in order."""
+    images = images if any(IMAGE_ID in one.ids for one in encoded) else ()
+    group: list[Encoded] = []
+    stem = 0
+    for one in encoded:
+        shared = _alike(group[0].ids[:stem], one.ids[: _most(one)]) if group else _most(one)
+        if group and shared + sum(len(other) - shared for other in (*group, one)) > length:
+            yield _tree(images, group, stem)
+            group, shared = [], _most(one)
+        group.append(one)
+        stem = shared
+    yield _tree(images, group, stem)
+
+
+def _most(one: Encoded) -> int:
+    """A stem ends before the first answer begins: what is scored has what it follows from in its own branch."""
+    return one.scored.index(True) - 1
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _tree(images: tuple[str, ...], group: Sequence[Encoded], stem: int) -> Tree:
+    rest = tuple(Encoded(ids=one.ids[stem:], scored=one.scored[stem:]) for one in group)
+    return Tree(images=images, stem=group[0].ids[:stem], branches=rest)
+
+
+def _filled(trees: Sequence[Tree], length: int) -> list[Row]:
+    """Each tree, longest first, into the fullest row that has room for it."""
+    room: dict[int, list[list[Tree]]] = {}
+    for tree in trees:
+        left = next((space for space in range(len(tree), length + 1) if room.get(space)), None)
+        row = room[left].pop() if left is not None else []
+        row.append(tree)
+        room.setdefault((length if left is None else left) - len(tree), []).append(row)
+    return [Row(trees=tuple(row)) for space in sorted(room) for row in room[space]]

@@ -1,0 +1,179 @@
+"""A chat run of any stage, made of a configuration, questions and scans: what the command line calls; knows no terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.vqa.cases import told_findings
+from thoracle.cohort.vqa.vqa_file import Conversation
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
+from thoracle.models.chat.components import open_projector
+from thoracle.models.chat.language_model import ChatModel, Language, ToldFindings, new_adapter, open_language, with_adapter
+from thoracle.models.chat.prompt import Prompter
+from thoracle.models.ctchat.projector import Projector
+from thoracle.training.chat.packing import Collate, Rows, grow, said_in
+from thoracle.training.chat.phantom_lm import checklists, new_language, save_base
+from thoracle.training.chat.projector_initialization import new_projector
+from thoracle.training.chat.scan_features import Scans
+from thoracle.training.chat.task import ChatConfig, ChatTask
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.trainer import Evaluate, Trainer
+from thoracle.types import ABNORMALITIES
+
+_LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
+
+
+def chat_run(
+    config: ChatConfig,
+    conversations: Sequence[Conversation],
+    world: World,
+    *,
+    findings: Callable[[str], Tensor],
+    scans: Scans | None = None,
+    held_out: Sequence[Conversation] = (),
+    resume: bool = False,
+) -> Trainer:
+    """A run of one stage.
+
+    Args:
+        config: of the run.
+        conversations: what is trained on.
+        world: as `join` gives it.
+        findings: as `findings_of`: stage "base" reads them in place of scans, and rows of findings are fitted to them.
+        scans: that they are about; none for stage "base".
+        held_out: what is never trained on: its loss each `eval_every` steps says which checkpoint is best.
+        resume: go on in a folder that exists.
+
+    Raises:
+        InputError: settings that contradict each other, or no conversation that is short enough.
+        ModelError: encoder, language model or start is damaged or does not fit.
+        As `Trainer`.
+    """
+    torch.manual_seed(config.seed)
+    if config.stage == "base":
+        seen = sorted({name for one in conversations for name in one.images})
+        conversations = [*conversations, *checklists(seen, findings)]
+        texts = [message.content for one in conversations for message in said_in(one)]
+        language = new_language(config.phantom_lm, texts, whole=[name.lower() for name in ABNORMALITIES])
+        told = ToldFindings(language, ABNORMALITIES)
+        model, rows_of_scan = ChatModel(language.model, told), len(ABNORMALITIES)
+    else:
+        language = open_language(Path(config.language_model))
+        assert scans is not None, "of these stages"
+        projector = _projector(config, conversations, findings, scans, language)
+        model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.rows
+        config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).caution)
+    prompter = Prompter(language.tokenizer, rows=rows_of_scan)
+    pad = language.tokenizer.pad_token_id or 0
+    collate = Collate(findings if scans is None else scans.kept, pad=pad, weigh=config.loss_weight)
+    rows = Rows(grow(conversations, prompter, length=config.sequence_length), length=config.sequence_length)
+    valid = Rows(grow(held_out, prompter, length=config.sequence_length), length=config.sequence_length) if held_out else None
+
+    def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
+        if config.stage == "base":
+            save_base(out, language, {name.removeprefix(_LANGUAGE): tensor for name, tensor in weights.items()})
+        else:
+            _save(config, model, out, weights, step)
+
+    def task(_: Path) -> ChatTask:
+        return ChatTask(model, config, world, read=torch.clone if scans is None else scans.tokens.read, save=save)
+
+    def evaluate(task: ChatTask) -> Evaluate:
+        return _HeldOut(task, valid, collate) if valid is not None else dict
+
+    return Trainer(config, rows, world, task=task, collate=lambda _: collate, resume=resume, evaluate=evaluate if held_out else None)
+
+
+def split_questions(conversations: Sequence[Conversation], cohort: Cohort) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """Those about scans of the split `train`, and those of `valid`, which are mixed so that a few of them are of all kinds.
+
+    Raises:
+        InputError: none is of the split `train`.
+    """
+    splits = {entry.volume: entry.split for entry in cohort.entries}
+    of = {split: [one for one in conversations if {splits.get(name) for name in one.images} == {split}] for split in ("train", "valid")}
+    if not of["train"]:
+        raise InputError("no question is about a scan of the split train", cure="Give the cohort's own questions.", source=cohort.folder)
+    return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
+
+
+def findings_of(cohort: Cohort) -> Callable[[str], Tensor]:
+    """Gives what labels and reports tell of a volume's findings, (K, A) of `TOLD`, by its name."""
+    entries = {entry.volume: entry for entry in cohort.entries}
+    return lambda name: torch.from_numpy(told_findings(entries[name]))
+
+
+class _HeldOut:
+    """The loss of conversations that are not trained on; as `score`, its negative. Every rank computes all of it."""
+
+    def __init__(self, task: ChatTask, rows: Rows, collate: Collate) -> None:
+        self._task, self._rows, self._collate = task, rows, collate
+
+    def __call__(self) -> Mapping[str, float]:
+        size = self._task.config.batch_size
+        starts = range(0, len(self._rows), size)
+        losses = [
+            self._task.loss(self._collate([self._rows[k] for k in range(at, min(at + size, len(self._rows)))])).item() for at in starts
+        ]
+        mean = sum(losses) / len(losses)
+        return {"minus_loss": -mean, "held_out_loss": mean}
+
+
+def _projector(
+    config: ChatConfig, conversations: Sequence[Conversation], findings: Callable[[str], Tensor], scans: Scans, language: Language
+) -> Projector:
+    """As `init_from` left it, or a new one."""
+    if config.init_from:
+        return open_projector(
+            open_chat(Path(config.init_from), encoder=Path(config.encoder), base=Path(config.language_model)).path / PROJECTOR
+        )
+    seen = sorted({name for one in conversations for name in one.images})
+    return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in seen})
+
+
+def _adapted(config: ChatConfig, language: Language) -> Any:
+    if config.stage == "projector":
+        return language.model
+    told = config.adapter
+    started = Path(config.init_from) / ADAPTER if config.init_from else None
+    if started is not None and started.is_dir():
+        model = with_adapter(language.model, started)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return model
+    return new_adapter(language.model, rank=told.rank, alpha=told.alpha, targets=told.targets)
+
+
+def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str, Tensor], step: int) -> None:
+    assert isinstance(model.projector, Projector), "of these stages"
+    adapter = None
+    if config.stage == "lora":
+        adapter = json.loads(json.dumps(model.language.peft_config["default"].to_dict(), default=_listed))
+        adapter["base_model_name_or_path"] = ""  # a path of this machine
+    save_chat(
+        out,
+        encoder=Path(config.encoder),
+        base=Path(config.language_model),
+        projector=model.projector.config,
+        projector_tensors={n.removeprefix(_PROJECTOR_PREFIX): t for n, t in weights.items() if n.startswith(_PROJECTOR_PREFIX)},
+        adapter=adapter,
+        # peft names an adapter's weights without the adapter's own name
+        adapter_tensors={n.removeprefix(_LANGUAGE).replace(".default.", "."): t for n, t in weights.items() if n.startswith(_LANGUAGE)},
+        caution=config.disclaimer,
+        notes=(f"Trained for {step} steps of stage {config.stage}.", json.dumps(asdict(config.optimizer))),
+    )
+
+
+def _listed(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)

@@ -1,0 +1,80 @@
+"""What a chat model reads of a cohort's scans, computed once and kept beside the cohort; every rank encodes its share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.chat.components import image_encoder
+from thoracle.models.chat.scan_tokens import ScanTokens, TokenStore
+from thoracle.training.engine.distributed import World
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scans:
+    """Scans of a cohort, as a chat model is trained on them.
+
+    Attributes:
+        tokens: how they are kept and read.
+        kept: gives one as it is kept, by its volume's name.
+    """
+
+    tokens: ScanTokens
+    kept: Callable[[str], Tensor]
+
+
+def cohort_scans(
+    cohort: Cohort, wanted: Collection[str], world: World, *, encoder: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Scans:
+    """Those of a cohort that are wanted; encoded once.
+
+    Args:
+        cohort: prepared for the encoder.
+        wanted: names of volumes.
+        world: as `join` gives it.
+        encoder: its model folder.
+        progress: told how many of this rank's scans are done, and of how many.
+
+    Raises:
+        InputError: a volume that the cohort has not, or another preprocessing than the encoder's.
+        ModelError: the encoder is damaged, or encodes no scan.
+        CacheDamaged: a cached volume is not what was written.
+    """
+    folder = open_model(encoder)
+    if folder.preprocess != cohort.preprocess:
+        cure = "Prepare the cohort with the encoder's config.json."
+        raise InputError("the encoder was made for another preprocessing than the cohort's", cure=cure, source=cohort.folder)
+    tokens = ScanTokens(folder)
+    store = TokenStore(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
+    entries = {entry.volume: entry for entry in cohort.entries}
+    unknown = [name for name in wanted if name not in entries]
+    if unknown:
+        fact = f"{len(unknown)} of {len(wanted)} volumes in the questions are not in the cohort"
+        raise InputError(fact, cure="Give the cohort's own questions.", source=cohort.folder)
+    keys = {name: entries[name].cache_sha256 for name in wanted}
+    own = sorted(wanted)[world.rank :: world.size]
+    todo = [name for name in own if store.get(keys[name]) is None]
+    network = image_encoder(folder, device=world.device) if todo else None
+    for done, name in enumerate(todo, start=1):
+        assert network is not None, "there is something to do"
+        volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
+        with torch.inference_mode():
+            store.put(keys[name], tokens.keep(network.encode_volume(volume.to(world.device))))
+        progress(done, len(todo))
+    world.wait()
+
+    def kept(name: str) -> Tensor:
+        found = store.get(keys[name])
+        if found is None:
+            raise InputError("tokens were taken away while they were needed", cure="Begin again with --resume.", source=cohort.folder)
+        return found
+
+    return Scans(tokens=tokens, kept=kept)

@@ -1,0 +1,226 @@
+"""Configure and run the task of CT-CHAT's training, in three stages.
+
+- "base": a small language model of its own from random weights, which learns to answer from findings that are told; for phantoms.
+- "projector": the projector alone, before a language model that stays as it is (published stage 1).
+- "lora": the projector and a LoRA adapter of the language model (published stage 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thoracle.config_reader import PositiveInt, Range, check_fields
+from thoracle.errors import InputError
+from thoracle.models.chat.language_model import ChatModel
+from thoracle.models.chat.prompt import IGNORED
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctchat.projector import Projector
+from thoracle.training.chat.packing import ChatBatch, sees
+from thoracle.training.engine.config import CURE, RunConfig
+from thoracle.training.engine.distributed import World, keep_gradients, spread
+
+Stage = Literal["base", "projector", "lora"]
+STAGES: Final[tuple[Stage, ...]] = ("base", "projector", "lora")
+
+
+#: Writes a model folder of the trained weights, by their names in `ChatModel`, as they were after so many steps.
+Save = Callable[[Path, Mapping[str, Tensor], int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallLanguageConfig:
+    """A Llama-shaped language model for phantoms; names as in `transformers.LlamaConfig`.
+
+    Attributes:
+        vocab_size: words of the tokenizer.
+        hidden_size: width of tokens.
+        intermediate_size: width inside a layer's MLP.
+        num_hidden_layers: layers.
+        num_attention_heads: attention heads; they divide hidden_size.
+        max_position_embeddings: tokens of the longest sequence.
+    """
+
+    vocab_size: PositiveInt = 1024
+    hidden_size: PositiveInt = 128
+    intermediate_size: PositiveInt = 352
+    num_hidden_layers: PositiveInt = 4
+    num_attention_heads: PositiveInt = 4
+    max_position_embeddings: PositiveInt = 1024
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.hidden_size % self.num_attention_heads:
+            fact = f"num_attention_heads {self.num_attention_heads} does not divide hidden_size {self.hidden_size}"
+            raise InputError(fact, cure="Give sizes that divide.", source="phantom_lm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """LoRA (Hu et al., arXiv:2106.09685); the defaults are CT-CHAT's.
+
+    Attributes:
+        rank: rank of the adapter's product.
+        alpha: the adapter adds alpha / rank times its product.
+        targets: linear maps that are adapted, by the ends of their names.
+    """
+
+    rank: PositiveInt = 128
+    alpha: PositiveInt = 256
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.targets:
+            raise InputError("targets names no linear map", cure=CURE, source="adapter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatConfig(RunConfig):
+    """A run of one stage.
+
+    Attributes:
+        stage: "base" trains a small language model for phantoms; "projector" the projector alone, published stage 1; "lora" the projector
+            and a LoRA adapter of the language model, published stage 2.
+        cohort: folder that `thoracle prepare` wrote.
+        vqa_file: file that `thoracle vqa` wrote.
+        encoder: model folder whose tokens are read; not trained.
+        language_model: folder of the language model.
+        init_from: chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.
+        projector: sizes of a new projector; its widths are those of the encoder and of the language model.
+        adapter: settings of stage "lora".
+        phantom_lm: sizes of the language model of stage "base".
+        sequence_length: tokens of a sequence, into which conversations are packed; longer ones are left out.
+        num_eval_conversations: conversations of the split `valid` whose loss is measured each `eval_every` steps.
+        loss_weight: "token" weighs every word of answers equally, as published; "sqrt_length" weighs an answer by the root of its length:
+            among short answers and a few reports, nearly all words are the reports'.
+    """
+
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {
+        "cohort",
+        "vqa_file",
+        "encoder",
+        "language_model",
+        "init_from",
+    }
+
+    stage: Stage = "projector"
+    cohort: str = "cohort"
+    vqa_file: str = "vqa.json"
+    encoder: str = "model"
+    language_model: str = ""
+    init_from: str = ""
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    phantom_lm: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
+    sequence_length: Annotated[int, Range(min=2)] = 2048
+    num_eval_conversations: PositiveInt = 512
+    loss_weight: Literal["token", "sqrt_length"] = "token"
+    monitor: str = "minus_loss"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stage != "base" and not self.language_model:
+            hint = f"{CURE[:-1]}: name its folder as `language_model`."
+            raise InputError(f"stage {self.stage} needs a language model", cure=hint, source="config")
+
+
+class ChatTask:
+    """A chat model in training; a `Task`.
+
+    Args:
+        model: with what is trained asking for gradients, and nothing else.
+        config: of the run.
+        world: its ranks.
+        read: gives what the projector takes of scans as they are kept.
+        save: writes the finished model.
+    """
+
+    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor], save: Save) -> None:
+        self.model, self.config, self.world = model.to(world.device), config, world
+        self._read, self._save = read, save
+        blocks = _blocks(model)
+        if config.activation_checkpointing:
+            model.language.gradient_checkpointing_enable({"use_reentrant": False})
+            model.language.train()
+        if config.compile:
+            for block in blocks:
+                block.compile()
+        self._spread = spread(model, world, shard=config.parallelism == "fsdp", blocks=blocks)
+        self._trained = nn.ModuleDict({"trained": nn.ParameterDict({_key(name): p for name, p in _own_parameters(model)})})
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`: what is trained and what the projector was fitted to, and none of the language model that stays as it is."""
+        return self._trained
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return [one for one in self._trained.parameters() if one.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; the language model has the rate of all."""
+        return []
+
+    def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
+        """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
+        self.model.train()
+        # Ranks' gradients are averaged: what each adds is so many times its share.
+        whole = self.world.mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
+        total = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+                loss = self._lost(batch) / whole
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def loss(self, batch: ChatBatch) -> Tensor:
+        """Cross-entropy of the answers' words, averaged by their weights; a scalar."""
+        return self._lost(batch) / batch.weights_BN.sum().to(self.world.device)
+
+    def _lost(self, batch: ChatBatch) -> Tensor:
+        """The same, summed."""
+        device = self.world.device
+        batch = batch.to(device)
+        scored_BN = batch.targets_BN != IGNORED
+        tokens = None if batch.scans_I is None else self._read(batch.scans_I)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
+        each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
+        return (each_S * batch.weights_BN[scored_BN]).sum()
+
+    def stepped(self) -> None:
+        """As in `Task`: nothing else moves."""
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`: nothing."""
+        return {}
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`: nothing."""
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`."""
+        named = {_key(name): name for name, _ in _own_parameters(self.model)}
+        self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)
+
+
+def _blocks(model: ChatModel) -> list[nn.Module]:
+    causal = getattr(model.language, "get_base_model", lambda: model.language)()
+    return [*causal.base_model.layers, *([model.projector] if isinstance(model.projector, Projector) else [])]
+
+
+def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:
+    """All that is not the base model's as it was."""
+    return ((name, one) for name, one in model.named_parameters() if one.requires_grad or name.startswith("projector."))
+
+
+def _key(name: str) -> str:
+    """As a ParameterDict can have it."""
+    return name.replace(".", "/")

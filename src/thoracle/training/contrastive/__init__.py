@@ -1,0 +1,1 @@
+"""Pretrain on pairs of volumes and reports."""

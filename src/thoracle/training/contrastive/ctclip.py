@@ -1,0 +1,89 @@
+"""The contrastive task: its configuration, and its objective over gathered latents; knows no data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from thoracle.cohort.samples.augment import Augmentation
+from thoracle.config_reader import PositiveInt
+from thoracle.errors import InputError
+from thoracle.models.common.losses import contrastive_loss, logit_scale, pair_logits, sigmoid_loss
+from thoracle.models.ctclip.config import CTCLIPConfig
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.dual_encoder import Latents
+from thoracle.training.contrastive.gradient_cache import PairConfig, PairTask
+from thoracle.training.engine.config import CURE
+from thoracle.training.engine.distributed import World
+
+Loss = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveConfig(PairConfig):
+    """A contrastive run. The defaults are as published (Hamamci et al., arXiv:2403.17834), but for what other ranks see.
+
+    Attributes:
+        model: sizes of the model.
+        init_from: CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
+        tokenizer: folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
+        init_text_encoder: a pretrained text encoder: the model folder of a report classifier, a folder as the hub has it or of open_clip,
+            whose tokenizer then holds, or a BERT's weights alone (`pytorch_model.bin`, `model.safetensors`); "" for random ones.
+        augmentation: seeded changes to volumes; none by default, as published.
+        loss: "softmax" is InfoNCE, decoupled or CLOOB's as the model says; "sigmoid" is SigLIP's (Zhai et al., arXiv:2303.15343).
+        init_log_logit_scale: initial logarithm of the learned scale of logits; 2.66 is CLIP's scale of 14.3.
+        init_logit_bias: initial bias of logits, which only the sigmoid loss learns.
+        codebook_sync: move the codebook by the tokens of all ranks; false lets each rank's drift, as published.
+    """
+
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = PairConfig.RESUME_MAY_CHANGE | {"init_text_encoder"}
+
+    model: CTCLIPConfig = field(default_factory=CTCLIPConfig)
+    init_from: str = ""
+    tokenizer: str = ""
+    init_text_encoder: str = ""
+    augmentation: Augmentation | None = None
+    steps: PositiveInt = 100_001
+    loss: Loss = "softmax"
+    init_log_logit_scale: float = 1.0
+    init_logit_bias: float = -10.0
+    codebook_sync: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss == "sigmoid" and (self.model.decoupled_loss or self.model.extra_latent_projection):
+            raise InputError("decoupled_loss and extra_latent_projection belong to the softmax loss", cure=CURE, source="config")
+        self.check_size((self.model.n_frames, self.model.ctvit.image_size, self.model.ctvit.image_size))
+
+
+class ContrastiveTask(PairTask):
+    """A CT-CLIP that learns which text belongs to which volume.
+
+    Attributes:
+        bias: SigLIP's; learnt with the sigmoid loss only.
+    """
+
+    def __init__(self, clip: CTCLIP, config: ContrastiveConfig, world: World, *, tokenizer: Tokenizer) -> None:
+        super().__init__(clip, config, world, tokenizer=tokenizer, codebook_sync=config.codebook_sync)
+        self.config = config
+        self.bias = nn.Parameter(torch.tensor(config.init_logit_bias, device=world.device), requires_grad=config.loss == "sigmoid")
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`; also `scalars.bias`."""
+        return nn.ModuleDict({"clip": self.network, "scalars": nn.ParameterDict({"bias": self.bias})})
+
+    def scalars(self) -> Sequence[nn.Parameter]:
+        """As in `PairTask`; also the bias."""
+        return (self.clip.temperature, self.bias)
+
+    def loss(self, latents: Latents) -> Tensor:
+        """Of this rank's pairs, among those of all ranks or its own as the config says; a scalar."""
+        logits = pair_logits(self.gathered(latents), logit_scale(self.clip.temperature))
+        if self.config.loss == "sigmoid":
+            return sigmoid_loss(logits[0], self.bias)
+        return contrastive_loss(*logits, decoupled=self.config.model.decoupled_loss)

@@ -1,0 +1,175 @@
+"""Train an encoder of volumes and texts, whatever the task: its parts over all ranks, its codes, its export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.common.losses import MOST_SCALE
+from thoracle.models.encoder import EncodedText, TrainableEncoder
+from thoracle.models.registry import spec_of
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.engine.config import RunConfig
+from thoracle.training.engine.distributed import World, spread
+from thoracle.types import ABNORMALITIES
+
+_PREFIX: Final = "clip."
+Latents = tuple[Tensor, ...]
+
+
+class Towers(nn.Module):
+    """Both encoders without the logit scale. The global loss applies the scale, so DDP and FSDP must not wrap it."""
+
+    def __init__(self, clip: TrainableEncoder) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(dict(cast(nn.Module, clip).named_children()))
+        self._encode = clip.encode_pair_latents
+
+    def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
+        """Encode pairs as `TrainableEncoder.encode_pair_latents`; DDP and FSDP take tensors only."""
+        return self._encode(EncodedText(input_ids_BN=input_ids_BN, attention_mask_BN=attention_mask_BN), volume_B1ZHW)
+
+
+class ClipInTraining:
+    """Hold what tasks on a `TrainableEncoder` have in common; a `Task` but for its objective.
+
+    Attributes:
+        clip: on the world's device; its weights are trained in place.
+        network: `clip`, as a module.
+        tokenizer: its words.
+        towers: what encodes, over all ranks.
+        codes: what a step's tokens would move the codes by.
+    """
+
+    def __init__(
+        self,
+        clip: TrainableEncoder,
+        *,
+        tokenizer: Tokenizer,
+        preprocess: PreprocessConfig,
+        codebook_sync: bool,
+        config: RunConfig,
+        world: World,
+    ) -> None:
+        self.clip, self.network = clip, cast(nn.Module, clip).to(world.device)
+        self.tokenizer, self.world = tokenizer, world
+        self._preprocess, self._codebook_sync, self._config = preprocess, codebook_sync, config
+        for parameter in clip.unused_parameters():  # what a task has frozen stays so
+            parameter.requires_grad_(False)
+        self.towers = spread(Towers(clip), world, shard=config.parallelism == "fsdp", blocks=blocks_of(clip, config))
+        self.codes = Codes(clip)
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`; names are those of the model's weights, under `clip.`."""
+        return nn.ModuleDict({"clip": self.network})
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return [p for p in self.modules().parameters() if p.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: the text encoder's."""
+        return list(self.clip.text_parameters())
+
+    def train(self) -> None:
+        """A step begins."""
+        self.network.train()
+
+    def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
+        """Latents in the run's precision, texts' first; with and without gradient."""
+        bf16 = self._config.precision == "bf16"
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
+            latents = cast(Latents, self.towers(input_ids_BN, attention_mask_BN, volume_B1ZHW))
+        return tuple(latent.float() for latent in latents)
+
+    @torch.no_grad()
+    def stepped(self) -> None:
+        """As in `Task`: the temperature stays within its limit, beyond which no gradient would bring it back."""
+        self.clip.temperature.clamp_(max=torch.tensor(MOST_SCALE).log().item())
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`: the codes, where each rank lets its own drift."""
+        return {} if self._codebook_sync else self.codes.state()
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`."""
+        if tensors and self.codes.book is not None:
+            self.codes.book.load_state_dict(tensors)
+
+    def move_codes(self) -> None:
+        """Once a step, by the tokens of all ranks or of this one."""
+        self.codes.move(self.world if self._codebook_sync else None)
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`."""
+        save_model(
+            out,
+            kind=spec_of(self.clip).kind,
+            config=self.clip.config,
+            preprocess=self._preprocess,
+            labels=ABNORMALITIES,
+            tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items() if name.startswith(_PREFIX)},
+            tokenizer=self.tokenizer,
+            licence="that of the data it was trained on",
+            trained=True,
+            caution=self._config.disclaimer,
+            assumptions=(f"Trained for {step} steps.",),
+        )
+
+
+class Codes:
+    """What a step's tokens would move the codes by: added up over its first passes, and applied once. `book` is None without codes."""
+
+    def __init__(self, clip: TrainableEncoder) -> None:
+        self.book = clip.codebook
+        if self.book is not None:
+            self.book.collect = self._add
+        self._counting = False
+        self._sums: list[Tensor] = []
+
+    def state(self) -> dict[str, Tensor]:
+        """The codes, on the CPU."""
+        return {} if self.book is None else {name: tensor.cpu() for name, tensor in self.book.state_dict().items()}
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """What is encoded here has not been encoded before in this step."""
+        self._counting = True
+        try:
+            yield
+        finally:
+            self._counting = False
+
+    def move(self, world: World | None) -> None:
+        """By the tokens of all ranks of `world`, or of this one."""
+        if self.book is None:
+            return
+        if world is not None:
+            self._sums = [world.total(tensor) for tensor in self._sums]
+        self.book.move(*self._sums)
+        self._sums = []
+
+    def _add(self, counts_K: Tensor, sums_KD: Tensor) -> None:
+        if self._counting:
+            told = [counts_K, sums_KD]
+            self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
+
+
+def blocks_of(clip: TrainableEncoder, config: RunConfig) -> list[nn.Module]:
+    """Its layers, made to compute again or compiled as the configuration says."""
+    blocks = list(clip.transformer_blocks())
+    for block in blocks:
+        if config.activation_checkpointing:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if config.compile:
+            block.compile()
+    return blocks

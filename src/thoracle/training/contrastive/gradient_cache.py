@@ -1,0 +1,141 @@
+"""Pairs of volumes and texts, whatever is asked of their latents: a step's gradients over the latents of all ranks; knows no objective.
+
+A step's batch may be encoded in chunks (gradient caching, Gao et al., arXiv:2101.06983): latents without gradient first, then the loss's
+gradient at the latents, then each chunk again with it. Dropout repeats, because the generators do; codes move once, after the step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from thoracle.cohort.reports import Section
+from thoracle.config_reader import NonNegativeInt, Range
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError
+from thoracle.models.encoder import TrainableEncoder
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.dual_encoder import ClipInTraining, Latents
+from thoracle.training.engine.config import CURE, BatchScope, RunConfig
+from thoracle.training.engine.distributed import World, keep_gradients
+from thoracle.training.engine.rng import Generators, generators, set_generators
+from thoracle.training.engine.sampler import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig(RunConfig):
+    """Settings that runs on pairs of volumes and reports share.
+
+    Attributes:
+        batch_size: pairs of a step, on each rank, that are compared with each other.
+        cohort: folder that `thoracle prepare` wrote.
+        preprocess: preprocessing of the model.
+        section: section of a report that is read.
+        gradient_cache_chunk: pairs that are encoded at once; 0 takes the whole batch. Fewer than `batch_size` is gradient caching (Gao et
+            al., arXiv:2101.06983): the same loss and gradient in the memory of a chunk, for a second forward pass.
+        max_text_tokens: tokens of a report; longer ones are cut.
+        negatives: pairs that a pair is compared with: "global", of all ranks, or "local", of its own rank, as published.
+    """
+
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort"}
+
+    cohort: str = "cohort"
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    section: Section = "findings"
+    gradient_cache_chunk: NonNegativeInt = 0
+    max_text_tokens: Annotated[int, Range(min=2)] = 512
+    negatives: BatchScope = "global"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradient_cache_chunk and self.batch_size % self.gradient_cache_chunk:
+            fact = f"gradient_cache_chunk {self.gradient_cache_chunk} does not divide batch_size {self.batch_size}"
+            raise InputError(fact, cure=CURE, source="config")
+        if self.gradient_accumulation_steps > 1 and self.negatives == "global":
+            fact = "accumulated batches do not see each other, so negatives cannot be global"
+            hint = "Give a larger batch_size and a gradient_cache_chunk, or set negatives to local."
+            raise InputError(fact, cure=hint, source="config")
+
+    def check_size(self, size: tuple[int, int, int]) -> None:
+        """Raises InputError where volumes are not of the size that the model takes."""
+        if self.preprocess.size != size:
+            raise InputError(f"preprocess.size is {self.preprocess.size}, but the model takes {size}", cure=CURE, source="config")
+
+
+class PairTask(ClipInTraining, ABC):
+    """Learns from pairs, by `loss`."""
+
+    def __init__(
+        self, clip: TrainableEncoder, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook_sync: bool = True
+    ) -> None:
+        super().__init__(clip, tokenizer=tokenizer, preprocess=config.preprocess, codebook_sync=codebook_sync, config=config, world=world)
+        self._pairs = config
+
+    @abstractmethod
+    def loss(self, latents: Latents) -> Tensor:
+        """Of this rank's pairs, whose latents `encode` gave; a scalar."""
+
+    def scalars(self) -> Sequence[nn.Parameter]:
+        """Those that are learnt at the loss, which sees no tower."""
+        return (self.clip.temperature,)
+
+    def gathered(self, latents: Latents) -> Latents:
+        """Those of all ranks, or this one's own, as the config says."""
+        return tuple(self.world.gather(latent) for latent in latents) if self._pairs.negatives == "global" else latents
+
+    def backward(self, batches: Sequence[Batch]) -> Tensor:
+        """As in `Task`; the codes move too."""
+        self.train()
+        total = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            total += self._backward(batch, last=number == len(batches) - 1) / len(batches)
+        for scalar in self.scalars():
+            if scalar.grad is not None:
+                self.world.mean(scalar.grad)
+        self.move_codes()
+        return self.world.mean(total)
+
+    def _backward(self, batch: Batch, *, last: bool) -> Tensor:
+        chunks = list(batch.chunks(self._pairs.gradient_cache_chunk or len(batch), self.world.device))
+        if len(chunks) == 1:
+            with keep_gradients(self.towers, apart=not last), self.codes.counted():
+                latents = self.encode(*chunks[0])
+            loss, gradients = self._at_latents(latents)
+            torch.autograd.backward(latents, gradients)
+            return loss
+        before, latents = self._encode_without_gradient(chunks)
+        loss, gradients = self._at_latents(latents)
+        after = generators(self.world.device)
+        parts = zip(*(torch.split(gradient, len(chunks[0][0])) for gradient in gradients), strict=True)
+        for number, (chunk, states, part) in enumerate(zip(chunks, before, parts, strict=True)):
+            set_generators(states, self.world.device)
+            with keep_gradients(self.towers, apart=not last or number < len(chunks) - 1):
+                torch.autograd.backward(self.encode(*chunk), part)
+        set_generators(after, self.world.device)
+        return loss
+
+    def _at_latents(self, latents: Latents) -> tuple[Tensor, list[Tensor]]:
+        """The loss, and its gradient at each of this rank's latents; the temperature's own is added on the way.
+
+        Gradients of ranks are averaged later on: of a loss over all pairs each rank has only its own pairs' share, so it counts fully.
+        """
+        leaves = tuple(latent.detach().requires_grad_() for latent in latents)
+        loss = self.loss(leaves)
+        (loss / self._pairs.gradient_accumulation_steps).backward()  # type: ignore[no-untyped-call]
+        weight = self.world.size if self._pairs.negatives == "global" else 1
+        return loss.detach(), [cast(Tensor, leaf.grad) * weight for leaf in leaves]
+
+    @torch.no_grad()
+    def _encode_without_gradient(self, chunks: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[list[Generators], Latents]:
+        """The generators as they were before each chunk, and the latents of all."""
+        before, found = [], []
+        for chunk in chunks:
+            before.append(generators(self.world.device))
+            with self.codes.counted():
+                found.append(self.encode(*chunk))
+        return before, tuple(torch.cat(parts) for parts in zip(*found, strict=True))

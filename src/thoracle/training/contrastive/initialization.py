@@ -1,0 +1,60 @@
+"""What a contrastive run begins with: its words, and weights that are random, a model's, or random around a pretrained text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.pretrained_text import initialize_text, load_pretrained_text, load_tokenizer
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+
+
+def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
+    """The configuration's, the starting model's or the text encoder's; else a vocabulary of what `words` gives and of the prompts.
+
+    Raises:
+        TokenizerMissing: what the configuration names holds none.
+    """
+    if config.tokenizer:
+        return Tokenizer.from_folder(Path(config.tokenizer))
+    if config.init_from:
+        return open_model(Path(config.init_from)).tokenizer()
+    pretrained = load_tokenizer(Path(config.init_text_encoder)) if config.init_text_encoder else None
+    return pretrained or Tokenizer.from_words([*words(), *format_prompts()])
+
+
+def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
+    """A CT-CLIP as the configuration begins it.
+
+    Raises:
+        InputError: its sizes are not those of `init_from`, or of the tokenizer.
+        ModelError: `init_from` or `init_text_encoder` is damaged or something else.
+    """
+    fits(tokenizer, config.model.bert)
+    clip = CTCLIP(config.model)
+    if config.init_from:
+        folder = open_model(Path(config.init_from))
+        if folder.config != config.model:
+            raise InputError("is not of the sizes in the configuration", cure="Give its config.json's as `model`.", source=folder.path)
+        clip.load_state_dict(load_tensors(folder))
+        return clip
+    with torch.no_grad():
+        clip.temperature.fill_(config.init_log_logit_scale)
+    if config.init_text_encoder:
+        initialize_text(clip.text_transformer, load_pretrained_text(Path(config.init_text_encoder)), config=config.model.bert)
+    return clip
+
+
+def fits(tokenizer: Tokenizer, bert: TextConfig) -> None:
+    """Raises InputError where a tokenizer has more words than the text encoder."""
+    if tokenizer.vocab_size > bert.vocab_size:
+        fact = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"
+        raise InputError(fact, cure="Raise model.bert.vocab_size.", source="config")

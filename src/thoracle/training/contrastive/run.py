@@ -1,0 +1,97 @@
+"""Make a run of a configuration and data: CT-CLIP or MedFinder on pairs of volumes and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.models.bundle.model_folder import TOKENIZER
+from thoracle.models.bundle.pretrained_text import initialize_text, load_pretrained_text
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.medfinder.model import MedFinder
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
+from thoracle.training.contrastive.dual_encoder import ClipInTraining
+from thoracle.training.contrastive.initialization import fits, network, run_tokenizer
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.sampler import Data, Paired
+from thoracle.training.engine.trainer import Evaluate, Trainer
+
+
+def contrastive_run(
+    config: ContrastiveConfig,
+    pairs: Data[Sample],
+    world: World,
+    *,
+    words: Callable[[], Sequence[str]],
+    resume: bool = False,
+    evaluate: Callable[[ClipInTraining], Evaluate] | None = None,
+) -> Trainer:
+    """A run that aligns volumes with their reports.
+
+    Args:
+        config: of the run.
+        pairs: what is trained on.
+        world: as `join` gives it.
+        words: gives the texts of whose words a vocabulary is made, if the configuration names no tokenizer.
+        resume: go on in a folder that exists; without one the run begins.
+        evaluate: makes the evaluation; called each `eval_every` steps.
+
+    Raises:
+        As `Trainer`, `run_tokenizer` and `network`.
+    """
+
+    def task(folder: Path) -> ContrastiveTask:
+        tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
+        return ContrastiveTask(network(config, tokenizer), config, world, tokenizer=tokenizer)
+
+    def collate(folder: Path) -> Paired:
+        return Paired(Tokenizer.from_folder(folder / TOKENIZER), config.max_text_tokens)
+
+    def files() -> dict[str, bytes]:
+        return {f"{TOKENIZER}/{name}": content for name, content in run_tokenizer(config, words).files.items()}
+
+    return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
+
+
+def medfinder_run(
+    config: MedFinderRunConfig,
+    pairs: Data[Sample],
+    world: World,
+    *,
+    words: Callable[[], Sequence[str]],
+    resume: bool = False,
+    evaluate: Callable[[ClipInTraining], Evaluate] | None = None,
+) -> Trainer:
+    """A run that aligns two views of volumes with their reports.
+
+    Args:
+        config, pairs, world, resume, evaluate: as in `contrastive_run`.
+        words: gives the texts of whose words a vocabulary is made, if the configuration names no text encoder.
+
+    Raises:
+        As `Trainer`, `load_pretrained_text` and `fits`.
+    """
+    text = load_pretrained_text(Path(config.text)) if config.text else None
+    model = config.model if text is None else replace(config.model, bert=text.described()[0])
+    config = config if text is None else replace(config, disclaimer=config.disclaimer or text.caution)
+
+    def task(folder: Path) -> MedFinderTask:
+        tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
+        fits(tokenizer, model.bert)
+        finder = MedFinder(model)
+        if text is not None:
+            initialize_text(finder.text_transformer, text, config=model.bert)
+        return MedFinderTask(finder, config, world, tokenizer=tokenizer)
+
+    def collate(folder: Path) -> Paired:
+        return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, model.bert.most_tokens))
+
+    def files() -> dict[str, bytes]:
+        tokenizer = Tokenizer.from_words([*words(), *format_prompts()]) if text is None else text.described()[1]
+        return {f"{TOKENIZER}/{name}": content for name, content in tokenizer.files.items()}
+
+    return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)

@@ -1,0 +1,69 @@
+"""Zero-shot AUROC as a run goes on: prompts against the volumes of a split that is not trained on; knows no files.
+
+Shapes: P prompts, V volumes, K abnormalities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.metrics.classification import auroc
+from thoracle.models.common.prompts import format_prompts
+from thoracle.training.contrastive.dual_encoder import ClipInTraining
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.sampler import Data
+from thoracle.types import ABNORMALITIES
+
+
+class ZeroShot:
+    """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
+
+    def __init__(self, task: ClipInTraining, volumes: Data[Sample], *, batch: int) -> None:
+        self._task, self._volumes, self._batch = task, volumes, batch
+        self._prompts = task.tokenizer.encode(format_prompts())
+
+    def __call__(self) -> Mapping[str, float]:
+        """Each rank encodes its share; all return the same numbers."""
+        world = self._task.world
+        ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
+        margins, labels = [], []
+        for own in self._shares(world):
+            samples = [self._volumes[index] for index in own]
+            text_PL, image_VL = self._task.encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
+            cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
+            margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
+            labels.append(torch.stack([sample.labels for sample in samples]))
+        found = world.objects((torch.cat(margins), torch.cat(labels)))
+        return label_aurocs(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]))
+
+    def _shares(self, world: World) -> Sequence[Sequence[int]]:
+        """Batches of volumes; alike in number on all ranks, for sharded weights are gathered by all or none. Some volumes are left out
+        at the end where ranks do not divide them."""
+        share = len(self._volumes) // world.size
+        own = range(world.rank * share, (world.rank + 1) * share)
+        return [own[first : first + self._batch] for first in range(0, share, self._batch)]
+
+
+def label_aurocs(scores_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:
+    """Compute AUROC by abnormality and `macro_auroc`, their mean.
+
+    Args:
+        scores_VK: larger is more likely present.
+        labels_VK: above 0 is present, NaN unknown.
+
+    Returns:
+        figures of abnormalities that have both labels and whose scores are finite; empty where there is none.
+    """
+    labels = torch.where(labels_VK.isnan(), labels_VK, (labels_VK > 0).to(labels_VK)).double().numpy()
+    scores = np.where(np.isnan(labels), 0.0, scores_VK.detach().double().numpy())  # an unknown label is not counted, whatever its score
+    finite = np.flatnonzero(np.isfinite(scores).all(axis=0))  # a run that diverged has no figure, and goes on
+    names = [ABNORMALITIES[column] for column in finite]
+    values = zip(names, auroc(scores[:, finite], labels[:, finite]).tolist(), strict=True)
+    aurocs = {name: value for name, value in values if not math.isnan(value)}
+    return {"macro_auroc": sum(aurocs.values()) / len(aurocs), **aurocs} if aurocs else {}

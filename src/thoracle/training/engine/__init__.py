@@ -1,0 +1,1 @@
+"""Run any training task: trainer, optimizer, checkpoints, ranks."""

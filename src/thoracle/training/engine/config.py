@@ -1,0 +1,181 @@
+"""Define the settings that every training run shares, and load and write them as YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+
+import yaml  # type: ignore[import-untyped]
+
+from thoracle.config_reader import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    apply_overrides,
+    check_fields,
+    config_from_mapping,
+    config_to_mapping,
+    overridden_keys,
+    parse_yaml,
+)
+from thoracle.errors import InputError
+
+#: Which pairs of a step are compared: those of all ranks, or a rank's own.
+BatchScope = Literal["global", "local"]
+CURE: Final = "Correct the configuration."
+#: Of a run's config.yaml; a change that breaks readers takes the next number.
+FORMAT: Final = "thoracle.training/2"
+_MAX_BYTES: Final = 2**20
+_Run = TypeVar("_Run", bound="RunConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101) and its learning-rate schedule.
+
+    Attributes:
+        lr: highest learning rate.
+        betas: decay of the first and of the second moment.
+        weight_decay: decay of matrices; vectors and scalars do not decay.
+        max_grad_norm: largest norm of a step's gradient; a larger gradient is scaled down to it.
+        warmup_steps: steps over which the learning rate rises linearly.
+        schedule: learning rate after the warm-up: "constant"; "cosine", half a cosine to 0; "wsd", constant, then a linear decay to 0.
+        decay_fraction: fraction of all steps over which "wsd" decays.
+        text_lr_scale: learning-rate multiplier of the text encoder. BERT is post-norm and tolerates a lower rate.
+    """
+
+    lr: PositiveFloat = 1.25e-6
+    betas: tuple[Annotated[float, Range(min=0, below=1)], Annotated[float, Range(min=0, below=1)]] = (0.9, 0.99)
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 0.5
+    warmup_steps: NonNegativeInt = 0
+    schedule: Literal["constant", "cosine", "wsd"] = "cosine"
+    decay_fraction: Fraction = 0.2
+    text_lr_scale: NonNegativeFloat = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings that the trainer needs of any run; each task adds its own.
+
+    Attributes:
+        out: folder of the run.
+        disclaimer: sentence that every result of the model carries, about its training data; "" where it was patients.
+        seed: seed of weights, order, augmentation and dropout.
+        steps: optimizer steps of the whole run.
+        batch_size: samples of a batch, on each rank.
+        gradient_accumulation_steps: batches whose losses are averaged before the optimizer steps.
+        precision: "bf16" is autocast; weights, codebook and loss stay float32. It has not run on a GPU yet.
+        parallelism: strategy on several ranks: "ddp" replicates the model, "fsdp" (FSDP2) shards it.
+        activation_checkpointing: compute each layer again in the backward pass instead of storing its activations.
+        compile: torch.compile on each layer.
+        num_workers: processes that read and tokenize.
+        logger: where curves go.
+        save_every: steps between checkpoints.
+        eval_every: steps between evaluations; 0 never evaluates.
+        keep_checkpoints: number of last checkpoints that are kept, beside the best.
+        monitor: metric of the evaluation that decides which checkpoint is best.
+        optimizer: settings of the optimizer and of its schedule.
+    """
+
+    #: Settings that may differ when a run is resumed: folders may be moved.
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"out"})
+
+    out: str = "run"
+    disclaimer: str = ""
+    seed: NonNegativeInt = 0
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 8
+    gradient_accumulation_steps: PositiveInt = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    num_workers: NonNegativeInt = 2
+    logger: Literal["tensorboard", "wandb"] = "tensorboard"
+    save_every: PositiveInt = 1000
+    eval_every: NonNegativeInt = 0
+    keep_checkpoints: PositiveInt = 3
+    monitor: str = "macro_auroc"
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def builtin_config(name: str) -> Path:
+    """Locate a configuration that comes with Thoracle, in the package or, in a checkout, beside it: "phantom-tiny"."""
+    package = Path(__file__).parents[2]
+    inside = package / "configs" / f"{name}.yaml"
+    return inside if inside.is_file() else package.parents[1] / "configs" / f"{name}.yaml"
+
+
+def load_config(path: Path, cls: type[_Run], *, overrides: Iterable[str] = ()) -> _Run:
+    """Load a configuration from a YAML file, or a built-in one by its name.
+
+    Args:
+        path: of the file, or a name such as ct-clip.
+        cls: the task's configuration.
+        overrides: settings that replace those of the file, such as "optimizer.lr=1e-4".
+
+    Raises:
+        InputError: no such file, no YAML, or settings that make no sense; names the file or `--set`.
+    """
+    if not path.suffix and not path.exists():
+        path = builtin_config(path.name)
+    overrides = list(overrides)
+    values = apply_overrides(cls, _read_yaml(path), overrides)
+    if values.pop("format", FORMAT) != FORMAT:
+        raise _other_format(path)
+    return config_from_mapping(cls, values, source=path, overridden=overridden_keys(overrides))
+
+
+def load_run_config(path: Path, cls: type[_Run]) -> _Run:
+    """Load the configuration that a run's folder holds.
+
+    Raises:
+        InputError: the run was begun by an earlier Thoracle, or as `load_config`.
+    """
+    values = _read_yaml(path)
+    if values.pop("format", None) != FORMAT:
+        raise _other_format(path)
+    return config_from_mapping(cls, values, source=path)
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write a configuration as `load_config` and `load_run_config` read it."""
+    path.write_text(yaml.safe_dump({"format": FORMAT, **config_to_mapping(config)}, sort_keys=False))
+
+
+def changed_fields(before: _Run, after: _Run) -> list[str]:
+    """List settings that differ, except those that may change when a run is resumed."""
+    after = replace(after, **{name: getattr(before, name) for name in before.RESUME_MAY_CHANGE})
+    return [f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        raise InputError("is not a configuration file", cure="Give one as in `configs/`, or a name such as ct-clip.", source=path)
+    try:
+        values = parse_yaml(path.read_text("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"is not YAML ({str(error).splitlines()[0][:120]})", cure=CURE, source=path) from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InputError("holds no settings", cure=CURE, source=path)
+    return values
+
+
+def _other_format(path: Path) -> InputError:
+    return InputError(
+        f"is not of format {FORMAT}: the run was begun by another version of Thoracle",
+        cure="Begin it anew with `thoracle train` and another --out; docs/reference/settings.md has the names of settings.",
+        source=path,
+    )

@@ -1,0 +1,134 @@
+"""Samples in batches: in an order that the seed and the step decide; knows no files and no model.
+
+Step s of a run always sees the same samples, whatever happened before: where a run stands in its data is the number of its step.
+
+Shapes: B samples, N tokens, K abnormalities; (z, x, y) voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.errors import InputError
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.engine.task import B, Collate
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Data(Protocol[S_co]):
+    """What is trained and evaluated on, as `CohortDataset` is: within an epoch the same index always gives the same sample."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> S_co: ...
+    def set_epoch(self, epoch: int, /) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Pairs as the model takes them: volumes (B, 1, z, x, y), ids and mask (B, N), and the samples' names."""
+
+    volume_B1ZHW: Tensor
+    input_ids_BN: Tensor
+    attention_mask_BN: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def chunks(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Ids, mask and volumes of `size` pairs each, in order, on the device."""
+        whole = (self.input_ids_BN, self.attention_mask_BN, self.volume_B1ZHW)
+        for parts in zip(*(torch.split(tensor, size) for tensor in whole), strict=True):
+            ids, mask, volume = (part.to(device, non_blocking=True) for part in parts)
+            yield ids, mask, volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Which pairs a rank sees at a step: each pass over the data is a permutation of its own; a rest that fills no step is left out.
+
+    Ranks take neighbouring parts of one global batch, so that few ranks with many pairs see what many ranks with few see.
+
+    Attributes:
+        pairs: of the data.
+        batch: pairs of a batch on a rank.
+        accumulate: batches of a step.
+        rank, size: as in `World`.
+        seed: of the permutations.
+    """
+
+    pairs: int
+    batch: int
+    accumulate: int
+    rank: int
+    size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.pairs < self.step_pairs:
+            raise InputError(
+                f"the training split has {self.pairs} samples, one step takes {self.step_pairs}", cure="Lower batch or accumulate."
+            )
+
+    @property
+    def step_pairs(self) -> int:
+        """Pairs of a step on all ranks."""
+        return self.batch * self.accumulate * self.size
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one pass over the data."""
+        return self.pairs // self.step_pairs
+
+    def indices(self, epoch: int, *, first: int, last: int) -> Iterator[list[int]]:
+        """This rank's pairs in steps `first` to `last` - 1 of an epoch, a list for each batch."""
+        shuffled = torch.randperm(self.pairs, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+        for step in range(first, last):
+            whole = shuffled[step * self.step_pairs :][: self.step_pairs].view(self.accumulate, self.size, self.batch)
+            yield from whole[:, self.rank].tolist()
+
+
+def batches(data: Data[S], order: Order, collate: Collate[S, B], *, steps: range, workers: int) -> Iterator[B]:
+    """The batches of `steps`, one after the other; `accumulate` of them a step."""
+    step = steps.start
+    while step < steps.stop:
+        epoch, within = divmod(step, order.epoch_steps)
+        last = min(order.epoch_steps, within + steps.stop - step)
+        data.set_epoch(epoch)
+        yield from DataLoader(
+            data,  # type: ignore[arg-type]  # it asks for a class of its own, and uses two methods
+            batch_sampler=list(order.indices(epoch, first=within, last=last)),
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            # Workers' seeds must not be drawn from the generator that dropout uses: a resumed run draws them at another step.
+            generator=torch.Generator().manual_seed(order.seed),
+        )
+        step += last - within
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Collates volumes with their reports, of `length` tokens at most."""
+
+    tokenizer: Tokenizer
+    length: int
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Texts are padded to the longest."""
+        text = self.tokenizer.encode([sample.report for sample in samples], max_length=self.length)
+        return Batch(
+            volume_B1ZHW=torch.stack([sample.volume_1ZHW for sample in samples]),
+            input_ids_BN=text.input_ids_BN,
+            attention_mask_BN=text.attention_mask_BN,
+            names=tuple(sample.volume for sample in samples),
+        )

@@ -1,0 +1,17 @@
+"""Open the model folder that a run goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import ModelFolder, open_model
+
+
+def begun_with(start: str, preprocess: PreprocessConfig) -> ModelFolder:
+    """The folder of a model to go on from; raises InputError where it was made for other volumes, and as `open_model`."""
+    folder = open_model(Path(start))
+    if folder.preprocess != preprocess:
+        raise InputError("was made for another preprocessing", cure="Prepare the cohort with its config.json.", source=folder.path)
+    return folder

@@ -1,0 +1,214 @@
+"""A run from its configuration to a model folder: begin or resume, step, evaluate, save; knows no terminal, no cohort and no one task.
+
+OUT/config.yaml                   what the run was told
+OUT/…                             what the task begins with
+OUT/checkpoints/                  see `checkpoints`
+OUT/curves/                       TensorBoard's files
+OUT/failures/step-00000012.json   which samples a step was of whose loss was no number
+OUT/model/                        at the end: the best checkpoint as a model folder
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from thoracle.errors import CheckpointDamaged, InputError, TrainingDiverged
+from thoracle.training.engine.checkpoints import best, checkpoints, save_checkpoint
+from thoracle.training.engine.config import RunConfig
+from thoracle.training.engine.distributed import World, clip_gradients, full_state, set_full_state
+from thoracle.training.engine.metric_logger import Curves
+from thoracle.training.engine.optimizer import build_adamw
+from thoracle.training.engine.progress import TrainStep
+from thoracle.training.engine.rng import generators, set_generators
+from thoracle.training.engine.run_folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
+from thoracle.training.engine.sampler import Data, Order, batches
+from thoracle.training.engine.schedule import learning_rate_at
+from thoracle.training.engine.task import Collate, Task, names_of
+
+#: Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+#: Numbers of an evaluation by name. It is called on every rank, without gradient and in evaluation mode, as the run goes on.
+Evaluate = Callable[[], Mapping[str, float]]
+
+
+class Trainer:
+    """One run; `run` gives its steps as they are done.
+
+    Attributes:
+        done: steps that are done.
+        task: the model in training.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: Data[Any],
+        world: World,
+        *,
+        task: Callable[[Path], Task[Any]],
+        collate: Callable[[Path], Collate[Any, Any]],
+        files: Callable[[], Mapping[str, bytes]] = dict,
+        resume: bool = False,
+        evaluate: Callable[[Any], Evaluate] | None = None,
+    ) -> None:
+        """Make the run's folder, or open it again.
+
+        Args:
+            config: of the run.
+            data: what is trained on.
+            world: as `join` gives it.
+            task, collate: made with the run's folder, which holds `files`.
+            files: gives what a new folder holds beside the configuration, by path.
+            resume: go on in a folder that exists; without one the run begins.
+            evaluate: makes the evaluation of the task, which is called each `eval_every` steps.
+
+        Raises:
+            OutputConflict: the folder exists, and `resume` was not asked for.
+            InputError: another configuration or number of ranks, or too few samples.
+        """
+        if config.precision == "bf16" and world.device.type == "cpu":
+            raise InputError("bf16 trains on GPUs", cure="Set precision to float32.", source="config")
+        self._order = Order(
+            pairs=len(data),
+            batch=config.batch_size,
+            accumulate=config.gradient_accumulation_steps,
+            rank=world.rank,
+            size=world.size,
+            seed=config.seed,
+        )
+        if world.device.type == "cpu":
+            _keep_memory()
+        self.config, self._data, self._world = config, data, world
+        self._out = Path(config.out)
+        prepare_folder(config, files, world, resume=resume)
+        torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
+        self.task, self._collate = task(self._out), collate(self._out)
+        trained = [parameter for parameter in self.task.modules().parameters() if parameter.requires_grad]
+        self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
+        torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
+        self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
+        self.done = 0
+        self._restore()
+
+    def run(self) -> Iterator[TrainStep]:
+        """The steps still to do; each is done when it is given. Then the model folder is written.
+
+        Raises:
+            TrainingDiverged: a loss or gradient that is no number; which samples it was of is written down.
+            OSError: a checkpoint cannot be written.
+        """
+        config, steps = self.config, range(self.done, self.config.steps)
+        stream = batches(self._data, self._order, self._collate, steps=steps, workers=config.num_workers)
+        with Curves(self._out, config, self._world, first=self.done) as curves:
+            since = time.perf_counter()
+            for step in steps:
+                loss, norm = self._step(step, list(islice(stream, config.gradient_accumulation_steps)))
+                scores = self._evaluated()
+                if self.done % config.save_every == 0 or scores or self.done == config.steps:
+                    self._save(scores.get(config.monitor))
+                now = time.perf_counter()
+                progress = TrainStep(
+                    step=self.done,
+                    loss=loss,
+                    gradient_norm=norm,
+                    learning_rate=self._rate(step),
+                    samples_per_second=self._order.step_pairs / (now - since),
+                    memory=_memory(self._world.device),
+                    scores=scores,
+                )
+                since = now
+                curves.add(progress)
+                yield progress
+        self._export()
+
+    def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["lr_scale"] * self._rate(step)
+        loss = self.task.backward(todo).item()
+        norm = clip_gradients(self.task.parameters(), self._world, limit=self.config.optimizer.max_grad_norm)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            self._diverged(step, loss, norm, todo)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.task.stepped()
+        self.done = step + 1
+        return loss, norm
+
+    def _rate(self, step: int) -> float:
+        return learning_rate_at(self.config.optimizer, step, steps=self.config.steps)
+
+    def _diverged(self, step: int, loss: float, norm: float, todo: list[Any]) -> None:
+        volumes = self._world.objects([name for batch in todo for name in names_of(batch)])
+        path = self._out / FAILURES / f"step-{step:08d}.json"
+        if self._world.rank == 0:
+            path.parent.mkdir(exist_ok=True)
+            about = {"step": step, "loss": str(loss), "gradient_norm": str(norm), "volumes_by_rank": volumes}
+            path.write_text(json.dumps(about, indent=1) + "\n")
+        raise TrainingDiverged(
+            f"loss {loss}, gradient norm {norm} at step {step}",
+            cure="The file names the volumes: look at them, or lower the learning rate; --resume goes on from the last checkpoint.",
+            source=path,
+        )
+
+    @torch.no_grad()
+    def _evaluated(self) -> Mapping[str, float]:
+        if self._evaluate is None or self.done % self.config.eval_every:
+            return {}
+        self.task.modules().eval()
+        states = generators(self._world.device)
+        scores = self._evaluate()
+        set_generators(states, self._world.device)
+        return scores
+
+    def _save(self, score: float | None) -> None:
+        weights, moments = full_state(self.task.modules(), self._optimizer)
+        ranks = self._world.objects({"generators": generators(self._world.device), "own": dict(self.task.own())})
+        if self._world.rank == 0:
+            state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks}
+            save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_checkpoints)
+        self._world.wait()
+
+    def _restore(self) -> None:
+        for checkpoint in reversed(checkpoints(self._out / CHECKPOINTS)):
+            try:
+                state = checkpoint.load()
+            except CheckpointDamaged:
+                continue  # the one before is whole, or the run begins again
+            if len(state["ranks"]) != self._world.size:
+                raise InputError(
+                    f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", cure="Start as many.", source=self._out
+                )
+            own = state["ranks"][self._world.rank]
+            set_full_state(self.task.modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
+            self.task.set_own(own["own"])
+            set_generators(own["generators"], self._world.device)
+            self.done = state["step"]
+            return
+
+    def _export(self) -> None:
+        if self._world.rank == 0:
+            state = best(checkpoints(self._out / CHECKPOINTS)).load()
+            self.task.export(self._out / MODEL, state["weights"], step=state["step"])
+        self._world.wait()
+
+
+def _keep_memory() -> None:
+    """Of one step for the next: glibc hands large blocks back to the system, which zeroes their pages again: half a small model's time."""
+    if platform.libc_ver()[0] == "glibc":
+        for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_MAX, 0)):
+            ctypes.CDLL(None).mallopt(parameter, value)
+
+
+def _memory(device: torch.device) -> int:
+    return int(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss)

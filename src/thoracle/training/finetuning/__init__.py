@@ -1,0 +1,1 @@
+"""Fine-tune CT-CLIP: VocabFine, classifiers, LoRA."""

@@ -1,0 +1,277 @@
+"""A classifier on a CT-CLIP: LiPro (also ClassFine) as published (Hamamci et al., arXiv:2403.17834), and what it lacks; knows no cohort.
+
+What it is given depends on what learns: latents of a frozen encoder, its tokens, or volumes.
+
+Shapes: B volumes, K abnormalities, L latent width; T, h, w, D as in `models.ctvit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Final, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.config_reader import PositiveInt
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import TOKENIZER, ModelFolder, load_tensors, save_model
+from thoracle.models.common.linear import Linear
+from thoracle.models.common.losses import weighted_label_loss
+from thoracle.models.ctclip.classifier import Head, build_head, classify_tokens, encoder_state, head_state, join_state
+from thoracle.models.ctclip.config import CTCLIPConfig
+from thoracle.models.ctclip.layers import CosineAttention, FeedForward
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP
+from thoracle.training.contrastive.dual_encoder import blocks_of
+from thoracle.training.contrastive.zero_shot_eval import label_aurocs
+from thoracle.training.engine.config import CURE, RunConfig
+from thoracle.training.engine.distributed import World, keep_gradients, spread
+from thoracle.training.engine.sampler import Data
+from thoracle.training.finetuning.frozen_features import FrozenSample, tokens_of
+from thoracle.training.finetuning.lora import adapt, merged
+from thoracle.types import ABNORMALITIES
+
+Given = Literal["latents", "tokens", "volumes"]
+_NEW: Final = "slices."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(RunConfig):
+    """A classifier's run. The defaults are LiPro: a linear map on latents of an encoder that stays as it is.
+
+    Attributes:
+        cohort: folder that `thoracle prepare` wrote.
+        init_from: folder of the CT-CLIP or of the classifier to go on from; a head of the same kind is gone on from.
+        slice_pool: weights of slices in the image latent's mean along them: "inherit" the model's own, or by "attention" that is learned
+            and begins as the mean.
+        head: "linear" on the latent, or "label-attention", whose labels attend to tokens and to each other; `slice_pool` does not reach it.
+        encoder: "frozen"; "lora", which trains low-rank additions to its matrices; or "full". Its codes stay as they are.
+        lora_rank: rank of the additions with "lora".
+        feature_cache: folder of a frozen encoder's latents or tokens, for this run and the next; "" is `latents` beside the run's folder.
+        encode_batch_size: volumes that a frozen encoder encodes at once.
+        pos_weight: weight of a label's positives: "balanced", negatives over positives of the training labels as published, or "none".
+    """
+
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {
+        "cohort",
+        "init_from",
+        "feature_cache",
+        "encode_batch_size",
+    }
+
+    cohort: str = "cohort"
+    init_from: str = "model"
+    slice_pool: Literal["inherit", "attention"] = "inherit"
+    head: Literal["linear", "label-attention"] = "linear"
+    encoder: Literal["frozen", "lora", "full"] = "frozen"
+    lora_rank: PositiveInt = 8
+    feature_cache: str = ""
+    encode_batch_size: PositiveInt = 4
+    pos_weight: Literal["balanced", "none"] = "balanced"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parallelism != "ddp":
+            raise InputError("a classifier is not sharded", cure="Set parallelism to ddp.", source="config")
+        if self.encoder == "frozen" and self.precision != "float32":
+            # a rounded token is another code
+            raise InputError("a frozen encoder runs in float32", cure="Set precision to float32.", source="config")
+        if self.slice_pool == "attention" and self.head == "label-attention":
+            raise InputError("head label-attention reads tokens, which no pool has met", cure=f"{CURE[:-1]}: give one.", source="config")
+        if not self.init_from:
+            raise InputError("a classifier needs a model to go on from", cure=f"{CURE[:-1]}: name it as `init_from`.", source="config")
+
+    @property
+    def given(self) -> Given:
+        """What is trained on: as far along the encoder as nothing learns."""
+        if self.encoder != "frozen":
+            return "volumes"
+        return "latents" if self.slice_pool == "inherit" and self.head == "linear" else "tokens"
+
+    @property
+    def latents_folder(self) -> Path:
+        """Folder of cached features."""
+        return Path(self.feature_cache) if self.feature_cache else Path(self.out).parent / "latents"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledBatch:
+    """Latents, kept tokens or volumes (B, …), labels (B, K), and the samples' names."""
+
+    given_B: Tensor
+    labels_BK: Tensor
+    names: tuple[str, ...]
+
+
+def collate(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
+    """As `Collate`."""
+    frozen = [FrozenSample(given=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
+    return LabelledBatch(
+        given_B=torch.stack([sample.given for sample in frozen]),
+        labels_BK=torch.stack([sample.labels_K for sample in frozen]),
+        names=tuple(sample.name for sample in frozen),
+    )
+
+
+class ClassifierTask:
+    """As `Task`: a head that learns labels, and with it as much of the encoder as the configuration says.
+
+    Attributes:
+        network: what gives logits, on the world's device.
+        world: as `join` gives it.
+    """
+
+    def __init__(self, config: ClassifierConfig, world: World, *, start: ModelFolder, weights_K: Tensor) -> None:
+        """`weights_K` are those of positives; `start`, a CT-CLIP or a classifier, gives all weights that it has."""
+        self.world, self._config, self._start = world, config, start
+        self._model = model_of(config, start)
+        head = build_head(self._model, n_labels=len(ABNORMALITIES))
+        if start.spec is CLASSIFIER and start.config.head == config.head:
+            head.load_state_dict(head_state(load_tensors(start)))
+        # Nothing of the encoder is kept in memory where all that is seen is its latents.
+        clip = None if config.given == "latents" else _clip(self._model, start)
+        self._learning: dict[str, nn.Module] = {} if clip is None else _learning(clip, config)
+        self.network = _Network(clip, head, config.given).to(world.device)
+        self._weights_K = weights_K.to(world.device)
+        self._spread = spread(self.network, world, shard=False, blocks=())
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`: what learns, alone."""
+        return nn.ModuleDict({"head": self.network.head, **self._learning})
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return [parameter for parameter in self.modules().parameters() if parameter.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; no text is read."""
+        return []
+
+    def logits(self, given_B: Tensor) -> Tensor:
+        """(B, K) on the world's device, in the run's precision and in training or not as the network is."""
+        device = self.world.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            return cast(Tensor, self._spread(given_B.to(device, non_blocking=True))).float()
+
+    def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
+        """As in `Task`."""
+        self.network.train()
+        total = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+                labels_BK = batch.labels_BK.to(self.world.device)
+                loss = weighted_label_loss(self.logits(batch.given_B), labels_BK, self._weights_K) / len(batches)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def stepped(self) -> None:
+        """As in `Task`."""
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`."""
+        return {}
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`."""
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`: a file as the published ones, encoder and text encoder with it. The task has these weights from now on."""
+        self.modules().load_state_dict(weights)
+        clip, head = self.network.clip, self.network.head
+        how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
+        save_model(
+            out,
+            kind=CLASSIFIER.kind,
+            config=self._model,
+            preprocess=self._start.preprocess,
+            labels=ABNORMALITIES,
+            tensors=join_state(clip_weights(self._start) if clip is None else merged(clip), head.state_dict()),
+            tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
+            licence="that of the model it began with, and of the data it was trained on",
+            trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
+            caution=self._config.disclaimer,
+            assumptions=(f"Its classifier was trained for {step} steps on {how[self._config.encoder]}.",),
+        )
+
+
+class LabelScores:
+    """An evaluation for `Trainer`, as `ZeroShot` is: AUROC of a classifier on a split that is not trained on."""
+
+    def __init__(self, task: ClassifierTask, data: Data[FrozenSample | Sample], *, batch: int) -> None:
+        self._task, self._data, self._batch = task, data, batch
+
+    def __call__(self) -> Mapping[str, float]:
+        """Each rank answers for its share; all return the same numbers."""
+        self._task.network.eval()
+        world, found = self._task.world, []
+        own = range(world.rank, len(self._data), world.size)
+        for first in range(0, len(own), self._batch):
+            batch = collate([self._data[index] for index in own[first : first + self._batch]])
+            found.append((self._task.network(batch.given_B.to(world.device)).float().cpu(), batch.labels_BK))
+        every = [pair for rank in world.objects(found) for pair in rank]
+        return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
+
+
+class _Network(nn.Module):
+    """Logits of what is given; of the encoder only as much as that needs."""
+
+    def __init__(self, clip: CTCLIP | None, head: Head, given: Given) -> None:
+        super().__init__()
+        self.clip, self.head, self._given = clip, head, given
+
+    def forward(self, given_B: Tensor) -> Tensor:
+        """(B, K)."""
+        if self.clip is None:
+            return cast(Tensor, self.head(given_B))
+        if self._given == "tokens":
+            return classify_tokens(self.clip, self.head, tokens_of(self.clip, given_B))
+        return classify_tokens(self.clip, self.head, self.clip.pooling_tokens(self.clip.visual_transformer(given_B)))
+
+
+def model_of(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
+    """The model that a run gives, whose encoder begins as `start`'s."""
+    model: CTCLIPConfig = start.config
+    slice_pool = model.slice_pool if config.slice_pool == "inherit" else config.slice_pool
+    return replace(model, slice_pool=slice_pool, head=config.head)
+
+
+def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
+    """The weights of the CT-CLIP that a CT-CLIP's or a classifier's folder holds, under CT-CLIP's own names."""
+    tensors = load_tensors(folder)
+    return tensors if folder.spec is CT_CLIP else encoder_state(tensors)
+
+
+def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
+    clip = CTCLIP(model)
+    told = clip.load_state_dict(clip_weights(start), strict=False)
+    assert not told.unexpected_keys
+    assert all(name.startswith(_NEW) for name in told.missing_keys), "an attention over slices that begins"
+    return clip.requires_grad_(False)
+
+
+def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
+    """What of a frozen CT-CLIP learns, by name, made to."""
+    tower, latent = clip.visual_transformer, config.head == "linear"
+    tower.codes.collect = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
+    if config.encoder != "frozen":
+        blocks_of(clip, config)
+    parts: dict[str, nn.Module] = {}
+    if config.slice_pool == "attention" or (config.encoder == "full" and latent and clip.slices is not None):
+        parts["slices"] = cast(nn.Module, clip.slices)
+    if config.encoder == "full":
+        behind = {"pool": clip.pool, "to_visual_latent": clip.to_visual_latent} if latent else {}
+        parts |= {"visual_transformer": tower, **{name: part for name, part in behind.items() if part is not None}}
+    for part in parts.values():
+        part.requires_grad_(True)
+    for parameter in clip.unused_parameters():
+        parameter.requires_grad_(False)
+    if config.encoder == "lora":
+        layers = [module for module in tower.modules() if isinstance(module, CosineAttention | FeedForward)]
+        maps = [one for layer in layers for one in layer.modules() if isinstance(one, Linear)]
+        parts["low_rank"] = adapt([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.lora_rank)
+    return parts

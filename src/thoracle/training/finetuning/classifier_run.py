@@ -1,0 +1,102 @@
+"""A classifier's run, made of a configuration and of a cohort: what a frozen encoder gives is computed first; knows no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.samples.dataset import CohortDataset, Sample
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import ModelFolder
+from thoracle.models.common.losses import positive_weights
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.ctclip.spec import CTCLIP_KINDS
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.sampler import Data
+from thoracle.training.engine.start_model import begun_with
+from thoracle.training.engine.trainer import Evaluate, Trainer
+from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
+from thoracle.training.finetuning.frozen_features import FrozenData, FrozenSample, frozen
+
+_Told = Callable[[int, int], None]
+
+
+def classifier_run(
+    config: ClassifierConfig,
+    train: CohortDataset,
+    valid: CohortDataset | None,
+    world: World,
+    *,
+    resume: bool = False,
+    encoded: _Told = lambda _, __: None,
+) -> Trainer:
+    """A run that trains a classifier; of a frozen encoder latents or tokens are computed first, if they are not there.
+
+    Args:
+        config: of the run.
+        train: volumes that are trained on.
+        valid: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
+        world: as `join` gives it.
+        resume: as in `contrastive_run`.
+        encoded: told how many volumes are encoded, of how many in all.
+
+    Raises:
+        InputError: `init_from` is no CT-CLIP or classifier, or was made for other volumes.
+        As `Trainer`, `open_model` and `load_tensors`.
+    """
+    start = begun_with(config.init_from, train.cohort.preprocess)
+    if start.kind not in CTCLIP_KINDS:
+        raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
+    config = replace(config, disclaimer=config.disclaimer or start.caution)
+    sets = [one for one in (train, valid) if one is not None]
+    labels = [_labels(one) for one in sets]
+    data: list[Data[FrozenSample | Sample]] = [*sets]
+    if config.given != "volumes":
+        kept = _frozen(config, start, sets, world, encoded)
+        data = [FrozenData(rows, y, [e.volume for e in one.entries]) for rows, y, one in zip(kept, labels, sets, strict=True)]
+    weights_K = positive_weights(labels[0])
+    if config.pos_weight == "none":
+        weights_K = torch.ones_like(weights_K)
+
+    def task(_: Path) -> ClassifierTask:
+        return ClassifierTask(config, world, start=start, weights_K=weights_K)
+
+    def evaluate(task: ClassifierTask) -> Evaluate:
+        return LabelScores(task, data[1], batch=config.batch_size)
+
+    return Trainer(
+        config, data[0], world, task=task, collate=lambda _: collate, resume=resume, evaluate=None if valid is None else evaluate
+    )
+
+
+def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:
+    assert config.given != "volumes"
+    clip = CTCLIP(start.config)
+    clip.load_state_dict(clip_weights(start))
+    clip.to(world.device)
+    total, before, parts = sum(map(len, sets)), 0, []
+    for volumes in sets:
+        parts.append(
+            frozen(
+                clip,
+                volumes,
+                world,
+                kept=config.given,
+                keys=[entry.cache_sha256 for entry in volumes.entries],
+                model_sha256=start.weights_sha256,
+                folder=config.latents_folder,
+                batch=config.encode_batch_size,
+                done=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
+            )
+        )
+        before += len(volumes)
+    return parts
+
+
+def _labels(volumes: CohortDataset) -> Tensor:
+    """(V, K), NaN where nobody says."""
+    return torch.tensor([[float("nan") if label is None else float(label) for label in one.labels] for one in volumes.entries])

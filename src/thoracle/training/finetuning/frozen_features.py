@@ -1,0 +1,149 @@
+"""What a frozen encoder makes of volumes: computed once for a model and its volumes, kept on the disk, then trained on; knows no head.
+
+FOLDER/HASH.safetensors   of n neighbouring volumes; the hash is of the model's weights and of those volumes
+    latents (n, L) float32, or
+    tokens (n, T, h, w) int32, where a model reads codes: which ones; (n, T, h, w, D) float16, where it reads what they were before
+
+A run that is stopped while it encodes goes on after the last whole file; another run, or another seed, finds them all.
+
+Shapes: V volumes, B of them, K abnormalities, L latent width; T, h, w, D as in `models.ctvit`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.files.atomic import write_atomic
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.sampler import Data
+from thoracle.types import RESEARCH_USE
+
+Kept = Literal["latents", "tokens"]
+#: Volumes of a file: what a stopped run computes again at most.
+_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrozenSample:
+    """One volume's latent (L) or tokens, as they are kept, its labels (K), 0, 1 or NaN where nobody says, and its name."""
+
+    given: Tensor
+    labels_K: Tensor
+    name: str
+
+
+class FrozenData:
+    """As `Data`: what `frozen` gave, with labels; in memory. Of 50,000 full-size volumes 100 MB of latents, 2.8 GB of tokens."""
+
+    def __init__(self, given_V: Tensor, labels_VK: Tensor, names: Sequence[str]) -> None:
+        self.given_V, self.labels_VK, self.names = given_V, labels_VK, tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> FrozenSample:
+        return FrozenSample(given=self.given_V[index], labels_K=self.labels_VK[index], name=self.names[index])
+
+    def set_epoch(self, epoch: int) -> None:
+        """What is frozen is that of volumes as they are: an epoch is like another."""
+
+
+def frozen(
+    clip: CTCLIP,
+    volumes: Data[Sample],
+    world: World,
+    *,
+    kept: Kept,
+    keys: Sequence[str],
+    model_sha256: str,
+    folder: Path,
+    batch: int,
+    done: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """(V, …) as the files hold it, on the CPU: a full-precision encoder's, in evaluation mode, so that codes stay as they are.
+
+    Args:
+        clip: on the world's device.
+        volumes: as they are encoded; without augmentation.
+        world: each rank encodes its share of the files.
+        kept: latents of unit norm, or the tokens that they are read from.
+        keys: what says of each volume that it is the same one, as a hash of its voxels does.
+        model_sha256: of the model's weights.
+        folder: where they are kept, the same for all ranks.
+        batch: volumes that are encoded at once.
+        done: told how many volumes are ready, as they get ready.
+
+    Raises:
+        As `volumes`; OSError where files cannot be written.
+    """
+    parts = [range(first, min(first + _AT_ONCE, len(volumes))) for first in range(0, len(volumes), _AT_ONCE)]
+    files = [_file(folder, kept, model_sha256, [keys[index] for index in part]) for part in parts]
+    shape = _shape(clip, kept)
+    clip.eval()
+    for part, file in list(zip(parts, files, strict=True))[world.rank :: world.size]:
+        if _read(file, kept, (len(part), *shape)) is None:
+            rows = []
+            for volume_B1ZHW in _stacked(volumes, part, batch):
+                rows.append(_encoded(clip, volume_B1ZHW.to(world.device), kept))
+                done(part.start + sum(map(len, rows)))
+            write_atomic(file, save({kept: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
+        done(part.stop)
+    world.wait()
+    return torch.cat([load_file(file)[kept] for file in files])
+
+
+def tokens_of(clip: CTCLIP, kept_B: Tensor) -> Tensor:
+    """Tokens (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them, of what is kept of them."""
+    return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
+
+
+def _shape(clip: CTCLIP, kept: Kept) -> tuple[int, ...]:
+    if kept == "latents":
+        return (clip.config.dim_latent,)
+    grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
+    return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
+
+
+def _stacked(volumes: Data[Sample], part: range, batch: int) -> Iterator[Tensor]:
+    for first in range(part.start, part.stop, batch):
+        yield torch.stack([volumes[index].volume_1ZHW for index in range(first, min(first + batch, part.stop))])
+
+
+@torch.inference_mode()
+def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: Kept) -> Tensor:
+    """(B, …) on the CPU."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a rounded token is another code
+        encoded = clip.visual_transformer(volume_B1ZHW)
+        if kept == "latents":
+            return clip.project_tokens(clip.pooling_tokens(encoded)).float().cpu()
+        if clip.pool is None:
+            return cast(Tensor, encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1]).int().cpu())
+        return clip.pooling_tokens(encoded).half().cpu()
+
+
+def _file(folder: Path, kept: Kept, model_sha256: str, keys: Sequence[str]) -> Path:
+    digest = hashlib.sha256("\0".join([*([] if kept == "latents" else [kept]), model_sha256, *keys]).encode())
+    return folder / f"{digest.hexdigest()}.safetensors"
+
+
+def _read(file: Path, kept: Kept, shape: tuple[int, ...]) -> Tensor | None:
+    """None where there is none, or what is there is damaged, and is computed again."""
+    if not file.is_file():
+        return None
+    try:
+        found = load_file(file).get(kept)
+    except SafetensorError:
+        return None
+    return found if found is not None and tuple(found.shape) == shape else None

@@ -1,0 +1,106 @@
+"""VocabFine: a CT-CLIP learns labels as prompts, and stays open to any words (Hamamci et al., arXiv:2403.17834); knows no data set.
+
+A scan is encoded once for all prompts, and all prompts once for a batch. Published training encodes it once for each few labels.
+
+Shapes: B volumes, K abnormalities; N tokens of a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from thoracle.cohort.samples.augment import Augmentation
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError
+from thoracle.models.common.losses import logit_scale, prompt_loss
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.dual_encoder import ClipInTraining
+from thoracle.training.engine.config import CURE, RunConfig
+from thoracle.training.engine.distributed import World, keep_gradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabFineConfig(RunConfig):
+    """A VocabFine run.
+
+    Attributes:
+        cohort: folder that `thoracle prepare` wrote.
+        init_from: CT-CLIP model folder to go on from; its prompts, words and preprocessing hold.
+        augmentation: seeded changes to volumes; none by default, as published.
+        loss: loss of a pair of prompts: "cross-entropy", or "squared" as published.
+        codebook_sync: move the codebook by the tokens of all ranks; false lets each rank's drift, as published.
+    """
+
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort", "init_from"}
+
+    cohort: str = "cohort"
+    init_from: str = "model"
+    augmentation: Augmentation | None = None
+    loss: Literal["cross-entropy", "squared"] = "cross-entropy"
+    codebook_sync: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.init_from:
+            raise InputError("VocabFine goes on from a model", cure=f"{CURE[:-1]}: name its folder as `init_from`.", source="config")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledBatch:
+    """Volumes (B, 1, z, x, y), their labels (B, K), and the samples' names."""
+
+    volume_B1ZHW: Tensor
+    labels_BK: Tensor
+    names: tuple[str, ...]
+
+
+def collate_labelled(samples: Sequence[Sample]) -> LabelledBatch:
+    """As `Collate`."""
+    return LabelledBatch(
+        volume_B1ZHW=torch.stack([sample.volume_1ZHW for sample in samples]),
+        labels_BK=torch.stack([sample.labels for sample in samples]),
+        names=tuple(sample.volume for sample in samples),
+    )
+
+
+class VocabFineTask(ClipInTraining):
+    """A CT-CLIP that learns which of two prompts a volume agrees with."""
+
+    def __init__(
+        self,
+        clip: CTCLIP,
+        config: VocabFineConfig,
+        world: World,
+        *,
+        tokenizer: Tokenizer,
+        preprocess: PreprocessConfig,
+        templates: Sequence[str],
+    ) -> None:
+        super().__init__(clip, tokenizer=tokenizer, preprocess=preprocess, codebook_sync=config.codebook_sync, config=config, world=world)
+        self.config = config
+        self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
+
+    def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
+        """As in `Task`; the codes move too."""
+        self.train()
+        device, total = self.world.device, torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            with keep_gradients(self.towers, apart=number < len(batches) - 1), self.codes.counted():
+                ids, mask = self._prompts.input_ids_BN.to(device), self._prompts.attention_mask_BN.to(device)
+                text_2KL, image_BL = self.encode(ids, mask, batch.volume_B1ZHW.to(device, non_blocking=True))[:2]
+                scale, squared = logit_scale(self.clip.temperature), self.config.loss == "squared"
+                loss = prompt_loss(text_2KL, image_BL, batch.labels_BK.to(device), scale, squared=squared) / len(batches)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self.clip.temperature.grad is not None:
+            self.world.mean(self.clip.temperature.grad)
+        self.move_codes()
+        return self.world.mean(total)

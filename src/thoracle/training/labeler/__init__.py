@@ -1,0 +1,1 @@
+"""Train report classifiers."""

@@ -1,0 +1,53 @@
+"""Make a run of a configuration and reports: a report classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import TOKENIZER
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.trainer import Trainer
+from thoracle.training.labeler.initialization import begin
+from thoracle.training.labeler.task import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores, prompt_reports
+
+
+def labeler_run(config: LabelerConfig, reports: Sequence[LabelledText], world: World, *, resume: bool = False) -> Trainer:
+    """A run that teaches a report classifier labels.
+
+    Args:
+        config: of the run.
+        reports: all there are; which of them are trained on is as `Texts.split` has it.
+        world: as `join` gives it.
+        resume: as in `contrastive_run`.
+
+    Raises:
+        InputError: no report is left to validate on.
+        As `Trainer` and `begin`.
+    """
+    training, validation = Texts.split(reports)
+    if config.eval_every and not validation:
+        raise InputError("no report is left to validate on", cure="Give more reports, or set eval_every to 0.", source="reports")
+    training = Texts((*training.reports, *(config.prompt_repeats * prompt_reports())))
+    start = begin(config, lambda: [one.text for one in training.reports])
+    config = replace(config, disclaimer=config.disclaimer or start.caution)
+
+    def task(folder: Path) -> LabelerTask:
+        tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
+        return LabelerTask(start.network(), config, world, sizes=start.sizes, tokenizer=tokenizer)
+
+    def collate(folder: Path) -> Read:
+        return Read(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, start.sizes.most_tokens))
+
+    def evaluate(task: LabelerTask) -> TextScores:
+        return TextScores(
+            task, validation, Read(task.tokenizer, min(config.max_text_tokens, start.sizes.most_tokens)), batch=config.batch_size
+        )
+
+    def files() -> dict[str, bytes]:
+        return {f"{TOKENIZER}/{name}": content for name, content in start.tokenizer.files.items()}
+
+    return Trainer(config, training, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)

@@ -1,0 +1,231 @@
+"""The labeler task: a transformer learns which abnormalities a report states; knows no table, no rules and no scan.
+
+Shapes: B reports, N tokens, K abnormalities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thoracle.cohort.reports import Section
+from thoracle.config_reader import NonNegativeInt, PositiveInt, Range
+from thoracle.metrics.classification import f1_score
+from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.text.classifier import TextClassifier
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.encoder import Layer
+from thoracle.models.text.spec import TEXT_CLASSIFIER
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.engine.config import OptimizerConfig, RunConfig
+from thoracle.training.engine.distributed import World, keep_gradients, spread
+from thoracle.training.engine.task import Collate
+from thoracle.types import ABNORMALITIES
+
+_PREFIX: Final = "labeler."
+_VALID_EVERY: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelerConfig(RunConfig):
+    """A labeler run. Length, batch and learning rate are the published labeller's (Hamamci et al., arXiv:2403.17834).
+
+    Attributes:
+        reports: table of labelled reports; a fifth of its texts, by their hash, selects the best checkpoint and the thresholds instead of
+            training.
+        cohort: in place of the table, the folder that `thoracle prepare` wrote, whose training scans' reports are read; "" for the table.
+        section: section of a cohort's report that is read.
+        prompt_repeats: copies of each zero-shot prompt among the training texts, as a short report each. A text encoder that a CT-CLIP
+            begins with then knows the words that it will be asked by.
+        init_from: pretrained encoder, whose sizes and words then hold: a report classifier's model folder, or `config.json`, weights and
+            tokenizer as the hub has them; "" for random weights.
+        model: sizes of a random encoder.
+        max_text_tokens: tokens of a report; longer ones are cut.
+    """
+
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"reports", "cohort", "init_from"}
+
+    reports: str = "reports.csv"
+    cohort: str = ""
+    section: Section = "both"
+    prompt_repeats: NonNegativeInt = 0
+    init_from: str = ""
+    model: TextConfig = field(default_factory=TextConfig)
+    max_text_tokens: Annotated[int, Range(min=2)] = 512
+    batch_size: PositiveInt = 32
+    monitor: str = "macro_f1"
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-5, max_grad_norm=1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledText:
+    """A report, and 1, 0, or None, where nobody says, for each abnormality."""
+
+    name: str
+    text: str
+    labels: tuple[int | None, ...]
+
+
+def prompt_reports() -> list[LabelledText]:
+    """Each zero-shot prompt as a report: it states its abnormality, or nothing."""
+    texts, width = format_prompts(), len(ABNORMALITIES)
+    stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
+    return [LabelledText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Labelled reports as the trainer takes them."""
+
+    reports: tuple[LabelledText, ...]
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def __getitem__(self, index: int) -> LabelledText:
+        return self.reports[index]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes from epoch to epoch."""
+
+    @classmethod
+    def split(cls, reports: Sequence[LabelledText]) -> tuple[Texts, Texts]:
+        """Those to train on and those to validate on; equal texts are on one side, whatever their order and number."""
+        apart = [int(hashlib.sha256(one.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for one in reports]
+        sides = (tuple(one for one, valid in zip(reports, apart, strict=True) if valid is side) for side in (False, True))
+        training, validation = map(cls, sides)
+        return training, validation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextBatch:
+    """Ids and mask (B, N), labels (B, K) with NaN where nobody says, and the reports' names."""
+
+    input_ids_BN: Tensor
+    attention_mask_BN: Tensor
+    labels_BK: Tensor
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Collates reports, of `length` tokens at most."""
+
+    tokenizer: Tokenizer
+    length: int
+
+    def __call__(self, samples: Sequence[LabelledText]) -> TextBatch:
+        """Texts are padded to the longest."""
+        text = self.tokenizer.encode([sample.text for sample in samples], max_length=self.length)
+        labels = [[float("nan") if label is None else float(label) for label in sample.labels] for sample in samples]
+        return TextBatch(
+            input_ids_BN=text.input_ids_BN,
+            attention_mask_BN=text.attention_mask_BN,
+            labels_BK=torch.tensor(labels),
+            names=tuple(sample.name for sample in samples),
+        )
+
+
+class LabelerTask:
+    """A report classifier that learns labels; as in `Task`."""
+
+    def __init__(self, network: TextClassifier, config: LabelerConfig, world: World, *, sizes: TextConfig, tokenizer: Tokenizer) -> None:
+        self.network, self.world, self.tokenizer = network.to(world.device), world, tokenizer
+        self._config, self._sizes = config, sizes
+        blocks = [module for module in network.modules() if isinstance(module, Layer)]
+        self._spread = spread(network, world, shard=config.parallelism == "fsdp", blocks=blocks)
+
+    def modules(self) -> nn.ModuleDict:
+        """As in `Task`; names are those of the model's weights, under `labeler.`."""
+        return nn.ModuleDict({"labeler": self.network})
+
+    def parameters(self) -> list[nn.Parameter]:
+        """As in `Task`."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """As in `Task`: none; all that learns is one text encoder."""
+        return []
+
+    def logits(self, batch: TextBatch) -> Tensor:
+        """(B, K), in the run's precision."""
+        device = self.world.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            logits: Tensor = self._spread(batch.input_ids_BN.to(device), batch.attention_mask_BN.to(device))
+        return logits.float()
+
+    def backward(self, batches: Sequence[TextBatch]) -> Tensor:
+        """As in `Task`."""
+        self.network.train()
+        total = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(batches):
+            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+                loss = labels_loss(self.logits(batch), batch.labels_BK.to(self.world.device)) / len(batches)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return self.world.mean(total)
+
+    def stepped(self) -> None:
+        """As in `Task`: nothing follows a step."""
+
+    def own(self) -> Mapping[str, Tensor]:
+        """As in `Task`: nothing."""
+        return {}
+
+    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """As in `Task`."""
+
+    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+        """As in `Task`."""
+        save_model(
+            out,
+            kind=TEXT_CLASSIFIER.kind,
+            config=self._sizes,
+            preprocess=None,
+            labels=ABNORMALITIES,
+            tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()},
+            tokenizer=self.tokenizer,
+            licence="that of the reports it was trained on",
+            trained=True,
+            caution=self._config.disclaimer,
+            assumptions=(f"Trained for {step} steps.",),
+        )
+
+
+class TextScores:
+    """An evaluation for `Trainer`: F1 of each abnormality at one half, and `macro_f1`, the mean of those that are stated at all."""
+
+    def __init__(self, task: LabelerTask, reports: Texts, collate: Collate[LabelledText, TextBatch], *, batch: int) -> None:
+        self._task, self._reports, self._collate, self._batch = task, reports.reports, collate, batch
+
+    def __call__(self) -> Mapping[str, float]:
+        """Every rank reads all of them, and returns the same numbers."""
+        predictions, labels = [], []
+        for start in range(0, len(self._reports), self._batch):
+            batch = self._collate(self._reports[start : start + self._batch])
+            predictions.append(self._task.logits(batch).cpu() >= 0)
+            labels.append(batch.labels_BK)
+        predicted_NK, truth_NK = torch.cat(predictions), torch.cat(labels)
+        positive_NK, negative_NK = truth_NK == 1, truth_NK == 0
+        hits_K, wrong_K, missed_K = (
+            counts.sum(dim=0).numpy() for counts in (predicted_NK & positive_NK, predicted_NK & negative_NK, ~predicted_NK & positive_NK)
+        )
+        f1_K = f1_score(hits_K, wrong_K, missed_K).astype(np.float32).tolist()  # single precision, as in the logs of earlier runs
+        scores = {name: f1 for name, f1, positives in zip(ABNORMALITIES, f1_K, hits_K + missed_K, strict=True) if positives}
+        return {**scores, "macro_f1": sum(scores.values()) / max(len(scores), 1)}
+
+
+def labels_loss(logits_BK: Tensor, labels_BK: Tensor) -> Tensor:
+    """Binary cross-entropy over the labels that are known; 0 where none is."""
+    known_BK = ~labels_BK.isnan()
+    loss_BK = F.binary_cross_entropy_with_logits(logits_BK, labels_BK.nan_to_num(), reduction="none")
+    return (loss_BK * known_BK).sum() / known_BK.sum().clamp(min=1)

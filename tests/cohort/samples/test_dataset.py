@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from thoracle.cohort.manifest import open_cohort
+from thoracle.cohort.prepare import prepare
+from thoracle.cohort.samples.augment import Augmentation
+from thoracle.cohort.samples.dataset import CohortDataset
+from thoracle.ct.preprocess import preprocess
+from thoracle.ct.read import read
+from thoracle.errors import CacheDamaged, CohortUnfinished, InputError
+
+_ALL = Augmentation(probability=1.0)
+
+
+@pytest.fixture
+def out(ct_rate: Path, small, tmp_path: Path) -> Path:
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    return tmp_path / "out"
+
+
+def test_a_sample_is_a_tensor_a_report_labels_and_names(ct_rate: Path, small, out: Path) -> None:
+    dataset = CohortDataset(out, split="train")
+    assert len(dataset) == 4
+    sample = dataset[1]
+    expected = preprocess(read(next(ct_rate.rglob("train_1_a_2.nii.gz"))), small)
+    assert sample.volume_1ZHW.shape == (1, *small.size)
+    assert sample.volume_1ZHW.dtype == torch.float32
+    assert np.abs(sample.volume_1ZHW[0].numpy() - expected).max() <= 0.0005001
+    assert sample.report == "Nodule 1 mm in the patients left lung, upper lobe.\nNo effusion."
+    assert sample.labels.tolist() == [float(k == 1) for k in range(18)]
+    assert (sample.volume, sample.scan, sample.patient) == ("train_1_a_2.nii.gz", "train_1_a", "train_1")
+
+
+def test_sections_and_needs_choose_words_and_volumes(out: Path) -> None:
+    assert CohortDataset(out, split="valid", section="impression")[0].report == "Nodule 4."
+    assert CohortDataset(out, split="train", section="both")[0].report.endswith("No effusion. Nodule 0.")
+    with_words = CohortDataset(out, split="train", section="impression", needs=("report", "labels"))
+    assert [entry.volume for entry in with_words.entries] == ["train_1_a_1.nii.gz", "train_1_a_2.nii.gz", "train_1_b_1.nii.gz"]
+    with pytest.raises(InputError, match="split 'test'"):
+        CohortDataset(out, split="test")
+
+
+def test_what_nobody_labelled_is_no_number(ct_rate: Path, small, tmp_path: Path) -> None:
+    for table in (ct_rate / "dataset" / "multi_abnormality_labels").iterdir():
+        table.unlink()
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
+    assert CohortDataset(tmp_path / "out", split="valid")[0].labels.isnan().all()
+    with pytest.raises(InputError, match="labels"):
+        CohortDataset(tmp_path / "out", split="valid", needs=("labels",))
+
+
+def test_augmentation_is_the_same_for_seed_epoch_and_volume_and_unlike_otherwise(out: Path) -> None:
+    plain, one = CohortDataset(out, split="train")[0].volume_1ZHW, CohortDataset(out, split="train", augmentation=_ALL, seed=1)
+    first = one[0].volume_1ZHW
+    assert not torch.equal(first, plain)
+    assert torch.equal(first, one[0].volume_1ZHW)
+    assert torch.equal(first, CohortDataset(out, split="train", augmentation=_ALL, seed=1)[0].volume_1ZHW)
+    assert not torch.equal(first, CohortDataset(out, split="train", augmentation=_ALL, seed=2)[0].volume_1ZHW)
+    one.set_epoch(1)
+    assert not torch.equal(first, one[0].volume_1ZHW)
+    one.set_epoch(0)
+    assert torch.equal(first, one[0].volume_1ZHW)
+
+
+def test_an_excerpt_is_a_run_of_words_that_seed_epoch_and_volume_choose(out: Path) -> None:
+    whole = CohortDataset(out, split="train", section="both")
+    some = CohortDataset(out, split="train", section="both", excerpt=2, seed=1)
+    found = set()
+    for epoch in range(12):
+        some.set_epoch(epoch)
+        excerpt = some[0].report
+        assert excerpt == some[0].report
+        assert len(excerpt.split()) == 2
+        assert excerpt in " ".join(whole[0].report.split())
+        found.add(excerpt)
+    assert len(found) > 1
+    assert torch.equal(some[0].volume_1ZHW, whole[0].volume_1ZHW)
+    assert CohortDataset(out, split="train", section="both", excerpt=1000)[0].report == whole[0].report
+
+
+def test_workers_of_a_loader_that_live_on_see_the_epoch(out: Path) -> None:
+    dataset = CohortDataset(out, split="train", augmentation=_ALL)
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True)
+    for epoch in (0, 1):
+        dataset.set_epoch(epoch)
+        loaded = [sample.volume_1ZHW.clone() for sample in loader]
+        assert all(torch.equal(volume, dataset[n].volume_1ZHW) for n, volume in enumerate(loaded))
+
+
+def test_a_damaged_volume_and_an_unfinished_cohort_are_refused(out: Path) -> None:
+    dataset = CohortDataset(out, split="valid")
+    path = out / dataset.entries[0].cache
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CacheDamaged):
+        dataset[0]
+    (out / "manifest.csv").unlink()
+    with pytest.raises(CohortUnfinished):
+        open_cohort(out)
+    with pytest.raises(InputError):
+        open_cohort(out / "nowhere")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from thoracle.cohort.samples.volume_cache import MAGIC, pack, read_volume, require_cacheable
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import CacheDamaged, InputError
+from thoracle.files.atomic import write_atomic
+
+
+@pytest.fixture(scope="module")
+def volume() -> np.ndarray:
+    """Several chunks, the last one shorter: 40 planes of 300 x 200."""
+    return np.random.default_rng(0).uniform(-1, 1, (77, 300, 200)).astype(np.float32)
+
+
+def _write(path: Path, volume: np.ndarray, scale: float = 1000.0) -> Path:
+    write_atomic(path, pack(volume, scale=scale))
+    return path
+
+
+def test_what_is_read_is_within_half_a_hounsfield_unit_of_what_was_written(volume: np.ndarray, tmp_path: Path) -> None:
+    again = read_volume(_write(tmp_path / "a.vol", volume))
+    assert again.dtype == np.float32
+    assert np.abs(again - volume).max() <= 0.0005001
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    hu=hnp.arrays(np.int16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(-32767, 32767)),
+    scale=st.sampled_from([1.0, 1000.0, 600.5]),
+)
+def test_whole_hounsfield_units_come_back_as_they_were(hu: np.ndarray, scale: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    volume = hu.astype(np.float32) / np.float32(scale)
+    again = read_volume(_write(tmp_path_factory.mktemp("cache") / "a.vol", volume, scale))
+    assert np.array_equal(np.rint(again * np.float32(scale)), hu)
+
+
+def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.vol", np.linspace(-1, 1, 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6))
+    sound = path.read_bytes()
+    for position in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises(CacheDamaged):
+            read_volume(path)
+
+
+@pytest.mark.parametrize("cut", [0, 4, 16, 40, -1])
+def test_a_cut_file_a_longer_one_and_none_are_refused(cut: int, volume: np.ndarray, tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.vol", volume[:3])
+    sound = path.read_bytes()
+    for content in (sound[:cut], sound + b"x"):
+        path.write_bytes(content)
+        with pytest.raises(CacheDamaged, match=r"thoracle prepare"):
+            read_volume(path)
+    path.unlink()
+    with pytest.raises(CacheDamaged, match="No such file"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    "header", [{"shape": [1 << 20, 1 << 10, 1 << 10]}, {"shape": [4, 5]}, {"planes": 0}, {"scale": "x"}, {"chunks": []}]
+)
+def test_a_header_that_lies_is_refused_whatever_its_checksum(header: dict[str, object], tmp_path: Path) -> None:
+    from isal import isal_zlib
+
+    text = json.dumps({"shape": [2, 2, 2], "scale": 1000.0, "planes": 2, "chunks": [[3, 0]], **header}).encode()
+    path = tmp_path / "a.vol"
+    path.write_bytes(struct.pack("<8sII", MAGIC, len(text), isal_zlib.crc32(text)) + text + b"xxx")
+    with pytest.raises(CacheDamaged):
+        read_volume(path)
+
+
+def test_a_window_beyond_int16_is_refused() -> None:
+    require_cacheable(PreprocessConfig())
+    for config in (PreprocessConfig(hu_window=(-40000.0, 1000.0)), PreprocessConfig(pad_value=-40.0)):
+        with pytest.raises(InputError, match="int16"):
+            require_cacheable(config)

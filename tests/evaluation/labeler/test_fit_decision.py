@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import numpy as np
+
+from thoracle.evaluation.labeler.fit_decision import _decide
+
+
+def test_a_network_that_knows_more_than_the_rules_is_found_better_and_the_other_way_round() -> None:
+    draw = np.random.default_rng(0)
+    truth = (draw.random(200) < 0.4).astype(float)
+    rules = np.where(draw.random(200) < 0.2, 1 - truth, truth)
+    knows = _decide(np.where(truth == 1, 3.0, -3.0) + draw.normal(size=200), rules, truth)
+    assert knows.f1_classifier > 0.97 > knows.f1_rules
+    assert knows.probability(3.0, 0) > knows.threshold > knows.probability(-3.0, 1)
+    guesses = _decide(draw.normal(size=200), truth, truth)
+    assert guesses.f1_rules == 1
+    assert abs(guesses.logit) < 0.1 * guesses.rule
+
+
+def test_labels_nobody_gave_are_left_out() -> None:
+    truth = np.array([1.0, 0.0] * 20 + [np.nan] * 10)
+    found = _decide(np.nan_to_num(truth) * 2 - 1, np.nan_to_num(truth), truth)
+    assert found.f1_rules == found.f1_classifier == 1

@@ -1,0 +1,54 @@
+"""ONNX answers as the model does, whatever head reads its tokens and whatever they are; what cannot be asked is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from thoracle.errors import CapabilityMissing, ExtraMissing
+from thoracle.inference.export import onnx
+from thoracle.inference.export.onnx import onnx_detect, onnx_model
+from thoracle.inference.model import load
+from thoracle.models.bundle.model_folder import open_model, save_model
+from thoracle.models.registry import REGISTRY
+
+
+def random(like: Path, out: Path, kind: str, **options: str) -> Path:
+    """A model with the sizes of another, of random weights."""
+    before = open_model(like)
+    config = before.config.ctvit if kind == "ctvit" else replace(before.config, **options)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in REGISTRY[kind].weight_shapes(config).items()}
+    facts = {"preprocess": before.preprocess, "labels": before.labels, "tokenizer": None, "licence": "", "trained": False}
+    return save_model(out, kind=kind, config=config, tensors=tensors, **facts).path
+
+
+@pytest.mark.parametrize(
+    "options", [{"slice_pool": "attention", "spatial_pool": "grid"}, {"head": "label-attention"}], ids=["grid", "labels"]
+)
+def test_a_classifier_answers_as_it_does(model_dir: Path, tmp_path: Path, options: dict) -> None:
+    model = load(random(model_dir, tmp_path / "model", "ct-clip-classifier", **options), device="cpu")
+    answer = onnx_detect(onnx_model(model))
+    volumes = np.random.default_rng(0).uniform(-1, 1, (2, *model.preprocess.size)).astype(np.float32)
+    rows = [answer(volume) for volume in volumes]
+    assert np.abs(np.subtract(*rows)).max() > 1e-4
+    for volume, row in zip(volumes, rows, strict=True):
+        np.testing.assert_allclose(row, model.detect(volume).probabilities, atol=1e-5)
+
+
+def test_an_encoder_alone_has_nothing_to_answer(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(CapabilityMissing, match="findings"):
+        onnx_model(load(random(model_dir, tmp_path / "model", "ctvit"), device="cpu"))
+
+
+def test_a_missing_extra_is_named(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(onnx, "import_module", missing)
+    with pytest.raises(ExtraMissing, match="onnx is not installed"):
+        onnx_model(load(model_dir, device="cpu"))

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thoracle.cohort.reports import Report
+from thoracle.errors import InputError
+from thoracle.search.keywords import TOKENIZER, best_sentences, parse, safe_beginning, stems, to_fts5, wanted_words
+
+_TEXTS = ("Pleural effusion.", "Pericardial effusion.", "No effusions; nodules of the lung.", "Lung: a nodule. Clear heart.")
+
+
+def _found(query: str) -> set[int]:
+    memory = sqlite3.connect(":memory:")
+    memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{TOKENIZER}')")
+    memory.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(_TEXTS))
+    return {row for (row,) in memory.execute("SELECT rowid FROM words WHERE words MATCH ?", (to_fts5(parse(query)),))}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("effusion", {0, 1, 2}),
+        ("effusion NOT pericardial", {0, 2}),
+        ("effusion AND NOT pericardial", {0, 2}),
+        ("effusion NOT (pericardial OR no)", {0}),
+        ("NOT pericardial effusion", {0, 2}),
+        ("nodule lung", {2, 3}),
+        ("nodule AND lung AND clear", {3}),
+        ('"lung nodule"', set()),
+        ('"a nodule"', {3}),
+        ("peri*", {1}),
+        ('"pericardial eff"*', {1}),
+        ("pericardial OR heart", {1, 3}),
+        ("(pericardial OR pleural) effusion", {0, 1}),
+        ("not", set()),
+        ("lung - nodule", {2, 3}),
+        ("text:effusion", set()),
+    ],
+)
+def test_queries(query: str, found: set[int]) -> None:
+    assert _found(query) == found
+
+
+@pytest.mark.parametrize(
+    "query", ["", "NOT effusion", "AND", "a OR", "a NOT", "(a", "a)", '"a', "- -", "(" * 50 + "a" + ")" * 50, "a " * 600]
+)
+def test_queries_that_ask_for_nothing(query: str) -> None:
+    with pytest.raises(InputError):
+        parse(query)
+
+
+@given(st.text(st.sampled_from("ab*\"() ANDORT-:^'é"), max_size=30))
+def test_whatever_is_typed_is_found_or_refused_and_never_breaks_the_database(query: str) -> None:
+    try:
+        parse(query)
+    except InputError:
+        return
+    _found(query)
+
+
+def test_the_words_a_query_asks_for() -> None:
+    assert wanted_words(parse('(effusion OR "lung nodule") NOT pericardial')) == "effusion lung nodule"
+
+
+@pytest.mark.parametrize(
+    ("typed", "looked_for"), [("nodul", "nodul"), ("emphys", "emph"), ("lung emphys", "lung emph"), ("is", "is"), ("Peri", "Peri")]
+)
+def test_beginnings_that_the_stemmer_would_change_are_widened(typed: str, looked_for: str) -> None:
+    assert safe_beginning(typed) == looked_for
+
+
+def test_stems_are_the_databases() -> None:
+    assert stems(["Nodules, nodule", "", "Ödeme"]) == [["nodul", "nodul"], [], ["odem"]]
+
+
+def test_the_sentence_with_most_of_the_words_is_shown() -> None:
+    report = Report(findings="The heart is normal. A large pleural effusion on the left. No pericardial effusion.", impression="Effusion.")
+    assert best_sentences([report, Report()], "pleural effusions") == ["A large pleural effusion on the left.", ""]
+    assert best_sentences([report], "") == ["Effusion."]

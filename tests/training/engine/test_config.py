@@ -1,0 +1,191 @@
+"""Configurations: those that ship, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from thoracle.errors import InputError
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctclip.config import CTCLIPConfig
+from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
+from thoracle.training.chat.task import ChatConfig
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig
+from thoracle.training.engine.config import RunConfig, changed_fields, load_config, load_run_config, write_config
+from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.vocabfine import VocabFineConfig
+from thoracle.training.labeler.task import LabelerConfig
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+#: Every configuration that ships, and what it is of.
+SHIPPED: dict[str, type[RunConfig]] = {
+    "classifier": ClassifierConfig,
+    "ct-clip": ContrastiveConfig,
+    "ct-clip-fast": ContrastiveConfig,
+    "ct-clip-small-gpu": ContrastiveConfig,
+    "labeler": LabelerConfig,
+    "labeler-tiny": LabelerConfig,
+    "medfinder-bimcv-r": MedFinderRunConfig,
+    "phantom-medfinder": MedFinderRunConfig,
+    "phantom-tiny": ContrastiveConfig,
+    "phantom-tiny-classifier": ClassifierConfig,
+    "phantom-tiny-labeler": LabelerConfig,
+    "phantom-tiny-labels": ClassifierConfig,
+    "ct-chat": ChatConfig,
+    "ct-chat-lora": ChatConfig,
+    "phantom-chat": ChatConfig,
+    "phantom-tiny-vocabfine": VocabFineConfig,
+}
+
+
+def test_these_configurations_ship() -> None:
+    assert sorted(path.stem for path in CONFIGS.glob("*.yaml")) == sorted(SHIPPED)
+
+
+@pytest.mark.parametrize(("name", "kind"), SHIPPED.items())
+def test_each_is_read_and_written_back_alike(name: str, kind: type[RunConfig], tmp_path: Path) -> None:
+    config = load_config(CONFIGS / f"{name}.yaml", kind)
+    write_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml", kind) == load_run_config(tmp_path / "config.yaml", kind) == config
+
+
+def test_one_that_ships_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("ct-clip"), ContrastiveConfig) == load_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
+    with pytest.raises(InputError, match="is not a configuration file"):
+        load_config(Path("ct-clap"), ContrastiveConfig)
+
+
+@pytest.mark.parametrize(("name", "published"), [("ct-chat", ("projector", 1e-3, 12, 1)), ("ct-chat-lora", ("lora", 2e-5, 3, 12))])
+def test_ct_chat_has_the_published_hyperparameters(name: str, published: tuple[str, float, int, int]) -> None:
+    config = load_config(CONFIGS / f"{name}.yaml", ChatConfig)
+    assert (config.stage, config.optimizer.lr, config.batch_size, config.gradient_accumulation_steps) == published
+    assert (config.adapter.rank, config.adapter.alpha, config.projector) == (128, 256, ProjectorConfig())
+
+
+def test_ct_clip_has_the_published_hyperparameters() -> None:
+    config = load_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
+    assert config.model == CTCLIPConfig()
+    assert (config.batch_size, config.steps, config.init_log_logit_scale, config.max_text_tokens) == (8, 100_001, 1.0, 512)
+    assert (config.negatives, config.codebook_sync) == ("local", False)
+    assert (config.gradient_accumulation_steps, config.gradient_cache_chunk) == (1, 0)
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay, optimizer.max_grad_norm) == (1.25e-6, (0.9, 0.99), 0.0, 0.5)
+
+
+def test_medfinder_has_the_published_hyperparameters() -> None:
+    config = load_config(CONFIGS / "medfinder-bimcv-r.yaml", MedFinderRunConfig)
+    assert config.model == MedFinderConfig(resnet=ResNetConfig())
+    assert (config.views, config.crop_words, config.contrastive_weight, config.batch_size, config.freeze_text_encoder) == (
+        2,
+        100,
+        1.0,
+        4,
+        True,
+    )
+    changes = config.augmentation
+    assert (changes.probability, changes.rotation, changes.zoom, changes.shift, changes.noise) == (0.3, 0.2, 0.1, 0.0, 0.2)
+    assert (config.optimizer.lr, config.optimizer.schedule) == (1e-4, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("views: 3", "views must be a whole number at least 1 and at most 2, is 3"),
+        ("views: two", "views must be a whole number"),
+        ("contrastive_weight: 0", "contrastive_weight must be a number above 0"),
+        ("freeze_text_encoder: true", "would stay random"),
+        ("model: {resnet: {}, vit: {}}", "one of resnet and vit"),
+        ("model: {resnet: {}, size: [48, 112, 112]}", "the model takes"),
+        ("augmentation: {turn: 1}", "unknown augmentation.turn"),
+        ("loss: sigmoid", "unknown loss"),
+    ],
+)
+def test_a_medfinder_that_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    sizes = "" if "size" in text else "preprocess: {size: [96, 224, 224]}\n"
+    frozen = "" if "freeze_text_encoder" in text else "freeze_text_encoder: false\n"
+    (tmp_path / "config.yaml").write_text(sizes + frozen + text)
+    with pytest.raises(InputError, match=said):
+        load_config(tmp_path / "config.yaml", MedFinderRunConfig)
+
+
+def test_ct_clip_fast_is_what_the_page_recommends() -> None:
+    config = load_config(CONFIGS / "ct-clip-fast.yaml", ContrastiveConfig)
+    assert config.model == CTCLIPConfig()
+    assert (config.precision, config.negatives, config.codebook_sync) == ("bf16", "global", True)
+    assert 0 < config.gradient_cache_chunk < config.batch_size
+
+
+def test_small_gpu_has_larger_patches() -> None:
+    small = load_config(CONFIGS / "ct-clip-small-gpu.yaml", ContrastiveConfig).model.ctvit
+    assert (small.patch_size, small.temporal_patch_size) > (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("step: 10", "unknown step; known are .* Did you mean steps"),
+        ("steps: '10'", "steps must be a whole number at least 1, is '10'"),
+        ("steps: 0", "steps must be a whole number at least 1, is 0"),
+        ("precision: fp8", "precision must be float32 or bf16"),
+        ("batch_size: 8\ngradient_cache_chunk: 3", "gradient_cache_chunk 3 does not divide batch_size 8"),
+        ("gradient_accumulation_steps: 2", "do not see each other"),
+        ("optimizer: 3", "optimizer must hold settings"),
+        ("optimizer: {betas: [0.9]}", "optimizer.betas must be a list of 2"),
+        ("optimizer: {lr: .nan}", "optimizer.lr must be a number"),
+        ("model: {ctvit: {image_size: 481}}", "model.ctvit: image_size 481 is not a multiple"),
+        ("format: thoracle.training/1", "begun by another version"),
+        ("loss: sigmoid\nmodel: {decoupled_loss: true}", "belong to the softmax loss"),
+        ("model: {n_frames: 60}", "the model takes"),
+        ("- a list", "holds no settings"),
+        ("a: [", "is not YAML"),
+        ("a: !!python/object/apply:os.system [true]", "is not YAML"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_config(tmp_path / "config.yaml", ContrastiveConfig)
+
+
+def test_a_run_of_another_version_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("optimiser: {lr: 1.0e-4}")
+    with pytest.raises(InputError, match=r"thoracle\.training/2.*`thoracle train` and another --out"):
+        load_run_config(tmp_path / "config.yaml", ContrastiveConfig)
+
+
+def test_the_command_line_goes_before_the_file() -> None:
+    config = load_config(Path("ct-clip"), ContrastiveConfig, overrides=["optimizer.lr=1e-4", "seed=3"])
+    shipped = load_config(Path("ct-clip"), ContrastiveConfig)
+    assert config == replace(shipped, seed=3, optimizer=replace(shipped.optimizer, lr=1e-4))
+
+
+def test_a_section_that_the_file_lacks_begins_as_the_tasks_own(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("steps: 3")
+    config = load_config(tmp_path / "config.yaml", LabelerConfig, overrides=["optimizer.weight_decay=0.1"])
+    assert config.optimizer == replace(LabelerConfig().optimizer, weight_decay=0.1)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimizer.lr=-1", r"^--set: optimizer\.lr must be a number above 0"),
+        ("model.ctvit.image_size=481", r"ct-clip\.yaml with --set: model\.ctvit: image_size 481"),
+        ("steps.much=1", "^--set: steps holds no settings"),
+        ("steps", "^--set: 'steps' is no setting"),
+        ("step=1", "^--set: unknown step; .* Did you mean steps"),
+        ("steps=[", "^--set: steps is no YAML"),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_named(override: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_config(Path("ct-clip"), ContrastiveConfig, overrides=["seed=1", override])
+
+
+def test_folders_may_move_between_a_run_and_its_resumption() -> None:
+    config = ContrastiveConfig()
+    assert changed_fields(config, replace(config, out="elsewhere", cohort="elsewhere")) == []
+    assert changed_fields(config, replace(config, seed=1, out="elsewhere")) == ["seed"]

@@ -1,0 +1,226 @@
+"""A run: bit-equal when stopped and resumed, killed at any moment, stopped by a NaN, refused where it must be."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.errors import InputError, OutputConflict, TrainingDiverged
+from thoracle.inference.model import load
+from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.contrastive.run import contrastive_run
+from thoracle.training.contrastive.zero_shot_eval import ZeroShot
+from thoracle.training.engine import checkpoints as module
+from thoracle.training.engine.checkpoints import checkpoints
+from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.progress import TrainStep
+from thoracle.types import ABNORMALITIES
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+STEPS = 6
+
+
+class Pairs:
+    """Twelve pairs of noise; what an index gives depends on the epoch, as augmented volumes do."""
+
+    def __init__(self, *, broken: int | None = None) -> None:
+        self._epoch, self._broken = 0, broken
+
+    def __len__(self) -> int:
+        return 12
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> Sample:
+        volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(100 * self._epoch + index))
+        if index == self._broken:
+            volume[0, 0, 0, 0] = torch.nan
+        report = f"There is {ABNORMALITIES[index].lower()}."
+        labels = (torch.arange(18) % 12 == index).float()
+        return Sample(volume_1ZHW=volume, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
+
+
+def words() -> list[str]:
+    return [Pairs()[index].report for index in range(12)]
+
+
+@pytest.fixture
+def config(steps: ModuleType, tmp_path: Path) -> ContrastiveConfig:
+    """Dropout, gradient caching, a warm-up: whatever a resumed run could get wrong."""
+    text = replace(steps.MODEL.bert, vocab_size=256, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    return replace(
+        steps.CONFIG,
+        out=str(tmp_path / "run"),
+        model=replace(steps.MODEL, bert=text),
+        steps=STEPS,
+        batch_size=4,
+        gradient_cache_chunk=2,
+        save_every=1,
+        keep_checkpoints=2,
+        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2, weight_decay=0.1),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums of several threads end in another order in a forked process than in its parent: bits would differ for that alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(config: ContrastiveConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[TrainStep]:
+    """The steps that were done, `until` of the run at most."""
+    trainer = contrastive_run(config, more.pop("pairs", Pairs()), ALONE, words=words, resume=resume, **more)
+    done = []
+    for progress in trainer.run():
+        done.append(progress)
+        if progress.step == until and until < STEPS:
+            break
+    return done
+
+
+def weights(config: ContrastiveConfig) -> dict[str, Tensor]:
+    return load_tensors(open_model(Path(config.out) / "model", verify=True))
+
+
+def test_stopped_at_any_step_and_resumed_the_weights_are_bit_equal(config: ContrastiveConfig, tmp_path: Path) -> None:
+    whole = train(config)
+    expected = weights(config)
+    for stop in range(1, STEPS):
+        again = replace(config, out=str(tmp_path / f"stopped {stop}"))
+        torch.manual_seed(99)  # whatever was drawn before must not matter
+        before = train(again, until=stop)
+        torch.manual_seed(98)
+        after = train(again, resume=True)
+        assert [one.step for one in (*before, *after)] == list(range(1, STEPS + 1))
+        assert [one.loss for one in (*before, *after)] == [one.loss for one in whole]
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(again).items())
+
+
+@pytest.mark.parametrize("workers", [1])
+def test_worker_processes_change_nothing(workers: int, config: ContrastiveConfig, tmp_path: Path) -> None:
+    alone = [one.loss for one in train(replace(config, steps=STEPS))]
+    helped = [one.loss for one in train(replace(config, out=str(tmp_path / "helped"), num_workers=workers))]
+    assert alone == helped
+
+
+def test_killed_at_twenty_random_moments_it_always_resumes(config: ContrastiveConfig, tmp_path: Path) -> None:
+    """Half of them while a checkpoint is written: at a random call to the system, or in the middle of the file."""
+    config = replace(config, steps=40)
+    train(config)
+    again = replace(config, out=str(tmp_path / "killed"))
+    chance = random.Random(0)
+    fork = multiprocessing.get_context("fork")
+    ends = []
+    for kill in range(20):
+        process = fork.Process(target=_run_until_killed, args=(again, chance.randrange(1, 14) if kill % 2 else 0))
+        process.start()
+        process.join(None if kill % 2 else chance.uniform(0.01, 0.4))
+        process.kill()
+        process.join()
+        ends.append(process.exitcode)
+        for checkpoint in checkpoints(Path(again.out) / "checkpoints"):
+            checkpoint.load()
+    assert set(ends) <= {-signal.SIGKILL, 0}, "it could not go on"
+    assert -signal.SIGKILL in ends  # how many a fast machine outruns is its own affair
+    train(again, resume=True)
+    assert all(torch.equal(tensor, weights(config)[name]) for name, tensor in weights(again).items())
+    left = sorted(path.name for path in (Path(again.out) / "checkpoints").iterdir())
+    assert left == ["step-00000039", "step-00000040"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(config: ContrastiveConfig, tmp_path: Path) -> None:
+    train(config)
+    again = replace(config, out=str(tmp_path / "damaged"))
+    train(again, until=4)
+    last = max((Path(again.out) / "checkpoints").glob("step-*/state.pt"))
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    assert train(again, resume=True)[0].step == 4
+    assert all(torch.equal(tensor, weights(config)[name]) for name, tensor in weights(again).items())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(config: ContrastiveConfig) -> None:
+    with pytest.raises(TrainingDiverged) as caught:
+        train(config, pairs=Pairs(broken=7))
+    assert "train_7" not in str(caught.value)
+    about = json.loads(Path(str(caught.value.source)).read_text())
+    assert "train_7" in about["volumes_by_rank"][0]
+    assert len(about["volumes_by_rank"][0]) == config.batch_size
+    assert all(torch.isfinite(t).all() for one in checkpoints(Path(config.out) / "checkpoints") for t in one.load()["weights"].values())
+
+
+def test_a_run_that_exists_is_resumed_when_asked_and_refused_otherwise(config: ContrastiveConfig, tmp_path: Path) -> None:
+    train(config, until=2)
+    with pytest.raises(OutputConflict, match="--resume"):
+        train(config)
+    with pytest.raises(InputError, match="another batch_size, gradient_cache_chunk"):
+        train(replace(config, batch_size=2, gradient_cache_chunk=1), resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(OutputConflict, match="not a run"):
+        train(replace(config, out=str(tmp_path / "other")), resume=True)
+
+
+def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveConfig) -> None:
+    scores = iter([0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
+    found = train(replace(config, eval_every=1), evaluate=lambda _: lambda: {"macro_auroc": next(scores)})
+    assert [one.scores["macro_auroc"] for one in found] == [0.5, 0.9, 0.7, 0.6, 0.6, 0.6]
+    kept = checkpoints(Path(config.out) / "checkpoints")
+    assert [one.step for one in kept] == [2, 5, 6]
+    best = kept[0].load()["weights"]
+    assert all(torch.equal(tensor, best[f"clip.{name}"]) for name, tensor in weights(config).items())
+
+
+def test_evaluating_changes_nothing_and_detect_takes_the_model(config: ContrastiveConfig, tmp_path: Path) -> None:
+    plain = train(config)
+    seen = train(replace(config, out=str(tmp_path / "seen"), eval_every=2), evaluate=lambda task: ZeroShot(task, Pairs(), batch=5))
+    assert [one.loss for one in plain] == [one.loss for one in seen]
+    assert [bool(one.scores) for one in seen] == [False, True] * 3
+    assert all(0 <= score <= 1 for score in seen[-1].scores.values())
+    model = load(Path(config.out) / "model")
+    assert model.folder.trained
+    assert len(model.detect(torch.zeros(20, 40, 40)).probabilities) == 18
+    assert list((Path(config.out) / "curves").iterdir())
+
+
+def _run_until_killed(config: ContrastiveConfig, calls: int) -> None:
+    """`calls`: system calls of checkpoints until this process ends itself; 0 waits for its parent to do it."""
+    left = [calls]
+
+    def last(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **named: Any) -> Any:
+            left[0] -= 1
+            if not left[0]:
+                if call is torch.save:
+                    args[1].write_bytes(b"PK\x03\x04 and no more")
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **named)
+
+        return counted
+
+    if calls:
+        module.torch.save = last(torch.save)
+        os.fsync = last(os.fsync)
+        Path.rename = last(Path.rename)  # type: ignore[method-assign]
+    torch.set_num_threads(1)
+    train(config, resume=True)

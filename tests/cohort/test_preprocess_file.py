@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from thoracle.cohort.preprocess_file import read_preprocess
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 
@@ -16,7 +17,7 @@ CONFIG = PreprocessConfig(size=(8, 16, 16))
 
 
 def test_json_yaml_and_what_lies_in_a_configuration(tmp_path: Path) -> None:
-    values = json.loads(json.dumps(CONFIG.as_dict()))
+    values = json.loads(json.dumps(config_to_mapping(CONFIG)))
     for name, content in (
         ("config.json", json.dumps({"kind": "ct-clip", "preprocess": values})),
         ("alone.json", json.dumps(values)),

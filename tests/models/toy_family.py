@@ -10,10 +10,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.common.shapes import Shapes
 from thoracle.models.common.size_inference import settle, size_of
-from thoracle.models.config import build
 from thoracle.models.encoder import Capability, Outputs, VolumeEmbedding
 from thoracle.models.model_spec import ConfigGuess, ModelSpec
 
@@ -60,7 +60,7 @@ class Toy(nn.Module):
 
 
 def _read_config(values: Mapping[str, Any]) -> ToyConfig:
-    return build(ToyConfig, values, "toy")
+    return config_from_mapping(ToyConfig, values, source="toy")
 
 
 def _infer_config(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:

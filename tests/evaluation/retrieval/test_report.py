@@ -45,7 +45,7 @@ def test_the_document_has_every_task_and_null_where_nothing_can_be_found(report:
     document = json.loads(json.dumps(report.as_dict()))
     assert (document["schema"], document["notice"], document["gallery"]["scans"]) == (SCHEMA, RESEARCH_USE, 6)
     assert set(document["tasks"]) == set(report.tasks)
-    recall = report.tasks["report to volume"].figures["R@1"]
+    recall = report.tasks["report to volume"].metrics["R@1"]
     assert document["tasks"]["report to volume"]["figures"]["R@1"] == {"value": recall.value, "low": recall.low, "high": recall.high}
     assert document["published"]["report to volume"]["R@5"] == report.published["report to volume"]["R@5"]
     assert document["precision@10"]["keyword"] == {"nodule": 0.1, "effusion": 0.0, "<hernia>": None}

@@ -17,7 +17,7 @@ import torch
 
 from thoracle.inference.chat.sampling import Sampling, sample
 from thoracle.models.chat.language_model import ChatModel
-from thoracle.models.chat.prompt import IMAGE_ID
+from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.models.ctclip.config import PRESETS, CTViTConfig
@@ -49,9 +49,9 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
     frames = 60 if name == "phantom" else 240
     with torch.device(device):
         encoder = CTViT(vit).eval()
-        projector = Projector(ProjectorConfig(dim_context=vit.dim, dim=vit.dim, inner=vit.dim, hidden=sizes["hidden_size"]))
+        projector = Projector(ProjectorConfig(dim_context=vit.dim, dim=vit.dim, attention_dim=vit.dim, hidden_size=sizes["hidden_size"]))
         language = LlamaForCausalLM(LlamaConfig(**(sizes | {"max_position_embeddings": 4096}), dtype=dtype)).to(dtype).eval()
-        ids = torch.cat([torch.randint(0, 1000, (1, 60)), torch.full((1, 256), IMAGE_ID), torch.randint(0, 1000, (1, 20))], dim=1)
+        ids = torch.cat([torch.randint(0, 1000, (1, 60)), torch.full((1, 256), IMAGE_TOKEN_INDEX), torch.randint(0, 1000, (1, 20))], dim=1)
         volume = torch.zeros(1, 1, frames, vit.image_size, vit.image_size)
     model = ChatModel(language, projector).to(device)
 

@@ -19,8 +19,8 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.config import TextConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, collate
-from thoracle.training.finetuning.frozen_features import FrozenData
+from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, collate_features
+from thoracle.training.finetuning.frozen_features import FeatureDataset
 from thoracle.types import ABNORMALITIES
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 64, 512])
     asked = parser.parse_args()
     rows, labels = torch.randn(asked.scans, 512), (torch.rand(asked.scans, 18) < 0.2).float()
-    latents = FrozenData(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(asked.scans)])
+    latents = FeatureDataset(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(asked.scans)])
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     ctvit = CTViTConfig(dim=16, codebook_size=32, image_size=40, patch_size=20, spatial_depth=1, temporal_depth=1, dim_head=8, heads=2)
     bert = TextConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
@@ -48,7 +48,7 @@ def main() -> None:
                 latents,
                 alone,
                 task=lambda _, config=config: ClassifierTask(config, alone, start=start, weights_K=positive_weights(labels)),
-                collate=lambda _: collate,
+                collate=lambda _: collate_features,
             )
             for _ in trainer.run():
                 pass

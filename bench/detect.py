@@ -29,7 +29,7 @@ from torch import Tensor
 from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.ctclip.model import CTCLIP
-from thoracle.models.weights.precision import lower
+from thoracle.models.weights.precision import to_bfloat16
 
 CONFIG = PRESETS["ct-clip"]
 NEEDED_GFLOP = 790
@@ -104,7 +104,7 @@ def _measure(name: str) -> Measured:
 
 
 def _ours(dtype: torch.dtype) -> Callable[[Tensor, StageClock], None]:
-    model = lower(_random_model(used_only=True), dtype)
+    model = to_bfloat16(_random_model(used_only=True), dtype)
     prompts = F.normalize(torch.randn(2 * PASSES, CONFIG.dim_latent), dim=-1)
     clocks: list[StageClock] = []
     encoder = model.visual_transformer

@@ -25,7 +25,7 @@ from torch import Tensor
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
 from thoracle.cohort.sources import Split
-from thoracle.evaluation.retrieval.tasks import Volumes, run_tasks
+from thoracle.evaluation.retrieval.tasks import Gallery, run_tasks
 from thoracle.inference.model import load
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.contrastive.run import medfinder_run
@@ -118,7 +118,7 @@ def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *,
         pass
     finder, entries = load(Path(told.out) / "model"), held.cohort.entries
     texts = [entry.report.text(told.section) for entry in entries]
-    volumes = Volumes(
+    volumes = Gallery(
         latents_NL=np.concatenate([finder.encode_volume(one[0].float()).latent_BL.numpy() for one in held.volumes_V1ZHW]).astype(float),
         labels_NC=np.array([[-1 if label is None else label for label in entry.labels] for entry in entries], np.int_),
         scans=tuple(entry.scan for entry in entries),

@@ -20,7 +20,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from thoracle.phantom.case import PatientPlan, Scan, make_patient, plan_cohort
+from thoracle.phantom.case import PatientPlan, PhantomScan, make_patient, plan_cohort
 from thoracle.phantom.layout import nifti
 from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES
@@ -30,12 +30,12 @@ EDGES = np.concatenate([np.arange(-1030, -800, 15), np.arange(-800, -160, 40), n
 EDGES = np.concatenate([EDGES, [450, 550, 700, 900, 1200, 1600, 2200, 3072]])
 
 
-def histogram(scan: Scan) -> np.ndarray:
+def histogram(scan: PhantomScan) -> np.ndarray:
     counts, _ = np.histogram(np.clip(scan.volumes[0].stored.hu, -1024, 3071), EDGES)
     return np.concatenate([np.log1p(counts), counts / counts.sum()])
 
 
-def surroundings(scan: Scan) -> list[float]:
+def surroundings(scan: PhantomScan) -> list[float]:
     """Numbers of grid, file, metadata and noise."""
     volume = scan.volumes[0]
     hu, row = volume.stored.hu, volume.metadata
@@ -51,7 +51,7 @@ def surroundings(scan: Scan) -> list[float]:
     return [len(content), len(content) / hu.size, hu.shape[2], *volume.stored.origin, air, len(scan.volumes), *vendor, *numbers, *person]
 
 
-def cells(scan: Scan) -> np.ndarray:
+def cells(scan: PhantomScan) -> np.ndarray:
     """Mean, extremes and spread of four windows in cells of 8 x 8 x 8 voxels; 64 slices, cut or padded at both ends."""
     hu = np.clip(scan.volumes[0].stored.hu, -1000, 1000)
     missing = max(0, 64 - hu.shape[2])

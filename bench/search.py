@@ -21,9 +21,9 @@ import numpy as np
 from thoracle.cohort.reports import Report
 from thoracle.search.engine import Engine, Query
 from thoracle.search.local import faiss_lists as approximate
-from thoracle.search.local.index import Index, writing
+from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.local.vectors import Vectors, nearest
-from thoracle.search.record import Addition, Record
+from thoracle.search.record import IndexedVolume, Record
 
 DIM = 512
 
@@ -47,15 +47,15 @@ def main() -> None:
 def time_records(folder: Path, count: int, queries: int) -> None:
     latents, draw = latents_of(count), np.random.default_rng(1)
     started = time.perf_counter()
-    with writing(folder, {"model": "m", "dim_latent": DIM}, lists=False) as index:
+    with open_for_writing(folder, {"model": "m", "dim_latent": DIM}, lists=False) as index:
         for start in range(0, count, 256):
             index.add([addition(n, latents[n], draw) for n in range(start, min(start + 256, count))])
     built = time.perf_counter() - started
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{count:,} records: built in {built:.0f} s, {size / count:,.0f} bytes a record (no thumbnails)")
-    index = Index(folder)
+    index = LocalIndex(folder)
     index.vectors()
-    engine, numbers = Engine(index), index.everything()
+    engine, numbers = Engine(index), index.ids()
     for name in ("exact", "keyword", "hybrid"):
         took = []
         for n in range(queries):
@@ -99,10 +99,10 @@ def timed(act: object) -> tuple[float, float]:
     return 1000 * (time.perf_counter() - started), 1000 * (time.process_time() - spent)
 
 
-def addition(number: int, latent: np.ndarray, draw: np.random.Generator) -> Addition:
+def addition(number: int, latent: np.ndarray, draw: np.random.Generator) -> IndexedVolume:
     report = Report(findings=" ".join(f"w{word}" for word in (300 * draw.random(120) ** 2).astype(int)))
     record = Record(volume=f"v{number}", scan=f"s{number}", accession=f"a{number}", patient=f"p{number // 2}", report=report)
-    return Addition(record=record, latent_L=latent)
+    return IndexedVolume(record=record, latent_L=latent)
 
 
 def latents_of(count: int, *, seed: int = 0) -> np.ndarray:

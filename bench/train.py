@@ -30,7 +30,7 @@ from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
-from thoracle.training.engine.distributed import clip_gradients, join
+from thoracle.training.engine.distributed import clip_gradients, distributed_context
 from thoracle.training.engine.optimizer import build_adamw
 from thoracle.training.engine.sampler import Batch
 
@@ -71,7 +71,7 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
     full = CTCLIPConfig()
     model = replace(full, ctvit=replace(full.ctvit, spatial_depth=depth, temporal_depth=depth))
     torch.manual_seed(0)
-    with join() as world:
+    with distributed_context() as world:
         config = ContrastiveConfig(
             model=model, batch_size=batch, precision="bf16" if bf16 else "float32", activation_checkpointing=checkpoint, compile=compiled
         )
@@ -96,11 +96,11 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
 
 def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
     task = ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words([]))
-    optimizer = build_adamw(task.parameters(), config.optimizer, text=task.text_parameters())
+    optimizer = build_adamw(task.trainable_parameters(), config.optimizer, text=task.text_parameters())
 
     def step() -> None:
-        task.backward([pairs])
-        clip_gradients(task.parameters(), world, limit=0.5)
+        task.accumulate_gradients([pairs])
+        clip_gradients(task.trainable_parameters(), world, limit=0.5)
         optimizer.step()
         optimizer.zero_grad()
 

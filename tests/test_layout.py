@@ -11,7 +11,7 @@ from tests import style
 FOLDER: Final = 15
 #: Folders that are still larger, with what they hold today.
 LARGER: Final = {}
-REPEATED_CLASSES: Final = 26
+REPEATED_CLASSES: Final = 5
 #: First words that three modules of a folder or more share today.
 SHARED_PREFIXES: Final = frozenset()
 UNMIRRORED: Final = 124

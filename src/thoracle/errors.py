@@ -75,7 +75,7 @@ class ThoracleError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.fact, self.cure, self.source))
 
-    def without_source(self) -> str:
+    def redacted(self) -> str:
         """The first line without the path, for files that are written out: a path can name a patient, a list of series its UIDs."""
         return f"{self.fact}. {self.cure}".split("\n", maxsplit=1)[0].rstrip()
 

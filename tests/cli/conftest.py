@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from thoracle.cli.app import main
-from thoracle.cohort.manifest import Entry, claim, write_manifest
+from thoracle.cohort.manifest import CohortEntry, claim, write_manifest
 from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import pack
 from thoracle.config_reader import config_to_mapping
@@ -116,7 +116,7 @@ def noise(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "cache").mkdir(exist_ok=True)
             (folder / "cache" / f"{name}.vol").write_bytes(pack(array, scale=preprocess.intensity_scale))
             entries.append(
-                Entry(
+                CohortEntry(
                     volume=f"{name}.nii.gz",
                     scan=f"{split}_{patient}_a",
                     patient=f"{split}_{patient}",
@@ -145,7 +145,7 @@ def hospital(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         values = np.random.default_rng(len(entries)).uniform(-1, 1, preprocess.size).astype(np.float32)
         (folder / "cache" / f"{name}.vol").write_bytes(pack(values, scale=preprocess.intensity_scale))
         entries.append(
-            Entry(
+            CohortEntry(
                 volume=name,
                 scan=f"{patient}_SCAN",
                 patient=patient,

@@ -18,10 +18,10 @@ import yaml
 
 from tests.language_server import LanguageServer
 from thoracle.cli.app import main
-from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
+from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, write_manifest
 from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import pack
-from thoracle.cohort.vqa.vqa_file import read_questions
+from thoracle.cohort.vqa.vqa_file import read_vqa
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.inference.chat.chat import load_chat
@@ -31,20 +31,20 @@ from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.chat.scope import DECLINED
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.demo.locations import keep_demo_chat
-from thoracle.inference.prepare import Prepared
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.run import chat_run, findings_of, split_questions
-from thoracle.training.chat.scan_features import cohort_scans
+from thoracle.training.chat.run import chat_run, finding_targets, split_questions
+from thoracle.training.chat.scan_features import encode_cohort_scans
 from thoracle.training.chat.task import ChatConfig
 from thoracle.training.engine.config import load_config
-from thoracle.training.engine.distributed import join
+from thoracle.training.engine.distributed import distributed_context
 
 CONFIG = {
     "disclaimer": "Knows only noise.",
     "language_model": "set below",
-    "projector": {"queries": 4, "dim": 8, "inner": 8, "heads": 8, "places": 216, "findings": 18},
+    "projector": {"num_queries": 4, "dim": 8, "attention_dim": 8, "heads": 8, "num_positions": 216, "num_findings": 18},
     "phantom_lm": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
     "adapter": {"rank": 4, "alpha": 8},
     "sequence_length": 512,
@@ -96,7 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         (cohort / "cache" / f"{k}.vol").write_bytes(content)
         ids: dict[str, Any] = {"volume": f"v{k}.nii.gz", "scan": f"s{k}", "patient": f"p{k // 2}", "split": "valid" if k > 3 else "train"}
         hashes = {"source_sha256": "0" * 64, "cache": f"cache/{k}.vol", "cache_sha256": f"{k}" * 64}
-        entries.append(Entry(**ids, **hashes, report=Report(findings="Lung nodule is present, 8 mm."), labels=labels))
+        entries.append(CohortEntry(**ids, **hashes, report=Report(findings="Lung nodule is present, 8 mm."), labels=labels))
     write_manifest(cohort, entries)
     run("vqa", cohort, "--out", folder / "vqa.json")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
@@ -109,9 +109,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture
-def scan(trained: Trained) -> Prepared:
+def scan(trained: Trained) -> PreparedVolume:
     size = open_model(trained.encoder).preprocess.size  # type: ignore[union-attr]
-    return Prepared(array=np.random.default_rng(1).normal(-0.5, 0.1, size).astype(np.float32), provenance=None, warnings=())
+    return PreparedVolume(array=np.random.default_rng(1).normal(-0.5, 0.1, size).astype(np.float32), provenance=None, warnings=())
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_a_stage_leaves_a_folder_that_knows_its_parts_and_its_caution(trained: T
     assert len(list(trained.cohort.glob("codes-*/*"))) == 6
 
 
-def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: Prepared) -> None:
+def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: PreparedVolume) -> None:
     chat = load_chat(trained.chat)
     codes = scan_tokens(chat.encoder, scan)
     drawn = Sampling(max_tokens=12, temperature=1.0, seed=3)
@@ -151,7 +151,7 @@ def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trai
     assert kept == last
 
 
-def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: Prepared) -> None:
+def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: PreparedVolume) -> None:
     chat = load_chat(trained.chat)
     talk = Conversation(scans=(scan_tokens(chat.encoder, scan),))
     list(chat.reply(talk, "Is there a nodule?", sampling=Sampling(max_tokens=3)))
@@ -160,7 +160,7 @@ def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Tr
     assert len(talk.turns) == 1
 
 
-def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: PreparedVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_chat(trained.chat).encoder
     first = scan_tokens(encoder, scan)
     monkeypatch.setattr(encoder, "encode_tokens", lambda _: pytest.fail("encoded again"))
@@ -219,7 +219,7 @@ def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callabl
 def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "llava-lora"
     shutil.copytree(trained.chat / "adapter", folder)
-    weights = Projector(ProjectorConfig(queries=4, dim=8, dim_context=64, inner=8, hidden=32)).state_dict()
+    weights = Projector(ProjectorConfig(num_queries=4, dim=8, dim_context=64, attention_dim=8, hidden_size=32)).state_dict()
     torch.save(
         {f"base_model.model.model.mm_projector.{name}": tensor for name, tensor in weights.items()}, folder / "non_lora_trainables.bin"
     )
@@ -275,7 +275,7 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     ran = command("vqa", trained.cohort, "--endpoint", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
     assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
-    made = read_questions(tmp_path / "vqa.json")
+    made = read_vqa(tmp_path / "vqa.json")
     assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
     assert ran.err.count("Research use only") == 1
 
@@ -283,7 +283,7 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
 @pytest.mark.parametrize("stage", ["base", "projector", "lora"])
 def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: Trained, tmp_path: Path) -> None:
     folder, prepared = trained.folder, open_cohort(trained.cohort)
-    asked, _ = split_questions(read_questions(folder / "vqa.json"), prepared)
+    asked, _ = split_questions(read_vqa(folder / "vqa.json"), prepared)
     told = config_to_mapping(load_config(folder / "config.yaml", ChatConfig)) | {
         "stage": stage,
         "encoder": str(trained.encoder),
@@ -295,11 +295,11 @@ def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained
     }
 
     def train(out: Path, *, steps: int, resume: bool = False) -> None:
-        with join() as world:
+        with distributed_context() as world:
             seen = {name for one in asked for name in one.images}
-            scans = None if stage == "base" else cohort_scans(prepared, seen, world, encoder=trained.encoder)
+            scans = None if stage == "base" else encode_cohort_scans(prepared, seen, world, encoder=trained.encoder)
             config = config_from_mapping(ChatConfig, told | {"out": str(out)})
-            run = chat_run(config, asked, world, findings=findings_of(prepared), scans=scans, resume=resume)
+            run = chat_run(config, asked, world, findings=finding_targets(prepared), scans=scans, resume=resume)
             for _ in islice(run.run(), steps):
                 pass
 

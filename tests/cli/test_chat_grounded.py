@@ -14,8 +14,8 @@ from tests.injections import ASKED, INJECTIONS, MARKS
 from tests.language_server import LanguageServer
 from thoracle.cohort.reports import Report
 from thoracle.inference.model import load
-from thoracle.search.open_index import changed
-from thoracle.search.record import Addition, LatentArray, Record
+from thoracle.search.open_index import open_index_for_writing
+from thoracle.search.record import IndexedVolume, LatentArray, Record
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def index(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     latents = np.random.default_rng(0).standard_normal((len(INJECTIONS) + 1, model.dim_latent)).astype(np.float32)
     latents /= np.linalg.norm(latents, axis=1, keepdims=True)
     settings = {**model.settings(), "dim_latent": model.dim_latent, "key": None}
-    with changed(str(tmp_path / "index"), settings) as opened:
+    with open_index_for_writing(str(tmp_path / "index"), settings) as opened:
         opened.add([_case(k, text, latent) for k, (text, latent) in enumerate(zip([*INJECTIONS, "Clear."], latents, strict=True))])
     return tmp_path / "index"
 
@@ -35,9 +35,9 @@ def _report(k: int, text: str) -> Report:
     return Report(findings=f"Report-{k}: {text}")
 
 
-def _case(k: int, text: str, latent: LatentArray) -> Addition:
+def _case(k: int, text: str, latent: LatentArray) -> IndexedVolume:
     record = Record(volume=f"v{k}", scan=f"s{k}", accession=f"acc-{k}", patient=f"pat-{k}", report=_report(k, text))
-    return Addition(record=record, latent_L=latent)
+    return IndexedVolume(record=record, latent_L=latent)
 
 
 def ask(command: Callable[..., Any], server: LanguageServer, scan: Path, model: Path, index: Path, *more: object) -> tuple[Any, Any]:

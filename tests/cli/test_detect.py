@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import thoracle
-from thoracle.inference.calibration import Calibration, Mending, keep_calibration
+from thoracle.inference.calibration import Calibration, LabelCalibration, save_calibration
 from thoracle.inference.demo.assets import write_model
-from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.types import ABNORMALITIES
 
 Stopped = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -164,7 +164,7 @@ def test_another_model_does_not_continue_a_table(command, model_dir: Path, tree:
     command("detect", tree, "--model", model_dir, "--out", out)
     before = out.read_bytes()
     folder = open_model(model_dir)
-    tensors = {**load_tensors(folder), "temperature": torch.tensor(1.5)}
+    tensors = {**load_state_dict(folder), "temperature": torch.tensor(1.5)}
     save_model(
         tmp_path / "other",
         kind="ct-clip",
@@ -338,9 +338,9 @@ def test_bf16_says_what_it_changes_when_asked(command, model_dir: Path, sketch: 
 
 def test_a_calibrated_model_says_so_and_gives_verdicts(command: Callable[..., Any], sketch: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
-    mending = Mending(slope=1.0, offset=0.0, present_from=0.0, absent_to=1.0)
+    mending = LabelCalibration(slope=1.0, offset=0.0, rule_in_at=0.0, rule_out_at=1.0)
     kept = {"weights_sha256": model.weights_sha256, "prompts": model.prompts, "method": "platt", "coverage": 0.9, "fitted_on": "phantoms"}
-    keep_calibration(model.path, Calibration(**kept, mendings={"Cardiomegaly": mending}))
+    save_calibration(model.path, Calibration(**kept, mendings={"Cardiomegaly": mending}))
     ran = command("detect", sketch, "--model", model.path)
     assert ran.status == 0
     assert "At least 90% of verdicts are not the wrong one." in ran.out

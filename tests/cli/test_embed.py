@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import thoracle
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.latents import read_latents
-from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 
 Stopped = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -96,7 +96,7 @@ def test_a_model_without_latents_is_refused_before_anything_is_written(command, 
         config=clip.config.ctvit,
         preprocess=clip.preprocess,
         labels=(),
-        tensors={name.removeprefix(prefix): tensor for name, tensor in load_tensors(clip).items() if name.startswith(prefix)},
+        tensors={name.removeprefix(prefix): tensor for name, tensor in load_state_dict(clip).items() if name.startswith(prefix)},
         tokenizer=None,
         licence="none",
         trained=False,

@@ -9,7 +9,7 @@ import pytest
 
 from thoracle.cli import export
 from thoracle.config_reader import config_to_mapping
-from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
+from thoracle.inference.calibration import Calibration, LabelCalibration, read_calibration, save_calibration
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.types import RESEARCH_USE
@@ -23,7 +23,7 @@ def test_a_model_is_compared_and_written(command, model_dir: Path, noise: Path, 
     for word in ("MB before", "mean AUROC", "probabilities", "s before", RESEARCH_USE):
         assert word in ran.out
     folder = open_model(tmp_path / "small", verify=True)
-    assert f"rounded to {kind}" in folder.caution
+    assert f"rounded to {kind}" in folder.disclaimer
     assert not folder.trained
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
@@ -42,9 +42,9 @@ def calibrated(model_dir: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "calibrated"
     shutil.copytree(model_dir, folder)
     own = open_model(folder)
-    mending = {own.labels[3]: Mending(slope=2.0, offset=-1.0, present_from=0.2, absent_to=0.4)}
+    mending = {own.labels[3]: LabelCalibration(slope=2.0, offset=-1.0, rule_in_at=0.2, rule_out_at=0.4)}
     facts = {"method": "platt", "coverage": 0.9, "fitted_on": "noise", "mendings": mending}
-    keep_calibration(folder, Calibration(weights_sha256=own.weights_sha256, prompts=own.prompts, **facts))
+    save_calibration(folder, Calibration(weights_sha256=own.weights_sha256, prompts=own.prompts, **facts))
     return folder
 
 

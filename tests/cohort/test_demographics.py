@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from thoracle.cohort.demographics import Facts, blurred, facts_of
+from thoracle.cohort.demographics import Demographics, coarsened, facts_of
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,12 @@ def test_dates(text: str, date: str) -> None:
 
 def test_sex_and_scanner() -> None:
     row = {"PatientSex": "f", "Manufacturer": " Siemens ", "ManufacturerModelName": "Force"}
-    assert facts_of(row) == Facts(sex="F", scanner="Siemens Force")
-    assert facts_of({"PatientSex": "?"}) == Facts()
+    assert facts_of(row) == Demographics(sex="F", scanner="Siemens Force")
+    assert facts_of({"PatientSex": "?"}) == Demographics()
 
 
 def test_what_could_tell_one_patient_from_others_is_blurred() -> None:
-    assert blurred(Facts(age=97, sex="M", date="2019-03-04", scanner="x")) == Facts(age=90, sex="M", date="2019", scanner="x")
-    assert blurred(Facts()) == Facts()
+    assert coarsened(Demographics(age=97, sex="M", date="2019-03-04", scanner="x")) == Demographics(
+        age=90, sex="M", date="2019", scanner="x"
+    )
+    assert coarsened(Demographics()) == Demographics()

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.cohort.journal import Journal, Outcome
+from thoracle.cohort.journal import Journal, VolumeOutcome
 from thoracle.errors import OutputConflict
 
-_ONE = Outcome(volume="a", stamp="1", cache="x/y.vol", cache_sha256="ff", cache_bytes=3, source_sha256="ee", warnings=("Odd.",))
-_TWO = Outcome(volume="b\n", stamp="2", error="GantryTilt", message="why")
+_ONE = VolumeOutcome(volume="a", stamp="1", cache="x/y.vol", cache_sha256="ff", cache_bytes=3, source_sha256="ee", warnings=("Odd.",))
+_TWO = VolumeOutcome(volume="b\n", stamp="2", error="GantryTilt", message="why")
 
 
 def test_what_was_written_is_read_again_and_the_later_line_counts(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     Journal(path).add([_ONE, _TWO])
-    Journal(path).add([Outcome(volume="a", stamp="3", error="E")])
-    assert Journal(path).outcomes == {"a": Outcome(volume="a", stamp="3", error="E"), "b\n": _TWO}
+    Journal(path).add([VolumeOutcome(volume="a", stamp="3", error="E")])
+    assert Journal(path).outcomes == {"a": VolumeOutcome(volume="a", stamp="3", error="E"), "b\n": _TWO}
 
 
 def test_a_cut_last_line_is_dropped_at_every_byte(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoracle.cohort.demographics import Facts
-from thoracle.cohort.manifest import Entry, claim, open_cohort, write_manifest
+from thoracle.cohort.demographics import Demographics
+from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, write_manifest
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED
 from thoracle.config_reader import config_to_mapping
@@ -20,9 +20,9 @@ _SETTINGS = {"preprocess": config_to_mapping(PreprocessConfig()), "split_seed": 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))
 
 
-def _entry(findings: str = "", impression: str = "", labels: tuple[int | None, ...] = UNLABELLED) -> Entry:
+def _entry(findings: str = "", impression: str = "", labels: tuple[int | None, ...] = UNLABELLED) -> CohortEntry:
     report = Report(findings=findings, impression=impression)
-    return Entry(
+    return CohortEntry(
         volume="v", scan="s", patient="p", split="test", source_sha256="a", cache="cache/x", cache_sha256="b", report=report, labels=labels
     )
 
@@ -40,11 +40,11 @@ def test_what_is_written_is_read_again(
 
 
 def test_facts_are_kept_and_a_manifest_from_before_them_is_read(tmp_path: Path) -> None:
-    entry = replace(_entry("Clear."), accession="A1", facts=Facts(age=61, sex="F", date="2019-03", scanner="GE, Revolution"))
+    entry = replace(_entry("Clear."), accession="A1", facts=Demographics(age=61, sex="F", date="2019-03", scanner="GE, Revolution"))
     claim(tmp_path, {**_SETTINGS, "layout": "dicom", "site_key": "12345678"})
     write_manifest(tmp_path, [entry])
     cohort = open_cohort(tmp_path)
-    assert (cohort.entries, cohort.names, cohort.key) == ((entry,), "pseudonyms", "12345678")
+    assert (cohort.entries, cohort.naming, cohort.site_key_fingerprint) == ((entry,), "pseudonyms", "12345678")
     with (tmp_path / "manifest.csv").open(newline="") as file:
         lines = [line[:-5] for line in csv.reader(file)]
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
@@ -56,7 +56,7 @@ def test_facts_are_kept_and_a_manifest_from_before_them_is_read(tmp_path: Path) 
 def test_whose_names_a_cohort_has(layout: str, names: str, tmp_path: Path) -> None:
     claim(tmp_path, {**_SETTINGS, "layout": layout, "site_key": None})
     write_manifest(tmp_path, [])
-    assert open_cohort(tmp_path).names == names
+    assert open_cohort(tmp_path).naming == names
 
 
 def test_only_the_same_settings_continue_a_cohort(tmp_path: Path) -> None:

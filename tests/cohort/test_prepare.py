@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from thoracle.cohort.manifest import open_cohort
-from thoracle.cohort.prepare import LAYOUTS, Progress, prepare
-from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.prepare import LAYOUTS, PrepareProgress, prepare
+from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import preprocess
@@ -120,7 +120,7 @@ def test_partial_downloads_are_named_and_not_failed(ct_rate: Path, small, tmp_pa
 def test_a_refused_scan_is_reported_and_does_not_stop_the_rest(ct_rate: Path, small, tmp_path: Path) -> None:
     broken = next(ct_rate.rglob("train_1_b_1.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:5000])
-    seen: list[Progress] = []
+    seen: list[PrepareProgress] = []
     done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, progress=seen.append)
     assert (done.volumes, done.refused) == (4, 1)
     assert [now.outcome.volume for now in seen if now.outcome.error] == ["train_1_b_1.nii.gz"]
@@ -146,7 +146,7 @@ def test_killed_at_any_moment_it_finishes_without_redoing_or_losing_anything(ct_
         out = tmp_path / f"killed-{moment}"
         assert _child(ct_rate, out, moment).returncode == -signal.SIGKILL
         recorded = _recorded(out / "journal.jsonl")
-        again: list[Progress] = []
+        again: list[PrepareProgress] = []
         prepare(ct_rate, layout="ct-rate", out=out, preprocess=small, progress=again.append)
         assert {now.outcome.volume for now in again} == {entry.volume for entry in open_cohort(out).entries} - recorded
         assert _content(out) == _content(whole)
@@ -172,7 +172,7 @@ def test_a_scan_that_kills_its_workers_is_refused_by_name_and_read_again_by_the_
     assert (refused["VolumeName"], refused["error"]) == (name, "WorkerKilled")
     assert "killed at 2 of 2 tries" in refused["message"]
     assert len(open_cohort(out).entries) == 4
-    again: list[Progress] = []
+    again: list[PrepareProgress] = []
     done = prepare(ct_rate, layout="ct-rate", out=out, preprocess=small, progress=again.append)
     assert (done.volumes, done.refused) == (5, 0)
     assert [now.outcome.volume for now in again] == [name]
@@ -184,7 +184,7 @@ def test_a_cached_volume_that_was_lost_or_a_scan_that_changed_is_done_again(ct_r
     entries = {entry.volume: entry for entry in open_cohort(out).entries}
     (out / entries["train_1_a_1.nii.gz"].cache).unlink()
     write_chest(next(ct_rate.rglob("valid_1_a_1.nii.gz")), 77, 11.0)
-    again: list[Progress] = []
+    again: list[PrepareProgress] = []
     prepare(ct_rate, layout="ct-rate", out=out, preprocess=small, progress=again.append)
     assert {now.outcome.volume for now in again} == {"train_1_a_1.nii.gz", "valid_1_a_1.nii.gz"}
     after = {entry.volume: entry for entry in open_cohort(out).entries}
@@ -196,7 +196,7 @@ def test_a_cached_volume_that_was_lost_or_a_scan_that_changed_is_done_again(ct_r
 def test_a_refused_scan_is_not_read_again_until_it_changes(ct_rate: Path, small, write_chest, tmp_path: Path) -> None:
     broken = next(ct_rate.rglob("train_1_b_1.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:5000])
-    again: list[Progress] = []
+    again: list[PrepareProgress] = []
     prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
     assert prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, progress=again.append).refused == 1
     assert again == []
@@ -221,7 +221,7 @@ def test_one_patient_in_both_folders_is_a_leak_before_anything_is_read(ct_rate: 
 
 
 def test_a_reconstruction_is_chosen_and_what_is_left_out_is_said(ct_rate: Path, small, tmp_path: Path) -> None:
-    choice = Reconstruction.parse("kernel=Br4*,B")
+    choice = ReconstructionFilter.parse("kernel=Br4*,B")
     done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, reconstruction=choice)
     volumes = [entry.volume for entry in open_cohort(tmp_path / "out").entries]
     assert volumes == ["train_1_a_1.nii.gz", "train_1_b_1.nii.gz", "valid_1_a_1.nii.gz"]
@@ -248,7 +248,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(ct_rate: Path
 
 
 def test_a_second_run_at_the_same_time_is_refused(ct_rate: Path, small, tmp_path: Path) -> None:
-    def meanwhile(_: Progress) -> None:
+    def meanwhile(_: PrepareProgress) -> None:
         with pytest.raises(OutputConflict, match="another run"):
             prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
 

@@ -3,23 +3,23 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from thoracle.cohort.journal import Outcome
-from thoracle.cohort.manifest import Entry
+from thoracle.cohort.journal import VolumeOutcome
+from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.quality_report import findings_of, write_quality
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED
 from thoracle.types import RESEARCH_USE
 
 _OUTCOMES = (
-    Outcome(volume="a", stamp="", cache="a", warnings=("No lungs.", "Slices are far apart.")),
-    Outcome(volume="<b>", stamp="", error="GantryTilt", message="tilted <12>, not read"),
-    Outcome(volume="c", stamp="", cache="c", warnings=("No lungs.",)),
+    VolumeOutcome(volume="a", stamp="", cache="a", warnings=("No lungs.", "Slices are far apart.")),
+    VolumeOutcome(volume="<b>", stamp="", error="GantryTilt", message="tilted <12>, not read"),
+    VolumeOutcome(volume="c", stamp="", cache="c", warnings=("No lungs.",)),
 )
 
 
-def _entry(volume: str, patient: str, label: int | None) -> Entry:
+def _entry(volume: str, patient: str, label: int | None) -> CohortEntry:
     labels = (label, *UNLABELLED[1:])
-    return Entry(
+    return CohortEntry(
         volume=volume,
         scan=patient,
         patient=patient,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.cohort.reconstruction import Reconstruction
-from thoracle.cohort.sources import Source
+from thoracle.cohort.reconstruction import ReconstructionFilter
+from thoracle.cohort.sources import VolumeSource
 from thoracle.errors import InputError
 
 #: volume, scan, kernel, mm
@@ -17,7 +17,7 @@ _VOLUMES = (
     ("s2_2", "s2", "YA", 0.75),
     ("s3_1", "s3", "", None),
 )
-_SOURCES = [Source(volume=v, scan=s, patient=s, path=Path(v), kernel=k, step_mm=mm) for v, s, k, mm in _VOLUMES]
+_SOURCES = [VolumeSource(volume=v, scan=s, patient=s, path=Path(v), kernel=k, slice_spacing_mm=mm) for v, s, k, mm in _VOLUMES]
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ _SOURCES = [Source(volume=v, scan=s, patient=s, path=Path(v), kernel=k, step_mm=
     ],
 )
 def test_one_volume_of_each_scan_is_chosen_or_all(text: str, chosen: list[str], without: list[str]) -> None:
-    reconstruction = Reconstruction.parse(text)
+    reconstruction = ReconstructionFilter.parse(text)
     kept, none = reconstruction.choose(_SOURCES)
     assert [source.volume for source in kept] == chosen
     assert none == without
-    assert Reconstruction.parse(str(reconstruction)) == reconstruction
+    assert ReconstructionFilter.parse(str(reconstruction)) == reconstruction
 
 
 @pytest.mark.parametrize("text", ["", "kernel=", "kernel=,", "thickness=", "thickness=-1", "thickness=nan", "sharp"])
 def test_another_word_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="kernel=Br4"):
-        Reconstruction.parse(text)
+        ReconstructionFilter.parse(text)

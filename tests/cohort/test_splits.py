@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoracle.cohort.sources import Source
+from thoracle.cohort.sources import VolumeSource
 from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.errors import SplitLeak
 
 
-def _source(patient: str, volume: str = "v", split: str | None = None) -> Source:
-    return Source(volume=volume, scan=volume, patient=patient, path=Path(volume), split=split)  # type: ignore[arg-type]
+def _source(patient: str, volume: str = "v", split: str | None = None) -> VolumeSource:
+    return VolumeSource(volume=volume, scan=volume, patient=patient, path=Path(volume), split=split)  # type: ignore[arg-type]
 
 
 def test_an_archives_own_split_is_kept() -> None:

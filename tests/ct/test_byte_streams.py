@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.ct.byte_streams import BUDGET_BYTES, Codec, Stream, codec_of, load, peek, sha256_of
+from thoracle.ct.byte_streams import BUDGET_BYTES, Codec, Stream, codec_of, decompress_into, read_prefix, sha256_of
 from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile
 from thoracle.types import StoredArray
 
@@ -21,8 +21,8 @@ SIZE = VOXELS.nbytes
 
 
 def _load(path: Path, codec: Codec = "gzip", *, shape: tuple[int, ...] = VOXELS.shape, skip: int = 0, start: int = 0) -> StoredArray:
-    stream = Stream(path=path, codec=codec, skip=skip, start=start)
-    return load(stream, shape=shape, dtype=np.dtype("<i2"), hashed=(path,))[0]
+    stream = Stream(path=path, codec=codec, payload_offset=skip, file_offset=start)
+    return decompress_into(stream, shape=shape, dtype=np.dtype("<i2"), hashed=(path,))[0]
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -41,7 +41,7 @@ def test_fills_an_array_from_any_codec_after_what_is_skipped(tmp_path: Path, cod
 
 def test_big_endian_becomes_native(tmp_path: Path) -> None:
     path = _write(tmp_path / "f", VOXELS.astype(">i2").tobytes("F"))
-    voxels, _ = load(Stream(path=path, codec="plain"), shape=VOXELS.shape, dtype=np.dtype(">i2"), hashed=(path,))
+    voxels, _ = decompress_into(Stream(path=path, codec="plain"), shape=VOXELS.shape, dtype=np.dtype(">i2"), hashed=(path,))
     assert voxels.dtype == np.dtype("=i2")
     np.testing.assert_array_equal(voxels, VOXELS)
 
@@ -50,7 +50,7 @@ def test_hash_is_over_the_files_bytes_in_order(tmp_path: Path) -> None:
     first, second = _write(tmp_path / "a", b"one" * 200_000), _write(tmp_path / "b", gzip.compress(VOXELS.tobytes("F")))
     digest = hashlib.sha256(first.read_bytes() + second.read_bytes()).hexdigest()
     assert sha256_of(first, second) == digest
-    assert load(Stream(path=second, codec="gzip"), shape=VOXELS.shape, dtype=VOXELS.dtype, hashed=(first, second))[1] == digest
+    assert decompress_into(Stream(path=second, codec="gzip"), shape=VOXELS.shape, dtype=VOXELS.dtype, hashed=(first, second))[1] == digest
 
 
 def test_gzip_in_several_members_and_padded_with_zeros_is_read(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_a_gzip_bomb_is_not_unpacked_whatever_its_header_promises(tmp_path: Path
 
 
 def test_peek_is_bounded_and_unpacks(tmp_path: Path) -> None:
-    assert peek(_write(tmp_path / "a", b"plain bytes"), 5) == b"plain"
-    assert peek(_write(tmp_path / "b", gzip.compress(b"packed bytes")), 6) == b"packed"
-    assert peek(_write(tmp_path / "c", b""), 6) == b""
+    assert read_prefix(_write(tmp_path / "a", b"plain bytes"), 5) == b"plain"
+    assert read_prefix(_write(tmp_path / "b", gzip.compress(b"packed bytes")), 6) == b"packed"
+    assert read_prefix(_write(tmp_path / "c", b""), 6) == b""
     with pytest.raises(TruncatedFile):
-        peek(_write(tmp_path / "d", b"\x1f\x8b"), 6)
+        read_prefix(_write(tmp_path / "d", b"\x1f\x8b"), 6)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from thoracle.ct.geometry import AIR_HU, settle_affine, to_lps
-from thoracle.ct.metadata import ScanRow
+from thoracle.ct.geometry import AIR_HU, resolve_affine, to_lps
+from thoracle.ct.metadata import MetadataRow
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import GantryTilt, GeometryInvalid, GeometryUnknown, ObliqueGeometry
 
@@ -60,8 +60,8 @@ def rotated(
     return out
 
 
-def settled(affine: NDArray[Any], row: ScanRow | None = None, shape: tuple[int, ...] = SHAPE) -> NDArray[np.float64]:
-    return settle_affine(scan(affine, shape), row=row, source="scan.nii")[0]
+def settled(affine: NDArray[Any], row: MetadataRow | None = None, shape: tuple[int, ...] = SHAPE) -> NDArray[np.float64]:
+    return resolve_affine(scan(affine, shape), row=row, source="scan.nii")[0]
 
 
 @given(order=orders, spacing=spacings, offset=st.tuples(*[st.floats(-500, 500)] * 3))
@@ -93,7 +93,7 @@ def test_float32_spacing_is_the_decimal_that_was_meant(order: tuple[Any, Any], s
 @pytest.mark.parametrize(("meant", "voxels", "resampled"), [(0.6, 500, 399), (0.31640625, 512, 216), (0.341796875, 1024, 466)])
 def test_header_and_row_give_the_same_resampled_size(meant: float, voxels: int, resampled: int) -> None:
     header = grid((np.float32(meant), np.float32(meant), 1.5))
-    for row in (None, ScanRow(spacing=(meant, meant, 1.5))):
+    for row in (None, MetadataRow(spacing=(meant, meant, 1.5))):
         spacing = to_lps(np.zeros(SHAPE, np.int16), settled(header, row)).spacing
         assert int(voxels * (spacing[0] / 0.75)) == resampled
 
@@ -109,7 +109,7 @@ def test_the_rows_decimals_replace_the_headers_float32(order: tuple[Any, Any]) -
     turned, affine = reordered(np.zeros(SHAPE, np.int16), grid(spacing), *order)
     noisy = affine.astype(np.float32).astype(np.float64)
     noisy[:3, :3] += 1e-10  # as from a quaternion
-    settled_affine, said = settle_affine(scan(noisy, turned.shape), row=ScanRow(spacing=spacing, intercept=-1024), source="scan.nii")
+    settled_affine, said = resolve_affine(scan(noisy, turned.shape), row=MetadataRow(spacing=spacing, intercept=-1024), source="scan.nii")
     assert to_lps(turned, settled_affine).spacing == spacing
     assert "header" in said
     assert "metadata row" in said
@@ -118,19 +118,19 @@ def test_the_rows_decimals_replace_the_headers_float32(order: tuple[Any, Any]) -
 @pytest.mark.parametrize("spacing", [(0.8, 0.7, 1.5), (0.7, 0.7, 1.6), (0.7, 0.7, -1.5), (0.7, 0.7, np.nan)])
 def test_a_row_of_another_volume_is_found_out(spacing: tuple[float, float, float]) -> None:
     with pytest.raises(GeometryInvalid, match=r"0\.7 x 0\.7 x 1\.5 mm.*another volume"):
-        settled(grid((0.7, 0.7, 1.5)), ScanRow(spacing=spacing))
+        settled(grid((0.7, 0.7, 1.5)), MetadataRow(spacing=spacing))
 
 
 def test_a_blank_header_takes_geometry_from_the_row() -> None:
     array = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
-    row = ScanRow(spacing=(0.7, 0.8, 1.25), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), position="FFS")
-    affine, said = settle_affine(scan(None), row=row, source="scan.nii")
+    row = MetadataRow(spacing=(0.7, 0.8, 1.25), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), position="FFS")
+    affine, said = resolve_affine(scan(None), row=row, source="scan.nii")
     lps = to_lps(array, affine)
     np.testing.assert_array_equal(lps.array, array)  # feet first turns nothing: orientation is in the patient's coordinates
     assert lps.spacing == row.spacing
     assert "FFS" in said
-    assert "DOE" not in settle_affine(scan(None), row=ScanRow(spacing=row.spacing, position="DOE^JANE"), source="scan.nii")[1]
-    assert settle_affine(scan(None), row=ScanRow(spacing=row.spacing), source="scan.nii")[0].tolist() == affine.tolist()
+    assert "DOE" not in resolve_affine(scan(None), row=MetadataRow(spacing=row.spacing, position="DOE^JANE"), source="scan.nii")[1]
+    assert resolve_affine(scan(None), row=MetadataRow(spacing=row.spacing), source="scan.nii")[0].tolist() == affine.tolist()
 
 
 @given(order=orders)
@@ -138,31 +138,31 @@ def test_a_blank_headers_row_may_name_any_orientation(order: tuple[Any, Any]) ->
     """Stored with k = i x j, which is what a conversion from DICOM does."""
     axes = np.eye(3)[:, order[0]] * np.where(order[1], -1, 1)
     i, j = axes[:, 0], axes[:, 1]
-    row = ScanRow(spacing=(0.7, 0.8, 1.25), orientation=(*i, *j))
-    affine, _ = settle_affine(scan(None), row=row, source="scan.nii")
+    row = MetadataRow(spacing=(0.7, 0.8, 1.25), orientation=(*i, *j))
+    affine, _ = resolve_affine(scan(None), row=row, source="scan.nii")
     np.testing.assert_allclose(affine[:3, :3], np.stack([i * 0.7, j * 0.8, np.cross(i, j) * 1.25], axis=1))
 
 
-@pytest.mark.parametrize("row", [None, ScanRow(), ScanRow(slope=1.0, intercept=-1024.0)])
-def test_a_blank_header_without_a_row_is_unknown(row: ScanRow | None) -> None:
+@pytest.mark.parametrize("row", [None, MetadataRow(), MetadataRow(slope=1.0, intercept=-1024.0)])
+def test_a_blank_header_without_a_row_is_unknown(row: MetadataRow | None) -> None:
     with pytest.raises(GeometryUnknown, match=r"scan\.nii: .*--metadata"):
-        settle_affine(scan(None), row=row, source="scan.nii")
+        resolve_affine(scan(None), row=row, source="scan.nii")
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        ScanRow(spacing=(0.7, 0.7, -1.5)),
-        ScanRow(spacing=(0.7, np.nan, 1.5)),
-        ScanRow(spacing=(0.0, 0.7, 1.5)),
-        ScanRow(spacing=(0.7, 0.7, 1.5), orientation=(1, 0, 0, 1, 0, 0)),
-        ScanRow(spacing=(0.7, 0.7, 1.5), orientation=(1, 0, 0, 0, 0, 0)),
-        ScanRow(spacing=(0.7, 0.7, 1.5), orientation=(1, 0, 0, 0, np.nan, 0)),
+        MetadataRow(spacing=(0.7, 0.7, -1.5)),
+        MetadataRow(spacing=(0.7, np.nan, 1.5)),
+        MetadataRow(spacing=(0.0, 0.7, 1.5)),
+        MetadataRow(spacing=(0.7, 0.7, 1.5), orientation=(1, 0, 0, 1, 0, 0)),
+        MetadataRow(spacing=(0.7, 0.7, 1.5), orientation=(1, 0, 0, 0, 0, 0)),
+        MetadataRow(spacing=(0.7, 0.7, 1.5), orientation=(1, 0, 0, 0, np.nan, 0)),
     ],
 )
-def test_a_row_that_makes_no_sense_is_invalid(row: ScanRow) -> None:
+def test_a_row_that_makes_no_sense_is_invalid(row: MetadataRow) -> None:
     with pytest.raises(GeometryInvalid, match=r"scan\.nii"):
-        settle_affine(scan(None), row=row, source="scan.nii")
+        resolve_affine(scan(None), row=row, source="scan.nii")
 
 
 @given(at=st.tuples(st.integers(0, 2), st.integers(0, 3)), value=st.sampled_from([np.nan, np.inf, -np.inf, 1e30, 1e200]))

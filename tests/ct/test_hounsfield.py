@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from thoracle.ct.hounsfield import settle_hounsfield
-from thoracle.ct.metadata import ScanRow, parse_row
+from thoracle.ct.hounsfield import resolve_hounsfield
+from thoracle.ct.metadata import MetadataRow, parse_row
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.errors import HounsfieldError, HounsfieldUnknown, NotCT, ScanError, VoxelsInvalid
 
@@ -29,11 +29,11 @@ def stored(voxels, rescale=None):
 
 
 def settle(voxels, *, rescale=None, row=None, hu="auto"):
-    return settle_hounsfield(stored(voxels, rescale), row=row, hu=hu, source="scan")
+    return resolve_hounsfield(stored(voxels, rescale), row=row, hu=hu, source="scan")
 
 
 def row(intercept, slope=1.0):
-    return ScanRow(slope=slope, intercept=intercept)
+    return MetadataRow(slope=slope, intercept=intercept)
 
 
 def nifti(path: Path):
@@ -84,18 +84,18 @@ class TestGolden:
     def test_with_its_own_row(self, golden_dir, hu):
         array, source = settle(hu, row=self.golden_row(golden_dir, "hu_stored"))
         assert array is hu
-        assert source.not_applied == ()
+        assert source.ignored_rescales == ()
 
     def test_with_the_row_of_the_raw_scan(self, golden_dir, hu):
         array, source = settle(hu, row=self.golden_row(golden_dir, "ctrate_v1_raw"))
         assert array is hu
         assert source.source == "stored"
-        assert source.not_applied == ("metadata row: slope 1, intercept -1024",)
+        assert source.ignored_rescales == ("metadata row: slope 1, intercept -1024",)
 
     def test_with_an_intercept_of_8192(self, hu):
         array, source = settle(hu, row=row(-8192.0))
         assert array is hu
-        assert source.not_applied == ("metadata row: slope 1, intercept -8192",)
+        assert source.ignored_rescales == ("metadata row: slope 1, intercept -8192",)
 
     def test_without_a_row(self, hu):
         array, source = settle(hu)
@@ -107,7 +107,7 @@ class TestGolden:
         array, source = settle(raw, row=self.golden_row(golden_dir, "ctrate_v1_raw"))
         assert array.dtype == np.int16
         np.testing.assert_array_equal(array, np.maximum(hu, -1024))  # raw numbers stop at 0
-        assert (source.source, source.intercept, source.not_applied) == ("metadata row", -1024, ())
+        assert (source.source, source.intercept, source.ignored_rescales) == ("metadata row", -1024, ())
 
     def test_raw_without_a_row_is_refused_with_the_way_to_state_it(self, golden_dir):
         with pytest.raises(HounsfieldUnknown, match=r"--hu stored .* --hu rescale"):
@@ -138,20 +138,20 @@ class TestDeclared:
     def test_rescale_left_in_the_header_of_hounsfield_units(self, scans):
         array, source = settle(scans["cip"], rescale=(1.0, -1024.0))
         assert array is scans["cip"]
-        assert source.not_applied == (f"{SCL}: slope 1, intercept -1024",)
+        assert source.ignored_rescales == (f"{SCL}: slope 1, intercept -1024",)
 
     def test_file_and_row_say_the_same(self, scans):
         raw = scans["cip"] + np.int16(1024)
         array, source = settle(raw, rescale=(1.0, -1024.0), row=row(-1024.0))
         np.testing.assert_array_equal(array, scans["cip"])
-        assert source.not_applied == ()
+        assert source.ignored_rescales == ()
 
     def test_row_after_the_file(self, scans):
         packed = ((scans["cip"] + 1024.0) * 8).astype(np.int16)
         array, source = settle(packed, rescale=(0.125, 0.0), row=row(-1024.0))
         np.testing.assert_array_equal(array, scans["cip"])
         assert source.source == f"{SCL}, then metadata row"
-        assert source.not_applied == ()
+        assert source.ignored_rescales == ()
 
     def test_what_the_voxels_cannot_tell_is_as_declared(self, scans):
         _, source = settle(scans["cip"], rescale=(1.001, 0.0))
@@ -174,7 +174,7 @@ class TestStated:
         array, source = settle(noise, rescale=(2.0, 5.0), row=row(-1024.0), hu="stored")
         assert array is noise
         assert (source.source, source.evidence) == ("stored", "stated by the user")
-        assert source.not_applied == ("metadata row: slope 1, intercept -1024", f"{SCL}: slope 2, intercept 5")
+        assert source.ignored_rescales == ("metadata row: slope 1, intercept -1024", f"{SCL}: slope 2, intercept 5")
 
     def test_rescale_takes_the_row_before_the_file(self):
         ones = np.ones((3, 3, 3), np.uint8)
@@ -183,7 +183,7 @@ class TestStated:
 
     def test_nothing_to_rescale_with(self):
         with pytest.raises(HounsfieldUnknown, match="--metadata"):
-            settle(np.ones((3, 3, 3), np.int16), row=ScanRow(slope=1.0), hu="rescale")
+            settle(np.ones((3, 3, 3), np.int16), row=MetadataRow(slope=1.0), hu="rescale")
 
 
 class TestNotHounsfield:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thoracle.ct.hounsfield_evidence import Histogram, find_evidence
+from thoracle.ct.hounsfield_evidence import Histogram, hounsfield_evidence
 from thoracle.ct.stored import Rescale
 
 CHEST = {-1000: 40, -850: 20, -350: 2, -100: 15, 40: 20, 300: 3}  # HU: percent
@@ -20,7 +20,7 @@ def sketch(parts, *, noise=15.0):
 
 
 def evidence(voxels, slope=1.0, intercept=0.0):
-    return find_evidence(Histogram.of(voxels), Rescale(slope=slope, intercept=intercept, source="test"))
+    return hounsfield_evidence(Histogram.of(voxels), Rescale(slope=slope, intercept=intercept, source="test"))
 
 
 def test_a_chest_is_told_by_gas_and_tissue():

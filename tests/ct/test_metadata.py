@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoracle.ct.metadata import MetadataTable, ScanRow, find_row, parse_row
+from thoracle.ct.metadata import MetadataRow, MetadataTable, lookup_metadata, parse_row
 from thoracle.errors import MetadataError
 
 ROW = {"RescaleSlope": "1", "RescaleIntercept": "-1024", "XYSpacing": "[0.7, 0.7]", "ZSpacing": "1.5"}
@@ -47,36 +47,36 @@ def test_every_row_of_the_real_table(data_dir: Path) -> None:
 def test_a_row_is_found_by_file_name_with_or_without_extension(tmp_path: Path) -> None:
     table = _table(tmp_path / "meta.csv", [_row("valid_1_a_1.nii.gz"), _row("valid_1_a_2"), _row("valid_10_a_1.nii.gz", ZSpacing="3.0")])
     for name in ("valid_1_a_1.nii.gz", "valid_1_a_1.nii", "valid_1_a_1", "valid_1_a_2.nii.gz", "valid_1_a_2.nrrd"):
-        assert find_row(table, tmp_path / name) == parse_row(
+        assert lookup_metadata(table, tmp_path / name) == parse_row(
             {**ROW, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PatientPosition": "HFS"}, source=""
         )
-    found = find_row(MetadataTable.open(table), Path("x/valid_10_a_1.nii.gz"))
+    found = lookup_metadata(MetadataTable.open(table), Path("x/valid_10_a_1.nii.gz"))
     assert found is not None
     assert found.spacing == (0.7, 0.7, 3.0)
-    assert find_row(None, Path("x")) is None
+    assert lookup_metadata(None, Path("x")) is None
 
 
 def test_absent_and_double_rows_are_refused_with_the_nearest_names(tmp_path: Path) -> None:
     table = _table(tmp_path / "meta.csv", [_row("valid_1_a_1.nii.gz"), _row("valid_2_a_1.nii.gz"), _row("valid_2_a_1.nii.gz")])
     with pytest.raises(MetadataError, match=r"none of 2 rows .* nearest are valid_1_a_1"):
-        find_row(table, Path("valid_1_b_1.nii.gz"))
+        lookup_metadata(table, Path("valid_1_b_1.nii.gz"))
     with pytest.raises(MetadataError, match="several rows"):
-        find_row(table, Path("valid_2_a_1.nii.gz"))
+        lookup_metadata(table, Path("valid_2_a_1.nii.gz"))
 
 
 def test_json_is_a_row_or_a_list_of_rows(tmp_path: Path, golden_dir: Path) -> None:
-    row = find_row(golden_dir / "preprocess" / "ctrate_v1_raw.json", Path("ctrate_v1_raw.nii.gz"))
-    assert row == ScanRow(slope=1.0, intercept=-1024.0, spacing=(1.5, 1.5, 1.5))
+    row = lookup_metadata(golden_dir / "preprocess" / "ctrate_v1_raw.json", Path("ctrate_v1_raw.nii.gz"))
+    assert row == MetadataRow(slope=1.0, intercept=-1024.0, spacing=(1.5, 1.5, 1.5))
     rows = tmp_path / "rows.json"
     rows.write_bytes(b"\xef\xbb\xbf" + json.dumps([{"VolumeName": "a.nii.gz", **ROW}, {"VolumeName": "b.nii.gz", "ZSpacing": ""}]).encode())
-    assert find_row(rows, Path("a.nii.gz")) == parse_row(ROW, source="")
-    assert find_row(str(rows), Path("b.nii.gz")) == ScanRow()
+    assert lookup_metadata(rows, Path("a.nii.gz")) == parse_row(ROW, source="")
+    assert lookup_metadata(str(rows), Path("b.nii.gz")) == MetadataRow()
 
 
 def test_tables_with_a_byte_order_mark_and_other_encodings_are_read(tmp_path: Path) -> None:
     table = _table(tmp_path / "meta.csv", [_row("a.nii.gz")])
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"Br40f", b"G\xf6\xfe"))
-    assert find_row(table, Path("a.nii.gz")) is not None
+    assert lookup_metadata(table, Path("a.nii.gz")) is not None
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_lists_in_any_spelling(written: object) -> None:
 
 @pytest.mark.parametrize("silence", ["", "  ", None])
 def test_silence_is_no_statement(silence: object) -> None:
-    assert parse_row(dict.fromkeys([*ROW, "ImageOrientationPatient", "PatientPosition"], silence), source="") == ScanRow()
-    assert parse_row({}, source="") == ScanRow()
+    assert parse_row(dict.fromkeys([*ROW, "ImageOrientationPatient", "PatientPosition"], silence), source="") == MetadataRow()
+    assert parse_row({}, source="") == MetadataRow()
 
 
 @pytest.mark.parametrize(
@@ -146,19 +146,19 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, said: str) 
     path = tmp_path / "meta"
     path.write_bytes(content)
     with pytest.raises(MetadataError, match=said):
-        find_row(path, Path("a.nii.gz"))
+        lookup_metadata(path, Path("a.nii.gz"))
 
 
 def test_a_table_that_is_absent_or_huge_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="no such file"):
-        find_row(tmp_path / "absent.csv", Path("a"))
+        lookup_metadata(tmp_path / "absent.csv", Path("a"))
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate(1 << 30)
     with pytest.raises(MetadataError, match="larger"):
-        find_row(tmp_path / "huge.csv", Path("a"))
+        lookup_metadata(tmp_path / "huge.csv", Path("a"))
 
 
 @given(x=st.floats(0.1, 2), y=st.floats(0.1, 2), z=st.floats(0.1, 10), slope=st.floats(0.01, 40), intercept=st.floats(-9000, 0))
 def test_decimals_survive_to_the_last_bit(x: float, y: float, z: float, slope: float, intercept: float) -> None:
     written = {"XYSpacing": str([x, y]), "ZSpacing": str(z), "RescaleSlope": str(slope), "RescaleIntercept": str(intercept)}
-    assert parse_row(written, source="") == ScanRow(slope=slope, intercept=intercept, spacing=(x, y, z))
+    assert parse_row(written, source="") == MetadataRow(slope=slope, intercept=intercept, spacing=(x, y, z))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thoracle.ct.quality import assess
-from thoracle.ct.volume import HounsfieldSource, Provenance, ScanTags, Volume
+from thoracle.ct.volume import HeaderTags, HounsfieldSource, Provenance, Volume
 
 PROVENANCE = Provenance(
     sha256="0" * 64,
@@ -20,7 +20,7 @@ PROVENANCE = Provenance(
 
 def volume(array, spacing, **tags):
     affine = np.diag([*spacing, 1.0])
-    return Volume(array=array, spacing=tuple(spacing), affine=affine, provenance=PROVENANCE, tags=ScanTags(**tags))
+    return Volume(array=array, spacing=tuple(spacing), affine=affine, provenance=PROVENANCE, tags=HeaderTags(**tags))
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_ct_rate_v1_and_v2_give_one_tensor(golden_dir: Path, name: str, metadata
     volume = thoracle.read(folder / f"{name}.nii.gz", metadata=row)  # type: ignore[arg-type]
     np.testing.assert_array_equal(thoracle.preprocess(volume), expected)
     if isinstance(row, dict) and float(str(row["RescaleIntercept"])) != 0:
-        assert any(str(row["RescaleIntercept"]) in said for said in volume.provenance.hounsfield.not_applied)
+        assert any(str(row["RescaleIntercept"]) in said for said in volume.provenance.hounsfield.ignored_rescales)
 
 
 def test_ct_rate_v1_without_its_row_has_no_geometry(golden_dir: Path) -> None:

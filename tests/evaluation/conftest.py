@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from thoracle.evaluation.detection.cases import Cases, Table
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 from thoracle.evaluation.detection.summary import Scores
 from thoracle.types import ABNORMALITIES
 
@@ -17,7 +17,7 @@ LABELS = ABNORMALITIES[:3]
 
 
 @pytest.fixture
-def made() -> Callable[..., tuple[Cases, Table]]:
+def made() -> Callable[..., tuple[LabelledCases, LabelTable]]:
     """Cases with their probabilities, by seed, patients and how well labels can be told."""
     return _made
 
@@ -39,7 +39,7 @@ def scores() -> Callable[..., Scores]:
 def tables(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
     """The two CSVs of made cases: probabilities, labels."""
 
-    def write(cases: Cases, table: Table) -> tuple[Path, Path]:
+    def write(cases: LabelledCases, table: LabelTable) -> tuple[Path, Path]:
         given, truth = tmp_path / "predictions.csv", tmp_path / "labels.csv"
         head = ",".join(("VolumeName", *cases.labels))
         rows = [f"{n},{','.join(f'{v:.6f}' for v in row)}" for n, row in zip(table.names, table.values_NK, strict=True)]
@@ -53,7 +53,9 @@ def tables(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
     return write
 
 
-def _made(seed: int = 0, *, patients: int = 200, skill: float = 1.5, splits: tuple[str, ...] = ("valid",)) -> tuple[Cases, Table]:
+def _made(
+    seed: int = 0, *, patients: int = 200, skill: float = 1.5, splits: tuple[str, ...] = ("valid",)
+) -> tuple[LabelledCases, LabelTable]:
     random = np.random.default_rng(seed)
     names, who, scans, split, truth = [], [], [], [], []
     for patient in range(patients):
@@ -66,5 +68,5 @@ def _made(seed: int = 0, *, patients: int = 200, skill: float = 1.5, splits: tup
             truth.append(label)
     values = np.array(truth)
     given = expit(skill * (2 * values - 1) + 1.5 * random.normal(size=values.shape) + 0.5)
-    cases = Cases(names=tuple(names), patients=tuple(who), scans=tuple(scans), splits=tuple(split), labels=LABELS, truth_NK=values)
-    return cases, Table(names=tuple(names), columns=LABELS, values_NK=given, about={})
+    cases = LabelledCases(names=tuple(names), patients=tuple(who), scans=tuple(scans), splits=tuple(split), labels=LABELS, truth_NK=values)
+    return cases, LabelTable(names=tuple(names), columns=LABELS, values_NK=given, about={})

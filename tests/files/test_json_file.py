@@ -66,7 +66,7 @@ def test_an_absent_file_is_refused_without_its_path_in_the_fact(tmp_path: Path) 
     with pytest.raises(InputError) as caught:
         read(tmp_path / "patient.json", refusal=InputError, source=tmp_path)
     assert caught.value.source == str(tmp_path)
-    assert caught.value.without_source() == "is no card (No such file or directory). Make it again."
+    assert caught.value.redacted() == "is no card (No such file or directory). Make it again."
 
 
 @pytest.mark.parametrize("parse", [lambda values: values["b"], lambda values: int(values["a"]), lambda values: values["a"].none])

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from thoracle import load
 from thoracle.ct.read import read
 from thoracle.errors import ModelFolderInvalid
-from thoracle.inference.calibration import Calibration, Mending, keep_calibration, read_calibration
+from thoracle.inference.calibration import Calibration, LabelCalibration, read_calibration, save_calibration
 from thoracle.inference.demo.assets import write_model
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.common.prompts import PROMPTS
 
-_MENDING = Mending(slope=2.0, offset=-1.0, present_from=0.6, absent_to=0.3)
+_MENDING = LabelCalibration(slope=2.0, offset=-1.0, rule_in_at=0.6, rule_out_at=0.3)
 
 
 def _calibration(**changes: object) -> Calibration:
@@ -29,7 +29,7 @@ def _calibration(**changes: object) -> Calibration:
 
 def test_a_probability_is_mended_on_its_logit() -> None:
     assert _MENDING.probability(0.5) == pytest.approx(1 / (1 + math.e))
-    assert Mending(slope=1, offset=0, present_from=0, absent_to=1).probability(0.3) == pytest.approx(0.3)
+    assert LabelCalibration(slope=1, offset=0, rule_in_at=0, rule_out_at=1).probability(0.3) == pytest.approx(0.3)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -39,23 +39,23 @@ def test_order_stays_and_ends_are_probabilities(one: float, other: float) -> Non
 
 
 def test_what_is_ruled_out_in_both_ways_or_in_none_cannot_be_told() -> None:
-    assert [_MENDING.verdict(p) for p in (0.1, 0.3, 0.45, 0.6, 0.9)] == ["absent", "absent", "cannot tell", "present", "present"]
+    assert [_MENDING.decision(p) for p in (0.1, 0.3, 0.45, 0.6, 0.9)] == ["absent", "absent", "cannot tell", "present", "present"]
     overlapping = replace(_MENDING, present_from=0.3, absent_to=0.6)
-    assert [overlapping.verdict(p) for p in (0.1, 0.45, 0.9)] == ["absent", "cannot tell", "present"]
+    assert [overlapping.decision(p) for p in (0.1, 0.45, 0.9)] == ["absent", "cannot tell", "present"]
 
 
 def test_detect_uses_what_lies_beside_the_weights_and_only_for_these(model_dir: Path, sketch: Path) -> None:
     volume, folder = read(sketch), open_model(model_dir)
     before = load(model_dir).detect(volume)
     assert (before.verdicts, before.coverage) == ((), None)
-    keep_calibration(model_dir, _calibration(weights_sha256=folder.weights_sha256))
+    save_calibration(model_dir, _calibration(weights_sha256=folder.weights_sha256))
     after, raw = load(model_dir).detect(volume), load(model_dir).detect(volume, calibrated=False)
     place = after.abnormalities.index("Cardiomegaly")
     # Kept prompts lie elsewhere in memory than computed ones, which BLAS may round differently.
     assert raw.probabilities == pytest.approx(before.probabilities, abs=1e-6)
     assert after.probabilities[place] == _MENDING.probability(raw.probabilities[place])
     assert after.probabilities[:place] == raw.probabilities[:place]
-    assert after.verdicts[place] == _MENDING.verdict(after.probabilities[place])
+    assert after.verdicts[place] == _MENDING.decision(after.probabilities[place])
     assert after.verdicts[0] is None
     assert after.coverage == 0.9
     with pytest.raises(ModelFolderInvalid, match="other weights or prompts"):
@@ -63,7 +63,7 @@ def test_detect_uses_what_lies_beside_the_weights_and_only_for_these(model_dir: 
 
 
 def test_new_weights_in_the_folder_take_the_calibration_away(model_dir: Path) -> None:
-    keep_calibration(model_dir, _calibration())
+    save_calibration(model_dir, _calibration())
     write_model(model_dir)
     assert load(model_dir).calibration is None
 
@@ -85,5 +85,5 @@ def test_numbers_that_cannot_be_are_refused(tmp_path: Path, change: dict[str, fl
 
 
 def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
-    keep_calibration(tmp_path, _calibration())
+    save_calibration(tmp_path, _calibration())
     assert read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS) == _calibration()

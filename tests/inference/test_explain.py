@@ -16,8 +16,8 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
-from thoracle.inference.explain import FILLS, layers, nifti, on_scan, saliency, token_affine
-from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.inference.explain import OCCLUSION_VALUES, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.classifier import build_head, join_state
 from thoracle.models.ctclip.heads import LabelAttention
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
@@ -77,7 +77,7 @@ def test_occlusion_is_the_fall_of_the_logit(model: thoracle.Model, scan: np.ndar
     edge = next(e for e in range(1, 9) if -(-T // e) * -(-h // e) * -(-w // e) <= 30)
     assert h > edge > 1
     whole, falls = logit(model, model.encode_volume(scan).tokens, NAMES[0]), []
-    for fill in FILLS:
+    for fill in OCCLUSION_VALUES:
         filled = scan.copy()
         filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = fill
         falls.append(whole - logit(model, model.encode_volume(filled).tokens, NAMES[0]))
@@ -100,18 +100,18 @@ def test_a_token_lies_where_its_voxels_lie() -> None:
     np.testing.assert_allclose(affine @ (2, 1, 1, 1), (-100 + 19.5, -50 + 11.5, 30 + 11.5 * 2, 1))
     tokens = np.zeros((2, 3, 3), np.float32)
     tokens[1, 2, 0] = 1.0
-    heat = on_scan(tokens, volume, config)
+    heat = resample_to_scan(tokens, volume, config)
     assert heat.shape == volume.array.shape
     assert heat[20, 0, 15] > 0.9
     assert np.argwhere(heat > 0.5).min(axis=0).tolist() == [16, 0, 8]
-    (row,) = layers(tokens, volume, config)
+    (row,) = axial_contributions(tokens, volume, config)
     assert (row.first, row.last, row.middle, row.share, row.z_mm) == (8, 15, 11, 1.0, 30 + 22.0)
 
 
 def test_what_the_model_did_not_see_has_no_saliency() -> None:
     config = PreprocessConfig(spacing=(2.0, 2.0, 2.0), size=(4, 4, 4))
     volume = volume_of((12, 12, 12), (2.0, 2.0, 2.0))
-    heat = on_scan(np.ones((2, 2, 2), np.float32), volume, config)
+    heat = resample_to_scan(np.ones((2, 2, 2), np.float32), volume, config)
     wanted = np.zeros((12, 12, 12), np.float32)
     wanted[4:8, 4:8, 4:8] = 1
     np.testing.assert_allclose(heat, wanted, atol=1e-6)
@@ -119,7 +119,7 @@ def test_what_the_model_did_not_see_has_no_saliency() -> None:
 
 def test_the_nifti_lies_in_the_frame_of_the_scan(tmp_path: Path) -> None:
     volume = volume_of((5, 6, 7), (1.0, 2.0, 3.0))
-    (tmp_path / "heat.nii").write_bytes(gzip.decompress(nifti(np.zeros((5, 6, 7), np.float32), volume)))
+    (tmp_path / "heat.nii").write_bytes(gzip.decompress(to_nifti(np.zeros((5, 6, 7), np.float32), volume)))
     image = nib.load(tmp_path / "heat.nii")
     np.testing.assert_allclose(image.affine @ (1, 1, 1, 1), (100 - 1, 50 - 2, 30 + 3, 1))
     assert RESEARCH_USE.encode() in bytes(image.header["descrip"])
@@ -146,13 +146,13 @@ def test_attention_is_where_the_labels_of_a_classifier_look(model_dir: Path, sca
     tokens = looking.encode_tokens(scan).tokens
     with torch.inference_mode():
         # What is looked at is what comes out: a value that marks one token comes back as that token's weight.
-        head.look.in_proj_bias[-tokens.shape[-1] :] = 0
-        head.look.out_proj.weight.copy_(torch.eye(tokens.shape[-1]))
-        head.look.out_proj.bias.zero_()
-        placed = (tokens + head.place_T + head.place_h + head.place_w).flatten(1, 3)
+        head.cross_attention.in_proj_bias[-tokens.shape[-1] :] = 0
+        head.cross_attention.out_proj.weight.copy_(torch.eye(tokens.shape[-1]))
+        head.cross_attention.out_proj.bias.zero_()
+        placed = (tokens + head.pos_embed_t + head.place_h + head.place_w).flatten(1, 3)
         labels = head.norms[0](head.labels.expand(1, -1, -1))
-        seen, weights = head.look(labels, placed, placed, average_attn_weights=False)
-        values = (placed @ head.look.in_proj_weight[-tokens.shape[-1] :].T).unflatten(-1, (head.look.num_heads, -1))
+        seen, weights = head.cross_attention(labels, placed, placed, average_attn_weights=False)
+        values = (placed @ head.cross_attention.in_proj_weight[-tokens.shape[-1] :].T).unflatten(-1, (head.cross_attention.num_heads, -1))
         torch.testing.assert_close(torch.einsum("bhkn,bnhf->bkhf", weights, values).flatten(2), seen, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.reshape(2, -1), weights.mean(dim=1)[0, 5:7], rtol=1e-4, atol=1e-7)
     for other in (thoracle.load(model_dir, device="cpu"), thoracle.load(lipro_of(model_dir, tmp_path / "lipro"), device="cpu")):
@@ -166,7 +166,7 @@ def looking_of(model_dir: Path, out: Path) -> Path:
     config = replace(before.config, head="label-attention")
     torch.manual_seed(0)
     head = build_head(config, n_labels=len(ABNORMALITIES))
-    tensors = join_state(load_tensors(before), head.state_dict())
+    tensors = join_state(load_state_dict(before), head.state_dict())
     made = save_model(
         out, kind="ct-clip-classifier", config=config, preprocess=before.preprocess, labels=ABNORMALITIES, tensors=tensors,
         tokenizer=None, licence="none", trained=True,
@@ -177,7 +177,7 @@ def looking_of(model_dir: Path, out: Path) -> Path:
 def lipro_of(model_dir: Path, out: Path) -> Path:
     """The tiny model with a random classifier."""
     before = open_model(model_dir)
-    tensors = {f"trained_model.{name}": tensor for name, tensor in load_tensors(before).items()}
+    tensors = {f"trained_model.{name}": tensor for name, tensor in load_state_dict(before).items()}
     random = torch.Generator().manual_seed(0)
     tensors["classifier.weight"] = torch.randn(len(ABNORMALITIES), before.config.dim_latent, generator=random)
     tensors["classifier.bias"] = torch.zeros(len(ABNORMALITIES))

@@ -16,7 +16,7 @@ from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid, T
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import prepare
-from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig, published_ctclip_config
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.registry import REGISTRY
@@ -43,7 +43,7 @@ def model(shared_dir: Path) -> Model:
 def other_kind(source: Path, out: Path, kind: str) -> Path:
     """The tiny model as a LiPro model, a bare CTViT or a text classifier."""
     folder = open_model(source)
-    tensors, config = load_tensors(folder), folder.config
+    tensors, config = load_state_dict(folder), folder.config
     assert isinstance(config, CTCLIPConfig)
     generator = torch.Generator().manual_seed(1)
     if kind == "ct-clip-classifier":
@@ -82,7 +82,7 @@ def test_findings_are_the_models_labels_with_probabilities(model: Model, volume:
 
 def test_probabilities_are_the_published_formula(model: Model, volume: Volume) -> None:
     """softmax over exp(temperature) * cosine of the two prompts, one pass for the volume."""
-    tensors = load_tensors(model.folder)
+    tensors = load_state_dict(model.folder)
     latent = model.encode_volume(volume).latent_BL
     texts = [f"{name} is {no}present." for name in ABNORMALITIES for no in ("", "not ")]
     logits = (tensors["temperature"].exp() * model.encode_text(texts) @ latent[0]).view(-1, 2)
@@ -168,7 +168,7 @@ def test_prompts_are_encoded_once_for_all_runs(model_dir: Path, volume: Volume) 
 def test_other_weights_prompts_or_words_are_encoded_anew(model_dir: Path, tmp_path: Path, volume: Volume, what: str) -> None:
     load(model_dir).detect(volume)
     folder = open_model(model_dir)
-    tensors, tokenizer = load_tensors(folder), folder.tokenizer()
+    tensors, tokenizer = load_state_dict(folder), folder.tokenizer()
     other = tmp_path / "other"
     if what == "weights":
         tensors = {**tensors, "to_text_latent.weight": tensors["to_text_latent.weight"].flip(0).contiguous()}
@@ -205,7 +205,7 @@ def test_abnormalities_are_named_each_once(model: Model, volume: Volume, names: 
 
 def test_lipro_needs_no_tokenizer_and_gives_the_sigmoid_of_its_classifier(shared_dir: Path, tmp_path: Path, volume: Volume) -> None:
     lipro = load(other_kind(shared_dir, tmp_path / "lipro", "ct-clip-classifier"))
-    tensors = load_tensors(lipro.folder)
+    tensors = load_state_dict(lipro.folder)
     latent = lipro.encode_volume(volume).latent_BL[0]
     expected = (tensors["classifier.weight"] @ latent.relu() + tensors["classifier.bias"]).sigmoid()
     findings = lipro.detect(volume)
@@ -251,7 +251,7 @@ def test_another_models_tokenizer_is_found_out(model_dir: Path, tmp_path: Path, 
         config=folder.config,
         preprocess=folder.preprocess,
         labels=folder.labels,
-        tensors=load_tensors(folder),
+        tensors=load_state_dict(folder),
         tokenizer=big,
         licence="none",
         trained=False,

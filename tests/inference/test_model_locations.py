@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.inference.model_locations import recall, remember
+from thoracle.inference.model_locations import lookup, register
 
 
 def test_a_model_is_found_again_while_it_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -12,19 +12,19 @@ def test_a_model_is_found_again_while_it_is_there(monkeypatch: pytest.MonkeyPatc
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").touch()
-    assert recall("a") is None
-    remember(model, weights_sha256="a")
-    remember(tmp_path / "gone", weights_sha256="b")
-    assert (recall("a"), recall("b"), recall("c")) == (model, None, None)
+    assert lookup("a") is None
+    register(model, weights_sha256="a")
+    register(tmp_path / "gone", weights_sha256="b")
+    assert (lookup("a"), lookup("b"), lookup("c")) == (model, None, None)
     for content in ("", "[]", "{", "\xff"):
         (tmp_path / "cache" / "models.json").write_text(content, "latin-1")
-        assert recall("a") is None
-        remember(model, weights_sha256="a")
-        assert recall("a") == model
+        assert lookup("a") is None
+        register(model, weights_sha256="a")
+        assert lookup("a") == model
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "file" / "below"))
-    remember(tmp_path, weights_sha256="a")
-    assert recall("a") is None
+    register(tmp_path, weights_sha256="a")
+    assert lookup("a") is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from thoracle.inference.prompt_cache import kept_latents, prompt_key
+from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
 
 SHAPE = (4, 3)
 SETTINGS = {"weights_sha256": "a" * 64, "tokenizer": "t", "prompts": ("X is present.", "X is not present."), "precision": "float32"}
@@ -38,7 +38,7 @@ def folder(tmp_path: Path, cache: Path) -> Path:
 
 def test_prompts_are_encoded_once(folder: Path) -> None:
     encoder = Encoder()
-    first, second = (kept_latents(folder, key="k", shape=SHAPE, compute=encoder) for _ in range(2))
+    first, second = (cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder) for _ in range(2))
     assert encoder.runs == 1
     assert torch.equal(first, second)
     assert [path.name for path in folder.iterdir()] == ["prompt-latents-k.safetensors"]
@@ -57,36 +57,36 @@ def test_whatever_latents_depend_on_changes_their_key(changed: dict[str, object]
 @pytest.mark.parametrize("keep", [0, 7, 60, -1])
 def test_a_cut_file_is_computed_again_and_mended(folder: Path, keep: int) -> None:
     encoder = Encoder()
-    expected = kept_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    expected = cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
     (path,) = folder.iterdir()
     path.write_bytes(path.read_bytes()[:keep])
-    assert torch.equal(kept_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
-    assert torch.equal(kept_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
+    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
+    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
     assert encoder.runs == 2
 
 
 def test_one_flipped_bit_is_found(folder: Path) -> None:
     encoder = Encoder()
-    expected = kept_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    expected = cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
     (path,) = folder.iterdir()
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    assert torch.equal(kept_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
+    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
 
 
 def test_a_renamed_file_is_not_believed(folder: Path) -> None:
     encoder = Encoder()
-    kept_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
     (folder / "prompt-latents-k.safetensors").rename(folder / "prompt-latents-other.safetensors")
-    kept_latents(folder, key="other", shape=SHAPE, compute=encoder)
+    cached_prompt_latents(folder, key="other", shape=SHAPE, compute=encoder)
     assert encoder.runs == 2
 
 
 def test_latents_of_another_shape_are_not_used(folder: Path) -> None:
     encoder = Encoder()
-    kept_latents(folder, key="k", shape=SHAPE, compute=encoder)
-    kept_latents(folder, key="k", shape=(6, 2), compute=encoder)
+    cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    cached_prompt_latents(folder, key="k", shape=(6, 2), compute=encoder)
     assert encoder.runs == 2
 
 
@@ -95,7 +95,7 @@ def test_where_the_model_cannot_be_written_the_users_cache_is_used(folder: Path,
     nowhere = folder / "file"
     nowhere.write_bytes(b"")  # a file in the folder's place: no one, root included, can write into it
     for _ in range(2):
-        kept_latents(nowhere, key="k", shape=SHAPE, compute=encoder)
+        cached_prompt_latents(nowhere, key="k", shape=SHAPE, compute=encoder)
     assert encoder.runs == 1
     assert [path.name for path in cache.iterdir()] == ["prompt-latents-k.safetensors"]
 
@@ -103,7 +103,7 @@ def test_where_the_model_cannot_be_written_the_users_cache_is_used(folder: Path,
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes where it is not allowed to")
 def test_a_read_only_folder_is_left_alone(folder: Path, cache: Path) -> None:
     folder.chmod(0o500)
-    kept_latents(folder, key="k", shape=SHAPE, compute=Encoder())
+    cached_prompt_latents(folder, key="k", shape=SHAPE, compute=Encoder())
     assert not list(folder.iterdir())
     assert list(cache.iterdir())
 
@@ -112,4 +112,4 @@ def test_where_nothing_can_be_kept_latents_are_still_given(folder: Path, monkeyp
     nowhere = folder / "file"
     nowhere.write_bytes(b"")
     monkeypatch.setenv("THORACLE_CACHE", str(nowhere))
-    assert torch.equal(kept_latents(nowhere, key="k", shape=SHAPE, compute=Encoder()), Encoder()())
+    assert torch.equal(cached_prompt_latents(nowhere, key="k", shape=SHAPE, compute=Encoder()), Encoder()())

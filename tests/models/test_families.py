@@ -16,14 +16,14 @@ from torch import nn
 
 import thoracle
 from tests.models.toy_family import LABELS, SIZE, TOY, Toy, ToyConfig
-from thoracle.cohort.demographics import Facts
+from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CapabilityMissing, CheckpointUnknown, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import Model
 from thoracle.models.bundle.import_published import import_checkpoint
-from thoracle.models.bundle.model_folder import ModelFolder, load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS
@@ -32,8 +32,8 @@ from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
 from thoracle.models.registry import REGISTRY, models_with, spec_of
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.checkpoint import read_checkpoint
-from thoracle.search.local.index import Index, writing
-from thoracle.search.record import Addition, Filters, Record
+from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.record import Filters, IndexedVolume, Record
 
 TINY = PRESETS["tiny"]
 WORDS = Tokenizer.from_words(format_prompts())
@@ -45,7 +45,7 @@ CONFIGS: dict[str, Any] = {
     "ct-clip-classifier": TINY,
     "ctvit": TINY.ctvit,
     "text-classifier": TINY.bert,
-    "chat-projector": ProjectorConfig(queries=4, dim=16, dim_context=16, inner=16, heads=4, hidden=24),
+    "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
 }
 SIZES = {"toy": SIZE}
 
@@ -87,7 +87,7 @@ def exported(module: nn.Module, config: Any, out: Path) -> ModelFolder:
 def test_a_family_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     folder = made(kind, tmp_path / "model")
     again = folder.spec.build(folder.config)
-    again.load_state_dict(load_tensors(open_model(tmp_path / "model", verify=True)))
+    again.load_state_dict(load_state_dict(open_model(tmp_path / "model", verify=True)))
     assert exported(again, folder.config, tmp_path / "again").weights_sha256 == folder.weights_sha256
     if Capability.VOLUMES not in folder.capabilities:
         with pytest.raises(CapabilityMissing, match=f"Give a {models_with(Capability.VOLUMES)} model"):
@@ -147,17 +147,17 @@ def _is_found_or_refuses(model: Model, scan: np.ndarray, place: Path) -> None:
         return
     latents = [model.volume_latent(volume) for volume in (scan, -scan)]
     settings = model.settings() | {"dim_latent": model.dim_latent, "key": None}
-    with writing(place, settings) as index:
-        index.add([Addition(record=_record(number), latent_L=latent) for number, latent in enumerate(latents)])
-    matches = Index(place).nearest(latents[1], k=2, filters=Filters())
-    assert Index(place).records([matches[0][0]])[matches[0][0]].volume == "v1"
+    with open_for_writing(place, settings) as index:
+        index.add([IndexedVolume(record=_record(number), latent_L=latent) for number, latent in enumerate(latents)])
+    matches = LocalIndex(place).vector_search(latents[1], k=2, filters=Filters())
+    assert LocalIndex(place).records([matches[0][0]])[matches[0][0]].volume == "v1"
     assert matches[0][1] == pytest.approx(1, abs=1e-5)
 
 
 def _record(number: int) -> Record:
     return Record(
         volume=f"v{number}", scan=f"s{number}", accession="a", patient="p", split="test", report=Report(findings="", impression=""),
-        labels=(None,) * 18, facts=Facts(), source_sha256=f"f{number}", voxels_sha256=f"x{number}",
+        labels=(None,) * 18, facts=Demographics(), source_sha256=f"f{number}", voxels_sha256=f"x{number}",
     )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def test_two_published_files_become_one_folder(tmp_path: Path) -> None:
     report = import_checkpoint(tmp_path, out=tmp_path / "model")
     assert (report.folder.kind, report.folder.config, report.folder.labels) == ("toy", ToyConfig(width=5, labels=2), LABELS[:2])
     assert report.folder.preprocess == PreprocessConfig(size=SIZE)
-    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in load_tensors(report.folder).items())
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in load_state_dict(report.folder).items())
     first = report.folder.source_sha256
     torch.save({name: tensor + 1 for name, tensor in read_checkpoint(tmp_path / "combiner.pt").items()}, tmp_path / "combiner.pt")
     assert import_checkpoint(tmp_path, out=tmp_path / "model").folder.source_sha256 != first

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from thoracle.phantom.anatomy.patient import sample_patient
-from thoracle.phantom.imaging.grid import Grid
+from thoracle.phantom.imaging.grid import VoxelGrid
 from thoracle.phantom.imaging.scene import Scene, paint, sample_scene
 from thoracle.types import ABNORMALITIES
 
@@ -17,7 +17,7 @@ from thoracle.types import ABNORMALITIES
 class Painted:
     """A scene painted at 4 mm: `hu`, `mask`, and the parts of the body to compare with."""
 
-    def __init__(self, scene: Scene, grid: Grid) -> None:
+    def __init__(self, scene: Scene, grid: VoxelGrid) -> None:
         self.scene, self.grid = scene, grid
         self.hu, self.mask = paint(scene, grid)
 
@@ -25,11 +25,11 @@ class Painted:
         return (self.mask >> ABNORMALITIES.index(abnormality) & 1).astype(bool)
 
 
-def _coarse_grid(scene: Scene, spacing: float = 4.0) -> Grid:
+def _coarse_grid(scene: Scene, spacing: float = 4.0) -> VoxelGrid:
     shape = (round(384 / spacing), round(384 / spacing), round(264 / spacing))
     origin = tuple(-spacing * (n - 1) / 2 + shift for n, shift in zip(shape, (0, 6, -12), strict=True))
     patient = scene.thorax.patient
-    return Grid(shape=shape, spacing=(spacing,) * 3, origin=origin, scale=patient.scale, roll=patient.roll)
+    return VoxelGrid(shape=shape, spacing=(spacing,) * 3, origin=origin, scale=patient.scale, roll=patient.roll)
 
 
 def _make_scene(seed: int, *abnormalities: str, finest: float = 4.0) -> Scene:
@@ -55,7 +55,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def coarse_grid() -> Callable[..., Grid]:
+def coarse_grid() -> Callable[..., VoxelGrid]:
     return _coarse_grid
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from thoracle.phantom.anatomy.thorax import LOBES
 from thoracle.phantom.anatomy.trees import sample_points
-from thoracle.phantom.findings import SAMPLERS, Site
+from thoracle.phantom.findings import SAMPLERS, GrowthSite
 from thoracle.phantom.imaging import scene as module
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.scene import paint
@@ -158,7 +158,7 @@ def test_facts_are_in_range(seed, make_scene):
 def drawn(make_scene, coarse_grid):
     """Thirty findings of each abnormality in one chest, and by how much each changes it: HU, summed over voxels."""
     scene = make_scene(1)
-    site = Site(thorax=scene.thorax, points=sample_points(np.random.default_rng(0), scene.thorax), trees=scene.trees, finest=4.0)
+    site = GrowthSite(thorax=scene.thorax, points=sample_points(np.random.default_rng(0), scene.thorax), trees=scene.trees, finest=4.0)
     chest = module._blank(scene, coarse_grid(scene))
     module._paint_body(scene, chest)
     found = {}

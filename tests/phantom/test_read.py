@@ -30,8 +30,8 @@ def test_units_and_places_are_the_files_with_and_without_the_metadata_row(volume
         assert np.array_equal(alone.array, np.asanyarray(nibabel.load(path).dataobj))
         assert np.array_equal(alone.array, with_row.array)
         assert np.allclose(alone.affine, with_row.affine)
-        assert with_row.provenance.hounsfield.not_applied
-        intercepts |= set(with_row.provenance.hounsfield.not_applied)
+        assert with_row.provenance.hounsfield.ignored_rescales
+        intercepts |= set(with_row.provenance.hounsfield.ignored_rescales)
     assert len(intercepts) > 1  # both vendors' habits
 
 

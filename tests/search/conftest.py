@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thoracle.cohort.demographics import Facts
+from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
-from thoracle.search.local.index import Index, writing
-from thoracle.search.record import Addition, Record
+from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.record import IndexedVolume, Record
 
 DIM = 8
 _SENTENCES = (
@@ -23,7 +23,7 @@ _SENTENCES = (
     "Emphysema in both lungs.",
 )
 
-Make = Callable[..., Addition]
+Make = Callable[..., IndexedVolume]
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def settings() -> dict[str, Any]:
 def make() -> Make:
     """`make(number)`: volume v1 of scan s1 of patient p0 (two scans each), with findings, labels and facts that differ."""
 
-    def make(number: int, *, words: str = "", **changes: Any) -> Addition:
+    def make(number: int, *, words: str = "", **changes: Any) -> IndexedVolume:
         latent = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
         label = number % 18
         values: dict[str, Any] = {
@@ -47,13 +47,13 @@ def make() -> Make:
             "split": "test" if number % 3 else "valid",
             "report": Report(findings=f"{_SENTENCES[number % 5]} {words}".strip(), impression=_SENTENCES[(number + 1) % 5]),
             "labels": tuple(int(n == label) for n in range(18)),
-            "facts": Facts(
+            "facts": Demographics(
                 age=20 + number % 60, sex="FM"[number % 2], date=f"20{10 + number % 10}-03-04", scanner=("GE", "Siemens Force")[number % 2]
             ),
             "source_sha256": f"source{number}",
             "voxels_sha256": f"voxels{number}",
         }
-        return Addition(
+        return IndexedVolume(
             record=Record(**values | changes), latent_L=latent / np.linalg.norm(latent), thumbnail=b"\x89PNG" + latent.tobytes()
         )
 
@@ -61,8 +61,8 @@ def make() -> Make:
 
 
 @pytest.fixture
-def index(tmp_path: Path, settings: dict[str, Any], make: Make) -> Index:
+def index(tmp_path: Path, settings: dict[str, Any], make: Make) -> LocalIndex:
     """Of 40 records."""
-    with writing(tmp_path / "index", settings) as begun:
+    with open_for_writing(tmp_path / "index", settings) as begun:
         begun.add([make(number) for number in range(40)])
-    return Index(tmp_path / "index")
+    return LocalIndex(tmp_path / "index")

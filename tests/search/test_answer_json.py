@@ -6,12 +6,12 @@ import json
 
 from thoracle.search.answer_json import SCHEMA, answer_json
 from thoracle.search.engine import Engine, Query
-from thoracle.search.local.index import Index
+from thoracle.search.local.index import LocalIndex
 from thoracle.search.record import Filters
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 
-def test_hits_keep_their_order_and_say_whose_they_are(index: Index) -> None:
+def test_hits_keep_their_order_and_say_whose_they_are(index: LocalIndex) -> None:
     filters = Filters(sex="F", age_from=20)
     answer = Engine(index).search(Query(keyword="nodule", filters=filters, k=3))
     document = json.loads(json.dumps(answer_json(answer, filters=filters, trained=False)))

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thoracle.cohort.demographics import Facts
+from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
 from thoracle.errors import IndexMismatch, IndexMissing, InputError
-from thoracle.search.backend import Backend
+from thoracle.search.backend import IndexBackend
 from thoracle.search.keywords import parse
-from thoracle.search.open_index import changed, opened
+from thoracle.search.open_index import open_index, open_index_for_writing
 from thoracle.search.record import Filters
 
 _ALL = Filters()
@@ -27,42 +27,42 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, settings: dict[str, An
     if request.param == "server":
         pytest.importorskip("qdrant_client")
     place = str(tmp_path / "index") if request.param == "folder" else f"qdrant:{tmp_path}/server/cases"
-    with changed(place, settings) as index:
+    with open_index_for_writing(place, settings) as index:
         index.add([make(number) for number in range(40)])
     return place
 
 
 @pytest.fixture
-def index(place: str) -> Iterator[Backend]:
-    with opened(place) as index:
+def index(place: str) -> Iterator[IndexBackend]:
+    with open_index(place) as index:
         yield index
 
 
 @contextmanager
-def _changed(index: Backend, place: str) -> Iterator[Backend]:
+def _changed(index: IndexBackend, place: str) -> Iterator[IndexBackend]:
     """The client's local mode lets one process hold a folder once."""
     if place.startswith("qdrant:"):
         yield index
     else:
-        with changed(place) as begun:
+        with open_index_for_writing(place) as begun:
             yield begun
 
 
-def test_records_come_back_and_are_found_by_latent_words_and_names(index: Backend, make) -> None:
+def test_records_come_back_and_are_found_by_latent_words_and_names(index: IndexBackend, make) -> None:
     one = make(7)
-    (number,) = index.find(volume="v7")
+    (number,) = index.ids_where(volume="v7")
     assert index.records([number])[number] == one.record
     assert np.allclose(index.latents([number])[0], one.latent_L, atol=1e-6)
     assert index.thumbnails([number]) == {number: one.thumbnail}
-    best, score = index.nearest(one.latent_L, k=3, filters=_ALL)[0]
+    best, score = index.vector_search(one.latent_L, k=3, filters=_ALL)[0]
     assert (best, round(score, 5)) == (number, 1.0)
-    found = {index.records([n])[n].volume for n, _ in index.search(parse("nodule NOT effusion"), k=99, filters=_ALL)}
+    found = {index.records([n])[n].volume for n, _ in index.keyword_search(parse("nodule NOT effusion"), k=99, filters=_ALL)}
     assert found == {f"v{n}" for n in range(40) if n % 5 == 2}
-    assert index.find(patient="p3") == sorted(index.find(accession="a6") + index.find(scan="s7"))
+    assert index.ids_where(patient="p3") == sorted(index.ids_where(accession="a6") + index.ids_where(scan="s7"))
     assert len(index) == 40
 
 
-def test_filters_hold_for_latents_as_for_words(index: Backend, make) -> None:
+def test_filters_hold_for_latents_as_for_words(index: IndexBackend, make) -> None:
     for filters, holds in (
         (Filters(present=("Lung nodule",)), lambda r: "Lung nodule" in r.findings),
         (Filters(absent=("Lung nodule",)), lambda r: "Lung nodule" not in r.findings),
@@ -75,22 +75,22 @@ def test_filters_hold_for_latents_as_for_words(index: Backend, make) -> None:
         (Filters(sex="O"), lambda r: False),
     ):
         expected = {n for n in range(40) if holds(make(n).record)}
-        records = index.records([n for m in range(40) for n in index.find(volume=f"v{m}")])
-        assert {records[n].volume for n, _ in index.nearest(make(0).latent_L, k=99, filters=filters)} == {f"v{n}" for n in expected}
-        words = {records[n].volume for n, _ in index.search(parse("effusion"), k=99, filters=filters)}
+        records = index.records([n for m in range(40) for n in index.ids_where(volume=f"v{m}")])
+        assert {records[n].volume for n, _ in index.vector_search(make(0).latent_L, k=99, filters=filters)} == {f"v{n}" for n in expected}
+        words = {records[n].volume for n, _ in index.keyword_search(parse("effusion"), k=99, filters=filters)}
         assert words == {f"v{n}" for n in expected if "ffusion" in f"{make(n).record.report}"}
 
 
-def test_a_date_of_which_less_is_told_holds_if_it_may(index: Backend, place: str, make) -> None:
+def test_a_date_of_which_less_is_told_holds_if_it_may(index: IndexBackend, place: str, make) -> None:
     with _changed(index, place) as begun:
-        begun.add([make(90, facts=Facts(date="2031")), make(91, facts=Facts())])
+        begun.add([make(90, facts=Demographics(date="2031")), make(91, facts=Demographics())])
     for filters, there in (
         (Filters(date_from="2031-05"), True),
         (Filters(date_to="2031-05", date_from="2030"), True),
         (Filters(date_from="2032"), False),
     ):
-        found = index.nearest(make(90).latent_L, k=99, filters=filters)
-        assert (index.find(volume="v90")[0] in [n for n, _ in found], index.find(volume="v91")[0] in [n for n, _ in found]) == (
+        found = index.vector_search(make(90).latent_L, k=99, filters=filters)
+        assert (index.ids_where(volume="v90")[0] in [n for n, _ in found], index.ids_where(volume="v91")[0] in [n for n, _ in found]) == (
             there,
             False,
         )
@@ -108,47 +108,47 @@ def test_a_date_of_which_less_is_told_holds_if_it_may(index: Backend, place: str
         ("effusion nodule", {1}),
     ],
 )
-def test_keyword_queries_mean_the_same_everywhere(index: Backend, query: str, words: set[int]) -> None:
-    found = index.search(parse(query), k=99, filters=_ALL)
+def test_keyword_queries_mean_the_same_everywhere(index: IndexBackend, query: str, words: set[int]) -> None:
+    found = index.keyword_search(parse(query), k=99, filters=_ALL)
     assert {index.records([n])[n].volume for n, _ in found} == {f"v{n}" for n in range(40) if n % 5 in words}
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
 
 
-def test_rare_words_and_more_of_them_come_first(index: Backend, place: str, make) -> None:
+def test_rare_words_and_more_of_them_come_first(index: IndexBackend, place: str, make) -> None:
     reports = {"v50": "Effusion. Aortic dissection.", "v51": "Dissection, dissection of the aorta."}
     with _changed(index, place) as begun:
         begun.add([make(int(v[1:]), report=Report(findings=text)) for v, text in reports.items()])
-    first = index.search(parse("effusion OR dissection"), k=2, filters=_ALL)
+    first = index.keyword_search(parse("effusion OR dissection"), k=2, filters=_ALL)
     assert {index.records([n])[n].volume for n, _ in first} == {"v50", "v51"}
 
 
-def test_what_is_deleted_is_not_found_and_what_is_changed_is_found_once(index: Backend, place: str, make) -> None:
+def test_what_is_deleted_is_not_found_and_what_is_changed_is_found_once(index: IndexBackend, place: str, make) -> None:
     with _changed(index, place) as begun:
-        begun.delete(begun.find(patient="p3"))
+        begun.delete(begun.ids_where(patient="p3"))
         begun.add([make(8, words="Zebrafish.")])
-    assert index.find(patient="p3") == []
+    assert index.ids_where(patient="p3") == []
     assert len(index) == 38
-    found = index.nearest(make(6).latent_L, k=99, filters=_ALL)
+    found = index.vector_search(make(6).latent_L, k=99, filters=_ALL)
     assert {index.records([n])[n].volume for n, _ in found} == {f"v{n}" for n in range(40) if n // 2 != 3}
-    assert [n for n, _ in index.search(parse("zebrafish"), k=9, filters=_ALL)] == index.find(volume="v8")
+    assert [n for n, _ in index.keyword_search(parse("zebrafish"), k=9, filters=_ALL)] == index.ids_where(volume="v8")
 
 
-def test_endings_of_pseudonyms_are_found(index: Backend, place: str, make) -> None:
+def test_endings_of_pseudonyms_are_found(index: IndexBackend, place: str, make) -> None:
     with _changed(index, place) as begun:
         begun.add([make(60, scan="p_0123abcd", volume="p_0123abcd_89abcdef")])
-    assert index.find(scan="*_0123abcd") == index.find(volume="*_89abcdef") == index.find(scan="p_0123abcd")
-    assert index.find(scan="*_00000000") == []
+    assert index.ids_where(scan="*_0123abcd") == index.ids_where(volume="*_89abcdef") == index.ids_where(scan="p_0123abcd")
+    assert index.ids_where(scan="*_00000000") == []
 
 
 def test_another_model_and_no_index_are_refused(place: str, settings: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(IndexMismatch, match="another model"), changed(place, {**settings, "model": "x"}):
+    with pytest.raises(IndexMismatch, match="another model"), open_index_for_writing(place, {**settings, "model": "x"}):
         pass
     nowhere = f"qdrant:{tmp_path}/nowhere/cases" if place.startswith("qdrant:") else str(tmp_path / "nowhere")
-    with pytest.raises(IndexMissing, match="thoracle index"), opened(nowhere):
+    with pytest.raises(IndexMissing, match="thoracle index"), open_index(nowhere):
         pass
 
 
 def test_a_place_without_a_collection_is_refused() -> None:
     for place in ("http://host:6333", "http://host:6333/", "qdrant:here"):
-        with pytest.raises(InputError, match="HOST"), opened(place):
+        with pytest.raises(InputError, match="HOST"), open_index(place):
             pass

@@ -9,12 +9,12 @@ from thoracle.inference.model import Model, load
 from thoracle.search.contact_sheet import contact_sheet
 from thoracle.search.engine import Engine, Query
 from thoracle.search.fusion import fuse
-from thoracle.search.local.index import Index, writing
+from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.record import Filters
 
 
 @pytest.fixture
-def engine(index: Index) -> Engine:
+def engine(index: LocalIndex) -> Engine:
     return Engine(index)
 
 
@@ -22,11 +22,11 @@ def _volumes(engine: Engine, **query: object) -> list[str]:
     return [hit.record.volume for hit in engine.search(Query(**query)).hits]
 
 
-def test_keywords_and_a_known_scan_need_no_model_and_words_and_scans_do(engine: Engine, index: Index, make) -> None:
+def test_keywords_and_a_known_scan_need_no_model_and_words_and_scans_do(engine: Engine, index: LocalIndex, make) -> None:
     (hit, *_) = engine.search(Query(keyword="nodule NOT effusion")).hits
     assert (hit.sentence, hit.ranks) == ("Nodules in the right upper lobe.", {"keyword": 1})
     similar = sorted(range(40), key=lambda n: -float(make(n).latent_L @ make(4).latent_L))[:5]
-    assert _volumes(engine, like=tuple(index.find(volume="v4")), k=5) == [f"v{n}" for n in similar]
+    assert _volumes(engine, like=tuple(index.ids_where(volume="v4")), k=5) == [f"v{n}" for n in similar]
     for query in ({"text": "nodule"}, {"report": "Nodule."}):
         with pytest.raises(InputError, match="--model"):
             engine.search(Query(**query))
@@ -55,8 +55,8 @@ def test_fusion_is_reciprocal_rank_with_weights() -> None:
     assert [n for n, _ in fuse(rankings, weights={"text": 99.0, "keyword": 0.01})] == [1, 2, 3]
 
 
-def test_two_parts_are_fused_and_hits_say_where_each_had_them(engine: Engine, index: Index) -> None:
-    like = tuple(index.find(volume="v4"))
+def test_two_parts_are_fused_and_hits_say_where_each_had_them(engine: Engine, index: LocalIndex) -> None:
+    like = tuple(index.ids_where(volume="v4"))
     answer = engine.search(Query(like=like, keyword="nodule", k=40))
     assert len(answer.hits) == 40
     both = next(hit for hit in answer.hits if len(hit.ranks) == 2)
@@ -64,20 +64,20 @@ def test_two_parts_are_fused_and_hits_say_where_each_had_them(engine: Engine, in
     assert _volumes(engine, like=like, keyword="nodule", weights={"like": 1e6}, k=3) == _volumes(engine, like=like, k=3)
 
 
-def test_a_scan_is_found_once_by_its_best_volume(index: Index, make, settings) -> None:
-    with writing(index.folder) as begun:
+def test_a_scan_is_found_once_by_its_best_volume(index: LocalIndex, make, settings) -> None:
+    with open_for_writing(index.folder) as begun:
         begun.add([make(100 + n, scan="s4", patient="p2") for n in range(5)])
     hits = Engine(index).search(Query(keyword="effusion OR nodule OR heart OR emphysema", k=60)).hits
     assert len(hits) == len({hit.record.scan for hit in hits}) == 40
 
 
-def test_hits_are_as_many_as_are_asked_for_though_hundreds_of_nearer_volumes_do_not_count(index: Index, make) -> None:
+def test_hits_are_as_many_as_are_asked_for_though_hundreds_of_nearer_volumes_do_not_count(index: LocalIndex, make) -> None:
     near = [make(1000 + n, scan="s4" if n % 2 else f"s{1000 + n}", patient="p2") for n in range(800)]
     for one in near:
         object.__setattr__(one, "latent_L", make(4).latent_L)
-    with writing(index.folder) as begun:
+    with open_for_writing(index.folder) as begun:
         begun.add(near)
-    engine, like = Engine(index), tuple(index.find(volume="v4"))
+    engine, like = Engine(index), tuple(index.ids_where(volume="v4"))
     everything = engine.search(Query(like=like, k=1000, leave_out=frozenset({"patient"}))).hits
     assert len(everything) == 38
     found = engine.search(Query(like=like, k=10, leave_out=frozenset({"patient"}))).hits
@@ -86,8 +86,8 @@ def test_hits_are_as_many_as_are_asked_for_though_hundreds_of_nearer_volumes_do_
     assert len(fused) == 38
 
 
-def test_what_is_its_own_is_left_out_when_asked_for(index: Index, make) -> None:
-    with writing(index.folder) as begun:
+def test_what_is_its_own_is_left_out_when_asked_for(index: LocalIndex, make) -> None:
+    with open_for_writing(index.folder) as begun:
         begun.add(
             [
                 make(70, source_sha256="source4", patient="other"),
@@ -99,7 +99,7 @@ def test_what_is_its_own_is_left_out_when_asked_for(index: Index, make) -> None:
         copy = make(73)
         object.__setattr__(copy, "latent_L", latent)
         begun.add([copy])
-    engine, like = Engine(index), tuple(index.find(volume="v4"))
+    engine, like = Engine(index), tuple(index.ids_where(volume="v4"))
     assert _volumes(engine, like=like, k=50)[0] in ("v4", "v73")
     for leave_out, absent in (
         ({"scan"}, {"v4"}),
@@ -110,7 +110,7 @@ def test_what_is_its_own_is_left_out_when_asked_for(index: Index, make) -> None:
         assert ({f"v{n}" for n in range(40)} | {f"v{n}" for n in range(70, 74)}) - found == absent
 
 
-def test_the_contact_sheet_stands_alone_and_names_nobody(engine: Engine, index: Index) -> None:
+def test_the_contact_sheet_stands_alone_and_names_nobody(engine: Engine, index: LocalIndex) -> None:
     hits = engine.search(Query(keyword="nodule", filters=Filters(sex="F"))).hits
     page = contact_sheet(hits, index.thumbnails([hit.number for hit in hits]), asked="nodule <b>")
     assert page.count("data:image/png;base64,") == len(hits) > 2
@@ -129,7 +129,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load(write_model(tmp_path_factory.mktemp("model") / "tiny").path, device="cpu")
 
 
-def test_an_index_of_another_model_or_preprocessing_refuses_latents_and_says_so(index: Index, model: Model) -> None:
+def test_an_index_of_another_model_or_preprocessing_refuses_latents_and_says_so(index: LocalIndex, model: Model) -> None:
     with pytest.raises(IndexMismatch, match=r"another model.*--keyword and --similar-to need no model"):
         Engine(index, model=model)
     object.__setattr__(index, "_settings", {**index.settings, "model": model.folder.weights_sha256})

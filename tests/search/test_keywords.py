@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
-from thoracle.search.keywords import TOKENIZER, best_sentences, parse, safe_beginning, stems, to_fts5, wanted_words
+from thoracle.search.keywords import TOKENIZER, best_sentences, parse, positive_terms, stem_safe_prefix, stems, to_fts5
 
 _TEXTS = ("Pleural effusion.", "Pericardial effusion.", "No effusions; nodules of the lung.", "Lung: a nodule. Clear heart.")
 
@@ -63,14 +63,14 @@ def test_whatever_is_typed_is_found_or_refused_and_never_breaks_the_database(que
 
 
 def test_the_words_a_query_asks_for() -> None:
-    assert wanted_words(parse('(effusion OR "lung nodule") NOT pericardial')) == "effusion lung nodule"
+    assert positive_terms(parse('(effusion OR "lung nodule") NOT pericardial')) == "effusion lung nodule"
 
 
 @pytest.mark.parametrize(
     ("typed", "looked_for"), [("nodul", "nodul"), ("emphys", "emph"), ("lung emphys", "lung emph"), ("is", "is"), ("Peri", "Peri")]
 )
 def test_beginnings_that_the_stemmer_would_change_are_widened(typed: str, looked_for: str) -> None:
-    assert safe_beginning(typed) == looked_for
+    assert stem_safe_prefix(typed) == looked_for
 
 
 def test_stems_are_the_databases() -> None:

@@ -12,8 +12,8 @@ from thoracle.errors import IndexMissing
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.model import load
 from thoracle.inference.prepare import prepare
-from thoracle.search.local.index import writing
-from thoracle.search.record import Addition, Record
+from thoracle.search.local.index import open_for_writing
+from thoracle.search.record import IndexedVolume, Record
 from thoracle.search.similar_cases import similar_cases
 
 
@@ -31,8 +31,8 @@ def test_the_nearest_come_first_and_the_scan_itself_not_at_all(tmp_path: Path) -
             patient=f"p{number}",
             report=Report(findings=f"Report {number}."),
         )
-        additions.append(Addition(record=record, latent_L=vector / (vector @ vector) ** 0.5))
-    with writing(tmp_path / "index", {**model.settings(), "dim_latent": model.dim_latent, "key": None}) as index:
+        additions.append(IndexedVolume(record=record, latent_L=vector / (vector @ vector) ** 0.5))
+    with open_for_writing(tmp_path / "index", {**model.settings(), "dim_latent": model.dim_latent, "key": None}) as index:
         index.add(additions)
     notes: list[str] = []
     cases = similar_cases(str(tmp_path / "index"), scan=scan, k=2, detector=model, notify=notes.append)

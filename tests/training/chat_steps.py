@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
-from thoracle.cohort.vqa.vqa_file import Conversation, Pair
-from thoracle.models.chat.language_model import ChatModel, new_adapter
-from thoracle.models.chat.prompt import Prompter
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
+from thoracle.models.chat.language_model import ChatModel, add_lora_adapter
+from thoracle.models.chat.prompt import ChatTemplate
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import Collate, Row, grow
-from thoracle.training.chat.phantom_lm import new_language
+from thoracle.training.chat.packing import PackedCollator, PackedSequence, group_by_prefix
+from thoracle.training.chat.phantom_lm import build_phantom_lm
 from thoracle.training.chat.task import ChatConfig, ChatTask, SmallLanguageConfig
-from thoracle.training.engine.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.engine.distributed import World, clip_gradients, distributed_context, full_state_dict, load_full_state_dict
 from thoracle.training.engine.optimizer import build_adamw
 
 SCANS = 4
 SMALL = SmallLanguageConfig(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
-PROJECTOR = ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=16, places=4, findings=2)
+PROJECTOR = ProjectorConfig(num_queries=3, dim=8, dim_context=6, attention_dim=8, heads=2, hidden_size=16, num_positions=4, num_findings=2)
 CASES = {
     f"{stage}, {parallel}": ChatConfig(stage=stage, language_model="x", parallelism=parallel, loss_weight=weigh)  # type: ignore[arg-type]
     for stage, weigh in (("projector", "token"), ("lora", "sqrt_length"))
@@ -30,20 +30,20 @@ CASES = {
 }
 #: More is answered of some scans than of others, so that ranks weigh unlike.
 TALKS = [
-    Conversation(
+    QuestionSet(
         id=f"{scan}:{k}",
         images=(f"v{scan}",),
-        pairs=(Pair(question="Is it there?", answer="Yes. " * (1 + scan * k), task="short_answer", type="short_answer"),),
+        pairs=(QuestionAnswer(question="Is it there?", answer="Yes. " * (1 + scan * k), task="short_answer", type="short_answer"),),
     )
     for scan in range(SCANS)
     for k in range(1 + scan)
 ]
 
 
-def task(config: ChatConfig, world: World) -> tuple[ChatTask, Prompter]:
+def task(config: ChatConfig, world: World) -> tuple[ChatTask, ChatTemplate]:
     """With weights that are always the same."""
     torch.manual_seed(0)
-    language = new_language(SMALL, [pair.question + pair.answer for one in TALKS for pair in one.pairs])
+    language = build_phantom_lm(SMALL, [pair.question + pair.answer for one in TALKS for pair in one.pairs])
     language.model.requires_grad_(False)
     projector = Projector(PROJECTOR)
     assert projector.findings is not None
@@ -51,12 +51,12 @@ def task(config: ChatConfig, world: World) -> tuple[ChatTask, Prompter]:
         torch.nn.init.normal_(parameter)
     adapted = language.model
     if config.stage == "lora":
-        adapted = new_adapter(language.model, rank=2, alpha=4, targets=("q_proj", "v_proj"))
+        adapted = add_lora_adapter(language.model, rank=2, alpha=4, targets=("q_proj", "v_proj"))
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
     made = ChatTask(ChatModel(adapted, projector), config, world, read=lambda kept: kept, save=lambda *_: None)
-    return made, Prompter(language.tokenizer, rows=PROJECTOR.rows)
+    return made, ChatTemplate(language.tokenizer, rows=PROJECTOR.num_tokens)
 
 
 def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) -> dict[str, Any]:
@@ -64,23 +64,23 @@ def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) ->
     chat, prompter = task(config, world)
     generator = torch.Generator().manual_seed(1)
     tokens = {f"v{k}": torch.randn(1, 2, 2, 6, generator=generator) for k in range(SCANS)}
-    collate = Collate(tokens.__getitem__, pad=0, weigh=config.loss_weight)
-    rows = [Row(trees=(tree,)) for tree in grow(TALKS, prompter, length=400) if int(tree.images[0][1:]) in scans]
+    collate = PackedCollator(tokens.__getitem__, pad=0, weigh=config.loss_weight)
+    rows = [PackedSequence(trees=(tree,)) for tree in group_by_prefix(TALKS, prompter, length=400) if int(tree.images[0][1:]) in scans]
     share = len(rows) // batches
-    optimizer = build_adamw(chat.parameters(), config.optimizer)
-    loss = chat.backward([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
+    optimizer = build_adamw(chat.trainable_parameters(), config.optimizer)
+    loss = chat.accumulate_gradients([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
     named = {name: one.grad for name, one in chat.modules().named_parameters() if one.grad is not None}
     gradients = {name: grad.full_tensor() if hasattr(grad, "full_tensor") else grad.clone() for name, grad in named.items()}
-    norm = clip_gradients(chat.parameters(), world, limit=0.5)
+    norm = clip_gradients(chat.trainable_parameters(), world, limit=0.5)
     optimizer.step()
-    weights, moments = full_state(chat.modules(), optimizer)
-    set_full_state(chat.modules(), optimizer, weights=weights, moments=moments)
+    weights, moments = full_state_dict(chat.modules(), optimizer)
+    load_full_state_dict(chat.modules(), optimizer, weights=weights, moments=moments)
     return {"loss": loss, "norm": norm, "gradients": gradients, "weights": weights}
 
 
 def main(out: Path) -> None:
     """Each case on this rank's share of the scans, written to a file of its own."""
-    with join() as world:
+    with distributed_context() as world:
         share = SCANS // world.size
         own = range(world.rank * share, (world.rank + 1) * share)
         torch.save({name: step(replace(config), world, own) for name, config in CASES.items()}, out / f"{world.rank}.pt")

@@ -18,9 +18,9 @@ from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
-from thoracle.training.contrastive.gradient_cache import PairConfig, PairTask
+from thoracle.training.contrastive.gradient_cache import ContrastivePairTask, PairConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
-from thoracle.training.engine.distributed import World, clip_gradients, full_state, join, set_full_state
+from thoracle.training.engine.distributed import World, clip_gradients, distributed_context, full_state_dict, load_full_state_dict
 from thoracle.training.engine.optimizer import build_adamw
 from thoracle.training.engine.sampler import Batch
 
@@ -94,7 +94,7 @@ def batch(*, first: int = 0, pairs: int = PAIRS) -> Batch:
     return Batch(volume_B1ZHW=volumes[part], input_ids_BN=ids[part], attention_mask_BN=mask[part], names=names[part])
 
 
-def task(config: PairConfig, world: World) -> PairTask:
+def task(config: PairConfig, world: World) -> ContrastivePairTask:
     """With weights that are always the same."""
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_words(["effusion"])
@@ -107,24 +107,24 @@ def task(config: PairConfig, world: World) -> PairTask:
 def step(config: PairConfig, world: World, batches: list[Batch]) -> Step:
     """One step on fresh weights."""
     model = task(config, world)
-    optimizer = build_adamw(model.parameters(), config.optimizer, text=model.text_parameters())
-    loss = model.backward(batches)
-    names = {n: p for n, p in model.modules().named_parameters() if p.grad is not None}
+    optimizer = build_adamw(model.trainable_parameters(), config.optimizer, text=model.text_parameters())
+    loss = model.accumulate_gradients(batches)
+    names = {n: p for n, p in model.checkpoint_modules().named_parameters() if p.grad is not None}
     gradients = {n: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for n, p in names.items()}
-    norm = clip_gradients(model.parameters(), world, limit=0.5)
+    norm = clip_gradients(model.trainable_parameters(), world, limit=0.5)
     optimizer.step()
-    weights, moments = full_state(model.modules(), optimizer)
-    set_full_state(model.modules(), optimizer, weights=weights, moments=moments)
-    again, _ = full_state(model.modules(), optimizer)
+    weights, moments = full_state_dict(model.checkpoint_modules(), optimizer)
+    load_full_state_dict(model.checkpoint_modules(), optimizer, weights=weights, moments=moments)
+    again, _ = full_state_dict(model.checkpoint_modules(), optimizer)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    book = model.codes.book
+    book = model.codes.codebook
     embed, cluster_size = (torch.zeros(0), torch.zeros(0)) if book is None else (book.embed, book.cluster_size)
     return Step(loss=loss, norm=norm, gradients=gradients, embed=embed, cluster_size=cluster_size, weights=weights)
 
 
 def main(out: Path) -> None:
     """Each case on this rank's share of the pairs, written to a file of its own."""
-    with join() as world:
+    with distributed_context() as world:
         share = PAIRS // world.size
         own = batch(first=world.rank * share, pairs=share)
         found = {name: step(replace(config, batch_size=share), world, [own]) for name, config in CASES.items()}

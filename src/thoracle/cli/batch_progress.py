@@ -14,11 +14,11 @@ from thoracle.cli.progress import track
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from thoracle.inference.batch.discover_scans import Scan
-    from thoracle.inference.batch.runner import Outcome
+    from thoracle.inference.batch.discover_scans import ScanLocation
+    from thoracle.inference.batch.runner import ScanOutcome
 
 
-def select(scans: Sequence[Scan], out: Path, shard: str | None) -> tuple[Sequence[Scan], Path]:
+def select(scans: Sequence[ScanLocation], out: Path, shard: str | None) -> tuple[Sequence[ScanLocation], Path]:
     """The scans of a shard and the file it writes; all of them and `out` where there is none.
 
     Raises:
@@ -32,7 +32,7 @@ def select(scans: Sequence[Scan], out: Path, shard: str | None) -> tuple[Sequenc
     return part.of(scans), part.file(out)
 
 
-def follow(outcomes: Iterator[Outcome], *, total: int, before: int, out: Path, trained: bool) -> int:
+def follow(outcomes: Iterator[ScanOutcome], *, total: int, before: int, out: Path, trained: bool) -> int:
     """Show progress and each failure as it comes, then what became of all; returns how many failed.
 
     Raises:
@@ -51,7 +51,7 @@ def follow(outcomes: Iterator[Outcome], *, total: int, before: int, out: Path, t
     return failed
 
 
-def _show(outcomes: Iterator[Outcome], total: int, console: Console) -> int:
+def _show(outcomes: Iterator[ScanOutcome], total: int, console: Console) -> int:
     failed = 0
     for outcome in track(outcomes, description="scans", total=total, console=console, rate="min"):
         if outcome.failure is not None:

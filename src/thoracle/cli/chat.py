@@ -14,7 +14,7 @@ from thoracle.cli.app import app
 from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
-    from thoracle.inference.batch.runner import Reading
+    from thoracle.inference.batch.runner import ReadOptions
     from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.conversation import Conversation
     from thoracle.inference.chat.grounded import Evidence
@@ -96,9 +96,9 @@ def _asked() -> Iterator[str]:
             yield line.strip()
 
 
-def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
+def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
     """Answers of a chat model that sees the scans."""
-    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.chat.scans import scan_tokens
     from thoracle.inference.prepare import prepare
@@ -106,7 +106,7 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
 
     kept = []
     for path in scans:
-        prepared = prepare(read_scan(Scan(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
+        prepared = prepare(read_scan(ScanLocation(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
         for warning in prepared.warnings:
             typer.echo(f"Warning: {warning}", err=True)
         kept.append(scan_tokens(loaded.encoder, prepared))
@@ -115,11 +115,11 @@ def _seeing(scans: list[Path], reading: Reading, conversation: Conversation, sam
     return partial(loaded.reply, conversation, sampling=sampling)
 
 
-def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
+def _evidence(scans: list[Path], reading: ReadOptions, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
     """What a detector finds in the one scan, and which cases look like it."""
     from thoracle.cli.findings_table import notify
     from thoracle.errors import InputError
-    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.chat.grounded import gather
     from thoracle.inference.model import load
@@ -127,7 +127,7 @@ def _evidence(scans: list[Path], reading: Reading, *, detector: Path, index: str
 
     if len(scans) != 1:
         raise InputError(f"{len(scans)} scans, where findings are of one", cure="Give one scan.")
-    model, volume = load(detector, device=device), read_scan(Scan(name=scans[0].name, path=scans[0]), reading)
+    model, volume = load(detector, device=device), read_scan(ScanLocation(name=scans[0].name, path=scans[0]), reading)
     findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)

@@ -14,8 +14,8 @@ from thoracle.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thoracle.inference.batch.discover_scans import Scan
-    from thoracle.inference.batch.runner import Reading
+    from thoracle.inference.batch.discover_scans import ScanLocation
+    from thoracle.inference.batch.runner import ReadOptions
 
 
 @app.command()
@@ -60,7 +60,7 @@ def detect(
 
 
 def _one(
-    scan: Scan, folder: Path, reading: Reading, *, device: str, dtype: Precision, json_file: Path | None, check_precision: bool
+    scan: ScanLocation, folder: Path, reading: ReadOptions, *, device: str, dtype: Precision, json_file: Path | None, check_precision: bool
 ) -> None:
     from rich.console import Console
 
@@ -92,10 +92,12 @@ def _one(
         write_json(json_file, findings.as_dict(), indent=2)
 
 
-def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str, dtype: Precision, out: Path, shard: str | None) -> None:
+def _many(
+    scans: Sequence[ScanLocation], folder: Path, reading: ReadOptions, *, device: str, dtype: Precision, out: Path, shard: str | None
+) -> None:
     from thoracle.cli.batch_progress import follow, select
     from thoracle.inference.batch.result_table import ResultTable
-    from thoracle.inference.batch.runner import run
+    from thoracle.inference.batch.runner import process_scans
     from thoracle.inference.model import load
 
     scans, out = select(scans, out, shard)
@@ -106,7 +108,7 @@ def _many(scans: Sequence[Scan], folder: Path, reading: Reading, *, device: str,
     settings = {**model.settings(), "hu": reading.hu, **told}
     table = ResultTable(out, columns=model.folder.labels, settings=settings)
     todo = [scan for scan in scans if scan.name not in table.rows]
-    outcomes = run(
+    outcomes = process_scans(
         todo,
         table,
         preprocess=model.preprocess,

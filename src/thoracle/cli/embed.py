@@ -13,8 +13,8 @@ from thoracle.cli.options import Device, Dtype, ModelFolder, Part, ReadArguments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thoracle.inference.batch.discover_scans import Scan
-    from thoracle.inference.prepare import Prepared
+    from thoracle.inference.batch.discover_scans import ScanLocation
+    from thoracle.inference.prepare import PreparedVolume
 
 
 @app.command()
@@ -42,7 +42,7 @@ def embed(
     from thoracle.cli.findings_table import notify
     from thoracle.inference.batch.discover_scans import find_scans
     from thoracle.inference.batch.result_table import ResultTable
-    from thoracle.inference.batch.runner import run
+    from thoracle.inference.batch.runner import process_scans
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
@@ -52,7 +52,7 @@ def embed(
     settings = {**network.settings(), "hu": read_arguments.hu, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
 
-    def row(scan: Scan, prepared: Prepared) -> Sequence[str]:
+    def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
         encoding = network.encode_volume(prepared)
         if tokens is not None:
             write_tokens(token_file(tokens, scan.name), encoding)
@@ -62,7 +62,7 @@ def embed(
 
     todo = [scan for scan in found if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())]
     reading = read_arguments.reading(strict=strict)
-    outcomes = run(todo, table, preprocess=network.preprocess, reading=reading, row=row)
+    outcomes = process_scans(todo, table, preprocess=network.preprocess, reading=reading, row=row)
     failed = follow(outcomes, total=len(todo), before=len(found) - len(todo), out=out, trained=network.folder.trained)
     if table.rows:
         write_latents(out, table, model_sha256=network.folder.weights_sha256)

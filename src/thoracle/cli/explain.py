@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.ct.volume import Volume
-    from thoracle.inference.explain import Layer, Saliency
+    from thoracle.inference.explain import Saliency, Slab
     from thoracle.inference.explanation_json import ExplainedFinding
     from thoracle.inference.model import Model
 
@@ -45,16 +45,16 @@ def explain(
 
     from thoracle.cli.findings_table import notify
     from thoracle.files.json_file import write_json
-    from thoracle.inference.batch.discover_scans import Scan
+    from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.demo.default_model import model_or_demo
-    from thoracle.inference.explain import layers, saliency
+    from thoracle.inference.explain import axial_contributions, saliency
     from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
 
     loaded = load(model_or_demo(model, notify=notify), device=device)
-    volume = read_scan(Scan(name=scan.name, path=scan), read_arguments.reading())
+    volume = read_scan(ScanLocation(name=scan.name, path=scan), read_arguments.reading())
     prepared = prepare(volume, loaded.preprocess)
     findings = loaded.detect(prepared, abnormalities=finding)
     console = Console(stderr=True, highlight=False)
@@ -68,7 +68,7 @@ def explain(
         )
     explained = []
     for name, probability, saliency_THW in zip(finding, findings.probabilities, maps, strict=True):
-        rows = layers(saliency_THW, volume, loaded.preprocess)
+        rows = axial_contributions(saliency_THW, volume, loaded.preprocess)
         stem = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'finding'}-{method}"
         _write(volume, loaded, saliency_THW, rows, out=out, stem=stem, title=f"{name}, probability {probability:.3f}, {method}")
         explained.append(ExplainedFinding(finding=name, probability=probability, stem=stem, layers=tuple(rows)))
@@ -77,18 +77,18 @@ def explain(
     _print(explained, loaded, findings.warnings, slices=volume.array.shape[2])
 
 
-def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Layer], *, out: Path, stem: str, title: str) -> None:
+def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Slab], *, out: Path, stem: str, title: str) -> None:
     """STEM.nii.gz of the scan's shape, STEM.png of its strongest slices."""
     from thoracle.evaluation.html.plots import heat_slices
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.explain import nifti, on_scan
+    from thoracle.inference.explain import resample_to_scan, to_nifti
     from thoracle.types import RESEARCH_USE
 
-    heat = on_scan(saliency_THW, volume, model.preprocess)
-    write_atomic(out / f"{stem}.nii.gz", nifti(heat, volume))
+    heat = resample_to_scan(saliency_THW, volume, model.preprocess)
+    write_atomic(out / f"{stem}.nii.gz", to_nifti(heat, volume))
     shown = rows[:_SHOWN]
     titles = [f"slice {row.middle + 1} of {volume.array.shape[2]}, z {row.z_mm:.0f} mm, {row.share:.0%}" for row in shown]
-    words = [title, *([] if model.folder.trained else ["UNTRAINED WEIGHTS"]), *filter(None, [model.folder.caution]), RESEARCH_USE]
+    words = [title, *([] if model.folder.trained else ["UNTRAINED WEIGHTS"]), *filter(None, [model.folder.disclaimer]), RESEARCH_USE]
     if shown:
         at = [row.middle for row in shown]
         picture = heat_slices(volume.array, heat, at=at, titles=titles, pixel=volume.spacing[:2], title="\n".join(words))

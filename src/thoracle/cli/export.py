@@ -13,7 +13,7 @@ from thoracle.cli.app import app
 
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import Cohort
-    from thoracle.evaluation.detection.model_equivalence import Detect, Effect
+    from thoracle.evaluation.detection.model_equivalence import Detect, EquivalenceReport
     from thoracle.inference.model import Model
     from thoracle.models.weights.quantization import Compression
 
@@ -63,14 +63,14 @@ def export(
 
 def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
     """Bytes of the smaller model's weights, what answers by them, and what writes the folder with a sentence of what was measured."""
-    from thoracle.inference.export.quantized import save_smaller
+    from thoracle.inference.export.quantized import export_quantized
     from thoracle.inference.model import load
 
     format_: Compression = "int8" if kind == "int8" else "bf16"
-    small = load(save_smaller(model, work, format_, said="").path, device="cpu")
+    small = load(export_quantized(model, work, format_, said="").path, device="cpu")
 
     def put(out: Path, measured: str) -> object:
-        return save_smaller(model, out, format_, said=f"Weights rounded to {kind}: {measured}")
+        return export_quantized(model, out, format_, said=f"Weights rounded to {kind}: {measured}")
 
     return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
 
@@ -84,28 +84,28 @@ def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, 
     return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
 
 
-def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, limit: int) -> tuple[Effect, int]:
+def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, limit: int) -> tuple[EquivalenceReport, int]:
     import numpy as np
     from rich.console import Console
 
     from thoracle.cli.progress import follow
     from thoracle.errors import InputError
-    from thoracle.evaluation.detection.model_equivalence import Answers, ask_both, effect
-    from thoracle.evaluation.predict import chosen
+    from thoracle.evaluation.detection.model_equivalence import Answers, compare_answers, run_both
+    from thoracle.evaluation.predict import labelled_entries
     from thoracle.types import ABNORMALITIES
 
-    entries, labels, answers = chosen(cohort, {split})[:limit], before.folder.labels, Answers()
+    entries, labels, answers = labelled_entries(cohort, {split})[:limit], before.folder.labels, Answers()
     if not entries or not set(labels) <= set(ABNORMALITIES):
         fact = f"split {split} has no scan with the model's labels"
         raise InputError(fact, cure="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
-    asked = ask_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
+    asked = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
     follow(asked, total=len(entries), console=Console(stderr=True, highlight=False))
-    return effect(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
+    return compare_answers(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
 
 
-def _print(found: Effect, sizes: list[int], kind: str) -> None:
+def _print(found: EquivalenceReport, sizes: list[int], kind: str) -> None:
     from rich.console import Console
 
     from thoracle.types import RESEARCH_USE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from thoracle.inference.batch.runner import Reading
+    from thoracle.inference.batch.runner import ReadOptions
 
 Units = Literal["auto", "stored", "rescale"]
 Precision = Literal["float32", "bf16"]
@@ -40,16 +40,16 @@ class ReadArguments:
     series: Series = None
     min_slices: MinSlices = 10
 
-    def reading(self, *, strict: bool = False) -> Reading:
+    def reading(self, *, strict: bool = False) -> ReadOptions:
         """Open the metadata, once for all scans.
 
         Raises:
             MetadataError: not such a table.
         """
-        from thoracle.inference.batch.runner import Reading, opened
+        from thoracle.inference.batch.runner import ReadOptions, load_metadata
 
-        metadata = opened(self.metadata)
-        return Reading(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, strict=strict)
+        metadata = load_metadata(self.metadata)
+        return ReadOptions(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, strict=strict)
 
 
 def reads_scans(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cli.progress import ProgressBar
-    from thoracle.cohort.prepare import Prepared, Progress
+    from thoracle.cohort.prepare import PreparationSummary, PrepareProgress
 
 Layout = Literal["ct-rate", "bimcv-r", "dicom", "folder"]
 
@@ -54,13 +54,13 @@ def prepare(
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.prepare import prepare as run
     from thoracle.cohort.preprocess_file import read_preprocess
-    from thoracle.cohort.reconstruction import Reconstruction
+    from thoracle.cohort.reconstruction import ReconstructionFilter
     from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.inference.label.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
     config = PreprocessConfig() if preprocess is None else read_preprocess(preprocess)
-    choice = Reconstruction.parse(reconstruction)
+    choice = ReconstructionFilter.parse(reconstruction)
     with ProgressBar("scans", console=console) as bar:
         prepared = run(
             src,
@@ -80,7 +80,7 @@ def prepare(
         raise typer.Exit(1)
 
 
-def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
+def _show(progress: PrepareProgress, bar: ProgressBar, console: Console) -> None:
     """Print a refusal as it comes, and count the volume."""
     from rich.markup import escape
 
@@ -90,7 +90,7 @@ def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
     bar.update(progress.done, total=progress.total)
 
 
-def _say(console: Console, prepared: Prepared, out: Path) -> None:
+def _say(console: Console, prepared: PreparationSummary, out: Path) -> None:
     from rich.markup import escape
 
     from thoracle.types import RESEARCH_USE

@@ -14,9 +14,9 @@ from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.inference.model import Model
-    from thoracle.inference.prepare import Prepared
-    from thoracle.search.backend import Backend
-    from thoracle.search.engine import Answer
+    from thoracle.inference.prepare import PreparedVolume
+    from thoracle.search.backend import IndexBackend
+    from thoracle.search.engine import SearchResult
 
 Sex = Literal["F", "M", "O"]
 SplitName = Literal["train", "valid", "test"]
@@ -65,9 +65,9 @@ def search(
     from thoracle.cli.findings_table import notify
     from thoracle.search.answer_json import answer_json
     from thoracle.search.engine import Engine, Query
-    from thoracle.search.lookup import find_scan, key_of
+    from thoracle.search.lookup import find_scan, site_key_for
     from thoracle.search.model_lookup import model_of
-    from thoracle.search.open_index import opened as opened_index
+    from thoracle.search.open_index import open_index as opened_index
     from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
@@ -93,7 +93,7 @@ def search(
             scan=_read(scan, reading, network) if scan is not None and network is not None else None,
             report=_report(report),
             keyword=keyword,
-            like=tuple(find_scan(index, similar_to, key=key_of(index, site_key, outside=Path(index_location)))) if similar_to else (),
+            like=tuple(find_scan(index, similar_to, key=site_key_for(index, site_key, outside=Path(index_location)))) if similar_to else (),
             filters=filters,
             weights=parse_weights(weight or ()),
             leave_out=frozenset(exclude or ()),
@@ -111,7 +111,7 @@ def search(
             _write_json(json_file, answer_json(answer, filters=filters, trained=trained))
 
 
-def _read(path: Path, reading: Any, model: Model) -> Prepared:
+def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
     from thoracle.errors import InputError
     from thoracle.inference.batch.discover_scans import find_scans
     from thoracle.inference.batch.runner import read_scan
@@ -139,7 +139,7 @@ def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, s
     return " + ".join(filter(None, parts))
 
 
-def _show(answer: Answer, *, size: int, trained: bool, latents: bool) -> None:
+def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -172,7 +172,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
         write_atomic(path, text.encode())
 
 
-def _write_html(path: Path, index: Backend, answer: Answer, asked: str) -> None:
+def _write_html(path: Path, index: IndexBackend, answer: SearchResult, asked: str) -> None:
     from thoracle.files.atomic import write_atomic
     from thoracle.search.contact_sheet import contact_sheet
 

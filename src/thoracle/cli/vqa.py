@@ -10,8 +10,8 @@ import typer
 from thoracle.cli.app import app
 
 if TYPE_CHECKING:
-    from thoracle.cohort.manifest import Entry
-    from thoracle.cohort.vqa.vqa_file import Conversation
+    from thoracle.cohort.manifest import CohortEntry
+    from thoracle.cohort.vqa.vqa_file import QuestionSet
 
 
 Section = Literal["findings", "impression", "both"]
@@ -57,26 +57,26 @@ def vqa(
     typer.echo(f"{len(made):,} questions ({told}): {out}\n{RESEARCH_USE}", err=True)
 
 
-def _written(entries: tuple[Entry, ...], endpoint: str, llm: str, out: Path) -> list[Conversation]:
+def _written(entries: tuple[CohortEntry, ...], endpoint: str, llm: str, out: Path) -> list[QuestionSet]:
     """Of each scan's report, by its first volume."""
     from rich.console import Console
 
     from thoracle.cli.progress import track
-    from thoracle.cohort.vqa.vqa_file import Conversation
+    from thoracle.cohort.vqa.vqa_file import QuestionSet
     from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.written_run import write_many
 
-    first: dict[str, Entry] = {}
+    first: dict[str, CohortEntry] = {}
     for entry in entries:
         first.setdefault(entry.scan, entry)
     reports = {entry.volume: entry.report.text("both") for entry in first.values() if entry.report.text("both")}
     kept = out.with_name(f"{out.name}.written.jsonl")
     console = Console(stderr=True, highlight=False)
-    found: list[Conversation] = []
+    found: list[QuestionSet] = []
     dropped, empty = 0, 0
     many = write_many(Endpoint(endpoint, model=llm).generate, reports, llm=llm, kept=kept)
     for volume, written in track(many, total=len(reports), description="questions", console=console, rate="min"):
-        found += [Conversation(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
+        found += [QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
         dropped, empty = dropped + written.dropped, empty + bool(written.why)
     typer.echo(f"{dropped:,} questions contradict their reports and were dropped; {empty:,} reports gave none.", err=True)
     return found

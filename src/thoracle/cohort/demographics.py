@@ -15,7 +15,7 @@ _OLDEST: Final = 90  # as HIPAA's safe harbour (45 CFR 164.514) puts all who are
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Demographics:
     """One study's; None or "" where nobody says.
 
     Attributes:
@@ -31,14 +31,14 @@ class Facts:
     scanner: str = ""
 
 
-NO_FACTS: Final = Facts()
+NO_FACTS: Final = Demographics()
 
 
-def facts_of(row: Mapping[str, str]) -> Facts:
+def facts_of(row: Mapping[str, str]) -> Demographics:
     """What DICOM's keywords hold, in a table's row or a header; what cannot be understood is left out."""
     sex = row.get("PatientSex", "").strip().upper()[:1]
     makers = (row.get("Manufacturer", "").strip(), row.get("ManufacturerModelName", "").strip())
-    return Facts(
+    return Demographics(
         age=_age(row.get("PatientAge", "")),
         sex=sex if sex in ("F", "M", "O") else "",
         date=_date(row.get("StudyDate", "")),
@@ -46,7 +46,7 @@ def facts_of(row: Mapping[str, str]) -> Facts:
     )
 
 
-def blurred(facts: Facts) -> Facts:
+def coarsened(facts: Demographics) -> Demographics:
     """Without what tells one patient from others: of the date the year, and no age above 90."""
     return replace(facts, date=facts.date[:4], age=None if facts.age is None else min(facts.age, _OLDEST))
 

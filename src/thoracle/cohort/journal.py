@@ -16,7 +16,7 @@ from thoracle.files.append_log import append_lines, recover_lines
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class VolumeOutcome:
     """What became of one volume.
 
     Attributes:
@@ -51,21 +51,21 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, VolumeOutcome] = {}
         for line in recover_lines(path):
             outcome = _parse(line, path)
             self.outcomes[outcome.volume] = outcome
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
+    def add(self, outcomes: Iterable[VolumeOutcome]) -> None:
         """Append outcomes; they are on the disk when this returns."""
         new = {outcome.volume: outcome for outcome in outcomes}
         append_lines(self._path, (json.dumps(asdict(outcome), separators=(",", ":")) for outcome in new.values()))
         self.outcomes |= new
 
 
-def _parse(line: bytes, path: Path) -> Outcome:
+def _parse(line: bytes, path: Path) -> VolumeOutcome:
     try:
         values = json.loads(line)
-        return Outcome(**{**values, "warnings": tuple(values["warnings"])})
+        return VolumeOutcome(**{**values, "warnings": tuple(values["warnings"])})
     except (ValueError, TypeError, KeyError) as error:
         raise OutputConflict("is not the journal of a preparation", cure="Move it away.", source=path) from error

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from thoracle.cohort.sources import UNLABELLED, Labels, Source
+from thoracle.cohort.sources import UNLABELLED, Labels, VolumeSource
 
 
-class Said(Protocol):
+class LabelledReport(Protocol):
     """What a labeller says of one report."""
 
     @property
@@ -30,12 +30,12 @@ class Labeller(Protocol):
         """What its labels depend on, as JSON values."""
         ...
 
-    def label(self, reports: Sequence[str]) -> Sequence[Said]:
+    def label(self, reports: Sequence[str]) -> Sequence[LabelledReport]:
         """Of each report, in order."""
         ...
 
 
-def label_unlabelled(sources: Sequence[Source], labeller: Labeller) -> tuple[list[Source], str]:
+def label_missing(sources: Sequence[VolumeSource], labeller: Labeller) -> tuple[list[VolumeSource], str]:
     """The sources, those without any label but with a report labelled by it, and a sentence on how many."""
     texts = {one.volume: _text(one) for one in sources if one.labels == UNLABELLED and _text(one)}
     reports = list(dict.fromkeys(texts.values()))  # volumes of one scan share theirs
@@ -46,7 +46,7 @@ def label_unlabelled(sources: Sequence[Source], labeller: Labeller) -> tuple[lis
     return labelled, note + (f" {unknown:,} reports could not be read." if unknown else "")
 
 
-def _text(source: Source) -> str:
+def _text(source: VolumeSource) -> str:
     """As the table has it: quotes and bullets tell where a sentence ends."""
     parts = (part.strip() for part in (source.report.findings, source.report.impression))
     return " ".join(part for part in parts if part and part != "Not given.")

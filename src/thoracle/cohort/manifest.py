@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from thoracle.cohort.demographics import NO_FACTS, Facts
-from thoracle.cohort.pseudonyms import COVERED
+from thoracle.cohort.demographics import NO_FACTS, Demographics
+from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import SPLITS, Labels, Split
 from thoracle.cohort.tables import VOLUME_NAME
@@ -50,7 +50,7 @@ _CURE: Final = "Run `thoracle prepare` with this --out (again)."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CohortEntry:
     """One prepared volume. `cache` is its file below the cohort's folder; the rest is as in `Source` and `Outcome`."""
 
     volume: str
@@ -63,7 +63,7 @@ class Entry:
     report: Report
     labels: Labels
     accession: str = ""
-    facts: Facts = NO_FACTS
+    facts: Demographics = NO_FACTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +74,15 @@ class Cohort:
         folder: where it is.
         preprocess: what its volumes were made with.
         entries: the volumes in order of name.
-        names: "pseudonyms" of the site key with this `key`, "published" by the archive, or "real": a hospital's own.
-        key: the site key's fingerprint, where names are its pseudonyms.
+        naming: "pseudonyms" of the site key with this `key`, "published" by the archive, or "real": a hospital's own.
+        site_key_fingerprint: the site key's fingerprint, where names are its pseudonyms.
     """
 
     folder: Path
     preprocess: PreprocessConfig
-    entries: tuple[Entry, ...]
-    names: Literal["pseudonyms", "published", "real"] = "real"
-    key: str | None = None
+    entries: tuple[CohortEntry, ...]
+    naming: Literal["pseudonyms", "published", "real"] = "real"
+    site_key_fingerprint: str | None = None
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     )
 
 
-def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
+def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
     """One row a volume, in order of name; whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -142,8 +142,8 @@ def open_cohort(folder: str | Path) -> Cohort:
         folder=root,
         preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / _SETTINGS),
         entries=_read(root / _MANIFEST),
-        names="pseudonyms" if key else "real" if settings.get("layout") in COVERED else "published",
-        key=key,
+        naming="pseudonyms" if key else "real" if settings.get("layout") in PSEUDONYMIZED_LAYOUTS else "published",
+        site_key_fingerprint=key,
     )
 
 
@@ -165,7 +165,7 @@ def _parse(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _read(path: Path) -> tuple[Entry, ...]:
+def _read(path: Path) -> tuple[CohortEntry, ...]:
     csv.field_size_limit(_LARGEST_CELL)
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -178,10 +178,10 @@ def _read(path: Path) -> tuple[Entry, ...]:
         raise OutputConflict(f"is not the manifest of a cohort ({error})", cure=_CURE, source=path) from error
 
 
-def _entry(cells: list[str]) -> Entry:
+def _entry(cells: list[str]) -> CohortEntry:
     volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *labels = cells[: len(_COLUMNS)]
     accession, age, sex, date, scanner = cells[len(_COLUMNS) :]
-    return Entry(
+    return CohortEntry(
         volume=volume,
         scan=scan,
         patient=patient,
@@ -192,5 +192,5 @@ def _entry(cells: list[str]) -> Entry:
         report=Report(findings=findings, impression=impression),
         labels=tuple(None if label == "" else int(label) for label in labels),
         accession=accession,
-        facts=Facts(age=int(age) if age else None, sex=sex, date=date, scanner=scanner),
+        facts=Demographics(age=int(age) if age else None, sex=sex, date=date, scanner=scanner),
     )

@@ -12,17 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.journal import Journal, Outcome
-from thoracle.cohort.label_missing import Labeller, label_unlabelled
+from thoracle.cohort.journal import Journal, VolumeOutcome
+from thoracle.cohort.label_missing import Labeller, label_missing
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
-from thoracle.cohort.manifest import CACHE, Entry, claim, remove_manifest, write_manifest
-from thoracle.cohort.pseudonyms import COVERED, SiteKey, default_key_file
+from thoracle.cohort.manifest import CACHE, CohortEntry, claim, remove_manifest, write_manifest
+from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS, SiteKey, default_key_file
 from thoracle.cohort.quality_report import findings_of, write_quality
-from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.cohort.samples.volume_cache import require_cacheable
-from thoracle.cohort.sources import Listing, Source
+from thoracle.cohort.sources import ArchiveListing, VolumeSource
 from thoracle.cohort.splits import require_no_leak, split_of
-from thoracle.cohort.worker import Job, refused, stamp_of
+from thoracle.cohort.worker import PrepareVolume, refused, source_fingerprint
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, OutputConflict, WorkerKilled
@@ -31,28 +31,28 @@ from thoracle.execution.local import LocalExecutor
 from thoracle.files.atomic import TEMPORARY
 from thoracle.files.lock import exclusive_lock
 
-LAYOUTS: Final[dict[str, Callable[[Path], Listing]]] = {
+LAYOUTS: Final[dict[str, Callable[[Path], ArchiveListing]]] = {
     "ct-rate": ct_rate.find,
     "bimcv-r": bimcv_r.find,
     "dicom": dicom.find,
     "folder": folder.find,
 }
 _CT_CLIP: Final = PreprocessConfig()
-_ALL: Final = Reconstruction()
+_ALL: Final = ReconstructionFilter()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class PrepareProgress:
     """One more volume: what became of it, how many are done in this run, to do in it, and were done before."""
 
-    outcome: Outcome
+    outcome: VolumeOutcome
     done: int
     total: int
     before: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparationSummary:
     """What a run ends with: volumes in the cohort, those refused, those that only tables know, and what else to know."""
 
     volumes: int
@@ -67,15 +67,15 @@ def prepare(
     layout: str,
     out: str | Path,
     preprocess: PreprocessConfig = _CT_CLIP,
-    reconstruction: Reconstruction = _ALL,
+    reconstruction: ReconstructionFilter = _ALL,
     split_seed: int = 0,
     keep_ids: bool = False,
     site_key: Path | None = None,
     judge: bool = True,
     labeller: Labeller | None = None,
     workers: int = 1,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> Prepared:
+    progress: Callable[[PrepareProgress], None] = lambda _: None,
+) -> PreparationSummary:
     """Make the cohort of an archive, or finish one that was begun; on a finished one, take up what is new in the archive.
 
     Args:
@@ -103,12 +103,12 @@ def prepare(
     _check(source, layout)
     executor = LocalExecutor(workers=workers)
     require_cacheable(preprocess)
-    key = None if keep_ids or layout not in COVERED else SiteKey.open(site_key or default_key_file(), outside=target)
+    key = None if keep_ids or layout not in PSEUDONYMIZED_LAYOUTS else SiteKey.open(site_key or default_key_file(), outside=target)
     listing = LAYOUTS[layout](source)
-    sources = [key.cover(one) for one in listing.sources] if key else list(listing.sources)
+    sources = [key.pseudonymize(one) for one in listing.sources] if key else list(listing.sources)
     chosen, without = reconstruction.choose(sources)
-    require_no_leak(((one.patient, one.volume, split_of(one, seed=split_seed)) for one in chosen if not one.fault), what="patient")
-    chosen, labelled = label_unlabelled(chosen, labeller) if labeller else (chosen, "")
+    require_no_leak(((one.patient, one.volume, split_of(one, seed=split_seed)) for one in chosen if not one.error), what="patient")
+    chosen, labelled = label_missing(chosen, labeller) if labeller else (chosen, "")
     settings = {
         "layout": layout,
         "preprocess": config_to_mapping(preprocess),
@@ -120,7 +120,7 @@ def prepare(
     claim(target, settings)
     with exclusive_lock(target, refusal=OutputConflict, fact="another run is preparing this cohort"):
         remove_manifest(target)
-        make_job = partial(Job, cache=target / CACHE, config=preprocess, judge=judge)
+        make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge)
         outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
         notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
         entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
@@ -130,7 +130,7 @@ def prepare(
         _sweep(target, {one.cache for one in entries})
         write_manifest(target, entries)
     refused = len(chosen) - len(entries)
-    return Prepared(volumes=len(entries), refused=refused, absent=len(listing.absent), notes=notes)
+    return PreparationSummary(volumes=len(entries), refused=refused, absent=len(listing.absent), notes=notes)
 
 
 def _check(source: Path, layout: str) -> None:
@@ -141,32 +141,37 @@ def _check(source: Path, layout: str) -> None:
 
 
 def _read_all(
-    sources: Sequence[Source], target: Path, *, make_job: Callable[[], Job], executor: Executor, progress: Callable[[Progress], None]
-) -> dict[str, Outcome]:
+    sources: Sequence[VolumeSource],
+    target: Path,
+    *,
+    make_job: Callable[[], PrepareVolume],
+    executor: Executor,
+    progress: Callable[[PrepareProgress], None],
+) -> dict[str, VolumeOutcome]:
     """Read what is not in the journal, and return the outcome of each volume, by name."""
     journal = Journal(target / "journal.jsonl")
-    stamps = {source.volume: stamp_of(source) for source in sources}
+    stamps = {source.volume: source_fingerprint(source) for source in sources}
     cache = target / CACHE
     todo = [source for source in sources if not _is_done(journal.outcomes.get(source.volume), stamps[source.volume], source, cache)]
     before = len(sources) - len(todo)
     with closing(executor.map(make_job, [(source, stamps[source.volume]) for source in todo])) as finished:
         for count, outcome in enumerate(map(_volume_outcome, finished), start=1):
             journal.add([outcome])
-            progress(Progress(outcome=outcome, done=count, total=len(todo), before=before))
+            progress(PrepareProgress(outcome=outcome, done=count, total=len(todo), before=before))
     return journal.outcomes
 
 
-def _volume_outcome(finished: ItemOutcome[tuple[Source, str], Outcome]) -> Outcome:
+def _volume_outcome(finished: ItemOutcome[tuple[VolumeSource, str], VolumeOutcome]) -> VolumeOutcome:
     """Return what became of a volume; one that killed its workers is refused, and any other error stops the run."""
     if isinstance(finished.error, WorkerKilled):
         source, stamp = finished.item
-        return refused(source, stamp, finished.error, finished.error.without_source())
+        return refused(source, stamp, finished.error, finished.error.redacted())
     return finished.output_or_raise()
 
 
-def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) -> bool:
+def _is_done(before: VolumeOutcome | None, stamp: str, source: VolumeSource, cache: Path) -> bool:
     """Nothing changed since: files, what tables say, and the cached volume. What the tables themselves refused is judged anew."""
-    if before is None or not stamp or before.stamp != stamp or source.fault is not None:
+    if before is None or not stamp or before.stamp != stamp or source.error is not None:
         return False
     if before.error:
         return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError", "WorkerKilled")
@@ -175,7 +180,7 @@ def _is_done(before: Outcome | None, stamp: str, source: Source, cache: Path) ->
 
 
 def _left_out(
-    sources: Sequence[Source], chosen: Sequence[Source], without: Sequence[str], reconstruction: Reconstruction
+    sources: Sequence[VolumeSource], chosen: Sequence[VolumeSource], without: Sequence[str], reconstruction: ReconstructionFilter
 ) -> tuple[str, ...]:
     notes = []
     if len(chosen) < len(sources):
@@ -185,8 +190,8 @@ def _left_out(
     return tuple(notes)
 
 
-def _entry(source: Source, outcome: Outcome, *, seed: int) -> Entry:
-    return Entry(
+def _entry(source: VolumeSource, outcome: VolumeOutcome, *, seed: int) -> CohortEntry:
+    return CohortEntry(
         volume=source.volume,
         scan=source.scan,
         patient=source.patient,

@@ -13,12 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.demographics import blurred
-from thoracle.cohort.sources import Source
+from thoracle.cohort.demographics import coarsened
+from thoracle.cohort.sources import VolumeSource
 from thoracle.errors import InputError
 
 #: Layouts whose names come from a hospital, and are covered by pseudonyms; published archives have done so.
-COVERED: Final = ("dicom", "folder")
+PSEUDONYMIZED_LAYOUTS: Final = ("dicom", "folder")
 _KEY_BYTES: Final = 32
 
 
@@ -62,7 +62,7 @@ class SiteKey:
         """Eight digits that are alike for the same key."""
         return self._hash("fingerprint", "", 8)
 
-    def cover(self, source: Source) -> Source:
+    def pseudonymize(self, source: VolumeSource) -> VolumeSource:
         """The same source under pseudonyms, PATIENT, PATIENT_SCAN, PATIENT_SCAN_VOLUME, an accession of its own, and facts blurred."""
         patient = self.patient(source.patient) if source.patient else ""
         scan = f"{patient}_{self._hash('scan', source.scan, 8)}"
@@ -72,7 +72,7 @@ class SiteKey:
             scan=scan,
             volume=f"{scan}_{self._hash('volume', source.volume, 8)}",
             accession=self.accession(source.accession) if source.accession else scan,
-            facts=blurred(source.facts),
+            facts=coarsened(source.facts),
         )
 
     def patient(self, name: str) -> str:

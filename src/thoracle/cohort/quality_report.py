@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 from typing import Final, Literal
 
-from thoracle.cohort.journal import Outcome
-from thoracle.cohort.manifest import Entry
+from thoracle.cohort.journal import VolumeOutcome
+from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.sources import SPLITS
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.files.atomic import write_atomic
@@ -29,7 +29,7 @@ _STYLE: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class QualityIssue:
     """One row of the report; `error` is the class of the error that refused the volume."""
 
     volume: str
@@ -38,17 +38,17 @@ class Finding:
     message: str = ""
 
 
-def findings_of(outcomes: Iterable[Outcome], *, absent: Iterable[str]) -> list[Finding]:
+def findings_of(outcomes: Iterable[VolumeOutcome], *, absent: Iterable[str]) -> list[QualityIssue]:
     """What is to be told of volumes that were tried, and of names in tables that have no file."""
     findings = []
     for outcome in outcomes:
         if outcome.error:
-            findings.append(Finding(volume=outcome.volume, status="refused", error=outcome.error, message=outcome.message))
-        findings += [Finding(volume=outcome.volume, status="warned", message=warning) for warning in outcome.warnings]
-    return findings + [Finding(volume=name, status="absent", message="In a table, and not in the folder.") for name in absent]
+            findings.append(QualityIssue(volume=outcome.volume, status="refused", error=outcome.error, message=outcome.message))
+        findings += [QualityIssue(volume=outcome.volume, status="warned", message=warning) for warning in outcome.warnings]
+    return findings + [QualityIssue(volume=name, status="absent", message="In a table, and not in the folder.") for name in absent]
 
 
-def write_quality(folder: Path, entries: Sequence[Entry], findings: Sequence[Finding], *, notes: Sequence[str]) -> None:
+def write_quality(folder: Path, entries: Sequence[CohortEntry], findings: Sequence[QualityIssue], *, notes: Sequence[str]) -> None:
     """quality.csv and quality.html, each whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -58,7 +58,7 @@ def write_quality(folder: Path, entries: Sequence[Entry], findings: Sequence[Fin
     write_atomic(folder / "quality.html", _page(entries, findings, notes).encode("utf-8", "replace"))
 
 
-def _page(entries: Sequence[Entry], findings: Sequence[Finding], notes: Sequence[str]) -> str:
+def _page(entries: Sequence[CohortEntry], findings: Sequence[QualityIssue], notes: Sequence[str]) -> str:
     by_status = {status: [one for one in findings if one.status == status] for status in ("refused", "warned", "absent")}
     refused, warned, absent = by_status.values()
     parts = [
@@ -86,13 +86,13 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
     return f"<h2>{escape(title)}</h2><table><tr>{head}{body}</table>{more}"
 
 
-def _counts(entries: Sequence[Entry], split: str) -> tuple[object, ...]:
+def _counts(entries: Sequence[CohortEntry], split: str) -> tuple[object, ...]:
     own = [entry for entry in entries if entry.split == split]
     with_report = sum(bool(entry.report.text("both")) for entry in own)
     return split, len({entry.patient for entry in own}), len({entry.scan for entry in own}), len(own), with_report
 
 
-def _prevalence(entries: Sequence[Entry], number: int) -> tuple[str, ...]:
+def _prevalence(entries: Sequence[CohortEntry], number: int) -> tuple[str, ...]:
     """Scans with the abnormality, of those with a label."""
     cells = [ABNORMALITIES[number]]
     for split in SPLITS:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from thoracle.cohort.sources import Source
+from thoracle.cohort.sources import VolumeSource
 from thoracle.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruction:
+class ReconstructionFilter:
     """Every volume of a scan, or one: the first of the `kernels` it has, or the one whose slices are nearest to `thickness_mm` apart.
 
     Kernels are patterns, in order of preference ("B*"). Among equals the thinner, then the first by name, is taken. A scan without any of
@@ -26,7 +26,7 @@ class Reconstruction:
     thickness_mm: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> Reconstruction:
+    def parse(cls, text: str) -> ReconstructionFilter:
         """From "all", "kernel=Br4*,B" or "thickness=1.5".
 
         Raises:
@@ -45,25 +45,27 @@ class Reconstruction:
     def __str__(self) -> str:
         return {"all": "all", "kernel": f"kernel={','.join(self.kernels)}", "thickness": f"thickness={self.thickness_mm:g}"}[self.by]
 
-    def choose(self, sources: Iterable[Source]) -> tuple[list[Source], list[str]]:
+    def choose(self, sources: Iterable[VolumeSource]) -> tuple[list[VolumeSource], list[str]]:
         """The volumes that are used, in order, and the scans that have none."""
-        scans: dict[str, list[Source]] = defaultdict(list)
+        scans: dict[str, list[VolumeSource]] = defaultdict(list)
         for source in sources:
             scans[source.scan].append(source)
         chosen = {scan: self._of(volumes) for scan, volumes in scans.items()}
         kept = sorted((source for volumes in chosen.values() for source in volumes), key=lambda source: source.volume)
         return kept, sorted(scan for scan, volumes in chosen.items() if not volumes)
 
-    def _of(self, volumes: Sequence[Source]) -> list[Source]:
-        if self.by == "all" or all(source.fault for source in volumes):  # what is refused anyway is refused by its own reason
+    def _of(self, volumes: Sequence[VolumeSource]) -> list[VolumeSource]:
+        if self.by == "all" or all(source.error for source in volumes):  # what is refused anyway is refused by its own reason
             return list(volumes)
         ranked = [
-            (rank, source.step_mm or float("inf"), source.volume, source) for source in volumes if (rank := self._rank(source)) is not None
+            (rank, source.slice_spacing_mm or float("inf"), source.volume, source)
+            for source in volumes
+            if (rank := self._rank(source)) is not None
         ]
         return [min(ranked)[-1]] if ranked else []
 
-    def _rank(self, source: Source) -> float | None:
+    def _rank(self, source: VolumeSource) -> float | None:
         if self.by == "thickness":
-            return None if source.step_mm is None else round(abs(source.step_mm - self.thickness_mm), 3)
+            return None if source.slice_spacing_mm is None else round(abs(source.slice_spacing_mm - self.thickness_mm), 3)
         kernel = source.kernel.upper()
         return next((float(rank) for rank, pattern in enumerate(self.kernels) if fnmatchcase(kernel, pattern.upper())), None)

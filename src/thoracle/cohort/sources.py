@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from thoracle.cohort.demographics import NO_FACTS, Facts
+from thoracle.cohort.demographics import NO_FACTS, Demographics
 from thoracle.cohort.reports import Report
 from thoracle.errors import ThoracleError
 from thoracle.types import ABNORMALITIES
@@ -22,7 +22,7 @@ UNLABELLED: Final[Labels] = (None,) * len(ABNORMALITIES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class VolumeSource:
     """One volume to prepare.
 
     Attributes:
@@ -35,12 +35,12 @@ class Source:
         metadata: its row of CT-RATE's metadata table.
         series: SeriesInstanceUID, where `path` holds several.
         kernel: convolution kernel, "" where nobody says.
-        step_mm: from slice to slice, None where nobody says.
+        slice_spacing_mm: from slice to slice, None where nobody says.
         report: of the scan.
         labels: of the scan.
         accession: the number people call the scan by; "" where it has no other than `scan`.
         facts: of patient and scanner.
-        fault: why it must not be read.
+        error: why it must not be read.
     """
 
     volume: str
@@ -52,18 +52,18 @@ class Source:
     metadata: Mapping[str, str] | None = None
     series: str | None = None
     kernel: str = ""
-    step_mm: float | None = None
+    slice_spacing_mm: float | None = None
     report: Report = NO_REPORT
     labels: Labels = UNLABELLED
     accession: str = ""
-    facts: Facts = NO_FACTS
-    fault: ThoracleError | None = None
+    facts: Demographics = NO_FACTS
+    error: ThoracleError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class ArchiveListing:
     """The volumes in order of name, names that tables hold and the folder does not, and what else a user should know."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[VolumeSource, ...]
     absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
-from thoracle.cohort.sources import Source, Split
+from thoracle.cohort.sources import Split, VolumeSource
 from thoracle.errors import SplitLeak
 
 #: Of the patients whose archive does not split them.
@@ -15,7 +15,7 @@ VALID_SHARE: Final = 0.1
 TEST_SHARE: Final = 0.1
 
 
-def split_of(source: Source, *, seed: int) -> Split:
+def split_of(source: VolumeSource, *, seed: int) -> Split:
     """Where the archive puts the patient; else by a hash of patient and seed, which no other patient changes."""
     if source.split is not None:
         return source.split

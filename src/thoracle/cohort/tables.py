@@ -26,7 +26,7 @@ _LABELS: Final = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class TextTable:
     """One CSV file."""
 
     path: Path
@@ -54,7 +54,7 @@ class Table:
                 raise MetadataError(f"line {lines.line_num} is not CSV ({error})", cure="Save it again.", source=self.path) from error
 
 
-def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[Table]:
+def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable]:
     """Every CSV file in a folder and three levels below it, in order of name; `beside`: names of folders not to look into."""
     tables = []
     for place, below, names in os.walk(folder):
@@ -71,7 +71,7 @@ def report_of(row: Row) -> Report:
     return Report(findings=_first(row, _FINDINGS), impression=_first(row, _IMPRESSION))
 
 
-def has_report(table: Table) -> bool:
+def has_report(table: TextTable) -> bool:
     """Whether a table has a column with words of a report."""
     return any(column in table.columns for column in _FINDINGS + _IMPRESSION)
 
@@ -91,7 +91,7 @@ def labels_of(row: Row, *, source: Path) -> Labels:
     return tuple(labels)
 
 
-def number(text: str) -> float | None:
+def parse_positive_number(text: str) -> float | None:
     """A positive number; None where there is none."""
     try:
         value = float(text)
@@ -104,9 +104,9 @@ def _first(row: Row, columns: tuple[str, ...]) -> str:
     return next((row[column] for column in columns if row.get(column)), "")
 
 
-def _open(path: Path) -> Table:
+def _open(path: Path) -> TextTable:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         try:
-            return Table(path=path, columns=tuple(column.strip() for column in next(csv.reader(file), ())))
+            return TextTable(path=path, columns=tuple(column.strip() for column in next(csv.reader(file), ())))
         except csv.Error as error:
             raise MetadataError(f"is not CSV ({error})", cure="Save it again.", source=path) from error

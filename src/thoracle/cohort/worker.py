@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from thoracle.cohort.journal import Outcome
+from thoracle.cohort.journal import VolumeOutcome
 from thoracle.cohort.samples.volume_cache import SUFFIX, pack
-from thoracle.cohort.sources import Source
+from thoracle.cohort.sources import VolumeSource
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess
@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PrepareVolume:
     """What a worker does with each source: preprocess it so, and keep it there."""
 
     cache: Path
     config: PreprocessConfig
     judge: bool = True
 
-    def __call__(self, task: tuple[Source, str]) -> Outcome:
+    def __call__(self, task: tuple[VolumeSource, str]) -> VolumeOutcome:
         """The volume is in the cache, or the outcome says why not.
 
         Args:
@@ -44,11 +44,11 @@ class Job:
         """
         source, stamp = task
         try:
-            if source.fault is not None:
-                raise source.fault
+            if source.error is not None:
+                raise source.error
             outcome, content = self._prepared(source, stamp)
         except ThoracleError as error:
-            return refused(source, stamp, error, error.without_source())
+            return refused(source, stamp, error, error.redacted())
         except _SCAN_FAULTS as error:
             _log.debug("scan not read", exc_info=True)
             reason = error.strerror if isinstance(error, OSError) else None  # other texts may hold a path
@@ -56,10 +56,10 @@ class Job:
         write_atomic(self.cache / outcome.cache, content)
         return outcome
 
-    def _prepared(self, source: Source, stamp: str) -> tuple[Outcome, bytes]:
+    def _prepared(self, source: VolumeSource, stamp: str) -> tuple[VolumeOutcome, bytes]:
         volume = read(source.path, metadata=source.metadata, series=source.series)
         content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
-        outcome = Outcome(
+        outcome = VolumeOutcome(
             volume=source.volume,
             stamp=stamp,
             cache=_name(self.config, volume.provenance.sha256, source.metadata),
@@ -71,7 +71,7 @@ class Job:
         return outcome, content
 
 
-def stamp_of(source: Source) -> str:
+def source_fingerprint(source: VolumeSource) -> str:
     """Of the files' sizes and times and of what tables say of their units: where it is the same, the work is not done again."""
     digest = sha256(json.dumps(source.metadata, sort_keys=True).encode())
     for path in source.files or (source.path,):
@@ -89,7 +89,7 @@ def _name(config: PreprocessConfig, source_sha256: str, metadata: Mapping[str, s
     return f"{key[:2]}/{key}{SUFFIX}"
 
 
-def refused(source: Source, stamp: str, error: Exception, message: str) -> Outcome:
+def refused(source: VolumeSource, stamp: str, error: Exception, message: str) -> VolumeOutcome:
     """Return the outcome of a source that an error refused.
 
     Args:
@@ -99,4 +99,4 @@ def refused(source: Source, stamp: str, error: Exception, message: str) -> Outco
         message: why, without a path; control characters are taken out.
     """
     line = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message).strip()  # nothing that could steer a terminal
-    return Outcome(volume=source.volume, stamp=stamp, error=type(error).__name__, message=line)
+    return VolumeOutcome(volume=source.volume, stamp=stamp, error=type(error).__name__, message=line)

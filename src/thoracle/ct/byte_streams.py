@@ -42,8 +42,8 @@ class Stream:
 
     path: Path
     codec: Codec
-    start: int = 0
-    skip: int = 0
+    file_offset: int = 0
+    payload_offset: int = 0
 
 
 def codec_of(path: Path) -> Codec:
@@ -52,7 +52,7 @@ def codec_of(path: Path) -> Codec:
         return "gzip" if file.read(2) == b"\x1f\x8b" else "plain"
 
 
-def peek(path: Path, size: int) -> bytes:
+def read_prefix(path: Path, size: int) -> bytes:
     """The first bytes of a plain or gzip file, unpacked: at most `size`, fewer if there are no more.
 
     Raises:
@@ -62,7 +62,7 @@ def peek(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def load(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]) -> tuple[StoredArray, str]:
+def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]) -> tuple[StoredArray, str]:
     """Fill one array from a stream, and hash files meanwhile (both leave the interpreter free, so two cores share the work).
 
     Args:
@@ -80,7 +80,7 @@ def load(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed
         CorruptFile: wrong checksum, undecodable bytes, or more bytes than shape and dtype take.
     """
     count = math.prod(shape)
-    _require_possible(stream, stream.skip + count * dtype.itemsize)
+    _require_possible(stream, stream.payload_offset + count * dtype.itemsize)
     try:
         flat = np.empty(count, dtype)
     except MemoryError as error:
@@ -107,7 +107,7 @@ def sha256_of(*paths: Path) -> str:
 
 def _require_possible(stream: Stream, need: int) -> None:
     """Judge the promised size against the file's, before a byte of it is allocated."""
-    size = stream.path.stat().st_size - stream.start
+    size = stream.path.stat().st_size - stream.file_offset
     most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
     if need > most:
         fact = f"the header promises {need:,} bytes, and {size:,} bytes ({stream.codec}) hold {most:,} at most"
@@ -121,11 +121,11 @@ def _require_possible(stream: Stream, need: int) -> None:
 
 
 def _fill(stream: Stream, target: memoryview) -> None:
-    done, need = 0, stream.skip + len(target)
+    done, need = 0, stream.payload_offset + len(target)
     with _unpacked(stream) as file:
-        while done < stream.skip and (got := len(file.read(min(_CHUNK, stream.skip - done)))):
+        while done < stream.payload_offset and (got := len(file.read(min(_CHUNK, stream.payload_offset - done)))):
             done += got
-        while stream.skip <= done < need and (got := file.readinto(target[done - stream.skip :])):
+        while stream.payload_offset <= done < need and (got := file.readinto(target[done - stream.payload_offset :])):
             done += got
         if done < need:
             raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {done:,}", cure=_COPY_AGAIN, source=stream.path)
@@ -139,7 +139,7 @@ def _fill(stream: Stream, target: memoryview) -> None:
 def _unpacked(stream: Stream) -> Iterator[BufferedIOBase]:
     """The unpacked file; whatever the decoder complains of becomes one of our errors."""
     with stream.path.open("rb") as raw:
-        raw.seek(stream.start)
+        raw.seek(stream.file_offset)
         try:
             with _decoder(raw, stream.codec) as file:
                 yield file

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from thoracle.ct.metadata import ScanRow
+from thoracle.ct.metadata import MetadataRow
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import GantryTilt, GeometryInvalid, GeometryUnknown, ObliqueGeometry
 from thoracle.types import Affine, HounsfieldArray, Spacing
@@ -45,7 +45,7 @@ class LPSGrid:
     repaired: tuple[str, ...]
 
 
-def settle_affine(stored: StoredScan, *, row: ScanRow | None, source: str) -> tuple[Affine, str]:
+def resolve_affine(stored: StoredScan, *, row: MetadataRow | None, source: str) -> tuple[Affine, str]:
     """The affine of the stored array, voxel index to LPS millimetres, and a sentence on where it came from.
 
     The row's spacing is exact decimals and replaces the header's float32; its orientation is used only where the header has none.
@@ -77,7 +77,7 @@ def to_lps(array: NDArray[Any], affine: Affine) -> LPSGrid:
     """Turn Hounsfield units to LPS order: a view where axes are swapped and flipped, a new array only where they are oblique.
 
     Oblique axes are resampled linearly at the same spacing, with air around, unless no voxel moves by more than half a voxel.
-    `affine` is one that `settle_affine` gave.
+    `affine` is one that `resolve_affine` gave.
     """
     axes = _axes(affine)
     turned = array.transpose(axes)
@@ -99,7 +99,7 @@ def to_lps(array: NDArray[Any], affine: Affine) -> LPSGrid:
     return LPSGrid(array=turned, spacing=_triple(spacing), affine=grid, repaired=(note,) if moved > _SAME_PLACE else ())
 
 
-def _affine_of_row(stored: StoredScan, row: ScanRow | None, source: str) -> tuple[Affine, str]:
+def _affine_of_row(stored: StoredScan, row: MetadataRow | None, source: str) -> tuple[Affine, str]:
     if row is None or row.spacing is None:
         lack = "there is no metadata row" if row is None else "the metadata row has no spacing"
         raise GeometryUnknown(

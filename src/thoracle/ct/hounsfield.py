@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.ct.hounsfield_evidence import Histogram, find_evidence
+from thoracle.ct.hounsfield_evidence import Histogram, hounsfield_evidence
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.ct.volume import HounsfieldSource
 from thoracle.errors import HounsfieldUnknown, NotCT, VoxelsInvalid
 from thoracle.types import HounsfieldArray, StoredArray
 
 if TYPE_CHECKING:
-    from thoracle.ct.metadata import ScanRow
+    from thoracle.ct.metadata import MetadataRow
 
 _STORED = Rescale(slope=1.0, intercept=0.0, source="stored")
 _SLAB = 1 << 19  # voxels converted at a time: stays in cache, and makes no second array of float64
@@ -34,8 +34,8 @@ _CURE = (
 )
 
 
-def settle_hounsfield(
-    stored: StoredScan, *, row: ScanRow | None, hu: Literal["auto", "stored", "rescale"], source: str
+def resolve_hounsfield(
+    stored: StoredScan, *, row: MetadataRow | None, hu: Literal["auto", "stored", "rescale"], source: str
 ) -> tuple[HounsfieldArray, HounsfieldSource]:
     """Turn stored numbers into Hounsfield units, and say on what grounds.
 
@@ -66,7 +66,7 @@ def settle_hounsfield(
     return _convert(stored.voxels, chosen), _provenance(chosen, declared, evidence)
 
 
-def _declared(stored: StoredScan, row: ScanRow | None) -> tuple[Rescale, ...]:
+def _declared(stored: StoredScan, row: MetadataRow | None) -> tuple[Rescale, ...]:
     """The row's statement, then the file's."""
     statements = [] if stored.rescale is None else [stored.rescale]
     if row is not None and row.slope is not None and row.intercept is not None:
@@ -76,7 +76,9 @@ def _declared(stored: StoredScan, row: ScanRow | None) -> tuple[Rescale, ...]:
 
 def _provenance(chosen: Rescale, declared: tuple[Rescale, ...], evidence: str) -> HounsfieldSource:
     left_out = tuple(_described(each) for each in declared if each.source not in chosen.source and not _equal(each, chosen))
-    return HounsfieldSource(slope=chosen.slope, intercept=chosen.intercept, source=chosen.source, evidence=evidence, not_applied=left_out)
+    return HounsfieldSource(
+        slope=chosen.slope, intercept=chosen.intercept, source=chosen.source, evidence=evidence, ignored_rescales=left_out
+    )
 
 
 def _described(rescale: Rescale) -> str:
@@ -93,7 +95,7 @@ def _equal(one: Rescale, other: Rescale) -> bool:
 def _choose(voxels: StoredArray, declared: tuple[Rescale, ...], source: str) -> tuple[Rescale, str]:
     """The candidate to believe, and why."""
     sample, candidates = Histogram.of(voxels), _candidates(declared)
-    believed = [(each, evidence) for each in candidates if (evidence := find_evidence(sample, each)) is not None]
+    believed = [(each, evidence) for each in candidates if (evidence := hounsfield_evidence(sample, each)) is not None]
     if not believed:
         _refuse_label_map(voxels, sample, source)
         tried = "; ".join(map(_described, candidates))

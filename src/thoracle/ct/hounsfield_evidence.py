@@ -30,7 +30,7 @@ class Histogram:
     values: NDArray[np.float64]
     shares: NDArray[np.float64]
 
-    def between(self, low: float, high: float) -> float:
+    def share_between(self, low: float, high: float) -> float:
         """Share of the sample in [low, high)."""
         first, last = np.searchsorted(self.values, (low, high))
         return float(self.shares[first:last].sum())
@@ -60,12 +60,12 @@ def _distinct(sample: StoredArray) -> tuple[StoredArray, NDArray[np.int64]]:
     return there + lowest, counts[there]
 
 
-def find_evidence(sample: Histogram, rescale: Rescale) -> str | None:
+def hounsfield_evidence(sample: Histogram, rescale: Rescale) -> str | None:
     """What makes the sample, rescaled, a CT scan in Hounsfield units, in words; None if it is none."""
     order = slice(None) if rescale.slope > 0 else slice(None, None, -1)
     units = Histogram((sample.values * rescale.slope + rescale.intercept)[order], sample.shares[order])
     units, padding = _without_padding(units, tolerance=max(8.0, 2 * abs(rescale.slope)))
-    if not units.values.size or units.between(-np.inf, _LOWEST) > 0.05:
+    if not units.values.size or units.share_between(-np.inf, _LOWEST) > 0.05:
         return None
     landmarks = _gas_and_tissue(units) or _fat_and_water(units)
     return landmarks and landmarks + padding
@@ -75,7 +75,7 @@ def _without_padding(units: Histogram, *, tolerance: float) -> tuple[Histogram, 
     """Set aside one value far below all others, as outside the field of view (-2048, -3024, -8192 …), with its interpolated fringe."""
     floor = float(units.values[np.searchsorted(units.shares.cumsum(), 0.005)])
     edge = floor + 2 * tolerance
-    padding, fringe = units.between(-np.inf, edge), units.between(edge, max(floor + 200, _LOWEST))
+    padding, fringe = units.share_between(-np.inf, edge), units.share_between(edge, max(floor + 200, _LOWEST))
     if padding < 0.01 or fringe > 0.2 * padding:
         return units, ""
     kept = units.values >= max(edge, _LOWEST)
@@ -88,8 +88,8 @@ def _gas_and_tissue(units: Histogram) -> str | None:
     gas, between, tissue, dense = _shares(units)
     peak = units.mode(_LOWEST, _GAS)
     valley = between / (_BETWEEN - _GAS) < tissue / (_TISSUE - _BETWEEN)
-    watery = units.between(*_WATER) > 0.1 * (tissue + dense)
-    enough = gas > 0.03 and tissue > 0.003 and units.between(_DENSE, np.inf) < 0.1
+    watery = units.share_between(*_WATER) > 0.1 * (tissue + dense)
+    enough = gas > 0.03 and tissue > 0.003 and units.share_between(_DENSE, np.inf) < 0.1
     if not (enough and valley and watery and _AIR_OR_LUNG[0] < peak < _AIR_OR_LUNG[1]):
         return None
     return f"air or lung peaks at {peak:.0f} HU, tissue at {units.mode(_BETWEEN, _TISSUE):.0f} HU"
@@ -98,8 +98,8 @@ def _gas_and_tissue(units: Histogram) -> str | None:
 def _fat_and_water(units: Histogram) -> str | None:
     """A crop inside the body: fat and muscle in their places, some bone, calcium or contrast agent, hardly anything below fat."""
     gas, between, _, dense = _shares(units)
-    fat, water = units.between(*_FAT), units.between(*_WATER)
-    enough = water > 0.1 and 0.03 < fat < 1.5 * water and dense > 0.003 and units.between(_DENSE, np.inf) < 0.02
+    fat, water = units.share_between(*_FAT), units.share_between(*_WATER)
+    enough = water > 0.1 and 0.03 < fat < 1.5 * water and dense > 0.003 and units.share_between(_DENSE, np.inf) < 0.02
     peak = units.mode(*_FAT)
     clipped = units.shares[0] > 0.01  # a window's lower end, not a scale's
     if not enough or clipped or gas + between > 0.1 or not _FAT_PEAK[0] < peak < _FAT_PEAK[1]:
@@ -109,5 +109,5 @@ def _fat_and_water(units: Histogram) -> str | None:
 
 def _shares(units: Histogram) -> tuple[float, float, float, float]:
     edges = (_LOWEST, _GAS, _BETWEEN, _TISSUE, _DENSE)
-    gas, between, tissue, dense = (units.between(low, high) for low, high in pairwise(edges))
+    gas, between, tissue, dense = (units.share_between(low, high) for low, high in pairwise(edges))
     return gas, between, tissue, dense

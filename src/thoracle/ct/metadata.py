@@ -27,7 +27,7 @@ _SEPARATORS = re.compile(r"[\s,;\\]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanRow:
+class MetadataRow:
     """What one row says; None where it is silent.
 
     Attributes:
@@ -71,7 +71,7 @@ class MetadataTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def row(self, name: str) -> ScanRow:
+    def row(self, name: str) -> MetadataRow:
         """The row of a scan, by file name, with or without extension.
 
         Raises:
@@ -88,7 +88,7 @@ class MetadataTable:
         return parse_row(dict(zip(_FIELDS, self._rows[key], strict=True)), source=source)
 
 
-def find_row(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> ScanRow | None:
+def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> MetadataRow | None:
     """What the metadata say about the scan at `path`.
 
     Args:
@@ -112,7 +112,7 @@ def find_row(metadata: str | Path | Mapping[str, object] | MetadataTable | None,
     return MetadataTable.open(table).row(path.name)
 
 
-def parse_row(row: Mapping[str, object], *, source: str) -> ScanRow:
+def parse_row(row: Mapping[str, object], *, source: str) -> MetadataRow:
     """The fields of one row, whether numbers and lists or strings of them; an empty string is silence.
 
     Raises:
@@ -128,7 +128,7 @@ def parse_row(row: Mapping[str, object], *, source: str) -> ScanRow:
     position = row.get("PatientPosition")
     if not isinstance(position, str | None):
         raise _nonsense("PatientPosition", position, "a code such as HFS", source)
-    return ScanRow(
+    return MetadataRow(
         slope=None if slope is None else slope[0],
         intercept=None if intercept is None else intercept[0],
         spacing=_spacing(row, source),

@@ -16,7 +16,7 @@ from nibabel.nifti1 import Nifti1Header, intent_codes, unit_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
-from thoracle.ct.byte_streams import Stream, codec_of, load, peek
+from thoracle.ct.byte_streams import Stream, codec_of, decompress_into, read_prefix
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.errors import CorruptFile, GeometryInvalid, GeometryUnknown, NotCT, TruncatedFile, UnsupportedFormat
 from thoracle.types import Affine
@@ -64,8 +64,8 @@ def read_nifti(path: Path) -> StoredScan:
     dtype = _dtype(file)
     affine, geometry = _affine(file)
     rescale = _rescale(file)
-    stream = Stream(path=file.image, codec=codec_of(file.image), skip=_offset(file))
-    voxels, digest = load(stream, shape=shape, dtype=dtype, hashed=file.files)
+    stream = Stream(path=file.image, codec=codec_of(file.image), payload_offset=_offset(file))
+    voxels, digest = decompress_into(stream, shape=shape, dtype=dtype, hashed=file.files)
     return StoredScan(
         voxels=voxels, affine=affine, geometry=geometry, rescale=rescale, format=file.format, sha256=digest, repaired=repaired
     )
@@ -75,7 +75,7 @@ def _open(path: Path) -> _File:
     header_path = path
     if (match := _PAIR_NAME.search(path.name)) and match[1].lower() == "img":
         header_path = _partner(path, "hdr") or path
-    head = peek(header_path, _HEAD_BYTES)
+    head = read_prefix(header_path, _HEAD_BYTES)
     if len(head) < Nifti1Header.sizeof_hdr:
         fact = f"holds {len(head)} bytes, a NIfTI header alone takes {Nifti1Header.sizeof_hdr}"
         raise TruncatedFile(fact, cure="Copy or download the file again.", source=header_path)

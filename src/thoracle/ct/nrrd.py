@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import nrrd
 import numpy as np
 
-from thoracle.ct.byte_streams import Codec, Stream, load
+from thoracle.ct.byte_streams import Codec, Stream, decompress_into
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, TruncatedFile, UnsafeArchive, UnsupportedFormat
 from thoracle.types import Affine
@@ -49,7 +49,7 @@ def read_nrrd(path: Path) -> StoredScan:
     affine, geometry = _affine(header, path)
     data = _data_file(header, path)
     stream = _stream(header, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
-    voxels, digest = load(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
+    voxels, digest = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
     return StoredScan(voxels=voxels, affine=affine, geometry=geometry, rescale=None, format="NRRD", sha256=digest)
 
 
@@ -152,4 +152,4 @@ def _stream(header: dict[str, Any], path: Path, start: int, need: int) -> Stream
         skip = max(path.stat().st_size - start - need, 0)
     if lines != 0 or skip < 0:
         raise UnsupportedFormat(f"line skip {lines} and byte skip {skip} are not read", cure=_EXPORT_AGAIN, source=path)
-    return Stream(path=path, codec=codec, start=start, skip=skip)
+    return Stream(path=path, codec=codec, file_offset=start, payload_offset=skip)

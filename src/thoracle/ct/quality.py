@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from thoracle.ct.volume import ScanTags, Volume
+from thoracle.ct.volume import HeaderTags, Volume
 from thoracle.types import HounsfieldArray, Spacing
 
 _CELL_MM = 4.5  # coarse grid: finer than a lobe's edge, coarser than noise and bronchi
@@ -184,7 +184,7 @@ def _geometry(volume: Volume) -> list[str]:
     return warnings
 
 
-def _tagged(tags: ScanTags) -> list[str]:
+def _tagged(tags: HeaderTags) -> list[str]:
     warnings = []
     if tags.contrast:
         warnings.append("The header tells of a contrast agent: outside CT-RATE, whose scans are without.")

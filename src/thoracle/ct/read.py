@@ -13,9 +13,9 @@ import numpy as np
 
 from thoracle.ct.dicom.reader import read_dicom
 from thoracle.ct.formats import detect_format
-from thoracle.ct.geometry import settle_affine, to_lps
-from thoracle.ct.hounsfield import settle_hounsfield
-from thoracle.ct.metadata import MetadataTable, find_row
+from thoracle.ct.geometry import resolve_affine, to_lps
+from thoracle.ct.hounsfield import resolve_hounsfield
+from thoracle.ct.metadata import MetadataTable, lookup_metadata
 from thoracle.ct.nifti import read_nifti
 from thoracle.ct.nrrd import read_nrrd, refuse_metaimage
 from thoracle.ct.stored import StoredScan
@@ -55,17 +55,17 @@ def read(
     scan = Path(path)
     if hu not in ("auto", "stored", "rescale"):
         raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", cure="Give one of the three.")
-    row = find_row(metadata, scan)
+    row = lookup_metadata(metadata, scan)
     try:
         stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices)
     except OSError as error:
         raise ScanUnreadable(f"could not be read: {error.strerror}", cure="Check permissions and the disk.", source=scan) from error
-    affine, geometry = settle_affine(stored, row=row, source=str(scan))
+    affine, geometry = resolve_affine(stored, row=row, source=str(scan))
     _require_slices(stored, affine, min_slices, scan)
-    array, hounsfield = settle_hounsfield(stored, row=row, hu=hu, source=str(scan))
+    array, hounsfield = resolve_hounsfield(stored, row=row, hu=hu, source=str(scan))
     grid = to_lps(array, affine)
     provenance = Provenance(
-        sha256=stored.sha256, format=stored.format, hounsfield=hounsfield, geometry=geometry, repaired=stored.repaired + grid.repaired
+        sha256=stored.sha256, format=stored.format, hounsfield=hounsfield, geometry=geometry, notes=stored.repaired + grid.repaired
     )
     return Volume(array=grid.array, spacing=grid.spacing, affine=grid.affine, provenance=provenance, tags=stored.tags)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from thoracle.ct.volume import ScanTags
+from thoracle.ct.volume import HeaderTags
 from thoracle.types import Affine, StoredArray
 
 
@@ -36,5 +36,5 @@ class StoredScan:
     rescale: Rescale | None
     format: str
     sha256: str
-    tags: ScanTags = field(default_factory=ScanTags)
+    tags: HeaderTags = field(default_factory=HeaderTags)
     repaired: tuple[str, ...] = ()

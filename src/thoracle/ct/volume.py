@@ -20,7 +20,7 @@ class HounsfieldSource:
     intercept: float
     source: str
     evidence: str
-    not_applied: tuple[str, ...] = ()
+    ignored_rescales: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Provenance:
     format: str
     hounsfield: HounsfieldSource
     geometry: str
-    repaired: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -43,7 +43,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanTags:
+class HeaderTags:
     """What a header says about the scan and Thoracle warns of; None where it is silent. Never written out."""
 
     contrast: bool | None = None
@@ -69,4 +69,4 @@ class Volume:
     spacing: Spacing
     affine: Affine
     provenance: Provenance
-    tags: ScanTags = field(default_factory=ScanTags)
+    tags: HeaderTags = field(default_factory=HeaderTags)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.reports import Section
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.sources import Split
@@ -19,7 +19,7 @@ from thoracle.inference.model import Model
 from thoracle.types import ModelInput
 
 
-def chosen(cohort: Cohort, splits: Collection[Split]) -> Sequence[Entry]:
+def labelled_entries(cohort: Cohort, splits: Collection[Split]) -> Sequence[CohortEntry]:
     """The volumes of these splits that have a label."""
     return [entry for entry in cohort.entries if entry.split in splits and any(label is not None for label in entry.labels)]
 
@@ -34,7 +34,7 @@ def require_same_input(model: Model, cohort: Cohort) -> None:
         )
 
 
-def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+def score(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: ResultTable) -> Iterator[str]:
     """Add a row for each volume that has none, and yield its name: the model's own probabilities, not calibrated.
 
     Raises:
@@ -47,7 +47,7 @@ def score(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultT
         yield entry.volume
 
 
-def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable) -> Iterator[str]:
+def embed(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: ResultTable) -> Iterator[str]:
     """Add the latent of each volume that has no row, as `thoracle embed` keeps them, and yield its name.
 
     Raises:
@@ -61,7 +61,7 @@ def embed(model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultT
         yield entry.volume
 
 
-def prefetch_volumes(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple[Entry, ModelInput]]:
+def prefetch_volumes(cohort: Cohort, entries: Sequence[CohortEntry]) -> Iterator[tuple[CohortEntry, ModelInput]]:
     """Yield each entry with its cached volume; the next is read while the caller works on this one.
 
     Raises:
@@ -70,7 +70,7 @@ def prefetch_volumes(cohort: Cohort, entries: Sequence[Entry]) -> Iterator[tuple
     return prefetch(lambda entry: read_volume(cohort.folder / entry.cache), entries)
 
 
-def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
+def volume_loader(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
     """HU (z, x, y) of a volume of the cohort by name, or of a scan's first; None for names it does not have."""
     places = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
 
@@ -81,7 +81,7 @@ def looker(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
     return look
 
 
-def one_of_each_scan(cohort: Cohort, *, split: Split, section: Section) -> list[Entry]:
+def first_volume_per_scan(cohort: Cohort, *, split: Split, section: Section) -> list[CohortEntry]:
     """The first volume of each scan of a split that has a report.
 
     Raises:

@@ -26,29 +26,29 @@ _CURE: Final = "Remove it, or make it again with `thoracle evaluate detection --
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mending:
+class LabelCalibration:
     """Of one abnormality.
 
     Attributes:
         slope: above 0, so that the order of scans stays.
         offset: of the logit.
-        present_from: the least mended probability at which "present" is not ruled out.
-        absent_to: the highest at which "absent" is not ruled out.
+        rule_in_at: the least mended probability at which "present" is not ruled out.
+        rule_out_at: the highest at which "absent" is not ruled out.
     """
 
     slope: float
     offset: float
-    present_from: float
-    absent_to: float
+    rule_in_at: float
+    rule_out_at: float
 
     def probability(self, given: float) -> float:
         """Mended."""
         held = min(max(given, EDGE), 1 - EDGE)
         return 1 / (1 + math.exp(-(self.slope * math.log(held / (1 - held)) + self.offset)))
 
-    def verdict(self, mended: float) -> Verdict:
+    def decision(self, mended: float) -> Verdict:
         """The one answer that is not ruled out; "cannot tell" where that is both or neither."""
-        present, absent = mended >= self.present_from, mended <= self.absent_to
+        present, absent = mended >= self.rule_in_at, mended <= self.rule_out_at
         return "cannot tell" if present == absent else "present" if present else "absent"
 
 
@@ -70,7 +70,7 @@ class Calibration:
     method: str
     coverage: float
     fitted_on: str
-    mendings: Mapping[str, Mending]
+    mendings: Mapping[str, LabelCalibration]
 
     def probabilities(self, names: Sequence[str], given: Sequence[float]) -> tuple[float, ...]:
         """Mended, where something is known of the name; as given elsewhere."""
@@ -78,14 +78,14 @@ class Calibration:
 
     def verdicts(self, names: Sequence[str], mended: Sequence[float]) -> tuple[Verdict | None, ...]:
         """None where nothing is known of the name."""
-        return tuple(self.mendings[name].verdict(p) if name in self.mendings else None for name, p in zip(names, mended, strict=True))
+        return tuple(self.mendings[name].decision(p) if name in self.mendings else None for name, p in zip(names, mended, strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {"format": FORMAT, "notice": RESEARCH_USE, **asdict(self)}
 
 
-def keep_calibration(folder: Path, calibration: Calibration) -> None:
+def save_calibration(folder: Path, calibration: Calibration) -> None:
     """Beside the weights; whole or not at all."""
     write_json(folder / CALIBRATION, calibration.as_dict(), indent=1)
 
@@ -113,8 +113,8 @@ def _parse(values: Mapping[str, Any]) -> Calibration:
     return Calibration(**{**fields, "prompts": tuple(fields["prompts"])}, mendings=mendings)
 
 
-def _mending(values: Mapping[str, Any]) -> Mending:
-    found = Mending(**{name: float(value) for name, value in values.items()})
+def _mending(values: Mapping[str, Any]) -> LabelCalibration:
+    found = LabelCalibration(**{name: float(value) for name, value in values.items()})
     if not all(map(math.isfinite, asdict(found).values())) or found.slope <= 0:
         raise ValueError("numbers that cannot be")
     return found

@@ -23,7 +23,7 @@ from torch import Tensor
 from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
-from thoracle.inference.model import Model, Showable
+from thoracle.inference.model import Model, VolumeInput
 from thoracle.inference.modules import exact_inference
 from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEncoder, PatchEmbeddings, PatchEncoder
 from thoracle.models.registry import models_with
@@ -32,7 +32,7 @@ from thoracle.types import RESEARCH_USE, Affine
 Method = Literal["gradient", "occlusion", "attention"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 #: What a box is filled with, in units of 1000 HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
-FILLS: Final = (-0.85, 0.04)
+OCCLUSION_VALUES: Final = (-0.85, 0.04)
 #: A grid of more tokens is occluded by boxes of several.
 _MOST_BOXES: Final = 512
 #: Tokens of boxes that are encoded together.
@@ -42,7 +42,7 @@ Saliency = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class Slab:
     """One row of tokens along z, and how much of what speaks for a finding lies in it.
 
     Attributes:
@@ -61,7 +61,7 @@ class Layer:
 
 def saliency(
     model: Model,
-    volume: Showable,
+    volume: VolumeInput,
     *,
     abnormalities: Sequence[str],
     method: Method,
@@ -74,7 +74,7 @@ def saliency(
         volume: as `Model.detect` takes it.
         abnormalities: what is asked for; a zero-shot model takes any words.
         method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
-            "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `FILLS`.
+            "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `OCCLUSION_VALUES`.
             "attention" says where a classifier's labels look, a share of 1, whatever they make of it.
         progress: told how many of how many boxes are done.
 
@@ -103,7 +103,7 @@ def token_affine(volume: Volume, preprocess: PreprocessConfig, grid: tuple[int, 
     return affine
 
 
-def on_scan(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> Saliency:
+def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> Saliency:
     """(x, y, z) of the scan's own voxels, linear between the middles of patches; 0 where the model did not look.
 
     Between them it is no finer than a patch: smooth to look at, and not known better.
@@ -115,7 +115,7 @@ def on_scan(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig
     return heat
 
 
-def layers(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> list[Layer]:
+def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> list[Slab]:
     """Rows of tokens along z that lie in the scan and speak for the finding, the strongest first."""
     T, h, w = saliency_THW.shape
     affine = token_affine(volume, preprocess, (T, h, w))
@@ -128,11 +128,11 @@ def layers(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig)
         if positive[t] > 0 and first <= last:
             middle = (first + last) // 2
             z_mm = float(volume.affine[2, 2] * middle + volume.affine[2, 3])
-            found.append(Layer(share=float(positive[t] / positive.sum()), first=first, last=last, middle=middle, z_mm=z_mm))
+            found.append(Slab(share=float(positive[t] / positive.sum()), first=first, last=last, middle=middle, z_mm=z_mm))
     return found
 
 
-def nifti(values_XYZ: Saliency, volume: Volume) -> bytes:
+def to_nifti(values_XYZ: Saliency, volume: Volume) -> bytes:
     """A `.nii.gz` that lies where the volume lies: any viewer puts one over the other."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine  # NIfTI's axes are RAS
     make: Any = nib.Nifti1Image  # nibabel is typed in part
@@ -152,7 +152,10 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
         cure = f"Give a {models_with(Capability.SALIENCY)} model."
         raise CapabilityMissing(f"has no {Capability.SALIENCY.value}", cure=cure, source=model.folder.path)
     if Capability.LABELS in model.capabilities:
-        columns, classifier = [model.folder.labels.index(name) for name in model.asked(names)], cast(LabelEncoder, model.encoder)
+        columns, classifier = (
+            [model.folder.labels.index(name) for name in model.resolve_abnormalities(names)],
+            cast(LabelEncoder, model.encoder),
+        )
         return lambda tokens_BTHWD: classifier.classify_tokens(tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
     axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
@@ -160,7 +163,7 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
     return lambda tokens_BTHWD: encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
 
 
-def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
+def _gradient(model: Model, volume: VolumeInput, evidence: _Evidence) -> Saliency:
     tokens_BTHWD = model.encode_volume(volume).tokens.clone().requires_grad_(True)
     with torch.enable_grad():
         logits_K = evidence(tokens_BTHWD)[0]
@@ -169,23 +172,23 @@ def _gradient(model: Model, volume: Showable, evidence: _Evidence) -> Saliency:
     return torch.stack(products).float().cpu().numpy()
 
 
-def _attention(model: Model, volume: Showable, names: tuple[str, ...]) -> Saliency:
+def _attention(model: Model, volume: VolumeInput, names: tuple[str, ...]) -> Saliency:
     if Capability.LABEL_ATTENTION not in model.capabilities:
         cure = "Give a classifier that was trained with `head: label-attention`, or another method."
         raise CapabilityMissing(f"has no {Capability.LABEL_ATTENTION.value}", cure=cure, source=model.folder.path)
-    columns = [model.folder.labels.index(name) for name in model.asked(names)]
+    columns = [model.folder.labels.index(name) for name in model.resolve_abnormalities(names)]
     with torch.inference_mode():
         attention_BKTHW = cast(AttentiveLabelEncoder, model.encoder).attend_labels(model.encode_volume(volume).tokens)
     return attention_BKTHW[0, columns].cpu().numpy()
 
 
-def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
+def _occlusion(model: Model, volume: VolumeInput, evidence: _Evidence, progress: Callable[[int, int], None]) -> Saliency:
     """Occlude boxes of whole patches. A patch is embedded alone: each filling is embedded once, and put in place of patches."""
-    encoder, array = cast(PatchEncoder, model.encoder), model.prepared(volume).array
+    encoder, array = cast(PatchEncoder, model.encoder), model.to_model_input(volume).array
     with exact_inference():
         volume_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
         patches_1THWD = encoder.embed_patches(volume_1ZHW).patch_embeddings
-        fillings = [encoder.embed_patches(torch.full_like(volume_1ZHW, fill)).patch_embeddings for fill in FILLS]
+        fillings = [encoder.embed_patches(torch.full_like(volume_1ZHW, fill)).patch_embeddings for fill in OCCLUSION_VALUES]
         logits_K = evidence(encoder.encode_patches(PatchEmbeddings(patch_embeddings=patches_1THWD)))[0]
         _, T, h, w, _ = patches_1THWD.shape
         boxes = _boxes((T, h, w))
@@ -198,7 +201,7 @@ def _occlusion(model: Model, volume: Showable, evidence: _Evidence, progress: Ca
                 for occluded, box in zip(occluded_OTHWD, chunk, strict=True):
                     occluded[box] = filling_1THWD[0][box]
                 logits_OK = evidence(encoder.encode_patches(PatchEmbeddings(patch_embeddings=occluded_OTHWD)))
-                for falls_K, box in zip((logits_K - logits_OK).cpu() / len(FILLS), chunk, strict=True):
+                for falls_K, box in zip((logits_K - logits_OK).cpu() / len(OCCLUSION_VALUES), chunk, strict=True):
                     saliency_KThw[(slice(None), *box)] += falls_K[:, None, None, None]
             progress(start + len(chunk), len(boxes))
     return saliency_KThw.numpy()

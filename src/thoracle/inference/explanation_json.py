@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from thoracle.inference.explain import Layer, Method
+from thoracle.inference.explain import Method, Slab
 from thoracle.inference.model import Model
 from thoracle.types import RESEARCH_USE
 
@@ -25,7 +25,7 @@ class ExplainedFinding:
     finding: str
     probability: float
     stem: str
-    layers: tuple[Layer, ...]
+    layers: tuple[Slab, ...]
 
 
 def explanation_json(

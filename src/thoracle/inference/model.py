@@ -21,20 +21,20 @@ from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
 from thoracle.inference.modules import device_of, exact_inference, load_encoder
-from thoracle.inference.prepare import Prepared, prepare
-from thoracle.inference.prompt_cache import kept_latents, prompt_key
+from thoracle.inference.prepare import PreparedVolume, prepare
+from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability, EncodedText, VolumeEmbedding, VolumeTextEncoder
 from thoracle.models.registry import models_with
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.models.weights.precision import PrecisionEffect, precision_effect
+from thoracle.models.weights.precision import PrecisionReport, compare_precision
 from thoracle.types import RESEARCH_USE, ModelInput
 
 Precision = Literal["float32", "bf16"]
 #: What a model can be shown: a scan, what `prepare` made of one, or a preprocessed array or tensor (z, x, y) in units of 1000 HU.
-Showable = Volume | Prepared | ModelInput | Tensor
+VolumeInput = Volume | PreparedVolume | ModelInput | Tensor
 
 _TEXTS_AT_ONCE = 64
 _NO_LATENTS = "latents, which need CT-CLIP's projection; `encode_tokens` gives what it has"
@@ -79,7 +79,7 @@ class Model:
         self.preprocess = folder.preprocess
         self._prompts: dict[tuple[str, ...], Tensor] = {}
 
-    def detect(self, volume: Showable, *, abnormalities: Sequence[str] | None = None, calibrated: bool = True) -> Findings:
+    def detect(self, volume: VolumeInput, *, abnormalities: Sequence[str] | None = None, calibrated: bool = True) -> Findings:
         """Probabilities of abnormalities in one scan, which is encoded once for all of them.
 
         Args:
@@ -92,9 +92,9 @@ class Model:
             TokenizerMissing: it is prompted, and its tokenizer is not there.
             InputError: a label that a classifier was not trained on, or an array of another size.
         """
-        names = self.asked(abnormalities)
+        names = self.resolve_abnormalities(abnormalities)
         self.warm_up(names)
-        prepared = self.prepared(volume)
+        prepared = self.to_model_input(volume)
         probabilities = tuple(self._probabilities(prepared, names)[0].tolist())
         calibration = self.calibration if calibrated else None
         if calibration is not None:
@@ -108,7 +108,7 @@ class Model:
             precision=self.precision,
             preprocess=self.preprocess,
             provenance=prepared.provenance,
-            warnings=(*filter(None, [self.folder.caution]), *prepared.warnings),
+            warnings=(*filter(None, [self.folder.disclaimer]), *prepared.warnings),
             verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
             coverage=None if calibration is None else calibration.coverage,
         )
@@ -128,7 +128,7 @@ class Model:
             "model": self.folder.weights_sha256,
             "kind": self.folder.kind,
             "trained": self.folder.trained,
-            "caution": self.folder.caution,
+            "caution": self.folder.disclaimer,
             "precision": self.precision,
             "preprocess": config_to_mapping(self.preprocess),
             "notice": RESEARCH_USE,
@@ -155,7 +155,7 @@ class Model:
         self.require(Capability.LATENTS, _NO_LATENTS)
         return cast(int, self.encoder.outputs.latent_dim)
 
-    def encode_volume(self, volume: Showable) -> VolumeEmbedding:
+    def encode_volume(self, volume: VolumeInput) -> VolumeEmbedding:
         """Encode one scan: its tokens, its latent of unit norm (1, L), and codes and logits where the model has them.
 
         Raises:
@@ -165,12 +165,12 @@ class Model:
         self.require(Capability.LATENTS, _NO_LATENTS)
         return self._encode(volume)
 
-    def volume_latent(self, volume: Showable) -> NDArray[np.float32]:
+    def volume_latent(self, volume: VolumeInput) -> NDArray[np.float32]:
         """Encode one scan as its latent of unit norm (L,), float32, on the CPU. Raises like `encode_volume`."""
         latent_1L = cast(Tensor, self.encode_volume(volume).latent_BL)
         return cast("NDArray[np.float32]", latent_1L[0].float().cpu().numpy())
 
-    def encode_tokens(self, volume: Showable) -> VolumeEmbedding:
+    def encode_tokens(self, volume: VolumeInput) -> VolumeEmbedding:
         """Encode one scan as tokens and codes; a bare image encoder has no latent beside them.
 
         Raises:
@@ -202,7 +202,7 @@ class Model:
             CapabilityMissing: the model is not prompted.
             TokenizerMissing: its tokenizer is not there.
         """
-        names = self.asked(abnormalities)
+        names = self.resolve_abnormalities(abnormalities)
         if Capability.ZERO_SHOT not in self.capabilities or not self.folder.prompts:
             fact = f"is {self.folder.spec.title}, and not prompted"
             raise CapabilityMissing(fact, cure="Ask it for its own labels.", source=self.folder.path)
@@ -211,11 +211,11 @@ class Model:
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), self.dim_latent)
-            kept = kept_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
+            kept = cached_prompt_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
             self._prompts[names] = kept.to(self.device)
         return self._prompts[names]
 
-    def check_precision(self, volume: Showable) -> PrecisionEffect:
+    def check_precision(self, volume: VolumeInput) -> PrecisionReport:
         """Compare this model's precision with float32 on one scan: the weights are loaded once more for it.
 
         Raises:
@@ -224,7 +224,7 @@ class Model:
         self.require(Capability.LATENTS, "latents to compare")
         exact = load_encoder(self.folder, device=self.device, precision="float32")
         with exact_inference():
-            return precision_effect(exact, self.encoder, self._input(volume))
+            return compare_precision(exact, self.encoder, self._input(volume))
 
     def logit_scale(self) -> Tensor:
         """Return the scalar that multiplies cosine similarities; raises CapabilityMissing where there is none."""
@@ -236,11 +236,11 @@ class Model:
         if capability not in self.capabilities:
             raise self._lacks(wording or capability.value, capability)
 
-    def _encode(self, volume: Showable) -> VolumeEmbedding:
+    def _encode(self, volume: VolumeInput) -> VolumeEmbedding:
         with exact_inference():
             return self.encoder.encode_volume(self._input(volume))
 
-    def _probabilities(self, volume: Prepared, names: tuple[str, ...]) -> Tensor:
+    def _probabilities(self, volume: PreparedVolume, names: tuple[str, ...]) -> Tensor:
         """(1, K)."""
         embedding = self._encode(volume)
         with exact_inference():
@@ -248,7 +248,7 @@ class Model:
                 return zero_shot_probabilities(self.prompt_latents(names), cast(Tensor, embedding.latent_BL), self.logit_scale())
             return embedding.logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]
 
-    def asked(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
+    def resolve_abnormalities(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
         """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""
         self._require_findings()
         labels = self.folder.labels
@@ -273,18 +273,18 @@ class Model:
             )
         return tokenizer
 
-    def prepared(self, volume: Showable) -> Prepared:
+    def to_model_input(self, volume: VolumeInput) -> PreparedVolume:
         """Its input, made of whatever `volume` is."""
-        if isinstance(volume, Prepared):
+        if isinstance(volume, PreparedVolume):
             return volume
         if isinstance(volume, Volume):
             return prepare(volume, self.preprocess)
         array = volume.detach().cpu().numpy() if isinstance(volume, Tensor) else volume
-        return Prepared(array=np.ascontiguousarray(array, dtype=np.float32), provenance=None, warnings=())
+        return PreparedVolume(array=np.ascontiguousarray(array, dtype=np.float32), provenance=None, warnings=())
 
-    def _input(self, volume: Showable) -> Tensor:
+    def _input(self, volume: VolumeInput) -> Tensor:
         """(1, 1, z, x, y) on the model's device."""
-        array = self.prepared(volume).array
+        array = self.to_model_input(volume).array
         if array.shape != self.preprocess.size:
             raise InputError(
                 f"expected a preprocessed volume of shape {self.preprocess.size}, got {array.shape}",

@@ -11,7 +11,7 @@ from thoracle.files.json_file import load_json, write_json
 _NOTES: Final = "models.json"
 
 
-def remember(folder: Path, *, weights_sha256: str) -> None:
+def register(folder: Path, *, weights_sha256: str) -> None:
     """Note a model's folder, if notes can be kept."""
     try:
         write_json(cache_dir() / _NOTES, _known() | {weights_sha256: str(folder.resolve())}, indent=2)
@@ -19,7 +19,7 @@ def remember(folder: Path, *, weights_sha256: str) -> None:
         return
 
 
-def recall(weights_sha256: str) -> Path | None:
+def lookup(weights_sha256: str) -> Path | None:
     """Where a model of these weights was last seen, if it is still a model folder."""
     place = _known().get(weights_sha256)
     return Path(place) if place is not None and (Path(place) / "config.json").is_file() else None

@@ -9,10 +9,10 @@ from typing import cast
 import torch
 
 from thoracle.errors import CapabilityMissing, InputError
-from thoracle.models.bundle.model_folder import ModelFolder, load_tensors
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.encoder import Capability, VolumeEncoder
 from thoracle.models.registry import models_with
-from thoracle.models.weights.precision import lower
+from thoracle.models.weights.precision import to_bfloat16
 
 
 def load_encoder(folder: ModelFolder, *, device: torch.device, precision: str) -> VolumeEncoder:
@@ -27,9 +27,9 @@ def load_encoder(folder: ModelFolder, *, device: torch.device, precision: str) -
         raise CapabilityMissing(f"is {folder.spec.title}, which takes no volume", cure=cure, source=folder.path)
     with torch.device("meta"):
         module = folder.spec.build(folder.config)
-    module.load_state_dict(load_tensors(folder), assign=True)
+    module.load_state_dict(load_state_dict(folder), assign=True)
     module.eval().requires_grad_(False).to(device)
-    return cast(VolumeEncoder, lower(module, torch.bfloat16) if precision == "bf16" else module)
+    return cast(VolumeEncoder, to_bfloat16(module, torch.bfloat16) if precision == "bf16" else module)
 
 
 def device_of(name: str) -> torch.device:

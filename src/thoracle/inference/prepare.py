@@ -12,7 +12,7 @@ from thoracle.types import ModelInput
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prepared:
+class PreparedVolume:
     """A model's input (z, x, y) in units of 1000 HU, where it came from, and sentences on what is odd about it."""
 
     array: ModelInput
@@ -20,7 +20,7 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -> Prepared:
+def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -> PreparedVolume:
     """Judge and preprocess one volume.
 
     Args:
@@ -34,4 +34,4 @@ def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -
     warnings = assess(volume).warnings
     if strict and warnings:
         raise OutsideIntendedUse("; ".join(warning.rstrip(".") for warning in warnings), cure="Leave --strict out to go on with a warning.")
-    return Prepared(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings)
+    return PreparedVolume(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings)

@@ -37,7 +37,7 @@ def prompt_key(*, weights_sha256: str, tokenizer: str, prompts: Sequence[str], p
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def kept_latents(folder: Path, *, key: str, shape: tuple[int, int], compute: Callable[[], Tensor]) -> Tensor:
+def cached_prompt_latents(folder: Path, *, key: str, shape: tuple[int, int], compute: Callable[[], Tensor]) -> Tensor:
     """The latents kept under `key` beside the model or in the user's cache; computed and kept where there are none.
 
     Args:

@@ -19,7 +19,7 @@ from thoracle.models.common.prompts import format_prompts
 _ALIKE: Final = 1e-4  # between latents of unit norm
 
 
-def query_latents(model: Model, texts: Sequence[str]) -> Tensor:
+def text_query_latents(model: Model, texts: Sequence[str]) -> Tensor:
     """Of unit norm (len(texts), L): from the prompt that the text is not present towards the one that it is.
 
     Texts of a model that is not prompted, and those so long that it reads of both prompts the same, are looked for by their own latents.

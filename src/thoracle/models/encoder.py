@@ -143,12 +143,12 @@ class MovingCodebook(Protocol):
     """Learn codes by a moving average, not by gradient.
 
     Attributes:
-        collect: takes a training batch's counts (C) and sums (C, D), which otherwise move the codes at once.
+        on_assignment: takes a training batch's counts (C) and sums (C, D), which otherwise move the codes at once.
     """
 
-    collect: Callable[[Tensor, Tensor], None] | None
+    on_assignment: Callable[[Tensor, Tensor], None] | None
 
-    def move(self, counts_C: Tensor, sums_CD: Tensor) -> None: ...  # noqa: D102
+    def update_ema(self, counts_C: Tensor, sums_CD: Tensor) -> None: ...  # noqa: D102
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...  # noqa: D102
 

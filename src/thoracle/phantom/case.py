@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from thoracle.phantom.anatomy.patient import Patient, Rng, sample_patient, sample_visit
 from thoracle.phantom.cooccurrence import sample_labels
-from thoracle.phantom.findings import Finding
-from thoracle.phantom.imaging.grid import Floats, Grid
+from thoracle.phantom.findings import FindingGenerator
+from thoracle.phantom.imaging.grid import Floats, VoxelGrid
 from thoracle.phantom.imaging.metadata import metadata_row
-from thoracle.phantom.imaging.scanner import Stored, reconstruct, sample_acquisition
+from thoracle.phantom.imaging.scanner import StoredVolume, reconstruct, sample_acquisition
 from thoracle.phantom.imaging.scene import Scene, paint, sample_scene
 from thoracle.phantom.presets import Preset
-from thoracle.phantom.reporting.report import Report, write_report
+from thoracle.phantom.reporting.report import PhantomReport, write_report
 from thoracle.types import ABNORMALITIES
 
 #: Every sixth patient is held out.
@@ -62,23 +62,23 @@ class PatientPlan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Volume:
+class PhantomVolume:
     """One reconstruction with its metadata row; `name` is the file's."""
 
     name: str
-    stored: Stored
+    stored: StoredVolume
     metadata: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scan:
+class PhantomScan:
     """One visit: `name` (train_1_a), what was found, the report, the volumes."""
 
     name: str
     patient: Patient
-    findings: tuple[Finding, ...]
-    report: Report
-    volumes: tuple[Volume, ...]
+    findings: tuple[FindingGenerator, ...]
+    report: PhantomReport
+    volumes: tuple[PhantomVolume, ...]
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
     return tuple(plans)
 
 
-def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[Scan]:
+def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[PhantomScan]:
     """The scans of one patient, in order."""
     draws = _Draws(seed=seed, patient=plan.index)
     person = sample_patient(draws(_Stream.PERSON))
@@ -130,7 +130,7 @@ def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[Sc
         yield _Visit(name=f"{plan.name}_{'abc'[visit]}", patient=person, preset=preset, draws=draws, visit=visit).scan(names)
 
 
-def report_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[tuple[Report, tuple[int, ...]]]:
+def report_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[tuple[PhantomReport, tuple[int, ...]]]:
     """What `make_patient` would write of each visit, and its labels, without painting: hundreds a second.
 
     A finding that falls outside the picture is not drawn again, so that a sentence now and then speaks of another place.
@@ -168,7 +168,7 @@ class _Visit:
     draws: _Draws
     visit: int
 
-    def scan(self, abnormalities: tuple[str, ...]) -> Scan:
+    def scan(self, abnormalities: tuple[str, ...]) -> PhantomScan:
         acquisition = sample_acquisition(self.draws(_Stream.ACQUISITION, self.visit), self.patient, self.preset)
         scene, hu, mask = self._painted(abnormalities, acquisition.grid)
         rng = self.draws(_Stream.METADATA, self.visit)
@@ -178,9 +178,9 @@ class _Visit:
             stored = reconstruct(self.draws(_Stream.NOISE, self.visit, number), hu, mask, acquisition, wanted)
             file = f"{self.name}_{number}.nii.gz"
             row = metadata_row(rng, name=file, patient=self.patient, acquisition=acquisition, wanted=wanted, stored=stored, date=date)
-            volumes.append(Volume(name=file, stored=stored, metadata=row))
+            volumes.append(PhantomVolume(name=file, stored=stored, metadata=row))
         report = write_report(self.draws(_Stream.REPORT, self.visit), scene.findings, self.patient, step=self.preset.step)
-        return Scan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
+        return PhantomScan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
 
     def sampled(self, abnormalities: tuple[str, ...], drawn: dict[str, int]) -> Scene:
         """The scene of these findings, of which each was `drawn` so often before."""
@@ -193,7 +193,7 @@ class _Visit:
             finest=self.preset.pixel,
         )
 
-    def _painted(self, abnormalities: tuple[str, ...], grid: Grid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
+    def _painted(self, abnormalities: tuple[str, ...], grid: VoxelGrid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
         """A painted scene in which every finding can be seen: one that fell outside the picture is drawn again."""
         drawn = dict.fromkeys(abnormalities, 0)
         for _ in range(_ATTEMPTS):
@@ -208,6 +208,6 @@ class _Visit:
         raise AssertionError(f"{lost} cannot be painted where the scan sees them")
 
 
-def _facts(finding: Finding) -> dict[str, Any]:
+def _facts(finding: FindingGenerator) -> dict[str, Any]:
     facts = {name: getattr(finding, name) for name in ("abnormality", "severity", "side", "lobes", "size_mm", "number", "kind", "centre")}
     return {**facts, "lobes": list(finding.lobes), "centre": None if finding.centre is None else [round(c, 1) for c in finding.centre]}

@@ -27,7 +27,7 @@ _BUDGET = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cohort:
+class PhantomCohort:
     """What was made: scans (cases), volumes (reconstructions of them), patients, and scans that were already there."""
 
     scans: int
@@ -45,7 +45,7 @@ def write_cohort(
     layout: Layout = "ct-rate",
     workers: int | None = None,
     progress: Callable[[int], None] = lambda scans: None,
-) -> Cohort:
+) -> PhantomCohort:
     """Make `cases` scans below `out`, or finish what a killed run began there.
 
     Args:
@@ -81,7 +81,7 @@ def write_cohort(
     for path, content in tables(layout, facts).items():
         write_atomic(out / path, content)
     volumes = sum(len(scan["volumes"]) for _, patient in facts for scan in patient["scans"])
-    return Cohort(scans=cases, volumes=volumes, patients=len(plans), kept=kept)
+    return PhantomCohort(scans=cases, volumes=volumes, patients=len(plans), kept=kept)
 
 
 @dataclass(frozen=True, kw_only=True)

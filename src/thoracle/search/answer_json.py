@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from thoracle.search.engine import Answer
+from thoracle.search.engine import SearchResult
 from thoracle.search.record import Filters
 from thoracle.types import RESEARCH_USE
 
@@ -14,7 +14,7 @@ SCHEMA: Final = "thoracle.search/1"
 _NAMES: Final = ("accession", "scan", "volume", "patient", "split")
 
 
-def answer_json(answer: Answer, *, filters: Filters, trained: bool) -> dict[str, Any]:
+def answer_json(answer: SearchResult, *, filters: Filters, trained: bool) -> dict[str, Any]:
     """Build the document of an answer.
 
     Args:

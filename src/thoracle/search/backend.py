@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from thoracle.search.keywords import Keywords
-from thoracle.search.record import Addition, Filters, LatentArray, Record
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 #: Ids of records and what they scored, best first; larger is better.
 Matches = list[tuple[int, float]]
 
 
-class Backend(Protocol):
+class IndexBackend(Protocol):
     """Records with latents of unit norm and full text."""
 
     @property
@@ -21,10 +21,10 @@ class Backend(Protocol):
 
     def __len__(self) -> int: ...
 
-    def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
         """Records by dot product: k, or all that pass; with `exact`, none of the nearest is missed."""
 
-    def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
+    def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """Records whose reports match, by BM25."""
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
@@ -36,14 +36,14 @@ class Backend(Protocol):
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """PNGs by id; those that have one."""
 
-    def find(self, **values: str) -> list[int]:
+    def ids_where(self, **values: str) -> list[int]:
         """Ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256` or `voxels_sha256`; a
         value that begins with "*" is an ending."""
 
-    def everything(self) -> list[int]:
+    def ids(self) -> list[int]:
         """All ids, in order."""
 
-    def add(self, additions: Sequence[Addition]) -> None:
+    def add(self, additions: Sequence[IndexedVolume]) -> None:
         """On the disk when this returns, each in place of a record of the same volume."""
 
     def delete(self, numbers: Sequence[int]) -> None:

@@ -15,16 +15,16 @@ import numpy as np
 from thoracle.cohort.reports import clean_text
 from thoracle.errors import IndexMismatch, InputError
 from thoracle.inference.model import Model
-from thoracle.inference.prepare import Prepared
-from thoracle.inference.text_query import query_latents
-from thoracle.search.backend import Backend, Matches
+from thoracle.inference.prepare import PreparedVolume
+from thoracle.inference.text_query import text_query_latents
+from thoracle.search.backend import IndexBackend, Matches
 from thoracle.search.fusion import fuse
-from thoracle.search.keywords import best_sentences, parse, wanted_words
+from thoracle.search.keywords import best_sentences, parse, positive_terms
 from thoracle.search.record import Filters, LatentArray, Record
 
-Part = Literal["text", "scan", "report", "keyword", "like"]
+QueryPart = Literal["text", "scan", "report", "keyword", "like"]
 
-PARTS: Final[tuple[Part, ...]] = ("text", "scan", "report", "keyword", "like")
+PARTS: Final[tuple[QueryPart, ...]] = ("text", "scan", "report", "keyword", "like")
 _OWN: Final = ("scan", "patient", "duplicates")
 _NO_FILTERS: Final = Filters()
 _MOST: Final = 1000  # hits
@@ -52,12 +52,12 @@ class Query:
     """
 
     text: str = ""
-    scan: Prepared | None = None
+    scan: PreparedVolume | None = None
     report: str = ""
     keyword: str = ""
     like: tuple[int, ...] = ()
     filters: Filters = _NO_FILTERS
-    weights: Mapping[Part, float] = field(default_factory=dict)
+    weights: Mapping[QueryPart, float] = field(default_factory=dict)
     leave_out: frozenset[str] = frozenset()
     k: int = 10
     exact: bool = False
@@ -84,7 +84,7 @@ class Hit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class SearchResult:
     """Hits, best first, and seconds: until the query was a latent, and from there to the hits."""
 
     hits: tuple[Hit, ...]
@@ -99,12 +99,12 @@ class Engine:
         IndexMismatch: it is another model, or preprocesses differently.
     """
 
-    def __init__(self, index: Backend, *, model: Model | None = None) -> None:
+    def __init__(self, index: IndexBackend, *, model: Model | None = None) -> None:
         self._index, self._model = index, model
         if model is not None:
-            require_same(index, model)
+            check_same_model(index, model)
 
-    def search(self, query: Query) -> Answer:
+    def search(self, query: Query) -> SearchResult:
         """The best hits.
 
         Raises:
@@ -122,13 +122,13 @@ class Engine:
             Hit(number=number, record=record, score=score, ranks={p: r[number] for p, r in ranks.items() if number in r}, sentence=sentence)
             for (number, record, score), sentence in zip(chosen, sentences, strict=True)
         )
-        return Answer(hits=hits, encoding=encoded - start, searching=time.perf_counter() - encoded)
+        return SearchResult(hits=hits, encoding=encoded - start, searching=time.perf_counter() - encoded)
 
-    def _encode(self, query: Query) -> dict[Part, LatentArray]:
+    def _encode(self, query: Query) -> dict[QueryPart, LatentArray]:
         """(L,) of each part that has a latent."""
-        latents: dict[Part, LatentArray] = {}
+        latents: dict[QueryPart, LatentArray] = {}
         if query.text:
-            latents["text"] = query_latents(self._loaded, [query.text])[0].cpu().numpy()
+            latents["text"] = text_query_latents(self._loaded, [query.text])[0].cpu().numpy()
         if report := clean_text(query.report):
             latents["report"] = self._loaded.encode_text([report])[0].cpu().numpy()
         if query.scan is not None:
@@ -138,7 +138,9 @@ class Engine:
             latents["like"] = mean / np.linalg.norm(mean)
         return latents
 
-    def _found(self, query: Query, latents: Mapping[Part, LatentArray]) -> tuple[dict[Part, Matches], list[tuple[int, Record, float]]]:
+    def _found(
+        self, query: Query, latents: Mapping[QueryPart, LatentArray]
+    ) -> tuple[dict[QueryPart, Matches], list[tuple[int, Record, float]]]:
         """Rankings, and the hits of them: so deep that volumes of one scan and what is left out do not cost hits."""
         alone = len(latents) + bool(query.keyword) == 1
         depth = 20 * query.k + 100 if alone else max(_DEPTH, 20 * query.k)
@@ -150,15 +152,15 @@ class Engine:
                 return rankings, chosen
             depth *= _DEEPER
 
-    def _rankings(self, query: Query, latents: Mapping[Part, LatentArray], *, k: int) -> dict[Part, Matches]:
-        found: dict[Part, Matches] = {
-            part: self._index.nearest(latent, k=k, filters=query.filters, exact=query.exact) for part, latent in latents.items()
+    def _rankings(self, query: Query, latents: Mapping[QueryPart, LatentArray], *, k: int) -> dict[QueryPart, Matches]:
+        found: dict[QueryPart, Matches] = {
+            part: self._index.vector_search(latent, k=k, filters=query.filters, exact=query.exact) for part, latent in latents.items()
         }
         if query.keyword:
-            found["keyword"] = self._index.search(parse(query.keyword), k=k, filters=query.filters)
+            found["keyword"] = self._index.keyword_search(parse(query.keyword), k=k, filters=query.filters)
         return found
 
-    def _scans(self, query: Query, matches: Matches, latents: Mapping[Part, LatentArray]) -> list[tuple[int, Record, float]]:
+    def _scans(self, query: Query, matches: Matches, latents: Mapping[QueryPart, LatentArray]) -> list[tuple[int, Record, float]]:
         """The best volume of each of the best k scans, without what is to be left out."""
         own = self._own(query)
         report = clean_text(query.report)
@@ -177,10 +179,10 @@ class Engine:
         """What is looked for, where the index has it."""
         numbers = set(query.like)
         if query.scan is not None and query.scan.provenance is not None:
-            numbers.update(self._index.find(source_sha256=query.scan.provenance.sha256))
+            numbers.update(self._index.ids_where(source_sha256=query.scan.provenance.sha256))
         return list(self._index.records(sorted(numbers)).values())
 
-    def _same_voxels(self, number: int, latents: Mapping[Part, LatentArray]) -> bool:
+    def _same_voxels(self, number: int, latents: Mapping[QueryPart, LatentArray]) -> bool:
         """Whether a scan that is looked for has this very latent."""
         scans = [latents[part] for part in ("scan", "like") if part in latents]
         return bool(scans) and max(float(self._index.latents([number])[0] @ latent) for latent in scans) > _SAME
@@ -192,7 +194,7 @@ class Engine:
             yield from ((number, records[number], score) for number, score in part if number in records)
 
     def _words(self, query: Query) -> str:
-        keywords = wanted_words(parse(query.keyword)) if query.keyword else ""
+        keywords = positive_terms(parse(query.keyword)) if query.keyword else ""
         return " ".join(filter(None, (query.text, clean_text(query.report), keywords)))
 
     @property
@@ -202,7 +204,7 @@ class Engine:
         return self._model
 
 
-def require_same(index: Backend, model: Model) -> None:
+def check_same_model(index: IndexBackend, model: Model) -> None:
     """Raises IndexMismatch where a model's latents cannot be compared with the index's."""
     settings = model.settings()
     unlike = [what for what in ("model", "preprocess") if index.settings.get(what) != settings[what]]

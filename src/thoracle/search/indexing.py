@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.pseudonyms import SiteKey
 from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import read_volume
-from thoracle.cohort.sources import Source, Split
+from thoracle.cohort.sources import Split, VolumeSource
 from thoracle.errors import CacheDamaged, IndexMismatch
 from thoracle.execution.prefetch import prefetch
 from thoracle.inference.model import Model
-from thoracle.search.backend import Backend
-from thoracle.search.record import Addition, LatentArray, Record
+from thoracle.search.backend import IndexBackend
+from thoracle.search.record import IndexedVolume, LatentArray, Record
 from thoracle.search.slices import contact_strip
 from thoracle.types import ModelInput
 
@@ -32,7 +32,7 @@ _EMPTY: Final = "Not given."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class IndexProgress:
     """How many volumes are done in this run, to do in it, and were done before; `failed` names one that could not be read."""
 
     done: int
@@ -41,7 +41,7 @@ class Progress:
     failed: str = ""
 
 
-def settings_of(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[str, Any]:
+def index_settings(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[str, Any]:
     """What an index of this cohort depends on.
 
     Raises:
@@ -53,23 +53,23 @@ def settings_of(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[str, 
             cure="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
             source=cohort.folder,
         )
-    return {**model.settings(), "dim_latent": model.dim_latent, "key": key.fingerprint if key is not None else cohort.key}
+    return {**model.settings(), "dim_latent": model.dim_latent, "key": key.fingerprint if key is not None else cohort.site_key_fingerprint}
 
 
 def index_cohort(
-    index: Backend,
+    index: IndexBackend,
     cohort: Cohort,
     model: Model,
     *,
     splits: Collection[Split] = (),
     key: SiteKey | None = None,
     thumbnails: bool = True,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[IndexProgress], None] = lambda _: None,
 ) -> int:
     """Add what the index does not have, and what has changed since.
 
     Args:
-        index: opened for writing, of `settings_of` these.
+        index: opened for writing, of `index_settings` these.
         cohort: prepared.
         model: encodes each volume.
         splits: only these; all where empty.
@@ -81,31 +81,31 @@ def index_cohort(
         How many volumes could not be read.
     """
     chosen = [entry for entry in cohort.entries if not splits or entry.split in splits]
-    todo = [(entry, record) for entry in chosen for record in [record_of(entry, key)] if not _is_there(index, record)]
+    todo = [(entry, record) for entry in chosen for record in [to_record(entry, key)] if not _is_there(index, record)]
     done = failed = 0
-    group: list[Addition] = []
+    group: list[IndexedVolume] = []
     last = time.monotonic()
     for (entry, record), volume in prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo):
         if isinstance(volume, CacheDamaged):
             failed += 1
             done += 1
-            progress(Progress(done=done, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
+            progress(IndexProgress(done=done, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
             continue
         strip = contact_strip(volume, spacing=cohort.preprocess.spacing, scale=cohort.preprocess.intensity_scale) if thumbnails else b""
-        group.append(Addition(record=record, latent_L=_latent(model, volume), thumbnail=strip))
+        group.append(IndexedVolume(record=record, latent_L=_latent(model, volume), thumbnail=strip))
         if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
             index.add(group)
             done, group, last = done + len(group), [], time.monotonic()
-            progress(Progress(done=done, total=len(todo), before=len(chosen) - len(todo)))
+            progress(IndexProgress(done=done, total=len(todo), before=len(chosen) - len(todo)))
     if group:
         index.add(group)
-        progress(Progress(done=done + len(group), total=len(todo), before=len(chosen) - len(todo)))
+        progress(IndexProgress(done=done + len(group), total=len(todo), before=len(chosen) - len(todo)))
     return failed
 
 
-def record_of(entry: Entry, key: SiteKey | None) -> Record:
+def to_record(entry: CohortEntry, key: SiteKey | None) -> Record:
     """What an index keeps of a volume, under pseudonyms where there is a key."""
-    source = Source(
+    source = VolumeSource(
         volume=entry.volume,
         scan=entry.scan,
         patient=entry.patient,
@@ -114,7 +114,7 @@ def record_of(entry: Entry, key: SiteKey | None) -> Record:
         facts=entry.facts,
     )
     if key is not None:
-        source = key.cover(source)
+        source = key.pseudonymize(source)
     return Record(
         volume=source.volume,
         scan=source.scan,
@@ -134,8 +134,8 @@ def _said(text: str) -> str:
     return "" if stripped == _EMPTY else stripped
 
 
-def _is_there(index: Backend, record: Record) -> bool:
-    return record in index.records(index.find(volume=record.volume)).values()
+def _is_there(index: IndexBackend, record: Record) -> bool:
+    return record in index.records(index.ids_where(volume=record.volume)).values()
 
 
 def _latent(model: Model, volume: ModelInput) -> LatentArray:

@@ -73,14 +73,14 @@ def parse(query: str) -> Keywords:
 def to_fts5(tree: Keywords) -> str:
     """As FTS5's MATCH reads it."""
     if isinstance(tree, Term):
-        return f'"{safe_beginning(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
+        return f'"{stem_safe_prefix(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
     if isinstance(tree, AnyOf):
         return "(" + " OR ".join(map(to_fts5, tree.parts)) + ")"
     wanted = "(" + " AND ".join(map(to_fts5, tree.parts)) + ")"
     return f"({wanted} NOT ({' OR '.join(map(to_fts5, tree.without))}))" if tree.without else wanted
 
 
-def safe_beginning(text: str) -> str:
+def stem_safe_prefix(text: str) -> str:
     """As much of a beginning as the stemmer leaves alone: of "emphys" it would make "emphi", so "emph" is looked for."""
     for end in range(len(text), len(text) - len(text.rsplit(maxsplit=1)[-1]) + _SHORTEST - 1, -1):
         words = text[:end].lower().split()
@@ -89,9 +89,9 @@ def safe_beginning(text: str) -> str:
     return text
 
 
-def wanted_words(tree: Keywords) -> str:
+def positive_terms(tree: Keywords) -> str:
     """The words that a query asks for, without those it takes away."""
-    return tree.text if isinstance(tree, Term) else " ".join(map(wanted_words, tree.parts))
+    return tree.text if isinstance(tree, Term) else " ".join(map(positive_terms, tree.parts))
 
 
 def stems(texts: Sequence[str]) -> list[list[str]]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from thoracle.cohort.pseudonyms import SiteKey, default_key_file
 from thoracle.errors import InputError
-from thoracle.search.backend import Backend
+from thoracle.search.backend import IndexBackend
 
 
-def key_of(index: Backend, path: Path | None, *, outside: Path) -> SiteKey | None:
+def site_key_for(index: IndexBackend, path: Path | None, *, outside: Path) -> SiteKey | None:
     """The key that an index's pseudonyms were made with, where it is at hand.
 
     Args:
@@ -33,7 +33,7 @@ def key_of(index: Backend, path: Path | None, *, outside: Path) -> SiteKey | Non
     return None
 
 
-def find_scan(index: Backend, name: str, *, key: SiteKey | None = None) -> list[int]:
+def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> list[int]:
     """The volumes of one scan, by accession, scan or volume.
 
     Raises:
@@ -43,27 +43,27 @@ def find_scan(index: Backend, name: str, *, key: SiteKey | None = None) -> list[
     if key is not None:
         scan, volume = key.endings(name)
         asked += [{"accession": key.accession(name)}, {"scan": f"*{scan}"}, {"volume": f"*{volume}"}]
-    found = next((numbers for one in asked if (numbers := index.find(**one))), [])
+    found = next((numbers for one in asked if (numbers := index.ids_where(**one))), [])
     scans = {record.scan for record in index.records(found).values()}
     if len(scans) == 1:
-        return index.find(scan=scans.pop())
+        return index.ids_where(scan=scans.pop())
     if scans:
         raise InputError(f"{len(scans)} scans have the accession {name!r:.60}", cure="Name the scan or a volume.")
     raise InputError(f"no scan {name!r:.60} in the index", cure=_cure(index, key))
 
 
-def find_patient(index: Backend, name: str, *, key: SiteKey | None = None) -> list[int]:
+def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> list[int]:
     """The volumes of one patient.
 
     Raises:
         InputError: there is none.
     """
-    found = index.find(patient=name) or (index.find(patient=key.patient(name)) if key is not None else [])
+    found = index.ids_where(patient=name) or (index.ids_where(patient=key.patient(name)) if key is not None else [])
     if not found:
         raise InputError(f"no patient {name!r:.60} in the index", cure=_cure(index, key))
     return found
 
 
-def _cure(index: Backend, key: SiteKey | None) -> str:
+def _cure(index: IndexBackend, key: SiteKey | None) -> str:
     hidden = index.settings.get("key") is not None and key is None
     return "Its names are pseudonyms; for real ones give the site's key (--site-key)." if hidden else "Check the name."

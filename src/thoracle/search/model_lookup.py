@@ -6,11 +6,11 @@ from pathlib import Path
 
 from thoracle.inference.demo.default_model import Notify, model_or_demo
 from thoracle.inference.model import Model, load
-from thoracle.inference.model_locations import recall, remember
-from thoracle.search.backend import Backend
+from thoracle.inference.model_locations import lookup, register
+from thoracle.search.backend import IndexBackend
 
 
-def model_of(index: Backend, *, folder: Path | None, device: str, notify: Notify) -> Model:
+def model_of(index: IndexBackend, *, folder: Path | None, device: str, notify: Notify) -> Model:
     """Load an index's model from the named folder, from where this machine remembers it, or the demo's.
 
     Args:
@@ -23,8 +23,8 @@ def model_of(index: Backend, *, folder: Path | None, device: str, notify: Notify
         InputError: no folder is named, none is remembered, and the demo has not run here.
         ThoracleError: as `load`.
     """
-    path = folder or recall(str(index.settings.get("model"))) or model_or_demo(None, notify=notify)
+    path = folder or lookup(str(index.settings.get("model"))) or model_or_demo(None, notify=notify)
     model = load(path, device=device)
     if folder is not None:
-        remember(folder, weights_sha256=model.folder.weights_sha256)
+        register(folder, weights_sha256=model.folder.weights_sha256)
     return model

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from thoracle.errors import ExtraMissing, InputError
-from thoracle.search.backend import Backend
-from thoracle.search.local.index import Index, writing
-from thoracle.search.qdrant.index import Server
+from thoracle.search.backend import IndexBackend
+from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.qdrant.index import QdrantIndex
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -21,27 +21,27 @@ _SCHEMES: Final = ("http", "https", "qdrant")
 _KEY: Final = "QDRANT_API_KEY"
 
 
-def is_server(place: str) -> bool:
+def is_url(place: str) -> bool:
     """Whether it is http(s)://HOST:PORT/NAME, or qdrant:FOLDER/NAME, which is the client's local mode, to try a server without one."""
     return urlsplit(place).scheme in _SCHEMES
 
 
 @contextmanager
-def opened(place: str) -> Iterator[Backend]:
+def open_index(place: str) -> Iterator[IndexBackend]:
     """For reading.
 
     Raises:
         IndexMissing: there is none.
         ExtraMissing: it is on a server, and Qdrant's client is not there.
     """
-    if is_server(place):
+    if is_url(place):
         client, collection = _client(place)
         try:
-            yield Server(client, collection)
+            yield QdrantIndex(client, collection)
         finally:
             client.close()
     else:
-        index = Index(Path(place))
+        index = LocalIndex(Path(place))
         try:
             yield index
         finally:
@@ -49,7 +49,7 @@ def opened(place: str) -> Iterator[Backend]:
 
 
 @contextmanager
-def changed(place: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[Backend]:
+def open_index_for_writing(place: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[IndexBackend]:
     """For writing too; a new index where `settings` are given. `lists`: as `Index.refresh`.
 
     Raises:
@@ -57,13 +57,13 @@ def changed(place: str, settings: Mapping[str, Any] | None = None, *, lists: boo
         IndexMismatch: it was begun with other settings.
         IndexBusy: another process is changing it.
     """
-    if not is_server(place):
-        with writing(Path(place), settings, lists=lists) as index:
+    if not is_url(place):
+        with open_for_writing(Path(place), settings, lists=lists) as index:
             yield index
         return
     client, collection = _client(place)
     try:
-        yield Server(client, collection) if settings is None else Server.begin(client, collection, settings)
+        yield QdrantIndex(client, collection) if settings is None else QdrantIndex.create_or_open(client, collection, settings)
     finally:
         client.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from thoracle.errors import InputError
-from thoracle.search.engine import Part
+from thoracle.search.engine import QueryPart
 
 
 def parse_age_range(text: str) -> tuple[int | None, int | None]:
@@ -22,13 +22,13 @@ def parse_age_range(text: str) -> tuple[int | None, int | None]:
     return first, last if dash else first
 
 
-def parse_weights(texts: Sequence[str]) -> dict[Part, float]:
+def parse_weights(texts: Sequence[str]) -> dict[QueryPart, float]:
     """Parse "text=2" into the weight of each part of a query; which parts there are, `Engine.search` checks.
 
     Raises:
         InputError: another form.
     """
     try:
-        return {cast(Part, part): float(number) for part, number in (text.split("=") for text in texts)}
+        return {cast(QueryPart, part): float(number) for part, number in (text.split("=") for text in texts)}
     except ValueError as error:
         raise InputError(f"--weight expects PART=NUMBER, got {texts[0]!r:.60}", cure="Write for example --weight text=2.") from error

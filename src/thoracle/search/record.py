@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.cohort.demographics import NO_FACTS, Facts
+from thoracle.cohort.demographics import NO_FACTS, Demographics
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED, Labels
 from thoracle.errors import InputError
@@ -45,7 +45,7 @@ class Record:
     split: str = ""
     report: Report = field(default_factory=Report)
     labels: Labels = UNLABELLED
-    facts: Facts = NO_FACTS
+    facts: Demographics = NO_FACTS
     source_sha256: str = ""
     voxels_sha256: str = ""
 
@@ -56,7 +56,7 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Addition:
+class IndexedVolume:
     """A record with its latent (L,) and a PNG of a few slices, or none."""
 
     record: Record

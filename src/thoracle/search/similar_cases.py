@@ -9,7 +9,7 @@ from thoracle.inference.model import Model
 from thoracle.inference.prepare import prepare
 from thoracle.search.engine import Engine, Query
 from thoracle.search.model_lookup import model_of
-from thoracle.search.open_index import opened
+from thoracle.search.open_index import open_index
 
 
 def similar_cases(index_location: str, *, scan: Volume, k: int, detector: Model, notify: Notify) -> list[SimilarCase]:
@@ -20,12 +20,12 @@ def similar_cases(index_location: str, *, scan: Volume, k: int, detector: Model,
         scan: what the cases are compared with.
         k: at most.
         detector: encodes the scan for the index too, if it is the index's model.
-        notify: as `model_of`.
+        notify: as `target_config`.
 
     Raises:
         IndexMissing, IndexMismatch: there is no index, or its model is not known here.
     """
-    with opened(index_location) as index:
+    with open_index(index_location) as index:
         same = index.settings.get("model") == detector.folder.weights_sha256
         model = detector if same else model_of(index, folder=None, device=str(detector.device), notify=notify)
         query = Query(scan=prepare(scan, model.preprocess), k=k, leave_out=frozenset({"patient", "duplicates"}))

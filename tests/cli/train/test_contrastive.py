@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from thoracle.inference.demo.assets import write_scan
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.checkpoints import checkpoints
 from thoracle.training.engine.config import load_config, load_run_config, write_config
@@ -94,7 +94,7 @@ def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path,
     codes = [rank["own"]["embed"] for rank in one["ranks"]]
     assert not torch.equal(*codes)
     assert all(torch.equal(code, rank["own"]["embed"]) for code, rank in zip(codes, other["ranks"], strict=True))
-    assert load_tensors(open_model(stopped / "model", verify=True))
+    assert load_state_dict(open_model(stopped / "model", verify=True))
 
 
 def _torchrun(config: Path, cohort: Path, out: Path, *more: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from thoracle.inference.demo.assets import write_scan
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import TextEncoder
@@ -73,7 +73,7 @@ def test_what_the_page_says_to_type_works(command, places: dict[str, str]) -> No
     assert "It has never seen a patient" in said[4].out
     model = open_model(Path(places["RUN/model"]), verify=True)
     torch.manual_seed(0)
-    weights, text = load_tensors(model), TextEncoder(SIZES).state_dict()
+    weights, text = load_state_dict(model), TextEncoder(SIZES).state_dict()
     assert (model.kind, model.trained) == ("medfinder", True)
     assert all(torch.equal(weights[f"text_transformer.{name}"], tensor) for name, tensor in text.items())
 

@@ -23,7 +23,7 @@ def test_names_tell_patient_scan_and_split_and_tables_the_rest(ct_rate: Path) ->
     assert [source.volume for source in listing.sources] == sorted(path.name for path in ct_rate.rglob("*.nii.gz"))
     source = listing.sources[1]
     assert (source.scan, source.patient, source.split) == ("train_1_a", "train_1", "train")
-    assert (source.kernel, source.step_mm) == ("Br60f", 10.0)
+    assert (source.kernel, source.slice_spacing_mm) == ("Br60f", 10.0)
     assert source.metadata == {"XYSpacing": "[9.0, 9.0]", "RescaleIntercept": "-1024", "RescaleSlope": "1", "ZSpacing": "10.0"}
     assert source.report.impression == "Nodule 1."
     assert source.labels.index(1) == 1
@@ -82,7 +82,7 @@ def test_columns_of_the_published_metadata_are_understood(data_dir: Path, write_
         write_chest(tmp_path / split / f"{split}_{patient}" / f"{split}_{patient}_{scan}" / row["VolumeName"])
     listing = find(tmp_path)
     assert len(listing.absent) == len(rows) - 3
-    assert {source.volume: (source.kernel, source.step_mm) for source in listing.sources} == {
+    assert {source.volume: (source.kernel, source.slice_spacing_mm) for source in listing.sources} == {
         "valid_106_a_2.nii.gz": ("B", 0.75),
         "valid_498_a_1.nii.gz": ("YA", 1.5),
         "valid_517_a_1.nii.gz": ("Br40f", 1.0),
@@ -95,7 +95,7 @@ def test_rows_that_contradict_each_other_are_an_error_and_a_bad_label_refuses_it
         find(ct_rate)
     for table in (ct_rate / "dataset" / "multi_abnormality_labels").iterdir():
         table.unlink()
-    faults = {source.volume: source.fault for source in find(ct_rate).sources}
+    faults = {source.volume: source.error for source in find(ct_rate).sources}
     assert "must be 0 or 1" in str(faults.pop("train_1_a_1.nii.gz"))
     assert set(faults.values()) == {None}
 

@@ -10,7 +10,7 @@ import pytest
 from thoracle.cohort.layouts.dicom import find
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
-from thoracle.cohort.reconstruction import Reconstruction
+from thoracle.cohort.reconstruction import ReconstructionFilter
 
 _ROOT = "1.2.826.0.1.3680043.10.999"
 
@@ -96,7 +96,7 @@ def test_headers_tell_of_patient_and_scanner_and_dates_are_blurred_with_the_name
 
 
 def test_a_kernel_is_chosen_from_the_headers(tree: Path) -> None:
-    kept, _ = Reconstruction.parse("kernel=Br6*,Br4*").choose(find(tree).sources)
+    kept, _ = ReconstructionFilter.parse("kernel=Br6*,Br4*").choose(find(tree).sources)
     assert [source.volume[len(_ROOT) :] for source in kept] == [".12", ".21", ".31"]
 
 
@@ -119,7 +119,7 @@ def test_damaged_files_are_a_row_where_they_lie_alone_and_refuse_the_series_they
     for number in (1, 2):
         (tree / "C" / f"{number}.dcm").write_bytes((tree / "B" / f"31-{number}.dcm").read_bytes()[:3000])
     shutil.copy(tree / "C" / "1.dcm", tree / "A" / "second" / "half.dcm")
-    choice = Reconstruction.parse(reconstruction)
+    choice = ReconstructionFilter.parse(reconstruction)
     for keep, out in ((True, tmp_path / "kept"), (False, tmp_path / "covered")):
         key = tmp_path / "site.key"
         done = prepare(tree, layout="dicom", out=out, preprocess=small, keep_ids=keep, site_key=key, reconstruction=choice)

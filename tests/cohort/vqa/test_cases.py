@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thoracle.cohort.manifest import Entry
+from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.reports import Report, Section
-from thoracle.cohort.vqa.cases import cases_of, told_findings
+from thoracle.cohort.vqa.cases import cases_of, finding_attributes
 from thoracle.types import ABNORMALITIES
 
 
@@ -13,7 +13,7 @@ from thoracle.types import ABNORMALITIES
 def test_the_section_that_is_asked_for_is_to_be_written_and_facts_are_looked_for_in_both(section: Section, written: str | None) -> None:
     labels = tuple(int(name == "Cardiomegaly") for name in ABNORMALITIES)
     report = Report(findings="The heart is large.", impression="Cardiomegaly.")
-    entry = Entry(
+    entry = CohortEntry(
         volume="v", scan="s", patient="p", split="valid", source_sha256="", cache="", cache_sha256="", report=report, labels=labels
     )
     read: list[str] = []
@@ -27,7 +27,7 @@ def test_what_is_told_of_findings_is_whether_they_are_there_and_their_sides() ->
     report = Report(
         findings="A nodule in the left lung. Pleural effusion on both sides. The heart is large. Atelectasis in the right lung."
     )
-    entry = Entry(
+    entry = CohortEntry(
         volume="v",
         scan="s",
         patient="p",
@@ -38,7 +38,7 @@ def test_what_is_told_of_findings_is_whether_they_are_there_and_their_sides() ->
         report=report,
         labels=tuple(known.get(name) for name in ABNORMALITIES),
     )
-    told = dict(zip(ABNORMALITIES, told_findings(entry), strict=True))
+    told = dict(zip(ABNORMALITIES, finding_attributes(entry), strict=True))
     np.testing.assert_array_equal(told["Lung nodule"], [1, 1, 0])
     np.testing.assert_array_equal(told["Pleural effusion"], [1, 1, 1])
     np.testing.assert_array_equal(told["Cardiomegaly"], [1, np.nan, np.nan])

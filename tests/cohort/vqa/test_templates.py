@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.cohort.vqa.attributes import Facts, facts_in, facts_of_mask, plain_evidence
+from thoracle.cohort.vqa.attributes import FindingAttributes, facts_in, facts_of_mask, keyword_evidence
 from thoracle.cohort.vqa.templates import Case, make_questions
-from thoracle.cohort.vqa.vqa_file import Conversation, Pair, read_questions, write_questions
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet, read_vqa, write_questions
 from thoracle.errors import InputError, MetadataError
 from thoracle.types import ABNORMALITIES
 
@@ -24,7 +24,7 @@ def cases(n: int) -> list[Case]:
     for k in range(n):
         labels = tuple(int(label) for label in rng.random(18) < 0.3)
         facts = {
-            name: Facts(side="left", lobes=("left upper lobe",), size_mm=12.0, count="two")
+            name: FindingAttributes(side="left", lobes=("left upper lobe",), size_mm=12.0, count="two")
             for name, label in zip(ABNORMALITIES, labels, strict=True)
             if label
         }
@@ -81,34 +81,34 @@ def test_a_talk_asks_again_in_turn_what_was_asked_alone() -> None:
 @pytest.mark.parametrize(
     ("sentence", "facts"),
     [
-        ("A 1.2 cm nodule is seen in the right upper lobe.", Facts(side="right", lobes=("right upper lobe",), size_mm=12.0)),
-        ("Two nodules of 8x6 mm in the lower lobes of both lungs.", Facts(side="both", lobes=LOWER, size_mm=8.0, count="two")),
-        ("Bilateral pleural effusion.", Facts(side="both")),
-        ("Emphysema is present.", Facts()),
+        ("A 1.2 cm nodule is seen in the right upper lobe.", FindingAttributes(side="right", lobes=("right upper lobe",), size_mm=12.0)),
+        ("Two nodules of 8x6 mm in the lower lobes of both lungs.", FindingAttributes(side="both", lobes=LOWER, size_mm=8.0, count="two")),
+        ("Bilateral pleural effusion.", FindingAttributes(side="both")),
+        ("Emphysema is present.", FindingAttributes()),
     ],
 )  # fmt: skip
-def test_sentences_tell_side_lobe_size_and_number(sentence: str, facts: Facts) -> None:
+def test_sentences_tell_side_lobe_size_and_number(sentence: str, facts: FindingAttributes) -> None:
     assert facts_in([sentence]) == facts
 
 
 def test_sentences_that_deny_are_no_evidence() -> None:
-    found = plain_evidence("No lung nodule is seen. A nodule of 5 mm is seen in the left lower lobe. No effusion.")
+    found = keyword_evidence("No lung nodule is seen. A nodule of 5 mm is seen in the left lower lobe. No effusion.")
     assert found["Lung nodule"] == ["A nodule of 5 mm is seen in the left lower lobe."]
 
 
 def test_masks_tell_side_number_and_size() -> None:
     mask = np.zeros((20, 10, 10), dtype=bool)
-    assert facts_of_mask(mask, spacing=(2, 2, 4), midline=10) == Facts()
+    assert facts_of_mask(mask, spacing=(2, 2, 4), midline=10) == FindingAttributes()
     mask[12:15, 2:4, 2:4] = True
-    assert facts_of_mask(mask, spacing=(2, 2, 4), midline=10) == Facts(side="left", size_mm=8.0, count="one")
+    assert facts_of_mask(mask, spacing=(2, 2, 4), midline=10) == FindingAttributes(side="left", size_mm=8.0, count="one")
     mask[2:6, 2:4, 6:8] = True
-    assert facts_of_mask(mask, spacing=(2, 2, 4), midline=10) == Facts(side="both", size_mm=8.0, count="two")
+    assert facts_of_mask(mask, spacing=(2, 2, 4), midline=10) == FindingAttributes(side="both", size_mm=8.0, count="two")
 
 
 def test_the_published_form_goes_in_and_out(tmp_path: Path) -> None:
     made = make_questions(cases(6))
     write_questions(tmp_path / "vqa.json", made)
-    assert read_questions(tmp_path / "vqa.json") == made
+    assert read_vqa(tmp_path / "vqa.json") == made
     entry = json.loads((tmp_path / "vqa.json").read_text())[0]
     assert set(entry) == {"id", "image", "conversations"}
     assert entry["conversations"][0]["value"].startswith("<image>\n")
@@ -123,14 +123,14 @@ def test_the_published_form_goes_in_and_out(tmp_path: Path) -> None:
         }
     ]
     (tmp_path / "p.json").write_text(json.dumps(published))
-    pair = Pair(question="What is seen?", answer="An effusion.", task="long_answer", type="free_response")
-    assert read_questions(tmp_path / "p.json") == (Conversation(id="7", images=("valid_1_a_1.nii.gz",), pairs=(pair,)),)
+    pair = QuestionAnswer(question="What is seen?", answer="An effusion.", task="long_answer", type="free_response")
+    assert read_vqa(tmp_path / "p.json") == (QuestionSet(id="7", images=("valid_1_a_1.nii.gz",), pairs=(pair,)),)
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"id": 1, "image": "a", "conversations": [{"from": "gpt", "value": "x"}]}]'])
 def test_another_form_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "vqa.json").write_text(text)
     with pytest.raises(MetadataError, match="is no file of questions"):
-        read_questions(tmp_path / "vqa.json")
+        read_vqa(tmp_path / "vqa.json")
     with pytest.raises(InputError, match="no such file"):
-        read_questions(tmp_path / "absent.json")
+        read_vqa(tmp_path / "absent.json")

@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import ComputedRadiographyImageStorage, SecondaryCaptureImageStorage, generate_uid
 
 from thoracle.ct.dicom.eligibility import rejection_reason
-from thoracle.ct.dicom.files import Source, study_file
+from thoracle.ct.dicom.files import StudyFile, study_file
 from thoracle.ct.dicom.header import Header, read_header
 from thoracle.errors import CorruptFile, ScanError
 
@@ -22,7 +22,7 @@ def _header(dataset: FileDataset) -> Header:
     file = io.BytesIO()
     dataset.save_as(file)
     content = file.getvalue()
-    header = read_header(Source(label="slice.dcm", size=len(content), open=lambda: io.BytesIO(content)))
+    header = read_header(StudyFile(label="slice.dcm", size=len(content), open=lambda: io.BytesIO(content)))
     assert header is not None
     return header
 

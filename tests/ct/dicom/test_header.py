@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
-from thoracle.ct.dicom.files import Source
+from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.dicom.frames import slices_of
 from thoracle.ct.dicom.header import Header, numbers, read_header, text
 from thoracle.errors import CorruptFile, GeometryInvalid, ScanError, TruncatedFile
@@ -18,8 +18,8 @@ from thoracle.errors import CorruptFile, GeometryInvalid, ScanError, TruncatedFi
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's; read_dicom silences them
 
 
-def _source(content: bytes) -> Source:
-    return Source(label="slice.dcm", size=len(content), open=lambda: io.BytesIO(content))
+def _source(content: bytes) -> StudyFile:
+    return StudyFile(label="slice.dcm", size=len(content), open=lambda: io.BytesIO(content))
 
 
 def _bytes(dataset: FileDataset) -> bytes:
@@ -92,7 +92,7 @@ def test_fields_that_are_no_numbers_name_themselves(forty: list[FileDataset]) ->
         numbers(header.dataset, "PixelSpacing", count=2, source=header.source)
     header.dataset.Rows = None
     with pytest.raises(CorruptFile, match="Rows must be a whole number, is absent"):
-        header.whole("Rows")
+        header.nonnegative_int("Rows")
     assert numbers(header.dataset, "Rows", count=1, source=header.source) is None
     header.dataset.SeriesDescription = "one\x1b[2J\r\ntwo"
     assert text(header.dataset, "SeriesDescription") == "one[2Jtwo"

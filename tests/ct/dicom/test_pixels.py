@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from thoracle.ct.dicom.files import Source
+from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.dicom.header import read_header
 from thoracle.ct.dicom.reader import read_dicom
 from thoracle.ct.stored import StoredScan
@@ -188,7 +188,7 @@ def test_a_deflate_bomb_and_a_cut_deflate_stream(forty: list[FileDataset], save:
     forty[0].file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     file = next(save(forty[:1]).iterdir())
     whole = file.read_bytes()
-    header = read_header(Source(label="slice", size=len(whole), open=lambda: file.open("rb")))
+    header = read_header(StudyFile(label="slice", size=len(whole), open=lambda: file.open("rb")))
     assert header is not None
     at = header.deflated_at
     file.write_bytes(whole[: len(whole) - 40])

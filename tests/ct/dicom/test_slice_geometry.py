@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
-from thoracle.ct.dicom.files import Source
+from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.dicom.frames import Slice
 from thoracle.ct.dicom.header import Header
-from thoracle.ct.dicom.slice_geometry import judge
+from thoracle.ct.dicom.slice_geometry import build_slice_grid
 from thoracle.errors import DuplicateSlices, GantryTilt, GeometryError, MixedSeries, SliceGap, TooFewSlices
 
 HEADER = Header(
-    source=Source(label="slice", size=0, open=lambda: pytest.fail("geometry opens no file")),
+    source=StudyFile(label="slice", size=0, open=lambda: pytest.fail("geometry opens no file")),
     dataset=Dataset(),
     sop_class="",
     syntax="1.2.840.10008.1.2.1",  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def test_any_regular_stack_is_its_grid_in_any_order(axes: NDArray[np.float64], s
     slices = _slices(step * np.arange(count), axes=axes)
     shuffled = list(slices)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
-    grid = judge(shuffled, min_slices=2, source="")
+    grid = build_slice_grid(shuffled, min_slices=2, source="")
     assert grid.slices == tuple(slices)
     expected = np.eye(4)
     expected[:3, :3] = (axes * [[0.7], [0.8], [step]]).T
@@ -64,7 +64,7 @@ def test_any_regular_stack_is_its_grid_in_any_order(axes: NDArray[np.float64], s
 @given(step=st.floats(1.25, 8), decimals=st.integers(1, 3), count=st.integers(3, 300))
 def test_rounding_of_positions_is_no_gap(step: float, decimals: int, count: int) -> None:
     """Three decimals give 3.987 and 3.988 in turn, one gives 1.2 and 1.3; rounding does not add up over many slices."""
-    grid = judge(_slices(step * np.arange(count), axes=np.eye(3), decimals=decimals), min_slices=3, source="")
+    grid = build_slice_grid(_slices(step * np.arange(count), axes=np.eye(3), decimals=decimals), min_slices=3, source="")
     assert grid.affine[2, 2] == pytest.approx(step, abs=0.1 / (count - 1) + 1e-9)
 
 
@@ -72,7 +72,7 @@ def test_rounding_of_positions_is_no_gap(step: float, decimals: int, count: int)
 def test_a_missing_slice_is_always_found(axes: NDArray[np.float64], step: float, count: int, data: st.DataObject) -> None:
     missing = data.draw(st.integers(1, count - 1))
     with pytest.raises(SliceGap, match="1 missing" if count > 3 else "steps"):
-        judge(_slices(step * np.delete(np.arange(count + 1), missing), axes=axes, decimals=3), min_slices=1, source="")
+        build_slice_grid(_slices(step * np.delete(np.arange(count + 1), missing), axes=axes, decimals=3), min_slices=1, source="")
 
 
 @given(axes=turns, step=steps, count=st.integers(2, 60), degrees=st.floats(0.5, 30))
@@ -81,7 +81,7 @@ def test_a_tilt_is_always_found(axes: NDArray[np.float64], step: float, count: i
     if shear * step * (count - 1) < 0.1:
         return  # two or three thin slices hide so small a tilt in rounding
     with pytest.raises(GantryTilt, match="degrees"):
-        judge(_slices(step * np.arange(count), axes=axes, shear=shear), min_slices=1, source="")
+        build_slice_grid(_slices(step * np.arange(count), axes=axes, shear=shear), min_slices=1, source="")
 
 
 @given(step=steps, count=st.integers(2, 40), data=st.data())
@@ -89,13 +89,13 @@ def test_a_repeated_position_is_always_found(step: float, count: int, data: st.D
     twice = data.draw(st.integers(0, count - 1))
     along = np.insert(step * np.arange(count), twice, step * twice)
     with pytest.raises(DuplicateSlices, match=f"1 of {count + 1}"):
-        judge(_slices(along, axes=np.eye(3)), min_slices=1, source="")
+        build_slice_grid(_slices(along, axes=np.eye(3)), min_slices=1, source="")
 
 
 @given(along=st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12))
 def test_any_positions_end_in_a_grid_or_a_typed_error(along: list[float]) -> None:
     try:
-        grid = judge(_slices(np.array(along), axes=np.eye(3)), min_slices=2, source="")
+        grid = build_slice_grid(_slices(np.array(along), axes=np.eye(3)), min_slices=2, source="")
     except GeometryError:
         return
     assert np.isfinite(grid.affine).all()
@@ -104,15 +104,15 @@ def test_any_positions_end_in_a_grid_or_a_typed_error(along: list[float]) -> Non
 
 def test_geometry_is_judged_before_the_number_of_slices() -> None:
     with pytest.raises(GantryTilt):
-        judge(_slices(np.arange(4.0), axes=np.eye(3), shear=0.2), min_slices=10, source="")
+        build_slice_grid(_slices(np.arange(4.0), axes=np.eye(3), shear=0.2), min_slices=10, source="")
     with pytest.raises(TooFewSlices, match=r"has 4 slice\(s\), at least 10"):
-        judge(_slices(np.arange(4.0), axes=np.eye(3)), min_slices=10, source="")
+        build_slice_grid(_slices(np.arange(4.0), axes=np.eye(3)), min_slices=10, source="")
 
 
 def test_a_gap_says_where_it_is_and_sideways_shift_is_a_mixture() -> None:
     with pytest.raises(SliceGap, match=r"steps between slices are 1.25 mm, but 3.75 mm between slices 2 and 3 of 8 \(2 missing\)"):
-        judge(_slices(1.25 * np.array([0, 1, 4, 5, 6, 7, 8, 9.0]), axes=np.eye(3)), min_slices=1, source="")
+        build_slice_grid(_slices(1.25 * np.array([0, 1, 4, 5, 6, 7, 8, 9.0]), axes=np.eye(3)), min_slices=1, source="")
     slices = _slices(np.arange(9.0), axes=np.eye(3))
     slices[4] = replace(slices[4], position=slices[4].position + np.array([0.3, 0, 0]))
     with pytest.raises(MixedSeries, match="sideways"):
-        judge(slices, min_slices=1, source="")
+        build_slice_grid(slices, min_slices=1, source="")

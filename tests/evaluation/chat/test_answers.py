@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from thoracle.cohort.vqa.vqa_file import Conversation, Pair
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.evaluation.chat.answers import draw_questions, label_texts
 from thoracle.types import ABNORMALITIES
 
 
-def conversation(number: int, scan: str, topic: str) -> Conversation:
-    pair = Pair(question="?", answer="!", task="short_answer", type="short_answer", topic=topic)
-    return Conversation(id=str(number), images=(scan,), pairs=(pair,))
+def conversation(number: int, scan: str, topic: str) -> QuestionSet:
+    pair = QuestionAnswer(question="?", answer="!", task="short_answer", type="short_answer", topic=topic)
+    return QuestionSet(id=str(number), images=(scan,), pairs=(pair,))
 
 
 def test_so_many_questions_and_reports_are_drawn_and_those_of_a_scan_stand_together() -> None:

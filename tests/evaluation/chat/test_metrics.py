@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thoracle.cohort.vqa.vqa_file import Pair
-from thoracle.evaluation.chat.metrics import Answered, clinical, diversity, plain_labels, right, summarise
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer
+from thoracle.evaluation.chat.metrics import AnsweredQuestion, clinical, is_correct, plain_labels, summarise, template_similarity
 from thoracle.types import ABNORMALITIES
 
 
@@ -24,8 +24,8 @@ def test_clinical_figures_by_hand_and_crg_of_trivial_answers() -> None:
 
 
 def test_templates_are_exposed() -> None:
-    assert diversity(["same words here"] * 4, ["same words here"]) == {"distinct reports": 0.25, "nearest training report": 1.0}
-    assert diversity(["one two", "three four"], ["five"])["nearest training report"] == 0
+    assert template_similarity(["same words here"] * 4, ["same words here"]) == {"distinct reports": 0.25, "nearest training report": 1.0}
+    assert template_similarity(["one two", "three four"], ["five"])["nearest training report"] == 0
 
 
 @pytest.mark.parametrize(
@@ -37,17 +37,19 @@ def test_templates_are_exposed() -> None:
     ],
 )  # fmt: skip
 def test_closed_answers(answer: str, reference: str, is_right: bool) -> None:
-    assert right(answer, reference) == is_right
+    assert is_correct(answer, reference) == is_right
 
 
 def test_a_model_that_always_says_yes_is_balanced_at_one_half() -> None:
     pairs = [
-        Pair(question="?", answer=answer, task="short_answer", type="short_answer", topic="presence", about=ABNORMALITIES[0])
+        QuestionAnswer(question="?", answer=answer, task="short_answer", type="short_answer", topic="presence", about=ABNORMALITIES[0])
         for answer in ("Yes.",) * 3 + ("No.",)
     ]
-    report = Pair(question="?", answer="Emphysema is seen. No nodule.", task="report_generation", type="report_generation", topic="report")
-    answered = [Answered(patient=f"p{k}", pair=pair, answer="Yes.") for k, pair in enumerate(pairs)]
-    answered.append(Answered(patient="p9", pair=report, answer="Emphysema is seen."))
+    report = QuestionAnswer(
+        question="?", answer="Emphysema is seen. No nodule.", task="report_generation", type="report_generation", topic="report"
+    )
+    answered = [AnsweredQuestion(patient=f"p{k}", pair=pair, answer="Yes.") for k, pair in enumerate(pairs)]
+    answered.append(AnsweredQuestion(patient="p9", pair=report, answer="Emphysema is seen."))
     found = summarise(answered, resamples=50)
     assert found["presence accuracy"].value == 0.75
     assert found["presence balanced accuracy"].value == 0.5
@@ -58,9 +60,9 @@ def test_a_model_that_always_says_yes_is_balanced_at_one_half() -> None:
 
 
 def test_abnormalities_weigh_alike_in_their_mean_however_often_they_are_asked_of() -> None:
-    def asked(about: str, answer: str, said: str) -> Answered:
-        pair = Pair(question="?", answer=answer, task="short_answer", type="short_answer", topic="presence", about=about)
-        return Answered(patient="p", pair=pair, answer=said)
+    def asked(about: str, answer: str, said: str) -> AnsweredQuestion:
+        pair = QuestionAnswer(question="?", answer=answer, task="short_answer", type="short_answer", topic="presence", about=about)
+        return AnsweredQuestion(patient="p", pair=pair, answer=said)
 
     often = [asked(ABNORMALITIES[0], answer, "Yes.") for answer in ("Yes.", "No.") * 9]
     rarely = [asked(ABNORMALITIES[1], answer, answer) for answer in ("Yes.", "No.")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-from thoracle.cohort.vqa.vqa_file import Conversation, Pair
-from thoracle.evaluation.chat.metrics import Answered
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
+from thoracle.evaluation.chat.metrics import AnsweredQuestion
 from thoracle.evaluation.chat.report import answers_json, chat_json
 from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
@@ -22,6 +22,6 @@ def test_figures_stand_beside_those_without_the_scan() -> None:
 
 
 def test_each_answer_stands_with_its_reference() -> None:
-    pair = Pair(question="Is it?", answer="Yes", task="short_answer", type="short_answer")
-    answers = answers_json([Conversation(id="a", images=("v",), pairs=(pair,))], [Answered(patient="p", pair=pair, answer="No")])
+    pair = QuestionAnswer(question="Is it?", answer="Yes", task="short_answer", type="short_answer")
+    answers = answers_json([QuestionSet(id="a", images=("v",), pairs=(pair,))], [AnsweredQuestion(patient="p", pair=pair, answer="No")])
     assert answers == [{"id": "a", "question": "Is it?", "reference": "Yes", "answer": "No"}]

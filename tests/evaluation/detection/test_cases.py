@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from thoracle.errors import InputError, MetadataError, SplitLeak
-from thoracle.evaluation.detection.cases import Cases, Table, by_scan, cases_of_table, join, read_table
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable, by_scan, cases_of_table, join, read_table
 
-Made = Callable[..., tuple[Cases, Table]]
+Made = Callable[..., tuple[LabelledCases, LabelTable]]
 Write = Callable[..., tuple[Path, Path]]
 
 

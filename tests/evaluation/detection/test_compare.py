@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from thoracle.errors import InputError, MetadataError
-from thoracle.evaluation.detection.cases import Cases, Table
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 from thoracle.evaluation.detection.compare import compare
-from thoracle.evaluation.detection.evaluate import Plan, evaluate
+from thoracle.evaluation.detection.evaluate import EvaluationOptions, evaluate
 from thoracle.evaluation.detection.protocols import PROTOCOLS
 from thoracle.evaluation.detection.results_json import Run, as_dict, read_run
 from thoracle.metrics.bootstrap import delong_difference
 
-Made = Callable[..., tuple[Cases, Table]]
+Made = Callable[..., tuple[LabelledCases, LabelTable]]
 
 
-def _run(tmp_path: Path, name: str, cases: Cases, table: Table) -> Run:
-    values = as_dict(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=Plan(resamples=20)), model={"table": name})
+def _run(tmp_path: Path, name: str, cases: LabelledCases, table: LabelTable) -> Run:
+    values = as_dict(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=EvaluationOptions(resamples=20)), model={"table": name})
     path = tmp_path / name / "results.json"
     path.parent.mkdir()
     path.write_text(json.dumps(values))

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.evaluation.detection.cases import Cases, Table
-from thoracle.evaluation.detection.evaluate import Plan, evaluate
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
+from thoracle.evaluation.detection.evaluate import EvaluationOptions, evaluate
 from thoracle.evaluation.detection.protocols import CT_RATE_VALID, PROTOCOLS, protocol
-from thoracle.evaluation.detection.report import _calibration, worst, write_report
+from thoracle.evaluation.detection.report import _calibration, most_confident_errors, write_report
 from thoracle.evaluation.detection.results_json import as_dict
 from thoracle.types import RESEARCH_USE
 
-Made = Callable[..., tuple[Cases, Table]]
-QUICK = Plan(resamples=50)
+Made = Callable[..., tuple[LabelledCases, LabelTable]]
+QUICK = EvaluationOptions(resamples=50)
 
 
 def test_no_threshold_depends_on_the_labels_that_it_decides(made: Made) -> None:
@@ -131,7 +131,7 @@ def test_the_worst_mistakes_are_the_surest_wrong_ones_of_unlike_scans(made: Made
     cases, table = made()
     table.values_NK[3], cases.truth_NK[3] = (0.9999, 0.9998, 0.2), (0, 0, 0)
     table.values_NK[9], cases.truth_NK[9] = (0.9, 0.0001, 0.9), (1, 1, 1)
-    alarms, misses = worst(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK).scored, most=4)
+    alarms, misses = most_confident_errors(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK).scored, most=4)
     assert (alarms[0].name, alarms[0].label, alarms[0].present) == (cases.names[3], cases.labels[0], False)
     assert (misses[0].name, misses[0].label, misses[0].present) == (cases.names[9], cases.labels[1], True)
     assert len({one.name for one in alarms}) == len(alarms) == 4

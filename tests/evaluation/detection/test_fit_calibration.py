@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from thoracle.errors import InputError
-from thoracle.evaluation.detection.fit_calibration import Method, coverages, fit, mended, verdicts
+from thoracle.evaluation.detection.fit_calibration import Method, calibrated_scores, coverages, fit_calibration, verdicts
 from thoracle.evaluation.detection.summary import Scores
 from thoracle.inference.calibration import Calibration
 from thoracle.metrics.classification import brier, calibration_error
@@ -19,7 +19,7 @@ Make = Callable[..., Scores]
 
 
 def _fit(scores: Scores, method: Method = "platt", coverage: float = 0.9) -> Calibration:
-    return fit(scores, method=method, coverage=coverage, weights_sha256="", prompts=(), fitted_on="")
+    return fit_calibration(scores, method=method, coverage=coverage, weights_sha256="", prompts=(), fitted_on="")
 
 
 def test_platt_is_logistic_regression_on_logits(scores: Make) -> None:
@@ -50,7 +50,7 @@ def test_overconfident_probabilities_are_mended_for_others(scores: Make, method:
         return replace(made, probabilities_NK=expit(4 * logit(made.probabilities_NK)))
 
     tuned, others = sure(scores(1, patients=1000)), sure(scores(2, patients=1000))
-    after = mended(others, _fit(tuned, method))
+    after = calibrated_scores(others, _fit(tuned, method))
     assert (brier(after.probabilities_NK, others.truth_NK) < 0.9 * brier(others.probabilities_NK, others.truth_NK)).all()
     if method == "platt":
         before = calibration_error(others.probabilities_NK, others.truth_NK)
@@ -59,7 +59,7 @@ def test_overconfident_probabilities_are_mended_for_others(scores: Make, method:
 
 def test_order_stays_even_of_a_model_that_is_wrong_way_round(scores: Make) -> None:
     made = scores(skill=-2)
-    after = mended(made, _fit(made)).probabilities_NK
+    after = calibrated_scores(made, _fit(made)).probabilities_NK
     assert (np.diff(after[np.argsort(made.probabilities_NK[:, 0]), 0]) >= 0).all()
 
 
@@ -80,7 +80,7 @@ def test_verdicts_keep_the_right_answer_as_often_as_stated(scores: Make, coverag
     kept = []
     for seed in range(60):
         calibration = _fit(scores(seed, patients=60), coverage=coverage)
-        new = mended(scores(1000 + seed, patients=150), calibration)
+        new = calibrated_scores(scores(1000 + seed, patients=150), calibration)
         for one in coverages(verdicts(new, calibration), new).values():
             kept.append((one.present_kept, one.absent_kept))
     present, absent = np.nanmean(kept, axis=0)
@@ -91,7 +91,7 @@ def test_verdicts_keep_the_right_answer_as_often_as_stated(scores: Make, coverag
 
 def test_a_model_that_knows_nothing_cannot_tell(scores: Make) -> None:
     calibration = _fit(scores(3, skill=0))
-    new = mended(scores(4, skill=0), calibration)
+    new = calibrated_scores(scores(4, skill=0), calibration)
     assert all(one.cannot_tell > 0.6 for one in coverages(verdicts(new, calibration), new).values())
 
 
@@ -104,7 +104,7 @@ def test_too_few_scans_rule_nothing_out() -> None:
         truth_NK=np.array([[0.0], [1.0], [1.0]]),
     )
     calibration = _fit(made)
-    assert set(verdicts(mended(made, calibration), calibration).ravel()) == {"cannot tell"}
+    assert set(verdicts(calibrated_scores(made, calibration), calibration).ravel()) == {"cannot tell"}
 
 
 def test_scans_of_one_patient_count_once(scores: Make) -> None:
@@ -119,7 +119,7 @@ def test_scans_of_one_patient_count_once(scores: Make) -> None:
         truth_NK=made.truth_NK[many],
     )
     for k, one in enumerate(_fit(repeated, "temperature").mendings.values()):
-        kept = np.mean(_first(made, k, present=False) <= _unmended(one.absent_to, one.slope) + 1e-9)
+        kept = np.mean(_first(made, k, present=False) <= _unmended(one.rule_out_at, one.slope) + 1e-9)
         assert 0.9 <= kept <= 0.97
 
 

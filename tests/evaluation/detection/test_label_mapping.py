@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from thoracle.errors import InputError, MetadataError
-from thoracle.evaluation.detection.cases import Cases, Table
-from thoracle.evaluation.detection.label_mapping import Group, mapped, read_mapping
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
+from thoracle.evaluation.detection.label_mapping import LabelGroup, mapped, read_mapping
 
 
 def _file(tmp_path: Path, text: str) -> Path:
@@ -22,11 +22,11 @@ def test_what_hangs_together_is_one_column(tmp_path: Path) -> None:
     )
     groups = read_mapping(path)
     assert groups == (
-        Group(labels=("calcification",), abnormalities=("Arterial", "Coronary")),
-        Group(labels=("fibrosis", "scarring"), abnormalities=("Sequela",)),
-        Group(labels=("nodule",), abnormalities=("Nodule",)),
+        LabelGroup(labels=("calcification",), abnormalities=("Arterial", "Coronary")),
+        LabelGroup(labels=("fibrosis", "scarring"), abnormalities=("Sequela",)),
+        LabelGroup(labels=("nodule",), abnormalities=("Nodule",)),
     )
-    cases = Cases(
+    cases = LabelledCases(
         names=("a", "b"),
         patients=("a", "b"),
         scans=("a", "b"),
@@ -34,7 +34,7 @@ def test_what_hangs_together_is_one_column(tmp_path: Path) -> None:
         labels=("calcification", "fibrosis", "scarring", "nodule", "unused"),
         truth_NK=np.array([[1, 0, 1, 0, 1], [0, np.nan, 0, 1, 0]]),
     )
-    given = Table(
+    given = LabelTable(
         names=("a", "b"),
         columns=("Arterial", "Coronary", "Sequela", "Nodule"),
         values_NK=np.array([[0.1, 0.8, 0.3, 0.4], [0.6, 0.2, 0.5, 0.7]]),
@@ -45,14 +45,14 @@ def test_what_hangs_together_is_one_column(tmp_path: Path) -> None:
     np.testing.assert_array_equal(truth.truth_NK, [[1, 1, 0], [0, np.nan, 1]])  # scarring is absent, of fibrosis nobody says
     np.testing.assert_array_equal(table.values_NK, [[0.8, 0.3, 0.4], [0.6, 0.5, 0.7]])
     with pytest.raises(InputError, match="Unknown of the mapping is no column of the probabilities"):
-        mapped(cases, given, (Group(labels=("nodule",), abnormalities=("Unknown",)),))
+        mapped(cases, given, (LabelGroup(labels=("nodule",), abnormalities=("Unknown",)),))
     with pytest.raises(InputError, match="strange of the mapping is no column of the table of labels"):
-        mapped(cases, given, (Group(labels=("strange",), abnormalities=("Nodule",)),))
+        mapped(cases, given, (LabelGroup(labels=("strange",), abnormalities=("Nodule",)),))
 
 
 def test_a_later_row_can_join_two_groups(tmp_path: Path) -> None:
     path = _file(tmp_path, "label,abnormality\na,A\nb,B\nc,C\na,B\n")
-    assert read_mapping(path) == (Group(labels=("a", "b"), abnormalities=("A", "B")), Group(labels=("c",), abnormalities=("C",)))
+    assert read_mapping(path) == (LabelGroup(labels=("a", "b"), abnormalities=("A", "B")), LabelGroup(labels=("c",), abnormalities=("C",)))
 
 
 @pytest.mark.parametrize("text", ["label,abnormality\n", "a,b\n1,2\n", ""])

@@ -8,12 +8,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from thoracle.errors import InputError
-from thoracle.evaluation.detection.prompt_study import Wordings, read_wordings, study
+from thoracle.evaluation.detection.prompt_study import PromptTemplates, compare_templates, read_wordings
 
 SHIPPED = Path(__file__).parents[3] / "configs" / "prompts" / "chest-ct.yaml"
 AXES = {"is a": (1, 0, 0), "no a": (-1, 0, 0), "is b": (0, 1, 0), "no b": (0, -1, 0), "maybe a": (0, 0, 1), "maybe b": (0, 0, 1)}
 AXES |= {"not maybe a": (0, 0, -1), "not maybe b": (0, 0, -1)}
-WORDINGS = Wordings(
+WORDINGS = PromptTemplates(
     templates={"good": ("is {abnormality}", "no {abnormality}"), "vague": ("maybe {abnormality}", "not maybe {abnormality}")},
     ensembles={"both": ("good", "vague")},
 )
@@ -33,7 +33,7 @@ def test_each_wording_is_scored_and_the_spread_is_that_of_single_templates() -> 
     random = np.random.default_rng(0)
     truth = random.integers(2, size=(80, 2)).astype(float)
     image = np.concatenate([2 * truth - 1, np.zeros((80, 1))], axis=1) + random.normal(size=(80, 3))
-    found = study(
+    found = compare_templates(
         WORDINGS, image_NL=image, truth_NK=truth, patients=list(map(str, range(80))), labels=("a", "b"), encode=encode, resamples=100
     )
     good = [roc_auc_score(truth[:, k], image[:, k]) for k in range(2)]

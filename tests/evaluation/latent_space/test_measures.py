@@ -24,7 +24,7 @@ def test_values_by_hand() -> None:
     text = np.array([[0.0, 1], [0, 1], [-1, 0]])
     assert space.alignment(image, text) == pytest.approx(2 / 3)  # squared distances 2, 0, 0
     assert space.uniformity(image) == pytest.approx(math.log((2 * math.exp(-4) + math.exp(-8)) / 3))  # 2, 2 and 4
-    found = space.describe(image, text, truth_NK=np.array([[1.0], [0], [0]]), labels=("x",))
+    found = space.measure_latent_space(image, text, truth_NK=np.array([[1.0], [0], [0]]), labels=("x",))
     assert found.modality_gap == pytest.approx(math.hypot(0 + 1 / 3, 1 / 3 - 2 / 3))
     assert found.paired_cosine == pytest.approx((0 + 1 + 1) / 3)
     assert found.unpaired_cosine == pytest.approx((1 + 0 + 0 - 1 + 0 + 0) / 6)
@@ -80,13 +80,13 @@ def test_projections_keep_who_is_near_and_repeat() -> None:
 def test_latents_that_are_none_are_refused() -> None:
     good = _sphere(5)
     with pytest.raises(InputError, match="text latents of other norm than 1 in rows 4"):
-        space.describe(good, np.where(np.arange(60)[:, None] == 4, 2 * good, good), truth_NK=np.zeros((60, 0)), labels=())
+        space.measure_latent_space(good, np.where(np.arange(60)[:, None] == 4, 2 * good, good), truth_NK=np.zeros((60, 0)), labels=())
     with pytest.raises(InputError, match="are no space"):
-        space.describe(good[:2], good[:2], truth_NK=np.zeros((2, 0)), labels=())
+        space.measure_latent_space(good[:2], good[:2], truth_NK=np.zeros((2, 0)), labels=())
     bad = good.copy()
     bad[2, 0] = np.nan
     with pytest.raises(InputError, match="image latents of other norm than 1 in rows 2"):
-        space.describe(bad, good, truth_NK=np.zeros((60, 0)), labels=())
+        space.measure_latent_space(bad, good, truth_NK=np.zeros((60, 0)), labels=())
 
 
 def test_the_page_holds_its_map_and_asks_for_nothing() -> None:
@@ -99,7 +99,7 @@ def test_the_page_holds_its_map_and_asks_for_nothing() -> None:
     assert all(content.startswith(b"\x89PNG") for content in drawn.values())
     names = [f"s{n}" for n in range(12)]
     cosines = {"of one scan": (image * text).sum(axis=1)}
-    found = space.describe(image, text, truth_NK=truth, labels=labels)
+    found = space.measure_latent_space(image, text, truth_NK=truth, labels=labels)
     page = write_page(
         found, places=places, names=names, truth_NK=truth, labels=labels, cosines=cosines, drawn=drawn, notes=["12 scans"]
     ).decode()

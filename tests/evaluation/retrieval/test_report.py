@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from thoracle.evaluation.retrieval.report import SCHEMA, RetrievalReport, write_page
-from thoracle.evaluation.retrieval.tasks import Volumes, run_tasks
+from thoracle.evaluation.retrieval.tasks import Gallery, run_tasks
 from thoracle.types import RESEARCH_USE
 
 
@@ -17,7 +17,7 @@ from thoracle.types import RESEARCH_USE
 def report() -> RetrievalReport:
     """Of six scans of six patients, of two labels and one that none has."""
     latents = np.random.default_rng(0).standard_normal((6, 4))
-    volumes = Volumes(
+    volumes = Gallery(
         latents_NL=latents / np.linalg.norm(latents, axis=1, keepdims=True),
         labels_NC=np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]]),
         scans=tuple("abcdef"),

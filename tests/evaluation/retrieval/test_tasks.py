@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.evaluation.retrieval.tasks import Volumes, run_tasks
+from thoracle.evaluation.retrieval.tasks import Gallery, run_tasks
 
 
 def _unit(latents: np.ndarray) -> np.ndarray:
@@ -16,9 +16,9 @@ def _unit(latents: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def volumes() -> Volumes:
+def volumes() -> Gallery:
     """Six scans of six patients, of two labels, with reports."""
-    return Volumes(
+    return Gallery(
         latents_NL=_unit(np.random.default_rng(0).standard_normal((6, 4))),
         labels_NC=np.array([[1, 0], [0, 0], [0, 0], [1, 0], [0, 1], [0, 0]]),
         scans=tuple("abcdef"),
@@ -28,7 +28,7 @@ def volumes() -> Volumes:
     )
 
 
-def test_keywords_are_judged_by_labels_and_as_medfinder_did_by_the_words_that_reports_hold(volumes: Volumes) -> None:
+def test_keywords_are_judged_by_labels_and_as_medfinder_did_by_the_words_that_reports_hold(volumes: Gallery) -> None:
     nothing = -np.inf
     keyword = np.array([[2.0, 1.9, nothing, nothing, nothing, nothing], [nothing, nothing, nothing, nothing, 1, 2]])
     found, published = run_tasks(
@@ -41,7 +41,7 @@ def test_keywords_are_judged_by_labels_and_as_medfinder_did_by_the_words_that_re
     assert published["words to volume"]["precision@50"] == pytest.approx(2 / 50), "two reports hold each keyword, one denies it"
 
 
-def test_volume_to_volume_leaves_out_the_querys_patient_and_its_copies(volumes: Volumes) -> None:
+def test_volume_to_volume_leaves_out_the_querys_patient_and_its_copies(volumes: Gallery) -> None:
     near = volumes.latents_NL.copy()
     near[3] = near[0]  # alike, and of one label; nothing else has it
     for change, without in (
@@ -57,7 +57,7 @@ def test_volume_to_volume_leaves_out_the_querys_patient_and_its_copies(volumes: 
         assert published["volume to volume"]["MAP@1"] == pytest.approx(3 / 6), "as published, each labelled query finds itself"
 
 
-def test_to_a_report_belong_all_volumes_of_its_scan_and_of_reports_with_its_words(volumes: Volumes) -> None:
+def test_to_a_report_belong_all_volumes_of_its_scan_and_of_reports_with_its_words(volumes: Gallery) -> None:
     texts = volumes.latents_NL.copy()
     found, published = run_tasks(volumes, protocol="ct-clip", texts_NL=texts, words_CL=None, resamples=5)
     assert found["report to volume"].metrics["R@1"].value == published["report to volume"]["R@5"] == 1
@@ -69,8 +69,8 @@ def test_to_a_report_belong_all_volumes_of_its_scan_and_of_reports_with_its_word
     assert found["volume to report"].queries == 5
 
 
-def test_one_volume_is_no_gallery(volumes: Volumes) -> None:
-    one = Volumes(
+def test_one_volume_is_no_gallery(volumes: Gallery) -> None:
+    one = Gallery(
         **{name: getattr(volumes, name)[:1] for name in ("latents_NL", "labels_NC", "scans", "patients", "texts", "voxels")},
     )
     with pytest.raises(InputError, match="no gallery"):

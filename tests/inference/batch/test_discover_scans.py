@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from thoracle.errors import InputError, MetadataError, SeriesAmbiguous
-from thoracle.inference.batch.discover_scans import Scan, Shard, find_scans
+from thoracle.inference.batch.discover_scans import ScanLocation, Shard, find_scans
 
 
 def touch(path: Path) -> Path:
@@ -28,7 +28,7 @@ def slice_of(series: str, path: Path) -> Path:
     return path
 
 
-def names(scans: tuple[Scan, ...]) -> list[str]:
+def names(scans: tuple[ScanLocation, ...]) -> list[str]:
     return [scan.name for scan in scans]
 
 
@@ -186,7 +186,7 @@ def test_what_does_not_exist_is_said_before_anything_is_read(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 16])
 def test_shards_are_disjoint_complete_and_even(tmp_path: Path, count: int) -> None:
-    scans = [Scan(name=f"{i:02d}", path=tmp_path) for i in range(20)]
+    scans = [ScanLocation(name=f"{i:02d}", path=tmp_path) for i in range(20)]
     parts = [Shard(index=index, count=count).of(scans) for index in range(1, count + 1)]
     assert sorted(scan.name for part in parts for scan in part) == [scan.name for scan in scans]
     assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -13,16 +13,16 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Volume
 from thoracle.errors import GantryTilt
 from thoracle.inference.batch import runner as batch
-from thoracle.inference.batch.discover_scans import Scan, find_scans
+from thoracle.inference.batch.discover_scans import ScanLocation, find_scans
 from thoracle.inference.batch.result_table import ResultTable
-from thoracle.inference.batch.runner import Reading, opened, read_scan, run
-from thoracle.inference.prepare import Prepared
+from thoracle.inference.batch.runner import ReadOptions, load_metadata, process_scans, read_scan
+from thoracle.inference.prepare import PreparedVolume
 
 SMALL = PreprocessConfig(spacing=(20, 20, 20), size=(16, 16, 16))
 
 
 @pytest.fixture
-def scans(sketch: Path, tmp_path: Path) -> tuple[Scan, ...]:
+def scans(sketch: Path, tmp_path: Path) -> tuple[ScanLocation, ...]:
     folder = tmp_path / "scans"
     folder.mkdir()
     for number in range(6):
@@ -35,38 +35,38 @@ def table(tmp_path: Path) -> ResultTable:
     return ResultTable(tmp_path / "out.csv", columns=("mean",), settings={})
 
 
-def mean(scan: Scan, prepared: Prepared) -> Sequence[str]:
+def mean(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
     return [f"{prepared.array.mean():.6f}"]
 
 
-def test_every_scan_is_a_row_in_order(scans: tuple[Scan, ...], table: ResultTable, sketch: Path) -> None:
-    outcomes = list(run(scans, table, preprocess=SMALL, reading=Reading(), row=mean))
+def test_every_scan_is_a_row_in_order(scans: tuple[ScanLocation, ...], table: ResultTable, sketch: Path) -> None:
+    outcomes = list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean))
     expected = f"{thoracle.preprocess(thoracle.read(sketch), SMALL).mean():.6f}"
     assert [outcome.name for outcome in outcomes] == [f"{n}.nii.gz" for n in range(6)]
     assert table.rows == {f"{n}.nii.gz": (expected,) for n in range(6)}
 
 
 def test_the_next_scan_is_read_while_one_is_encoded_and_no_further(
-    scans: tuple[Scan, ...], table: ResultTable, monkeypatch: pytest.MonkeyPatch
+    scans: tuple[ScanLocation, ...], table: ResultTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = [threading.Event() for _ in scans]
 
-    def watched(scan: Scan, reading: Reading) -> Volume:
+    def watched(scan: ScanLocation, reading: ReadOptions) -> Volume:
         started[scans.index(scan)].set()
         return read_scan(scan, reading)
 
-    def row(scan: Scan, prepared: Prepared) -> Sequence[str]:
+    def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
         at = scans.index(scan)
         assert at + 1 == len(scans) or started[at + 1].wait(60), "the next is not read meanwhile"
         assert not any(event.is_set() for event in started[at + 2 :]), "more than two volumes"
         return mean(scan, prepared)
 
     monkeypatch.setattr(batch, "read_scan", watched)
-    assert len(list(run(scans, table, preprocess=SMALL, reading=Reading(), row=row))) == 6
+    assert len(list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=row))) == 6
 
 
 def test_no_scans_are_no_error(table: ResultTable) -> None:
-    assert list(run((), table, preprocess=SMALL, reading=Reading(), row=mean)) == []
+    assert list(process_scans((), table, preprocess=SMALL, reading=ReadOptions(), row=mean)) == []
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_no_scans_are_no_error(table: ResultTable) -> None:
     ids=lambda fault: type(fault).__name__,
 )
 def test_a_scan_that_fails_is_noted_without_its_path(
-    scans: tuple[Scan, ...], table: ResultTable, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    scans: tuple[ScanLocation, ...], table: ResultTable, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    def failing(scan: Scan, reading: Reading) -> Volume:
+    def failing(scan: ScanLocation, reading: ReadOptions) -> Volume:
         if scan == scans[2]:
             raise fault
         return read_scan(scan, reading)
 
     monkeypatch.setattr(batch, "read_scan", failing)
-    outcomes = list(run(scans, table, preprocess=SMALL, reading=Reading(), row=mean))
+    outcomes = list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean))
     assert [outcome.name for outcome in outcomes if outcome.failure] == ["2.nii.gz"]
     assert len(table.rows) == 5
     errors = table.path.with_name("out.errors.csv")
@@ -101,19 +101,19 @@ def test_a_scan_that_fails_is_noted_without_its_path(
     assert errors.read_text().count("\n") == 2
 
 
-def test_a_fault_of_the_model_stops_the_run(scans: tuple[Scan, ...], table: ResultTable) -> None:
-    def row(scan: Scan, prepared: Prepared) -> Sequence[str]:
+def test_a_fault_of_the_model_stops_the_run(scans: tuple[ScanLocation, ...], table: ResultTable) -> None:
+    def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
         raise RuntimeError("out of memory on the device")
 
     with pytest.raises(RuntimeError):
-        list(run(scans, table, preprocess=SMALL, reading=Reading(), row=row))
+        list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=row))
     assert table.rows == {}
 
 
 def test_a_table_is_parsed_once(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("VolumeName,XYSpacing\na.nii,1\n")
     (tmp_path / "row.json").write_text("{}")
-    parsed = opened(tmp_path / "rows.csv")
+    parsed = load_metadata(tmp_path / "rows.csv")
     assert not isinstance(parsed, Path)
-    assert opened(tmp_path / "row.json") == tmp_path / "row.json"
-    assert opened(None) is None
+    assert load_metadata(tmp_path / "row.json") == tmp_path / "row.json"
+    assert load_metadata(None) is None

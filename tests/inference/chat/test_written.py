@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.language_server import LanguageServer
-from thoracle.cohort.vqa.vqa_file import Pair
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.errors import EndpointFailed
 from thoracle.inference.chat.endpoint import Endpoint
 from thoracle.inference.chat.written import holds, write_pairs
@@ -41,7 +41,7 @@ def said(*pairs: tuple[str, str, str]) -> str:
     ],
 )
 def test_an_answer_holds_where_the_report_says_so(question: str, answer: str, is_so: bool) -> None:
-    pair = Pair(question=question, answer=answer, task="short_answer", type="short_answer")
+    pair = QuestionAnswer(question=question, answer=answer, task="short_answer", type="short_answer")
     assert holds(pair, RuleLabeller().label([REPORT])[0]) == is_so
 
 
@@ -52,7 +52,7 @@ def test_what_contradicts_is_dropped_and_a_report_is_data(language_server: Langu
         said(("short_answer", "Is there a pleural effusion?", "Yes."), ("long_answer", "What is seen?", "There is cardiomegaly.")),
     )
     written = write_pairs(Endpoint(language_server.address, model="m").generate, attack)
-    pair = Pair(question="Is there a pleural effusion?", answer="Yes.", task="short_answer", type="short_answer")
+    pair = QuestionAnswer(question="Is there a pleural effusion?", answer="Yes.", task="short_answer", type="short_answer")
     assert (written.pairs, written.dropped, written.why) == ((pair,), 1, "")
     (body,) = language_server.asked
     assert json.loads(body["messages"][-1]["content"]) == {"report": attack}

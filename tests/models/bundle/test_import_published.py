@@ -17,7 +17,7 @@ from transformers import BertConfig, RobertaConfig
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointUnknown, CheckpointUnsafe, InputError, TokenizerMissing
 from thoracle.models.bundle.import_published import ImportReport, detect_kind, import_checkpoint
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig, CTViTConfig, published_ctclip_config
 from thoracle.models.ctclip.model import CTCLIP
@@ -46,7 +46,9 @@ def _config(golden: Path, name: str | None) -> dict[str, Any] | None:
 def tiny(kind: str = "ct-clip") -> dict[str, Tensor]:
     """A state dict as published, tiny."""
     torch.manual_seed(0)
-    config = {"ctvit": TINY.ctvit, "text-classifier": TINY.bert, "chat-projector": ProjectorConfig(queries=4, hidden=24)}.get(kind, TINY)
+    config = {"ctvit": TINY.ctvit, "text-classifier": TINY.bert, "chat-projector": ProjectorConfig(num_queries=4, hidden_size=24)}.get(
+        kind, TINY
+    )
     return {name: torch.randn(shape) for name, shape in REGISTRY[kind].weight_shapes(config).items()}  # type: ignore[arg-type]
 
 
@@ -65,7 +67,7 @@ def test_golden_files_come_through_bit_for_bit(
     assert open_model(tmp_path / "m", verify=True) == report.folder
     assert (report.folder.kind, report.folder.trained) == (kind, True)
     published = {name: tensor for name, tensor in read_checkpoint(source).items() if not name.endswith("position_ids")}
-    weights = load_tensors(report.folder)
+    weights = load_state_dict(report.folder)
     assert {prefix + name for name in weights} == set(published)
     assert all(torch.equal(tensor, published[prefix + name]) and tensor.dtype == torch.float32 for name, tensor in weights.items())
     assert report.dropped == tuple(name for name in read_checkpoint(source) if name.endswith("position_ids"))
@@ -90,7 +92,7 @@ def test_an_imported_file_computes_the_published_numbers(golden_dir: Path, tmp_p
     folder = report.folder
     assert isinstance(folder.config, CTCLIPConfig)
     model = CTCLIP(folder.config)
-    model.load_state_dict(load_tensors(folder))
+    model.load_state_dict(load_state_dict(folder))
     assert report.parameters == sum(parameter.numel() for parameter in model.parameters())
     expected = load_file(source / "ctclip2_expected.safetensors")
     with torch.inference_mode():
@@ -104,7 +106,7 @@ def test_published_sizes_follow_from_tensors_and_stated_assumptions_alone(kind: 
     expected = {
         "ctvit": CTViTConfig(),
         "text-classifier": TextConfig(
-            vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, positions="roberta"
+            vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, position_scheme="roberta"
         ),
         "chat-projector": ProjectorConfig(),
     }.get(kind, CTCLIPConfig())
@@ -150,7 +152,7 @@ def test_every_prefix_of_a_projector_is_taken_off(tmp_path: Path) -> None:
 def test_half_precision_and_tied_weights_come_through(tmp_path: Path) -> None:
     tensors = {name: tensor.half() for name, tensor in tiny().items()}
     tensors["to_text_latent_extra.weight"] = tensors["to_text_latent.weight"]
-    weights = load_tensors(imported(tmp_path, tensors).folder)
+    weights = load_state_dict(imported(tmp_path, tensors).folder)
     assert all(torch.equal(weights[name], tensor) and weights[name].dtype == torch.float16 for name, tensor in tensors.items())
 
 
@@ -190,7 +192,7 @@ def test_the_json_of_transformers_is_taken_as_it_is(tmp_path: Path) -> None:
     roberta = json.loads(RobertaConfig(vocab_size=512, type_vocab_size=2, layer_norm_eps=1e-5, **sizes).to_json_string(use_diff=False))
     text = imported(tmp_path, tiny("text-classifier"), config=roberta).folder.config
     assert isinstance(text, TextConfig)
-    assert (text.layer_norm_eps, text.pad_token_id, text.positions) == (1e-5, 1, "roberta")
+    assert (text.layer_norm_eps, text.pad_token_id, text.position_scheme) == (1e-5, 1, "roberta")
 
 
 @given(

@@ -14,7 +14,7 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models.bundle import model_folder as module
-from thoracle.models.bundle.model_folder import ModelFolder, load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
@@ -31,7 +31,7 @@ CONFIGS = {
     "ct-clip-classifier": TINY,
     "ctvit": TINY.ctvit,
     "text-classifier": TINY.bert,
-    "chat-projector": ProjectorConfig(queries=4, dim=16, dim_context=16, inner=16, heads=4, hidden=24),
+    "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
 }
 
 
@@ -60,7 +60,7 @@ def test_what_is_saved_is_what_is_opened(tmp_path: Path, kind: str) -> None:
     saved = save(tmp_path / "model", kind=kind, tokenizer=Tokenizer.from_words(["lung nodule"]))
     opened = open_model(tmp_path / "model", verify=True)
     assert opened == saved
-    tensors = load_tensors(opened)
+    tensors = load_state_dict(opened)
     assert tensors.keys() == weights(kind).keys()
     assert all(torch.equal(tensors[k], v) and tensors[k].shape == v.shape for k, v in weights(kind).items())
 
@@ -92,7 +92,7 @@ def test_empty_and_tied_tensors_are_kept(tmp_path: Path) -> None:
         tmp_path / "m",
         kind="ct-clip", config=TINY, preprocess=PreprocessConfig(), labels=(), tensors=tensors, tokenizer=None, licence="x", trained=False,
     )  # fmt: skip
-    back = load_tensors(saved)
+    back = load_state_dict(saved)
     assert back["visual_transformer.enc_spatial_transformer.layers.0.1.null_kv"].shape == (4, 0, 16)
     assert all(torch.equal(back[k], v) for k, v in tensors.items())
 
@@ -159,7 +159,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
         open_model(tmp_path / "m", verify=True)
     file.write_bytes(b"\xff" * 8 + whole[8:])
     with pytest.raises(ModelFolderInvalid, match="damaged"):
-        load_tensors(open_model(tmp_path / "m"))
+        load_state_dict(open_model(tmp_path / "m"))
 
 
 def _edit(folder: Path, **changes: object) -> None:
@@ -191,7 +191,7 @@ def test_a_config_of_other_sizes_does_not_load(tmp_path: Path) -> None:
     save(tmp_path / "m")
     _edit(tmp_path / "m", config=config_to_mapping(CTCLIPConfig()))
     with pytest.raises(ModelFolderInvalid, match="do not agree"):
-        load_tensors(open_model(tmp_path / "m"))
+        load_state_dict(open_model(tmp_path / "m"))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"format": "thoracle.model/2"}'])
@@ -227,7 +227,7 @@ def test_another_tokenizer_is_not_taken_for_the_models_own(tmp_path: Path) -> No
 
 
 def test_weights_that_are_not_touched_take_no_memory(tmp_path: Path) -> None:
-    config = ProjectorConfig(queries=4, dim=16, dim_context=16, inner=16, heads=4, hidden=4096)
+    config = ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=4096)
     tensors = {name: torch.zeros(shape) for name, shape in REGISTRY["chat-projector"].weight_shapes(config).items()}
     folder = save_model(
         tmp_path / "m",
@@ -235,7 +235,7 @@ def test_weights_that_are_not_touched_take_no_memory(tmp_path: Path) -> None:
     )  # fmt: skip
     del tensors
     before = _resident()
-    loaded = load_tensors(folder)
+    loaded = load_state_dict(folder)
     assert loaded["proj.2.weight"].nbytes == 64 * 2**20
     assert _resident() - before < 16 * 2**20
 

@@ -11,17 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from thoracle.errors import InputError
-from thoracle.models.chat.components import open_projector
+from thoracle.models.chat.components import load_projector
 from thoracle.models.ctchat.config import ProjectorConfig
-from thoracle.models.ctchat.projector import Projector, finding_rows
+from thoracle.models.ctchat.projector import Projector, embed_findings
 
-TINY = ProjectorConfig(queries=3, dim=8, dim_context=6, inner=8, heads=2, hidden=10)
+TINY = ProjectorConfig(num_queries=3, dim=8, dim_context=6, attention_dim=8, heads=2, hidden_size=10)
 
 
 def test_the_published_file_projects_the_published_numbers(golden_dir: Path, error: Callable[[Tensor, Tensor], float]) -> None:
     expected = load_file(golden_dir / "published" / "chat_projector_expected.safetensors")
-    projector = open_projector(golden_dir / "published" / "mm_projector.bin")
-    assert (projector.config.queries, projector.config.hidden, projector.config.heads) == (16, 96, 8)
+    projector = load_projector(golden_dir / "published" / "mm_projector.bin")
+    assert (projector.config.num_queries, projector.config.hidden_size, projector.config.heads) == (16, 96, 8)
     with torch.inference_mode():
         assert error(projector(expected["encoded_tokens"]), expected["projected"]) < 1e-5
 
@@ -57,8 +57,8 @@ def test_findings_are_named_before_the_queries_rows_with_what_is_shown_of_them()
     torch.testing.assert_close(got[0, :2], torch.stack([rows.name[0] + yes + right, rows.name[1] + no]))
     torch.testing.assert_close(got[1, 0], rows.name[0] + (yes + no) / 2)
     told = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
-    torch.testing.assert_close(finding_rows(told, rows.name, rows.said), got[:1, :2])
-    torch.testing.assert_close(finding_rows(torch.ones(1, 2, 3), rows.name, rows.said), (rows.name + yes + left + right)[None])
+    torch.testing.assert_close(embed_findings(told, rows.name, rows.said), got[:1, :2])
+    torch.testing.assert_close(embed_findings(torch.ones(1, 2, 3), rows.name, rows.said), (rows.name + yes + left + right)[None])
     assert not rows.weight.requires_grad
     with pytest.raises(InputError, match="findings needs"):
-        ProjectorConfig(findings=2)
+        ProjectorConfig(num_findings=2)

@@ -61,11 +61,11 @@ def test_a_batch_in_parts_moves_the_codes_once_as_the_whole_batch_does() -> None
     whole, parts, x = _book(5, 1), _book(5, 1), torch.randn(4, 8, 6).double()
     whole.train()(x)
     told: list[tuple[Tensor, Tensor]] = []
-    parts.train().collect = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
+    parts.train().on_assignment = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
     for part in x.split(2):
         parts(part)
     assert torch.equal(parts.embed, _book(5, 1).embed)
-    parts.move(told[0][0] + told[1][0], told[0][1] + told[1][1])
+    parts.update_ema(told[0][0] + told[1][0], told[0][1] + told[1][1])
     torch.testing.assert_close(parts.embed, whole.embed)
     torch.testing.assert_close(parts.cluster_size, whole.cluster_size)
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from thoracle.models.ctclip.config import PRESETS
-from thoracle.models.ctclip.heads import LabelAttention, LatentClassifier
+from thoracle.models.ctclip.heads import LabelAttention, LinearClassifier
 
 
 @pytest.mark.parametrize("number", ["", "2"])
@@ -18,7 +18,7 @@ def test_published_lipro(golden_dir: Path, error: Callable, number: str) -> None
     folder = golden_dir / "published"
     weights = torch.load(folder / f"lipro{number}_checkpoint.pt", weights_only=True)
     expected = load_file(folder / f"ctclip{number}_expected.safetensors")
-    head = LatentClassifier(32, n_labels=18).eval()
+    head = LinearClassifier(32, n_labels=18).eval()
     head.load_state_dict({key: value for key, value in weights.items() if not key.startswith("trained_model.")})
     with torch.no_grad():
         assert error(head(expected["image_latents"]), expected["lipro_logits"]) < 1e-6
@@ -26,14 +26,14 @@ def test_published_lipro(golden_dir: Path, error: Callable, number: str) -> None
 
 def test_lipro_drops_out_in_training() -> None:
     torch.manual_seed(0)
-    head, latent = LatentClassifier(64, n_labels=3), torch.ones(1, 64)
+    head, latent = LinearClassifier(64, n_labels=3), torch.ones(1, 64)
     assert not torch.equal(head(latent), head(latent))
 
 
 def test_labels_look_at_places_and_at_each_other() -> None:
     torch.manual_seed(0)
     head = LabelAttention(PRESETS["tiny"], n_labels=4).eval()
-    torch.nn.init.normal_(head.place_T)
+    torch.nn.init.normal_(head.pos_embed_t)
     tokens = torch.randn(3, 6, 6, 6, 64)
     with torch.no_grad():
         logits = head(tokens)
@@ -42,7 +42,7 @@ def test_labels_look_at_places_and_at_each_other() -> None:
         assert (head(tokens.flip(1)) - logits).abs().min() > 1e-6  # a token elsewhere is another
         head.labels[3] = torch.randn(64)  # one label's question is heard by the others
         assert ((head(tokens) - logits).abs() > 1e-6).all()
-        head.meet.out_proj.weight.zero_()
+        head.self_attention.out_proj.weight.zero_()
         alone = head(tokens)
         head.labels[3] = torch.randn(64)
         assert ((head(tokens) - alone).abs() > 1e-6).tolist() == [[False, False, False, True]] * 3

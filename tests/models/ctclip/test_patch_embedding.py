@@ -13,7 +13,7 @@ from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip.model import CTCLIP
-from thoracle.models.ctclip.patch_embedding import CellEmbedding, GridPool, SliceAttention
+from thoracle.models.ctclip.patch_embedding import GridPool, SliceAttentionPool, WindowedPatchEmbedding
 from thoracle.models.text.config import TextConfig
 
 WINDOWS = ((-1.0, -0.5), (-0.1, 0.3))
@@ -30,9 +30,9 @@ SMALL = CTCLIPConfig(
 )  # fmt: skip
 
 
-def _embedding() -> CellEmbedding:
+def _embedding() -> WindowedPatchEmbedding:
     torch.manual_seed(0)
-    return CellEmbedding(patch=(4, 6, 6), cells=2, windows=WINDOWS, dim_cell=5, dim=7)
+    return WindowedPatchEmbedding(patch=(4, 6, 6), cells=2, windows=WINDOWS, dim_cell=5, dim=7)
 
 
 @settings(max_examples=20, deadline=None)
@@ -103,7 +103,7 @@ def test_an_unknown_pool_is_refused() -> None:
 
 
 def test_attention_over_slices_begins_as_their_mean_and_leaves_it() -> None:
-    pool, tokens = SliceAttention(8, heads=2), torch.randn(2, 5, 3, 3, 8)
+    pool, tokens = SliceAttentionPool(8, heads=2), torch.randn(2, 5, 3, 3, 8)
     torch.testing.assert_close(pool(tokens), tokens.mean(dim=1))
     with torch.no_grad():
         pool.weigh.weight[0, 0] = 1e4  # the first half of the channels: of the slice where channel 0 is largest

@@ -36,7 +36,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[TextEncoder, transformers.PreT
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.3)
-    ours = TextEncoder(TextConfig(**SIZES, **extra, positions=request.param))
+    ours = TextEncoder(TextConfig(**SIZES, **extra, position_scheme=request.param))
     ours.load_state_dict(theirs.state_dict())
     return ours.eval(), theirs.eval()
 

@@ -12,7 +12,7 @@ from thoracle.models.common.linear import Linear
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.encoder import EncodedText
 from thoracle.models.weights import precision
-from thoracle.models.weights.precision import lower, precision_effect
+from thoracle.models.weights.precision import compare_precision, to_bfloat16
 
 
 @pytest.fixture
@@ -26,17 +26,17 @@ def model(published) -> CTCLIP:
 def test_effect_is_small_and_not_nothing(published, model: CTCLIP, monkeypatch: pytest.MonkeyPatch, tiles: bool) -> None:
     """float16, so that the arithmetic can run on any CPU: bfloat16 ends the process where tiles are shown but cannot be used."""
     monkeypatch.setattr(precision, "_has_tiles", lambda: tiles)
-    effect = precision_effect(model, lower(model, torch.float16), published.expected["volume"])
+    effect = compare_precision(model, to_bfloat16(model, torch.float16), published.expected["volume"])
     assert 0.9 < effect.equal_codes <= 1
     assert 0.99 < effect.latent_cosine <= 1 + 1e-6
-    changed = lower(model, torch.float16)
+    changed = to_bfloat16(model, torch.float16)
     with torch.no_grad():
         tokens = [m.visual_transformer(published.expected["volume"]).pre_quantization_BND for m in (model, changed)]
     assert 1e-5 < ((tokens[0] - tokens[1]).norm() / tokens[0].norm()).item() < 1e-2
 
 
 def test_float32_changes_nothing(published, model: CTCLIP) -> None:
-    effect = precision_effect(model, lower(model, torch.float32), published.expected["volume"])
+    effect = compare_precision(model, to_bfloat16(model, torch.float32), published.expected["volume"])
     assert effect.equal_codes == 1
     assert effect.latent_cosine == pytest.approx(1, abs=1e-6)
 
@@ -44,7 +44,7 @@ def test_float32_changes_nothing(published, model: CTCLIP) -> None:
 def test_linear_maps_are_lowered_and_the_rest_is_shared(model: CTCLIP, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_has_tiles", lambda: True)
     before = {key: value.data_ptr() for key, value in model.state_dict().items()}
-    twin = lower(model, torch.bfloat16)
+    twin = to_bfloat16(model, torch.bfloat16)
     lowered = {
         f"{name}.{key}" for name, module in twin.named_modules() if isinstance(module, Linear) for key, _ in module.named_parameters()
     }
@@ -62,7 +62,7 @@ def test_without_tiles_weights_are_rounded_and_stay_float32(
 ) -> None:
     monkeypatch.setattr(precision, "_has_tiles", lambda: False)
     with caplog.at_level(logging.WARNING):
-        twin = lower(model, torch.bfloat16)
+        twin = to_bfloat16(model, torch.bfloat16)
     weight = twin.to_visual_latent.weight
     assert weight.dtype == torch.float32
     assert torch.equal(weight, model.to_visual_latent.weight.bfloat16().float())
@@ -86,7 +86,7 @@ def test_tiles_need_the_leaf_that_describes_them(cpu: str, usable: bool, tmp_pat
 
 
 def test_any_module_can_be_lowered() -> None:
-    twin = lower(nn.Sequential(Linear(3, 2)), torch.float32)
+    twin = to_bfloat16(nn.Sequential(Linear(3, 2)), torch.float32)
     assert isinstance(twin, nn.Sequential)
 
 
@@ -96,7 +96,7 @@ def test_a_lowered_text_encoder_is_nearly_the_same(published, model: CTCLIP, mon
     with torch.no_grad():
         exact, other = (
             model.encode_text(EncodedText(input_ids_BN=ids, attention_mask_BN=mask)),
-            lower(model, torch.float16).encode_text(EncodedText(input_ids_BN=ids, attention_mask_BN=mask)),
+            to_bfloat16(model, torch.float16).encode_text(EncodedText(input_ids_BN=ids, attention_mask_BN=mask)),
         )
     assert other.dtype == torch.float32
     assert 1e-6 < (exact - other).norm().item() < 1e-2

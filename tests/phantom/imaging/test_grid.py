@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thoracle.phantom.anatomy.tubes import filled, path
-from thoracle.phantom.imaging.grid import Field, Grid, soft
+from thoracle.phantom.imaging.grid import Field, VoxelGrid, soft
 
 
 def _grid(spacing=3.0, roll=0.0, scale=(1.0, 1.0, 1.0), shape=(40, 44, 36)):
     origin = tuple(-spacing * (n - 1) / 2 for n in shape)
-    return Grid(shape=shape, spacing=(spacing,) * 3, origin=origin, scale=scale, roll=roll)
+    return VoxelGrid(shape=shape, spacing=(spacing,) * 3, origin=origin, scale=scale, roll=roll)
 
 
 @given(

@@ -7,7 +7,7 @@ import pytest
 
 from thoracle.phantom import case
 from thoracle.phantom.case import make_patient, plan_cohort
-from thoracle.phantom.imaging.scanner import Reconstruction, reconstruct, sample_acquisition
+from thoracle.phantom.imaging.scanner import ReconstructionKernel, reconstruct, sample_acquisition
 from thoracle.phantom.layout import nifti
 from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES
@@ -22,7 +22,7 @@ def scanned(painted):
     acquisition = replace(acquisition, grid=picture.grid)
 
     def scan(**how):
-        wanted = Reconstruction(**{"sharp": False, "thick": 1.0, "noise": 10.0, **how})
+        wanted = ReconstructionKernel(**{"sharp": False, "thick": 1.0, "noise": 10.0, **how})
         return reconstruct(np.random.default_rng(1), picture.hu, picture.mask, acquisition, wanted)
 
     return scan
@@ -99,7 +99,7 @@ def test_slices_lie_where_their_origin_says(painted, thick):
     patient = painted(1, "Lung nodule").scene.thorax.patient
     acquisition = sample_acquisition(np.random.default_rng(0), patient, _TINY)
     ramp = np.broadcast_to(acquisition.grid.axes[2], acquisition.grid.shape).astype(np.float32)
-    wanted = Reconstruction(sharp=False, thick=thick, noise=0.01)
+    wanted = ReconstructionKernel(sharp=False, thick=thick, noise=0.01)
     stored = reconstruct(np.random.default_rng(1), ramp, np.zeros(ramp.shape, dtype=np.uint32), acquisition, wanted)
     places = stored.origin[2] - acquisition.table + stored.spacing[2] * np.arange(stored.hu.shape[2])
     assert stored.hu[48, 48] == pytest.approx(places, abs=0.6)

@@ -22,28 +22,28 @@ import numpy as np
 
 from thoracle.cohort.reports import Report
 from thoracle.errors import ThoracleError
-from thoracle.search.local.index import DATABASE, Index, writing
-from thoracle.search.record import Addition, Record
+from thoracle.search.local.index import DATABASE, LocalIndex, open_for_writing
+from thoracle.search.record import IndexedVolume, Record
 
 _SETTINGS = {"model": "m", "dim_latent": 64}
 _UNLIMITED = resource.getrlimit(resource.RLIMIT_FSIZE)
 
 
-def _additions(numbers: range) -> list[Addition]:
+def _additions(numbers: range) -> list[IndexedVolume]:
     draw = np.random.default_rng(numbers.start)
     made = []
     for n in numbers:
         report = Report(findings=" ".join(f"w{word}" for word in draw.integers(0, 10**6, 120)))
         record = Record(volume=f"v{n}", scan=f"s{n}", accession="", patient=f"p{n % 5}", report=report)
-        made.append(Addition(record=record, latent_L=draw.standard_normal(64).astype(np.float32), thumbnail=draw.bytes(3000)))
+        made.append(IndexedVolume(record=record, latent_L=draw.standard_normal(64).astype(np.float32), thumbnail=draw.bytes(3000)))
     return made
 
 
 def _volumes(folder: Path) -> set[str]:
-    index = Index(folder)
+    index = LocalIndex(folder)
     index.check()
     assert len(index.vectors().ids) == len(index)
-    found = {record.volume for record in index.records(index.everything()).values()}
+    found = {record.volume for record in index.records(index.ids()).values()}
     index.close()
     return found
 
@@ -67,7 +67,7 @@ def main(folder: Path, disk: Path | None) -> None:
     errors: Counter[str] = Counter()
     wrong: list[str] = []
     passed = 0
-    with writing(folder / "full", _SETTINGS) as index:
+    with open_for_writing(folder / "full", _SETTINGS) as index:
         index.add(_additions(range(40)))
     size = (folder / "full" / DATABASE).stat().st_size
     for kind in ("add", "delete"):
@@ -79,11 +79,11 @@ def main(folder: Path, disk: Path | None) -> None:
             wanted = before | {f"v{n}" for n in range(40, 60)} if kind == "add" else {v for v in before if int(v[1:]) % 5}
             done = False
             try:
-                with _room(limit, disk), writing(work) as index:
+                with _room(limit, disk), open_for_writing(work) as index:
                     if kind == "add":
                         index.add(_additions(range(40, 60)))
                     else:
-                        index.delete(index.find(patient="p0"))
+                        index.delete(index.ids_where(patient="p0"))
                     done = True
                 passed += 1
             except ThoracleError as error:
@@ -93,7 +93,7 @@ def main(folder: Path, disk: Path | None) -> None:
             left = _volumes(work)
             if left != wanted and (done or left != before):
                 wrong.append(f"{kind} {limit}: {len(left)} records, {len(before)} before")
-            with writing(work):
+            with open_for_writing(work):
                 pass
             if [path.name for path in work.iterdir() if path.name.endswith((".tmp", "-journal"))]:
                 wrong.append(f"{kind} {limit}: half-written files are left")

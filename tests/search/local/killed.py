@@ -20,29 +20,29 @@ import numpy as np
 from thoracle.cohort.reports import Report
 from thoracle.errors import ThoracleError
 from thoracle.search.keywords import parse
-from thoracle.search.local.index import Index, writing
-from thoracle.search.record import Addition, Filters, Record
+from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.record import Filters, IndexedVolume, Record
 
 _SETTINGS = {"model": "m", "dim_latent": 64}
 
 
-def _addition(number: int, version: int) -> Addition:
+def _addition(number: int, version: int) -> IndexedVolume:
     report = Report(findings=f"Word{number} version{version}. " + "Effusion of the pleura. " * (number % 30))
     latent = np.full(64, version, np.float32)
     latent[0] = number
     record = Record(volume=f"v{number}", scan=f"s{number}", accession="", patient=f"p{number % 12}", report=report)
-    return Addition(record=record, latent_L=latent, thumbnail=bytes(500))
+    return IndexedVolume(record=record, latent_L=latent, thumbnail=bytes(500))
 
 
 def _write(folder: Path, seed: int, pipe: int) -> None:
     """Until killed: a line before each change, and one after it."""
     draw = random.Random(seed)
     while True:
-        with writing(folder, _SETTINGS) as index:
+        with open_for_writing(folder, _SETTINGS) as index:
             for _ in range(draw.randint(1, 6)):
                 if draw.random() < 0.15:
                     what: dict[str, object] = {"erase": draw.randrange(12)}
-                    act = lambda: index.delete(index.find(patient=f"p{what['erase']}"))  # noqa: B023, E731
+                    act = lambda: index.delete(index.ids_where(patient=f"p{what['erase']}"))  # noqa: B023, E731
                 else:
                     version, numbers = draw.randrange(1, 10**6), draw.sample(range(200), draw.randint(1, 8))
                     what = {"add": numbers, "version": version}
@@ -79,23 +79,23 @@ def _after(state: dict[int, int], what: dict) -> dict[int, int]:
 
 def _left(folder: Path) -> dict[int, int]:
     """Number and version of each record, by rows, latents and full text, which must agree."""
-    index = Index(folder)
+    index = LocalIndex(folder)
     index.check()
-    records = index.records(index.everything())
+    records = index.records(index.ids())
     vectors = index.vectors()
     rows = {n: (int(r.volume[1:]), int(r.report.findings.split("version")[1].split(".")[0])) for n, r in records.items()}
     latents = {int(n): (int(v[0]), int(v[1])) for n, v in zip(vectors.ids, vectors.array, strict=True)}
     assert rows == latents, "rows and latents differ"
     for number, version in random.sample(sorted(rows.values()), min(5, len(rows))):
-        found = index.search(parse(f"word{number} version{version}"), k=9, filters=Filters())
+        found = index.keyword_search(parse(f"word{number} version{version}"), k=9, filters=Filters())
         assert [rows[n] for n, _ in found] == [(number, version)], "rows and full text differ"
-    assert len(index.search(parse("word*"), k=999, filters=Filters())) == len(rows)
+    assert len(index.keyword_search(parse("word*"), k=999, filters=Filters())) == len(rows)
     index.close()
     return dict(rows.values())
 
 
 def main(folder: Path, kills: int) -> None:
-    with writing(folder, _SETTINGS):
+    with open_for_writing(folder, _SETTINGS):
         pass
     state: dict[int, int] = {}
     wrong: list[str] = []

@@ -9,7 +9,7 @@ import pytest
 
 from thoracle.errors import ExtraMissing
 from thoracle.search.local import faiss_lists as approximate
-from thoracle.search.local.index import Index, writing
+from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.local.vectors import Vectors, nearest
 from thoracle.search.record import Filters
 
@@ -33,7 +33,7 @@ def vectors() -> Vectors:
 
 
 @pytest.fixture(scope="module")
-def lists(vectors: Vectors) -> approximate.Approximate:
+def lists(vectors: Vectors) -> approximate.FaissIvf:
     return approximate.build(vectors, lists=64)
 
 
@@ -73,45 +73,45 @@ def test_lists_are_read_again_and_not_where_they_are_damaged_or_of_another_state
         assert approximate.read(tmp_path, vectors) is None
 
 
-def test_an_index_goes_without_its_lists_where_they_are_behind_filtered_or_not_wanted(index: Index, make) -> None:
+def test_an_index_goes_without_its_lists_where_they_are_behind_filtered_or_not_wanted(index: LocalIndex, make) -> None:
     query = make(5).latent_L
-    expected = index.nearest(query, k=40, filters=_ALL)
-    with writing(index.folder, lists=True):
+    expected = index.vector_search(query, k=40, filters=_ALL)
+    with open_for_writing(index.folder, lists=True):
         pass
-    reader = Index(index.folder)
+    reader = LocalIndex(index.folder)
     assert reader.recall is not None
     assert reader.recall >= 0.99
-    assert reader.nearest(query, k=40, filters=_ALL, exact=True) == expected
-    women = reader.nearest(query, k=40, filters=Filters(sex="F"))
+    assert reader.vector_search(query, k=40, filters=_ALL, exact=True) == expected
+    women = reader.vector_search(query, k=40, filters=Filters(sex="F"))
     assert [n for n, _ in women] == [n for n, _ in expected if reader.records([n])[n].facts.sex == "F"]
-    with writing(index.folder) as begun:
+    with open_for_writing(index.folder) as begun:
         begun.add([make(99)])
         assert reader.recall is None
-        assert reader.nearest(make(99).latent_L, k=1, filters=_ALL)[0][0] == begun.find(volume="v99")[0]
-    assert Index(index.folder).recall is not None, "an index that had lists has them again"
+        assert reader.vector_search(make(99).latent_L, k=1, filters=_ALL)[0][0] == begun.ids_where(volume="v99")[0]
+    assert LocalIndex(index.folder).recall is not None, "an index that had lists has them again"
 
 
-def test_without_faiss_search_is_exact_and_lists_are_refused(index: Index, make, monkeypatch: pytest.MonkeyPatch) -> None:
-    with writing(index.folder, lists=True):
+def test_without_faiss_search_is_exact_and_lists_are_refused(index: LocalIndex, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_for_writing(index.folder, lists=True):
         pass
-    expected = Index(index.folder).nearest(make(5).latent_L, k=5, filters=_ALL, exact=True)
+    expected = LocalIndex(index.folder).vector_search(make(5).latent_L, k=5, filters=_ALL, exact=True)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    reader = Index(index.folder)
+    reader = LocalIndex(index.folder)
     assert reader.recall is None
-    assert reader.nearest(make(5).latent_L, k=5, filters=_ALL) == expected
-    with pytest.raises(ExtraMissing, match="needs FAISS"), writing(index.folder, lists=True) as begun:
+    assert reader.vector_search(make(5).latent_L, k=5, filters=_ALL) == expected
+    with pytest.raises(ExtraMissing, match="needs FAISS"), open_for_writing(index.folder, lists=True) as begun:
         begun.add([make(98)])
 
 
-def test_as_many_are_found_as_are_asked_for_also_where_the_probed_lists_hold_fewer(index: Index, make) -> None:
+def test_as_many_are_found_as_are_asked_for_also_where_the_probed_lists_hold_fewer(index: LocalIndex, make) -> None:
     query = make(5).latent_L
-    with writing(index.folder, lists=True):
+    with open_for_writing(index.folder, lists=True):
         pass
-    reader = Index(index.folder)
+    reader = LocalIndex(index.folder)
     lists = reader.vectors() and reader._approximate
     assert lists is not None
     lists._lists.nprobe = 1
     assert len(lists.nearest(query, k=30)[0]) < 30
-    found = reader.nearest(query, k=30, filters=_ALL)
-    assert found == reader.nearest(query, k=30, filters=_ALL, exact=True)
+    found = reader.vector_search(query, k=30, filters=_ALL)
+    assert found == reader.vector_search(query, k=30, filters=_ALL, exact=True)
     assert len(found) == 30

@@ -13,76 +13,76 @@ import pytest
 
 from thoracle.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, InputError
 from thoracle.search.keywords import parse
-from thoracle.search.local.index import DATABASE, VECTORS, Index, writing
+from thoracle.search.local.index import DATABASE, VECTORS, LocalIndex, open_for_writing
 from thoracle.search.record import Filters
 
 _ALL = Filters()
 
 
-def test_a_changed_record_takes_the_place_of_the_old_one_everywhere(index: Index, make) -> None:
-    before = index.find(volume="v3")
-    with writing(index.folder) as begun:
+def test_a_changed_record_takes_the_place_of_the_old_one_everywhere(index: LocalIndex, make) -> None:
+    before = index.ids_where(volume="v3")
+    with open_for_writing(index.folder) as begun:
         begun.add([make(3, words="Zebrafish.")])
-    after = index.find(volume="v3")
+    after = index.ids_where(volume="v3")
     assert after != before
-    assert [n for n, _ in index.search(parse("zebrafish"), k=9, filters=_ALL)] == after
+    assert [n for n, _ in index.keyword_search(parse("zebrafish"), k=9, filters=_ALL)] == after
     assert len(index) == len(index.vectors().ids) == 40
     index.check()
 
 
-def test_files_are_made_again_from_the_database(index: Index, make) -> None:
+def test_files_are_made_again_from_the_database(index: LocalIndex, make) -> None:
     query = make(5).latent_L
-    expected = index.nearest(query, k=40, filters=_ALL)
+    expected = index.vector_search(query, k=40, filters=_ALL)
     path = index.folder / VECTORS
     for content in (path.read_bytes()[:-1], b"", path.read_bytes().replace(b"THORVEC1", b"THORVEC2")):
         path.write_bytes(content)
-        reader = Index(index.folder)
-        assert reader.nearest(query, k=40, filters=_ALL) == expected, "without the file"
-        with writing(index.folder):
+        reader = LocalIndex(index.folder)
+        assert reader.vector_search(query, k=40, filters=_ALL) == expected, "without the file"
+        with open_for_writing(index.folder):
             pass
-        assert Index(index.folder).nearest(query, k=40, filters=_ALL) == expected
+        assert LocalIndex(index.folder).vector_search(query, k=40, filters=_ALL) == expected
         assert len(path.read_bytes()) > 40 * 8 * 4
 
 
-def test_a_reader_sees_what_a_writer_has_finished(index: Index, make) -> None:
-    with writing(index.folder) as begun:
+def test_a_reader_sees_what_a_writer_has_finished(index: LocalIndex, make) -> None:
+    with open_for_writing(index.folder) as begun:
         begun.add([make(77)])
-        assert index.nearest(make(77).latent_L, k=1, filters=_ALL)[0][0] == index.find(volume="v77")[0]
-        with pytest.raises(IndexBusy, match="another process"), writing(index.folder):
+        assert index.vector_search(make(77).latent_L, k=1, filters=_ALL)[0][0] == index.ids_where(volume="v77")[0]
+        with pytest.raises(IndexBusy, match="another process"), open_for_writing(index.folder):
             pass
 
 
-def test_an_index_of_another_model_takes_nothing(index: Index, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_an_index_of_another_model_takes_nothing(index: LocalIndex, settings: dict[str, Any], tmp_path: Path) -> None:
     for name, value in (("model", "x"), ("preprocess", {"spacing": [2, 1, 1]})):
-        with pytest.raises(IndexMismatch, match=f"another {name}"), writing(index.folder, {**settings, name: value}):
+        with pytest.raises(IndexMismatch, match=f"another {name}"), open_for_writing(index.folder, {**settings, name: value}):
             pass
     with pytest.raises(IndexMissing, match="thoracle index COHORT"):
-        Index(tmp_path / "nowhere")
-    with pytest.raises(IndexMissing), writing(tmp_path / "nowhere"):
+        LocalIndex(tmp_path / "nowhere")
+    with pytest.raises(IndexMissing), open_for_writing(tmp_path / "nowhere"):
         pass
     assert not (tmp_path / "nowhere").exists()
-    with pytest.raises(InputError, match="not empty"), writing(tmp_path, settings):
+    with pytest.raises(InputError, match="not empty"), open_for_writing(tmp_path, settings):
         pass
 
 
-def test_an_index_of_another_schema_is_refused_with_the_command_that_makes_it_anew(index: Index) -> None:
+def test_an_index_of_another_schema_is_refused_with_the_command_that_makes_it_anew(index: LocalIndex) -> None:
     with sqlite3.connect(index.folder / DATABASE) as database:
         database.execute("UPDATE meta SET value = replace(value, 'thoracle.index/2', 'thoracle.index/1') WHERE key = 'settings'")
     with pytest.raises(IndexMismatch, match=r"thoracle\.index/1.*`thoracle index COHORT --model MODEL`"):
-        Index(index.folder)
+        LocalIndex(index.folder)
 
 
-def test_latents_that_are_none_are_refused(index: Index, make) -> None:
+def test_latents_that_are_none_are_refused(index: LocalIndex, make) -> None:
     addition = make(50)
-    with writing(index.folder) as begun:
+    with open_for_writing(index.folder) as begun:
         for latent in (addition.latent_L[:-1], np.full(8, np.nan, np.float32)):
             object.__setattr__(addition, "latent_L", latent)
             with pytest.raises(InputError, match="8 finite numbers"):
                 begun.add([addition])
-    assert index.find(volume="v50") == []
+    assert index.ids_where(volume="v50") == []
 
 
-def test_damage_is_said(index: Index) -> None:
+def test_damage_is_said(index: LocalIndex) -> None:
     index.check()
     index._database._connection.execute("PRAGMA query_only = OFF")
     index._database._connection.execute("DELETE FROM vector WHERE id = 1")
@@ -90,7 +90,7 @@ def test_damage_is_said(index: Index) -> None:
         index.check()
     (index.folder / DATABASE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(IndexDamaged):
-        Index(index.folder)
+        LocalIndex(index.folder)
 
 
 def _files(folder: Path) -> bytes:
@@ -103,7 +103,7 @@ def test_nothing_of_a_deleted_patient_is_left_in_any_file(tmp_path: Path, settin
         pytest.importorskip("faiss")
     secret = ("quagmire", "wyvernlike", "xerographica")
     theirs = [make(n, words=f"{' '.join(secret)}{n}qz.", patient="ZZSECRETZZ", volume=f"ZZSECRETZZ{n}") for n in (300, 301)]
-    with writing(tmp_path / "index", settings, lists=lists) as begun:
+    with open_for_writing(tmp_path / "index", settings, lists=lists) as begun:
         for n in range(0, 300, 20):  # their pages are split and balanced around theirs
             begun.add([make(m, words=f"filler{m} " * 40) for m in range(n, n + 20)])
             begun.add(theirs)
@@ -115,12 +115,12 @@ def test_nothing_of_a_deleted_patient_is_left_in_any_file(tmp_path: Path, settin
     )
     before = _files(tmp_path / "index")
     assert [needle for needle in needles[: 10 + 2 * lists] if needle not in before] == []
-    with writing(tmp_path / "index") as begun:
-        begun.delete(begun.find(patient="ZZSECRETZZ"))
+    with open_for_writing(tmp_path / "index") as begun:
+        begun.delete(begun.ids_where(patient="ZZSECRETZZ"))
     after = _files(tmp_path / "index")
     halves = [part for needle in needles for part in (needle[: len(needle) // 2 + 2], needle[-(len(needle) // 2 + 2) :])]
     assert [part for part in [*needles, *halves] if part in after] == []
-    left = Index(tmp_path / "index")
+    left = LocalIndex(tmp_path / "index")
     left.check()
     assert (len(left), left.recall is not None) == (300, lists)
 

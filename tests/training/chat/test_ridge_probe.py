@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thoracle.training.chat.ridge_probe import _ridge, fit_findings
+from thoracle.training.chat.ridge_probe import _ridge, fit_ridge_probe
 
 
 def scans(count: int, *, seed: int) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ def test_a_scan_that_is_left_out_is_said_what_a_fit_without_it_says() -> None:
 def test_what_is_fitted_is_seen_in_new_scans_however_rare_and_where_nobody_says() -> None:
     tokens, labels = scans(300, seed=1)
     labels[:20, 0] = float("nan")
-    weight, bias = fit_findings(tokens, lambda kept: kept, labels)
+    weight, bias = fit_ridge_probe(tokens, lambda kept: kept, labels)
     new, wanted = scans(400, seed=2)
     said = new.flatten(1) @ weight.T + bias > 0
     for k in range(2):
@@ -53,9 +53,9 @@ def test_what_is_fitted_is_seen_in_new_scans_however_rare_and_where_nobody_says(
 
 def test_of_a_finding_that_all_scans_have_nothing_is_said() -> None:
     tokens, labels = scans(40, seed=3)
-    alone, _ = fit_findings(tokens, lambda kept: kept, labels[:, :1])
+    alone, _ = fit_ridge_probe(tokens, lambda kept: kept, labels[:, :1])
     labels[:, 1] = 1
-    weight, bias = fit_findings(tokens, lambda kept: kept, labels)
+    weight, bias = fit_ridge_probe(tokens, lambda kept: kept, labels)
     assert not weight[1].any()
     assert bias[1] == 0
     torch.testing.assert_close(weight[:1], alone, rtol=0.05, atol=0.01)

@@ -17,7 +17,7 @@ from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import TextEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
-from thoracle.training.contrastive.initialization import network, run_tokenizer
+from thoracle.training.contrastive.initialization import build_ctclip, select_tokenizer
 from thoracle.training.engine.config import builtin_config, load_config
 from thoracle.types import ABNORMALITIES
 
@@ -42,23 +42,23 @@ def _classifier(folder: Path, sizes: TextConfig) -> TextClassifier:
 def test_a_report_classifier_gives_its_encoder_and_its_words(config: ContrastiveConfig, tmp_path: Path) -> None:
     read = _classifier(tmp_path / "read", config.model.bert).model.state_dict()
     config = replace(config, init_text_encoder=str(tmp_path / "read"))
-    tokenizer = run_tokenizer(config, lambda: pytest.fail("the classifier has words of its own"))
+    tokenizer = select_tokenizer(config, lambda: pytest.fail("the classifier has words of its own"))
     assert tokenizer.fingerprint == WORDS.fingerprint
-    begun = network(config, tokenizer).text_transformer.state_dict()
+    begun = build_ctclip(config, tokenizer).text_transformer.state_dict()
     assert all(torch.equal(begun[name], tensor) for name, tensor in read.items())
 
 
 def test_a_bert_gives_its_encoder_under_the_names_of_its_own_files(config: ContrastiveConfig, tmp_path: Path) -> None:
     bert = TextEncoder(config.model.bert).state_dict()
     save_file({f"bert.{name}": tensor for name, tensor in bert.items()}, tmp_path / "model.safetensors")
-    begun = network(replace(config, init_text_encoder=str(tmp_path / "model.safetensors")), WORDS).text_transformer.state_dict()
+    begun = build_ctclip(replace(config, init_text_encoder=str(tmp_path / "model.safetensors")), WORDS).text_transformer.state_dict()
     assert all(torch.equal(begun[name], tensor) for name, tensor in bert.items())
 
 
 def test_an_encoder_of_other_sizes_is_refused(config: ContrastiveConfig, tmp_path: Path) -> None:
     _classifier(tmp_path / "read", replace(config.model.bert, hidden_size=32, num_hidden_layers=1))
     with pytest.raises(CheckpointIncomplete, match="lacks"):
-        network(replace(config, init_text_encoder=str(tmp_path / "read")), WORDS)
+        build_ctclip(replace(config, init_text_encoder=str(tmp_path / "read")), WORDS)
 
 
 def test_a_folder_of_the_hub_gives_its_encoder_and_its_words(config: ContrastiveConfig, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_folder_of_the_hub_gives_its_encoder_and_its_words(config: Contrastive
     (tmp_path / "config.json").write_text(json.dumps({**asdict(config.model.bert), "model_type": "bert"}))
     (tmp_path / "vocab.txt").write_bytes(WORDS.files["vocab.txt"])
     config = replace(config, init_text_encoder=str(tmp_path))
-    tokenizer = run_tokenizer(config, lambda: pytest.fail("the folder has words of its own"))
+    tokenizer = select_tokenizer(config, lambda: pytest.fail("the folder has words of its own"))
     assert tokenizer.fingerprint == WORDS.fingerprint
-    begun = network(config, tokenizer).text_transformer.state_dict()
+    begun = build_ctclip(config, tokenizer).text_transformer.state_dict()
     assert all(torch.equal(begun[name], tensor) for name, tensor in bert.items() if "pooler" not in name)

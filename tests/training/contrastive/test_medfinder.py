@@ -19,13 +19,13 @@ from thoracle.cohort.samples.dataset import Sample
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.common.losses import consistency_loss
 from thoracle.models.text.encoder import TextEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.contrastive.run import medfinder_run
-from thoracle.training.contrastive.zero_shot_eval import ZeroShot
+from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
 from thoracle.training.engine.config import OptimizerConfig, load_config
 from thoracle.training.engine.distributed import World
 from thoracle.types import ABNORMALITIES
@@ -158,7 +158,7 @@ def test_cached_gradients_see_the_views_of_the_first_pass(steps: ModuleType) -> 
 
     def loss(task: MedFinderTask) -> float:
         torch.manual_seed(7)
-        return task.backward([steps.batch()]).item()
+        return task.accumulate_gradients([steps.batch()]).item()
 
     task = steps.task(config, ALONE)
     loss(task)
@@ -209,7 +209,7 @@ def test_the_folder_detects_embeds_and_says_what_it_cannot_do(config: MedFinderR
     scored: list[dict[str, float]] = []
 
     def evaluate(task: MedFinderTask) -> Any:
-        score = ZeroShot(task, Pairs(), batch=4)
+        score = ZeroShotEvaluator(task, Pairs(), batch=4)
         return lambda: scored.append(dict(score())) or scored[-1]
 
     train(replace(config, eval_every=2), evaluate=evaluate)
@@ -254,4 +254,4 @@ def test_more_words_than_the_text_encoder_has_are_refused(config: MedFinderRunCo
 
 
 def _weights(config: MedFinderRunConfig) -> dict[str, Tensor]:
-    return load_tensors(open_model(Path(config.out) / "model", verify=True))
+    return load_state_dict(open_model(Path(config.out) / "model", verify=True))

@@ -13,13 +13,13 @@ import torch
 from thoracle.errors import ExtraMissing
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.metric_logger import Curves, read_curves
+from thoracle.training.engine.metric_logger import MetricLogger, read_curves
 from thoracle.training.engine.progress import TrainStep
 
 
 def _write(out: Path, steps: range, *, loss: float, log: Literal["tensorboard", "wandb"] = "tensorboard") -> None:
     world = World(rank=0, size=1, device=torch.device("cpu"))
-    with Curves(out, ContrastiveConfig(out=str(out), cohort="/hospital/DOE", logger=log), world, first=steps.start - 1) as curves:
+    with MetricLogger(out, ContrastiveConfig(out=str(out), cohort="/hospital/DOE", logger=log), world, first=steps.start - 1) as curves:
         for step in steps:
             curves.add(
                 TrainStep(

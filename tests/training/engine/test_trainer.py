@@ -20,10 +20,10 @@ from torch import Tensor
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.errors import InputError, OutputConflict, TrainingDiverged
 from thoracle.inference.model import load
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.run import contrastive_run
-from thoracle.training.contrastive.zero_shot_eval import ZeroShot
+from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
 from thoracle.training.engine import checkpoints as module
 from thoracle.training.engine.checkpoints import checkpoints
 from thoracle.training.engine.config import OptimizerConfig
@@ -98,7 +98,7 @@ def train(config: ContrastiveConfig, *, resume: bool = False, until: int = STEPS
 
 
 def weights(config: ContrastiveConfig) -> dict[str, Tensor]:
-    return load_tensors(open_model(Path(config.out) / "model", verify=True))
+    return load_state_dict(open_model(Path(config.out) / "model", verify=True))
 
 
 def test_stopped_at_any_step_and_resumed_the_weights_are_bit_equal(config: ContrastiveConfig, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveCo
 
 def test_evaluating_changes_nothing_and_detect_takes_the_model(config: ContrastiveConfig, tmp_path: Path) -> None:
     plain = train(config)
-    seen = train(replace(config, out=str(tmp_path / "seen"), eval_every=2), evaluate=lambda task: ZeroShot(task, Pairs(), batch=5))
+    seen = train(replace(config, out=str(tmp_path / "seen"), eval_every=2), evaluate=lambda task: ZeroShotEvaluator(task, Pairs(), batch=5))
     assert [one.loss for one in plain] == [one.loss for one in seen]
     assert [bool(one.scores) for one in seen] == [False, True] * 3
     assert all(0 <= score <= 1 for score in seen[-1].scores.values())

@@ -18,14 +18,14 @@ from thoracle.errors import InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
 from thoracle.models.bundle.import_published import import_checkpoint
-from thoracle.models.bundle.model_folder import ModelFolder, load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.common.losses import positive_weights
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
-from thoracle.training.finetuning.frozen_features import FrozenData, FrozenSample
+from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierEvaluator, ClassifierTask, clip_weights, collate_features
+from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample
 from thoracle.types import ABNORMALITIES
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -59,14 +59,14 @@ def start(steps: ModuleType, tmp_path: Path) -> ModelFolder:
 
 
 @pytest.fixture(scope="module")
-def latents() -> FrozenData:
+def latents() -> FeatureDataset:
     """Labels that a linear map of the positive part of latents tells."""
     generator = torch.Generator().manual_seed(0)
     rows = F.normalize(torch.randn(200, 16, generator=generator), dim=1)
     scores = rows.relu() @ torch.randn(16, 18, generator=generator)
     labels = (scores > scores.quantile(0.7, dim=0)).float()
     labels[3, 5] = torch.nan
-    return FrozenData(rows, labels, [f"v{index}" for index in range(200)])
+    return FeatureDataset(rows, labels, [f"v{index}" for index in range(200)])
 
 
 def config(out: Path, **more: object) -> ClassifierConfig:
@@ -76,41 +76,43 @@ def config(out: Path, **more: object) -> ClassifierConfig:
     )
 
 
-def trainer(told: ClassifierConfig, latents: FrozenData, start: ModelFolder, *, resume: bool = False) -> Trainer:
+def trainer(told: ClassifierConfig, latents: FeatureDataset, start: ModelFolder, *, resume: bool = False) -> Trainer:
     weights = positive_weights(latents.labels_VK)
     return Trainer(
         told,
         latents,
         ALONE,
         task=lambda _: ClassifierTask(told, ALONE, start=start, weights_K=weights),
-        collate=lambda _: collate,
+        collate=lambda _: collate_features,
         resume=resume,
-        evaluate=lambda task: LabelScores(task, latents, batch=64),
+        evaluate=lambda task: ClassifierEvaluator(task, latents, batch=64),
     )
 
 
-def test_it_learns_and_its_folder_detects_with_the_encoder_it_began_with(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
+def test_it_learns_and_its_folder_detects_with_the_encoder_it_began_with(
+    latents: FeatureDataset, start: ModelFolder, tmp_path: Path
+) -> None:
     told = config(tmp_path / "run", steps=300, save_every=300, eval_every=300, disclaimer="Knows only noise.")
     done = list(trainer(told, latents, start).run())
     assert done[-1].scores["macro_auroc"] > 0.95
     assert len(done[-1].scores) == 19
     model = load(tmp_path / "run" / "model", device="cpu")
     assert (model.folder.kind, model.folder.trained) == ("ct-clip-classifier", False)
-    before, after = load_tensors(start), clip_weights(model.folder)
+    before, after = load_state_dict(start), clip_weights(model.folder)
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     volume = torch.randn(20, 40, 40, generator=torch.Generator().manual_seed(1))
     findings = model.detect(volume)
-    head = load_tensors(model.folder)
+    head = load_state_dict(model.folder)
     logits = model.encode_volume(volume).latent_BL.relu() @ head["classifier.weight"].T + head["classifier.bias"]
     assert findings.probabilities == pytest.approx(logits.sigmoid()[0].tolist(), abs=1e-6)
     assert findings.warnings == ("Knows only noise.",)
 
 
-def test_its_loss_is_torchs_with_the_published_weights(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
+def test_its_loss_is_torchs_with_the_published_weights(latents: FeatureDataset, start: ModelFolder, tmp_path: Path) -> None:
     task = ClassifierTask(config(tmp_path), ALONE, start=start, weights_K=positive_weights(latents.labels_VK))
     task.network.head.dropout.p = 0.0
-    batch = collate([latents[index] for index in range(10)])
+    batch = collate_features([latents[index] for index in range(10)])
     logits, labels = task.network.head(batch.given_B), batch.labels_BK
     total, count = 0.0, 0
     for number in range(18):
@@ -122,17 +124,17 @@ def test_its_loss_is_torchs_with_the_published_weights(latents: FrozenData, star
         )
         count += int(known.sum())
     assert count == 179
-    assert task.backward([batch]).item() == pytest.approx(total / count, rel=1e-5)
-    assert task.backward([batch, batch]).item() == pytest.approx(total / count, rel=1e-5)
+    assert task.accumulate_gradients([batch]).item() == pytest.approx(total / count, rel=1e-5)
+    assert task.accumulate_gradients([batch, batch]).item() == pytest.approx(total / count, rel=1e-5)
 
 
-def test_stopped_and_resumed_the_weights_are_bit_equal(latents: FrozenData, start: ModelFolder, tmp_path: Path) -> None:
+def test_stopped_and_resumed_the_weights_are_bit_equal(latents: FeatureDataset, start: ModelFolder, tmp_path: Path) -> None:
     list(trainer(config(tmp_path / "whole"), latents, start).run())
     for progress in trainer(config(tmp_path / "parts"), latents, start).run():
         if progress.step == 3:
             break
     list(trainer(config(tmp_path / "parts"), latents, start, resume=True).run())
-    whole, parts = (load_tensors(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
+    whole, parts = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
@@ -193,10 +195,10 @@ def either(request: pytest.FixtureRequest, steps: ModuleType, tmp_path: Path) ->
 
 def given(told: ClassifierConfig, start: ModelFolder, volumes: torch.Tensor) -> torch.Tensor:
     """What the run is given of these volumes."""
-    if told.given == "volumes":
+    if told.features == "volumes":
         return volumes
     clip = CTCLIP(start.config).eval()
-    clip.load_state_dict(load_tensors(start))
+    clip.load_state_dict(load_state_dict(start))
     with torch.no_grad():
         encoded = clip.visual_transformer(volumes)
         return clip.pooling_tokens(encoded) if clip.pool is not None else encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1])
@@ -208,14 +210,14 @@ def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: Model
     told = config(tmp_path / "run", steps=8, save_every=8, eval_every=8, batch_size=4, disclaimer="Knows only noise.", **settings)
     volumes = torch.randn(8, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
     labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()
-    data = FrozenData(given(told, either, volumes), labels, [f"v{index}" for index in range(8)])
+    data = FeatureDataset(given(told, either, volumes), labels, [f"v{index}" for index in range(8)])
     run = Trainer(
         told,
         data,
         ALONE,
         task=lambda _: ClassifierTask(told, ALONE, start=either, weights_K=torch.ones(18)),
-        collate=lambda _: collate,
-        evaluate=lambda task: LabelScores(task, data, batch=3),
+        collate=lambda _: collate_features,
+        evaluate=lambda task: ClassifierEvaluator(task, data, batch=3),
     )
     assert len(list(run.run())[-1].scores) == 19
     model = load(tmp_path / "run" / "model", device="cpu")
@@ -223,8 +225,8 @@ def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: Model
         "attention" if told.slice_pool == "attention" else "mean",
         told.head,
     )
-    before = {f"trained_model.{name}": tensor for name, tensor in load_tensors(either).items()}
-    after = load_tensors(model.folder)
+    before = {f"trained_model.{name}": tensor for name, tensor in load_state_dict(either).items()}
+    after = load_state_dict(model.folder)
     moved = {name for name, tensor in after.items() if name not in before or not torch.equal(before[name], tensor)}
     assert all(name.startswith(prefixes) for name in moved), sorted(moved)
     there = {prefix for prefix in prefixes if any(name.startswith(prefix) for name in after)}
@@ -246,8 +248,8 @@ def test_a_gradient_reaches_all_that_learns_and_nothing_else(either: ModelFolder
     volumes = torch.randn(2, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
     rows = [FrozenSample(given=row, labels_K=torch.ones(18), name="") for row in given(told, either, volumes)]
     codes = task.network.clip.visual_transformer.codes.embed.clone()
-    task.backward([collate(rows)])
-    learning = {id(parameter) for parameter in task.parameters()}
+    task.accumulate_gradients([collate_features(rows)])
+    learning = {id(parameter) for parameter in task.trainable_parameters()}
     assert learning
     for name, parameter in task.network.named_parameters():
         assert (parameter.grad is not None) == (id(parameter) in learning), name  # with none left out, which ranks would wait for
@@ -261,21 +263,21 @@ def test_every_variant_resumes_to_the_bit(start: ModelFolder, tmp_path: Path, va
 
     def run(name: str, *, resume: bool = False) -> Trainer:
         told = config(tmp_path / name, steps=4, batch_size=4, **VARIANTS[variant][0])
-        data = FrozenData(given(told, start, volumes), labels, [f"v{index}" for index in range(8)])
+        data = FeatureDataset(given(told, start, volumes), labels, [f"v{index}" for index in range(8)])
         task = lambda _: ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))  # noqa: E731
-        return Trainer(told, data, ALONE, task=task, collate=lambda _: collate, resume=resume)
+        return Trainer(told, data, ALONE, task=task, collate=lambda _: collate_features, resume=resume)
 
     list(run("whole").run())
     for progress in run("parts").run():
         if progress.step == 2:
             break
     list(run("parts", resume=True).run())
-    whole, parts = (load_tensors(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
+    whole, parts = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
 @pytest.mark.parametrize("settings", [{"slice_pool": "attention"}, {"encoder": "lora"}, {"encoder": "full"}])
-def test_lipro_is_gone_on_from_as_it_is(latents: FrozenData, start: ModelFolder, tmp_path: Path, settings: dict) -> None:
+def test_lipro_is_gone_on_from_as_it_is(latents: FeatureDataset, start: ModelFolder, tmp_path: Path, settings: dict) -> None:
     list(trainer(config(tmp_path / "run"), latents, start).run())
     lipro, told = open_model(tmp_path / "run" / "model"), config(tmp_path / "next", **settings)
     task = ClassifierTask(told, ALONE, start=lipro, weights_K=torch.ones(18))
@@ -292,7 +294,9 @@ def test_an_unknown_label_teaches_nothing(start: ModelFolder, tmp_path: Path) ->
     labels[:, 7] = torch.nan
     task = ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))
     rows = given(told, start, volumes)
-    task.backward([collate([FrozenSample(given=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)])])
+    task.accumulate_gradients(
+        [collate_features([FrozenSample(given=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)])]
+    )
     moved = task.network.head.weight.grad.abs().sum(dim=1) > 0
     assert moved.tolist() == [column != 7 for column in range(18)]
     assert all(p.grad is None for p in task.network.clip.parameters())

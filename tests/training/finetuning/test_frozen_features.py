@@ -13,7 +13,7 @@ from thoracle.cohort.samples.dataset import Sample
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.distributed import World
 from thoracle.training.finetuning import frozen_features as module
-from thoracle.training.finetuning.frozen_features import tokens_of
+from thoracle.training.finetuning.frozen_features import expand_tokens
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -47,7 +47,9 @@ def clip(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> CTCLIP:
 
 
 def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", model: str = "m", kept="latents", **more) -> torch.Tensor:
-    return module.frozen(clip, volumes, ALONE, kept=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more)
+    return module.encode_frozen_features(
+        clip, volumes, ALONE, kept=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more
+    )
 
 
 def test_they_are_those_of_each_volume_alone_and_computed_once(clip: CTCLIP, tmp_path: Path) -> None:
@@ -93,10 +95,10 @@ def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CT
         expected = clip.pooling_tokens(clip.visual_transformer(volumes))
     if pool == "mean":  # codes are kept, by which tokens are exact
         assert (kept.dtype, kept.shape) == (torch.int32, (5, 2, 2, 2))
-        assert torch.equal(tokens_of(clip, kept), expected)
+        assert torch.equal(expand_tokens(clip, kept), expected)
     else:
         assert (kept.dtype, kept.shape) == (torch.float16, (5, 2, 2, 2, 16))
-        torch.testing.assert_close(tokens_of(clip, kept), expected, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(expand_tokens(clip, kept), expected, atol=1e-3, rtol=1e-3)
     again = Noise()
     assert torch.equal(latents(clip, again, tmp_path, kept="tokens"), kept)
     assert again.read == []

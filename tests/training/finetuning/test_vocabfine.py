@@ -15,7 +15,7 @@ from thoracle.cohort.samples.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.inference.model import load
-from thoracle.models.bundle.model_folder import load_tensors, open_model, save_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.common.losses import logit_scale
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
@@ -110,7 +110,7 @@ def test_its_loss_is_the_mean_over_known_labels_of_each_pairs_softmax(squared: b
     told = config(start, tmp_path, loss="squared" if squared else "cross-entropy")
     folder = open_model(start)
     clip = CTCLIP(folder.config)
-    clip.load_state_dict(load_tensors(folder))
+    clip.load_state_dict(load_state_dict(folder))
     task = VocabFineTask(clip, told, ALONE, tokenizer=folder.tokenizer(), preprocess=PREPROCESS, templates=folder.prompts)
     batch = collate_labelled([Volumes()[index] for index in range(3)])
     batch.labels_BK[1, 4] = torch.nan
@@ -127,14 +127,14 @@ def test_its_loss_is_the_mean_over_known_labels_of_each_pairs_softmax(squared: b
             target = torch.tensor([1.0, 0.0])
             errors.append(F.mse_loss(pair, target) if squared else -pair[0].log())
     assert len(errors) == 3 * 18 - 1
-    assert task.backward([batch]) == pytest.approx(torch.stack(errors).mean().item(), rel=1e-5)
+    assert task.accumulate_gradients([batch]) == pytest.approx(torch.stack(errors).mean().item(), rel=1e-5)
 
 
 def test_stopped_and_resumed_the_weights_are_bit_equal(start: Path, tmp_path: Path) -> None:
     train(config(start, tmp_path / "whole"))
     train(config(start, tmp_path / "parts"), until=3)
     train(config(start, tmp_path / "parts"), resume=True)
-    whole, parts = (load_tensors(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
+    whole, parts = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 

@@ -12,7 +12,7 @@ from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import TextEncoder
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.training.labeler.initialization import begin
+from thoracle.training.labeler.initialization import initialize_text
 from thoracle.training.labeler.task import LabelerConfig
 
 SIZES = TextConfig(vocab_size=80, hidden_size=64, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64)
@@ -30,7 +30,7 @@ def hub_folder(tmp_path: Path) -> Path:
 
 
 def test_a_pretrained_encoder_is_gone_on_from(hub_folder: Path) -> None:
-    start = begin(LabelerConfig(init_from=str(hub_folder)), lambda: [])
+    start = initialize_text(LabelerConfig(init_from=str(hub_folder)), lambda: [])
     assert start.sizes.num_hidden_layers == 1
     torch.manual_seed(0)
     expected = TextEncoder(SIZES).state_dict()
@@ -43,11 +43,11 @@ def test_a_pretrained_encoder_is_gone_on_from(hub_folder: Path) -> None:
 def test_a_folder_that_is_no_encoder_is_refused(hub_folder: Path, tmp_path: Path) -> None:
     save_file({"bert.embeddings.word_embeddings.weight": torch.zeros(80, 64)}, hub_folder / "model.safetensors")
     with pytest.raises((CheckpointIncomplete, InputError)):
-        begin(LabelerConfig(init_from=str(hub_folder)), lambda: [])
+        initialize_text(LabelerConfig(init_from=str(hub_folder)), lambda: [])
     with pytest.raises(InputError, match=r"config\.json"):
-        begin(LabelerConfig(init_from=str(tmp_path / "nowhere")), lambda: [])
+        initialize_text(LabelerConfig(init_from=str(tmp_path / "nowhere")), lambda: [])
 
 
 def test_more_words_than_the_network_has_are_refused() -> None:
     with pytest.raises(InputError, match="vocab_size"):
-        begin(LabelerConfig(model=SIZES), lambda: [f"word{n}" for n in range(200)])
+        initialize_text(LabelerConfig(model=SIZES), lambda: [f"word{n}" for n in range(200)])

@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from thoracle.training.labeler.task import LabelledText, Texts, labels_loss, prompt_reports
+from thoracle.training.labeler.task import LabelledReportText, ReportDataset, labels_loss, prompt_reports
 from thoracle.types import ABNORMALITIES
 
 
 def test_equal_texts_are_on_one_side_whatever_their_order() -> None:
-    reports = [LabelledText(name=str(n), text=f"Report {n % 50}.", labels=(0,) * 18) for n in range(100)]
-    training, validation = Texts.split(reports)
+    reports = [LabelledReportText(name=str(n), text=f"Report {n % 50}.", labels=(0,) * 18) for n in range(100)]
+    training, validation = ReportDataset.split(reports)
     assert {one.text for one in training.reports}.isdisjoint(one.text for one in validation.reports)
     assert 0 < len(validation) < len(training)
-    again, _ = Texts.split(reports[::-1])
+    again, _ = ReportDataset.split(reports[::-1])
     assert {one.name for one in again.reports} == {one.name for one in training.reports}
 
 

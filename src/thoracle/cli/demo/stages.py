@@ -15,9 +15,9 @@ import typer
 from thoracle.cli.app import app
 
 if TYPE_CHECKING:
-    from thoracle.cohort.manifest import Entry
+    from thoracle.cohort.manifest import CohortEntry
     from thoracle.evaluation.demo.page import Figures
-    from thoracle.evaluation.demo.search import Found, HitPicture
+    from thoracle.evaluation.demo.search import HitPicture, SearchQuality
     from thoracle.training.chat.task import ChatConfig
     from thoracle.training.engine.config import RunConfig
 
@@ -66,7 +66,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     from thoracle.evaluation.demo.chat import figures_of as figures_of_chat
     from thoracle.evaluation.demo.chat import section as chat_section
     from thoracle.evaluation.demo.chat import sentences as chat_sentences
-    from thoracle.evaluation.demo.held_out import examples, held_out, histogram_scores, phantom_file, present
+    from thoracle.evaluation.demo.held_out import examples, held_out, histogram_scores, phantom_file, positive_labels
     from thoracle.evaluation.demo.page import CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
     from thoracle.evaluation.demo.search import section as search_section
     from thoracle.evaluation.demo.search import sentences as search_sentences
@@ -84,11 +84,11 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
         stages.evaluate(name, Path(config.out) / "model", out)
     found = stages.index_and_find(Path(contrastive.out) / "model", out)
     keep_demo_model(Path(vocabfine.out) / "model")
-    shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(present(entry)))
+    shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(positive_labels(entry)))
     stages.detect(shown, out)
     talk = DemoChat(config=chat, cohort=out / "cohort", encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
     told = figures_of_chat(talk.measure(talk.train()))
-    asked = talk.ask(out / "phantoms" / phantom_file(shown), present=present(shown))
+    asked = talk.ask(out / "phantoms" / phantom_file(shown), present=positive_labels(shown))
     with stages("report"):
         cohort = open_cohort(out / "cohort")
         before, after = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in runs)
@@ -161,7 +161,7 @@ class _Stages:
         ):
             detection(model, cohort, protocol="phantom", level="scan", save_calibration=True, out=where)
 
-    def index_and_find(self, model: Path, out: Path) -> Found:
+    def index_and_find(self, model: Path, out: Path) -> SearchQuality:
         """Held-out phantoms become searchable, how well is measured, and one text is looked for.
 
         The model is the contrastive one: tuning to prompts makes it forget whole reports (docs/experiments.md).
@@ -180,24 +180,24 @@ class _Stages:
             search(index, text=ASKED, top=_HITS, json_file=hits)
         return read_found(where / "results.json")
 
-    def detect(self, entry: Entry, out: Path) -> None:
+    def detect(self, entry: CohortEntry, out: Path) -> None:
         """On one held-out phantom, with the model that is used where none is named."""
         from thoracle.cli.detect import detect
-        from thoracle.evaluation.demo.held_out import phantom_file, present
+        from thoracle.evaluation.demo.held_out import phantom_file, positive_labels
 
         scan, findings = out / "phantoms" / phantom_file(entry), out / "findings.json"
         with self("detect", f"detect {scan} --json {findings}"):
             detect([scan], json_file=findings)
-        typer.echo(f"Painted into it: {', '.join(present(entry))}.")
+        typer.echo(f"Painted into it: {', '.join(positive_labels(entry))}.")
 
 
 def _hits(out: Path) -> list[HitPicture]:
     """What the search stage found, with its slices."""
     from thoracle.evaluation.demo.search import HitPicture
-    from thoracle.search.open_index import opened
+    from thoracle.search.open_index import open_index
 
-    with opened(str(out / "index")) as index:
-        numbers = [(index.find(volume=hit["volume"])[0], hit["labels"]) for hit in json.loads((out / "hits.json").read_text())["hits"]]
+    with open_index(str(out / "index")) as index:
+        numbers = [(index.ids_where(volume=hit["volume"])[0], hit["labels"]) for hit in json.loads((out / "hits.json").read_text())["hits"]]
         slices = index.thumbnails([number for number, _ in numbers])
     return [HitPicture(slices=slices[number], labels=labels) for number, labels in numbers]
 

@@ -39,11 +39,11 @@ def chat(
 
     from thoracle.cli.progress import track
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.vqa.vqa_file import read_questions
+    from thoracle.cohort.vqa.vqa_file import read_vqa
     from thoracle.errors import InputError
     from thoracle.evaluation.chat.answers import answer_questions, draw_questions, label_texts
-    from thoracle.evaluation.chat.llm_judge import judge as judge_answers
-    from thoracle.evaluation.chat.metrics import diversity, summarise
+    from thoracle.evaluation.chat.llm_judge import score_with_llm as judge_answers
+    from thoracle.evaluation.chat.metrics import summarise, template_similarity
     from thoracle.evaluation.chat.report import answers_json, chat_json
     from thoracle.files.json_file import write_json
     from thoracle.inference.chat.chat import load_chat
@@ -52,7 +52,7 @@ def chat(
     from thoracle.training.chat.run import split_questions
 
     prepared = open_cohort(cohort)
-    _, held_out = split_questions(read_questions(questions), prepared)
+    _, held_out = split_questions(read_vqa(questions), prepared)
     if not held_out:
         raise InputError("no question is about a scan of the split valid", cure="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
@@ -71,7 +71,7 @@ def chat(
     judged = None if judge is None else partial(judge_answers, Endpoint(judge, model=llm).generate)
     seeing, blind = (summarise(answered, label=label_texts, judged=judged, resamples=resamples) for answered in answers)
     training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
-    variety = diversity([answered.answer for answered in answers[0] if answered.pair.topic == "report"], training)
+    variety = template_similarity([answered.answer for answered in answers[0] if answered.pair.topic == "report"], training)
     judge_name = "" if judge is None else f"{llm} at {judge}"
     document = chat_json(seeing, blind, diversity=variety, questions=len(conversations), judge=judge_name, caution=loaded.caution)
     write_json(out / "chat.json", document, indent=1)

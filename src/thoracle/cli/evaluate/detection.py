@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort
-    from thoracle.evaluation.detection.cases import Table
+    from thoracle.evaluation.detection.cases import LabelTable
     from thoracle.evaluation.detection.evaluate import Evaluation
     from thoracle.evaluation.detection.protocols import Protocol
     from thoracle.inference.model import Model
@@ -56,7 +56,7 @@ def detection(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
     from thoracle.evaluation.detection.cases import cases_of_cohort, cases_of_table, read_table
-    from thoracle.evaluation.detection.evaluate import Plan
+    from thoracle.evaluation.detection.evaluate import EvaluationOptions
     from thoracle.evaluation.detection.evaluate import evaluate as run
     from thoracle.evaluation.detection.label_mapping import mapped, read_mapping
     from thoracle.evaluation.detection.protocols import protocol as named
@@ -82,27 +82,29 @@ def detection(
         predictions = _predicted(loaded, prepared, way, thresholds_from, out=out, console=console)
     if mapping is not None:
         cases, predictions = mapped(cases, predictions, read_mapping(mapping))
-    plan = Plan(level=level, tuning=thresholds_from, method=calibration, coverage=coverage, resamples=resamples, seed=seed)
+    plan = EvaluationOptions(
+        level=level, threshold_source=thresholds_from, method=calibration, coverage=coverage, resamples=resamples, seed=seed
+    )
     found = run(cases, predictions, protocol=way, plan=plan)
     _write(found, out, console, model=_facts(model, loaded), cohort=prepared)
     if save_calibration and loaded is not None and found.calibration is not None:
-        from thoracle.inference.calibration import keep_calibration
+        from thoracle.inference.calibration import save_calibration as write_calibration
 
         folder = loaded.folder
-        keep_calibration(folder.path, replace(found.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
+        write_calibration(folder.path, replace(found.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
         console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
 
 
-def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tuning | None, *, out: Path, console: Console) -> Table:
+def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tuning | None, *, out: Path, console: Console) -> LabelTable:
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
     from thoracle.cli.progress import follow
     from thoracle.evaluation.detection.cases import read_table
-    from thoracle.evaluation.predict import chosen, require_same_input, score
+    from thoracle.evaluation.predict import labelled_entries, require_same_input, score
     from thoracle.inference.batch.result_table import ResultTable
 
     require_same_input(model, cohort)
     tuning = thresholds_from or way.tuning
-    entries = chosen(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
+    entries = labelled_entries(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
     model.warm_up()
     settings = {**model.settings(), "labels": model.folder.labels, "prompts": model.folder.prompts, "calibrated": False}
     table = ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings)
@@ -125,14 +127,14 @@ def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, A
     from thoracle.cli.findings_table import UNTRAINED
     from thoracle.evaluation.detection.report import rows_of_average, write_report
     from thoracle.evaluation.detection.results_json import as_dict
-    from thoracle.evaluation.predict import looker
+    from thoracle.evaluation.predict import volume_loader
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.types import RESEARCH_USE
 
     values = as_dict(found, model=model)
     write_json(out / "results.json", values)
-    write_atomic(out / "report.html", write_report(found, model=model, look=None if cohort is None else looker(cohort)))
+    write_atomic(out / "report.html", write_report(found, model=model, look=None if cohort is None else volume_loader(cohort)))
     console.print(f"{found.volumes:,} volumes of {found.scans:,} scans of {found.patients:,} patients; one row a {found.plan.level}.")
     console.print(f"Thresholds and calibration come from {found.tuned_on}.")
     for note in found.notes:

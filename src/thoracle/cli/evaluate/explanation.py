@@ -45,7 +45,7 @@ def explanation(
     from thoracle.evaluation.explanation.evaluate import columns, measure, summarise, values_of, with_masks
     from thoracle.evaluation.explanation.masks import find_masks
     from thoracle.evaluation.explanation.report import explanation_json, write_page
-    from thoracle.evaluation.predict import chosen, require_same_input
+    from thoracle.evaluation.predict import labelled_entries, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.batch.result_table import ResultTable
@@ -56,7 +56,7 @@ def explanation(
     require_same_input(loaded, prepared)
     methods: Sequence[Maps] = (method,)
     paths = find_masks(masks)
-    entries = with_masks(chosen(prepared, {split}), paths)[:limit]
+    entries = with_masks(labelled_entries(prepared, {split}), paths)[:limit]
     table = ResultTable(out / "explanation.csv", columns=columns(methods), settings={**loaded.settings(), "methods": list(methods)})
     todo = sum(entry.volume not in table.rows for entry in entries)
     follow(measure(loaded, prepared, entries, table, methods=methods, masks=paths), total=todo, console=console)
@@ -64,7 +64,7 @@ def explanation(
     found = summarise(values_of(table, entries, methods=methods), patients, methods=methods, resamples=resamples, seed=seed)
     notes = [f"{len(entries):,} volumes of {len(set(patients)):,} patients of split {split}; 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure on this page means anything."]
-    notes += [loaded.folder.caution] if loaded.folder.caution else []
+    notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
     facts = {"model": loaded.settings(), "split": split, "volumes": len(entries)}
     write_json(out / "explanation.json", explanation_json(found, methods, facts=facts), indent=1)
     write_atomic(out / "explanation.html", write_page(found, methods, notes=notes))

@@ -13,7 +13,7 @@ from thoracle.cli.evaluate.space import embedded
 from thoracle.cli.options import Device, Dtype
 
 if TYPE_CHECKING:
-    from thoracle.evaluation.detection.prompt_study import Study
+    from thoracle.evaluation.detection.prompt_study import PromptStudy
 
 Split = Literal["train", "valid", "test"]
 
@@ -41,8 +41,8 @@ def prompts(
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
     from thoracle.evaluation.detection.prompt_report import prompts_json, write_page
-    from thoracle.evaluation.detection.prompt_study import read_wordings, study
-    from thoracle.evaluation.predict import chosen, require_same_input
+    from thoracle.evaluation.detection.prompt_study import compare_templates, read_wordings
+    from thoracle.evaluation.predict import labelled_entries, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
@@ -53,11 +53,11 @@ def prompts(
     wordings, console, prepared = read_wordings(templates), Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
-    entries = chosen(prepared, [split])
+    entries = labelled_entries(prepared, [split])
     if not entries:
         raise InputError(f"no volume with labels in split {split}", cure="Give another --split.", source=cohort)
     loaded.encode_text(["words are read before scans are"])
-    found = study(
+    found = compare_templates(
         wordings,
         image_NL=embedded(loaded, prepared, entries, out=out, console=console),
         truth_NK=np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries]),
@@ -69,7 +69,7 @@ def prompts(
     )
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
-    notes += [loaded.folder.caution] if loaded.folder.caution else []
+    notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
     document = prompts_json(found, wordings=wordings, model=loaded.settings())
     write_json(out / "prompts.json", document, indent=1)
     write_atomic(out / "prompts.html", write_page(found, notes=notes))
@@ -77,7 +77,7 @@ def prompts(
     console.print(str(out / "prompts.html"))
 
 
-def _print(found: Study, notes: Sequence[str]) -> None:
+def _print(found: PromptStudy, notes: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -14,9 +14,9 @@ from thoracle.cli.options import Device
 
 if TYPE_CHECKING:
     from thoracle.evaluation.retrieval.report import RetrievalReport
-    from thoracle.evaluation.retrieval.tasks import Volumes
+    from thoracle.evaluation.retrieval.tasks import Gallery
     from thoracle.inference.model import Model
-    from thoracle.search.backend import Backend
+    from thoracle.search.backend import IndexBackend
 
 Protocol = Literal["ct-clip", "bimcv-r"]
 SplitName = Literal["train", "valid", "test"]
@@ -46,19 +46,19 @@ def retrieval(
     from thoracle.evaluation.retrieval.report import RetrievalReport, write_page
     from thoracle.evaluation.retrieval.tasks import run_tasks
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.text_query import query_latents
-    from thoracle.search.engine import require_same
+    from thoracle.inference.text_query import text_query_latents
+    from thoracle.search.engine import check_same_model
     from thoracle.search.model_lookup import model_of
-    from thoracle.search.open_index import opened
+    from thoracle.search.open_index import open_index
     from thoracle.types import ABNORMALITIES
 
-    with opened(index_location) as index:
+    with open_index(index_location) as index:
         network = model_of(index, folder=model, device=device, notify=notify)
-        require_same(index, network)
+        check_same_model(index, network)
         numbers, volumes, spoken = _volumes(index, section, split, gallery_size, seed)
         keyword = _keyword(index, numbers)
     texts = _latents(network, spoken) if any(volumes.texts) else None
-    words = query_latents(network, ABNORMALITIES).cpu().numpy().astype("float64")
+    words = text_query_latents(network, ABNORMALITIES).cpu().numpy().astype("float64")
     tasks, published = run_tasks(
         volumes, protocol=protocol, texts_NL=texts, words_CL=words, keyword_CN=keyword, resamples=resamples, seed=seed
     )
@@ -78,13 +78,15 @@ def retrieval(
     _print(report)
 
 
-def _volumes(index: Backend, section: Section, split: str | None, gallery_size: int, seed: int) -> tuple[list[int], Volumes, list[str]]:
+def _volumes(
+    index: IndexBackend, section: Section, split: str | None, gallery_size: int, seed: int
+) -> tuple[list[int], Gallery, list[str]]:
     """Their numbers, what is known of them, and what is encoded of their reports; what belongs together whole reports decide."""
     import numpy as np
 
-    from thoracle.evaluation.retrieval.tasks import Volumes
+    from thoracle.evaluation.retrieval.tasks import Gallery
 
-    records = {n: one for n, one in index.records(index.everything()).items() if split in (None, one.split)}
+    records = {n: one for n, one in index.records(index.ids()).items() if split in (None, one.split)}
     if gallery_size:
         scans = sorted({one.scan for one in records.values()})
         chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery_size].tolist())
@@ -92,7 +94,7 @@ def _volumes(index: Backend, section: Section, split: str | None, gallery_size: 
     numbers = sorted(records)
     held = [records[n] for n in numbers]
     spoken = [one.report.text(section) for one in held]
-    volumes = Volumes(
+    volumes = Gallery(
         latents_NL=index.latents(numbers).astype(np.float64),
         labels_NC=np.array([[-1 if label is None else label for label in one.labels] for one in held], np.int_).reshape(len(held), -1),
         scans=tuple(one.scan for one in held),
@@ -103,7 +105,7 @@ def _volumes(index: Backend, section: Section, split: str | None, gallery_size: 
     return numbers, volumes, spoken
 
 
-def _keyword(index: Backend, numbers: list[int]) -> Any:
+def _keyword(index: IndexBackend, numbers: list[int]) -> Any:
     """(C, n): what each abnormality's name scores as a keyword query; minus infinity where it does not find. None where none is found."""
     import numpy as np
 
@@ -114,7 +116,7 @@ def _keyword(index: Backend, numbers: list[int]) -> Any:
     scores = np.full((len(ABNORMALITIES), len(numbers)), -np.inf)
     positions = {number: position for position, number in enumerate(numbers)}
     for row, name in enumerate(ABNORMALITIES):
-        for number, score in index.search(parse(name), k=len(index), filters=Filters()):
+        for number, score in index.keyword_search(parse(name), k=len(index), filters=Filters()):
             if number in positions:
                 scores[row, positions[number]] = score
     return scores if (scores > -np.inf).any() else None

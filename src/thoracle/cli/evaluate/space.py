@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from thoracle.cohort.manifest import Cohort, Entry
+    from thoracle.cohort.manifest import Cohort, CohortEntry
     from thoracle.evaluation.latent_space.measures import Space
     from thoracle.inference.model import Model
     from thoracle.types import FloatArray
@@ -44,9 +44,9 @@ def space(
     from rich.console import Console
 
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.evaluation.latent_space.measures import describe
+    from thoracle.evaluation.latent_space.measures import measure_latent_space
     from thoracle.evaluation.latent_space.report import report_files, space_json
-    from thoracle.evaluation.predict import one_of_each_scan, require_same_input
+    from thoracle.evaluation.predict import first_volume_per_scan, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
@@ -55,14 +55,14 @@ def space(
     console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
-    entries = one_of_each_scan(prepared, split=split, section=section)[:limit]
+    entries = first_volume_per_scan(prepared, split=split, section=section)[:limit]
     text = loaded.encode_text([entry.report.text(section) for entry in entries]).cpu().numpy().astype(np.float64)
     image = embedded(loaded, prepared, entries, out=out, console=console)
     truth = np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries])
-    found = describe(image, text, truth_NK=truth, labels=ABNORMALITIES)
+    found = measure_latent_space(image, text, truth_NK=truth, labels=ABNORMALITIES)
     notes = [f"{len(entries):,} scans of split {split}, with their reports ({section})."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure on this page means anything."]
-    notes += [loaded.folder.caution] if loaded.folder.caution else []
+    notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
     facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries)}
     with console.status("t-SNE and PCA"):
         names = [entry.scan for entry in entries]
@@ -92,7 +92,7 @@ def _print(found: Space, notes: list[str]) -> None:
     printer.print(RESEARCH_USE)
 
 
-def embedded(model: Model, cohort: Cohort, entries: Sequence[Entry], *, out: Path, console: Console) -> FloatArray:
+def embedded(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], *, out: Path, console: Console) -> FloatArray:
     """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
     import numpy as np
 

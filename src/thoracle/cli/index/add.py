@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cli.progress import ProgressBar
-    from thoracle.search.indexing import Progress
+    from thoracle.search.indexing import IndexProgress
 
 
 @index.command()
@@ -54,21 +54,21 @@ def add(
     from thoracle.errors import InputError
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.model import load
-    from thoracle.inference.model_locations import remember
-    from thoracle.search.indexing import index_cohort, settings_of
-    from thoracle.search.open_index import changed
+    from thoracle.inference.model_locations import register
+    from thoracle.search.indexing import index_cohort, index_settings
+    from thoracle.search.open_index import open_index_for_writing
     from thoracle.types import RESEARCH_USE
 
     console, chosen = Console(stderr=True, highlight=False), split or SPLITS
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", cure=f"There are {', '.join(SPLITS)}.")
     prepared = open_cohort(cohort)
-    covered = prepared.names == "real" and not keep_identifiers
+    covered = prepared.naming == "real" and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     folder = model_or_demo(model, notify=notify)
     network = load(folder, device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
-    with changed(out, settings_of(network, prepared, key), lists=approximate) as backend:
+    with open_index_for_writing(out, index_settings(network, prepared, key), lists=approximate) as backend:
         with ProgressBar("volumes", console=console) as bar:
             failed = index_cohort(
                 backend,
@@ -80,7 +80,7 @@ def add(
                 progress=lambda progress: _show(progress, bar, console),
             )
         volumes = len(backend)
-    remember(folder, weights_sha256=network.folder.weights_sha256)
+    register(folder, weights_sha256=network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
     if not network.folder.trained:
         console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'what is found means')}[/]")
@@ -89,7 +89,7 @@ def add(
         raise typer.Exit(1)
 
 
-def _show(progress: Progress, bar: ProgressBar, console: Console) -> None:
+def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:
     """Print a volume that could not be read, and count those that are on the disk."""
     from rich.markup import escape
 

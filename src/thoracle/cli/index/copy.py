@@ -22,12 +22,12 @@ def copy(
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.search.copy import copy_index
-    from thoracle.search.open_index import changed, opened
+    from thoracle.search.open_index import open_index, open_index_for_writing
 
     console = Console(stderr=True, highlight=False)
     with (
-        opened(source) as old,
-        changed(target, old.settings) as new,
+        open_index(source) as old,
+        open_index_for_writing(target, old.settings) as new,
         ProgressBar("volumes", console=console, total=len(old)) as bar,
     ):
         copy_index(old, new, progress=bar.update)

@@ -23,13 +23,13 @@ def delete(
     Every file of the index is written anew without them: report, words, latents, slices. A server does so in its own time.
     """
     from thoracle.errors import InputError
-    from thoracle.search.lookup import find_patient, find_scan, key_of
-    from thoracle.search.open_index import changed
+    from thoracle.search.lookup import find_patient, find_scan, site_key_for
+    from thoracle.search.open_index import open_index_for_writing
 
     if (patient is None) == (scan is None):
         raise InputError("expected a patient or a scan", cure="Give one of --patient and --scan.")
-    with changed(index_location) as backend:
-        key = key_of(backend, site_key, outside=Path(index_location))
+    with open_index_for_writing(index_location) as backend:
+        key = site_key_for(backend, site_key, outside=Path(index_location))
         numbers = find_patient(backend, patient, key=key) if patient is not None else find_scan(backend, scan or "", key=key)
         backend.delete(numbers)
         left = len(backend)

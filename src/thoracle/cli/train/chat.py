@@ -21,18 +21,18 @@ def _config() -> type[ChatConfig]:
 
 def _prepare(config: ChatConfig) -> Run:
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.vqa.vqa_file import read_questions
-    from thoracle.training.chat.run import chat_run, findings_of, split_questions
-    from thoracle.training.chat.scan_features import cohort_scans
+    from thoracle.cohort.vqa.vqa_file import read_vqa
+    from thoracle.training.chat.run import chat_run, finding_targets, split_questions
+    from thoracle.training.chat.scan_features import encode_cohort_scans
 
     cohort = open_cohort(config.cohort)
-    conversations, held_out = split_questions(read_questions(Path(config.vqa_file)), cohort)
+    conversations, held_out = split_questions(read_vqa(Path(config.vqa_file)), cohort)
     held_out = held_out[: config.num_eval_conversations] if config.eval_every else ()
 
     def start(world: World, resume: bool) -> Trainer:
         names = {name for conversation in (*conversations, *held_out) for name in conversation.images}
-        scans = None if config.stage == "base" else cohort_scans(cohort, names, world, encoder=Path(config.encoder))
-        return chat_run(config, conversations, world, findings=findings_of(cohort), scans=scans, held_out=held_out, resume=resume)
+        scans = None if config.stage == "base" else encode_cohort_scans(cohort, names, world, encoder=Path(config.encoder))
+        return chat_run(config, conversations, world, findings=finding_targets(cohort), scans=scans, held_out=held_out, resume=resume)
 
     return Run(start=start)
 

@@ -77,12 +77,12 @@ class TrainTask(Generic[Settings]):
         Raises:
             ThoracleError: as `load_config`, the task's data and its trainer.
         """
-        from thoracle.training.engine.distributed import join
+        from thoracle.training.engine.distributed import distributed_context
 
         inputs = {name: options.get(name, default) for name, (_, default) in self.inputs.items()}
         settings = {name: options.get(name) for name in (*self.settings, "cohort", "out")}
         prepared = self.prepare(self._config(config, settings, overrides or ()), **inputs)
-        with join() as world:
+        with distributed_context() as world:
             follow(prepared.start(world, resume), quiet=world.rank > 0)
             if world.rank == 0:
                 prepared.finish()

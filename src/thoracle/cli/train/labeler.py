@@ -13,7 +13,7 @@ from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
     from thoracle.cohort.reports import Section
-    from thoracle.training.labeler.task import LabelerConfig, LabelledText
+    from thoracle.training.labeler.task import LabelerConfig, LabelledReportText
 
 
 def _config() -> type[LabelerConfig]:
@@ -42,27 +42,27 @@ def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column:
     )
 
 
-def _table_reports(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledText]:
+def _table_reports(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledReportText]:
     """Read the reports of a table; those that cannot be read are left out of training as they are out of labelling."""
     from thoracle.evaluation.labeler.evaluate import read_labelled
     from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
-    from thoracle.training.labeler.task import LabelledText
+    from thoracle.training.labeler.task import LabelledReportText
     from thoracle.types import ABNORMALITIES
 
     table = ReportTable(path=path, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=ABNORMALITIES)
-    return [LabelledText(name=row.id, text=row.text, labels=labels) for row, labels in read_labelled(table)]
+    return [LabelledReportText(name=row.id, text=row.text, labels=labels) for row, labels in read_labelled(table)]
 
 
-def _cohort_reports(cohort: str, section: Section) -> list[LabelledText]:
+def _cohort_reports(cohort: str, section: Section) -> list[LabelledReportText]:
     """Read the reports of the scans that are trained on; a scan of several volumes has one report."""
     from thoracle.cohort.samples.dataset import CohortDataset
-    from thoracle.training.labeler.task import LabelledText
+    from thoracle.training.labeler.task import LabelledReportText
 
     scans = {entry.scan: entry for entry in CohortDataset(cohort, split="train", section=section, needs=["report"]).entries}
-    return [LabelledText(name=scan, text=entry.report.text(section), labels=entry.labels) for scan, entry in scans.items()]
+    return [LabelledReportText(name=scan, text=entry.report.text(section), labels=entry.labels) for scan, entry in scans.items()]
 
 
-def _save_decision_rule(out: Path, reports: list[LabelledText]) -> None:
+def _save_decision_rule(out: Path, reports: list[LabelledReportText]) -> None:
     """Fit on reports that were not trained on how far to trust the network beside the rules, and save it with the model."""
     from rich.console import Console
 
@@ -71,10 +71,10 @@ def _save_decision_rule(out: Path, reports: list[LabelledText]) -> None:
     from thoracle.inference.label.classifier import ClassifierLabeller
     from thoracle.inference.label.labelling import keep_labelling
     from thoracle.training.engine.run_folder import MODEL
-    from thoracle.training.labeler.task import Texts
+    from thoracle.training.labeler.task import ReportDataset
     from thoracle.types import RESEARCH_USE
 
-    _, validation = Texts.split(reports)
+    _, validation = ReportDataset.split(reports)
     console = Console(stderr=True, highlight=False)
     texts, labels = [report.text for report in validation.reports], [report.labels for report in validation.reports]
     try:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.contrastive.gradient_cache import PairConfig
     from thoracle.training.engine.config import RunConfig
-    from thoracle.training.engine.trainer import Evaluate
+    from thoracle.training.engine.trainer import Evaluator
 
 
 def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, excerpt: int = 0) -> CohortDataset:
@@ -30,12 +30,12 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     return pairs
 
 
-def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluate] | None:
+def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluator] | None:
     """Open the labelled volumes of split valid, and evaluate on them as the configuration asks; None where it does not."""
     from thoracle.cohort.samples.dataset import CohortDataset
-    from thoracle.training.contrastive.zero_shot_eval import ZeroShot
+    from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
 
     if not config.eval_every:
         return None
     labelled = CohortDataset(cohort, split="valid", needs=["labels"])
-    return lambda task: ZeroShot(task, labelled, batch=batch)
+    return lambda task: ZeroShotEvaluator(task, labelled, batch=batch)

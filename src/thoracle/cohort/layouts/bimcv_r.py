@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from thoracle.cohort.sources import Listing, Source
-from thoracle.cohort.tables import Row, Table, find_tables, labels_of, report_of
+from thoracle.cohort.sources import ArchiveListing, VolumeSource
+from thoracle.cohort.tables import Row, TextTable, find_tables, labels_of, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 
 _NAME: Final = re.compile(r"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+).*\.nii\.gz")
@@ -21,7 +21,7 @@ _TABLE: Final = "curated_ct_report_path_En.csv"
 _PATH: Final = "path"
 
 
-def find(folder: Path) -> Listing:
+def find(folder: Path) -> ArchiveListing:
     """The volumes of BIMCV-R in a folder.
 
     Raises:
@@ -41,10 +41,10 @@ def find(folder: Path) -> Listing:
         notes.append(f"{twice:,} volumes lie in several folders under one name; the last is taken.")
     if without := sum(key is None for key in keys.values()):
         notes.append(f"{without:,} of {len(files):,} volumes have no row in the table of reports.")
-    return Listing(sources=sources, absent=tuple(sorted(set(rows) - set(keys.values()))), notes=tuple(notes))
+    return ArchiveListing(sources=sources, absent=tuple(sorted(set(rows) - set(keys.values()))), notes=tuple(notes))
 
 
-def _table(folder: Path) -> Table:
+def _table(folder: Path) -> TextTable:
     found = [table for table in find_tables(folder, beside=("masks", "truth")) if {"Report_en", _PATH} <= set(table.columns)]
     if len(found) > 1:  # the archive has tables of its parts beside that of the whole
         found = [table for table in found if table.path.name == _TABLE]
@@ -66,12 +66,12 @@ def _scan(name: str) -> str:
     return "_".join(match.groups()) if match else ""
 
 
-def _source(path: Path, row: Row | None, table: Table) -> Source:
+def _source(path: Path, row: Row | None, table: TextTable) -> VolumeSource:
     scan = _scan(path.name)
-    source = Source(volume=path.name, scan=scan, patient=scan.partition("_")[0], path=path)
+    source = VolumeSource(volume=path.name, scan=scan, patient=scan.partition("_")[0], path=path)
     try:
         if not scan:
             raise MetadataError("the name does not tell the patient (sub-…_ses-…)", cure="Give the file its published name back.")
         return source if row is None else replace(source, report=report_of(row), labels=labels_of(row, source=table.path))
     except MetadataError as error:
-        return replace(source, fault=error)
+        return replace(source, error=error)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.demographics import facts_of
-from thoracle.cohort.sources import Listing, Source, Split
-from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, has_report, labels_of, number, report_of
+from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource
+from thoracle.cohort.tables import VOLUME_NAME, Row, TextTable, find_tables, has_report, labels_of, parse_positive_number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 from thoracle.types import ABNORMALITIES
 
@@ -25,7 +25,7 @@ _METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSp
 _NOT_TABLES: Final = (*_FOLDERS, "masks", "truth")
 
 
-def find(folder: Path) -> Listing:
+def find(folder: Path) -> ArchiveListing:
     """The volumes of CT-RATE in a folder, or in `dataset` below it.
 
     Raises:
@@ -48,11 +48,11 @@ def find(folder: Path) -> Listing:
             notes.append(f"{without:,} of {len(volumes):,} volumes have no row in a table of {what}.")
     sources = (_with_rows(source, reports.get(name), labels.get(name), metadata.get(name)) for name, source in sorted(volumes.items()))
     absent = {*reports, *labels, *metadata} - set(volumes)
-    return Listing(sources=tuple(sources), absent=tuple(sorted(absent)), notes=tuple(notes))
+    return ArchiveListing(sources=tuple(sources), absent=tuple(sorted(absent)), notes=tuple(notes))
 
 
-def _volumes(root: Path) -> tuple[dict[str, Source], list[str]]:
-    found: dict[str, Source] = {}
+def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[str]]:
+    found: dict[str, VolumeSource] = {}
     twice = strange = 0
     for name, split in _FOLDERS.items():
         for path in sorted((root / name).glob("*/*/*.nii.gz")):
@@ -65,12 +65,12 @@ def _volumes(root: Path) -> tuple[dict[str, Source], list[str]]:
             twice += before is not None and before.split == split
             if before is not None and before.split != split:
                 volume = f"{name}/{volume}"  # kept apart, so that the leak is found where leaks are found
-            found[f"{volume}.nii.gz"] = Source(volume=f"{volume}.nii.gz", scan=scan, patient=patient, split=split, path=path)
+            found[f"{volume}.nii.gz"] = VolumeSource(volume=f"{volume}.nii.gz", scan=scan, patient=patient, split=split, path=path)
     notes = [f"{twice:,} volumes are there in both versions; the second, from the _fixed folders, is taken."] if twice else []
     return found, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
 
 
-def _rows(tables: Iterable[Table], what: str) -> dict[str, tuple[Row, Path]]:
+def _rows(tables: Iterable[TextTable], what: str) -> dict[str, tuple[Row, Path]]:
     """Rows by volume; the same row twice is one row."""
     rows: dict[str, tuple[Row, Path]] = {}
     for table in tables:
@@ -86,8 +86,8 @@ def _rows(tables: Iterable[Table], what: str) -> dict[str, tuple[Row, Path]]:
 
 
 def _with_rows(
-    source: Source, report: tuple[Row, Path] | None, labels: tuple[Row, Path] | None, metadata: tuple[Row, Path] | None
-) -> Source:
+    source: VolumeSource, report: tuple[Row, Path] | None, labels: tuple[Row, Path] | None, metadata: tuple[Row, Path] | None
+) -> VolumeSource:
     if report is not None:
         source = replace(source, report=report_of(report[0]))
     if metadata is not None:
@@ -96,14 +96,14 @@ def _with_rows(
             source,
             metadata={field: row[field] for field in _METADATA_FIELDS if field in row},
             kernel=_kernel(row.get("ConvolutionKernel", "")),
-            step_mm=number(row.get("ZSpacing", "")),
+            slice_spacing_mm=parse_positive_number(row.get("ZSpacing", "")),
             facts=facts_of(row),
         )
     if labels is not None:
         try:
             source = replace(source, labels=labels_of(labels[0], source=labels[1]))
         except MetadataError as error:
-            source = replace(source, fault=error)
+            source = replace(source, error=error)
     return source
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.demographics import Facts, facts_of
-from thoracle.cohort.sources import Listing, Source
-from thoracle.cohort.tables import Row, find_tables, labels_of, number, report_of
+from thoracle.cohort.demographics import Demographics, facts_of
+from thoracle.cohort.sources import ArchiveListing, VolumeSource
+from thoracle.cohort.tables import Row, find_tables, labels_of, parse_positive_number, report_of
 from thoracle.ct.dicom.eligibility import rejection_reason
 from thoracle.ct.dicom.files import study_file
 from thoracle.ct.dicom.header import Header, read_header, text
@@ -34,11 +34,11 @@ class _Series:
     accession: str
     kernel: str
     step_mm: float | None
-    facts: Facts
+    facts: Demographics
     files: list[Path] = field(default_factory=list)
 
 
-def find(folder: Path) -> Listing:
+def find(folder: Path) -> ArchiveListing:
     """The CT series in a tree.
 
     Raises:
@@ -55,7 +55,7 @@ def find(folder: Path) -> Listing:
     notes = [f"{count:,} files set aside: {what}." for what, count in sorted(skipped.items())]
     if silent := sum(key not in spoken for key in said):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
-    return Listing(sources=tuple(sources), notes=tuple(notes))
+    return ArchiveListing(sources=tuple(sources), notes=tuple(notes))
 
 
 def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, ThoracleError]], Counter[str]]:
@@ -85,10 +85,10 @@ def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, Thoracle
     return found, [one for place, one in damaged.items() if place not in occupied], skipped
 
 
-def _refused(folder: Path, path: Path, fault: ThoracleError) -> Source:
+def _refused(folder: Path, path: Path, fault: ThoracleError) -> VolumeSource:
     """What cannot be told to be of any series; named by its place."""
     name = path.relative_to(folder).as_posix()
-    return Source(volume=name, scan=name, patient="", path=path, fault=fault)
+    return VolumeSource(volume=name, scan=name, patient="", path=path, error=fault)
 
 
 def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
@@ -100,7 +100,7 @@ def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
             study=study,
             accession=text(header.dataset, "AccessionNumber"),
             kernel=header.kernel,
-            step_mm=number(text(header.dataset, "SliceThickness")),
+            step_mm=parse_positive_number(text(header.dataset, "SliceThickness")),
             facts=facts_of({keyword: text(header.dataset, keyword) for keyword in _FACTS}),
         ),
     )
@@ -133,9 +133,9 @@ def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
     return said
 
 
-def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Path]]) -> Source:
+def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Path]]) -> VolumeSource:
     common = Path(os.path.commonpath([path.parent for path in one.files]))
-    source = Source(
+    source = VolumeSource(
         volume=uid,
         scan=one.study,
         patient=one.patient,
@@ -143,7 +143,7 @@ def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Pa
         files=tuple(one.files),
         series=uid,
         kernel=one.kernel,
-        step_mm=one.step_mm,
+        slice_spacing_mm=one.step_mm,
         accession=one.accession,
         facts=one.facts,
     )
@@ -154,4 +154,4 @@ def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Pa
         found = said.get(("study", one.study)) or (said.get(("accession", one.accession)) if one.accession else None)
         return source if found is None else replace(source, report=report_of(found[0]), labels=labels_of(found[0], source=found[1]))
     except MetadataError as error:
-        return replace(source, fault=error)
+        return replace(source, error=error)

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.demographics import facts_of
-from thoracle.cohort.sources import SPLITS, Listing, Source
-from thoracle.cohort.tables import VOLUME_NAME, Row, Table, find_tables, labels_of, number, report_of
+from thoracle.cohort.sources import SPLITS, ArchiveListing, VolumeSource
+from thoracle.cohort.tables import VOLUME_NAME, Row, TextTable, find_tables, labels_of, parse_positive_number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
 
 _PATIENT: Final = "patient"
 _UNITS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing")
 
 
-def find(folder: Path) -> Listing:
+def find(folder: Path) -> ArchiveListing:
     """The scans that the folder's table lists.
 
     Raises:
@@ -31,32 +31,32 @@ def find(folder: Path) -> Listing:
         fact = f"expected one CSV table with the columns path and {_PATIENT}, found {len(tables)}"
         raise LayoutMismatch(fact, cure="Write one; without patients no split can be trusted.", source=folder)
     table = tables[0]
-    found: dict[str, Source] = {}
+    found: dict[str, VolumeSource] = {}
     for row in table.rows():
         source = _source(row, table, folder)
         if source.volume in found:
             raise MetadataError("lists one file twice", cure="Leave one of the rows.", source=table.path)
         found[source.volume] = source
-    return Listing(sources=tuple(found[name] for name in sorted(found)))
+    return ArchiveListing(sources=tuple(found[name] for name in sorted(found)))
 
 
-def _place(table: Table) -> str | None:
+def _place(table: TextTable) -> str | None:
     return next((column for column in ("path", VOLUME_NAME) if column in table.columns), None)
 
 
-def _source(row: Row, table: Table, folder: Path) -> Source:
+def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
     column = _place(table)
     assert column is not None, "the table was chosen by it"
     volume, patient, split = row[column].strip(), row[_PATIENT].strip(), row.get("split", "").strip()
     path = table.path.parent / volume
-    source = Source(
+    source = VolumeSource(
         volume=volume,
         scan=row.get("scan", "").strip() or volume,
         patient=patient,
         path=path,
         report=report_of(row),
         kernel=row.get("ConvolutionKernel", "").strip(),
-        step_mm=number(row.get("ZSpacing", "")),
+        slice_spacing_mm=parse_positive_number(row.get("ZSpacing", "")),
         accession=row.get("accession", "").strip(),
         facts=facts_of(row),
         metadata=row if any(row.get(name) for name in _UNITS) else None,
@@ -73,4 +73,4 @@ def _source(row: Row, table: Table, folder: Path) -> Source:
         known = next((name for name in SPLITS if name == split), None)
         return replace(source, split=known, labels=labels_of(row, source=table.path))
     except (MetadataError, ScanUnreadable) as error:
-        return replace(source, fault=error)
+        return replace(source, error=error)

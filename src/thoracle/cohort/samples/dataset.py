@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from thoracle.cohort.manifest import Cohort, Entry, open_cohort
+from thoracle.cohort.manifest import Cohort, CohortEntry, open_cohort
 from thoracle.cohort.reports import Section
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.cohort.samples.volume_cache import read_volume
@@ -104,7 +104,7 @@ class CohortDataset(Dataset[Sample]):
         """The augmentation's next draw, the same whenever this epoch comes again."""
         self._epoch.fill_(epoch)
 
-    def report(self, entry: Entry) -> str:
+    def report(self, entry: CohortEntry) -> str:
         """What is read of an entry's report in this epoch."""
         text = entry.report.text(self._section)
         words = text.split()
@@ -113,12 +113,12 @@ class CohortDataset(Dataset[Sample]):
         first = int(torch.randint(len(words) - self._excerpt + 1, (), generator=self._generator(entry, "report")))
         return " ".join(words[first : first + self._excerpt])
 
-    def _generator(self, entry: Entry, of: str) -> torch.Generator:
+    def _generator(self, entry: CohortEntry, of: str) -> torch.Generator:
         """One for the volume and another for the report, so that neither depends on whether the other is changed."""
         salt = "" if of == "volume" else f"\0{of}"
         digest = sha256(f"{self._seed}\0{int(self._epoch)}\0{entry.volume}{salt}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
-def _has(entry: Entry, needs: Collection[Part], section: Section) -> bool:
+def _has(entry: CohortEntry, needs: Collection[Part], section: Section) -> bool:
     return ("report" not in needs or bool(entry.report.text(section))) and ("labels" not in needs or None not in entry.labels)

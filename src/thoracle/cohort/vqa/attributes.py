@@ -27,7 +27,7 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class FindingAttributes:
     """Of one abnormality in one scan; what nobody tells is None or empty."""
 
     side: str | None = None
@@ -69,15 +69,15 @@ _HEADS: Final = dict(
 _FIND: Final = {name: re.compile(head, re.IGNORECASE) for name, head in _HEADS.items()}
 
 
-def plain_evidence(report: str) -> dict[str, list[str]]:
+def keyword_evidence(report: str) -> dict[str, list[str]]:
     """By one word of each abnormality, in sentences that deny nothing: enough where labels already say what is there."""
     sentences = [sentence for sentence in _SENTENCE.split(report) if not _DENIED.search(sentence)]
     return {name: [sentence for sentence in sentences if find.search(sentence)] for name, find in _FIND.items()}
 
 
-def facts_in(sentences: Iterable[str]) -> Facts:
+def facts_in(sentences: Iterable[str]) -> FindingAttributes:
     """What sentences on one abnormality tell of it; the first that tells a thing decides."""
-    found = Facts()
+    found = FindingAttributes()
     for sentence in sentences:
         lower = sentence.lower()
         lobes = _lobes(lower)
@@ -92,7 +92,7 @@ def facts_in(sentences: Iterable[str]) -> Facts:
     return found
 
 
-def facts_of_mask(mask_XYZ: NDArray[np.bool_], *, spacing: Sequence[float], midline: float) -> Facts:
+def facts_of_mask(mask_XYZ: NDArray[np.bool_], *, spacing: Sequence[float], midline: float) -> FindingAttributes:
     """Side and number of an abnormality's parts, as its mask shows them; LPS order.
 
     Args:
@@ -102,14 +102,16 @@ def facts_of_mask(mask_XYZ: NDArray[np.bool_], *, spacing: Sequence[float], midl
     """
     labels, number = ndimage.label(mask_XYZ, structure=np.ones((3, 3, 3)))
     if not number:
-        return Facts()
+        return FindingAttributes()
     boxes, sizes = ndimage.find_objects(labels), np.bincount(labels.ravel())[1:]
     x = np.flatnonzero(mask_XYZ.any(axis=(1, 2)))
     left, right = bool((x > midline).any()), bool((x <= midline).any())
     largest = boxes[int(sizes.argmax())]
     extent = max((box.stop - box.start) * step for box, step in zip(largest, spacing, strict=True))
     parts = int((sizes >= min(_FEWEST_VOXELS, sizes.max())).sum())
-    return Facts(side="both" if left and right else "left" if left else "right", size_mm=float(extent), count=COUNTS[min(parts, 6) - 1])
+    return FindingAttributes(
+        side="both" if left and right else "left" if left else "right", size_mm=float(extent), count=COUNTS[min(parts, 6) - 1]
+    )
 
 
 def size_words(millimetres: float) -> str:

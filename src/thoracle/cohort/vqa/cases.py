@@ -10,25 +10,25 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.cohort.manifest import Entry
+from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.reports import Section
 from thoracle.cohort.sources import Split
-from thoracle.cohort.vqa.attributes import Evidence, Facts, facts_in, facts_of_mask, plain_evidence
+from thoracle.cohort.vqa.attributes import Evidence, FindingAttributes, facts_in, facts_of_mask, keyword_evidence
 from thoracle.cohort.vqa.templates import Case
 from thoracle.errors import InputError
 from thoracle.types import ABNORMALITIES
 
 #: Abnormalities of which parts can be counted.
-COUNTED: Final = ("Lung nodule",)
+COUNTABLE: Final = ("Lung nodule",)
 _MOST_VOXELS: Final = 1 << 29
 
 
 def cases_of(
-    entries: Sequence[Entry],
+    entries: Sequence[CohortEntry],
     *,
     split: Split,
     section: Section = "both",
-    evidence: Evidence = plain_evidence,
+    evidence: Evidence = keyword_evidence,
     masks: Path | None = None,
 ) -> list[Case]:
     """One case a scan of the split, by its first volume, in order of name.
@@ -43,7 +43,7 @@ def cases_of(
     Raises:
         InputError: the folder holds no mask of any scan.
     """
-    first: dict[str, Entry] = {}
+    first: dict[str, CohortEntry] = {}
     for entry in entries:
         if entry.split == split:
             first.setdefault(entry.scan, entry)
@@ -53,11 +53,12 @@ def cases_of(
     return [_case(entry, section, evidence, files.get(entry.volume)) for entry in first.values()]
 
 
-def told_findings(entry: Entry, *, evidence: Evidence = plain_evidence) -> NDArray[np.float32]:
+def finding_attributes(entry: CohortEntry, *, evidence: Evidence = keyword_evidence) -> NDArray[np.float32]:
     """(K, 3): whether labels and report tell that each abnormality is there, on the left, on the right; NaN where they do not."""
     case = _case(entry, "both", evidence, None)
     return np.array(
-        [_told(label, case.facts.get(name, Facts()).side) for name, label in zip(ABNORMALITIES, case.labels, strict=True)], np.float32
+        [_told(label, case.facts.get(name, FindingAttributes()).side) for name, label in zip(ABNORMALITIES, case.labels, strict=True)],
+        np.float32,
     )
 
 
@@ -67,7 +68,7 @@ def _told(label: int | None, side: str | None) -> tuple[float, float, float]:
     return (1.0, *((np.nan,) * 2 if side is None else (float(side != "right"), float(side != "left"))))
 
 
-def _case(entry: Entry, section: Section, evidence: Evidence, mask: Path | None) -> Case:
+def _case(entry: CohortEntry, section: Section, evidence: Evidence, mask: Path | None) -> Case:
     report = entry.report.text("both")
     there = [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label == 1]
     told = evidence(report) if there and report else {}
@@ -77,18 +78,18 @@ def _case(entry: Entry, section: Section, evidence: Evidence, mask: Path | None)
     return Case(volume=entry.volume, patient=entry.patient, labels=entry.labels, facts=facts, report=entry.report.text(section))
 
 
-def _corrected(told: Facts, shown: Facts, name: str) -> Facts:
+def _corrected(told: FindingAttributes, shown: FindingAttributes, name: str) -> FindingAttributes:
     """A report's words where it has them, but sides and numbers as the mask shows them."""
     paired = told.side is not None or bool(told.lobes)
-    return Facts(
+    return FindingAttributes(
         side=shown.side if paired else None,
         lobes=told.lobes,
         size_mm=told.size_mm,
-        count=shown.count if name in COUNTED else told.count,
+        count=shown.count if name in COUNTABLE else told.count,
     )
 
 
-def _seen(path: Path, names: Iterable[str]) -> Iterable[tuple[str, Facts]]:
+def _seen(path: Path, names: Iterable[str]) -> Iterable[tuple[str, FindingAttributes]]:
     """Bit i of a phantom's mask is the i-th abnormality; its world begins at the midline."""
     image: Any = nibabel.load(path)
     if len(image.shape) != 3 or np.prod(image.shape) > _MOST_VOXELS:

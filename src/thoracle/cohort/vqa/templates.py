@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Final
 
 from thoracle.cohort.sources import Labels
-from thoracle.cohort.vqa.attributes import Facts, size_words
-from thoracle.cohort.vqa.vqa_file import Conversation, Pair
+from thoracle.cohort.vqa.attributes import FindingAttributes, size_words
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.types import ABNORMALITIES
 
 PRESENCE: Final = (
@@ -49,24 +49,24 @@ class Case:
     volume: str
     patient: str
     labels: Labels
-    facts: Mapping[str, Facts]
+    facts: Mapping[str, FindingAttributes]
     report: str
 
 
-def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[Conversation, ...]:
+def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[QuestionSet, ...]:
     """All questions about each case, one a conversation, and a few of them again in turn, in the order of the cases."""
     chosen = _balanced(cases, seed)
-    found: list[Conversation] = []
+    found: list[QuestionSet] = []
     for number, case in enumerate(cases):
         short = [*chosen[number], *_choice(case, number, seed), *_told(case, seed)]
         talks = [(pair,) for pair in (*short, *_report(case, seed))] + _talk(short, case, seed)
-        found += [Conversation(id=f"{case.volume}:{k}", images=(case.volume,), pairs=pairs) for k, pairs in enumerate(talks)]
+        found += [QuestionSet(id=f"{case.volume}:{k}", images=(case.volume,), pairs=pairs) for k, pairs in enumerate(talks)]
     return (*found, *_changes(cases, seed))
 
 
-def _balanced(cases: Sequence[Case], seed: int) -> list[list[Pair]]:
+def _balanced(cases: Sequence[Case], seed: int) -> list[list[QuestionAnswer]]:
     """Presence: of each abnormality the rarer answer's cases, and as many of the other's, drawn by hash."""
-    chosen: list[list[Pair]] = [[] for _ in cases]
+    chosen: list[list[QuestionAnswer]] = [[] for _ in cases]
     for column, name in enumerate(ABNORMALITIES):
         of = {answer: [k for k, case in enumerate(cases) if case.labels[column] == answer] for answer in (0, 1)}
         rarer = min(map(len, of.values()))
@@ -77,7 +77,7 @@ def _balanced(cases: Sequence[Case], seed: int) -> list[list[Pair]]:
     return chosen
 
 
-def _told(case: Case, seed: int) -> Iterator[Pair]:
+def _told(case: Case, seed: int) -> Iterator[QuestionAnswer]:
     """What reports and masks tell of what is there; counts only of what is counted."""
     for name, facts in case.facts.items():
         answers = {
@@ -92,7 +92,7 @@ def _told(case: Case, seed: int) -> Iterator[Pair]:
                 yield _short(asked, answer, topic, name)
 
 
-def _choice(case: Case, number: int, seed: int) -> Iterator[Pair]:
+def _choice(case: Case, number: int, seed: int) -> Iterator[QuestionAnswer]:
     """One that is there among three that are not."""
     there, absent = ([name for name, label in zip(ABNORMALITIES, case.labels, strict=True) if label == want] for want in (1, 0))
     if not there or len(absent) < len(_LETTERS) - 1:
@@ -102,7 +102,7 @@ def _choice(case: Case, number: int, seed: int) -> Iterator[Pair]:
     place = number % len(_LETTERS)
     names = [*others[:place], right, *others[place:]]
     options = " ".join(f"({letter}) {name.lower()}" for letter, name in zip(_LETTERS, names, strict=True))
-    yield Pair(
+    yield QuestionAnswer(
         question=f"{_any(CHOICE, seed, case.volume)} {options}",
         answer=f"({_LETTERS[place]}) {right.lower()}",
         task="multiple_choice",
@@ -112,13 +112,13 @@ def _choice(case: Case, number: int, seed: int) -> Iterator[Pair]:
     )
 
 
-def _report(case: Case, seed: int) -> Iterator[Pair]:
+def _report(case: Case, seed: int) -> Iterator[QuestionAnswer]:
     if case.report:
         asked = _any(REPORT, seed, case.volume)
-        yield Pair(question=asked, answer=case.report, task="report_generation", type="report_generation", topic="report")
+        yield QuestionAnswer(question=asked, answer=case.report, task="report_generation", type="report_generation", topic="report")
 
 
-def _talk(pairs: Sequence[Pair], case: Case, seed: int) -> list[tuple[Pair, ...]]:
+def _talk(pairs: Sequence[QuestionAnswer], case: Case, seed: int) -> list[tuple[QuestionAnswer, ...]]:
     """Some of them as turns of one conversation: who was asked one question only would not know what to make of a second."""
     if len(pairs) < _TURNS:
         return []
@@ -126,7 +126,7 @@ def _talk(pairs: Sequence[Pair], case: Case, seed: int) -> list[tuple[Pair, ...]
     return [tuple(replace(pair, type="conversation", topic="conversation") for pair in drawn)]
 
 
-def _changes(cases: Sequence[Case], seed: int) -> Iterator[Conversation]:
+def _changes(cases: Sequence[Case], seed: int) -> Iterator[QuestionSet]:
     """Of each patient's scan and the one before: what came, what went, and as many that stayed as they were."""
     visits: dict[str, list[Case]] = {}
     for case in cases:
@@ -138,15 +138,15 @@ def _changes(cases: Sequence[Case], seed: int) -> Iterator[Conversation]:
         same = sorted((entry for entry in known if entry not in changed), key=lambda e: (-e[1][0], _hash(seed, e[0], after.volume)))
         for name, labels in (*changed, *same[: max(1, len(changed))]):
             asked = _any(CHANGE, seed, name, after.volume).format(name=name.lower())
-            yield Conversation(
+            yield QuestionSet(
                 id=f"{before.volume}:{after.volume}:{name}",
                 images=(before.volume, after.volume),
                 pairs=(_short(asked, _CHANGES[labels], "change", name),),
             )
 
 
-def _short(question: str, answer: str, topic: str, about: str) -> Pair:
-    return Pair(question=question, answer=answer, task="short_answer", type="short_answer", topic=topic, about=about)
+def _short(question: str, answer: str, topic: str, about: str) -> QuestionAnswer:
+    return QuestionAnswer(question=question, answer=answer, task="short_answer", type="short_answer", topic=topic, about=about)
 
 
 def _few(count: str) -> str:

@@ -24,7 +24,7 @@ _LONGEST: Final = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class QuestionAnswer:
     """One question with its answer.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conversation:
+class QuestionSet:
     """What is asked about one scan, or about two in the order of time.
 
     Attributes:
@@ -56,15 +56,15 @@ class Conversation:
 
     id: str
     images: tuple[str, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[QuestionAnswer, ...]
 
 
-def write_questions(path: Path, conversations: Sequence[Conversation]) -> None:
+def write_questions(path: Path, conversations: Sequence[QuestionSet]) -> None:
     """Whole or not at all."""
     write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1)
 
 
-def read_questions(path: Path) -> tuple[Conversation, ...]:
+def read_vqa(path: Path) -> tuple[QuestionSet, ...]:
     """A published file, or ours.
 
     Raises:
@@ -88,7 +88,7 @@ def read_questions(path: Path) -> tuple[Conversation, ...]:
     return tuple(found)
 
 
-def _as_dict(conversation: Conversation) -> dict[str, Any]:
+def _as_dict(conversation: QuestionSet) -> dict[str, Any]:
     turns: list[dict[str, str]] = []
     for number, pair in enumerate(conversation.pairs):
         scans = "" if number else f"{IMAGE}\n" * len(conversation.images)
@@ -99,16 +99,16 @@ def _as_dict(conversation: Conversation) -> dict[str, Any]:
     return {"id": conversation.id, "image": images, "conversations": turns}
 
 
-def _conversation(entry: Mapping[str, Any]) -> Conversation:
+def _conversation(entry: Mapping[str, Any]) -> QuestionSet:
     image, turns = entry["image"], entry["conversations"]
     images = (image,) if isinstance(image, str) else tuple(image)
     if not all(isinstance(name, str) for name in images) or len(turns) % 2 or not turns:
         raise ValueError("image must name files, and questions and answers must be pairs")
     pairs = tuple(_pair(asked, said) for asked, said in zip(turns[::2], turns[1::2], strict=True))
-    return Conversation(id=str(entry["id"]), images=images, pairs=pairs)
+    return QuestionSet(id=str(entry["id"]), images=images, pairs=pairs)
 
 
-def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> Pair:
+def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> QuestionAnswer:
     value, answer = asked["value"], said["value"]
     if (asked["from"], said["from"]) != ("human", "gpt") or not isinstance(value, str) or not isinstance(answer, str):
         raise ValueError("a human's turn and then gpt's were expected")
@@ -116,7 +116,7 @@ def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> Pair:
         raise ValueError(f"more than {_LONGEST:,} characters")
     kind = str(asked.get("type", "free_response"))
     task = _TASK.search(value)
-    return Pair(
+    return QuestionAnswer(
         question=_TASK.sub("", value).replace(IMAGE, "").strip(),
         answer=answer,
         task=task[1] if task else _TASK_OF.get(kind, "long_answer"),

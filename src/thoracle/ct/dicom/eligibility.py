@@ -29,7 +29,7 @@ def rejection_reason(header: Header) -> str | None:
         return "localizer"
     if not header.has_pixels:
         return "CT object without pixels"
-    if header.whole("SamplesPerPixel", default=1) != 1 or text(dataset, "PhotometricInterpretation") not in _GRAYSCALE:
+    if header.nonnegative_int("SamplesPerPixel", default=1) != 1 or text(dataset, "PhotometricInterpretation") not in _GRAYSCALE:
         return "colour image"
     positioned = "ImagePositionPatient" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
     if header.sop_class.startswith(_SECONDARY_CAPTURE) and not positioned:

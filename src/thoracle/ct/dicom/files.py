@@ -29,7 +29,7 @@ _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplemen
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class StudyFile:
     """One file or archive member. `label` is for error messages alone; `size` is an upper bound of what `read` gives."""
 
     label: str
@@ -68,15 +68,15 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class StudyFiles:
     """The files of a study, and what was left out on the way to them."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[StudyFile, ...]
     notes: tuple[str, ...] = ()
 
 
 @contextmanager
-def open_study(path: Path) -> Iterator[Listing]:
+def open_study_files(path: Path) -> Iterator[StudyFiles]:
     """The files of one file, folder or .zip, in the order of their names; an archive stays open inside the block.
 
     Raises:
@@ -93,12 +93,12 @@ def open_study(path: Path) -> Iterator[Listing]:
         except (*_DAMAGE, ValueError) as error:
             raise CorruptFile("not a sound .zip: its directory is damaged", cure="Copy it again.", source=path) from error
         with archive:
-            yield Listing(sources=tuple(_members(archive, path)))
+            yield StudyFiles(sources=tuple(_members(archive, path)))
     else:
-        yield Listing(sources=(study_file(path),))
+        yield StudyFiles(sources=(study_file(path),))
 
 
-def _list_folder(folder: Path) -> Listing:
+def _list_folder(folder: Path) -> StudyFiles:
     """Regular files only: links are not followed (they could leave the folder), pipes and devices not opened (they could hang)."""
     sources, links = [], 0
     for parent, folders, names in os.walk(folder, onerror=_unreadable):
@@ -111,7 +111,7 @@ def _list_folder(folder: Path) -> Listing:
             if stat.S_ISREG(mode):
                 sources.append(study_file(file))
         _require_few(len(sources), folder)
-    return Listing(sources=tuple(sources), notes=(f"links not followed: {links}",) if links else ())
+    return StudyFiles(sources=tuple(sources), notes=(f"links not followed: {links}",) if links else ())
 
 
 def _unreadable(error: OSError) -> NoReturn:
@@ -119,16 +119,16 @@ def _unreadable(error: OSError) -> NoReturn:
     raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", cure="Allow it to be read.", source=error.filename) from error
 
 
-def study_file(path: Path) -> Source:
+def study_file(path: Path) -> StudyFile:
     """Describe one file on disk.
 
     Raises:
         OSError: its size cannot be read.
     """
-    return Source(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb"))
+    return StudyFile(label=str(path), size=path.stat().st_size, open=lambda: path.open("rb"))
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[Source]:
+def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[StudyFile]:
     members = archive.infolist()
     _require_few(len(members), path)
     # Overlapping members are how a small archive holds a large one many times.
@@ -138,7 +138,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[Source]:
         _require_safe(member, path)
         if not member.filename.endswith("/"):
             name = "".join(c for c in member.filename if c.isprintable())
-            yield Source(label=f"{path}/{name}", size=member.file_size, open=_opener(archive, member))
+            yield StudyFile(label=f"{path}/{name}", size=member.file_size, open=_opener(archive, member))
 
 
 def _opener(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
@@ -169,6 +169,6 @@ def _require_few(count: int, path: Path) -> None:
         raise BudgetExceeded(f"more than {MAX_FILES:,} files", cure="Give the folder or archive of one study.", source=path)
 
 
-def holds_nifti(listing: Listing) -> bool:
+def holds_nifti(listing: StudyFiles) -> bool:
     """Whether a name among the files is NIfTI's, for the cure."""
     return any(source.label.lower().endswith(NIFTI_SUFFIXES) for source in listing.sources)

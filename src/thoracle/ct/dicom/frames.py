@@ -42,7 +42,7 @@ class Slice:
 
 def is_multiframe(header: Header) -> bool:
     """Whether one file holds a series by itself."""
-    return "PerFrameFunctionalGroupsSequence" in header.dataset or header.whole("NumberOfFrames", default=1) > 1
+    return "PerFrameFunctionalGroupsSequence" in header.dataset or header.nonnegative_int("NumberOfFrames", default=1) > 1
 
 
 def slices_of(header: Header) -> tuple[Slice, ...]:
@@ -53,7 +53,7 @@ def slices_of(header: Header) -> tuple[Slice, ...]:
         GeometryInvalid: they are not finite numbers.
         CorruptFile: rows, columns or frames contradict each other.
     """
-    frames = header.whole("NumberOfFrames", default=1)
+    frames = header.nonnegative_int("NumberOfFrames", default=1)
     per_frame = items(header.dataset, "PerFrameFunctionalGroupsSequence", source=header.source)
     if frames > MAX_FRAMES:
         raise BudgetExceeded(f"promises {frames:,} frames", cure="Export the series again.", source=header.source.label)
@@ -80,8 +80,8 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
     return Slice(
         header=header,
         frame=frame,
-        rows=header.whole("Rows"),
-        columns=header.whole("Columns"),
+        rows=header.nonnegative_int("Rows"),
+        columns=header.nonnegative_int("Columns"),
         position=_required(find, header, "PlanePositionSequence", "ImagePositionPatient", 3),
         orientation=_required(find, header, "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3),
         spacing=_required(find, header, "PixelMeasuresSequence", "PixelSpacing", 2),

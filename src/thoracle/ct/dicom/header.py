@@ -15,7 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from thoracle.ct.dicom.files import Source
+from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.formats import content_format, has_preamble
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, TruncatedFile
 
@@ -52,7 +52,7 @@ class Header:
     None where they are encapsulated, floats or absent. `deflated_at` is where the deflate stream begins, None without one.
     """
 
-    source: Source
+    source: StudyFile
     dataset: Dataset
     sop_class: str
     syntax: UID
@@ -74,7 +74,7 @@ class Header:
             holder = next(iter(items(holder, keyword, source=self.source)), Dataset())
         return text(self.dataset, "ConvolutionKernel") or text(holder, "ConvolutionKernel")
 
-    def whole(self, keyword: str, *, default: int | None = None) -> int:
+    def nonnegative_int(self, keyword: str, *, default: int | None = None) -> int:
         """A whole number that is not negative.
 
         Raises:
@@ -88,7 +88,7 @@ class Header:
         return int(value)
 
 
-def read_header(source: Source, *, also: tuple[str, ...] = ()) -> Header | None:
+def read_header(source: StudyFile, *, also: tuple[str, ...] = ()) -> Header | None:
     """The header of one file, with the fields that reading needs and `also` these; None where the file is not DICOM, or a DICOMDIR.
 
     Raises:
@@ -124,7 +124,7 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "".join(c for c in joined if c.isprintable()).strip()
 
 
-def items(dataset: Dataset, keyword: str, *, source: Source) -> list[Dataset]:
+def items(dataset: Dataset, keyword: str, *, source: StudyFile) -> list[Dataset]:
     """The items of a sequence; none where it is absent.
 
     Raises:
@@ -136,7 +136,7 @@ def items(dataset: Dataset, keyword: str, *, source: Source) -> list[Dataset]:
         raise CorruptFile(f"{keyword} cannot be parsed ({type(error).__name__})", cure="Export it again.", source=source.label) from error
 
 
-def numbers(dataset: Dataset, keyword: str, *, count: int, source: Source) -> tuple[float, ...] | None:
+def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) -> tuple[float, ...] | None:
     """`count` finite numbers; None where the field is absent or empty.
 
     Raises:
@@ -164,7 +164,7 @@ def _many(value: Any) -> list[Any]:
     return list(value)
 
 
-def _parse(source: Source, file: IO[bytes], also: tuple[str, ...], *, bare: bool, complete: bool) -> Header | None:
+def _parse(source: StudyFile, file: IO[bytes], also: tuple[str, ...], *, bare: bool, complete: bool) -> Header | None:
     """None where the file is deflated and not all of it is at hand."""
     file.seek(0 if bare else 132)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def _parse(source: Source, file: IO[bytes], also: tuple[str, ...], *, bare: bool
     )
 
 
-def _syntax(meta: Dataset, *, bare: bool, source: Source) -> UID:
+def _syntax(meta: Dataset, *, bare: bool, source: StudyFile) -> UID:
     syntax = text(meta, "TransferSyntaxUID")
     if not syntax and not bare:
         raise CorruptFile(
@@ -221,7 +221,7 @@ def _require_whole(header: Header) -> None:
         raise TruncatedFile(f"ends before its pixels do{needs}", cure="Copy it again.", source=header.source.label)
 
 
-def inflate(deflated: bytes | memoryview, *, source: Source) -> bytes:
+def inflate(deflated: bytes | memoryview, *, source: StudyFile) -> bytes:
     """A deflated data set, within a budget.
 
     Raises:

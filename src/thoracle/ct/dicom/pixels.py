@@ -65,7 +65,7 @@ def read_pixels(slices: Sequence[Slice]) -> tuple[StoredArray, str]:
 
 
 def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder: Decoder) -> Iterator[NDArray[Any]]:
-    count, dtype = header.whole("NumberOfFrames", default=1), _stored_dtype(header)
+    count, dtype = header.nonnegative_int("NumberOfFrames", default=1), _stored_dtype(header)
     if header.syntax in COMPRESSED:
         yield from decoder.frames(content, count=count, shape=shape, dtype=dtype, source=header.source.label)
     else:
@@ -94,18 +94,18 @@ def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: n
 
 
 def _stored_dtype(header: Header) -> np.dtype[Any]:
-    allocated, big = header.whole("BitsAllocated"), header.syntax == ExplicitVRBigEndian
+    allocated, big = header.nonnegative_int("BitsAllocated"), header.syntax == ExplicitVRBigEndian
     if allocated not in (8, 16, 32) or (big and allocated == 8):
         raise UnsupportedFormat(f"pixels of {allocated} bits are no CT", cure="Export it again.", source=header.source.label)
     _bits_stored(header)
-    kind = "i" if header.whole("PixelRepresentation") else "u"
+    kind = "i" if header.nonnegative_int("PixelRepresentation") else "u"
     return np.dtype(f"{'>' if big else '<'}{kind}{allocated // 8}")
 
 
 def _bits_stored(header: Header) -> int:
-    allocated = header.whole("BitsAllocated")
-    stored = header.whole("BitsStored", default=allocated)
-    high = header.whole("HighBit", default=stored - 1)
+    allocated = header.nonnegative_int("BitsAllocated")
+    stored = header.nonnegative_int("BitsStored", default=allocated)
+    high = header.nonnegative_int("HighBit", default=stored - 1)
     if not 1 <= stored <= allocated or high != stored - 1:
         raise CorruptFile(
             f"BitsAllocated {allocated}, BitsStored {stored} and HighBit {high} contradict each other",

@@ -12,14 +12,14 @@ from typing import Final
 
 import numpy as np
 
-from thoracle.ct.dicom.files import Listing, holds_nifti, open_study
+from thoracle.ct.dicom.files import StudyFiles, holds_nifti, open_study_files
 from thoracle.ct.dicom.frames import Slice
 from thoracle.ct.dicom.header import Header, items, numbers, read_header, text
 from thoracle.ct.dicom.pixels import read_pixels, require_decodable
-from thoracle.ct.dicom.series_selection import candidates, choose
-from thoracle.ct.dicom.slice_geometry import judge
+from thoracle.ct.dicom.series_selection import find_ct_series, select_series
+from thoracle.ct.dicom.slice_geometry import build_slice_grid
 from thoracle.ct.stored import Rescale, StoredScan
-from thoracle.ct.volume import ScanTags
+from thoracle.ct.volume import HeaderTags
 from thoracle.errors import CorruptFile, HounsfieldUnknown, RescaleMissing, UnsupportedFormat
 from thoracle.types import StoredArray
 
@@ -43,12 +43,12 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
         NotCT, SeriesAmbiguous, GeometryError, RescaleMissing, CorruptFile, UnsafeArchive: see `thoracle.errors`.
         InputError: no series has the wanted UID.
     """
-    with _quiet(), open_study(path) as listing:
-        found, aside = candidates(_headers(listing, path), source=str(path))
-        chosen, note = choose(found, wanted=series, source=str(path))
+    with _quiet(), open_study_files(path) as listing:
+        found, aside = find_ct_series(_headers(listing, path), source=str(path))
+        chosen, note = select_series(found, wanted=series, source=str(path))
         for header in chosen.headers:
             require_decodable(header)
-        grid = judge(chosen.slices, min_slices=min_slices, source=str(path))
+        grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path))
         scales = _rescales(grid.slices, hu=hu, source=str(path))
         stored, sha256 = read_pixels(grid.slices)
         voxels, rescale = _rescaled(stored, scales)
@@ -81,7 +81,7 @@ def _quiet() -> Iterator[None]:
         log.removeFilter(drop)
 
 
-def _headers(listing: Listing, path: Path) -> list[Header]:
+def _headers(listing: StudyFiles, path: Path) -> list[Header]:
     headers = [header for source in listing.sources if (header := read_header(source)) is not None]
     if headers:
         return headers
@@ -135,12 +135,12 @@ def _tilt_note(header: Header) -> str:
     return "" if not tilt or tilt[0] == 0 else f"; GantryDetectorTilt {tilt[0]:g} is not borne out by the positions"
 
 
-def _tags(header: Header) -> ScanTags:
+def _tags(header: Header) -> HeaderTags:
     dataset = header.dataset
     contrast = text(dataset, "ContrastBolusAgent") or items(dataset, "ContrastBolusAgentSequence", source=header.source)
     age = _AGE.fullmatch(text(dataset, "PatientAge").upper())
     years = float(age[1]) * _YEARS[age[2]] if age else 0.0
-    return ScanTags(
+    return HeaderTags(
         contrast=True if contrast else None,
         age_years=years or None,  # "000Y" is what anonymisers write
         body_part=text(dataset, "BodyPartExamined") or None,

@@ -35,7 +35,7 @@ class Series:
     @property
     def count(self) -> int:
         """Number of slices, also where they cannot be placed."""
-        return sum(header.whole("NumberOfFrames", default=1) for header in self.headers)
+        return sum(header.nonnegative_int("NumberOfFrames", default=1) for header in self.headers)
 
     @property
     def is_axial_ct(self) -> bool:
@@ -66,7 +66,7 @@ class Series:
         return f"{columns:.4g} x {rows:.4g} x {step} mm"
 
 
-def candidates(headers: Iterable[Header], *, source: str) -> tuple[tuple[Series, ...], tuple[str, ...]]:
+def find_ct_series(headers: Iterable[Header], *, source: str) -> tuple[tuple[Series, ...], tuple[str, ...]]:
     """Series that could be a CT volume, and a note on what was set aside.
 
     Raises:
@@ -91,7 +91,7 @@ def candidates(headers: Iterable[Header], *, source: str) -> tuple[tuple[Series,
     return found, (f"set aside: {said}",) if said else ()
 
 
-def choose(found: Sequence[Series], *, wanted: str | None, source: str) -> tuple[Series, tuple[str, ...]]:
+def select_series(found: Sequence[Series], *, wanted: str | None, source: str) -> tuple[Series, tuple[str, ...]]:
     """The one series that is meant, and a note where there was a choice.
 
     `wanted` is a SeriesInstanceUID or a beginning of it that only one has.

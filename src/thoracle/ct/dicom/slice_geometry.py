@@ -26,7 +26,7 @@ _CURE: Final = "Export the original series, complete and unmixed."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Grid:
+class SliceGrid:
     """Slices in the order of their positions, and (column, row, slice) index to LPS mm."""
 
     slices: tuple[Slice, ...]
@@ -34,7 +34,7 @@ class Grid:
     geometry: str
 
 
-def judge(slices: Sequence[Slice], *, min_slices: int, source: str) -> Grid:
+def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str) -> SliceGrid:
     """The grid that slices make, or why they make none; their number is judged last.
 
     Raises:
@@ -67,7 +67,7 @@ def judge(slices: Sequence[Slice], *, min_slices: int, source: str) -> Grid:
     affine[:3, 3] = positions[0]
     steps = "steps between positions" if len(along) > 1 else "SliceThickness (one slice has no step)"
     geometry = f"ImagePositionPatient, ImageOrientationPatient, PixelSpacing; {steps}"
-    return Grid(slices=tuple(slices[i] for i in order), affine=affine, geometry=geometry)
+    return SliceGrid(slices=tuple(slices[i] for i in order), affine=affine, geometry=geometry)
 
 
 def _axes(one: Slice, source: str) -> Vector:

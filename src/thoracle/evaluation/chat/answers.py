@@ -10,19 +10,19 @@ from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
-from thoracle.cohort.vqa.vqa_file import Conversation
-from thoracle.evaluation.chat.metrics import Answered
+from thoracle.cohort.vqa.vqa_file import QuestionSet
+from thoracle.evaluation.chat.metrics import AnsweredQuestion
 from thoracle.inference.chat.chat import Chat
 from thoracle.inference.chat.conversation import Conversation as Dialog
 from thoracle.inference.chat.conversation import Turn
 from thoracle.inference.chat.sampling import Sampling
 from thoracle.inference.chat.scans import scan_tokens
 from thoracle.inference.label.rules import RuleLabeller
-from thoracle.inference.prepare import Prepared
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.types import FloatArray
 
 
-def draw_questions(conversations: Sequence[Conversation], *, limit: int, reports: int) -> tuple[Conversation, ...]:
+def draw_questions(conversations: Sequence[QuestionSet], *, limit: int, reports: int) -> tuple[QuestionSet, ...]:
     """Take the first `limit` questions and the first `reports` requests for a report, sorted by scan.
 
     A scan's questions follow each other, so that its tokens are computed once.
@@ -33,8 +33,8 @@ def draw_questions(conversations: Sequence[Conversation], *, limit: int, reports
 
 
 def answer_questions(
-    chat: Chat, cohort: Cohort, conversations: Sequence[Conversation], *, sampling: Sampling, blind: bool
-) -> Iterator[Answered]:
+    chat: Chat, cohort: Cohort, conversations: Sequence[QuestionSet], *, sampling: Sampling, blind: bool
+) -> Iterator[AnsweredQuestion]:
     """Answer the last question of each conversation, after the reference answers to the questions before it.
 
     Args:
@@ -52,7 +52,7 @@ def answer_questions(
     @lru_cache(maxsize=2)  # a conversation is about two scans at most
     def tokens(name: str) -> Tensor:
         volume = read_volume(cohort.folder / entries[name].cache)
-        return scan_tokens(chat.encoder, Prepared(array=volume, provenance=None, warnings=()))
+        return scan_tokens(chat.encoder, PreparedVolume(array=volume, provenance=None, warnings=()))
 
     for conversation in conversations:
         scans = () if blind else tuple(map(tokens, conversation.images))
@@ -60,7 +60,7 @@ def answer_questions(
         last = conversation.pairs[-1]
         messages = Dialog(scans=scans, turns=earlier).messages(last.question, last.task)  # type: ignore[arg-type]
         answer = "".join(chat.generate(messages, scans, sampling=sampling)).strip()
-        yield Answered(patient=entries[conversation.images[0]].patient, pair=last, answer=answer)
+        yield AnsweredQuestion(patient=entries[conversation.images[0]].patient, pair=last, answer=answer)
 
 
 def label_texts(texts: Sequence[str]) -> FloatArray:

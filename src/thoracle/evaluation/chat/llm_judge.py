@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from thoracle.evaluation.chat.metrics import Answered
+from thoracle.evaluation.chat.metrics import AnsweredQuestion
 from thoracle.inference.chat.grounded import Generates, as_data
 from thoracle.inference.chat.json_answers import ask_json
 from thoracle.inference.chat.sampling import Sampling
@@ -31,7 +31,7 @@ _AT_ONCE: Final = 4
 _SAMPLING: Final = Sampling(max_tokens=64)
 
 
-def judge(generate: Generates, answered: Sequence[Answered]) -> FloatArray:
+def score_with_llm(generate: Generates, answered: Sequence[AnsweredQuestion]) -> FloatArray:
     """(N,) whole numbers from 0 to `MOST`; NaN where none was said.
 
     Raises:
@@ -41,7 +41,7 @@ def judge(generate: Generates, answered: Sequence[Answered]) -> FloatArray:
         return np.array(list(pool.map(lambda one: _judged(generate, one), answered)), dtype=float)
 
 
-def _judged(generate: Generates, one: Answered) -> float:
+def _judged(generate: Generates, one: AnsweredQuestion) -> float:
     data = as_data({"question": one.pair.question, "reference": one.pair.answer, "answer": one.answer})
     turns = [
         Message(role="system", content=SYSTEM),

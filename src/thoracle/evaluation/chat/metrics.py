@@ -14,8 +14,8 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.cohort.vqa.attributes import plain_evidence
-from thoracle.cohort.vqa.vqa_file import Pair
+from thoracle.cohort.vqa.attributes import keyword_evidence
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.metrics.bootstrap import RESAMPLES, Interval, patient_weights, percentile_interval
 from thoracle.metrics.classification import f1_score
 from thoracle.metrics.text import measure_texts
@@ -28,7 +28,7 @@ Label = Callable[[Sequence[str]], FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class AnsweredQuestion:
     """A question with what was expected and what came.
 
     Attributes:
@@ -38,21 +38,21 @@ class Answered:
     """
 
     patient: str
-    pair: Pair
+    pair: QuestionAnswer
     answer: str
 
 
 #: Answers to what each is worth, NaN where nobody says.
-Judge = Callable[[Sequence[Answered]], FloatArray]
+Judge = Callable[[Sequence[AnsweredQuestion]], FloatArray]
 
 
 def plain_labels(texts: Sequence[str]) -> FloatArray:
     """By the words of each abnormality in sentences that deny nothing."""
-    return np.array([[float(bool(found)) for found in plain_evidence(text).values()] for text in texts]).reshape(-1, len(ABNORMALITIES))
+    return np.array([[float(bool(found)) for found in keyword_evidence(text).values()] for text in texts]).reshape(-1, len(ABNORMALITIES))
 
 
 def summarise(
-    answered: Sequence[Answered],
+    answered: Sequence[AnsweredQuestion],
     *,
     label: Label = plain_labels,
     judged: Judge | None = None,
@@ -105,7 +105,7 @@ def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray)
         }
 
 
-def diversity(reports: Sequence[str], training: Sequence[str]) -> Mapping[str, float]:
+def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapping[str, float]:
     """What exposes templates: distinct reports over reports, and the mean similarity (0 to 1) to the nearest training report.
 
     A model that always says the same has a share of 1 / N; one that recites training reports has a similarity of 1.
@@ -114,15 +114,15 @@ def diversity(reports: Sequence[str], training: Sequence[str]) -> Mapping[str, f
     return {"distinct reports": len(set(reports)) / max(len(reports), 1), "nearest training report": float(np.mean(nearest or [0.0]))}
 
 
-def right(answer: str, reference: str) -> bool:
+def is_correct(answer: str, reference: str) -> bool:
     """Whether a closed answer says what the reference says: its first word, or a choice's letter."""
     said, wanted = (text.strip().strip("().!").lower().split() for text in (answer, reference))
     return bool(said and wanted) and said[0].strip("(),.") == wanted[0].strip("(),.") and (len(wanted) < 3 or said[:3] == wanted[:3])
 
 
-def _accuracy(part: Sequence[Answered], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:
+def _accuracy(part: Sequence[AnsweredQuestion], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:
     """Share that is right; of presence balanced: the mean over yes and no, of all questions together and of each abnormality's own."""
-    hits = np.array([right(one.answer, one.pair.answer) for one in part], float)
+    hits = np.array([is_correct(one.answer, one.pair.answer) for one in part], float)
     yes = np.array([one.pair.answer.startswith("Yes") for one in part], float)
     about = np.array([one.pair.about for one in part])
 
@@ -151,7 +151,7 @@ def _by_abnormality(weights_RN: FloatArray, hits: FloatArray, yes: FloatArray, a
 
 
 def _interval(
-    part: Sequence[Answered], measure: Callable[[FloatArray], dict[str, FloatArray]], resamples: int, seed: int
+    part: Sequence[AnsweredQuestion], measure: Callable[[FloatArray], dict[str, FloatArray]], resamples: int, seed: int
 ) -> dict[str, Interval]:
     values = measure(np.ones((1, len(part))))
     blocks = [measure(weights) for weights in patient_weights([one.patient for one in part], resamples=resamples, seed=seed)]

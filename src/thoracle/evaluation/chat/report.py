@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from thoracle.cohort.vqa.vqa_file import Conversation
-from thoracle.evaluation.chat.metrics import Answered
+from thoracle.cohort.vqa.vqa_file import QuestionSet
+from thoracle.evaluation.chat.metrics import AnsweredQuestion
 from thoracle.evaluation.html.plain_json import plain_json
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.metrics.bootstrap import Interval
@@ -47,7 +47,7 @@ def chat_json(
     return document
 
 
-def answers_json(conversations: Sequence[Conversation], answers: Sequence[Answered]) -> list[dict[str, str]]:
+def answers_json(conversations: Sequence[QuestionSet], answers: Sequence[AnsweredQuestion]) -> list[dict[str, str]]:
     """Build the document of answers.json: each question with its reference and its answer."""
     return [
         {"id": conversation.id, "question": answered.pair.question, "reference": answered.pair.answer, "answer": answered.answer}

@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.evaluation.demo.page import Example
 from thoracle.evaluation.detection.histogram_baseline import histogram, histogram_probabilities
@@ -21,21 +21,21 @@ from thoracle.evaluation.detection.summary import Scores
 from thoracle.types import ABNORMALITIES, FloatArray
 
 
-def held_out(cohort: Cohort) -> dict[str, Entry]:
+def held_out(cohort: Cohort) -> dict[str, CohortEntry]:
     """The first volume of each scan of split valid, by the scan's name."""
-    found: dict[str, Entry] = {}
+    found: dict[str, CohortEntry] = {}
     for entry in cohort.entries:
         if entry.split == "valid":
             found.setdefault(entry.scan, entry)
     return found
 
 
-def present(entry: Entry) -> list[str]:
+def positive_labels(entry: CohortEntry) -> list[str]:
     """Its abnormalities."""
     return [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label]
 
 
-def phantom_file(entry: Entry) -> PurePosixPath:
+def phantom_file(entry: CohortEntry) -> PurePosixPath:
     """Where a phantom of CT-RATE's layout lies; its mask lies there too, below `masks`."""
     return PurePosixPath(entry.split, entry.patient, entry.scan, entry.volume)
 
@@ -72,7 +72,7 @@ def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
     return found
 
 
-def _histograms(cohort: Cohort, entries: list[Entry]) -> FloatArray:
+def _histograms(cohort: Cohort, entries: list[CohortEntry]) -> FloatArray:
     volumes = (read_volume(cohort.folder / entry.cache) for entry in entries)
     return np.stack([histogram(np.rint(volume * cohort.preprocess.intensity_scale).astype(np.int16)) for volume in volumes])
 

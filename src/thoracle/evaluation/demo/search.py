@@ -16,7 +16,7 @@ _BUDGET: Final = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchQuality:
     """How well an index is searched.
 
     Attributes:
@@ -38,23 +38,23 @@ class HitPicture:
     labels: Sequence[str]
 
 
-def read_found(path: Path) -> Found:
+def read_found(path: Path) -> SearchQuality:
     """From the JSON of `thoracle evaluate retrieval`. An abnormality that no scan has is left out."""
     cure = "Give what `thoracle evaluate retrieval` wrote."
     return read_json_object(path, parse=_parse, refusal=MetadataError, fact="is no evaluation of retrieval", cure=cure, budget=_BUDGET)
 
 
-def _parse(values: Mapping[str, Any]) -> Found:
+def _parse(values: Mapping[str, Any]) -> SearchQuality:
     task = values["tasks"]["report to volume"]
     precision = values["precision@10"]["words to volume"]
-    return Found(
+    return SearchQuality(
         recall=(Interval(**task["figures"]["R@10"]), task["random"]["R@10"]),
         words={name: (value, values["prevalence"][name]) for name, value in precision.items() if value is not None},
         scans=values["gallery"]["scans"],
     )
 
 
-def sentences(found: Found) -> list[str]:
+def sentences(found: SearchQuality) -> list[str]:
     """The figures in words."""
     recall, chance = found.recall
     lifts = sorted(precision / prevalence for precision, prevalence in found.words.values())
@@ -65,7 +65,7 @@ def sentences(found: Found) -> list[str]:
     ]
 
 
-def section(found: Found, *, asked: str, hits: Sequence[HitPicture]) -> list[str]:
+def section(found: SearchQuality, *, asked: str, hits: Sequence[HitPicture]) -> list[str]:
     """Parts of the demo's page; `hits` are those of the text `asked`."""
     rows = [[name, precision, prevalence, f"{precision / prevalence:.1f}"] for name, (precision, prevalence) in found.words.items()]
     pictures = [

@@ -30,7 +30,7 @@ _MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Table:
+class LabelTable:
     """Names of volumes, names of columns, numbers (N, K); NaN where a cell is empty."""
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cases:
+class LabelledCases:
     """Volumes with what is known of them; `splits` holds "" where nobody says."""
 
     names: tuple[str, ...]
@@ -50,14 +50,14 @@ class Cases:
     labels: tuple[str, ...]
     truth_NK: FloatArray
 
-    def of(self, keep: ArrayLike) -> Cases:
+    def select(self, keep: ArrayLike) -> LabelledCases:
         """Those for which `keep` holds."""
         rows = np.flatnonzero(np.asarray(keep))
 
         def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(values[row] for row in rows)
 
-        return Cases(
+        return LabelledCases(
             names=chosen(self.names),
             patients=chosen(self.patients),
             scans=chosen(self.scans),
@@ -67,12 +67,12 @@ class Cases:
         )
 
 
-def cases_of_cohort(cohort: Cohort) -> Cases:
+def cases_of_cohort(cohort: Cohort) -> LabelledCases:
     """Every volume of a prepared cohort."""
     entries = cohort.entries
     truth = [[math.nan if label is None else float(label) for label in entry.labels] for entry in entries]
     return _checked(
-        Cases(
+        LabelledCases(
             names=tuple(entry.volume for entry in entries),
             patients=tuple(entry.patient for entry in entries),
             scans=tuple(entry.scan for entry in entries),
@@ -83,7 +83,7 @@ def cases_of_cohort(cohort: Cohort) -> Cases:
     )
 
 
-def cases_of_table(path: Path) -> Cases:
+def cases_of_table(path: Path) -> LabelledCases:
     """A CSV with VolumeName, a column of 0, 1 or nothing for each label, and `patient`, `scan`, `split` where names are not CT-RATE's.
 
     Raises:
@@ -111,7 +111,7 @@ def cases_of_table(path: Path) -> Cases:
         rows = [table.names[row] for row in np.flatnonzero(odd.any(axis=1))]
         raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", cure="Correct them.", source=path)
     return _checked(
-        Cases(
+        LabelledCases(
             names=table.names,
             patients=about["patient"],
             scans=about.get("scan", table.names),
@@ -122,7 +122,7 @@ def cases_of_table(path: Path) -> Cases:
     )
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> LabelTable:
     """A CSV of numbers by VolumeName, as `thoracle detect --out` writes it.
 
     Raises:
@@ -155,12 +155,12 @@ def read_table(path: Path) -> Table:
     about: dict[str, tuple[str, ...]] = {
         column: tuple(row[columns.index(column)].strip() for row in rows) for column in _ABOUT if column in columns
     }
-    return Table(
+    return LabelTable(
         names=names, columns=tuple(numeric), values_NK=np.array(values, dtype=np.float64).reshape(len(rows), len(numeric)), about=about
     )
 
 
-def join(cases: Cases, predictions: Table) -> Scores:
+def join(cases: LabelledCases, predictions: LabelTable) -> Scores:
     """Probabilities beside labels, of the cases alone, in their order.
 
     Raises:
@@ -185,7 +185,7 @@ def join(cases: Cases, predictions: Table) -> Scores:
     return Scores(names=cases.names, patients=cases.patients, labels=cases.labels, probabilities_NK=given, truth_NK=cases.truth_NK)
 
 
-def by_scan(scores: Scores, cases: Cases) -> Scores:
+def by_scan(scores: Scores, cases: LabelledCases) -> Scores:
     """Volumes of one scan as one: the mean of their probabilities.
 
     Raises:
@@ -210,7 +210,7 @@ def by_scan(scores: Scores, cases: Cases) -> Scores:
     )
 
 
-def _checked(cases: Cases) -> Cases:
+def _checked(cases: LabelledCases) -> LabelledCases:
     """Raises SplitLeak where a patient is in two splits."""
     splits: dict[str, Split] = {split: split for split in SPLITS}
     rows = zip(cases.patients, cases.names, cases.splits, strict=True)

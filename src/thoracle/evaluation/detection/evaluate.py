@@ -17,7 +17,7 @@ import numpy as np
 from thoracle.errors import InputError
 from thoracle.evaluation.detection import fit_calibration as fitting
 from thoracle.evaluation.detection import thresholds as choosing
-from thoracle.evaluation.detection.cases import Cases, Table, by_scan, join
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable, by_scan, join
 from thoracle.evaluation.detection.fit_calibration import COVERAGE, Coverage, Method, coverages
 from thoracle.evaluation.detection.protocols import Level, Protocol, Tuning
 from thoracle.evaluation.detection.summary import Scores, Summary, summarise
@@ -31,19 +31,19 @@ FOLDS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class EvaluationOptions:
     """What is asked for beside the protocol.
 
     Attributes:
         level: a row of figures is a volume, or the mean over a scan's volumes.
-        tuning: in place of the protocol's; a split, or "folds".
+        threshold_source: in place of the protocol's; a split, or "folds".
         method: of calibration.
         coverage: of verdicts.
         resamples, seed: of the bootstrap.
     """
 
     level: Level = "volume"
-    tuning: Tuning | None = None
+    threshold_source: Tuning | None = None
     method: Method = "platt"
     coverage: float = COVERAGE
     resamples: int = RESAMPLES
@@ -51,7 +51,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Published:
+class PublishedScores:
     """As CT-CLIP published: thresholds of the scored labels, and what comes of them."""
 
     thresholds_K: FloatArray
@@ -79,7 +79,7 @@ class Evaluation:
     """
 
     protocol: Protocol
-    plan: Plan
+    plan: EvaluationOptions
     scored: Scores
     patients: int
     scans: int
@@ -91,12 +91,12 @@ class Evaluation:
     mended: Scores | None
     coverages: Mapping[str, Coverage]
     delong: Mapping[str, Interval]
-    published: Published
+    published: PublishedScores
     calibration: Calibration | None
     notes: tuple[str, ...]
 
 
-def evaluate(cases: Cases, predictions: Table, *, protocol: Protocol, plan: Plan | None = None) -> Evaluation:
+def evaluate(cases: LabelledCases, predictions: LabelTable, *, protocol: Protocol, plan: EvaluationOptions | None = None) -> Evaluation:
     """Score the protocol's split.
 
     Args:
@@ -109,14 +109,15 @@ def evaluate(cases: Cases, predictions: Table, *, protocol: Protocol, plan: Plan
         InputError: nothing is scored, or tables that do not fit each other; rows are named.
         SplitLeak: a patient in two splits.
     """
-    plan = plan or Plan()
+    plan = plan or EvaluationOptions()
     split = protocol.scored if any(cases.splits) else ""
-    chosen, notes = _labelled(cases.of([one == split for one in cases.splits]), split)
+    chosen, notes = _labelled(cases.select([one == split for one in cases.splits]), split)
     scored = _scores(chosen, predictions, plan.level)
     notes += [
-        f"{name}: the scored scans have one answer only; nothing that ranks or decides can be said of it." for name in scored.one_sided
+        f"{name}: the scored scans have one answer only; nothing that ranks or decides can be said of it."
+        for name in scored.single_class_labels
     ]
-    tuning = plan.tuning or protocol.tuning
+    tuning = plan.threshold_source or protocol.tuning
     if tuning is not None and not split:
         tuning = "folds"
     tuned = None if tuning is None else _tuned(scored, cases, predictions, tuning=tuning, split=split, plan=plan)
@@ -143,7 +144,7 @@ def evaluate(cases: Cases, predictions: Table, *, protocol: Protocol, plan: Plan
             name: delong(scored.probabilities_NK[:, k], scored.truth_NK[:, k], patients=scored.patients)
             for k, name in enumerate(scored.labels)
         },
-        published=Published(thresholds_K=published_thresholds, counts=published_counts),
+        published=PublishedScores(thresholds_K=published_thresholds, counts=published_counts),
         calibration=None if tuned is None else tuned.calibration,
         notes=(*notes, *(() if tuned is None else tuned.notes)),
     )
@@ -161,20 +162,20 @@ class _Tuned:
     notes: tuple[str, ...] = ()
 
 
-def _tuned(scored: Scores, cases: Cases, predictions: Table, *, tuning: Tuning, split: str, plan: Plan) -> _Tuned:
+def _tuned(scored: Scores, cases: LabelledCases, predictions: LabelTable, *, tuning: Tuning, split: str, plan: EvaluationOptions) -> _Tuned:
     if tuning == "folds":
         return _in_turns(scored, plan)
     if tuning == split:
         raise InputError(f"thresholds cannot come from {tuning}, which is scored", cure="Take another split, or folds.")
-    chosen, _ = _labelled(cases.of([one == tuning for one in cases.splits]), tuning)
+    chosen, _ = _labelled(cases.select([one == tuning for one in cases.splits]), tuning)
     other = _scores(chosen, predictions, plan.level)
     words = f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(other.names):,} {plan.level}s"
     calibration = _calibration(other, plan, words)
-    mended = fitting.mended(scored, calibration)
+    mended = fitting.calibrated_scores(scored, calibration)
     notes = ("A model trained on split train is surer there than elsewhere: thresholds and calibration carry that.",)
     return _Tuned(
         words=words,
-        thresholds_NK=np.broadcast_to(choosing.youden(other), scored.truth_NK.shape),
+        thresholds_NK=np.broadcast_to(choosing.youden_thresholds(other), scored.truth_NK.shape),
         mended=mended,
         coverages=coverages(fitting.verdicts(mended, calibration), mended),
         calibration=calibration,
@@ -182,7 +183,7 @@ def _tuned(scored: Scores, cases: Cases, predictions: Table, *, tuning: Tuning, 
     )
 
 
-def _in_turns(scored: Scores, plan: Plan) -> _Tuned:
+def _in_turns(scored: Scores, plan: EvaluationOptions) -> _Tuned:
     """Each fifth of the patients by thresholds and calibration of the other four."""
     folds = np.array([int.from_bytes(sha256(patient.encode()).digest()[:4]) % FOLDS for patient in scored.patients])
     words = f"the other patients of the scored split, in {FOLDS} turns"
@@ -193,8 +194,8 @@ def _in_turns(scored: Scores, plan: Plan) -> _Tuned:
         if not len(others.names):
             raise InputError("one fold holds all patients: too few for thresholds from others", cure="Give more patients.")
         calibration = _calibration(others, plan, words)
-        thresholds[held] = choosing.youden(others)
-        part = fitting.mended(scored.of(held), calibration)
+        thresholds[held] = choosing.youden_thresholds(others)
+        part = fitting.calibrated_scores(scored.of(held), calibration)
         mended[held], verdicts[held] = part.probabilities_NK, fitting.verdicts(part, calibration)
     return _Tuned(
         words=words,
@@ -205,21 +206,21 @@ def _in_turns(scored: Scores, plan: Plan) -> _Tuned:
     )
 
 
-def _calibration(scores: Scores, plan: Plan, words: str) -> Calibration:
+def _calibration(scores: Scores, plan: EvaluationOptions, words: str) -> Calibration:
     """Of nobody's weights yet; whoever keeps it says whose."""
-    return fitting.fit(scores, method=plan.method, coverage=plan.coverage, weights_sha256="", prompts=(), fitted_on=words)
+    return fitting.fit_calibration(scores, method=plan.method, coverage=plan.coverage, weights_sha256="", prompts=(), fitted_on=words)
 
 
-def _labelled(cases: Cases, split: str) -> tuple[Cases, list[str]]:
+def _labelled(cases: LabelledCases, split: str) -> tuple[LabelledCases, list[str]]:
     """Without volumes that nobody gave a label to."""
     known = ~np.isnan(cases.truth_NK).all(axis=1)
     where = f" in split {split}" if split else ""
     if not known.any():
         raise InputError(f"no volume with labels{where}", cure="Give their labels, or another protocol.")
     left_out = int((~known).sum())
-    return cases.of(known), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
+    return cases.select(known), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
 
 
-def _scores(cases: Cases, predictions: Table, level: Level) -> Scores:
+def _scores(cases: LabelledCases, predictions: LabelTable, level: Level) -> Scores:
     scores = join(cases, predictions)
     return by_scan(scores, cases) if level == "scan" else scores

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from thoracle.errors import InputError
 from thoracle.evaluation.detection.summary import Scores
-from thoracle.inference.calibration import EDGE, Calibration, Mending
+from thoracle.inference.calibration import EDGE, Calibration, LabelCalibration
 from thoracle.types import FloatArray
 
 Method = Literal["platt", "temperature"]
@@ -26,7 +26,9 @@ COVERAGE: Final = 0.9
 _LEAST_SLOPE: Final = 1e-3  # the order of scans stays
 
 
-def fit(scores: Scores, *, method: Method, coverage: float, weights_sha256: str, prompts: tuple[str, ...], fitted_on: str) -> Calibration:
+def fit_calibration(
+    scores: Scores, *, method: Method, coverage: float, weights_sha256: str, prompts: tuple[str, ...], fitted_on: str
+) -> Calibration:
     """Of each label with both answers.
 
     Args:
@@ -43,17 +45,17 @@ def fit(scores: Scores, *, method: Method, coverage: float, weights_sha256: str,
     first = _first_of_each(scores.patients)
     mendings = {}
     for k, name in enumerate(scores.labels):
-        if name not in scores.one_sided:
+        if name not in scores.single_class_labels:
             known = ~np.isnan(scores.truth_NK[:, k])
             given, truth = scores.probabilities_NK[:, k], scores.truth_NK[:, k] == 1
             slope, offset = _fit(given[known], truth[known], method)
-            mended = mend(given, slope, offset)
+            mended = calibrate(given, slope, offset)
             chosen = known & first
-            mendings[name] = Mending(
+            mendings[name] = LabelCalibration(
                 slope=slope,
                 offset=offset,
-                present_from=-_bound(-mended[chosen & truth], coverage),
-                absent_to=_bound(mended[chosen & ~truth], coverage),
+                rule_in_at=-_bound(-mended[chosen & truth], coverage),
+                rule_out_at=_bound(mended[chosen & ~truth], coverage),
             )
     if not mendings:
         raise InputError("no label has both answers among the scans that calibration is fitted on", cure="Give more of them.")
@@ -62,16 +64,16 @@ def fit(scores: Scores, *, method: Method, coverage: float, weights_sha256: str,
     )
 
 
-def mend(given: FloatArray, slope: float, offset: float) -> FloatArray:
-    """As `Mending.probability`, of an array."""
+def calibrate(given: FloatArray, slope: float, offset: float) -> FloatArray:
+    """As `LabelCalibration.probability`, of an array."""
     mended: FloatArray = expit(slope * logit(np.clip(given, EDGE, 1 - EDGE)) + offset)
     return mended
 
 
-def mended(scores: Scores, calibration: Calibration) -> Scores:
+def calibrated_scores(scores: Scores, calibration: Calibration) -> Scores:
     """With probabilities mended; labels that the calibration does not know stay as they are."""
     columns = [
-        mend(column, one.slope, one.offset) if (one := calibration.mendings.get(name)) is not None else column
+        calibrate(column, one.slope, one.offset) if (one := calibration.mendings.get(name)) is not None else column
         for name, column in zip(scores.labels, scores.probabilities_NK.T, strict=True)
     ]
     return replace(scores, probabilities_NK=np.stack(columns, axis=1))
@@ -82,7 +84,7 @@ def verdicts(mended_scores: Scores, calibration: Calibration) -> NDArray[np.str_
     said = np.full(mended_scores.truth_NK.shape, "", dtype="U11")
     for k, name in enumerate(mended_scores.labels):
         if (one := calibration.mendings.get(name)) is not None:
-            said[:, k] = [one.verdict(float(p)) for p in mended_scores.probabilities_NK[:, k]]
+            said[:, k] = [one.decision(float(p)) for p in mended_scores.probabilities_NK[:, k]]
     return said
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from thoracle.errors import InputError, MetadataError
-from thoracle.evaluation.detection.cases import Cases, Table
+from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class LabelGroup:
     """Labels and abnormalities that are one column."""
 
     labels: tuple[str, ...]
@@ -31,7 +31,7 @@ class Group:
         return " / ".join(self.labels)
 
 
-def read_mapping(path: Path) -> tuple[Group, ...]:
+def read_mapping(path: Path) -> tuple[LabelGroup, ...]:
     """The groups of a table, in the order of their first rows.
 
     Raises:
@@ -49,19 +49,19 @@ def read_mapping(path: Path) -> tuple[Group, ...]:
     empty = [str(line) for line, pair in enumerate(pairs, 2) if not all(pair)]
     if empty:
         raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", cure="Give one row a pair.", source=path)
-    groups: list[Group] = []
+    groups: list[LabelGroup] = []
     for label, abnormality in pairs:
         joined = [one for one in groups if label in one.labels or abnormality in one.abnormalities]
         labels = dict.fromkeys([name for one in joined for name in one.labels] + [label])
         abnormalities = dict.fromkeys([name for one in joined for name in one.abnormalities] + [abnormality])
-        group = Group(labels=tuple(labels), abnormalities=tuple(abnormalities))
+        group = LabelGroup(labels=tuple(labels), abnormalities=tuple(abnormalities))
         place = groups.index(joined[0]) if joined else len(groups)
         groups = [one for one in groups if one not in joined]
         groups.insert(place, group)
     return tuple(groups)
 
 
-def mapped(cases: Cases, predictions: Table, groups: Sequence[Group]) -> tuple[Cases, Table]:
+def mapped(cases: LabelledCases, predictions: LabelTable, groups: Sequence[LabelGroup]) -> tuple[LabelledCases, LabelTable]:
     """Both with the groups as columns.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.evaluation.predict import prefetch_volumes
 from thoracle.metrics.bootstrap import RESAMPLES, Comparison, bootstrap, paired_difference
@@ -33,7 +33,7 @@ class Answers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
+class EquivalenceReport:
     """What the second model changes.
 
     Attributes:
@@ -54,7 +54,7 @@ class Effect:
     seconds: tuple[float, float]
 
 
-def ask_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[Entry], answers: Answers) -> Iterator[str]:
+def run_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[CohortEntry], answers: Answers) -> Iterator[str]:
     """Fill `answers`, and yield the name of each volume."""
     for entry, volume in prefetch_volumes(cohort, entries):
         for detect, rows, seconds in ((before, answers.before, answers.before_s), (after, answers.after, answers.after_s)):
@@ -64,7 +64,9 @@ def ask_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[En
         yield entry.volume
 
 
-def effect(answers: Answers, truth_NK: FloatArray, *, patients: Sequence[str], labels: Sequence[str], resamples: int = RESAMPLES) -> Effect:
+def compare_answers(
+    answers: Answers, truth_NK: FloatArray, *, patients: Sequence[str], labels: Sequence[str], resamples: int = RESAMPLES
+) -> EquivalenceReport:
     """Compare the answers; NaN where no label has both answers."""
     both = [np.array(rows, dtype=np.float64) for rows in (answers.before, answers.after)]
     each = [auroc(one, truth_NK) for one in both]
@@ -72,7 +74,7 @@ def effect(answers: Answers, truth_NK: FloatArray, *, patients: Sequence[str], l
     draws = bootstrap(lambda weights: _means(both, truth_NK, weights), patients, resamples=resamples)
     falls = np.nan_to_num(each[0] - each[1], nan=-np.inf)
     worst, moved = int(falls.argmax()), np.abs(both[1] - both[0])
-    return Effect(
+    return EquivalenceReport(
         before=float(means[0]),
         after=float(means[1]),
         change=paired_difference(means[1], means[0], draws[:, 1], draws[:, 0])[0],

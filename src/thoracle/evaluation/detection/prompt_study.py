@@ -19,7 +19,7 @@ from thoracle.metrics.bootstrap import RESAMPLES, Interval, bootstrap, percentil
 from thoracle.metrics.classification import auroc
 from thoracle.types import FloatArray
 
-PLACE: Final = "{abnormality}"
+PLACEHOLDER: Final = "{abnormality}"
 _MOST_BYTES: Final = 1 << 20
 _MOST: Final = 200  # templates, or ensembles
 
@@ -28,7 +28,7 @@ Encode = Callable[[Sequence[str]], FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wordings:
+class PromptTemplates:
     """Templates by name, each a prompt that something is present and one that it is not; ensembles are names of templates."""
 
     templates: Mapping[str, tuple[str, str]]
@@ -36,7 +36,7 @@ class Wordings:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Study:
+class PromptStudy:
     """What wording does.
 
     Attributes:
@@ -50,7 +50,7 @@ class Study:
     spread: Mapping[str, float]
 
 
-def read_wordings(path: Path) -> Wordings:
+def read_wordings(path: Path) -> PromptTemplates:
     """From YAML: `templates`, name to [present, absent], and perhaps `ensembles`, name to a list of templates' names.
 
     Raises:
@@ -73,11 +73,11 @@ def read_wordings(path: Path) -> Wordings:
             raise InputError(fact[:200], cure=f"There are {', '.join(templates)}.", source=path)
     if not templates or max(len(templates), len(ensembles)) > _MOST:
         raise InputError(f"has {len(templates)} templates and {len(ensembles)} ensembles", cure=f"Give 1 to {_MOST}.", source=path)
-    return Wordings(templates=templates, ensembles={str(name): tuple(map(str, parts)) for name, parts in ensembles.items()})
+    return PromptTemplates(templates=templates, ensembles={str(name): tuple(map(str, parts)) for name, parts in ensembles.items()})
 
 
-def study(
-    wordings: Wordings,
+def compare_templates(
+    wordings: PromptTemplates,
     *,
     image_NL: FloatArray,
     truth_NK: FloatArray,
@@ -86,7 +86,7 @@ def study(
     encode: Encode,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Study:
+) -> PromptStudy:
     """AUROC by the difference of two cosines, which orders scans as the probability of the pair does.
 
     Args:
@@ -106,12 +106,12 @@ def study(
         macro[name] = percentile_interval(mean_of_known(values), mean_of_known(draws))[0]
         by_label[name] = dict(zip(labels, percentile_interval(values, draws), strict=True))
     single = np.array([[by_label[name][label].value for label in labels] for name in wordings.templates])
-    return Study(macro=macro, by_label=by_label, spread=dict(zip(labels, np.ptp(single, axis=0).tolist(), strict=True)))
+    return PromptStudy(macro=macro, by_label=by_label, spread=dict(zip(labels, np.ptp(single, axis=0).tolist(), strict=True)))
 
 
 def _directions(pair: tuple[str, str], labels: Sequence[str], encode: Encode) -> FloatArray:
     """(2, K, L): present, absent."""
-    return np.stack([encode([template.replace(PLACE, label) for label in labels]) for template in pair])
+    return np.stack([encode([template.replace(PLACEHOLDER, label) for label in labels]) for template in pair])
 
 
 def _joined(parts: Sequence[FloatArray]) -> FloatArray:
@@ -121,8 +121,8 @@ def _joined(parts: Sequence[FloatArray]) -> FloatArray:
 
 
 def _template(name: str, pair: Any, path: Path) -> tuple[str, str]:
-    texts = pair if isinstance(pair, list) and all(isinstance(text, str) and PLACE in text for text in pair) else []
+    texts = pair if isinstance(pair, list) and all(isinstance(text, str) and PLACEHOLDER in text for text in pair) else []
     if len(texts) != 2 or texts[0] == texts[1]:
-        fact = f"template {name!r:.40} must be two different texts with {PLACE}"
+        fact = f"template {name!r:.40} must be two different texts with {PLACEHOLDER}"
         raise InputError(fact, cure="Write [present, absent].", source=path)
     return texts[0], texts[1]

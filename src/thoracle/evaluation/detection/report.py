@@ -40,7 +40,7 @@ Look = Callable[[str], NDArray[Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistake:
+class Misclassification:
     """A scan whose probability is far from what is so."""
 
     name: str
@@ -87,9 +87,9 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
     return page(f"Detection, protocol {one.protocol.name}", parts)
 
 
-def worst(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Mistake], list[Mistake]]:
+def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Misclassification], list[Misclassification]]:
     """The most confident false alarms and the most confident misses, one of each scan at most."""
-    found: tuple[list[Mistake], list[Mistake]] = ([], [])
+    found: tuple[list[Misclassification], list[Misclassification]] = ([], [])
     for kind, present in zip(found, (False, True), strict=True):
         wrong = np.where(scores.truth_NK == present, np.abs(scores.probabilities_NK - present), -1.0)
         seen: set[int] = set()
@@ -100,7 +100,9 @@ def worst(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Mistake], list[
             if row not in seen:
                 seen.add(row)
                 probability = float(scores.probabilities_NK[row, column])
-                kind.append(Mistake(name=scores.names[row], label=scores.labels[column], probability=probability, present=present))
+                kind.append(
+                    Misclassification(name=scores.names[row], label=scores.labels[column], probability=probability, present=present)
+                )
     return found
 
 
@@ -171,7 +173,7 @@ def _published(one: Evaluation) -> str:
 
 def _roc(scores: Scores, k: int) -> Panel:
     lines = []
-    if scores.labels[k] not in scores.one_sided:
+    if scores.labels[k] not in scores.single_class_labels:
         one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
         hits, alarms = (np.append(0, values[0] / values[0, -1]) for values in (one.true_positives_RG, one.false_positives_RG))
         lines = [Line(x=alarms, y=hits)]
@@ -180,7 +182,7 @@ def _roc(scores: Scores, k: int) -> Panel:
 
 def _precision_recall(scores: Scores, k: int) -> Panel:
     lines = []
-    if scores.labels[k] not in scores.one_sided:
+    if scores.labels[k] not in scores.single_class_labels:
         one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
         hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
         share = hits[-1] / (hits[-1] + alarms[-1])
@@ -203,7 +205,7 @@ def _calibration(one: Evaluation, k: int) -> Panel:
 
 def _mistakes(one: Evaluation, look: Look | None) -> list[str]:
     scores = one.mended or one.scored
-    alarms, misses = worst(scores)
+    alarms, misses = most_confident_errors(scores)
     parts = [heading("Worst mistakes"), paragraph("Slices go through the middle of the scan, which need not be where the finding is.")]
     for words, kind in (("Said to be present, labelled absent", alarms), ("Said to be absent, labelled present", misses)):
         parts.append(paragraph(f"{words}:" if kind else f"{words}: none that is surer than even."))
@@ -211,7 +213,7 @@ def _mistakes(one: Evaluation, look: Look | None) -> list[str]:
     return parts
 
 
-def _shown(mistake: Mistake, look: Look | None) -> str:
+def _shown(mistake: Misclassification, look: Look | None) -> str:
     caption = f"{mistake.label}: probability {shown(mistake.probability)}; {mistake.name}"
     hu = look(mistake.name) if look is not None else None
     return paragraph(caption) if hu is None else figure(slices(hu, zoom=max(1.0, 140 / hu.shape[1])), caption=caption, width=420)

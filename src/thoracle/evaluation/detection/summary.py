@@ -55,7 +55,7 @@ class Scores:
         )
 
     @property
-    def one_sided(self) -> tuple[str, ...]:
+    def single_class_labels(self) -> tuple[str, ...]:
         """Labels that no scan has, or all have: nothing that ranks or decides can be measured in them."""
         positive, negative = (self.truth_NK == 1).any(axis=0), (self.truth_NK == 0).any(axis=0)
         return tuple(name for name, both in zip(self.labels, positive & negative, strict=True) if not both)

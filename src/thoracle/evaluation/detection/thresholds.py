@@ -16,7 +16,7 @@ from thoracle.types import FloatArray
 _PUBLISHED_GRID = np.linspace(0, 1, 100)
 
 
-def youden(scores: Scores) -> FloatArray:
+def youden_thresholds(scores: Scores) -> FloatArray:
     """(K,): the score with the highest sensitivity + specificity, the highest such on ties; NaN where a label has one answer only.
 
     Raises:
@@ -24,7 +24,7 @@ def youden(scores: Scores) -> FloatArray:
     """
     chosen = np.full(len(scores.labels), np.nan)
     for k, name in enumerate(scores.labels):
-        if name not in scores.one_sided:
+        if name not in scores.single_class_labels:
             one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
             hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
             chosen[k] = one.thresholds_G[np.argmax(hits / hits[-1] - alarms / alarms[-1])]
@@ -33,11 +33,11 @@ def youden(scores: Scores) -> FloatArray:
     return chosen
 
 
-def published(scores: Scores) -> FloatArray:
+def published_thresholds(scores: Scores) -> FloatArray:
     """(K,): CT-CLIP's choice, on the labels that it then scores: of a hundred, the one nearest to the corner of the ROC, last on ties."""
     chosen = np.full(len(scores.labels), np.nan)
     for k, name in enumerate(scores.labels):
-        if name not in scores.one_sided:
+        if name not in scores.single_class_labels:
             known = ~np.isnan(scores.truth_NK[:, k])
             given, truth = scores.probabilities_NK[known, k], scores.truth_NK[known, k] == 1
             above = given[None, :] > _PUBLISHED_GRID[:, None]
@@ -48,5 +48,5 @@ def published(scores: Scores) -> FloatArray:
 
 def published_counts(scores: Scores) -> tuple[FloatArray, Confusion]:
     """Thresholds and counts as published: for comparison with papers alone."""
-    thresholds = published(scores)
+    thresholds = published_thresholds(scores)
     return thresholds, confusion(scores.probabilities_NK, scores.truth_NK, thresholds=np.nextafter(thresholds, np.inf))

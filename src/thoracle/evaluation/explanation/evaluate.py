@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from thoracle.cohort.manifest import Cohort, Entry
+from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.errors import InputError
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.evaluation.explanation.baselines import lung_centre_baseline, random_score
@@ -59,7 +59,7 @@ def columns(methods: Sequence[Method]) -> tuple[str, ...]:
     return tuple(f"{one}: {label}: {metric}" for one in (*methods, *BASELINES) for label in ABNORMALITIES for metric in METRICS)
 
 
-def with_masks(entries: Sequence[Entry], masks: Mapping[str, Path]) -> list[Entry]:
+def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> list[CohortEntry]:
     """Entries whose masks are there.
 
     Raises:
@@ -72,7 +72,13 @@ def with_masks(entries: Sequence[Entry], masks: Mapping[str, Path]) -> list[Entr
 
 
 def measure(
-    model: Model, cohort: Cohort, entries: Sequence[Entry], table: ResultTable, *, methods: Sequence[Method], masks: Mapping[str, Path]
+    model: Model,
+    cohort: Cohort,
+    entries: Sequence[CohortEntry],
+    table: ResultTable,
+    *,
+    methods: Sequence[Method],
+    masks: Mapping[str, Path],
 ) -> Iterator[str]:
     """Add a row for each volume that has none, and yield its name; cells of findings that its mask does not have are empty.
 
@@ -100,7 +106,7 @@ def measure(
         yield entry.volume
 
 
-def values_of(table: ResultTable, entries: Sequence[Entry], *, methods: Sequence[Method]) -> FloatArray:
+def values_of(table: ResultTable, entries: Sequence[CohortEntry], *, methods: Sequence[Method]) -> FloatArray:
     """(N, M, K, 3) of what `measure` wrote."""
     rows = [[float(cell) if cell else np.nan for cell in table.rows[entry.volume]] for entry in entries]
     return np.array(rows).reshape(len(entries), len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS))

@@ -103,14 +103,16 @@ def histogram(values: Mapping[str, ArrayLike], *, x: str, bins: int = 60) -> str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Group:
+class PointGroup:
     """Points that share a colour."""
 
     label: str
     keep: NDArray[np.bool_]
 
 
-def scatter(halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[Group]], *, titles: Sequence[str], size: float, note: str) -> bytes:
+def scatter(
+    halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[PointGroup]], *, titles: Sequence[str], size: float, note: str
+) -> bytes:
     """PNG: a panel for each of `groups`, `note` below all; the first half's points are dots, the second's are squares."""
     columns = min(6, len(groups))
     rows = -(-len(groups) // columns)

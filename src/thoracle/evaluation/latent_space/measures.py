@@ -65,7 +65,7 @@ class Space:
     silhouette: Mapping[str, float]
 
 
-def describe(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK: FloatArray, labels: Sequence[str]) -> Space:
+def measure_latent_space(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK: FloatArray, labels: Sequence[str]) -> Space:
     """All of it.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 
 from thoracle.evaluation.html.page import figure, heading, page, paragraph, table
 from thoracle.evaluation.html.plain_json import plain_json
-from thoracle.evaluation.html.plots import Group, histogram, scatter
+from thoracle.evaluation.html.plots import PointGroup, histogram, scatter
 from thoracle.evaluation.latent_space.measures import PROJECTIONS, Projection, Space, project
 from thoracle.types import RESEARCH_USE, FloatArray
 
@@ -78,9 +78,9 @@ def pictures(places: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, l
     for method, place in places.items():
         halves = np.split(place, 2)
         name = method.lower().replace("-", "")
-        groups = [Group(label=label, keep=(count >= low) & (count <= high)) for label, low, high in GROUPS]
+        groups = [PointGroup(label=label, keep=(count >= low) & (count <= high)) for label, low, high in GROUPS]
         found[f"{name}-number.png"] = scatter(halves, [groups], titles=["Number of abnormalities"], size=7, note=note)
-        by_label = [[Group(label="absent", keep=column == 0), Group(label="present", keep=column == 1)] for column in truth_NK.T]
+        by_label = [[PointGroup(label="absent", keep=column == 0), PointGroup(label="present", keep=column == 1)] for column in truth_NK.T]
         found[f"{name}-labels.png"] = scatter(halves, by_label, titles=list(labels), size=2.6, note=note)
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from thoracle.evaluation.html.page import heading, page, paragraph, shown, table, with_bounds
-from thoracle.evaluation.retrieval.tasks import PROTOCOLS, RULES, Name
+from thoracle.evaluation.retrieval.tasks import PROTOCOLS, SCORING_NOTES, Name
 from thoracle.metrics.retrieval import RetrievalResult
 from thoracle.types import RESEARCH_USE
 
@@ -52,7 +52,7 @@ class RetrievalReport:
             "schema": SCHEMA,
             "notice": RESEARCH_USE,
             "protocol": self.protocol,
-            "rules": RULES,
+            "rules": SCORING_NOTES,
             "model": dict(self.model),
             "trained": self.trained,
             "gallery": dict(self.gallery),
@@ -96,7 +96,7 @@ def write_page(report: RetrievalReport) -> bytes:
     """Draw the report as HTML: rules, gallery, each task's metrics beside chance, and each abnormality's."""
     counts = ", ".join(f"{count:,} {name}" for name, count in report.gallery.items())
     gallery = f"Gallery: {counts}. Of a report: {report.model['section']}."
-    parts = [paragraph(text) for text in (*report.warnings, PROTOCOLS[report.protocol][1], RULES, gallery)]
+    parts = [paragraph(text) for text in (*report.warnings, PROTOCOLS[report.protocol][1], SCORING_NOTES, gallery)]
     for task in report.tasks:
         parts += [heading(task), paragraph(report.summary(task)), table(("", "value (95%)", "random"), report.rows(task))]
         parts += map(paragraph, report.published_lines(task))

@@ -29,7 +29,7 @@ PROTOCOLS: Final[dict[Name, tuple[tuple[int, ...], str]]] = {
     "bimcv-r": ((1, 5, 10, 50), "As MedFinder was measured on BIMCV-R: words to image, image to words, image to image, keyword."),
 }
 #: How ties, duplicates and several volumes are dealt with, for whoever reads the figures.
-RULES: Final = (
+SCORING_NOTES: Final = (
     "Ties count against the query. To a report belong all volumes of its scan and of scans whose report has the same words; to a volume,"
     " the reports with the words of its own. Volume to volume leaves out the query's patient and volumes of the same voxels; what belongs"
     " is graded by labels of both over labels of either. Keyword looks in reports, by BM25, for all words of an abnormality's name, and is"
@@ -39,7 +39,7 @@ RULES: Final = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Volumes:
+class Gallery:
     """N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their reports say ("" if nothing), and a
     hash of their voxels ("" if unknown)."""
 
@@ -52,7 +52,7 @@ class Volumes:
 
 
 def run_tasks(
-    volumes: Volumes,
+    volumes: Gallery,
     *,
     protocol: Name,
     texts_NL: FloatArray | None,
@@ -97,7 +97,7 @@ def run_tasks(
     return found, published
 
 
-def _reports(volumes: Volumes, scores_NN: FloatArray, measure: Callable[..., RetrievalResult]) -> dict[str, RetrievalResult]:
+def _reports(volumes: Gallery, scores_NN: FloatArray, measure: Callable[..., RetrievalResult]) -> dict[str, RetrievalResult]:
     """`scores_NN`: of each volume's report with each volume."""
     texts, scans, patients = (np.array(one) for one in (volumes.texts, volumes.scans, volumes.patients))
     told = np.array([bool(text) for text in volumes.texts])
@@ -112,7 +112,7 @@ def _reports(volumes: Volumes, scores_NN: FloatArray, measure: Callable[..., Ret
     }
 
 
-def _volumes(volumes: Volumes, measure: Callable[..., RetrievalResult]) -> RetrievalResult:
+def _volumes(volumes: Gallery, measure: Callable[..., RetrievalResult]) -> RetrievalResult:
     known = np.array([bool(one) for one in volumes.voxels])
     return measure(
         volumes.latents_NL @ volumes.latents_NL.T,

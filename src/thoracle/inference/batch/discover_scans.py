@@ -35,7 +35,7 @@ _PEEK_FAULTS = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, Attr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scan:
+class ScanLocation:
     """One scan to read.
 
     Attributes:
@@ -72,7 +72,7 @@ class Shard:
             raise InputError(f"--shard expects PART/PARTS with PART from 1 to PARTS, got {text!r}", cure="Write for example --shard 3/16.")
         return shard
 
-    def of(self, scans: Sequence[Scan]) -> tuple[Scan, ...]:
+    def of(self, scans: Sequence[ScanLocation]) -> tuple[ScanLocation, ...]:
         """Every `count`-th scan in order of name; the parts of one list are disjoint and complete."""
         return tuple(sorted(scans, key=lambda scan: scan.name)[self.index - 1 :: self.count])
 
@@ -81,7 +81,7 @@ class Shard:
         return path.with_name(f"{path.stem}.{self.index}-of-{self.count}{path.suffix}")
 
 
-def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[Scan, ...]:
+def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[ScanLocation, ...]:
     """The scans that files, folders and tables (.csv with `VolumeName` or `path`) stand for, in order of name.
 
     Args:
@@ -115,13 +115,13 @@ class _Found:
     fault: ScanError | None = None
 
 
-def _named(found: list[_Found]) -> tuple[Scan, ...]:
+def _named(found: list[_Found]) -> tuple[ScanLocation, ...]:
     unique = list({os.path.abspath(one.path): one for one in found}.values())
     shared = [Counter(one.names[min(level, len(one.names) - 1)] for one in unique) for level in range(_LEVELS)]
     scans = []
     for one in unique:
         name = next((name for name, count in zip(one.names, shared, strict=False) if count[name] == 1), one.names[-1])
-        scans.append(Scan(name=_clean(name), path=one.path, table=one.table, fault=one.fault))
+        scans.append(ScanLocation(name=_clean(name), path=one.path, table=one.table, fault=one.fault))
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise InputError(

@@ -18,9 +18,9 @@ from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import ThoracleError
 from thoracle.execution.prefetch import prefetch
-from thoracle.inference.batch.discover_scans import Scan
+from thoracle.inference.batch.discover_scans import ScanLocation
 from thoracle.inference.batch.result_table import ResultTable
-from thoracle.inference.prepare import Prepared, prepare
+from thoracle.inference.prepare import PreparedVolume, prepare
 
 #: What one scan may cost: our own errors, and what libraries raise on damaged bytes that nobody foresaw. Not RuntimeError: a device
 #: that fails, fails for every scan.
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """How scans are read: the arguments of `read` and, with `strict`, nothing but what the model was made for."""
 
     metadata: Metadata | None = None
@@ -40,7 +40,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class ScanFailure:
     """Why a scan gave nothing: the error's class, and its message without paths, on one line."""
 
     error: str
@@ -48,21 +48,21 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ScanOutcome:
     """What became of one scan."""
 
     name: str
-    failure: Failure | None
+    failure: ScanFailure | None
 
 
-def run(
-    scans: Sequence[Scan],
+def process_scans(
+    scans: Sequence[ScanLocation],
     table: ResultTable,
     *,
     preprocess: PreprocessConfig,
-    reading: Reading,
-    row: Callable[[Scan, Prepared], Sequence[str]],
-) -> Iterator[Outcome]:
+    reading: ReadOptions,
+    row: Callable[[ScanLocation, PreparedVolume], Sequence[str]],
+) -> Iterator[ScanOutcome]:
     """Read, prepare and give to `row` each scan; what it returns is appended to the table before the outcome is yielded.
 
     Raises:
@@ -71,15 +71,15 @@ def run(
     """
     with closing(prefetch(lambda scan: _prepared(scan, preprocess, reading), scans)) as prepared_scans:
         for scan, prepared in prepared_scans:
-            if isinstance(prepared, Failure):
+            if isinstance(prepared, ScanFailure):
                 table.fail(scan.name, prepared.error, prepared.message)
             else:
                 table.warn(scan.name, prepared.warnings)
                 table.add(scan.name, row(scan, prepared))
-            yield Outcome(name=scan.name, failure=prepared if isinstance(prepared, Failure) else None)
+            yield ScanOutcome(name=scan.name, failure=prepared if isinstance(prepared, ScanFailure) else None)
 
 
-def opened(metadata: Path | None) -> Metadata | None:
+def load_metadata(metadata: Path | None) -> Metadata | None:
     """A CSV table parsed, once for all scans; what else there may be is left to `read`.
 
     Raises:
@@ -88,7 +88,7 @@ def opened(metadata: Path | None) -> Metadata | None:
     return MetadataTable.open(metadata) if metadata is not None and metadata.suffix.lower() == ".csv" else metadata
 
 
-def read_scan(scan: Scan, reading: Reading) -> Volume:
+def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
     """One scan, with the metadata it was given or listed with.
 
     Raises:
@@ -100,15 +100,15 @@ def read_scan(scan: Scan, reading: Reading) -> Volume:
     return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices)
 
 
-def _prepared(scan: Scan, preprocess: PreprocessConfig, reading: Reading) -> Prepared | Failure:
+def _prepared(scan: ScanLocation, preprocess: PreprocessConfig, reading: ReadOptions) -> PreparedVolume | ScanFailure:
     try:
         return prepare(read_scan(scan, reading), preprocess, strict=reading.strict)
     except ThoracleError as error:
-        return Failure(error=type(error).__name__, message=_line(error.without_source()))
+        return ScanFailure(error=type(error).__name__, message=_line(error.redacted()))
     except _SCAN_FAULTS as error:
         _log.debug("scan not read", exc_info=True)
         reason = error.strerror if isinstance(error, OSError) else None  # other texts may hold a path
-        return Failure(error=type(error).__name__, message=reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
+        return ScanFailure(error=type(error).__name__, message=reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
 
 
 def _line(text: str) -> str:

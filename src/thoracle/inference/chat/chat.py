@@ -19,9 +19,9 @@ from thoracle.inference.chat.sampling import Sampling, sample, texts, until
 from thoracle.inference.chat.scope import DECLINED, about_scan
 from thoracle.inference.model import Model, load
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat
-from thoracle.models.chat.components import open_projector
-from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, Language, open_language
-from thoracle.models.chat.prompt import Encoded, Message, Prompter, Task
+from thoracle.models.chat.components import load_projector
+from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, LanguageModel, load_language_model
+from thoracle.models.chat.prompt import AnswerType, ChatTemplate, Encoded, Message
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.projector import Projector
 
@@ -29,7 +29,7 @@ GREEDY = Sampling()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class ChatComponents:
     """Where the parts of a chat model are, where no chat folder says so: as published, or as trained elsewhere.
 
     Attributes:
@@ -45,13 +45,13 @@ class Parts:
     adapter: Path | None = None
 
     @classmethod
-    def published(cls, folder: Path, *, encoder: Path, base: Path) -> Parts:
+    def published(cls, folder: Path, *, encoder: Path, base: Path) -> ChatComponents:
         """Of a published folder, in which adapter and projector lie together."""
         return cls(encoder=encoder, base=base, projector=folder, adapter=folder if (folder / ADAPTER_CONFIG).is_file() else None)
 
 
 def load_chat(
-    source: Path | Parts, *, encoder: Path | None = None, base: Path | None = None, device: str = "auto", dtype: str = "float32"
+    source: Path | ChatComponents, *, encoder: Path | None = None, base: Path | None = None, device: str = "auto", dtype: str = "float32"
 ) -> Chat:
     """Open a chat folder, or the parts of a chat model.
 
@@ -70,12 +70,12 @@ def load_chat(
     if isinstance(source, Path):
         folder = open_chat(source, encoder=encoder, base=base)
         adapter = source / ADAPTER if folder.adapter else None
-        source = Parts(encoder=folder.encoder, base=folder.base, projector=folder.path / PROJECTOR, adapter=adapter)
+        source = ChatComponents(encoder=folder.encoder, base=folder.base, projector=folder.path / PROJECTOR, adapter=adapter)
         caution = folder.caution
     reader = load(source.encoder, device=device)
-    projector = open_projector(source.projector)
-    language = open_language(source.base, adapter=source.adapter, device=reader.device, dtype=dtype)
-    return Chat(language, projector, encoder=reader, caution=caution or reader.folder.caution)
+    projector = load_projector(source.projector)
+    language = load_language_model(source.base, adapter=source.adapter, device=reader.device, dtype=dtype)
+    return Chat(language, projector, encoder=reader, caution=caution or reader.folder.disclaimer)
 
 
 class Chat:
@@ -90,7 +90,7 @@ class Chat:
         CapabilityMissing: the language model has no chat template.
     """
 
-    def __init__(self, language: Language, projector: Projector, *, encoder: Model, caution: str) -> None:
+    def __init__(self, language: LanguageModel, projector: Projector, *, encoder: Model, caution: str) -> None:
         self.encoder, self.caution = encoder, caution
         self._language = language
         self._model = ChatModel(language.model, projector).eval().requires_grad_(False).to(encoder.device)
@@ -98,11 +98,13 @@ class Chat:
         if self._tokens.width != projector.config.dim_context:
             fact = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
             raise InputError(fact, cure="Give the encoder that the projector was trained on.", source=encoder.folder.path)
-        self._prompter = Prompter(language.tokenizer, rows=projector.config.rows)
+        self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens)
         self._ends = _ends(language)
         self._kept: _Read | None = None
 
-    def reply(self, conversation: Conversation, question: str, *, task: Task = "long_answer", sampling: Sampling = GREEDY) -> Iterator[str]:
+    def reply(
+        self, conversation: Conversation, question: str, *, task: AnswerType = "long_answer", sampling: Sampling = GREEDY
+    ) -> Iterator[str]:
         """The answer in pieces, as they come; with the last one the turn joins the conversation.
 
         Without a scan, a question about one is declined without asking the model.
@@ -137,7 +139,7 @@ class Chat:
         self._check_length(encoded, sampling)
         ids_1N = torch.tensor([encoded.ids], device=self.encoder.device)
         with torch.inference_mode():
-            tokens = self._tokens.read(torch.stack(scans).to(self.encoder.device)) if scans else None
+            tokens = self._tokens.expand(torch.stack(scans).to(self.encoder.device)) if scans else None
             embedded_1NH = self._model.embed(ids_1N, tokens)
         read, past = self._past(encoded, scans)
         ids = sample(self._causal, embedded_1NH[:, read:], past=past, ends=self._ends, sampling=sampling)
@@ -180,7 +182,7 @@ class _Read:
     past: Any
 
 
-def _ends(language: Language) -> frozenset[int]:
+def _ends(language: LanguageModel) -> frozenset[int]:
     told = [language.tokenizer.eos_token_id, language.model.config.eos_token_id]
     generation = getattr(language.model, "generation_config", None)
     told.append(None if generation is None else generation.eos_token_id)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.grounded import Evidence, Generates, answer, used
 from thoracle.inference.chat.sampling import Sampling
-from thoracle.models.chat.prompt import Task
+from thoracle.models.chat.prompt import AnswerType
 
 
 def cited_answer(
-    generate: Generates, question: str, *, evidence: Evidence, conversation: Conversation, task: Task, sampling: Sampling
+    generate: Generates, question: str, *, evidence: Evidence, conversation: Conversation, task: AnswerType, sampling: Sampling
 ) -> Iterator[str]:
     """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
 

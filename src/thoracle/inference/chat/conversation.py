@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thoracle.errors import InputError
 from thoracle.files.json_file import read_json_object, write_json
-from thoracle.models.chat.prompt import SYSTEM, TASKS, Message, Task, question_text
+from thoracle.models.chat.prompt import SYSTEM, TASKS, AnswerType, Message, question_text
 from thoracle.types import RESEARCH_USE
 
 FORMAT: Final = "thoracle.conversation/1"
@@ -22,7 +22,7 @@ class Turn:
     """A question, the kind of answer that was wanted, and the answer."""
 
     question: str
-    task: Task
+    task: AnswerType
     answer: str
 
 
@@ -38,7 +38,7 @@ class Conversation:
     scans: tuple[Tensor, ...] = ()
     turns: list[Turn] = field(default_factory=list)
 
-    def messages(self, question: str, task: Task) -> list[Message]:
+    def messages(self, question: str, task: AnswerType) -> list[Message]:
         """All turns, and a new question."""
         found = [Message(role="system", content=SYSTEM)]
         for number, turn in enumerate([*self.turns, Turn(question=question, task=task, answer="")]):

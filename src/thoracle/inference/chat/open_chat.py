@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thoracle.errors import InputError
-from thoracle.inference.chat.chat import Chat, Parts, load_chat
+from thoracle.inference.chat.chat import Chat, ChatComponents, load_chat
 from thoracle.inference.demo.default_model import Notify
 from thoracle.inference.demo.locations import demo_chat
 from thoracle.models.chat.chat_folder import ABOUT
@@ -36,4 +36,4 @@ def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, de
     if encoder is None or base is None:
         cure = "Give a published adapter with --encoder DIR and --base DIR."
         raise InputError("is no chat folder of `thoracle train chat`", cure=cure, source=model)
-    return load_chat(Parts.published(model, encoder=encoder, base=base), device=device)
+    return load_chat(ChatComponents.published(model, encoder=encoder, base=base), device=device)

@@ -12,24 +12,24 @@ from torch import Tensor
 
 from thoracle.files.cache_folder import cache_dir
 from thoracle.inference.model import Model
-from thoracle.inference.prepare import Prepared
-from thoracle.models.chat.scan_tokens import ScanTokens, TokenStore
+from thoracle.inference.prepare import PreparedVolume
+from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache
 
 _log = logging.getLogger(__name__)
 
 
-def scan_tokens(encoder: Model, scan: Prepared) -> Tensor:
+def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
     """As `ScanTokens` keeps it, on the CPU.
 
     Raises:
         InputError: the scan was prepared for another model.
     """
     tokens = ScanTokens(encoder.folder)
-    store = TokenStore(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
+    store = TokenCache(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
     key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
     kept = store.get(key)
     if kept is None:
-        kept = tokens.keep(encoder.encode_tokens(scan))
+        kept = tokens.compress(encoder.encode_tokens(scan))
         try:
             store.put(key, kept)
         except OSError as error:  # a full disk costs time, not the answer

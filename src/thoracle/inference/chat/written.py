@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from thoracle.cohort.vqa.vqa_file import Pair
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.inference.chat.grounded import Generates, as_data
 from thoracle.inference.chat.json_answers import ask_json
 from thoracle.inference.chat.sampling import Sampling
@@ -48,7 +48,7 @@ class Written:
         why: no questions at all, and why; "" otherwise.
     """
 
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[QuestionAnswer, ...] = ()
     dropped: int = 0
     why: str = ""
 
@@ -74,7 +74,7 @@ def write_pairs(generate: Generates, report: str) -> Written:
     return Written(pairs=kept, dropped=len(found) - len(kept))
 
 
-def holds(pair: Pair, report: Labels) -> bool:
+def holds(pair: QuestionAnswer, report: Labels) -> bool:
     """Whether what the answer says of each abnormality is what the report's labels say; what is not of them cannot be told."""
     asked, said = RuleLabeller().label([_OPTIONS.sub("", pair.question), pair.answer])
     yes_or_no = _YES_OR_NO.match(pair.answer)
@@ -88,15 +88,15 @@ def holds(pair: Pair, report: Labels) -> bool:
     return True
 
 
-def _pairs(said: Any) -> tuple[Pair, ...]:
+def _pairs(said: Any) -> tuple[QuestionAnswer, ...]:
     entries: Sequence[Mapping[str, Any]] = said["questions"]
     if not isinstance(entries, list) or len(entries) > _MOST:
         raise ValueError("no list of questions")
     return tuple(_pair(entry) for entry in entries)
 
 
-def _pair(entry: Mapping[str, Any]) -> Pair:
+def _pair(entry: Mapping[str, Any]) -> QuestionAnswer:
     task, question, answer = entry["task"], entry["question"], entry["answer"]
     if task not in _TYPE_OF or not all(isinstance(text, str) and 0 < len(text.strip()) <= _LONGEST for text in (question, answer)):
         raise ValueError("no question with an answer")
-    return Pair(question=question.strip(), answer=answer.strip(), task=task, type=_TYPE_OF[task])
+    return QuestionAnswer(question=question.strip(), answer=answer.strip(), task=task, type=_TYPE_OF[task])

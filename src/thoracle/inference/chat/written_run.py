@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from thoracle.cohort.vqa.vqa_file import Pair
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.files.append_log import append_lines, recover_lines
 from thoracle.inference.chat.grounded import Generates
 from thoracle.inference.chat.written import SYSTEM, Written, write_pairs
@@ -51,6 +51,6 @@ def _read(path: Path) -> dict[str, Written]:
     found = {}
     for line in recover_lines(path):
         values = json.loads(line)
-        pairs = tuple(Pair(**pair) for pair in values["pairs"])
+        pairs = tuple(QuestionAnswer(**pair) for pair in values["pairs"])
         found[values["key"]] = Written(pairs=pairs, dropped=values["dropped"], why=values["why"])
     return found

@@ -113,7 +113,7 @@ def _mended(model: Model) -> Tensor | None:
 def _facts(model: Model) -> Mapping[str, str]:
     return {
         "notice": RESEARCH_USE,
-        "caution": model.folder.caution,
+        "caution": model.folder.disclaimer,
         "trained": json.dumps(model.folder.trained),
         "labels": json.dumps(model.folder.labels),
         "preprocess": json.dumps(config_to_mapping(model.preprocess)),

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from thoracle.errors import TokenizerMissing
-from thoracle.inference.calibration import keep_calibration
+from thoracle.inference.calibration import save_calibration
 from thoracle.inference.model import Model
-from thoracle.models.bundle.model_folder import ModelFolder, load_tensors, save_model
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.models.weights.quantization import Compression, compressed
+from thoracle.models.weights.quantization import Compression, quantize
 
 
-def save_smaller(model: Model, out: Path, kind: Compression, *, said: str) -> ModelFolder:
+def export_quantized(model: Model, out: Path, kind: Compression, *, said: str) -> ModelFolder:
     """Write `out`, and beside its weights the calibration that the model keeps, which says that weights were rounded since.
 
     Args:
@@ -32,16 +32,16 @@ def save_smaller(model: Model, out: Path, kind: Compression, *, said: str) -> Mo
         config=folder.config,
         preprocess=folder.preprocess,
         labels=folder.labels,
-        tensors=compressed(load_tensors(folder), kind),
+        tensors=quantize(load_state_dict(folder), kind),
         tokenizer=_tokenizer(folder),
         licence=folder.licence,
         trained=folder.trained,
-        caution=" ".join(filter(None, [folder.caution, said])),
+        caution=" ".join(filter(None, [folder.disclaimer, said])),
         source_sha256=folder.source_sha256,
     )
     if calibration is not None:
         since = f"{calibration.fitted_on}; weights rounded to {kind} since"
-        keep_calibration(out, replace(calibration, weights_sha256=saved.weights_sha256, fitted_on=since))
+        save_calibration(out, replace(calibration, weights_sha256=saved.weights_sha256, fitted_on=since))
     return saved
 
 

@@ -21,7 +21,7 @@ from thoracle.inference.label.evidence import Labels
 from thoracle.inference.label.labelling import AS_PUBLISHED, read_labelling
 from thoracle.inference.label.rules import RuleLabeller
 from thoracle.inference.label.vocabulary import fingerprint
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.spec import TEXT_CLASSIFIER
@@ -60,9 +60,9 @@ class ClassifierLabeller:
             raise TokenizerMissing(fact, cure="Import the model again with --tokenizer and its own.", source=folder)
         with torch.device("meta"):
             self._network = TextClassifier(config, n_labels=len(ABNORMALITIES))
-        self._network.load_state_dict(load_tensors(self.folder), assign=True)
+        self._network.load_state_dict(load_state_dict(self.folder), assign=True)
         self._network.eval().requires_grad_(False)
-        self._length = min(MOST_TOKENS, config.most_tokens)
+        self._length = min(MOST_TOKENS, config.max_tokens)
         self._rules = RuleLabeller()
         self.labelling = read_labelling(folder, weights_sha256=self.folder.weights_sha256)
         if self.labelling is not None and self.labelling.rules != fingerprint():

@@ -16,7 +16,7 @@ from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointU
 from thoracle.files.atomic import sha256
 from thoracle.models.bundle.model_folder import ModelFolder, save_model
 from thoracle.models.common.shapes import Shapes
-from thoracle.models.common.tensor_names import listed
+from thoracle.models.common.tensor_names import summarize_names
 from thoracle.models.model_spec import ConfigGuess, ModelSpec
 from thoracle.models.registry import REGISTRY, listed_or
 from thoracle.models.text.tokenizer import Tokenizer
@@ -107,7 +107,7 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
     if not matching:
         titles = "; ".join(spec.title for spec in importable)
         raise CheckpointUnknown(
-            f"holds {len(weights)} tensors of no published model, the first {listed(list(weights))}; known are {titles}",
+            f"holds {len(weights)} tensors of no published model, the first {summarize_names(list(weights))}; known are {titles}",
             cure=f"Give a {listed_or([spec.name for spec in importable])} file.",
             source=source,
         )
@@ -153,11 +153,11 @@ def _check_names(spec: ModelSpec, shapes: Shapes, expected: Shapes, *, source: P
     ]
     facts = []
     if missing:
-        facts.append(f"missing {len(missing)}: {listed(missing, near=left_over)}")
+        facts.append(f"missing {len(missing)}: {summarize_names(missing, near=left_over)}")
     if left_over:
-        facts.append(f"left over {len(left_over)}: {listed(left_over, near=missing)}")
+        facts.append(f"left over {len(left_over)}: {summarize_names(left_over, near=missing)}")
     if mismatched:
-        facts.append(f"of another shape {len(mismatched)}: {listed(mismatched)}")
+        facts.append(f"of another shape {len(mismatched)}: {summarize_names(mismatched)}")
     if facts:
         raise CheckpointIncomplete(
             f"looks like {spec.title}, but of its tensors are {'; '.join(facts)}",

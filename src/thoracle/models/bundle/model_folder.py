@@ -33,7 +33,7 @@ from thoracle.models.encoder import Capability
 from thoracle.models.model_spec import ModelSpec
 from thoracle.models.registry import REGISTRY, models_with
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.models.weights.quantization import restored
+from thoracle.models.weights.quantization import dequantize
 
 _FAMILY: Final = "thoracle.model/"
 FORMAT: Final = f"{_FAMILY}2"
@@ -64,7 +64,7 @@ class ModelFolder:
         source_sha256: of the file it was imported from; None where there was none.
         licence: in words.
         trained: False for random weights, whose numbers mean nothing.
-        caution: what a person must be told of what it was trained on, with every result; "" for models of patients.
+        disclaimer: what a person must be told of what it was trained on, with every result; "" for models of patients.
     """
 
     path: Path
@@ -79,7 +79,7 @@ class ModelFolder:
     source_sha256: str | None
     licence: str
     trained: bool
-    caution: str = ""
+    disclaimer: str = ""
 
     @property
     def spec(self) -> ModelSpec:
@@ -152,7 +152,7 @@ def save_model(
             source_sha256=source_sha256,
             licence=licence,
             trained=trained,
-            caution=caution,
+            disclaimer=caution,
         )
         content = {
             CONFIG: (json.dumps(_as_dict(folder), indent=1) + "\n").encode(),
@@ -191,7 +191,7 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
     return folder
 
 
-def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
+def load_state_dict(folder: ModelFolder) -> dict[str, Tensor]:
     """Every weight, mapped from the file: one that is never touched takes no memory, but those that were compressed, which are restored
     to float32. Names and shapes are what `config` asks for.
 
@@ -199,7 +199,7 @@ def load_tensors(folder: ModelFolder) -> dict[str, Tensor]:
         ModelFolderInvalid: damaged, or the weights are not those of the configuration.
     """
     try:
-        tensors = restored(load_file(folder.path / WEIGHTS))
+        tensors = dequantize(load_file(folder.path / WEIGHTS))
     except (SafetensorError, OSError) as error:
         raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", cure=_IMPORT_AGAIN, source=folder.path) from error
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -249,7 +249,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             else config_from_mapping(PreprocessConfig, values["preprocess"], source="preprocess"),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
-            caution=str(values.get("caution", "")),
+            disclaimer=str(values.get("disclaimer", "")),
             **{
                 name: values[name]
                 for name in ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")

@@ -12,7 +12,7 @@ from torch import Tensor
 from thoracle.config_reader import config_from_mapping
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.files.json_file import read_json_object
-from thoracle.models.bundle.model_folder import CONFIG, is_model_json, load_tensors, open_model
+from thoracle.models.bundle.model_folder import CONFIG, is_model_json, load_state_dict, open_model
 from thoracle.models.common.shapes import module_shapes
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import TextEncoder
@@ -104,8 +104,8 @@ def initialize_text(encoder: TextEncoder, pretrained: PretrainedText, *, config:
         InputError: the weights count positions in another way than `config`.
         CheckpointIncomplete: they are of other sizes.
     """
-    if pretrained.sizes is not None and pretrained.sizes.positions != config.positions:
-        fact = f"counts positions as {pretrained.sizes.positions}, the configuration as {config.positions}"
+    if pretrained.sizes is not None and pretrained.sizes.position_scheme != config.position_scheme:
+        fact = f"counts positions as {pretrained.sizes.position_scheme}, the configuration as {config.position_scheme}"
         raise InputError(fact, cure="Correct model.bert.positions.", source=pretrained.source)
     state = encoder.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -116,11 +116,11 @@ def _load_classifier(path: Path) -> PretrainedText:
     folder = open_model(path)
     if folder.spec is not TEXT_CLASSIFIER:
         raise InputError("is no report classifier", cure="Give one, or a pretrained text encoder.", source=path)
-    tensors = load_tensors(folder)
+    tensors = load_state_dict(folder)
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     head = {name: tensor for name, tensor in tensors.items() if not name.startswith("model.")}
     return PretrainedText(
-        source=path, weights=weights, sizes=folder.config, tokenizer=folder.tokenizer(), head=head, caution=folder.caution
+        source=path, weights=weights, sizes=folder.config, tokenizer=folder.tokenizer(), head=head, caution=folder.disclaimer
     )
 
 

@@ -9,7 +9,7 @@ import torch
 
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.bundle.import_published import detect_kind
-from thoracle.models.bundle.model_folder import CONFIG, ModelFolder, load_tensors, open_model
+from thoracle.models.bundle.model_folder import CONFIG, ModelFolder, load_state_dict, open_model
 from thoracle.models.chat.scan_tokens import check_gives_codes
 from thoracle.models.ctchat.projector import Projector
 from thoracle.models.ctchat.spec import PROJECTOR
@@ -20,7 +20,7 @@ from thoracle.models.weights.checkpoint import read_checkpoint
 PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
 
 
-def open_projector(path: Path) -> Projector:
+def load_projector(path: Path) -> Projector:
     """From a model folder, a published file, or a published folder that holds one.
 
     Raises:
@@ -38,11 +38,11 @@ def open_projector(path: Path) -> Projector:
     if folder.spec is not PROJECTOR:
         raise CapabilityMissing(f"is {folder.spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=path)
     projector = Projector(folder.config)
-    projector.load_state_dict(load_tensors(folder))
+    projector.load_state_dict(load_state_dict(folder))
     return projector
 
 
-def image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeEncoder:
+def load_image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeEncoder:
     """Load the encoder on a device, in evaluation mode and without gradient.
 
     Raises:
@@ -51,7 +51,7 @@ def image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeEncode
     """
     check_gives_codes(encoder)
     module = encoder.spec.build(encoder.config)
-    module.load_state_dict(load_tensors(encoder))
+    module.load_state_dict(load_state_dict(encoder))
     return cast(VolumeEncoder, module.eval().requires_grad_(False).to(device))
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.errors import CapabilityMissing, CheckpointIncomplete, ExtraMissing, InputError, ModelFolderInvalid
-from thoracle.models.chat.prompt import IMAGE_ID
-from thoracle.models.ctchat.projector import SAID, Projector, finding_rows
+from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX
+from thoracle.models.ctchat.projector import ANSWER_WORDS, Projector, embed_findings
 from thoracle.models.weights.checkpoint import read_checkpoint
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -29,7 +29,7 @@ _EXTRA: Final = "Install it with `pip install 'thoracle[chat]'`."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Language:
+class LanguageModel:
     """A base model, adapted or not, with its tokenizer."""
 
     model: Any
@@ -46,7 +46,9 @@ class Language:
         return int(self.model.config.max_position_embeddings)
 
 
-def open_language(base: Path, *, adapter: Path | None = None, device: torch.device | str = "cpu", dtype: str = "float32") -> Language:
+def load_language_model(
+    base: Path, *, adapter: Path | None = None, device: torch.device | str = "cpu", dtype: str = "float32"
+) -> LanguageModel:
     """A base model's folder, with the LoRA adapter of another.
 
     Raises:
@@ -66,15 +68,15 @@ def open_language(base: Path, *, adapter: Path | None = None, device: torch.devi
         raise ModelFolderInvalid(fact, cure="Copy or download the folder again.", source=base) from error
     model.requires_grad_(False)
     if adapter is not None:
-        model = with_adapter(model, adapter)
-    return Language(model=model.eval().to(device), tokenizer=tokenizer)
+        model = load_lora_adapter(model, adapter)
+    return LanguageModel(model=model.eval().to(device), tokenizer=tokenizer)
 
 
-def with_adapter(model: Any, adapter: Path) -> Any:
+def load_lora_adapter(model: Any, adapter: Path) -> Any:
     """The model with a LoRA adapter's weights in it, frozen.
 
     Raises:
-        InputError, ModelFolderInvalid, CheckpointIncomplete: as `open_language`.
+        InputError, ModelFolderInvalid, CheckpointIncomplete: as `load_language_model`.
     """
     peft = _peft()
     file = next((adapter / name for name in _ADAPTER_WEIGHTS if (adapter / name).is_file()), None)
@@ -96,7 +98,7 @@ def with_adapter(model: Any, adapter: Path) -> Any:
     return model
 
 
-def new_adapter(model: Any, *, rank: int, alpha: int, targets: Sequence[str]) -> Any:
+def add_lora_adapter(model: Any, *, rank: int, alpha: int, targets: Sequence[str]) -> Any:
     """The model with a LoRA adapter (Hu et al., arXiv:2106.09685) that changes nothing yet, and is trained.
 
     Raises:
@@ -118,7 +120,7 @@ def fingerprint(base: Path) -> str:
     return digest.hexdigest()
 
 
-class ToldFindings(nn.Module):
+class GroundTruthFindingTokens(nn.Module):
     """In place of a projector: findings that are told, in the language model's own words as they are now; has no weights.
 
     Args:
@@ -126,21 +128,21 @@ class ToldFindings(nn.Module):
         names: of the findings.
     """
 
-    def __init__(self, language: Language, names: Sequence[str]) -> None:
+    def __init__(self, language: LanguageModel, names: Sequence[str]) -> None:
         super().__init__()
         self.hidden = language.hidden
         self._words = (language.model.get_input_embeddings(),)  # in a tuple: they are the language model's
         self._names, self._said = (
             [language.tokenizer(one, add_special_tokens=False)["input_ids"] for one in ones]
-            for ones in ([f" {name.lower()}" for name in names], SAID)
+            for ones in ([f" {name.lower()}" for name in names], ANSWER_WORDS)
         )
 
     def forward(self, told_IKA: Tensor) -> Tensor:
         """(I, K, H); what nobody tells (NaN) is half said."""
-        return finding_rows(told_IKA.nan_to_num(0.5), *self.words())
+        return embed_findings(told_IKA.nan_to_num(0.5), *self.words())
 
     def words(self) -> tuple[Tensor, Tensor]:
-        """The names (K, H) and `SAID` (S, H); of several ids the mean."""
+        """The names (K, H) and `ANSWER_WORDS` (S, H); of several ids the mean."""
         (embedding,) = self._words
         device = embedding.weight.device
         name_KH, said_SH = (
@@ -156,7 +158,7 @@ class ChatModel(nn.Module):
         CheckpointIncomplete: the projector is of another width.
     """
 
-    def __init__(self, language: Any, projector: Projector | ToldFindings) -> None:
+    def __init__(self, language: Any, projector: Projector | GroundTruthFindingTokens) -> None:
         super().__init__()
         width = language.get_input_embeddings().embedding_dim
         if projector.hidden != width:
@@ -165,12 +167,12 @@ class ChatModel(nn.Module):
         self.language, self.projector = language, projector
 
     def embed(self, ids_BN: Tensor, tokens_ITHWC: Tensor | None) -> Tensor:
-        """(B, N, H): words' embeddings, and the scans' rows where the ids are `IMAGE_ID`, in order."""
+        """(B, N, H): words' embeddings, and the scans' rows where the ids are `IMAGE_TOKEN_INDEX`, in order."""
         words_BNH = cast(Tensor, self.language.get_input_embeddings()(ids_BN.clamp(min=0)))
         if tokens_ITHWC is None:
             return words_BNH
         rows_IQH = self.projector(tokens_ITHWC).to(words_BNH.dtype)
-        return words_BNH.masked_scatter((ids_BN == IMAGE_ID)[..., None], rows_IQH)
+        return words_BNH.masked_scatter((ids_BN == IMAGE_TOKEN_INDEX)[..., None], rows_IQH)
 
     def forward(self, ids_BN: Tensor, tokens_ITHWC: Tensor | None, scored_BN: Tensor, *, mask_B1NN: Tensor, positions_BN: Tensor) -> Tensor:
         """(S, V) logits at the S places that `scored_BN` marks; no others are computed.

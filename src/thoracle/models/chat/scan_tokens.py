@@ -19,7 +19,7 @@ from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
 from thoracle.files.atomic import write_atomic
-from thoracle.models.bundle.model_folder import ModelFolder, load_tensors
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.encoder import Capability, VolumeEmbedding
 
 _CODEBOOK: Final = "vq._codebook.embed"
@@ -55,30 +55,30 @@ class ScanTokens:
         self.before_codebook = not encoder.config.reads_codes
         self._codebook_KC = None if self.before_codebook else _codebook(encoder)
 
-    def keep(self, encoded: VolumeEmbedding) -> Tensor:
+    def compress(self, encoded: VolumeEmbedding) -> Tensor:
         """Of one scan, on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
         if self.before_codebook:
             return encoded.tokens[0].half().cpu()
         return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
 
-    def read(self, kept_I: Tensor) -> Tensor:
+    def expand(self, kept_I: Tensor) -> Tensor:
         """Tokens (I, T, h, w, C), float32, of what `keep` gave for I scans; on their device."""
         if self._codebook_KC is None:
             return kept_I.float()
         self._codebook_KC = self._codebook_KC.to(kept_I.device)
         return self._codebook_KC[kept_I]
 
-    def fits(self, kept: Tensor) -> bool:
+    def is_compatible(self, kept: Tensor) -> bool:
         """Whether `keep` could have given this."""
         shape, dtype = ((*self.grid, self.width), torch.float16) if self.before_codebook else (self.grid, torch.int32)
         return tuple(kept.shape) == shape and kept.dtype == dtype
 
 
 def _codebook(encoder: ModelFolder) -> Tensor:
-    return next(tensor for name, tensor in load_tensors(encoder).items() if name.endswith(_CODEBOOK))[0].float().clone()
+    return next(tensor for name, tensor in load_state_dict(encoder).items() if name.endswith(_CODEBOOK))[0].float().clone()
 
 
-class TokenStore:
+class TokenCache:
     """Scans as `ScanTokens` keeps them, each in a file, by a key that is hashed: names of patients do not become names of files."""
 
     def __init__(self, folder: Path, tokens: ScanTokens, *, encoder_sha256: str) -> None:
@@ -93,7 +93,7 @@ class TokenStore:
             kept = load(path.read_bytes()).get(_KEY)
         except (OSError, SafetensorError):
             return None
-        return kept if kept is not None and self._tokens.fits(kept) else None
+        return kept if kept is not None and self._tokens.is_compatible(kept) else None
 
     def put(self, key: str, kept: Tensor) -> None:
         """Whole or not at all."""

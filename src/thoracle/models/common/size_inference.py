@@ -9,7 +9,7 @@ from typing import Any
 
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.common.shapes import Shapes
-from thoracle.models.common.tensor_names import listed
+from thoracle.models.common.tensor_names import summarize_names
 
 Values = dict[str, Any]
 
@@ -51,7 +51,7 @@ def square_root(area: int, name: str, given: Mapping[str, Any], notes: list[str]
 def size_of(shapes: Shapes, name: str, axis: int) -> int:
     """Return one axis of a tensor's shape; raises CheckpointIncomplete where it is missing."""
     if name not in shapes:
-        raise CheckpointIncomplete(f"missing {listed([name], near=shapes)}", cure="Give the whole state dict.")
+        raise CheckpointIncomplete(f"missing {summarize_names([name], near=shapes)}", cure="Give the whole state dict.")
     shape = shapes[name]
     if len(shape) <= axis or shape[axis] < 1:
         raise CheckpointIncomplete(f"{name} has shape {shape}, which gives no size", cure="Give an unchanged published file.")

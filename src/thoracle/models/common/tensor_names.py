@@ -12,7 +12,7 @@ _MOST_LETTERS: Final = 160
 _MOST_COMPARED: Final = 1000
 
 
-def listed(names: Sequence[str], *, near: Collection[str] = ()) -> str:
+def summarize_names(names: Sequence[str], *, near: Collection[str] = ()) -> str:
     """The first few of `names`, each with the most similar of `near` where one is similar, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(_with_nearest(name, near) for name in names[:_MOST_NAMES]) + more

@@ -3,7 +3,7 @@
 Attribute names are the published state-dict keys (Hamamci et al., arXiv:2403.17834 and its code); `findings` is ours.
 
 Shapes: B scans, T h w tokens of a scan, C their width, N = T h w; Q queries, D width of the pooler, K findings, A what is told of each
-(`TOLD`), H width of the language model's embeddings.
+(`FINDING_ATTRIBUTES`), H width of the language model's embeddings.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from thoracle.errors import InputError
 from thoracle.models.ctchat.config import ProjectorConfig
 
 #: What is told of a finding, as 0 to 1 each; and what a row says of it beside its name: yes as far as it is there and no as far as not.
-TOLD: Final = ("there", "on the left", "on the right")
-SAID: Final = ("Yes", "No", "Left", "Right")
+FINDING_ATTRIBUTES: Final = ("there", "on the left", "on the right")
+ANSWER_WORDS: Final = ("Yes", "No", "Left", "Right")
 
 
-def finding_rows(told_BKA: Tensor, name_KH: Tensor, said_SH: Tensor) -> Tensor:
-    """(B, K, H): the name of each finding, and each word of `SAID` as far as it holds."""
+def embed_findings(told_BKA: Tensor, name_KH: Tensor, said_SH: Tensor) -> Tensor:
+    """(B, K, H): the name of each finding, and each word of `ANSWER_WORDS` as far as it holds."""
     there, sides = told_BKA[..., :1], told_BKA[..., 1:]
     return name_KH + torch.cat([there, 1 - there, sides], dim=-1) @ said_SH
 
@@ -34,13 +34,13 @@ class AttentionalPooler(nn.Module):
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query = nn.Parameter(torch.randn(config.queries, config.dim) * config.dim**-0.5)
-        self.place = nn.Parameter(torch.zeros(config.places, config.dim_context)) if config.places else None
+        self.query = nn.Parameter(torch.randn(config.num_queries, config.dim) * config.dim**-0.5)
+        self.place = nn.Parameter(torch.zeros(config.num_positions, config.dim_context)) if config.num_positions else None
         self.ln_k = nn.LayerNorm(config.dim_context)
         self.ln_q = nn.LayerNorm(config.dim)
-        self.to_q = nn.Linear(config.dim, config.inner, bias=False)
-        self.to_kv = nn.Linear(config.dim_context, 2 * config.inner, bias=False)
-        self.to_out = nn.Linear(config.inner, config.dim, bias=False)
+        self.to_q = nn.Linear(config.dim, config.attention_dim, bias=False)
+        self.to_kv = nn.Linear(config.dim_context, 2 * config.attention_dim, bias=False)
+        self.to_out = nn.Linear(config.attention_dim, config.dim, bias=False)
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
         """(B, Q, D); no residual, as published."""
@@ -52,8 +52,8 @@ class AttentionalPooler(nn.Module):
         return cast(Tensor, self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)))
 
 
-class FindingRows(nn.Module):
-    """A row for each finding: its name, whether the scan shows it, and on which sides (`finding_rows`).
+class FindingTokens(nn.Module):
+    """A row for each finding: its name, whether the scan shows it, and on which sides (`embed_findings`).
 
     What is shown is read by one linear map of all tokens at their places. The map is not trained by gradient: it begins and stays as it
     was fitted to reports (`training/chat/ridge_probe.py`), for a gradient learns scans by heart long before it reads them as well.
@@ -61,16 +61,16 @@ class FindingRows(nn.Module):
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
-        K, H = config.findings, config.hidden
-        self.weight = nn.Parameter(torch.zeros(K * len(TOLD), config.places * config.dim_context), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros(K * len(TOLD)), requires_grad=False)
+        K, H = config.num_findings, config.hidden_size
+        self.weight = nn.Parameter(torch.zeros(K * len(FINDING_ATTRIBUTES), config.num_positions * config.dim_context), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(K * len(FINDING_ATTRIBUTES)), requires_grad=False)
         self.name = nn.Parameter(torch.zeros(K, H))
-        self.said = nn.Parameter(torch.zeros(len(SAID), H))
+        self.said = nn.Parameter(torch.zeros(len(ANSWER_WORDS), H))
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
         """(B, K, H)."""
-        shown_BKA = F.linear(tokens_BNC.flatten(1), self.weight, self.bias).sigmoid().view(len(tokens_BNC), -1, len(TOLD))
-        return finding_rows(shown_BKA, self.name, self.said)
+        shown_BKA = F.linear(tokens_BNC.flatten(1), self.weight, self.bias).sigmoid().view(len(tokens_BNC), -1, len(FINDING_ATTRIBUTES))
+        return embed_findings(shown_BKA, self.name, self.said)
 
 
 class Projector(nn.Module):
@@ -81,13 +81,13 @@ class Projector(nn.Module):
         self.config = config
         self.attn_pool = AttentionalPooler(config)
         self.ln = nn.LayerNorm(config.dim)
-        self.proj = nn.Sequential(nn.Linear(config.dim, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.hidden))
-        self.findings = FindingRows(config) if config.findings else None
+        self.proj = nn.Sequential(nn.Linear(config.dim, config.hidden_size), nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size))
+        self.findings = FindingTokens(config) if config.num_findings else None
 
     @property
     def hidden(self) -> int:
         """H."""
-        return self.config.hidden
+        return self.config.hidden_size
 
     def forward(self, tokens_BTHWC: Tensor) -> Tensor:
         """(B, K + Q, H).
@@ -96,7 +96,7 @@ class Projector(nn.Module):
             InputError: places are known, and there are more or fewer tokens.
         """
         tokens_BNC = tokens_BTHWC.flatten(1, -2)
-        places = self.config.places
+        places = self.config.num_positions
         if places and places != tokens_BNC.shape[1]:
             fact = f"{tokens_BNC.shape[1]} tokens of a scan, where the projector knows {places} places"
             raise InputError(fact, cure="Give scans as its encoder sees them.")

@@ -28,11 +28,11 @@ def _infer_config(shapes: Shapes, given: Mapping[str, Any]) -> ConfigGuess:
 
 def _sizes(shapes: Shapes) -> Values:
     return {
-        "queries": size_of(shapes, "attn_pool.query", 0),
+        "num_queries": size_of(shapes, "attn_pool.query", 0),
         "dim": size_of(shapes, "attn_pool.query", 1),
         "dim_context": size_of(shapes, "attn_pool.to_kv.weight", 1),
-        "inner": size_of(shapes, "attn_pool.to_q.weight", 0),
-        "hidden": size_of(shapes, "proj.0.weight", 0),
+        "attention_dim": size_of(shapes, "attn_pool.to_q.weight", 0),
+        "hidden_size": size_of(shapes, "proj.0.weight", 0),
     }
 
 

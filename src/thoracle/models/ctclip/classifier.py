@@ -12,12 +12,12 @@ from typing import Final, cast
 from torch import Tensor, nn
 
 from thoracle.models.ctclip.config import CTCLIPConfig
-from thoracle.models.ctclip.heads import LabelAttention, LatentClassifier
+from thoracle.models.ctclip.heads import LabelAttention, LinearClassifier
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.encoder import EncodedText, Outputs, PatchEmbeddings, VolumeEmbedding
 from thoracle.types import ABNORMALITIES
 
-Head = LatentClassifier | LabelAttention
+Head = LinearClassifier | LabelAttention
 #: Before the names of CT-CLIP's weights; all others are the head's.
 TRAINED_MODEL: Final = "trained_model."
 
@@ -68,7 +68,7 @@ class CTCLIPClassifier(nn.Module):
         return self.trained_model.encode_text(text)
 
 
-class LatentCTCLIPClassifier(LatentClassifier, CTCLIPClassifier):
+class LatentCTCLIPClassifier(LinearClassifier, CTCLIPClassifier):
     """Classify image latents (LiPro)."""
 
     def __init__(self, config: CTCLIPConfig, *, n_labels: int) -> None:
@@ -98,7 +98,7 @@ def build_head(config: CTCLIPConfig, *, n_labels: int) -> Head:
     """Build the head alone with random weights."""
     if config.head == "label-attention":
         return LabelAttention(config, n_labels=n_labels)
-    return LatentClassifier(config.dim_latent, n_labels=n_labels)
+    return LinearClassifier(config.dim_latent, n_labels=n_labels)
 
 
 def classify_tokens(clip: CTCLIP, head: Head, tokens_BTHWD: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Codebook(nn.Module):
         self.embed: Tensor
         #: Takes a training batch's `counts_K` and `sums_KD`, which otherwise move the codes at once. A step that encodes its batch in
         #: parts, or on several ranks, adds them up and calls `move` itself.
-        self.collect: Callable[[Tensor, Tensor], None] | None = None
+        self.on_assignment: Callable[[Tensor, Tensor], None] | None = None
 
     def forward(self, x_BND: Tensor) -> Quantized:
         """The code of largest cosine, the first on ties. In training the gradient passes straight through, and codes move once taken."""
@@ -65,7 +65,7 @@ class Codebook(nn.Module):
         return Quantized(codes_BND=out_BND, indices_BN=indices_BN)
 
     @torch.no_grad()
-    def move(self, counts_K: Tensor, sums_KD: Tensor) -> None:
+    def update_ema(self, counts_K: Tensor, sums_KD: Tensor) -> None:
         """Codes move towards the direction of their tokens' mean; codes without tokens towards their own direction.
 
         Args:
@@ -80,7 +80,7 @@ class Codebook(nn.Module):
     def _average(self, tokens_MD: Tensor, indices_M: Tensor) -> None:
         counts_K = torch.bincount(indices_M, minlength=self.embed.shape[1]).to(tokens_MD.dtype)
         sums_KD = torch.zeros_like(self.embed[0]).index_add_(0, indices_M, tokens_MD)
-        (self.collect or self.move)(counts_K, sums_KD)
+        (self.on_assignment or self.update_ema)(counts_K, sums_KD)
 
 
 def _first_largest(x_MK: Tensor) -> Tensor:

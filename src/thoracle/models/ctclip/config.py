@@ -28,7 +28,7 @@ class CTViTConfig:
         temporal_depth: layers that attend along slices.
         dim_head: width of an attention head.
         heads: attention heads.
-        hu_windows: lower and upper ends, in units of the input (1000 HU), through which parts of patches are described (`CellEmbedding`).
+        hu_windows: lower and upper ends, in units of the input (1000 HU), through which parts of patches are described (`WindowedPatchEmbedding`).
             Published is none: one linear map of each patch, behind a LayerNorm.
         subpatches: with windows, parts of a patch along each axis.
         dim_cell: with windows, width of a part's description.
@@ -99,7 +99,7 @@ class CTCLIPConfig:
         spatial_pool: input of the image projection: "mean" of the codes along slices, flattened, as published; "grid" (`GridPool`) of the
             tokens before the codebook, whose few codes would leave little of a small model.
         pool_channels: with "grid", channels that every token gives.
-        slice_pool: weights of slices in the mean along them: equal, "mean", as published, or learned by "attention" (`SliceAttention`).
+        slice_pool: weights of slices in the mean along them: equal, "mean", as published, or learned by "attention" (`SliceAttentionPool`).
         head: classifier on the model: "linear" on the latent (LiPro), as published, or "label-attention" over tokens (`LabelAttention`).
     """
 

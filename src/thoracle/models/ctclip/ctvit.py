@@ -19,7 +19,7 @@ from thoracle.models.common.linear import Linear
 from thoracle.models.ctclip.codebook import Codebook
 from thoracle.models.ctclip.config import CTViTConfig
 from thoracle.models.ctclip.layers import PositionBias, Stack
-from thoracle.models.ctclip.patch_embedding import CellEmbedding
+from thoracle.models.ctclip.patch_embedding import WindowedPatchEmbedding
 from thoracle.models.encoder import Outputs, VolumeEmbedding
 
 
@@ -86,7 +86,7 @@ class CTViT(nn.Module):
         """
         self._check(volume_B1ZHW)
         p, pt, grid = self.config.patch_size, self.config.temporal_patch_size, self.config.grid
-        if isinstance(self.to_patch_emb, CellEmbedding):
+        if isinstance(self.to_patch_emb, WindowedPatchEmbedding):
             return cast(Tensor, self.to_patch_emb(volume_B1ZHW[:, 0]))
         norm, project, norm_out = (cast(nn.Sequential, self.to_patch_emb)[i] for i in (1, 2, 3))
         steps_BSHW = torch.split(volume_B1ZHW[:, 0], pt, dim=1)
@@ -104,10 +104,10 @@ class CTViT(nn.Module):
         coded = self.codes(x_BND)
         return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, pre_quantization_BND=x_BND)
 
-    def _cell_embedding(self) -> CellEmbedding:
+    def _cell_embedding(self) -> WindowedPatchEmbedding:
         c = self.config
         patch = (c.temporal_patch_size, c.patch_size, c.patch_size)
-        return CellEmbedding(patch=patch, cells=c.subpatches, windows=c.hu_windows, dim_cell=c.dim_cell, dim=c.dim)
+        return WindowedPatchEmbedding(patch=patch, cells=c.subpatches, windows=c.hu_windows, dim_cell=c.dim_cell, dim=c.dim)
 
     def _check(self, volume: Tensor) -> None:
         size, pt = self.config.image_size, self.config.temporal_patch_size

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from thoracle.models.ctclip.config import CTCLIPConfig
 
 
-class LatentClassifier(nn.Module):
+class LinearClassifier(nn.Module):
     """LiPro's classifier on image latents: logits, one a label. In published files its keys lie beside `trained_model.*`, a CT-CLIP."""
 
     def __init__(self, dim_latent: int, *, n_labels: int) -> None:
@@ -38,13 +38,13 @@ class LabelAttention(nn.Module):
         super().__init__()
         dim, heads, grid = config.ctvit.dim, config.ctvit.heads, config.ctvit.grid
         self.labels = nn.Parameter(torch.randn(n_labels, dim) * dim**-0.5)
-        self.place_T = nn.Parameter(torch.zeros(config.steps, 1, 1, dim))
+        self.pos_embed_t = nn.Parameter(torch.zeros(config.steps, 1, 1, dim))
         self.place_h = nn.Parameter(torch.zeros(grid, 1, dim))
         self.place_w = nn.Parameter(torch.zeros(grid, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
-        self.look = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.meet = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.feed = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.cross_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = nn.Dropout(0.1)
         self.weight = nn.Parameter(torch.randn(n_labels, dim) * dim**-0.5)
         self.bias = nn.Parameter(torch.zeros(n_labels))
@@ -52,19 +52,19 @@ class LabelAttention(nn.Module):
     def forward(self, tokens_BTHWD: Tensor) -> Tensor:
         """(B, labels)."""
         x_BKD, tokens_BND = self._begun(tokens_BTHWD)
-        x_BKD = x_BKD + self.dropout(self.look(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=False)[0])
+        x_BKD = x_BKD + self.dropout(self.cross_attention(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=False)[0])
         normed_BKD = self.norms[1](x_BKD)
-        x_BKD = x_BKD + self.dropout(self.meet(normed_BKD, normed_BKD, normed_BKD, need_weights=False)[0])
-        x_BKD = self.norms[3](x_BKD + self.dropout(self.feed(self.norms[2](x_BKD))))
+        x_BKD = x_BKD + self.dropout(self.self_attention(normed_BKD, normed_BKD, normed_BKD, need_weights=False)[0])
+        x_BKD = self.norms[3](x_BKD + self.dropout(self.mlp(self.norms[2](x_BKD))))
         return cast(Tensor, (self.dropout(x_BKD) * self.weight).sum(dim=-1) + self.bias)
 
     def attention(self, tokens_BTHWD: Tensor) -> Tensor:
         """(B, labels, T, h, w): how much each label looks at each token, the mean over heads; sums to 1."""
         x_BKD, tokens_BND = self._begun(tokens_BTHWD)
-        _, weights_BKN = self.look(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=True)
+        _, weights_BKN = self.cross_attention(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=True)
         return cast(Tensor, weights_BKN.unflatten(-1, tokens_BTHWD.shape[1:4]))
 
     def _begun(self, tokens_BTHWD: Tensor) -> tuple[Tensor, Tensor]:
         """Labels (B, K, D) and placed tokens (B, N, D)."""
-        tokens_BND = (tokens_BTHWD + self.place_T + self.place_h + self.place_w).flatten(1, 3)
+        tokens_BND = (tokens_BTHWD + self.pos_embed_t + self.place_h + self.place_w).flatten(1, 3)
         return self.labels.expand(len(tokens_BND), -1, -1), tokens_BND

@@ -21,9 +21,9 @@ from thoracle.models.ctclip.codebook import Codebook
 from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.ctvit import CTViT, VolumeTokens
 from thoracle.models.ctclip.layers import CosineAttention, FeedForward
-from thoracle.models.ctclip.patch_embedding import GridPool, SliceAttention
+from thoracle.models.ctclip.patch_embedding import GridPool, SliceAttentionPool
 from thoracle.models.encoder import EncodedText, Outputs, PatchEmbeddings, VolumeEmbedding
-from thoracle.models.text.encoder import Layer, TextEncoder, first_token
+from thoracle.models.text.encoder import TextEncoder, TransformerLayer, first_token
 
 #: Names that reach no loss; published files hold them.
 UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
@@ -40,7 +40,7 @@ class CTCLIP(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(1.0))
         self.text_transformer = TextEncoder(config.bert)
         self.visual_transformer = CTViT(config.ctvit)
-        self.slices = SliceAttention(config.ctvit.dim, heads=config.ctvit.heads) if config.slice_pool == "attention" else None
+        self.slices = SliceAttentionPool(config.ctvit.dim, heads=config.ctvit.heads) if config.slice_pool == "attention" else None
         self.pool = GridPool(config.ctvit.dim, channels=config.pool_channels) if config.spatial_pool == "grid" else None
         self.to_text_latent = Linear(text, latent, bias=False)
         self.to_visual_latent = Linear(image, latent, bias=False)
@@ -63,7 +63,7 @@ class CTCLIP(nn.Module):
     @property
     def max_text_tokens(self) -> int:
         """Return the longest text that is read, in tokens."""
-        return self.config.bert.most_tokens
+        return self.config.bert.max_tokens
 
     @property
     def codebook(self) -> Codebook:
@@ -122,7 +122,7 @@ class CTCLIP(nn.Module):
 
     def transformer_blocks(self) -> Iterator[nn.Module]:
         """Yield layers that may be recomputed, compiled, or gathered one at a time."""
-        return (module for module in self.modules() if isinstance(module, CosineAttention | FeedForward | Layer))
+        return (module for module in self.modules() if isinstance(module, CosineAttention | FeedForward | TransformerLayer))
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of the text encoder."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class CellEmbedding(nn.Module):
+class WindowedPatchEmbedding(nn.Module):
     """A patch's token from its cells; keys are its own. The volume gets no gradient: what is learnt begins behind the windows."""
 
     def __init__(self, *, patch: tuple[int, int, int], cells: int, windows: Sequence[tuple[float, float]], dim_cell: int, dim: int) -> None:
@@ -66,7 +66,7 @@ class GridPool(nn.Module):
         return torch.cat([self.narrow(tokens_BND).flatten(1), mean_BHWD.mean(dim=(1, 2)), tokens_BND.amax(dim=1)], dim=-1)
 
 
-class SliceAttention(nn.Module):
+class SliceAttentionPool(nn.Module):
     """A mean along slices that weighs them, at each place in plane and for each group of channels, by what their tokens hold.
 
     It begins as the mean that it takes the place of: a model that was trained with that one answers as before.

@@ -15,7 +15,7 @@ _UNSTATED: Final = "not stated"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedFile:
     """One thing to fetch.
 
     Attributes:
@@ -47,8 +47,8 @@ class Published:
         return self.page or f"https://huggingface.co/{kind}{self.repository}"
 
 
-def _ct_rate(name: str, purpose: str, *files: str, size: str = _UNSTATED) -> Published:
-    return Published(name=name, purpose=purpose, repository=_CT_RATE, files=files, licence=_NC, size=size, gated=True)
+def _ct_rate(name: str, purpose: str, *files: str, size: str = _UNSTATED) -> PublishedFile:
+    return PublishedFile(name=name, purpose=purpose, repository=_CT_RATE, files=files, licence=_NC, size=size, gated=True)
 
 
 CATALOGUE: Final = {
@@ -59,7 +59,7 @@ CATALOGUE: Final = {
         _ct_rate("lipro", "CT-CLIP with a classifier of the 18 labels", "models/CT-CLIP-Related/CT_LiPro_v2.pt", size="1.77 GB"),
         _ct_rate("text-classifier", "labels from reports (RadBERT)", "models/RadBertClassifier.pth"),
         _ct_rate("ct-chat", "CT-CHAT, adapters and projector for Llama 3.1 8B", "models/CT-CHAT/llava-lora-llama_3.1_8B/*"),
-        Published(
+        PublishedFile(
             name="cxr-bert",
             purpose="tokenizer of CT-CLIP, VocabFine, LiPro",
             repository="microsoft/BiomedVLP-CXR-BERT-specialized",
@@ -67,7 +67,7 @@ CATALOGUE: Final = {
             files=("vocab.txt", "tokenizer_config.json"),
             licence="MIT",
         ),
-        Published(
+        PublishedFile(
             name="radbert",
             purpose="tokenizer and config of the report labeller",
             repository="zzxslp/RadBERT-RoBERTa-4m",
@@ -82,7 +82,9 @@ CATALOGUE: Final = {
             *(f"dataset/radiology_text_reports/{split}_reports.csv" for split in ("train", "validation")),
         ),
         _ct_rate("ct-rate", "CT-RATE: 50,188 chest CT volumes of 21,304 patients", size="21.3 TB"),
-        Published(name="bimcv-r", purpose="BIMCV-R: 8,069 CT volumes with reports", repository="cyd0806/BIMCV-R"),
-        Published(name="rad-chestct", purpose="RAD-ChestCT: 3,630 chest CT volumes with labels", page="https://zenodo.org/records/6406114"),
+        PublishedFile(name="bimcv-r", purpose="BIMCV-R: 8,069 CT volumes with reports", repository="cyd0806/BIMCV-R"),
+        PublishedFile(
+            name="rad-chestct", purpose="RAD-ChestCT: 3,630 chest CT volumes with labels", page="https://zenodo.org/records/6406114"
+        ),
     )
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from thoracle.errors import ExtraMissing, FetchFailed, InputError
-from thoracle.models.hub.catalogue import CATALOGUE, Published
+from thoracle.models.hub.catalogue import CATALOGUE, PublishedFile
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -53,7 +53,7 @@ def fetch_tokenizer(repository: str, *, out: Path) -> Path:
     Raises:
         FetchFailed, ExtraMissing: as `fetch`.
     """
-    entry = Published(name=repository, purpose="tokenizer", repository=repository, repo_type="model")
+    entry = PublishedFile(name=repository, purpose="tokenizer", repository=repository, repo_type="model")
     _download(entry, _TOKENIZER_FILES, out)
     return out
 
@@ -64,12 +64,12 @@ def fetch_encoder(repository: str, *, out: Path) -> Path:
     Raises:
         FetchFailed, ExtraMissing: as `fetch`.
     """
-    entry = Published(name=repository, purpose="text encoder", repository=repository, repo_type="model")
+    entry = PublishedFile(name=repository, purpose="text encoder", repository=repository, repo_type="model")
     _download(entry, ("config.json", "model.safetensor[s]", "pytorch_model.bi[n]", "open_clip_pytorch_model.bi[n]", *_TOKENIZER_FILES), out)
     return out
 
 
-def _download(entry: Published, wanted: Sequence[str], out: Path) -> tuple[Path, ...]:
+def _download(entry: PublishedFile, wanted: Sequence[str], out: Path) -> tuple[Path, ...]:
     hub = _hub()
     errors = hub.errors
     where = {"repo_id": entry.repository, "repo_type": entry.repo_type}

@@ -19,7 +19,7 @@ from thoracle.models.common.linear import Linear
 from thoracle.models.encoder import EncodedText, Outputs, VolumeEmbedding
 from thoracle.models.medfinder.config import MedFinderConfig
 from thoracle.models.medfinder.image_encoder import ImageEncoder
-from thoracle.models.text.encoder import Layer, TextEncoder, first_token
+from thoracle.models.text.encoder import TextEncoder, TransformerLayer, first_token
 
 #: What the published code divides logits by; a constant there.
 TEMPERATURE = 0.07
@@ -52,7 +52,7 @@ class MedFinder(nn.Module):
     @property
     def max_text_tokens(self) -> int:
         """Return the longest text that is read, in tokens."""
-        return self.config.bert.most_tokens
+        return self.config.bert.max_tokens
 
     @property
     def codebook(self) -> None:
@@ -84,7 +84,7 @@ class MedFinder(nn.Module):
     def transformer_blocks(self) -> Iterator[nn.Module]:
         """Yield layers that may be recomputed, compiled, or gathered one at a time."""
         yield from self.image.blocks()
-        yield from (module for module in self.text_transformer.modules() if isinstance(module, Layer))
+        yield from (module for module in self.text_transformer.modules() if isinstance(module, TransformerLayer))
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of the text encoder."""

@@ -20,7 +20,7 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.model = TextEncoder(config)
         self.classifier = nn.Linear(config.hidden_size, n_labels)
-        self._pooled = config.first_token == "pooled"
+        self._pooled = config.cls_source == "pooled"
         self.model.pooler.requires_grad_(self._pooled)
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:

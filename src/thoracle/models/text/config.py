@@ -25,8 +25,8 @@ class TextConfig:
         hidden_dropout_prob: dropout of states.
         attention_probs_dropout_prob: dropout of attention weights.
         pad_token_id: id of padding.
-        positions: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
-        first_token: state of the first token that a report classifier reads: through BERT's pooler, as published, or "hidden", as it is,
+        position_scheme: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
+        cls_source: state of the first token that a report classifier reads: through BERT's pooler, as published, or "hidden", as it is,
             which CT-CLIP reads.
     """
 
@@ -41,8 +41,8 @@ class TextConfig:
     hidden_dropout_prob: Fraction = 0.1
     attention_probs_dropout_prob: Fraction = 0.1
     pad_token_id: NonNegativeInt = 0
-    positions: Literal["bert", "roberta"] = "bert"
-    first_token: Literal["pooled", "hidden"] = "pooled"
+    position_scheme: Literal["bert", "roberta"] = "bert"
+    cls_source: Literal["pooled", "hidden"] = "pooled"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -54,6 +54,6 @@ class TextConfig:
             )
 
     @property
-    def most_tokens(self) -> int:
+    def max_tokens(self) -> int:
         """Of one text: RoBERTa's positions begin behind padding's."""
-        return self.max_position_embeddings - (self.pad_token_id + 1 if self.positions == "roberta" else 0)
+        return self.max_position_embeddings - (self.pad_token_id + 1 if self.position_scheme == "roberta" else 0)

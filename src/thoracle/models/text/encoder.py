@@ -39,7 +39,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.embeddings = _Embeddings(config)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))})
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))})
         self.pooler = nn.ModuleDict({"dense": Linear(config.hidden_size, config.hidden_size)})
         self.apply(partial(_initialise, std=INITIAL_STD * (_INITIAL_WIDTH / config.hidden_size) ** 0.5))
 
@@ -68,7 +68,7 @@ class _Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self._padding = config.pad_token_id if config.positions == "roberta" else None
+        self._padding = config.pad_token_id if config.position_scheme == "roberta" else None
 
     def forward(self, ids_BN: Tensor) -> Tensor:
         x_BND = self.word_embeddings(ids_BN) + self.position_embeddings(self._positions(ids_BN)) + self.token_type_embeddings.weight[0]
@@ -81,7 +81,7 @@ class _Embeddings(nn.Module):
         return token_BN.cumsum(dim=1) * token_BN + self._padding
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """Attention, then two linear maps, each with what came in added and normed."""
 
     def __init__(self, config: TextConfig) -> None:

@@ -63,7 +63,7 @@ def infer_text(shapes: Shapes, prefix: str, given: Values, notes: list[str], *, 
             f"the number of BERT heads is not in the tensors, and width {width} is not a multiple of 64",
             cure="Give it as bert.num_attention_heads in --config.",
         )
-    return {**settle("bert", read, assumed, given, notes), "positions": positions}
+    return {**settle("bert", read, assumed, given, notes), "position_scheme": positions}
 
 
 def checked_bert_settings(given: object) -> Values:

@@ -30,14 +30,14 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrecisionEffect:
+class PrecisionReport:
     """What lower precision changes for one volume: the share of codes that stay (None without codes), and the cosine of the latents."""
 
     equal_codes: float | None
     latent_cosine: float
 
 
-def lower(model: _Module, dtype: torch.dtype) -> _Module:
+def to_bfloat16(model: _Module, dtype: torch.dtype) -> _Module:
     """A twin in evaluation mode whose linear maps are of `dtype`; everything else is shared with `model`, not copied.
 
     On a CPU without usable bfloat16 units the weights are rounded and the arithmetic stays float32: faster than what such a CPU
@@ -57,11 +57,11 @@ def lower(model: _Module, dtype: torch.dtype) -> _Module:
 
 
 @torch.no_grad()
-def precision_effect(model: VolumeEncoder, lowered: VolumeEncoder, volume_B1ZHW: Tensor) -> PrecisionEffect:
+def compare_precision(model: VolumeEncoder, lowered: VolumeEncoder, volume_B1ZHW: Tensor) -> PrecisionReport:
     """Both models on the same volumes."""
     exact, rounded = model.encode_volume(volume_B1ZHW), lowered.encode_volume(volume_B1ZHW)
     codes, latents = (exact.codebook_indices, rounded.codebook_indices), (exact.latent_BL, rounded.latent_BL)
-    return PrecisionEffect(
+    return PrecisionReport(
         equal_codes=None if codes[0] is None else torch.eq(codes[0], cast(Tensor, codes[1])).double().mean().item(),
         latent_cosine=F.cosine_similarity(cast(Tensor, latents[0]), cast(Tensor, latents[1])).mean().item(),
     )

@@ -19,7 +19,7 @@ _SCALES: Final = "::scales"
 _LARGEST: Final = 127
 
 
-def compressed(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tensor]:
+def quantize(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tensor]:
     """`tensors` with their matrices in 2 bytes a weight (bf16), or in 1 and a float32 for each row (int8, symmetric)."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -34,7 +34,7 @@ def compressed(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Te
     return found
 
 
-def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `compressed` made, as float32 under the names it began with; other tensors as they are."""
     found = {}
     for name, tensor in tensors.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thoracle.phantom.imaging.grid import Box, Floats, Grid
+from thoracle.phantom.imaging.grid import Box, Floats, VoxelGrid
 
 #: A box of no voxels.
 NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
@@ -57,7 +57,7 @@ def joined(*parts: Tubes) -> Tubes:
     )
 
 
-def filled(grid: Grid, tubes: Tubes) -> tuple[Box, Floats]:
+def filled(grid: VoxelGrid, tubes: Tubes) -> tuple[Box, Floats]:
     """The box of voxels that tubes reach, and the share of each inside them, 0 to 1."""
     heights = grid.coordinates[2]
     low, high = heights.min() - grid.edge, heights.max() + grid.edge
@@ -68,7 +68,7 @@ def filled(grid: Grid, tubes: Tubes) -> tuple[Box, Floats]:
     return deposit(grid, *_fill_with_points(near, 0.75 * grid.edge))
 
 
-def deposit(grid: Grid, points: Floats, volumes: Floats) -> tuple[Box, Floats]:
+def deposit(grid: VoxelGrid, points: Floats, volumes: Floats) -> tuple[Box, Floats]:
     """The box, and the share of its voxels taken, by points (n, 3) that carry volumes (n,), canonical cubic mm."""
     at = np.ascontiguousarray(grid.indices(points).T)  # columns apart: three long rows are reduced faster than many short ones
     base = np.floor(at).astype(np.int32)

@@ -11,12 +11,12 @@ from thoracle.phantom.findings.airways import sample_bronchiectasis, sample_peri
 from thoracle.phantom.findings.calcium import sample_arterial, sample_coronary
 from thoracle.phantom.findings.devices import sample_material
 from thoracle.phantom.findings.diffuse import sample_emphysema, sample_fibrosis, sample_mosaic, sample_septal
-from thoracle.phantom.findings.finding import Finding, Site
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite
 from thoracle.phantom.findings.fluid import sample_pericardial_effusion, sample_pleural_effusion
 from thoracle.phantom.findings.mediastinal import enlarged_heart, sample_cardiomegaly, sample_hernia, sample_lymphadenopathy
 
 #: In the order of painting: fluid takes the place of lung, then what fills or thins the lung that is left, metal last.
-SAMPLERS: Final[dict[str, Callable[[Rng, Site], Finding]]] = {
+SAMPLERS: Final[dict[str, Callable[[Rng, GrowthSite], FindingGenerator]]] = {
     "Pleural effusion": sample_pleural_effusion,
     "Mosaic attenuation pattern": sample_mosaic,
     "Emphysema": sample_emphysema,
@@ -37,4 +37,4 @@ SAMPLERS: Final[dict[str, Callable[[Rng, Site], Finding]]] = {
     "Medical material": sample_material,
 }
 
-__all__ = ["SAMPLERS", "Finding", "Site", "enlarged_heart"]
+__all__ = ["SAMPLERS", "FindingGenerator", "GrowthSite", "enlarged_heart"]

@@ -8,12 +8,12 @@ import numpy as np
 
 from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.thorax import LOBES
-from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lobes_of, lognormal_radii, severity_of, sides_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lobes_of, lognormal_radii, severity_of, sides_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
-def sample_nodule(rng: Rng, site: Site) -> Finding:
+def sample_nodule(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """One to six round, solid spots."""
     number = int(min(6, rng.geometric(0.42)))
     low = max(4.5, 5.5 * site.finest) / 2
@@ -22,7 +22,7 @@ def sample_nodule(rng: Rng, site: Site) -> Finding:
     centres = np.stack([site.points.pick(rng, depth=(0.9 * r + 1, 45)) for r in radii])
     shapes = [lognormal_radii(rng, r, 0.08) for r in radii]
     fills = rng.normal(25, 25, number) + np.where(rng.random(number) < 0.12, 260, 0)
-    return Finding(
+    return FindingGenerator(
         abnormality="Lung nodule",
         severity=severity_of((radii[0] - low) / min(7.0, 15 - low)),
         side=sides_of(centres),
@@ -42,7 +42,7 @@ def _paint_nodules(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fil
         canvas.mark("Lung nodule", share, box, above=0.3)
 
 
-def sample_opacity(rng: Rng, site: Site) -> Finding:
+def sample_opacity(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Ground glass: hazy patches through which vessels are seen."""
     number = int(rng.integers(2, 8))
     extent = rng.random()
@@ -50,7 +50,7 @@ def sample_opacity(rng: Rng, site: Site) -> Finding:
     centres = np.stack([site.points.pick(rng, lobes=lobes, depth=(6, 32)) for _ in range(number)])
     shapes = [lognormal_radii(rng, 15 + 15 * extent + 4 * rng.random(), 0.25) for _ in range(number)]
     density = float(rng.uniform(170, 330))
-    return Finding(
+    return FindingGenerator(
         abnormality="Lung opacity",
         severity=severity_of((extent + number / 7) / 2),
         side=sides_of(centres),
@@ -71,7 +71,7 @@ def _paint_opacity(canvas: Canvas, *, centres: Floats, shapes: list[Floats], den
         canvas.mark("Lung opacity", share, box)
 
 
-def sample_consolidation(rng: Rng, site: Site) -> Finding:
+def sample_consolidation(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Dense filling of part of a lobe, against the pleura, with open airways."""
     lobe = int(rng.choice(5, p=(0.17, 0.13, 0.3, 0.15, 0.25)))
     extent = rng.random()
@@ -79,7 +79,7 @@ def sample_consolidation(rng: Rng, site: Site) -> Finding:
     centres = np.stack([site.points.pick(rng, lobes=(lobe,), depth=(6, 22)) for _ in range(number)])
     shapes = [lognormal_radii(rng, max(19.0, 6 * site.finest) + 17 * extent, 0.2) for _ in range(number)]
     fill = float(rng.normal(28, 14))
-    return Finding(
+    return FindingGenerator(
         abnormality="Consolidation",
         severity=severity_of(extent),
         side=sides_of(centres),
@@ -102,7 +102,7 @@ def _paint_consolidation(canvas: Canvas, *, centres: Floats, shapes: list[Floats
         canvas.mark("Consolidation", share, box)
 
 
-def sample_atelectasis(rng: Rng, site: Site) -> Finding:
+def sample_atelectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Plates across the lower lung, or a collapsed wedge behind."""
     extent = rng.random()
     both = rng.random() < 0.5
@@ -118,7 +118,7 @@ def sample_atelectasis(rng: Rng, site: Site) -> Finding:
         paint = partial(
             _paint_collapse, sides=tuple(-1 if lobe < 3 else 1 for lobe in lobes), depth=14 + 22 * extent, fill=float(rng.normal(45, 10))
         )
-    return Finding(
+    return FindingGenerator(
         abnormality="Atelectasis",
         severity=severity_of(extent),
         side=sides_of(centres),

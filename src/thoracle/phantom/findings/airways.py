@@ -9,11 +9,11 @@ import numpy as np
 from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.thorax import LOBES
 from thoracle.phantom.anatomy.tubes import Tubes, filled
-from thoracle.phantom.findings.finding import Finding, Site, severity_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, severity_of
 from thoracle.phantom.imaging.canvas import Canvas
 
 
-def sample_bronchiectasis(rng: Rng, site: Site) -> Finding:
+def sample_bronchiectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Bronchi of one to three lobes that stay wide towards the pleura."""
     extent = rng.random()
     lobes = np.sort(rng.choice(5, int(rng.integers(1, 4)), replace=False, p=(0.15, 0.2, 0.25, 0.15, 0.25)))
@@ -23,7 +23,7 @@ def sample_bronchiectasis(rng: Rng, site: Site) -> Finding:
     beads = rng.uniform(0.75, 1.3, len(tubes)).astype(np.float32) * np.float32(lumen)
     wide = Tubes(start=tubes.start, end=tubes.end, first=beads, last=beads * np.float32(0.95))
     sides = {bool(lobe >= 3) for lobe in lobes}
-    return Finding(
+    return FindingGenerator(
         abnormality="Bronchiectasis",
         severity=severity_of(extent),
         side="bilateral" if len(sides) == 2 else "left" if True in sides else "right",
@@ -45,14 +45,14 @@ def _paint_wide(canvas: Canvas, *, tubes: Tubes, wall: float) -> None:
     canvas.mark("Bronchiectasis", outer, box)
 
 
-def sample_peribronchial(rng: Rng, site: Site) -> Finding:
+def sample_peribronchial(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Cuffs around the larger bronchi of both lungs; their lumen is as it was."""
     extent = rng.random()
     airways = site.trees.airways
     lower = rng.random() < 0.5
     lobes = (2, 4) if lower else (0, 1, 2, 3, 4)
     tubes = airways.tubes.chosen(np.isin(airways.lobe, lobes) & (airways.generation <= (4 if lower else 3)))
-    return Finding(
+    return FindingGenerator(
         abnormality="Peribronchial thickening",
         severity=severity_of(extent),
         side="bilateral",

@@ -11,7 +11,7 @@ from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.soft_tissue import AORTA
 from thoracle.phantom.anatomy.thorax import Thorax
 from thoracle.phantom.anatomy.tubes import deposit
-from thoracle.phantom.findings.finding import Finding, Site, at, severity_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, severity_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import Floats
 
@@ -23,7 +23,7 @@ _CORONARIES: Final = {
 }
 
 
-def sample_arterial(rng: Rng, site: Site) -> Finding:
+def sample_arterial(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Plaques on the wall of arch and descending aorta, fewer on the ascending."""
     extent = rng.random()
     number = int(4 + 14 * extent + rng.integers(0, 3))
@@ -34,7 +34,7 @@ def sample_arterial(rng: Rng, site: Site) -> Finding:
     middle = AORTA.start[piece] + axis * t[:, None]
     radius = AORTA.first[piece] * (1 - t) + AORTA.last[piece] * t
     points, volumes = _plaques(rng, middle, axis, radius, turn, size=max(2.2, 0.8 * site.finest))
-    return Finding(
+    return FindingGenerator(
         abnormality="Arterial wall calcification",
         severity=severity_of(extent),
         number=number,
@@ -61,7 +61,7 @@ def _plaques(rng: Rng, middle: Floats, axis: Floats, radius: Floats, turn: Float
     return points.reshape(-1, 3).astype(np.float32), volume.astype(np.float32)
 
 
-def sample_coronary(rng: Rng, site: Site) -> Finding:
+def sample_coronary(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Short runs along one to three coronary arteries."""
     extent = rng.random()
     arteries = list(rng.permutation(list(_CORONARIES))[: 1 + int(extent * 2.99)])
@@ -70,7 +70,7 @@ def sample_coronary(rng: Rng, site: Site) -> Finding:
     runs = [_run(rng, site, str(name)) for name in arteries for _ in range(int(rng.integers(2, 4)))]
     points = np.concatenate([run for run, _ in runs])
     volumes = np.concatenate([volume for _, volume in runs])
-    return Finding(
+    return FindingGenerator(
         abnormality="Coronary artery wall calcification",
         severity=severity_of(extent),
         number=len(runs),
@@ -82,7 +82,7 @@ def sample_coronary(rng: Rng, site: Site) -> Finding:
     )
 
 
-def _run(rng: Rng, site: Site, artery: str) -> tuple[Floats, Floats]:
+def _run(rng: Rng, site: GrowthSite, artery: str) -> tuple[Floats, Floats]:
     """Points in a piece of an artery that lies on the heart of this person."""
     stations = on_heart(site.thorax, np.array(_CORONARIES[artery], dtype=np.float32))
     start, length = rng.uniform(0, 0.7), rng.uniform(0.16, 0.4)

@@ -11,15 +11,15 @@ from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.soft_tissue import ESOPHAGUS
 from thoracle.phantom.anatomy.tubes import Tubes, joined, path
 from thoracle.phantom.findings.calcium import on_heart
-from thoracle.phantom.findings.finding import Finding, Side, Site
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, Side
 from thoracle.phantom.imaging.canvas import Canvas
 
 _NAME = "Medical material"
 
 
-def sample_material(rng: Rng, site: Site) -> Finding:
+def sample_material(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """One device."""
-    makers: dict[str, tuple[float, Callable[[Rng, Site, int], Tubes], tuple[float, float]]] = {
+    makers: dict[str, tuple[float, Callable[[Rng, GrowthSite, int], Tubes], tuple[float, float]]] = {
         "pacemaker": (0.28, _pacemaker, (2200, 3071)),
         "central venous port": (0.22, _port, (900, 2400)),
         "sternal wires": (0.2, _wires, (1500, 3071)),
@@ -32,7 +32,7 @@ def sample_material(rng: Rng, site: Site) -> Finding:
     sign = -1 if rng.random() < 0.4 else 1
     tubes = make(rng, site, sign)
     side: Side = "left" if sign > 0 else "right"
-    return Finding(
+    return FindingGenerator(
         abnormality=_NAME,
         severity="moderate",
         side=side if kind in ("pacemaker", "central venous port") else None,
@@ -48,7 +48,7 @@ def _paint(canvas: Canvas, *, tubes: Tubes, fill: float) -> None:
         canvas.mark(_NAME, share, box, above=0.06)
 
 
-def _box(sign: int, site: Site, *, height: float, size: float, flat: float) -> Tubes:
+def _box(sign: int, site: GrowthSite, *, height: float, size: float, flat: float) -> Tubes:
     """A flat can under the skin below the collar bone, as a fan of short rods."""
     x = sign * 78.0
     y = site.thorax.front(height) * np.sqrt(max(0.1, 1 - (x / 128) ** 2)) - 17
@@ -56,7 +56,7 @@ def _box(sign: int, site: Site, *, height: float, size: float, flat: float) -> T
     return joined(*(path([(a, b, c - size * 0.8, flat), (a, b, c, flat)]) for a, b, c in rods))
 
 
-def _lead(sign: int, site: Site, *, end: tuple[float, float, float], radius: float, height: float) -> Tubes:
+def _lead(sign: int, site: GrowthSite, *, end: tuple[float, float, float], radius: float, height: float) -> Tubes:
     """From below the collar bone through the subclavian vein and the superior vena cava."""
     x = sign * 78.0
     y = site.thorax.front(height) * 0.8 - 12
@@ -65,7 +65,7 @@ def _lead(sign: int, site: Site, *, end: tuple[float, float, float], radius: flo
     return path(stations)
 
 
-def _pacemaker(rng: Rng, site: Site, sign: int) -> Tubes:
+def _pacemaker(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     height = float(rng.uniform(45, 66))
     radius = max(1.1, 0.32 * site.finest)
     atrium = _lead(sign, site, end=(-26.0, -26.0, -34.0), radius=radius, height=height)
@@ -74,13 +74,13 @@ def _pacemaker(rng: Rng, site: Site, sign: int) -> Tubes:
     return joined(_box(sign, site, height=height, size=float(rng.uniform(36, 46)), flat=max(3.5, 0.9 * site.finest)), atrium, ventricle)
 
 
-def _port(rng: Rng, site: Site, sign: int) -> Tubes:
+def _port(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     height = float(rng.uniform(40, 60))
     lead = _lead(sign, site, end=(-22.0, -14.0, float(rng.uniform(-20, 0))), radius=max(1.2, 0.36 * site.finest), height=height)
     return joined(_box(sign, site, height=height, size=20, flat=max(4.5, 1.0 * site.finest)), lead)
 
 
-def _wires(rng: Rng, site: Site, sign: int) -> Tubes:
+def _wires(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     loops = []
     for z in np.linspace(-48, 58, int(rng.integers(5, 8))):
         y = site.thorax.front(float(z)) - 5.5
@@ -90,7 +90,7 @@ def _wires(rng: Rng, site: Site, sign: int) -> Tubes:
     return joined(*loops)
 
 
-def _valve(rng: Rng, site: Site, sign: int) -> Tubes:
+def _valve(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     centre, size = ((-2.0, -26.0, -28.0), 12.0) if sign > 0 else ((26.0, -10.0, -48.0), 14.5)
     turn = np.linspace(0, 2 * np.pi, 13)
     radius = max(1.5, 0.45 * site.finest)
@@ -100,13 +100,13 @@ def _valve(rng: Rng, site: Site, sign: int) -> Tubes:
     return path(ring)
 
 
-def _tube(rng: Rng, site: Site, sign: int) -> Tubes:
+def _tube(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     radius = max(2.0, 0.55 * site.finest)
     stations = np.concatenate([ESOPHAGUS.start, ESOPHAGUS.end[-1:]])
     return path([(float(x), float(y), float(z), radius) for x, y, z in stations])
 
 
-def _screws(rng: Rng, site: Site, sign: int) -> Tubes:
+def _screws(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     first = float(rng.choice((-69, -46, -23, 0))) + 11.5
     radius = max(2.2, 0.55 * site.finest)
     levels = [first + 23 * k for k in range(int(rng.integers(2, 4)))]

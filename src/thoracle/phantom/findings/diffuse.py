@@ -7,19 +7,19 @@ from functools import partial
 import numpy as np
 
 from thoracle.phantom.anatomy.patient import Rng
-from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lobes_of, severity_of, sides_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lobes_of, severity_of, sides_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
-def sample_emphysema(rng: Rng, site: Site) -> Finding:
+def sample_emphysema(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Holes without walls, above all in the upper lobes; in some, bullae under the pleura."""
     extent = rng.random()
     bullae = rng.random() < 0.4
     number = int(rng.integers(3, 8)) if bullae else 0
     centres = [site.points.pick(rng, lobes=(0, 3, 0, 3, 2, 4)[: 2 if rng.random() < 0.7 else 6], depth=(4, 16)) for _ in range(number)]
     radii = rng.uniform(9, 13 + 12 * extent, number)
-    return Finding(
+    return FindingGenerator(
         abnormality="Emphysema",
         severity=severity_of(extent),
         side="bilateral",
@@ -59,10 +59,10 @@ def _paint_emphysema(canvas: Canvas, *, holes: Field, level: float, depth: float
         canvas.mark("Emphysema", inside, box)
 
 
-def sample_mosaic(rng: Rng, site: Site) -> Finding:
+def sample_mosaic(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Patches of darker and brighter lung with sharp borders; brighter by as much as darker, so the lung's mean stays."""
     extent = rng.random()
-    return Finding(
+    return FindingGenerator(
         abnormality="Mosaic attenuation pattern",
         severity=severity_of(extent),
         side="bilateral",
@@ -76,11 +76,11 @@ def _paint_mosaic(canvas: Canvas, *, patches: Field, amplitude: float) -> None:
     canvas.mark("Mosaic attenuation pattern", -sign * canvas.lung)
 
 
-def sample_septal(rng: Rng, site: Site) -> Finding:
+def sample_septal(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """A net of lines under the pleura of both lungs."""
     extent = rng.random()
     base = rng.random() < 0.7
-    return Finding(
+    return FindingGenerator(
         abnormality="Interlobular septal thickening",
         severity=severity_of(extent),
         side="bilateral",
@@ -107,7 +107,7 @@ def _paint_septa(canvas: Canvas, *, net: Field, half: float, rind: float, base: 
     canvas.mark("Interlobular septal thickening", share)
 
 
-def sample_fibrosis(rng: Rng, site: Site) -> Finding:
+def sample_fibrosis(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Scars: at the apices, or bands from the pleura inwards, with lung drawn towards them."""
     extent = rng.random()
     apical = rng.random() < 0.6
@@ -117,7 +117,7 @@ def sample_fibrosis(rng: Rng, site: Site) -> Finding:
         centres = np.array([(side * rng.uniform(36, 50), 22, rng.uniform(76, 92)) for side in sides], dtype=np.float32)
     else:
         centres = np.stack([site.points.pick(rng, lobes=(0, 1, 2, 3, 4), depth=(5, 16)) for _ in range(number)])
-    return Finding(
+    return FindingGenerator(
         abnormality="Pulmonary fibrotic sequela",
         severity=severity_of(extent),
         side=sides_of(centres),

@@ -23,7 +23,7 @@ Side = Literal["right", "left", "bilateral"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Site:
+class GrowthSite:
     """Where findings grow. `finest`: mm that the scanner resolves; no finding is drawn too small to be seen."""
 
     thorax: Thorax
@@ -37,7 +37,7 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Finding:
+class FindingGenerator:
     """One abnormality of one scan.
 
     Attributes:

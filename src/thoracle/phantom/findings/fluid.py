@@ -8,12 +8,12 @@ import numpy as np
 
 from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.soft_tissue import HEART_BOX
-from thoracle.phantom.findings.finding import Finding, Side, Site, severity_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, Side, severity_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import smoothstep, soft
 
 
-def sample_pleural_effusion(rng: Rng, site: Site) -> Finding:
+def sample_pleural_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """A crescent in the dependent pleura, thickest behind and below (the patient lies on the back)."""
     extent = rng.random()
     side: Side = ("right", "left", "bilateral")[int(rng.choice(3, p=(0.33, 0.22, 0.45)))]
@@ -21,7 +21,7 @@ def sample_pleural_effusion(rng: Rng, site: Site) -> Finding:
     uneven = {-1: float(rng.uniform(0.6, 1)), 1: float(rng.uniform(0.6, 1))}
     signs = {"right": (-1,), "left": (1,), "bilateral": (-1, 1)}[side]
     depths = tuple((sign, depth * (uneven[sign] if side == "bilateral" else 1.0)) for sign in signs)
-    return Finding(
+    return FindingGenerator(
         abnormality="Pleural effusion",
         severity=severity_of(extent),
         side=side,
@@ -46,11 +46,11 @@ def _paint_pleural(canvas: Canvas, *, depths: tuple[tuple[int, float], ...], fil
         canvas.mark("Pleural effusion", share, box)
 
 
-def sample_pericardial_effusion(rng: Rng, site: Site) -> Finding:
+def sample_pericardial_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """A coat of fluid around the heart, thicker below and behind."""
     extent = rng.random()
     depth = max(6.0, 2.2 * site.finest) + 12 * extent
-    return Finding(
+    return FindingGenerator(
         abnormality="Pericardial effusion",
         severity=severity_of(extent),
         size_mm=round(site.millimetres(depth), 0),

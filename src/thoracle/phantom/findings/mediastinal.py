@@ -9,7 +9,7 @@ import numpy as np
 
 from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.soft_tissue import HEART_BOX
-from thoracle.phantom.findings.finding import Finding, Site, at, ellipsoid, lognormal_radii, severity_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lognormal_radii, severity_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import Field, Floats, soft
 
@@ -33,10 +33,10 @@ def enlarged_heart(rng: Rng) -> float:
     return _LARGE + 0.24 * float(rng.random())
 
 
-def sample_cardiomegaly(rng: Rng, site: Site) -> Finding:
+def sample_cardiomegaly(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """The heart as it is in `site.thorax`."""
     size = site.thorax.heart
-    return Finding(
+    return FindingGenerator(
         abnormality="Cardiomegaly",
         severity=severity_of((size - _LARGE) / 0.24),
         size_mm=round(site.millimetres(2 * 62 * size), 0),
@@ -50,13 +50,13 @@ def _paint_cardiomegaly(canvas: Canvas) -> None:
     canvas.mark("Cardiomegaly", soft(canvas.thorax.heart_surface(x, y, z), canvas.grid.edge), box, above=0.5)
 
 
-def sample_hernia(rng: Rng, site: Site) -> Finding:
+def sample_hernia(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Stomach above the diaphragm, behind the heart: a pouch with fluid and air, or with fat alone."""
     extent = rng.random()
     radius = max(13.0, 5 * site.finest) + 14 * extent
     centre = np.array([10 + rng.normal(0, 5), 30 - 0.2 * radius, -84 + 0.5 * radius + rng.normal(0, 3)], dtype=np.float32)
     fatty = rng.random() < 0.2
-    return Finding(
+    return FindingGenerator(
         abnormality="Hiatal hernia",
         severity=severity_of(extent),
         size_mm=round(site.millimetres(2 * radius), 0),
@@ -89,7 +89,7 @@ def _paint_hernia(canvas: Canvas, *, centre: Floats, radii: Floats, level: float
     canvas.mark("Hiatal hernia", share, box, above=0.5)
 
 
-def sample_lymphadenopathy(rng: Rng, site: Site) -> Finding:
+def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Two to seven nodes with a short axis of more than 10 mm, in neighbouring stations."""
     extent = rng.random()
     number = int(rng.integers(2, 5) + (3 if extent > 0.6 else 1))
@@ -98,7 +98,7 @@ def sample_lymphadenopathy(rng: Rng, site: Site) -> Finding:
     radii = np.sort(low + (1 + 4.5 * extent) * rng.random(number))[::-1]
     places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 1, (number, 3)) * np.array([[STATIONS[i][2]] for i in chosen])
     shapes = [lognormal_radii(rng, r, 0.06) * np.array([1, 1, 1.35], dtype=np.float32) for r in radii]
-    return Finding(
+    return FindingGenerator(
         abnormality="Lymphadenopathy",
         severity=severity_of(extent),
         size_mm=round(site.millimetres(2 * float(radii[0])), 0),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from thoracle.phantom.anatomy.thorax import Thorax
 from thoracle.phantom.anatomy.tubes import Tubes, filled
-from thoracle.phantom.imaging.grid import Box, Floats, Grid
+from thoracle.phantom.imaging.grid import Box, Floats, VoxelGrid
 from thoracle.types import ABNORMALITIES
 
 EVERYWHERE: Final[Box] = (slice(None), slice(None), slice(None))
@@ -29,7 +29,7 @@ class Canvas:
         mask: (nx, ny, nz) uint32, bit i for the i-th abnormality.
     """
 
-    grid: Grid
+    grid: VoxelGrid
     thorax: Thorax
     hu: Floats
     hull: Floats

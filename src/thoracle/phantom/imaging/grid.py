@@ -20,7 +20,7 @@ Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Grid:
+class VoxelGrid:
     """Voxels of one scan, or of a slab of it.
 
     Attributes:
@@ -77,11 +77,11 @@ class Grid:
         stops = np.clip(np.ceil(found.max(0)) + 2, 0, self.shape).astype(int)
         return tuple(slice(int(a), int(max(a, b))) for a, b in zip(starts, stops, strict=True))  # type: ignore[return-value]
 
-    def within(self, box: Box) -> Grid:
+    def within(self, box: Box) -> VoxelGrid:
         """The part of the grid in a box."""
         origin = tuple(o + s * b.start for o, s, b in zip(self.origin, self.spacing, box, strict=True))
         shape = tuple(b.stop - b.start for b in box)
-        return Grid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
+        return VoxelGrid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
 
     def slabs(self, voxels: int) -> list[Box]:
         """Boxes of whole slices with at most about so many voxels, in order."""
@@ -123,7 +123,7 @@ class Field:
         nodes = tuple(int(2 * half / pitch) + 3 for half in _HALF)
         return cls(values=rng.standard_normal(nodes, dtype=np.float32) * np.float32(1.5), pitch=pitch)
 
-    def on(self, grid: Grid) -> Floats:
+    def on(self, grid: VoxelGrid) -> Floats:
         """The field at a grid's voxels, (nx, ny, nz)."""
         a, b, c = (_hat(axis, half, self.pitch, n) for axis, half, n in zip(grid.axes, _HALF, self.values.shape, strict=True))
         nx, ny, nz = grid.shape

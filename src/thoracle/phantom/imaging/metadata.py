@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from thoracle.phantom.anatomy.patient import Patient, Rng
-from thoracle.phantom.imaging.scanner import Acquisition, Reconstruction, Stored
+from thoracle.phantom.imaging.scanner import Acquisition, ReconstructionKernel, StoredVolume
 
 COLUMNS: Final = (
     "VolumeName",
@@ -58,7 +58,7 @@ COLUMNS: Final = (
 
 
 def metadata_row(
-    rng: Rng, *, name: str, patient: Patient, acquisition: Acquisition, wanted: Reconstruction, stored: Stored, date: str
+    rng: Rng, *, name: str, patient: Patient, acquisition: Acquisition, wanted: ReconstructionKernel, stored: StoredVolume, date: str
 ) -> dict[str, str]:
     """One row; columns in order, what a vendor leaves out empty."""
     machine = acquisition.machine
@@ -103,7 +103,7 @@ def metadata_row(
     return {column: row.get(column, "") for column in COLUMNS}
 
 
-def _siemens(rng: Rng, stored: Stored) -> dict[str, str]:
+def _siemens(rng: Rng, stored: StoredVolume) -> dict[str, str]:
     """What this vendor alone fills in."""
     centre = [0.0, -float(rng.integers(110, 160)) - 0.5, stored.origin[2]]
     place = "[" + ", ".join(_short(v) for v in centre) + "]"

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.phantom.anatomy.patient import Patient, Rng
-from thoracle.phantom.imaging.grid import Floats, Grid
+from thoracle.phantom.imaging.grid import Floats, VoxelGrid
 from thoracle.phantom.presets import Preset
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class ScannerModel:
     """A model: its intercept, what it writes outside its round field, its soft and sharp kernels as its files spell them."""
 
     manufacturer: str
@@ -31,7 +31,7 @@ class Machine:
 
 #: (kernel, series description) of each; the mixture of CT-RATE.
 MACHINES: Final = (
-    Machine(
+    ScannerModel(
         manufacturer="Philips",
         model="iCT 256",
         intercept=-1024,
@@ -40,7 +40,7 @@ MACHINES: Final = (
         sharp=("YA", "HRCT"),
         weight=0.55,
     ),
-    Machine(
+    ScannerModel(
         manufacturer="Siemens Healthineers",
         model="SOMATOM go.All",
         intercept=-8192,
@@ -49,8 +49,8 @@ MACHINES: Final = (
         sharp=("['Br60f', '3']", "Thorax 1,50 Br60 S3"),
         weight=0.27,
     ),
-    Machine(manufacturer="PNMS", model="MX 16", intercept=-1024, padding=-1024, soft=("B", ""), sharp=("EA", ""), weight=0.12),
-    Machine(
+    ScannerModel(manufacturer="PNMS", model="MX 16", intercept=-1024, padding=-1024, soft=("B", ""), sharp=("EA", ""), weight=0.12),
+    ScannerModel(
         manufacturer="SIEMENS",
         model="SOMATOM Force",
         intercept=-1024,
@@ -63,7 +63,7 @@ MACHINES: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruction:
+class ReconstructionKernel:
     """One volume of a scan. `thick`: slices of the scan in one of its own; `noise`: HU."""
 
     sharp: bool
@@ -75,14 +75,14 @@ class Reconstruction:
 class Acquisition:
     """One scan. `grid` is that of the thinnest slices; `table`: z of the canonical origin in the scanner's frame, mm."""
 
-    machine: Machine
-    grid: Grid
+    machine: ScannerModel
+    grid: VoxelGrid
     table: float
-    reconstructions: tuple[Reconstruction, ...]
+    reconstructions: tuple[ReconstructionKernel, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stored:
+class StoredVolume:
     """A volume as it is stored: HU int16 (nx, ny, nz), mask uint32, spacing and origin (of the first voxel, LPS) in mm."""
 
     hu: NDArray[np.int16]
@@ -100,7 +100,7 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
     shape = (preset.matrix, preset.matrix, slices)
     spacing = (pixel, pixel, preset.step)
     middle = (patient.shift[0], patient.shift[1] + 6, float(rng.normal(-12, 4)))
-    grid = Grid(
+    grid = VoxelGrid(
         shape=shape,
         spacing=spacing,
         origin=tuple(round(float(m - s * (n - 1) / 2), 4) for m, s, n in zip(middle, spacing, shape, strict=True)),  # type: ignore[arg-type]
@@ -112,13 +112,13 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
     kernels = [first, not first] if rng.random() < preset.twice else [first]
     thick = [1.0, float(rng.choice((1.0, 1.5, 2.0)))]
     reconstructions = tuple(
-        Reconstruction(sharp=sharp, thick=wide, noise=dose * (1.9 if sharp else 1.0) / wide**0.5)
+        ReconstructionKernel(sharp=sharp, thick=wide, noise=dose * (1.9 if sharp else 1.0) / wide**0.5)
         for sharp, wide in zip(kernels, thick, strict=False)
     )
     return Acquisition(machine=machine, grid=grid, table=round(float(rng.uniform(-1500, 60)), 1), reconstructions=reconstructions)
 
 
-def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acquisition, wanted: Reconstruction) -> Stored:
+def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acquisition, wanted: ReconstructionKernel) -> StoredVolume:
     """One volume from a painted scene: thick slices, the kernel's blur and the kernel's noise."""
     grid = acquisition.grid
     if wanted.thick > 1:
@@ -133,7 +133,7 @@ def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acq
     stored[_outside_field(stored.shape[0])] = acquisition.machine.padding
     step = grid.spacing[2] * wanted.thick
     first = grid.origin[2] + acquisition.table + (wanted.thick - 1) / 2 * grid.spacing[2]
-    return Stored(
+    return StoredVolume(
         hu=stored,
         mask=mask,
         spacing=(grid.spacing[0], grid.spacing[1], step),

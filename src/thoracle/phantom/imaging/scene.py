@@ -18,10 +18,10 @@ from thoracle.phantom.anatomy.skeleton import paint_skeleton
 from thoracle.phantom.anatomy.soft_tissue import paint_abdomen, paint_body, paint_cavity, paint_heart, paint_vessels
 from thoracle.phantom.anatomy.thorax import Thorax
 from thoracle.phantom.anatomy.trees import Trees, grow, sample_points
-from thoracle.phantom.findings import SAMPLERS, Finding, Site, enlarged_heart
+from thoracle.phantom.findings import SAMPLERS, FindingGenerator, GrowthSite, enlarged_heart
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.external_objects import sample_outside
-from thoracle.phantom.imaging.grid import Field, Floats, Grid
+from thoracle.phantom.imaging.grid import Field, Floats, VoxelGrid
 from thoracle.phantom.imaging.mimics import sample_inside
 
 #: Voxels painted at once: some hundred megabytes.
@@ -34,7 +34,7 @@ class Scene:
 
     thorax: Thorax
     trees: Trees
-    findings: tuple[Finding, ...]
+    findings: tuple[FindingGenerator, ...]
     lookalikes: tuple[Callable[[Canvas], None], ...]
     surroundings: tuple[Callable[[Canvas], None], ...]
     uneven: Field
@@ -58,7 +58,7 @@ def sample_scene(
     large = "Cardiomegaly" in abnormalities
     thorax = Thorax(patient=patient, heart=enlarged_heart(finding("Cardiomegaly")) if large else patient.heart)
     points = sample_points(anatomy, thorax)
-    site = Site(thorax=thorax, points=points, trees=grow(anatomy, points), finest=finest)
+    site = GrowthSite(thorax=thorax, points=points, trees=grow(anatomy, points), finest=finest)
     return Scene(
         thorax=thorax,
         trees=site.trees,
@@ -71,7 +71,7 @@ def sample_scene(
     )
 
 
-def paint(scene: Scene, grid: Grid) -> tuple[Floats, NDArray[np.uint32]]:
+def paint(scene: Scene, grid: VoxelGrid) -> tuple[Floats, NDArray[np.uint32]]:
     """Hounsfield units (nx, ny, nz) without noise, and the mask: bit i for the i-th abnormality."""
     hu, mask = np.empty(grid.shape, dtype=np.float32), np.empty(grid.shape, dtype=np.uint32)
     for box in grid.slabs(_SLAB):
@@ -92,7 +92,7 @@ def paint(scene: Scene, grid: Grid) -> tuple[Floats, NDArray[np.uint32]]:
     return hu, mask
 
 
-def _blank(scene: Scene, grid: Grid) -> Canvas:
+def _blank(scene: Scene, grid: VoxelGrid) -> Canvas:
     """Air, and no lung in it yet."""
     hull, lung = (np.zeros(grid.shape, dtype=np.float32) for _ in range(2))
     hu = np.full(grid.shape, -1000, dtype=np.float32)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from thoracle.phantom.anatomy.patient import Patient, Rng
 from thoracle.phantom.anatomy.thorax import LOBES
-from thoracle.phantom.findings import Finding
+from thoracle.phantom.findings import FindingGenerator
 from thoracle.phantom.reporting.phrases import BLOCKS, CLEAR_SUMMARY, ENDING, HEDGES, HISTORIES, LUNG_WINDOW, NORMAL, WORDINGS
 
 _DENIED = 0.5
@@ -22,7 +22,7 @@ _COUNTS = {1: "a single", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sentence:
+class ReportSentence:
     """A sentence of a report.
 
     Attributes:
@@ -40,27 +40,27 @@ class Sentence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class PhantomReport:
     """The four columns of CT-RATE, and the sentences of the last two."""
 
     clinical: str
     technique: str
     findings: str
     impression: str
-    sentences: tuple[Sentence, ...]
+    sentences: tuple[ReportSentence, ...]
 
 
 _Draft = tuple[str, tuple[str, ...], bool | None]
 
 
-def write_report(rng: Rng, findings: Sequence[Finding], patient: Patient, *, step: float) -> Report:
+def write_report(rng: Rng, findings: Sequence[FindingGenerator], patient: Patient, *, step: float) -> PhantomReport:
     """A report on exactly these findings; `step`: mm between slices, for the technique."""
     body = _findings(rng, findings)
     summary = _impression(rng, findings)
     text, sentences = _set("Findings_EN", [_mistyped(rng, draft) for draft in body])
     short, more = _set("Impressions_EN", [_mistyped(rng, draft) for draft in summary])
     agent = "after contrast agent was given" if patient.contrast else "without contrast agent"
-    return Report(
+    return PhantomReport(
         clinical=_any(rng, HISTORIES),
         technique=f"Sections of {step:g} mm were obtained {agent}.",
         findings=text,
@@ -69,7 +69,7 @@ def write_report(rng: Rng, findings: Sequence[Finding], patient: Patient, *, ste
     )
 
 
-def _findings(rng: Rng, findings: Sequence[Finding]) -> list[_Draft]:
+def _findings(rng: Rng, findings: Sequence[FindingGenerator]) -> list[_Draft]:
     present = {finding.abnormality: finding for finding in findings}
     blocks: dict[str, list[_Draft]] = {block: [] for block in BLOCKS}
     for name, wording in WORDINGS.items():
@@ -92,7 +92,7 @@ def _findings(rng: Rng, findings: Sequence[Finding]) -> list[_Draft]:
     return ordered + [(sentence, (), None) for sentence in ending]
 
 
-def _impression(rng: Rng, findings: Sequence[Finding]) -> list[_Draft]:
+def _impression(rng: Rng, findings: Sequence[FindingGenerator]) -> list[_Draft]:
     if not findings:
         return [(_any(rng, CLEAR_SUMMARY), (), None)]
     # What matters little is now and then left out of an impression.
@@ -111,7 +111,7 @@ def _order(rng: Rng) -> list[str]:
     return blocks
 
 
-def _filled(rng: Rng, template: str, finding: Finding) -> str:
+def _filled(rng: Rng, template: str, finding: FindingGenerator) -> str:
     many = _COUNTS.get(finding.number, "multiple") if rng.random() < 0.6 or finding.number < 2 else "several"
     words = {
         "sev": finding.severity,
@@ -131,7 +131,7 @@ def _filled(rng: Rng, template: str, finding: Finding) -> str:
     return " ".join(text.split()).replace(" .", ".").replace(" ,", ",")
 
 
-def _where(finding: Finding) -> str:
+def _where(finding: FindingGenerator) -> str:
     lobes = finding.lobes
     if not lobes or len(lobes) > 3:
         return "in both lungs" if finding.side in (None, "bilateral") else f"in the {finding.side} lung"
@@ -168,11 +168,11 @@ def _mistyped(rng: Rng, draft: _Draft) -> _Draft:
     return " ".join(words), names, present
 
 
-def _set(section: Literal["Findings_EN", "Impressions_EN"], drafts: list[_Draft]) -> tuple[str, tuple[Sentence, ...]]:
+def _set(section: Literal["Findings_EN", "Impressions_EN"], drafts: list[_Draft]) -> tuple[str, tuple[ReportSentence, ...]]:
     """One text of sentences, and where each begins."""
     sentences, start = [], 0
     for text, names, present in drafts:
-        sentences.append(Sentence(section=section, text=text, start=start, abnormalities=names, present=present))
+        sentences.append(ReportSentence(section=section, text=text, start=start, abnormalities=names, present=present))
         start += len(text) + 1
     return " ".join(text for text, _, _ in drafts), tuple(sentences)
 

@@ -22,7 +22,7 @@ from thoracle.search.keywords import Keywords, to_fts5
 from thoracle.search.local.schema import COLUMNS, SCHEMA, to_record, to_row
 from thoracle.search.local.schema import where as as_sql
 from thoracle.search.local.vectors import Vectors, gather
-from thoracle.search.record import Addition, Filters, LatentArray, Record
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 _WAIT: Final = 30.0  # seconds for another process's transaction
 _MANY: Final = 500  # parameters of one statement
@@ -158,7 +158,7 @@ class Database:
         else:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
 
-    def add(self, additions: Sequence[Addition]) -> list[int]:
+    def add(self, additions: Sequence[IndexedVolume]) -> list[int]:
         """Ids of the new records; each takes the place of a record of the same volume."""
         numbers = []
         for one in additions:

@@ -31,7 +31,7 @@ _ROUNDS: Final = 10  # of clustering; what more of them would gain, more probes 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notes:
+class FaissInfo:
     """What is known of the lists. `recall` is of the 10 nearest to vectors of the index itself."""
 
     state: str
@@ -41,10 +41,10 @@ class Notes:
     recall: float
 
 
-class Approximate:
+class FaissIvf:
     """Lists in memory, over the vectors they were made of."""
 
-    def __init__(self, lists: Any, vectors: Vectors, notes: Notes) -> None:
+    def __init__(self, lists: Any, vectors: Vectors, notes: FaissInfo) -> None:
         self._lists, self._vectors, self.notes = lists, vectors, notes
 
     def nearest(self, query_L: LatentArray, *, k: int) -> tuple[Rows, LatentArray]:
@@ -55,7 +55,7 @@ class Approximate:
         return rows[places], products
 
 
-def build(vectors: Vectors, *, lists: int | None = None) -> Approximate:
+def build(vectors: Vectors, *, lists: int | None = None) -> FaissIvf:
     """Cluster, fill the lists, and probe as many of them as the aimed-at recall needs.
 
     Raises:
@@ -78,16 +78,16 @@ def build(vectors: Vectors, *, lists: int | None = None) -> Approximate:
     probes = 4
     while True:
         made.nprobe = min(probes, lists)
-        approximate = Approximate(made, vectors, Notes(state=vectors.state, crc=0, lists=lists, probes=made.nprobe, recall=0.0))
+        approximate = FaissIvf(made, vectors, FaissInfo(state=vectors.state, crc=0, lists=lists, probes=made.nprobe, recall=0.0))
         hits = [len(exact[n] & set(approximate.nearest(trial, k=11)[0].tolist())) - 1 for n, trial in enumerate(trials)]
         recall = sum(hits) / max(1, sum(len(one) - 1 for one in exact))
         if recall >= _RECALL or made.nprobe == lists:
-            approximate.notes = Notes(state=vectors.state, crc=0, lists=lists, probes=made.nprobe, recall=round(recall, 4))
+            approximate.notes = FaissInfo(state=vectors.state, crc=0, lists=lists, probes=made.nprobe, recall=round(recall, 4))
             return approximate
         probes = probes * 3 // 2
 
 
-def write(folder: Path, approximate: Approximate) -> None:
+def write(folder: Path, approximate: FaissIvf) -> None:
     """The lists, then what is known of them: who is killed in between leaves lists that are not used."""
     content = _faiss().serialize_index(approximate._lists)
     write_atomic(folder / LISTS, content.data)
@@ -95,10 +95,10 @@ def write(folder: Path, approximate: Approximate) -> None:
     write_json(folder / NOTES, notes)
 
 
-def read(folder: Path, vectors: Vectors) -> Approximate | None:
+def read(folder: Path, vectors: Vectors) -> FaissIvf | None:
     """What was written for these vectors; None where there is none, it is damaged, or FAISS is absent."""
     try:
-        notes = Notes(**load_json(folder / NOTES))
+        notes = FaissInfo(**load_json(folder / NOTES))
         faiss = _faiss() if notes.state == vectors.state else None
         if faiss is None:
             return None
@@ -109,7 +109,7 @@ def read(folder: Path, vectors: Vectors) -> Approximate | None:
         return None
     lists = faiss.deserialize_index(content)
     lists.nprobe = notes.probes
-    return Approximate(lists, vectors, notes)
+    return FaissIvf(lists, vectors, notes)
 
 
 def remove(folder: Path) -> None:

@@ -21,9 +21,9 @@ from thoracle.search.backend import Matches
 from thoracle.search.keywords import Keywords
 from thoracle.search.local import faiss_lists as approximate
 from thoracle.search.local.database import Database
-from thoracle.search.local.faiss_lists import Approximate
+from thoracle.search.local.faiss_lists import FaissIvf
 from thoracle.search.local.vectors import Vectors, nearest, read_vectors, write_vectors
-from thoracle.search.record import Addition, Filters, LatentArray, Record
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 SCHEMA: Final = "thoracle.index/2"
 DATABASE: Final = "index.sqlite"
@@ -31,7 +31,7 @@ VECTORS: Final = "vectors.bin"
 _ERASING: Final = "erasing"
 
 
-class Index:
+class LocalIndex:
     """A folder's index, opened for reading, and for writing too by `writing`.
 
     Raises:
@@ -48,11 +48,11 @@ class Index:
             fact = f"is of schema {str(self._settings.get('schema'))[:40]}, where {SCHEMA} was expected"
             raise IndexMismatch(fact, cure="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=folder)
         self._vectors: Vectors | None = None
-        self._approximate: Approximate | None = None
+        self._approximate: FaissIvf | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """As `Backend.settings`."""
+        """As `IndexBackend.settings`."""
         return self._settings
 
     def __len__(self) -> int:
@@ -72,8 +72,8 @@ class Index:
             self._approximate = approximate.read(self.folder, self._vectors)
         return self._vectors
 
-    def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """As `Backend.nearest`; exact where it is filtered, and where the approximate lists that are probed hold fewer than k."""
+    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+        """As `IndexBackend.nearest`; exact where it is filtered, and where the approximate lists that are probed hold fewer than k."""
         vectors = self.vectors()
         if self._approximate is not None and not exact and not filters:
             rows, products = self._approximate.nearest(latent_L, k=k)
@@ -86,32 +86,32 @@ class Index:
         ((rows, products),) = nearest(vectors.array, latent_L[None], k=k, keep=keep)
         return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
 
-    def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
-        """As `Backend.search`."""
+    def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
+        """As `IndexBackend.search`."""
         return self._database.search(query, k=k, filters=filters)
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """As `Backend.records`."""
+        """As `IndexBackend.records`."""
         return self._database.records(numbers)
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
-        """As `Backend.latents`."""
+        """As `IndexBackend.latents`."""
         return self._database.latents(numbers)
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """As `Backend.thumbnails`."""
+        """As `IndexBackend.thumbnails`."""
         return self._database.thumbnails(numbers)
 
-    def find(self, **values: str) -> list[int]:
-        """As `Backend.find`."""
+    def ids_where(self, **values: str) -> list[int]:
+        """As `IndexBackend.find`."""
         return self._database.find(**values)
 
-    def everything(self) -> list[int]:
-        """As `Backend.everything`."""
+    def ids(self) -> list[int]:
+        """As `IndexBackend.everything`."""
         return self._database.matching(Filters())
 
-    def add(self, additions: Sequence[Addition]) -> None:
-        """As `Backend.add`.
+    def add(self, additions: Sequence[IndexedVolume]) -> None:
+        """As `IndexBackend.add`.
 
         Raises:
             InputError: a latent of another width, or that is not finite.
@@ -123,7 +123,7 @@ class Index:
             self._database.add(additions)
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """As `Backend.delete`. A process killed on the way leaves the records, or the erasing to whoever writes next."""
+        """As `IndexBackend.delete`. A process killed on the way leaves the records, or the erasing to whoever writes next."""
         with self._database.change():
             self._database.delete(numbers)
             self._database.put(_ERASING, "1")
@@ -215,12 +215,12 @@ class Index:
 
 
 @contextmanager
-def writing(folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[Index]:
+def open_for_writing(folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[LocalIndex]:
     """An index that this process alone may change; at the end its files are made anew.
 
     Args:
         folder: made where `settings` are given.
-        settings: what its vectors depend on (`Backend.settings`); None takes an index as it is.
+        settings: what its vectors depend on (`IndexBackend.settings`); None takes an index as it is.
         lists: as `Index.refresh`.
 
     Raises:
@@ -234,7 +234,7 @@ def writing(folder: Path, settings: Mapping[str, Any] | None = None, *, lists: b
         raise InputError("is not empty and holds no index", cure="Give a new --out.", source=folder)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder, refusal=IndexBusy, fact="another process is changing this index"):
-        index = Index(folder, write=True)
+        index = LocalIndex(folder, write=True)
         try:
             index._begin(settings)
             yield index

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any, Final
 
-from thoracle.cohort.demographics import Facts
+from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
 from thoracle.search.keywords import TOKENIZER
 from thoracle.search.record import Filters, Record
@@ -56,7 +56,7 @@ def to_record(row: Sequence[Any]) -> Record:
         split=split,
         report=Report(findings=findings, impression=impression),
         labels=tuple(None if label == "-" else int(label) for label in labels),
-        facts=Facts(age=age, sex=sex, date=date, scanner=scanner),
+        facts=Demographics(age=age, sex=sex, date=date, scanner=scanner),
         source_sha256=source,
         voxels_sha256=voxels,
     )

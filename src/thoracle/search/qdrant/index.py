@@ -17,7 +17,7 @@ import numpy as np
 from thoracle.errors import IndexMismatch, IndexMissing, SearchError
 from thoracle.files.run_settings import check_settings
 from thoracle.search.backend import Matches
-from thoracle.search.keywords import Keywords, stems, wanted_words
+from thoracle.search.keywords import Keywords, positive_terms, stems
 from thoracle.search.qdrant.points import (
     KEYWORDS,
     NUMBERS,
@@ -30,7 +30,7 @@ from thoracle.search.qdrant.points import (
     to_payload,
     to_record,
 )
-from thoracle.search.record import Addition, Filters, LatentArray, Record
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -40,7 +40,7 @@ _WORDS: Final = "words"
 _AT_ONCE: Final = 256
 
 
-class Server:
+class QdrantIndex:
     """A collection.
 
     Args:
@@ -60,7 +60,7 @@ class Server:
             raise IndexMissing("the server has no index of this name", cure="Make one: thoracle index copy INDEX URL.", source=collection)
 
     @classmethod
-    def begin(cls, client: QdrantClient, collection: str, settings: Mapping[str, Any]) -> Server:
+    def create_or_open(cls, client: QdrantClient, collection: str, settings: Mapping[str, Any]) -> QdrantIndex:
         """A new collection, or one that was begun with the same settings.
 
         Raises:
@@ -86,22 +86,22 @@ class Server:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """As `Backend.settings`."""
+        """As `IndexBackend.settings`."""
         return self._settings
 
     def __len__(self) -> int:
         with _faults(self._collection):
             return int(self._client.count(self._collection).count)
 
-    def nearest(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """As `Backend.nearest`; the server's own approximate index, unless `exact`."""
+    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+        """As `IndexBackend.nearest`; the server's own approximate index, unless `exact`."""
         models = qdrant_models()
         return self._query(latent_L.tolist(), _LATENT, k=k, filters=to_filter(filters), params=models.SearchParams(exact=exact))
 
-    def search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
-        """As `Backend.search`."""
+    def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
+        """As `IndexBackend.search`."""
         models = qdrant_models()
-        wanted = sorted({place(stem) for stem in stems([wanted_words(query)])[0]})
+        wanted = sorted({place(stem) for stem in stems([positive_terms(query)])[0]})
         vector = models.SparseVector(indices=wanted, values=[1.0] * len(wanted))
         both = models.Filter(must=[to_condition(query), *([to_filter(filters)] if filters else [])])
         found = self._query(vector, _WORDS, k=k, filters=both, params=None)
@@ -113,22 +113,22 @@ class Server:
         return found
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """As `Backend.records`."""
+        """As `IndexBackend.records`."""
         points = self._points(numbers, with_payload=qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed"]))
         return {int(point.id): to_record(point.payload) for point in points}
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
-        """As `Backend.latents`."""
+        """As `IndexBackend.latents`."""
         points = sorted(self._points(numbers, with_vectors=[_LATENT]), key=lambda point: int(point.id))
         return np.array([point.vector[_LATENT] for point in points], np.float32)
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """As `Backend.thumbnails`."""
+        """As `IndexBackend.thumbnails`."""
         points = self._points(numbers, with_payload=["thumbnail"])
         return {int(point.id): b64decode(point.payload["thumbnail"]) for point in points if point.payload.get("thumbnail")}
 
-    def find(self, **values: str) -> list[int]:
-        """As `Backend.find`; endings are those of pseudonyms."""
+    def ids_where(self, **values: str) -> list[int]:
+        """As `IndexBackend.find`; endings are those of pseudonyms."""
         models = qdrant_models()
         must = [
             models.FieldCondition(key="endings", match=models.MatchValue(value=f"{name}{value[1:]}"))
@@ -138,12 +138,12 @@ class Server:
         ]
         return self._numbers(models.Filter(must=must))
 
-    def everything(self) -> list[int]:
-        """As `Backend.everything`."""
+    def ids(self) -> list[int]:
+        """As `IndexBackend.everything`."""
         return self._numbers(None)
 
-    def add(self, additions: Sequence[Addition]) -> None:
-        """As `Backend.add`."""
+    def add(self, additions: Sequence[IndexedVolume]) -> None:
+        """As `IndexBackend.add`."""
         models = qdrant_models()
         for start in range(0, len(additions), _AT_ONCE):
             part = additions[start : start + _AT_ONCE]
@@ -157,7 +157,7 @@ class Server:
                 self._client.upsert(self._collection, points, wait=True)
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """As `Backend.delete`. The server rewrites its segments in its own time."""
+        """As `IndexBackend.delete`. The server rewrites its segments in its own time."""
         with _faults(self._collection):
             self._client.delete(self._collection, points_selector=list(numbers), wait=True)
 

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from typing import Any, Final
 from zlib import crc32
 
-from thoracle.cohort.demographics import Facts
+from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
 from thoracle.errors import ExtraMissing, InputError
-from thoracle.search.keywords import AnyOf, Keywords, Term, safe_beginning, stems
-from thoracle.search.record import Addition, Filters, Record
+from thoracle.search.keywords import AnyOf, Keywords, Term, stem_safe_prefix, stems
+from thoracle.search.record import Filters, IndexedVolume, Record
 from thoracle.types import ABNORMALITIES
 
 _NAMES: Final = ("volume", "scan", "accession", "patient", "split", "source_sha256", "voxels_sha256")
@@ -38,7 +38,7 @@ def qdrant_models() -> Any:
     return models
 
 
-def to_payload(one: Addition, said: Sequence[Sequence[str]]) -> dict[str, Any]:
+def to_payload(one: IndexedVolume, said: Sequence[Sequence[str]]) -> dict[str, Any]:
     """All that a point holds beside its vectors; `said`: the stems of findings and impression."""
     record = one.record
     date = record.facts.date.replace("-", "")
@@ -65,7 +65,7 @@ def to_record(payload: Mapping[str, Any]) -> Record:
         **{name: payload[name] for name in _NAMES},
         report=Report(findings=payload["findings"], impression=payload["impression"]),
         labels=tuple(payload["labels"]),
-        facts=Facts(age=payload["age"], sex=payload["sex"], date=payload["date"], scanner=payload["scanner"]),
+        facts=Demographics(age=payload["age"], sex=payload["sex"], date=payload["date"], scanner=payload["scanner"]),
     )
 
 
@@ -104,7 +104,7 @@ def to_condition(tree: Keywords) -> Any:
         return models.Filter(should=[to_condition(part) for part in tree.parts])
     if not isinstance(tree, Term):
         return models.Filter(must=[to_condition(part) for part in tree.parts], must_not=[to_condition(part) for part in tree.without])
-    cut = stems([safe_beginning(tree.text) if tree.prefix else tree.text])[0]
+    cut = stems([stem_safe_prefix(tree.text) if tree.prefix else tree.text])[0]
     if tree.prefix and len(cut) > 1:
         raise InputError(
             "a server does not search for phrases by their beginning", cure="Leave out the *, or the quotes.", source="--keyword"

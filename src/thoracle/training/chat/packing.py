@@ -16,34 +16,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thoracle.cohort.vqa.vqa_file import Conversation
+from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
-from thoracle.models.chat.prompt import IGNORED, IMAGE_ID, SYSTEM, Encoded, Message, Prompter, question_text
+from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, ChatTemplate, Encoded, Message, question_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tree:
+class SharedPrefix:
     """Conversations on the same scans.
 
     Attributes:
         images: names of the scans.
-        stem: ids that all begin with.
-        branches: what follows in each.
+        prefix: ids that all begin with.
+        continuations: what follows in each.
     """
 
     images: tuple[str, ...]
-    stem: tuple[int, ...]
-    branches: tuple[Encoded, ...]
+    prefix: tuple[int, ...]
+    continuations: tuple[Encoded, ...]
 
     def __len__(self) -> int:
-        return len(self.stem) + sum(map(len, self.branches))
+        return len(self.prefix) + sum(map(len, self.continuations))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class PackedSequence:
     """Trees that are read side by side."""
 
-    trees: tuple[Tree, ...]
+    trees: tuple[SharedPrefix, ...]
 
     def __len__(self) -> int:
         return sum(map(len, self.trees))
@@ -54,8 +54,8 @@ class ChatBatch:
     """Rows as the model takes them.
 
     Attributes:
-        ids_BN: with `IMAGE_ID` where a scan's rows stand.
-        targets_BN: the id that follows; `IGNORED` where it is not an answer's.
+        ids_BN: with `IMAGE_TOKEN_INDEX` where a scan's rows stand.
+        targets_BN: the id that follows; `IGNORE_INDEX` where it is not an answer's.
         weights_BN: of each target in the loss.
         tree_BN, branch_BN: which tree and branch an id is of; branch 0 is the stem; tree -1 is padding.
         positions_BN: in its own conversation.
@@ -80,23 +80,23 @@ class ChatBatch:
         return replace(self, **moved)
 
 
-class Rows:
+class PackedDataset:
     """As `Data`: rows of at most `length` ids, always the same from the same conversations."""
 
-    def __init__(self, trees: Iterable[Tree], *, length: int) -> None:
+    def __init__(self, trees: Iterable[SharedPrefix], *, length: int) -> None:
         self._rows = _filled(sorted(trees, key=lambda tree: -len(tree)), length)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> PackedSequence:
         return self._rows[index]
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing changes."""
 
 
-def said_in(conversation: Conversation) -> list[Message]:
+def to_messages(conversation: QuestionSet) -> list[Message]:
     """Its turns as they are asked of scans, with our system prompt."""
     turns = [Message(role="system", content=SYSTEM)]
     for number, pair in enumerate(conversation.pairs):
@@ -105,7 +105,7 @@ def said_in(conversation: Conversation) -> list[Message]:
     return turns
 
 
-def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: int) -> list[Tree]:
+def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate, *, length: int) -> list[SharedPrefix]:
     """Trees of at most `length` ids; longer conversations are left out.
 
     Raises:
@@ -113,7 +113,7 @@ def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: i
     """
     together: dict[tuple[str, ...], list[Encoded]] = {}
     for one in conversations:
-        encoded = prompter.encode(said_in(one))
+        encoded = prompter.encode(to_messages(one))
         if len(encoded) <= length:
             together.setdefault(one.images, []).append(encoded)
     trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
@@ -122,25 +122,25 @@ def grow(conversations: Iterable[Conversation], prompter: Prompter, *, length: i
     return trees
 
 
-class Collate:
+class PackedCollator:
     """Rows to a batch, with the scans as `scans` gives them by name; `weigh` is `loss_weight` of `ChatConfig`."""
 
     def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str) -> None:
         self._scans, self._pad, self._weigh = scans, pad, weigh
 
-    def __call__(self, rows: Sequence[Row]) -> ChatBatch:
+    def __call__(self, rows: Sequence[PackedSequence]) -> ChatBatch:
         """Padded to the longest row."""
         size = (len(rows), max(map(len, rows)))
-        ids, targets = torch.full(size, self._pad), torch.full(size, IGNORED)
+        ids, targets = torch.full(size, self._pad), torch.full(size, IGNORE_INDEX)
         weights, positions = torch.zeros(size), torch.zeros(size, dtype=torch.long)
         tree, branch = torch.full(size, -1), torch.zeros(size, dtype=torch.long)
         for b, row in enumerate(rows):
             at = 0
             for number, one in enumerate(row.trees):
-                parts = [(0, Encoded(ids=one.stem, scored=(False,) * len(one.stem))), *enumerate(one.branches, start=1)]
+                parts = [(0, Encoded(ids=one.prefix, loss_mask=(False,) * len(one.prefix))), *enumerate(one.continuations, start=1)]
                 for k, part in parts:
                     place = slice(at, at + len(part))
-                    first = len(one.stem) if k else 0
+                    first = len(one.prefix) if k else 0
                     ids[b, place] = torch.tensor(part.ids)
                     tree[b, place], branch[b, place] = number, k
                     positions[b, place] = torch.arange(first, first + len(part))
@@ -161,13 +161,13 @@ class Collate:
 
     def _scored(self, part: Encoded) -> tuple[Tensor, Tensor]:
         """What follows each id, and how much it counts."""
-        scored = torch.tensor([*part.scored[1:], False])
-        targets = torch.tensor([*part.ids[1:], IGNORED]).where(scored, IGNORED)
+        scored = torch.tensor([*part.loss_mask[1:], False])
+        targets = torch.tensor([*part.ids[1:], IGNORE_INDEX]).where(scored, IGNORE_INDEX)
         count = int(scored.sum())
         return targets, scored.float() / (count**0.5 if self._weigh == "sqrt_length" and count else 1)
 
 
-def sees(batch: ChatBatch) -> Tensor:
+def attention_mask(batch: ChatBatch) -> Tensor:
     """(B, 1, N, N) bool: each id sees its own branch and its stem, up to itself; padding sees itself."""
     tree, branch, N = batch.tree_BN, batch.branch_BN, batch.ids_BN.shape[1]
     same = tree[:, :, None] == tree[:, None]
@@ -176,9 +176,9 @@ def sees(batch: ChatBatch) -> Tensor:
     return (same & near & before)[:, None]
 
 
-def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> Iterator[Tree]:
+def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> Iterator[SharedPrefix]:
     """As few as hold them, in order."""
-    images = images if any(IMAGE_ID in one.ids for one in encoded) else ()
+    images = images if any(IMAGE_TOKEN_INDEX in one.ids for one in encoded) else ()
     group: list[Encoded] = []
     stem = 0
     for one in encoded:
@@ -193,24 +193,24 @@ def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> 
 
 def _most(one: Encoded) -> int:
     """A stem ends before the first answer begins: what is scored has what it follows from in its own branch."""
-    return one.scored.index(True) - 1
+    return one.loss_mask.index(True) - 1
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
     return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _tree(images: tuple[str, ...], group: Sequence[Encoded], stem: int) -> Tree:
-    rest = tuple(Encoded(ids=one.ids[stem:], scored=one.scored[stem:]) for one in group)
-    return Tree(images=images, stem=group[0].ids[:stem], branches=rest)
+def _tree(images: tuple[str, ...], group: Sequence[Encoded], stem: int) -> SharedPrefix:
+    rest = tuple(Encoded(ids=one.ids[stem:], loss_mask=one.loss_mask[stem:]) for one in group)
+    return SharedPrefix(images=images, prefix=group[0].ids[:stem], continuations=rest)
 
 
-def _filled(trees: Sequence[Tree], length: int) -> list[Row]:
+def _filled(trees: Sequence[SharedPrefix], length: int) -> list[PackedSequence]:
     """Each tree, longest first, into the fullest row that has room for it."""
-    room: dict[int, list[list[Tree]]] = {}
+    room: dict[int, list[list[SharedPrefix]]] = {}
     for tree in trees:
         left = next((space for space in range(len(tree), length + 1) if room.get(space)), None)
         row = room[left].pop() if left is not None else []
         row.append(tree)
         room.setdefault((length if left is None else left) - len(tree), []).append(row)
-    return [Row(trees=tuple(row)) for space in sorted(room) for row in room[space]]
+    return [PackedSequence(trees=tuple(row)) for space in sorted(room) for row in room[space]]

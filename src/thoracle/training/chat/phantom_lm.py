@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from thoracle.cohort.vqa.vqa_file import Conversation, Pair
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.files.atomic import replace_folder
-from thoracle.models.chat.language_model import Language
+from thoracle.models.chat.language_model import LanguageModel
 from thoracle.models.chat.prompt import TASKS
 from thoracle.types import ABNORMALITIES
 
@@ -32,7 +32,7 @@ TEMPLATE: Final = (
 )
 
 
-def new_language(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ()) -> Language:
+def build_phantom_lm(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ()) -> LanguageModel:
     """Random weights, and byte-pair words of these texts; what is in `whole` is one word each, where it follows a blank."""
     transformers: Any = import_module("transformers")
     core = Tokenizer(models.BPE())
@@ -61,10 +61,10 @@ def new_language(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ())
     )
     model = transformers.LlamaForCausalLM(config)
     model.generation_config.repetition_penalty = _REPETITION_PENALTY
-    return Language(model=model, tokenizer=tokenizer)
+    return LanguageModel(model=model, tokenizer=tokenizer)
 
 
-def checklists(names: Iterable[str], findings: Callable[[str], Tensor]) -> Iterator[Conversation]:
+def checklist_conversations(names: Iterable[str], findings: Callable[[str], Tensor]) -> Iterator[QuestionSet]:
     """Of each scan all findings in turn, there or not; what nobody tells is left out.
 
     Eighteen answers at once, each beside the name that it is looked up by, teach a model to look findings up in half as many steps (0072).
@@ -73,11 +73,11 @@ def checklists(names: Iterable[str], findings: Callable[[str], Tensor]) -> Itera
         told = zip(ABNORMALITIES, findings(name)[:, 0].tolist(), strict=True)
         said = [f"{finding.lower()} {'yes' if there else 'no'}" for finding, there in told if not isnan(there)]
         if said:
-            pair = Pair(question=_CHECKLIST, answer=f"Findings: {', '.join(said)}.", task="long_answer", type="description")
-            yield Conversation(id=f"{name}:checklist", images=(name,), pairs=(pair,))
+            pair = QuestionAnswer(question=_CHECKLIST, answer=f"Findings: {', '.join(said)}.", task="long_answer", type="description")
+            yield QuestionSet(id=f"{name}:checklist", images=(name,), pairs=(pair,))
 
 
-def save_base(out: Path, language: Language, weights: Mapping[str, Tensor]) -> None:
+def save_phantom_lm(out: Path, language: LanguageModel, weights: Mapping[str, Tensor]) -> None:
     """A folder that `transformers` opens; whole or not at all."""
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from thoracle.errors import InputError
-from thoracle.models.chat.language_model import Language, ToldFindings
+from thoracle.models.chat.language_model import GroundTruthFindingTokens, LanguageModel
 from thoracle.models.ctchat.config import ProjectorConfig
-from thoracle.models.ctchat.projector import FindingRows, Projector
-from thoracle.training.chat.ridge_probe import fit_findings
-from thoracle.training.chat.scan_features import Scans
+from thoracle.models.ctchat.projector import FindingTokens, Projector
+from thoracle.training.chat.ridge_probe import fit_ridge_probe
+from thoracle.training.chat.scan_features import ScanFeatures
 from thoracle.types import ABNORMALITIES
 
 
-def new_projector(config: ProjectorConfig, scans: Scans, language: Language, *, fitted_to: Mapping[str, Tensor]) -> Projector:
+def new_projector(config: ProjectorConfig, scans: ScanFeatures, language: LanguageModel, *, fitted_to: Mapping[str, Tensor]) -> Projector:
     """Random weights, but rows of findings, which are fitted to what is told and speak in the language model's own words.
 
     Args:
@@ -30,24 +30,26 @@ def new_projector(config: ProjectorConfig, scans: Scans, language: Language, *, 
         InputError: sizes that are not the encoder's.
     """
     T, h, w = scans.tokens.grid
-    if config.places not in (0, T * h * w):
-        raise InputError(f"projector.places is {config.places}, a scan has {T * h * w} tokens", cure="Give that, or 0.", source="config")
-    if config.findings not in (0, len(ABNORMALITIES)):
-        fact = f"projector.findings is {config.findings}, there are {len(ABNORMALITIES)}"
+    if config.num_positions not in (0, T * h * w):
+        raise InputError(
+            f"projector.places is {config.num_positions}, a scan has {T * h * w} tokens", cure="Give that, or 0.", source="config"
+        )
+    if config.num_findings not in (0, len(ABNORMALITIES)):
+        fact = f"projector.findings is {config.num_findings}, there are {len(ABNORMALITIES)}"
         raise InputError(fact, cure="Give that, or 0.", source="config")
-    projector = Projector(replace(config, dim_context=scans.tokens.width, hidden=language.hidden))
+    projector = Projector(replace(config, dim_context=scans.tokens.width, hidden_size=language.hidden))
     if projector.findings is not None:
         _begin(projector.findings, scans, language, fitted_to)
     return projector
 
 
 @torch.no_grad()
-def _begin(rows: FindingRows, scans: Scans, language: Language, told: Mapping[str, Tensor]) -> None:
-    weight, bias = fit_findings(
-        torch.stack([scans.kept(name) for name in told]), scans.tokens.read, torch.stack([*told.values()]).flatten(1)
+def _begin(rows: FindingTokens, scans: ScanFeatures, language: LanguageModel, told: Mapping[str, Tensor]) -> None:
+    weight, bias = fit_ridge_probe(
+        torch.stack([scans.kept(name) for name in told]), scans.tokens.expand, torch.stack([*told.values()]).flatten(1)
     )
     rows.weight.copy_(weight)
     rows.bias.copy_(bias)
-    name_KH, said_SH = ToldFindings(language, ABNORMALITIES).words()
+    name_KH, said_SH = GroundTruthFindingTokens(language, ABNORMALITIES).words()
     rows.name.copy_(name_KH)
     rows.said.copy_(said_SH)

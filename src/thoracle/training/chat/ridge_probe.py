@@ -21,7 +21,7 @@ _SHARP: Final = 4.0
 _FEWEST: Final = 2
 
 
-def fit_findings(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK: Tensor) -> tuple[Tensor, Tensor]:
+def fit_ridge_probe(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK: Tensor) -> tuple[Tensor, Tensor]:
     """Weight (K, N C) and bias (K,) of a linear map from tokens to how sure it is that a label is 1; 0 where yes is as likely as no.
 
     Likely as of cases in equal numbers, however rare the label is.

@@ -13,22 +13,29 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort
-from thoracle.cohort.vqa.cases import told_findings
-from thoracle.cohort.vqa.vqa_file import Conversation
+from thoracle.cohort.vqa.cases import finding_attributes
+from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
-from thoracle.models.chat.components import open_projector
-from thoracle.models.chat.language_model import ChatModel, Language, ToldFindings, new_adapter, open_language, with_adapter
-from thoracle.models.chat.prompt import Prompter
+from thoracle.models.chat.components import load_projector
+from thoracle.models.chat.language_model import (
+    ChatModel,
+    GroundTruthFindingTokens,
+    LanguageModel,
+    add_lora_adapter,
+    load_language_model,
+    load_lora_adapter,
+)
+from thoracle.models.chat.prompt import ChatTemplate
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import Collate, Rows, grow, said_in
-from thoracle.training.chat.phantom_lm import checklists, new_language, save_base
+from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix, to_messages
+from thoracle.training.chat.phantom_lm import build_phantom_lm, checklist_conversations, save_phantom_lm
 from thoracle.training.chat.projector_initialization import new_projector
-from thoracle.training.chat.scan_features import Scans
+from thoracle.training.chat.scan_features import ScanFeatures
 from thoracle.training.chat.task import ChatConfig, ChatTask
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.trainer import Evaluate, Trainer
+from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.types import ABNORMALITIES
 
 _LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
@@ -36,12 +43,12 @@ _LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
 
 def chat_run(
     config: ChatConfig,
-    conversations: Sequence[Conversation],
+    conversations: Sequence[QuestionSet],
     world: World,
     *,
     findings: Callable[[str], Tensor],
-    scans: Scans | None = None,
-    held_out: Sequence[Conversation] = (),
+    scans: ScanFeatures | None = None,
+    held_out: Sequence[QuestionSet] = (),
     resume: bool = False,
 ) -> Trainer:
     """A run of one stage.
@@ -50,7 +57,7 @@ def chat_run(
         config: of the run.
         conversations: what is trained on.
         world: as `join` gives it.
-        findings: as `findings_of`: stage "base" reads them in place of scans, and rows of findings are fitted to them.
+        findings: as `finding_targets`: stage "base" reads them in place of scans, and rows of findings are fitted to them.
         scans: that they are about; none for stage "base".
         held_out: what is never trained on: its loss each `eval_every` steps says which checkpoint is best.
         resume: go on in a folder that exists.
@@ -63,39 +70,43 @@ def chat_run(
     torch.manual_seed(config.seed)
     if config.stage == "base":
         seen = sorted({name for one in conversations for name in one.images})
-        conversations = [*conversations, *checklists(seen, findings)]
-        texts = [message.content for one in conversations for message in said_in(one)]
-        language = new_language(config.phantom_lm, texts, whole=[name.lower() for name in ABNORMALITIES])
-        told = ToldFindings(language, ABNORMALITIES)
+        conversations = [*conversations, *checklist_conversations(seen, findings)]
+        texts = [message.content for one in conversations for message in to_messages(one)]
+        language = build_phantom_lm(config.phantom_lm, texts, whole=[name.lower() for name in ABNORMALITIES])
+        told = GroundTruthFindingTokens(language, ABNORMALITIES)
         model, rows_of_scan = ChatModel(language.model, told), len(ABNORMALITIES)
     else:
-        language = open_language(Path(config.language_model))
+        language = load_language_model(Path(config.language_model))
         assert scans is not None, "of these stages"
         projector = _projector(config, conversations, findings, scans, language)
-        model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.rows
-        config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).caution)
-    prompter = Prompter(language.tokenizer, rows=rows_of_scan)
+        model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.num_tokens
+        config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).disclaimer)
+    prompter = ChatTemplate(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
-    collate = Collate(findings if scans is None else scans.kept, pad=pad, weigh=config.loss_weight)
-    rows = Rows(grow(conversations, prompter, length=config.sequence_length), length=config.sequence_length)
-    valid = Rows(grow(held_out, prompter, length=config.sequence_length), length=config.sequence_length) if held_out else None
+    collate = PackedCollator(findings if scans is None else scans.kept, pad=pad, weigh=config.loss_weight)
+    rows = PackedDataset(group_by_prefix(conversations, prompter, length=config.sequence_length), length=config.sequence_length)
+    valid = (
+        PackedDataset(group_by_prefix(held_out, prompter, length=config.sequence_length), length=config.sequence_length)
+        if held_out
+        else None
+    )
 
     def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
         if config.stage == "base":
-            save_base(out, language, {name.removeprefix(_LANGUAGE): tensor for name, tensor in weights.items()})
+            save_phantom_lm(out, language, {name.removeprefix(_LANGUAGE): tensor for name, tensor in weights.items()})
         else:
             _save(config, model, out, weights, step)
 
     def task(_: Path) -> ChatTask:
-        return ChatTask(model, config, world, read=torch.clone if scans is None else scans.tokens.read, save=save)
+        return ChatTask(model, config, world, read=torch.clone if scans is None else scans.tokens.expand, save=save)
 
-    def evaluate(task: ChatTask) -> Evaluate:
+    def evaluate(task: ChatTask) -> Evaluator:
         return _HeldOut(task, valid, collate) if valid is not None else dict
 
     return Trainer(config, rows, world, task=task, collate=lambda _: collate, resume=resume, evaluate=evaluate if held_out else None)
 
 
-def split_questions(conversations: Sequence[Conversation], cohort: Cohort) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+def split_questions(conversations: Sequence[QuestionSet], cohort: Cohort) -> tuple[tuple[QuestionSet, ...], tuple[QuestionSet, ...]]:
     """Those about scans of the split `train`, and those of `valid`, which are mixed so that a few of them are of all kinds.
 
     Raises:
@@ -108,16 +119,16 @@ def split_questions(conversations: Sequence[Conversation], cohort: Cohort) -> tu
     return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
 
 
-def findings_of(cohort: Cohort) -> Callable[[str], Tensor]:
-    """Gives what labels and reports tell of a volume's findings, (K, A) of `TOLD`, by its name."""
+def finding_targets(cohort: Cohort) -> Callable[[str], Tensor]:
+    """Gives what labels and reports tell of a volume's findings, (K, A) of `FINDING_ATTRIBUTES`, by its name."""
     entries = {entry.volume: entry for entry in cohort.entries}
-    return lambda name: torch.from_numpy(told_findings(entries[name]))
+    return lambda name: torch.from_numpy(finding_attributes(entries[name]))
 
 
 class _HeldOut:
     """The loss of conversations that are not trained on; as `score`, its negative. Every rank computes all of it."""
 
-    def __init__(self, task: ChatTask, rows: Rows, collate: Collate) -> None:
+    def __init__(self, task: ChatTask, rows: PackedDataset, collate: PackedCollator) -> None:
         self._task, self._rows, self._collate = task, rows, collate
 
     def __call__(self) -> Mapping[str, float]:
@@ -131,28 +142,32 @@ class _HeldOut:
 
 
 def _projector(
-    config: ChatConfig, conversations: Sequence[Conversation], findings: Callable[[str], Tensor], scans: Scans, language: Language
+    config: ChatConfig,
+    conversations: Sequence[QuestionSet],
+    findings: Callable[[str], Tensor],
+    scans: ScanFeatures,
+    language: LanguageModel,
 ) -> Projector:
     """As `init_from` left it, or a new one."""
     if config.init_from:
-        return open_projector(
+        return load_projector(
             open_chat(Path(config.init_from), encoder=Path(config.encoder), base=Path(config.language_model)).path / PROJECTOR
         )
     seen = sorted({name for one in conversations for name in one.images})
     return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in seen})
 
 
-def _adapted(config: ChatConfig, language: Language) -> Any:
+def _adapted(config: ChatConfig, language: LanguageModel) -> Any:
     if config.stage == "projector":
         return language.model
     told = config.adapter
     started = Path(config.init_from) / ADAPTER if config.init_from else None
     if started is not None and started.is_dir():
-        model = with_adapter(language.model, started)
+        model = load_lora_adapter(language.model, started)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in name)
         return model
-    return new_adapter(language.model, rank=told.rank, alpha=told.alpha, targets=told.targets)
+    return add_lora_adapter(language.model, rank=told.rank, alpha=told.alpha, targets=told.targets)
 
 
 def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str, Tensor], step: int) -> None:

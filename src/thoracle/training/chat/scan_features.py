@@ -13,13 +13,13 @@ from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import open_model
-from thoracle.models.chat.components import image_encoder
-from thoracle.models.chat.scan_tokens import ScanTokens, TokenStore
+from thoracle.models.chat.components import load_image_encoder
+from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache
 from thoracle.training.engine.distributed import World
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scans:
+class ScanFeatures:
     """Scans of a cohort, as a chat model is trained on them.
 
     Attributes:
@@ -31,9 +31,9 @@ class Scans:
     kept: Callable[[str], Tensor]
 
 
-def cohort_scans(
+def encode_cohort_scans(
     cohort: Cohort, wanted: Collection[str], world: World, *, encoder: Path, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Scans:
+) -> ScanFeatures:
     """Those of a cohort that are wanted; encoded once.
 
     Args:
@@ -53,7 +53,7 @@ def cohort_scans(
         cure = "Prepare the cohort with the encoder's config.json."
         raise InputError("the encoder was made for another preprocessing than the cohort's", cure=cure, source=cohort.folder)
     tokens = ScanTokens(folder)
-    store = TokenStore(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
+    store = TokenCache(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
     entries = {entry.volume: entry for entry in cohort.entries}
     unknown = [name for name in wanted if name not in entries]
     if unknown:
@@ -62,14 +62,14 @@ def cohort_scans(
     keys = {name: entries[name].cache_sha256 for name in wanted}
     own = sorted(wanted)[world.rank :: world.size]
     todo = [name for name in own if store.get(keys[name]) is None]
-    network = image_encoder(folder, device=world.device) if todo else None
+    network = load_image_encoder(folder, device=world.device) if todo else None
     for done, name in enumerate(todo, start=1):
         assert network is not None, "there is something to do"
         volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
         with torch.inference_mode():
-            store.put(keys[name], tokens.keep(network.encode_volume(volume.to(world.device))))
+            store.put(keys[name], tokens.compress(network.encode_volume(volume.to(world.device))))
         progress(done, len(todo))
-    world.wait()
+    world.barrier()
 
     def kept(name: str) -> Tensor:
         found = store.get(keys[name])
@@ -77,4 +77,4 @@ def cohort_scans(
             raise InputError("tokens were taken away while they were needed", cure="Begin again with --resume.", source=cohort.folder)
         return found
 
-    return Scans(tokens=tokens, kept=kept)
+    return ScanFeatures(tokens=tokens, kept=kept)

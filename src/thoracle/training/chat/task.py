@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from thoracle.config_reader import PositiveInt, Range, check_fields
 from thoracle.errors import InputError
 from thoracle.models.chat.language_model import ChatModel
-from thoracle.models.chat.prompt import IGNORED
+from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import ChatBatch, sees
+from thoracle.training.chat.packing import ChatBatch, attention_mask
 from thoracle.training.engine.config import CURE, RunConfig
-from thoracle.training.engine.distributed import World, keep_gradients, spread
+from thoracle.training.engine.distributed import World, no_sync, parallelize
 
 Stage = Literal["base", "projector", "lora"]
 STAGES: Final[tuple[Stage, ...]] = ("base", "projector", "lora")
@@ -152,14 +152,14 @@ class ChatTask:
         if config.compile:
             for block in blocks:
                 block.compile()
-        self._spread = spread(model, world, shard=config.parallelism == "fsdp", blocks=blocks)
+        self._spread = parallelize(model, world, shard=config.parallelism == "fsdp", blocks=blocks)
         self._trained = nn.ModuleDict({"trained": nn.ParameterDict({_key(name): p for name, p in _own_parameters(model)})})
 
-    def modules(self) -> nn.ModuleDict:
+    def checkpoint_modules(self) -> nn.ModuleDict:
         """As in `Task`: what is trained and what the projector was fitted to, and none of the language model that stays as it is."""
         return self._trained
 
-    def parameters(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [one for one in self._trained.parameters() if one.requires_grad]
 
@@ -167,18 +167,18 @@ class ChatTask:
         """As in `Task`: none; the language model has the rate of all."""
         return []
 
-    def backward(self, batches: Sequence[ChatBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[ChatBatch]) -> Tensor:
         """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
         self.model.train()
         # Ranks' gradients are averaged: what each adds is so many times its share.
-        whole = self.world.mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
+        whole = self.world.all_reduce_mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
-            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+            with no_sync(self._spread, apart=number < len(batches) - 1):
                 loss = self._lost(batch) / whole
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        return self.world.mean(total)
+        return self.world.all_reduce_mean(total)
 
     def loss(self, batch: ChatBatch) -> Tensor:
         """Cross-entropy of the answers' words, averaged by their weights; a scalar."""
@@ -188,24 +188,24 @@ class ChatTask:
         """The same, summed."""
         device = self.world.device
         batch = batch.to(device)
-        scored_BN = batch.targets_BN != IGNORED
+        scored_BN = batch.targets_BN != IGNORE_INDEX
         tokens = None if batch.scans_I is None else self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=sees(batch), positions_BN=batch.positions_BN)
+            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=attention_mask(batch), positions_BN=batch.positions_BN)
         each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
         return (each_S * batch.weights_BN[scored_BN]).sum()
 
-    def stepped(self) -> None:
+    def on_optimizer_step(self) -> None:
         """As in `Task`: nothing else moves."""
 
-    def own(self) -> Mapping[str, Tensor]:
+    def rank_state(self) -> Mapping[str, Tensor]:
         """As in `Task`: nothing."""
         return {}
 
-    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
         """As in `Task`: nothing."""
 
-    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+    def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`."""
         named = {_key(name): name for name, _ in _own_parameters(self.model)}
         self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)

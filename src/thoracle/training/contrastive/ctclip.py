@@ -17,7 +17,7 @@ from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import Latents
-from thoracle.training.contrastive.gradient_cache import PairConfig, PairTask
+from thoracle.training.contrastive.gradient_cache import ContrastivePairTask, PairConfig
 from thoracle.training.engine.config import CURE
 from thoracle.training.engine.distributed import World
 
@@ -61,7 +61,7 @@ class ContrastiveConfig(PairConfig):
         self.check_size((self.model.n_frames, self.model.ctvit.image_size, self.model.ctvit.image_size))
 
 
-class ContrastiveTask(PairTask):
+class ContrastiveTask(ContrastivePairTask):
     """A CT-CLIP that learns which text belongs to which volume.
 
     Attributes:
@@ -73,17 +73,17 @@ class ContrastiveTask(PairTask):
         self.config = config
         self.bias = nn.Parameter(torch.tensor(config.init_logit_bias, device=world.device), requires_grad=config.loss == "sigmoid")
 
-    def modules(self) -> nn.ModuleDict:
+    def checkpoint_modules(self) -> nn.ModuleDict:
         """As in `Task`; also `scalars.bias`."""
         return nn.ModuleDict({"clip": self.network, "scalars": nn.ParameterDict({"bias": self.bias})})
 
-    def scalars(self) -> Sequence[nn.Parameter]:
-        """As in `PairTask`; also the bias."""
+    def loss_parameters(self) -> Sequence[nn.Parameter]:
+        """As in `ContrastivePairTask`; also the bias."""
         return (self.clip.temperature, self.bias)
 
     def loss(self, latents: Latents) -> Tensor:
         """Of this rank's pairs, among those of all ranks or its own as the config says; a scalar."""
-        logits = pair_logits(self.gathered(latents), logit_scale(self.clip.temperature))
+        logits = pair_logits(self.gather_latents(latents), logit_scale(self.clip.temperature))
         if self.config.loss == "sigmoid":
             return sigmoid_loss(logits[0], self.bias)
         return contrastive_loss(*logits, decoupled=self.config.model.decoupled_loss)

@@ -19,14 +19,14 @@ from thoracle.models.encoder import EncodedText, TrainableEncoder
 from thoracle.models.registry import spec_of
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.engine.distributed import World, spread
+from thoracle.training.engine.distributed import World, parallelize
 from thoracle.types import ABNORMALITIES
 
 _PREFIX: Final = "clip."
 Latents = tuple[Tensor, ...]
 
 
-class Towers(nn.Module):
+class DualEncoder(nn.Module):
     """Both encoders without the logit scale. The global loss applies the scale, so DDP and FSDP must not wrap it."""
 
     def __init__(self, clip: TrainableEncoder) -> None:
@@ -39,7 +39,7 @@ class Towers(nn.Module):
         return self._encode(EncodedText(input_ids_BN=input_ids_BN, attention_mask_BN=attention_mask_BN), volume_B1ZHW)
 
 
-class ClipInTraining:
+class DualEncoderTask:
     """Hold what tasks on a `TrainableEncoder` have in common; a `Task` but for its objective.
 
     Attributes:
@@ -65,16 +65,16 @@ class ClipInTraining:
         self._preprocess, self._codebook_sync, self._config = preprocess, codebook_sync, config
         for parameter in clip.unused_parameters():  # what a task has frozen stays so
             parameter.requires_grad_(False)
-        self.towers = spread(Towers(clip), world, shard=config.parallelism == "fsdp", blocks=blocks_of(clip, config))
-        self.codes = Codes(clip)
+        self.towers = parallelize(DualEncoder(clip), world, shard=config.parallelism == "fsdp", blocks=wrap_blocks(clip, config))
+        self.codes = CodebookUpdater(clip)
 
-    def modules(self) -> nn.ModuleDict:
+    def checkpoint_modules(self) -> nn.ModuleDict:
         """As in `Task`; names are those of the model's weights, under `clip.`."""
         return nn.ModuleDict({"clip": self.network})
 
-    def parameters(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return [p for p in self.modules().parameters() if p.requires_grad]
+        return [p for p in self.checkpoint_modules().parameters() if p.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
         """As in `Task`: the text encoder's."""
@@ -92,24 +92,24 @@ class ClipInTraining:
         return tuple(latent.float() for latent in latents)
 
     @torch.no_grad()
-    def stepped(self) -> None:
+    def on_optimizer_step(self) -> None:
         """As in `Task`: the temperature stays within its limit, beyond which no gradient would bring it back."""
         self.clip.temperature.clamp_(max=torch.tensor(MOST_SCALE).log().item())
 
-    def own(self) -> Mapping[str, Tensor]:
+    def rank_state(self) -> Mapping[str, Tensor]:
         """As in `Task`: the codes, where each rank lets its own drift."""
         return {} if self._codebook_sync else self.codes.state()
 
-    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
         """As in `Task`."""
-        if tensors and self.codes.book is not None:
-            self.codes.book.load_state_dict(tensors)
+        if tensors and self.codes.codebook is not None:
+            self.codes.codebook.load_state_dict(tensors)
 
-    def move_codes(self) -> None:
+    def update_codebook(self) -> None:
         """Once a step, by the tokens of all ranks or of this one."""
-        self.codes.move(self.world if self._codebook_sync else None)
+        self.codes.apply(self.world if self._codebook_sync else None)
 
-    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+    def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`."""
         save_model(
             out,
@@ -126,22 +126,22 @@ class ClipInTraining:
         )
 
 
-class Codes:
+class CodebookUpdater:
     """What a step's tokens would move the codes by: added up over its first passes, and applied once. `book` is None without codes."""
 
     def __init__(self, clip: TrainableEncoder) -> None:
-        self.book = clip.codebook
-        if self.book is not None:
-            self.book.collect = self._add
+        self.codebook = clip.codebook
+        if self.codebook is not None:
+            self.codebook.on_assignment = self._add
         self._counting = False
         self._sums: list[Tensor] = []
 
     def state(self) -> dict[str, Tensor]:
         """The codes, on the CPU."""
-        return {} if self.book is None else {name: tensor.cpu() for name, tensor in self.book.state_dict().items()}
+        return {} if self.codebook is None else {name: tensor.cpu() for name, tensor in self.codebook.state_dict().items()}
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
+    def collecting(self) -> Iterator[None]:
         """What is encoded here has not been encoded before in this step."""
         self._counting = True
         try:
@@ -149,13 +149,13 @@ class Codes:
         finally:
             self._counting = False
 
-    def move(self, world: World | None) -> None:
+    def apply(self, world: World | None) -> None:
         """By the tokens of all ranks of `world`, or of this one."""
-        if self.book is None:
+        if self.codebook is None:
             return
         if world is not None:
-            self._sums = [world.total(tensor) for tensor in self._sums]
-        self.book.move(*self._sums)
+            self._sums = [world.all_reduce_sum(tensor) for tensor in self._sums]
+        self.codebook.update_ema(*self._sums)
         self._sums = []
 
     def _add(self, counts_K: Tensor, sums_KD: Tensor) -> None:
@@ -164,7 +164,7 @@ class Codes:
             self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
 
 
-def blocks_of(clip: TrainableEncoder, config: RunConfig) -> list[nn.Module]:
+def wrap_blocks(clip: TrainableEncoder, config: RunConfig) -> list[nn.Module]:
     """Its layers, made to compute again or compiled as the configuration says."""
     blocks = list(clip.transformer_blocks())
     for block in blocks:

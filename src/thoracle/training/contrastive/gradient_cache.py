@@ -20,10 +20,10 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.training.contrastive.dual_encoder import ClipInTraining, Latents
+from thoracle.training.contrastive.dual_encoder import DualEncoderTask, Latents
 from thoracle.training.engine.config import CURE, BatchScope, RunConfig
-from thoracle.training.engine.distributed import World, keep_gradients
-from thoracle.training.engine.rng import Generators, generators, set_generators
+from thoracle.training.engine.distributed import World, no_sync
+from thoracle.training.engine.rng import Generators, get_rng_state, set_rng_state
 from thoracle.training.engine.sampler import Batch
 
 
@@ -67,7 +67,7 @@ class PairConfig(RunConfig):
             raise InputError(f"preprocess.size is {self.preprocess.size}, but the model takes {size}", cure=CURE, source="config")
 
 
-class PairTask(ClipInTraining, ABC):
+class ContrastivePairTask(DualEncoderTask, ABC):
     """Learns from pairs, by `loss`."""
 
     def __init__(
@@ -80,43 +80,43 @@ class PairTask(ClipInTraining, ABC):
     def loss(self, latents: Latents) -> Tensor:
         """Of this rank's pairs, whose latents `encode` gave; a scalar."""
 
-    def scalars(self) -> Sequence[nn.Parameter]:
+    def loss_parameters(self) -> Sequence[nn.Parameter]:
         """Those that are learnt at the loss, which sees no tower."""
         return (self.clip.temperature,)
 
-    def gathered(self, latents: Latents) -> Latents:
+    def gather_latents(self, latents: Latents) -> Latents:
         """Those of all ranks, or this one's own, as the config says."""
-        return tuple(self.world.gather(latent) for latent in latents) if self._pairs.negatives == "global" else latents
+        return tuple(self.world.all_gather(latent) for latent in latents) if self._pairs.negatives == "global" else latents
 
-    def backward(self, batches: Sequence[Batch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[Batch]) -> Tensor:
         """As in `Task`; the codes move too."""
         self.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
             total += self._backward(batch, last=number == len(batches) - 1) / len(batches)
-        for scalar in self.scalars():
+        for scalar in self.loss_parameters():
             if scalar.grad is not None:
-                self.world.mean(scalar.grad)
-        self.move_codes()
-        return self.world.mean(total)
+                self.world.all_reduce_mean(scalar.grad)
+        self.update_codebook()
+        return self.world.all_reduce_mean(total)
 
     def _backward(self, batch: Batch, *, last: bool) -> Tensor:
         chunks = list(batch.chunks(self._pairs.gradient_cache_chunk or len(batch), self.world.device))
         if len(chunks) == 1:
-            with keep_gradients(self.towers, apart=not last), self.codes.counted():
+            with no_sync(self.towers, apart=not last), self.codes.collecting():
                 latents = self.encode(*chunks[0])
             loss, gradients = self._at_latents(latents)
             torch.autograd.backward(latents, gradients)
             return loss
         before, latents = self._encode_without_gradient(chunks)
         loss, gradients = self._at_latents(latents)
-        after = generators(self.world.device)
+        after = get_rng_state(self.world.device)
         parts = zip(*(torch.split(gradient, len(chunks[0][0])) for gradient in gradients), strict=True)
         for number, (chunk, states, part) in enumerate(zip(chunks, before, parts, strict=True)):
-            set_generators(states, self.world.device)
-            with keep_gradients(self.towers, apart=not last or number < len(chunks) - 1):
+            set_rng_state(states, self.world.device)
+            with no_sync(self.towers, apart=not last or number < len(chunks) - 1):
                 torch.autograd.backward(self.encode(*chunk), part)
-        set_generators(after, self.world.device)
+        set_rng_state(after, self.world.device)
         return loss
 
     def _at_latents(self, latents: Latents) -> tuple[Tensor, list[Tensor]]:
@@ -135,7 +135,7 @@ class PairTask(ClipInTraining, ABC):
         """The generators as they were before each chunk, and the latents of all."""
         before, found = [], []
         for chunk in chunks:
-            before.append(generators(self.world.device))
-            with self.codes.counted():
+            before.append(get_rng_state(self.world.device))
+            with self.codes.collecting():
                 found.append(self.encode(*chunk))
         return before, tuple(torch.cat(parts) for parts in zip(*found, strict=True))

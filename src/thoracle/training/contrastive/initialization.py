@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from thoracle.errors import InputError
-from thoracle.models.bundle.model_folder import load_tensors, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.bundle.pretrained_text import initialize_text, load_pretrained_text, load_tokenizer
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
@@ -17,7 +17,7 @@ from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 
 
-def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
+def select_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
     """The configuration's, the starting model's or the text encoder's; else a vocabulary of what `words` gives and of the prompts.
 
     Raises:
@@ -31,20 +31,20 @@ def run_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]])
     return pretrained or Tokenizer.from_words([*words(), *format_prompts()])
 
 
-def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
+def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
     """A CT-CLIP as the configuration begins it.
 
     Raises:
         InputError: its sizes are not those of `init_from`, or of the tokenizer.
         ModelError: `init_from` or `init_text_encoder` is damaged or something else.
     """
-    fits(tokenizer, config.model.bert)
+    check_vocab_size(tokenizer, config.model.bert)
     clip = CTCLIP(config.model)
     if config.init_from:
         folder = open_model(Path(config.init_from))
         if folder.config != config.model:
             raise InputError("is not of the sizes in the configuration", cure="Give its config.json's as `model`.", source=folder.path)
-        clip.load_state_dict(load_tensors(folder))
+        clip.load_state_dict(load_state_dict(folder))
         return clip
     with torch.no_grad():
         clip.temperature.fill_(config.init_log_logit_scale)
@@ -53,7 +53,7 @@ def network(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
     return clip
 
 
-def fits(tokenizer: Tokenizer, bert: TextConfig) -> None:
+def check_vocab_size(tokenizer: Tokenizer, bert: TextConfig) -> None:
     """Raises InputError where a tokenizer has more words than the text encoder."""
     if tokenizer.vocab_size > bert.vocab_size:
         fact = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"

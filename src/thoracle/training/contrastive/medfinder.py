@@ -19,7 +19,7 @@ from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
 from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import Latents
-from thoracle.training.contrastive.gradient_cache import PairConfig, PairTask
+from thoracle.training.contrastive.gradient_cache import ContrastivePairTask, PairConfig
 from thoracle.training.engine.distributed import World
 
 
@@ -55,7 +55,7 @@ class MedFinderRunConfig(PairConfig):
         self.check_size(self.model.size)
 
 
-class MedFinderTask(PairTask):
+class MedFinderTask(ContrastivePairTask):
     """A MedFinder that learns which text belongs to which volume, and that two views of a volume are of one."""
 
     def __init__(self, clip: MedFinder, config: MedFinderRunConfig, world: World, *, tokenizer: Tokenizer) -> None:
@@ -65,12 +65,12 @@ class MedFinderTask(PairTask):
         self.config, self._text = config, clip.text_transformer
 
     def train(self) -> None:
-        """As in `ClipInTraining`; a frozen text encoder drops nothing out."""
+        """As in `DualEncoderTask`; a frozen text encoder drops nothing out."""
         super().train()
         self._text.train(not self.config.freeze_text_encoder)
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
-        """As in `ClipInTraining`, of views while it trains, else of the volume as it is."""
+        """As in `DualEncoderTask`, of views while it trains, else of the volume as it is."""
         views_BVZHW = self.views(volume_B1ZHW) if self.network.training else volume_B1ZHW
         return super().encode(input_ids_BN, attention_mask_BN, views_BVZHW)
 
@@ -83,7 +83,7 @@ class MedFinderTask(PairTask):
         return torch.stack(views, dim=1).clamp_(low, high)
 
     def loss(self, latents: Latents) -> Tensor:
-        """As in `PairTask`: the consistency of views, and its weight times the contrastive loss of texts and volumes."""
-        text_BL, image_BL, *views = self.gathered(latents)
+        """As in `ContrastivePairTask`: the consistency of views, and its weight times the contrastive loss of texts and volumes."""
+        text_BL, image_BL, *views = self.gather_latents(latents)
         loss = self.config.contrastive_weight * contrastive_loss(*pair_logits((text_BL, image_BL), logit_scale(self.clip.temperature)))
         return loss + consistency_loss(*views) if views else loss

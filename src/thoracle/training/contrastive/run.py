@@ -13,22 +13,22 @@ from thoracle.models.common.prompts import format_prompts
 from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
-from thoracle.training.contrastive.dual_encoder import ClipInTraining
-from thoracle.training.contrastive.initialization import fits, network, run_tokenizer
+from thoracle.training.contrastive.dual_encoder import DualEncoderTask
+from thoracle.training.contrastive.initialization import build_ctclip, check_vocab_size, select_tokenizer
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import Data, Paired
-from thoracle.training.engine.trainer import Evaluate, Trainer
+from thoracle.training.engine.sampler import EpochDataset, PairCollator
+from thoracle.training.engine.trainer import Evaluator, Trainer
 
 
 def contrastive_run(
     config: ContrastiveConfig,
-    pairs: Data[Sample],
+    pairs: EpochDataset[Sample],
     world: World,
     *,
     words: Callable[[], Sequence[str]],
     resume: bool = False,
-    evaluate: Callable[[ClipInTraining], Evaluate] | None = None,
+    evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
     """A run that aligns volumes with their reports.
 
@@ -41,30 +41,30 @@ def contrastive_run(
         evaluate: makes the evaluation; called each `eval_every` steps.
 
     Raises:
-        As `Trainer`, `run_tokenizer` and `network`.
+        As `Trainer`, `select_tokenizer` and `network`.
     """
 
     def task(folder: Path) -> ContrastiveTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
-        return ContrastiveTask(network(config, tokenizer), config, world, tokenizer=tokenizer)
+        return ContrastiveTask(build_ctclip(config, tokenizer), config, world, tokenizer=tokenizer)
 
-    def collate(folder: Path) -> Paired:
-        return Paired(Tokenizer.from_folder(folder / TOKENIZER), config.max_text_tokens)
+    def collate(folder: Path) -> PairCollator:
+        return PairCollator(Tokenizer.from_folder(folder / TOKENIZER), config.max_text_tokens)
 
     def files() -> dict[str, bytes]:
-        return {f"{TOKENIZER}/{name}": content for name, content in run_tokenizer(config, words).files.items()}
+        return {f"{TOKENIZER}/{name}": content for name, content in select_tokenizer(config, words).files.items()}
 
     return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
 
 
 def medfinder_run(
     config: MedFinderRunConfig,
-    pairs: Data[Sample],
+    pairs: EpochDataset[Sample],
     world: World,
     *,
     words: Callable[[], Sequence[str]],
     resume: bool = False,
-    evaluate: Callable[[ClipInTraining], Evaluate] | None = None,
+    evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
     """A run that aligns two views of volumes with their reports.
 
@@ -81,14 +81,14 @@ def medfinder_run(
 
     def task(folder: Path) -> MedFinderTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
-        fits(tokenizer, model.bert)
+        check_vocab_size(tokenizer, model.bert)
         finder = MedFinder(model)
         if text is not None:
             initialize_text(finder.text_transformer, text, config=model.bert)
         return MedFinderTask(finder, config, world, tokenizer=tokenizer)
 
-    def collate(folder: Path) -> Paired:
-        return Paired(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, model.bert.most_tokens))
+    def collate(folder: Path) -> PairCollator:
+        return PairCollator(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, model.bert.max_tokens))
 
     def files() -> dict[str, bytes]:
         tokenizer = Tokenizer.from_words([*words(), *format_prompts()]) if text is None else text.described()[1]

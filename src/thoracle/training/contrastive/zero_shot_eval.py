@@ -15,16 +15,16 @@ from torch import Tensor
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.metrics.classification import auroc
 from thoracle.models.common.prompts import format_prompts
-from thoracle.training.contrastive.dual_encoder import ClipInTraining
+from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import Data
+from thoracle.training.engine.sampler import EpochDataset
 from thoracle.types import ABNORMALITIES
 
 
-class ZeroShot:
+class ZeroShotEvaluator:
     """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
 
-    def __init__(self, task: ClipInTraining, volumes: Data[Sample], *, batch: int) -> None:
+    def __init__(self, task: DualEncoderTask, volumes: EpochDataset[Sample], *, batch: int) -> None:
         self._task, self._volumes, self._batch = task, volumes, batch
         self._prompts = task.tokenizer.encode(format_prompts())
 
@@ -39,7 +39,7 @@ class ZeroShot:
             cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
-        found = world.objects((torch.cat(margins), torch.cat(labels)))
+        found = world.all_gather_object((torch.cat(margins), torch.cat(labels)))
         return label_aurocs(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]))
 
     def _shares(self, world: World) -> Sequence[Sequence[int]]:

@@ -30,7 +30,7 @@ class World:
     size: int
     device: torch.device
 
-    def gather(self, own_BL: Tensor) -> Tensor:
+    def all_gather(self, own_BL: Tensor) -> Tensor:
         """Every rank's rows, in the order of ranks; the gradient goes to this rank's own."""
         if self.size == 1:
             return own_BL
@@ -39,17 +39,17 @@ class World:
         parts[self.rank] = own_BL
         return torch.cat(parts)
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum over ranks; in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def mean(self, tensor: Tensor) -> Tensor:
+    def all_reduce_mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks; in place."""
-        return self.total(tensor).div_(self.size)
+        return self.all_reduce_sum(tensor).div_(self.size)
 
-    def objects(self, own: _T) -> list[_T]:
+    def all_gather_object(self, own: _T) -> list[_T]:
         """Every rank's object, on every rank."""
         if self.size == 1:
             return [own]
@@ -57,14 +57,14 @@ class World:
         dist.all_gather_object(found, own)
         return found
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every rank is here."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
-def join() -> Iterator[World]:
+def distributed_context() -> Iterator[World]:
     """The world that `torchrun` describes in the environment; a world of one where there is none."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")
@@ -80,7 +80,7 @@ def join() -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def spread(module: nn.Module, world: World, *, shard: bool, blocks: Iterable[nn.Module]) -> nn.Module:
+def parallelize(module: nn.Module, world: World, *, shard: bool, blocks: Iterable[nn.Module]) -> nn.Module:
     """The module over all ranks, each of which must have begun with the same weights.
 
     Args:
@@ -101,7 +101,7 @@ def spread(module: nn.Module, world: World, *, shard: bool, blocks: Iterable[nn.
     return module
 
 
-def keep_gradients(module: nn.Module, *, apart: bool) -> AbstractContextManager[None]:
+def no_sync(module: nn.Module, *, apart: bool) -> AbstractContextManager[None]:
     """Within it DDP's ranks keep their gradients to themselves, if `apart`: more are to be added before they are averaged."""
     if apart and isinstance(module, DistributedDataParallel):
         return module.no_sync()
@@ -113,7 +113,7 @@ def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) 
     gradients = [p.grad for p in parameters if p.grad is not None]
     sharded = [g.to_local() for g in gradients if isinstance(g, DTensor)]
     whole = [g for g in gradients if not isinstance(g, DTensor)]
-    square = world.total(_square(sharded, world.device)) if sharded else _square(sharded, world.device)
+    square = world.all_reduce_sum(_square(sharded, world.device)) if sharded else _square(sharded, world.device)
     norm = (square + _square(whole, world.device)).sqrt()
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)
     for gradient in (*sharded, *whole):
@@ -121,7 +121,7 @@ def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) 
     return norm.item()
 
 
-def full_state(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def full_state_dict(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Whole weights by name, and the optimiser's whole state, on the CPU; every rank must ask."""
     weights = {name: _whole(tensor) for name, tensor in module.state_dict().items()}
     moments = optimiser.state_dict()
@@ -130,8 +130,8 @@ def full_state(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tenso
 
 
 @torch.no_grad()
-def set_full_state(module: nn.Module, optimiser: Optimizer, *, weights: Mapping[str, Tensor], moments: Mapping[str, Any]) -> None:
-    """What `full_state` gave, however the weights lie now; every rank must give the same."""
+def load_full_state_dict(module: nn.Module, optimiser: Optimizer, *, weights: Mapping[str, Tensor], moments: Mapping[str, Any]) -> None:
+    """What `full_state_dict` gave, however the weights lie now; every rank must give the same."""
     for name, tensor in module.state_dict().items():
         tensor.copy_(_laid(weights[name], tensor))
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -20,7 +20,7 @@ _RUN_ID = "wandb.id"
 
 
 def read_curves(out: Path) -> dict[str, dict[int, float]]:
-    """Numbers by name and step, as `Curves` wrote them for TensorBoard below the run's folder; a step that was done twice counts once.
+    """Numbers by name and step, as `MetricLogger` wrote them for TensorBoard below the run's folder; a step that was done twice counts once.
 
     A file that a killed run left half written counts as far as it is whole.
     """
@@ -40,7 +40,7 @@ def read_curves(out: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-class Curves:
+class MetricLogger:
     """Written by the first rank; a context manager. A resumed run hides what was written after its checkpoint."""
 
     def __init__(self, out: Path, config: RunConfig, world: World, *, first: int) -> None:
@@ -56,7 +56,7 @@ class Curves:
 
             self._board = SummaryWriter(str(out / _FOLDER), purge_step=first or None)
 
-    def __enter__(self) -> Curves:
+    def __enter__(self) -> MetricLogger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

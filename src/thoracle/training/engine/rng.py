@@ -7,12 +7,12 @@ import torch
 Generators = list[torch.Tensor]
 
 
-def generators(device: torch.device) -> Generators:
+def get_rng_state(device: torch.device) -> Generators:
     """The states of all that dropout draws from."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
-def set_generators(states: Generators, device: torch.device) -> None:
+def set_rng_state(states: Generators, device: torch.device) -> None:
     """As `generators` gave them."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":

@@ -18,7 +18,7 @@ FAILURES: Final = "failures"
 MODEL: Final = "model"
 
 
-def prepare_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], world: World, *, resume: bool) -> None:
+def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], world: World, *, resume: bool) -> None:
     """Make the run's folder, whole or not at all, or check the one that is there. Every rank must ask.
 
     `files` gives what a new folder holds beside the configuration, by path; rank 0 alone calls it.
@@ -28,7 +28,7 @@ def prepare_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], 
         InputError: it is of another configuration.
     """
     out = Path(config.out)
-    there = world.objects(out.exists() and any(out.iterdir()))[0]  # rank 0 will make it at any moment
+    there = world.all_gather_object(out.exists() and any(out.iterdir()))[0]  # rank 0 will make it at any moment
     if there:
         if not (out / CONFIG).is_file():
             raise OutputConflict("exists and is not a run", cure="Choose another --out.", source=out)
@@ -41,7 +41,7 @@ def prepare_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], 
             clean(out / CHECKPOINTS)
     elif world.rank == 0:
         _begin(out, config, files())
-    world.wait()
+    world.barrier()
 
 
 def _begin(out: Path, config: RunConfig, files: Mapping[str, bytes]) -> None:

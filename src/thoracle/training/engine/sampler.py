@@ -24,7 +24,7 @@ S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
 
 
-class Data(Protocol[S_co]):
+class EpochDataset(Protocol[S_co]):
     """What is trained and evaluated on, as `CohortDataset` is: within an epoch the same index always gives the same sample."""
 
     def __len__(self) -> int: ...
@@ -53,7 +53,7 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class StepSampler:
     """Which pairs a rank sees at a step: each pass over the data is a permutation of its own; a rest that fills no step is left out.
 
     Ranks take neighbouring parts of one global batch, so that few ranks with many pairs see what many ranks with few see.
@@ -74,35 +74,35 @@ class Order:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.pairs < self.step_pairs:
+        if self.pairs < self.global_batch_size:
             raise InputError(
-                f"the training split has {self.pairs} samples, one step takes {self.step_pairs}", cure="Lower batch or accumulate."
+                f"the training split has {self.pairs} samples, one step takes {self.global_batch_size}", cure="Lower batch or accumulate."
             )
 
     @property
-    def step_pairs(self) -> int:
+    def global_batch_size(self) -> int:
         """Pairs of a step on all ranks."""
         return self.batch * self.accumulate * self.size
 
     @property
-    def epoch_steps(self) -> int:
+    def steps_per_epoch(self) -> int:
         """Steps of one pass over the data."""
-        return self.pairs // self.step_pairs
+        return self.pairs // self.global_batch_size
 
     def indices(self, epoch: int, *, first: int, last: int) -> Iterator[list[int]]:
         """This rank's pairs in steps `first` to `last` - 1 of an epoch, a list for each batch."""
         shuffled = torch.randperm(self.pairs, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
         for step in range(first, last):
-            whole = shuffled[step * self.step_pairs :][: self.step_pairs].view(self.accumulate, self.size, self.batch)
+            whole = shuffled[step * self.global_batch_size :][: self.global_batch_size].view(self.accumulate, self.size, self.batch)
             yield from whole[:, self.rank].tolist()
 
 
-def batches(data: Data[S], order: Order, collate: Collate[S, B], *, steps: range, workers: int) -> Iterator[B]:
+def iterate_batches(data: EpochDataset[S], order: StepSampler, collate: Collate[S, B], *, steps: range, workers: int) -> Iterator[B]:
     """The batches of `steps`, one after the other; `accumulate` of them a step."""
     step = steps.start
     while step < steps.stop:
-        epoch, within = divmod(step, order.epoch_steps)
-        last = min(order.epoch_steps, within + steps.stop - step)
+        epoch, within = divmod(step, order.steps_per_epoch)
+        last = min(order.steps_per_epoch, within + steps.stop - step)
         data.set_epoch(epoch)
         yield from DataLoader(
             data,  # type: ignore[arg-type]  # it asks for a class of its own, and uses two methods
@@ -117,7 +117,7 @@ def batches(data: Data[S], order: Order, collate: Collate[S, B], *, steps: range
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairCollator:
     """Collates volumes with their reports, of `length` tokens at most."""
 
     tokenizer: Tokenizer

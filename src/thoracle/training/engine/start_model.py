@@ -9,7 +9,7 @@ from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 
 
-def begun_with(start: str, preprocess: PreprocessConfig) -> ModelFolder:
+def open_start_model(start: str, preprocess: PreprocessConfig) -> ModelFolder:
     """The folder of a model to go on from; raises InputError where it was made for other volumes, and as `open_model`."""
     folder = open_model(Path(start))
     if folder.preprocess != preprocess:

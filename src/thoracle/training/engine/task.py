@@ -26,32 +26,32 @@ class Collate(Protocol[S_contra, B_co]):
 class Task(Protocol[B_contra]):
     """A model in training, on its device. Randomness comes from torch's generators alone, which the trainer keeps and restores."""
 
-    def modules(self) -> nn.ModuleDict:
+    def checkpoint_modules(self) -> nn.ModuleDict:
         """All that a checkpoint holds, as one module."""
 
-    def parameters(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """Those that are trained."""
 
     def text_parameters(self) -> Sequence[nn.Parameter]:
         """Return those of a text encoder whose learning rate is scaled for itself; none where a task has none."""
 
-    def backward(self, batches: Sequence[B_contra]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[B_contra]) -> Tensor:
         """Add a step's gradients, averaged over its batches and ranks; returns the loss over all ranks, a scalar without gradient."""
 
-    def stepped(self) -> None:
+    def on_optimizer_step(self) -> None:
         """The optimiser has moved the weights."""
 
-    def own(self) -> Mapping[str, Tensor]:
+    def rank_state(self) -> Mapping[str, Tensor]:
         """What this rank alone knows beside its generators, on the CPU."""
 
-    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
         """What `own` gave."""
 
-    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+    def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the model folder; `weights` are the best checkpoint's, by the names of `modules`, as they were after `step` steps."""
 
 
-def names_of(batch: Any) -> Sequence[str]:
+def sample_names(batch: Any) -> Sequence[str]:
     """Which samples a batch is of, for the file that is written when its loss is no number."""
     names: Sequence[str] = batch.names
     return names

@@ -26,20 +26,20 @@ import torch
 from thoracle.errors import CheckpointDamaged, InputError, TrainingDiverged
 from thoracle.training.engine.checkpoints import best, checkpoints, save_checkpoint
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.engine.distributed import World, clip_gradients, full_state, set_full_state
-from thoracle.training.engine.metric_logger import Curves
+from thoracle.training.engine.distributed import World, clip_gradients, full_state_dict, load_full_state_dict
+from thoracle.training.engine.metric_logger import MetricLogger
 from thoracle.training.engine.optimizer import build_adamw
 from thoracle.training.engine.progress import TrainStep
-from thoracle.training.engine.rng import generators, set_generators
-from thoracle.training.engine.run_folder import CHECKPOINTS, FAILURES, MODEL, prepare_folder
-from thoracle.training.engine.sampler import Data, Order, batches
+from thoracle.training.engine.rng import get_rng_state, set_rng_state
+from thoracle.training.engine.run_folder import CHECKPOINTS, FAILURES, MODEL, open_run_folder
+from thoracle.training.engine.sampler import EpochDataset, StepSampler, iterate_batches
 from thoracle.training.engine.schedule import learning_rate_at
-from thoracle.training.engine.task import Collate, Task, names_of
+from thoracle.training.engine.task import Collate, Task, sample_names
 
 #: Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 #: Numbers of an evaluation by name. It is called on every rank, without gradient and in evaluation mode, as the run goes on.
-Evaluate = Callable[[], Mapping[str, float]]
+Evaluator = Callable[[], Mapping[str, float]]
 
 
 class Trainer:
@@ -53,14 +53,14 @@ class Trainer:
     def __init__(
         self,
         config: RunConfig,
-        data: Data[Any],
+        data: EpochDataset[Any],
         world: World,
         *,
         task: Callable[[Path], Task[Any]],
         collate: Callable[[Path], Collate[Any, Any]],
         files: Callable[[], Mapping[str, bytes]] = dict,
         resume: bool = False,
-        evaluate: Callable[[Any], Evaluate] | None = None,
+        evaluate: Callable[[Any], Evaluator] | None = None,
     ) -> None:
         """Make the run's folder, or open it again.
 
@@ -79,7 +79,7 @@ class Trainer:
         """
         if config.precision == "bf16" and world.device.type == "cpu":
             raise InputError("bf16 trains on GPUs", cure="Set precision to float32.", source="config")
-        self._order = Order(
+        self._order = StepSampler(
             pairs=len(data),
             batch=config.batch_size,
             accumulate=config.gradient_accumulation_steps,
@@ -91,10 +91,10 @@ class Trainer:
             _keep_memory()
         self.config, self._data, self._world = config, data, world
         self._out = Path(config.out)
-        prepare_folder(config, files, world, resume=resume)
+        open_run_folder(config, files, world, resume=resume)
         torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
         self.task, self._collate = task(self._out), collate(self._out)
-        trained = [parameter for parameter in self.task.modules().parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in self.task.checkpoint_modules().parameters() if parameter.requires_grad]
         self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
         torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
         self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
@@ -109,8 +109,8 @@ class Trainer:
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
-        stream = batches(self._data, self._order, self._collate, steps=steps, workers=config.num_workers)
-        with Curves(self._out, config, self._world, first=self.done) as curves:
+        stream = iterate_batches(self._data, self._order, self._collate, steps=steps, workers=config.num_workers)
+        with MetricLogger(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:
                 loss, norm = self._step(step, list(islice(stream, config.gradient_accumulation_steps)))
@@ -123,7 +123,7 @@ class Trainer:
                     loss=loss,
                     gradient_norm=norm,
                     learning_rate=self._rate(step),
-                    samples_per_second=self._order.step_pairs / (now - since),
+                    samples_per_second=self._order.global_batch_size / (now - since),
                     memory=_memory(self._world.device),
                     scores=scores,
                 )
@@ -135,13 +135,13 @@ class Trainer:
     def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
             group["lr"] = group["lr_scale"] * self._rate(step)
-        loss = self.task.backward(todo).item()
-        norm = clip_gradients(self.task.parameters(), self._world, limit=self.config.optimizer.max_grad_norm)
+        loss = self.task.accumulate_gradients(todo).item()
+        norm = clip_gradients(self.task.trainable_parameters(), self._world, limit=self.config.optimizer.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
             self._diverged(step, loss, norm, todo)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self.task.stepped()
+        self.task.on_optimizer_step()
         self.done = step + 1
         return loss, norm
 
@@ -149,7 +149,7 @@ class Trainer:
         return learning_rate_at(self.config.optimizer, step, steps=self.config.steps)
 
     def _diverged(self, step: int, loss: float, norm: float, todo: list[Any]) -> None:
-        volumes = self._world.objects([name for batch in todo for name in names_of(batch)])
+        volumes = self._world.all_gather_object([name for batch in todo for name in sample_names(batch)])
         path = self._out / FAILURES / f"step-{step:08d}.json"
         if self._world.rank == 0:
             path.parent.mkdir(exist_ok=True)
@@ -165,19 +165,19 @@ class Trainer:
     def _evaluated(self) -> Mapping[str, float]:
         if self._evaluate is None or self.done % self.config.eval_every:
             return {}
-        self.task.modules().eval()
-        states = generators(self._world.device)
+        self.task.checkpoint_modules().eval()
+        states = get_rng_state(self._world.device)
         scores = self._evaluate()
-        set_generators(states, self._world.device)
+        set_rng_state(states, self._world.device)
         return scores
 
     def _save(self, score: float | None) -> None:
-        weights, moments = full_state(self.task.modules(), self._optimizer)
-        ranks = self._world.objects({"generators": generators(self._world.device), "own": dict(self.task.own())})
+        weights, moments = full_state_dict(self.task.checkpoint_modules(), self._optimizer)
+        ranks = self._world.all_gather_object({"generators": get_rng_state(self._world.device), "own": dict(self.task.rank_state())})
         if self._world.rank == 0:
             state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks}
             save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_checkpoints)
-        self._world.wait()
+        self._world.barrier()
 
     def _restore(self) -> None:
         for checkpoint in reversed(checkpoints(self._out / CHECKPOINTS)):
@@ -190,17 +190,17 @@ class Trainer:
                     f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", cure="Start as many.", source=self._out
                 )
             own = state["ranks"][self._world.rank]
-            set_full_state(self.task.modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
-            self.task.set_own(own["own"])
-            set_generators(own["generators"], self._world.device)
+            load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
+            self.task.load_rank_state(own["own"])
+            set_rng_state(own["generators"], self._world.device)
             self.done = state["step"]
             return
 
     def _export(self) -> None:
         if self._world.rank == 0:
             state = best(checkpoints(self._out / CHECKPOINTS)).load()
-            self.task.export(self._out / MODEL, state["weights"], step=state["step"])
-        self._world.wait()
+            self.task.save_model(self._out / MODEL, state["weights"], step=state["step"])
+        self._world.barrier()
 
 
 def _keep_memory() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
-from thoracle.models.bundle.model_folder import TOKENIZER, ModelFolder, load_tensors, save_model
+from thoracle.models.bundle.model_folder import TOKENIZER, ModelFolder, load_state_dict, save_model
 from thoracle.models.common.linear import Linear
 from thoracle.models.common.losses import weighted_label_loss
 from thoracle.models.ctclip.classifier import Head, build_head, classify_tokens, encoder_state, head_state, join_state
@@ -26,13 +26,13 @@ from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.layers import CosineAttention, FeedForward
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP
-from thoracle.training.contrastive.dual_encoder import blocks_of
+from thoracle.training.contrastive.dual_encoder import wrap_blocks
 from thoracle.training.contrastive.zero_shot_eval import label_aurocs
 from thoracle.training.engine.config import CURE, RunConfig
-from thoracle.training.engine.distributed import World, keep_gradients, spread
-from thoracle.training.engine.sampler import Data
-from thoracle.training.finetuning.frozen_features import FrozenSample, tokens_of
-from thoracle.training.finetuning.lora import adapt, merged
+from thoracle.training.engine.distributed import World, no_sync, parallelize
+from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.finetuning.frozen_features import FrozenSample, expand_tokens
+from thoracle.training.finetuning.lora import add_lora, merge_lora
 from thoracle.types import ABNORMALITIES
 
 Given = Literal["latents", "tokens", "volumes"]
@@ -86,7 +86,7 @@ class ClassifierConfig(RunConfig):
             raise InputError("a classifier needs a model to go on from", cure=f"{CURE[:-1]}: name it as `init_from`.", source="config")
 
     @property
-    def given(self) -> Given:
+    def features(self) -> Given:
         """What is trained on: as far along the encoder as nothing learns."""
         if self.encoder != "frozen":
             return "volumes"
@@ -107,8 +107,8 @@ class LabelledBatch:
     names: tuple[str, ...]
 
 
-def collate(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
-    """As `Collate`."""
+def collate_features(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
+    """As `PackedCollator`."""
     frozen = [FrozenSample(given=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
     return LabelledBatch(
         given_B=torch.stack([sample.given for sample in frozen]),
@@ -128,24 +128,24 @@ class ClassifierTask:
     def __init__(self, config: ClassifierConfig, world: World, *, start: ModelFolder, weights_K: Tensor) -> None:
         """`weights_K` are those of positives; `start`, a CT-CLIP or a classifier, gives all weights that it has."""
         self.world, self._config, self._start = world, config, start
-        self._model = model_of(config, start)
+        self._model = target_config(config, start)
         head = build_head(self._model, n_labels=len(ABNORMALITIES))
         if start.spec is CLASSIFIER and start.config.head == config.head:
-            head.load_state_dict(head_state(load_tensors(start)))
+            head.load_state_dict(head_state(load_state_dict(start)))
         # Nothing of the encoder is kept in memory where all that is seen is its latents.
-        clip = None if config.given == "latents" else _clip(self._model, start)
+        clip = None if config.features == "latents" else _clip(self._model, start)
         self._learning: dict[str, nn.Module] = {} if clip is None else _learning(clip, config)
-        self.network = _Network(clip, head, config.given).to(world.device)
+        self.network = _Network(clip, head, config.features).to(world.device)
         self._weights_K = weights_K.to(world.device)
-        self._spread = spread(self.network, world, shard=False, blocks=())
+        self._spread = parallelize(self.network, world, shard=False, blocks=())
 
-    def modules(self) -> nn.ModuleDict:
+    def checkpoint_modules(self) -> nn.ModuleDict:
         """As in `Task`: what learns, alone."""
         return nn.ModuleDict({"head": self.network.head, **self._learning})
 
-    def parameters(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return [parameter for parameter in self.modules().parameters() if parameter.requires_grad]
+        return [parameter for parameter in self.checkpoint_modules().parameters() if parameter.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
         """As in `Task`: none; no text is read."""
@@ -157,31 +157,31 @@ class ClassifierTask:
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             return cast(Tensor, self._spread(given_B.to(device, non_blocking=True))).float()
 
-    def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[LabelledBatch]) -> Tensor:
         """As in `Task`."""
         self.network.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
-            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+            with no_sync(self._spread, apart=number < len(batches) - 1):
                 labels_BK = batch.labels_BK.to(self.world.device)
                 loss = weighted_label_loss(self.logits(batch.given_B), labels_BK, self._weights_K) / len(batches)
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        return self.world.mean(total)
+        return self.world.all_reduce_mean(total)
 
-    def stepped(self) -> None:
+    def on_optimizer_step(self) -> None:
         """As in `Task`."""
 
-    def own(self) -> Mapping[str, Tensor]:
+    def rank_state(self) -> Mapping[str, Tensor]:
         """As in `Task`."""
         return {}
 
-    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
         """As in `Task`."""
 
-    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+    def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`: a file as the published ones, encoder and text encoder with it. The task has these weights from now on."""
-        self.modules().load_state_dict(weights)
+        self.checkpoint_modules().load_state_dict(weights)
         clip, head = self.network.clip, self.network.head
         how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
         save_model(
@@ -190,7 +190,7 @@ class ClassifierTask:
             config=self._model,
             preprocess=self._start.preprocess,
             labels=ABNORMALITIES,
-            tensors=join_state(clip_weights(self._start) if clip is None else merged(clip), head.state_dict()),
+            tensors=join_state(clip_weights(self._start) if clip is None else merge_lora(clip), head.state_dict()),
             tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
             licence="that of the model it began with, and of the data it was trained on",
             trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
@@ -199,10 +199,10 @@ class ClassifierTask:
         )
 
 
-class LabelScores:
-    """An evaluation for `Trainer`, as `ZeroShot` is: AUROC of a classifier on a split that is not trained on."""
+class ClassifierEvaluator:
+    """An evaluation for `Trainer`, as `ZeroShotEvaluator` is: AUROC of a classifier on a split that is not trained on."""
 
-    def __init__(self, task: ClassifierTask, data: Data[FrozenSample | Sample], *, batch: int) -> None:
+    def __init__(self, task: ClassifierTask, data: EpochDataset[FrozenSample | Sample], *, batch: int) -> None:
         self._task, self._data, self._batch = task, data, batch
 
     def __call__(self) -> Mapping[str, float]:
@@ -211,9 +211,9 @@ class LabelScores:
         world, found = self._task.world, []
         own = range(world.rank, len(self._data), world.size)
         for first in range(0, len(own), self._batch):
-            batch = collate([self._data[index] for index in own[first : first + self._batch]])
+            batch = collate_features([self._data[index] for index in own[first : first + self._batch]])
             found.append((self._task.network(batch.given_B.to(world.device)).float().cpu(), batch.labels_BK))
-        every = [pair for rank in world.objects(found) for pair in rank]
+        every = [pair for rank in world.all_gather_object(found) for pair in rank]
         return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
 
 
@@ -229,11 +229,11 @@ class _Network(nn.Module):
         if self.clip is None:
             return cast(Tensor, self.head(given_B))
         if self._given == "tokens":
-            return classify_tokens(self.clip, self.head, tokens_of(self.clip, given_B))
+            return classify_tokens(self.clip, self.head, expand_tokens(self.clip, given_B))
         return classify_tokens(self.clip, self.head, self.clip.pooling_tokens(self.clip.visual_transformer(given_B)))
 
 
-def model_of(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
+def target_config(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
     """The model that a run gives, whose encoder begins as `start`'s."""
     model: CTCLIPConfig = start.config
     slice_pool = model.slice_pool if config.slice_pool == "inherit" else config.slice_pool
@@ -242,7 +242,7 @@ def model_of(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
 
 def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
     """The weights of the CT-CLIP that a CT-CLIP's or a classifier's folder holds, under CT-CLIP's own names."""
-    tensors = load_tensors(folder)
+    tensors = load_state_dict(folder)
     return tensors if folder.spec is CT_CLIP else encoder_state(tensors)
 
 
@@ -257,9 +257,9 @@ def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
 def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
     """What of a frozen CT-CLIP learns, by name, made to."""
     tower, latent = clip.visual_transformer, config.head == "linear"
-    tower.codes.collect = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
+    tower.codes.on_assignment = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
     if config.encoder != "frozen":
-        blocks_of(clip, config)
+        wrap_blocks(clip, config)
     parts: dict[str, nn.Module] = {}
     if config.slice_pool == "attention" or (config.encoder == "full" and latent and clip.slices is not None):
         parts["slices"] = cast(nn.Module, clip.slices)
@@ -273,5 +273,5 @@ def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
     if config.encoder == "lora":
         layers = [module for module in tower.modules() if isinstance(module, CosineAttention | FeedForward)]
         maps = [one for layer in layers for one in layer.modules() if isinstance(one, Linear)]
-        parts["low_rank"] = adapt([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.lora_rank)
+        parts["low_rank"] = add_lora([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.lora_rank)
     return parts

@@ -16,11 +16,11 @@ from thoracle.models.common.losses import positive_weights
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CTCLIP_KINDS
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import Data
-from thoracle.training.engine.start_model import begun_with
-from thoracle.training.engine.trainer import Evaluate, Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, LabelScores, clip_weights, collate
-from thoracle.training.finetuning.frozen_features import FrozenData, FrozenSample, frozen
+from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.engine.start_model import open_start_model
+from thoracle.training.engine.trainer import Evaluator, Trainer
+from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierEvaluator, ClassifierTask, clip_weights, collate_features
+from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample, encode_frozen_features
 
 _Told = Callable[[int, int], None]
 
@@ -46,18 +46,18 @@ def classifier_run(
 
     Raises:
         InputError: `init_from` is no CT-CLIP or classifier, or was made for other volumes.
-        As `Trainer`, `open_model` and `load_tensors`.
+        As `Trainer`, `open_model` and `load_state_dict`.
     """
-    start = begun_with(config.init_from, train.cohort.preprocess)
+    start = open_start_model(config.init_from, train.cohort.preprocess)
     if start.kind not in CTCLIP_KINDS:
         raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
-    config = replace(config, disclaimer=config.disclaimer or start.caution)
+    config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
     sets = [one for one in (train, valid) if one is not None]
     labels = [_labels(one) for one in sets]
-    data: list[Data[FrozenSample | Sample]] = [*sets]
-    if config.given != "volumes":
+    data: list[EpochDataset[FrozenSample | Sample]] = [*sets]
+    if config.features != "volumes":
         kept = _frozen(config, start, sets, world, encoded)
-        data = [FrozenData(rows, y, [e.volume for e in one.entries]) for rows, y, one in zip(kept, labels, sets, strict=True)]
+        data = [FeatureDataset(rows, y, [e.volume for e in one.entries]) for rows, y, one in zip(kept, labels, sets, strict=True)]
     weights_K = positive_weights(labels[0])
     if config.pos_weight == "none":
         weights_K = torch.ones_like(weights_K)
@@ -65,27 +65,27 @@ def classifier_run(
     def task(_: Path) -> ClassifierTask:
         return ClassifierTask(config, world, start=start, weights_K=weights_K)
 
-    def evaluate(task: ClassifierTask) -> Evaluate:
-        return LabelScores(task, data[1], batch=config.batch_size)
+    def evaluate(task: ClassifierTask) -> Evaluator:
+        return ClassifierEvaluator(task, data[1], batch=config.batch_size)
 
     return Trainer(
-        config, data[0], world, task=task, collate=lambda _: collate, resume=resume, evaluate=None if valid is None else evaluate
+        config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if valid is None else evaluate
     )
 
 
 def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:
-    assert config.given != "volumes"
+    assert config.features != "volumes"
     clip = CTCLIP(start.config)
     clip.load_state_dict(clip_weights(start))
     clip.to(world.device)
     total, before, parts = sum(map(len, sets)), 0, []
     for volumes in sets:
         parts.append(
-            frozen(
+            encode_frozen_features(
                 clip,
                 volumes,
                 world,
-                kept=config.given,
+                kept=config.features,
                 keys=[entry.cache_sha256 for entry in volumes.entries],
                 model_sha256=start.weights_sha256,
                 folder=config.latents_folder,

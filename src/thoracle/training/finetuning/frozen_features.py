@@ -27,10 +27,10 @@ from thoracle.cohort.samples.dataset import Sample
 from thoracle.files.atomic import write_atomic
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import Data
+from thoracle.training.engine.sampler import EpochDataset
 from thoracle.types import RESEARCH_USE
 
-Kept = Literal["latents", "tokens"]
+FeatureKind = Literal["latents", "tokens"]
 #: Volumes of a file: what a stopped run computes again at most.
 _AT_ONCE: Final = 256
 
@@ -44,7 +44,7 @@ class FrozenSample:
     name: str
 
 
-class FrozenData:
+class FeatureDataset:
     """As `Data`: what `frozen` gave, with labels; in memory. Of 50,000 full-size volumes 100 MB of latents, 2.8 GB of tokens."""
 
     def __init__(self, given_V: Tensor, labels_VK: Tensor, names: Sequence[str]) -> None:
@@ -60,12 +60,12 @@ class FrozenData:
         """What is frozen is that of volumes as they are: an epoch is like another."""
 
 
-def frozen(
+def encode_frozen_features(
     clip: CTCLIP,
-    volumes: Data[Sample],
+    volumes: EpochDataset[Sample],
     world: World,
     *,
-    kept: Kept,
+    kept: FeatureKind,
     keys: Sequence[str],
     model_sha256: str,
     folder: Path,
@@ -100,29 +100,29 @@ def frozen(
                 done(part.start + sum(map(len, rows)))
             write_atomic(file, save({kept: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
         done(part.stop)
-    world.wait()
+    world.barrier()
     return torch.cat([load_file(file)[kept] for file in files])
 
 
-def tokens_of(clip: CTCLIP, kept_B: Tensor) -> Tensor:
+def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
     """Tokens (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them, of what is kept of them."""
     return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
 
 
-def _shape(clip: CTCLIP, kept: Kept) -> tuple[int, ...]:
+def _shape(clip: CTCLIP, kept: FeatureKind) -> tuple[int, ...]:
     if kept == "latents":
         return (clip.config.dim_latent,)
     grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
     return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
 
 
-def _stacked(volumes: Data[Sample], part: range, batch: int) -> Iterator[Tensor]:
+def _stacked(volumes: EpochDataset[Sample], part: range, batch: int) -> Iterator[Tensor]:
     for first in range(part.start, part.stop, batch):
         yield torch.stack([volumes[index].volume_1ZHW for index in range(first, min(first + batch, part.stop))])
 
 
 @torch.inference_mode()
-def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: Kept) -> Tensor:
+def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: FeatureKind) -> Tensor:
     """(B, …) on the CPU."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a rounded token is another code
         encoded = clip.visual_transformer(volume_B1ZHW)
@@ -133,12 +133,12 @@ def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: Kept) -> Tensor:
         return clip.pooling_tokens(encoded).half().cpu()
 
 
-def _file(folder: Path, kept: Kept, model_sha256: str, keys: Sequence[str]) -> Path:
+def _file(folder: Path, kept: FeatureKind, model_sha256: str, keys: Sequence[str]) -> Path:
     digest = hashlib.sha256("\0".join([*([] if kept == "latents" else [kept]), model_sha256, *keys]).encode())
     return folder / f"{digest.hexdigest()}.safetensors"
 
 
-def _read(file: Path, kept: Kept, shape: tuple[int, ...]) -> Tensor | None:
+def _read(file: Path, kept: FeatureKind, shape: tuple[int, ...]) -> Tensor | None:
     """None where there is none, or what is there is damaged, and is computed again."""
     if not file.is_file():
         return None

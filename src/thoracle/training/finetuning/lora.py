@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 _PARTS: Final = ".parametrizations.weight."
 
 
-class LowRank(nn.Module):
+class LoRALayer(nn.Module):
     """What is added to a matrix: nothing, as it begins."""
 
     def __init__(self, matrix: Tensor, *, rank: int) -> None:
@@ -31,18 +31,18 @@ class LowRank(nn.Module):
         return matrix + self.up @ self.down
 
 
-def adapt(maps: Iterable[nn.Linear], *, rank: int) -> nn.ModuleList:
-    """Give each map a `LowRank`; returns them, in order. Whether the maps' own weights learn is not touched."""
+def add_lora(maps: Iterable[nn.Linear], *, rank: int) -> nn.ModuleList:
+    """Give each map a `LoRALayer`; returns them, in order. Whether the maps' own weights learn is not touched."""
     added = nn.ModuleList()
     for one in maps:
-        low_rank = LowRank(one.weight, rank=rank)
+        low_rank = LoRALayer(one.weight, rank=rank)
         parametrize.register_parametrization(one, "weight", low_rank)
         added.append(low_rank)
     return added
 
 
 @torch.no_grad()
-def merged(module: nn.Module) -> dict[str, Tensor]:
+def merge_lora(module: nn.Module) -> dict[str, Tensor]:
     """The state of a module as it was before `adapt`, what was added included."""
     state = {}
     for name, tensor in module.state_dict().items():

@@ -22,9 +22,9 @@ from thoracle.models.common.losses import logit_scale, prompt_loss
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.training.contrastive.dual_encoder import ClipInTraining
+from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.engine.config import CURE, RunConfig
-from thoracle.training.engine.distributed import World, keep_gradients
+from thoracle.training.engine.distributed import World, no_sync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class VocabFineConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledBatch:
+class LabelledVolumes:
     """Volumes (B, 1, z, x, y), their labels (B, K), and the samples' names."""
 
     volume_B1ZHW: Tensor
@@ -62,16 +62,16 @@ class LabelledBatch:
     names: tuple[str, ...]
 
 
-def collate_labelled(samples: Sequence[Sample]) -> LabelledBatch:
-    """As `Collate`."""
-    return LabelledBatch(
+def collate_labelled(samples: Sequence[Sample]) -> LabelledVolumes:
+    """As `PackedCollator`."""
+    return LabelledVolumes(
         volume_B1ZHW=torch.stack([sample.volume_1ZHW for sample in samples]),
         labels_BK=torch.stack([sample.labels for sample in samples]),
         names=tuple(sample.volume for sample in samples),
     )
 
 
-class VocabFineTask(ClipInTraining):
+class VocabFineTask(DualEncoderTask):
     """A CT-CLIP that learns which of two prompts a volume agrees with."""
 
     def __init__(
@@ -88,12 +88,12 @@ class VocabFineTask(ClipInTraining):
         self.config = config
         self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
 
-    def backward(self, batches: Sequence[LabelledBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[LabelledVolumes]) -> Tensor:
         """As in `Task`; the codes move too."""
         self.train()
         device, total = self.world.device, torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
-            with keep_gradients(self.towers, apart=number < len(batches) - 1), self.codes.counted():
+            with no_sync(self.towers, apart=number < len(batches) - 1), self.codes.collecting():
                 ids, mask = self._prompts.input_ids_BN.to(device), self._prompts.attention_mask_BN.to(device)
                 text_2KL, image_BL = self.encode(ids, mask, batch.volume_B1ZHW.to(device, non_blocking=True))[:2]
                 scale, squared = logit_scale(self.clip.temperature), self.config.loss == "squared"
@@ -101,6 +101,6 @@ class VocabFineTask(ClipInTraining):
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if self.clip.temperature.grad is not None:
-            self.world.mean(self.clip.temperature.grad)
-        self.move_codes()
-        return self.world.mean(total)
+            self.world.all_reduce_mean(self.clip.temperature.grad)
+        self.update_codebook()
+        return self.world.all_reduce_mean(total)

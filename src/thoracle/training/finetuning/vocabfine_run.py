@@ -9,25 +9,25 @@ from pathlib import Path
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.bundle.model_folder import load_tensors
+from thoracle.models.bundle.model_folder import load_state_dict
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CT_CLIP
-from thoracle.training.contrastive.dual_encoder import ClipInTraining
+from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import Data
-from thoracle.training.engine.start_model import begun_with
-from thoracle.training.engine.trainer import Evaluate, Trainer
+from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.engine.start_model import open_start_model
+from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.training.finetuning.vocabfine import VocabFineConfig, VocabFineTask, collate_labelled
 
 
 def vocabfine_run(
     config: VocabFineConfig,
-    volumes: Data[Sample],
+    volumes: EpochDataset[Sample],
     world: World,
     *,
     preprocess: PreprocessConfig,
     resume: bool = False,
-    evaluate: Callable[[ClipInTraining], Evaluate] | None = None,
+    evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
     """A run that teaches a CT-CLIP labels as prompts.
 
@@ -40,17 +40,17 @@ def vocabfine_run(
 
     Raises:
         InputError: `init_from` is no CT-CLIP, or was made for other volumes.
-        As `Trainer`, `open_model` and `load_tensors`.
+        As `Trainer`, `open_model` and `load_state_dict`.
     """
-    start = begun_with(config.init_from, preprocess)
+    start = open_start_model(config.init_from, preprocess)
     if start.spec is not CT_CLIP or not start.prompts:
         raise InputError("is no CT-CLIP, which VocabFine goes on from", cure="Give one as `init_from`.", source=start.path)
     model, tokenizer = start.config, start.tokenizer()
-    config = replace(config, disclaimer=config.disclaimer or start.caution)
+    config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
 
     def task(_: Path) -> VocabFineTask:
         clip = CTCLIP(model)
-        clip.load_state_dict(load_tensors(start))
+        clip.load_state_dict(load_state_dict(start))
         return VocabFineTask(clip, config, world, tokenizer=tokenizer, preprocess=preprocess, templates=start.prompts)
 
     return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)

@@ -11,11 +11,19 @@ from thoracle.models.bundle.model_folder import TOKENIZER
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.labeler.initialization import begin
-from thoracle.training.labeler.task import LabelerConfig, LabelerTask, LabelledText, Read, Texts, TextScores, prompt_reports
+from thoracle.training.labeler.initialization import initialize_text
+from thoracle.training.labeler.task import (
+    LabelerConfig,
+    LabelerEvaluator,
+    LabelerTask,
+    LabelledReportText,
+    ReportCollator,
+    ReportDataset,
+    prompt_reports,
+)
 
 
-def labeler_run(config: LabelerConfig, reports: Sequence[LabelledText], world: World, *, resume: bool = False) -> Trainer:
+def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], world: World, *, resume: bool = False) -> Trainer:
     """A run that teaches a report classifier labels.
 
     Args:
@@ -28,23 +36,23 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledText], world: W
         InputError: no report is left to validate on.
         As `Trainer` and `begin`.
     """
-    training, validation = Texts.split(reports)
+    training, validation = ReportDataset.split(reports)
     if config.eval_every and not validation:
         raise InputError("no report is left to validate on", cure="Give more reports, or set eval_every to 0.", source="reports")
-    training = Texts((*training.reports, *(config.prompt_repeats * prompt_reports())))
-    start = begin(config, lambda: [one.text for one in training.reports])
+    training = ReportDataset((*training.reports, *(config.prompt_repeats * prompt_reports())))
+    start = initialize_text(config, lambda: [one.text for one in training.reports])
     config = replace(config, disclaimer=config.disclaimer or start.caution)
 
     def task(folder: Path) -> LabelerTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
         return LabelerTask(start.network(), config, world, sizes=start.sizes, tokenizer=tokenizer)
 
-    def collate(folder: Path) -> Read:
-        return Read(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, start.sizes.most_tokens))
+    def collate(folder: Path) -> ReportCollator:
+        return ReportCollator(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, start.sizes.max_tokens))
 
-    def evaluate(task: LabelerTask) -> TextScores:
-        return TextScores(
-            task, validation, Read(task.tokenizer, min(config.max_text_tokens, start.sizes.most_tokens)), batch=config.batch_size
+    def evaluate(task: LabelerTask) -> LabelerEvaluator:
+        return LabelerEvaluator(
+            task, validation, ReportCollator(task.tokenizer, min(config.max_text_tokens, start.sizes.max_tokens)), batch=config.batch_size
         )
 
     def files() -> dict[str, bytes]:

@@ -23,11 +23,11 @@ from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import Layer
+from thoracle.models.text.encoder import TransformerLayer
 from thoracle.models.text.spec import TEXT_CLASSIFIER
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.config import OptimizerConfig, RunConfig
-from thoracle.training.engine.distributed import World, keep_gradients, spread
+from thoracle.training.engine.distributed import World, no_sync, parallelize
 from thoracle.training.engine.task import Collate
 from thoracle.types import ABNORMALITIES
 
@@ -67,7 +67,7 @@ class LabelerConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledText:
+class LabelledReportText:
     """A report, and 1, 0, or None, where nobody says, for each abnormality."""
 
     name: str
@@ -75,30 +75,30 @@ class LabelledText:
     labels: tuple[int | None, ...]
 
 
-def prompt_reports() -> list[LabelledText]:
+def prompt_reports() -> list[LabelledReportText]:
     """Each zero-shot prompt as a report: it states its abnormality, or nothing."""
     texts, width = format_prompts(), len(ABNORMALITIES)
     stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
-    return [LabelledText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
+    return [LabelledReportText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
 
 
 @dataclass(frozen=True)
-class Texts:
+class ReportDataset:
     """Labelled reports as the trainer takes them."""
 
-    reports: tuple[LabelledText, ...]
+    reports: tuple[LabelledReportText, ...]
 
     def __len__(self) -> int:
         return len(self.reports)
 
-    def __getitem__(self, index: int) -> LabelledText:
+    def __getitem__(self, index: int) -> LabelledReportText:
         return self.reports[index]
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing changes from epoch to epoch."""
 
     @classmethod
-    def split(cls, reports: Sequence[LabelledText]) -> tuple[Texts, Texts]:
+    def split(cls, reports: Sequence[LabelledReportText]) -> tuple[ReportDataset, ReportDataset]:
         """Those to train on and those to validate on; equal texts are on one side, whatever their order and number."""
         apart = [int(hashlib.sha256(one.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for one in reports]
         sides = (tuple(one for one, valid in zip(reports, apart, strict=True) if valid is side) for side in (False, True))
@@ -117,13 +117,13 @@ class TextBatch:
 
 
 @dataclass(frozen=True)
-class Read:
+class ReportCollator:
     """Collates reports, of `length` tokens at most."""
 
     tokenizer: Tokenizer
     length: int
 
-    def __call__(self, samples: Sequence[LabelledText]) -> TextBatch:
+    def __call__(self, samples: Sequence[LabelledReportText]) -> TextBatch:
         """Texts are padded to the longest."""
         text = self.tokenizer.encode([sample.text for sample in samples], max_length=self.length)
         labels = [[float("nan") if label is None else float(label) for label in sample.labels] for sample in samples]
@@ -141,14 +141,14 @@ class LabelerTask:
     def __init__(self, network: TextClassifier, config: LabelerConfig, world: World, *, sizes: TextConfig, tokenizer: Tokenizer) -> None:
         self.network, self.world, self.tokenizer = network.to(world.device), world, tokenizer
         self._config, self._sizes = config, sizes
-        blocks = [module for module in network.modules() if isinstance(module, Layer)]
-        self._spread = spread(network, world, shard=config.parallelism == "fsdp", blocks=blocks)
+        blocks = [module for module in network.modules() if isinstance(module, TransformerLayer)]
+        self._spread = parallelize(network, world, shard=config.parallelism == "fsdp", blocks=blocks)
 
-    def modules(self) -> nn.ModuleDict:
+    def checkpoint_modules(self) -> nn.ModuleDict:
         """As in `Task`; names are those of the model's weights, under `labeler.`."""
         return nn.ModuleDict({"labeler": self.network})
 
-    def parameters(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
@@ -163,28 +163,28 @@ class LabelerTask:
             logits: Tensor = self._spread(batch.input_ids_BN.to(device), batch.attention_mask_BN.to(device))
         return logits.float()
 
-    def backward(self, batches: Sequence[TextBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[TextBatch]) -> Tensor:
         """As in `Task`."""
         self.network.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
-            with keep_gradients(self._spread, apart=number < len(batches) - 1):
+            with no_sync(self._spread, apart=number < len(batches) - 1):
                 loss = labels_loss(self.logits(batch), batch.labels_BK.to(self.world.device)) / len(batches)
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        return self.world.mean(total)
+        return self.world.all_reduce_mean(total)
 
-    def stepped(self) -> None:
+    def on_optimizer_step(self) -> None:
         """As in `Task`: nothing follows a step."""
 
-    def own(self) -> Mapping[str, Tensor]:
+    def rank_state(self) -> Mapping[str, Tensor]:
         """As in `Task`: nothing."""
         return {}
 
-    def set_own(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
         """As in `Task`."""
 
-    def export(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
+    def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """As in `Task`."""
         save_model(
             out,
@@ -201,10 +201,10 @@ class LabelerTask:
         )
 
 
-class TextScores:
+class LabelerEvaluator:
     """An evaluation for `Trainer`: F1 of each abnormality at one half, and `macro_f1`, the mean of those that are stated at all."""
 
-    def __init__(self, task: LabelerTask, reports: Texts, collate: Collate[LabelledText, TextBatch], *, batch: int) -> None:
+    def __init__(self, task: LabelerTask, reports: ReportDataset, collate: Collate[LabelledReportText, TextBatch], *, batch: int) -> None:
         self._task, self._reports, self._collate, self._batch = task, reports.reports, collate, batch
 
     def __call__(self) -> Mapping[str, float]:

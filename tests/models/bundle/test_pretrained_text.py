@@ -109,7 +109,7 @@ def test_a_file_alone_has_weights_and_neither_sizes_nor_words(tmp_path: Path) ->
 def test_a_roberta_counts_positions_in_its_own_way(tmp_path: Path) -> None:
     tensors = {f"roberta.{name}": tensor for name, tensor in state().items()}
     pretrained = load_pretrained_text(hub(tmp_path / "text", tensors, model_type="roberta", pad_token_id=1))
-    assert pretrained.described()[0] == replace(SIZES, positions="roberta", pad_token_id=1)
+    assert pretrained.described()[0] == replace(SIZES, position_scheme="roberta", pad_token_id=1)
     with pytest.raises(InputError, match="positions"):
         initialize_text(TextEncoder(SIZES), pretrained, config=SIZES)
 

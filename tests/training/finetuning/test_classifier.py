@@ -294,9 +294,8 @@ def test_an_unknown_label_teaches_nothing(start: ModelFolder, tmp_path: Path) ->
     labels[:, 7] = torch.nan
     task = ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))
     rows = given(told, start, volumes)
-    task.accumulate_gradients(
-        [collate_features([FrozenSample(given=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)])]
-    )
+    samples = [FrozenSample(given=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)]
+    task.accumulate_gradients([collate_features(samples)])
     moved = task.network.head.weight.grad.abs().sum(dim=1) > 0
     assert moved.tolist() == [column != 7 for column in range(18)]
     assert all(p.grad is None for p in task.network.clip.parameters())

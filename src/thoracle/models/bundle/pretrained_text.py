@@ -106,7 +106,7 @@ def initialize_text(encoder: TextEncoder, pretrained: PretrainedText, *, config:
     """
     if pretrained.sizes is not None and pretrained.sizes.position_scheme != config.position_scheme:
         fact = f"counts positions as {pretrained.sizes.position_scheme}, the configuration as {config.position_scheme}"
-        raise InputError(fact, cure="Correct model.bert.positions.", source=pretrained.source)
+        raise InputError(fact, cure="Correct model.bert.position_scheme.", source=pretrained.source)
     state = encoder.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     encoder.load_state_dict({**state, **_matching(pretrained.weights, shapes, source=pretrained.source)})

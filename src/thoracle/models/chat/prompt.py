@@ -78,8 +78,8 @@ class ChatTemplate:
             for number, part in enumerate(text.split(IMAGE)):
                 found = ([IMAGE_TOKEN_INDEX] * self._rows if number else []) + self._ids(part)
                 ids += found
-                scored += [counts] * len(found)
-        return Encoded(ids=tuple(ids), loss_mask=tuple(scored))
+                loss_mask += [counts] * len(found)
+        return Encoded(ids=tuple(ids), loss_mask=tuple(loss_mask))
 
     def _pieces(self, messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
         """The text in parts: what is read, what is answered, in turn. Cut where generation begins, so that training sees what it will."""

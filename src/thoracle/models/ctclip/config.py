@@ -28,8 +28,8 @@ class CTViTConfig:
         temporal_depth: layers that attend along slices.
         dim_head: width of an attention head.
         heads: attention heads.
-        hu_windows: lower and upper ends, in units of the input (1000 HU), through which parts of patches are described (`WindowedPatchEmbedding`).
-            Published is none: one linear map of each patch, behind a LayerNorm.
+        hu_windows: lower and upper ends, in units of the input (1000 HU), through which parts of patches are described
+            (`WindowedPatchEmbedding`). Published is none: one linear map of each patch, behind a LayerNorm.
         subpatches: with windows, parts of a patch along each axis.
         dim_cell: with windows, width of a part's description.
     """

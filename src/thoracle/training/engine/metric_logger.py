@@ -20,7 +20,7 @@ _RUN_ID = "wandb.id"
 
 
 def read_curves(out: Path) -> dict[str, dict[int, float]]:
-    """Numbers by name and step, as `MetricLogger` wrote them for TensorBoard below the run's folder; a step that was done twice counts once.
+    """Read numbers by name and step, as `MetricLogger` wrote them for TensorBoard. Of a step that was repeated the last number counts.
 
     A file that a killed run left half written counts as far as it is whole.
     """

@@ -36,7 +36,7 @@ class Inner:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.kind == "fancy" and not self.pairs:
-            raise InputError("fancy needs pairs", cure="Give some.", source="inner")
+            raise InputError("fancy needs pairs", hint="Give some.", source="inner")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ def test_every_wrong_type_names_its_dotted_key(data: st.DataObject) -> None:
     section[last] = wrong
     with pytest.raises(InputError) as caught:
         config_from_mapping(kind, mapping)
-    assert key in caught.value.fact
+    assert key in caught.value.detail
 
 
 def accepts(hint: Any, value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The tree that the docstring draws is the tree there is, and a message says file, fact and cure."""
+"""The tree that the docstring draws is the tree there is, and a message says file, detail and hint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_docstring_draws_every_class_under_its_parent() -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_message_names_file_fact_and_cure_and_survives_a_process_border(kind: type[ThoracleError]) -> None:
-    error = kind("expected 3 axes, got 5", cure="Give one volume.", source="patient.nii")
+    error = kind("expected 3 axes, got 5", hint="Give one volume.", source="patient.nii")
     assert str(error) == "patient.nii: expected 3 axes, got 5. Give one volume."
     assert "patient" not in error.redacted()
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
@@ -37,9 +37,9 @@ def test_message_names_file_fact_and_cure_and_survives_a_process_border(kind: ty
 
 
 def test_a_full_stop_is_not_doubled() -> None:
-    assert str(TruncatedFile("cut.", cure="Copy it again.")) == "cut. Copy it again."
+    assert str(TruncatedFile("cut.", hint="Copy it again.")) == "cut. Copy it again."
 
 
 def test_what_is_written_out_holds_neither_path_nor_series_uid() -> None:
-    error = ThoracleError("2 series could be meant", cure="Choose one by its UID:\n  1.2.840.1  chest\n  1.2.840.2", source="Jane Doe.zip")
+    error = ThoracleError("2 series could be meant", hint="Choose one by its UID:\n  1.2.840.1  chest\n  1.2.840.2", source="Jane Doe.zip")
     assert error.redacted() == "2 series could be meant. Choose one by its UID:"

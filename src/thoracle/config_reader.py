@@ -105,7 +105,7 @@ def check_fields(config: Any) -> None:
     for name, hint in field_types(type(config)).items():
         value = getattr(config, name)
         if reader.value(hint, value, name) != value:
-            raise InputError(f"{name} must be a tuple, is {_shown(value)}", cure=_HINT, source="config")
+            raise InputError(f"{name} must be a tuple, is {_shown(value)}", hint=_HINT, source="config")
 
 
 def apply_overrides(cls: type[Any], mapping: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -123,11 +123,11 @@ def apply_overrides(cls: type[Any], mapping: Mapping[str, Any], overrides: Itera
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise InputError(f"{_shown(text)} is no setting", cure="Write KEY=VALUE, such as optimizer.lr=1e-4.", source=OVERRIDE)
+            raise InputError(f"{_shown(text)} is no setting", hint="Write KEY=VALUE, such as optimizer.lr=1e-4.", source=OVERRIDE)
         try:
             parsed = parse_yaml(value)
         except (yaml.YAMLError, RecursionError) as error:
-            raise InputError(f"{key} is no YAML: {_shown(value)}", cure="Quote it.", source=OVERRIDE) from error
+            raise InputError(f"{key} is no YAML: {_shown(value)}", hint="Quote it.", source=OVERRIDE) from error
         _put(cls, settings, key, parsed)
     return settings
 
@@ -174,7 +174,7 @@ class _Reader:
             return cls(**values)
         except InputError as error:
             source = f"{self.source} with {OVERRIDE}" if self._is_overridden(key) else self.source
-            raise InputError(f"{key}: {error.fact}" if key else error.fact, cure=error.cure, source=source) from error
+            raise InputError(f"{key}: {error.detail}" if key else error.detail, hint=error.hint, source=source) from error
 
     def value(self, hint: Any, value: Any, key: str, *, stated: Any = None) -> Any:
         """Convert a value to a field's type, or raise an error that names its key and, if given, the `stated` type."""
@@ -217,9 +217,9 @@ class _Reader:
         hint = f"Did you mean {close[0]}?" if close else "Remove or correct it."
         raise self._wrong("", f"unknown {key[:_LONGEST]}; known are {', '.join(sorted(known))}", hint=hint, key=key)
 
-    def _wrong(self, name: str, fact: str, *, hint: str = _HINT, key: str = "") -> InputError:
+    def _wrong(self, name: str, detail: str, *, hint: str = _HINT, key: str = "") -> InputError:
         source = OVERRIDE if self._is_overridden(key or name) else self.source
-        return InputError(f"{name} {fact}".strip(), cure=hint, source=source)
+        return InputError(f"{name} {detail}".strip(), hint=hint, source=source)
 
     def _is_overridden(self, key: str) -> bool:
         """Whether the command line gave this key, what holds it, or a part of it."""
@@ -234,7 +234,7 @@ def _put(cls: Any, settings: dict[str, Any], dotted: str, value: Any) -> None:
         section = settings.get(name, {} if default is None else config_to_mapping(default))
         if section is not None and not isinstance(section, Mapping):
             path = ".".join(sections[: depth + 1])
-            raise InputError(f"{path} holds no settings, is {_shown(section)}", cure=_HINT, source=OVERRIDE)
+            raise InputError(f"{path} holds no settings, is {_shown(section)}", hint=_HINT, source=OVERRIDE)
         settings[name] = dict(section or {})
         cls, settings = type(default), settings[name]
     settings[last] = value

@@ -59,25 +59,25 @@ from pathlib import Path
 
 
 class ThoracleError(Exception):
-    """What was expected and what came (`fact`), how to mend it (`cure`), and where (`source`: a file or field).
+    """What was expected and what came (`detail`), how to mend it (`hint`), and where (`source`: a file or field).
 
-    >>> str(TruncatedFile("needs 740,000 bytes of voxels, has 433,000", cure="Copy the file again.", source="scan.nii"))
+    >>> str(TruncatedFile("needs 740,000 bytes of voxels, has 433,000", hint="Copy the file again.", source="scan.nii"))
     'scan.nii: needs 740,000 bytes of voxels, has 433,000. Copy the file again.'
     """
 
-    def __init__(self, fact: str, *, cure: str, source: str | Path | None = None) -> None:
-        self.fact = fact.rstrip(".")
-        self.cure = cure
+    def __init__(self, detail: str, *, hint: str, source: str | Path | None = None) -> None:
+        self.detail = detail.rstrip(".")
+        self.hint = hint
         self.source = None if source is None else str(source)
         where = "" if self.source is None else f"{self.source}: "
-        super().__init__(f"{where}{self.fact}. {cure}".rstrip())
+        super().__init__(f"{where}{self.detail}. {hint}".rstrip())
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.fact, self.cure, self.source))
+        return (_rebuild, (type(self), self.detail, self.hint, self.source))
 
     def redacted(self) -> str:
         """The first line without the path, for files that are written out: a path can name a patient, a list of series its UIDs."""
-        return f"{self.fact}. {self.cure}".split("\n", maxsplit=1)[0].rstrip()
+        return f"{self.detail}. {self.hint}".split("\n", maxsplit=1)[0].rstrip()
 
 
 class InputError(ThoracleError):
@@ -280,6 +280,6 @@ class ExtraMissing(ThoracleError):
     """An optional dependency is absent. Install it with the line that the message gives."""
 
 
-def _rebuild(kind: type[ThoracleError], fact: str, cure: str, source: str | None) -> ThoracleError:
+def _rebuild(kind: type[ThoracleError], detail: str, hint: str, source: str | None) -> ThoracleError:
     """Errors cross process borders (the decoding worker, the loader); keyword arguments need a hand."""
-    return kind(fact, cure=cure, source=source)
+    return kind(detail, hint=hint, source=source)

@@ -183,7 +183,7 @@ def test_no_path_in_what_may_be_written_out(tmp_path: Path) -> None:
 def test_metaimage_is_refused_with_a_line_that_parses(data_dir: Path) -> None:
     with pytest.raises(UnsupportedFormat) as raised:
         refuse_metaimage(data_dir / "volumes" / "elastix_3DCT_lung_baseline_small.mha")
-    words: list[Any] = shlex.split(raised.value.cure.split("): ")[1])
+    words: list[Any] = shlex.split(raised.value.hint.split("): ")[1])
     assert words[:2] == ["python", "-c"]
     compile(words[2], "cure", "exec")
     assert words[3:] == ["SCAN.mha", "SCAN.nii.gz"]

@@ -60,7 +60,7 @@ def _whoami() -> Callable[[object], tuple[int, str]]:
 
 def _fail(number: int) -> object:
     if number == 1:
-        raise TruncatedFile("too short", cure="Copy it again.", source="a.nii")
+        raise TruncatedFile("too short", hint="Copy it again.", source="a.nii")
     if number == 2:
         raise Custom("two", "words")
     if number == 3:
@@ -73,7 +73,7 @@ def _failing() -> Callable[[int], object]:
 
 
 def _no_model() -> Callable[[int], int]:
-    raise TruncatedFile("no weights", cure="Fetch it again.")
+    raise TruncatedFile("no weights", hint="Fetch it again.")
 
 
 def _die() -> Callable[[int], int]:

@@ -13,7 +13,7 @@ DEEP = b'{"a":' * 100_000
 
 
 def read(path: Path, **options: Any) -> Any:
-    arguments = {"parse": dict, "refusal": ModelFolderInvalid, "fact": "is no card", "cure": "Make it again.", **options}
+    arguments = {"parse": dict, "refusal": ModelFolderInvalid, "detail": "is no card", "hint": "Make it again.", **options}
     return read_json_object(path, **arguments)
 
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_parsed_is_refused(tmp_path: Path, parse: Any) -> None:
 
 def test_typed_errors_of_the_parser_pass_through(tmp_path: Path) -> None:
     def parse(values: dict[str, Any]) -> None:
-        raise InputError("another", cure="Another.")
+        raise InputError("another", hint="Another.")
 
     write_json(tmp_path / "a.json", {})
     with pytest.raises(InputError, match="another"):

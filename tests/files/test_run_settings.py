@@ -14,7 +14,7 @@ SETTINGS: dict[str, Any] = {"model": "abc", "spacing": (1.5, 0.75), "key": None}
 
 def check(path: Path, **changes: object) -> None:
     settings = {**SETTINGS, **changes}
-    check_or_write_settings(path, settings=settings, read=load_json, refusal=OutputConflict, cure="Give another.", source=path.parent)
+    check_or_write_settings(path, settings=settings, read=load_json, refusal=OutputConflict, hint="Give another.", source=path.parent)
 
 
 def test_a_new_output_keeps_its_settings(tmp_path: Path) -> None:
@@ -45,4 +45,4 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, changes: dict[str, o
 
 def test_a_setting_that_is_no_longer_given_is_another() -> None:
     with pytest.raises(OutputConflict, match="another old"):
-        check_settings({**SETTINGS, "spacing": [1.5, 0.75], "old": 1}, settings=SETTINGS, refusal=OutputConflict, cure="", source="x")
+        check_settings({**SETTINGS, "spacing": [1.5, 0.75], "old": 1}, settings=SETTINGS, refusal=OutputConflict, hint="", source="x")

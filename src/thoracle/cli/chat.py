@@ -126,7 +126,7 @@ def _evidence(scans: list[Path], reading: ReadOptions, *, detector: Path, index:
     from thoracle.search.similar_cases import similar_cases
 
     if len(scans) != 1:
-        raise InputError(f"{len(scans)} scans, where findings are of one", cure="Give one scan.")
+        raise InputError(f"{len(scans)} scans, where findings are of one", hint="Give one scan.")
     model, volume = load(detector, device=device), read_scan(ScanLocation(name=scans[0].name, path=scans[0]), reading)
     findings = model.detect(volume)
     for warning in findings.warnings:

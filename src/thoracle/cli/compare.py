@@ -32,7 +32,7 @@ def compare(
 
     for path in (first, second):
         if not path.is_file():
-            raise InputError("no such file", cure="Check the path.", source=path)
+            raise InputError("no such file", hint="Check the path.", source=path)
     found = run(read_run(first), read_run(second), resamples=resamples, seed=seed)
     console = Console(highlight=False)
     console.print(f"{escape(str(first))} minus {escape(str(second))}: {found.scans:,} scans of {found.patients:,} patients, 95% intervals")

@@ -45,17 +45,17 @@ def detect(
     from thoracle.inference.demo.default_model import model_or_demo
 
     if check_precision and (out is not None or dtype != "bf16"):
-        raise InputError("--check-precision compares bf16 with float32 on one scan", cure="Add --dtype bf16, leave --out.")
+        raise InputError("--check-precision compares bf16 with float32 on one scan", hint="Add --dtype bf16, leave --out.")
     folder = model_or_demo(model, notify=notify)
     found = find_scans(scans, whole_folders=out is None or read_arguments.series is not None)
     reading = read_arguments.reading(strict=strict)
     if out is None:
         if len(found) != 1 or shard is not None:
-            raise InputError(f"{len(found)} scans are not one table", cure="Give --out predictions.csv.")
+            raise InputError(f"{len(found)} scans are not one table", hint="Give --out predictions.csv.")
         _one(found[0], folder, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
     else:
         if json_file is not None:
-            raise InputError("--json is for one scan, --out for many", cure="Give one of the two.")
+            raise InputError("--json is for one scan, --out for many", hint="Give one of the two.")
         _many(found, folder, reading, device=device, dtype=dtype, out=out, shard=shard)
 
 

@@ -44,9 +44,9 @@ def export(
     from thoracle.inference.model import load
 
     if int8 + bf16 + onnx != 1:
-        raise InputError("expected one of --int8, --bf16 and --onnx", cure="Give one of the three.")
+        raise InputError("expected one of --int8, --bf16 and --onnx", hint="Give one of the three.")
     if out.exists():
-        raise OutputConflict("exists", cure="Give a new --out.", source=out)
+        raise OutputConflict("exists", hint="Give a new --out.", source=out)
     before, prepared = load(model, device="cpu"), open_cohort(cohort)
     require_same_input(before, prepared)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ def export(
         found, volumes = _compared(before, after, prepared, split=split, limit=limit)
     _print(found, [before.folder.weights_bytes, size], kind)
     if not found.before - found.after <= MOST_LOST:
-        fact = f"{kind} loses {found.before - found.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
-        raise InputError(fact, cure="Give another format, or a cohort of the model's own labels.", source=model)
+        detail = f"{kind} loses {found.before - found.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
+        raise InputError(detail, hint="Give another format, or a cohort of the model's own labels.", source=model)
     put(out, f"mean AUROC {found.after:.4f} on {volumes:,} volumes, {found.before:.4f} before.")
 
 
@@ -96,8 +96,8 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, lim
 
     entries, labels, answers = labelled_entries(cohort, {split})[:limit], before.folder.labels, Answers()
     if not entries or not set(labels) <= set(ABNORMALITIES):
-        fact = f"split {split} has no scan with the model's labels"
-        raise InputError(fact, cure="Give another --split, or a cohort of its labels.", source=cohort.folder)
+        detail = f"split {split} has no scan with the model's labels"
+        raise InputError(detail, hint="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
     asked = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)

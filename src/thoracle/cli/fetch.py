@@ -24,7 +24,7 @@ def fetch(
         _print_catalogue()
         return
     if out is None:
-        raise InputError("no folder to download into", cure="Give --out DIR.")
+        raise InputError("no folder to download into", hint="Give --out DIR.")
     for path in download(name, out=out, include=include or ()):
         typer.echo(path)
 

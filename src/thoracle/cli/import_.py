@@ -46,8 +46,8 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         path,
         parse=dict,
         refusal=InputError,
-        fact="--config cannot be read",
-        cure="Give a JSON object, with keys as in the published configuration.",
+        detail="--config cannot be read",
+        hint="Give a JSON object, with keys as in the published configuration.",
     )
 
 

@@ -65,9 +65,9 @@ def _show(volume: Volume, quality: Quality, *, name: str) -> None:
         "SHA-256": provenance.sha256,
     }
     table = Table(title=escape(name), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    for topic, fact in facts.items():
-        if fact:
-            table.add_row(topic, escape(fact))
+    for topic, detail in facts.items():
+        if detail:
+            table.add_row(topic, escape(detail))
     console = Console(highlight=False)
     console.print(table)
     for warning in quality.warnings:

@@ -119,7 +119,7 @@ def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
 
     found = find_scans([path], whole_folders=True)
     if len(found) != 1:
-        raise InputError(f"{len(found)} scans are not one", cure="Give one file, or one folder of DICOM.", source=path)
+        raise InputError(f"{len(found)} scans are not one", hint="Give one file, or one folder of DICOM.", source=path)
     return prepare(read_scan(found[0], reading), model.preprocess)
 
 
@@ -129,7 +129,7 @@ def _report(path: Path | None) -> str:
     if path is None:
         return ""
     if not path.is_file() or path.stat().st_size > _LARGEST_REPORT:
-        raise InputError("is no text file of a report", cure="Give one of up to a megabyte.", source=path)
+        raise InputError("is no text file of a report", hint="Give one of up to a megabyte.", source=path)
     return path.read_text("utf-8", errors="replace")
 
 

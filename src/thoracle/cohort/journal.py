@@ -68,4 +68,4 @@ def _parse(line: bytes, path: Path) -> VolumeOutcome:
         values = json.loads(line)
         return VolumeOutcome(**{**values, "warnings": tuple(values["warnings"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise OutputConflict("is not the journal of a preparation", cure="Move it away.", source=path) from error
+        raise OutputConflict("is not the journal of a preparation", hint="Move it away.", source=path) from error

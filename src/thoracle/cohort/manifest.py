@@ -46,7 +46,7 @@ _COLUMNS: Final = (
 #: Came later: a manifest without them is read, and says nothing of them.
 _FACTS: Final = ("accession", "age", "sex", "date", "scanner")
 _LARGEST_CELL: Final = 1 << 20
-_CURE: Final = "Run `thoracle prepare` with this --out (again)."
+_HINT: Final = "Run `thoracle prepare` with this --out (again)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +93,13 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     """
     path = folder / _SETTINGS
     if not path.exists() and folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise OutputConflict("is not empty and holds no cohort", cure="Give a new --out.", source=folder)
+        raise OutputConflict("is not empty and holds no cohort", hint="Give a new --out.", source=folder)
     check_or_write_settings(
         path,
         settings={"schema": SCHEMA, **settings},
         read=_settings,
         refusal=OutputConflict,
-        cure="Give another --out, or the options of that run.",
+        hint="Give another --out, or the options of that run.",
         source=folder,
     )
 
@@ -133,9 +133,9 @@ def open_cohort(folder: str | Path) -> Cohort:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError("no such folder", cure="Check the path.", source=root)
+        raise InputError("no such folder", hint="Check the path.", source=root)
     if not (root / _SETTINGS).is_file() or not (root / _MANIFEST).is_file():
-        raise CohortUnfinished(f"holds no {_SETTINGS} with a {_MANIFEST}", cure=_CURE, source=root)
+        raise CohortUnfinished(f"holds no {_SETTINGS} with a {_MANIFEST}", hint=_HINT, source=root)
     settings = _settings(root / _SETTINGS)
     key = settings.get("site_key")
     return Cohort(
@@ -148,13 +148,13 @@ def open_cohort(folder: str | Path) -> Cohort:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    fact = f"does not describe a cohort of schema {SCHEMA}"
+    detail = f"does not describe a cohort of schema {SCHEMA}"
     return read_json_object(
         path,
         parse=_parse,
         refusal=OutputConflict,
-        fact=fact,
-        cure=_PREPARE_ANEW,
+        detail=detail,
+        hint=_PREPARE_ANEW,
         tag=("schema", SCHEMA),
     )
 
@@ -175,7 +175,7 @@ def _read(path: Path) -> tuple[CohortEntry, ...]:
                 raise ValueError("other columns")
             return tuple(_entry(cells if columns != _COLUMNS else cells + [""] * len(_FACTS)) for cells in lines)
     except (csv.Error, ValueError) as error:
-        raise OutputConflict(f"is not the manifest of a cohort ({error})", cure=_CURE, source=path) from error
+        raise OutputConflict(f"is not the manifest of a cohort ({error})", hint=_HINT, source=path) from error
 
 
 def _entry(cells: list[str]) -> CohortEntry:

@@ -118,7 +118,7 @@ def prepare(
         **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
     }
     claim(target, settings)
-    with exclusive_lock(target, refusal=OutputConflict, fact="another run is preparing this cohort"):
+    with exclusive_lock(target, refusal=OutputConflict, detail="another run is preparing this cohort"):
         remove_manifest(target)
         make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge)
         outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
@@ -135,9 +135,9 @@ def prepare(
 
 def _check(source: Path, layout: str) -> None:
     if layout not in LAYOUTS:
-        raise InputError(f"no layout {layout!r:.40}; there are {', '.join(LAYOUTS)}", cure="Choose one of them.")
+        raise InputError(f"no layout {layout!r:.40}; there are {', '.join(LAYOUTS)}", hint="Choose one of them.")
     if not source.is_dir():
-        raise InputError("no such folder", cure="Check the path.", source=source)
+        raise InputError("no such folder", hint="Check the path.", source=source)
 
 
 def _read_all(

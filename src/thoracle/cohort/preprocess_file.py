@@ -20,9 +20,9 @@ def read_preprocess(path: Path) -> PreprocessConfig:
     try:
         values = parse_yaml(path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError("is no JSON or YAML that can be read", cure="Give a model's config.json.", source=path) from error
+        raise InputError("is no JSON or YAML that can be read", hint="Give a model's config.json.", source=path) from error
     if isinstance(values, dict):
         values = values.get("preprocess", values)
     if not isinstance(values, dict):
-        raise InputError("holds no preprocessing", cure="Give a model's config.json.", source=path)
+        raise InputError("holds no preprocessing", hint="Give a model's config.json.", source=path)
     return config_from_mapping(PreprocessConfig, values, source=path)

@@ -40,7 +40,7 @@ class SiteKey:
             InputError: it lies inside, or is no key.
         """
         if path.resolve().is_relative_to(outside.resolve()):
-            raise InputError("the site key lies in the cohort's folder", cure="Keep it elsewhere (--site-key).", source=path)
+            raise InputError("the site key lies in the cohort's folder", hint="Keep it elsewhere (--site-key).", source=path)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -54,7 +54,7 @@ class SiteKey:
         except ValueError:
             secret = b""
         if len(secret) != _KEY_BYTES:
-            raise InputError("is not a site key", cure="Give the key of this site, or a name for a new one.", source=path)
+            raise InputError("is not a site key", hint="Give the key of this site, or a name for a new one.", source=path)
         return cls(secret=secret)
 
     @property

@@ -39,7 +39,7 @@ class ReconstructionFilter:
         if re.fullmatch(r"thickness=\d{1,3}(\.\d{1,4})?", text):
             return cls(by="thickness", thickness_mm=float(text[10:]))
         raise InputError(
-            f"--reconstruction expects all, kernel=NAME,… or thickness=MM, got {text!r:.60}", cure="Write for example kernel=Br4*,B."
+            f"--reconstruction expects all, kernel=NAME,… or thickness=MM, got {text!r:.60}", hint="Write for example kernel=Br4*,B."
         )
 
     def __str__(self) -> str:

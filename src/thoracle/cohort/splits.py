@@ -42,5 +42,5 @@ def require_no_leak(rows: Iterable[tuple[str, str, Split]], *, what: str) -> Non
         first = ", ".join(f"{volume} in {split}" for split, volume in sorted(leaks[0].items()))
         raise SplitLeak(
             f"{len(leaks):,} times one {what} is in two splits: {first}",
-            cure="Take one of them away, or put both into one split; then run again.",
+            hint="Take one of them away, or put both into one split; then run again.",
         )

@@ -39,7 +39,7 @@ class TextTable:
             MetadataError: not CSV, or too large.
         """
         if self.path.stat().st_size > _LARGEST_BYTES:
-            raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", cure="Split it.", source=self.path)
+            raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", hint="Split it.", source=self.path)
         csv.field_size_limit(_LARGEST_CELL)
         with self.path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             lines = csv.reader(file)
@@ -47,11 +47,11 @@ class TextTable:
                 next(lines, None)
                 for cells in filter(None, lines):
                     if len(cells) != len(self.columns):
-                        fact = f"line {lines.line_num} has {len(cells)} fields, the first line has {len(self.columns)}"
-                        raise MetadataError(fact, cure="Download or save the table again.", source=self.path)
+                        detail = f"line {lines.line_num} has {len(cells)} fields, the first line has {len(self.columns)}"
+                        raise MetadataError(detail, hint="Download or save the table again.", source=self.path)
                     yield dict(zip(self.columns, cells, strict=True))
             except csv.Error as error:
-                raise MetadataError(f"line {lines.line_num} is not CSV ({error})", cure="Save it again.", source=self.path) from error
+                raise MetadataError(f"line {lines.line_num} is not CSV ({error})", hint="Save it again.", source=self.path) from error
 
 
 def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable]:
@@ -86,7 +86,7 @@ def labels_of(row: Row, *, source: Path) -> Labels:
     for name in ABNORMALITIES:
         cell = row.get(name, "").strip()
         if cell and cell not in _LABELS:
-            raise MetadataError(f"{name} must be 0 or 1, is {cell!r:.40}", cure="Correct the row.", source=source)
+            raise MetadataError(f"{name} must be 0 or 1, is {cell!r:.40}", hint="Correct the row.", source=source)
         labels.append(_LABELS[cell] if cell else None)
     return tuple(labels)
 
@@ -109,4 +109,4 @@ def _open(path: Path) -> TextTable:
         try:
             return TextTable(path=path, columns=tuple(column.strip() for column in next(csv.reader(file), ())))
         except csv.Error as error:
-            raise MetadataError(f"is not CSV ({error})", cure="Save it again.", source=path) from error
+            raise MetadataError(f"is not CSV ({error})", hint="Save it again.", source=path) from error

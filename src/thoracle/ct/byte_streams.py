@@ -84,8 +84,8 @@ def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[A
     try:
         flat = np.empty(count, dtype)
     except MemoryError as error:
-        fact = f"needs {count * dtype.itemsize:,} bytes of memory, which this machine does not have free"
-        raise BudgetExceeded(fact, cure="Read it on a larger machine.", source=stream.path) from error
+        detail = f"needs {count * dtype.itemsize:,} bytes of memory, which this machine does not have free"
+        raise BudgetExceeded(detail, hint="Read it on a larger machine.", source=stream.path) from error
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
         digest = pool.submit(sha256_of, *hashed)
         _fill(stream, flat.view(np.uint8).data)
@@ -110,14 +110,14 @@ def _require_possible(stream: Stream, need: int) -> None:
     size = stream.path.stat().st_size - stream.file_offset
     most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
     if need > most:
-        fact = f"the header promises {need:,} bytes, and {size:,} bytes ({stream.codec}) hold {most:,} at most"
-        raise TruncatedFile(fact, cure=_COPY_AGAIN, source=stream.path)
+        detail = f"the header promises {need:,} bytes, and {size:,} bytes ({stream.codec}) hold {most:,} at most"
+        raise TruncatedFile(detail, hint=_COPY_AGAIN, source=stream.path)
     if need > BUDGET_BYTES:
-        fact = f"the header promises {need:,} bytes, one scan may take {BUDGET_BYTES:,}"
-        raise BudgetExceeded(fact, cure="Crop or resample the scan, or store it as int16.", source=stream.path)
+        detail = f"the header promises {need:,} bytes, one scan may take {BUDGET_BYTES:,}"
+        raise BudgetExceeded(detail, hint="Crop or resample the scan, or store it as int16.", source=stream.path)
     if stream.codec != "plain" and need > max(_BOMB_BYTES, _BOMB_RATIO * size):
-        fact = f"{size:,} bytes ({stream.codec}) promise {need:,}, more than {_BOMB_RATIO} times as much: no scan packs so well"
-        raise BudgetExceeded(fact, cure="If it is one, unpack it first.", source=stream.path)
+        detail = f"{size:,} bytes ({stream.codec}) promise {need:,}, more than {_BOMB_RATIO} times as much: no scan packs so well"
+        raise BudgetExceeded(detail, hint="If it is one, unpack it first.", source=stream.path)
 
 
 def _fill(stream: Stream, target: memoryview) -> None:
@@ -128,11 +128,11 @@ def _fill(stream: Stream, target: memoryview) -> None:
         while stream.payload_offset <= done < need and (got := file.readinto(target[done - stream.payload_offset :])):
             done += got
         if done < need:
-            raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {done:,}", cure=_COPY_AGAIN, source=stream.path)
+            raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {done:,}", hint=_COPY_AGAIN, source=stream.path)
         # Asking for one byte more makes the decoder check its checksum, too.
         if file.read(1):
-            fact = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
-            raise CorruptFile(fact, cure="Export the scan again from its source.", source=stream.path)
+            detail = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
+            raise CorruptFile(detail, hint="Export the scan again from its source.", source=stream.path)
 
 
 @contextmanager
@@ -144,10 +144,10 @@ def _unpacked(stream: Stream) -> Iterator[BufferedIOBase]:
             with _decoder(raw, stream.codec) as file:
                 yield file
         except EOFError as error:
-            raise TruncatedFile(f"the {stream.codec} stream is cut", cure=_COPY_AGAIN, source=stream.path) from error
+            raise TruncatedFile(f"the {stream.codec} stream is cut", hint=_COPY_AGAIN, source=stream.path) from error
         # A wrong checksum is an OSError; a gzip header longer than the decoder's input buffer is an OverflowError.
         except (OSError, OverflowError, _DeflateError) as error:
-            raise CorruptFile(f"the {stream.codec} stream is damaged ({error})", cure=_COPY_AGAIN, source=stream.path) from error
+            raise CorruptFile(f"the {stream.codec} stream is damaged ({error})", hint=_COPY_AGAIN, source=stream.path) from error
 
 
 def _decoder(raw: BufferedIOBase, codec: Codec) -> BufferedIOBase:

@@ -104,7 +104,7 @@ def _affine_of_row(stored: StoredScan, row: MetadataRow | None, source: str) -> 
         lack = "there is no metadata row" if row is None else "the metadata row has no spacing"
         raise GeometryUnknown(
             f"the header does not say where its voxels are ({stored.geometry}), and {lack}",
-            cure="Give the table with the scan's row, XYSpacing and ZSpacing in it (--metadata FILE.csv).",
+            hint="Give the table with the scan's row, XYSpacing and ZSpacing in it (--metadata FILE.csv).",
             source=source,
         )
     i, j = np.reshape(row.orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2, 3)).astype(np.float64)
@@ -112,7 +112,7 @@ def _affine_of_row(stored: StoredScan, row: MetadataRow | None, source: str) -> 
         raise GeometryInvalid(
             f"the metadata row's spacing {row.spacing} must be positive, and its ImageOrientationPatient"
             f" {row.orientation} two perpendicular unit vectors",
-            cure="Correct the row.",
+            hint="Correct the row.",
             source=source,
         )
     affine = np.eye(4)
@@ -125,20 +125,20 @@ def _affine_of_row(stored: StoredScan, row: MetadataRow | None, source: str) -> 
 
 def _sound_lengths(affine: Affine, source: str) -> Vector:
     """Lengths of the three axes in mm, once the affine is known to be finite, regular, of sane spacing and without shear."""
-    cure = "The header is damaged: convert the scan again from its source."
+    hint = "The header is damaged: convert the scan again from its source."
     if affine.shape != (4, 4) or not (np.abs(affine) < _FARTHEST_MM).all():
-        raise GeometryInvalid(f"expected a 4 x 4 affine of finite numbers below {_FARTHEST_MM:g} mm", cure=cure, source=source)
+        raise GeometryInvalid(f"expected a 4 x 4 affine of finite numbers below {_FARTHEST_MM:g} mm", hint=hint, source=source)
     lengths = _lengths(affine)
     if lengths.min() < SPACING_MM[0] or lengths.max() > SPACING_MM[1]:
-        raise GeometryInvalid(f"expected spacing of {SPACING_MM[0]} to {SPACING_MM[1]} mm, is {_mm(lengths)}", cure=cure, source=source)
+        raise GeometryInvalid(f"expected spacing of {SPACING_MM[0]} to {SPACING_MM[1]} mm, is {_mm(lengths)}", hint=hint, source=source)
     directions = affine[:3, :3] / lengths
     if abs(np.linalg.det(directions)) < 0.5:
-        raise GeometryInvalid("expected three axes that span space, the affine is nearly singular", cure=cure, source=source)
+        raise GeometryInvalid("expected three axes that span space, the affine is nearly singular", hint=hint, source=source)
     shear = float(np.degrees(np.arcsin(np.abs(directions.T @ directions - np.diag(np.ones(3))).max())))
     if shear > SHEAR_DEGREES:
         raise GantryTilt(
             f"axes are {shear:.2f} degrees off perpendicular, as from a tilted gantry",
-            cure="Undo the tilt with a tool that resamples the slices, or take an untilted series.",
+            hint="Undo the tilt with a tool that resamples the slices, or take an untilted series.",
             source=source,
         )
     return lengths
@@ -160,7 +160,7 @@ def _agreed(lengths: Vector, axes: list[int], spacing: Spacing, source: str) -> 
     if not np.allclose(decimal, lengths, rtol=_ROW_AGREES, atol=0):
         raise GeometryInvalid(
             f"header and metadata row disagree: spacing {_mm(lengths)} against {_mm(decimal)}",
-            cure="Is it the row of another volume? Give the right one, or none.",
+            hint="Is it the row of another volume? Give the right one, or none.",
             source=source,
         )
     return decimal
@@ -168,14 +168,14 @@ def _agreed(lengths: Vector, axes: list[int], spacing: Spacing, source: str) -> 
 
 def _require_near_axes(affine: Affine, shape: tuple[int, ...], source: str) -> None:
     linear = affine[:3, _axes(affine)]
-    cure = "Resample the scan to axial slices first."
+    hint = "Resample the scan to axial slices first."
     if (degrees := _degrees_off(linear)) > OBLIQUE_DEGREES:
         raise ObliqueGeometry(
-            f"axes are {degrees:.1f} degrees off the body's, at most {OBLIQUE_DEGREES:.0f} are resampled", cure=cure, source=source
+            f"axes are {degrees:.1f} degrees off the body's, at most {OBLIQUE_DEGREES:.0f} are resampled", hint=hint, source=source
         )
     grown = np.prod(_box(linear, [shape[axis] for axis in _axes(affine)])) / max(np.prod(shape, dtype=np.float64), 1)
     if grown > _TURNED_GROWS:
-        raise ObliqueGeometry(f"turned to the body's axes it would take {grown:.0f} times its voxels", cure=cure, source=source)
+        raise ObliqueGeometry(f"turned to the body's axes it would take {grown:.0f} times its voxels", hint=hint, source=source)
 
 
 def _straightened(array: NDArray[Any], linear: NDArray[np.float64], offset: Vector) -> LPSGrid:

@@ -28,7 +28,7 @@ _MOST_LABELS = 200  # a body has fewer parts with names, an image in 8 bits more
 _LARGEST = 1e9  # no scale of CT goes near
 _SAME = 100.0  # HU; readings that differ by less than this the voxels cannot tell apart
 
-_CURE = (
+_HINT = (
     "If the numbers are Hounsfield units as they are, say --hu stored (hu='stored'); if slope and intercept of the file or of "
     "--metadata make them so, say --hu rescale (hu='rescale')."
 )
@@ -60,7 +60,7 @@ def resolve_hounsfield(
         return _convert(stored.voxels, _STORED), _provenance(_STORED, declared, "stated by the user")
     if hu == "rescale":
         if not declared:
-            raise HounsfieldUnknown("declares no slope and intercept to apply", cure="Give --metadata, or say --hu stored.", source=source)
+            raise HounsfieldUnknown("declares no slope and intercept to apply", hint="Give --metadata, or say --hu stored.", source=source)
         return _convert(stored.voxels, declared[0]), _provenance(declared[0], declared, "stated by the user")
     chosen, evidence = _choose(stored.voxels, declared, source)
     return _convert(stored.voxels, chosen), _provenance(chosen, declared, evidence)
@@ -99,17 +99,17 @@ def _choose(voxels: StoredArray, declared: tuple[Rescale, ...], source: str) -> 
     if not believed:
         _refuse_label_map(voxels, sample, source)
         tried = "; ".join(map(_described, candidates))
-        fact = (
+        detail = (
             f"the numbers run from {sample.values[0]:g} to {sample.values[-1]:g} and show no air, lung, fat and muscle where CT has them, "
             f"as MR, PET, normalised or unscaled images do (tried {tried})"
         )
-        raise HounsfieldUnknown(fact, cure=_CURE, source=source)
+        raise HounsfieldUnknown(detail, hint=_HINT, source=source)
     # Candidates come in the order of belief, so that what is declared wins where the voxels cannot tell.
     (first, evidence), *others = believed
     for other, _ in others:
         if not _alike(first, other):
-            fact = f"voxels look like CT read as {_described(first)} and as {_described(other)}"
-            raise HounsfieldUnknown(fact, cure=_CURE, source=source)
+            detail = f"voxels look like CT read as {_described(first)} and as {_described(other)}"
+            raise HounsfieldUnknown(detail, hint=_HINT, source=source)
     return first, evidence
 
 
@@ -139,8 +139,8 @@ def _refuse_label_map(voxels: StoredArray, sample: Histogram, source: str) -> No
     here, there = part[1:], part[:-1]
     inside = (here != 0) | (there != 0)
     if inside.any() and (here == there)[inside].mean() > 0.5:
-        fact = f"expected CT, got {len(labels)} whole numbers from {labels[0]:g} to {labels[-1]:g} in flat patches: a segmentation"
-        raise NotCT(fact, cure="Give the scan it was drawn on.", source=source)
+        detail = f"expected CT, got {len(labels)} whole numbers from {labels[0]:g} to {labels[-1]:g} in flat patches: a segmentation"
+        raise NotCT(detail, hint="Give the scan it was drawn on.", source=source)
 
 
 # Converting
@@ -152,8 +152,8 @@ def _require_finite(voxels: StoredArray, source: str) -> None:
     for slab in _slabs(voxels):
         # A comparison with NaN is false, and min and max hand NaN on.
         if not (voxels[slab].min() > -_LARGEST and voxels[slab].max() < _LARGEST):
-            fact = f"expected numbers, some voxels are NaN, infinite or beyond {_LARGEST:g}"
-            raise VoxelsInvalid(fact, cure="Export the scan again.", source=source)
+            detail = f"expected numbers, some voxels are NaN, infinite or beyond {_LARGEST:g}"
+            raise VoxelsInvalid(detail, hint="Export the scan again.", source=source)
 
 
 def _convert(voxels: StoredArray, rescale: Rescale) -> HounsfieldArray:

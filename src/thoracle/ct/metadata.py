@@ -79,12 +79,12 @@ class MetadataTable:
         """
         key, source = _key(name), f"{self._source}, row of {name}"
         if key in self._duplicates:
-            raise MetadataError(f"several rows have this {_NAME}", cure="Leave one of them.", source=source)
+            raise MetadataError(f"several rows have this {_NAME}", hint="Leave one of them.", source=source)
         if key not in self._rows:
             near = get_close_matches(key, self._rows, n=3)
             nearest = f"; nearest are {', '.join(near)}" if near else ""
-            fact = f"none of {len(self)} rows has this {_NAME}{nearest}"
-            raise MetadataError(fact, cure="Give the table this scan belongs to, or a JSON file with its row.", source=source)
+            detail = f"none of {len(self)} rows has this {_NAME}{nearest}"
+            raise MetadataError(detail, hint="Give the table this scan belongs to, or a JSON file with its row.", source=source)
         return parse_row(dict(zip(_FIELDS, self._rows[key], strict=True)), source=source)
 
 
@@ -143,7 +143,7 @@ def _spacing(row: Mapping[str, object], source: str) -> Spacing | None:
         return None
     if plane is None or step is None:
         missing, given = ("XYSpacing", "ZSpacing") if plane is None else ("ZSpacing", "XYSpacing")
-        raise MetadataError(f"{missing} is missing, {given} is given", cure="Give both or neither.", source=source)
+        raise MetadataError(f"{missing} is missing, {given} is given", hint="Give both or neither.", source=source)
     for field, numbers in (("XYSpacing", plane), ("ZSpacing", step)):
         if min(numbers) <= 0:
             raise _nonsense(field, row[field], "millimetres above zero", source)
@@ -181,7 +181,7 @@ def _orthonormal(cosines: tuple[float, ...]) -> bool:
 
 
 def _nonsense(field: str, value: object, expected: str, source: str) -> MetadataError:
-    return MetadataError(f"{field} must be {expected}, is {value!r:.80}", cure="Correct the row.", source=source)
+    return MetadataError(f"{field} must be {expected}, is {value!r:.80}", hint="Correct the row.", source=source)
 
 
 def _key(name: str) -> str:
@@ -190,9 +190,9 @@ def _key(name: str) -> str:
 
 def _is_json(path: Path) -> bool:
     if not path.is_file():
-        raise MetadataError("no such file", cure="Check the path.", source=path)
+        raise MetadataError("no such file", hint="Check the path.", source=path)
     if path.stat().st_size > _LARGEST_BYTES:
-        raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", cure="Give CT-RATE's metadata table.", source=path)
+        raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", hint="Give CT-RATE's metadata table.", source=path)
     with path.open("rb") as file:
         return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
 
@@ -201,7 +201,7 @@ def _json(path: Path) -> object:
     try:
         return load_json(path, budget=_LARGEST_BYTES)
     except ValueError as error:
-        raise MetadataError(f"is not JSON ({error})", cure="Give one object with the fields of a row.", source=path) from error
+        raise MetadataError(f"is not JSON ({error})", hint="Give one object with the fields of a row.", source=path) from error
 
 
 def _json_rows(path: Path) -> Iterator[Mapping[str, object]]:
@@ -209,7 +209,7 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, object]]:
     rows = content if isinstance(content, list) else [content]
     for row in rows:
         if not isinstance(row, dict) or _NAME not in row:
-            raise MetadataError(f"expected a list of rows, each with {_NAME}", cure="Give such a list, or one row.", source=path)
+            raise MetadataError(f"expected a list of rows, each with {_NAME}", hint="Give such a list, or one row.", source=path)
         yield row
 
 
@@ -220,14 +220,14 @@ def _csv_rows(path: Path) -> Iterator[Mapping[str, object]]:
         try:
             header = [column.strip() for column in next(reader, [])]
             if _NAME not in header:
-                fact = f"has no column {_NAME}; its first columns are {', '.join(header[:5])!r:.120}"
-                raise MetadataError(fact, cure="Give CT-RATE's metadata table, comma-separated.", source=path)
+                detail = f"has no column {_NAME}; its first columns are {', '.join(header[:5])!r:.120}"
+                raise MetadataError(detail, hint="Give CT-RATE's metadata table, comma-separated.", source=path)
             wanted = [(field, header.index(field)) for field in (_NAME, *_FIELDS) if field in header]
             for cells in reader:
                 if cells and len(cells) < len(header):
-                    fact = f"line {reader.line_num} has {len(cells)} fields, the first line has {len(header)}"
-                    raise MetadataError(fact, cure="Download the table again.", source=path)
+                    detail = f"line {reader.line_num} has {len(cells)} fields, the first line has {len(header)}"
+                    raise MetadataError(detail, hint="Download the table again.", source=path)
                 if cells:
                     yield {field: cells[at] for field, at in wanted}
         except csv.Error as error:
-            raise MetadataError(f"line {reader.line_num} is not CSV ({error})", cure="Download the table again.", source=path) from error
+            raise MetadataError(f"line {reader.line_num} is not CSV ({error})", hint="Download the table again.", source=path) from error

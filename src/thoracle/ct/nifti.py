@@ -77,8 +77,8 @@ def _open(path: Path) -> _File:
         header_path = _partner(path, "hdr") or path
     head = read_prefix(header_path, _HEAD_BYTES)
     if len(head) < Nifti1Header.sizeof_hdr:
-        fact = f"holds {len(head)} bytes, a NIfTI header alone takes {Nifti1Header.sizeof_hdr}"
-        raise TruncatedFile(fact, cure="Copy or download the file again.", source=header_path)
+        detail = f"holds {len(head)} bytes, a NIfTI header alone takes {Nifti1Header.sizeof_hdr}"
+        raise TruncatedFile(detail, hint="Copy or download the file again.", source=header_path)
     for name, kind in _KINDS.items():
         for order in "<>":
             block = head[: kind.sizeof_hdr].ljust(kind.sizeof_hdr, b"\0")
@@ -87,7 +87,7 @@ def _open(path: Path) -> _File:
                 return _file(name, header, header_path)
     raise UnsupportedFormat(
         "is not NIfTI: its first four bytes are not the size of a NIfTI header",
-        cure="Give a NIfTI, NRRD or DICOM scan; unpack other archives first.",
+        hint="Give a NIfTI, NRRD or DICOM scan; unpack other archives first.",
         source=header_path,
     )
 
@@ -100,13 +100,13 @@ def _file(name: str, header: Any, path: Path) -> _File:
     if magic == header.pair_magic:
         image = _partner(path, "img")
         if image is None:
-            fact = "is the header of a pair, and no .img or .img.gz of the same name lies beside it"
-            raise TruncatedFile(fact, cure="Put the .img file into the same folder.", source=path)
+            detail = "is the header of a pair, and no .img or .img.gz of the same name lies beside it"
+            raise TruncatedFile(detail, hint="Put the .img file into the same folder.", source=path)
         return _File(format=f"{name} pair", header=header, path=path, image=image)
     if _PAIR_NAME.search(path.name):
-        fact = "is an ANALYZE 7.5 header, which does not say where left and right are"
-        raise GeometryUnknown(fact, cure="Convert the scan to NIfTI from its source.", source=path)
-    raise CorruptFile(f"has no NIfTI magic bytes: {magic!r}", cure=_EXPORT_AGAIN, source=path)
+        detail = "is an ANALYZE 7.5 header, which does not say where left and right are"
+        raise GeometryUnknown(detail, hint="Convert the scan to NIfTI from its source.", source=path)
+    raise CorruptFile(f"has no NIfTI magic bytes: {magic!r}", hint=_EXPORT_AGAIN, source=path)
 
 
 def _partner(path: Path, extension: str) -> Path | None:
@@ -119,12 +119,12 @@ def _partner(path: Path, extension: str) -> Path | None:
 def _shape(file: _File) -> tuple[tuple[int, ...], tuple[str, ...]]:
     axes, *sizes = (int(n) for n in file.header["dim"])
     if not 1 <= axes <= 7 or min(sizes[:axes]) < 1:
-        raise CorruptFile(f"dim is {[axes, *sizes]}: not the sizes of 1 to 7 axes", cure=_EXPORT_AGAIN, source=file.path)
+        raise CorruptFile(f"dim is {[axes, *sizes]}: not the sizes of 1 to 7 axes", hint=_EXPORT_AGAIN, source=file.path)
     shape = tuple(sizes[:axes])
     written = "x".join(map(str, shape))
     if axes < 3 or any(n > 1 for n in shape[3:]):
-        fact = f"has {axes} dimensions ({written}), a CT volume has 3"
-        raise NotCT(fact, cure="Give one volume; split a series of them first.", source=file.path)
+        detail = f"has {axes} dimensions ({written}), a CT volume has 3"
+        raise NotCT(detail, hint="Give one volume; split a series of them first.", source=file.path)
     return shape[:3], (f"dropped axes of size 1 ({written})",) if axes > 3 else ()
 
 
@@ -132,15 +132,15 @@ def _dtype(file: _File) -> np.dtype[Any]:
     intent = int(file.header["intent_code"])
     if intent not in _CT_INTENTS:
         name = intent_codes.label.get(intent, intent)
-        raise NotCT(f"its intent_code says that it is no scan but: {name}", cure="Give the CT itself.", source=file.path)
+        raise NotCT(f"its intent_code says that it is no scan but: {name}", hint="Give the CT itself.", source=file.path)
     kind = file.header.get_value_label("datatype")
     try:
         dtype: np.dtype[Any] = file.header.get_data_dtype()
     except KeyError as error:
-        raise CorruptFile(f"datatype is none of NIfTI's: {kind}", cure=_EXPORT_AGAIN, source=file.path) from error
+        raise CorruptFile(f"datatype is none of NIfTI's: {kind}", hint=_EXPORT_AGAIN, source=file.path) from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        fact = f"its voxels are of type {kind}; those of CT are integers or floats of up to 64 bits"
-        raise NotCT(fact, cure="Give the CT itself.", source=file.path)
+        detail = f"its voxels are of type {kind}; those of CT are integers or floats of up to 64 bits"
+        raise NotCT(detail, hint="Give the CT itself.", source=file.path)
     return dtype
 
 
@@ -148,8 +148,8 @@ def _offset(file: _File) -> int:
     offset = float(file.header["vox_offset"])
     first = file.header.single_vox_offset if file.path == file.image else 0
     if not (offset >= first and offset.is_integer()):
-        fact = f"vox_offset must be a whole number from {first}, is {offset:g}"
-        raise CorruptFile(fact, cure=_EXPORT_AGAIN, source=file.path)
+        detail = f"vox_offset must be a whole number from {first}, is {offset:g}"
+        raise CorruptFile(detail, hint=_EXPORT_AGAIN, source=file.path)
     return int(offset)
 
 
@@ -157,7 +157,7 @@ def _rescale(file: _File) -> Rescale | None:
     try:
         slope, intercept = file.header.get_slope_inter()
     except HeaderDataError as error:
-        raise CorruptFile(f"scl_slope and scl_inter contradict each other ({error})", cure=_EXPORT_AGAIN, source=file.path) from error
+        raise CorruptFile(f"scl_slope and scl_inter contradict each other ({error})", hint=_EXPORT_AGAIN, source=file.path) from error
     if slope is None or (slope, intercept) == (1.0, 0.0):
         return None
     return Rescale(slope=slope, intercept=intercept, source="scl_slope/scl_inter")
@@ -217,5 +217,5 @@ def _require_agreement(file: _File, sform: Affine, qform: Affine | None, spacing
         raise _invalid(f"sform and qform place the volume's corners {apart:.1f} mm apart", file)
 
 
-def _invalid(fact: str, file: _File) -> GeometryInvalid:
-    return GeometryInvalid(fact, cure="The header is damaged: convert the scan again from its source.", source=file.path)
+def _invalid(detail: str, file: _File) -> GeometryInvalid:
+    return GeometryInvalid(detail, hint="The header is damaged: convert the scan again from its source.", source=file.path)

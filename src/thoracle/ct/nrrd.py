@@ -57,12 +57,12 @@ def refuse_metaimage(path: Path) -> NoReturn:
     """MetaImage (`.mha`, `.mhd`) is not read.
 
     Raises:
-        UnsupportedFormat: always; the cure is a line that converts it.
+        UnsupportedFormat: always; the hint is a line that converts it.
     """
     line = "import sys, SimpleITK as s; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])"
     raise UnsupportedFormat(
         "is MetaImage, which is not read",
-        cure=f'Convert it (pip install SimpleITK): python -c "{line}" SCAN{path.suffix} SCAN.nii.gz',
+        hint=f'Convert it (pip install SimpleITK): python -c "{line}" SCAN{path.suffix} SCAN.nii.gz',
         source=path,
     )
 
@@ -73,43 +73,43 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
     if not any(blank in head for blank in (b"\n\n", b"\n\r\n")) and len(head) == _HEADER_BYTES:
-        raise CorruptFile(f"has no end of header within {_HEADER_BYTES:,} bytes", cure=_EXPORT_AGAIN, source=path)
+        raise CorruptFile(f"has no end of header within {_HEADER_BYTES:,} bytes", hint=_EXPORT_AGAIN, source=path)
     lines = io.BytesIO(head)
     try:
         header = dict(nrrd.read_header(lines))
     # What pynrrd raises on numbers, vectors, quotes and lines that are none.
     except (nrrd.NRRDError, ValueError, IndexError, OverflowError, StopIteration) as error:
-        raise CorruptFile(f"is no NRRD header ({error})", cure=_EXPORT_AGAIN, source=path) from error
+        raise CorruptFile(f"is no NRRD header ({error})", hint=_EXPORT_AGAIN, source=path) from error
     missing = [field for field in ("type", "dimension", "sizes", "encoding") if field not in header]
     if missing:
-        raise CorruptFile(f"the header has no {', '.join(missing)}: it is cut or damaged", cure=_EXPORT_AGAIN, source=path)
+        raise CorruptFile(f"the header has no {', '.join(missing)}: it is cut or damaged", hint=_EXPORT_AGAIN, source=path)
     return header, lines.tell()
 
 
 def _shape(header: dict[str, Any], path: Path) -> tuple[int, ...]:
     shape = tuple(int(n) for n in header["sizes"])
     if len(shape) != header["dimension"] or min(shape, default=0) < 1:
-        raise CorruptFile(f"dimension is {header['dimension']}, sizes are {shape}", cure=_EXPORT_AGAIN, source=path)
+        raise CorruptFile(f"dimension is {header['dimension']}, sizes are {shape}", hint=_EXPORT_AGAIN, source=path)
     kinds = [kind for kind in header.get("kinds", []) if kind.lower() not in _SCALAR_AXES]
     if len(shape) != 3 or kinds:
-        fact = f"expected three axes in space, has {len(shape)}" + (f", of kind {', '.join(kinds)[:80]}" if kinds else "")
-        raise NotCT(fact, cure="Give one volume of one number a voxel.", source=path)
+        detail = f"expected three axes in space, has {len(shape)}" + (f", of kind {', '.join(kinds)[:80]}" if kinds else "")
+        raise NotCT(detail, hint="Give one volume of one number a voxel.", source=path)
     return shape
 
 
 def _dtype(header: dict[str, Any], path: Path) -> np.dtype[Any]:
     if header["encoding"] not in _CODECS:
-        fact = f"encoding {header['encoding'][:20]!r} is not read; raw, gzip and bzip2 are"
-        raise UnsupportedFormat(fact, cure="Convert it: unu save -f nrrd -e gzip -i SCAN.nrrd -o SCAN_gzip.nrrd", source=path)
+        detail = f"encoding {header['encoding'][:20]!r} is not read; raw, gzip and bzip2 are"
+        raise UnsupportedFormat(detail, hint="Convert it: unu save -f nrrd -e gzip -i SCAN.nrrd -o SCAN_gzip.nrrd", source=path)
     one = {"type": header["type"], "dimension": 1, "sizes": np.ones(1, int), "encoding": "raw"}
     if "endian" in header:
         one["endian"] = header["endian"]
     try:
         dtype: np.dtype[Any] = nrrd.read_data(one, fh=io.BytesIO(bytes(8))).dtype  # of one voxel: pynrrd knows the names of types
     except KeyError as error:
-        raise NotCT(f"type {header['type'][:20]!r} is no number", cure="Give the CT itself.", source=path) from error
+        raise NotCT(f"type {header['type'][:20]!r} is no number", hint="Give the CT itself.", source=path) from error
     except (nrrd.NRRDError, ValueError) as error:
-        raise CorruptFile(f"type and endian make no sense ({error})", cure=_EXPORT_AGAIN, source=path) from error
+        raise CorruptFile(f"type and endian make no sense ({error})", hint=_EXPORT_AGAIN, source=path) from error
     return dtype
 
 
@@ -123,8 +123,8 @@ def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str]:
     units = [unit for unit in header.get("space units", []) if unit.strip().lower() not in ("mm", "millimeter", "millimetre")]
     directions, origin = header["space directions"], header.get("space origin", np.zeros(3))
     if units or directions.shape != (3, 3) or origin.shape != (3,):
-        fact = f"expected three directions and an origin in mm, got {directions.shape}, {origin.shape} in {units or 'mm'}"
-        raise GeometryInvalid(fact, cure=_EXPORT_AGAIN, source=path)
+        detail = f"expected three directions and an origin in mm, got {directions.shape}, {origin.shape} in {units or 'mm'}"
+        raise GeometryInvalid(detail, hint=_EXPORT_AGAIN, source=path)
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = directions.T, origin
     said = "space directions" if "space origin" in header else "space directions; no space origin, taken as zero"
@@ -137,11 +137,11 @@ def _data_file(header: dict[str, Any], path: Path) -> Path | None:
     if name is None:
         return None
     if name in (".", "..") or any(mark in name for mark in "/\\:\0"):
-        fact = "the header names a data file outside its own folder"
-        raise UnsafeArchive(fact, cure="Put the data file beside the header, and only its name into it.", source=path)
+        detail = "the header names a data file outside its own folder"
+        raise UnsafeArchive(detail, hint="Put the data file beside the header, and only its name into it.", source=path)
     if not path.with_name(name).is_file():
-        fact = "the header names a data file, or several, that do not lie beside it"
-        raise TruncatedFile(fact, cure="Copy header and data together; several must be joined first (unu save).", source=path)
+        detail = "the header names a data file, or several, that do not lie beside it"
+        raise TruncatedFile(detail, hint="Copy header and data together; several must be joined first (unu save).", source=path)
     return path.with_name(name)
 
 
@@ -151,5 +151,5 @@ def _stream(header: dict[str, Any], path: Path, start: int, need: int) -> Stream
     if skip == -1 and codec == "plain":  # "the voxels are the end of the file"
         skip = max(path.stat().st_size - start - need, 0)
     if lines != 0 or skip < 0:
-        raise UnsupportedFormat(f"line skip {lines} and byte skip {skip} are not read", cure=_EXPORT_AGAIN, source=path)
+        raise UnsupportedFormat(f"line skip {lines} and byte skip {skip} are not read", hint=_EXPORT_AGAIN, source=path)
     return Stream(path=path, codec=codec, file_offset=start, payload_offset=skip)

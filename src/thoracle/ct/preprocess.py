@@ -23,7 +23,7 @@ from thoracle.errors import GeometryInvalid, InputError
 from thoracle.types import Affine, HounsfieldArray, ModelInput, Spacing
 
 _AXES: Final = "zxy"
-_CURE: Final = "Correct the configuration."
+_HINT: Final = "Correct the configuration."
 _MOST_THREADS: Final = 8  # memory is the limit beyond
 _MOST_VOXELS: Final = 1 << 29  # a config that asks for more than 2 GiB is a mistake
 _STRIDE: Final = 16  # floats; rows of 2048 bytes would all fall on the same few lines of the cache when transposed
@@ -58,9 +58,9 @@ class PreprocessConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.hu_window[0] >= self.hu_window[1]:
-            raise InputError(f"hu_window must rise, is {self.hu_window}", cure=_CURE, source="preprocess")
+            raise InputError(f"hu_window must rise, is {self.hu_window}", hint=_HINT, source="preprocess")
         if math.prod(self.size) > _MOST_VOXELS:
-            raise InputError(f"size has {math.prod(self.size):,} voxels, {_MOST_VOXELS:,} is the limit", cure=_CURE, source="preprocess")
+            raise InputError(f"size has {math.prod(self.size):,} voxels, {_MOST_VOXELS:,} is the limit", hint=_HINT, source="preprocess")
 
 
 def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) -> ModelInput:
@@ -142,7 +142,7 @@ class _Axis:
         resampled = int(count * (spacing / target))  # the division first: it decides whether 500 voxels of 0.6 mm give 399 or 400
         if resampled < 1:
             raise GeometryInvalid(
-                f"{count} voxels of {spacing:g} mm along {name} leave none at {target:g} mm", cure="Give a scan with more slices."
+                f"{count} voxels of {spacing:g} mm along {name} leave none at {target:g} mm", hint="Give a scan with more slices."
             )
         first, before, step = max((resampled - size) // 2, 0), max((size - resampled) // 2, 0), count / resampled
         index = np.arange(first, first + min(resampled, size), dtype=np.float64)

@@ -54,12 +54,12 @@ def read(
     """
     scan = Path(path)
     if hu not in ("auto", "stored", "rescale"):
-        raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", cure="Give one of the three.")
+        raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", hint="Give one of the three.")
     row = lookup_metadata(metadata, scan)
     try:
         stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices)
     except OSError as error:
-        raise ScanUnreadable(f"could not be read: {error.strerror}", cure="Check permissions and the disk.", source=scan) from error
+        raise ScanUnreadable(f"could not be read: {error.strerror}", hint="Check permissions and the disk.", source=scan) from error
     affine, geometry = resolve_affine(stored, row=row, source=str(scan))
     _require_slices(stored, affine, min_slices, scan)
     array, hounsfield = resolve_hounsfield(stored, row=row, hu=hu, source=str(scan))
@@ -72,9 +72,9 @@ def read(
 
 def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int) -> StoredScan:
     if not path.exists():
-        raise InputError("no such file or folder", cure="Check the path.", source=path)
+        raise InputError("no such file or folder", hint="Check the path.", source=path)
     if not (path.is_dir() or path.is_file()):
-        raise UnsupportedFormat("expected a file or a folder, got a device, socket or pipe", cure="Give a scan.", source=path)
+        raise UnsupportedFormat("expected a file or a folder, got a device, socket or pipe", hint="Give a scan.", source=path)
     scan_format = "dicom" if path.is_dir() else detect_format(path)
     if scan_format == "nifti":
         return read_nifti(path)
@@ -91,6 +91,6 @@ def _require_slices(stored: StoredScan, affine: Affine, min_slices: int, path: P
     if slices < min_slices:
         raise TooFewSlices(
             f"has {slices} axial slices, at least {min_slices} are needed",
-            cure="Give the whole series, or lower min_slices (--min-slices).",
+            hint="Give the whole series, or lower min_slices (--min-slices).",
             source=path,
         )

@@ -29,7 +29,7 @@ def require_same_input(model: Model, cohort: Cohort) -> None:
     if model.preprocess != cohort.preprocess:
         raise InputError(
             "was prepared with another preprocessing than the model's",
-            cure="Run `thoracle prepare` with --preprocess MODEL/config.json.",
+            hint="Run `thoracle prepare` with --preprocess MODEL/config.json.",
             source=cohort.folder,
         )
 
@@ -90,6 +90,6 @@ def first_volume_per_scan(cohort: Cohort, *, split: Split, section: Section) -> 
     found = {entry.scan: entry for entry in reversed(cohort.entries) if entry.split == split and entry.report.text(section)}
     if not found:
         raise InputError(
-            f"no scan of split {split} has a report ({section})", cure="Give another --split or --section.", source=cohort.folder
+            f"no scan of split {split} has a report ({section})", hint="Give another --split or --section.", source=cohort.folder
         )
     return sorted(found.values(), key=lambda entry: entry.volume)

@@ -49,7 +49,7 @@ class LocalExecutor:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise InputError(f"workers must be 1 or more, is {self.workers}", cure="Say how many processes.")
+            raise InputError(f"workers must be 1 or more, is {self.workers}", hint="Say how many processes.")
 
     def map(
         self, make_worker: Callable[[], Callable[[Item], Output]], items: Iterable[Item]
@@ -184,9 +184,9 @@ class _Worker(Generic[Item]):
         status = self.process.exitcode or 0
         ending = f"signal {-status}" if status < 0 else f"exit status {status}"
         if not self.is_ready:
-            return WorkerKilled(f"a worker ended as it started ({ending})", cure="Run it again with fewer --workers.")
-        fact = f"its worker was killed at {self.task.tries} of {_TRIES} tries ({ending})"
-        return WorkerKilled(fact, cure="Memory may be short: run it again with fewer --workers; what is done is kept.")
+            return WorkerKilled(f"a worker ended as it started ({ending})", hint="Run it again with fewer --workers.")
+        detail = f"its worker was killed at {self.task.tries} of {_TRIES} tries ({ending})"
+        return WorkerKilled(detail, hint="Memory may be short: run it again with fewer --workers; what is done is kept.")
 
 
 @contextmanager

@@ -21,8 +21,8 @@ def read_json_object(
     *,
     parse: Callable[[dict[str, Any]], T],
     refusal: Refusal,
-    fact: str,
-    cure: str,
+    detail: str,
+    hint: str,
     tag: tuple[str, str] | None = None,
     budget: int = _BUDGET,
     source: Path | None = None,
@@ -34,7 +34,7 @@ def read_json_object(
         parse: takes the object, its tag included, and raises `ValueError`, `TypeError`, `KeyError` or `AttributeError` where it is of
             another form; its other errors pass through.
         refusal: the error where the file cannot be used.
-        fact, cure: of that error; the reason follows the fact in parentheses, without a path.
+        detail, hint: of that error; the reason follows the detail in parentheses, without a path.
         tag: a key and the text that it must hold.
         budget: bytes that the file may have.
         source: what the error names; by default the file.
@@ -50,10 +50,10 @@ def read_json_object(
             raise ValueError(f"{tag[0]} {str(values.get(tag[0]))[:40]!r}, where {tag[1]!r} was expected")
         return parse(values)
     except OSError as error:
-        raise refusal(f"{fact} ({error.strerror})", cure=cure, source=source or path) from error
+        raise refusal(f"{detail} ({error.strerror})", hint=hint, source=source or path) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}"
-        raise refusal(f"{fact} ({reason})", cure=cure, source=source or path) from error
+        raise refusal(f"{detail} ({reason})", hint=hint, source=source or path) from error
 
 
 def load_json(path: Path, *, budget: int = _BUDGET) -> Any:

@@ -17,13 +17,13 @@ _UNSUPPORTED: Final = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOL
 
 
 @contextmanager
-def exclusive_lock(folder: Path, *, refusal: Refusal, fact: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, *, refusal: Refusal, detail: str) -> Iterator[None]:
     """Hold a folder's lock while the block runs. The system frees the lock of a process that is killed.
 
     Args:
         folder: made if absent; the lock is its file `.lock`, which stays there.
         refusal: the error where the lock cannot be had.
-        fact: says that another process holds it.
+        detail: says that another process holds it.
 
     Raises:
         Exception: what `refusal` makes: another process holds the lock, or the file system has no locks.
@@ -34,12 +34,12 @@ def exclusive_lock(folder: Path, *, refusal: Refusal, fact: str) -> Iterator[Non
     try:
         lock.acquire()
     except Timeout as error:
-        raise refusal(fact, cure="Wait for it.", source=folder) from error
+        raise refusal(detail, hint="Wait for it.", source=folder) from error
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
         unsupported = f"its file system does not lock files ({error.strerror})"
-        raise refusal(unsupported, cure="Choose a folder on a local disk, or mount this one with locks.", source=folder) from error
+        raise refusal(unsupported, hint="Choose a folder on a local disk, or mount this one with locks.", source=folder) from error
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ def check_or_write_settings(
     settings: Mapping[str, Any],
     read: Callable[[Path], Mapping[str, Any]],
     refusal: Refusal,
-    cure: str,
+    hint: str,
     source: Path,
 ) -> None:
     """Write the settings of a new output, or compare them with those it was begun with.
@@ -26,26 +26,26 @@ def check_or_write_settings(
         path: the JSON file of the settings; where it is absent, the output is new.
         settings: JSON values; tuples count as lists.
         read: reads `path`, and raises its own errors.
-        refusal, cure, source: as in `check_settings`.
+        refusal, hint, source: as in `check_settings`.
 
     Raises:
         Exception: what `refusal` makes: the settings differ.
         OSError: they cannot be written.
     """
     if path.exists():
-        check_settings(read(path), settings=settings, refusal=refusal, cure=cure, source=source)
+        check_settings(read(path), settings=settings, refusal=refusal, hint=hint, source=source)
     else:
         write_json(path, settings, indent=2)
 
 
-def check_settings(before: Mapping[str, Any], *, settings: Mapping[str, Any], refusal: Refusal, cure: str, source: str | Path) -> None:
+def check_settings(before: Mapping[str, Any], *, settings: Mapping[str, Any], refusal: Refusal, hint: str, source: str | Path) -> None:
     """Refuse settings that differ from those that an output was begun with.
 
     Args:
         before: of the output, as read from JSON.
         settings: of this run, JSON values; tuples count as lists. A key that is absent counts as null.
         refusal: the error where they differ.
-        cure: of that error; its fact lists the keys that differ.
+        hint: of that error; its detail lists the keys that differ.
         source: what the error names, the output.
 
     Raises:
@@ -54,4 +54,4 @@ def check_settings(before: Mapping[str, Any], *, settings: Mapping[str, Any], re
     requested = json.loads(json.dumps(dict(settings)))
     mismatched = sorted(key for key in {*before, *requested} if before.get(key) != requested.get(key))
     if mismatched:
-        raise refusal(f"was made with another {', '.join(mismatched)}", cure=cure, source=source)
+        raise refusal(f"was made with another {', '.join(mismatched)}", hint=hint, source=source)

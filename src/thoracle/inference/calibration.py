@@ -22,7 +22,7 @@ Verdict = Literal["present", "absent", "cannot tell"]
 FORMAT: Final = "thoracle.calibration/1"
 #: Probabilities are held this far from 0 and 1, where a logit ends.
 EDGE: Final = 1e-7
-_CURE: Final = "Remove it, or make it again with `thoracle evaluate detection --save-calibration`."
+_HINT: Final = "Remove it, or make it again with `thoracle evaluate detection --save-calibration`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +100,10 @@ def read_calibration(folder: Path, *, weights_sha256: str, prompts: Sequence[str
     if not path.is_file():
         return None
     calibration = read_json_object(
-        path, parse=_parse, refusal=ModelFolderInvalid, fact="is no calibration", cure=_CURE, tag=("format", FORMAT)
+        path, parse=_parse, refusal=ModelFolderInvalid, detail="is no calibration", hint=_HINT, tag=("format", FORMAT)
     )
     if calibration.weights_sha256 != weights_sha256 or calibration.prompts != tuple(prompts):
-        raise ModelFolderInvalid("was fitted to other weights or prompts than this folder's", cure=_CURE, source=path)
+        raise ModelFolderInvalid("was fitted to other weights or prompts than this folder's", hint=_HINT, source=path)
     return calibration
 
 

@@ -83,7 +83,7 @@ def saliency(
         InputError: no such method, or as `Model.detect`.
     """
     if method not in METHODS:
-        raise InputError(f"no method {method!r}", cure=f"There are {', '.join(METHODS)}.")
+        raise InputError(f"no method {method!r}", hint=f"There are {', '.join(METHODS)}.")
     if method == "attention":
         return _attention(model, volume, tuple(abnormalities))
     evidence = _evidence(model, tuple(abnormalities))
@@ -149,8 +149,8 @@ _Evidence = Callable[[Tensor], Tensor]
 def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
     """Return a function from the tokens that a model reads (B, T, h, w, D) to logits (B, K)."""
     if Capability.SALIENCY not in model.capabilities:
-        cure = f"Give a {models_with(Capability.SALIENCY)} model."
-        raise CapabilityMissing(f"has no {Capability.SALIENCY.value}", cure=cure, source=model.folder.path)
+        hint = f"Give a {models_with(Capability.SALIENCY)} model."
+        raise CapabilityMissing(f"has no {Capability.SALIENCY.value}", hint=hint, source=model.folder.path)
     if Capability.LABELS in model.capabilities:
         columns, classifier = (
             [model.folder.labels.index(name) for name in model.resolve_abnormalities(names)],
@@ -174,8 +174,8 @@ def _gradient(model: Model, volume: VolumeInput, evidence: _Evidence) -> Salienc
 
 def _attention(model: Model, volume: VolumeInput, names: tuple[str, ...]) -> Saliency:
     if Capability.LABEL_ATTENTION not in model.capabilities:
-        cure = "Give a classifier that was trained with `head: label-attention`, or another method."
-        raise CapabilityMissing(f"has no {Capability.LABEL_ATTENTION.value}", cure=cure, source=model.folder.path)
+        hint = "Give a classifier that was trained with `head: label-attention`, or another method."
+        raise CapabilityMissing(f"has no {Capability.LABEL_ATTENTION.value}", hint=hint, source=model.folder.path)
     columns = [model.folder.labels.index(name) for name in model.resolve_abnormalities(names)]
     with torch.inference_mode():
         attention_BKTHW = cast(AttentiveLabelEncoder, model.encoder).attend_labels(model.encode_volume(volume).tokens)

@@ -59,7 +59,7 @@ def write_latents(path: Path, table: ResultTable, *, model_sha256: str) -> None:
         rows = [np.frombuffer(base64.b64decode(row[1], validate=True), dtype="<f4") for row in table.rows.values()]
         array = np.stack(rows)
     except (binascii.Error, ValueError) as error:
-        raise OutputConflict(f"holds a latent that is not one ({error})", cure="Remove it and embed again.", source=table.path) from None
+        raise OutputConflict(f"holds a latent that is not one ({error})", hint="Remove it and embed again.", source=table.path) from None
     columns = {
         VOLUME_NAME: pa.array(names, pa.string()),
         "latent": pa.FixedSizeListArray.from_arrays(pa.array(array.ravel(), pa.float32()), array.shape[1]),
@@ -97,14 +97,14 @@ def read_latents(path: str | Path) -> Latents:
     """
     source = Path(path)
     if not source.exists():
-        raise InputError("no such file or folder", cure="Check the path.", source=source)
+        raise InputError("no such file or folder", hint="Check the path.", source=source)
     if source.is_dir():
         files = sorted(source.rglob("*.npz"))
         if not files:
-            raise UnsupportedFormat("holds no .npz files", cure="Give a folder of published latents.", source=source)
+            raise UnsupportedFormat("holds no .npz files", hint="Give a folder of published latents.", source=source)
         parts = [_read_npz(file) for file in files]
         if len({part.array.shape[1] for part in parts}) > 1:
-            raise UnsupportedFormat("holds latents of unlike width", cure="Keep those of each model in their own folder.", source=source)
+            raise UnsupportedFormat("holds latents of unlike width", hint="Keep those of each model in their own folder.", source=source)
         return Latents(names=tuple(n for part in parts for n in part.names), array=np.concatenate([part.array for part in parts]))
     return _read_npz(source) if source.suffix.lower() == ".npz" else _read_parquet(source)
 
@@ -153,4 +153,4 @@ def _read_npy(file: BinaryIO, size: int) -> NDArray[np.generic]:
 
 
 def _not_latents(path: Path, why: str) -> UnsupportedFormat:
-    return UnsupportedFormat(f"not latents: {why}", cure="Give a .parquet of `thoracle embed`, or a published .npz.", source=path)
+    return UnsupportedFormat(f"not latents: {why}", hint="Give a .parquet of `thoracle embed`, or a published .npz.", source=path)

@@ -53,7 +53,7 @@ def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float3
         InputError: a device this machine does not have, or another dtype.
     """
     if dtype not in ("float32", "bf16"):
-        raise InputError(f"dtype must be float32 or bf16, is {dtype!r}", cure="Give one of the two.")
+        raise InputError(f"dtype must be float32 or bf16, is {dtype!r}", hint="Give one of the two.")
     return Model(open_model(Path(folder), verify=True), device=device_of(device), precision=dtype)
 
 
@@ -204,8 +204,8 @@ class Model:
         """
         names = self.resolve_abnormalities(abnormalities)
         if Capability.ZERO_SHOT not in self.capabilities or not self.folder.prompts:
-            fact = f"is {self.folder.spec.title}, and not prompted"
-            raise CapabilityMissing(fact, cure="Ask it for its own labels.", source=self.folder.path)
+            detail = f"is {self.folder.spec.title}, and not prompted"
+            raise CapabilityMissing(detail, hint="Ask it for its own labels.", source=self.folder.path)
         if names not in self._prompts:
             prompts = format_prompts(names, self.folder.prompts)
             fingerprint = self._tokenizer.fingerprint
@@ -255,8 +255,8 @@ class Model:
         names = labels if abnormalities is None else tuple(abnormalities)
         unknown = [name for name in names if name not in labels] if Capability.LABELS in self.capabilities else []
         if unknown or not names or len(set(names)) < len(names):
-            fact = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
-            raise InputError(fact, cure=f"It knows {', '.join(labels)}.")
+            detail = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
+            raise InputError(detail, hint=f"It knows {', '.join(labels)}.")
         return names
 
     @cached_property
@@ -268,7 +268,7 @@ class Model:
         if tokenizer.vocab_size > entries:
             raise TokenizerMissing(
                 f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {entries:,}: it is another model's",
-                cure="Import the model again with --tokenizer and its own.",
+                hint="Import the model again with --tokenizer and its own.",
                 source=self.folder.path,
             )
         return tokenizer
@@ -288,7 +288,7 @@ class Model:
         if array.shape != self.preprocess.size:
             raise InputError(
                 f"expected a preprocessed volume of shape {self.preprocess.size}, got {array.shape}",
-                cure="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
+                hint="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
             )
         return torch.from_numpy(array)[None, None].to(self.device)
 
@@ -297,5 +297,5 @@ class Model:
             raise self._lacks("findings", Capability.ZERO_SHOT, Capability.LABELS)
 
     def _lacks(self, wording: str, *capabilities: Capability) -> CapabilityMissing:
-        cure = f"Give a {models_with(*capabilities)} model."
-        return CapabilityMissing(f"is {self.folder.spec.title}; it does not have {wording}", cure=cure, source=self.folder.path)
+        hint = f"Give a {models_with(*capabilities)} model."
+        return CapabilityMissing(f"is {self.folder.spec.title}; it does not have {wording}", hint=hint, source=self.folder.path)

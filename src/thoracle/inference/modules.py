@@ -23,8 +23,8 @@ def load_encoder(folder: ModelFolder, *, device: torch.device, precision: str) -
         ModelError: the weights are damaged.
     """
     if Capability.VOLUMES not in folder.capabilities:
-        cure = f"Give a {models_with(Capability.VOLUMES)} model."
-        raise CapabilityMissing(f"is {folder.spec.title}, which takes no volume", cure=cure, source=folder.path)
+        hint = f"Give a {models_with(Capability.VOLUMES)} model."
+        raise CapabilityMissing(f"is {folder.spec.title}, which takes no volume", hint=hint, source=folder.path)
     with torch.device("meta"):
         module = folder.spec.build(folder.config)
     module.load_state_dict(load_state_dict(folder), assign=True)
@@ -42,7 +42,7 @@ def device_of(name: str) -> torch.device:
         device = torch.device("meta")
     known = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
     if not known:
-        raise InputError(f"this machine has no device {name!r}", cure="Give auto, cpu, or a card that `thoracle doctor` lists.")
+        raise InputError(f"this machine has no device {name!r}", hint="Give auto, cpu, or a card that `thoracle doctor` lists.")
     return device
 
 

@@ -33,5 +33,5 @@ def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -
     """
     warnings = assess(volume).warnings
     if strict and warnings:
-        raise OutsideIntendedUse("; ".join(warning.rstrip(".") for warning in warnings), cure="Leave --strict out to go on with a warning.")
+        raise OutsideIntendedUse("; ".join(warning.rstrip(".") for warning in warnings), hint="Leave --strict out to go on with a warning.")
     return PreparedVolume(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings)

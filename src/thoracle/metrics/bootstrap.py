@@ -56,7 +56,7 @@ def patient_weights(patients: Sequence[Hashable], *, resamples: int = RESAMPLES,
         InputError: no scan, or no draw.
     """
     if not len(patients) or resamples < 1:
-        raise InputError(f"{len(patients)} scans and {resamples} resamples give no interval", cure="Give one of each at least.")
+        raise InputError(f"{len(patients)} scans and {resamples} resamples give no interval", hint="Give one of each at least.")
     codes = _patient_codes(patients)
     count = int(codes.max()) + 1
     random, rows = np.random.default_rng(seed), max(1, _AT_ONCE // len(patients))
@@ -180,7 +180,7 @@ def _placements(scores_N: ArrayLike, labels_N: ArrayLike, patients: Sequence[Has
     codes = np.arange(len(scores)) if patients is None else _patient_codes(patients)
     if scores.ndim != 1 or scores.shape != labels.shape or codes.shape != scores.shape or not np.isfinite(scores).all():
         raise InputError(
-            f"scores are of shape {scores.shape}, labels of {labels.shape}, patients {codes.shape}", cure="Give one finite number a scan."
+            f"scores are of shape {scores.shape}, labels of {labels.shape}, patients {codes.shape}", hint="Give one finite number a scan."
         )
     positive, negative = labels == 1, labels == 0
     n_positive, n_negative = np.count_nonzero(positive), np.count_nonzero(negative)

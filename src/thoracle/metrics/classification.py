@@ -42,7 +42,7 @@ def sensitivity_at_specificity(
         InputError: a specificity outside 0 to 1.
     """
     if not 0 <= specificity <= 1:
-        raise InputError(f"specificity must be in 0 to 1, is {specificity}", cure="Give for example 0.9.")
+        raise InputError(f"specificity must be in 0 to 1, is {specificity}", hint="Give for example 0.9.")
 
     def measure(curve: Curve) -> FloatArray:
         allowed = (1 - specificity) * curve.false_positives_RG[:, -1:] * (1 + 1e-12)
@@ -227,22 +227,22 @@ def _checked(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     scores, labels = np.asarray(scores_NK, dtype=np.float64), np.asarray(labels_NK, dtype=np.float64)
     if scores.ndim != 2 or scores.shape != labels.shape:
-        raise InputError(f"scores are of shape {scores.shape}, labels of {labels.shape}", cure="Give both as (scans, labels).")
+        raise InputError(f"scores are of shape {scores.shape}, labels of {labels.shape}", hint="Give both as (scans, labels).")
     _refuse(~np.isfinite(scores), "scores that are no numbers", "Leave these scans out, or score them again.")
     _refuse(~(np.isnan(labels) | (labels == 0) | (labels == 1)), "labels that are not 0, 1 or NaN", "Correct the labels.")
     if probabilities:
         _refuse((scores < 0) | (scores > 1), "probabilities outside 0 to 1", "Give probabilities, not logits.")
     weights = np.ones((1, len(scores))) if weights_RN is None else np.asarray(weights_RN, dtype=np.float64)
     if weights.ndim != 2 or weights.shape[1] != len(scores):
-        raise InputError(f"weights are of shape {weights.shape} for {len(scores)} scans", cure="Give them as (draws, scans).")
+        raise InputError(f"weights are of shape {weights.shape} for {len(scores)} scans", hint="Give them as (draws, scans).")
     return scores, labels, weights
 
 
-def _refuse(invalid_NK: NDArray[np.bool_], fault: str, cure: str) -> None:
+def _refuse(invalid_NK: NDArray[np.bool_], fault: str, hint: str) -> None:
     if invalid_NK.any():
         rows = np.flatnonzero(invalid_NK.any(axis=1))
         listing = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10:,} more" if len(rows) > 10 else "")
-        raise InputError(f"{fault} in rows {listing}", cure=cure)
+        raise InputError(f"{fault} in rows {listing}", hint=hint)
 
 
 def _ratio(numerator: Any, denominator: Any) -> FloatArray:

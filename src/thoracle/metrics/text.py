@@ -35,7 +35,7 @@ def measure_texts(answers: Sequence[str], references: Sequence[str]) -> Callable
         ExtraMissing: nltk or rouge-score are not installed.
     """
     if not answers or len(answers) != len(references):
-        raise InputError(f"{len(answers)} answers and {len(references)} references", cure="Give one reference an answer.")
+        raise InputError(f"{len(answers)} answers and {len(references)} references", hint="Give one reference an answer.")
     answer_tokens, reference_tokens = ([_tokens(text) for text in texts] for texts in (answers, references))
     bleu = _bleu_counts(answer_tokens, reference_tokens)
     means = {
@@ -130,4 +130,4 @@ def _library(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         package = {"nltk": "nltk", "rouge_score": "rouge-score"}[name.split(".", maxsplit=1)[0]]
-        raise ExtraMissing(f"{package} is not installed", cure="Install it with `pip install 'thoracle[chat]'`.") from error
+        raise ExtraMissing(f"{package} is not installed", hint="Install it with `pip install 'thoracle[chat]'`.") from error

@@ -31,7 +31,7 @@ def spec_of(module: object) -> ModelSpec:
     """
     spec = next((spec for spec in REGISTRY.values() if type(module) in spec.modules), None)
     if spec is None:
-        raise CapabilityMissing(f"{type(module).__name__} is of no registered kind", cure="Add its spec to thoracle.models.registry.")
+        raise CapabilityMissing(f"{type(module).__name__} is of no registered kind", hint="Add its spec to thoracle.models.registry.")
     return spec
 
 

@@ -110,24 +110,24 @@ class _Job:
 
 def _check(cases: int, seed: int, preset: str, layout: str) -> None:
     if cases < 1:
-        raise InputError(f"cases must be 1 or more, is {cases}", cure="Say how many scans.")
+        raise InputError(f"cases must be 1 or more, is {cases}", hint="Say how many scans.")
     if seed < 0:
-        raise InputError(f"seed must be 0 or more, is {seed}", cure="Give another seed.")
+        raise InputError(f"seed must be 0 or more, is {seed}", hint="Give another seed.")
     if preset not in PRESETS:
-        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}", cure="Choose one of them.")
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}", hint="Choose one of them.")
     if layout not in ("ct-rate", "bimcv-r"):
-        raise InputError(f"no layout {layout!r}; there are ct-rate, bimcv-r", cure="Choose one of them.")
+        raise InputError(f"no layout {layout!r}; there are ct-rate, bimcv-r", hint="Choose one of them.")
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Take an empty folder, or one that a run with the same settings began."""
     stored = out / _SETTINGS
     if stored.is_file():
-        cure = "Give the same settings to finish it, or another folder."
-        check_settings(_read(stored), settings=settings, refusal=OutputConflict, cure=cure, source=out)
+        hint = "Give the same settings to finish it, or another folder."
+        check_settings(_read(stored), settings=settings, refusal=OutputConflict, hint=hint, source=out)
         return
     if out.is_dir() and any(not entry.name.endswith(TEMPORARY) for entry in out.iterdir()):
-        raise OutputConflict("is not empty and holds no phantoms", cure="Give an empty or a new folder.", source=out)
+        raise OutputConflict("is not empty and holds no phantoms", hint="Give an empty or a new folder.", source=out)
     write_atomic(stored, json.dumps(settings, indent=1).encode())
 
 
@@ -141,5 +141,5 @@ def _is_there(out: Path, files: Files, plan: PatientPlan) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    cure = "Give an empty or a new folder."
-    return read_json_object(path, parse=dict, refusal=OutputConflict, fact="is not what was written", cure=cure, budget=_BUDGET)
+    hint = "Give an empty or a new folder."
+    return read_json_object(path, parse=dict, refusal=OutputConflict, detail="is not what was written", hint=hint, budget=_BUDGET)

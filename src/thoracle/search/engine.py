@@ -200,7 +200,7 @@ class Engine:
     @property
     def _loaded(self) -> Model:
         if self._model is None:
-            raise InputError("words and scans need the model that made the index", cure="Give --model.")
+            raise InputError("words and scans need the model that made the index", hint="Give --model.")
         return self._model
 
 
@@ -212,20 +212,20 @@ def check_same_model(index: IndexBackend, model: Model) -> None:
         before, now = (str(one.get(unlike[0]))[:12] if unlike[0] == "model" else one.get(unlike[0]) for one in (index.settings, settings))
         raise IndexMismatch(
             f"the index was made with another {unlike[0]} ({before}, not {now}); latents cannot be compared",
-            cure="Give the model it was made with, or make an index with this one; --keyword and --similar-to need no model.",
+            hint="Give the model it was made with, or make an index with this one; --keyword and --similar-to need no model.",
         )
 
 
 def _check(query: Query) -> None:
     if not (query.text.strip() or query.scan is not None or query.report.strip() or query.keyword.strip() or query.like):
-        raise InputError("nothing is looked for", cure="Give --text, --scan, --report, --keyword or --similar-to.")
+        raise InputError("nothing is looked for", hint="Give --text, --scan, --report, --keyword or --similar-to.")
     if not 1 <= query.k <= _MOST:
-        raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", cure="Ask for fewer.")
+        raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", hint="Ask for fewer.")
     if unknown := sorted(query.leave_out.difference(_OWN)):
-        raise InputError(f"{unknown[0]!r:.40} cannot be left out", cure=f"{', '.join(_OWN)} can.")
+        raise InputError(f"{unknown[0]!r:.40} cannot be left out", hint=f"{', '.join(_OWN)} can.")
     for part, weight in query.weights.items():
         if part not in PARTS or not 0 < weight < float("inf"):
-            raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", cure="Write for example text=2.")
+            raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", hint="Write for example text=2.")
 
 
 def _is_own(record: Record, own: list[Record], report: str, leave_out: frozenset[str]) -> bool:

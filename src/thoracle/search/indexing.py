@@ -50,7 +50,7 @@ def index_settings(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[st
     if cohort.preprocess != model.preprocess:
         raise IndexMismatch(
             "was prepared with another preprocessing than the model's",
-            cure="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
+            hint="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
             source=cohort.folder,
         )
     return {**model.settings(), "dim_latent": model.dim_latent, "key": key.fingerprint if key is not None else cohort.site_key_fingerprint}

@@ -60,7 +60,7 @@ def parse(query: str) -> Keywords:
         InputError: nothing to look for, parentheses or quotes left open, too long.
     """
     if len(query) > _MOST:
-        raise InputError(f"a keyword query has at most {_MOST:,} characters", cure="Shorten it.", source="--keyword")
+        raise InputError(f"a keyword query has at most {_MOST:,} characters", hint="Shorten it.", source="--keyword")
     if query.count('"') % 2:
         raise _wrong("a quote is left open")
     reader = _Reader([match.groups() for match in _TOKEN.finditer(query)])
@@ -175,4 +175,4 @@ class _Reader:
 
 
 def _wrong(why: str) -> InputError:
-    return InputError(why, cure='Write for example: effusion NOT pericardial, "lung nodule" OR nodul*.', source="--keyword")
+    return InputError(why, hint='Write for example: effusion NOT pericardial, "lung nodule" OR nodul*.', source="--keyword")

@@ -24,12 +24,12 @@ def site_key_for(index: IndexBackend, path: Path | None, *, outside: Path) -> Si
     if wanted is None or not (path or file.exists()):
         return None
     if not file.exists():
-        raise InputError("no such file", cure="Check the path.", source=file)
+        raise InputError("no such file", hint="Check the path.", source=file)
     key = SiteKey.open(file, outside=outside)
     if key.fingerprint == wanted:
         return key
     if path is not None:
-        raise InputError("is not the key that this index's pseudonyms were made with", cure="Give that one.", source=file)
+        raise InputError("is not the key that this index's pseudonyms were made with", hint="Give that one.", source=file)
     return None
 
 
@@ -48,8 +48,8 @@ def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> 
     if len(scans) == 1:
         return index.ids_where(scan=scans.pop())
     if scans:
-        raise InputError(f"{len(scans)} scans have the accession {name!r:.60}", cure="Name the scan or a volume.")
-    raise InputError(f"no scan {name!r:.60} in the index", cure=_cure(index, key))
+        raise InputError(f"{len(scans)} scans have the accession {name!r:.60}", hint="Name the scan or a volume.")
+    raise InputError(f"no scan {name!r:.60} in the index", hint=_cure(index, key))
 
 
 def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> list[int]:
@@ -60,7 +60,7 @@ def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) 
     """
     found = index.ids_where(patient=name) or (index.ids_where(patient=key.patient(name)) if key is not None else [])
     if not found:
-        raise InputError(f"no patient {name!r:.60} in the index", cure=_cure(index, key))
+        raise InputError(f"no patient {name!r:.60} in the index", hint=_cure(index, key))
     return found
 
 

@@ -72,11 +72,11 @@ def _client(place: str) -> tuple[QdrantClient, str]:
     try:
         from qdrant_client import QdrantClient
     except ImportError as error:
-        raise ExtraMissing("an index on a server needs Qdrant's client", cure="pip install 'thoracle[qdrant]'.") from error
+        raise ExtraMissing("an index on a server needs Qdrant's client", hint="pip install 'thoracle[qdrant]'.") from error
     parts = urlsplit(place)
     above, _, collection = parts.path.rstrip("/").rpartition("/")
     if not collection or (parts.scheme == "qdrant" and not above):
-        raise InputError("expected http://HOST:6333/NAME", cure="Name the collection after the last slash.", source=place)
+        raise InputError("expected http://HOST:6333/NAME", hint="Name the collection after the last slash.", source=place)
     if parts.scheme == "qdrant":
         return QdrantClient(path=above), collection
     url = f"{parts.scheme}://{parts.netloc}{above}"

@@ -17,7 +17,7 @@ def parse_age_range(text: str) -> tuple[int | None, int | None]:
     """
     start, dash, end = text.partition("-")
     if not all(part.isdecimal() or not part for part in (start, end)) or (text and not (start or end)):
-        raise InputError(f"--age expects 40-60, 40- or -60, got {text!r:.20}", cure="Write it so.")
+        raise InputError(f"--age expects 40-60, 40- or -60, got {text!r:.20}", hint="Write it so.")
     first, last = (int(part) if part else None for part in (start, end))
     return first, last if dash else first
 
@@ -31,4 +31,4 @@ def parse_weights(texts: Sequence[str]) -> dict[QueryPart, float]:
     try:
         return {cast(QueryPart, part): float(number) for part, number in (text.split("=") for text in texts)}
     except ValueError as error:
-        raise InputError(f"--weight expects PART=NUMBER, got {texts[0]!r:.60}", cure="Write for example --weight text=2.") from error
+        raise InputError(f"--weight expects PART=NUMBER, got {texts[0]!r:.60}", hint="Write for example --weight text=2.") from error

@@ -93,12 +93,12 @@ class Filters:
     def __post_init__(self) -> None:
         for name in (*self.present, *self.absent):
             if name not in ABNORMALITIES:
-                raise InputError(f"no label {name!r:.60}", cure=f"There are {', '.join(ABNORMALITIES)}.")
+                raise InputError(f"no label {name!r:.60}", hint=f"There are {', '.join(ABNORMALITIES)}.")
         if self.sex not in ("", "F", "M", "O"):
-            raise InputError(f"sex must be F, M or O, is {self.sex!r:.20}", cure="Give one of them.")
+            raise InputError(f"sex must be F, M or O, is {self.sex!r:.20}", hint="Give one of them.")
         for date in (self.date_from, self.date_to):
             if date and not _DATE.fullmatch(date):
-                raise InputError(f"expected a date like 2019, 2019-03 or 2019-03-04, got {date!r:.20}", cure="Write it so.")
+                raise InputError(f"expected a date like 2019, 2019-03 or 2019-03-04, got {date!r:.20}", hint="Write it so.")
 
     def __bool__(self) -> bool:
         return self != _ALL

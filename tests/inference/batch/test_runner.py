@@ -72,7 +72,7 @@ def test_no_scans_are_no_error(table: ResultTable) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        GantryTilt("sheared\x1b[2J\nby 3 degrees", cure="Ask again.", source="/home/DOE^JOHN/x.dcm"),
+        GantryTilt("sheared\x1b[2J\nby 3 degrees", hint="Ask again.", source="/home/DOE^JOHN/x.dcm"),
         PermissionError(13, "Permission denied", "/home/DOE^JOHN/x.dcm"),
         ValueError("/home/DOE^JOHN/x.dcm"),
         MemoryError(),

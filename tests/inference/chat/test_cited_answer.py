@@ -54,7 +54,7 @@ def test_an_answer_that_breaks_off_is_no_turn() -> None:
 
     def generate(_: list[Message], /, *, sampling: Sampling) -> Iterator[str]:
         yield "There is"
-        raise EndpointFailed("went down", cure="Start it.")
+        raise EndpointFailed("went down", hint="Start it.")
 
     with pytest.raises(EndpointFailed):
         list(cited_answer(generate, "Effusion?", evidence=EVIDENCE, conversation=conversation, task="long_answer", sampling=Sampling()))

@@ -43,7 +43,7 @@ def test_every_kind_of_table_gives_the_same_rows(tmp_path: Path, suffix: str) ->
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(MetadataError, match="has no column findings; it has AccessionNo, report_text") as caught:
         read(write(tmp_path / f"reports{suffix}"), text_columns=("findings",))
-    assert "--text-column" in caught.value.cure
+    assert "--text-column" in caught.value.hint
 
 
 def test_several_text_columns_are_joined_and_others_handed_on(tmp_path: Path) -> None:

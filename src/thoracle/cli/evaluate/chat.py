@@ -54,7 +54,7 @@ def chat(
     prepared = open_cohort(cohort)
     _, held_out = split_questions(read_vqa(questions), prepared)
     if not held_out:
-        raise InputError("no question is about a scan of the split valid", cure="Give the cohort's own questions.", source=questions)
+        raise InputError("no question is about a scan of the split valid", hint="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
     conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), Sampling(max_tokens=max_tokens)
     answers = [

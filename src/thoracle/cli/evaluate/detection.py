@@ -64,17 +64,17 @@ def detection(
 
     way, console = named(protocol), Console(stderr=True, highlight=False)
     if way.mapped != (mapping is not None):
-        cure = "Give --mapping CSV with label, abnormality." if way.mapped else "Leave --mapping out."
-        raise InputError(f"protocol {protocol} takes {'a' if way.mapped else 'no'} mapping", cure=cure)
+        hint = "Give --mapping CSV with label, abnormality." if way.mapped else "Leave --mapping out."
+        raise InputError(f"protocol {protocol} takes {'a' if way.mapped else 'no'} mapping", hint=hint)
     if cohort.suffix.lower() == ".csv" and (model.is_dir() or save_calibration):
-        raise InputError("a table of labels has no scans", cure="Give a prepared cohort, or a CSV of probabilities.")
+        raise InputError("a table of labels has no scans", hint="Give a prepared cohort, or a CSV of probabilities.")
     for path in (model, cohort):
         if not path.exists():
-            raise InputError("no such file or folder", cure="Check the path.", source=path)
+            raise InputError("no such file or folder", hint="Check the path.", source=path)
     prepared = None if cohort.suffix.lower() == ".csv" else open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
     if save_calibration and (loaded is None or way.mapped or way.tuning is None):
-        raise InputError("there is no calibration to keep", cure="Give a model folder, and a protocol of the model's own labels.")
+        raise InputError("there is no calibration to keep", hint="Give a model folder, and a protocol of the model's own labels.")
     cases = cases_of_table(cohort) if prepared is None else cases_of_cohort(prepared)
     if loaded is None or prepared is None:
         predictions = read_table(model)

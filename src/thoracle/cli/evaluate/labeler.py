@@ -82,7 +82,7 @@ def _save_decision_rule(table: ReportTable, model: Path | None) -> None:
     from thoracle.inference.label.labelling import keep_labelling
 
     if model is None or not table.also:
-        raise InputError("thresholds need a classifier and reports with labels", cure="Give --model, and no --no-reference.")
+        raise InputError("thresholds need a classifier and reports with labels", hint="Give --model, and no --no-reference.")
     labelled = read_labelled(table)
     fitted = fit_labelling(ClassifierLabeller(model), [row.text for row, _ in labelled], [labels for _, labels in labelled])
     keep_labelling(model, fitted)

@@ -49,13 +49,13 @@ def prompts(
     from thoracle.types import ABNORMALITIES
 
     if not templates.is_file():
-        raise InputError("no such file", cure="Give for example configs/prompts/chest-ct.yaml.", source=templates)
+        raise InputError("no such file", hint="Give for example configs/prompts/chest-ct.yaml.", source=templates)
     wordings, console, prepared = read_wordings(templates), Console(stderr=True, highlight=False), open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
     entries = labelled_entries(prepared, [split])
     if not entries:
-        raise InputError(f"no volume with labels in split {split}", cure="Give another --split.", source=cohort)
+        raise InputError(f"no volume with labels in split {split}", hint="Give another --split.", source=cohort)
     loaded.encode_text(["words are read before scans are"])
     found = compare_templates(
         wordings,

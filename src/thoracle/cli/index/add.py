@@ -61,7 +61,7 @@ def add(
 
     console, chosen = Console(stderr=True, highlight=False), split or SPLITS
     if unknown := sorted(set(chosen) - set(SPLITS)):
-        raise InputError(f"no split {', '.join(unknown)!r:.60}", cure=f"There are {', '.join(SPLITS)}.")
+        raise InputError(f"no split {', '.join(unknown)!r:.60}", hint=f"There are {', '.join(SPLITS)}.")
     prepared = open_cohort(cohort)
     covered = prepared.naming == "real" and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None

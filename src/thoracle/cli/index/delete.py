@@ -27,7 +27,7 @@ def delete(
     from thoracle.search.open_index import open_index_for_writing
 
     if (patient is None) == (scan is None):
-        raise InputError("expected a patient or a scan", cure="Give one of --patient and --scan.")
+        raise InputError("expected a patient or a scan", hint="Give one of --patient and --scan.")
     with open_index_for_writing(index_location) as backend:
         key = site_key_for(backend, site_key, outside=Path(index_location))
         numbers = find_patient(backend, patient, key=key) if patient is not None else find_scan(backend, scan or "", key=key)

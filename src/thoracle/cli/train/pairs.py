@@ -26,7 +26,7 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
         config.cohort, split="train", section=config.section, needs=["report"], augmentation=augmentation, excerpt=excerpt, seed=config.seed
     )
     if pairs.cohort.preprocess != config.preprocess:
-        raise InputError("was prepared with another preprocessing than the configuration's", cure="Prepare it again.", source=config.cohort)
+        raise InputError("was prepared with another preprocessing than the configuration's", hint="Prepare it again.", source=config.cohort)
     return pairs
 
 

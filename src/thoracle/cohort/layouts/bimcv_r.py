@@ -31,7 +31,7 @@ def find(folder: Path) -> ArchiveListing:
     found = sorted(folder.glob("CT*/ct/*.nii.gz"))
     files = {path.name: path for path in found}
     if not files:
-        raise LayoutMismatch("holds no CT*/ct/*.nii.gz", cure="Give BIMCV-R's folder, or another --layout.", source=folder)
+        raise LayoutMismatch("holds no CT*/ct/*.nii.gz", hint="Give BIMCV-R's folder, or another --layout.", source=folder)
     table = _table(folder)
     rows = {_key(row[_PATH]): row for row in table.rows()}
     keys = {name: next((key for key in (name, _scan(name)) if key in rows), None) for name in files}
@@ -49,8 +49,8 @@ def _table(folder: Path) -> TextTable:
     if len(found) > 1:  # the archive has tables of its parts beside that of the whole
         found = [table for table in found if table.path.name == _TABLE]
     if len(found) != 1:
-        fact = f"expected one table with the columns Report_en and {_PATH}, found {len(found)}"
-        raise MetadataError(fact, cure=f"Put meta/{_TABLE} there, and no copy of it.", source=folder)
+        detail = f"expected one table with the columns Report_en and {_PATH}, found {len(found)}"
+        raise MetadataError(detail, hint=f"Put meta/{_TABLE} there, and no copy of it.", source=folder)
     return found[0]
 
 
@@ -71,7 +71,7 @@ def _source(path: Path, row: Row | None, table: TextTable) -> VolumeSource:
     source = VolumeSource(volume=path.name, scan=scan, patient=scan.partition("_")[0], path=path)
     try:
         if not scan:
-            raise MetadataError("the name does not tell the patient (sub-…_ses-…)", cure="Give the file its published name back.")
+            raise MetadataError("the name does not tell the patient (sub-…_ses-…)", hint="Give the file its published name back.")
         return source if row is None else replace(source, report=report_of(row), labels=labels_of(row, source=table.path))
     except MetadataError as error:
         return replace(source, error=error)

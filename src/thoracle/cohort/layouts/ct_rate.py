@@ -35,8 +35,8 @@ def find(folder: Path) -> ArchiveListing:
     root = folder / "dataset" if any((folder / "dataset" / name).is_dir() for name in _FOLDERS) else folder
     volumes, notes = _volumes(root)
     if not volumes:
-        fact = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
-        raise LayoutMismatch(fact, cure="Give CT-RATE's folder, or another --layout.", source=folder)
+        detail = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
+        raise LayoutMismatch(detail, hint="Give CT-RATE's folder, or another --layout.", source=folder)
     tables = find_tables(folder, beside=_NOT_TABLES)
     reports = _rows((table for table in tables if has_report(table)), "reports")
     labels = _rows((table for table in tables if ABNORMALITIES[0] in table.columns), "labels")
@@ -79,8 +79,8 @@ def _rows(tables: Iterable[TextTable], what: str) -> dict[str, tuple[Row, Path]]
         for row in table.rows():
             name = row[VOLUME_NAME].removesuffix(".gz").removesuffix(".nii") + ".nii.gz"
             if name in rows and dict(rows[name][0]) != row:
-                fact = f"its row of {what} for a volume is unlike that in {rows[name][1].name}"
-                raise MetadataError(fact, cure="Take one of the two tables away.", source=table.path)
+                detail = f"its row of {what} for a volume is unlike that in {rows[name][1].name}"
+                raise MetadataError(detail, hint="Take one of the two tables away.", source=table.path)
             rows[name] = (row, table.path)
     return rows
 

@@ -47,7 +47,7 @@ def find(folder: Path) -> ArchiveListing:
     """
     series, damaged, skipped = _series(folder)
     if not series and not damaged:
-        raise LayoutMismatch("holds no CT series in DICOM", cure="Give a tree of DICOM files, or another --layout.", source=folder)
+        raise LayoutMismatch("holds no CT series in DICOM", hint="Give a tree of DICOM files, or another --layout.", source=folder)
     said = _said(folder)
     sources = [_source(uid, one, said) for uid, one in sorted(series.items())]
     sources += [_refused(folder, path, fault) for path, fault in damaged]
@@ -73,7 +73,7 @@ def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, Thoracle
                 damaged.setdefault(path.parent, (path, error))
                 continue
             except OSError as error:
-                fault = ScanUnreadable(error.strerror or "cannot be read", cure="Mend the permissions, or copy the file again.")
+                fault = ScanUnreadable(error.strerror or "cannot be read", hint="Mend the permissions, or copy the file again.")
                 damaged.setdefault(path.parent, (path, fault))
                 continue
             if reason is not None:
@@ -128,7 +128,7 @@ def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
             assert column is not None, "there are no rows without it"
             key = (_BY[column], row[column].strip())
             if key in said and dict(said[key][0]) != row:
-                raise MetadataError(f"two rows have one {column}", cure="Leave one of them.", source=table.path)
+                raise MetadataError(f"two rows have one {column}", hint="Leave one of them.", source=table.path)
             said[key] = (row, table.path)
     return said
 
@@ -149,8 +149,8 @@ def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Pa
     )
     try:
         if not uid or not one.patient or not one.study:
-            fact = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
-            raise MetadataError(fact, cure="Mend the headers; without patients no split can be trusted.")
+            detail = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
+            raise MetadataError(detail, hint="Mend the headers; without patients no split can be trusted.")
         found = said.get(("study", one.study)) or (said.get(("accession", one.accession)) if one.accession else None)
         return source if found is None else replace(source, report=report_of(found[0]), labels=labels_of(found[0], source=found[1]))
     except MetadataError as error:

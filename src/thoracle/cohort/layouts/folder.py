@@ -28,14 +28,14 @@ def find(folder: Path) -> ArchiveListing:
     """
     tables = [table for table in find_tables(folder) if _PATIENT in table.columns and _place(table) is not None]
     if len(tables) != 1:
-        fact = f"expected one CSV table with the columns path and {_PATIENT}, found {len(tables)}"
-        raise LayoutMismatch(fact, cure="Write one; without patients no split can be trusted.", source=folder)
+        detail = f"expected one CSV table with the columns path and {_PATIENT}, found {len(tables)}"
+        raise LayoutMismatch(detail, hint="Write one; without patients no split can be trusted.", source=folder)
     table = tables[0]
     found: dict[str, VolumeSource] = {}
     for row in table.rows():
         source = _source(row, table, folder)
         if source.volume in found:
-            raise MetadataError("lists one file twice", cure="Leave one of the rows.", source=table.path)
+            raise MetadataError("lists one file twice", hint="Leave one of the rows.", source=table.path)
         found[source.volume] = source
     return ArchiveListing(sources=tuple(found[name] for name in sorted(found)))
 
@@ -63,13 +63,13 @@ def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
     )
     try:
         if not volume or not path.resolve().is_relative_to(folder.resolve()):
-            raise MetadataError("the path leaves the folder", cure="List files below the folder, by relative paths.", source=table.path)
+            raise MetadataError("the path leaves the folder", hint="List files below the folder, by relative paths.", source=table.path)
         if not path.exists():
-            raise ScanUnreadable("is in the table and not in the folder", cure="Put it there, or take the row away.")
+            raise ScanUnreadable("is in the table and not in the folder", hint="Put it there, or take the row away.")
         if not patient:
-            raise MetadataError("a row names no patient", cure="Name one; without patients no split can be trusted.", source=table.path)
+            raise MetadataError("a row names no patient", hint="Name one; without patients no split can be trusted.", source=table.path)
         if split and split not in SPLITS:
-            raise MetadataError(f"split must be {', '.join(SPLITS)} or empty, is {split!r:.40}", cure="Correct it.", source=table.path)
+            raise MetadataError(f"split must be {', '.join(SPLITS)} or empty, is {split!r:.40}", hint="Correct it.", source=table.path)
         known = next((name for name in SPLITS if name == split), None)
         return replace(source, split=known, labels=labels_of(row, source=table.path))
     except (MetadataError, ScanUnreadable) as error:

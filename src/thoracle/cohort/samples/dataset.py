@@ -75,7 +75,7 @@ class CohortDataset(Dataset[Sample]):
         self.entries = tuple(entry for entry in self.cohort.entries if entry.split == split and _has(entry, needs, section))
         if not self.entries:
             needed = f" with {' and '.join(sorted(needs))}" if needs else ""
-            raise InputError(f"no volume{needed} in split {split!r}", cure="Choose another split, or what volumes need.")
+            raise InputError(f"no volume{needed} in split {split!r}", hint="Choose another split, or what volumes need.")
         self._section, self._augmentation, self._excerpt, self._seed = section, augmentation, excerpt, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # workers that live on see it change
 
@@ -87,8 +87,8 @@ class CohortDataset(Dataset[Sample]):
         entry = self.entries[index]
         volume = torch.from_numpy(read_volume(self.cohort.folder / entry.cache))
         if tuple(volume.shape) != self.cohort.preprocess.size:
-            fact = f"is of shape {tuple(volume.shape)}, the cohort's volumes are {self.cohort.preprocess.size}"
-            raise CacheDamaged(fact, cure="Run `thoracle prepare` again.", source=self.cohort.folder / entry.cache)
+            detail = f"is of shape {tuple(volume.shape)}, the cohort's volumes are {self.cohort.preprocess.size}"
+            raise CacheDamaged(detail, hint="Run `thoracle prepare` again.", source=self.cohort.folder / entry.cache)
         if self._augmentation is not None:
             volume = self._augmentation(volume, generator=self._generator(entry, "volume"), pad=self.cohort.preprocess.pad_value)
         return Sample(

@@ -36,7 +36,7 @@ def require_cacheable(config: PreprocessConfig) -> None:
     """Raises InputError for a window or padding that int16 cannot hold."""
     reach = max(*(abs(end) for end in config.hu_window), abs(config.pad_value * config.intensity_scale))
     if reach > np.iinfo(np.int16).max:
-        raise InputError(f"the window or padding reaches {reach:g} HU, int16 holds 32,767", cure="Narrow it.", source="preprocess")
+        raise InputError(f"the window or padding reaches {reach:g} HU, int16 holds 32,767", hint="Narrow it.", source="preprocess")
 
 
 def pack(volume: ModelInput, *, scale: float) -> bytes:
@@ -75,7 +75,7 @@ def read_volume(path: Path) -> ModelInput:
                 raise ValueError("more than the header tells")
     except _DAMAGE as error:
         what = error.strerror if isinstance(error, OSError) else error
-        raise CacheDamaged(f"is not what was written ({what})", cure="Run `thoracle prepare` again: it mends it.", source=path) from error
+        raise CacheDamaged(f"is not what was written ({what})", hint="Run `thoracle prepare` again: it mends it.", source=path) from error
     return result
 
 

@@ -49,7 +49,7 @@ def cases_of(
             first.setdefault(entry.scan, entry)
     files = {} if masks is None else {path.name: path for path in masks.rglob("*.nii.gz")}
     if masks is not None and not any(entry.volume in files for entry in first.values()):
-        raise InputError("holds no mask of a scan in this cohort", cure="Give the masks folder of the phantoms.", source=masks)
+        raise InputError("holds no mask of a scan in this cohort", hint="Give the masks folder of the phantoms.", source=masks)
     return [_case(entry, section, evidence, files.get(entry.volume)) for entry in first.values()]
 
 
@@ -93,7 +93,7 @@ def _seen(path: Path, names: Iterable[str]) -> Iterable[tuple[str, FindingAttrib
     """Bit i of a phantom's mask is the i-th abnormality; its world begins at the midline."""
     image: Any = nibabel.load(path)
     if len(image.shape) != 3 or np.prod(image.shape) > _MOST_VOXELS:
-        raise InputError(f"is a mask of shape {image.shape}", cure="Give masks as `thoracle phantom` writes them.", source=path)
+        raise InputError(f"is a mask of shape {image.shape}", hint="Give masks as `thoracle phantom` writes them.", source=path)
     mask = np.asanyarray(image.dataobj)
     affine = image.affine  # RAS: its first axis is minus patient left
     midline = -affine[0, 3] / affine[0, 0]

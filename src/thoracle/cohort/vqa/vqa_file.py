@@ -72,7 +72,7 @@ def read_vqa(path: Path) -> tuple[QuestionSet, ...]:
         MetadataError: another form; says at which entry.
     """
     if not path.is_file():
-        raise InputError("no such file", cure="Make one with `thoracle vqa COHORT --out vqa.json`.", source=path)
+        raise InputError("no such file", hint="Make one with `thoracle vqa COHORT --out vqa.json`.", source=path)
     try:
         entries = load_json(path, budget=_BUDGET)
     except ValueError as error:
@@ -127,4 +127,4 @@ def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> QuestionAnswer:
 
 
 def _not_questions(path: Path, why: str) -> MetadataError:
-    return MetadataError(f"is no file of questions: {why}", cure="Give one as CT-CHAT's, or of `thoracle vqa`.", source=path)
+    return MetadataError(f"is no file of questions: {why}", hint="Give one as CT-CHAT's, or of `thoracle vqa`.", source=path)

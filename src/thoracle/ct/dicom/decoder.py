@@ -24,7 +24,7 @@ from thoracle.errors import BudgetExceeded, CorruptFile
 WORKER: Final = (sys.executable, "-P", "-m", "thoracle.ct.dicom.worker")
 FRAME_SECONDS: Final = 60.0  # a slice takes 0.05; the first waits for imports, on a busy machine or a network drive
 MEMORY_MIB: Final = 640  # beyond the libraries; a frame of 4096 x 4096 decodes in 300
-_CURE: Final = "Export the series again, or convert it where it was made: gdcmconv --raw IN OUT."
+_HINT: Final = "Export the series again, or convert it where it was made: gdcmconv --raw IN OUT."
 _NO_THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each thread takes address space from the budget
 
 
@@ -111,11 +111,11 @@ class Decoder:
         process.kill()
         status = process.wait()
         if self._late.is_set():
-            return BudgetExceeded(f"its pixels did not decode within {self._seconds:g} s", cure=_CURE, source=source)
-        return CorruptFile(f"the codec crashed on its pixels (exit status {status})", cure=_CURE, source=source)
+            return BudgetExceeded(f"its pixels did not decode within {self._seconds:g} s", hint=_HINT, source=source)
+        return CorruptFile(f"the codec crashed on its pixels (exit status {status})", hint=_HINT, source=source)
 
     def _refused(self, said: str, source: str) -> CorruptFile:
         if said.startswith(MemoryError.__name__):
-            return BudgetExceeded(f"its pixels need more than {self._mebibytes} MiB to decode", cure=_CURE, source=source)
+            return BudgetExceeded(f"its pixels need more than {self._mebibytes} MiB to decode", hint=_HINT, source=source)
         reason = "".join(c for c in said if c.isprintable())[:200]
-        return CorruptFile(f"its compressed pixels cannot be decoded ({reason})", cure=_CURE, source=source)
+        return CorruptFile(f"its compressed pixels cannot be decoded ({reason})", hint=_HINT, source=source)

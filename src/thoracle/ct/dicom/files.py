@@ -54,7 +54,7 @@ class StudyFile:
             while got := file.readinto(view[filled : filled + _CHUNK]):  # type: ignore[attr-defined]
                 filled += got
         if filled < self.size:
-            raise TruncatedFile(f"expected {self.size:,} bytes, got {filled:,}", cure="Copy it again.", source=self.label)
+            raise TruncatedFile(f"expected {self.size:,} bytes, got {filled:,}", hint="Copy it again.", source=self.label)
         return content
 
     @contextmanager
@@ -64,7 +64,7 @@ class StudyFile:
             with self.open() as file:
                 yield file
         except _DAMAGE as error:
-            raise CorruptFile(f"could not be read ({type(error).__name__})", cure="Copy it again.", source=self.label) from error
+            raise CorruptFile(f"could not be read ({type(error).__name__})", hint="Copy it again.", source=self.label) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def open_study_files(path: Path) -> Iterator[StudyFiles]:
         try:
             archive = zipfile.ZipFile(path)
         except (*_DAMAGE, ValueError) as error:
-            raise CorruptFile("not a sound .zip: its directory is damaged", cure="Copy it again.", source=path) from error
+            raise CorruptFile("not a sound .zip: its directory is damaged", hint="Copy it again.", source=path) from error
         with archive:
             yield StudyFiles(sources=tuple(_members(archive, path)))
     else:
@@ -116,7 +116,7 @@ def _list_folder(folder: Path) -> StudyFiles:
 
 def _unreadable(error: OSError) -> NoReturn:
     """Slices in a folder that cannot be listed would be missing without a word."""
-    raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", cure="Allow it to be read.", source=error.filename) from error
+    raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", hint="Allow it to be read.", source=error.filename) from error
 
 
 def study_file(path: Path) -> StudyFile:
@@ -133,7 +133,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[StudyFile]:
     _require_few(len(members), path)
     # Overlapping members are how a small archive holds a large one many times.
     if sum(member.compress_size for member in members) > path.stat().st_size:
-        raise BudgetExceeded("members overlap: together they are longer than the archive", cure="Do not trust this file.", source=path)
+        raise BudgetExceeded("members overlap: together they are longer than the archive", hint="Do not trust this file.", source=path)
     for member in sorted(members, key=lambda m: m.filename):
         _require_safe(member, path)
         if not member.filename.endswith("/"):
@@ -148,27 +148,27 @@ def _opener(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], I
 def _require_safe(member: zipfile.ZipInfo, path: Path) -> None:
     name = member.filename.replace("\\", "/")
     if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
-        raise UnsafeArchive("a member's path leaves the archive", cure="Do not trust this file.", source=path)
+        raise UnsafeArchive("a member's path leaves the archive", hint="Do not trust this file.", source=path)
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise UnsafeArchive("a member is a link", cure="Pack the files themselves (zip without -y).", source=path)
+        raise UnsafeArchive("a member is a link", hint="Pack the files themselves (zip without -y).", source=path)
     if member.flag_bits & _ENCRYPTED:
-        raise UnsupportedFormat("the archive is encrypted", cure="Unpack it with its password and give the folder.", source=path)
+        raise UnsupportedFormat("the archive is encrypted", hint="Unpack it with its password and give the folder.", source=path)
     # bzip2 and LZMA inflate a block whole, whatever was asked for, and so keep no budget.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UnsupportedFormat("the archive is not packed by deflate", cure="Unpack it and give the folder.", source=path)
+        raise UnsupportedFormat("the archive is not packed by deflate", hint="Unpack it and give the folder.", source=path)
     if member.file_size > MAX_MEMBER_BYTES or member.file_size > max(FREE_BYTES, MAX_RATIO * member.compress_size):
         raise BudgetExceeded(
             f"a member of {member.compress_size:,} bytes would inflate to {member.file_size:,}",
-            cure="If it is a scan, unpack it and give the folder.",
+            hint="If it is a scan, unpack it and give the folder.",
             source=path,
         )
 
 
 def _require_few(count: int, path: Path) -> None:
     if count > MAX_FILES:
-        raise BudgetExceeded(f"more than {MAX_FILES:,} files", cure="Give the folder or archive of one study.", source=path)
+        raise BudgetExceeded(f"more than {MAX_FILES:,} files", hint="Give the folder or archive of one study.", source=path)
 
 
 def holds_nifti(listing: StudyFiles) -> bool:
-    """Whether a name among the files is NIfTI's, for the cure."""
+    """Whether a name among the files is NIfTI's, for the hint."""
     return any(source.label.lower().endswith(NIFTI_SUFFIXES) for source in listing.sources)

@@ -56,10 +56,10 @@ def slices_of(header: Header) -> tuple[Slice, ...]:
     frames = header.nonnegative_int("NumberOfFrames", default=1)
     per_frame = items(header.dataset, "PerFrameFunctionalGroupsSequence", source=header.source)
     if frames > MAX_FRAMES:
-        raise BudgetExceeded(f"promises {frames:,} frames", cure="Export the series again.", source=header.source.label)
+        raise BudgetExceeded(f"promises {frames:,} frames", hint="Export the series again.", source=header.source.label)
     if frames < 1 or (per_frame and len(per_frame) != frames):
         raise CorruptFile(
-            f"NumberOfFrames is {frames}, but {len(per_frame)} frames are described", cure="Export it again.", source=header.source.label
+            f"NumberOfFrames is {frames}, but {len(per_frame)} frames are described", hint="Export it again.", source=header.source.label
         )
     shared = items(header.dataset, "SharedFunctionalGroupsSequence", source=header.source)[:1]
     return tuple(_slice(header, frame, (*per_frame[frame : frame + 1], *shared)) for frame in range(frames))
@@ -94,6 +94,6 @@ def _required(find: Callable[[str, str, int], tuple[float, ...] | None], header:
     found = find(macro, keyword, count)
     if found is None:
         raise GeometryUnknown(
-            f"{keyword} is absent, so it is not known where the slice lies", cure="Export the original series.", source=header.source.label
+            f"{keyword} is absent, so it is not known where the slice lies", hint="Export the original series.", source=header.source.label
         )
     return np.array(found, dtype=np.float64)

@@ -84,7 +84,7 @@ class Header:
         value = default if found is None else found[0]
         if value is None or value < 0 or value != int(value):
             came = "is absent" if value is None else f"is {value:g}"
-            raise CorruptFile(f"{keyword} must be a whole number, {came}", cure="Export the series again.", source=self.source.label)
+            raise CorruptFile(f"{keyword} must be a whole number, {came}", hint="Export the series again.", source=self.source.label)
         return int(value)
 
 
@@ -106,7 +106,7 @@ def read_header(source: StudyFile, *, also: tuple[str, ...] = ()) -> Header | No
             with source.reading() as file:  # sequences longer than the head, or no pixels at all
                 header = _parse(source, file, also, bare=bare, complete=True)
     except _PARSE_ERRORS as error:
-        raise CorruptFile(f"its header cannot be parsed ({type(error).__name__})", cure="Export it again.", source=source.label) from error
+        raise CorruptFile(f"its header cannot be parsed ({type(error).__name__})", hint="Export it again.", source=source.label) from error
     if header is None or header.sop_class == _DIRECTORY or (bare and not header.sop_class):
         return None
     if header.modality == "CT":
@@ -133,7 +133,7 @@ def items(dataset: Dataset, keyword: str, *, source: StudyFile) -> list[Dataset]
     try:
         return list(dataset.get(keyword) or ())
     except _PARSE_ERRORS as error:
-        raise CorruptFile(f"{keyword} cannot be parsed ({type(error).__name__})", cure="Export it again.", source=source.label) from error
+        raise CorruptFile(f"{keyword} cannot be parsed ({type(error).__name__})", hint="Export it again.", source=source.label) from error
 
 
 def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) -> tuple[float, ...] | None:
@@ -153,7 +153,7 @@ def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) ->
     if len(found) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in found):
         kind = GeometryInvalid if keyword.startswith(("Image", "PixelSpacing", "SliceThickness")) else CorruptFile
         said = "\\".join(f"{v:g}" for v in found[:6])
-        raise kind(f"{keyword} must be {count} finite number(s), is {said}", cure="Export the series again.", source=source.label)
+        raise kind(f"{keyword} must be {count} finite number(s), is {said}", hint="Export the series again.", source=source.label)
     return found
 
 
@@ -207,7 +207,7 @@ def _syntax(meta: Dataset, *, bare: bool, source: StudyFile) -> UID:
     if not syntax and not bare:
         raise CorruptFile(
             "TransferSyntaxUID is absent, so its encoding is not known",
-            cure="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
+            hint="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
             source=source.label,
         )
     return UID(syntax or ImplicitVRLittleEndian)
@@ -218,7 +218,7 @@ def _require_whole(header: Header) -> None:
     image = header.sop_class in CT_CLASSES or "Rows" in header.dataset
     if cut or (image and not header.has_pixels):
         needs = f"; {sum(header.pixels):,} bytes are promised, {header.size:,} are there" if header.pixels else ""
-        raise TruncatedFile(f"ends before its pixels do{needs}", cure="Copy it again.", source=header.source.label)
+        raise TruncatedFile(f"ends before its pixels do{needs}", hint="Copy it again.", source=header.source.label)
 
 
 def inflate(deflated: bytes | memoryview, *, source: StudyFile) -> bytes:
@@ -233,9 +233,9 @@ def inflate(deflated: bytes | memoryview, *, source: StudyFile) -> bytes:
     if stream.unconsumed_tail:
         raise BudgetExceeded(
             f"a deflated data set of {len(deflated):,} bytes inflates to more than {MAX_INFLATED_BYTES:,}",
-            cure="Do not trust this file.",
+            hint="Do not trust this file.",
             source=source.label,
         )
     if not stream.eof:
-        raise TruncatedFile("its deflated data set has no end", cure="Copy it again.", source=source.label)
+        raise TruncatedFile("its deflated data set has no end", hint="Copy it again.", source=source.label)
     return content

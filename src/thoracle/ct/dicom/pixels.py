@@ -33,7 +33,7 @@ def require_decodable(header: Header) -> None:
     if header.syntax not in NATIVE + COMPRESSED:
         raise UnsupportedFormat(
             f"transfer syntax {header.syntax.name} is not decoded here",
-            cure="Convert it: gdcmconv --raw IN OUT, or dcmdjpeg IN OUT.",
+            hint="Convert it: gdcmconv --raw IN OUT, or dcmdjpeg IN OUT.",
             source=header.source.label,
         )
 
@@ -77,7 +77,7 @@ def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: n
     if header.pixels is None:
         raise CorruptFile(
             "its transfer syntax is uncompressed, its PixelData is not integers of known length",
-            cure="Export it again.",
+            hint="Export it again.",
             source=header.source.label,
         )
     start, claimed = header.pixels
@@ -85,8 +85,8 @@ def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: n
     needed = values * dtype.itemsize
     if not needed <= claimed < 2 * needed:  # trailing padding occurs; a second image does not
         kind = TruncatedFile if claimed < needed else CorruptFile
-        fact = f"Rows, Columns and frames ask for {needed:,} bytes, PixelData has {claimed:,}"
-        raise kind(fact, cure="Export it again.", source=header.source.label)
+        detail = f"Rows, Columns and frames ask for {needed:,} bytes, PixelData has {claimed:,}"
+        raise kind(detail, hint="Export it again.", source=header.source.label)
     data = inflate(memoryview(content)[header.deflated_at :], source=header.source) if header.deflated_at else content
     pixels = np.frombuffer(data, dtype, values, start).reshape(shape)
     unused = 8 * dtype.itemsize - _bits_stored(header)
@@ -96,7 +96,7 @@ def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: n
 def _stored_dtype(header: Header) -> np.dtype[Any]:
     allocated, big = header.nonnegative_int("BitsAllocated"), header.syntax == ExplicitVRBigEndian
     if allocated not in (8, 16, 32) or (big and allocated == 8):
-        raise UnsupportedFormat(f"pixels of {allocated} bits are no CT", cure="Export it again.", source=header.source.label)
+        raise UnsupportedFormat(f"pixels of {allocated} bits are no CT", hint="Export it again.", source=header.source.label)
     _bits_stored(header)
     kind = "i" if header.nonnegative_int("PixelRepresentation") else "u"
     return np.dtype(f"{'>' if big else '<'}{kind}{allocated // 8}")
@@ -109,7 +109,7 @@ def _bits_stored(header: Header) -> int:
     if not 1 <= stored <= allocated or high != stored - 1:
         raise CorruptFile(
             f"BitsAllocated {allocated}, BitsStored {stored} and HighBit {high} contradict each other",
-            cure="Export it again.",
+            hint="Export it again.",
             source=header.source.label,
         )
     return stored
@@ -125,6 +125,6 @@ def _require_modest(shape: tuple[int, ...], dtype: np.dtype[Any], of_file: dict[
         first = next(iter(of_file))
         raise BudgetExceeded(
             f"promises {shape[0]} slices of {shape[1]} x {shape[2]}, {total:,} bytes of voxels from {stored:,} bytes of files",
-            cure="Export the series again.",
+            hint="Export the series again.",
             source=first.source.label,
         )

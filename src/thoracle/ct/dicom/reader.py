@@ -86,13 +86,13 @@ def _headers(listing: StudyFiles, path: Path) -> list[Header]:
     if headers:
         return headers
     if holds_nifti(listing) and not path.is_file():
-        cure = "Give the NIfTI file itself."
+        hint = "Give the NIfTI file itself."
     elif holds_nifti(listing):
-        cure = "Unzip it and give the NIfTI file."
+        hint = "Unzip it and give the NIfTI file."
     else:
-        cure = "Give a DICOM file, its folder or a .zip of it; of a DICOMDIR, the folder it lies in."
+        hint = "Give a DICOM file, its folder or a .zip of it; of a DICOMDIR, the folder it lies in."
     left_out = "".join(f", {note}" for note in listing.notes)
-    raise UnsupportedFormat(f"no DICOM image among {len(listing.sources)} file(s){left_out}", cure=cure, source=path)
+    raise UnsupportedFormat(f"no DICOM image among {len(listing.sources)} file(s){left_out}", hint=hint, source=path)
 
 
 def _rescales(slices: Sequence[Slice], *, hu: str, source: str) -> tuple[tuple[float, float], ...] | None:
@@ -103,11 +103,11 @@ def _rescales(slices: Sequence[Slice], *, hu: str, source: str) -> tuple[tuple[f
             return None
         raise RescaleMissing(
             f"RescaleSlope or RescaleIntercept is absent in {len(slices) - len(scales)} of {len(slices)} slices",
-            cure=_STATE,
+            hint=_STATE,
             source=source,
         )
     if any(slope == 0 for slope, _ in scales) and hu != "stored":
-        raise HounsfieldUnknown("RescaleSlope is 0", cure=_STATE, source=source)
+        raise HounsfieldUnknown("RescaleSlope is 0", hint=_STATE, source=source)
     return None if hu == "stored" and len(set(scales)) > 1 else scales
 
 

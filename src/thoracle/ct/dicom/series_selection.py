@@ -87,7 +87,7 @@ def find_ct_series(headers: Iterable[Header], *, source: str) -> tuple[tuple[Ser
     found = (*(Series(uid=uid, headers=tuple(group), multiframe=False) for uid, group in classic.items()), *multiframe)
     said = ", ".join(f"{count} x {reason}" for reason, count in sorted(aside.items()))
     if not found:
-        raise NotCT(f"expected a CT volume, got {said}", cure="Give a CT series.", source=source)
+        raise NotCT(f"expected a CT volume, got {said}", hint="Give a CT series.", source=source)
     return found, (f"set aside: {said}",) if said else ()
 
 
@@ -104,7 +104,7 @@ def select_series(found: Sequence[Series], *, wanted: str | None, source: str) -
         exact = [one for one in found if one.uid == wanted]
         named = exact or [one for one in found if one.uid.startswith(wanted)]
         if not named:
-            raise InputError(f"no CT series begins with {wanted}", cure="Give one of:" + _listed(found), source=source)
+            raise InputError(f"no CT series begins with {wanted}", hint="Give one of:" + _listed(found), source=source)
         if len(named) > 1:
             raise _ambiguous(named, source)
         return named[0], ()
@@ -120,7 +120,7 @@ def _ambiguous(found: Sequence[Series], source: str) -> SeriesAmbiguous:
     advice = "Choose one by its UID, or the beginning of it (--series UID):"
     if len({one.uid for one in found}) < len(found):
         advice = "Give the file, or the folder of the files, that is meant; no UID tells all of these apart:"
-    return SeriesAmbiguous(f"{len(found)} series could be meant", cure=advice + _listed(found), source=source)
+    return SeriesAmbiguous(f"{len(found)} series could be meant", hint=advice + _listed(found), source=source)
 
 
 def _listed(found: Sequence[Series]) -> str:

@@ -22,7 +22,7 @@ ROUNDING_SHARE: Final = 0.01  # of the step, where that is more
 ROUNDING_MOST: Final = 0.1  # of the step: never so much that a missing slice could pass
 _UNIT: Final = 1e-3  # cosines are written to three decimals or more
 _SHIFT_MM: Final = 0.1  # sideways, between slices of one stack
-_CURE: Final = "Export the original series, complete and unmixed."
+_HINT: Final = "Export the original series, complete and unmixed."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +58,7 @@ def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str) -
     if len(slices) < min_slices:
         raise TooFewSlices(
             f"has {len(slices)} slice(s), at least {min_slices} are needed",
-            cure="Give the folder of the whole series, or lower min_slices (--min-slices).",
+            hint="Give the folder of the whole series, or lower min_slices (--min-slices).",
             source=source,
         )
     step = (along[-1] - along[0]) / (len(along) - 1) if len(along) > 1 else _thickness(slices[0], source)
@@ -74,9 +74,9 @@ def _axes(one: Slice, source: str) -> Vector:
     """(3, 3) unit vectors: growing column index, growing row index, their normal."""
     row, column = one.orientation
     if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=2 * _UNIT):
-        raise GeometryInvalid("ImageOrientationPatient is not two perpendicular unit vectors", cure=_CURE, source=source)
+        raise GeometryInvalid("ImageOrientationPatient is not two perpendicular unit vectors", hint=_HINT, source=source)
     if not (one.spacing > 0).all():
-        raise GeometryInvalid(f"PixelSpacing must be positive, is {one.spacing.tolist()}", cure=_CURE, source=source)
+        raise GeometryInvalid(f"PixelSpacing must be positive, is {one.spacing.tolist()}", hint=_HINT, source=source)
     row = row / np.linalg.norm(row)
     column = column - (column @ row) * row
     column = column / np.linalg.norm(column)
@@ -93,7 +93,7 @@ def _require_alike(slices: Sequence[Slice], source: str) -> None:
     for field, differs in unlike.items():
         if np.any(differs):
             raise MixedSeries(
-                f"{field} of {np.count_nonzero(differs)} in {len(slices)} slices is unlike the first", cure=_CURE, source=source
+                f"{field} of {np.count_nonzero(differs)} in {len(slices)} slices is unlike the first", hint=_HINT, source=source
             )
 
 
@@ -102,7 +102,7 @@ def _require_apart(along: Vector, source: str) -> None:
     if repeated.size:
         raise DuplicateSlices(
             f"{repeated.size} of {len(along)} slices lie where another does (the first at {along[repeated[0]]:.2f} mm)",
-            cure="Remove copies; export each phase or reconstruction by itself.",
+            hint="Remove copies; export each phase or reconstruction by itself.",
             source=source,
         )
 
@@ -117,13 +117,13 @@ def _require_straight(positions: Vector, along: Vector, normal: Vector, source: 
     slope = centred @ sideways / (centred @ centred)
     shift = float(np.linalg.norm(sideways - centred[:, None] * slope, axis=1).max())
     if shift > _SHIFT_MM:
-        raise MixedSeries(f"slices are shifted sideways by up to {shift:.1f} mm", cure=_CURE, source=source)
+        raise MixedSeries(f"slices are shifted sideways by up to {shift:.1f} mm", hint=_HINT, source=source)
     degrees = float(np.degrees(np.arctan(np.linalg.norm(slope))))
     drift = float(np.linalg.norm(slope)) * float(along[-1] - along[0])
     if degrees > TILT_DEGREES and drift > ROUNDING_MM:
         raise GantryTilt(
             f"slices are sheared by {degrees:.1f} degrees: positions drift {drift:.1f} mm across the normal of their orientation",
-            cure="Resample it upright first: dcm2niix does, and writes an image whose name ends in _Tilt.",
+            hint="Resample it upright first: dcm2niix does, and writes an image whose name ends in _Tilt.",
             source=source,
         )
 
@@ -145,12 +145,12 @@ def _require_even(along: Vector, source: str) -> None:
     where = f"slices {worst + 1} and {worst + 2} of {len(along)}{said}"
     raise SliceGap(
         f"steps between slices are {usual:.3g} mm, but {steps[worst]:.3g} mm between {where}",
-        cure=_CURE,
+        hint=_HINT,
         source=source,
     )
 
 
 def _thickness(one: Slice, source: str) -> float:
     if one.thickness is None or one.thickness <= 0:
-        raise GeometryUnknown("one slice, and no SliceThickness", cure="Give the folder of the whole series.", source=source)
+        raise GeometryUnknown("one slice, and no SliceThickness", hint="Give the folder of the whole series.", source=source)
     return one.thickness

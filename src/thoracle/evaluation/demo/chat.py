@@ -34,8 +34,8 @@ class Asked:
 
 def figures_of(path: Path) -> dict[str, tuple[str, str]]:
     """By name, with the scan and without, from the JSON of `thoracle evaluate chat`."""
-    cure = "Give what `thoracle evaluate chat` wrote."
-    return read_json_object(path, parse=_parse, refusal=MetadataError, fact="is no evaluation of a chat", cure=cure)
+    hint = "Give what `thoracle evaluate chat` wrote."
+    return read_json_object(path, parse=_parse, refusal=MetadataError, detail="is no evaluation of a chat", hint=hint)
 
 
 def _parse(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

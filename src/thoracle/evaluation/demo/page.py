@@ -89,7 +89,7 @@ def write_page(
     ]
     parts = [
         paragraph("Everything here is made up: phantoms, their reports, and a model that has never seen a patient."),
-        *(paragraph(fact) for fact in facts),
+        *(paragraph(detail) for detail in facts),
         heading("Detection on held-out phantoms"),
         table(
             ["AUROC", "present", "absent", *names],

@@ -40,8 +40,8 @@ class HitPicture:
 
 def read_found(path: Path) -> SearchQuality:
     """From the JSON of `thoracle evaluate retrieval`. An abnormality that no scan has is left out."""
-    cure = "Give what `thoracle evaluate retrieval` wrote."
-    return read_json_object(path, parse=_parse, refusal=MetadataError, fact="is no evaluation of retrieval", cure=cure, budget=_BUDGET)
+    hint = "Give what `thoracle evaluate retrieval` wrote."
+    return read_json_object(path, parse=_parse, refusal=MetadataError, detail="is no evaluation of retrieval", hint=hint, budget=_BUDGET)
 
 
 def _parse(values: Mapping[str, Any]) -> SearchQuality:

@@ -100,16 +100,16 @@ def cases_of_table(path: Path) -> LabelledCases:
         named = _listed([name for name, known in zip(table.names, names, strict=True) if not known])
         raise InputError(
             f"has no column patient, and names that are not CT-RATE's: {named}",
-            cure="Add the column: intervals are over patients.",
+            hint="Add the column: intervals are over patients.",
             source=path,
         )
     wrong = sorted(set(about.get("split", ())) - {*SPLITS, ""})
     if wrong:
-        raise InputError(f"split must be one of {', '.join(SPLITS)}, is {wrong[0]!r:.40}", cure="Correct the column.", source=path)
+        raise InputError(f"split must be one of {', '.join(SPLITS)}, is {wrong[0]!r:.40}", hint="Correct the column.", source=path)
     odd = ~(np.isnan(table.values_NK) | np.isin(table.values_NK, (0, 1)))
     if odd.any():
         rows = [table.names[row] for row in np.flatnonzero(odd.any(axis=1))]
-        raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", cure="Correct them.", source=path)
+        raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", hint="Correct them.", source=path)
     return _checked(
         LabelledCases(
             names=table.names,
@@ -129,29 +129,29 @@ def read_table(path: Path) -> LabelTable:
         MetadataError: no such table, cells that are no numbers, a volume twice; rows are named.
     """
     if path.stat().st_size > _MOST_BYTES:
-        raise MetadataError(f"is larger than {_MOST_BYTES:,} bytes", cure="Give a table of scores.", source=path)
+        raise MetadataError(f"is larger than {_MOST_BYTES:,} bytes", hint="Give a table of scores.", source=path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             columns = tuple(name.strip() for name in next(reader, ()))
             rows = [row for row in reader if row]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", cure="Save it as CSV, UTF-8.", source=path) from None
+        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=path) from None
     if VOLUME_NAME not in columns or len(set(columns)) < len(columns) or not rows:
-        raise MetadataError(f"expected rows, and a column {VOLUME_NAME} and others, each once", cure="Mend its first line.", source=path)
+        raise MetadataError(f"expected rows, and a column {VOLUME_NAME} and others, each once", hint="Mend its first line.", source=path)
     short = [str(line) for line, row in enumerate(rows, 2) if len(row) != len(columns)]
     if short:
-        raise MetadataError(f"lines {_listed(short)} have more or fewer fields than the first", cure="Save it again.", source=path)
+        raise MetadataError(f"lines {_listed(short)} have more or fewer fields than the first", hint="Save it again.", source=path)
     place = columns.index(VOLUME_NAME)
     names = tuple(row[place] for row in rows)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise MetadataError(f"has rows of one volume twice: {_listed(twice)}", cure="Keep one of each.", source=path)
+        raise MetadataError(f"has rows of one volume twice: {_listed(twice)}", hint="Keep one of each.", source=path)
     numeric = [column for column in columns if column not in (VOLUME_NAME, *_ABOUT)]
     values = [[_number(row[columns.index(column)]) for column in numeric] for row in rows]
     wrong = [name for name, row in zip(names, values, strict=True) if None in row]
     if wrong:
-        raise MetadataError(f"has cells that are no numbers, in rows {_listed(wrong)}", cure="Correct them.", source=path)
+        raise MetadataError(f"has cells that are no numbers, in rows {_listed(wrong)}", hint="Correct them.", source=path)
     about: dict[str, tuple[str, ...]] = {
         column: tuple(row[columns.index(column)].strip() for row in rows) for column in _ABOUT if column in columns
     }
@@ -168,20 +168,20 @@ def join(cases: LabelledCases, predictions: LabelTable) -> Scores:
     """
     missing = [name for name in cases.labels if name not in predictions.columns]
     if missing:
-        raise InputError(f"no probabilities of {_listed(missing)}", cure=f"The table has {_listed(predictions.columns)}.")
+        raise InputError(f"no probabilities of {_listed(missing)}", hint=f"The table has {_listed(predictions.columns)}.")
     rows = {name: row for row, name in enumerate(predictions.names)}
     absent = [name for name in cases.names if name not in rows]
     if absent:
         raise InputError(
             f"{len(absent):,} of {len(cases.names):,} labelled volumes have no probabilities: {_listed(absent)}",
-            cure="Score them, or take their labels out; names must be the same in both tables.",
+            hint="Score them, or take their labels out; names must be the same in both tables.",
         )
     columns = [predictions.columns.index(name) for name in cases.labels]
     given = predictions.values_NK[[rows[name] for name in cases.names]][:, columns]
     odd = ~((given >= 0) & (given <= 1)).all(axis=1)
     if odd.any():
         named = _listed([cases.names[row] for row in np.flatnonzero(odd)])
-        raise InputError(f"probabilities are NaN or outside 0 to 1 in rows {named}", cure="Score these scans again, or leave them out.")
+        raise InputError(f"probabilities are NaN or outside 0 to 1 in rows {named}", hint="Score these scans again, or leave them out.")
     return Scores(names=cases.names, patients=cases.patients, labels=cases.labels, probabilities_NK=given, truth_NK=cases.truth_NK)
 
 
@@ -197,7 +197,7 @@ def by_scan(scores: Scores, cases: LabelledCases) -> Scores:
     unlike = ~((scores.truth_NK == scores.truth_NK[first[places]]) | np.isnan(scores.truth_NK)).all(axis=1)
     if unlike.any():
         named = _listed(sorted({cases.scans[row] for row in np.flatnonzero(unlike)}))
-        raise InputError(f"volumes of one scan have other labels than its first, in {named}", cure="Correct them, or score volumes.")
+        raise InputError(f"volumes of one scan have other labels than its first, in {named}", hint="Correct them, or score volumes.")
     counts = np.bincount(places)[:, None]
     summed = np.zeros((len(order), len(scores.labels)))
     np.add.at(summed, places, scores.probabilities_NK)

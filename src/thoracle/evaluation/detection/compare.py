@@ -64,17 +64,17 @@ def _aligned(one: Scores, run: Run) -> Run:
     """The second run with its scans and labels in the order of the first's."""
     other = run.scores
     if set(one.labels) != set(other.labels):
-        raise InputError(f"the runs have other labels: {_named(set(one.labels) ^ set(other.labels))}", cure="Score both alike.")
+        raise InputError(f"the runs have other labels: {_named(set(one.labels) ^ set(other.labels))}", hint="Score both alike.")
     if set(one.names) != set(other.names):
         unlike = set(one.names) ^ set(other.names)
-        raise InputError(f"{len(unlike):,} scans are in one run only: {_named(unlike)}", cure="Score both on the same scans.")
+        raise InputError(f"{len(unlike):,} scans are in one run only: {_named(unlike)}", hint="Score both on the same scans.")
     places = {name: row for row, name in enumerate(other.names)}
     rows, columns = [places[name] for name in one.names], [other.labels.index(label) for label in one.labels]
     truth = other.truth_NK[rows][:, columns]
     unlike_rows = ~((truth == one.truth_NK) | (np.isnan(truth) & np.isnan(one.truth_NK))).all(axis=1)
     if unlike_rows.any() or tuple(other.patients[row] for row in rows) != one.patients:
         named = [one.names[row] for row in np.flatnonzero(unlike_rows)] or ["patients"]
-        raise InputError(f"the runs have other labels or patients of the same scans: {_named(named)}", cure="Score both by the same table.")
+        raise InputError(f"the runs have other labels or patients of the same scans: {_named(named)}", hint="Score both by the same table.")
     aligned = replace(one, probabilities_NK=other.probabilities_NK[rows][:, columns])
     return replace(run, scores=aligned, thresholds_NK=None if run.thresholds_NK is None else run.thresholds_NK[rows][:, columns])
 

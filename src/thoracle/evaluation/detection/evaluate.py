@@ -166,7 +166,7 @@ def _tuned(scored: Scores, cases: LabelledCases, predictions: LabelTable, *, tun
     if tuning == "folds":
         return _in_turns(scored, plan)
     if tuning == split:
-        raise InputError(f"thresholds cannot come from {tuning}, which is scored", cure="Take another split, or folds.")
+        raise InputError(f"thresholds cannot come from {tuning}, which is scored", hint="Take another split, or folds.")
     chosen, _ = _labelled(cases.select([one == tuning for one in cases.splits]), tuning)
     other = _scores(chosen, predictions, plan.level)
     words = f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(other.names):,} {plan.level}s"
@@ -192,7 +192,7 @@ def _in_turns(scored: Scores, plan: EvaluationOptions) -> _Tuned:
     for fold in np.unique(folds):
         held, others = folds == fold, scored.of(folds != fold)
         if not len(others.names):
-            raise InputError("one fold holds all patients: too few for thresholds from others", cure="Give more patients.")
+            raise InputError("one fold holds all patients: too few for thresholds from others", hint="Give more patients.")
         calibration = _calibration(others, plan, words)
         thresholds[held] = choosing.youden_thresholds(others)
         part = fitting.calibrated_scores(scored.of(held), calibration)
@@ -216,7 +216,7 @@ def _labelled(cases: LabelledCases, split: str) -> tuple[LabelledCases, list[str
     known = ~np.isnan(cases.truth_NK).all(axis=1)
     where = f" in split {split}" if split else ""
     if not known.any():
-        raise InputError(f"no volume with labels{where}", cure="Give their labels, or another protocol.")
+        raise InputError(f"no volume with labels{where}", hint="Give their labels, or another protocol.")
     left_out = int((~known).sum())
     return cases.select(known), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
 

@@ -41,7 +41,7 @@ def fit_calibration(
         InputError: no label has both answers, or a coverage outside 0 to 1.
     """
     if not 0 < coverage < 1:
-        raise InputError(f"coverage must lie between 0 and 1, is {coverage}", cure="Give for example 0.9.")
+        raise InputError(f"coverage must lie between 0 and 1, is {coverage}", hint="Give for example 0.9.")
     first = _first_of_each(scores.patients)
     mendings = {}
     for k, name in enumerate(scores.labels):
@@ -58,7 +58,7 @@ def fit_calibration(
                 rule_out_at=_bound(mended[chosen & ~truth], coverage),
             )
     if not mendings:
-        raise InputError("no label has both answers among the scans that calibration is fitted on", cure="Give more of them.")
+        raise InputError("no label has both answers among the scans that calibration is fitted on", hint="Give more of them.")
     return Calibration(
         weights_sha256=weights_sha256, prompts=prompts, method=method, coverage=coverage, fitted_on=fitted_on, mendings=mendings
     )

@@ -43,12 +43,12 @@ def read_mapping(path: Path) -> tuple[LabelGroup, ...]:
             columns = reader.fieldnames or ()
             pairs = [((row.get("label") or "").strip(), (row.get("abnormality") or "").strip()) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", cure="Save it as CSV, UTF-8.", source=path) from None
+        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=path) from None
     if not {"label", "abnormality"} <= set(columns) or not pairs:
-        raise MetadataError("expected rows with the columns label and abnormality", cure="Give one row a pair.", source=path)
+        raise MetadataError("expected rows with the columns label and abnormality", hint="Give one row a pair.", source=path)
     empty = [str(line) for line, pair in enumerate(pairs, 2) if not all(pair)]
     if empty:
-        raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", cure="Give one row a pair.", source=path)
+        raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", hint="Give one row a pair.", source=path)
     groups: list[LabelGroup] = []
     for label, abnormality in pairs:
         joined = [one for one in groups if label in one.labels or abnormality in one.abnormalities]
@@ -73,7 +73,7 @@ def mapped(cases: LabelledCases, predictions: LabelTable, groups: Sequence[Label
     ):
         unknown = [name for name in asked if name not in known]
         if unknown:
-            raise InputError(f"{', '.join(unknown[:10])} of the mapping is no column of {where}", cure=f"It has {', '.join(known[:30])}.")
+            raise InputError(f"{', '.join(unknown[:10])} of the mapping is no column of {where}", hint=f"It has {', '.join(known[:30])}.")
     truth = [_any([cases.truth_NK[:, cases.labels.index(name)] for name in group.labels]) for group in groups]
     given = [
         np.max([predictions.values_NK[:, predictions.columns.index(name)] for name in group.abnormalities], axis=0) for group in groups

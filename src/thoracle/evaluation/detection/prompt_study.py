@@ -61,18 +61,18 @@ def read_wordings(path: Path) -> PromptTemplates:
             raise ValueError(f"more than {_MOST_BYTES:,} bytes")
         given = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not YAML ({str(error)[:120]})", cure="Mend the file.", source=path) from None
+        raise InputError(f"is not YAML ({str(error)[:120]})", hint="Mend the file.", source=path) from None
     if not isinstance(given, dict) or not set(given) <= {"templates", "ensembles"} or not isinstance(given.get("templates"), dict):
-        raise InputError("expected templates, and perhaps ensembles, each name to list", cure="See configs/prompts.", source=path)
+        raise InputError("expected templates, and perhaps ensembles, each name to list", hint="See configs/prompts.", source=path)
     templates = {str(name): _template(str(name), pair, path) for name, pair in given["templates"].items()}
     ensembles = given.get("ensembles") or {}
     for name, parts in ensembles.items() if isinstance(ensembles, dict) else [("ensembles", None)]:
         unknown = [str(part) for part in parts if str(part) not in templates] if isinstance(parts, list) and parts else ["no list"]
         if unknown or str(name) in templates:
-            fact = f"ensemble {name!r:.40} names {', '.join(unknown) or 'a template that has its own name'}"
-            raise InputError(fact[:200], cure=f"There are {', '.join(templates)}.", source=path)
+            detail = f"ensemble {name!r:.40} names {', '.join(unknown) or 'a template that has its own name'}"
+            raise InputError(detail[:200], hint=f"There are {', '.join(templates)}.", source=path)
     if not templates or max(len(templates), len(ensembles)) > _MOST:
-        raise InputError(f"has {len(templates)} templates and {len(ensembles)} ensembles", cure=f"Give 1 to {_MOST}.", source=path)
+        raise InputError(f"has {len(templates)} templates and {len(ensembles)} ensembles", hint=f"Give 1 to {_MOST}.", source=path)
     return PromptTemplates(templates=templates, ensembles={str(name): tuple(map(str, parts)) for name, parts in ensembles.items()})
 
 
@@ -123,6 +123,6 @@ def _joined(parts: Sequence[FloatArray]) -> FloatArray:
 def _template(name: str, pair: Any, path: Path) -> tuple[str, str]:
     texts = pair if isinstance(pair, list) and all(isinstance(text, str) and PLACEHOLDER in text for text in pair) else []
     if len(texts) != 2 or texts[0] == texts[1]:
-        fact = f"template {name!r:.40} must be two different texts with {PLACEHOLDER}"
-        raise InputError(fact, cure="Write [present, absent].", source=path)
+        detail = f"template {name!r:.40} must be two different texts with {PLACEHOLDER}"
+        raise InputError(detail, hint="Write [present, absent].", source=path)
     return texts[0], texts[1]

@@ -83,5 +83,5 @@ def protocol(name: str) -> Protocol:
         InputError: no such protocol.
     """
     if name not in PROTOCOLS:
-        raise InputError(f"no protocol {name!r}", cure=f"There are {', '.join(PROTOCOLS)}.")
+        raise InputError(f"no protocol {name!r}", hint=f"There are {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]

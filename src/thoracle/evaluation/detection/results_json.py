@@ -85,8 +85,8 @@ def read_run(path: Path) -> Run:
         path,
         parse=_parse,
         refusal=MetadataError,
-        fact="is no run",
-        cure="Give a results.json that `thoracle evaluate detection` wrote.",
+        detail="is no run",
+        hint="Give a results.json that `thoracle evaluate detection` wrote.",
         tag=("schema", SCHEMA),
         budget=_BUDGET,
     )

@@ -29,7 +29,7 @@ def youden_thresholds(scores: Scores) -> FloatArray:
             hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
             chosen[k] = one.thresholds_G[np.argmax(hits / hits[-1] - alarms / alarms[-1])]
     if np.isnan(chosen).all():
-        raise InputError("no label has both answers among the scans that thresholds come from", cure="Give more of them.")
+        raise InputError("no label has both answers among the scans that thresholds come from", hint="Give more of them.")
     return chosen
 
 

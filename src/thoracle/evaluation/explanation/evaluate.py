@@ -67,7 +67,7 @@ def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> lis
     """
     found = [entry for entry in entries if entry.volume in masks]
     if not found:
-        raise InputError("no volume of the cohort has a mask of its name", cure="Give the phantoms that the cohort was prepared from.")
+        raise InputError("no volume of the cohort has a mask of its name", hint="Give the phantoms that the cohort was prepared from.")
     return found
 
 

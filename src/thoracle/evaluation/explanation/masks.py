@@ -30,7 +30,7 @@ def find_masks(folder: Path) -> dict[str, Path]:
     """
     found = {path.name: path for path in sorted((folder / "masks").rglob("*.nii*"))}
     if not found:
-        raise InputError("holds no masks/ with NIfTI files", cure="Give what `thoracle phantom` wrote.", source=folder)
+        raise InputError("holds no masks/ with NIfTI files", hint="Give what `thoracle phantom` wrote.", source=folder)
     return found
 
 
@@ -46,11 +46,11 @@ def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
             raise ValueError(f"shape {image.shape}")
         voxels = np.asanyarray(image.dataobj)
     except (ImageFileError, OSError, EOFError, ValueError) as error:
-        raise ScanUnreadable(f"is no mask ({type(error).__name__})", cure="Make the phantoms again.", source=path.name) from None
+        raise ScanUnreadable(f"is no mask ({type(error).__name__})", hint="Make the phantoms again.", source=path.name) from None
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     one_each = (np.count_nonzero(affine[:3, :3], axis=0) == 1).all() and (np.count_nonzero(affine[:3, :3], axis=1) == 1).all()
     if voxels.dtype.kind not in "iu" or not one_each:
-        raise ScanUnreadable("is no mask of integers along the body's axes", cure="Make the phantoms again.", source=path.name)
+        raise ScanUnreadable("is no mask of integers along the body's axes", hint="Make the phantoms again.", source=path.name)
     grid = to_lps(voxels, affine)
     counts = (grid.array.shape[0], grid.array.shape[1], grid.array.shape[2])
     place = input_affine(counts, grid.spacing, preprocess)

@@ -46,10 +46,10 @@ class Labelled:
             InputError: there is no reference, or no report that was labelled.
         """
         if self.reference is None:
-            raise InputError("the table has no labels to compare with", cure="Give one with the columns of the 18 abnormalities.")
+            raise InputError("the table has no labels to compare with", hint="Give one with the columns of the 18 abnormalities.")
         known = [place for place, one in enumerate(self.by_backend[backend]) if not one.unknown]
         if not known:
-            raise InputError(f"{backend} labelled no report", cure="Look at what `thoracle label` says of them.")
+            raise InputError(f"{backend} labelled no report", hint="Look at what `thoracle label` says of them.")
         names = tuple(self.rows[place].id for place in known)
         said_NK = np.array([self.by_backend[backend][place].values for place in known], dtype=np.float64)
         truth_NK = np.array([self.reference[place] for place in known], dtype=np.float64)
@@ -93,6 +93,6 @@ def _reference(table: ReportTable, rows: Sequence[Row]) -> tuple[tuple[int | Non
     for row in rows:
         for name, cell in zip(table.also, row.also, strict=False):
             if cell not in _VALUES:
-                fact = f"{name} must be 0, 1 or empty, is {cell!r:.40} in the row of {row.id!r:.60}"
-                raise MetadataError(fact, cure="Correct the row.", source=table.path)
+                detail = f"{name} must be 0, 1 or empty, is {cell!r:.40} in the row of {row.id!r:.60}"
+                raise MetadataError(detail, hint="Correct the row.", source=table.path)
     return tuple(tuple(_VALUES[cell] for cell in row.also) or (None,) * len(ABNORMALITIES) for row in rows)

@@ -39,7 +39,7 @@ def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels
     ruled = RuleLabeller().label(reports)
     known = [place for place, one in enumerate(ruled) if not one.unknown]
     if len(known) < _FEWEST:
-        raise InputError(f"{len(known)} reports can be read, {_FEWEST} at least are needed", cure="Give more reports with labels.")
+        raise InputError(f"{len(known)} reports can be read, {_FEWEST} at least are needed", hint="Give more reports with labels.")
     logits_NK = classifier.logits([reports[place] for place in known]).numpy().astype(np.float64)
     rules_NK = np.array([ruled[place].values for place in known], dtype=np.float64)
     truth_NK = np.array([labels[place] for place in known], dtype=np.float64)

@@ -78,10 +78,10 @@ def measure_latent_space(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK:
     """
     for what, latents in (("image", image_NL), ("text", text_NL)):
         if len(latents) < 3 or latents.shape != image_NL.shape:
-            raise InputError(f"{len(latents)} {what} latents of shape {latents.shape} are no space", cure="Give three pairs at least.")
+            raise InputError(f"{len(latents)} {what} latents of shape {latents.shape} are no space", hint="Give three pairs at least.")
         wrong = np.flatnonzero(~(np.abs(np.linalg.norm(latents, axis=1) - 1) < 1e-3))  # NaN too
         if wrong.size:
-            raise InputError(f"{what} latents of other norm than 1 in rows {', '.join(map(str, wrong[:10]))}", cure="Normalise them.")
+            raise InputError(f"{what} latents of other norm than 1 in rows {', '.join(map(str, wrong[:10]))}", hint="Normalise them.")
     random = np.random.default_rng(0).normal(size=image_NL.shape)
     cosines_NN = text_NL @ image_NL.T
     count = len(image_NL)

@@ -75,7 +75,7 @@ def run_tasks(
         InputError: fewer than two volumes.
     """
     if len(volumes.scans) < 2:
-        raise InputError(f"{len(volumes.scans)} volumes are no gallery", cure="Index more, or choose another --split.")
+        raise InputError(f"{len(volumes.scans)} volumes are no gallery", hint="Index more, or choose another --split.")
     measure = partial(evaluate_retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
     found, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
     if texts_NL is not None and any(volumes.texts):

@@ -69,7 +69,7 @@ class Shard:
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         shard = cls(index=int(found[1]), count=int(found[2])) if found else None
         if shard is None or not 1 <= shard.index <= shard.count:
-            raise InputError(f"--shard expects PART/PARTS with PART from 1 to PARTS, got {text!r}", cure="Write for example --shard 3/16.")
+            raise InputError(f"--shard expects PART/PARTS with PART from 1 to PARTS, got {text!r}", hint="Write for example --shard 3/16.")
         return shard
 
     def of(self, scans: Sequence[ScanLocation]) -> tuple[ScanLocation, ...]:
@@ -95,7 +95,7 @@ def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[S
     found: list[_Found] = []
     for path in paths:
         if not path.exists():
-            raise InputError("no such file or folder", cure="Check the path.", source=path)
+            raise InputError("no such file or folder", hint="Check the path.", source=path)
         if path.is_dir():
             found += _in_folder(path, whole=whole_folders)
         elif path.suffix.lower() == ".csv":
@@ -125,7 +125,7 @@ def _named(found: list[_Found]) -> tuple[ScanLocation, ...]:
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise InputError(
-            f"two scans would both be called {twice[0]!r}", cure="Give the folder above them, so that their paths tell them apart."
+            f"two scans would both be called {twice[0]!r}", hint="Give the folder above them, so that their paths tell them apart."
         )
     return tuple(sorted(scans, key=lambda scan: scan.name))
 
@@ -215,7 +215,7 @@ def _dicom_scans(series: dict[Path, str | None]) -> Iterator[tuple[Path, ScanErr
 def _parted(count: int) -> ScanError:
     return SeriesAmbiguous(
         f"{count} folders beside other series carry this one's SeriesInstanceUID: parts of it, or copies",
-        cure="Put its files into one folder; or, if each folder is whole, name the folders one by one.",
+        hint="Put its files into one folder; or, if each folder is whole, name the folders one by one.",
     )
 
 
@@ -224,7 +224,7 @@ def _in_table(table: Path) -> Iterator[_Found]:
     column = next((name for name in columns if name.lower() == "path"), VOLUME_NAME if VOLUME_NAME in columns else None)
     if column is None:
         raise MetadataError(
-            f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", cure="Name the column.", source=table
+            f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", hint="Name the column.", source=table
         )
     metadata = MetadataTable(rows, source=str(table)) if _METADATA_COLUMN in columns else None
     for row in rows:
@@ -240,7 +240,7 @@ def _rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
             reader = csv.DictReader(file)
             return list(reader.fieldnames or ()), list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise MetadataError(f"not a CSV table in UTF-8 ({error})", cure="Save it as CSV, UTF-8.", source=table) from None
+        raise MetadataError(f"not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=table) from None
 
 
 def _listed(folder: Path, given: str) -> Path:

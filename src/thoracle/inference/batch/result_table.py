@@ -72,14 +72,14 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
     """
     sidecar = path.with_name(path.name + ".run.json")
     if not sidecar.exists() and path.exists() and path.stat().st_size:
-        raise OutputConflict(f"exists, but not {sidecar.name}", cure="Give another --out, or move the file away.", source=path)
-    cure = "Give another --out, or the model and options of that run."
-    check_or_write_settings(sidecar, settings=settings, read=_read_settings, refusal=OutputConflict, cure=cure, source=path)
+        raise OutputConflict(f"exists, but not {sidecar.name}", hint="Give another --out, or move the file away.", source=path)
+    hint = "Give another --out, or the model and options of that run."
+    check_or_write_settings(sidecar, settings=settings, read=_read_settings, refusal=OutputConflict, hint=hint, source=path)
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    cure = "Move it and its table away."
-    return read_json_object(path, parse=dict, refusal=OutputConflict, fact="is not a run description", cure=cure)
+    hint = "Move it and its table away."
+    return read_json_object(path, parse=dict, refusal=OutputConflict, detail="is not a run description", hint=hint)
 
 
 def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -93,5 +93,5 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, tuple[str, ...
         except (csv.Error, UnicodeDecodeError):
             header, rows = (), []
     if header != columns or any(len(row) != len(columns) for row in rows):
-        raise OutputConflict(f"does not hold the columns {', '.join(columns[:3])}, …", cure="Move it away.", source=path)
+        raise OutputConflict(f"does not hold the columns {', '.join(columns[:3])}, …", hint="Move it away.", source=path)
     return {row[0]: row[1:] for row in rows}

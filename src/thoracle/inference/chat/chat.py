@@ -96,8 +96,8 @@ class Chat:
         self._model = ChatModel(language.model, projector).eval().requires_grad_(False).to(encoder.device)
         self._tokens = ScanTokens(encoder.folder)
         if self._tokens.width != projector.config.dim_context:
-            fact = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
-            raise InputError(fact, cure="Give the encoder that the projector was trained on.", source=encoder.folder.path)
+            detail = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
+            raise InputError(detail, hint="Give the encoder that the projector was trained on.", source=encoder.folder.path)
         self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens)
         self._ends = _ends(language)
         self._kept: _Read | None = None
@@ -113,7 +113,7 @@ class Chat:
             InputError: an empty question, or a conversation longer than the language model reads.
         """
         if not question.strip():
-            raise InputError("the question is empty", cure="Ask something.")
+            raise InputError("the question is empty", hint="Ask something.")
         if not conversation.scans and about_scan(question, task=task):
             pieces: Iterator[str] = iter((DECLINED,))
         else:
@@ -155,7 +155,7 @@ class Chat:
             raise InputError(
                 f"the conversation has {len(encoded):,} tokens and an answer up to {sampling.max_tokens:,},"
                 f" the language model reads {context:,}",
-                cure="Begin a new conversation, or ask for shorter answers with --max-tokens.",
+                hint="Begin a new conversation, or ask for shorter answers with --max-tokens.",
             )
 
     def _past(self, encoded: Encoded, scans: tuple[Tensor, ...]) -> tuple[int, Any]:

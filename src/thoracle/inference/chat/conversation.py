@@ -64,8 +64,8 @@ def read_turns(path: Path) -> list[Turn]:
         path,
         parse=lambda values: [_turn(turn) for turn in values["turns"]],
         refusal=InputError,
-        fact="holds no conversation",
-        cure="Give what `thoracle chat --conversation` wrote, or a new name.",
+        detail="holds no conversation",
+        hint="Give what `thoracle chat --conversation` wrote, or a new name.",
         tag=("format", FORMAT),
         budget=_BUDGET,
     )

@@ -22,7 +22,7 @@ from thoracle.models.chat.prompt import Message
 KEY: Final = "THORACLE_LLM_KEY"
 _MOST_BYTES: Final = 1 << 24
 _CALL: Final = "evidence"
-_CURE: Final = "Check that the server runs; the conversation so far is kept."
+_HINT: Final = "Check that the server runs; the conversation so far is kept."
 
 
 class Endpoint:
@@ -40,8 +40,8 @@ class Endpoint:
     def __init__(self, address: str, *, model: str, timeout: float = 120.0) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            cure = f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
-            raise InputError(f"no address of a server: {address!r:.80}", cure=cure)
+            hint = f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
+            raise InputError(f"no address of a server: {address!r:.80}", hint=hint)
         self._url, self._model, self._timeout = address.rstrip("/") + "/chat/completions", model, timeout
         self._opener = urllib.request.build_opener(_NoRedirect)
 
@@ -68,12 +68,12 @@ class Endpoint:
             with self._opener.open(request, timeout=self._timeout) as answer:
                 yield from _pieces(answer)
         except urllib.error.HTTPError as error:
-            fact = f"answers {error.code} {str(error.reason)[:80]}"
-            raise EndpointFailed(fact, cure=f"Check the address, the model's name and {KEY}.", source=self._url) from error
+            detail = f"answers {error.code} {str(error.reason)[:80]}"
+            raise EndpointFailed(detail, hint=f"Check the address, the model's name and {KEY}.", source=self._url) from error
         except (OSError, http.client.HTTPException) as error:
-            raise EndpointFailed(f"does not answer ({type(error).__name__}: {str(error)[:80]})", cure=_CURE, source=self._url) from error
+            raise EndpointFailed(f"does not answer ({type(error).__name__}: {str(error)[:80]})", hint=_HINT, source=self._url) from error
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-            raise EndpointFailed("says what is no answer of such a server", cure=_CURE, source=self._url) from error
+            raise EndpointFailed("says what is no answer of such a server", hint=_HINT, source=self._url) from error
 
 
 def _turns(message: Message) -> Iterator[Mapping[str, Any]]:

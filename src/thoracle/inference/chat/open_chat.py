@@ -27,13 +27,13 @@ def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, de
     if model is None:
         demo = demo_chat()
         if not (demo / "model" / ABOUT).is_file():
-            cure = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
-            raise InputError("no chat model was given, and the demo has not run on this machine", cure=cure)
+            hint = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
+            raise InputError("no chat model was given, and the demo has not run on this machine", hint=hint)
         notify("No --model was given: this is the demo's, which knows only phantoms.")
         return load_chat(demo / "model", encoder=encoder or demo / "encoder", base=base or demo / "base", device=device)
     if (model / ABOUT).is_file():
         return load_chat(model, encoder=encoder, base=base, device=device)
     if encoder is None or base is None:
-        cure = "Give a published adapter with --encoder DIR and --base DIR."
-        raise InputError("is no chat folder of `thoracle train chat`", cure=cure, source=model)
+        hint = "Give a published adapter with --encoder DIR and --base DIR."
+        raise InputError("is no chat folder of `thoracle train chat`", hint=hint, source=model)
     return load_chat(ChatComponents.published(model, encoder=encoder, base=base), device=device)

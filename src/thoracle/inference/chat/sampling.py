@@ -37,8 +37,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or not 0 <= self.temperature <= 10 or self.seed < 0 or "" in self.stop:
-            fact = "max_tokens must be positive, temperature 0 to 10, seed not negative, and stop not empty"
-            raise InputError(fact, cure="Correct them.")
+            detail = "max_tokens must be positive, temperature 0 to 10, seed not negative, and stop not empty"
+            raise InputError(detail, hint="Correct them.")
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ def model_or_demo(folder: Path | None, *, notify: Notify) -> Path:
         return folder
     demo = demo_model()
     if not (demo / "config.json").is_file():
-        cure = "Give --model DIR, as `thoracle import` makes it, or run `thoracle demo` once: its model knows only phantoms."
-        raise InputError("no --model was given, and the demo has not run on this machine", cure=cure)
+        hint = "Give --model DIR, as `thoracle import` makes it, or run `thoracle demo` once: its model knows only phantoms."
+        raise InputError("no --model was given, and the demo has not run on this machine", hint=hint)
     notify("No --model was given: this is the demo's, which knows only phantoms.")
     return demo

@@ -55,7 +55,7 @@ def onnx_model(model: Model) -> bytes:
         )
     proto = made.model_proto
     if proto.ByteSize() > _MOST_BYTES:
-        raise CapabilityMissing("is too large for one ONNX file", cure="Use `thoracle detect`.", source=model.folder.path)
+        raise CapabilityMissing("is too large for one ONNX file", hint="Use `thoracle detect`.", source=model.folder.path)
     onnx.helper.set_model_props(proto, _facts(model))
     return cast(bytes, proto.SerializeToString())
 
@@ -141,4 +141,4 @@ def _extra(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ExtraMissing(f"{name} is not installed", cure="Install it with `pip install 'thoracle[onnx]'`.") from error
+        raise ExtraMissing(f"{name} is not installed", hint="Install it with `pip install 'thoracle[onnx]'`.") from error

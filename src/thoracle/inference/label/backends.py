@@ -26,13 +26,13 @@ def open_labeller(backend: str = "auto", *, model: Path | None = None, endpoint:
         ModelError: the folder is no report classifier.
     """
     if backend not in BACKENDS:
-        raise InputError(f"no backend {backend!r}", cure=f"Choose {', '.join(BACKENDS)}.")
+        raise InputError(f"no backend {backend!r}", hint=f"Choose {', '.join(BACKENDS)}.")
     if backend == "llm":
         return _llm(endpoint, llm)
     if backend == "rules" or (backend == "auto" and model is None):
         return RuleLabeller()
     if model is None:
-        raise InputError("classifier needs a trained model", cure="Give its folder as --model.")
+        raise InputError("classifier needs a trained model", hint="Give its folder as --model.")
     from thoracle.inference.label.classifier import AutoLabeller, ClassifierLabeller
 
     classifier = ClassifierLabeller(model)
@@ -41,7 +41,7 @@ def open_labeller(backend: str = "auto", *, model: Path | None = None, endpoint:
 
 def _llm(endpoint: str | None, llm: str | None) -> Labeller:
     if endpoint is None or llm is None:
-        raise InputError("llm needs a server and one of its models", cure="Give --endpoint http://localhost:8000/v1 and --llm NAME.")
+        raise InputError("llm needs a server and one of its models", hint="Give --endpoint http://localhost:8000/v1 and --llm NAME.")
     from thoracle.inference.label.llm import LlmLabeller
 
     return LlmLabeller(endpoint, model=llm)

@@ -52,12 +52,14 @@ class ClassifierLabeller:
         self.folder = open_model(folder, verify=True)
         config: TextConfig = self.folder.config
         if self.folder.spec is not TEXT_CLASSIFIER or self.folder.labels != ABNORMALITIES:
-            fact = f"is {self.folder.spec.title}, not a classifier of the 18 abnormalities"
-            raise CapabilityMissing(fact, cure="Give one that `thoracle train labeler` or `thoracle import` made.", source=folder)
+            detail = f"is {self.folder.spec.title}, not a classifier of the 18 abnormalities"
+            raise CapabilityMissing(detail, hint="Give one that `thoracle train labeler` or `thoracle import` made.", source=folder)
         self._tokenizer = self.folder.tokenizer()
         if self._tokenizer.vocab_size > config.vocab_size:
-            fact = f"the tokenizer has {self._tokenizer.vocab_size:,} tokens, the model knows {config.vocab_size:,}: it is another model's"
-            raise TokenizerMissing(fact, cure="Import the model again with --tokenizer and its own.", source=folder)
+            detail = (
+                f"the tokenizer has {self._tokenizer.vocab_size:,} tokens, the model knows {config.vocab_size:,}: it is another model's"
+            )
+            raise TokenizerMissing(detail, hint="Import the model again with --tokenizer and its own.", source=folder)
         with torch.device("meta"):
             self._network = TextClassifier(config, n_labels=len(ABNORMALITIES))
         self._network.load_state_dict(load_state_dict(self.folder), assign=True)
@@ -115,7 +117,7 @@ class AutoLabeller:
         if classifier.labelling is None:
             raise InputError(
                 "this classifier has not been compared with the rules",
-                cure="Compare them with `thoracle evaluate labeler --backend classifier --save-decision-rule`,"
+                hint="Compare them with `thoracle evaluate labeler --backend classifier --save-decision-rule`,"
                 " or give --backend classifier.",
                 source=classifier.folder.path,
             )

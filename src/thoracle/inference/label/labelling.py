@@ -18,7 +18,7 @@ from thoracle.models.bundle.model_folder import LABELLING
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 FORMAT: Final = "thoracle.labelling/1"
-_CURE: Final = "Remove it, or make it again with `thoracle evaluate labeler --backend classifier --save-decision-rule`."
+_HINT: Final = "Remove it, or make it again with `thoracle evaluate labeler --backend classifier --save-decision-rule`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,11 @@ def read_labelling(folder: Path, *, weights_sha256: str) -> Labelling | None:
     path = folder / LABELLING
     if not path.is_file():
         return None
-    labelling = read_json_object(path, parse=_parse, refusal=ModelFolderInvalid, fact="is no labelling", cure=_CURE, tag=("format", FORMAT))
+    labelling = read_json_object(
+        path, parse=_parse, refusal=ModelFolderInvalid, detail="is no labelling", hint=_HINT, tag=("format", FORMAT)
+    )
     if labelling.weights_sha256 != weights_sha256:
-        raise ModelFolderInvalid("was fitted to other weights than this folder's", cure=_CURE, source=path)
+        raise ModelFolderInvalid("was fitted to other weights than this folder's", hint=_HINT, source=path)
     return labelling
 
 

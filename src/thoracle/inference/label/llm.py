@@ -78,7 +78,7 @@ class LlmLabeller:
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise InputError(
-                f"no address of a server: {endpoint!r:.80}", cure=f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
+                f"no address of a server: {endpoint!r:.80}", hint=f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
             )
         self._url, self._model, self._timeout, self._at_once = endpoint.rstrip("/") + "/chat/completions", model, timeout, at_once
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -136,12 +136,12 @@ class LlmLabeller:
                     return cast(bytes, answer.read(_MOST_BYTES))
             except urllib.error.HTTPError as error:
                 if error.code not in _BUSY or attempt == _ATTEMPTS - 1:
-                    fact = f"answers {error.code} {str(error.reason)[:80]}"
-                    raise EndpointFailed(fact, cure=f"Check the address, the model's name and {KEY}.", source=self._url) from error
+                    detail = f"answers {error.code} {str(error.reason)[:80]}"
+                    raise EndpointFailed(detail, hint=f"Check the address, the model's name and {KEY}.", source=self._url) from error
             except (OSError, http.client.HTTPException) as error:
                 if attempt == _ATTEMPTS - 1:
-                    fact = f"does not answer ({type(error).__name__}: {str(error)[:80]})"
-                    raise EndpointFailed(fact, cure="Check that the server runs; what is done is kept.", source=self._url) from error
+                    detail = f"does not answer ({type(error).__name__}: {str(error)[:80]})"
+                    raise EndpointFailed(detail, hint="Check that the server runs; what is done is kept.", source=self._url) from error
             time.sleep(_PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 

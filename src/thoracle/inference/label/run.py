@@ -85,7 +85,7 @@ def label_table(table: ReportTable, labeller: Labeller, *, out: Path, evidence: 
         WorkerKilled: a batch cost two workers their lives; the rows before it are written.
     """
     if any(path is not None and path.resolve() == table.path.resolve() for path in (out, evidence)):
-        raise InputError("the labels would be written over the reports", cure="Give another --out.", source=out)
+        raise InputError("the labels would be written over the reports", hint="Give another --out.", source=out)
     executor = LocalExecutor(workers=workers if labeller.parallel else 1)
     files = _Files(table, labeller, out, evidence)
     rows = islice(table.rows(), files.done, None)
@@ -167,7 +167,7 @@ def _count_rows(path: Path, columns: tuple[str, ...]) -> int:
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         if tuple(next(lines, ())) != columns:
-            raise OutputConflict(f"does not hold the columns {', '.join(columns[:3])}, …", cure="Move it away.", source=path)
+            raise OutputConflict(f"does not hold the columns {', '.join(columns[:3])}, …", hint="Move it away.", source=path)
         return sum(1 for _ in lines)
 
 
@@ -178,7 +178,7 @@ def _keep_lines(path: Path, count: int) -> None:
     with path.open("r+b") as file:
         whole = sum(1 for _ in islice(file, count))
         if whole < count:
-            raise OutputConflict(f"has {whole:,} lines, its labels {count:,}", cure="Move both away.", source=path)
+            raise OutputConflict(f"has {whole:,} lines, its labels {count:,}", hint="Move both away.", source=path)
         file.truncate(_tell_after(file, count))
 
 

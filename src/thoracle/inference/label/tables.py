@@ -63,15 +63,15 @@ class ReportTable:
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
-            raise InputError("no such file", cure="Check the path.", source=self.path)
+            raise InputError("no such file", hint="Check the path.", source=self.path)
         if self.path.suffix.lower() not in _READERS:
-            raise InputError("is not a table's name", cure=f"Give one of {', '.join(_READERS)}.", source=self.path)
+            raise InputError("is not a table's name", hint=f"Give one of {', '.join(_READERS)}.", source=self.path)
         if not self.text_columns:
-            raise InputError("no text column is named", cure="Give --text-column.")
+            raise InputError("no text column is named", hint="Give --text-column.")
         try:
             "".encode(self.encoding)
         except LookupError as error:
-            raise InputError(f"no encoding {self.encoding!r}", cure="Give for example utf-8 or cp1252.") from error
+            raise InputError(f"no encoding {self.encoding!r}", hint="Give for example utf-8 or cp1252.") from error
 
     def rows(self) -> Iterator[Row]:
         """Each row in order.
@@ -96,8 +96,8 @@ class ReportTable:
         if not absent:
             return None
         there = ", ".join(columns[:_SHOWN]) + (", …" if len(columns) > _SHOWN else "")
-        cure = "Give --id-column and --text-column as the table has them."
-        return MetadataError(f"has no column {', '.join(absent)}; it has {there or 'none'}", cure=cure, source=self.path)
+        hint = "Give --id-column and --text-column as the table has them."
+        return MetadataError(f"has no column {', '.join(absent)}; it has {there or 'none'}", hint=hint, source=self.path)
 
     def row(self, cells: Mapping[str, Any], *, place: float) -> Row:
         """A row of its cells by column."""
@@ -122,7 +122,7 @@ def _csv(table: ReportTable) -> Iterator[Row]:
                     row = Row(id=row.id, text="", also=row.also, fault=fault, place=row.place)
                 yield row
         except csv.Error as error:
-            raise MetadataError(f"line {lines.line_num} is not CSV ({error})", cure="Save it again.", source=table.path) from error
+            raise MetadataError(f"line {lines.line_num} is not CSV ({error})", hint="Save it again.", source=table.path) from error
 
 
 def _json_lines(table: ReportTable) -> Iterator[Row]:
@@ -151,10 +151,10 @@ def _excel(table: ReportTable) -> Iterator[Row]:
     try:
         with zipfile.ZipFile(table.path) as archive:
             if sum(member.file_size for member in archive.infolist()) > _LARGEST_SHEET:
-                raise MetadataError(f"unpacks to more than {_LARGEST_SHEET:,} bytes", cure="Save it as CSV.", source=table.path)
+                raise MetadataError(f"unpacks to more than {_LARGEST_SHEET:,} bytes", hint="Save it as CSV.", source=table.path)
         book = openpyxl.load_workbook(table.path, read_only=True, data_only=True)
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError) as error:
-        raise MetadataError("is not an Excel workbook", cure="Save it again, as .xlsx or CSV.", source=table.path) from error
+        raise MetadataError("is not an Excel workbook", hint="Save it again, as .xlsx or CSV.", source=table.path) from error
     with closing(book):
         sheet = book.worksheets[0]
         lines = sheet.iter_rows(values_only=True)
@@ -177,10 +177,10 @@ def _opened(table: ReportTable) -> Iterator[tuple[TextIO, Callable[[], float]]]:
     with table.path.open("rb", buffering=0) as raw:
         head = raw.read(4)
         if not head:
-            raise MetadataError("is empty", cure="Check that it was copied whole.", source=table.path)
+            raise MetadataError("is empty", hint="Check that it was copied whole.", source=table.path)
         if head[:2] in (b"\xff\xfe", b"\xfe\xff") and not table.encoding.lower().startswith(("utf-16", "utf-32")):
-            cure = "Give --encoding utf-16, or save it as UTF-8."
-            raise MetadataError(f"is UTF-16, not {table.encoding}", cure=cure, source=table.path)
+            hint = "Give --encoding utf-16, or save it as UTF-8."
+            raise MetadataError(f"is UTF-16, not {table.encoding}", hint=hint, source=table.path)
         raw.seek(0)
         text = io.TextIOWrapper(io.BufferedReader(raw), encoding=_with_mark(table), errors="surrogateescape", newline="")
         yield text, lambda: raw.tell() / size

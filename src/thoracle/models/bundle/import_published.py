@@ -99,7 +99,7 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
     """
     plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if len(plain) < len(tensors):
-        raise CheckpointUnknown("holds the same names with and without module.", cure="Give one model's state dict.", source=source)
+        raise CheckpointUnknown("holds the same names with and without module.", hint="Give one model's state dict.", source=source)
     dropped = tuple(name for name in plain if DROPPED.search(name))
     weights = {name: tensor for name, tensor in plain.items() if name not in dropped}
     importable = [spec for spec in REGISTRY.values() if spec.key_pattern]
@@ -108,7 +108,7 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
         titles = "; ".join(spec.title for spec in importable)
         raise CheckpointUnknown(
             f"holds {len(weights)} tensors of no published model, the first {summarize_names(list(weights))}; known are {titles}",
-            cure=f"Give a {listed_or([spec.name for spec in importable])} file.",
+            hint=f"Give a {listed_or([spec.name for spec in importable])} file.",
             source=source,
         )
     spec = matching[0]
@@ -142,7 +142,7 @@ def _infer(spec: ModelSpec, shapes: Shapes, settings: Mapping[str, Any], *, sour
     try:
         return spec.infer_config(shapes, settings)
     except CheckpointIncomplete as error:
-        raise CheckpointIncomplete(f"looks like {spec.title}, but {error.fact}", cure=error.cure, source=source) from error
+        raise CheckpointIncomplete(f"looks like {spec.title}, but {error.detail}", hint=error.hint, source=source) from error
 
 
 def _check_names(spec: ModelSpec, shapes: Shapes, expected: Shapes, *, source: Path) -> None:
@@ -161,7 +161,7 @@ def _check_names(spec: ModelSpec, shapes: Shapes, expected: Shapes, *, source: P
     if facts:
         raise CheckpointIncomplete(
             f"looks like {spec.title}, but of its tensors are {'; '.join(facts)}",
-            cure="Give an unchanged state dict, and --config where sizes are not the published ones.",
+            hint="Give an unchanged state dict, and --config where sizes are not the published ones.",
             source=source,
         )
 
@@ -169,18 +169,18 @@ def _check_names(spec: ModelSpec, shapes: Shapes, expected: Shapes, *, source: P
 def _check_numbers(tensors: Mapping[str, Tensor], *, source: Path) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise CheckpointDamaged(f"{name} holds {tensor.dtype}, not weights", cure="Give an unquantised state dict.", source=source)
+            raise CheckpointDamaged(f"{name} holds {tensor.dtype}, not weights", hint="Give an unquantised state dict.", source=source)
         if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointDamaged(f"{name} holds NaN or infinity", cure="Train again from a sound checkpoint.", source=source)
+            raise CheckpointDamaged(f"{name} holds NaN or infinity", hint="Train again from a sound checkpoint.", source=source)
 
 
 def _check_tokenizer(tokenizer: Tokenizer | None, spec: ModelSpec, config: Any) -> None:
     if tokenizer is None:
         return
     if spec.text_rules is None:
-        raise InputError("this model reads no text", cure="Leave --tokenizer out.")
+        raise InputError("this model reads no text", hint="Leave --tokenizer out.")
     entries = spec.text_rules.vocab_size(config)
     if tokenizer.vocab_size > entries:
         raise InputError(
-            f"the tokenizer knows {tokenizer.vocab_size:,} entries, the model {entries:,}", cure="Give the model's own tokenizer."
+            f"the tokenizer knows {tokenizer.vocab_size:,} entries, the model {entries:,}", hint="Give the model's own tokenizer."
         )

@@ -102,7 +102,7 @@ class ModelFolder:
             raise _tokenizer_missing(self)
         tokenizer = Tokenizer.from_folder(folder)
         if self.tokenizer_sha256 not in (None, tokenizer.fingerprint):
-            raise TokenizerMissing("the tokenizer is not the one this model was imported with", cure=_IMPORT_AGAIN, source=folder)
+            raise TokenizerMissing("the tokenizer is not the one this model was imported with", hint=_IMPORT_AGAIN, source=folder)
         return tokenizer
 
 
@@ -179,15 +179,15 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
         ModelFolderInvalid: not a model folder, of another version, or damaged.
     """
     if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
-        raise ModelFolderInvalid(f"is not a model folder: it holds no {CONFIG} or no {WEIGHTS}", cure=_IMPORT_AGAIN, source=path)
+        raise ModelFolderInvalid(f"is not a model folder: it holds no {CONFIG} or no {WEIGHTS}", hint=_IMPORT_AGAIN, source=path)
     folder = _parse(_read_json(path), path)
     size = (path / WEIGHTS).stat().st_size
     if size != folder.weights_bytes:
         raise ModelFolderInvalid(
-            f"{WEIGHTS} has {size:,} bytes, where {CONFIG} says {folder.weights_bytes:,}", cure="Copy the folder again.", source=path
+            f"{WEIGHTS} has {size:,} bytes, where {CONFIG} says {folder.weights_bytes:,}", hint="Copy the folder again.", source=path
         )
     if verify and sha256(path / WEIGHTS) != folder.weights_sha256:
-        raise ModelFolderInvalid(f"{WEIGHTS} is not the file that {CONFIG} has the hash of", cure="Copy the folder again.", source=path)
+        raise ModelFolderInvalid(f"{WEIGHTS} is not the file that {CONFIG} has the hash of", hint="Copy the folder again.", source=path)
     return folder
 
 
@@ -201,12 +201,12 @@ def load_state_dict(folder: ModelFolder) -> dict[str, Tensor]:
     try:
         tensors = dequantize(load_file(folder.path / WEIGHTS))
     except (SafetensorError, OSError) as error:
-        raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", cure=_IMPORT_AGAIN, source=folder.path) from error
+        raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", hint=_IMPORT_AGAIN, source=folder.path) from error
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     unlike = sorted(name for name, _ in found.items() ^ folder.spec.weight_shapes(folder.config).items())
     if unlike:
         raise ModelFolderInvalid(
-            f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(unlike[:3])}"[:300], cure=_IMPORT_AGAIN, source=folder.path
+            f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(unlike[:3])}"[:300], hint=_IMPORT_AGAIN, source=folder.path
         )
     return tensors
 
@@ -222,8 +222,8 @@ def _read_json(folder: Path) -> dict[str, Any]:
         folder / CONFIG,
         parse=dict,
         refusal=ModelFolderInvalid,
-        fact=f"{CONFIG} does not describe a model",
-        cure=_IMPORT_AGAIN,
+        detail=f"{CONFIG} does not describe a model",
+        hint=_IMPORT_AGAIN,
         tag=("format", FORMAT),
         source=folder,
     )
@@ -256,8 +256,8 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             },
         )
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
-        fact = f"{CONFIG} does not describe a model ({type(error).__name__}: {str(error)[:200]})"
-        raise ModelFolderInvalid(fact, cure=_IMPORT_AGAIN, source=path) from error
+        detail = f"{CONFIG} does not describe a model ({type(error).__name__}: {str(error)[:200]})"
+        raise ModelFolderInvalid(detail, hint=_IMPORT_AGAIN, source=path) from error
 
 
 def _check_replaceable(out: Path) -> None:
@@ -265,11 +265,11 @@ def _check_replaceable(out: Path) -> None:
         return
     ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
     if not out.is_dir() or not (out / CONFIG).is_file():
-        raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
+        raise OutputConflict("exists and is not a model folder", hint="Choose another --out.", source=out)
     _check_format(out)
     foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.match(_KEPT_LATENTS))
     if foreign:
-        raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", cure="Move them, or choose another --out.", source=out)
+        raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", hint="Move them, or choose another --out.", source=out)
 
 
 def _check_format(out: Path) -> None:
@@ -278,7 +278,7 @@ def _check_format(out: Path) -> None:
     except (OSError, ValueError):
         values = None
     if not is_model_json(values):
-        raise OutputConflict("exists and is not a model folder", cure="Choose another --out.", source=out)
+        raise OutputConflict("exists and is not a model folder", hint="Choose another --out.", source=out)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -295,11 +295,11 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _tokenizer_missing(folder: ModelFolder) -> TokenizerMissing:
     rules = folder.spec.text_rules
     if rules is None:
-        cure = f"Give a {models_with(Capability.TEXT)} model."
-        return TokenizerMissing(f"is {folder.spec.title}, which reads no text", cure=cure, source=folder.path)
+        hint = f"Give a {models_with(Capability.TEXT)} model."
+        return TokenizerMissing(f"is {folder.spec.title}, which reads no text", hint=hint, source=folder.path)
     return TokenizerMissing(
         "words cannot be read without the model's own tokenizer, and this folder has none",
-        cure=f"Fetch {rules.tokenizer_files} from huggingface.co, by hand or with `thoracle fetch {rules.tokenizer} --out DIR`, then run"
+        hint=f"Fetch {rules.tokenizer_files} from huggingface.co, by hand or with `thoracle fetch {rules.tokenizer} --out DIR`, then run"
         f" `thoracle import FILE --out {folder.path} --tokenizer DIR`.",
         source=folder.path,
     )

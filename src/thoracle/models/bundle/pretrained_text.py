@@ -56,8 +56,8 @@ class PretrainedText:
             InputError: it is a file alone, which has neither.
         """
         if self.sizes is None or self.tokenizer is None:
-            cure = "Give the folder with its config.json and its tokenizer."
-            raise InputError("is a file of weights alone, without sizes and words", cure=cure, source=self.source)
+            hint = "Give the folder with its config.json and its tokenizer."
+            raise InputError("is a file of weights alone, without sizes and words", hint=hint, source=self.source)
         return self.sizes, self.tokenizer
 
 
@@ -81,7 +81,7 @@ def load_pretrained_text(path: Path) -> PretrainedText:
         return _load_classifier(path)
     file = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if file is None:
-        raise InputError(f"holds neither {' nor '.join(_WEIGHTS)}", cure="Give a folder with the encoder's weights.", source=path)
+        raise InputError(f"holds neither {' nor '.join(_WEIGHTS)}", hint="Give a folder with the encoder's weights.", source=path)
     return _load_hub_folder(path, values, file)
 
 
@@ -105,8 +105,8 @@ def initialize_text(encoder: TextEncoder, pretrained: PretrainedText, *, config:
         CheckpointIncomplete: they are of other sizes.
     """
     if pretrained.sizes is not None and pretrained.sizes.position_scheme != config.position_scheme:
-        fact = f"counts positions as {pretrained.sizes.position_scheme}, the configuration as {config.position_scheme}"
-        raise InputError(fact, cure="Correct model.bert.position_scheme.", source=pretrained.source)
+        detail = f"counts positions as {pretrained.sizes.position_scheme}, the configuration as {config.position_scheme}"
+        raise InputError(detail, hint="Correct model.bert.position_scheme.", source=pretrained.source)
     state = encoder.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     encoder.load_state_dict({**state, **_matching(pretrained.weights, shapes, source=pretrained.source)})
@@ -115,7 +115,7 @@ def initialize_text(encoder: TextEncoder, pretrained: PretrainedText, *, config:
 def _load_classifier(path: Path) -> PretrainedText:
     folder = open_model(path)
     if folder.spec is not TEXT_CLASSIFIER:
-        raise InputError("is no report classifier", cure="Give one, or a pretrained text encoder.", source=path)
+        raise InputError("is no report classifier", hint="Give one, or a pretrained text encoder.", source=path)
     tensors = load_state_dict(folder)
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     head = {name: tensor for name, tensor in tensors.items() if not name.startswith("model.")}
@@ -138,8 +138,8 @@ def _matching(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...
     weights = {name: tensors[name] for name, shape in shapes.items() if name in tensors and tuple(tensors[name].shape) == shape}
     missing = sorted(name for name in shapes if name not in weights and not name.startswith(_POOLER))
     if missing:
-        fact = f"lacks {', '.join(missing[:3])} in the sizes of the text encoder"[:300]
-        raise CheckpointIncomplete(fact, cure="Give a BERT's or RoBERTa's own files, of these sizes.", source=source)
+        detail = f"lacks {', '.join(missing[:3])} in the sizes of the text encoder"[:300]
+        raise CheckpointIncomplete(detail, hint="Give a BERT's or RoBERTa's own files, of these sizes.", source=source)
     return weights
 
 
@@ -156,7 +156,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         folder / CONFIG,
         parse=dict,
         refusal=InputError,
-        fact=f"holds no {CONFIG} that can be read",
-        cure="Give a model folder, or one as the hub has it.",
+        detail=f"holds no {CONFIG} that can be read",
+        hint="Give a model folder, or one as the hub has it.",
         source=folder,
     )

@@ -36,7 +36,7 @@ ABOUT: Final = "chat.json"
 PROJECTOR: Final = "projector"
 ADAPTER: Final = "adapter"
 _LICENCE: Final = "that of the data it was trained on, and of the language model"
-_CURE: Final = "Train it again with `thoracle train chat`, or give the folders with --encoder, --base and --projector."
+_HINT: Final = "Train it again with `thoracle train chat`, or give the folders with --encoder, --base and --projector."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def save_chat(
     """
     out = out.absolute()
     if out.exists() and not (out / ABOUT).is_file() and any(out.iterdir()):
-        raise OutputConflict("exists and is no chat folder", cure="Choose another --out.", source=out)
+        raise OutputConflict("exists and is no chat folder", hint="Choose another --out.", source=out)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir(parents=True)
     facts = {"kind": ctchat_spec.PROJECTOR.kind, "preprocess": None, "labels": (), "tokenizer": None, "licence": _LICENCE, "trained": True}
@@ -131,8 +131,8 @@ def open_chat(path: Path, *, encoder: Path | None = None, base: Path | None = No
         path / ABOUT,
         parse=lambda values: _parse(values, path, encoder=encoder, base=base),
         refusal=ModelFolderInvalid,
-        fact="is no chat folder",
-        cure=_CURE,
+        detail="is no chat folder",
+        hint=_HINT,
         tag=("format", FORMAT),
         source=path,
     )
@@ -161,11 +161,11 @@ def _text(value: object) -> str:
 def _check(folder: ChatFolder) -> None:
     for what, path in (("encoder", folder.encoder), ("base", folder.base)):
         if not (path / CONFIG).is_file():
-            raise ModelFolderInvalid(f"its {what} is not at {path}", cure=f"Say where it is with --{what} DIR.", source=folder.path)
+            raise ModelFolderInvalid(f"its {what} is not at {path}", hint=f"Say where it is with --{what} DIR.", source=folder.path)
     if open_model(folder.encoder).weights_sha256 != folder.encoder_sha256:
-        raise ModelFolderInvalid("was trained with another encoder", cure="Give its own with --encoder DIR.", source=folder.path)
+        raise ModelFolderInvalid("was trained with another encoder", hint="Give its own with --encoder DIR.", source=folder.path)
     if fingerprint(folder.base) != folder.base_sha256:
-        raise ModelFolderInvalid("was trained with another language model", cure="Give its own with --base DIR.", source=folder.path)
+        raise ModelFolderInvalid("was trained with another language model", hint="Give its own with --base DIR.", source=folder.path)
 
 
 def _plain(value: object) -> object:

@@ -32,11 +32,11 @@ def load_projector(path: Path) -> Projector:
     if file.is_file():
         return _published(file)
     if not (path / CONFIG).is_file():
-        cure = "Give a folder that `thoracle import mm_projector.bin` wrote, mm_projector.bin, or a folder with non_lora_trainables.bin."
-        raise InputError("holds no projector", cure=cure, source=path)
+        hint = "Give a folder that `thoracle import mm_projector.bin` wrote, mm_projector.bin, or a folder with non_lora_trainables.bin."
+        raise InputError("holds no projector", hint=hint, source=path)
     folder = open_model(path, verify=True)
     if folder.spec is not PROJECTOR:
-        raise CapabilityMissing(f"is {folder.spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=path)
+        raise CapabilityMissing(f"is {folder.spec.title}, not a projector", hint="Give CT-CHAT's projector.", source=path)
     projector = Projector(folder.config)
     projector.load_state_dict(load_state_dict(folder))
     return projector
@@ -58,13 +58,13 @@ def load_image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeE
 def _published(file: Path) -> Projector:
     spec, tensors, _ = detect_kind(read_checkpoint(file), source=file)
     if spec is not PROJECTOR or spec.infer_config is None:
-        raise CapabilityMissing(f"is {spec.title}, not a projector", cure="Give CT-CHAT's projector.", source=file)
+        raise CapabilityMissing(f"is {spec.title}, not a projector", hint="Give CT-CHAT's projector.", source=file)
     projector = Projector(spec.infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, {}).config)
     try:
         projector.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:
-        fact = f"is not a whole projector ({' '.join(str(error).split())[:200]})"
-        raise ModelFolderInvalid(fact, cure="Give the file as it was published.", source=file) from error
+        detail = f"is not a whole projector ({' '.join(str(error).split())[:200]})"
+        raise ModelFolderInvalid(detail, hint="Give the file as it was published.", source=file) from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in projector.state_dict().values()):
-        raise ModelFolderInvalid("holds weights that are no numbers", cure="Give the file as it was published.", source=file)
+        raise ModelFolderInvalid("holds weights that are no numbers", hint="Give the file as it was published.", source=file)
     return projector

@@ -58,14 +58,14 @@ def load_language_model(
     """
     transformers = _transformers()
     if not (base / "config.json").is_file():
-        raise InputError("holds no language model (no config.json)", cure="Give the folder of a causal model of transformers.", source=base)
+        raise InputError("holds no language model (no config.json)", hint="Give the folder of a causal model of transformers.", source=base)
     told = {"local_files_only": True, "trust_remote_code": False}
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=_DTYPES[dtype], **told)
         tokenizer = transformers.AutoTokenizer.from_pretrained(base, **told)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        fact = f"is no causal language model that transformers opens ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
-        raise ModelFolderInvalid(fact, cure="Copy or download the folder again.", source=base) from error
+        detail = f"is no causal language model that transformers opens ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+        raise ModelFolderInvalid(detail, hint="Copy or download the folder again.", source=base) from error
     model.requires_grad_(False)
     if adapter is not None:
         model = load_lora_adapter(model, adapter)
@@ -81,7 +81,7 @@ def load_lora_adapter(model: Any, adapter: Path) -> Any:
     peft = _peft()
     file = next((adapter / name for name in _ADAPTER_WEIGHTS if (adapter / name).is_file()), None)
     if file is None or not (adapter / ADAPTER_CONFIG).is_file():
-        raise InputError(f"holds no LoRA adapter ({ADAPTER_CONFIG} with {_ADAPTER_WEIGHTS[0]})", cure="Give its folder.", source=adapter)
+        raise InputError(f"holds no LoRA adapter ({ADAPTER_CONFIG} with {_ADAPTER_WEIGHTS[0]})", hint="Give its folder.", source=adapter)
     tensors = read_checkpoint(file)
     try:
         config = peft.LoraConfig.from_pretrained(str(adapter))
@@ -89,12 +89,12 @@ def load_lora_adapter(model: Any, adapter: Path) -> Any:
         model = peft.get_peft_model(model, config)
         told = peft.set_peft_model_state_dict(model, tensors)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        fact = f"is not an adapter of this language model ({' '.join(str(error).split())[:200]})"
-        raise CheckpointIncomplete(fact, cure="Give the base model that it was trained on.", source=adapter) from error
+        detail = f"is not an adapter of this language model ({' '.join(str(error).split())[:200]})"
+        raise CheckpointIncomplete(detail, hint="Give the base model that it was trained on.", source=adapter) from error
     missing = [name for name in told.missing_keys if "lora_" in name]
     if told.unexpected_keys or missing:
-        fact = f"has {len(told.unexpected_keys)} tensors that this language model has not, and lacks {len(missing)}"
-        raise CheckpointIncomplete(fact, cure="Give the base model that it was trained on.", source=adapter)
+        detail = f"has {len(told.unexpected_keys)} tensors that this language model has not, and lacks {len(missing)}"
+        raise CheckpointIncomplete(detail, hint="Give the base model that it was trained on.", source=adapter)
     return model
 
 
@@ -109,7 +109,7 @@ def add_lora_adapter(model: Any, *, rank: int, alpha: int, targets: Sequence[str
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:
-        raise CapabilityMissing(f"the language model has no {', '.join(targets)}", cure="Name its linear maps as `targets`.") from error
+        raise CapabilityMissing(f"the language model has no {', '.join(targets)}", hint="Name its linear maps as `targets`.") from error
 
 
 def fingerprint(base: Path) -> str:
@@ -162,8 +162,8 @@ class ChatModel(nn.Module):
         super().__init__()
         width = language.get_input_embeddings().embedding_dim
         if projector.hidden != width:
-            fact = f"the projector gives rows of {projector.hidden}, the language model reads {width}"
-            raise CheckpointIncomplete(fact, cure="Give the base model that the projector was trained for.")
+            detail = f"the projector gives rows of {projector.hidden}, the language model reads {width}"
+            raise CheckpointIncomplete(detail, hint="Give the base model that the projector was trained for.")
         self.language, self.projector = language, projector
 
     def embed(self, ids_BN: Tensor, tokens_ITHWC: Tensor | None) -> Tensor:
@@ -197,7 +197,7 @@ def _transformers() -> Any:
     try:
         transformers: Any = import_module("transformers")
     except ImportError as error:
-        raise ExtraMissing("transformers is not installed", cure=_EXTRA) from error
+        raise ExtraMissing("transformers is not installed", hint=_EXTRA) from error
     transformers.utils.logging.disable_progress_bar()
     return transformers
 
@@ -206,4 +206,4 @@ def _peft() -> Any:
     try:
         return import_module("peft")
     except ImportError as error:
-        raise ExtraMissing("peft is not installed", cure=_EXTRA) from error
+        raise ExtraMissing("peft is not installed", hint=_EXTRA) from error

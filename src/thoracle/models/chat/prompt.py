@@ -61,8 +61,8 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any, *, rows: int) -> None:
         if not tokenizer.chat_template:
-            cure = "Put the model's chat_template.jinja into its folder: a conversation has no form without it."
-            raise CapabilityMissing("the language model has no chat template", cure=cure, source=tokenizer.name_or_path or None)
+            hint = "Put the model's chat_template.jinja into its folder: a conversation has no form without it."
+            raise CapabilityMissing("the language model has no chat template", hint=hint, source=tokenizer.name_or_path or None)
         self._tokenizer, self._rows = tokenizer, rows
         self._ids = lru_cache(maxsize=1024)(self._tokenised)  # the system prompt comes with every question
 
@@ -89,8 +89,8 @@ class ChatTemplate:
                 asked = self._render(messages[: number - 1], begin=True)
                 answered = self._render(messages[:number], begin=False)
                 if not asked.startswith(done) or not answered.startswith(asked):
-                    fact = "the language model's chat template rewrites earlier turns"
-                    raise CapabilityMissing(fact, cure="Give it a template that adds turns at the end.")
+                    detail = "the language model's chat template rewrites earlier turns"
+                    raise CapabilityMissing(detail, hint="Give it a template that adds turns at the end.")
                 yield asked[len(done) :], False
                 yield answered[len(asked) :], True
                 done = answered
@@ -110,8 +110,8 @@ class ChatTemplate:
             )
         except TemplateError as error:
             roles = ", ".join(dict.fromkeys(message.role for message in messages))
-            fact = f"the language model's chat template does not take turns of {roles} ({str(error)[:120]})"
-            raise CapabilityMissing(fact, cure="Give a model whose template does, or --endpoint.") from error
+            detail = f"the language model's chat template does not take turns of {roles} ({str(error)[:120]})"
+            raise CapabilityMissing(detail, hint="Give a model whose template does, or --endpoint.") from error
         return text
 
 

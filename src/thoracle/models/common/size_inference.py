@@ -24,7 +24,7 @@ def settle(section: str, read: Values, assumed: Values, given: Mapping[str, Any]
         if name in given and given[name] != value:
             raise InputError(
                 f"--config says {section}.{name} is {given[name]!r}"[:120] + f", the tensors say {value}",
-                cure="Correct --config, or give the file it belongs to.",
+                hint="Correct --config, or give the file it belongs to.",
             )
     silent = {name: value for name, value in assumed.items() if name not in given}
     notes += [f"{section}.{name} is {value}" for name, value in silent.items()]
@@ -34,7 +34,7 @@ def settle(section: str, read: Values, assumed: Values, given: Mapping[str, Any]
 def section_of(given: object, name: str) -> Values:
     """Return a section of the user's settings; raises InputError where it is not a mapping."""
     if not isinstance(given, Mapping):
-        raise InputError(f"--config says {name} is {given!r}"[:120] + ", not a mapping", cure="Correct --config.")
+        raise InputError(f"--config says {name} is {given!r}"[:120] + ", not a mapping", hint="Correct --config.")
     return dict(given)
 
 
@@ -42,7 +42,7 @@ def square_root(area: int, name: str, given: Mapping[str, Any], notes: list[str]
     """Return the side of a square area; raises CheckpointIncomplete for any other."""
     side = isqrt(area)
     if side * side != area:
-        raise CheckpointIncomplete(f"ctvit.{name} does not follow: {area} is not a square", cure="Only square patches and grids are built.")
+        raise CheckpointIncomplete(f"ctvit.{name} does not follow: {area} is not a square", hint="Only square patches and grids are built.")
     if name not in given:
         notes.append(f"{sentence}: {side} x {side}")
     return side
@@ -51,10 +51,10 @@ def square_root(area: int, name: str, given: Mapping[str, Any], notes: list[str]
 def size_of(shapes: Shapes, name: str, axis: int) -> int:
     """Return one axis of a tensor's shape; raises CheckpointIncomplete where it is missing."""
     if name not in shapes:
-        raise CheckpointIncomplete(f"missing {summarize_names([name], near=shapes)}", cure="Give the whole state dict.")
+        raise CheckpointIncomplete(f"missing {summarize_names([name], near=shapes)}", hint="Give the whole state dict.")
     shape = shapes[name]
     if len(shape) <= axis or shape[axis] < 1:
-        raise CheckpointIncomplete(f"{name} has shape {shape}, which gives no size", cure="Give an unchanged published file.")
+        raise CheckpointIncomplete(f"{name} has shape {shape}, which gives no size", hint="Give an unchanged published file.")
     return shape[axis]
 
 

@@ -35,10 +35,10 @@ class ProjectorConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.num_findings and not self.num_positions:
-            raise InputError("findings needs places", cure="Give how many tokens a scan has.", source="projector")
+            raise InputError("findings needs places", hint="Give how many tokens a scan has.", source="projector")
         if self.attention_dim % self.heads:
             raise InputError(
-                f"inner {self.attention_dim} is not a multiple of heads {self.heads}", cure="Give sizes that divide.", source="projector"
+                f"inner {self.attention_dim} is not a multiple of heads {self.heads}", hint="Give sizes that divide.", source="projector"
             )
 
     @property

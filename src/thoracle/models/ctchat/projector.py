@@ -98,7 +98,7 @@ class Projector(nn.Module):
         tokens_BNC = tokens_BTHWC.flatten(1, -2)
         places = self.config.num_positions
         if places and places != tokens_BNC.shape[1]:
-            fact = f"{tokens_BNC.shape[1]} tokens of a scan, where the projector knows {places} places"
-            raise InputError(fact, cure="Give scans as its encoder sees them.")
+            detail = f"{tokens_BNC.shape[1]} tokens of a scan, where the projector knows {places} places"
+            raise InputError(detail, hint="Give scans as its encoder sees them.")
         rows_BQH = cast(Tensor, self.proj(self.ln(self.attn_pool(tokens_BNC))))
         return rows_BQH if self.findings is None else torch.cat([self.findings(tokens_BNC), rows_BQH], dim=1)

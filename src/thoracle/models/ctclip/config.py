@@ -52,15 +52,15 @@ class CTViTConfig:
         if self.hu_windows and (self.patch_size % self.subpatches or self.temporal_patch_size % self.subpatches):
             raise InputError(
                 f"subpatches {self.subpatches} does not divide patches of {self.temporal_patch_size} x {self.patch_size}",
-                cure="Give sizes that divide.",
+                hint="Give sizes that divide.",
                 source="ctvit",
             )
         if any(low >= high for low, high in self.hu_windows):
-            raise InputError(f"hu_windows must rise, are {self.hu_windows}", cure="Correct them.", source="ctvit")
+            raise InputError(f"hu_windows must rise, are {self.hu_windows}", hint="Correct them.", source="ctvit")
         if self.image_size % self.patch_size:
             raise InputError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}",
-                cure="Give sizes that divide.",
+                hint="Give sizes that divide.",
                 source="ctvit",
             )
 
@@ -119,13 +119,13 @@ class CTCLIPConfig:
         if ("attention" in self.slice_pool or "attention" in self.head) and self.ctvit.dim % self.ctvit.heads:
             raise InputError(
                 f"ctvit.dim {self.ctvit.dim} is not a multiple of ctvit.heads {self.ctvit.heads}",
-                cure="Give sizes that divide.",
+                hint="Give sizes that divide.",
                 source="config",
             )
         if self.n_frames % self.ctvit.temporal_patch_size:
             raise InputError(
                 f"n_frames {self.n_frames} is not a multiple of ctvit.temporal_patch_size {self.ctvit.temporal_patch_size}",
-                cure="Give sizes that divide.",
+                hint="Give sizes that divide.",
                 source="config",
             )
 
@@ -164,7 +164,7 @@ def published_ctclip_config(values: Mapping[str, Any]) -> CTCLIPConfig:
     if dim_image is not None and dim_image != config.ctvit.dim_image:
         raise InputError(
             f"dim_image is {dim_image}, but image and patch size give {config.ctvit.dim_image}",
-            cure="Correct image_size, patch_size, dim or dim_image.",
+            hint="Correct image_size, patch_size, dim or dim_image.",
             source="config",
         )
     return config

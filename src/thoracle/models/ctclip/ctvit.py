@@ -114,7 +114,7 @@ class CTViT(nn.Module):
         if volume.dim() != 5 or volume.shape[1] != 1 or volume.shape[3:] != (size, size) or not volume.shape[2] or volume.shape[2] % pt:
             raise InputError(
                 f"a volume of shape {tuple(volume.shape)}, where (batch, 1, a multiple of {pt}, {size}, {size}) was expected",
-                cure="Give what preprocessing gives.",
+                hint="Give what preprocessing gives.",
             )
 
 

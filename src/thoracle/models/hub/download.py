@@ -34,15 +34,15 @@ def fetch(name: str, *, out: Path, include: Sequence[str] = ()) -> tuple[Path, .
         ExtraMissing: huggingface_hub is not installed.
     """
     if name not in CATALOGUE:
-        raise InputError(f"{name} is not in the catalogue; it has {', '.join(CATALOGUE)}", cure="Give one of these names.")
+        raise InputError(f"{name} is not in the catalogue; it has {', '.join(CATALOGUE)}", hint="Give one of these names.")
     entry = CATALOGUE[name]
     if not entry.repository:
-        raise InputError(f"{name} is not on huggingface.co", cure=f"Download it from {entry.address}.")
+        raise InputError(f"{name} is not on huggingface.co", hint=f"Download it from {entry.address}.")
     wanted = tuple(include) or entry.files
     if not wanted:
         raise InputError(
             f"{name} is too large to be fetched whole ({entry.size})",
-            cure="Say which files with --include, for example --include 'dataset/valid_fixed/valid_1/*'.",
+            hint="Say which files with --include, for example --include 'dataset/valid_fixed/valid_1/*'.",
         )
     return _download(entry, wanted, out)
 
@@ -84,17 +84,19 @@ def _download(entry: PublishedFile, wanted: Sequence[str], out: Path) -> tuple[P
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise FetchFailed(
             f"the hub does not give {entry.repository} to this account",
-            cure=f"Accept the terms on {entry.address} if it has any, then run `hf auth login` (or set HF_TOKEN) and fetch again.",
+            hint=f"Accept the terms on {entry.address} if it has any, then run `hf auth login` (or set HF_TOKEN) and fetch again.",
         ) from error
     except errors.RemoteEntryNotFoundError as error:
-        raise FetchFailed(f"{entry.repository} has no such file any more", cure=f"Look for it on {entry.address}.") from error
+        raise FetchFailed(f"{entry.repository} has no such file any more", hint=f"Look for it on {entry.address}.") from error
     except errors.HFValidationError as error:
-        raise InputError(f"{entry.repository} is no name of a repository", cure="Give owner/name, or a folder that exists.") from error
+        raise InputError(f"{entry.repository} is no name of a repository", hint="Give owner/name, or a folder that exists.") from error
     except (errors.HTTPError, errors.LocalEntryNotFoundError, errors.FileMetadataError, OSError, ValueError) as error:
-        fact = f"the download broke off ({type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error) else ''})"
-        raise FetchFailed(fact, cure="Check the network and the free space, then run it again: files that came whole are kept.") from error
+        detail = f"the download broke off ({type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error) else ''})"
+        raise FetchFailed(
+            detail, hint="Check the network and the free space, then run it again: files that came whole are kept."
+        ) from error
     if not paths:
-        raise InputError(f"no file of {entry.repository} fits {', '.join(wanted)}"[:300], cure=f"Look at {entry.address}.")
+        raise InputError(f"no file of {entry.repository} fits {', '.join(wanted)}"[:300], hint=f"Look at {entry.address}.")
     return paths
 
 
@@ -103,5 +105,5 @@ def _hub() -> ModuleType:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
-        raise ExtraMissing("huggingface_hub is not installed", cure="Install it with `pip install 'thoracle[hub]'`.") from error
+        raise ExtraMissing("huggingface_hub is not installed", hint="Install it with `pip install 'thoracle[hub]'`.") from error
     return huggingface_hub

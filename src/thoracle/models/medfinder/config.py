@@ -11,7 +11,7 @@ from thoracle.config_reader import PositiveInt, check_fields
 from thoracle.errors import InputError
 from thoracle.models.text.config import TextConfig
 
-_CURE = "Correct the configuration."
+_HINT = "Correct the configuration."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class ViTConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.dim % self.heads:
-            raise InputError(f"heads {self.heads} does not divide dim {self.dim}", cure=_CURE, source="vit")
+            raise InputError(f"heads {self.heads} does not divide dim {self.dim}", hint=_HINT, source="vit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +89,9 @@ class MedFinderConfig:
         check_fields(self)
         if (self.resnet is None) == (self.vit is None):
             raise InputError(
-                "the image encoder must be one of resnet and vit", cure="Name one: `resnet: {}` is ResNet-50.", source="config"
+                "the image encoder must be one of resnet and vit", hint="Name one: `resnet: {}` is ResNet-50.", source="config"
             )
         if self.dim_latent % self.heads:
-            raise InputError(f"heads {self.heads} does not divide dim_latent {self.dim_latent}", cure=_CURE, source="config")
+            raise InputError(f"heads {self.heads} does not divide dim_latent {self.dim_latent}", hint=_HINT, source="config")
         if self.vit is not None and any(side % self.vit.patch_size for side in self.size):
-            raise InputError(f"vit.patch_size {self.vit.patch_size} does not divide {self.size}", cure=_CURE, source="config")
+            raise InputError(f"vit.patch_size {self.vit.patch_size} does not divide {self.size}", hint=_HINT, source="config")

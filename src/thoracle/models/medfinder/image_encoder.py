@@ -102,5 +102,5 @@ def _monai() -> Any:
     try:
         from monai.networks import nets
     except ImportError as error:
-        raise ExtraMissing("monai, or einops which its ViT needs, is not installed", cure=_EXTRA) from error
+        raise ExtraMissing("monai, or einops which its ViT needs, is not installed", hint=_EXTRA) from error
     return nets

@@ -49,7 +49,7 @@ class TextConfig:
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}",
-                cure="Give sizes that divide.",
+                hint="Give sizes that divide.",
                 source="bert",
             )
 

@@ -61,7 +61,7 @@ def infer_text(shapes: Shapes, prefix: str, given: Values, notes: list[str], *, 
     if "num_attention_heads" not in given and width % 64:
         raise CheckpointIncomplete(
             f"the number of BERT heads is not in the tensors, and width {width} is not a multiple of 64",
-            cure="Give it as bert.num_attention_heads in --config.",
+            hint="Give it as bert.num_attention_heads in --config.",
         )
     return {**settle("bert", read, assumed, given, notes), "position_scheme": positions}
 
@@ -72,7 +72,7 @@ def checked_bert_settings(given: object) -> Values:
     for name, value in FIXED.items():
         if values.get(name, value) != value:
             raise InputError(
-                f"--config says bert.{name} is {values[name]!r}"[:120] + f", only {value!r} is built", cure="Use a model that is so built."
+                f"--config says bert.{name} is {values[name]!r}"[:120] + f", only {value!r} is built", hint="Use a model that is so built."
             )
     return {name: value for name, value in values.items() if name not in IGNORED and name not in FIXED}
 

@@ -58,7 +58,7 @@ class Tokenizer:
                 return cls({name: _read(folder / name) for name in names})
         raise TokenizerMissing(
             f"holds neither {', nor '.join(' with '.join(layout) for layout in LAYOUTS)}",
-            cure="Give the folder of the model's own tokenizer.",
+            hint="Give the folder of the model's own tokenizer.",
             source=folder,
         )
 
@@ -77,7 +77,7 @@ class Tokenizer:
             InputError: no texts.
         """
         if not texts or max_length < 2:
-            raise InputError("nothing to encode", cure="Give at least one text and a max_length of at least 2.")
+            raise InputError("nothing to encode", hint="Give at least one text and a max_length of at least 2.")
         # One text at a time: encode_batch starts threads, which a later fork (data loading) does not survive.
         rows = [self._core.encode(text).ids for text in texts]
         rows = [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in rows]
@@ -134,7 +134,7 @@ def _byte_level(vocabulary: Mapping[str, Any], merges: str, settings: Mapping[st
 
 def _described(files: Mapping[str, bytes], settings: Mapping[str, Any]) -> tuple[tokenizers.Tokenizer, str]:
     if "tokenizer.json" not in files:
-        raise TokenizerMissing("no tokenizer files", cure="Give the folder of the model's own tokenizer.")
+        raise TokenizerMissing("no tokenizer files", hint="Give the folder of the model's own tokenizer.")
     _json(files["tokenizer.json"], "tokenizer.json")
     try:
         core = tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode())
@@ -187,7 +187,7 @@ def _json(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _damaged(name: str, what: str) -> TokenizerMissing:
-    return TokenizerMissing(f"{name} {what}", cure="Copy or download the tokenizer's files again.", source=name)
+    return TokenizerMissing(f"{name} {what}", hint="Copy or download the tokenizer's files again.", source=name)
 
 
 def _digest(name: str, content: bytes) -> bytes:

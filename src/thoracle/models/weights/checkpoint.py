@@ -50,7 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         CheckpointUnknown: no checkpoint, or something other than names and tensors.
     """
     if not path.is_file():
-        raise InputError("is not a file", cure="Give the path of one checkpoint file.", source=path)
+        raise InputError("is not a file", hint="Give the path of one checkpoint file.", source=path)
     with path.open("rb") as file:
         head = file.read(9)
     if head.startswith(b"PK\x03\x04"):
@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     else:
         raise CheckpointUnknown(
             "is neither safetensors, nor a zip, nor a pickle",
-            cure="Give a checkpoint; a file of a few hundred bytes is a Git LFS pointer or a web page, not the download itself.",
+            hint="Give a checkpoint; a file of a few hundred bytes is a Git LFS pointer or a web page, not the download itself.",
             source=path,
         )
     return _state_dict(loaded, path)
@@ -79,23 +79,23 @@ def _check_zip(path: Path) -> None:
             # torch looks names up without regard to case.
             pickles = [m for m in members if m.filename.lower().endswith("/data.pkl")]
             if any(m.filename.lower().endswith("/constants.pkl") for m in members):
-                raise CheckpointUnsafe("a TorchScript archive, which is code", cure="Ask for the state dict instead.", source=path)
+                raise CheckpointUnsafe("a TorchScript archive, which is code", hint="Ask for the state dict instead.", source=path)
             if len(pickles) != 1 or pickles[0].file_size > INDEX_BUDGET:
                 raise CheckpointDamaged(
-                    "a zip without one data.pkl of reasonable size, so not written by torch.save", cure=_AGAIN, source=path
+                    "a zip without one data.pkl of reasonable size, so not written by torch.save", hint=_AGAIN, source=path
                 )
             if any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members):
-                raise CheckpointDamaged("compressed or encrypted zip members, which torch.save never writes", cure=_AGAIN, source=path)
+                raise CheckpointDamaged("compressed or encrypted zip members, which torch.save never writes", hint=_AGAIN, source=path)
             if sum(m.file_size for m in members) > path.stat().st_size:
-                raise CheckpointDamaged("zip members that overlap: they promise more bytes than the file has", cure=_AGAIN, source=path)
+                raise CheckpointDamaged("zip members that overlap: they promise more bytes than the file has", hint=_AGAIN, source=path)
             broken = archive.testzip()
             if broken is None:
                 with archive.open(pickles[0]) as file:
                     _check_pickles(file, path, count=1)
     except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError) as error:
-        raise CheckpointDamaged(f"a zip that cannot be read ({_line(error)})", cure=_AGAIN, source=path) from error
+        raise CheckpointDamaged(f"a zip that cannot be read ({_line(error)})", hint=_AGAIN, source=path) from error
     if broken is not None:
-        raise CheckpointDamaged(f"the checksum of {broken[:80]!r} is wrong", cure=_AGAIN, source=path)
+        raise CheckpointDamaged(f"the checksum of {broken[:80]!r} is wrong", hint=_AGAIN, source=path)
 
 
 def _check_pickles(file: IO[bytes], path: Path, *, count: int) -> None:
@@ -105,14 +105,14 @@ def _check_pickles(file: IO[bytes], path: Path, *, count: int) -> None:
             if opcode.name == "GLOBAL" and not NEEDED.fullmatch(str(argument)):
                 raise _unsafe(f"asks for {str(argument)[:80].replace(' ', '.')!r}, which no state dict of tensors needs", path)
             if (position or 0) > INDEX_BUDGET:
-                raise CheckpointDamaged(f"a pickle of more than {INDEX_BUDGET:,} bytes", cure=_AGAIN, source=path)
+                raise CheckpointDamaged(f"a pickle of more than {INDEX_BUDGET:,} bytes", hint=_AGAIN, source=path)
     except (ValueError, struct.error) as error:
-        raise CheckpointDamaged(f"a pickle that cannot be read ({_line(error)})", cure=_AGAIN, source=path) from error
+        raise CheckpointDamaged(f"a pickle that cannot be read ({_line(error)})", hint=_AGAIN, source=path) from error
 
 
 def _unsafe(what: str, path: Path) -> CheckpointUnsafe:
-    cure = "Do not load it elsewhere. Ask its author for a state dict of tensors, best as .safetensors."
-    return CheckpointUnsafe(f"the pickle {what}; it was not run", cure=cure, source=path)
+    hint = "Do not load it elsewhere. Ask its author for a state dict of tensors, best as .safetensors."
+    return CheckpointUnsafe(f"the pickle {what}; it was not run", hint=hint, source=path)
 
 
 def _load(path: Path, *, mmap: bool) -> object:
@@ -121,14 +121,14 @@ def _load(path: Path, *, mmap: bool) -> object:
     except pickle.UnpicklingError as error:
         raise _unsafe("holds something other than tensors, or is damaged", path) from error
     except _FAULTS as error:
-        raise CheckpointDamaged(f"not a whole checkpoint ({_line(error)})", cure=_AGAIN, source=path) from error
+        raise CheckpointDamaged(f"not a whole checkpoint ({_line(error)})", hint=_AGAIN, source=path) from error
 
 
 def _load_safetensors(path: Path) -> object:
     try:
         return safetensors.torch.load_file(path)
     except _FAULTS as error:
-        raise CheckpointDamaged(f"not a whole safetensors file ({_line(error)})", cure=_AGAIN, source=path) from error
+        raise CheckpointDamaged(f"not a whole safetensors file ({_line(error)})", hint=_AGAIN, source=path) from error
 
 
 def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
@@ -136,27 +136,27 @@ def _state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
         inner = next((loaded[w] for w in WRAPPERS if isinstance(loaded.get(w), Mapping)), None) if isinstance(loaded, Mapping) else None
         loaded = loaded if inner is None else inner
     if not isinstance(loaded, Mapping) or not loaded:
-        raise CheckpointUnknown(f"holds a {type(loaded).__name__}, not names and tensors", cure="Give a state dict.", source=path)
+        raise CheckpointUnknown(f"holds a {type(loaded).__name__}, not names and tensors", hint="Give a state dict.", source=path)
     tensors = {_name(key, path): _tensor(key, value, path) for key, value in loaded.items()}
     # Strides of 0 and shared storages let a small file claim any size; a checkpoint may at most tie each weight to one other.
     claimed = sum(t.nbytes for t in tensors.values())
     if claimed > 2 * path.stat().st_size or any(t.nbytes > t.untyped_storage().nbytes() for t in tensors.values()):
         raise CheckpointDamaged(
-            f"tensors of {claimed:,} bytes from a file of {path.stat().st_size:,}: they are not all in it", cure=_AGAIN, source=path
+            f"tensors of {claimed:,} bytes from a file of {path.stat().st_size:,}: they are not all in it", hint=_AGAIN, source=path
         )
     return tensors
 
 
 def _name(key: object, path: Path) -> str:
     if not isinstance(key, str):
-        raise CheckpointUnknown(f"names a tensor with a {type(key).__name__}", cure="Give a state dict.", source=path)
+        raise CheckpointUnknown(f"names a tensor with a {type(key).__name__}", hint="Give a state dict.", source=path)
     return key
 
 
 def _tensor(key: object, value: object, path: Path) -> Tensor:
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
         raise CheckpointUnknown(
-            f"{str(key)[:80]!r} is a {type(value).__name__}, not a plain tensor", cure="Give a state dict of dense tensors.", source=path
+            f"{str(key)[:80]!r} is a {type(value).__name__}, not a plain tensor", hint="Give a state dict of dense tensors.", source=path
         )
     return value.detach()
 

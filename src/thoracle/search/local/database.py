@@ -37,7 +37,7 @@ class Database:
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
         if not write and not path.is_file():
-            raise IndexMissing("holds no index", cure="Make one: thoracle index COHORT --model MODEL --out INDEX.", source=path.parent)
+            raise IndexMissing("holds no index", hint="Make one: thoracle index COHORT --model MODEL --out INDEX.", source=path.parent)
         self.path = path
         with self._faults():
             uri = f"file:{quote(str(path))}?mode={'rwc' if write else 'rw'}"
@@ -205,13 +205,13 @@ class Database:
     def _named(self, error: sqlite3.Error) -> SearchError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-            fact = f"could not be written ({error}); the index is as it was before"
+            detail = f"could not be written ({error}); the index is as it was before"
             return IndexUnwritable(
-                fact, cure="Make room on the disk, or rights to write; then give the same command again.", source=self.path
+                detail, hint="Make room on the disk, or rights to write; then give the same command again.", source=self.path
             )
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return IndexBusy("another process has been writing to it for half a minute", cure="Wait for it.", source=self.path)
+            return IndexBusy("another process has been writing to it for half a minute", hint="Wait for it.", source=self.path)
         return self._damaged(str(error))
 
     def _damaged(self, why: str) -> IndexDamaged:
-        return IndexDamaged(f"is not the database of an index, or damaged ({why})", cure="Make the index anew.", source=self.path)
+        return IndexDamaged(f"is not the database of an index, or damaged ({why})", hint="Make the index anew.", source=self.path)

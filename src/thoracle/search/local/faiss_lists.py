@@ -131,5 +131,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ExtraMissing("an approximate index needs FAISS", cure="pip install 'thoracle[faiss]', or search exactly.") from error
+        raise ExtraMissing("an approximate index needs FAISS", hint="pip install 'thoracle[faiss]', or search exactly.") from error
     return faiss

@@ -45,8 +45,8 @@ class LocalIndex:
         self._settings = self._database.settings
         if self._settings and self._settings.get("schema") != SCHEMA:
             self._database.close()
-            fact = f"is of schema {str(self._settings.get('schema'))[:40]}, where {SCHEMA} was expected"
-            raise IndexMismatch(fact, cure="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=folder)
+            detail = f"is of schema {str(self._settings.get('schema'))[:40]}, where {SCHEMA} was expected"
+            raise IndexMismatch(detail, hint="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=folder)
         self._vectors: Vectors | None = None
         self._approximate: FaissIvf | None = None
 
@@ -118,7 +118,7 @@ class LocalIndex:
         """
         for one in additions:
             if one.latent_L.shape != (self._dim,) or not np.isfinite(one.latent_L).all():
-                raise InputError(f"expected {self._dim} finite numbers as a latent, got {one.latent_L.shape}", cure="Encode it again.")
+                raise InputError(f"expected {self._dim} finite numbers as a latent, got {one.latent_L.shape}", hint="Encode it again.")
         with self._database.change():
             self._database.add(additions)
 
@@ -176,8 +176,8 @@ class LocalIndex:
         if settings is not None:
             requested = {"schema": SCHEMA, **settings}
             if before:
-                cure = "Vectors of both cannot be compared: give another --out, or the model and options of that index."
-                check_settings(before, settings=requested, refusal=IndexMismatch, cure=cure, source=self.folder)
+                hint = "Vectors of both cannot be compared: give another --out, or the model and options of that index."
+                check_settings(before, settings=requested, refusal=IndexMismatch, hint=hint, source=self.folder)
             else:
                 with self._database.change():
                     self._database.put("settings", json.dumps(requested))
@@ -208,10 +208,10 @@ class LocalIndex:
         try:
             yield
         except OSError as error:
-            fact = (
+            detail = (
                 f"files beside the database could not be written ({error.strerror}); the database is whole, and search goes on without them"
             )
-            raise IndexUnwritable(fact, cure="Make room on the disk; then: thoracle index check INDEX.", source=self.folder) from error
+            raise IndexUnwritable(detail, hint="Make room on the disk; then: thoracle index check INDEX.", source=self.folder) from error
 
 
 @contextmanager
@@ -231,9 +231,9 @@ def open_for_writing(folder: Path, settings: Mapping[str, Any] | None = None, *,
     if settings is None:
         Database(folder / DATABASE).close()
     elif not (folder / DATABASE).exists() and folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise InputError("is not empty and holds no index", cure="Give a new --out.", source=folder)
+        raise InputError("is not empty and holds no index", hint="Give a new --out.", source=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(folder, refusal=IndexBusy, fact="another process is changing this index"):
+    with exclusive_lock(folder, refusal=IndexBusy, detail="another process is changing this index"):
         index = LocalIndex(folder, write=True)
         try:
             index._begin(settings)

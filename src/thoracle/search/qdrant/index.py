@@ -57,7 +57,7 @@ class QdrantIndex:
             known = client.get_collection(collection) if client.collection_exists(collection) else None
         self._settings = dict((known.config.metadata if known is not None else None) or {})
         if "dim_latent" not in self._settings:
-            raise IndexMissing("the server has no index of this name", cure="Make one: thoracle index copy INDEX URL.", source=collection)
+            raise IndexMissing("the server has no index of this name", hint="Make one: thoracle index copy INDEX URL.", source=collection)
 
     @classmethod
     def create_or_open(cls, client: QdrantClient, collection: str, settings: Mapping[str, Any]) -> QdrantIndex:
@@ -81,7 +81,7 @@ class QdrantIndex:
                     for field in (*KEYWORDS, *NUMBERS):
                         client.create_payload_index(collection, field, field_schema=kinds.KEYWORD if field in KEYWORDS else kinds.INTEGER)
         server = cls(client, collection)
-        check_settings(server.settings, settings=settings, refusal=IndexMismatch, cure="Give another name.", source=collection)
+        check_settings(server.settings, settings=settings, refusal=IndexMismatch, hint="Give another name.", source=collection)
         return server
 
     @property
@@ -195,5 +195,5 @@ def _faults(collection: str) -> Iterator[None]:
     except (ApiException, QdrantException, OSError) as error:
         said = str(error).split("\n", maxsplit=1)[0][:200]
         raise SearchError(
-            f"the server does not do it ({said})", cure="Check its address, its key and that it runs.", source=collection
+            f"the server does not do it ({said})", hint="Check its address, its key and that it runs.", source=collection
         ) from error

@@ -34,7 +34,7 @@ def qdrant_models() -> Any:
     try:
         from qdrant_client import models
     except ImportError as error:
-        raise ExtraMissing("an index on a server needs Qdrant's client", cure="pip install 'thoracle[qdrant]'.") from error
+        raise ExtraMissing("an index on a server needs Qdrant's client", hint="pip install 'thoracle[qdrant]'.") from error
     return models
 
 
@@ -107,7 +107,7 @@ def to_condition(tree: Keywords) -> Any:
     cut = stems([stem_safe_prefix(tree.text) if tree.prefix else tree.text])[0]
     if tree.prefix and len(cut) > 1:
         raise InputError(
-            "a server does not search for phrases by their beginning", cure="Leave out the *, or the quotes.", source="--keyword"
+            "a server does not search for phrases by their beginning", hint="Leave out the *, or the quotes.", source="--keyword"
         )
     if len(cut) > 1:
         condition = models.FieldCondition(key="stemmed", match=models.MatchPhrase(phrase=" ".join(cut)))

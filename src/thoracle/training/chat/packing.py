@@ -118,7 +118,7 @@ def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate
             together.setdefault(one.images, []).append(encoded)
     trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
     if not trees:
-        raise InputError(f"no conversation has {length} ids or fewer", cure="Raise length, or shorten the questions.", source="config")
+        raise InputError(f"no conversation has {length} ids or fewer", hint="Raise length, or shorten the questions.", source="config")
     return trees
 
 

@@ -32,11 +32,11 @@ def new_projector(config: ProjectorConfig, scans: ScanFeatures, language: Langua
     T, h, w = scans.tokens.grid
     if config.num_positions not in (0, T * h * w):
         raise InputError(
-            f"projector.num_positions is {config.num_positions}, a scan has {T * h * w} tokens", cure="Give that, or 0.", source="config"
+            f"projector.num_positions is {config.num_positions}, a scan has {T * h * w} tokens", hint="Give that, or 0.", source="config"
         )
     if config.num_findings not in (0, len(ABNORMALITIES)):
-        fact = f"projector.num_findings is {config.num_findings}, there are {len(ABNORMALITIES)}"
-        raise InputError(fact, cure="Give that, or 0.", source="config")
+        detail = f"projector.num_findings is {config.num_findings}, there are {len(ABNORMALITIES)}"
+        raise InputError(detail, hint="Give that, or 0.", source="config")
     projector = Projector(replace(config, dim_context=scans.tokens.width, hidden_size=language.hidden))
     if projector.findings is not None:
         _begin(projector.findings, scans, language, fitted_to)

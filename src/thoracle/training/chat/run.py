@@ -115,7 +115,7 @@ def split_questions(conversations: Sequence[QuestionSet], cohort: Cohort) -> tup
     splits = {entry.volume: entry.split for entry in cohort.entries}
     of = {split: [one for one in conversations if {splits.get(name) for name in one.images} == {split}] for split in ("train", "valid")}
     if not of["train"]:
-        raise InputError("no question is about a scan of the split train", cure="Give the cohort's own questions.", source=cohort.folder)
+        raise InputError("no question is about a scan of the split train", hint="Give the cohort's own questions.", source=cohort.folder)
     return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
 
 

@@ -50,15 +50,15 @@ def encode_cohort_scans(
     """
     folder = open_model(encoder)
     if folder.preprocess != cohort.preprocess:
-        cure = "Prepare the cohort with the encoder's config.json."
-        raise InputError("the encoder was made for another preprocessing than the cohort's", cure=cure, source=cohort.folder)
+        hint = "Prepare the cohort with the encoder's config.json."
+        raise InputError("the encoder was made for another preprocessing than the cohort's", hint=hint, source=cohort.folder)
     tokens = ScanTokens(folder)
     store = TokenCache(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
     entries = {entry.volume: entry for entry in cohort.entries}
     unknown = [name for name in wanted if name not in entries]
     if unknown:
-        fact = f"{len(unknown)} of {len(wanted)} volumes in the questions are not in the cohort"
-        raise InputError(fact, cure="Give the cohort's own questions.", source=cohort.folder)
+        detail = f"{len(unknown)} of {len(wanted)} volumes in the questions are not in the cohort"
+        raise InputError(detail, hint="Give the cohort's own questions.", source=cohort.folder)
     keys = {name: entries[name].cache_sha256 for name in wanted}
     own = sorted(wanted)[world.rank :: world.size]
     todo = [name for name in own if store.get(keys[name]) is None]
@@ -74,7 +74,7 @@ def encode_cohort_scans(
     def kept(name: str) -> Tensor:
         found = store.get(keys[name])
         if found is None:
-            raise InputError("tokens were taken away while they were needed", cure="Begin again with --resume.", source=cohort.folder)
+            raise InputError("tokens were taken away while they were needed", hint="Begin again with --resume.", source=cohort.folder)
         return found
 
     return ScanFeatures(tokens=tokens, kept=kept)

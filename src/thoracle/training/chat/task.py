@@ -23,7 +23,7 @@ from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import ChatBatch, attention_mask
-from thoracle.training.engine.config import CURE, RunConfig
+from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, no_sync, parallelize
 
 Stage = Literal["base", "projector", "lora"]
@@ -57,8 +57,8 @@ class SmallLanguageConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.hidden_size % self.num_attention_heads:
-            fact = f"num_attention_heads {self.num_attention_heads} does not divide hidden_size {self.hidden_size}"
-            raise InputError(fact, cure="Give sizes that divide.", source="phantom_lm")
+            detail = f"num_attention_heads {self.num_attention_heads} does not divide hidden_size {self.hidden_size}"
+            raise InputError(detail, hint="Give sizes that divide.", source="phantom_lm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class AdapterConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.targets:
-            raise InputError("targets names no linear map", cure=CURE, source="adapter")
+            raise InputError("targets names no linear map", hint=HINT, source="adapter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,8 @@ class ChatConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stage != "base" and not self.language_model:
-            hint = f"{CURE[:-1]}: name its folder as `language_model`."
-            raise InputError(f"stage {self.stage} needs a language model", cure=hint, source="config")
+            hint = f"{HINT[:-1]}: name its folder as `language_model`."
+            raise InputError(f"stage {self.stage} needs a language model", hint=hint, source="config")
 
 
 class ChatTask:

@@ -18,7 +18,7 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import Latents
 from thoracle.training.contrastive.gradient_cache import ContrastivePairTask, PairConfig
-from thoracle.training.engine.config import CURE
+from thoracle.training.engine.config import HINT
 from thoracle.training.engine.distributed import World
 
 Loss = Literal["softmax", "sigmoid"]
@@ -57,7 +57,7 @@ class ContrastiveConfig(PairConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.loss == "sigmoid" and (self.model.decoupled_loss or self.model.extra_latent_projection):
-            raise InputError("decoupled_loss and extra_latent_projection belong to the softmax loss", cure=CURE, source="config")
+            raise InputError("decoupled_loss and extra_latent_projection belong to the softmax loss", hint=HINT, source="config")
         self.check_size((self.model.n_frames, self.model.ctvit.image_size, self.model.ctvit.image_size))
 
 

@@ -21,7 +21,7 @@ from thoracle.errors import InputError
 from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask, Latents
-from thoracle.training.engine.config import CURE, BatchScope, RunConfig
+from thoracle.training.engine.config import HINT, BatchScope, RunConfig
 from thoracle.training.engine.distributed import World, no_sync
 from thoracle.training.engine.rng import Generators, get_rng_state, set_rng_state
 from thoracle.training.engine.sampler import Batch
@@ -54,17 +54,17 @@ class PairConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gradient_cache_chunk and self.batch_size % self.gradient_cache_chunk:
-            fact = f"gradient_cache_chunk {self.gradient_cache_chunk} does not divide batch_size {self.batch_size}"
-            raise InputError(fact, cure=CURE, source="config")
+            detail = f"gradient_cache_chunk {self.gradient_cache_chunk} does not divide batch_size {self.batch_size}"
+            raise InputError(detail, hint=HINT, source="config")
         if self.gradient_accumulation_steps > 1 and self.negatives == "global":
-            fact = "accumulated batches do not see each other, so negatives cannot be global"
+            detail = "accumulated batches do not see each other, so negatives cannot be global"
             hint = "Give a larger batch_size and a gradient_cache_chunk, or set negatives to local."
-            raise InputError(fact, cure=hint, source="config")
+            raise InputError(detail, hint=hint, source="config")
 
     def check_size(self, size: tuple[int, int, int]) -> None:
         """Raises InputError where volumes are not of the size that the model takes."""
         if self.preprocess.size != size:
-            raise InputError(f"preprocess.size is {self.preprocess.size}, but the model takes {size}", cure=CURE, source="config")
+            raise InputError(f"preprocess.size is {self.preprocess.size}, but the model takes {size}", hint=HINT, source="config")
 
 
 class ContrastivePairTask(DualEncoderTask, ABC):

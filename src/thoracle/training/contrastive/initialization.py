@@ -43,7 +43,7 @@ def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
     if config.init_from:
         folder = open_model(Path(config.init_from))
         if folder.config != config.model:
-            raise InputError("is not of the sizes in the configuration", cure="Give its config.json's as `model`.", source=folder.path)
+            raise InputError("is not of the sizes in the configuration", hint="Give its config.json's as `model`.", source=folder.path)
         clip.load_state_dict(load_state_dict(folder))
         return clip
     with torch.no_grad():
@@ -56,5 +56,5 @@ def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
 def check_vocab_size(tokenizer: Tokenizer, bert: TextConfig) -> None:
     """Raises InputError where a tokenizer has more words than the text encoder."""
     if tokenizer.vocab_size > bert.vocab_size:
-        fact = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"
-        raise InputError(fact, cure="Raise model.bert.vocab_size.", source="config")
+        detail = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"
+        raise InputError(detail, hint="Raise model.bert.vocab_size.", source="config")

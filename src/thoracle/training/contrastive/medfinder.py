@@ -50,8 +50,8 @@ class MedFinderRunConfig(PairConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.freeze_text_encoder and not self.text:
-            fact = "a text encoder of random weights would stay random"
-            raise InputError(fact, cure="Name a pretrained one as `text`, or set freeze_text_encoder to false.", source="config")
+            detail = "a text encoder of random weights would stay random"
+            raise InputError(detail, hint="Name a pretrained one as `text`, or set freeze_text_encoder to false.", source="config")
         self.check_size(self.model.size)
 
 

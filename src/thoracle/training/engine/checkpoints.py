@@ -51,7 +51,7 @@ class Checkpoint:
         """
         state = self.path / _STATE
         if not state.is_file() or sha256(state) != self.sha256:
-            raise CheckpointDamaged("is not the file that was saved", cure="Delete its folder: the one before is used.", source=state)
+            raise CheckpointDamaged("is not the file that was saved", hint="Delete its folder: the one before is used.", source=state)
         loaded: dict[str, Any] = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
         return loaded
 

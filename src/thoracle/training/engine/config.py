@@ -27,7 +27,7 @@ from thoracle.errors import InputError
 
 #: Which pairs of a step are compared: those of all ranks, or a rank's own.
 BatchScope = Literal["global", "local"]
-CURE: Final = "Correct the configuration."
+HINT: Final = "Correct the configuration."
 #: Of a run's config.yaml; a change that breaks readers takes the next number.
 FORMAT: Final = "thoracle.training/2"
 _MAX_BYTES: Final = 2**20
@@ -163,19 +163,19 @@ def changed_fields(before: _Run, after: _Run) -> list[str]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-        raise InputError("is not a configuration file", cure="Give one as in `configs/`, or a name such as ct-clip.", source=path)
+        raise InputError("is not a configuration file", hint="Give one as in `configs/`, or a name such as ct-clip.", source=path)
     try:
         values = parse_yaml(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not YAML ({str(error).splitlines()[0][:120]})", cure=CURE, source=path) from error
+        raise InputError(f"is not YAML ({str(error).splitlines()[0][:120]})", hint=HINT, source=path) from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise InputError("holds no settings", cure=CURE, source=path)
+        raise InputError("holds no settings", hint=HINT, source=path)
     return values
 
 
 def _other_format(path: Path) -> InputError:
     return InputError(
         f"is not of format {FORMAT}: the run was begun by another version of Thoracle",
-        cure="Begin it anew with `thoracle train` and another --out; docs/reference/settings.md has the names of settings.",
+        hint="Begin it anew with `thoracle train` and another --out; docs/reference/settings.md has the names of settings.",
         source=path,
     )

@@ -81,7 +81,7 @@ def _wandb(out: Path, config: RunConfig) -> Any:
     try:
         import wandb  # type: ignore[import-not-found]
     except ImportError as error:
-        raise ExtraMissing("log: wandb needs the package wandb", cure="Run `pip install wandb`, or set log to tensorboard.") from error
+        raise ExtraMissing("log: wandb needs the package wandb", hint="Run `pip install wandb`, or set log to tensorboard.") from error
     name = out / _FOLDER / _RUN_ID  # a run's own, kept with it: two runs in folders of one name are two
     if not name.exists():
         name.parent.mkdir(exist_ok=True)

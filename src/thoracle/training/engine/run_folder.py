@@ -31,12 +31,12 @@ def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]],
     there = world.all_gather_object(out.exists() and any(out.iterdir()))[0]  # rank 0 will make it at any moment
     if there:
         if not (out / CONFIG).is_file():
-            raise OutputConflict("exists and is not a run", cure="Choose another --out.", source=out)
+            raise OutputConflict("exists and is not a run", hint="Choose another --out.", source=out)
         if not resume:
-            raise OutputConflict("is a run already", cure="Go on with --resume, or choose another --out.", source=out)
+            raise OutputConflict("is a run already", hint="Go on with --resume, or choose another --out.", source=out)
         changed = changed_fields(load_run_config(out / CONFIG, type(config)), config)
         if changed:
-            raise InputError(f"the run was begun with another {', '.join(changed)}", cure="Give its own config.yaml.", source=out)
+            raise InputError(f"the run was begun with another {', '.join(changed)}", hint="Give its own config.yaml.", source=out)
         if world.rank == 0:
             clean(out / CHECKPOINTS)
     elif world.rank == 0:

@@ -76,7 +76,7 @@ class StepSampler:
     def __post_init__(self) -> None:
         if self.pairs < self.global_batch_size:
             raise InputError(
-                f"the training split has {self.pairs} samples, one step takes {self.global_batch_size}", cure="Lower batch or accumulate."
+                f"the training split has {self.pairs} samples, one step takes {self.global_batch_size}", hint="Lower batch or accumulate."
             )
 
     @property

@@ -13,5 +13,5 @@ def open_start_model(start: str, preprocess: PreprocessConfig) -> ModelFolder:
     """The folder of a model to go on from; raises InputError where it was made for other volumes, and as `open_model`."""
     folder = open_model(Path(start))
     if folder.preprocess != preprocess:
-        raise InputError("was made for another preprocessing", cure="Prepare the cohort with its config.json.", source=folder.path)
+        raise InputError("was made for another preprocessing", hint="Prepare the cohort with its config.json.", source=folder.path)
     return folder

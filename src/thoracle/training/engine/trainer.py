@@ -78,7 +78,7 @@ class Trainer:
             InputError: another configuration or number of ranks, or too few samples.
         """
         if config.precision == "bf16" and world.device.type == "cpu":
-            raise InputError("bf16 trains on GPUs", cure="Set precision to float32.", source="config")
+            raise InputError("bf16 trains on GPUs", hint="Set precision to float32.", source="config")
         self._order = StepSampler(
             pairs=len(data),
             batch=config.batch_size,
@@ -157,7 +157,7 @@ class Trainer:
             path.write_text(json.dumps(about, indent=1) + "\n")
         raise TrainingDiverged(
             f"loss {loss}, gradient norm {norm} at step {step}",
-            cure="The file names the volumes: look at them, or lower the learning rate; --resume goes on from the last checkpoint.",
+            hint="The file names the volumes: look at them, or lower the learning rate; --resume goes on from the last checkpoint.",
             source=path,
         )
 
@@ -187,7 +187,7 @@ class Trainer:
                 continue  # the one before is whole, or the run begins again
             if len(state["ranks"]) != self._world.size:
                 raise InputError(
-                    f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", cure="Start as many.", source=self._out
+                    f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", hint="Start as many.", source=self._out
                 )
             own = state["ranks"][self._world.rank]
             load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])

@@ -28,7 +28,7 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP
 from thoracle.training.contrastive.dual_encoder import wrap_blocks
 from thoracle.training.contrastive.zero_shot_eval import label_aurocs
-from thoracle.training.engine.config import CURE, RunConfig
+from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, no_sync, parallelize
 from thoracle.training.engine.sampler import EpochDataset
 from thoracle.training.finetuning.frozen_features import FrozenSample, expand_tokens
@@ -76,14 +76,14 @@ class ClassifierConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.parallelism != "ddp":
-            raise InputError("a classifier is not sharded", cure="Set parallelism to ddp.", source="config")
+            raise InputError("a classifier is not sharded", hint="Set parallelism to ddp.", source="config")
         if self.encoder == "frozen" and self.precision != "float32":
             # a rounded token is another code
-            raise InputError("a frozen encoder runs in float32", cure="Set precision to float32.", source="config")
+            raise InputError("a frozen encoder runs in float32", hint="Set precision to float32.", source="config")
         if self.slice_pool == "attention" and self.head == "label-attention":
-            raise InputError("head label-attention reads tokens, which no pool has met", cure=f"{CURE[:-1]}: give one.", source="config")
+            raise InputError("head label-attention reads tokens, which no pool has met", hint=f"{HINT[:-1]}: give one.", source="config")
         if not self.init_from:
-            raise InputError("a classifier needs a model to go on from", cure=f"{CURE[:-1]}: name it as `init_from`.", source="config")
+            raise InputError("a classifier needs a model to go on from", hint=f"{HINT[:-1]}: name it as `init_from`.", source="config")
 
     @property
     def features(self) -> Given:

@@ -50,7 +50,7 @@ def classifier_run(
     """
     start = open_start_model(config.init_from, train.cohort.preprocess)
     if start.kind not in CTCLIP_KINDS:
-        raise InputError("has no image latents to classify", cure="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
+        raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
     sets = [one for one in (train, valid) if one is not None]
     labels = [_labels(one) for one in sets]

@@ -23,7 +23,7 @@ from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
-from thoracle.training.engine.config import CURE, RunConfig
+from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, no_sync
 
 
@@ -50,7 +50,7 @@ class VocabFineConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.init_from:
-            raise InputError("VocabFine goes on from a model", cure=f"{CURE[:-1]}: name its folder as `init_from`.", source="config")
+            raise InputError("VocabFine goes on from a model", hint=f"{HINT[:-1]}: name its folder as `init_from`.", source="config")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -44,7 +44,7 @@ def vocabfine_run(
     """
     start = open_start_model(config.init_from, preprocess)
     if start.spec is not CT_CLIP or not start.prompts:
-        raise InputError("is no CT-CLIP, which VocabFine goes on from", cure="Give one as `init_from`.", source=start.path)
+        raise InputError("is no CT-CLIP, which VocabFine goes on from", hint="Give one as `init_from`.", source=start.path)
     model, tokenizer = start.config, start.tokenizer()
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
 

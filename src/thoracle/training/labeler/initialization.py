@@ -47,8 +47,8 @@ def initialize_text(config: LabelerConfig, words: Callable[[], Sequence[str]]) -
     if not config.init_from:
         tokenizer = Tokenizer.from_words(words())
         if tokenizer.vocab_size > config.model.vocab_size:
-            fact = f"the reports have {tokenizer.vocab_size} words and letters, the model's vocab_size is {config.model.vocab_size}"
-            raise InputError(fact, cure="Raise model.vocab_size.", source="config")
+            detail = f"the reports have {tokenizer.vocab_size} words and letters, the model's vocab_size is {config.model.vocab_size}"
+            raise InputError(detail, hint="Raise model.vocab_size.", source="config")
         return PretrainedText(sizes=config.model, tokenizer=tokenizer, weights={})
     pretrained = load_pretrained_text(Path(config.init_from))
     sizes, tokenizer = pretrained.described()

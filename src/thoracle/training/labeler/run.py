@@ -38,7 +38,7 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], wo
     """
     training, validation = ReportDataset.split(reports)
     if config.eval_every and not validation:
-        raise InputError("no report is left to validate on", cure="Give more reports, or set eval_every to 0.", source="reports")
+        raise InputError("no report is left to validate on", hint="Give more reports, or set eval_every to 0.", source="reports")
     training = ReportDataset((*training.reports, *(config.prompt_repeats * prompt_reports())))
     start = initialize_text(config, lambda: [one.text for one in training.reports])
     config = replace(config, disclaimer=config.disclaimer or start.caution)

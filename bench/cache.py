@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def published(path: Path) -> np.ndarray:
     import torch
     from torch.nn import functional
 
-    image = nib.load(path)
+    image = nib.nifti1.load(path)
     spacing = SPACING if image.shape == SHAPE else tuple(float(mm) for mm in image.header.get_zooms())
     array = np.clip(1.0 * image.get_fdata() + 0.0, -1000, 1000).transpose(2, 0, 1)
     size = [int(n * (spacing[axis] / t)) for n, axis, t in zip(array.shape, (2, 0, 1), TARGET, strict=True)]
@@ -154,7 +155,7 @@ def volumes_a_second(read: Read, path: Path, volumes: int, workers: int) -> floa
     return volumes * workers / (time.perf_counter() - began)
 
 
-def read_again(read: Read, path: Path, volumes: int, start: object) -> None:
+def read_again(read: Read, path: Path, volumes: int, start: Event) -> None:
     import torch
 
     torch.set_num_threads(1)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.bundle.model_folder import ModelFolder, save_model
 from thoracle.models.common.losses import positive_weights
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip.model import CTCLIP
@@ -37,7 +39,7 @@ def main() -> None:
     bert = TextConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     model = CTCLIPConfig(ctvit=ctvit, bert=bert, dim_latent=512, n_frames=20)
     with tempfile.TemporaryDirectory() as folder:
-        facts = {"preprocess": None, "labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": False}
+        facts: dict[str, Any] = {"preprocess": None, "labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": False}
         start = save_model(Path(folder) / "start", kind="ct-clip", config=model, tensors=CTCLIP(model).state_dict(), **facts)
         for batch in asked.batch:
             steps = asked.scans // batch
@@ -47,13 +49,17 @@ def main() -> None:
                 config,
                 latents,
                 alone,
-                task=lambda _, config=config: ClassifierTask(config, alone, start=start, weights_K=positive_weights(labels)),
+                task=partial(_task, config, alone, start, labels),
                 collate=lambda _: collate_features,
             )
             for _ in trainer.run():
                 pass
             took = f"{time.perf_counter() - since:.1f} s, {time.process_time() - cpu:.1f} CPU seconds"
             print(f"batch {batch}: {steps} steps, {took} an epoch of {asked.scans:,} scans", flush=True)
+
+
+def _task(config: ClassifierConfig, alone: World, start: ModelFolder, labels: torch.Tensor, _: Path) -> ClassifierTask:
+    return ClassifierTask(config, alone, start=start, weights_K=positive_weights(labels))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 import naive
 import torch
@@ -115,7 +116,7 @@ def _ours(dtype: torch.dtype) -> Callable[[Tensor, StageClock], None]:
 
     def run(volume: Tensor, clock: StageClock) -> None:
         clocks.append(clock)
-        zero_shot_probabilities(prompts, model.encode_volume(volume).latent_BL, model.temperature.exp())
+        zero_shot_probabilities(prompts, cast(Tensor, model.encode_volume(volume).latent_BL), model.temperature.exp())
         clock("projection")
 
     return run

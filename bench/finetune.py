@@ -11,7 +11,9 @@ import argparse
 import hashlib
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
 
 #: Settings that were chosen with `--tune`; what begins with LiPro's model of the same seed says so.
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "lipro": {"steps": 600, "batch_size": 64, "lr": 1e-1},
     "pool": {"steps": 600, "batch_size": 64, "lr": 1e-1, "slice_pool": "attention"},
     "labels": {"steps": 600, "batch_size": 64, "lr": 1e-3, "head": "label-attention"},
@@ -59,14 +61,14 @@ def main() -> None:
     _table(asked.out, [entry.patient for entry in valid.entries], _labels(valid))
 
 
-def _run(out: Path, told: dict, seed: int, asked: argparse.Namespace, cohort: Cohort, valid: CohortDataset) -> None:
+def _run(out: Path, told: dict[str, Any], seed: int, asked: argparse.Namespace, cohort: Cohort, valid: CohortDataset) -> None:
     if (out / "valid.npy").is_file():
         return
     since, cpu = time.perf_counter(), time.process_time()
     before, lr = told.pop("start", ""), told.pop("lr")
     start = next(asked.out.glob(f"{before}*-{seed}")) / "model" if before else asked.start
     optimizer = OptimizerConfig(lr=lr, betas=(0.9, 0.98), weight_decay=0.05, max_grad_norm=1.0, warmup_steps=20)
-    facts = {
+    facts: dict[str, Any] = {
         "feature_cache": str(asked.out / "latents"),
         "encode_batch_size": 16,
         "num_workers": 0,
@@ -94,7 +96,7 @@ def _table(out: Path, patients: list[str], truth_NK: np.ndarray) -> None:
         runs = sorted(out.glob(f"{name}-[0-9]*/valid.npy"))
         scores = [np.load(path) for path in runs]
         each = [float(np.nanmean(auroc(one, truth_NK))) for one in scores]
-        draws[name] = (np.mean(each), bootstrap(lambda w, scores=scores: _means(scores, truth_NK, w), patients))
+        draws[name] = (np.mean(each), bootstrap(partial(_means, scores, truth_NK), patients))
         own = percentile_interval(*draws[name])[0]
         text = f"{name:28} {own.value:.4f} ({own.low:.4f} to {own.high:.4f})  seeds {min(each):.4f} to {max(each):.4f}"
         if name != "lipro" and "lipro" in draws:

@@ -102,9 +102,11 @@ def main() -> None:
 def halved(told: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
     """The shipped configuration for half the voxels along each axis."""
     assert told.model.resnet is not None
-    size = tuple(side // 2 for side in told.preprocess.size)
+    z, x, y = told.preprocess.size
+    size = (z // 2, x // 2, y // 2)
     model = replace(told.model, size=size, resnet=replace(told.model.resnet, stride=max(1, told.model.resnet.stride // 2)))
-    spacing = tuple(2 * step for step in told.preprocess.spacing)
+    step_z, step_x, step_y = told.preprocess.spacing
+    spacing = (2 * step_z, 2 * step_x, 2 * step_y)
     preprocess = replace(told.preprocess, size=size, spacing=spacing)
     return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_checkpoints=1)
 
@@ -119,7 +121,7 @@ def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *,
     finder, entries = load(Path(told.out) / "model"), held.cohort.entries
     texts = [entry.report.text(told.section) for entry in entries]
     volumes = Gallery(
-        latents_NL=np.concatenate([finder.encode_volume(one[0].float()).latent_BL.numpy() for one in held.volumes_V1ZHW]).astype(float),
+        latents_NL=np.concatenate([finder.volume_latent(volume[0].float())[None] for volume in held.volumes_V1ZHW]).astype(float),
         labels_NC=np.array([[-1 if label is None else label for label in entry.labels] for entry in entries], np.int_),
         scans=tuple(entry.scan for entry in entries),
         patients=tuple(entry.patient for entry in entries),
@@ -129,7 +131,7 @@ def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *,
     words = finder.encode_text([f"{label}." for label in finder.folder.labels]).numpy().astype(float)
     told_NL = finder.encode_text(texts).numpy().astype(float)
     found, _ = run_tasks(volumes, protocol="bimcv-r", texts_NL=told_NL, words_CL=words, resamples=10, seed=0)
-    figures = {f"{task}, {figure}": (found[task].figures[figure].value, found[task].random[figure]) for task, figure in SHOWN}
+    figures = {f"{task}, {figure}": (found[task].metrics[figure].value, found[task].random[figure]) for task, figure in SHOWN}
     shutil.rmtree(told.out)
     return {"figures": figures, "held_out": len(entries), "steps": told.steps}
 

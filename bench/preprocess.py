@@ -91,7 +91,7 @@ def straight(file: Path) -> Stages:
 
     clock = Clock()
     with clock.stage("nibabel get_fdata"):
-        array = nib.load(file).get_fdata()
+        array = nib.nifti1.load(file).get_fdata()
     with clock.stage("rescale and clip"):
         array = np.clip(1.0 * array + 0.0, -1000, 1000)
     with clock.stage("interpolate"):

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import naive
 import torch
@@ -30,7 +31,7 @@ from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
-from thoracle.training.engine.distributed import clip_gradients, distributed_context
+from thoracle.training.engine.distributed import World, clip_gradients, distributed_context
 from thoracle.training.engine.optimizer import build_adamw
 from thoracle.training.engine.sampler import Batch
 
@@ -50,7 +51,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(**json.loads(given.one))))
         return
-    kinds = [{"kind": "naive"}, {"kind": "ours"}, {"kind": "ours", "checkpoint": True}]
+    kinds: list[dict[str, Any]] = [{"kind": "naive"}, {"kind": "ours"}, {"kind": "ours", "checkpoint": True}]
     if on_gpu:
         switches = itertools.product((False, True), repeat=2)
         kinds += [{"kind": "ours", "bf16": True, "checkpoint": checkpoint, "compiled": compiled} for checkpoint, compiled in switches]
@@ -94,7 +95,7 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
     return {"samples_per_second": batch / min(seconds[1:]), "gib": peak / 2**30}
 
 
-def our_step(config: ContrastiveConfig, pairs: Batch, world: object) -> Step:
+def our_step(config: ContrastiveConfig, pairs: Batch, world: World) -> Step:
     task = ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=Tokenizer.from_words([]))
     optimizer = build_adamw(task.trainable_parameters(), config.optimizer, text=task.text_parameters())
 

@@ -37,8 +37,8 @@ Command = Callable[..., Ran]
 _STOPPED = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that Ctrl-C is ignored
-from thoracle.inference import results
-append, lines, given = results.append_csv, [], sys.argv[1]
+from thoracle.inference.batch import result_table
+append, lines, given = result_table.append_csv, [], sys.argv[1]
 def stopped(path, rows):
     (row,) = rows
     if path.name.endswith((".errors.csv", ".warnings.csv")) or row[0] == "VolumeName":
@@ -51,7 +51,7 @@ def stopped(path, rows):
     append(path, rows)
     if len(lines) == 3:
         os.kill(os.getpid(), signal.SIGINT)
-results.append_csv = stopped
+result_table.append_csv = stopped
 sys.argv = ["thoracle", *sys.argv[2:]]
 from thoracle.cli.app import main
 main()

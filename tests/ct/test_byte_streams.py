@@ -117,12 +117,12 @@ _BOMB = """
 import sys
 from pathlib import Path
 import numpy as np
-from thoracle.ct.byte_streams import Stream, load
+from thoracle.ct.byte_streams import Stream, decompress_into
 from thoracle.errors import CorruptFile
 path = Path(sys.argv[1])
 for voxels in (1000, int(sys.argv[2])):
     try:
-        load(Stream(path=path, codec="gzip"), shape=(voxels,), dtype=np.dtype("i1"), hashed=(path,))
+        decompress_into(Stream(path=path, codec="gzip"), shape=(voxels,), dtype=np.dtype("i1"), hashed=(path,))
     except CorruptFile as error:
         print(type(error).__name__)
 print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024)

@@ -40,7 +40,7 @@ def test_order_stays_and_ends_are_probabilities(one: float, other: float) -> Non
 
 def test_what_is_ruled_out_in_both_ways_or_in_none_cannot_be_told() -> None:
     assert [_MENDING.decision(p) for p in (0.1, 0.3, 0.45, 0.6, 0.9)] == ["absent", "absent", "cannot tell", "present", "present"]
-    overlapping = replace(_MENDING, present_from=0.3, absent_to=0.6)
+    overlapping = replace(_MENDING, rule_in_at=0.3, rule_out_at=0.6)
     assert [overlapping.decision(p) for p in (0.1, 0.45, 0.9)] == ["absent", "cannot tell", "present"]
 
 
@@ -68,7 +68,7 @@ def test_new_weights_in_the_folder_take_the_calibration_away(model_dir: Path) ->
     assert load(model_dir).calibration is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "thoracle.calibration/1"}', b"[" * 100_000, b" " * (1 << 21)])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "thoracle.calibration/2"}', b"[" * 100_000, b" " * (1 << 21)])
 def test_a_damaged_file_is_refused(model_dir: Path, content: bytes) -> None:
     (model_dir / "calibration.json").write_bytes(content)
     with pytest.raises(ModelFolderInvalid, match="is no calibration"):
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_refused(model_dir: Path, content: bytes) -> None:
 @pytest.mark.parametrize("change", [{"slope": -1.0}, {"slope": float("nan")}, {"offset": float("inf")}, {"strange": 1.0}])
 def test_numbers_that_cannot_be_are_refused(tmp_path: Path, change: dict[str, float]) -> None:
     values = _calibration().as_dict()
-    values["mendings"] = {"Cardiomegaly": {"slope": 1.0, "offset": 0.0, "present_from": 0.5, "absent_to": 0.5} | change}
+    values["mendings"] = {"Cardiomegaly": {"slope": 1.0, "offset": 0.0, "rule_in_at": 0.5, "rule_out_at": 0.5} | change}
     (tmp_path / "calibration.json").write_text(json.dumps(values))
     with pytest.raises(ModelFolderInvalid, match="is no calibration"):
         read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS)

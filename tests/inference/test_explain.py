@@ -149,7 +149,7 @@ def test_attention_is_where_the_labels_of_a_classifier_look(model_dir: Path, sca
         head.cross_attention.in_proj_bias[-tokens.shape[-1] :] = 0
         head.cross_attention.out_proj.weight.copy_(torch.eye(tokens.shape[-1]))
         head.cross_attention.out_proj.bias.zero_()
-        placed = (tokens + head.pos_embed_t + head.place_h + head.place_w).flatten(1, 3)
+        placed = (tokens + head.pos_embed_t + head.pos_embed_h + head.pos_embed_w).flatten(1, 3)
         labels = head.norms[0](head.labels.expand(1, -1, -1))
         seen, weights = head.cross_attention(labels, placed, placed, average_attn_weights=False)
         values = (placed @ head.cross_attention.in_proj_weight[-tokens.shape[-1] :].T).unflatten(-1, (head.cross_attention.num_heads, -1))

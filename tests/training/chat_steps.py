@@ -69,12 +69,12 @@ def step(config: ChatConfig, world: World, scans: range, *, batches: int = 1) ->
     share = len(rows) // batches
     optimizer = build_adamw(chat.trainable_parameters(), config.optimizer)
     loss = chat.accumulate_gradients([collate(rows[at : at + share]) for at in range(0, len(rows), share)])
-    named = {name: one.grad for name, one in chat.modules().named_parameters() if one.grad is not None}
+    named = {name: one.grad for name, one in chat.checkpoint_modules().named_parameters() if one.grad is not None}
     gradients = {name: grad.full_tensor() if hasattr(grad, "full_tensor") else grad.clone() for name, grad in named.items()}
     norm = clip_gradients(chat.trainable_parameters(), world, limit=0.5)
     optimizer.step()
-    weights, moments = full_state_dict(chat.modules(), optimizer)
-    load_full_state_dict(chat.modules(), optimizer, weights=weights, moments=moments)
+    weights, moments = full_state_dict(chat.checkpoint_modules(), optimizer)
+    load_full_state_dict(chat.checkpoint_modules(), optimizer, weights=weights, moments=moments)
     return {"loss": loss, "norm": norm, "gradients": gradients, "weights": weights}
 
 

@@ -13,7 +13,7 @@ class HounsfieldSource:
     """How stored numbers became Hounsfield units: `hu = slope * stored + intercept`.
 
     `source` names the field the two numbers came from, or "stored" when the file already held HU.
-    `evidence` says in a sentence what in the voxels supports it; `not_applied` lists what was declared and left out.
+    `evidence` says in a sentence what in the voxels supports it; `ignored_rescales` lists what was declared and left out.
     """
 
     slope: float
@@ -28,7 +28,7 @@ class Provenance:
     """Where a volume came from. Holds no path and no identifier, so that it may be written anywhere.
 
     `sha256` is over the bytes of the file (of a series: over its files' hashes in slice order).
-    `geometry` names the fields that gave spacing and orientation; `repaired` lists what was changed on the way.
+    `geometry` names the fields that gave spacing and orientation; `notes` lists what was changed on the way.
     """
 
     sha256: str

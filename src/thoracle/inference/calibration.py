@@ -19,7 +19,7 @@ from thoracle.types import RESEARCH_USE
 
 Verdict = Literal["present", "absent", "cannot tell"]
 
-FORMAT: Final = "thoracle.calibration/1"
+FORMAT: Final = "thoracle.calibration/2"
 #: Probabilities are held this far from 0 and 1, where a logit ends.
 EDGE: Final = 1e-7
 _HINT: Final = "Remove it, or make it again with `thoracle evaluate detection --save-calibration`."

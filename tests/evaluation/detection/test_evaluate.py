@@ -61,7 +61,7 @@ def test_no_patient_is_on_both_sides_of_a_fold(made: Made) -> None:
 def test_the_scored_split_cannot_give_its_own_thresholds(made: Made) -> None:
     cases, table = made(splits=("valid", "test"))
     with pytest.raises(InputError, match="thresholds cannot come from test, which is scored"):
-        evaluate(cases, table, protocol=PROTOCOLS["holdout"], plan=replace(QUICK, tuning="test"))
+        evaluate(cases, table, protocol=PROTOCOLS["holdout"], plan=replace(QUICK, threshold_source="test"))
 
 
 def test_intervals_have_a_width_which_the_published_ones_have_not(made: Made) -> None:

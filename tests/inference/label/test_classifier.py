@@ -31,7 +31,7 @@ def published(golden_dir: Path, tmp_path: Path) -> Path:
     (words / "vocab.json").write_text(json.dumps(_WORDS))
     (words / "merges.txt").write_text("#version: 0.2\n")
     source = golden_dir / "published"
-    config = {**json.loads((source / "text_classifier_config.json").read_text()), "positions": "roberta"}
+    config = {**json.loads((source / "text_classifier_config.json").read_text()), "position_scheme": "roberta"}
     import_checkpoint(source / "text_classifier_checkpoint.pth", out=tmp_path / "model", config=config, tokenizer=words)
     return tmp_path / "model"
 

@@ -32,7 +32,7 @@ def test_queries_see_a_set_of_tokens_unless_places_are_learned() -> None:
     moved = tokens.flip(1)
     published = Projector(TINY)
     torch.testing.assert_close(published(tokens), published(moved))
-    placed = Projector(ProjectorConfig(**{**vars(TINY), "places": 4}))
+    placed = Projector(ProjectorConfig(**{**vars(TINY), "num_positions": 4}))
     assert placed.attn_pool.place is not None
     torch.nn.init.normal_(placed.attn_pool.place)
     assert not torch.allclose(placed(tokens), placed(moved))
@@ -42,7 +42,7 @@ def test_queries_see_a_set_of_tokens_unless_places_are_learned() -> None:
 
 def test_findings_are_named_before_the_queries_rows_with_what_is_shown_of_them() -> None:
     torch.manual_seed(0)
-    projector = Projector(ProjectorConfig(**{**vars(TINY), "places": 2, "findings": 2}))
+    projector = Projector(ProjectorConfig(**{**vars(TINY), "num_positions": 2, "num_findings": 2}))
     rows = projector.findings
     assert rows is not None
     torch.nn.init.normal_(rows.name)

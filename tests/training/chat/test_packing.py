@@ -65,7 +65,7 @@ def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: s
         expected = sum(loss * weight for loss, weight in parts) / sum(weight for _, weight in parts)
         torch.testing.assert_close(task.loss(batch), expected, rtol=1e-5, atol=1e-6)
     if weigh == "sqrt_length":
-        lengths = [sum(encoded.scored) for encoded in (prompter.encode(to_messages(one)) for one in TALKS)]
+        lengths = [sum(encoded.loss_mask) for encoded in (prompter.encode(to_messages(one)) for one in TALKS)]
         assert batch.weights_BN.sum() == pytest.approx(sum(length**0.5 for length in lengths))
 
 

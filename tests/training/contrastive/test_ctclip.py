@@ -110,15 +110,15 @@ def test_bf16_rounds_activations_and_keeps_weights_in_float32(steps: ModuleType,
 def test_every_weight_that_is_trained_gets_a_gradient(steps: ModuleType) -> None:
     for case in ("global", "sigmoid", "cloob"):
         task = steps.task(steps.CASES[case], ALONE)
-        task.backward([steps.batch()])
-        assert all(parameter.grad is not None for parameter in task.parameters()), case
+        task.accumulate_gradients([steps.batch()])
+        assert all(parameter.grad is not None for parameter in task.trainable_parameters()), case
 
 
 def test_the_temperature_stays_within_its_limit(steps: ModuleType) -> None:
     task = steps.task(steps.CONFIG, ALONE)
     with torch.no_grad():
         task.clip.temperature.fill_(7.0)
-    task.stepped()
+    task.on_optimizer_step()
     assert task.clip.temperature.exp().item() == pytest.approx(100)
 
 
@@ -127,14 +127,14 @@ def _plain(config: Any, steps: ModuleType, chunk: int) -> dict[str, Any]:
     task = steps.task(config, ALONE)
     batch = steps.batch()
     told: list[tuple[Tensor, Tensor]] = []
-    task.codes.book.collect = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
+    task.codes.codebook.on_assignment = lambda counts_K, sums_KD: told.append((counts_K, sums_KD))
     task.clip.train()
     chunks = [task.encode(*part) for part in batch.chunks(chunk, ALONE.device)]
     loss = task.loss(tuple(torch.cat(parts) for parts in zip(*chunks, strict=True)))
     loss.backward()
-    task.codes.book.move(sum(counts for counts, _ in told), sum(sums for _, sums in told))
-    gradients = {n: p.grad for n, p in task.modules().named_parameters() if p.grad is not None}
-    return {"loss": loss.detach(), "gradients": gradients, "embed": task.codes.book.embed}
+    task.codes.codebook.update_ema(sum(counts for counts, _ in told), sum(sums for _, sums in told))
+    gradients = {n: p.grad for n, p in task.checkpoint_modules().named_parameters() if p.grad is not None}
+    return {"loss": loss.detach(), "gradients": gradients, "embed": task.codes.codebook.embed}
 
 
 def _same(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

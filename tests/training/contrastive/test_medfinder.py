@@ -130,10 +130,10 @@ def test_no_augmentation_leaves_every_view_as_it_was(steps: ModuleType) -> None:
 
 def test_gradients_reach_what_is_trained_and_nothing_else(steps: ModuleType) -> None:
     trained = steps.task(replace(steps.FINDER, augmentation=STRONG), ALONE)
-    trained.backward([steps.batch()])
-    assert all(parameter.grad is not None for parameter in trained.parameters())
+    trained.accumulate_gradients([steps.batch()])
+    assert all(parameter.grad is not None for parameter in trained.trainable_parameters())
     frozen = steps.task(replace(steps.FINDER, text="biobert", freeze_text_encoder=True, augmentation=STRONG), ALONE)
-    frozen.backward([steps.batch()])
+    frozen.accumulate_gradients([steps.batch()])
     with_gradient = {name for name, parameter in frozen.clip.named_parameters() if parameter.grad is not None}
     assert with_gradient == {
         name for name, p in frozen.clip.named_parameters() if not name.startswith(("text_transformer.", "temperature"))

@@ -161,14 +161,27 @@ def test_a_run_without_a_model_is_refused() -> None:
 #: What learns, and by whose names in the exported folder: a prefix of each.
 VARIANTS = {
     "pool": ({"slice_pool": "attention"}, ("trained_model.slices.", "classifier.")),
-    "labels": ({"head": "label-attention"}, ("labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias")),
+    "labels": (
+        {"head": "label-attention"},
+        ("labels", "pos_embed_", "norms.", "cross_attention.", "self_attention.", "mlp.", "weight", "bias"),
+    ),
     "lora": (
         {"encoder": "lora", "lora_rank": 2},
         ("trained_model.visual_transformer.enc_", "trained_model.to_visual_latent.", "classifier."),
     ),
     "lora labels": (
         {"encoder": "lora", "head": "label-attention"},
-        ("trained_model.visual_transformer.enc_", "labels", "place_", "norms.", "look.", "meet.", "feed.", "weight", "bias"),
+        (
+            "trained_model.visual_transformer.enc_",
+            "labels",
+            "pos_embed_",
+            "norms.",
+            "cross_attention.",
+            "self_attention.",
+            "mlp.",
+            "weight",
+            "bias",
+        ),
     ),
     "full": (
         {"encoder": "full", "slice_pool": "attention"},

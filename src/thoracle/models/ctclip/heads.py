@@ -39,8 +39,8 @@ class LabelAttention(nn.Module):
         dim, heads, grid = config.ctvit.dim, config.ctvit.heads, config.ctvit.grid
         self.labels = nn.Parameter(torch.randn(n_labels, dim) * dim**-0.5)
         self.pos_embed_t = nn.Parameter(torch.zeros(config.steps, 1, 1, dim))
-        self.place_h = nn.Parameter(torch.zeros(grid, 1, dim))
-        self.place_w = nn.Parameter(torch.zeros(grid, dim))
+        self.pos_embed_h = nn.Parameter(torch.zeros(grid, 1, dim))
+        self.pos_embed_w = nn.Parameter(torch.zeros(grid, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
         self.cross_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
@@ -66,5 +66,5 @@ class LabelAttention(nn.Module):
 
     def _begun(self, tokens_BTHWD: Tensor) -> tuple[Tensor, Tensor]:
         """Labels (B, K, D) and placed tokens (B, N, D)."""
-        tokens_BND = (tokens_BTHWD + self.pos_embed_t + self.place_h + self.place_w).flatten(1, 3)
+        tokens_BND = (tokens_BTHWD + self.pos_embed_t + self.pos_embed_h + self.pos_embed_w).flatten(1, 3)
         return self.labels.expand(len(tokens_BND), -1, -1), tokens_BND

@@ -1,39 +1,66 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Both make .venv if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+# Each set of packages has a mark of its own: the demo installs no tool of the tests.
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
+ROOM ?=
+SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) - start)) s"; exit $$status
 
-.PHONY: demo test test-slow check format reference wheelhouse clean
+.PHONY: demo test test-slow test-services bench-smoke check format reference wheelhouse clean
 
-$(READY): pyproject.toml constraints.txt
+.venv/.made:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $(READY)
+	touch $@
 
-demo: $(READY)
+.venv/.demo: .venv/.made pyproject.toml constraints.txt
+	$(PIP) '.[chat]'
+	touch $@
+
+.venv/.dev: .venv/.made pyproject.toml constraints.txt
+	$(PIP) '.[dev]'
+	touch $@
+
+.venv/.services: .venv/.dev
+	$(PIP) '.[services]'
+	touch $@
+
+.venv/.bench: .venv/.dev
+	$(PIP) '.[bench]'
+	touch $@
+
+demo: .venv/.demo
 	$(BIN)/python -m thoracle demo
 
-test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+# All rooms, or one: make test ROOM=ct
+test: .venv/.dev
+	$(call SECONDS_OF,$(BIN)/python -m pytest -n 2 -m "not slow and not service and not manual" tests/$(ROOM))
 
-test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+test-slow: .venv/.dev
+	$(call SECONDS_OF,$(BIN)/python -m pytest -m "slow and not manual")
 
-check: $(READY)
+test-services: .venv/.services
+	$(call SECONDS_OF,$(BIN)/python -m pytest -m "service and not manual")
+
+bench-smoke: .venv/.bench
+	$(call SECONDS_OF,$(BIN)/python bench/smoke.py)
+
+# The benches are typed but not strictly: what they call of libraries without types is theirs to know.
+check: .venv/.bench
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=bench $(BIN)/mypy --explicit-package-bases --allow-untyped-calls --no-warn-return-any bench
 	$(BIN)/lint-imports
 
-format: $(READY)
+format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reference: $(READY)
+reference: .venv/.dev
 	$(BIN)/python docs/make_reference.py
 
-wheelhouse: $(READY)
+wheelhouse: .venv/.dev
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub]'
 
 clean:

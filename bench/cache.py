@@ -112,7 +112,7 @@ def blosc2_file(path: Path) -> np.ndarray:
 def zarr_store(path: Path) -> np.ndarray:
     import zarr
 
-    return as_input(zarr.open_array(path, mode="r")[:])
+    return as_input(np.asarray(zarr.open_array(path, mode="r")[:]))
 
 
 def thoracle_cache(path: Path) -> np.ndarray:

@@ -12,6 +12,7 @@ import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,7 +51,8 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
     with torch.device(device):
         encoder = CTViT(vit).eval()
         projector = Projector(ProjectorConfig(dim_context=vit.dim, dim=vit.dim, attention_dim=vit.dim, hidden_size=sizes["hidden_size"]))
-        language = LlamaForCausalLM(LlamaConfig(**(sizes | {"max_position_embeddings": 4096}), dtype=dtype)).to(dtype).eval()
+        language: Any = LlamaForCausalLM(LlamaConfig(**(sizes | {"max_position_embeddings": 4096}), dtype=dtype))
+        language = language.to(dtype).eval()
         ids = torch.cat([torch.randint(0, 1000, (1, 60)), torch.full((1, 256), IMAGE_TOKEN_INDEX), torch.randint(0, 1000, (1, 20))], dim=1)
         volume = torch.zeros(1, 1, frames, vit.image_size, vit.image_size)
     model = ChatModel(language, projector).to(device)

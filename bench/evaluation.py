@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import numpy as np
@@ -9,22 +10,24 @@ import numpy as np
 from thoracle.evaluation.detection.summary import Scores, summarise
 from thoracle.types import ABNORMALITIES
 
-SCANS, DRAWS = 3000, 1000
-
 
 def main() -> None:
     """Print the seconds and the macro AUROC."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scans", type=int, default=3000)
+    parser.add_argument("--draws", type=int, default=1000)
+    options = parser.parse_args()
     random = np.random.default_rng(0)
-    truth = (random.random((SCANS, len(ABNORMALITIES))) < 0.2).astype(float)
+    truth = (random.random((options.scans, len(ABNORMALITIES))) < 0.2).astype(float)
     scores = Scores(
-        names=tuple(map(str, range(SCANS))),
-        patients=tuple(str(scan // 2) for scan in range(SCANS)),
+        names=tuple(map(str, range(options.scans))),
+        patients=tuple(str(scan // 2) for scan in range(options.scans)),
         labels=ABNORMALITIES,
         probabilities_NK=1 / (1 + np.exp(-(truth + random.normal(size=truth.shape)))),
         truth_NK=truth,
     )
     start, busy = time.perf_counter(), time.process_time()
-    found = summarise(scores, thresholds=np.full(len(ABNORMALITIES), 0.6), resamples=DRAWS)
+    found = summarise(scores, thresholds=np.full(len(ABNORMALITIES), 0.6), resamples=options.draws)
     one = found.average["macro_auroc"]
     print(f"{time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} CPU s; {len(found.by_label[ABNORMALITIES[0]])} metrics")
     print(f"macro AUROC {one.value:.3f} ({one.low:.3f} to {one.high:.3f})")

@@ -49,13 +49,16 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--lr", type=float, help="with --tune, in place of a variant's")
     parser.add_argument("--steps", type=int, help="with --tune, in place of a variant's")
+    parser.add_argument("--batch-size", type=int, help="with --tune, in place of a variant's")
     asked = parser.parse_args()
     cohort = open_cohort(asked.cohort)
     cohort = _held_out(cohort) if asked.tune else cohort
     valid = CohortDataset(cohort, split="valid", needs=["labels"])
     for name in asked.variants:
         for seed in asked.seeds:
-            told = VARIANTS[name] | {key: getattr(asked, key) for key in ("lr", "steps") if asked.tune and getattr(asked, key)}
+            told = VARIANTS[name] | {
+                key: getattr(asked, key) for key in ("lr", "steps", "batch_size") if asked.tune and getattr(asked, key)
+            }
             label = f"{name}-lr{told['lr']}-steps{told['steps']}" if asked.tune else name
             _run(asked.out / f"{label}-{seed}", dict(told), seed, asked, cohort, valid)
     _table(asked.out, [entry.patient for entry in valid.entries], _labels(valid))

@@ -1,6 +1,6 @@
 """How well and how fast reports are labelled: real reports, negated sentences, phantoms, reports a minute.
 
-    python bench/label.py [--model DIR] [--resamples 1000]
+    python bench/label.py [--model DIR] [--resamples 1000] [--phantoms 2000]
 
 Real reports and sentences are read from THORACLE_DATA (default ../shared/data), see its README; nothing of them is printed. The rules were
 written on the rows whose number does not leave remainder 0 by 4, nor have a text that one of those has. With --model, a report classifier
@@ -29,7 +29,6 @@ from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES
 
-PHANTOMS = 2000
 REPORTS = Path(os.environ.get("THORACLE_DATA", "../shared/data")) / "reports"
 
 
@@ -37,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the report labeller.")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--phantoms", type=int, default=2000, help="reports of phantoms")
     options = parser.parse_args()
     print(f"{speed_of_real():,.0f} real reports a minute of processor time")
     names = ["rules", *(["classifier", "auto"] if options.model else [])]
@@ -53,7 +53,7 @@ def main() -> None:
     accuracy, recall = negations()
     print(f"\nnegated sentences: accuracy {accuracy:.4f}, recall of the negated {recall:.4f}")
     with tempfile.TemporaryDirectory() as folder:
-        table = write_phantoms(Path(folder) / "phantoms.csv")
+        table = write_phantoms(Path(folder) / "phantoms.csv", options.phantoms)
         show("rules, phantoms", label_all(table, {"rules": RuleLabeller()}), "rules", 20)
         speed_of_files(table, Path(folder))
 
@@ -91,9 +91,9 @@ def negations() -> tuple[float, float]:
     return right / len(rows), found / negated
 
 
-def write_phantoms(path: Path) -> ReportTable:
+def write_phantoms(path: Path, count: int) -> ReportTable:
     """Reports of phantoms with their truth."""
-    pairs = [pair for plan in plan_cohort(PHANTOMS, seed=5) for pair in report_patient(plan, seed=5, preset=PRESETS["tiny"])]
+    pairs = [pair for plan in plan_cohort(count, seed=5) for pair in report_patient(plan, seed=5, preset=PRESETS["tiny"])]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("AccessionNo", "report_text", *ABNORMALITIES))

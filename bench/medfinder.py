@@ -89,7 +89,7 @@ def main() -> None:
     given = parser.parse_args()
     todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
     if todo:
-        base = halved(replace(load_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text)), given.steps)
+        base = halved(replace(load_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text or "")), given.steps)
         train = Halved.of(given.cohort, "train", base, excerpt=base.crop_words, kept=given.out / "train.pt")
         held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
     for seed, name in todo:

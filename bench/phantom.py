@@ -1,10 +1,11 @@
 """Cases a second of `thoracle phantom`, by preset, everything included: painting, reports, masks, compression, writing.
 
-python bench/phantom.py
+python bench/phantom.py [--presets tiny small full]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import tempfile
@@ -17,7 +18,12 @@ CASES = {"tiny": 200, "small": 12, "full": 2}
 
 
 def main() -> None:
-    for preset, cases in CASES.items():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--cases", type=int, help="of each preset, in place of enough for a steady rate")
+    options = parser.parse_args()
+    for preset in options.presets:
+        cases = options.cases or CASES[preset]
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "cohort"
             start = time.perf_counter()

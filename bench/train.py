@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thoracle.models.common.losses import contrastive_loss
-from thoracle.models.ctclip.config import CTCLIPConfig
+from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     on_gpu = torch.cuda.is_available()
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 16] if on_gpu else [1, 2])
+    parser.add_argument("--preset", choices=list(PRESETS), default="ct-clip", help="sizes of the model; the figures are of ct-clip's")
     parser.add_argument("--depth", type=int, default=4 if on_gpu else 1, help="layers of each image stack")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -57,7 +58,7 @@ def main() -> None:
         kinds += [{"kind": "ours", "bf16": True, "checkpoint": checkpoint, "compiled": compiled} for checkpoint, compiled in switches]
     print("| batch | step | samples/s | peak GiB |\n| --- | --- | --- | --- |", flush=True)
     for batch, kind in itertools.product(given.batch, kinds):
-        told = json.dumps({**kind, "batch": batch, "depth": given.depth})
+        told = json.dumps({**kind, "batch": batch, "depth": given.depth, "preset": given.preset})
         done = subprocess.run([sys.executable, __file__, "--one", told], capture_output=True, text=True, check=False)
         name = ", ".join([str(kind["kind"]), *(word for word, on in kind.items() if on is True)])
         if done.returncode:
@@ -68,8 +69,10 @@ def main() -> None:
         print(f"| {batch} | {name} | {found['samples_per_second']:.3f} | {found['gib']:.1f} |", flush=True)
 
 
-def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint: bool = False, compiled: bool = False) -> dict[str, float]:
-    full = CTCLIPConfig()
+def measure(
+    *, kind: str, batch: int, depth: int, preset: str, bf16: bool = False, checkpoint: bool = False, compiled: bool = False
+) -> dict[str, float]:
+    full = PRESETS[preset]
     model = replace(full, ctvit=replace(full.ctvit, spatial_depth=depth, temporal_depth=depth))
     torch.manual_seed(0)
     with distributed_context() as world:
@@ -77,8 +80,8 @@ def measure(*, kind: str, batch: int, depth: int, bf16: bool = False, checkpoint
             model=model, batch_size=batch, precision="bf16" if bf16 else "float32", activation_checkpointing=checkpoint, compile=compiled
         )
         pairs = Batch(
-            volume_B1ZHW=torch.randn(batch, 1, 240, 480, 480).clamp(-1, 1),
-            input_ids_BN=torch.randint(5, 30000, (batch, TOKENS)),
+            volume_B1ZHW=torch.randn(batch, 1, full.n_frames, full.ctvit.image_size, full.ctvit.image_size).clamp(-1, 1),
+            input_ids_BN=torch.randint(5, full.bert.vocab_size, (batch, TOKENS)),
             attention_mask_BN=torch.ones(batch, TOKENS, dtype=torch.long),
             names=("",) * batch,
         )

@@ -1,0 +1,110 @@
+"""Run every bench at its smallest, so that none rots: `make bench-smoke`. Its figures mean nothing.
+
+Benches that need real data (THORACLE_DATA, default ../shared/data) are left out, saying so, where it is absent.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+
+from thoracle.inference.demo.assets import write_scan
+from thoracle.types import ABNORMALITIES
+
+BENCH = Path(__file__).parent
+DATA = Path(os.environ.get("THORACLE_DATA") or BENCH.parent / ".." / "shared" / "data").resolve()
+#: What other benches import, and this file.
+LIBRARIES = {"naive", "smoke"}
+
+
+def main() -> None:
+    """Run the benches one after another; exit with 1 if one fails or is not listed here."""
+    with tempfile.TemporaryDirectory() as folder:
+        commands = smallest(Path(folder))
+        unlisted = {path.stem for path in BENCH.glob("*.py")} - LIBRARIES - set(commands)
+        failures = [f"{name}: not listed in bench/smoke.py" for name in sorted(unlisted)]
+        for name, arguments in commands.items():
+            if arguments is None:
+                print(f"{name:20} left out: no real data at {DATA}", flush=True)
+                continue
+            start = time.perf_counter()
+            command = [sys.executable, str(BENCH / f"{name}.py"), *map(str, arguments)]
+            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            print(f"{name:20} {time.perf_counter() - start:5.1f} s{'' if ended.returncode == 0 else '  FAILED'}", flush=True)
+            if ended.returncode:
+                failures.append(f"{name}: {ended.stderr[-2000:]}")
+    sys.exit("\n".join(failures))
+
+
+def smallest(folder: Path) -> dict[str, list[object] | None]:
+    """List the arguments of each bench, and write what they need into the folder; None where real data is absent."""
+    real = DATA.is_dir()
+    scan, labels, cohort, model = folder / "scan.nii.gz", folder / "labels.csv", folder / "cohort", folder / "model"
+    write_scan(scan)
+    write_labels(labels)
+    halves = write_cohorts(folder, cohort)
+    train(folder, cohort, model)
+    tuned = "--variants lipro --seeds 0 --tune --steps 1 --batch-size 4"
+    return {
+        "cache": ["--volumes", 1, "--workers", 1, "--scan", scan],
+        "chat": ["--only", "phantom"],
+        "classifier": ["--scans", 64, "--batch", 8],
+        "cooccurrence": [labels, folder / "cooccurrence.json"],
+        "detect": ["--dtype", "float32", "--skip-naive"],
+        "evaluation": ["--scans", 60, "--draws", 5],
+        "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
+        "label": ["--resamples", 2, "--phantoms", 20] if real else None,
+        "medfinder": [halves, "--out", folder / "medfinder", "--seeds", 0, "--steps", 1, "--variants", "one view"],
+        "phantom": ["--presets", "tiny", "--cases", 2],
+        "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,
+        "phantom_shortcuts": ["--cases", 80],
+        "preprocess": ["--repeat", 1],
+        "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
+        "train": ["--preset", "tiny", "--batch", 1],
+    }
+
+
+def write_labels(path: Path) -> None:
+    """Write a table of random labels, as CT-RATE has them."""
+    rows = (np.random.default_rng(0).random((300, len(ABNORMALITIES))) < 0.3).astype(int)
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["VolumeName", *ABNORMALITIES])
+        table.writerows([f"train_{number}_a_1.nii.gz", *row] for number, row in enumerate(rows.tolist()))
+
+
+def write_cohorts(folder: Path, cohort: Path) -> Path:
+    """Make a dozen phantoms, and prepare them for CT-CLIP and, in the folder that is returned, for MedFinder."""
+    configs = BENCH.parent / "configs"
+    thoracle("phantom", "--out", folder / "phantoms", "--num-scans", 24)
+    for out, config in ((cohort, "phantom-tiny"), (folder / "halves", "phantom-medfinder")):
+        thoracle("prepare", folder / "phantoms", "--layout", "ct-rate", "--preprocess", configs / f"{config}.yaml", "--out", out)
+    return folder / "halves"
+
+
+def train(folder: Path, cohort: Path, model: Path) -> None:
+    """Train a CT-CLIP for one step."""
+    settings = yaml.safe_load((BENCH.parent / "configs" / "phantom-tiny.yaml").read_text())
+    settings |= {"steps": 1, "batch_size": 2, "gradient_cache_chunk": 0, "eval_every": 0, "init_text_encoder": "", "cohort": str(cohort)}
+    (folder / "train.yaml").write_text(yaml.safe_dump(settings))
+    thoracle("train", "contrastive", "--config", folder / "train.yaml", "--out", folder / "run")
+    (folder / "run" / "model").rename(model)
+
+
+def thoracle(*arguments: object) -> None:
+    """Run the command; raises with what it said where it fails."""
+    ended = subprocess.run([sys.executable, "-m", "thoracle", *map(str, arguments)], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(ended.stderr)
+
+
+if __name__ == "__main__":
+    main()

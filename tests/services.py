@@ -1,0 +1,24 @@
+"""Services that tests need beside Python: found on the machine, or named in THORACLE_REQUIRE, where a missing one is a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import pytest
+
+#: How each service is found: what is returned tells the test where it is; None where it is absent.
+SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {"chromium": lambda: shutil.which("chromium")}
+
+
+def require_service(name: str) -> str:
+    """Return where a service is; skip the test where it is absent, or fail it where THORACLE_REQUIRE (names with commas) asks for it."""
+    location = SERVICES[name]()
+    if location is not None:
+        return location
+    required = {part.strip() for part in os.environ.get("THORACLE_REQUIRE", "").split(",")}
+    if name in required:
+        pytest.fail(f"{name} is not on this machine, and THORACLE_REQUIRE names it")
+    pytest.skip(f"{name} is not on this machine")

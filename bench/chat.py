@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from thoracle.inference.chat.sampling import Sampling, sample
+from thoracle.inference.llm.decoding import SamplingOptions, generate_ids
 from thoracle.models.chat.language_model import ChatModel
 from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
@@ -61,7 +61,7 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
         start = time.perf_counter()
         with torch.inference_mode():
             embedded = model.embed(ids, tokens)
-        drawn = sample(language, embedded, past=DynamicCache(), ends=frozenset(), sampling=Sampling(max_tokens=WORDS))
+        drawn = generate_ids(language, embedded, past=DynamicCache(), ends=frozenset(), sampling=SamplingOptions(max_tokens=WORDS))
         next(drawn)
         first = time.perf_counter() - start
         rest = sum(1 for _ in drawn)

@@ -20,11 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from thoracle.evaluation.labeler.evaluate import Labelled, label_all
-from thoracle.inference.label.backends import open_labeller
-from thoracle.inference.label.rules import RuleLabeller
-from thoracle.inference.label.run import label_table
-from thoracle.inference.label.scope import Scope
-from thoracle.inference.label.tables import ReportTable
+from thoracle.inference.labeler.backends import open_labeller
+from thoracle.inference.labeler.negation_scope import AssertionScope
+from thoracle.inference.labeler.report_table import ReportTable
+from thoracle.inference.labeler.rules import RuleLabeller
+from thoracle.inference.labeler.runner import label_table
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
 from thoracle.types import ABNORMALITIES
@@ -85,7 +85,7 @@ def negations() -> tuple[float, float]:
     right, found, negated = 0, 0, 0
     for row in rows:
         match = re.search(r"\s+".join(map(re.escape, row["Concept"].split())), row["Sentence"], re.IGNORECASE)
-        said = match is not None and Scope(row["Sentence"]).judge(*match.span()).assertion == "negated"
+        said = match is not None and AssertionScope(row["Sentence"]).classify(*match.span()).assertion == "negated"
         so = row["Negation"] == "Negated"
         right, found, negated = right + (said == so), found + (said and so), negated + so
     return right / len(rows), found / negated

@@ -24,13 +24,13 @@ from thoracle.cohort.samples.volume_cache import pack
 from thoracle.cohort.vqa.vqa_file import read_vqa
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
-from thoracle.inference.chat.chat import load_chat
 from thoracle.inference.chat.conversation import Conversation
-from thoracle.inference.chat.sampling import Sampling, until
-from thoracle.inference.chat.scans import scan_tokens
-from thoracle.inference.chat.scope import DECLINED
+from thoracle.inference.chat.scan_question_rule import REFUSAL
+from thoracle.inference.chat.scan_tokens import scan_tokens
+from thoracle.inference.chat.session import load_chat
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.demo.locations import keep_demo_chat
+from thoracle.inference.llm.decoding import SamplingOptions, stop_at
 from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.ctchat.config import ProjectorConfig
@@ -131,32 +131,32 @@ def test_a_stage_leaves_a_folder_that_knows_its_parts_and_its_caution(trained: T
 def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: PreparedVolume) -> None:
     chat = load_chat(trained.chat)
     codes = scan_tokens(chat.encoder, scan)
-    drawn = Sampling(max_tokens=12, temperature=1.0, seed=3)
+    drawn = SamplingOptions(max_tokens=12, temperature=1.0, seed=3)
 
-    def said(sampling: Sampling, turns: int = 1) -> list[str]:
+    def said(sampling: SamplingOptions, turns: int = 1) -> list[str]:
         talk = Conversation(scans=(codes,))
         for _ in range(turns):
-            pieces = list(chat.reply(talk, "Is lung nodule present?", task="short_answer", sampling=sampling))
+            pieces = list(chat.answer(talk, "Is lung nodule present?", task="short_answer", sampling=sampling))
         assert len(talk.turns) == turns
         assert talk.turns[-1].answer == "".join(pieces).strip()
         return pieces
 
-    assert said(drawn) == said(drawn) != said(Sampling(max_tokens=12, temperature=1.0, seed=4))
+    assert said(drawn) == said(drawn) != said(SamplingOptions(max_tokens=12, temperature=1.0, seed=4))
     kept = said(drawn, turns=3)  # what was read for the turns before is not read again
     fresh = load_chat(trained.chat)
     talk = Conversation(scans=(codes,))
     for _ in range(3):
         fresh._kept = None
-        last = list(fresh.reply(talk, "Is lung nodule present?", task="short_answer", sampling=drawn))
+        last = list(fresh.answer(talk, "Is lung nodule present?", task="short_answer", sampling=drawn))
     assert kept == last
 
 
 def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: PreparedVolume) -> None:
     chat = load_chat(trained.chat)
     talk = Conversation(scans=(scan_tokens(chat.encoder, scan),))
-    list(chat.reply(talk, "Is there a nodule?", sampling=Sampling(max_tokens=3)))
+    list(chat.answer(talk, "Is there a nodule?", sampling=SamplingOptions(max_tokens=3)))
     with pytest.raises(InputError, match=r"tokens and an answer up to 5,000, the language model reads 1,024"):
-        list(chat.reply(talk, "And now?", sampling=Sampling(max_tokens=5000)))
+        list(chat.answer(talk, "And now?", sampling=SamplingOptions(max_tokens=5000)))
     assert len(talk.turns) == 1
 
 
@@ -181,14 +181,14 @@ def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: PreparedVolu
 )
 def test_without_a_scan_only_general_questions_reach_the_model(question: str, declined: bool, trained: Trained) -> None:
     talk = Conversation()
-    answer = "".join(load_chat(trained.chat).reply(talk, question, sampling=Sampling(max_tokens=4)))
-    assert (answer == DECLINED) == declined
+    answer = "".join(load_chat(trained.chat).answer(talk, question, sampling=SamplingOptions(max_tokens=4)))
+    assert (answer == REFUSAL) == declined
     assert len(talk.turns) == 1
 
 
 def test_an_answer_ends_at_a_stop_that_comes_in_parts() -> None:
-    assert "".join(until(iter(["One. E", "N", "D two"]), ["END"])) == "One. "
-    assert "".join(until(iter(["One. E", "N", "J"]), ["END"])) == "One. ENJ"
+    assert "".join(stop_at(iter(["One. E", "N", "D two"]), ["END"])) == "One. "
+    assert "".join(stop_at(iter(["One. E", "N", "J"]), ["END"])) == "One. ENJ"
 
 
 def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callabl
         ((trained.scan, "--model", trained.encoder, "--ask", "Why?"), 2, "is no chat folder"),
         ((tmp_path / "absent.nii.gz", "--model", trained.chat, "--ask", "Why?"), 2, "absent.nii.gz"),
         ((trained.scan, "--model", trained.chat, "--base", tmp_path, "--ask", "Why?"), 1, "Say where it is with --base DIR"),
-        ((trained.scan, "--detector", trained.encoder, "--endpoint", "http://127.0.0.1:1/v1", "--ask", "Why?"), 1, "does not answer"),
+        ((trained.scan, "--detector", trained.encoder, "--llm-url", "http://127.0.0.1:1/v1", "--ask", "Why?"), 1, "does not answer"),
     ):
         ran = command("chat", *arguments)
         assert ran.status == status, ran.err
@@ -272,7 +272,7 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     pairs = [("Is lung nodule present?", "Yes."), ("Is lung nodule present?", "No.")]
     entries = [{"task": "short_answer", "question": question, "answer": answer} for question, answer in pairs]
     language_server.say = lambda _: (200, json.dumps({"questions": entries}))
-    ran = command("vqa", trained.cohort, "--endpoint", language_server.address, "--out", tmp_path / "vqa.json")
+    ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
     assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
     made = read_vqa(tmp_path / "vqa.json")

@@ -42,7 +42,7 @@ def _case(k: int, text: str, latent: LatentArray) -> IndexedVolume:
 
 def ask(command: Callable[..., Any], server: LanguageServer, scan: Path, model: Path, index: Path, *more: object) -> tuple[Any, Any]:
     ran = command(
-        "chat", scan, "--detector", model, "--index", index, "--endpoint", server.address, "--ask", "Is there an effusion?", *more
+        "chat", scan, "--detector", model, "--index", index, "--llm-url", server.address, "--ask", "Is there an effusion?", *more
     )  # fmt: skip
     assert ran.status == 0, ran.err
     return ran, server.asked[-1]
@@ -84,7 +84,7 @@ def test_only_the_most_similar_are_sent_the_most_similar_first(
 
 def test_an_index_that_is_not_there_is_said(command: Callable[..., Any], sketch: Path, model_dir: Path, tmp_path: Path) -> None:
     ran = command(
-        "chat", sketch, "--detector", model_dir, "--index", tmp_path / "none", "--endpoint", "http://127.0.0.1:1/v1", "--ask", "Why?"
+        "chat", sketch, "--detector", model_dir, "--index", tmp_path / "none", "--llm-url", "http://127.0.0.1:1/v1", "--ask", "Why?"
     )  # fmt: skip
     assert ran.status == 1
     assert "thoracle index COHORT" in ran.err

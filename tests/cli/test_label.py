@@ -42,7 +42,7 @@ def test_a_report_without_labels_shows_in_the_exit_status(command, reports: Path
         (("--text-column", "findings"), 1, "has no column findings"),
         (("--encoding", "klingon"), 2, "no encoding"),
         (("--backend", "classifier"), 2, "--model"),
-        (("--backend", "llm"), 2, "--endpoint"),
+        (("--backend", "llm"), 2, "--llm-url"),
     ],
 )
 def test_what_is_wrong_is_said(command, reports: Path, tmp_path: Path, options: tuple[str, ...], status: int, words: str) -> None:

@@ -15,10 +15,10 @@ from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.inference.batch.runner import ReadOptions
-    from thoracle.inference.chat.chat import Chat
     from thoracle.inference.chat.conversation import Conversation
-    from thoracle.inference.chat.grounded import Evidence
-    from thoracle.inference.chat.sampling import Sampling
+    from thoracle.inference.chat.grounded import CitableEvidence
+    from thoracle.inference.chat.session import Chat
+    from thoracle.inference.llm.decoding import SamplingOptions
 
 Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
 #: Answers a question, given `task`, in pieces.
@@ -35,8 +35,8 @@ def chat(
     base: Annotated[Path | None, typer.Option(metavar="DIR", help="Language model's folder: where it has moved to.")] = None,
     ask: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A question; several in turn. Without, you are asked.")] = None,
     task: Annotated[Kind, typer.Option(help="What kind of answer is wanted.")] = "long_answer",
-    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that answers from --detector.")] = None,
-    llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
+    llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that answers from --detector.")] = None,
+    llm_model: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
     detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
     index: Annotated[str | None, typer.Option(metavar="INDEX", help="Index whose most similar cases answers may rest on too.")] = None,
     num_similar: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
@@ -51,23 +51,23 @@ def chat(
     """Ask a chat model about a scan. Research use only; not a medical device.
 
     With --detector the answer rests on a detector's findings, with --index on similar cases too, and each sentence cites them; the words
-    are the chat model's, or with --endpoint a server's. Without a scan, questions about one are declined.
+    are the chat model's, or with --llm-url a server's. Without a scan, questions about one are declined.
     """
     from thoracle.cli.findings_table import notify
     from thoracle.inference.chat.cited_answer import cited_answer
     from thoracle.inference.chat.conversation import Conversation, read_turns
-    from thoracle.inference.chat.endpoint import Endpoint
     from thoracle.inference.chat.open_chat import open_chat
-    from thoracle.inference.chat.sampling import Sampling
     from thoracle.inference.demo.default_model import model_or_demo
+    from thoracle.inference.llm.decoding import SamplingOptions
+    from thoracle.inference.llm.openai_client import OpenAIClient
 
     load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
+    sampling = SamplingOptions(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     dialog = Conversation(turns=read_turns(conversation) if conversation is not None and conversation.exists() else [])
     reading = read_arguments.reading()
-    if not (detector is None and endpoint is None and index is None):
-        server = None if endpoint is None else Endpoint(endpoint, model=llm)
-        generate = server.generate if server is not None else load_model().speak
+    if not (detector is None and llm_url is None and index is None):
+        server = None if llm_url is None else OpenAIClient(llm_url, model=llm_model)
+        generate = server.generate if server is not None else load_model().complete_text
         folder = model_or_demo(detector, notify=notify)
         evidence = _evidence(scans or [], reading, detector=folder, index=index, num_similar=num_similar, device=device)
         reply: Reply = partial(cited_answer, generate, evidence=evidence, conversation=dialog, sampling=sampling)
@@ -96,11 +96,11 @@ def _asked() -> Iterator[str]:
             yield line.strip()
 
 
-def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation, sampling: Sampling, *, loaded: Chat) -> Reply:
+def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation, sampling: SamplingOptions, *, loaded: Chat) -> Reply:
     """Answers of a chat model that sees the scans."""
     from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import read_scan
-    from thoracle.inference.chat.scans import scan_tokens
+    from thoracle.inference.chat.scan_tokens import scan_tokens
     from thoracle.inference.prepare import prepare
     from thoracle.types import RESEARCH_USE
 
@@ -112,16 +112,18 @@ def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation,
         kept.append(scan_tokens(loaded.encoder, prepared))
     conversation.scans = tuple(kept)
     typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
-    return partial(loaded.reply, conversation, sampling=sampling)
+    return partial(loaded.answer, conversation, sampling=sampling)
 
 
-def _evidence(scans: list[Path], reading: ReadOptions, *, detector: Path, index: str | None, num_similar: int, device: str) -> Evidence:
+def _evidence(
+    scans: list[Path], reading: ReadOptions, *, detector: Path, index: str | None, num_similar: int, device: str
+) -> CitableEvidence:
     """What a detector finds in the one scan, and which cases look like it."""
     from thoracle.cli.findings_table import notify
     from thoracle.errors import InputError
     from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import read_scan
-    from thoracle.inference.chat.grounded import gather
+    from thoracle.inference.chat.grounded import collect_evidence
     from thoracle.inference.model import load
     from thoracle.search.similar_cases import similar_cases
 
@@ -131,4 +133,6 @@ def _evidence(scans: list[Path], reading: ReadOptions, *, detector: Path, index:
     findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    return gather(findings, [] if index is None else similar_cases(index, scan=volume, k=num_similar, detector=model, notify=notify))
+    return collect_evidence(
+        findings, [] if index is None else similar_cases(index, scan=volume, k=num_similar, detector=model, notify=notify)
+    )

@@ -14,7 +14,7 @@ from thoracle.cli.app import app
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thoracle.inference.label.run import Progress
+    from thoracle.inference.labeler.runner import LabelProgress
 
 Backend = Literal["auto", "rules", "classifier", "llm"]
 
@@ -29,8 +29,8 @@ def label(
     ] = None,
     backend: Annotated[Backend, typer.Option(help="auto takes rules, and with --model the better of both for each label.")] = "auto",
     model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A report classifier, trained or imported.")] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server, http://localhost:8000/v1.")] = None,
-    llm: Annotated[str | None, typer.Option("--llm", metavar="NAME", help="llm: which of the server's models.")] = None,
+    llm_url: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server, http://localhost:8000/v1.")] = None,
+    llm_model: Annotated[str | None, typer.Option(metavar="NAME", help="llm: which of the server's models.")] = None,
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
     encoding: Annotated[str, typer.Option(help="Of CSV and JSON lines.")] = "utf-8",
@@ -45,13 +45,13 @@ def label(
     """
     from rich.console import Console
 
-    from thoracle.inference.label.backends import open_labeller
-    from thoracle.inference.label.run import label_table
-    from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
+    from thoracle.inference.labeler.backends import open_labeller
+    from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
+    from thoracle.inference.labeler.runner import label_table
 
     console = Console(stderr=True, highlight=False)
     table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding)
-    labeller = open_labeller(backend, model=model, endpoint=endpoint, llm=llm)
+    labeller = open_labeller(backend, model=model, endpoint=llm_url, llm=llm_model)
     steps = label_table(table, labeller, out=out, evidence=evidence, workers=workers or os.cpu_count() or 1)
     last = _follow(steps, console)
     _say(last, console, out)
@@ -59,7 +59,7 @@ def label(
         raise typer.Exit(1)
 
 
-def _follow(steps: Iterator[Progress], console: Console) -> Progress:
+def _follow(steps: Iterator[LabelProgress], console: Console) -> LabelProgress:
     from thoracle.cli.progress import ProgressBar
 
     with ProgressBar("reports", console=console, total=1.0, rate="min") as bar:
@@ -68,7 +68,7 @@ def _follow(steps: Iterator[Progress], console: Console) -> Progress:
     return step
 
 
-def _say(last: Progress, console: Console, out: Path) -> None:
+def _say(last: LabelProgress, console: Console, out: Path) -> None:
     from rich.markup import escape
 
     from thoracle.types import RESEARCH_USE

@@ -56,7 +56,7 @@ def prepare(
     from thoracle.cohort.preprocess_file import read_preprocess
     from thoracle.cohort.reconstruction import ReconstructionFilter
     from thoracle.ct.preprocess import PreprocessConfig
-    from thoracle.inference.label.rules import RuleLabeller
+    from thoracle.inference.labeler.rules import RuleLabeller
 
     console = Console(stderr=True, highlight=False)
     config = PreprocessConfig() if preprocess is None else read_preprocess(preprocess)

@@ -25,15 +25,15 @@ def vqa(
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of phantoms: sides and numbers are theirs.")] = None,
     section: Annotated[Section, typer.Option(help="Of a report, which is to be written.")] = "both",
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
-    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
-    llm: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
+    llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
+    llm_model: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
 ) -> None:
     """Make questions with answers for training and for measuring a chat model.
 
     Presence, side, lobe, size and number, a choice of four, what changed between two scans of a patient, and the report. Presence is
     asked of each abnormality as often where it is as where it is not. The same cohort and seed give the same file.
 
-    With --endpoint a language model writes them instead, from each report; those whose answers contradict the report are dropped. Reports
+    With --llm-url a language model writes them instead, from each report; those whose answers contradict the report are dropped. Reports
     leave this machine then, if the server is another. A run that was stopped goes on.
     """
     from collections import Counter
@@ -47,8 +47,8 @@ def vqa(
 
     entries = open_cohort(cohort).entries
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
-    if endpoint is not None:
-        made = _written(entries, endpoint, llm, out)
+    if llm_url is not None:
+        made = _written(entries, llm_url, llm_model, out)
     else:
         made = [one for split in splits for one in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed)]
     write_questions(out, made)
@@ -57,14 +57,14 @@ def vqa(
     typer.echo(f"{len(made):,} questions ({told}): {out}\n{RESEARCH_USE}", err=True)
 
 
-def _written(entries: tuple[CohortEntry, ...], endpoint: str, llm: str, out: Path) -> list[QuestionSet]:
+def _written(entries: tuple[CohortEntry, ...], llm_url: str, llm_model: str, out: Path) -> list[QuestionSet]:
     """Of each scan's report, by its first volume."""
     from rich.console import Console
 
     from thoracle.cli.progress import track
     from thoracle.cohort.vqa.vqa_file import QuestionSet
-    from thoracle.inference.chat.endpoint import Endpoint
-    from thoracle.inference.chat.written_run import write_many
+    from thoracle.inference.chat.question_writer_run import write_all_questions
+    from thoracle.inference.llm.openai_client import OpenAIClient
 
     first: dict[str, CohortEntry] = {}
     for entry in entries:
@@ -74,7 +74,7 @@ def _written(entries: tuple[CohortEntry, ...], endpoint: str, llm: str, out: Pat
     console = Console(stderr=True, highlight=False)
     found: list[QuestionSet] = []
     dropped, empty = 0, 0
-    many = write_many(Endpoint(endpoint, model=llm).generate, reports, llm=llm, kept=kept)
+    many = write_all_questions(OpenAIClient(llm_url, model=llm_model).generate, reports, llm=llm_model, kept=kept)
     for volume, written in track(many, total=len(reports), description="questions", console=console, rate="min"):
         found += [QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
         dropped, empty = dropped + written.dropped, empty + bool(written.why)

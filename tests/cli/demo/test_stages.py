@@ -12,7 +12,7 @@ import pytest
 from thoracle.cli.demo import chat as demo_chat
 from thoracle.cli.demo.stages import run
 from thoracle.evaluation.demo.page import HISTOGRAM, TUNED, Figures
-from thoracle.inference.chat.chat import load_chat
+from thoracle.inference.chat.session import load_chat
 from thoracle.inference.demo.locations import demo_chat as kept_chat
 from thoracle.training.chat.task import ChatConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig

@@ -4,9 +4,9 @@ import re
 
 from thoracle.evaluation.labeler.disagreements import disagreements
 from thoracle.evaluation.labeler.evaluate import Labelled
-from thoracle.inference.label.evidence import Labels
-from thoracle.inference.label.rules import RuleLabeller
-from thoracle.inference.label.tables import Row
+from thoracle.inference.labeler.evidence import Labels
+from thoracle.inference.labeler.report_table import ReportRow
+from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 TEXTS = ("A nodule <4 mm is seen in the lingula. No effusion.", "The lungs are clear on both sides.", "")
@@ -15,7 +15,7 @@ NOTHING = Labels(values=(0,) * len(ABNORMALITIES))
 
 def test_every_difference_is_shown_with_its_evidence_and_nothing_else() -> None:
     rules = tuple(RuleLabeller().label(TEXTS))
-    rows = tuple(Row(id=f"r{n}", text=text) for n, text in enumerate(TEXTS))
+    rows = tuple(ReportRow(id=f"r{n}", text=text) for n, text in enumerate(TEXTS))
     content = disagreements(Labelled(rows=rows, reference=None, by_backend={"rules": rules, "other": (NOTHING, NOTHING, NOTHING)})).decode()
     assert RESEARCH_USE in content
     assert "2 of 3 reports" in content
@@ -26,7 +26,7 @@ def test_every_difference_is_shown_with_its_evidence_and_nothing_else() -> None:
 
 
 def test_a_reference_is_a_party_where_it_says_something() -> None:
-    rows = (Row(id="r", text=TEXTS[0]),)
+    rows = (ReportRow(id="r", text=TEXTS[0]),)
     rules = tuple(RuleLabeller().label(TEXTS[:1]))
     same = Labelled(rows=rows, reference=(rules[0].values,), by_backend={"rules": rules})
     assert "0 of 1 reports" in disagreements(same).decode()

@@ -7,8 +7,8 @@ import pytest
 
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.labeler.evaluate import label_all
-from thoracle.inference.label.rules import RuleLabeller
-from thoracle.inference.label.tables import ReportTable
+from thoracle.inference.labeler.report_table import ReportTable
+from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.types import ABNORMALITIES
 
 

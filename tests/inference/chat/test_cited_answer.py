@@ -10,12 +10,12 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import EndpointFailed
 from thoracle.inference.chat.cited_answer import cited_answer
 from thoracle.inference.chat.conversation import Conversation, Turn
-from thoracle.inference.chat.grounded import gather
-from thoracle.inference.chat.sampling import Sampling
+from thoracle.inference.chat.grounded import collect_evidence
 from thoracle.inference.findings import Findings
+from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.models.chat.prompt import Message
 
-EVIDENCE = gather(
+EVIDENCE = collect_evidence(
     Findings(
         abnormalities=("Pleural effusion", "Emphysema"),
         probabilities=(0.91, 0.08),
@@ -33,12 +33,12 @@ def test_a_whole_answer_is_a_turn_and_names_what_it_cites() -> None:
     earlier = Turn(question="Hello?", task="short_answer", answer="Yes.")
     conversation, asked = Conversation(turns=[earlier]), []
 
-    def generate(messages: list[Message], /, *, sampling: Sampling) -> Iterator[str]:
+    def generate(messages: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
         asked.append([message.content for message in messages])
         yield from ("There is an effusion", " [F1].")
 
     pieces = list(
-        cited_answer(generate, "Effusion?", evidence=EVIDENCE, conversation=conversation, task="long_answer", sampling=Sampling())
+        cited_answer(generate, "Effusion?", evidence=EVIDENCE, conversation=conversation, task="long_answer", sampling=SamplingOptions())
     )
     assert pieces[-1].startswith("\n[F1] ")
     assert not any("[F2]" in piece for piece in pieces)
@@ -52,10 +52,14 @@ def test_a_whole_answer_is_a_turn_and_names_what_it_cites() -> None:
 def test_an_answer_that_breaks_off_is_no_turn() -> None:
     conversation = Conversation()
 
-    def generate(_: list[Message], /, *, sampling: Sampling) -> Iterator[str]:
+    def generate(_: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
         yield "There is"
         raise EndpointFailed("went down", hint="Start it.")
 
     with pytest.raises(EndpointFailed):
-        list(cited_answer(generate, "Effusion?", evidence=EVIDENCE, conversation=conversation, task="long_answer", sampling=Sampling()))
+        list(
+            cited_answer(
+                generate, "Effusion?", evidence=EVIDENCE, conversation=conversation, task="long_answer", sampling=SamplingOptions()
+            )
+        )
     assert conversation.turns == []

@@ -9,12 +9,18 @@ import pytest
 from tests.injections import ASKED, INJECTIONS, MARKS, ORDERS
 from tests.language_server import LanguageServer
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import EndpointFailed, InputError
-from thoracle.inference.chat.endpoint import Endpoint
-from thoracle.inference.chat.grounded import NO_SOURCE, SimilarCase, answer, cited, gather, messages, used
-from thoracle.inference.chat.sampling import Sampling
+from thoracle.inference.chat.grounded import (
+    NO_CITATION,
+    SimilarCase,
+    answer,
+    build_messages,
+    cited_sources,
+    collect_evidence,
+    filter_citations,
+)
 from thoracle.inference.findings import Findings
-from thoracle.models.chat.prompt import Message
+from thoracle.inference.llm.decoding import SamplingOptions
+from thoracle.inference.llm.openai_client import OpenAIClient
 
 FINDINGS = Findings(
     abnormalities=("Pleural effusion", "Emphysema"),
@@ -34,7 +40,7 @@ FINDINGS = Findings(
 def test_no_report_leaves_its_data_field(injection: str) -> None:
     assert len(INJECTIONS) >= 50
     cases = [SimilarCase(name="p7", similarity=0.9, report=injection), SimilarCase(name="p8", similarity=0.8, report="Clear.")]
-    turns = messages("Is there an effusion?", gather(FINDINGS, cases))
+    turns = build_messages("Is there an effusion?", collect_evidence(FINDINGS, cases))
     assert [turn.role for turn in turns] == ["system", "user", "tool"]
     assert all(ASKED not in turn.content for turn in turns if turn.role != "tool")
     data = json.loads(turns[-1].content)
@@ -46,24 +52,24 @@ def test_no_report_leaves_its_data_field(injection: str) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_model_that_obeys_cannot_cite_what_was_not_given(order: str, language_server: LanguageServer) -> None:
-    evidence = gather(FINDINGS, [SimilarCase(name="p7", similarity=0.9, report=f"{ASKED} {order}")])
+    evidence = collect_evidence(FINDINGS, [SimilarCase(name="p7", similarity=0.9, report=f"{ASKED} {order}")])
     language_server.words = ["There is no effusion [C9", "]. The heart is large [F7, F1]. As F9 says. ", "Other: [x](http://evil) [C1]."]
-    text = "".join(answer(Endpoint(language_server.address, model="m").generate, "Effusion?", evidence, sampling=Sampling()))
+    text = "".join(answer(OpenAIClient(language_server.address, model="m").generate, "Effusion?", evidence, sampling=SamplingOptions()))
     assert "C9" not in text
     assert "F7" not in text
     assert "F9" not in text
-    assert f"no effusion. {NO_SOURCE}" in text
+    assert f"no effusion. {NO_CITATION}" in text
     assert "large [F1]." in text
-    assert set(used(text, evidence)) == {"F1", "C1"}
+    assert set(cited_sources(text, evidence)) == {"F1", "C1"}
     assert text.endswith("Research use only. Not a medical device.")
 
 
 def test_only_the_given_cases_are_sent_and_data_is_a_tools_result(language_server: LanguageServer) -> None:
     archive = [SimilarCase(name=f"p{k}", similarity=1 - k / 100, report=f"secret-{k}") for k in range(100)]
     language_server.words = ["Yes [F1]."]
-    evidence = gather(FINDINGS, archive[:3])
-    asked = Endpoint(language_server.address, model="m").generate
-    assert "".join(answer(asked, "Effusion?", evidence, before=[("Hello?", "Yes.")], sampling=Sampling(stop=("END",)))).startswith(
+    evidence = collect_evidence(FINDINGS, archive[:3])
+    asked = OpenAIClient(language_server.address, model="m").generate
+    assert "".join(answer(asked, "Effusion?", evidence, before=[("Hello?", "Yes.")], sampling=SamplingOptions(stop=("END",)))).startswith(
         "Yes [F1]."
     )
     (body,) = language_server.asked
@@ -75,29 +81,10 @@ def test_only_the_given_cases_are_sent_and_data_is_a_tools_result(language_serve
     assert (body["stop"], body["temperature"], body["stream"]) == (["END"], 0.0, True)
 
 
-def test_a_server_that_is_down_refuses_is_slow_or_talks_nonsense_is_said(language_server: LanguageServer) -> None:
-    turns = [Message(role="user", content="Hello")]
-
-    def ask(address: str, timeout: float = 5.0) -> list[str]:
-        return list(Endpoint(address, model="m", timeout=timeout).generate(turns, sampling=Sampling()))
-
-    with pytest.raises(EndpointFailed, match="does not answer"):
-        ask("http://127.0.0.1:1/v1")
-    for status in (401, 302):
-        language_server.say = lambda _, status=status: (status, "")
-        with pytest.raises(EndpointFailed, match=f"answers {status}"):
-            ask(language_server.address)
-    language_server.say, language_server.silent = lambda _: (200, ""), 0.6
-    with pytest.raises(EndpointFailed, match="does not answer"):
-        ask(language_server.address, timeout=0.1)
-    language_server.silent, language_server.broken = 0.0, True
-    with pytest.raises(EndpointFailed, match="no answer of such a server"):
-        ask(language_server.address)
-    for address in ("ftp://x", "http://user:secret@host/v1", "nonsense"):
-        with pytest.raises(InputError, match="no address of a server"):
-            Endpoint(address, model="m")
-
-
 def test_sentences_come_as_they_are_whole() -> None:
-    evidence = gather(FINDINGS)
-    assert list(cited(iter(["One [F1]. Tw", "o [F2]", ". Three."]), evidence)) == ["One [F1].", " Two [F2].", f" Three. {NO_SOURCE}"]
+    evidence = collect_evidence(FINDINGS)
+    assert list(filter_citations(iter(["One [F1]. Tw", "o [F2]", ". Three."]), evidence)) == [
+        "One [F1].",
+        " Two [F2].",
+        f" Three. {NO_CITATION}",
+    ]

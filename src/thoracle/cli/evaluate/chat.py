@@ -23,8 +23,8 @@ def chat(
     out: Annotated[Path, typer.Option(metavar="DIR", help="chat.json, answers.json.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions, drawn from those of the split valid.")] = 500,
     reports: Annotated[int, typer.Option(min=0, help="Reports, drawn likewise.")] = 50,
-    judge: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that judges what is not closed.")] = None,
-    llm: Annotated[str, typer.Option(metavar="NAME", help="The judge's model.")] = "default",
+    judge_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that judges what is not closed.")] = None,
+    llm_model: Annotated[str, typer.Option(metavar="NAME", help="The judge's model.")] = "default",
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     device: Device = "auto",
@@ -46,9 +46,9 @@ def chat(
     from thoracle.evaluation.chat.metrics import summarise, template_similarity
     from thoracle.evaluation.chat.report import answers_json, chat_json
     from thoracle.files.json_file import write_json
-    from thoracle.inference.chat.chat import load_chat
-    from thoracle.inference.chat.endpoint import Endpoint
-    from thoracle.inference.chat.sampling import Sampling
+    from thoracle.inference.chat.session import load_chat
+    from thoracle.inference.llm.decoding import SamplingOptions
+    from thoracle.inference.llm.openai_client import OpenAIClient
     from thoracle.training.chat.run import split_questions
 
     prepared = open_cohort(cohort)
@@ -56,7 +56,7 @@ def chat(
     if not held_out:
         raise InputError("no question is about a scan of the split valid", hint="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
-    conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), Sampling(max_tokens=max_tokens)
+    conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
     answers = [
         list(
             track(
@@ -68,11 +68,11 @@ def chat(
         )
         for blind in (False, True)
     ]
-    judged = None if judge is None else partial(judge_answers, Endpoint(judge, model=llm).generate)
+    judged = None if judge_url is None else partial(judge_answers, OpenAIClient(judge_url, model=llm_model).generate)
     seeing, blind = (summarise(answered, label=label_texts, judged=judged, resamples=resamples) for answered in answers)
     training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
     variety = template_similarity([answered.answer for answered in answers[0] if answered.pair.topic == "report"], training)
-    judge_name = "" if judge is None else f"{llm} at {judge}"
+    judge_name = "" if judge_url is None else f"{llm_model} at {judge_url}"
     document = chat_json(seeing, blind, diversity=variety, questions=len(conversations), judge=judge_name, caution=loaded.caution)
     write_json(out / "chat.json", document, indent=1)
     write_json(out / "answers.json", answers_json(conversations, answers[0]), indent=1)

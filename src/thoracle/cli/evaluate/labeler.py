@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.evaluation.detection.summary import Summary
-    from thoracle.inference.label.tables import ReportTable
+    from thoracle.inference.labeler.report_table import ReportTable
     from thoracle.metrics.bootstrap import Interval
 
 
@@ -25,8 +25,8 @@ def labeler(
         list[str] | None, typer.Option(metavar="NAME", help="auto, rules, classifier or llm; give it again to compare several.")
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A report classifier, trained or imported.")] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server.")] = None,
-    llm: Annotated[str | None, typer.Option("--llm", metavar="NAME", help="llm: which of the server's models.")] = None,
+    llm_url: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server.")] = None,
+    llm_model: Annotated[str | None, typer.Option(metavar="NAME", help="llm: which of the server's models.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="JSON", help="Gets every figure with its interval.")] = None,
     disagreements: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Gets every report on which two parties differ, with their evidence and its words.")
@@ -51,8 +51,8 @@ def labeler(
     from thoracle.evaluation.labeler.report import labeler_json
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
-    from thoracle.inference.label.backends import open_labeller
-    from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
+    from thoracle.inference.labeler.backends import open_labeller
+    from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
     console = Console(highlight=False)
@@ -61,7 +61,7 @@ def labeler(
     if save_decision_rule:
         _save_decision_rule(table, model)
     names = dict.fromkeys(backend or ["auto"])
-    labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=endpoint, llm=llm) for name in names})
+    labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=llm_url, llm=llm_model) for name in names})
     summaries = {}
     for name in names if not no_reference else ():
         summaries[name] = labelled.summary(name, resamples=resamples)
@@ -78,14 +78,14 @@ def _save_decision_rule(table: ReportTable, model: Path | None) -> None:
     from thoracle.errors import InputError
     from thoracle.evaluation.labeler.evaluate import read_labelled
     from thoracle.evaluation.labeler.fit_decision import fit_labelling
-    from thoracle.inference.label.classifier import ClassifierLabeller
-    from thoracle.inference.label.labelling import keep_labelling
+    from thoracle.inference.labeler.classifier import ClassifierLabeller
+    from thoracle.inference.labeler.decision import save_decision_rule
 
     if model is None or not table.also:
         raise InputError("thresholds need a classifier and reports with labels", hint="Give --model, and no --no-reference.")
     labelled = read_labelled(table)
     fitted = fit_labelling(ClassifierLabeller(model), [row.text for row, _ in labelled], [labels for _, labels in labelled])
-    keep_labelling(model, fitted)
+    save_decision_rule(model, fitted)
 
 
 def _show(console: Console, name: str, summary: Summary, count: int, total: int) -> None:

@@ -45,7 +45,7 @@ def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column:
 def _table_reports(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledReportText]:
     """Read the reports of a table; those that cannot be read are left out of training as they are out of labelling."""
     from thoracle.evaluation.labeler.evaluate import read_labelled
-    from thoracle.inference.label.tables import TEXT_COLUMN, ReportTable
+    from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.training.labeler.task import LabelledReportText
     from thoracle.types import ABNORMALITIES
 
@@ -68,8 +68,8 @@ def _save_decision_rule(out: Path, reports: list[LabelledReportText]) -> None:
 
     from thoracle.errors import InputError
     from thoracle.evaluation.labeler.fit_decision import fit_labelling
-    from thoracle.inference.label.classifier import ClassifierLabeller
-    from thoracle.inference.label.labelling import keep_labelling
+    from thoracle.inference.labeler.classifier import ClassifierLabeller
+    from thoracle.inference.labeler.decision import save_decision_rule
     from thoracle.training.engine.run_folder import MODEL
     from thoracle.training.labeler.task import ReportDataset
     from thoracle.types import RESEARCH_USE
@@ -82,7 +82,7 @@ def _save_decision_rule(out: Path, reports: list[LabelledReportText]) -> None:
     except InputError as error:
         console.print(f"How far to trust it beside the rules is not known: {error}\n{RESEARCH_USE}", markup=False)
         return
-    keep_labelling(out / MODEL, rule)
+    save_decision_rule(out / MODEL, rule)
     better = [name for name, decision in rule.decisions.items() if decision.f1_classifier > decision.f1_rules]
     console.print(f"On {rule.fitted_on} it was not trained on, it does better than rules for {len(better)} of 18 labels.", markup=False)
     console.print(RESEARCH_USE)

@@ -12,12 +12,12 @@ from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.evaluation.chat.metrics import AnsweredQuestion
-from thoracle.inference.chat.chat import Chat
 from thoracle.inference.chat.conversation import Conversation as Dialog
 from thoracle.inference.chat.conversation import Turn
-from thoracle.inference.chat.sampling import Sampling
-from thoracle.inference.chat.scans import scan_tokens
-from thoracle.inference.label.rules import RuleLabeller
+from thoracle.inference.chat.scan_tokens import scan_tokens
+from thoracle.inference.chat.session import Chat
+from thoracle.inference.labeler.rules import RuleLabeller
+from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.prepare import PreparedVolume
 from thoracle.types import FloatArray
 
@@ -33,7 +33,7 @@ def draw_questions(conversations: Sequence[QuestionSet], *, limit: int, reports:
 
 
 def answer_questions(
-    chat: Chat, cohort: Cohort, conversations: Sequence[QuestionSet], *, sampling: Sampling, blind: bool
+    chat: Chat, cohort: Cohort, conversations: Sequence[QuestionSet], *, sampling: SamplingOptions, blind: bool
 ) -> Iterator[AnsweredQuestion]:
     """Answer the last question of each conversation, after the reference answers to the questions before it.
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.evaluation.chat.metrics import AnsweredQuestion
-from thoracle.inference.chat.grounded import Generates, as_data
-from thoracle.inference.chat.json_answers import ask_json
-from thoracle.inference.chat.sampling import Sampling
+from thoracle.inference.chat.grounded import escape_to_json
+from thoracle.inference.llm.decoding import SamplingOptions
+from thoracle.inference.llm.generator import TextGenerator
+from thoracle.inference.llm.json_mode import ask_json
 from thoracle.models.chat.prompt import Message
 from thoracle.types import FloatArray
 
@@ -28,10 +29,10 @@ SYSTEM: Final = (
     f"{json.dumps({'score': 7})}"
 )
 _AT_ONCE: Final = 4
-_SAMPLING: Final = Sampling(max_tokens=64)
+_SAMPLING: Final = SamplingOptions(max_tokens=64)
 
 
-def score_with_llm(generate: Generates, answered: Sequence[AnsweredQuestion]) -> FloatArray:
+def score_with_llm(generate: TextGenerator, answered: Sequence[AnsweredQuestion]) -> FloatArray:
     """(N,) whole numbers from 0 to `MOST`; NaN where none was said.
 
     Raises:
@@ -41,8 +42,8 @@ def score_with_llm(generate: Generates, answered: Sequence[AnsweredQuestion]) ->
         return np.array(list(pool.map(lambda one: _judged(generate, one), answered)), dtype=float)
 
 
-def _judged(generate: Generates, one: AnsweredQuestion) -> float:
-    data = as_data({"question": one.pair.question, "reference": one.pair.answer, "answer": one.answer})
+def _judged(generate: TextGenerator, one: AnsweredQuestion) -> float:
+    data = escape_to_json({"question": one.pair.question, "reference": one.pair.answer, "answer": one.answer})
     turns = [
         Message(role="system", content=SYSTEM),
         Message(role="user", content="What is the answer worth?"),

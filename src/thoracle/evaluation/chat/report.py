@@ -9,7 +9,7 @@ from typing import Any
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.evaluation.chat.metrics import AnsweredQuestion
 from thoracle.evaluation.html.plain_json import plain_json
-from thoracle.inference.label.rules import RuleLabeller
+from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
 

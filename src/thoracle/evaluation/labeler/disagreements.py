@@ -7,7 +7,7 @@ from html import escape
 
 from thoracle.evaluation.html.page import heading, page, paragraph
 from thoracle.evaluation.labeler.evaluate import Labelled
-from thoracle.inference.label.evidence import Evidence, Labels
+from thoracle.inference.labeler.evidence import LabelEvidence, Labels
 from thoracle.types import ABNORMALITIES
 
 _STYLE = (
@@ -51,7 +51,7 @@ def _report(
     for number in split:
         values = [_WORDS[labels.values[number]] for labels in said.values()]
         cells = [ABNORMALITIES[number], *([_WORDS[reference[number]]] if reference is not None else []), *values]
-        whose: dict[Evidence, list[str]] = {}
+        whose: dict[LabelEvidence, list[str]] = {}
         for name, labels in said.items():
             for one in labels.evidence[number]:
                 whose.setdefault(one, []).append(name)
@@ -62,12 +62,12 @@ def _report(
     yield f"<table>{''.join(lines)}</table>"
 
 
-def _why(backends: str, one: Evidence) -> str:
+def _why(backends: str, one: LabelEvidence) -> str:
     cue = f", {one.cue!r}" if one.cue else ""
     return escape(f"{backends}: {one.rule}: {one.assertion}{cue} in “{one.sentence}”")
 
 
-def _marked(text: str, evidence: list[Evidence]) -> str:
+def _marked(text: str, evidence: list[LabelEvidence]) -> str:
     """The report with what was found marked; overlapping finds are one mark."""
     pieces, at = [], 0
     for one in sorted(evidence, key=lambda one: (one.start, -one.end)):

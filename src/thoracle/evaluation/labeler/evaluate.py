@@ -13,10 +13,10 @@ import numpy as np
 
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.summary import Scores, Summary, summarise
-from thoracle.inference.label.evidence import Labels
-from thoracle.inference.label.run import Labeller, label_rows
-from thoracle.inference.label.tables import ReportTable, Row
-from thoracle.inference.label.text import unreadable
+from thoracle.inference.labeler.evidence import Labels
+from thoracle.inference.labeler.report_table import ReportRow, ReportTable
+from thoracle.inference.labeler.runner import LabelerBackend, label_rows
+from thoracle.inference.labeler.sentences import unreadable
 from thoracle.types import ABNORMALITIES
 
 _AT_ONCE: Final = 250
@@ -35,7 +35,7 @@ class Labelled:
         by_backend: what each said, in the order of `rows`.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     reference: tuple[tuple[int | None, ...], ...] | None
     by_backend: Mapping[str, tuple[Labels, ...]]
 
@@ -63,7 +63,7 @@ class Labelled:
         return summarise(scores, thresholds=_THRESHOLDS, ranking=False, resamples=resamples), len(known)
 
 
-def label_all(table: ReportTable, labellers: Mapping[str, Labeller]) -> Labelled:
+def label_all(table: ReportTable, labellers: Mapping[str, LabelerBackend]) -> Labelled:
     """Label a table with every backend.
 
     Args:
@@ -79,7 +79,7 @@ def label_all(table: ReportTable, labellers: Mapping[str, Labeller]) -> Labelled
     return Labelled(rows=rows, reference=_reference(table, rows) if table.also else None, by_backend=said)
 
 
-def read_labelled(table: ReportTable) -> list[tuple[Row, tuple[int | None, ...]]]:
+def read_labelled(table: ReportTable) -> list[tuple[ReportRow, tuple[int | None, ...]]]:
     """The reports that can be read, with their labels; `table.also` names the 18 abnormalities.
 
     Raises:
@@ -89,7 +89,7 @@ def read_labelled(table: ReportTable) -> list[tuple[Row, tuple[int | None, ...]]
     return list(zip(rows, _reference(table, rows), strict=True))
 
 
-def _reference(table: ReportTable, rows: Sequence[Row]) -> tuple[tuple[int | None, ...], ...]:
+def _reference(table: ReportTable, rows: Sequence[ReportRow]) -> tuple[tuple[int | None, ...], ...]:
     for row in rows:
         for name, cell in zip(table.also, row.also, strict=False):
             if cell not in _VALUES:

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 
 from thoracle.errors import InputError
-from thoracle.inference.label.classifier import ClassifierLabeller
-from thoracle.inference.label.labelling import Decision, Labelling
-from thoracle.inference.label.rules import RuleLabeller
-from thoracle.inference.label.vocabulary import fingerprint
+from thoracle.inference.labeler.classifier import ClassifierLabeller
+from thoracle.inference.labeler.decision import Decision, LabelerDecisionRule
+from thoracle.inference.labeler.rules import RuleLabeller
+from thoracle.inference.labeler.vocabulary import fingerprint
 from thoracle.metrics.classification import f1_score
 from thoracle.types import ABNORMALITIES, FloatArray
 
@@ -25,7 +25,7 @@ _NEWTON_STEPS: Final = 50
 _FEWEST: Final = 20
 
 
-def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels: Sequence[Sequence[int | None]]) -> Labelling:
+def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels: Sequence[Sequence[int | None]]) -> LabelerDecisionRule:
     """Weights, thresholds and figures of each abnormality.
 
     Args:
@@ -44,7 +44,7 @@ def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels
     rules_NK = np.array([ruled[place].values for place in known], dtype=np.float64)
     truth_NK = np.array([labels[place] for place in known], dtype=np.float64)
     decisions = {name: _decide(logits_NK[:, k], rules_NK[:, k], truth_NK[:, k]) for k, name in enumerate(ABNORMALITIES)}
-    return Labelling(
+    return LabelerDecisionRule(
         weights_sha256=classifier.folder.weights_sha256,
         rules=fingerprint(),
         fitted_on=f"{len(known):,} reports",

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from thoracle.inference.chat.conversation import Conversation, Turn
-from thoracle.inference.chat.grounded import Evidence, Generates, answer, used
-from thoracle.inference.chat.sampling import Sampling
+from thoracle.inference.chat.grounded import CitableEvidence, answer, cited_sources
+from thoracle.inference.llm.decoding import SamplingOptions
+from thoracle.inference.llm.generator import TextGenerator
 from thoracle.models.chat.prompt import AnswerType
 
 
 def cited_answer(
-    generate: Generates, question: str, *, evidence: Evidence, conversation: Conversation, task: AnswerType, sampling: Sampling
+    generate: TextGenerator,
+    question: str,
+    *,
+    evidence: CitableEvidence,
+    conversation: Conversation,
+    task: AnswerType,
+    sampling: SamplingOptions,
 ) -> Iterator[str]:
     """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
 
@@ -31,6 +38,6 @@ def cited_answer(
     for piece in answer(generate, question, evidence, before=earlier, sampling=sampling):
         text += piece
         yield piece
-    for name, source in used(text, evidence).items():
+    for name, source in cited_sources(text, evidence).items():
         yield f"\n[{name}] {source}"
     conversation.turns.append(Turn(question=question, task=task, answer=text.strip()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thoracle.errors import InputError
-from thoracle.inference.chat.chat import Chat, ChatComponents, load_chat
+from thoracle.inference.chat.session import Chat, ChatComponents, load_chat
 from thoracle.inference.demo.default_model import Notify
 from thoracle.inference.demo.locations import demo_chat
 from thoracle.models.chat.chat_folder import ABOUT
@@ -27,7 +27,7 @@ def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, de
     if model is None:
         demo = demo_chat()
         if not (demo / "model" / ABOUT).is_file():
-            hint = "Give --model DIR, as `thoracle train chat` makes it, --detector with --endpoint URL, or run `thoracle demo` once."
+            hint = "Give --model DIR, as `thoracle train chat` makes it, --detector with --llm-url URL, or run `thoracle demo` once."
             raise InputError("no chat model was given, and the demo has not run on this machine", hint=hint)
         notify("No --model was given: this is the demo's, which knows only phantoms.")
         return load_chat(demo / "model", encoder=encoder or demo / "encoder", base=base or demo / "base", device=device)

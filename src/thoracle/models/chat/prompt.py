@@ -111,7 +111,7 @@ class ChatTemplate:
         except TemplateError as error:
             roles = ", ".join(dict.fromkeys(message.role for message in messages))
             detail = f"the language model's chat template does not take turns of {roles} ({str(error)[:120]})"
-            raise CapabilityMissing(detail, hint="Give a model whose template does, or --endpoint.") from error
+            raise CapabilityMissing(detail, hint="Give a model whose template does, or --llm-url.") from error
         return text
 
 

@@ -1,0 +1,58 @@
+"""Questions of many reports, a few at a time; each report's are kept as they come, so that a run that was stopped asks for none twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer
+from thoracle.files.append_log import append_lines, recover_lines
+from thoracle.inference.chat.question_writer import SYSTEM, WrittenQuestions, write_questions
+from thoracle.inference.llm.generator import TextGenerator
+
+_AT_ONCE: Final = 4
+
+
+def write_all_questions(
+    generate: TextGenerator, reports: Mapping[str, str], *, llm: str, kept: Path
+) -> Iterator[tuple[str, WrittenQuestions]]:
+    """By volume, in their order.
+
+    Args:
+        generate: the language model.
+        reports: by volume.
+        llm: its name.
+        kept: a file of lines, one a report, made where it is not there; a line of another report, prompt or model is not gone by.
+
+    Raises:
+        As `generate`; what was written before is kept.
+    """
+    keys = {volume: sha256(f"{SYSTEM}\0{llm}\0{volume}\0{report}".encode()).hexdigest() for volume, report in reports.items()}
+    known = _read(kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        todo = {volume: pool.submit(write_questions, generate, report) for volume, report in reports.items() if keys[volume] not in known}
+        try:
+            for volume, key in keys.items():
+                if volume in todo:
+                    written = todo.pop(volume).result()
+                    append_lines(kept, [json.dumps({"key": key, **asdict(written)})])
+                    known[key] = written
+                yield volume, known[key]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read(path: Path) -> dict[str, WrittenQuestions]:
+    """Read what earlier runs wrote, by key."""
+    found = {}
+    for line in recover_lines(path):
+        values = json.loads(line)
+        pairs = tuple(QuestionAnswer(**pair) for pair in values["pairs"])
+        found[values["key"]] = WrittenQuestions(pairs=pairs, dropped=values["dropped"], why=values["why"])
+    return found

@@ -1,0 +1,189 @@
+"""A loaded chat model: questions about scans to words, one after the other; it reads no scan and never trains.
+
+Shapes: N ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thoracle.errors import InputError
+from thoracle.inference.chat.conversation import Conversation, Turn
+from thoracle.inference.chat.scan_question_rule import REFUSAL, requires_scan
+from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, stop_at
+from thoracle.inference.model import Model, load
+from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat
+from thoracle.models.chat.components import load_projector
+from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, LanguageModel, load_language_model
+from thoracle.models.chat.prompt import AnswerType, ChatTemplate, Encoded, Message
+from thoracle.models.chat.scan_tokens import ScanTokens
+from thoracle.models.ctchat.projector import Projector
+
+GREEDY = SamplingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatComponents:
+    """Where the parts of a chat model are, where no chat folder says so: as published, or as trained elsewhere.
+
+    Attributes:
+        encoder: model folder of CT-CLIP or of its image encoder.
+        base: the language model.
+        projector: a model folder, mm_projector.bin, or a folder with non_lora_trainables.bin.
+        adapter: peft's folder; None for the language model as it is.
+    """
+
+    encoder: Path
+    base: Path
+    projector: Path
+    adapter: Path | None = None
+
+    @classmethod
+    def published(cls, folder: Path, *, encoder: Path, base: Path) -> ChatComponents:
+        """Of a published folder, in which adapter and projector lie together."""
+        return cls(encoder=encoder, base=base, projector=folder, adapter=folder if (folder / ADAPTER_CONFIG).is_file() else None)
+
+
+def load_chat(
+    source: Path | ChatComponents, *, encoder: Path | None = None, base: Path | None = None, device: str = "auto", dtype: str = "float32"
+) -> Chat:
+    """Open a chat folder, or the parts of a chat model.
+
+    Args:
+        source: the folder that `thoracle train chat` wrote, or parts.
+        encoder, base: of a chat folder, where these are now, if they were moved.
+        device: as `load`.
+        dtype: of the language model: "float32" or "bf16"; the encoder is exact.
+
+    Raises:
+        InputError: a part that is not there.
+        ModelError: a part that is damaged, or does not fit the others.
+        ExtraMissing: transformers or peft are not installed.
+    """
+    caution = ""
+    if isinstance(source, Path):
+        folder = open_chat(source, encoder=encoder, base=base)
+        adapter = source / ADAPTER if folder.adapter else None
+        source = ChatComponents(encoder=folder.encoder, base=folder.base, projector=folder.path / PROJECTOR, adapter=adapter)
+        caution = folder.caution
+    reader = load(source.encoder, device=device)
+    projector = load_projector(source.projector)
+    language = load_language_model(source.base, adapter=source.adapter, device=reader.device, dtype=dtype)
+    return Chat(language, projector, encoder=reader, caution=caution or reader.folder.disclaimer)
+
+
+class Chat:
+    """What `load_chat` gives.
+
+    Attributes:
+        encoder: gives a scan's tokens.
+        caution: what a person must be told of what it was trained on; "" for models of patients.
+
+    Raises:
+        CheckpointIncomplete: projector, encoder and language model are of unlike width.
+        CapabilityMissing: the language model has no chat template.
+    """
+
+    def __init__(self, language: LanguageModel, projector: Projector, *, encoder: Model, caution: str) -> None:
+        self.encoder, self.caution = encoder, caution
+        self._language = language
+        self._model = ChatModel(language.model, projector).eval().requires_grad_(False).to(encoder.device)
+        self._tokens = ScanTokens(encoder.folder)
+        if self._tokens.width != projector.config.dim_context:
+            detail = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
+            raise InputError(detail, hint="Give the encoder that the projector was trained on.", source=encoder.folder.path)
+        self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens)
+        self._ends = _ends(language)
+        self._kept: _Read | None = None
+
+    def answer(
+        self, conversation: Conversation, question: str, *, task: AnswerType = "long_answer", sampling: SamplingOptions = GREEDY
+    ) -> Iterator[str]:
+        """The answer in pieces, as they come; with the last one the turn joins the conversation.
+
+        Without a scan, a question about one is declined without asking the model.
+
+        Raises:
+            InputError: an empty question, or a conversation longer than the language model reads.
+        """
+        if not question.strip():
+            raise InputError("the question is empty", hint="Ask something.")
+        if not conversation.scans and requires_scan(question, task=task):
+            pieces: Iterator[str] = iter((REFUSAL,))
+        else:
+            pieces = self.generate(conversation.messages(question, task), conversation.scans, sampling=sampling)
+        answer = ""
+        for piece in pieces:
+            answer += piece
+            yield piece
+        conversation.turns.append(Turn(question=question.strip(), task=task, answer=answer.strip()))
+
+    def complete_text(self, messages: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
+        """What the language model says to turns in words alone; as `TextGenerator`."""
+        return self.generate(messages, (), sampling=sampling)
+
+    def generate(self, messages: list[Message], scans: tuple[Tensor, ...], *, sampling: SamplingOptions) -> Iterator[str]:
+        """What the model says to these turns, whatever they are. What it read for the turns before is not read again.
+
+        Raises:
+            InputError: they are longer than the language model reads.
+            CapabilityMissing: its chat template cannot say them.
+        """
+        encoded = self._prompter.encode(messages)
+        self._check_length(encoded, sampling)
+        ids_1N = torch.tensor([encoded.ids], device=self.encoder.device)
+        with torch.inference_mode():
+            tokens = self._tokens.expand(torch.stack(scans).to(self.encoder.device)) if scans else None
+            embedded_1NH = self._model.embed(ids_1N, tokens)
+        read, past = self._past(encoded, scans)
+        ids = generate_ids(self._causal, embedded_1NH[:, read:], past=past, ends=self._ends, sampling=sampling)
+        yield from stop_at(detokenize(ids, self._language.tokenizer), sampling.stop)
+
+    @property
+    def _causal(self) -> Any:
+        return self._language.model
+
+    def _check_length(self, encoded: Encoded, sampling: SamplingOptions) -> None:
+        wanted, context = len(encoded) + sampling.max_tokens, self._language.context
+        if wanted > context:
+            raise InputError(
+                f"the conversation has {len(encoded):,} tokens and an answer up to {sampling.max_tokens:,},"
+                f" the language model reads {context:,}",
+                hint="Begin a new conversation, or ask for shorter answers with --max-tokens.",
+            )
+
+    def _past(self, encoded: Encoded, scans: tuple[Tensor, ...]) -> tuple[int, Any]:
+        """How many ids were read before for this beginning, at most all but one, and the cache that holds them."""
+        from transformers import DynamicCache
+
+        kept, read = self._kept, 0
+        if kept is not None and len(kept.scans) == len(scans) and all(map(torch.equal, kept.scans, scans)):
+            alike = (one == other for one, other in zip(kept.ids, encoded.ids[:-1], strict=False))
+            read = next((number for number, same in enumerate(alike) if not same), min(len(kept.ids), len(encoded) - 1))
+        past = kept.past if kept is not None and read else DynamicCache()
+        if read and (more := past.get_seq_length() - read):
+            past.crop(-more)
+        self._kept = _Read(ids=encoded.ids, scans=scans, past=past)
+        return read, past
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """What a language model has read: its cache holds these ids, and the words of the answer behind them."""
+
+    ids: tuple[int, ...]
+    scans: tuple[Tensor, ...]
+    past: Any
+
+
+def _ends(language: LanguageModel) -> frozenset[int]:
+    told = [language.tokenizer.eos_token_id, language.model.config.eos_token_id]
+    generation = getattr(language.model, "generation_config", None)
+    told.append(None if generation is None else generation.eos_token_id)
+    return frozenset(number for one in told if one is not None for number in (one if isinstance(one, list) else [one]))

@@ -1,0 +1,66 @@
+"""Why a report has a label: the words, the rule and the cue; knows no rule and no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from thoracle.inference.labeler.negation_scope import Assertion
+from thoracle.types import ABNORMALITIES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelEvidence:
+    """One mention of an abnormality.
+
+    Attributes:
+        sentence: in which it stands, as the report has it.
+        start, end: the mention's place in the report.
+        rule: the rule that found it.
+        assertion: how it is meant.
+        cue: the words that say so; "" for a plain statement.
+        counts: whether it makes the label 1.
+    """
+
+    sentence: str
+    start: int
+    end: int
+    rule: str
+    assertion: Assertion
+    cue: str
+    counts: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """The 18 labels of one report.
+
+    Attributes:
+        values: 1 stated, 0 denied or not mentioned, None unknown; in the order of `ABNORMALITIES`.
+        evidence: for each label what speaks for and against it; empty where nothing does, or the backend cannot say.
+        unknown: why all values are None; "" where they are not.
+        scores: probabilities, of backends that have them.
+    """
+
+    values: tuple[int | None, ...]
+    evidence: tuple[tuple[LabelEvidence, ...], ...] = ((),) * len(ABNORMALITIES)
+    unknown: str = ""
+    scores: tuple[float, ...] | None = None
+
+    @classmethod
+    def none(cls, reason: str) -> Labels:
+        """Of a report that cannot be labelled, and why."""
+        return cls(values=(None,) * len(ABNORMALITIES), unknown=reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types: for each abnormality its value and evidence."""
+        findings: dict[str, Any] = {}
+        for number, name in enumerate(ABNORMALITIES):
+            findings[name] = {"value": self.values[number], "evidence": [_plain(one) for one in self.evidence[number]]}
+            if self.scores is not None:
+                findings[name]["score"] = round(self.scores[number], 6)
+        return {"unknown": self.unknown or None, "labels": findings}
+
+
+def _plain(one: LabelEvidence) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in ("sentence", "start", "end", "rule", "assertion", "cue", "counts")}

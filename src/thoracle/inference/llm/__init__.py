@@ -1,0 +1,1 @@
+"""Talk to language models: decoding, JSON answers, OpenAI-compatible servers."""

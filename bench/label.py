@@ -117,7 +117,7 @@ def speed_of_files(table: ReportTable, folder: Path) -> None:
         for step in label_table(
             table, RuleLabeller(), out=folder / f"{workers}.csv", evidence=folder / f"{workers}.jsonl", workers=workers
         ):
-            done = step.done
+            done = step.completed
         print(f"{60 * done / (time.perf_counter() - began):,.0f} phantom reports a minute from file to file, processes: {workers}")
 
 

@@ -168,7 +168,7 @@ class _Reader:
         hints = field_types(cls)
         for name in mapping:
             if name not in hints:
-                self._refuse_unknown(_join(key, name), known=hints)
+                self._refuse_unknown(_join(key, name), names=hints)
         values = {name: self.value(hints[name], value, _join(key, name)) for name, value in mapping.items()}
         try:
             return cls(**values)
@@ -212,10 +212,10 @@ class _Reader:
         inner = [parts[0]] * len(value) if parts[-1] is ... else parts
         return tuple(self.value(part, element, f"{key}[{k}]") for k, (part, element) in enumerate(zip(inner, value, strict=True)))
 
-    def _refuse_unknown(self, key: str, *, known: Iterable[str]) -> None:
-        close = get_close_matches(key.rpartition(".")[2], known, n=1)
+    def _refuse_unknown(self, key: str, *, names: Iterable[str]) -> None:
+        close = get_close_matches(key.rpartition(".")[2], names, n=1)
         hint = f"Did you mean {close[0]}?" if close else "Remove or correct it."
-        raise self._wrong("", f"unknown {key[:_LONGEST]}; known are {', '.join(sorted(known))}", hint=hint, key=key)
+        raise self._wrong("", f"unknown {key[:_LONGEST]}; known are {', '.join(sorted(names))}", hint=hint, key=key)
 
     def _wrong(self, name: str, detail: str, *, hint: str = _HINT, key: str = "") -> InputError:
         source = OVERRIDE if self._is_overridden(key or name) else self.source
@@ -224,7 +224,7 @@ class _Reader:
     def _is_overridden(self, key: str) -> bool:
         """Whether the command line gave this key, what holds it, or a part of it."""
         key = key.partition("[")[0]
-        return any(not key or (key + ".").startswith(given + ".") or given.startswith(key + ".") for given in self.overridden)
+        return any(not key or (key + ".").startswith(prefix + ".") or prefix.startswith(key + ".") for prefix in self.overridden)
 
 
 def _put(cls: Any, settings: dict[str, Any], dotted: str, value: Any) -> None:

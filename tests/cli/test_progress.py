@@ -16,7 +16,7 @@ def console() -> tuple[Console, io.StringIO]:
 
 def test_a_bar_counts_items_and_takes_a_total_that_comes_late() -> None:
     to, file = console()
-    with ProgressBar("scans", console=to, done=2000) as bar:
+    with ProgressBar("scans", console=to, completed=2000) as bar:
         bar.advance()
         bar.update(2500, total=5000)
     text = file.getvalue()
@@ -27,7 +27,7 @@ def test_a_bar_counts_items_and_takes_a_total_that_comes_late() -> None:
 
 def test_the_rate_is_of_this_run_and_the_count_may_be_another() -> None:
     to, file = console()
-    with ProgressBar("reports", console=to, total=1.0, done=1.0, rate="min") as bar:
+    with ProgressBar("reports", console=to, total=1.0, completed=1.0, rate="min") as bar:
         bar.update(0.5, count="1,234", processed=0)
     assert "1,234" in file.getvalue()
     assert " 0/min" in file.getvalue()

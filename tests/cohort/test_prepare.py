@@ -124,7 +124,7 @@ def test_a_refused_scan_is_reported_and_does_not_stop_the_rest(ct_rate: Path, sm
     done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, progress=seen.append)
     assert (done.volumes, done.refused) == (4, 1)
     assert [now.outcome.volume for now in seen if now.outcome.error] == ["train_1_b_1.nii.gz"]
-    assert [(now.done, now.total, now.before) for now in seen] == [(n, 5, 0) for n in range(1, 6)]
+    assert [(now.completed, now.total, now.before) for now in seen] == [(n, 5, 0) for n in range(1, 6)]
     refused = [row for row in _rows(tmp_path / "out") if row["status"] == "refused"]
     assert [(row["VolumeName"], row["error"]) for row in refused] == [("train_1_b_1.nii.gz", "TruncatedFile")]
     for name in ("quality.csv", "quality.html", "journal.jsonl", "manifest.csv", "cohort.json"):

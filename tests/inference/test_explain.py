@@ -105,7 +105,7 @@ def test_a_token_lies_where_its_voxels_lie() -> None:
     assert heat[20, 0, 15] > 0.9
     assert np.argwhere(heat > 0.5).min(axis=0).tolist() == [16, 0, 8]
     (row,) = axial_contributions(tokens, volume, config)
-    assert (row.first, row.last, row.middle, row.share, row.z_mm) == (8, 15, 11, 1.0, 30 + 22.0)
+    assert (row.first, row.last, row.middle, row.fraction, row.z_mm) == (8, 15, 11, 1.0, 30 + 22.0)
 
 
 def test_what_the_model_did_not_see_has_no_saliency() -> None:

@@ -13,7 +13,7 @@ from thoracle.types import RESEARCH_USE
 
 def test_each_finding_names_its_files_and_its_slices(model_dir: Path) -> None:
     model = load(model_dir)
-    layer = Slab(first=3, last=5, middle=4, z_mm=-12.5, share=0.75)
+    layer = Slab(first=3, last=5, middle=4, z_mm=-12.5, fraction=0.75)
     findings = [
         ExplainedFinding(finding="Emphysema", probability=0.5, stem="emphysema-gradient", layers=(layer,)),
         ExplainedFinding(finding="Nodule", probability=0.25, stem="nodule-gradient", layers=()),

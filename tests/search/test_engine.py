@@ -112,7 +112,7 @@ def test_what_is_its_own_is_left_out_when_asked_for(index: LocalIndex, make) -> 
 
 def test_the_contact_sheet_stands_alone_and_names_nobody(engine: Engine, index: LocalIndex) -> None:
     hits = engine.search(Query(keyword="nodule", filters=Filters(sex="F"))).hits
-    page = contact_sheet(hits, index.thumbnails([hit.number for hit in hits]), asked="nodule <b>")
+    page = contact_sheet(hits, index.thumbnails([hit.number for hit in hits]), query_text="nodule <b>")
     assert page.count("data:image/png;base64,") == len(hits) > 2
     assert "nodule &lt;b&gt;" in page
     assert "Research use only" in page

@@ -45,8 +45,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested_flag: bool) -> None:
+    if requested_flag:
         typer.echo(__version__)
         raise typer.Exit
 

@@ -104,13 +104,13 @@ def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation,
     from thoracle.inference.prepare import prepare
     from thoracle.types import RESEARCH_USE
 
-    kept = []
+    turns = []
     for path in scans:
         prepared = prepare(read_scan(ScanLocation(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
         for warning in prepared.warnings:
             typer.echo(f"Warning: {warning}", err=True)
-        kept.append(scan_tokens(loaded.encoder, prepared))
-    conversation.scans = tuple(kept)
+        turns.append(scan_tokens(loaded.encoder, prepared))
+    conversation.scans = tuple(turns)
     typer.echo(" ".join(filter(None, (loaded.caution, RESEARCH_USE))), err=True)
     return partial(loaded.answer, conversation, sampling=sampling)
 

@@ -33,16 +33,22 @@ def compare(
     for path in (first, second):
         if not path.is_file():
             raise InputError("no such file", hint="Check the path.", source=path)
-    found = run(read_run(first), read_run(second), resamples=resamples, seed=seed)
+    comparison = run(read_run(first), read_run(second), resamples=resamples, seed=seed)
     console = Console(highlight=False)
-    console.print(f"{escape(str(first))} minus {escape(str(second))}: {found.scans:,} scans of {found.patients:,} patients, 95% intervals")
+    console.print(
+        f"{escape(str(first))} minus {escape(str(second))}: {comparison.scans:,} scans of {comparison.patients:,} patients, 95% intervals"
+    )
     table = Table(box=None, pad_edge=False, header_style="")
     for column in ("", "difference", "p"):
         table.add_column(column)
-    rows = [(title(name), one) for name, one in found.average.items()]
-    rows += [(f"AUROC, {label} (DeLong)", one) for label, one in found.delong.items()]
-    for name, one in rows:
-        table.add_row(escape(name), with_bounds(one.value, one.low, one.high), "–" if one.p != one.p else f"{one.p:.3f}")
+    rows = [(title(name), difference) for name, difference in comparison.average.items()]
+    rows += [(f"AUROC, {label} (DeLong)", difference) for label, difference in comparison.delong.items()]
+    for name, difference in rows:
+        table.add_row(
+            escape(name),
+            with_bounds(difference.value, difference.low, difference.high),
+            "–" if difference.p != difference.p else f"{difference.p:.3f}",
+        )
     console.print(table)
     console.print("p is of each line alone: of twenty lines without any difference, one is expected below 0.05.")
     console.print(RESEARCH_USE)

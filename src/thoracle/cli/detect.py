@@ -47,16 +47,16 @@ def detect(
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", hint="Add --dtype bf16, leave --out.")
     folder = model_or_demo(model, notify=notify)
-    found = find_scans(scans, whole_folders=out is None or read_arguments.series is not None)
+    locations = find_scans(scans, whole_folders=out is None or read_arguments.series is not None)
     reading = read_arguments.reading(strict=strict)
     if out is None:
-        if len(found) != 1 or shard is not None:
-            raise InputError(f"{len(found)} scans are not one table", hint="Give --out predictions.csv.")
-        _one(found[0], folder, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
+        if len(locations) != 1 or shard is not None:
+            raise InputError(f"{len(locations)} scans are not one table", hint="Give --out predictions.csv.")
+        _one(locations[0], folder, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
     else:
         if json_file is not None:
             raise InputError("--json is for one scan, --out for many", hint="Give one of the two.")
-        _many(found, folder, reading, device=device, dtype=dtype, out=out, shard=shard)
+        _many(locations, folder, reading, device=device, dtype=dtype, out=out, shard=shard)
 
 
 def _one(
@@ -104,8 +104,8 @@ def _many(
     model = load(folder, device=device, dtype=dtype)
     model.warm_up()
     calibration = None if model.calibration is None else model.calibration.as_dict()
-    told = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
-    settings = {**model.settings(), "hu": reading.hu, **told}
+    label_settings = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
+    settings = {**model.settings(), "hu": reading.hu, **label_settings}
     table = ResultTable(out, columns=model.folder.labels, settings=settings)
     todo = [scan for scan in scans if scan.name not in table.rows]
     outcomes = process_scans(

@@ -47,7 +47,7 @@ def embed(
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
 
-    found, out = select(find_scans(scans, whole_folders=read_arguments.series is not None), out, shard)
+    locations, out = select(find_scans(scans, whole_folders=read_arguments.series is not None), out, shard)
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     settings = {**network.settings(), "hu": read_arguments.hu, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
@@ -60,10 +60,12 @@ def embed(
         assert encoding.latent_BL is not None, "a model that encodes volumes has latents"
         return latent_row(prepared.provenance.sha256, encoding.latent_BL[0].float().cpu().numpy())
 
-    todo = [scan for scan in found if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())]
+    todo = [
+        scan for scan in locations if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())
+    ]
     reading = read_arguments.reading(strict=strict)
     outcomes = process_scans(todo, table, preprocess=network.preprocess, reading=reading, row=row)
-    failed = follow(outcomes, total=len(todo), before=len(found) - len(todo), out=out, trained=network.folder.trained)
+    failed = follow(outcomes, total=len(todo), before=len(locations) - len(todo), out=out, trained=network.folder.trained)
     if table.rows:
         write_latents(out, table, model_sha256=network.folder.weights_sha256)
     if failed:

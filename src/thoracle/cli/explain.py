@@ -64,7 +64,7 @@ def explain(
             prepared,
             abnormalities=finding,
             method=method,
-            progress=lambda done, of: status.update(f"boxes {done:,} of {of:,}"),
+            progress=lambda count, of: status.update(f"boxes {count:,} of {of:,}"),
         )
     explained = []
     for name, probability, saliency_THW in zip(finding, findings.probabilities, maps, strict=True):
@@ -87,7 +87,7 @@ def _write(volume: Volume, model: Model, saliency_THW: Saliency, rows: list[Slab
     heat = resample_to_scan(saliency_THW, volume, model.preprocess)
     write_atomic(out / f"{stem}.nii.gz", to_nifti(heat, volume))
     shown = rows[:_SHOWN]
-    titles = [f"slice {row.middle + 1} of {volume.array.shape[2]}, z {row.z_mm:.0f} mm, {row.share:.0%}" for row in shown]
+    titles = [f"slice {row.middle + 1} of {volume.array.shape[2]}, z {row.z_mm:.0f} mm, {row.fraction:.0%}" for row in shown]
     words = [title, *([] if model.folder.trained else ["UNTRAINED WEIGHTS"]), *filter(None, [model.folder.disclaimer]), RESEARCH_USE]
     if shown:
         at = [row.middle for row in shown]
@@ -107,7 +107,7 @@ def _print(findings: list[ExplainedFinding], model: Model, warnings: tuple[str, 
         console.print(f"{escape(finding.finding)}: probability {finding.probability:.3f}; {finding.stem}.nii.gz")
         for layer in finding.layers[:_SHOWN]:
             span = f"slices {layer.first + 1} to {layer.last + 1} of {slices} from the feet"
-            console.print(f"  {layer.share:.0%} of what speaks for it: {span}, around z {layer.z_mm:.0f} mm")
+            console.print(f"  {layer.fraction:.0%} of what speaks for it: {span}, around z {layer.z_mm:.0f} mm")
         if not finding.layers:
             console.print("  Nothing in the scan speaks for it.")
     for warning in warnings:

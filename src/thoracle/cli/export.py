@@ -53,12 +53,12 @@ def export(
     write, kind = (_onnx, "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as work:
         size, after, put = write(before, Path(work) / "model", kind)
-        found, volumes = _compared(before, after, prepared, split=split, limit=limit)
-    _print(found, [before.folder.weights_bytes, size], kind)
-    if not found.before - found.after <= MOST_LOST:
-        detail = f"{kind} loses {found.before - found.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
+        report, volumes = _compared(before, after, prepared, split=split, limit=limit)
+    _print(report, [before.folder.weights_bytes, size], kind)
+    if not report.before - report.after <= MOST_LOST:
+        detail = f"{kind} loses {report.before - report.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
         raise InputError(detail, hint="Give another format, or a cohort of the model's own labels.", source=model)
-    put(out, f"mean AUROC {found.after:.4f} on {volumes:,} volumes, {found.before:.4f} before.")
+    put(out, f"mean AUROC {report.after:.4f} on {volumes:,} volumes, {report.before:.4f} before.")
 
 
 def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
@@ -67,10 +67,10 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
     from thoracle.inference.model import load
 
     format_: Compression = "int8" if kind == "int8" else "bf16"
-    small = load(export_quantized(model, work, format_, said="").path, device="cpu")
+    small = load(export_quantized(model, work, format_, summary="").path, device="cpu")
 
     def put(out: Path, measured: str) -> object:
-        return export_quantized(model, out, format_, said=f"Weights rounded to {kind}: {measured}")
+        return export_quantized(model, out, format_, summary=f"Weights rounded to {kind}: {measured}")
 
     return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
 
@@ -100,12 +100,12 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, lim
         raise InputError(detail, hint="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
-    asked = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
-    follow(asked, total=len(entries), console=Console(stderr=True, highlight=False))
+    pairs = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
+    follow(pairs, total=len(entries), console=Console(stderr=True, highlight=False))
     return compare_answers(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
 
 
-def _print(found: EquivalenceReport, sizes: list[int], kind: str) -> None:
+def _print(report: EquivalenceReport, sizes: list[int], kind: str) -> None:
     from rich.console import Console
 
     from thoracle.types import RESEARCH_USE
@@ -113,10 +113,10 @@ def _print(found: EquivalenceReport, sizes: list[int], kind: str) -> None:
     console = Console(highlight=False)
     before, after = (size / 1e6 for size in sizes)
     console.print(f"weights           {before:.1f} MB before, {after:.1f} MB as {kind}")
-    console.print(f"a scan            {found.seconds[0]:.3f} s before, {found.seconds[1]:.3f} s as {kind}")
-    console.print(f"mean AUROC        {found.before:.4f} before, {found.after:.4f} as {kind}")
-    change = found.change
+    console.print(f"a scan            {report.seconds[0]:.3f} s before, {report.seconds[1]:.3f} s as {kind}")
+    console.print(f"mean AUROC        {report.before:.4f} before, {report.after:.4f} as {kind}")
+    change = report.change
     console.print(f"change            {change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}), 95% over patients")
-    console.print(f"falls most        {found.label}, by {found.fall:.4f}")
-    console.print(f"probabilities     change by {found.mean:.5f} in the mean, {found.largest:.5f} at most")
+    console.print(f"falls most        {report.label}, by {report.fall:.4f}")
+    console.print(f"probabilities     change by {report.mean:.5f} in the mean, {report.largest:.5f} at most")
     console.print(RESEARCH_USE)

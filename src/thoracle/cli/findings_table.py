@@ -52,7 +52,7 @@ def show_findings(console: Console, findings: Findings, *, scan: str, model: str
         units = findings.provenance.hounsfield
         console.print(f"{findings.provenance.format}; units from {escape(units.source)}: {escape(units.evidence)}", highlight=False)
         console.print(f"geometry from {escape(findings.provenance.geometry)}", highlight=False)
-        for what in (*findings.provenance.notes, *(f"not applied: {one}" for one in units.ignored_rescales)):
+        for what in (*findings.provenance.notes, *(f"not applied: {rescale}" for rescale in units.ignored_rescales)):
             console.print(escape(what), highlight=False)
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("Abnormality")

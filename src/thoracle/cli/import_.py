@@ -34,10 +34,10 @@ def import_(
     """Make a model folder from a published file. No code in the file is run."""
     from thoracle.models.bundle.import_published import import_checkpoint
 
-    given = None if config is None else _read_config(config)
+    settings = None if config is None else _read_config(config)
     with tempfile.TemporaryDirectory() as scratch:
         words = None if tokenizer is None else _tokenizer_folder(tokenizer, Path(scratch))
-        report = import_checkpoint(file, out=out, config=given, tokenizer=words)
+        report = import_checkpoint(file, out=out, config=settings, tokenizer=words)
     _print(report)
 
 

@@ -64,7 +64,7 @@ def _follow(steps: Iterator[LabelProgress], console: Console) -> LabelProgress:
 
     with ProgressBar("reports", console=console, total=1.0, rate="min") as bar:
         for step in steps:
-            bar.update(step.place, count=f"{step.done:,}", processed=step.now)
+            bar.update(step.position, count=f"{step.completed:,}", processed=step.now)
     return step
 
 
@@ -73,7 +73,7 @@ def _say(last: LabelProgress, console: Console, out: Path) -> None:
 
     from thoracle.types import RESEARCH_USE
 
-    console.print(f"{last.done:,} reports, {last.unknown:,} of them unknown: {escape(str(out))}")
+    console.print(f"{last.completed:,} reports, {last.unknown:,} of them unknown: {escape(str(out))}")
     if last.unknown:
         console.print(f"{escape(str(out.with_suffix('.unknown.csv')))} says why.")
     console.print(RESEARCH_USE)

@@ -29,8 +29,8 @@ def phantom(  # noqa: PLR0917  # typer makes options of them
     from thoracle.phantom.layout import Layout
 
     with ProgressBar("phantoms", console=Console(stderr=True), total=num_scans, transient=True) as bar:
-        made = write_cohort(
+        cohort = write_cohort(
             out, cases=num_scans, seed=seed, preset=preset, layout=cast(Layout, layout), workers=workers, progress=bar.advance
         )
-    again = f" ({made.kept} were already there)" if made.kept else ""
-    typer.echo(f"{made.scans} scans of {made.patients} patients, {made.volumes} volumes in {out}{again}")
+    again = f" ({cohort.present} were already there)" if cohort.present else ""
+    typer.echo(f"{cohort.scans} scans of {cohort.patients} patients, {cohort.volumes} volumes in {out}{again}")

@@ -87,7 +87,7 @@ def _show(progress: PrepareProgress, bar: ProgressBar, console: Console) -> None
     outcome = progress.outcome
     if outcome.error:
         console.print(f"[red]{escape(outcome.volume)}[/]: {outcome.error}: {escape(outcome.message)}")
-    bar.update(progress.done, total=progress.total)
+    bar.update(progress.completed, total=progress.total)
 
 
 def _say(console: Console, prepared: PreparationSummary, out: Path) -> None:

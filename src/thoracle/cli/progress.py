@@ -22,7 +22,7 @@ class ProgressBar:
         *,
         console: Console,
         total: float | None = None,
-        done: float = 0,
+        completed: float = 0,
         rate: Rate = "s",
         transient: bool = False,
     ) -> None:
@@ -32,16 +32,16 @@ class ProgressBar:
             description: of what is counted.
             console: to draw on.
             total: items; None until `update` tells.
-            done: items before this run, which do not count into the rate.
+            completed: items before this run, which do not count into the rate.
             rate: the unit of time.
             transient: whether the bar goes when it ends.
         """
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TextColumn("{task.fields[rate]}"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=transient)
         self._rate: Rate = rate
-        self._done = self._before = done
-        self._task = self._progress.add_task(description, total=total, count=_count(done, total), rate="")
-        self._progress.update(self._task, completed=done)
+        self._done = self._before = completed
+        self._task = self._progress.add_task(description, total=total, count=_count(completed, total), rate="")
+        self._progress.update(self._task, completed=completed)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -56,7 +56,7 @@ class ProgressBar:
 
     def update(
         self,
-        done: float,
+        completed: float,
         *,
         total: float | None = None,
         description: str | None = None,
@@ -66,21 +66,21 @@ class ProgressBar:
         """Draw a new state.
 
         Args:
-            done: items in all.
+            completed: items in all.
             total: items, where they were not known or have changed.
             description: in place of the one before.
             count: in place of "done/total".
             processed: items of this run, which the rate counts; those since the bar began by default.
         """
-        self._done = done
+        self._done = completed
         task = self._progress.tasks[0]
-        processed = done - self._before if processed is None else processed
+        processed = completed - self._before if processed is None else processed
         self._progress.update(
             self._task,
-            completed=done,
+            completed=completed,
             total=total,
             description=description,
-            count=_count(done, task.total if total is None else total) if count is None else count,
+            count=_count(completed, task.total if total is None else total) if count is None else count,
             rate=self._rate_text(processed, task.elapsed),
         )
 
@@ -106,5 +106,5 @@ def follow(volumes: Iterable[str], *, total: int, console: Console) -> None:
         pass
 
 
-def _count(done: float, total: float | None) -> str:
-    return f"{done:,.0f}/{'?' if total is None else f'{total:,.0f}'}"
+def _count(completed: float, total: float | None) -> str:
+    return f"{completed:,.0f}/{'?' if total is None else f'{total:,.0f}'}"

@@ -101,10 +101,10 @@ def search(
             exact=exact,
         )
         answer = engine.search(query)
-        asked = _asked(text=text, scan=scan, report=report, keyword=keyword, similar_to=similar_to)
+        query_text = _asked(text=text, scan=scan, report=report, keyword=keyword, similar_to=similar_to)
         trained = bool(index.settings.get("trained", True))
         if html is not None:
-            _write_html(html, index, answer, asked)
+            _write_html(html, index, answer, query_text)
         if json_file is None or str(json_file) != "-":
             _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
         if json_file is not None:
@@ -117,10 +117,10 @@ def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
     from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.prepare import prepare
 
-    found = find_scans([path], whole_folders=True)
-    if len(found) != 1:
-        raise InputError(f"{len(found)} scans are not one", hint="Give one file, or one folder of DICOM.", source=path)
-    return prepare(read_scan(found[0], reading), model.preprocess)
+    locations = find_scans([path], whole_folders=True)
+    if len(locations) != 1:
+        raise InputError(f"{len(locations)} scans are not one", hint="Give one file, or one folder of DICOM.", source=path)
+    return prepare(read_scan(locations[0], reading), model.preprocess)
 
 
 def _report(path: Path | None) -> str:
@@ -172,9 +172,9 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
         write_atomic(path, text.encode())
 
 
-def _write_html(path: Path, index: IndexBackend, answer: SearchResult, asked: str) -> None:
+def _write_html(path: Path, index: IndexBackend, answer: SearchResult, query_text: str) -> None:
     from thoracle.files.atomic import write_atomic
     from thoracle.search.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])
-    write_atomic(path, contact_sheet(answer.hits, thumbnails, asked=asked).encode("utf-8", "replace"))
+    write_atomic(path, contact_sheet(answer.hits, thumbnails, query_text=query_text).encode("utf-8", "replace"))

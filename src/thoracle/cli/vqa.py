@@ -48,13 +48,17 @@ def vqa(
     entries = open_cohort(cohort).entries
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
     if llm_url is not None:
-        made = _written(entries, llm_url, llm_model, out)
+        conversations = _written(entries, llm_url, llm_model, out)
     else:
-        made = [one for split in splits for one in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed)]
-    write_questions(out, made)
-    topics = Counter(pair.topic or pair.type for one in made for pair in one.pairs)
-    told = ", ".join(f"{count:,} {topic}" for topic, count in topics.most_common())
-    typer.echo(f"{len(made):,} questions ({told}): {out}\n{RESEARCH_USE}", err=True)
+        conversations = [
+            conversation
+            for split in splits
+            for conversation in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed)
+        ]
+    write_questions(out, conversations)
+    topics = Counter(pair.topic or pair.type for conversation in conversations for pair in conversation.pairs)
+    counts = ", ".join(f"{count:,} {topic}" for topic, count in topics.most_common())
+    typer.echo(f"{len(conversations):,} questions ({counts}): {out}\n{RESEARCH_USE}", err=True)
 
 
 def _written(entries: tuple[CohortEntry, ...], llm_url: str, llm_model: str, out: Path) -> list[QuestionSet]:
@@ -70,13 +74,13 @@ def _written(entries: tuple[CohortEntry, ...], llm_url: str, llm_model: str, out
     for entry in entries:
         first.setdefault(entry.scan, entry)
     reports = {entry.volume: entry.report.text("both") for entry in first.values() if entry.report.text("both")}
-    kept = out.with_name(f"{out.name}.written.jsonl")
+    journal = out.with_name(f"{out.name}.written.jsonl")
     console = Console(stderr=True, highlight=False)
-    found: list[QuestionSet] = []
+    conversations: list[QuestionSet] = []
     dropped, empty = 0, 0
-    many = write_all_questions(OpenAIClient(llm_url, model=llm_model).generate, reports, llm=llm_model, kept=kept)
+    many = write_all_questions(OpenAIClient(llm_url, model=llm_model).generate, reports, llm=llm_model, journal=journal)
     for volume, written in track(many, total=len(reports), description="questions", console=console, rate="min"):
-        found += [QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
+        conversations += [QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
         dropped, empty = dropped + written.dropped, empty + bool(written.why)
     typer.echo(f"{dropped:,} questions contradict their reports and were dropped; {empty:,} reports gave none.", err=True)
-    return found
+    return conversations

@@ -53,12 +53,12 @@ def coarsened(facts: Demographics) -> Demographics:
 
 def _age(text: str) -> int | None:
     """From "045Y", "45" or "18M"; "000Y" is what anonymisers write."""
-    found = _AGE.fullmatch(text.strip().upper())
-    if found is None or (int(found[1]) == 0 and found[2] != "D"):
+    match = _AGE.fullmatch(text.strip().upper())
+    if match is None or (int(match[1]) == 0 and match[2] != "D"):
         return None
-    return int(int(found[1]) / _UNITS[found[2] or "Y"])
+    return int(int(match[1]) / _UNITS[match[2] or "Y"])
 
 
 def _date(text: str) -> str:
-    found = _DATE.fullmatch(text.strip().removesuffix(".0"))
-    return "-".join(filter(None, found.groups())) if found else ""
+    match = _DATE.fullmatch(text.strip().removesuffix(".0"))
+    return "-".join(filter(None, match.groups())) if match else ""

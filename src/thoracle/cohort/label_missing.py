@@ -37,10 +37,10 @@ class Labeller(Protocol):
 
 def label_missing(sources: Sequence[VolumeSource], labeller: Labeller) -> tuple[list[VolumeSource], str]:
     """The sources, those without any label but with a report labelled by it, and a sentence on how many."""
-    texts = {one.volume: _text(one) for one in sources if one.labels == UNLABELLED and _text(one)}
+    texts = {source.volume: _text(source) for source in sources if source.labels == UNLABELLED and _text(source)}
     reports = list(dict.fromkeys(texts.values()))  # volumes of one scan share theirs
-    values = dict(zip(reports, (said.values for said in labeller.label(reports)), strict=True))
-    labelled = [replace(one, labels=values[texts[one.volume]]) if one.volume in texts else one for one in sources]
+    values = dict(zip(reports, (report.values for report in labeller.label(reports)), strict=True))
+    labelled = [replace(source, labels=values[texts[source.volume]]) if source.volume in texts else source for source in sources]
     unknown = sum(values[text] == UNLABELLED for text in texts.values())
     note = f"{len(texts) - unknown:,} volumes had no labels: these come from their reports, by {labeller.name}."
     return labelled, note + (f" {unknown:,} reports could not be read." if unknown else "")

@@ -113,8 +113,8 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
         labels = ("" if label is None else label for label in entry.labels)
         ids = (entry.volume, entry.scan, entry.patient, entry.split, entry.source_sha256, entry.cache, entry.cache_sha256)
         facts = entry.facts
-        said = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner)
-        writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *said))
+        columns = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner)
+        writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *columns))
     write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"))
 
 

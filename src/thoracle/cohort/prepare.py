@@ -46,7 +46,7 @@ class PrepareProgress:
     """One more volume: what became of it, how many are done in this run, to do in it, and were done before."""
 
     outcome: VolumeOutcome
-    done: int
+    completed: int
     total: int
     before: int
 
@@ -105,9 +105,11 @@ def prepare(
     require_cacheable(preprocess)
     key = None if keep_ids or layout not in PSEUDONYMIZED_LAYOUTS else SiteKey.open(site_key or default_key_file(), outside=target)
     listing = LAYOUTS[layout](source)
-    sources = [key.pseudonymize(one) for one in listing.sources] if key else list(listing.sources)
+    sources = [key.pseudonymize(source) for source in listing.sources] if key else list(listing.sources)
     chosen, without = reconstruction.choose(sources)
-    require_no_leak(((one.patient, one.volume, split_of(one, seed=split_seed)) for one in chosen if not one.error), what="patient")
+    require_no_leak(
+        ((source.patient, source.volume, split_of(source, seed=split_seed)) for source in chosen if not source.error), what="patient"
+    )
     chosen, labelled = label_missing(chosen, labeller) if labeller else (chosen, "")
     settings = {
         "layout": layout,
@@ -123,11 +125,11 @@ def prepare(
         make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge)
         outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
         notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
-        entries = [_entry(one, outcomes[one.volume], seed=split_seed) for one in chosen if not outcomes[one.volume].error]
-        findings = findings_of((outcomes[one.volume] for one in chosen), absent=listing.absent)
+        entries = [_entry(source, outcomes[source.volume], seed=split_seed) for source in chosen if not outcomes[source.volume].error]
+        findings = findings_of((outcomes[source.volume] for source in chosen), absent=listing.absent)
         write_quality(target, entries, findings, notes=notes)
-        require_no_leak(((one.cache_sha256, one.volume, one.split) for one in entries), what="scan")
-        _sweep(target, {one.cache for one in entries})
+        require_no_leak(((entry.cache_sha256, entry.volume, entry.split) for entry in entries), what="scan")
+        _sweep(target, {entry.cache for entry in entries})
         write_manifest(target, entries)
     refused = len(chosen) - len(entries)
     return PreparationSummary(volumes=len(entries), refused=refused, absent=len(listing.absent), notes=notes)
@@ -157,7 +159,7 @@ def _read_all(
     with closing(executor.map(make_job, [(source, stamps[source.volume]) for source in todo])) as finished:
         for count, outcome in enumerate(map(_volume_outcome, finished), start=1):
             journal.add([outcome])
-            progress(PrepareProgress(outcome=outcome, done=count, total=len(todo), before=before))
+            progress(PrepareProgress(outcome=outcome, completed=count, total=len(todo), before=before))
     return journal.outcomes
 
 
@@ -206,8 +208,8 @@ def _entry(source: VolumeSource, outcome: VolumeOutcome, *, seed: int) -> Cohort
     )
 
 
-def _sweep(target: Path, kept: set[str]) -> None:
+def _sweep(target: Path, names: set[str]) -> None:
     """Remove what killed runs left behind and volumes that are no longer used."""
-    cached = {path for path in (target / CACHE).glob("*/*") if path.relative_to(target).as_posix() not in kept}
+    cached = {path for path in (target / CACHE).glob("*/*") if path.relative_to(target).as_posix() not in names}
     for path in cached | set(target.glob(f".*{TEMPORARY}")):
         path.unlink()

@@ -53,26 +53,26 @@ def write_quality(folder: Path, entries: Sequence[CohortEntry], findings: Sequen
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((VOLUME_NAME, "status", "error", "message"))
-    writer.writerows((one.volume, one.status, one.error, one.message) for one in findings)
+    writer.writerows((issue.volume, issue.status, issue.error, issue.message) for issue in findings)
     write_atomic(folder / "quality.csv", text.getvalue().encode("utf-8", "replace"))
     write_atomic(folder / "quality.html", _page(entries, findings, notes).encode("utf-8", "replace"))
 
 
 def _page(entries: Sequence[CohortEntry], findings: Sequence[QualityIssue], notes: Sequence[str]) -> str:
-    by_status = {status: [one for one in findings if one.status == status] for status in ("refused", "warned", "absent")}
+    by_status = {status: [issue for issue in findings if issue.status == status] for status in ("refused", "warned", "absent")}
     refused, warned, absent = by_status.values()
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Quality of a cohort</title>",
         f"<style>{_STYLE}</style><h1>Quality of a cohort</h1><p>{escape(RESEARCH_USE)}</p>",
         "".join(f"<p>{escape(note)}</p>" for note in notes),
         _table("What is in it", ("split", "patients", "scans", "volumes", "with a report"), [_counts(entries, split) for split in SPLITS]),
-        _table("Refused, by reason", ("error", "volumes"), Counter(one.error for one in refused).most_common()),
-        _table("Refused", (VOLUME_NAME, "error", "why"), [(one.volume, one.error, one.message) for one in refused]),
-        _table("Odd", ("warning", "volumes"), Counter(one.message for one in warned).most_common()),
+        _table("Refused, by reason", ("error", "volumes"), Counter(issue.error for issue in refused).most_common()),
+        _table("Refused", (VOLUME_NAME, "error", "why"), [(issue.volume, issue.error, issue.message) for issue in refused]),
+        _table("Odd", ("warning", "volumes"), Counter(issue.message for issue in warned).most_common()),
         _table(
             "Abnormalities, of the labelled scans", ("abnormality", *SPLITS), [_prevalence(entries, n) for n in range(len(ABNORMALITIES))]
         ),
-        _table(f"Absent: in a table, and not in the folder ({len(absent):,})", (VOLUME_NAME,), [(one.volume,) for one in absent]),
+        _table(f"Absent: in a table, and not in the folder ({len(absent):,})", (VOLUME_NAME,), [(issue.volume,) for issue in absent]),
     ]
     return "\n".join(parts) + "</html>\n"
 
@@ -87,9 +87,9 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
 
 
 def _counts(entries: Sequence[CohortEntry], split: str) -> tuple[object, ...]:
-    own = [entry for entry in entries if entry.split == split]
-    with_report = sum(bool(entry.report.text("both")) for entry in own)
-    return split, len({entry.patient for entry in own}), len({entry.scan for entry in own}), len(own), with_report
+    members = [entry for entry in entries if entry.split == split]
+    with_report = sum(bool(entry.report.text("both")) for entry in members)
+    return split, len({entry.patient for entry in members}), len({entry.scan for entry in members}), len(members), with_report
 
 
 def _prevalence(entries: Sequence[CohortEntry], number: int) -> tuple[str, ...]:

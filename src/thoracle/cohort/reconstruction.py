@@ -51,8 +51,8 @@ class ReconstructionFilter:
         for source in sources:
             scans[source.scan].append(source)
         chosen = {scan: self._of(volumes) for scan, volumes in scans.items()}
-        kept = sorted((source for volumes in chosen.values() for source in volumes), key=lambda source: source.volume)
-        return kept, sorted(scan for scan, volumes in chosen.items() if not volumes)
+        remaining = sorted((source for volumes in chosen.values() for source in volumes), key=lambda source: source.volume)
+        return remaining, sorted(scan for scan, volumes in chosen.items() if not volumes)
 
     def _of(self, volumes: Sequence[VolumeSource]) -> list[VolumeSource]:
         if self.by == "all" or all(source.error for source in volumes):  # what is refused anyway is refused by its own reason

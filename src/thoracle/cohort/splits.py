@@ -34,10 +34,10 @@ def require_no_leak(rows: Iterable[tuple[str, str, Split]], *, what: str) -> Non
     Raises:
         SplitLeak: names the first volumes.
     """
-    places: dict[str, dict[Split, str]] = defaultdict(dict)
+    names_by_split: dict[str, dict[Split, str]] = defaultdict(dict)
     for key, volume, split in rows:
-        places[key].setdefault(split, volume)
-    leaks = [splits for splits in places.values() if len(splits) > 1]
+        names_by_split[key].setdefault(split, volume)
+    leaks = [splits for splits in names_by_split.values() if len(splits) > 1]
     if leaks:
         first = ", ".join(f"{volume} in {split}" for split, volume in sorted(leaks[0].items()))
         raise SplitLeak(

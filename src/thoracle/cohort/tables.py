@@ -57,12 +57,12 @@ class TextTable:
 def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable]:
     """Every CSV file in a folder and three levels below it, in order of name; `beside`: names of folders not to look into."""
     tables = []
-    for place, below, names in os.walk(folder):
-        depth = len(Path(place).relative_to(folder).parts)
+    for directory, below, names in os.walk(folder):
+        depth = len(Path(directory).relative_to(folder).parts)
         below[:] = sorted(name for name in below if depth < _DEPTH and name not in beside and not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(".csv") and not name.startswith("."):
-                tables.append(_open(Path(place, name)))
+                tables.append(_open(Path(directory, name)))
     return tables
 
 

@@ -121,14 +121,14 @@ def _require_possible(stream: Stream, need: int) -> None:
 
 
 def _fill(stream: Stream, target: memoryview) -> None:
-    done, need = 0, stream.payload_offset + len(target)
+    position, need = 0, stream.payload_offset + len(target)
     with _unpacked(stream) as file:
-        while done < stream.payload_offset and (got := len(file.read(min(_CHUNK, stream.payload_offset - done)))):
-            done += got
-        while stream.payload_offset <= done < need and (got := file.readinto(target[done - stream.payload_offset :])):
-            done += got
-        if done < need:
-            raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {done:,}", hint=_COPY_AGAIN, source=stream.path)
+        while position < stream.payload_offset and (got := len(file.read(min(_CHUNK, stream.payload_offset - position)))):
+            position += got
+        while stream.payload_offset <= position < need and (got := file.readinto(target[position - stream.payload_offset :])):
+            position += got
+        if position < need:
+            raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {position:,}", hint=_COPY_AGAIN, source=stream.path)
         # Asking for one byte more makes the decoder check its checksum, too.
         if file.read(1):
             detail = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"

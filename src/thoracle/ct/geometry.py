@@ -57,20 +57,20 @@ def resolve_affine(stored: StoredScan, *, row: MetadataRow | None, source: str) 
         ObliqueGeometry: more than 30 degrees from the body's axes.
     """
     if stored.affine is None:
-        affine, said = _affine_of_row(stored, row, source)
+        affine, remark = _affine_of_row(stored, row, source)
         lengths = _sound_lengths(affine, source)
     else:
-        affine, said = stored.affine, stored.geometry
+        affine, remark = stored.affine, stored.geometry
         lengths = _as_written(_sound_lengths(affine, source))
         if row is not None and row.spacing is not None:
             lengths = _agreed(lengths, _axes(affine), row.spacing, source)
-            said = f"{said}; spacing as the decimals of the metadata row, which agree"
+            remark = f"{remark}; spacing as the decimals of the metadata row, which agree"
     directions = affine[:3, :3] / _lengths(affine)
     directions[np.abs(directions) < _STRAIGHT] = 0
     settled = affine.astype(np.float64)
     settled[:3, :3] = directions / _lengths(directions) * lengths
     _require_near_axes(settled, stored.voxels.shape, source)
-    return settled, said
+    return settled, remark
 
 
 def to_lps(array: NDArray[Any], affine: Affine) -> LPSGrid:

@@ -71,11 +71,13 @@ def _declared(stored: StoredScan, row: MetadataRow | None) -> tuple[Rescale, ...
     statements = [] if stored.rescale is None else [stored.rescale]
     if row is not None and row.slope is not None and row.intercept is not None:
         statements.insert(0, Rescale(slope=row.slope, intercept=row.intercept, source="metadata row"))
-    return tuple(each for each in statements if 0 < abs(each.slope) < _LARGEST and abs(each.intercept) < _LARGEST)
+    return tuple(statement for statement in statements if 0 < abs(statement.slope) < _LARGEST and abs(statement.intercept) < _LARGEST)
 
 
 def _provenance(chosen: Rescale, declared: tuple[Rescale, ...], evidence: str) -> HounsfieldSource:
-    left_out = tuple(_described(each) for each in declared if each.source not in chosen.source and not _equal(each, chosen))
+    left_out = tuple(
+        _described(statement) for statement in declared if statement.source not in chosen.source and not _equal(statement, chosen)
+    )
     return HounsfieldSource(
         slope=chosen.slope, intercept=chosen.intercept, source=chosen.source, evidence=evidence, ignored_rescales=left_out
     )
@@ -85,8 +87,8 @@ def _described(rescale: Rescale) -> str:
     return f"{rescale.source}: slope {rescale.slope:g}, intercept {rescale.intercept:g}"
 
 
-def _equal(one: Rescale, other: Rescale) -> bool:
-    return (one.slope, one.intercept) == (other.slope, other.intercept)
+def _equal(first: Rescale, second: Rescale) -> bool:
+    return (first.slope, first.intercept) == (second.slope, second.intercept)
 
 
 # Choosing
@@ -95,7 +97,7 @@ def _equal(one: Rescale, other: Rescale) -> bool:
 def _choose(voxels: StoredArray, declared: tuple[Rescale, ...], source: str) -> tuple[Rescale, str]:
     """The candidate to believe, and why."""
     sample, candidates = Histogram.of(voxels), _candidates(declared)
-    believed = [(each, evidence) for each in candidates if (evidence := hounsfield_evidence(sample, each)) is not None]
+    believed = [(statement, evidence) for statement in candidates if (evidence := hounsfield_evidence(sample, statement)) is not None]
     if not believed:
         _refuse_label_map(voxels, sample, source)
         tried = "; ".join(map(_described, candidates))
@@ -106,9 +108,9 @@ def _choose(voxels: StoredArray, declared: tuple[Rescale, ...], source: str) -> 
         raise HounsfieldUnknown(detail, hint=_HINT, source=source)
     # Candidates come in the order of belief, so that what is declared wins where the voxels cannot tell.
     (first, evidence), *others = believed
-    for other, _ in others:
-        if not _alike(first, other):
-            detail = f"voxels look like CT read as {_described(first)} and as {_described(other)}"
+    for rival, _ in others:
+        if not _alike(first, rival):
+            detail = f"voxels look like CT read as {_described(first)} and as {_described(rival)}"
             raise HounsfieldUnknown(detail, hint=_HINT, source=source)
     return first, evidence
 
@@ -121,13 +123,13 @@ def _candidates(declared: tuple[Rescale, ...]) -> list[Rescale]:
         slope, intercept = row.slope * file.slope, row.slope * file.intercept + row.intercept
         candidates.append(Rescale(slope=slope, intercept=intercept, source=f"{file.source}, then {row.source}"))
     candidates.append(_STORED)
-    return [each for at, each in enumerate(candidates) if not any(_equal(each, before) for before in candidates[:at])]
+    return [statement for at, statement in enumerate(candidates) if not any(_equal(statement, before) for before in candidates[:at])]
 
 
-def _alike(one: Rescale, other: Rescale) -> bool:
+def _alike(first: Rescale, second: Rescale) -> bool:
     """Do two candidates give nearly the same HU for what `one` reads as air, water and bone?"""
-    stored = (np.array([-1000.0, 0.0, 1000.0]) - one.intercept) / one.slope
-    return bool(np.abs(stored * other.slope + other.intercept - (stored * one.slope + one.intercept)).max() < _SAME)
+    stored = (np.array([-1000.0, 0.0, 1000.0]) - first.intercept) / first.slope
+    return bool(np.abs(stored * second.slope + second.intercept - (stored * first.slope + first.intercept)).max() < _SAME)
 
 
 def _refuse_label_map(voxels: StoredArray, sample: Histogram, source: str) -> None:
@@ -160,11 +162,11 @@ def _convert(voxels: StoredArray, rescale: Rescale) -> HounsfieldArray:
     if voxels.dtype == np.int16 and _equal(rescale, _STORED):
         return voxels
     if voxels.dtype.kind in "iu" and rescale.slope == 1 and float(rescale.intercept).is_integer():
-        whole = _shifted(voxels, int(rescale.intercept))
+        shifted = _shifted(voxels, int(rescale.intercept))
     else:
-        whole = _whole(voxels, rescale)
-    if whole is not None:
-        return whole
+        shifted = _whole(voxels, rescale)
+    if shifted is not None:
+        return shifted
     if voxels.dtype == np.float32 and _equal(rescale, _STORED):
         return voxels
     units = np.empty_like(voxels, dtype=np.float32)

@@ -78,9 +78,9 @@ def _without_padding(units: Histogram, *, tolerance: float) -> tuple[Histogram, 
     padding, fringe = units.share_between(-np.inf, edge), units.share_between(edge, max(floor + 200, _LOWEST))
     if padding < 0.01 or fringe > 0.2 * padding:
         return units, ""
-    kept = units.values >= max(edge, _LOWEST)
-    rest = units.shares[kept]
-    return Histogram(units.values[kept], rest / rest.sum()), f"; {padding:.0%} padding of {floor:g} set aside"
+    inside = units.values >= max(edge, _LOWEST)
+    rest = units.shares[inside]
+    return Histogram(units.values[inside], rest / rest.sum()), f"; {padding:.0%} padding of {floor:g} set aside"
 
 
 def _gas_and_tissue(units: Histogram) -> str | None:

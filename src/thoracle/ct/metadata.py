@@ -142,8 +142,8 @@ def _spacing(row: Mapping[str, object], source: str) -> Spacing | None:
     if plane is None and step is None:
         return None
     if plane is None or step is None:
-        missing, given = ("XYSpacing", "ZSpacing") if plane is None else ("ZSpacing", "XYSpacing")
-        raise MetadataError(f"{missing} is missing, {given} is given", hint="Give both or neither.", source=source)
+        missing, present = ("XYSpacing", "ZSpacing") if plane is None else ("ZSpacing", "XYSpacing")
+        raise MetadataError(f"{missing} is missing, {present} is given", hint="Give both or neither.", source=source)
     for field, numbers in (("XYSpacing", plane), ("ZSpacing", step)):
         if min(numbers) <= 0:
             raise _nonsense(field, row[field], "millimetres above zero", source)
@@ -222,12 +222,12 @@ def _csv_rows(path: Path) -> Iterator[Mapping[str, object]]:
             if _NAME not in header:
                 detail = f"has no column {_NAME}; its first columns are {', '.join(header[:5])!r:.120}"
                 raise MetadataError(detail, hint="Give CT-RATE's metadata table, comma-separated.", source=path)
-            wanted = [(field, header.index(field)) for field in (_NAME, *_FIELDS) if field in header]
+            columns = [(field, header.index(field)) for field in (_NAME, *_FIELDS) if field in header]
             for cells in reader:
                 if cells and len(cells) < len(header):
                     detail = f"line {reader.line_num} has {len(cells)} fields, the first line has {len(header)}"
                     raise MetadataError(detail, hint="Download the table again.", source=path)
                 if cells:
-                    yield {field: cells[at] for field, at in wanted}
+                    yield {field: cells[at] for field, at in columns}
         except csv.Error as error:
             raise MetadataError(f"line {reader.line_num} is not CSV ({error})", hint="Download the table again.", source=path) from error

@@ -101,11 +101,11 @@ def _dtype(header: dict[str, Any], path: Path) -> np.dtype[Any]:
     if header["encoding"] not in _CODECS:
         detail = f"encoding {header['encoding'][:20]!r} is not read; raw, gzip and bzip2 are"
         raise UnsupportedFormat(detail, hint="Convert it: unu save -f nrrd -e gzip -i SCAN.nrrd -o SCAN_gzip.nrrd", source=path)
-    one = {"type": header["type"], "dimension": 1, "sizes": np.ones(1, int), "encoding": "raw"}
+    header_1d = {"type": header["type"], "dimension": 1, "sizes": np.ones(1, int), "encoding": "raw"}
     if "endian" in header:
-        one["endian"] = header["endian"]
+        header_1d["endian"] = header["endian"]
     try:
-        dtype: np.dtype[Any] = nrrd.read_data(one, fh=io.BytesIO(bytes(8))).dtype  # of one voxel: pynrrd knows the names of types
+        dtype: np.dtype[Any] = nrrd.read_data(header_1d, fh=io.BytesIO(bytes(8))).dtype  # of one voxel: pynrrd knows the names of types
     except KeyError as error:
         raise NotCT(f"type {header['type'][:20]!r} is no number", hint="Give the CT itself.", source=path) from error
     except (nrrd.NRRDError, ValueError) as error:
@@ -127,8 +127,8 @@ def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str]:
         raise GeometryInvalid(detail, hint=_EXPORT_AGAIN, source=path)
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = directions.T, origin
-    said = "space directions" if "space origin" in header else "space directions; no space origin, taken as zero"
-    return np.array([*_TO_LPS[space.lower()], 1])[:, None] * affine + 0.0, said  # + 0.0: no minus zeros
+    fields = "space directions" if "space origin" in header else "space directions; no space origin, taken as zero"
+    return np.array([*_TO_LPS[space.lower()], 1])[:, None] * affine + 0.0, fields  # + 0.0: no minus zeros
 
 
 def _data_file(header: dict[str, Any], path: Path) -> Path | None:

@@ -74,7 +74,7 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
     """
     counts = [volume.array.shape[axis] for axis in (2, 0, 1)]
     spacings = [volume.spacing[axis] for axis in (2, 0, 1)]
-    z, x, y = (_Axis.of(*one) for one in zip(_AXES, counts, spacings, config.spacing, config.size, strict=True))
+    z, x, y = (_Axis.of(*arguments) for arguments in zip(_AXES, counts, spacings, config.spacing, config.size, strict=True))
     array = volume.array[x.needed, y.needed, z.needed]
     along_x, along_y = x.matrix(), y.matrix()
     result = np.empty(config.size, np.float32)
@@ -119,9 +119,9 @@ def input_affine(shape: tuple[int, int, int], spacing: Spacing, config: Preproce
         GeometryInvalid: as `preprocess`.
     """
     affine = np.eye(4)
-    for place, axis in enumerate((1, 2, 0)):
-        made = _Axis.of(_AXES[axis], shape[place], spacing[place], config.spacing[axis], config.size[axis])
-        affine[place, place], affine[place, 3] = made.step, made.shift
+    for position, axis in enumerate((1, 2, 0)):
+        resampled = _Axis.of(_AXES[axis], shape[position], spacing[position], config.spacing[axis], config.size[axis])
+        affine[position, position], affine[position, 3] = resampled.step, resampled.shift
     return affine
 
 
@@ -184,13 +184,13 @@ class _Axis:
 def _blended(array: HounsfieldArray, planes: Slice, *, lower: int, weight: np.float32, config: PreprocessConfig) -> Slice:
     """The input between two slices, (y, x) with `_STRIDE` unused columns, in the first of two scratch planes."""
     plane: Slice = planes[0]
-    other: Slice = planes[1]
+    second: Slice = planes[1]
     _load(array[:, :, lower], into=plane, config=config)
     if weight > 0:
-        _load(array[:, :, lower + 1], into=other, config=config)
-        np.subtract(other, plane, out=other)
-        np.multiply(other, weight, out=other)
-        np.add(plane, other, out=plane)
+        _load(array[:, :, lower + 1], into=second, config=config)
+        np.subtract(second, plane, out=second)
+        np.multiply(second, weight, out=second)
+        np.add(plane, second, out=plane)
     return plane
 
 

@@ -85,12 +85,12 @@ def _coarse(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.float3
     strides = [max(1, width // 2) for width in widths]
     counts = [width // stride for width, stride in zip(widths, strides, strict=True)]
     periods = [stride * count for stride, count in zip(strides, counts, strict=True)]
-    whole = array[tuple(slice(0, length - length % period) for length, period in zip(array.shape, periods, strict=True))]
-    sums = np.zeros_like(whole[tuple(slice(None, None, period) for period in periods)], dtype=np.float32)
+    cropped = array[tuple(slice(0, length - length % period) for length, period in zip(array.shape, periods, strict=True))]
+    sums = np.zeros_like(cropped[tuple(slice(None, None, period) for period in periods)], dtype=np.float32)
     for corner in np.ndindex(*counts):
         picked = tuple(slice(at * stride, None, period) for at, stride, period in zip(corner, strides, periods, strict=True))
         # Clipped, so that padding is air and metal does not outweigh its cell.
-        sums += np.clip(whole[picked], -1024, 1000)
+        sums += np.clip(cropped[picked], -1024, 1000)
     return sums / np.prod(counts, dtype=np.float32), tuple(period * step for period, step in zip(periods, spacing, strict=True))
 
 
@@ -159,8 +159,8 @@ def _cut(lung: _Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
 def _coverage(litres: float, height: float, cut: tuple[str, ...]) -> str:
     if not litres:
         return "no lung found"
-    found = f"{litres:.1f} litres of lung over {height:.0f} mm"
-    return f"{found}, cut at {_listed(cut)}" if cut else f"{found}, nothing cut"
+    lungs = f"{litres:.1f} litres of lung over {height:.0f} mm"
+    return f"{lungs}, cut at {_listed(cut)}" if cut else f"{lungs}, nothing cut"
 
 
 def _listed(words: tuple[str, ...]) -> str:

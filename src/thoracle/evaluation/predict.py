@@ -42,8 +42,8 @@ def score(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: R
     """
     todo = [entry for entry in entries if entry.volume not in table.rows]
     for entry, volume in prefetch_volumes(cohort, todo):
-        found = model.detect(volume, calibrated=False)
-        table.add(entry.volume, [f"{p:.9g}" for p in found.probabilities])
+        findings = model.detect(volume, calibrated=False)
+        table.add(entry.volume, [f"{p:.9g}" for p in findings.probabilities])
         yield entry.volume
 
 
@@ -72,10 +72,10 @@ def prefetch_volumes(cohort: Cohort, entries: Sequence[CohortEntry]) -> Iterator
 
 def volume_loader(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
     """HU (z, x, y) of a volume of the cohort by name, or of a scan's first; None for names it does not have."""
-    places = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
+    entries = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
 
     def look(name: str) -> NDArray[np.float32] | None:
-        entry = places.get(name)
+        entry = entries.get(name)
         return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.intensity_scale)
 
     return look
@@ -87,9 +87,9 @@ def first_volume_per_scan(cohort: Cohort, *, split: Split, section: Section) -> 
     Raises:
         InputError: there is none.
     """
-    found = {entry.scan: entry for entry in reversed(cohort.entries) if entry.split == split and entry.report.text(section)}
-    if not found:
+    entries = {entry.scan: entry for entry in reversed(cohort.entries) if entry.split == split and entry.report.text(section)}
+    if not entries:
         raise InputError(
             f"no scan of split {split} has a report ({section})", hint="Give another --split or --section.", source=cohort.folder
         )
-    return sorted(found.values(), key=lambda entry: entry.volume)
+    return sorted(entries.values(), key=lambda entry: entry.volume)

@@ -41,10 +41,10 @@ class LabelCalibration:
     rule_in_at: float
     rule_out_at: float
 
-    def probability(self, given: float) -> float:
+    def probability(self, raw: float) -> float:
         """Mended."""
-        held = min(max(given, EDGE), 1 - EDGE)
-        return 1 / (1 + math.exp(-(self.slope * math.log(held / (1 - held)) + self.offset)))
+        clipped = min(max(raw, EDGE), 1 - EDGE)
+        return 1 / (1 + math.exp(-(self.slope * math.log(clipped / (1 - clipped)) + self.offset)))
 
     def decision(self, mended: float) -> Verdict:
         """The one answer that is not ruled out; "cannot tell" where that is both or neither."""
@@ -72,9 +72,9 @@ class Calibration:
     fitted_on: str
     mendings: Mapping[str, LabelCalibration]
 
-    def probabilities(self, names: Sequence[str], given: Sequence[float]) -> tuple[float, ...]:
+    def probabilities(self, names: Sequence[str], raw: Sequence[float]) -> tuple[float, ...]:
         """Mended, where something is known of the name; as given elsewhere."""
-        return tuple(self.mendings[name].probability(p) if name in self.mendings else p for name, p in zip(names, given, strict=True))
+        return tuple(self.mendings[name].probability(p) if name in self.mendings else p for name, p in zip(names, raw, strict=True))
 
     def verdicts(self, names: Sequence[str], mended: Sequence[float]) -> tuple[Verdict | None, ...]:
         """None where nothing is known of the name."""
@@ -114,7 +114,7 @@ def _parse(values: Mapping[str, Any]) -> Calibration:
 
 
 def _mending(values: Mapping[str, Any]) -> LabelCalibration:
-    found = LabelCalibration(**{name: float(value) for name, value in values.items()})
-    if not all(map(math.isfinite, asdict(found).values())) or found.slope <= 0:
+    calibration = LabelCalibration(**{name: float(value) for name, value in values.items()})
+    if not all(map(math.isfinite, asdict(calibration).values())) or calibration.slope <= 0:
         raise ValueError("numbers that cannot be")
-    return found
+    return calibration

@@ -81,7 +81,7 @@ def _version(package: str) -> str:
 
 
 def _codecs() -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    extras: dict[str, tuple[str, ...]] = {}
     for syntax in AllTransferSyntaxes:
         if syntax.is_private:
             continue
@@ -89,14 +89,14 @@ def _codecs() -> dict[str, tuple[str, ...]]:
             decoder = get_decoder(syntax)
         except NotImplementedError:  # video and other syntaxes that hold no slices
             continue
-        found[syntax.name] = decoder.available_plugins if syntax.is_encapsulated else ("pydicom",)
-    return found
+        extras[syntax.name] = decoder.available_plugins if syntax.is_encapsulated else ("pydicom",)
+    return extras
 
 
 def _devices() -> dict[str, str]:
     name, flags = _cpu()
-    known = ", ".join(flag for flag in _CPU_FLAGS if flag in flags) or "unknown"
-    devices = {"cpu": f"{name}; {torch.get_num_threads()} threads; {known}"}
+    supported = ", ".join(flag for flag in _CPU_FLAGS if flag in flags) or "unknown"
+    devices = {"cpu": f"{name}; {torch.get_num_threads()} threads; {supported}"}
     if not torch.cuda.is_available():
         devices["cuda"] = "none"
     for index in range(torch.cuda.device_count()):
@@ -118,4 +118,4 @@ def _cpu() -> tuple[str, frozenset[str]]:
 
 def _existing(path: Path) -> Path:
     """The path, or its nearest parent that exists."""
-    return next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+    return next(parent for parent in (path.absolute(), *path.absolute().parents) if os.path.lexists(parent))

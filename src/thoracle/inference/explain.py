@@ -46,13 +46,13 @@ class Slab:
     """One row of tokens along z, and how much of what speaks for a finding lies in it.
 
     Attributes:
-        share: of the positive saliency of the scan.
+        fraction: of the positive saliency of the scan.
         first, last: slices of the scan that it covers, from 0, feet first.
         middle: the slice in its middle.
         z_mm: where that is, towards the head in the scan's own frame.
     """
 
-    share: float
+    fraction: float
     first: int
     last: int
     middle: int
@@ -65,7 +65,7 @@ def saliency(
     *,
     abnormalities: Sequence[str],
     method: Method,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] = lambda count, of: None,
 ) -> Saliency:
     """(K, T, h, w): what speaks for each finding is positive, what speaks against it negative; units of the logit, but for attention.
 
@@ -95,9 +95,9 @@ def saliency(
 def token_affine(volume: Volume, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> Affine:
     """(4, 4): from an index (x, y, z) of the token grid to LPS millimetres of the scan; `grid` is (T, h, w)."""
     tokens = np.eye(4)
-    for place, axis in enumerate((1, 2, 0)):
+    for position, axis in enumerate((1, 2, 0)):
         width = preprocess.size[axis] / grid[axis]
-        tokens[place, place], tokens[place, 3] = width, (width - 1) / 2
+        tokens[position, position], tokens[position, 3] = width, (width - 1) / 2
     shape = (volume.array.shape[0], volume.array.shape[1], volume.array.shape[2])
     affine: Affine = volume.affine @ input_affine(shape, volume.spacing, preprocess) @ tokens
     return affine
@@ -109,8 +109,8 @@ def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: Preproc
     Between them it is no finer than a patch: smooth to look at, and not known better.
     """
     T, h, w = saliency_THW.shape
-    place = np.linalg.inv(token_affine(volume, preprocess, (T, h, w))) @ volume.affine
-    x, y, z = (_hat(place[a, a], place[a, 3], volume.array.shape[a], tokens) for a, tokens in enumerate((h, w, T)))
+    token_index = np.linalg.inv(token_affine(volume, preprocess, (T, h, w))) @ volume.affine
+    x, y, z = (_hat(token_index[a, a], token_index[a, 3], volume.array.shape[a], tokens) for a, tokens in enumerate((h, w, T)))
     heat: Saliency = np.einsum("tij,xi,yj,zt->xyz", saliency_THW, x, y, z, optimize=True).astype(np.float32)
     return heat
 
@@ -119,17 +119,17 @@ def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: Prep
     """Rows of tokens along z that lie in the scan and speak for the finding, the strongest first."""
     T, h, w = saliency_THW.shape
     affine = token_affine(volume, preprocess, (T, h, w))
-    place, slices = np.linalg.inv(volume.affine) @ affine, volume.array.shape[2]
+    token_index, slices = np.linalg.inv(volume.affine) @ affine, volume.array.shape[2]
     positive = np.maximum(saliency_THW, 0).sum(axis=(1, 2), dtype=np.float64)
-    found = []
+    slabs = []
     for t in np.argsort(-positive, kind="stable").tolist():
-        low, high = (place[2, 2] * (t + side) + place[2, 3] for side in (-0.5, 0.5))
+        low, high = (token_index[2, 2] * (t + side) + token_index[2, 3] for side in (-0.5, 0.5))
         first, last = max(0, math.ceil(low)), min(slices - 1, math.ceil(high) - 1)
         if positive[t] > 0 and first <= last:
             middle = (first + last) // 2
             z_mm = float(volume.affine[2, 2] * middle + volume.affine[2, 3])
-            found.append(Slab(share=float(positive[t] / positive.sum()), first=first, last=last, middle=middle, z_mm=z_mm))
-    return found
+            slabs.append(Slab(fraction=float(positive[t] / positive.sum()), first=first, last=last, middle=middle, z_mm=z_mm))
+    return slabs
 
 
 def to_nifti(values_XYZ: Saliency, volume: Volume) -> bytes:

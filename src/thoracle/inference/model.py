@@ -211,8 +211,8 @@ class Model:
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), self.dim_latent)
-            kept = cached_prompt_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
-            self._prompts[names] = kept.to(self.device)
+            latents = cached_prompt_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
+            self._prompts[names] = latents.to(self.device)
         return self._prompts[names]
 
     def check_precision(self, volume: VolumeInput) -> PrecisionReport:

@@ -21,8 +21,8 @@ def register(folder: Path, *, weights_sha256: str) -> None:
 
 def lookup(weights_sha256: str) -> Path | None:
     """Where a model of these weights was last seen, if it is still a model folder."""
-    place = _known().get(weights_sha256)
-    return Path(place) if place is not None and (Path(place) / "config.json").is_file() else None
+    folder = _known().get(weights_sha256)
+    return Path(folder) if folder is not None and (Path(folder) / "config.json").is_file() else None
 
 
 def _known() -> dict[str, str]:

@@ -40,8 +40,8 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    known = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
-    if not known:
+    available = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
+    if not available:
         raise InputError(f"this machine has no device {name!r}", hint="Give auto, cpu, or a card that `thoracle doctor` lists.")
     return device
 

@@ -46,13 +46,13 @@ def cached_prompt_latents(folder: Path, *, key: str, shape: tuple[int, int], com
         shape: (prompts, latent); a file of another shape is not used.
         compute: gives them, float32.
     """
-    places = [place / f"prompt-latents-{key}.safetensors" for place in (folder, cache_dir())]
-    for path in places:
+    paths = [directory / f"prompt-latents-{key}.safetensors" for directory in (folder, cache_dir())]
+    for path in paths:
         latents = _load(path, key=key, shape=shape)
         if latents is not None:
             return latents
     latents = compute().float().cpu().contiguous()
-    _keep(places, save({"latents": latents}, metadata={"key": key, "digest": _digest(latents)}))
+    _keep(paths, save({"latents": latents}, metadata={"key": key, "digest": _digest(latents)}))
     return latents
 
 
@@ -75,8 +75,8 @@ def _digest(latents: Tensor) -> str:
     return hashlib.sha256(latents.numpy().tobytes()).hexdigest()
 
 
-def _keep(places: Sequence[Path], content: bytes) -> None:
-    for path in places:
+def _keep(paths: Sequence[Path], content: bytes) -> None:
+    for path in paths:
         try:
             write_atomic(path, content)
         except OSError as error:  # a read-only model folder is usual; a full disk costs time, not the run

@@ -174,10 +174,12 @@ class _Visit:
         rng = self.draws(_Stream.METADATA, self.visit)
         date = f"20{int(rng.integers(18, 23))}{int(rng.integers(1, 13)):02d}{int(rng.integers(1, 29)):02d}"
         volumes = []
-        for number, wanted in enumerate(acquisition.reconstructions, start=1):
-            stored = reconstruct(self.draws(_Stream.NOISE, self.visit, number), hu, mask, acquisition, wanted)
+        for number, reconstruction in enumerate(acquisition.reconstructions, start=1):
+            stored = reconstruct(self.draws(_Stream.NOISE, self.visit, number), hu, mask, acquisition, reconstruction)
             file = f"{self.name}_{number}.nii.gz"
-            row = metadata_row(rng, name=file, patient=self.patient, acquisition=acquisition, wanted=wanted, stored=stored, date=date)
+            row = metadata_row(
+                rng, name=file, patient=self.patient, acquisition=acquisition, reconstruction=reconstruction, stored=stored, date=date
+            )
             volumes.append(PhantomVolume(name=file, stored=stored, metadata=row))
         report = write_report(self.draws(_Stream.REPORT, self.visit), scene.findings, self.patient, step=self.preset.step)
         return PhantomScan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
@@ -199,8 +201,8 @@ class _Visit:
         for _ in range(_ATTEMPTS):
             scene = self.sampled(abnormalities, drawn)
             hu, mask = paint(scene, grid)
-            seen = int(np.bitwise_or.reduce(mask, axis=None))
-            lost = [name for name in abnormalities if not seen >> ABNORMALITIES.index(name) & 1]
+            bits = int(np.bitwise_or.reduce(mask, axis=None))
+            lost = [name for name in abnormalities if not bits >> ABNORMALITIES.index(name) & 1]
             if not lost:
                 return scene, hu, mask
             for name in lost:

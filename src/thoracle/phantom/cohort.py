@@ -33,7 +33,7 @@ class PhantomCohort:
     scans: int
     volumes: int
     patients: int
-    kept: int
+    present: int
 
 
 def write_cohort(
@@ -70,9 +70,9 @@ def write_cohort(
     plans = plan_cohort(cases, seed=seed)
     files = Files(layout=layout)
     missing = [plan for plan in plans if not _is_there(out, files, plan)]
-    kept = cases - sum(plan.visits for plan in missing)
-    if kept:
-        progress(kept)
+    present = cases - sum(plan.visits for plan in missing)
+    if present:
+        progress(present)
     make_worker = partial(_Job, out=out, seed=seed, preset=preset, layout=layout)
     with closing(executor.map(make_worker, missing)) as outcomes:
         for outcome in outcomes:
@@ -81,7 +81,7 @@ def write_cohort(
     for path, content in tables(layout, facts).items():
         write_atomic(out / path, content)
     volumes = sum(len(scan["volumes"]) for _, patient in facts for scan in patient["scans"])
-    return PhantomCohort(scans=cases, volumes=volumes, patients=len(plans), kept=kept)
+    return PhantomCohort(scans=cases, volumes=volumes, patients=len(plans), present=present)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +99,9 @@ class _Job:
         for scan in make_patient(plan, seed=self.seed, preset=PRESETS[self.preset]):
             for volume in scan.volumes:
                 stored = volume.stored
-                place = {"spacing": stored.spacing, "origin": stored.origin}
-                write_atomic(self.out / files.volume(plan, volume.name), nifti(stored.hu, **place))
-                write_atomic(self.out / files.mask(plan, volume.name), nifti(stored.mask, **place))
+                frame = {"spacing": stored.spacing, "origin": stored.origin}
+                write_atomic(self.out / files.volume(plan, volume.name), nifti(stored.hu, **frame))
+                write_atomic(self.out / files.mask(plan, volume.name), nifti(stored.mask, **frame))
             scans.append(scan.truth())
         facts = {"patient": plan.name, "split": plan.split, "scans": scans}
         write_atomic(self.out / files.truth(plan), json.dumps(facts, indent=1).encode())

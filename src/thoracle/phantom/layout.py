@@ -63,12 +63,12 @@ def nifti(voxels: NDArray[Any], *, spacing: tuple[float, float, float], origin: 
 
 def tables(layout: Layout, patients: Iterable[tuple[PatientPlan, Mapping[str, Any]]]) -> dict[PurePosixPath, bytes]:
     """Every table of a cohort, from the facts of its patients in order."""
-    known = list(patients)
+    ordered = list(patients)
     if layout == "bimcv-r":
-        return {PurePosixPath("meta/curated_ct_report_path_En.csv"): _bimcv(known)}
+        return {PurePosixPath("meta/curated_ct_report_path_En.csv"): _bimcv(ordered)}
     written: dict[PurePosixPath, bytes] = {}
     for split, long in (("train", "train"), ("valid", "validation")):
-        rows = [(scan, row) for plan, facts in known if plan.split == split for scan in facts["scans"] for row in scan["volumes"]]
+        rows = [(scan, row) for plan, facts in ordered if plan.split == split for scan in facts["scans"] for row in scan["volumes"]]
         reports = [{"VolumeName": row["VolumeName"], **scan["report"]} for scan, row in rows]
         labels = [{"VolumeName": row["VolumeName"], **scan["labels"]} for scan, row in rows]
         written[PurePosixPath(f"radiology_text_reports/{long}_reports.csv")] = _csv(REPORT_COLUMNS, reports)

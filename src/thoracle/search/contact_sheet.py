@@ -18,18 +18,18 @@ _STYLE: Final = (
 )
 
 
-def contact_sheet(hits: Sequence[Hit], thumbnails: Mapping[int, bytes], *, asked: str) -> str:
+def contact_sheet(hits: Sequence[Hit], thumbnails: Mapping[int, bytes], *, query_text: str) -> str:
     """HTML.
 
     Args:
         hits: best first; they are numbered as in the table, which has their accessions.
         thumbnails: PNGs by `Hit.number`.
-        asked: the query, in words.
+        query_text: the query, in words.
     """
     articles = "".join(_article(rank, hit, thumbnails.get(hit.number)) for rank, hit in enumerate(hits, 1))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Thoracle search</title><style>{_STYLE}</style>'
-        f"<h1>{escape(asked)}</h1><p>{RESEARCH_USE}</p><main>{articles}</main></html>\n"
+        f"<h1>{escape(query_text)}</h1><p>{RESEARCH_USE}</p><main>{articles}</main></html>\n"
     )
 
 

@@ -116,7 +116,7 @@ class Engine:
         latents = self._encode(query)
         encoded = time.perf_counter()
         rankings, chosen = self._found(query, latents)
-        ranks = {part: {number: rank for rank, (number, _) in enumerate(found, 1)} for part, found in rankings.items()}
+        ranks = {part: {number: rank for rank, (number, _) in enumerate(matches, 1)} for part, matches in rankings.items()}
         sentences = best_sentences([record.report for _, record, _ in chosen], self._words(query))
         hits = tuple(
             Hit(number=number, record=record, score=score, ranks={p: r[number] for p, r in ranks.items() if number in r}, sentence=sentence)
@@ -148,25 +148,25 @@ class Engine:
             rankings = self._rankings(query, latents, k=depth)
             matches = fuse(rankings, weights=query.weights) if len(rankings) > 1 else next(iter(rankings.values()))
             chosen = self._scans(query, matches, latents)
-            if len(chosen) == query.k or all(len(found) < depth for found in rankings.values()):
+            if len(chosen) == query.k or all(len(matches) < depth for matches in rankings.values()):
                 return rankings, chosen
             depth *= _DEEPER
 
     def _rankings(self, query: Query, latents: Mapping[QueryPart, LatentArray], *, k: int) -> dict[QueryPart, Matches]:
-        found: dict[QueryPart, Matches] = {
+        matches: dict[QueryPart, Matches] = {
             part: self._index.vector_search(latent, k=k, filters=query.filters, exact=query.exact) for part, latent in latents.items()
         }
         if query.keyword:
-            found["keyword"] = self._index.keyword_search(parse(query.keyword), k=k, filters=query.filters)
-        return found
+            matches["keyword"] = self._index.keyword_search(parse(query.keyword), k=k, filters=query.filters)
+        return matches
 
     def _scans(self, query: Query, matches: Matches, latents: Mapping[QueryPart, LatentArray]) -> list[tuple[int, Record, float]]:
         """The best volume of each of the best k scans, without what is to be left out."""
-        own = self._own(query)
+        excluded = self._own(query)
         report = clean_text(query.report)
         chosen: dict[str, tuple[int, Record, float]] = {}
         for number, record, score in self._read(matches, at_once=4 * query.k):
-            if record.scan in chosen or _is_own(record, own, report, query.leave_out):
+            if record.scan in chosen or _is_own(record, excluded, report, query.leave_out):
                 continue
             if "duplicates" in query.leave_out and self._same_voxels(number, latents):
                 continue
@@ -207,11 +207,14 @@ class Engine:
 def check_same_model(index: IndexBackend, model: Model) -> None:
     """Raises IndexMismatch where a model's latents cannot be compared with the index's."""
     settings = model.settings()
-    unlike = [what for what in ("model", "preprocess") if index.settings.get(what) != settings[what]]
-    if unlike:
-        before, now = (str(one.get(unlike[0]))[:12] if unlike[0] == "model" else one.get(unlike[0]) for one in (index.settings, settings))
+    mismatched = [what for what in ("model", "preprocess") if index.settings.get(what) != settings[what]]
+    if mismatched:
+        before, now = (
+            str(recorded.get(mismatched[0]))[:12] if mismatched[0] == "model" else recorded.get(mismatched[0])
+            for recorded in (index.settings, settings)
+        )
         raise IndexMismatch(
-            f"the index was made with another {unlike[0]} ({before}, not {now}); latents cannot be compared",
+            f"the index was made with another {mismatched[0]} ({before}, not {now}); latents cannot be compared",
             hint="Give the model it was made with, or make an index with this one; --keyword and --similar-to need no model.",
         )
 
@@ -228,18 +231,18 @@ def _check(query: Query) -> None:
             raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", hint="Write for example text=2.")
 
 
-def _is_own(record: Record, own: list[Record], report: str, leave_out: frozenset[str]) -> bool:
+def _is_own(record: Record, excluded: list[Record], report: str, leave_out: frozenset[str]) -> bool:
     same_words = bool(report) and clean_text(record.report.text("both")) == report
-    if "scan" in leave_out and (same_words or any(record.scan == one.scan for one in own)):
+    if "scan" in leave_out and (same_words or any(record.scan == excluded_record.scan for excluded_record in excluded)):
         return True
-    if "patient" in leave_out and (same_words or any(record.patient == one.patient for one in own)):
+    if "patient" in leave_out and (same_words or any(record.patient == excluded_record.patient for excluded_record in excluded)):
         return True
     if "duplicates" in leave_out:
-        return same_words or any(_is_copy(record, one) for one in own)
+        return same_words or any(_is_copy(record, excluded_record) for excluded_record in excluded)
     return False
 
 
-def _is_copy(record: Record, one: Record) -> bool:
-    return (record.voxels_sha256 != "" and record.voxels_sha256 == one.voxels_sha256) or (
-        record.source_sha256 != "" and record.source_sha256 == one.source_sha256
+def _is_copy(record: Record, original: Record) -> bool:
+    return (record.voxels_sha256 != "" and record.voxels_sha256 == original.voxels_sha256) or (
+        record.source_sha256 != "" and record.source_sha256 == original.source_sha256
     )

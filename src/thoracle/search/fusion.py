@@ -24,4 +24,4 @@ def fuse(rankings: Mapping[Part, Matches], *, weights: Mapping[Part, float]) -> 
     for part, matches in rankings.items():
         for rank, (number, _) in enumerate(matches, 1):
             scores[number] += weights.get(part, 1.0) / (_SMOOTH + rank)
-    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))

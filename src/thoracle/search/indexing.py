@@ -35,7 +35,7 @@ _EMPTY: Final = "Not given."
 class IndexProgress:
     """How many volumes are done in this run, to do in it, and were done before; `failed` names one that could not be read."""
 
-    done: int
+    completed: int
     total: int
     before: int
     failed: str = ""
@@ -82,24 +82,24 @@ def index_cohort(
     """
     chosen = [entry for entry in cohort.entries if not splits or entry.split in splits]
     todo = [(entry, record) for entry in chosen for record in [to_record(entry, key)] if not _is_there(index, record)]
-    done = failed = 0
+    completed = failed = 0
     group: list[IndexedVolume] = []
     last = time.monotonic()
     for (entry, record), volume in prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo):
         if isinstance(volume, CacheDamaged):
             failed += 1
-            done += 1
-            progress(IndexProgress(done=done, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
+            completed += 1
+            progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
             continue
         strip = contact_strip(volume, spacing=cohort.preprocess.spacing, scale=cohort.preprocess.intensity_scale) if thumbnails else b""
         group.append(IndexedVolume(record=record, latent_L=_latent(model, volume), thumbnail=strip))
         if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
             index.add(group)
-            done, group, last = done + len(group), [], time.monotonic()
-            progress(IndexProgress(done=done, total=len(todo), before=len(chosen) - len(todo)))
+            completed, group, last = completed + len(group), [], time.monotonic()
+            progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo)))
     if group:
         index.add(group)
-        progress(IndexProgress(done=done + len(group), total=len(todo), before=len(chosen) - len(todo)))
+        progress(IndexProgress(completed=completed + len(group), total=len(todo), before=len(chosen) - len(todo)))
     return failed
 
 

@@ -76,8 +76,8 @@ def to_fts5(tree: Keywords) -> str:
         return f'"{stem_safe_prefix(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
     if isinstance(tree, AnyOf):
         return "(" + " OR ".join(map(to_fts5, tree.parts)) + ")"
-    wanted = "(" + " AND ".join(map(to_fts5, tree.parts)) + ")"
-    return f"({wanted} NOT ({' OR '.join(map(to_fts5, tree.without))}))" if tree.without else wanted
+    positive = "(" + " AND ".join(map(to_fts5, tree.parts)) + ")"
+    return f"({positive} NOT ({' OR '.join(map(to_fts5, tree.without))}))" if tree.without else positive
 
 
 def stem_safe_prefix(text: str) -> str:
@@ -108,19 +108,21 @@ def stems(texts: Sequence[str]) -> list[list[str]]:
 
 def sentences(report: Report) -> list[str]:
     """Impression first: it says in short what the findings say at length."""
-    return [one for part in (report.impression, report.findings) for one in (s.strip() for s in _SENTENCE.split(part)) if one]
+    return [
+        sentence for part in (report.impression, report.findings) for sentence in (s.strip() for s in _SENTENCE.split(part)) if sentence
+    ]
 
 
 def best_sentences(reports: Sequence[Report], words: str) -> list[str]:
     """Of each report the sentence with most of the words, rare ones counting more; its first sentence where none has any."""
-    said = [sentences(report) for report in reports]
-    asked, *found = stems([words, *(sentence for one in said for sentence in one)])
-    spread = Counter(stem for one in found for stem in set(one))
-    weight = {stem: math.log1p(len(found) / spread[stem]) for stem in asked if stem in spread}
-    scores = iter([sum(weight.get(stem, 0.0) for stem in set(one)) for one in found])
+    report_sentences = [sentences(report) for report in reports]
+    query_stems, *sentence_stems = stems([words, *(sentence for report_part in report_sentences for sentence in report_part)])
+    spread = Counter(stem for stems_of_sentence in sentence_stems for stem in set(stems_of_sentence))
+    weight = {stem: math.log1p(len(sentence_stems) / spread[stem]) for stem in query_stems if stem in spread}
+    scores = iter([sum(weight.get(stem, 0.0) for stem in set(stems_of_sentence)) for stems_of_sentence in sentence_stems])
     best = []
-    for one in said:
-        scored = [(-next(scores), place, sentence) for place, sentence in enumerate(one)]
+    for report_part in report_sentences:
+        scored = [(-next(scores), position, sentence) for position, sentence in enumerate(report_part)]
         best.append(min(scored)[-1] if scored else "")
     return best
 
@@ -147,9 +149,9 @@ class _Reader:
             takes_away = self._bare() == "NOT"
             if takes_away:
                 self.left.pop(0)
-            one = self._one(depth=depth)
-            if one is not None:
-                (without if takes_away else parts).append(one)
+            parsed = self._one(depth=depth)
+            if parsed is not None:
+                (without if takes_away else parts).append(parsed)
         if not parts:
             raise _wrong("there is no word to look for")
         return parts[0] if len(parts) == 1 and not without else AllOf(parts=tuple(parts), without=tuple(without))

@@ -20,13 +20,13 @@ def site_key_for(index: IndexBackend, path: Path | None, *, outside: Path) -> Si
     Raises:
         InputError: the file given is absent, no key, or another one.
     """
-    wanted, file = index.settings.get("key"), path or default_key_file()
-    if wanted is None or not (path or file.exists()):
+    fingerprint, file = index.settings.get("key"), path or default_key_file()
+    if fingerprint is None or not (path or file.exists()):
         return None
     if not file.exists():
         raise InputError("no such file", hint="Check the path.", source=file)
     key = SiteKey.open(file, outside=outside)
-    if key.fingerprint == wanted:
+    if key.fingerprint == fingerprint:
         return key
     if path is not None:
         raise InputError("is not the key that this index's pseudonyms were made with", hint="Give that one.", source=file)
@@ -39,12 +39,12 @@ def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> 
     Raises:
         InputError: there is none, or several scans are called so.
     """
-    asked = [{"accession": name}, {"scan": name}, {"volume": name}]
+    fields = [{"accession": name}, {"scan": name}, {"volume": name}]
     if key is not None:
         scan, volume = key.endings(name)
-        asked += [{"accession": key.accession(name)}, {"scan": f"*{scan}"}, {"volume": f"*{volume}"}]
-    found = next((numbers for one in asked if (numbers := index.ids_where(**one))), [])
-    scans = {record.scan for record in index.records(found).values()}
+        fields += [{"accession": key.accession(name)}, {"scan": f"*{scan}"}, {"volume": f"*{volume}"}]
+    matches = next((numbers for field_values in fields if (numbers := index.ids_where(**field_values))), [])
+    scans = {record.scan for record in index.records(matches).values()}
     if len(scans) == 1:
         return index.ids_where(scan=scans.pop())
     if scans:
@@ -58,10 +58,10 @@ def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) 
     Raises:
         InputError: there is none.
     """
-    found = index.ids_where(patient=name) or (index.ids_where(patient=key.patient(name)) if key is not None else [])
-    if not found:
+    matches = index.ids_where(patient=name) or (index.ids_where(patient=key.patient(name)) if key is not None else [])
+    if not matches:
         raise InputError(f"no patient {name!r:.60} in the index", hint=_cure(index, key))
-    return found
+    return matches
 
 
 def _cure(index: IndexBackend, key: SiteKey | None) -> str:

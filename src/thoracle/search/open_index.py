@@ -21,27 +21,27 @@ _SCHEMES: Final = ("http", "https", "qdrant")
 _KEY: Final = "QDRANT_API_KEY"
 
 
-def is_url(place: str) -> bool:
+def is_url(location: str) -> bool:
     """Whether it is http(s)://HOST:PORT/NAME, or qdrant:FOLDER/NAME, which is the client's local mode, to try a server without one."""
-    return urlsplit(place).scheme in _SCHEMES
+    return urlsplit(location).scheme in _SCHEMES
 
 
 @contextmanager
-def open_index(place: str) -> Iterator[IndexBackend]:
+def open_index(location: str) -> Iterator[IndexBackend]:
     """For reading.
 
     Raises:
         IndexMissing: there is none.
         ExtraMissing: it is on a server, and Qdrant's client is not there.
     """
-    if is_url(place):
-        client, collection = _client(place)
+    if is_url(location):
+        client, collection = _client(location)
         try:
             yield QdrantIndex(client, collection)
         finally:
             client.close()
     else:
-        index = LocalIndex(Path(place))
+        index = LocalIndex(Path(location))
         try:
             yield index
         finally:
@@ -49,7 +49,9 @@ def open_index(place: str) -> Iterator[IndexBackend]:
 
 
 @contextmanager
-def open_index_for_writing(place: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[IndexBackend]:
+def open_index_for_writing(
+    location: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None
+) -> Iterator[IndexBackend]:
     """For writing too; a new index where `settings` are given. `lists`: as `Index.refresh`.
 
     Raises:
@@ -57,26 +59,26 @@ def open_index_for_writing(place: str, settings: Mapping[str, Any] | None = None
         IndexMismatch: it was begun with other settings.
         IndexBusy: another process is changing it.
     """
-    if not is_url(place):
-        with open_for_writing(Path(place), settings, lists=lists) as index:
+    if not is_url(location):
+        with open_for_writing(Path(location), settings, lists=lists) as index:
             yield index
         return
-    client, collection = _client(place)
+    client, collection = _client(location)
     try:
         yield QdrantIndex(client, collection) if settings is None else QdrantIndex.create_or_open(client, collection, settings)
     finally:
         client.close()
 
 
-def _client(place: str) -> tuple[QdrantClient, str]:
+def _client(location: str) -> tuple[QdrantClient, str]:
     try:
         from qdrant_client import QdrantClient
     except ImportError as error:
         raise ExtraMissing("an index on a server needs Qdrant's client", hint="pip install 'thoracle[qdrant]'.") from error
-    parts = urlsplit(place)
+    parts = urlsplit(location)
     above, _, collection = parts.path.rstrip("/").rpartition("/")
     if not collection or (parts.scheme == "qdrant" and not above):
-        raise InputError("expected http://HOST:6333/NAME", hint="Name the collection after the last slash.", source=place)
+        raise InputError("expected http://HOST:6333/NAME", hint="Name the collection after the last slash.", source=location)
     if parts.scheme == "qdrant":
         return QdrantClient(path=above), collection
     url = f"{parts.scheme}://{parts.netloc}{above}"

@@ -44,8 +44,8 @@ def _fit(image: NDArray[np.float32], spacing: tuple[float, float]) -> NDArray[np
     """Square pixels, the longer side `_SIDE`, the rest air; each pixel is the nearest voxel."""
     extent = [n * mm for n, mm in zip(image.shape, spacing, strict=True)]
     pixel = max(extent) / _SIDE
-    places = [np.arange(max(1, round(size / pixel))) * pixel / mm for size, mm in zip(extent, spacing, strict=True)]
-    rows, columns = (np.minimum(place.astype(int), n - 1) for place, n in zip(places, image.shape, strict=True))
+    samples = [np.arange(max(1, round(size / pixel))) * pixel / mm for size, mm in zip(extent, spacing, strict=True)]
+    rows, columns = (np.minimum(axis_samples.astype(int), n - 1) for axis_samples, n in zip(samples, image.shape, strict=True))
     canvas = np.full((_SIDE, _SIDE), image.min(), np.float32)
     top, left = (_SIDE - len(rows)) // 2, (_SIDE - len(columns)) // 2
     canvas[top : top + len(rows), left : left + len(columns)] = image[np.ix_(rows, columns)]

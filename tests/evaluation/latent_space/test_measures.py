@@ -101,7 +101,7 @@ def test_the_page_holds_its_map_and_asks_for_nothing() -> None:
     cosines = {"of one scan": (image * text).sum(axis=1)}
     found = space.measure_latent_space(image, text, truth_NK=truth, labels=labels)
     page = write_page(
-        found, places=places, names=names, truth_NK=truth, labels=labels, cosines=cosines, drawn=drawn, notes=["12 scans"]
+        found, points=places, names=names, truth_NK=truth, labels=labels, cosines=cosines, drawn=drawn, notes=["12 scans"]
     ).decode()
     data = json.loads(re.search(r'type="application/json">(.*?)</script>', page)[1])
     assert [row["name"] for row in data["rows"]] == names

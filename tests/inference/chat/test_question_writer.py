@@ -83,15 +83,15 @@ def test_a_run_that_was_stopped_asks_for_no_report_twice(language_server: Langua
     language_server.say = answer
     generate = OpenAIClient(language_server.address, model="m").generate
     with pytest.raises(EndpointFailed, match="answers 401"):
-        list(write_all_questions(generate, reports, llm="m", kept=kept))
+        list(write_all_questions(generate, reports, llm="m", journal=kept))
     assert len(kept.read_text().splitlines()) == 4
     with kept.open("a") as file:
         file.write('{"key": "cut')  # as a failing machine leaves it
     before = len(language_server.asked)
     language_server.say = lambda _: (200, said(("short_answer", "Is there a pleural effusion?", "Yes.")))
-    again = dict(write_all_questions(generate, reports, llm="m", kept=kept))
+    again = dict(write_all_questions(generate, reports, llm="m", journal=kept))
     assert list(again) == list(reports)
     assert all(len(written.pairs) == 1 for written in again.values())
     assert len(language_server.asked) == before + 2
-    assert len(dict(write_all_questions(generate, reports, llm="another", kept=kept))) == 6
+    assert len(dict(write_all_questions(generate, reports, llm="another", journal=kept))) == 6
     assert len(language_server.asked) == before + 2 + 6, "another model is asked"

@@ -36,7 +36,7 @@ def read(path: Path, **options: object) -> list[ReportRow]:
 def test_every_kind_of_table_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
     rows = read(write(tmp_path / f"reports{suffix}"))
     assert [(row.id, row.text) for row in rows] == list(ROWS)
-    assert rows[-1].place == pytest.approx(1.0, abs=0.35)
+    assert rows[-1].position == pytest.approx(1.0, abs=0.35)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".xlsx"])

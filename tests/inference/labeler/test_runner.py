@@ -87,7 +87,7 @@ def test_a_stopped_run_keeps_whole_batches_and_goes_on(table: ReportTable, tmp_p
     done = len(read(out)) - 1
     assert 0 < done < COUNT
     steps = list(label_table(table, RuleLabeller(), out=out, evidence=out.with_suffix(".jsonl")))
-    assert [(step.done, step.now) for step in steps][-1] == (COUNT, COUNT - done)
+    assert [(step.completed, step.now) for step in steps][-1] == (COUNT, COUNT - done)
     assert steps[-1].unknown == COUNT // 2
 
 

@@ -62,7 +62,7 @@ def test_templates_that_are_missing_refuse_a_turn_or_rewrite_are_said(base: Path
 
 def test_findings_that_are_told_are_read_in_the_language_models_own_words_as_they_are_now() -> None:
     torch.manual_seed(0)
-    language = build_phantom_lm(SMALL, ["Is there an effusion?", "Yes. No. Left. Right."], whole=["effusion"])
+    language = build_phantom_lm(SMALL, ["Is there an effusion?", "Yes. No. Left. Right."], whole_words=["effusion"])
     told = GroundTruthFindingTokens(language, ["Effusion"])
     assert not list(told.parameters())
     embedding = language.model.get_input_embeddings()

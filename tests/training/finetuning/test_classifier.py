@@ -259,7 +259,7 @@ def test_a_gradient_reaches_all_that_learns_and_nothing_else(either: ModelFolder
     told = config(tmp_path, **VARIANTS[variant][0])
     task = ClassifierTask(told, ALONE, start=either, weights_K=torch.ones(18))
     volumes = torch.randn(2, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
-    rows = [FrozenSample(given=row, labels_K=torch.ones(18), name="") for row in given(told, either, volumes)]
+    rows = [FrozenSample(features=row, labels_K=torch.ones(18), name="") for row in given(told, either, volumes)]
     codes = task.network.clip.visual_transformer.codes.embed.clone()
     task.accumulate_gradients([collate_features(rows)])
     learning = {id(parameter) for parameter in task.trainable_parameters()}
@@ -307,7 +307,7 @@ def test_an_unknown_label_teaches_nothing(start: ModelFolder, tmp_path: Path) ->
     labels[:, 7] = torch.nan
     task = ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))
     rows = given(told, start, volumes)
-    samples = [FrozenSample(given=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)]
+    samples = [FrozenSample(features=row, labels_K=label, name="") for row, label in zip(rows, labels, strict=True)]
     task.accumulate_gradients([collate_features(samples)])
     moved = task.network.head.weight.grad.abs().sum(dim=1) > 0
     assert moved.tolist() == [column != 7 for column in range(18)]

@@ -48,7 +48,7 @@ def clip(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> CTCLIP:
 
 def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", model: str = "m", kept="latents", **more) -> torch.Tensor:
     return module.encode_frozen_features(
-        clip, volumes, ALONE, kept=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more
+        clip, volumes, ALONE, feature=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more
     )
 
 

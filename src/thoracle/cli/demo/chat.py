@@ -58,8 +58,8 @@ class DemoChat:
         folders = {name: self.out / f"chat-{name}" for name in STAGES}
         base = folders["base"] / "model"
         for name, folder in folders.items():
-            settings, begun = self.out / f"chat-{name}.yaml", folder.exists()
-            told = replace(
+            settings, resume = self.out / f"chat-{name}.yaml", folder.exists()
+            config = replace(
                 self.config,
                 stage=name,
                 steps=min(self.config.steps, _STEPS[name]),
@@ -70,9 +70,9 @@ class DemoChat:
                 init_from=str(folders["projector"] / "model") if name == "lora" else "",
                 out=str(folder),
             )
-            write_config(told, settings)
-            with self.stage(f"train chat: {name}", f"train chat --config {settings}" + (" --resume" if begun else "")):
-                CHAT.run(config=settings, resume=begun)
+            write_config(config, settings)
+            with self.stage(f"train chat: {name}", f"train chat --config {settings}" + (" --resume" if resume else "")):
+                CHAT.run(config=settings, resume=resume)
         model = folders["lora"] / "model"
         keep_demo_chat(model=model, base=base, encoder=self.encoder)
         return model
@@ -82,8 +82,8 @@ class DemoChat:
         from thoracle.cli.evaluate.chat import chat as evaluate_chat
 
         where = self.out / "evaluation-chat"
-        told = f"--questions {self.questions} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
-        with self.stage("evaluate chat", f"evaluate chat {model} {self.cohort} {told}"):
+        arguments = f"--questions {self.questions} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
+        with self.stage("evaluate chat", f"evaluate chat {model} {self.cohort} {arguments}"):
             evaluate_chat(model, self.cohort, questions=self.questions, limit=_QUESTIONS, reports=_REPORTS, out=where)
         return where / "chat.json"
 
@@ -96,8 +96,8 @@ class DemoChat:
         talk, report = self.out / "talk.json", self.out / "talk-report.json"
         for file in (talk, report):
             file.unlink(missing_ok=True)  # a second run asks anew
-        asked = " ".join(f'--ask "{question}"' for question in _ASK)
-        with self.stage("chat", f"chat {scan} --task short_answer {asked} --conversation {talk}"):
+        questions = " ".join(f'--ask "{question}"' for question in _ASK)
+        with self.stage("chat", f"chat {scan} --task short_answer {questions} --conversation {talk}"):
             chat([scan], ask=list(_ASK), task="short_answer", conversation=talk)
         with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --conversation {report}'):
             chat([scan], ask=[_REPORT], task="report_generation", conversation=report)

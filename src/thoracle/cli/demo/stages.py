@@ -82,13 +82,13 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     for name, config in runs.items():
         stages.train(name, config, out)
         stages.evaluate(name, Path(config.out) / "model", out)
-    found = stages.index_and_find(Path(contrastive.out) / "model", out)
+    search_quality = stages.index_and_find(Path(contrastive.out) / "model", out)
     keep_demo_model(Path(vocabfine.out) / "model")
     shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(positive_labels(entry)))
     stages.detect(shown, out)
     talk = DemoChat(config=chat, cohort=out / "cohort", encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
-    told = figures_of_chat(talk.measure(talk.train()))
-    asked = talk.ask(out / "phantoms" / phantom_file(shown), present=positive_labels(shown))
+    chat_metrics = figures_of_chat(talk.measure(talk.train()))
+    answers = talk.ask(out / "phantoms" / phantom_file(shown), present=positive_labels(shown))
     with stages("report"):
         cohort = open_cohort(out / "cohort")
         before, after = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in runs)
@@ -98,12 +98,12 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
             facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
             losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
             examples=examples(cohort, out / "phantoms", after),
-            more=[*search_section(found, asked=ASKED, hits=_hits(out)), *chat_section(told, asked)],
+            more=[*search_section(search_quality, query_text=ASKED, hits=_hits(out)), *chat_section(chat_metrics, answers)],
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
     _say(figures)
-    typer.echo("\n" + "\n".join([*search_sentences(found), *chat_sentences(told)]))
+    typer.echo("\n" + "\n".join([*search_sentences(search_quality), *chat_sentences(chat_metrics)]))
     typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
     typer.echo(f"The models are in {demo_model()} and {demo_chat()}: commands use them where no --model is given. They know only phantoms.")
     typer.echo(RESEARCH_USE)
@@ -146,10 +146,10 @@ class _Stages:
         from thoracle.training.engine.config import write_config
 
         tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE)}
-        settings, begun = out / f"{name}.yaml", Path(config.out).exists()
+        settings, resume = out / f"{name}.yaml", Path(config.out).exists()
         write_config(config, settings)
-        with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if begun else "")):
-            tasks[name](config=settings, resume=begun)
+        with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if resume else "")):
+            tasks[name](config=settings, resume=resume)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """On held-out patients; thresholds and calibration come from the others of them, in turns."""
@@ -210,6 +210,6 @@ def _say(figures: Figures) -> None:
     for label, present in figures.positives.items():
         values = (f"{of[label].value:.2f} ({of[label].low:.2f} to {of[label].high:.2f})" for of in figures.labels.values())
         table.add_row(label, str(present), str(figures.negatives[label]), *values)
-    macro = (f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in figures.macro.values())
+    macro = (f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})" for interval in figures.macro.values())
     table.add_row("macro average", "", "", *macro, style="bold")
     Console(highlight=False).print(table)

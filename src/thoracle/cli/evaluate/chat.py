@@ -79,7 +79,7 @@ def chat(
     _print(seeing, blind, dict(variety), loaded.caution)
 
 
-def _print(found: dict[str, Interval], without: dict[str, Interval], variety: dict[str, float], caution: str) -> None:
+def _print(seeing: dict[str, Interval], without: dict[str, Interval], variety: dict[str, float], caution: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -90,9 +90,9 @@ def _print(found: dict[str, Interval], without: dict[str, Interval], variety: di
     table = Table(box=None, pad_edge=False, header_style="")
     for column in ("", "with the scan", "without it"):
         table.add_column(column)
-    for name, one in found.items():
-        other = without[name]
-        table.add_row(name, with_bounds(one.value, one.low, one.high), with_bounds(other.value, other.low, other.high))
+    for name, interval in seeing.items():
+        blind = without[name]
+        table.add_row(name, with_bounds(interval.value, interval.low, interval.high), with_bounds(blind.value, blind.low, blind.high))
     console.print(table)
     for name, value in variety.items():
         console.print(f"{name}: {shown(value)}")

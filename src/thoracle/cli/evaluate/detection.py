@@ -85,13 +85,13 @@ def detection(
     plan = EvaluationOptions(
         level=level, threshold_source=thresholds_from, method=calibration, coverage=coverage, resamples=resamples, seed=seed
     )
-    found = run(cases, predictions, protocol=way, plan=plan)
-    _write(found, out, console, model=_facts(model, loaded), cohort=prepared)
-    if save_calibration and loaded is not None and found.calibration is not None:
+    evaluation = run(cases, predictions, protocol=way, plan=plan)
+    _write(evaluation, out, console, model=_facts(model, loaded), cohort=prepared)
+    if save_calibration and loaded is not None and evaluation.calibration is not None:
         from thoracle.inference.calibration import save_calibration as write_calibration
 
         folder = loaded.folder
-        write_calibration(folder.path, replace(found.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
+        write_calibration(folder.path, replace(evaluation.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
         console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
 
 
@@ -119,7 +119,7 @@ def _facts(path: Path, model: Model | None) -> dict[str, Any]:
     return {**model.settings(), "prompts": list(model.folder.prompts)}
 
 
-def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, Any], cohort: Cohort | None) -> None:
+def _write(evaluation: Evaluation, out: Path, console: Console, *, model: dict[str, Any], cohort: Cohort | None) -> None:
     from rich.console import Console as Printer
     from rich.markup import escape
     from rich.table import Table as Shown
@@ -132,19 +132,22 @@ def _write(found: Evaluation, out: Path, console: Console, *, model: dict[str, A
     from thoracle.files.json_file import write_json
     from thoracle.types import RESEARCH_USE
 
-    values = as_dict(found, model=model)
+    values = as_dict(evaluation, model=model)
     write_json(out / "results.json", values)
-    write_atomic(out / "report.html", write_report(found, model=model, look=None if cohort is None else volume_loader(cohort)))
-    console.print(f"{found.volumes:,} volumes of {found.scans:,} scans of {found.patients:,} patients; one row a {found.plan.level}.")
-    console.print(f"Thresholds and calibration come from {found.tuned_on}.")
-    for note in found.notes:
+    write_atomic(out / "report.html", write_report(evaluation, model=model, look=None if cohort is None else volume_loader(cohort)))
+    console.print(
+        f"{evaluation.volumes:,} volumes of {evaluation.scans:,} scans of {evaluation.patients:,} patients;"
+        f" one row a {evaluation.plan.level}."
+    )
+    console.print(f"Thresholds and calibration come from {evaluation.tuned_on}.")
+    for note in evaluation.notes:
         console.print(escape(note))
     shown = Shown(box=None, pad_edge=False, header_style="")
-    for column in ("", "model's own", *(["calibrated"] if found.calibrated else [])):
+    for column in ("", "model's own", *(["calibrated"] if evaluation.calibrated else [])):
         shown.add_column(column)
-    calibrated = dict(rows_of_average(found.calibrated.average)) if found.calibrated else {}
-    for name, text in rows_of_average(found.summary.average):
-        shown.add_row(name, text, *([calibrated.get(name, "")] if found.calibrated else []))
+    calibrated = dict(rows_of_average(evaluation.calibrated.average)) if evaluation.calibrated else {}
+    for name, text in rows_of_average(evaluation.summary.average):
+        shown.add_row(name, text, *([calibrated.get(name, "")] if evaluation.calibrated else []))
     for name, value in values["published"]["mean"].items():
         if name != "threshold" and value is not None:
             shown.add_row(f"as published, {name.replace('_', ' ').replace('f1', 'F1')}", f"{value:.3f}, no interval")

@@ -61,18 +61,18 @@ def explanation(
     todo = sum(entry.volume not in table.rows for entry in entries)
     follow(measure(loaded, prepared, entries, table, methods=methods, masks=paths), total=todo, console=console)
     patients = [entry.patient for entry in entries]
-    found = summarise(values_of(table, entries, methods=methods), patients, methods=methods, resamples=resamples, seed=seed)
+    scores = summarise(values_of(table, entries, methods=methods), patients, methods=methods, resamples=resamples, seed=seed)
     notes = [f"{len(entries):,} volumes of {len(set(patients)):,} patients of split {split}; 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure on this page means anything."]
     notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
     facts = {"model": loaded.settings(), "split": split, "volumes": len(entries)}
-    write_json(out / "explanation.json", explanation_json(found, methods, facts=facts), indent=1)
-    write_atomic(out / "explanation.html", write_page(found, methods, notes=notes))
-    _print(found, methods, notes)
+    write_json(out / "explanation.json", explanation_json(scores, methods, facts=facts), indent=1)
+    write_atomic(out / "explanation.html", write_page(scores, methods, notes=notes))
+    _print(scores, methods, notes)
     console.print(str(out / "explanation.html"))
 
 
-def _print(found: Mapping[str, LocalizationScores], methods: Sequence[Maps], notes: Sequence[str]) -> None:
+def _print(localization: Mapping[str, LocalizationScores], methods: Sequence[Maps], notes: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -88,9 +88,9 @@ def _print(found: Mapping[str, LocalizationScores], methods: Sequence[Maps], not
     shown = Table(box=None, pad_edge=False, header_style="")
     for column in ("mean over abnormalities", *methods, *BASELINES):
         shown.add_column(column)
-    for metric, scores in found[ALL].scores.items():
-        shown.add_row(metric, *(with_bounds(one.value, one.low, one.high) for one in scores.values()))
+    for metric, scores in localization[ALL].scores.items():
+        shown.add_row(metric, *(with_bounds(interval.value, interval.low, interval.high) for interval in scores.values()))
     printer.print(shown)
-    for sentence in verdicts(found, methods):
+    for sentence in verdicts(localization, methods):
         printer.print(sentence)
     printer.print(RESEARCH_USE)

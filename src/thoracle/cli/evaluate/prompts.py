@@ -57,7 +57,7 @@ def prompts(
     if not entries:
         raise InputError(f"no volume with labels in split {split}", hint="Give another --split.", source=cohort)
     loaded.encode_text(["words are read before scans are"])
-    found = compare_templates(
+    study = compare_templates(
         wordings,
         image_NL=embedded(loaded, prepared, entries, out=out, console=console),
         truth_NK=np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries]),
@@ -70,14 +70,14 @@ def prompts(
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
     notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
-    document = prompts_json(found, wordings=wordings, model=loaded.settings())
+    document = prompts_json(study, wordings=wordings, model=loaded.settings())
     write_json(out / "prompts.json", document, indent=1)
-    write_atomic(out / "prompts.html", write_page(found, notes=notes))
-    _print(found, notes)
+    write_atomic(out / "prompts.html", write_page(study, notes=notes))
+    _print(study, notes)
     console.print(str(out / "prompts.html"))
 
 
-def _print(found: PromptStudy, notes: Sequence[str]) -> None:
+def _print(study: PromptStudy, notes: Sequence[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -91,10 +91,10 @@ def _print(found: PromptStudy, notes: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="")
     for column in ("wording", "macro AUROC"):
         table.add_column(column)
-    for name, one in found.macro.items():
-        table.add_row(escape(name), with_bounds(one.value, one.low, one.high))
+    for name, interval in study.macro.items():
+        table.add_row(escape(name), with_bounds(interval.value, interval.low, interval.high))
     printer.print(table)
     printer.print("AUROC moves with the wording of single templates by, of each label:")
-    for label, value in sorted(found.spread.items(), key=lambda pair: -pair[1] if pair[1] == pair[1] else 1):
+    for label, value in sorted(study.spread.items(), key=lambda pair: -pair[1] if pair[1] == pair[1] else 1):
         printer.print(f"{label:40}{shown(value)}")
     printer.print(RESEARCH_USE)

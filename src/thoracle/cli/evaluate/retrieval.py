@@ -55,9 +55,9 @@ def retrieval(
     with open_index(index_location) as index:
         network = model_of(index, folder=model, device=device, notify=notify)
         check_same_model(index, network)
-        numbers, volumes, spoken = _volumes(index, section, split, gallery_size, seed)
+        numbers, volumes, report_texts = _volumes(index, section, split, gallery_size, seed)
         keyword = _keyword(index, numbers)
-    texts = _latents(network, spoken) if any(volumes.texts) else None
+    texts = _latents(network, report_texts) if any(volumes.texts) else None
     words = text_query_latents(network, ABNORMALITIES).cpu().numpy().astype("float64")
     tasks, published = run_tasks(
         volumes, protocol=protocol, texts_NL=texts, words_CL=words, keyword_CN=keyword, resamples=resamples, seed=seed
@@ -86,23 +86,25 @@ def _volumes(
 
     from thoracle.evaluation.retrieval.tasks import Gallery
 
-    records = {n: one for n, one in index.records(index.ids()).items() if split in (None, one.split)}
+    records = {n: record for n, record in index.records(index.ids()).items() if split in (None, record.split)}
     if gallery_size:
-        scans = sorted({one.scan for one in records.values()})
+        scans = sorted({record.scan for record in records.values()})
         chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery_size].tolist())
-        records = {n: one for n, one in records.items() if one.scan in chosen}
+        records = {n: record for n, record in records.items() if record.scan in chosen}
     numbers = sorted(records)
-    held = [records[n] for n in numbers]
-    spoken = [one.report.text(section) for one in held]
+    selected = [records[n] for n in numbers]
+    texts = [record.report.text(section) for record in selected]
     volumes = Gallery(
         latents_NL=index.latents(numbers).astype(np.float64),
-        labels_NC=np.array([[-1 if label is None else label for label in one.labels] for one in held], np.int_).reshape(len(held), -1),
-        scans=tuple(one.scan for one in held),
-        patients=tuple(one.patient for one in held),
-        texts=tuple(one.report.text("both") if text else "" for one, text in zip(held, spoken, strict=True)),
-        voxels=tuple(one.voxels_sha256 for one in held),
+        labels_NC=np.array([[-1 if label is None else label for label in record.labels] for record in selected], np.int_).reshape(
+            len(selected), -1
+        ),
+        scans=tuple(record.scan for record in selected),
+        patients=tuple(record.patient for record in selected),
+        texts=tuple(record.report.text("both") if text else "" for record, text in zip(selected, texts, strict=True)),
+        voxels=tuple(record.voxels_sha256 for record in selected),
     )
-    return numbers, volumes, spoken
+    return numbers, volumes, texts
 
 
 def _keyword(index: IndexBackend, numbers: list[int]) -> Any:
@@ -127,9 +129,9 @@ def _latents(model: Model, texts: list[str]) -> Any:
     import numpy as np
 
     distinct = list(dict.fromkeys(texts))
-    places = {text: n for n, text in enumerate(distinct)}
+    positions = {text: n for n, text in enumerate(distinct)}
     latents = model.encode_text(distinct).cpu().numpy().astype(np.float64)
-    return latents[[places[text] for text in texts]]
+    return latents[[positions[text] for text in texts]]
 
 
 def _print(report: RetrievalReport) -> None:

@@ -59,23 +59,23 @@ def space(
     text = loaded.encode_text([entry.report.text(section) for entry in entries]).cpu().numpy().astype(np.float64)
     image = embedded(loaded, prepared, entries, out=out, console=console)
     truth = np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries])
-    found = measure_latent_space(image, text, truth_NK=truth, labels=ABNORMALITIES)
+    space = measure_latent_space(image, text, truth_NK=truth, labels=ABNORMALITIES)
     notes = [f"{len(entries):,} scans of split {split}, with their reports ({section})."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure on this page means anything."]
     notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
     facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries)}
     with console.status("t-SNE and PCA"):
         names = [entry.scan for entry in entries]
-        files = report_files(found, image, text, names=names, truth_NK=truth, labels=ABNORMALITIES, notes=notes)
+        files = report_files(space, image, text, names=names, truth_NK=truth, labels=ABNORMALITIES, notes=notes)
     for name, content in files.items():
         write_atomic(out / name, content)
-    document = space_json(found, facts=facts)
+    document = space_json(space, facts=facts)
     write_json(out / "space.json", document, indent=1)
-    _print(found, notes)
+    _print(space, notes)
     console.print(str(out / "space.html"))
 
 
-def _print(found: Space, notes: list[str]) -> None:
+def _print(space: Space, notes: list[str]) -> None:
     from rich.console import Console
 
     from thoracle.evaluation.html.page import shown
@@ -85,9 +85,9 @@ def _print(found: Space, notes: list[str]) -> None:
     for note in notes:
         printer.print(note)
     for name in ("alignment", "modality_gap", "paired_cosine", "unpaired_cosine", "hubness_of_images", "hubness_of_texts"):
-        printer.print(f"{name.replace('_', ' '):24}{shown(getattr(found, name))}")
+        printer.print(f"{name.replace('_', ' '):24}{shown(getattr(space, name))}")
     for name in ("uniformity", "effective_rank"):
-        values = [f"{kind} {shown(getattr(getattr(found, kind), name))}" for kind in ("image", "text", "even")]
+        values = [f"{kind} {shown(getattr(getattr(space, kind), name))}" for kind in ("image", "text", "even")]
         printer.print(f"{name.replace('_', ' '):24}{', '.join(values)}")
     printer.print(RESEARCH_USE)
 

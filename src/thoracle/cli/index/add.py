@@ -95,4 +95,4 @@ def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:
 
     if progress.failed:
         console.print(f"[red]{escape(progress.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
-    bar.update(progress.done, total=progress.total)
+    bar.update(progress.completed, total=progress.total)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def encoding(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Yield what to call with the number of encoded volumes, and of all; `quiet` on ranks but the first."""
     with ProgressBar("encode", console=Console(stderr=True, highlight=False, quiet=quiet)) as bar:
-        yield lambda done, total: bar.update(done, total=total)
+        yield lambda count, total: bar.update(count, total=total)
 
 
 def follow(trainer: Trainer, *, quiet: bool) -> None:
     """Run a trainer to its end; `quiet` on ranks but the first."""
     config, console = trainer.config, Console(stderr=True, highlight=False, quiet=quiet)
-    with ProgressBar("begin", console=console, total=config.steps, done=trainer.done, rate="") as bar:
+    with ProgressBar("begin", console=console, total=config.steps, completed=trainer.done, rate="") as bar:
         for step in trainer.run():
             text = f"loss {step.loss:.4f}  {step.samples_per_second:.1f} samples/s  {step.memory / 2**30:.1f} GiB"
             bar.update(step.step, description=text)

@@ -28,8 +28,8 @@ def find(folder: Path) -> ArchiveListing:
         LayoutMismatch: no volume where BIMCV-R has them.
         MetadataError: the table is absent, several are there, or it cannot be used.
     """
-    found = sorted(folder.glob("CT*/ct/*.nii.gz"))
-    files = {path.name: path for path in found}
+    paths = sorted(folder.glob("CT*/ct/*.nii.gz"))
+    files = {path.name: path for path in paths}
     if not files:
         raise LayoutMismatch("holds no CT*/ct/*.nii.gz", hint="Give BIMCV-R's folder, or another --layout.", source=folder)
     table = _table(folder)
@@ -37,7 +37,7 @@ def find(folder: Path) -> ArchiveListing:
     keys = {name: next((key for key in (name, _scan(name)) if key in rows), None) for name in files}
     sources = tuple(_source(path, rows.get(keys[name] or ""), table) for name, path in sorted(files.items()))
     notes = []
-    if twice := len(found) - len(files):
+    if twice := len(paths) - len(files):
         notes.append(f"{twice:,} volumes lie in several folders under one name; the last is taken.")
     if without := sum(key is None for key in keys.values()):
         notes.append(f"{without:,} of {len(files):,} volumes have no row in the table of reports.")
@@ -45,13 +45,13 @@ def find(folder: Path) -> ArchiveListing:
 
 
 def _table(folder: Path) -> TextTable:
-    found = [table for table in find_tables(folder, beside=("masks", "truth")) if {"Report_en", _PATH} <= set(table.columns)]
-    if len(found) > 1:  # the archive has tables of its parts beside that of the whole
-        found = [table for table in found if table.path.name == _TABLE]
-    if len(found) != 1:
-        detail = f"expected one table with the columns Report_en and {_PATH}, found {len(found)}"
+    tables = [table for table in find_tables(folder, beside=("masks", "truth")) if {"Report_en", _PATH} <= set(table.columns)]
+    if len(tables) > 1:  # the archive has tables of its parts beside that of the whole
+        tables = [table for table in tables if table.path.name == _TABLE]
+    if len(tables) != 1:
+        detail = f"expected one table with the columns Report_en and {_PATH}, found {len(tables)}"
         raise MetadataError(detail, hint=f"Put meta/{_TABLE} there, and no copy of it.", source=folder)
-    return found[0]
+    return tables[0]
 
 
 def _key(path: str) -> str:

@@ -41,8 +41,8 @@ def find(folder: Path) -> ArchiveListing:
     reports = _rows((table for table in tables if has_report(table)), "reports")
     labels = _rows((table for table in tables if ABNORMALITIES[0] in table.columns), "labels")
     metadata = _rows((table for table in tables if "XYSpacing" in table.columns), "metadata")
-    known: list[tuple[str, dict[str, tuple[Row, Path]]]] = [("reports", reports), ("labels", labels), ("metadata", metadata)]
-    for what, rows in known:
+    columns_of: list[tuple[str, dict[str, tuple[Row, Path]]]] = [("reports", reports), ("labels", labels), ("metadata", metadata)]
+    for what, rows in columns_of:
         without = sum(name not in rows for name in volumes)
         if without:
             notes.append(f"{without:,} of {len(volumes):,} volumes have no row in a table of {what}.")
@@ -52,7 +52,7 @@ def find(folder: Path) -> ArchiveListing:
 
 
 def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[str]]:
-    found: dict[str, VolumeSource] = {}
+    sources: dict[str, VolumeSource] = {}
     twice = strange = 0
     for name, split in _FOLDERS.items():
         for path in sorted((root / name).glob("*/*/*.nii.gz")):
@@ -61,13 +61,13 @@ def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[str]]:
                 strange += 1
                 continue
             volume, scan, patient = match.groups()
-            before = found.get(f"{volume}.nii.gz")
+            before = sources.get(f"{volume}.nii.gz")
             twice += before is not None and before.split == split
             if before is not None and before.split != split:
                 volume = f"{name}/{volume}"  # kept apart, so that the leak is found where leaks are found
-            found[f"{volume}.nii.gz"] = VolumeSource(volume=f"{volume}.nii.gz", scan=scan, patient=patient, split=split, path=path)
+            sources[f"{volume}.nii.gz"] = VolumeSource(volume=f"{volume}.nii.gz", scan=scan, patient=patient, split=split, path=path)
     notes = [f"{twice:,} volumes are there in both versions; the second, from the _fixed folders, is taken."] if twice else []
-    return found, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
+    return sources, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
 
 
 def _rows(tables: Iterable[TextTable], what: str) -> dict[str, tuple[Row, Path]]:

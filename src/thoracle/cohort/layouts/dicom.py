@@ -48,24 +48,24 @@ def find(folder: Path) -> ArchiveListing:
     series, damaged, skipped = _series(folder)
     if not series and not damaged:
         raise LayoutMismatch("holds no CT series in DICOM", hint="Give a tree of DICOM files, or another --layout.", source=folder)
-    said = _said(folder)
-    sources = [_source(uid, one, said) for uid, one in sorted(series.items())]
+    rows = _said(folder)
+    sources = [_source(uid, member, rows) for uid, member in sorted(series.items())]
     sources += [_refused(folder, path, fault) for path, fault in damaged]
-    spoken = {key for one in series.values() for key in (("accession", one.accession), ("study", one.study))}
+    keys = {key for member in series.values() for key in (("accession", member.accession), ("study", member.study))}
     notes = [f"{count:,} files set aside: {what}." for what, count in sorted(skipped.items())]
-    if silent := sum(key not in spoken for key in said):
+    if silent := sum(key not in keys for key in rows):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
     return ArchiveListing(sources=tuple(sources), notes=tuple(notes))
 
 
 def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, ThoracleError]], Counter[str]]:
     """Series, the first damaged file of each folder without a series, and how many other files are no part of a volume, and why."""
-    found: dict[str, _Series] = {}
+    series: dict[str, _Series] = {}
     damaged: dict[Path, tuple[Path, ThoracleError]] = {}
     skipped: Counter[str] = Counter()
-    for place, below, names in os.walk(folder):
+    for directory, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+        for path in (Path(directory, name) for name in sorted(names) if not name.startswith(".")):
             try:
                 header = _read(path) if path.is_file() and not path.is_symlink() else None
                 reason = rejection_reason(header) if header is not None else None
@@ -79,10 +79,10 @@ def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, Thoracle
             if reason is not None:
                 skipped[reason] += 1
             elif header is not None:
-                _add(found, header, path)
-    occupied = {path.parent for one in found.values() for path in one.files}
+                _add(series, header, path)
+    occupied = {path.parent for member in series.values() for path in member.files}
     # Among the files of a series a damaged one is found by `read`, which refuses the series.
-    return found, [one for place, one in damaged.items() if place not in occupied], skipped
+    return series, [damage for directory, damage in damaged.items() if directory not in occupied], skipped
 
 
 def _refused(folder: Path, path: Path, fault: ThoracleError) -> VolumeSource:
@@ -91,9 +91,9 @@ def _refused(folder: Path, path: Path, fault: ThoracleError) -> VolumeSource:
     return VolumeSource(volume=name, scan=name, patient="", path=path, error=fault)
 
 
-def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
+def _add(series: dict[str, _Series], header: Header, path: Path) -> None:
     patient, study, uid = (text(header.dataset, keyword) for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
-    one = found.setdefault(
+    member = series.setdefault(
         uid,
         _Series(
             patient=patient,
@@ -104,9 +104,9 @@ def _add(found: dict[str, _Series], header: Header, path: Path) -> None:
             facts=facts_of({keyword: text(header.dataset, keyword) for keyword in _FACTS}),
         ),
     )
-    if (one.patient, one.study) != (patient, study):
-        one.patient = ""  # files of two patients or studies under one UID: nobody's
-    one.files.append(path)
+    if (member.patient, member.study) != (patient, study):
+        member.patient = ""  # files of two patients or studies under one UID: nobody's
+    member.files.append(path)
 
 
 def _read(path: Path) -> Header | None:
@@ -121,37 +121,37 @@ def _read(path: Path) -> Header | None:
 
 def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
     """Rows of all tables by accession number or study."""
-    said: dict[tuple[str, str], tuple[Row, Path]] = {}
+    rows: dict[tuple[str, str], tuple[Row, Path]] = {}
     for table in find_tables(folder):
         column = next((name for name in _BY if name in table.columns), None)
         for row in table.rows() if column is not None else ():
             assert column is not None, "there are no rows without it"
             key = (_BY[column], row[column].strip())
-            if key in said and dict(said[key][0]) != row:
+            if key in rows and dict(rows[key][0]) != row:
                 raise MetadataError(f"two rows have one {column}", hint="Leave one of them.", source=table.path)
-            said[key] = (row, table.path)
-    return said
+            rows[key] = (row, table.path)
+    return rows
 
 
-def _source(uid: str, one: _Series, said: Mapping[tuple[str, str], tuple[Row, Path]]) -> VolumeSource:
-    common = Path(os.path.commonpath([path.parent for path in one.files]))
+def _source(uid: str, member: _Series, rows: Mapping[tuple[str, str], tuple[Row, Path]]) -> VolumeSource:
+    common = Path(os.path.commonpath([path.parent for path in member.files]))
     source = VolumeSource(
         volume=uid,
-        scan=one.study,
-        patient=one.patient,
-        path=one.files[0] if len(one.files) == 1 else common,
-        files=tuple(one.files),
+        scan=member.study,
+        patient=member.patient,
+        path=member.files[0] if len(member.files) == 1 else common,
+        files=tuple(member.files),
         series=uid,
-        kernel=one.kernel,
-        slice_spacing_mm=one.step_mm,
-        accession=one.accession,
-        facts=one.facts,
+        kernel=member.kernel,
+        slice_spacing_mm=member.step_mm,
+        accession=member.accession,
+        facts=member.facts,
     )
     try:
-        if not uid or not one.patient or not one.study:
+        if not uid or not member.patient or not member.study:
             detail = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
             raise MetadataError(detail, hint="Mend the headers; without patients no split can be trusted.")
-        found = said.get(("study", one.study)) or (said.get(("accession", one.accession)) if one.accession else None)
-        return source if found is None else replace(source, report=report_of(found[0]), labels=labels_of(found[0], source=found[1]))
+        match = rows.get(("study", member.study)) or (rows.get(("accession", member.accession)) if member.accession else None)
+        return source if match is None else replace(source, report=report_of(match[0]), labels=labels_of(match[0], source=match[1]))
     except MetadataError as error:
         return replace(source, error=error)

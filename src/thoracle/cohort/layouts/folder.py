@@ -31,13 +31,13 @@ def find(folder: Path) -> ArchiveListing:
         detail = f"expected one CSV table with the columns path and {_PATIENT}, found {len(tables)}"
         raise LayoutMismatch(detail, hint="Write one; without patients no split can be trusted.", source=folder)
     table = tables[0]
-    found: dict[str, VolumeSource] = {}
+    sources: dict[str, VolumeSource] = {}
     for row in table.rows():
         source = _source(row, table, folder)
-        if source.volume in found:
+        if source.volume in sources:
             raise MetadataError("lists one file twice", hint="Leave one of the rows.", source=table.path)
-        found[source.volume] = source
-    return ArchiveListing(sources=tuple(found[name] for name in sorted(found)))
+        sources[source.volume] = source
+    return ArchiveListing(sources=tuple(sources[name] for name in sorted(sources)))
 
 
 def _place(table: TextTable) -> str | None:
@@ -70,7 +70,7 @@ def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
             raise MetadataError("a row names no patient", hint="Name one; without patients no split can be trusted.", source=table.path)
         if split and split not in SPLITS:
             raise MetadataError(f"split must be {', '.join(SPLITS)} or empty, is {split!r:.40}", hint="Correct it.", source=table.path)
-        known = next((name for name in SPLITS if name == split), None)
-        return replace(source, split=known, labels=labels_of(row, source=table.path))
+        published_split = next((name for name in SPLITS if name == split), None)
+        return replace(source, split=published_split, labels=labels_of(row, source=table.path))
     except (MetadataError, ScanUnreadable) as error:
         return replace(source, error=error)

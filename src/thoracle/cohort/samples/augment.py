@@ -56,16 +56,16 @@ class Augmentation:
             generator: on the CPU, as are then the volumes; by default torch's own, of the CPU for amounts and of the device for noise.
         """
         draws = [_Draw.of(self, generator) for _ in volumes_BZHW]
-        moved = [place for place, draw in enumerate(draws) if draw.moves_voxels]
+        moved = [index for index, draw in enumerate(draws) if draw.moves_voxels]
         changed = volumes_BZHW
         if moved:
-            matrices = torch.tensor([draws[place].matrix(*changed.shape[2:]) for place in moved], device=changed.device)
+            matrices = torch.tensor([draws[index].matrix(*changed.shape[2:]) for index in moved], device=changed.device)
             changed = changed.index_copy(0, torch.tensor(moved, device=changed.device), _resampled(changed[moved], matrices, pad=pad))
-        for place, draw in enumerate(draws):
+        for index, draw in enumerate(draws):
             if draw.noise:
                 changed = changed.clone() if changed is volumes_BZHW else changed
                 noise = torch.randn(changed.shape[1:], generator=generator, device=changed.device)
-                changed[place] += abs(draw.noise) * noise
+                changed[index] += abs(draw.noise) * noise
         return changed
 
 

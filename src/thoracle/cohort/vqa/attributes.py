@@ -77,19 +77,19 @@ def keyword_evidence(report: str) -> dict[str, list[str]]:
 
 def facts_in(sentences: Iterable[str]) -> FindingAttributes:
     """What sentences on one abnormality tell of it; the first that tells a thing decides."""
-    found = FindingAttributes()
+    attributes = FindingAttributes()
     for sentence in sentences:
         lower = sentence.lower()
         lobes = _lobes(lower)
         size, count = _SIZE.search(lower), _COUNT.search(lower)
-        found = replace(
-            found,
-            side=found.side or _side(lower, lobes),
-            lobes=found.lobes or lobes,
-            size_mm=found.size_mm if found.size_mm is not None or size is None else _millimetres(size),
-            count=found.count or (None if count is None else _count(count[1])),
+        attributes = replace(
+            attributes,
+            side=attributes.side or _side(lower, lobes),
+            lobes=attributes.lobes or lobes,
+            size_mm=attributes.size_mm if attributes.size_mm is not None or size is None else _millimetres(size),
+            count=attributes.count or (None if count is None else _count(count[1])),
         )
-    return found
+    return attributes
 
 
 def facts_of_mask(mask_XYZ: NDArray[np.bool_], *, spacing: Sequence[float], midline: float) -> FindingAttributes:
@@ -134,9 +134,9 @@ def _side(lower: str, lobes: tuple[str, ...]) -> str | None:
     return None if not sides else "both" if len(sides) == 2 else sides.pop()
 
 
-def _millimetres(found: re.Match[str]) -> float:
-    value = float(found[1].replace(",", "."))
-    return value * 10 if found[2].lower() == "cm" else value
+def _millimetres(match: re.Match[str]) -> float:
+    value = float(match[1].replace(",", "."))
+    return value * 10 if match[2].lower() == "cm" else value
 
 
 def _count(word: str) -> str:

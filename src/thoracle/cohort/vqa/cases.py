@@ -71,21 +71,21 @@ def _told(label: int | None, side: str | None) -> tuple[float, float, float]:
 def _case(entry: CohortEntry, section: Section, evidence: Evidence, mask: Path | None) -> Case:
     report = entry.report.text("both")
     there = [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label == 1]
-    told = evidence(report) if there and report else {}
-    facts = {name: facts_in(told.get(name, ())) for name in there}
+    attributes = evidence(report) if there and report else {}
+    facts = {name: facts_in(attributes.get(name, ())) for name in there}
     if mask is not None:
         facts = {name: _corrected(facts[name], shown, name) for name, shown in _seen(mask, there)}
     return Case(volume=entry.volume, patient=entry.patient, labels=entry.labels, facts=facts, report=entry.report.text(section))
 
 
-def _corrected(told: FindingAttributes, shown: FindingAttributes, name: str) -> FindingAttributes:
+def _corrected(reported: FindingAttributes, shown: FindingAttributes, name: str) -> FindingAttributes:
     """A report's words where it has them, but sides and numbers as the mask shows them."""
-    paired = told.side is not None or bool(told.lobes)
+    paired = reported.side is not None or bool(reported.lobes)
     return FindingAttributes(
         side=shown.side if paired else None,
-        lobes=told.lobes,
-        size_mm=told.size_mm,
-        count=shown.count if name in COUNTABLE else told.count,
+        lobes=reported.lobes,
+        size_mm=reported.size_mm,
+        count=shown.count if name in COUNTABLE else reported.count,
     )
 
 

@@ -56,12 +56,12 @@ class Case:
 def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[QuestionSet, ...]:
     """All questions about each case, one a conversation, and a few of them again in turn, in the order of the cases."""
     chosen = _balanced(cases, seed)
-    found: list[QuestionSet] = []
+    conversations: list[QuestionSet] = []
     for number, case in enumerate(cases):
         short = [*chosen[number], *_choice(case, number, seed), *_told(case, seed)]
         talks = [(pair,) for pair in (*short, *_report(case, seed))] + _talk(short, case, seed)
-        found += [QuestionSet(id=f"{case.volume}:{k}", images=(case.volume,), pairs=pairs) for k, pairs in enumerate(talks)]
-    return (*found, *_changes(cases, seed))
+        conversations += [QuestionSet(id=f"{case.volume}:{k}", images=(case.volume,), pairs=pairs) for k, pairs in enumerate(talks)]
+    return (*conversations, *_changes(cases, seed))
 
 
 def _balanced(cases: Sequence[Case], seed: int) -> list[list[QuestionAnswer]]:
@@ -72,8 +72,8 @@ def _balanced(cases: Sequence[Case], seed: int) -> list[list[QuestionAnswer]]:
         rarer = min(map(len, of.values()))
         for answer, numbers in of.items():
             for k in sorted(numbers, key=lambda k: _hash(seed, "presence", name, cases[k].volume))[:rarer]:
-                asked = _any(PRESENCE, seed, name, cases[k].volume).format(name=name.lower())
-                chosen[k].append(_short(asked, "Yes." if answer else "No.", "presence", name))
+                question = _any(PRESENCE, seed, name, cases[k].volume).format(name=name.lower())
+                chosen[k].append(_short(question, "Yes." if answer else "No.", "presence", name))
     return chosen
 
 
@@ -88,8 +88,8 @@ def _told(case: Case, seed: int) -> Iterator[QuestionAnswer]:
         }
         for topic, (templates, answer) in answers.items():
             if answer is not None:
-                asked = _any(templates, seed, topic, name, case.volume).format(name=name.lower())
-                yield _short(asked, answer, topic, name)
+                question = _any(templates, seed, topic, name, case.volume).format(name=name.lower())
+                yield _short(question, answer, topic, name)
 
 
 def _choice(case: Case, number: int, seed: int) -> Iterator[QuestionAnswer]:
@@ -99,12 +99,12 @@ def _choice(case: Case, number: int, seed: int) -> Iterator[QuestionAnswer]:
         return
     right = min(there, key=lambda name: _hash(seed, "right", name, case.volume))
     others = sorted(absent, key=lambda name: _hash(seed, "wrong", name, case.volume))[: len(_LETTERS) - 1]
-    place = number % len(_LETTERS)
-    names = [*others[:place], right, *others[place:]]
+    position = number % len(_LETTERS)
+    names = [*others[:position], right, *others[position:]]
     options = " ".join(f"({letter}) {name.lower()}" for letter, name in zip(_LETTERS, names, strict=True))
     yield QuestionAnswer(
         question=f"{_any(CHOICE, seed, case.volume)} {options}",
-        answer=f"({_LETTERS[place]}) {right.lower()}",
+        answer=f"({_LETTERS[position]}) {right.lower()}",
         task="multiple_choice",
         type="multiple_choice",
         topic="choice",
@@ -114,8 +114,8 @@ def _choice(case: Case, number: int, seed: int) -> Iterator[QuestionAnswer]:
 
 def _report(case: Case, seed: int) -> Iterator[QuestionAnswer]:
     if case.report:
-        asked = _any(REPORT, seed, case.volume)
-        yield QuestionAnswer(question=asked, answer=case.report, task="report_generation", type="report_generation", topic="report")
+        question = _any(REPORT, seed, case.volume)
+        yield QuestionAnswer(question=question, answer=case.report, task="report_generation", type="report_generation", topic="report")
 
 
 def _talk(pairs: Sequence[QuestionAnswer], case: Case, seed: int) -> list[tuple[QuestionAnswer, ...]]:
@@ -133,15 +133,19 @@ def _changes(cases: Sequence[Case], seed: int) -> Iterator[QuestionSet]:
         visits.setdefault(case.patient, []).append(case)
     for before, after in (both for scans in visits.values() for both in pairwise(scans)):
         pairs = list(zip(ABNORMALITIES, before.labels, after.labels, strict=True))
-        known = [(name, (one, other)) for name, one, other in pairs if one is not None and other is not None]
-        changed = [entry for entry in known if entry[1][0] != entry[1][1]]
-        same = sorted((entry for entry in known if entry not in changed), key=lambda e: (-e[1][0], _hash(seed, e[0], after.volume)))
+        labelled = [
+            (name, (before_label, after_label))
+            for name, before_label, after_label in pairs
+            if before_label is not None and after_label is not None
+        ]
+        changed = [entry for entry in labelled if entry[1][0] != entry[1][1]]
+        same = sorted((entry for entry in labelled if entry not in changed), key=lambda e: (-e[1][0], _hash(seed, e[0], after.volume)))
         for name, labels in (*changed, *same[: max(1, len(changed))]):
-            asked = _any(CHANGE, seed, name, after.volume).format(name=name.lower())
+            question = _any(CHANGE, seed, name, after.volume).format(name=name.lower())
             yield QuestionSet(
                 id=f"{before.volume}:{after.volume}:{name}",
                 images=(before.volume, after.volume),
-                pairs=(_short(asked, _CHANGES[labels], "change", name),),
+                pairs=(_short(question, _CHANGES[labels], "change", name),),
             )
 
 

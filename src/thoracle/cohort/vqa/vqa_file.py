@@ -79,22 +79,22 @@ def read_vqa(path: Path) -> tuple[QuestionSet, ...]:
         raise _not_questions(path, f"it cannot be read ({str(error)[:80]})") from error
     if not isinstance(entries, list):
         raise _not_questions(path, "it is no list")
-    found = []
+    conversations = []
     for number, entry in enumerate(entries):
         try:
-            found.append(_conversation(entry))
+            conversations.append(_conversation(entry))
         except (KeyError, TypeError, ValueError) as error:
             raise _not_questions(path, f"entry {number} is of another form ({type(error).__name__}: {str(error)[:80]})") from error
-    return tuple(found)
+    return tuple(conversations)
 
 
 def _as_dict(conversation: QuestionSet) -> dict[str, Any]:
     turns: list[dict[str, str]] = []
     for number, pair in enumerate(conversation.pairs):
         scans = "" if number else f"{IMAGE}\n" * len(conversation.images)
-        more = {name: said for name, said in (("topic", pair.topic), ("about", pair.about)) if said}
-        asked = {"from": "human", "value": f"{scans}{pair.question} <{pair.task}>", "type": pair.type, **more}
-        turns += [asked, {"from": "gpt", "value": pair.answer}]
+        more = {name: text for name, text in (("topic", pair.topic), ("about", pair.about)) if text}
+        question = {"from": "human", "value": f"{scans}{pair.question} <{pair.task}>", "type": pair.type, **more}
+        turns += [question, {"from": "gpt", "value": pair.answer}]
     images: Any = conversation.images[0] if len(conversation.images) == 1 else list(conversation.images)
     return {"id": conversation.id, "image": images, "conversations": turns}
 
@@ -104,25 +104,25 @@ def _conversation(entry: Mapping[str, Any]) -> QuestionSet:
     images = (image,) if isinstance(image, str) else tuple(image)
     if not all(isinstance(name, str) for name in images) or len(turns) % 2 or not turns:
         raise ValueError("image must name files, and questions and answers must be pairs")
-    pairs = tuple(_pair(asked, said) for asked, said in zip(turns[::2], turns[1::2], strict=True))
+    pairs = tuple(_pair(question, answer) for question, answer in zip(turns[::2], turns[1::2], strict=True))
     return QuestionSet(id=str(entry["id"]), images=images, pairs=pairs)
 
 
-def _pair(asked: Mapping[str, Any], said: Mapping[str, Any]) -> QuestionAnswer:
-    value, answer = asked["value"], said["value"]
-    if (asked["from"], said["from"]) != ("human", "gpt") or not isinstance(value, str) or not isinstance(answer, str):
+def _pair(question: Mapping[str, Any], reply: Mapping[str, Any]) -> QuestionAnswer:
+    value, answer = question["value"], reply["value"]
+    if (question["from"], reply["from"]) != ("human", "gpt") or not isinstance(value, str) or not isinstance(answer, str):
         raise ValueError("a human's turn and then gpt's were expected")
     if len(value) + len(answer) > _LONGEST:
         raise ValueError(f"more than {_LONGEST:,} characters")
-    kind = str(asked.get("type", "free_response"))
+    kind = str(question.get("type", "free_response"))
     task = _TASK.search(value)
     return QuestionAnswer(
         question=_TASK.sub("", value).replace(IMAGE, "").strip(),
         answer=answer,
         task=task[1] if task else _TASK_OF.get(kind, "long_answer"),
         type=kind,
-        topic=str(asked.get("topic", "")),
-        about=str(asked.get("about", "")),
+        topic=str(question.get("topic", "")),
+        about=str(question.get("about", "")),
     )
 
 

@@ -114,8 +114,8 @@ class Decoder:
             return BudgetExceeded(f"its pixels did not decode within {self._seconds:g} s", hint=_HINT, source=source)
         return CorruptFile(f"the codec crashed on its pixels (exit status {status})", hint=_HINT, source=source)
 
-    def _refused(self, said: str, source: str) -> CorruptFile:
-        if said.startswith(MemoryError.__name__):
+    def _refused(self, message: str, source: str) -> CorruptFile:
+        if message.startswith(MemoryError.__name__):
             return BudgetExceeded(f"its pixels need more than {self._mebibytes} MiB to decode", hint=_HINT, source=source)
-        reason = "".join(c for c in said if c.isprintable())[:200]
+        reason = "".join(c for c in message if c.isprintable())[:200]
         return CorruptFile(f"its compressed pixels cannot be decoded ({reason})", hint=_HINT, source=source)

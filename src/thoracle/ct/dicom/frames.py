@@ -70,9 +70,9 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
         """From the frame's functional groups, then the shared ones, then the data set itself (where classic files have it)."""
         holders = [holder for group in groups for holder in items(group, macro, source=header.source)[:1]]
         for holder in (*holders, header.dataset):
-            found = numbers(holder, keyword, count=count, source=header.source)
-            if found is not None:
-                return found
+            values = numbers(holder, keyword, count=count, source=header.source)
+            if values is not None:
+                return values
         return None
 
     slope, intercept = (find("PixelValueTransformationSequence", name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
@@ -91,9 +91,9 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
 
 
 def _required(find: Callable[[str, str, int], tuple[float, ...] | None], header: Header, macro: str, keyword: str, count: int) -> Vector:
-    found = find(macro, keyword, count)
-    if found is None:
+    values = find(macro, keyword, count)
+    if values is None:
         raise GeometryUnknown(
             f"{keyword} is absent, so it is not known where the slice lies", hint="Export the original series.", source=header.source.label
         )
-    return np.array(found, dtype=np.float64)
+    return np.array(values, dtype=np.float64)

@@ -80,8 +80,8 @@ class Header:
         Raises:
             CorruptFile: absent without default, or not such a number.
         """
-        found = numbers(self.dataset, keyword, count=1, source=self.source)
-        value = default if found is None else found[0]
+        values = numbers(self.dataset, keyword, count=1, source=self.source)
+        value = default if values is None else values[0]
         if value is None or value < 0 or value != int(value):
             came = "is absent" if value is None else f"is {value:g}"
             raise CorruptFile(f"{keyword} must be a whole number, {came}", hint="Export the series again.", source=self.source.label)
@@ -145,16 +145,16 @@ def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) ->
     """
     try:
         value = dataset.get(keyword)
-        found = () if value is None else tuple(float(v) for v in _many(value))
+        values = () if value is None else tuple(float(v) for v in _many(value))
     except _PARSE_ERRORS:
-        found = (math.nan,)
-    if not found:
+        values = (math.nan,)
+    if not values:
         return None
-    if len(found) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in found):
+    if len(values) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in values):
         kind = GeometryInvalid if keyword.startswith(("Image", "PixelSpacing", "SliceThickness")) else CorruptFile
-        said = "\\".join(f"{v:g}" for v in found[:6])
-        raise kind(f"{keyword} must be {count} finite number(s), is {said}", hint="Export the series again.", source=source.label)
-    return found
+        listing = "\\".join(f"{v:g}" for v in values[:6])
+        raise kind(f"{keyword} must be {count} finite number(s), is {listing}", hint="Export the series again.", source=source.label)
+    return values
 
 
 def _many(value: Any) -> list[Any]:
@@ -176,12 +176,12 @@ def _parse(source: StudyFile, file: IO[bytes], also: tuple[str, ...], *, bare: b
         deflated_at = file.tell()
         content = inflate(file.read(), source=source)
         file, size = io.BytesIO(content), len(content)
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in _PIXEL_TAGS:
-            found.append((file.tell(), length if tag == _PIXEL_DATA else _UNDEFINED))
-        return bool(found)
+            ranges.append((file.tell(), length if tag == _PIXEL_DATA else _UNDEFINED))
+        return bool(ranges)
 
     dataset = read_dataset(
         file,  # type: ignore[arg-type]
@@ -197,8 +197,8 @@ def _parse(source: StudyFile, file: IO[bytes], also: tuple[str, ...], *, bare: b
         syntax=syntax,
         size=size,
         deflated_at=deflated_at,
-        has_pixels=bool(found),
-        pixels=found[0] if found and found[0][1] != _UNDEFINED else None,
+        has_pixels=bool(ranges),
+        pixels=ranges[0] if ranges and ranges[0][1] != _UNDEFINED else None,
     )
 
 

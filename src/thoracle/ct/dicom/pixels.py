@@ -47,21 +47,21 @@ def read_pixels(slices: Sequence[Slice]) -> tuple[StoredArray, str]:
     """
     shape = (len(slices), slices[0].rows, slices[0].columns)
     of_file: dict[Header, list[tuple[int, int]]] = {}
-    for k, one in enumerate(slices):
-        of_file.setdefault(one.header, []).append((k, one.frame))
+    for k, source_slice in enumerate(slices):
+        of_file.setdefault(source_slice.header, []).append((k, source_slice.frame))
     dtype = np.result_type(*{_stored_dtype(header) for header in of_file}).newbyteorder("=")
     _require_modest(shape, dtype, of_file)
     voxels = np.empty(shape, dtype)
     digests = []
     with Decoder() as decoder:
-        for header, places in of_file.items():
+        for header, positions in of_file.items():
             content = header.source.read()
             digests.append(hashlib.sha256(content))
-            slice_of_frame = {frame: k for k, frame in places}
+            slice_of_frame = {frame: k for k, frame in positions}
             for frame, pixels in enumerate(_frames(header, content, (shape[1], shape[2]), decoder)):
                 voxels[slice_of_frame[frame]] = pixels
-    whole = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests))
-    return voxels, whole.hexdigest()
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests))
+    return voxels, digest.hexdigest()
 
 
 def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder: Decoder) -> Iterator[NDArray[Any]]:

@@ -44,8 +44,8 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
         InputError: no series has the wanted UID.
     """
     with _quiet(), open_study_files(path) as listing:
-        found, aside = find_ct_series(_headers(listing, path), source=str(path))
-        chosen, note = select_series(found, wanted=series, source=str(path))
+        ct_series, skipped = find_ct_series(_headers(listing, path), source=str(path))
+        chosen, note = select_series(ct_series, uid=series, source=str(path))
         for header in chosen.headers:
             require_decodable(header)
         grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path))
@@ -60,7 +60,7 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
             format="DICOM multi-frame" if chosen.multiframe else "DICOM series",
             sha256=sha256,
             tags=_tags(chosen.headers[0]),
-            repaired=note + aside + listing.notes,
+            repaired=note + skipped + listing.notes,
         )
 
 
@@ -117,11 +117,11 @@ def _rescaled(stored: StoredArray, scales: tuple[tuple[float, float], ...] | Non
         return stored, None
     if len(set(scales)) == 1:
         return stored, Rescale(slope=scales[0][0], intercept=scales[0][1], source=_FIELD)
-    whole = all(number == int(number) for scale in scales for number in scale) and np.issubdtype(stored.dtype, np.integer)
+    integral = all(number == int(number) for scale in scales for number in scale) and np.issubdtype(stored.dtype, np.integer)
     scaled = np.empty(stored.shape, np.float32)
     for k, (slope, intercept) in enumerate(scales):
         scaled[k] = stored[k] * np.float64(slope) + intercept
-    if whole and abs(float(scaled.min())) < 2**15 and abs(float(scaled.max())) < 2**15:
+    if integral and abs(float(scaled.min())) < 2**15 and abs(float(scaled.max())) < 2**15:
         scaled = scaled.astype(np.int16)
     return scaled, Rescale(slope=1.0, intercept=0.0, source=f"{_FIELD} of each slice")
 

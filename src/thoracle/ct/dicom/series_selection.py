@@ -74,24 +74,24 @@ def find_ct_series(headers: Iterable[Header], *, source: str) -> tuple[tuple[Ser
     """
     classic: dict[str, list[Header]] = {}
     multiframe: list[Series] = []
-    aside: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for header in headers:
         uid = text(header.dataset, "SeriesInstanceUID")
         reason = rejection_reason(header)
         if reason:
-            aside[reason] += 1
+            skipped[reason] += 1
         elif is_multiframe(header):
             multiframe.append(Series(uid=uid, headers=(header,), multiframe=True))
         else:
             classic.setdefault(uid, []).append(header)
-    found = (*(Series(uid=uid, headers=tuple(group), multiframe=False) for uid, group in classic.items()), *multiframe)
-    said = ", ".join(f"{count} x {reason}" for reason, count in sorted(aside.items()))
-    if not found:
-        raise NotCT(f"expected a CT volume, got {said}", hint="Give a CT series.", source=source)
-    return found, (f"set aside: {said}",) if said else ()
+    series = (*(Series(uid=uid, headers=tuple(group), multiframe=False) for uid, group in classic.items()), *multiframe)
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(skipped.items()))
+    if not series:
+        raise NotCT(f"expected a CT volume, got {reasons}", hint="Give a CT series.", source=source)
+    return series, (f"set aside: {reasons}",) if reasons else ()
 
 
-def select_series(found: Sequence[Series], *, wanted: str | None, source: str) -> tuple[Series, tuple[str, ...]]:
+def select_series(series: Sequence[Series], *, uid: str | None, source: str) -> tuple[Series, tuple[str, ...]]:
     """The one series that is meant, and a note where there was a choice.
 
     `wanted` is a SeriesInstanceUID or a beginning of it that only one has.
@@ -100,28 +100,28 @@ def select_series(found: Sequence[Series], *, wanted: str | None, source: str) -
         SeriesAmbiguous: more than one could be meant.
         InputError: none has the wanted UID.
     """
-    if wanted is not None:
-        exact = [one for one in found if one.uid == wanted]
-        named = exact or [one for one in found if one.uid.startswith(wanted)]
+    if uid is not None:
+        exact = [candidate for candidate in series if candidate.uid == uid]
+        named = exact or [candidate for candidate in series if candidate.uid.startswith(uid)]
         if not named:
-            raise InputError(f"no CT series begins with {wanted}", hint="Give one of:" + _listed(found), source=source)
+            raise InputError(f"no CT series begins with {uid}", hint="Give one of:" + _listed(series), source=source)
         if len(named) > 1:
             raise _ambiguous(named, source)
         return named[0], ()
-    if len(found) == 1:
-        return found[0], ()
-    axial = [one for one in found if one.is_axial_ct]
+    if len(series) == 1:
+        return series[0], ()
+    axial = [candidate for candidate in series if candidate.is_axial_ct]
     if len(axial) != 1:
-        raise _ambiguous(found, source)
-    return axial[0], (f"1 of {len(found)} series: the only axial CT with {AXIAL_SLICES} slices or more",)
+        raise _ambiguous(series, source)
+    return axial[0], (f"1 of {len(series)} series: the only axial CT with {AXIAL_SLICES} slices or more",)
 
 
-def _ambiguous(found: Sequence[Series], source: str) -> SeriesAmbiguous:
+def _ambiguous(series: Sequence[Series], source: str) -> SeriesAmbiguous:
     advice = "Choose one by its UID, or the beginning of it (--series UID):"
-    if len({one.uid for one in found}) < len(found):
+    if len({candidate.uid for candidate in series}) < len(series):
         advice = "Give the file, or the folder of the files, that is meant; no UID tells all of these apart:"
-    return SeriesAmbiguous(f"{len(found)} series could be meant", hint=advice + _listed(found), source=source)
+    return SeriesAmbiguous(f"{len(series)} series could be meant", hint=advice + _listed(series), source=source)
 
 
-def _listed(found: Sequence[Series]) -> str:
-    return "".join(f"\n  {one}" for one in found)
+def _listed(series: Sequence[Series]) -> str:
+    return "".join(f"\n  {candidate}" for candidate in series)

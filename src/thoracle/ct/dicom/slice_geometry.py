@@ -70,13 +70,13 @@ def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str) -
     return SliceGrid(slices=tuple(slices[i] for i in order), affine=affine, geometry=geometry)
 
 
-def _axes(one: Slice, source: str) -> Vector:
+def _axes(first: Slice, source: str) -> Vector:
     """(3, 3) unit vectors: growing column index, growing row index, their normal."""
-    row, column = one.orientation
+    row, column = first.orientation
     if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=2 * _UNIT):
         raise GeometryInvalid("ImageOrientationPatient is not two perpendicular unit vectors", hint=_HINT, source=source)
-    if not (one.spacing > 0).all():
-        raise GeometryInvalid(f"PixelSpacing must be positive, is {one.spacing.tolist()}", hint=_HINT, source=source)
+    if not (first.spacing > 0).all():
+        raise GeometryInvalid(f"PixelSpacing must be positive, is {first.spacing.tolist()}", hint=_HINT, source=source)
     row = row / np.linalg.norm(row)
     column = column - (column @ row) * row
     column = column / np.linalg.norm(column)
@@ -85,12 +85,12 @@ def _axes(one: Slice, source: str) -> Vector:
 
 def _require_alike(slices: Sequence[Slice], source: str) -> None:
     first = slices[0]
-    unlike = {
+    mismatched = {
         "Rows and Columns": [(s.rows, s.columns) != (first.rows, first.columns) for s in slices],
         "PixelSpacing": ~np.isclose([s.spacing for s in slices], first.spacing, rtol=_UNIT, atol=0).all(axis=1),
         "ImageOrientationPatient": (np.abs(np.stack([s.orientation for s in slices]) - first.orientation) > _UNIT).any(axis=(1, 2)),
     }
-    for field, differs in unlike.items():
+    for field, differs in mismatched.items():
         if np.any(differs):
             raise MixedSeries(
                 f"{field} of {np.count_nonzero(differs)} in {len(slices)} slices is unlike the first", hint=_HINT, source=source
@@ -141,8 +141,8 @@ def _require_even(along: Vector, source: str) -> None:
     usual = float(np.median(steps))
     worst = int(np.argmax(np.abs(steps - usual)))
     missing = round(float(steps[worst]) / usual) - 1
-    said = f" ({missing} missing)" if missing else ""
-    where = f"slices {worst + 1} and {worst + 2} of {len(along)}{said}"
+    remark = f" ({missing} missing)" if missing else ""
+    where = f"slices {worst + 1} and {worst + 2} of {len(along)}{remark}"
     raise SliceGap(
         f"steps between slices are {usual:.3g} mm, but {steps[worst]:.3g} mm between {where}",
         hint=_HINT,
@@ -150,7 +150,7 @@ def _require_even(along: Vector, source: str) -> None:
     )
 
 
-def _thickness(one: Slice, source: str) -> float:
-    if one.thickness is None or one.thickness <= 0:
+def _thickness(first: Slice, source: str) -> float:
+    if first.thickness is None or first.thickness <= 0:
         raise GeometryUnknown("one slice, and no SliceThickness", hint="Give the folder of the whole series.", source=source)
-    return one.thickness
+    return first.thickness

@@ -39,11 +39,11 @@ def score_with_llm(generate: TextGenerator, answered: Sequence[AnsweredQuestion]
         EndpointFailed: the server is not there, or refuses.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return np.array(list(pool.map(lambda one: _judged(generate, one), answered)), dtype=float)
+        return np.array(list(pool.map(lambda question: _judged(generate, question), answered)), dtype=float)
 
 
-def _judged(generate: TextGenerator, one: AnsweredQuestion) -> float:
-    data = escape_to_json({"question": one.pair.question, "reference": one.pair.answer, "answer": one.answer})
+def _judged(generate: TextGenerator, question: AnsweredQuestion) -> float:
+    data = escape_to_json({"question": question.pair.question, "reference": question.pair.answer, "answer": question.answer})
     turns = [
         Message(role="system", content=SYSTEM),
         Message(role="user", content="What is the answer worth?"),
@@ -53,8 +53,8 @@ def _judged(generate: TextGenerator, one: AnsweredQuestion) -> float:
     return float("nan") if score is None else float(score)
 
 
-def _score(said: Any) -> int:
-    score = said["score"]
+def _score(reply: Any) -> int:
+    score = reply["score"]
     if type(score) is not int or not 0 <= score <= MOST:
         raise ValueError("no score")
     return score

@@ -48,7 +48,9 @@ Judge = Callable[[Sequence[AnsweredQuestion]], FloatArray]
 
 def plain_labels(texts: Sequence[str]) -> FloatArray:
     """By the words of each abnormality in sentences that deny nothing."""
-    return np.array([[float(bool(found)) for found in keyword_evidence(text).values()] for text in texts]).reshape(-1, len(ABNORMALITIES))
+    return np.array([[float(bool(positive)) for positive in keyword_evidence(text).values()] for text in texts]).reshape(
+        -1, len(ABNORMALITIES)
+    )
 
 
 def summarise(
@@ -60,28 +62,28 @@ def summarise(
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Every figure that the questions allow, with its interval over patients; `judged` adds the mean score of what is not closed."""
-    closed = [one for one in answered if one.pair.topic in CLOSED]
-    reports = [one for one in answered if one.pair.topic == "report"]
-    words = [one for one in answered if one.pair.topic != "report" and one.pair.topic not in CLOSED]
-    found: dict[str, Interval] = {}
+    closed = [question for question in answered if question.pair.topic in CLOSED]
+    reports = [question for question in answered if question.pair.topic == "report"]
+    words = [question for question in answered if question.pair.topic != "report" and question.pair.topic not in CLOSED]
+    metrics: dict[str, Interval] = {}
     for topic in CLOSED:
-        part = [one for one in closed if one.pair.topic == topic]
+        part = [question for question in closed if question.pair.topic == topic]
         if part:
-            found |= _interval(part, _accuracy(part, topic), resamples, seed)
+            metrics |= _interval(part, _accuracy(part, topic), resamples, seed)
     for name, part in (("report", reports), ("answer", words)):
         if part:
-            measure = measure_texts([one.answer for one in part], [one.pair.answer for one in part])
-            found |= {f"{name} {key}": value for key, value in _interval(part, measure, resamples, seed).items()}
+            measure = measure_texts([question.answer for question in part], [question.pair.answer for question in part])
+            metrics |= {f"{name} {key}": value for key, value in _interval(part, measure, resamples, seed).items()}
     if reports:
-        said, wanted = label([one.answer for one in reports]), label([one.pair.answer for one in reports])
-        found |= _interval(reports, lambda weights: clinical(said, wanted, weights), resamples, seed)
+        predicted, reference = label([question.answer for question in reports]), label([question.pair.answer for question in reports])
+        metrics |= _interval(reports, lambda weights: clinical(predicted, reference, weights), resamples, seed)
     if judged is not None and (words or reports):
         scores = judged([*words, *reports])
-        told = [one for one, score in zip([*words, *reports], scores, strict=True) if not np.isnan(score)]
+        scored = [question for question, score in zip([*words, *reports], scores, strict=True) if not np.isnan(score)]
         worth = scores[~np.isnan(scores)]
-        if told:
-            found |= _interval(told, lambda weights: {"judge, 0 to 10": weights @ worth / weights.sum(axis=1)}, resamples, seed)
-    return found
+        if scored:
+            metrics |= _interval(scored, lambda weights: {"judge, 0 to 10": weights @ worth / weights.sum(axis=1)}, resamples, seed)
+    return metrics
 
 
 def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray) -> dict[str, FloatArray]:
@@ -110,51 +112,58 @@ def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapp
 
     A model that always says the same has a share of 1 / N; one that recites training reports has a similarity of 1.
     """
-    nearest = [max((SequenceMatcher(None, one.split(), other.split()).ratio() for other in training), default=0.0) for one in set(reports)]
+    nearest = [
+        max((SequenceMatcher(None, text.split(), training_text.split()).ratio() for training_text in training), default=0.0)
+        for text in set(reports)
+    ]
     return {"distinct reports": len(set(reports)) / max(len(reports), 1), "nearest training report": float(np.mean(nearest or [0.0]))}
 
 
 def is_correct(answer: str, reference: str) -> bool:
     """Whether a closed answer says what the reference says: its first word, or a choice's letter."""
-    said, wanted = (text.strip().strip("().!").lower().split() for text in (answer, reference))
-    return bool(said and wanted) and said[0].strip("(),.") == wanted[0].strip("(),.") and (len(wanted) < 3 or said[:3] == wanted[:3])
+    predicted, expected = (text.strip().strip("().!").lower().split() for text in (answer, reference))
+    return (
+        bool(predicted and expected)
+        and predicted[0].strip("(),.") == expected[0].strip("(),.")
+        and (len(expected) < 3 or predicted[:3] == expected[:3])
+    )
 
 
 def _accuracy(part: Sequence[AnsweredQuestion], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:
     """Share that is right; of presence balanced: the mean over yes and no, of all questions together and of each abnormality's own."""
-    hits = np.array([is_correct(one.answer, one.pair.answer) for one in part], float)
-    yes = np.array([one.pair.answer.startswith("Yes") for one in part], float)
-    about = np.array([one.pair.about for one in part])
+    hits = np.array([is_correct(question.answer, question.pair.answer) for question in part], float)
+    yes = np.array([question.pair.answer.startswith("Yes") for question in part], float)
+    about = np.array([question.pair.about for question in part])
 
     def measure(weights_RN: FloatArray) -> dict[str, FloatArray]:
-        found = {f"{topic} accuracy": weights_RN @ hits / weights_RN.sum(axis=1)}
+        metrics = {f"{topic} accuracy": weights_RN @ hits / weights_RN.sum(axis=1)}
         if topic == "presence":
             with np.errstate(divide="ignore", invalid="ignore"):
                 of = [(weights_RN @ (hits * group)) / (weights_RN @ group) for group in (yes, 1 - yes)]
-            found["presence balanced accuracy"] = (of[0] + of[1]) / 2
-            found["presence balanced accuracy, mean of abnormalities"] = _by_abnormality(weights_RN, hits, yes, about)
-        return found
+            metrics["presence balanced accuracy"] = (of[0] + of[1]) / 2
+            metrics["presence balanced accuracy, mean of abnormalities"] = _by_abnormality(weights_RN, hits, yes, about)
+        return metrics
 
     return measure
 
 
 def _by_abnormality(weights_RN: FloatArray, hits: FloatArray, yes: FloatArray, about: NDArray[np.str_]) -> FloatArray:
     """(R,), over those abnormalities of which both answers were drawn."""
-    each = []
+    draws = []
     for name in np.unique(about):
         groups = [group * (about == name) for group in (yes, 1 - yes)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            each.append(sum((weights_RN @ (hits * group)) / (weights_RN @ group) for group in groups) / 2)
+            draws.append(sum((weights_RN @ (hits * group)) / (weights_RN @ group) for group in groups) / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which no abnormality has both
-        return cast(FloatArray, np.nanmean(each, axis=0))
+        return cast(FloatArray, np.nanmean(draws, axis=0))
 
 
 def _interval(
     part: Sequence[AnsweredQuestion], measure: Callable[[FloatArray], dict[str, FloatArray]], resamples: int, seed: int
 ) -> dict[str, Interval]:
     values = measure(np.ones((1, len(part))))
-    blocks = [measure(weights) for weights in patient_weights([one.patient for one in part], resamples=resamples, seed=seed)]
+    blocks = [measure(weights) for weights in patient_weights([question.patient for question in part], resamples=resamples, seed=seed)]
     return {
         name: percentile_interval(value, np.concatenate([block[name] for block in blocks])[:, None])[0] for name, value in values.items()
     }

@@ -48,14 +48,14 @@ def sentences(figures: Mapping[str, tuple[str, str]]) -> list[str]:
     return [f"Chat, {name}: {seeing} with the scan, {blind} without it." for name, (seeing, blind) in figures.items()]
 
 
-def section(figures: Mapping[str, tuple[str, str]], asked: Asked) -> list[str]:
+def section(figures: Mapping[str, tuple[str, str]], answers: Asked) -> list[str]:
     """Parts of the demo's page."""
     return [
         heading("Questions about held-out phantoms"),
         table(["", "with the scan", "without it"], [[name, *both] for name, both in figures.items()]),
         paragraph("Without the scan the same model can only guess. Intervals are 95%, by 1,000 draws of patients."),
-        paragraph(f"One scan, into which this was painted: {', '.join(asked.present) or 'nothing'}."),
-        *(paragraph(f"{question} {answer}") for question, answer in asked.turns),
+        paragraph(f"One scan, into which this was painted: {', '.join(answers.present) or 'nothing'}."),
+        *(paragraph(f"{question} {answer}") for question, answer in answers.turns),
         paragraph(f"These are words of a model that knows only phantoms. {RESEARCH_USE}"),
     ]
 

@@ -23,11 +23,11 @@ from thoracle.types import ABNORMALITIES, FloatArray
 
 def held_out(cohort: Cohort) -> dict[str, CohortEntry]:
     """The first volume of each scan of split valid, by the scan's name."""
-    found: dict[str, CohortEntry] = {}
+    entries: dict[str, CohortEntry] = {}
     for entry in cohort.entries:
         if entry.split == "valid":
-            found.setdefault(entry.scan, entry)
-    return found
+            entries.setdefault(entry.scan, entry)
+    return entries
 
 
 def positive_labels(entry: CohortEntry) -> list[str]:
@@ -58,7 +58,7 @@ def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
     Raises:
         OSError: a phantom or its mask is not there.
     """
-    scans, taken, found = held_out(cohort), set[str](), []
+    scans, taken, selected = held_out(cohort), set[str](), []
     for k, label in enumerate(ABNORMALITIES):
         having = [name for name, entry in scans.items() if entry.labels[k] and name in scores.names]
         name = next((name for name in having if name not in taken), having[0] if having else None)
@@ -68,8 +68,8 @@ def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
         file = phantom_file(scans[name])
         mask_ZHW = _voxels(phantoms / "masks" / file) >> k & 1
         probability = float(scores.probabilities_NK[scores.names.index(name), scores.labels.index(label)])
-        found.append(Example(label=label, scan=name, probability=probability, hu_ZHW=_voxels(phantoms / file), mask_ZHW=mask_ZHW))
-    return found
+        selected.append(Example(label=label, scan=name, probability=probability, hu_ZHW=_voxels(phantoms / file), mask_ZHW=mask_ZHW))
+    return selected
 
 
 def _histograms(cohort: Cohort, entries: list[CohortEntry]) -> FloatArray:

@@ -42,11 +42,11 @@ class Figures:
 
 def figures_of(scores: Mapping[str, Scores]) -> Figures:
     """With intervals over patients; all scores are of the same scans."""
-    found = {name: summarise(one, thresholds=None) for name, one in scores.items()}
+    summaries = {name: summarise(case_scores, thresholds=None) for name, case_scores in scores.items()}
     any_one = next(iter(scores.values()))
     return Figures(
-        macro={name: one.average["macro_auroc"] for name, one in found.items()},
-        labels={name: {label: values["auroc"] for label, values in one.by_label.items()} for name, one in found.items()},
+        macro={name: summary.average["macro_auroc"] for name, summary in summaries.items()},
+        labels={name: {label: values["auroc"] for label, values in summary.by_label.items()} for name, summary in summaries.items()},
         positives={label: int((any_one.truth_NK[:, k] == 1).sum()) for k, label in enumerate(any_one.labels)},
         negatives={label: int((any_one.truth_NK[:, k] == 0).sum()) for k, label in enumerate(any_one.labels)},
     )
@@ -78,11 +78,11 @@ def write_page(
     ]
     pictures = [
         figure(
-            slices(one.hu_ZHW, mask_ZHW=one.mask_ZHW, zoom=1.5),
-            caption=f"{one.label} (in colour): probability {one.probability:.2f}; {one.scan}",
+            slices(example.hu_ZHW, mask_ZHW=example.mask_ZHW, zoom=1.5),
+            caption=f"{example.label} (in colour): probability {example.probability:.2f}; {example.scan}",
             width=430,
         )
-        for one in examples
+        for example in examples
     ]
     curves = [
         Panel(title=stage, lines=[Line(x=list(points), y=list(points.values()))], x="step", y="loss") for stage, points in losses.items()
@@ -115,5 +115,5 @@ def write_page(
     return page("Thoracle's demo", parts)
 
 
-def _bounds(one: Interval) -> str:
-    return with_bounds(one.value, one.low, one.high)
+def _bounds(interval: Interval) -> str:
+    return with_bounds(interval.value, interval.low, interval.high)

@@ -54,27 +54,27 @@ def _parse(values: Mapping[str, Any]) -> SearchQuality:
     )
 
 
-def sentences(found: SearchQuality) -> list[str]:
+def sentences(quality: SearchQuality) -> list[str]:
     """The figures in words."""
-    recall, chance = found.recall
-    lifts = sorted(precision / prevalence for precision, prevalence in found.words.values())
+    recall, chance = quality.recall
+    lifts = sorted(precision / prevalence for precision, prevalence in quality.words.values())
     return [
-        f"Of {found.scans:,} held-out scans, a report finds its own among the first ten volumes in"
+        f"Of {quality.scans:,} held-out scans, a report finds its own among the first ten volumes in"
         f" {with_bounds(recall.value, recall.low, recall.high)}: {recall.value / chance:.1f} times chance, which is {chance:.3f}.",
         f"Of the first ten volumes for an abnormality's name {lifts[len(lifts) // 2]:.1f} times as many have it as of all (median).",
     ]
 
 
-def section(found: SearchQuality, *, asked: str, hits: Sequence[HitPicture]) -> list[str]:
+def section(quality: SearchQuality, *, query_text: str, hits: Sequence[HitPicture]) -> list[str]:
     """Parts of the demo's page; `hits` are those of the text `asked`."""
-    rows = [[name, precision, prevalence, f"{precision / prevalence:.1f}"] for name, (precision, prevalence) in found.words.items()]
+    rows = [[name, precision, prevalence, f"{precision / prevalence:.1f}"] for name, (precision, prevalence) in quality.words.items()]
     pictures = [
         figure(hit.slices, caption=f"{rank}. {', '.join(hit.labels) or 'no abnormality'}", width=430) for rank, hit in enumerate(hits, 1)
     ]
     return [
         heading("Search among held-out phantoms"),
-        *map(paragraph, sentences(found)),
+        *map(paragraph, sentences(quality)),
         table(["a name as a text", "precision@10", "prevalence", "times chance"], rows),
-        paragraph(f"The first hits for the text “{asked}”, with all that was painted into them:"),
+        paragraph(f"The first hits for the text “{query_text}”, with all that was painted into them:"),
         side_by_side(pictures),
     ]

@@ -97,7 +97,7 @@ def cases_of_table(path: Path) -> LabelledCases:
         if column not in about and all(names):
             about[column] = tuple(name[group] for name in names if name)
     if "patient" not in about:
-        named = _listed([name for name, known in zip(table.names, names, strict=True) if not known])
+        named = _listed([name for name, matched in zip(table.names, names, strict=True) if not matched])
         raise InputError(
             f"has no column patient, and names that are not CT-RATE's: {named}",
             hint="Add the column: intervals are over patients.",
@@ -142,8 +142,8 @@ def read_table(path: Path) -> LabelTable:
     short = [str(line) for line, row in enumerate(rows, 2) if len(row) != len(columns)]
     if short:
         raise MetadataError(f"lines {_listed(short)} have more or fewer fields than the first", hint="Save it again.", source=path)
-    place = columns.index(VOLUME_NAME)
-    names = tuple(row[place] for row in rows)
+    position = columns.index(VOLUME_NAME)
+    names = tuple(row[position] for row in rows)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise MetadataError(f"has rows of one volume twice: {_listed(twice)}", hint="Keep one of each.", source=path)
@@ -177,12 +177,12 @@ def join(cases: LabelledCases, predictions: LabelTable) -> Scores:
             hint="Score them, or take their labels out; names must be the same in both tables.",
         )
     columns = [predictions.columns.index(name) for name in cases.labels]
-    given = predictions.values_NK[[rows[name] for name in cases.names]][:, columns]
-    odd = ~((given >= 0) & (given <= 1)).all(axis=1)
+    probabilities = predictions.values_NK[[rows[name] for name in cases.names]][:, columns]
+    odd = ~((probabilities >= 0) & (probabilities <= 1)).all(axis=1)
     if odd.any():
         named = _listed([cases.names[row] for row in np.flatnonzero(odd)])
         raise InputError(f"probabilities are NaN or outside 0 to 1 in rows {named}", hint="Score these scans again, or leave them out.")
-    return Scores(names=cases.names, patients=cases.patients, labels=cases.labels, probabilities_NK=given, truth_NK=cases.truth_NK)
+    return Scores(names=cases.names, patients=cases.patients, labels=cases.labels, probabilities_NK=probabilities, truth_NK=cases.truth_NK)
 
 
 def by_scan(scores: Scores, cases: LabelledCases) -> Scores:
@@ -191,16 +191,16 @@ def by_scan(scores: Scores, cases: LabelledCases) -> Scores:
     Raises:
         InputError: volumes of one scan whose labels differ.
     """
-    order = {scan: place for place, scan in enumerate(dict.fromkeys(cases.scans))}
-    places = np.array([order[scan] for scan in cases.scans])
-    first = np.unique(places, return_index=True)[1]
-    unlike = ~((scores.truth_NK == scores.truth_NK[first[places]]) | np.isnan(scores.truth_NK)).all(axis=1)
-    if unlike.any():
-        named = _listed(sorted({cases.scans[row] for row in np.flatnonzero(unlike)}))
+    order = {scan: position for position, scan in enumerate(dict.fromkeys(cases.scans))}
+    positions = np.array([order[scan] for scan in cases.scans])
+    first = np.unique(positions, return_index=True)[1]
+    mismatched = ~((scores.truth_NK == scores.truth_NK[first[positions]]) | np.isnan(scores.truth_NK)).all(axis=1)
+    if mismatched.any():
+        named = _listed(sorted({cases.scans[row] for row in np.flatnonzero(mismatched)}))
         raise InputError(f"volumes of one scan have other labels than its first, in {named}", hint="Correct them, or score volumes.")
-    counts = np.bincount(places)[:, None]
+    counts = np.bincount(positions)[:, None]
     summed = np.zeros((len(order), len(scores.labels)))
-    np.add.at(summed, places, scores.probabilities_NK)
+    np.add.at(summed, positions, scores.probabilities_NK)
     return Scores(
         names=tuple(order),
         patients=tuple(scores.patients[row] for row in first),

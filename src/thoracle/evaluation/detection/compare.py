@@ -40,42 +40,47 @@ def compare(first: Run, second: Run, *, resamples: int = RESAMPLES, seed: int = 
         InputError: other scans, labels or patients; the first few are named.
     """
     second = _aligned(first.scores, second)
-    one, other = first.scores, second.scores
+    first_scores, second_scores = first.scores, second.scores
     decided = first.thresholds_NK is not None and second.thresholds_NK is not None
     thresholds = [run.thresholds_NK if decided else None for run in (first, second)]
-    pairs = list(zip((one, other), thresholds, strict=True))
-    values = [measure(scores, thresholds=given) for scores, given in pairs]
-    draws = [draw(scores, thresholds=given, resamples=resamples, seed=seed) for scores, given in pairs]
-    found = {name: paired_difference(values[0][name], values[1][name], draws[0][name], draws[1][name]) for name in values[0]}
-    each = [name for name, value in values[0].items() if value.ndim]
+    pairs = list(zip((first_scores, second_scores), thresholds, strict=True))
+    values = [measure(scores, thresholds=cutoffs) for scores, cutoffs in pairs]
+    draws = [draw(scores, thresholds=cutoffs, resamples=resamples, seed=seed) for scores, cutoffs in pairs]
+    differences = {name: paired_difference(values[0][name], values[1][name], draws[0][name], draws[1][name]) for name in values[0]}
+    vectors = [name for name, value in values[0].items() if value.ndim]
     return Differences(
-        average={name: one[0] for name, one in found.items() if name not in each},
-        by_label={label: {name: found[name][k] for name in each} for k, label in enumerate(one.labels)},
+        average={name: difference[0] for name, difference in differences.items() if name not in vectors},
+        by_label={label: {name: differences[name][k] for name in vectors} for k, label in enumerate(first_scores.labels)},
         delong={
-            label: delong_difference(one.probabilities_NK[:, k], other.probabilities_NK[:, k], one.truth_NK[:, k], patients=one.patients)
-            for k, label in enumerate(one.labels)
+            label: delong_difference(
+                first_scores.probabilities_NK[:, k],
+                second_scores.probabilities_NK[:, k],
+                first_scores.truth_NK[:, k],
+                patients=first_scores.patients,
+            )
+            for k, label in enumerate(first_scores.labels)
         },
-        scans=len(one.names),
-        patients=len(set(one.patients)),
+        scans=len(first_scores.names),
+        patients=len(set(first_scores.patients)),
     )
 
 
-def _aligned(one: Scores, run: Run) -> Run:
+def _aligned(reference: Scores, run: Run) -> Run:
     """The second run with its scans and labels in the order of the first's."""
-    other = run.scores
-    if set(one.labels) != set(other.labels):
-        raise InputError(f"the runs have other labels: {_named(set(one.labels) ^ set(other.labels))}", hint="Score both alike.")
-    if set(one.names) != set(other.names):
-        unlike = set(one.names) ^ set(other.names)
-        raise InputError(f"{len(unlike):,} scans are in one run only: {_named(unlike)}", hint="Score both on the same scans.")
-    places = {name: row for row, name in enumerate(other.names)}
-    rows, columns = [places[name] for name in one.names], [other.labels.index(label) for label in one.labels]
-    truth = other.truth_NK[rows][:, columns]
-    unlike_rows = ~((truth == one.truth_NK) | (np.isnan(truth) & np.isnan(one.truth_NK))).all(axis=1)
-    if unlike_rows.any() or tuple(other.patients[row] for row in rows) != one.patients:
-        named = [one.names[row] for row in np.flatnonzero(unlike_rows)] or ["patients"]
+    scores = run.scores
+    if set(reference.labels) != set(scores.labels):
+        raise InputError(f"the runs have other labels: {_named(set(reference.labels) ^ set(scores.labels))}", hint="Score both alike.")
+    if set(reference.names) != set(scores.names):
+        mismatched = set(reference.names) ^ set(scores.names)
+        raise InputError(f"{len(mismatched):,} scans are in one run only: {_named(mismatched)}", hint="Score both on the same scans.")
+    positions = {name: row for row, name in enumerate(scores.names)}
+    rows, columns = [positions[name] for name in reference.names], [scores.labels.index(label) for label in reference.labels]
+    truth = scores.truth_NK[rows][:, columns]
+    unlike_rows = ~((truth == reference.truth_NK) | (np.isnan(truth) & np.isnan(reference.truth_NK))).all(axis=1)
+    if unlike_rows.any() or tuple(scores.patients[row] for row in rows) != reference.patients:
+        named = [reference.names[row] for row in np.flatnonzero(unlike_rows)] or ["patients"]
         raise InputError(f"the runs have other labels or patients of the same scans: {_named(named)}", hint="Score both by the same table.")
-    aligned = replace(one, probabilities_NK=other.probabilities_NK[rows][:, columns])
+    aligned = replace(reference, probabilities_NK=scores.probabilities_NK[rows][:, columns])
     return replace(run, scores=aligned, thresholds_NK=None if run.thresholds_NK is None else run.thresholds_NK[rows][:, columns])
 
 

@@ -111,7 +111,7 @@ def evaluate(cases: LabelledCases, predictions: LabelTable, *, protocol: Protoco
     """
     plan = plan or EvaluationOptions()
     split = protocol.scored if any(cases.splits) else ""
-    chosen, notes = _labelled(cases.select([one == split for one in cases.splits]), split)
+    chosen, notes = _labelled(cases.select([name == split for name in cases.splits]), split)
     scored = _scores(chosen, predictions, plan.level)
     notes += [
         f"{name}: the scored scans have one answer only; nothing that ranks or decides can be said of it."
@@ -167,15 +167,15 @@ def _tuned(scored: Scores, cases: LabelledCases, predictions: LabelTable, *, tun
         return _in_turns(scored, plan)
     if tuning == split:
         raise InputError(f"thresholds cannot come from {tuning}, which is scored", hint="Take another split, or folds.")
-    chosen, _ = _labelled(cases.select([one == tuning for one in cases.splits]), tuning)
-    other = _scores(chosen, predictions, plan.level)
-    words = f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(other.names):,} {plan.level}s"
-    calibration = _calibration(other, plan, words)
+    chosen, _ = _labelled(cases.select([name == tuning for name in cases.splits]), tuning)
+    tuning_scores = _scores(chosen, predictions, plan.level)
+    words = f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(tuning_scores.names):,} {plan.level}s"
+    calibration = _calibration(tuning_scores, plan, words)
     mended = fitting.calibrated_scores(scored, calibration)
     notes = ("A model trained on split train is surer there than elsewhere: thresholds and calibration carry that.",)
     return _Tuned(
         words=words,
-        thresholds_NK=np.broadcast_to(choosing.youden_thresholds(other), scored.truth_NK.shape),
+        thresholds_NK=np.broadcast_to(choosing.youden_thresholds(tuning_scores), scored.truth_NK.shape),
         mended=mended,
         coverages=coverages(fitting.verdicts(mended, calibration), mended),
         calibration=calibration,
@@ -190,13 +190,13 @@ def _in_turns(scored: Scores, plan: EvaluationOptions) -> _Tuned:
     thresholds, mended = np.full(scored.truth_NK.shape, np.nan), scored.probabilities_NK.copy()
     verdicts = np.full(scored.truth_NK.shape, "", dtype="U11")
     for fold in np.unique(folds):
-        held, others = folds == fold, scored.of(folds != fold)
+        held_out, others = folds == fold, scored.of(folds != fold)
         if not len(others.names):
             raise InputError("one fold holds all patients: too few for thresholds from others", hint="Give more patients.")
         calibration = _calibration(others, plan, words)
-        thresholds[held] = choosing.youden_thresholds(others)
-        part = fitting.calibrated_scores(scored.of(held), calibration)
-        mended[held], verdicts[held] = part.probabilities_NK, fitting.verdicts(part, calibration)
+        thresholds[held_out] = choosing.youden_thresholds(others)
+        part = fitting.calibrated_scores(scored.of(held_out), calibration)
+        mended[held_out], verdicts[held_out] = part.probabilities_NK, fitting.verdicts(part, calibration)
     return _Tuned(
         words=words,
         thresholds_NK=thresholds,
@@ -213,12 +213,12 @@ def _calibration(scores: Scores, plan: EvaluationOptions, words: str) -> Calibra
 
 def _labelled(cases: LabelledCases, split: str) -> tuple[LabelledCases, list[str]]:
     """Without volumes that nobody gave a label to."""
-    known = ~np.isnan(cases.truth_NK).all(axis=1)
+    labelled = ~np.isnan(cases.truth_NK).all(axis=1)
     where = f" in split {split}" if split else ""
-    if not known.any():
+    if not labelled.any():
         raise InputError(f"no volume with labels{where}", hint="Give their labels, or another protocol.")
-    left_out = int((~known).sum())
-    return cases.select(known), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
+    left_out = int((~labelled).sum())
+    return cases.select(labelled), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
 
 
 def _scores(cases: LabelledCases, predictions: LabelTable, level: Level) -> Scores:

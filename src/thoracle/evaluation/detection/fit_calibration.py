@@ -46,11 +46,11 @@ def fit_calibration(
     mendings = {}
     for k, name in enumerate(scores.labels):
         if name not in scores.single_class_labels:
-            known = ~np.isnan(scores.truth_NK[:, k])
-            given, truth = scores.probabilities_NK[:, k], scores.truth_NK[:, k] == 1
-            slope, offset = _fit(given[known], truth[known], method)
-            mended = calibrate(given, slope, offset)
-            chosen = known & first
+            labelled = ~np.isnan(scores.truth_NK[:, k])
+            probabilities, truth = scores.probabilities_NK[:, k], scores.truth_NK[:, k] == 1
+            slope, offset = _fit(probabilities[labelled], truth[labelled], method)
+            mended = calibrate(probabilities, slope, offset)
+            chosen = labelled & first
             mendings[name] = LabelCalibration(
                 slope=slope,
                 offset=offset,
@@ -64,16 +64,18 @@ def fit_calibration(
     )
 
 
-def calibrate(given: FloatArray, slope: float, offset: float) -> FloatArray:
+def calibrate(probabilities: FloatArray, slope: float, offset: float) -> FloatArray:
     """As `LabelCalibration.probability`, of an array."""
-    mended: FloatArray = expit(slope * logit(np.clip(given, EDGE, 1 - EDGE)) + offset)
+    mended: FloatArray = expit(slope * logit(np.clip(probabilities, EDGE, 1 - EDGE)) + offset)
     return mended
 
 
 def calibrated_scores(scores: Scores, calibration: Calibration) -> Scores:
     """With probabilities mended; labels that the calibration does not know stay as they are."""
     columns = [
-        calibrate(column, one.slope, one.offset) if (one := calibration.mendings.get(name)) is not None else column
+        calibrate(column, calibration_k.slope, calibration_k.offset)
+        if (calibration_k := calibration.mendings.get(name)) is not None
+        else column
         for name, column in zip(scores.labels, scores.probabilities_NK.T, strict=True)
     ]
     return replace(scores, probabilities_NK=np.stack(columns, axis=1))
@@ -81,11 +83,11 @@ def calibrated_scores(scores: Scores, calibration: Calibration) -> Scores:
 
 def verdicts(mended_scores: Scores, calibration: Calibration) -> NDArray[np.str_]:
     """(N, K) of "present", "absent", "cannot tell"; "" where the calibration does not know the label."""
-    said = np.full(mended_scores.truth_NK.shape, "", dtype="U11")
+    verdicts = np.full(mended_scores.truth_NK.shape, "", dtype="U11")
     for k, name in enumerate(mended_scores.labels):
-        if (one := calibration.mendings.get(name)) is not None:
-            said[:, k] = [one.decision(float(p)) for p in mended_scores.probabilities_NK[:, k]]
-    return said
+        if (calibration_k := calibration.mendings.get(name)) is not None:
+            verdicts[:, k] = [calibration_k.decision(float(p)) for p in mended_scores.probabilities_NK[:, k]]
+    return verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,25 +107,25 @@ class Coverage:
 
 def coverages(verdicts_NK: NDArray[np.str_], scores: Scores) -> dict[str, Coverage]:
     """Of each label that has verdicts on scans with a known label."""
-    found = {}
+    metrics = {}
     for k, name in enumerate(scores.labels):
-        known = (verdicts_NK[:, k] != "") & ~np.isnan(scores.truth_NK[:, k])
-        if known.any():
-            said, truth = verdicts_NK[known, k], scores.truth_NK[known, k] == 1
-            found[name] = Coverage(
-                present_kept=float((said[truth] != "absent").mean()) if truth.any() else float("nan"),
-                absent_kept=float((said[~truth] != "present").mean()) if not truth.all() else float("nan"),
-                cannot_tell=float((said == "cannot tell").mean()),
+        decided = (verdicts_NK[:, k] != "") & ~np.isnan(scores.truth_NK[:, k])
+        if decided.any():
+            verdicts, truth = verdicts_NK[decided, k], scores.truth_NK[decided, k] == 1
+            metrics[name] = Coverage(
+                present_kept=float((verdicts[truth] != "absent").mean()) if truth.any() else float("nan"),
+                absent_kept=float((verdicts[~truth] != "present").mean()) if not truth.all() else float("nan"),
+                cannot_tell=float((verdicts == "cannot tell").mean()),
             )
-    return found
+    return metrics
 
 
-def _fit(given: FloatArray, truth: NDArray[np.bool_], method: Method) -> tuple[float, float]:
+def _fit(probabilities: FloatArray, truth: NDArray[np.bool_], method: Method) -> tuple[float, float]:
     """Least log loss. Platt's targets are his own, a little inside 0 and 1, so that separable labels have a finite slope."""
     positive = np.count_nonzero(truth)
     negative = len(truth) - positive
     target = np.where(truth, (positive + 1) / (positive + 2), 1 / (negative + 2)) if method == "platt" else truth.astype(np.float64)
-    x = logit(np.clip(given, EDGE, 1 - EDGE))
+    x = logit(np.clip(probabilities, EDGE, 1 - EDGE))
     free = 2 if method == "platt" else 1
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
@@ -135,8 +137,8 @@ def _fit(given: FloatArray, truth: NDArray[np.bool_], method: Method) -> tuple[f
 
     start = np.array([1.0, 0.0])[:free]
     bounds = [(_LEAST_SLOPE, 1e3), (-1e3, 1e3)][:free]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-9})
-    return float(found.x[0]), float(found.x[1]) if free == 2 else 0.0
+    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-9})
+    return float(fit.x[0]), float(fit.x[1]) if free == 2 else 0.0
 
 
 def _bound(values: FloatArray, coverage: float) -> float:
@@ -144,11 +146,11 @@ def _bound(values: FloatArray, coverage: float) -> float:
 
     With too few values for that, 1, the end of probabilities: nothing is ruled out (Vovk et al., 2005; Lei and Wasserman, 2014).
     """
-    place = int(np.ceil((len(values) + 1) * coverage - 1e-9))
-    return float(np.sort(values)[place - 1]) if place <= len(values) else 1.0
+    rank = int(np.ceil((len(values) + 1) * coverage - 1e-9))
+    return float(np.sort(values)[rank - 1]) if rank <= len(values) else 1.0
 
 
 def _first_of_each(patients: tuple[str, ...]) -> NDArray[np.bool_]:
     """One scan a patient: those of one patient are not exchangeable with those of others."""
-    seen: set[str] = set()
-    return np.array([not (patient in seen or seen.add(patient)) for patient in patients])  # type: ignore[func-returns-value]
+    names: set[str] = set()
+    return np.array([not (patient in names or names.add(patient)) for patient in patients])  # type: ignore[func-returns-value]

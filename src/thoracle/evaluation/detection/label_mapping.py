@@ -51,13 +51,13 @@ def read_mapping(path: Path) -> tuple[LabelGroup, ...]:
         raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", hint="Give one row a pair.", source=path)
     groups: list[LabelGroup] = []
     for label, abnormality in pairs:
-        joined = [one for one in groups if label in one.labels or abnormality in one.abnormalities]
-        labels = dict.fromkeys([name for one in joined for name in one.labels] + [label])
-        abnormalities = dict.fromkeys([name for one in joined for name in one.abnormalities] + [abnormality])
+        joined = [group for group in groups if label in group.labels or abnormality in group.abnormalities]
+        labels = dict.fromkeys([name for group in joined for name in group.labels] + [label])
+        abnormalities = dict.fromkeys([name for group in joined for name in group.abnormalities] + [abnormality])
         group = LabelGroup(labels=tuple(labels), abnormalities=tuple(abnormalities))
-        place = groups.index(joined[0]) if joined else len(groups)
-        groups = [one for one in groups if one not in joined]
-        groups.insert(place, group)
+        index = groups.index(joined[0]) if joined else len(groups)
+        groups = [group for group in groups if group not in joined]
+        groups.insert(index, group)
     return tuple(groups)
 
 
@@ -67,21 +67,23 @@ def mapped(cases: LabelledCases, predictions: LabelTable, groups: Sequence[Label
     Raises:
         InputError: a name that is in the mapping, and in no table.
     """
-    for known, asked, where in (
+    for recognized, requested, where in (
         (cases.labels, [name for group in groups for name in group.labels], "the table of labels"),
         (predictions.columns, [name for group in groups for name in group.abnormalities], "the probabilities"),
     ):
-        unknown = [name for name in asked if name not in known]
+        unknown = [name for name in requested if name not in recognized]
         if unknown:
-            raise InputError(f"{', '.join(unknown[:10])} of the mapping is no column of {where}", hint=f"It has {', '.join(known[:30])}.")
+            raise InputError(
+                f"{', '.join(unknown[:10])} of the mapping is no column of {where}", hint=f"It has {', '.join(recognized[:30])}."
+            )
     truth = [_any([cases.truth_NK[:, cases.labels.index(name)] for name in group.labels]) for group in groups]
-    given = [
+    targets = [
         np.max([predictions.values_NK[:, predictions.columns.index(name)] for name in group.abnormalities], axis=0) for group in groups
     ]
     names = tuple(group.name for group in groups)
     return (
         replace(cases, labels=names, truth_NK=np.stack(truth, axis=1)),
-        replace(predictions, columns=names, values_NK=np.stack(given, axis=1)),
+        replace(predictions, columns=names, values_NK=np.stack(targets, axis=1)),
     )
 
 

@@ -69,10 +69,10 @@ def compare_answers(
 ) -> EquivalenceReport:
     """Compare the answers; NaN where no label has both answers."""
     both = [np.array(rows, dtype=np.float64) for rows in (answers.before, answers.after)]
-    each = [auroc(one, truth_NK) for one in both]
-    means = [mean_of_known(one) for one in each]
+    aurocs = [auroc(probabilities_NK, truth_NK) for probabilities_NK in both]
+    means = [mean_of_known(label_aurocs) for label_aurocs in aurocs]
     draws = bootstrap(lambda weights: _means(both, truth_NK, weights), patients, resamples=resamples)
-    falls = np.nan_to_num(each[0] - each[1], nan=-np.inf)
+    falls = np.nan_to_num(aurocs[0] - aurocs[1], nan=-np.inf)
     worst, moved = int(falls.argmax()), np.abs(both[1] - both[0])
     return EquivalenceReport(
         before=float(means[0]),
@@ -81,11 +81,11 @@ def compare_answers(
         largest=float(moved.max()),
         mean=float(moved.mean()),
         label=labels[worst],
-        fall=float(each[0][worst] - each[1][worst]),
+        fall=float(aurocs[0][worst] - aurocs[1][worst]),
         seconds=(float(np.median(answers.before_s)), float(np.median(answers.after_s))),
     )
 
 
 def _means(both: Sequence[FloatArray], truth_NK: FloatArray, weights_RN: FloatArray) -> FloatArray:
     """(R, 2) AUROC over labels."""
-    return np.stack([mean_of_known(auroc(one, truth_NK, weights_RN=weights_RN)) for one in both], axis=1)
+    return np.stack([mean_of_known(auroc(probabilities_NK, truth_NK, weights_RN=weights_RN)) for probabilities_NK in both], axis=1)

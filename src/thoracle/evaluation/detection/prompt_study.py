@@ -59,13 +59,13 @@ def read_wordings(path: Path) -> PromptTemplates:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        given = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"is not YAML ({str(error)[:120]})", hint="Mend the file.", source=path) from None
-    if not isinstance(given, dict) or not set(given) <= {"templates", "ensembles"} or not isinstance(given.get("templates"), dict):
+    if not isinstance(content, dict) or not set(content) <= {"templates", "ensembles"} or not isinstance(content.get("templates"), dict):
         raise InputError("expected templates, and perhaps ensembles, each name to list", hint="See configs/prompts.", source=path)
-    templates = {str(name): _template(str(name), pair, path) for name, pair in given["templates"].items()}
-    ensembles = given.get("ensembles") or {}
+    templates = {str(name): _template(str(name), pair, path) for name, pair in content["templates"].items()}
+    ensembles = content.get("ensembles") or {}
     for name, parts in ensembles.items() if isinstance(ensembles, dict) else [("ensembles", None)]:
         unknown = [str(part) for part in parts if str(part) not in templates] if isinstance(parts, list) and parts else ["no list"]
         if unknown or str(name) in templates:

@@ -46,8 +46,8 @@ _FROM_OTHERS: Final = (
     " and recall are not the published ones' measure; AUROC is."
 )
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
-    one.name: one
-    for one in (
+    protocol.name: protocol
+    for protocol in (
         Protocol(name="ct-rate", scored="valid", tuning="folds", about=_CT_RATE_ABOUT + _FROM_OTHERS),
         Protocol(
             name="ct-clip-legacy",

@@ -51,59 +51,59 @@ class Misclassification:
 
 def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look | None = None) -> bytes:
     """The page. `model` as in the JSON; `look` shows scans, where there are any to show."""
-    one = evaluation
+    scored = evaluation
     warning = [] if model.get("trained", True) else [paragraph("UNTRAINED WEIGHTS: no figure on this page means anything.")]
     warning += [paragraph(model["caution"])] if model.get("caution") else []
     parts = [
         *warning,
-        paragraph(one.protocol.about),
+        paragraph(scored.protocol.about),
         paragraph(
-            f"Scored: {one.volumes:,} volumes of {one.scans:,} scans of {one.patients:,} patients, one row a {one.plan.level}."
-            f" Thresholds and calibration come from {one.tuned_on}. Intervals: 95%, {one.plan.resamples:,} draws of patients."
+            f"Scored: {scored.volumes:,} volumes of {scored.scans:,} scans of {scored.patients:,} patients, one row a {scored.plan.level}."
+            f" Thresholds and calibration come from {scored.tuned_on}. Intervals: 95%, {scored.plan.resamples:,} draws of patients."
         ),
-        *(paragraph(note) for note in one.notes),
+        *(paragraph(note) for note in scored.notes),
         heading("All labels together"),
-        _averages(one),
+        _averages(scored),
         heading("Each label"),
-        _labels(one),
+        _labels(scored),
         figure(
-            dots(list(one.scored.labels), {"AUROC": [v["auroc"] for v in one.summary.by_label.values()]}, x="AUROC", reference=0.5),
+            dots(list(scored.scored.labels), {"AUROC": [v["auroc"] for v in scored.summary.by_label.values()]}, x="AUROC", reference=0.5),
             caption="AUROC with 95% intervals over patients; the dashed line is chance.",
         ),
-        *_decisions(one),
+        *_decisions(scored),
         heading("ROC"),
-        figure(panels([_roc(one.scored, k) for k in range(len(one.scored.labels))])),
+        figure(panels([_roc(scored.scored, k) for k in range(len(scored.scored.labels))])),
         heading("Precision and recall"),
-        figure(panels([_precision_recall(one.scored, k) for k in range(len(one.scored.labels))])),
+        figure(panels([_precision_recall(scored.scored, k) for k in range(len(scored.scored.labels))])),
         heading("Calibration"),
         figure(
-            panels([_calibration(one, k) for k in range(len(one.scored.labels))]),
+            panels([_calibration(scored, k) for k in range(len(scored.scored.labels))]),
             caption=f"{_BINS} equal bins of probability; those of fewer than {_LEAST_IN_BIN} scans are left out.",
         ),
         heading("As published by CT-CLIP, for comparison with papers alone"),
-        _published(one),
-        *_mistakes(one, look),
+        _published(scored),
+        *_mistakes(scored, look),
     ]
-    return page(f"Detection, protocol {one.protocol.name}", parts)
+    return page(f"Detection, protocol {scored.protocol.name}", parts)
 
 
 def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Misclassification], list[Misclassification]]:
     """The most confident false alarms and the most confident misses, one of each scan at most."""
-    found: tuple[list[Misclassification], list[Misclassification]] = ([], [])
-    for kind, present in zip(found, (False, True), strict=True):
+    errors: tuple[list[Misclassification], list[Misclassification]] = ([], [])
+    for kind, present in zip(errors, (False, True), strict=True):
         wrong = np.where(scores.truth_NK == present, np.abs(scores.probabilities_NK - present), -1.0)
-        seen: set[int] = set()
-        for place in np.argsort(-wrong, axis=None):
-            row, column = divmod(int(place), len(scores.labels))
+        rows: set[int] = set()
+        for flat in np.argsort(-wrong, axis=None):
+            row, column = divmod(int(flat), len(scores.labels))
             if len(kind) == most or wrong[row, column] < 0.5:
                 break
-            if row not in seen:
-                seen.add(row)
+            if row not in rows:
+                rows.add(row)
                 probability = float(scores.probabilities_NK[row, column])
                 kind.append(
                     Misclassification(name=scores.names[row], label=scores.labels[column], probability=probability, present=present)
                 )
-    return found
+    return errors
 
 
 def title(metric: str) -> str:
@@ -112,58 +112,64 @@ def title(metric: str) -> str:
     return ("macro " if metric != name else "") + TITLES.get(name, name)
 
 
-def _bounds(one: Interval) -> str:
-    return with_bounds(one.value, one.low, one.high)
+def _bounds(interval: Interval) -> str:
+    return with_bounds(interval.value, interval.low, interval.high)
 
 
-def _averages(one: Evaluation) -> str:
-    names = [name for name in (*(f"macro_{m}" for m in (*RANKING, *PROBABILITY, *DECISION)), *POOLED) if name in one.summary.average]
-    columns = ["", "model's own", *(["calibrated"] if one.calibrated else [])]
+def _averages(evaluation: Evaluation) -> str:
+    names = [name for name in (*(f"macro_{m}" for m in (*RANKING, *PROBABILITY, *DECISION)), *POOLED) if name in evaluation.summary.average]
+    columns = ["", "model's own", *(["calibrated"] if evaluation.calibrated else [])]
     rows = []
     for name in names:
-        calibrated = [] if one.calibrated is None else [_bounds(one.calibrated.average[name]) if name in one.calibrated.average else ""]
-        rows.append([title(name), _bounds(one.summary.average[name]), *calibrated])
+        calibrated = (
+            []
+            if evaluation.calibrated is None
+            else [_bounds(evaluation.calibrated.average[name]) if name in evaluation.calibrated.average else ""]
+        )
+        rows.append([title(name), _bounds(evaluation.summary.average[name]), *calibrated])
     return table(columns, rows)
 
 
-def _labels(one: Evaluation) -> str:
+def _labels(evaluation: Evaluation) -> str:
     columns = ["", "present", "absent", *(title(name) for name in RANKING), "AUROC, DeLong", *(title(name) for name in PROBABILITY)]
-    columns += [f"{title(name)}, calibrated" for name in PROBABILITY] if one.calibrated else []
+    columns += [f"{title(name)}, calibrated" for name in PROBABILITY] if evaluation.calibrated else []
     rows = []
-    for k, label in enumerate(one.scored.labels):
-        truth, values = one.scored.truth_NK[:, k], one.summary.by_label[label]
+    for k, label in enumerate(evaluation.scored.labels):
+        truth, values = evaluation.scored.truth_NK[:, k], evaluation.summary.by_label[label]
         row: list[object] = [label, int((truth == 1).sum()), int((truth == 0).sum())]
-        row += [_bounds(values[name]) for name in RANKING] + [_bounds(one.delong[label])] + [values[name].value for name in PROBABILITY]
-        row += [one.calibrated.by_label[label][name].value for name in PROBABILITY] if one.calibrated else []
+        row += (
+            [_bounds(values[name]) for name in RANKING] + [_bounds(evaluation.delong[label])] + [values[name].value for name in PROBABILITY]
+        )
+        row += [evaluation.calibrated.by_label[label][name].value for name in PROBABILITY] if evaluation.calibrated else []
         rows.append(row)
     return table(columns, rows)
 
 
-def _decisions(one: Evaluation) -> list[str]:
+def _decisions(evaluation: Evaluation) -> list[str]:
     """At thresholds, and by verdicts; nothing where there are none."""
-    if one.thresholds_NK is None:
+    if evaluation.thresholds_NK is None:
         return []
     rows = []
-    for k, label in enumerate(one.scored.labels):
-        values, kept = one.summary.by_label[label], one.coverages.get(label)
-        shares = [kept.present_kept, kept.absent_kept, kept.cannot_tell] if kept else [float("nan")] * 3
-        known = one.thresholds_NK[~np.isnan(one.thresholds_NK[:, k]), k]
-        threshold = float(np.median(known)) if len(known) else float("nan")
+    for k, label in enumerate(evaluation.scored.labels):
+        values, coverage = evaluation.summary.by_label[label], evaluation.coverages.get(label)
+        shares = [coverage.present_kept, coverage.absent_kept, coverage.cannot_tell] if coverage else [float("nan")] * 3
+        cutoffs = evaluation.thresholds_NK[~np.isnan(evaluation.thresholds_NK[:, k]), k]
+        threshold = float(np.median(cutoffs)) if len(cutoffs) else float("nan")
         rows.append([label, threshold, *(_bounds(values[name]) for name in DECISION), *shares])
     columns = ["", "threshold", *(title(name) for name in DECISION), "present, not ruled out", "absent, not ruled out", "cannot tell"]
     words = (
-        f"Thresholds have the highest sensitivity + specificity on {one.tuned_on}; where there are several, the median is shown."
-        f" Verdicts are conformal: of scans with a finding, and of those without, at least {one.plan.coverage:.0%} are meant to keep the"
-        " right answer."
+        f"Thresholds have the highest sensitivity + specificity on {evaluation.tuned_on}; where there are several, the median is shown."
+        f" Verdicts are conformal: of scans with a finding, and of those without, at least {evaluation.plan.coverage:.0%} are meant to"
+        " keep the right answer."
     )
     return [heading("Decisions"), paragraph(words), table(columns, rows)]
 
 
-def _published(one: Evaluation) -> str:
-    counts = one.published.counts
+def _published(evaluation: Evaluation) -> str:
+    counts = evaluation.published.counts
     rows: list[list[object]] = [
-        [label, *(float(v[k]) for v in (one.published.thresholds_K, counts.f1_of_both_answers, counts.accuracy, counts.precision))]
-        for k, label in enumerate(one.scored.labels)
+        [label, *(float(v[k]) for v in (evaluation.published.thresholds_K, counts.f1_of_both_answers, counts.accuracy, counts.precision))]
+        for k, label in enumerate(evaluation.scored.labels)
     ]
     means = [float(np.nanmean([row[n] for row in rows])) if any(row[n] == row[n] for row in rows) else float("nan") for n in range(2, 5)]
     words = "Thresholds were chosen on the labels that are scored here; F1 is the mean of F1 of present and of absent by their frequency."
@@ -174,8 +180,8 @@ def _published(one: Evaluation) -> str:
 def _roc(scores: Scores, k: int) -> Panel:
     lines = []
     if scores.labels[k] not in scores.single_class_labels:
-        one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
-        hits, alarms = (np.append(0, values[0] / values[0, -1]) for values in (one.true_positives_RG, one.false_positives_RG))
+        roc = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
+        hits, alarms = (np.append(0, values[0] / values[0, -1]) for values in (roc.true_positives_RG, roc.false_positives_RG))
         lines = [Line(x=alarms, y=hits)]
     return Panel(title=scores.labels[k], lines=lines, x="1 - specificity", y="sensitivity", unit=True, diagonal=True)
 
@@ -183,28 +189,28 @@ def _roc(scores: Scores, k: int) -> Panel:
 def _precision_recall(scores: Scores, k: int) -> Panel:
     lines = []
     if scores.labels[k] not in scores.single_class_labels:
-        one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
-        hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
-        share = hits[-1] / (hits[-1] + alarms[-1])
-        lines = [Line(x=hits / hits[-1], y=hits / (hits + alarms)), Line(x=[0, 1], y=[share, share], style=":")]
+        roc = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
+        hits, alarms = roc.true_positives_RG[0], roc.false_positives_RG[0]
+        prevalence = hits[-1] / (hits[-1] + alarms[-1])
+        lines = [Line(x=hits / hits[-1], y=hits / (hits + alarms)), Line(x=[0, 1], y=[prevalence, prevalence], style=":")]
     return Panel(title=scores.labels[k], lines=lines, x="recall", y="precision", unit=True)
 
 
-def _calibration(one: Evaluation, k: int) -> Panel:
+def _calibration(evaluation: Evaluation, k: int) -> Panel:
     lines = []
-    for scores, label in ((one.scored, "own"), (one.mended, "calibrated")):
+    for scores, label in ((evaluation.scored, "own"), (evaluation.mended, "calibrated")):
         if scores is not None:
-            known = ~np.isnan(scores.truth_NK[:, k])
-            given, truth = scores.probabilities_NK[known, k], scores.truth_NK[known, k]
-            places = bin_of(given, _BINS)
-            there = np.flatnonzero(np.bincount(places, minlength=_BINS) >= _LEAST_IN_BIN)
-            x, y = ([float(values[places == place].mean()) for place in there] for values in (given, truth))
+            labelled = ~np.isnan(scores.truth_NK[:, k])
+            probabilities, truth = scores.probabilities_NK[labelled, k], scores.truth_NK[labelled, k]
+            bins = bin_of(probabilities, _BINS)
+            there = np.flatnonzero(np.bincount(bins, minlength=_BINS) >= _LEAST_IN_BIN)
+            x, y = ([float(values[bins == bin_index].mean()) for bin_index in there] for values in (probabilities, truth))
             lines.append(Line(x=x, y=y, label=label, marker="o"))
-    return Panel(title=one.scored.labels[k], lines=lines, x="probability", y="share present", unit=True, diagonal=True)
+    return Panel(title=evaluation.scored.labels[k], lines=lines, x="probability", y="share present", unit=True, diagonal=True)
 
 
-def _mistakes(one: Evaluation, look: Look | None) -> list[str]:
-    scores = one.mended or one.scored
+def _mistakes(evaluation: Evaluation, look: Look | None) -> list[str]:
+    scores = evaluation.mended or evaluation.scored
     alarms, misses = most_confident_errors(scores)
     parts = [heading("Worst mistakes"), paragraph("Slices go through the middle of the scan, which need not be where the finding is.")]
     for words, kind in (("Said to be present, labelled absent", alarms), ("Said to be absent, labelled present", misses)):
@@ -221,4 +227,4 @@ def _shown(mistake: Misclassification, look: Look | None) -> str:
 
 def rows_of_average(values: Mapping[str, Interval]) -> Sequence[tuple[str, str]]:
     """Macro and pooled metrics in words, for a terminal."""
-    return [(title(name), _bounds(one)) for name, one in values.items()]
+    return [(title(name), _bounds(interval)) for name, interval in values.items()]

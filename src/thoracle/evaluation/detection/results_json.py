@@ -33,44 +33,44 @@ class Run:
 
 def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, Any]:
     """JSON values; null for what is NaN. `model` is what there is to say of it: hash, kind, whether it was trained."""
-    counts, one = evaluation.published.counts, evaluation
+    counts, scored = evaluation.published.counts, evaluation
     published = {
         label: _numbers(
-            threshold=one.published.thresholds_K[k],
+            threshold=scored.published.thresholds_K[k],
             f1_of_both_answers=counts.f1_of_both_answers[k],
             accuracy=counts.accuracy[k],
             precision=counts.precision[k],
         )
-        for k, label in enumerate(one.scored.labels)
+        for k, label in enumerate(scored.scored.labels)
     }
     return {
         "schema": SCHEMA,
         "notice": RESEARCH_USE,
         "thoracle": __version__,
-        "protocol": {"name": one.protocol.name, "about": one.protocol.about, "scored": one.protocol.scored, **asdict(one.plan)},
+        "protocol": {"name": scored.protocol.name, "about": scored.protocol.about, "scored": scored.protocol.scored, **asdict(scored.plan)},
         "model": dict(model),
-        "scored": {"patients": one.patients, "scans": one.scans, "volumes": one.volumes},
-        "tuned_on": one.tuned_on,
-        "notes": list(one.notes),
+        "scored": {"patients": scored.patients, "scans": scored.scans, "volumes": scored.volumes},
+        "tuned_on": scored.tuned_on,
+        "notes": list(scored.notes),
         "labels": {
             label: {
-                "positives": int((one.scored.truth_NK[:, k] == 1).sum()),
-                "negatives": int((one.scored.truth_NK[:, k] == 0).sum()),
-                "own": _intervals(one.summary.by_label[label]),
-                "calibrated": None if one.calibrated is None else _intervals(one.calibrated.by_label[label]),
-                "delong_auroc": _interval(one.delong[label]),
-                "verdicts": _numbers(**asdict(one.coverages[label])) if label in one.coverages else None,
+                "positives": int((scored.scored.truth_NK[:, k] == 1).sum()),
+                "negatives": int((scored.scored.truth_NK[:, k] == 0).sum()),
+                "own": _intervals(scored.summary.by_label[label]),
+                "calibrated": None if scored.calibrated is None else _intervals(scored.calibrated.by_label[label]),
+                "delong_auroc": _interval(scored.delong[label]),
+                "verdicts": _numbers(**asdict(scored.coverages[label])) if label in scored.coverages else None,
             }
-            for k, label in enumerate(one.scored.labels)
+            for k, label in enumerate(scored.scored.labels)
         },
-        "average": {"own": _average(one.summary), "calibrated": None if one.calibrated is None else _average(one.calibrated)},
+        "average": {"own": _average(scored.summary), "calibrated": None if scored.calibrated is None else _average(scored.calibrated)},
         "published": {"labels": published, "mean": {name: _mean(published, name) for name in next(iter(published.values()))}},
         "scans": {
-            "names": list(one.scored.names),
-            "patients": list(one.scored.patients),
-            "probabilities": _table(one.scored.probabilities_NK),
-            "truth": _table(one.scored.truth_NK),
-            "thresholds": None if one.thresholds_NK is None else _table(one.thresholds_NK),
+            "names": list(scored.scored.names),
+            "patients": list(scored.scored.patients),
+            "probabilities": _table(scored.scored.probabilities_NK),
+            "truth": _table(scored.scored.truth_NK),
+            "thresholds": None if scored.thresholds_NK is None else _table(scored.thresholds_NK),
         },
     }
 
@@ -116,16 +116,16 @@ def _table(values: FloatArray) -> list[list[float | None]]:
     return [[_number(value) for value in row] for row in values]
 
 
-def _intervals(given: Mapping[str, Interval]) -> dict[str, Any]:
-    return {name: _interval(one) for name, one in given.items()}
+def _intervals(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    return {name: _interval(interval) for name, interval in intervals.items()}
 
 
 def _average(summary: Summary) -> dict[str, Any]:
     return _intervals(summary.average)
 
 
-def _interval(one: Interval) -> dict[str, float | None]:
-    return {"value": _number(one.value), "low": _number(one.low), "high": _number(one.high)}
+def _interval(interval: Interval) -> dict[str, float | None]:
+    return {"value": _number(interval.value), "low": _number(interval.low), "high": _number(interval.high)}
 
 
 def _numbers(**values: float) -> dict[str, float | None]:
@@ -137,5 +137,5 @@ def _number(value: float) -> float | None:
 
 
 def _mean(rows: Mapping[str, Mapping[str, float | None]], name: str) -> float | None:
-    known = [value for row in rows.values() if (value := row[name]) is not None]
-    return sum(known) / len(known) if known else None
+    values_of_name = [value for row in rows.values() if (value := row[name]) is not None]
+    return sum(values_of_name) / len(values_of_name) if values_of_name else None

@@ -78,22 +78,22 @@ def measure(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = Tr
         ranking: whether probabilities of different scans may be ranked; not where each fold has a calibration of its own.
         weights_RN: how often each scan counts in each draw.
     """
-    given, truth = scores.probabilities_NK, scores.truth_NK
-    found: dict[str, FloatArray] = {}
+    probabilities, truth = scores.probabilities_NK, scores.truth_NK
+    draws: dict[str, FloatArray] = {}
     if ranking:
-        found |= {
-            "auroc": classification.auroc(given, truth, weights_RN=weights_RN),
-            "average_precision": classification.average_precision(given, truth, weights_RN=weights_RN),
-            "sensitivity_at_90_specificity": classification.sensitivity_at_specificity(given, truth, weights_RN=weights_RN),
+        draws |= {
+            "auroc": classification.auroc(probabilities, truth, weights_RN=weights_RN),
+            "average_precision": classification.average_precision(probabilities, truth, weights_RN=weights_RN),
+            "sensitivity_at_90_specificity": classification.sensitivity_at_specificity(probabilities, truth, weights_RN=weights_RN),
         }
-    found |= {
-        "brier": classification.brier(given, truth, weights_RN=weights_RN),
-        "calibration_error": classification.calibration_error(given, truth, weights_RN=weights_RN),
+    draws |= {
+        "brier": classification.brier(probabilities, truth, weights_RN=weights_RN),
+        "calibration_error": classification.calibration_error(probabilities, truth, weights_RN=weights_RN),
     }
     if thresholds is not None:
-        counts = classification.confusion(given, truth, thresholds=thresholds, weights_RN=weights_RN)
-        found |= {name: getattr(counts, name) for name in (*DECISION, *POOLED)}
-    return found | {f"macro_{name}": mean_of_known(values) for name, values in found.items() if name not in POOLED}
+        counts = classification.confusion(probabilities, truth, thresholds=thresholds, weights_RN=weights_RN)
+        draws |= {name: getattr(counts, name) for name in (*DECISION, *POOLED)}
+    return draws | {f"macro_{name}": mean_of_known(values) for name, values in draws.items() if name not in POOLED}
 
 
 def draw(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Values:
@@ -112,15 +112,15 @@ def summarise(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = 
     intervals = {
         name: percentile_interval(value, draws[name] * (np.nan if "calibration_error" in name else 1)) for name, value in values.items()
     }
-    each = [name for name, value in values.items() if value.ndim]
+    vectors = [name for name, value in values.items() if value.ndim]
     return Summary(
-        by_label={label: {name: intervals[name][k] for name in each} for k, label in enumerate(scores.labels)},
-        average={name: one[0] for name, one in intervals.items() if name not in each},
+        by_label={label: {name: intervals[name][k] for name in vectors} for k, label in enumerate(scores.labels)},
+        average={name: interval[0] for name, interval in intervals.items() if name not in vectors},
     )
 
 
 def mean_of_known(values: FloatArray) -> FloatArray:
     """Over the last axis, without NaN; NaN where there is nothing else."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=-1)
-    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=-1)
+    return np.where(count > 0, np.where(defined, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)

@@ -25,9 +25,9 @@ def youden_thresholds(scores: Scores) -> FloatArray:
     chosen = np.full(len(scores.labels), np.nan)
     for k, name in enumerate(scores.labels):
         if name not in scores.single_class_labels:
-            one = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
-            hits, alarms = one.true_positives_RG[0], one.false_positives_RG[0]
-            chosen[k] = one.thresholds_G[np.argmax(hits / hits[-1] - alarms / alarms[-1])]
+            roc = curve(scores.probabilities_NK[:, k], scores.truth_NK[:, k])
+            hits, alarms = roc.true_positives_RG[0], roc.false_positives_RG[0]
+            chosen[k] = roc.thresholds_G[np.argmax(hits / hits[-1] - alarms / alarms[-1])]
     if np.isnan(chosen).all():
         raise InputError("no label has both answers among the scans that thresholds come from", hint="Give more of them.")
     return chosen
@@ -38,9 +38,9 @@ def published_thresholds(scores: Scores) -> FloatArray:
     chosen = np.full(len(scores.labels), np.nan)
     for k, name in enumerate(scores.labels):
         if name not in scores.single_class_labels:
-            known = ~np.isnan(scores.truth_NK[:, k])
-            given, truth = scores.probabilities_NK[known, k], scores.truth_NK[known, k] == 1
-            above = given[None, :] > _PUBLISHED_GRID[:, None]
+            labelled = ~np.isnan(scores.truth_NK[:, k])
+            probabilities, truth = scores.probabilities_NK[labelled, k], scores.truth_NK[labelled, k] == 1
+            above = probabilities[None, :] > _PUBLISHED_GRID[:, None]
             distance = np.hypot(1 - above[:, truth].mean(axis=1), above[:, ~truth].mean(axis=1))
             chosen[k] = _PUBLISHED_GRID[np.flatnonzero(distance <= distance.min())[-1]]
     return chosen

@@ -56,7 +56,7 @@ class LocalizationScores:
 
 def columns(methods: Sequence[Method]) -> tuple[str, ...]:
     """Of the table that `measure` fills, in the order of (M, K, 3)."""
-    return tuple(f"{one}: {label}: {metric}" for one in (*methods, *BASELINES) for label in ABNORMALITIES for metric in METRICS)
+    return tuple(f"{source}: {label}: {metric}" for source in (*methods, *BASELINES) for label in ABNORMALITIES for metric in METRICS)
 
 
 def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> list[CohortEntry]:
@@ -65,10 +65,10 @@ def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> lis
     Raises:
         InputError: there is none.
     """
-    found = [entry for entry in entries if entry.volume in masks]
-    if not found:
+    masked = [entry for entry in entries if entry.volume in masks]
+    if not masked:
         raise InputError("no volume of the cohort has a mask of its name", hint="Give the phantoms that the cohort was prepared from.")
-    return found
+    return masked
 
 
 def measure(
@@ -94,15 +94,15 @@ def measure(
         centre = lung_centre_baseline(volume, cohort.preprocess, grid)
         shares = share_of_patches(read_mask(masks[entry.volume], cohort.preprocess), grid)
         values = np.full((len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS)), np.nan)
-        for k, share in enumerate(shares):
-            if share.any():
-                noise = random_score(share, seed=[crc32(entry.volume.encode()), k])
+        for k, fraction in enumerate(shares):
+            if fraction.any():
+                noise = random_score(fraction, seed=[crc32(entry.volume.encode()), k])
                 values[:, k] = [
-                    *(localization_scores(maps[method][k], share) for method in methods),
+                    *(localization_scores(maps[method][k], fraction) for method in methods),
                     noise,
-                    localization_scores(centre, share),
+                    localization_scores(centre, fraction),
                 ]
-        table.add(entry.volume, ["" if np.isnan(one) else f"{one:.6g}" for one in values.ravel()])
+        table.add(entry.volume, ["" if np.isnan(score) else f"{score:.6g}" for score in values.ravel()])
         yield entry.volume
 
 
@@ -120,17 +120,17 @@ def summarise(
     Raises:
         InputError: no volume, or no draw.
     """
-    known = ~np.isnan(values_NMK3[:, 0, :, 0])
+    defined = ~np.isnan(values_NMK3[:, 0, :, 0])
     filled = np.nan_to_num(values_NMK3).reshape(len(values_NMK3), -1)
 
     def mean(weights_RN: FloatArray) -> FloatArray:
         """(R, M, K + 1, 3)."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            each = (weights_RN @ filled).reshape(-1, *values_NMK3.shape[1:]) / (weights_RN @ known)[:, None, :, None]
-        return np.concatenate([mean_of_known(each.swapaxes(2, 3))[:, :, None], each], axis=2)
+            means = (weights_RN @ filled).reshape(-1, *values_NMK3.shape[1:]) / (weights_RN @ defined)[:, None, :, None]
+        return np.concatenate([mean_of_known(means.swapaxes(2, 3))[:, :, None], means], axis=2)
 
-    value, draws = mean(np.ones((1, len(known))))[0], bootstrap(mean, patients, resamples=resamples, seed=seed)
-    counts = [int(known.any(axis=1).sum()), *known.sum(axis=0).tolist()]
+    value, draws = mean(np.ones((1, len(defined))))[0], bootstrap(mean, patients, resamples=resamples, seed=seed)
+    counts = [int(defined.any(axis=1).sum()), *defined.sum(axis=0).tolist()]
     named = zip((ALL, *ABNORMALITIES), counts, strict=True)
     return {name: _placed(value[:, k], draws[:, :, k], methods, count) for k, (name, count) in enumerate(named) if count}
 

@@ -28,10 +28,10 @@ def find_masks(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: there are none.
     """
-    found = {path.name: path for path in sorted((folder / "masks").rglob("*.nii*"))}
-    if not found:
+    files = {path.name: path for path in sorted((folder / "masks").rglob("*.nii*"))}
+    if not files:
         raise InputError("holds no masks/ with NIfTI files", hint="Give what `thoracle phantom` wrote.", source=folder)
-    return found
+    return files
 
 
 def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
@@ -53,8 +53,8 @@ def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
         raise ScanUnreadable("is no mask of integers along the body's axes", hint="Make the phantoms again.", source=path.name)
     grid = to_lps(voxels, affine)
     counts = (grid.array.shape[0], grid.array.shape[1], grid.array.shape[2])
-    place = input_affine(counts, grid.spacing, preprocess)
-    x, y, z = (_nearest(place[a, a], place[a, 3], preprocess.size[n], counts[a]) for a, n in enumerate((1, 2, 0)))
+    input_grid = input_affine(counts, grid.spacing, preprocess)
+    x, y, z = (_nearest(input_grid[a, a], input_grid[a, 3], preprocess.size[n], counts[a]) for a, n in enumerate((1, 2, 0)))
     padded = np.pad(grid.array, (0, 1)).astype(np.int64)  # what lies outside is read from the end
     return np.ascontiguousarray(padded[np.ix_(x, y, z)].transpose(2, 0, 1))
 

@@ -30,8 +30,8 @@ def verdicts(scores: Mapping[str, LocalizationScores], methods: Sequence[Method]
 
 def explanation_json(scores: Mapping[str, LocalizationScores], methods: Sequence[Method], *, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Build the document of explanation.json, with null for NaN; `facts` name the model and the volumes."""
-    found = {label: label_scores.as_dict() for label, label_scores in scores.items()}
-    document: dict[str, Any] = plain_json({"notice": RESEARCH_USE, **facts, "verdicts": verdicts(scores, methods), "found": found})
+    documents = {label: label_scores.as_dict() for label, label_scores in scores.items()}
+    document: dict[str, Any] = plain_json({"notice": RESEARCH_USE, **facts, "verdicts": verdicts(scores, methods), "found": documents})
     return document
 
 

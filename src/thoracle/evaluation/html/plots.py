@@ -52,15 +52,15 @@ class Panel:
     diagonal: bool = False
 
 
-def panels(given: Sequence[Panel], *, columns: int = 6, size: float = 2.1) -> str:
+def panels(contents: Sequence[Panel], *, columns: int = 6, size: float = 2.1) -> str:
     """SVG of panels in rows of `columns`, each `size` inches wide and high."""
-    columns = min(columns, len(given))
-    rows = -(-len(given) // columns)
+    columns = min(columns, len(contents))
+    rows = -(-len(contents) // columns)
     with matplotlib.rc_context(_SETTINGS):
         drawing, axes = _grid(rows, columns, size)
-        for ax, panel in zip(axes, given, strict=False):
+        for ax, panel in zip(axes, contents, strict=False):
             _draw(ax, panel)
-        for ax in axes[len(given) :]:
+        for ax in axes[len(contents) :]:
             ax.set_visible(False)
         return _svg(drawing)
 
@@ -70,15 +70,15 @@ def dots(names: Sequence[str], series: Mapping[str, Sequence[Interval]], *, x: s
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(7, 0.8 + 0.27 * len(names)), layout="constrained")
         ax = drawing.subplots()
-        places = np.arange(len(names))[::-1]
+        heights = np.arange(len(names))[::-1]
         for number, (label, intervals) in enumerate(series.items()):
-            value = np.array([one.value for one in intervals])
-            reach = np.abs(np.array([[one.low, one.high] for one in intervals]).T - value)
+            value = np.array([interval.value for interval in intervals])
+            reach = np.abs(np.array([[interval.low, interval.high] for interval in intervals]).T - value)
             shift = 0.2 * (number - (len(series) - 1) / 2)
-            ax.errorbar(value, places - shift, xerr=reach, fmt="o", ms=4, lw=1.2, color=COLOURS[number % len(COLOURS)], label=label)
+            ax.errorbar(value, heights - shift, xerr=reach, fmt="o", ms=4, lw=1.2, color=COLOURS[number % len(COLOURS)], label=label)
         if reference is not None:
             ax.axvline(reference, ls="--", lw=0.8, color="grey")
-        ax.set_yticks(places, names)
+        ax.set_yticks(heights, names)
         ax.set_xlabel(x)
         ax.grid(axis="x", lw=0.3)
         if len(series) > 1:
@@ -91,10 +91,10 @@ def histogram(values: Mapping[str, ArrayLike], *, x: str, bins: int = 60) -> str
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(6, 2.6), layout="constrained")
         ax = drawing.subplots()
-        together = np.concatenate([np.asarray(one, dtype=np.float64) for one in values.values()])
+        together = np.concatenate([np.asarray(sample, dtype=np.float64) for sample in values.values()])
         edges = np.histogram_bin_edges(together, bins)
-        for colour, (label, one) in zip(COLOURS, values.items(), strict=False):
-            array = np.asarray(one, dtype=np.float64)
+        for colour, (label, sample) in zip(COLOURS, values.items(), strict=False):
+            array = np.asarray(sample, dtype=np.float64)
             ax.hist(array, edges.tolist(), weights=np.full(len(array), 1 / len(array)), alpha=0.6, color=colour, label=label)
         ax.set_xlabel(x)
         ax.set_ylabel("share")

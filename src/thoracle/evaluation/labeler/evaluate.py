@@ -47,12 +47,12 @@ class Labelled:
         """
         if self.reference is None:
             raise InputError("the table has no labels to compare with", hint="Give one with the columns of the 18 abnormalities.")
-        known = [place for place, one in enumerate(self.by_backend[backend]) if not one.unknown]
-        if not known:
+        readable = [row for row, labels in enumerate(self.by_backend[backend]) if not labels.unknown]
+        if not readable:
             raise InputError(f"{backend} labelled no report", hint="Look at what `thoracle label` says of them.")
-        names = tuple(self.rows[place].id for place in known)
-        said_NK = np.array([self.by_backend[backend][place].values for place in known], dtype=np.float64)
-        truth_NK = np.array([self.reference[place] for place in known], dtype=np.float64)
+        names = tuple(self.rows[row].id for row in readable)
+        said_NK = np.array([self.by_backend[backend][row].values for row in readable], dtype=np.float64)
+        truth_NK = np.array([self.reference[row] for row in readable], dtype=np.float64)
         scores = Scores(
             names=names,
             patients=names,  # equal reports are one draw's, unequal ones are another's: ids say which
@@ -60,7 +60,7 @@ class Labelled:
             probabilities_NK=np.nan_to_num(said_NK),
             truth_NK=np.where(np.isnan(said_NK), np.nan, truth_NK),  # a label that is unknown is not counted
         )
-        return summarise(scores, thresholds=_THRESHOLDS, ranking=False, resamples=resamples), len(known)
+        return summarise(scores, thresholds=_THRESHOLDS, ranking=False, resamples=resamples), len(readable)
 
 
 def label_all(table: ReportTable, labellers: Mapping[str, LabelerBackend]) -> Labelled:
@@ -75,8 +75,8 @@ def label_all(table: ReportTable, labellers: Mapping[str, LabelerBackend]) -> La
     """
     rows = tuple(table.rows())
     batches = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)]
-    said = {name: tuple(labels for batch in batches for labels in label_rows(one, batch)) for name, one in labellers.items()}
-    return Labelled(rows=rows, reference=_reference(table, rows) if table.also else None, by_backend=said)
+    answers = {name: tuple(labels for batch in batches for labels in label_rows(labeler, batch)) for name, labeler in labellers.items()}
+    return Labelled(rows=rows, reference=_reference(table, rows) if table.also else None, by_backend=answers)
 
 
 def read_labelled(table: ReportTable) -> list[tuple[ReportRow, tuple[int | None, ...]]]:

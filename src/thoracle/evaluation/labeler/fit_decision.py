@@ -37,24 +37,24 @@ def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels
         InputError: fewer than twenty reports can be read.
     """
     ruled = RuleLabeller().label(reports)
-    known = [place for place, one in enumerate(ruled) if not one.unknown]
-    if len(known) < _FEWEST:
-        raise InputError(f"{len(known)} reports can be read, {_FEWEST} at least are needed", hint="Give more reports with labels.")
-    logits_NK = classifier.logits([reports[place] for place in known]).numpy().astype(np.float64)
-    rules_NK = np.array([ruled[place].values for place in known], dtype=np.float64)
-    truth_NK = np.array([labels[place] for place in known], dtype=np.float64)
+    readable = [row for row, labels in enumerate(ruled) if not labels.unknown]
+    if len(readable) < _FEWEST:
+        raise InputError(f"{len(readable)} reports can be read, {_FEWEST} at least are needed", hint="Give more reports with labels.")
+    logits_NK = classifier.logits([reports[row] for row in readable]).numpy().astype(np.float64)
+    rules_NK = np.array([ruled[row].values for row in readable], dtype=np.float64)
+    truth_NK = np.array([labels[row] for row in readable], dtype=np.float64)
     decisions = {name: _decide(logits_NK[:, k], rules_NK[:, k], truth_NK[:, k]) for k, name in enumerate(ABNORMALITIES)}
     return LabelerDecisionRule(
         weights_sha256=classifier.folder.weights_sha256,
         rules=fingerprint(),
-        fitted_on=f"{len(known):,} reports",
+        fitted_on=f"{len(readable):,} reports",
         decisions=decisions,
     )
 
 
 def _decide(logits_N: FloatArray, rules_N: FloatArray, truth_N: FloatArray) -> Decision:
-    known = ~np.isnan(truth_N)
-    given_N2, truth_N = np.stack([logits_N, rules_N], axis=1)[known], truth_N[known]
+    labelled = ~np.isnan(truth_N)
+    given_N2, truth_N = np.stack([logits_N, rules_N], axis=1)[labelled], truth_N[labelled]
     fold_N = np.arange(len(truth_N)) % _FOLDS
     said_N = np.zeros(len(truth_N))
     for fold in range(_FOLDS):
@@ -98,11 +98,11 @@ def _fit(given_N2: FloatArray, truth_N: FloatArray) -> tuple[FloatArray, float]:
 
 
 def _threshold(p_N: FloatArray, truth_N: FloatArray) -> float:
-    known = np.unique(p_N)
-    between: list[float] = [0.5, *((known[1:] + known[:-1]) / 2).tolist()]
+    steps = np.unique(p_N)
+    between: list[float] = [0.5, *((steps[1:] + steps[:-1]) / 2).tolist()]
     return max(between, key=lambda threshold: (_f1((p_N >= threshold).astype(np.float64), truth_N), -abs(threshold - 0.5)))
 
 
 def _probability(weights: FloatArray, given_N2: FloatArray) -> FloatArray:
-    found: FloatArray = 1 / (1 + np.exp(-np.clip(weights[0] + given_N2 @ weights[1:], -500, 500)))
-    return found
+    probabilities: FloatArray = 1 / (1 + np.exp(-np.clip(weights[0] + given_N2 @ weights[1:], -500, 500)))
+    return probabilities

@@ -141,11 +141,11 @@ def silhouette(latents_NL: FloatArray, truth_N: FloatArray) -> float:
     """Mean silhouette by cosine of scans with and without a label."""
     from sklearn.metrics import silhouette_score
 
-    known = ~np.isnan(truth_N)
-    answers = np.unique(truth_N[known])
-    if len(answers) < 2 or known.sum() < 3:
+    labelled = ~np.isnan(truth_N)
+    answers = np.unique(truth_N[labelled])
+    if len(answers) < 2 or labelled.sum() < 3:
         return float("nan")
-    return float(silhouette_score(latents_NL[known], truth_N[known], metric="cosine"))
+    return float(silhouette_score(latents_NL[labelled], truth_N[labelled], metric="cosine"))
 
 
 def project(latents_NL: FloatArray, method: Projection, *, seed: int = 0) -> FloatArray:
@@ -154,8 +154,8 @@ def project(latents_NL: FloatArray, method: Projection, *, seed: int = 0) -> Flo
     from sklearn.manifold import TSNE
 
     if method == "PCA":
-        found: FloatArray = PCA(n_components=2, random_state=seed).fit_transform(latents_NL)
-        return found
+        projected: FloatArray = PCA(n_components=2, random_state=seed).fit_transform(latents_NL)
+        return projected
     perplexity = min(_PERPLEXITY, (len(latents_NL) - 1) / 3)
     drawn: FloatArray = (
         TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=seed).fit_transform(latents_NL).astype(np.float64)

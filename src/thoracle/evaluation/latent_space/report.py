@@ -55,12 +55,12 @@ def report_files(
         labels: names of the K columns.
         notes: sentences above the page.
     """
-    places = {method: project(np.concatenate([image_NL, text_NL]), method) for method in PROJECTIONS}
-    drawings = pictures(places, truth_NK=truth_NK, labels=labels)
+    points = {method: project(np.concatenate([image_NL, text_NL]), method) for method in PROJECTIONS}
+    drawings = pictures(points, truth_NK=truth_NK, labels=labels)
     cosines = text_NL @ image_NL.T
     content = write_page(
         space,
-        places=places,
+        points=points,
         names=names,
         truth_NK=truth_NK,
         labels=labels,
@@ -71,24 +71,24 @@ def report_files(
     return {**drawings, "space.html": content}
 
 
-def pictures(places: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, labels: Sequence[str]) -> dict[str, bytes]:
+def pictures(points: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, labels: Sequence[str]) -> dict[str, bytes]:
     """PNG by file name: by the number of abnormalities and by each label. `places` are (2 N, 2): images, then texts."""
-    found, note = {}, f"Dots are images, squares are texts. {RESEARCH_USE}"
+    drawings, note = {}, f"Dots are images, squares are texts. {RESEARCH_USE}"
     count = np.nansum(truth_NK, axis=1)
-    for method, place in places.items():
-        halves = np.split(place, 2)
+    for method, coordinates in points.items():
+        halves = np.split(coordinates, 2)
         name = method.lower().replace("-", "")
         groups = [PointGroup(label=label, keep=(count >= low) & (count <= high)) for label, low, high in GROUPS]
-        found[f"{name}-number.png"] = scatter(halves, [groups], titles=["Number of abnormalities"], size=7, note=note)
+        drawings[f"{name}-number.png"] = scatter(halves, [groups], titles=["Number of abnormalities"], size=7, note=note)
         by_label = [[PointGroup(label="absent", keep=column == 0), PointGroup(label="present", keep=column == 1)] for column in truth_NK.T]
-        found[f"{name}-labels.png"] = scatter(halves, by_label, titles=list(labels), size=2.6, note=note)
-    return found
+        drawings[f"{name}-labels.png"] = scatter(halves, by_label, titles=list(labels), size=2.6, note=note)
+    return drawings
 
 
 def write_page(
     space: Space,
     *,
-    places: Mapping[Projection, FloatArray],
+    points: Mapping[Projection, FloatArray],
     names: Sequence[str],
     truth_NK: FloatArray,
     labels: Sequence[str],
@@ -98,7 +98,8 @@ def write_page(
 ) -> bytes:
     """The page. `cosines` are shown as histograms; `drawn` is what `pictures` made."""
     rows = [
-        [name.replace("_", " "), *(getattr(one, name) for one in (space.image, space.text, space.even)), words] for name, words in _ROWS
+        [name.replace("_", " "), *(getattr(measure, name) for measure in (space.image, space.text, space.even)), words]
+        for name, words in _ROWS
     ]
     together = [
         ["alignment", space.alignment, "mean squared distance of pairs"],
@@ -111,7 +112,7 @@ def write_page(
     parts = [
         *(paragraph(note) for note in notes),
         heading("Map"),
-        _map(places, names=names, truth_NK=truth_NK, labels=labels),
+        _map(points, names=names, truth_NK=truth_NK, labels=labels),
         heading("Each modality"),
         table(["", "image", "text", "evenly drawn", ""], rows),
         heading("Both"),
@@ -126,7 +127,7 @@ def write_page(
     return page("Latent space", parts, script=files("thoracle.evaluation.html").joinpath("map.js").read_text("utf-8"))
 
 
-def _map(places: Mapping[Projection, FloatArray], *, names: Sequence[str], truth_NK: FloatArray, labels: Sequence[str]) -> str:
+def _map(points: Mapping[Projection, FloatArray], *, names: Sequence[str], truth_NK: FloatArray, labels: Sequence[str]) -> str:
     rows = [
         {
             "name": name,
@@ -135,9 +136,9 @@ def _map(places: Mapping[Projection, FloatArray], *, names: Sequence[str], truth
         }
         for name, row in zip(names, truth_NK, strict=True)
     ]
-    data = {"rows": rows, "places": {method: _halves(place) for method, place in places.items()}}
+    data = {"rows": rows, "places": {method: _halves(coordinates) for method, coordinates in points.items()}}
     text = json.dumps(data).replace("<", "\\u003c")  # no name ends the script
-    options = [_select("projection", list(places)), _select("modality", ["both", "image", "text"]), _select("colour", ["number", *labels])]
+    options = [_select("projection", list(points)), _select("modality", ["both", "image", "text"]), _select("colour", ["number", *labels])]
     return (
         f'<p>{" ".join(options)} Dots are images, squares are texts.</p><canvas id="map" width="1000" height="700"'
         ' style="max-width:100%;border:1px solid #ddd"></canvas><p id="legend"></p><p id="tip">Point at a dot.</p>'
@@ -145,10 +146,10 @@ def _map(places: Mapping[Projection, FloatArray], *, names: Sequence[str], truth
     )
 
 
-def _halves(place: FloatArray) -> dict[str, Any]:
+def _halves(coordinates: FloatArray) -> dict[str, Any]:
     """From 0 to 1, both axes by one scale."""
-    low, reach = place.min(axis=0), max(float(np.ptp(place, axis=0).max()), 1e-12)
-    image, text = np.split(np.round((place - low) / reach, 4), 2)
+    low, reach = coordinates.min(axis=0), max(float(np.ptp(coordinates, axis=0).max()), 1e-12)
+    image, text = np.split(np.round((coordinates - low) / reach, 4), 2)
     return {"image": image.tolist(), "text": text.tolist()}
 
 

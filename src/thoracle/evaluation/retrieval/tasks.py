@@ -77,48 +77,48 @@ def run_tasks(
     if len(volumes.scans) < 2:
         raise InputError(f"{len(volumes.scans)} volumes are no gallery", hint="Index more, or choose another --split.")
     measure = partial(evaluate_retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
-    found, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
+    metrics, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
     if texts_NL is not None and any(volumes.texts):
         scores_NN = texts_NL @ volumes.latents_NL.T
-        found |= _reports(volumes, scores_NN, measure)
+        metrics |= _reports(volumes, scores_NN, measure)
         if protocol == "ct-clip":
             published["report to volume"] = published_report_to_volume(scores_NN)
-    found["volume to volume"] = _volumes(volumes, measure)
+    metrics["volume to volume"] = _volumes(volumes, measure)
     if protocol == "ct-clip" and (volumes.labels_NC == 1).any():
         published["volume to volume"] = published_volume_to_volume(volumes.latents_NL, volumes.labels_NC)
     held_CN = (volumes.labels_NC.T == 1).astype(np.float64)
     if words_CL is not None:
         scores_CN = words_CL @ volumes.latents_NL.T
-        found["words to volume"] = measure(scores_CN, held_CN, patients=range(len(held_CN)))
+        metrics["words to volume"] = measure(scores_CN, held_CN, patients=range(len(held_CN)))
         if protocol == "bimcv-r" and keyword_CN is not None:
             published["words to volume"] = published_keyword(scores_CN, keyword_CN > -np.inf, ks=PROTOCOLS[protocol][0])
     if keyword_CN is not None:
-        found["keyword"] = measure(keyword_CN, held_CN, patients=range(len(held_CN)))
-    return found, published
+        metrics["keyword"] = measure(keyword_CN, held_CN, patients=range(len(held_CN)))
+    return metrics, published
 
 
 def _reports(volumes: Gallery, scores_NN: FloatArray, measure: Callable[..., RetrievalResult]) -> dict[str, RetrievalResult]:
     """`scores_NN`: of each volume's report with each volume."""
-    texts, scans, patients = (np.array(one) for one in (volumes.texts, volumes.scans, volumes.patients))
-    told = np.array([bool(text) for text in volumes.texts])
-    same_text = _same(volumes.texts) & told[:, None] & told[None]
+    texts, scans, patients = (np.array(column) for column in (volumes.texts, volumes.scans, volumes.patients))
+    reported = np.array([bool(text) for text in volumes.texts])
+    same_text = _same(volumes.texts) & reported[:, None] & reported[None]
     belongs = (same_text | _same(volumes.scans)).astype(np.float64)
-    queries, distinct = (np.flatnonzero(told)[np.sort(np.unique(one[told], return_index=True)[1])] for one in (scans, texts))
+    queries, distinct = (np.flatnonzero(reported)[np.sort(np.unique(column[reported], return_index=True)[1])] for column in (scans, texts))
     return {
         "report to volume": measure(scores_NN[queries], belongs[queries], patients=patients[queries].tolist()),
         "volume to report": measure(
-            scores_NN.T[told][:, distinct], same_text[told][:, distinct].astype(np.float64), patients=patients[told].tolist()
+            scores_NN.T[reported][:, distinct], same_text[reported][:, distinct].astype(np.float64), patients=patients[reported].tolist()
         ),
     }
 
 
 def _volumes(volumes: Gallery, measure: Callable[..., RetrievalResult]) -> RetrievalResult:
-    known = np.array([bool(one) for one in volumes.voxels])
+    hashed = np.array([bool(digest) for digest in volumes.voxels])
     return measure(
         volumes.latents_NL @ volumes.latents_NL.T,
         label_overlap(volumes.labels_NC, volumes.labels_NC),
         patients=volumes.patients,
-        gallery_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & known[:, None])),
+        gallery_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & hashed[:, None])),
     )
 
 

@@ -66,8 +66,8 @@ class Shard:
         Raises:
             InputError: not two numbers, or outside 1 to the count.
         """
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        shard = cls(index=int(found[1]), count=int(found[2])) if found else None
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        shard = cls(index=int(match[1]), count=int(match[2])) if match else None
         if shard is None or not 1 <= shard.index <= shard.count:
             raise InputError(f"--shard expects PART/PARTS with PART from 1 to PARTS, got {text!r}", hint="Write for example --shard 3/16.")
         return shard
@@ -92,17 +92,17 @@ def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[S
         InputError: a path does not exist, or two scans would carry one name.
         MetadataError: a table that cannot be used.
     """
-    found: list[_Found] = []
+    candidates: list[_Found] = []
     for path in paths:
         if not path.exists():
             raise InputError("no such file or folder", hint="Check the path.", source=path)
         if path.is_dir():
-            found += _in_folder(path, whole=whole_folders)
+            candidates += _in_folder(path, as_volumes=whole_folders)
         elif path.suffix.lower() == ".csv":
-            found += _in_table(path)
+            candidates += _in_table(path)
         else:
-            found.append(_Found(path=path, names=(path.name, f"{_folder_name(path.parent)}/{path.name}")))
-    return _named(found)
+            candidates.append(_Found(path=path, names=(path.name, f"{_folder_name(path.parent)}/{path.name}")))
+    return _named(candidates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +115,13 @@ class _Found:
     fault: ScanError | None = None
 
 
-def _named(found: list[_Found]) -> tuple[ScanLocation, ...]:
-    unique = list({os.path.abspath(one.path): one for one in found}.values())
-    shared = [Counter(one.names[min(level, len(one.names) - 1)] for one in unique) for level in range(_LEVELS)]
+def _named(candidates: list[_Found]) -> tuple[ScanLocation, ...]:
+    unique = list({os.path.abspath(candidate.path): candidate for candidate in candidates}.values())
+    shared = [Counter(candidate.names[min(level, len(candidate.names) - 1)] for candidate in unique) for level in range(_LEVELS)]
     scans = []
-    for one in unique:
-        name = next((name for name, count in zip(one.names, shared, strict=False) if count[name] == 1), one.names[-1])
-        scans.append(ScanLocation(name=_clean(name), path=one.path, table=one.table, fault=one.fault))
+    for candidate in unique:
+        name = next((name for name, count in zip(candidate.names, shared, strict=False) if count[name] == 1), candidate.names[-1])
+        scans.append(ScanLocation(name=_clean(name), path=candidate.path, table=candidate.table, fault=candidate.fault))
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise InputError(
@@ -136,9 +136,9 @@ def _clean(name: str) -> str:
     return "/".join(part for part in PurePosixPath(text).parts if part not in ("/", "..")) or "scan"
 
 
-def _in_folder(root: Path, *, whole: bool) -> Iterator[_Found]:
+def _in_folder(root: Path, *, as_volumes: bool) -> Iterator[_Found]:
     files, series = _walk(root)
-    if not files and (whole or not series):  # where nothing is recognised, `read` says why
+    if not files and (as_volumes or not series):  # where nothing is recognised, `read` says why
         yield _Found(path=root, names=_folder_names(root))
         return
     for path in files:
@@ -164,9 +164,9 @@ def _walk(root: Path) -> tuple[list[Path], dict[Path, str | None]]:
     """Scan files, and folders that hold DICOM files with the series of the first one."""
     files: list[Path] = []
     series: dict[Path, str | None] = {}
-    for place, below, names in os.walk(root):
+    for directory, below, names in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        folder = Path(place)
+        folder = Path(directory)
         visible = [name for name in sorted(names) if not name.startswith(".")]
         scans = [name for name in visible if name.lower().endswith(SCAN_SUFFIXES)]
         files += [folder / name for name in scans]
@@ -201,15 +201,15 @@ def _dicom_scans(series: dict[Path, str | None]) -> Iterator[tuple[Path, ScanErr
     together: dict[object, list[Path]] = {}
     for folder, uid in series.items():
         together.setdefault(uid or folder, []).append(folder)
-    whole: dict[Path, ScanError | None] = {}
+    scan_folders: dict[Path, ScanError | None] = {}
     for folders in together.values():
         common = Path(os.path.commonpath(folders))
         if sum(folder.is_relative_to(common) for folder in series) == len(folders):
-            whole[common] = None
+            scan_folders[common] = None
         else:
-            whole |= dict.fromkeys(folders, _parted(len(folders)))
+            scan_folders |= dict.fromkeys(folders, _parted(len(folders)))
     # A folder below another that is read is read with it.
-    return ((path, fault) for path, fault in sorted(whole.items()) if not any(parent in whole for parent in path.parents))
+    return ((path, fault) for path, fault in sorted(scan_folders.items()) if not any(parent in scan_folders for parent in path.parents))
 
 
 def _parted(count: int) -> ScanError:
@@ -228,10 +228,10 @@ def _in_table(table: Path) -> Iterator[_Found]:
         )
     metadata = MetadataTable(rows, source=str(table)) if _METADATA_COLUMN in columns else None
     for row in rows:
-        given = (row.get(column) or "").strip()
-        if given:
-            name = row.get(VOLUME_NAME) or PurePosixPath(given).name
-            yield _Found(path=_listed(table.parent, given), names=(name, given), table=metadata)
+        listed_path = (row.get(column) or "").strip()
+        if listed_path:
+            name = row.get(VOLUME_NAME) or PurePosixPath(listed_path).name
+            yield _Found(path=_listed(table.parent, listed_path), names=(name, listed_path), table=metadata)
 
 
 def _rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -243,11 +243,11 @@ def _rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise MetadataError(f"not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=table) from None
 
 
-def _listed(folder: Path, given: str) -> Path:
+def _listed(folder: Path, listed_path: str) -> Path:
     """Beside the table, or where CT-RATE keeps it: train/train_1/train_1_a/train_1_a_1.nii.gz."""
-    beside = folder / given
-    parts = given.split(".", maxsplit=1)[0].split("_")
+    beside = folder / listed_path
+    parts = listed_path.split(".", maxsplit=1)[0].split("_")
     if beside.exists() or len(parts) != 4:
         return beside
-    kept = folder.joinpath(*("_".join(parts[: depth + 1]) for depth in range(3)), given)
-    return kept if kept.exists() else beside
+    nested = folder.joinpath(*("_".join(parts[: depth + 1]) for depth in range(3)), listed_path)
+    return nested if nested.exists() else beside

@@ -40,13 +40,13 @@ class Conversation:
 
     def messages(self, question: str, task: AnswerType) -> list[Message]:
         """All turns, and a new question."""
-        found = [Message(role="system", content=SYSTEM)]
+        messages = [Message(role="system", content=SYSTEM)]
         for number, turn in enumerate([*self.turns, Turn(question=question, task=task, answer="")]):
             images = 0 if number else len(self.scans)
-            found.append(Message(role="user", content=question_text(turn.question, task=turn.task, images=images)))
+            messages.append(Message(role="user", content=question_text(turn.question, task=turn.task, images=images)))
             if number < len(self.turns):
-                found.append(Message(role="assistant", content=turn.answer))
-        return found
+                messages.append(Message(role="assistant", content=turn.answer))
+        return messages
 
     def save(self, path: Path) -> None:
         """The turns, whole or not at all; no scan, and no name of one."""

@@ -58,7 +58,7 @@ class CitableEvidence:
 def collect_evidence(findings: Findings, cases: Sequence[SimilarCase] = ()) -> CitableEvidence:
     """The detector's findings as F1, F2, … and similar cases as C1, C2, …."""
     verdicts = findings.verdicts or (None,) * len(findings.abnormalities)
-    seen: list[dict[str, Any]] = [
+    entries: list[dict[str, Any]] = [
         {"id": f"F{number}", "abnormality": name, "probability": round(probability, 3), **({"verdict": verdict} if verdict else {})}
         for number, (name, probability, verdict) in enumerate(
             zip(findings.abnormalities, findings.probabilities, verdicts, strict=True), start=1
@@ -68,29 +68,29 @@ def collect_evidence(findings: Findings, cases: Sequence[SimilarCase] = ()) -> C
         {"id": f"C{number}", "similarity": round(case.similarity, 3), "report": case.report[:_LONGEST_REPORT]}
         for number, case in enumerate(cases, start=1)
     ]
-    sources = {str(one["id"]): f"{one['abnormality']}: probability {one['probability']:.3f}" for one in seen}
+    sources = {str(entry["id"]): f"{entry['abnormality']}: probability {entry['probability']:.3f}" for entry in entries}
     sources |= {f"C{number}": f"case {case.name}, similarity {case.similarity:.3f}" for number, case in enumerate(cases, start=1)}
-    return CitableEvidence(sources=sources, data=escape_to_json({"findings": seen, "cases": alike}))
+    return CitableEvidence(sources=sources, data=escape_to_json({"findings": entries, "cases": alike}))
 
 
 def build_messages(question: str, evidence: CitableEvidence, *, before: Iterable[tuple[str, str]] = ()) -> list[Message]:
     """The turns: our system prompt, questions and answers before, this question, and the data."""
     turns = [Message(role="system", content=SYSTEM)]
-    for asked, answered in before:
-        turns += [Message(role="user", content=asked), Message(role="assistant", content=answered)]
+    for earlier_question, answered in before:
+        turns += [Message(role="user", content=earlier_question), Message(role="assistant", content=answered)]
     return [*turns, Message(role="user", content=question.strip()), Message(role="tool", content=evidence.data)]
 
 
 def filter_citations(pieces: Iterable[str], evidence: CitableEvidence) -> Iterator[str]:
     """An answer sentence by sentence, citations of the evidence alone left in; a sentence without one says so."""
-    held = ""
+    pending = ""
     for piece in pieces:
-        held += piece
-        while (end := _SENTENCE_END.search(held)) is not None:
-            yield _checked(held[: end.end()], evidence)
-            held = held[end.end() :]
-    if held.strip():
-        yield _checked(held, evidence)
+        pending += piece
+        while (end := _SENTENCE_END.search(pending)) is not None:
+            yield _checked(pending[: end.end()], evidence)
+            pending = pending[end.end() :]
+    if pending.strip():
+        yield _checked(pending, evidence)
 
 
 def cited_sources(answer: str, evidence: CitableEvidence) -> dict[str, str]:
@@ -114,22 +114,22 @@ def answer(
 def escape_to_json(value: object) -> str:
     """JSON whose strings hold no mark of a chat template: brackets and braces of JSON itself stay."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)}: {escape_to_json(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(name)}: {escape_to_json(member)}" for name, member in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(escape_to_json, value)) + "]"
     return json.dumps(value).translate(_MARKS) if isinstance(value, str) else json.dumps(value)
 
 
 def _checked(sentence: str, evidence: CitableEvidence) -> str:
-    kept: list[str] = []
+    sentences: list[str] = []
 
-    def only_known(found: re.Match[str]) -> str:
-        known = [name for name in re.findall(r"[FC]\d+", found[1]) if name in evidence.sources]
-        kept.extend(known)
-        return f" [{', '.join(known)}]" if known else ""
+    def only_known(match: re.Match[str]) -> str:
+        valid = [name for name in re.findall(r"[FC]\d+", match[1]) if name in evidence.sources]
+        sentences.extend(valid)
+        return f" [{', '.join(valid)}]" if valid else ""
 
     text = _BRACKETS.sub(only_known, sentence)
-    text = _BARE.sub(lambda found: found[0] if found[0] in evidence.sources else "", text)
-    if kept or not re.search(r"\w", text):
+    text = _BARE.sub(lambda match: match[0] if match[0] in evidence.sources else "", text)
+    if sentences or not re.search(r"\w", text):
         return text
     return f"{text.rstrip()} {NO_CITATION}{text[len(text.rstrip()) :]}"

@@ -68,29 +68,29 @@ def write_questions(generate: TextGenerator, report: str) -> WrittenQuestions:
         Message(role="user", content="Write the questions."),
         Message(role="tool", content=escape_to_json({"report": report})),
     ]
-    found = ask_json(generate, turns, sampling=_SAMPLING, read=_pairs)
-    if found is None:
+    pairs = ask_json(generate, turns, sampling=_SAMPLING, read=_pairs)
+    if pairs is None:
         return WrittenQuestions(why="the language model's answer was not of the form that was asked for")
-    kept = tuple(pair for pair in found if agrees_with_report(pair, labels))
-    return WrittenQuestions(pairs=kept, dropped=len(found) - len(kept))
+    consistent = tuple(pair for pair in pairs if agrees_with_report(pair, labels))
+    return WrittenQuestions(pairs=consistent, dropped=len(pairs) - len(consistent))
 
 
 def agrees_with_report(pair: QuestionAnswer, report: Labels) -> bool:
     """Whether what the answer says of each abnormality is what the report's labels say; what is not of them cannot be told."""
-    asked, said = RuleLabeller().label([_OPTIONS.sub("", pair.question), pair.answer])
+    in_question, in_answer = RuleLabeller().label([_OPTIONS.sub("", pair.question), pair.answer])
     yes_or_no = _YES_OR_NO.match(pair.answer)
     for number, value in enumerate(report.values):
-        told = said.evidence[number]
-        states, denies = any(one.counts for one in told), any(one.assertion == "negated" for one in told)
-        if yes_or_no and asked.evidence[number]:
+        mentions = in_answer.evidence[number]
+        states, denies = any(mention.counts for mention in mentions), any(mention.assertion == "negated" for mention in mentions)
+        if yes_or_no and in_question.evidence[number]:
             states, denies = yes_or_no[1].lower() == "yes", yes_or_no[1].lower() == "no"
         if (states and value != 1) or (denies and not states and value == 1):
             return False
     return True
 
 
-def _pairs(said: Any) -> tuple[QuestionAnswer, ...]:
-    entries: Sequence[Mapping[str, Any]] = said["questions"]
+def _pairs(reply: Any) -> tuple[QuestionAnswer, ...]:
+    entries: Sequence[Mapping[str, Any]] = reply["questions"]
     if not isinstance(entries, list) or len(entries) > _MOST:
         raise ValueError("no list of questions")
     return tuple(_pair(entry) for entry in entries)

@@ -19,7 +19,7 @@ _AT_ONCE: Final = 4
 
 
 def write_all_questions(
-    generate: TextGenerator, reports: Mapping[str, str], *, llm: str, kept: Path
+    generate: TextGenerator, reports: Mapping[str, str], *, llm: str, journal: Path
 ) -> Iterator[tuple[str, WrittenQuestions]]:
     """By volume, in their order.
 
@@ -27,32 +27,32 @@ def write_all_questions(
         generate: the language model.
         reports: by volume.
         llm: its name.
-        kept: a file of lines, one a report, made where it is not there; a line of another report, prompt or model is not gone by.
+        journal: a file of lines, one a report, made where it is not there; a line of another report, prompt or model is not gone by.
 
     Raises:
         As `generate`; what was written before is kept.
     """
     keys = {volume: sha256(f"{SYSTEM}\0{llm}\0{volume}\0{report}".encode()).hexdigest() for volume, report in reports.items()}
-    known = _read(kept)
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    cached = _read(journal)
+    journal.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        todo = {volume: pool.submit(write_questions, generate, report) for volume, report in reports.items() if keys[volume] not in known}
+        todo = {volume: pool.submit(write_questions, generate, report) for volume, report in reports.items() if keys[volume] not in cached}
         try:
             for volume, key in keys.items():
                 if volume in todo:
                     written = todo.pop(volume).result()
-                    append_lines(kept, [json.dumps({"key": key, **asdict(written)})])
-                    known[key] = written
-                yield volume, known[key]
+                    append_lines(journal, [json.dumps({"key": key, **asdict(written)})])
+                    cached[key] = written
+                yield volume, cached[key]
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _read(path: Path) -> dict[str, WrittenQuestions]:
     """Read what earlier runs wrote, by key."""
-    found = {}
+    pending = {}
     for line in recover_lines(path):
         values = json.loads(line)
         pairs = tuple(QuestionAnswer(**pair) for pair in values["pairs"])
-        found[values["key"]] = WrittenQuestions(pairs=pairs, dropped=values["dropped"], why=values["why"])
-    return found
+        pending[values["key"]] = WrittenQuestions(pairs=pairs, dropped=values["dropped"], why=values["why"])
+    return pending

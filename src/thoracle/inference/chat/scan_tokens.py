@@ -27,11 +27,11 @@ def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
     tokens = ScanTokens(encoder.folder)
     store = TokenCache(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
     key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
-    kept = store.get(key)
-    if kept is None:
-        kept = tokens.compress(encoder.encode_tokens(scan))
+    cached = store.get(key)
+    if cached is None:
+        cached = tokens.compress(encoder.encode_tokens(scan))
         try:
-            store.put(key, kept)
+            store.put(key, cached)
         except OSError as error:  # a full disk costs time, not the answer
             _log.info("tokens are not kept: %s", error.strerror)
-    return kept
+    return cached

@@ -150,8 +150,8 @@ class Chat:
         return self._language.model
 
     def _check_length(self, encoded: Encoded, sampling: SamplingOptions) -> None:
-        wanted, context = len(encoded) + sampling.max_tokens, self._language.context
-        if wanted > context:
+        total, context = len(encoded) + sampling.max_tokens, self._language.context
+        if total > context:
             raise InputError(
                 f"the conversation has {len(encoded):,} tokens and an answer up to {sampling.max_tokens:,},"
                 f" the language model reads {context:,}",
@@ -162,11 +162,11 @@ class Chat:
         """How many ids were read before for this beginning, at most all but one, and the cache that holds them."""
         from transformers import DynamicCache
 
-        kept, read = self._kept, 0
-        if kept is not None and len(kept.scans) == len(scans) and all(map(torch.equal, kept.scans, scans)):
-            alike = (one == other for one, other in zip(kept.ids, encoded.ids[:-1], strict=False))
-            read = next((number for number, same in enumerate(alike) if not same), min(len(kept.ids), len(encoded) - 1))
-        past = kept.past if kept is not None and read else DynamicCache()
+        cached, read = self._kept, 0
+        if cached is not None and len(cached.scans) == len(scans) and all(map(torch.equal, cached.scans, scans)):
+            alike = (before_id == new_id for before_id, new_id in zip(cached.ids, encoded.ids[:-1], strict=False))
+            read = next((number for number, same in enumerate(alike) if not same), min(len(cached.ids), len(encoded) - 1))
+        past = cached.past if cached is not None and read else DynamicCache()
         if read and (more := past.get_seq_length() - read):
             past.crop(-more)
         self._kept = _Read(ids=encoded.ids, scans=scans, past=past)
@@ -183,7 +183,7 @@ class _Read:
 
 
 def _ends(language: LanguageModel) -> frozenset[int]:
-    told = [language.tokenizer.eos_token_id, language.model.config.eos_token_id]
+    stops = [language.tokenizer.eos_token_id, language.model.config.eos_token_id]
     generation = getattr(language.model, "generation_config", None)
-    told.append(None if generation is None else generation.eos_token_id)
-    return frozenset(number for one in told if one is not None for number in (one if isinstance(one, list) else [one]))
+    stops.append(None if generation is None else generation.eos_token_id)
+    return frozenset(number for stop in stops if stop is not None for number in (stop if isinstance(stop, list) else [stop]))

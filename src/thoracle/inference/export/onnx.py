@@ -50,10 +50,10 @@ def onnx_model(model: Model) -> bytes:
     example = torch.zeros(1, 1, *model.preprocess.size)
     # Gradients are on, for which the encoder computes in the plain way: nothing in place, nothing kept from pass to pass.
     with _quiet(), torch.enable_grad():
-        made: Any = torch.onnx.export(
+        program: Any = torch.onnx.export(
             detector, (example,), dynamo=True, opset_version=_OPSET, input_names=[INPUT], output_names=[OUTPUT], verbose=False
         )
-    proto = made.model_proto
+    proto = program.model_proto
     if proto.ByteSize() > _MOST_BYTES:
         raise CapabilityMissing("is too large for one ONNX file", hint="Use `thoracle detect`.", source=model.folder.path)
     onnx.helper.set_model_props(proto, _facts(model))

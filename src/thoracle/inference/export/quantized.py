@@ -13,14 +13,14 @@ from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.quantization import Compression, quantize
 
 
-def export_quantized(model: Model, out: Path, kind: Compression, *, said: str) -> ModelFolder:
+def export_quantized(model: Model, out: Path, kind: Compression, *, summary: str) -> ModelFolder:
     """Write `out`, and beside its weights the calibration that the model keeps, which says that weights were rounded since.
 
     Args:
         model: whose folder is taken.
         out: a new folder.
         kind: of the weights.
-        said: goes into the new folder's caution.
+        summary: goes into the new folder's caution.
 
     Raises:
         ModelFolderInvalid: the model's calibration is damaged, or another model's.
@@ -36,7 +36,7 @@ def export_quantized(model: Model, out: Path, kind: Compression, *, said: str) -
         tokenizer=_tokenizer(folder),
         licence=folder.licence,
         trained=folder.trained,
-        caution=" ".join(filter(None, [folder.disclaimer, said])),
+        caution=" ".join(filter(None, [folder.disclaimer, summary])),
         source_sha256=folder.source_sha256,
     )
     if calibration is not None:

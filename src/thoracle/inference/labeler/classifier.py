@@ -72,28 +72,28 @@ class ClassifierLabeller:
 
     def settings(self) -> dict[str, Any]:
         """Its weights, its rules and how they are added up."""
-        kept = None if self.labelling is None else self.labelling.as_dict()
-        return {"model": self.folder.weights_sha256, "trained": self.folder.trained, "labelling": kept, **self._rules.settings()}
+        rule = None if self.labelling is None else self.labelling.as_dict()
+        return {"model": self.folder.weights_sha256, "trained": self.folder.trained, "labelling": rule, **self._rules.settings()}
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
         """As `Labeller`; the evidence is that of the rules, the scores are its own."""
         by_rules = self._rules.label(reports)
-        readable = [place for place, labels in enumerate(by_rules) if not labels.unknown]
-        logits = self.logits([reports[place] for place in readable])
-        for place, row in zip(readable, logits.tolist(), strict=True):
-            by_rules[place] = self._decided(by_rules[place], row)
+        readable = [row for row, labels in enumerate(by_rules) if not labels.unknown]
+        logits = self.logits([reports[row] for row in readable])
+        for row_index, row in zip(readable, logits.tolist(), strict=True):
+            by_rules[row_index] = self._decided(by_rules[row_index], row)
         return by_rules
 
     def logits(self, reports: Sequence[str]) -> Tensor:
         """(len(reports), K), in order; texts of like length are read together."""
-        found = torch.zeros(len(reports), len(ABNORMALITIES))
-        order = sorted(range(len(reports)), key=lambda place: len(reports[place]))
+        logits_NK = torch.zeros(len(reports), len(ABNORMALITIES))
+        order = sorted(range(len(reports)), key=lambda row: len(reports[row]))
         for at in range(0, len(order), _AT_ONCE):
-            places = order[at : at + _AT_ONCE]
-            encoded = self._tokenizer.encode([reports[place] for place in places], max_length=self._length)
+            rows = order[at : at + _AT_ONCE]
+            encoded = self._tokenizer.encode([reports[row] for row in rows], max_length=self._length)
             with torch.inference_mode():
-                found[places] = self._network(encoded.input_ids_BN, encoded.attention_mask_BN)
-        return found
+                logits_NK[rows] = self._network(encoded.input_ids_BN, encoded.attention_mask_BN)
+        return logits_NK
 
     def _decided(self, labels: Labels, logits: Sequence[float]) -> Labels:
         decisions = [AS_PUBLISHED if self.labelling is None else self.labelling.decisions[name] for name in ABNORMALITIES]

@@ -98,7 +98,7 @@ def _parse(values: Mapping[str, Any]) -> LabelerDecisionRule:
 
 
 def _decision(values: Mapping[str, Any]) -> Decision:
-    found = Decision(**{name: float(value) for name, value in values.items()})
-    if not all(map(math.isfinite, asdict(found).values())):
+    decision = Decision(**{name: float(value) for name, value in values.items()})
+    if not all(map(math.isfinite, asdict(decision).values())):
         raise ValueError("numbers that cannot be")
-    return found
+    return decision

@@ -56,11 +56,11 @@ class Labels:
         """Plain JSON types: for each abnormality its value and evidence."""
         findings: dict[str, Any] = {}
         for number, name in enumerate(ABNORMALITIES):
-            findings[name] = {"value": self.values[number], "evidence": [_plain(one) for one in self.evidence[number]]}
+            findings[name] = {"value": self.values[number], "evidence": [_plain(mention) for mention in self.evidence[number]]}
             if self.scores is not None:
                 findings[name]["score"] = round(self.scores[number], 6)
         return {"unknown": self.unknown or None, "labels": findings}
 
 
-def _plain(one: LabelEvidence) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in ("sentence", "start", "end", "rule", "assertion", "cue", "counts")}
+def _plain(mention: LabelEvidence) -> dict[str, Any]:
+    return {name: getattr(mention, name) for name in ("sentence", "start", "end", "rule", "assertion", "cue", "counts")}

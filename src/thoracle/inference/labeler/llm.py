@@ -115,20 +115,26 @@ def _is_answer(entry: object) -> bool:
 def _labels(answer: Mapping[str, Mapping[str, str]], report: str) -> Labels:
     evidence = tuple(_evidence(answer[name]["answer"], answer[name]["quote"], report) for name in ABNORMALITIES)
     values = tuple(
-        1 if any(one.counts for one in found) else None if answer[name]["answer"] == _STATED else 0
-        for name, found in zip(ABNORMALITIES, evidence, strict=True)
+        1 if any(mention.counts for mention in mentions) else None if answer[name]["answer"] == _STATED else 0
+        for name, mentions in zip(ABNORMALITIES, evidence, strict=True)
     )
     return Labels(values=values, evidence=evidence)
 
 
-def _evidence(said: str, quote: str, report: str) -> tuple[LabelEvidence, ...]:
+def _evidence(assertion_word: str, quote: str, report: str) -> tuple[LabelEvidence, ...]:
     words = quote.split()
-    found = re.search(r"\s+".join(map(re.escape, words)), report, re.IGNORECASE) if words else None
-    if said == _SILENT or found is None:
+    match = re.search(r"\s+".join(map(re.escape, words)), report, re.IGNORECASE) if words else None
+    if assertion_word == _SILENT or match is None:
         return ()
-    assertion: Assertion = "affirmed" if said == _STATED else "negated"
+    assertion: Assertion = "affirmed" if assertion_word == _STATED else "negated"
     return (
         LabelEvidence(
-            sentence=found.group(), start=found.start(), end=found.end(), rule="llm", assertion=assertion, cue="", counts=said == _STATED
+            sentence=match.group(),
+            start=match.start(),
+            end=match.end(),
+            rule="llm",
+            assertion=assertion,
+            cue="",
+            counts=assertion_word == _STATED,
         ),
     )

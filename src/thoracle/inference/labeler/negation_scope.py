@@ -126,16 +126,16 @@ def _clauses(text: str, predicates: list[_Cue]) -> list[int]:
     hard = {0, *(match.start() for match in _BREAK.finditer(text))}
     soft = [match.end() for match in _JOINT.finditer(text)]
     bounds = [0]
-    for place in sorted({*hard, *soft} - {0}):
-        if place in hard:
-            bounds.append(place)
+    for joint in sorted({*hard, *soft} - {0}):
+        if joint in hard:
+            bounds.append(joint)
             continue
-        following = next((other for other in (*sorted(hard), len(text)) if other > place), len(text))
-        next_joint = min((other for other in soft if other > place), default=len(text))
-        if _VERB_FIRST.match(text, place) and _RELATIVE.search(text, bounds[-1], place):
+        following = next((boundary for boundary in (*sorted(hard), len(text)) if boundary > joint), len(text))
+        next_joint = min((boundary for boundary in soft if boundary > joint), default=len(text))
+        if _VERB_FIRST.match(text, joint) and _RELATIVE.search(text, bounds[-1], joint):
             continue  # the main clause goes on: "a nodule, which was seen before, is not seen"
-        before = any(bounds[-1] <= verb < place for verb in verbs)
-        after = any(place <= verb < min(following, max(next_joint, place)) for verb in verbs)
+        before = any(bounds[-1] <= verb < joint for verb in verbs)
+        after = any(joint <= verb < min(following, max(next_joint, joint)) for verb in verbs)
         if before and after:
-            bounds.append(place)
+            bounds.append(joint)
     return [*bounds, len(text) + 1]

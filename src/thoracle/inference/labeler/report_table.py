@@ -37,14 +37,14 @@ class ReportRow:
         text: all its text columns, joined.
         also: what its row holds in the table's `also`; "" where there is nothing.
         fault: why it cannot be read; "" where it can.
-        place: how much of the file lies before the row's end, 0 to 1.
+        position: how much of the file lies before the row's end, 0 to 1.
     """
 
     id: str
     text: str
     also: tuple[str, ...] = ()
     fault: str = ""
-    place: float = 0.0
+    position: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,27 +99,27 @@ class ReportTable:
         hint = "Give --id-column and --text-column as the table has them."
         return MetadataError(f"has no column {', '.join(absent)}; it has {there or 'none'}", hint=hint, source=self.path)
 
-    def row(self, cells: Mapping[str, Any], *, place: float) -> ReportRow:
+    def row(self, cells: Mapping[str, Any], *, position: float) -> ReportRow:
         """A row of its cells by column."""
         texts = (cells.get(name) for name in self.text_columns)
-        text = " ".join(str(one).strip() for one in texts if one is not None and str(one).strip())
+        text = " ".join(str(cell).strip() for cell in texts if cell is not None and str(cell).strip())
         also = tuple(_plain(cells.get(name)).strip() for name in self.also)
-        return ReportRow(id=_plain(cells.get(self.id_column)), text=text, also=also, place=place)
+        return ReportRow(id=_plain(cells.get(self.id_column)), text=text, also=also, position=position)
 
 
 def _csv(table: ReportTable) -> Iterator[ReportRow]:
     csv.field_size_limit(_LARGEST_CELL)
-    with _opened(table) as (file, place):
+    with _opened(table) as (file, position):
         lines = csv.reader(file)
         try:
             columns = [column.strip() for column in next(lines, ())]
             if error := table.missing(columns):
                 raise error
             for cells in filter(None, lines):
-                row = table.row(dict(zip(columns, cells, strict=False)), place=place())
+                row = table.row(dict(zip(columns, cells, strict=False)), position=position())
                 if len(cells) != len(columns):
                     fault = f"line {lines.line_num} has {len(cells)} fields, the first line has {len(columns)}"
-                    row = ReportRow(id=row.id, text="", also=row.also, fault=fault, place=row.place)
+                    row = ReportRow(id=row.id, text="", also=row.also, fault=fault, position=row.position)
                 yield row
         except csv.Error as error:
             raise MetadataError(f"line {lines.line_num} is not CSV ({error})", hint="Save it again.", source=table.path) from error
@@ -127,7 +127,7 @@ def _csv(table: ReportTable) -> Iterator[ReportRow]:
 
 def _json_lines(table: ReportTable) -> Iterator[ReportRow]:
     checked = False
-    with _opened(table) as (file, place):
+    with _opened(table) as (file, position):
         for number, line in enumerate(iter(lambda: file.readline(_LARGEST_CELL), ""), start=1):
             if not line.strip():
                 continue
@@ -136,12 +136,12 @@ def _json_lines(table: ReportTable) -> Iterator[ReportRow]:
             except (ValueError, RecursionError):
                 cells = None
             if not isinstance(cells, dict):
-                yield ReportRow(id="", text="", fault=f"line {number} is not a JSON object", place=place())
+                yield ReportRow(id="", text="", fault=f"line {number} is not a JSON object", position=position())
                 continue
             if not checked and (error := table.missing(list(cells))):
                 raise error
             checked = True
-            yield table.row(cells, place=place())
+            yield table.row(cells, position=position())
 
 
 def _excel(table: ReportTable) -> Iterator[ReportRow]:
@@ -164,7 +164,7 @@ def _excel(table: ReportTable) -> Iterator[ReportRow]:
         last = max(sheet.max_row or 1, 2)
         for number, cells in enumerate(lines, start=2):
             if any(cell is not None for cell in cells):
-                yield table.row(dict(zip(columns, cells, strict=False)), place=min(1.0, number / last))
+                yield table.row(dict(zip(columns, cells, strict=False)), position=min(1.0, number / last))
 
 
 _READERS: Final = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".xlsx": _excel}

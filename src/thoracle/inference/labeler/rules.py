@@ -60,7 +60,7 @@ def _label(report: str) -> Labels:
                     counts=mention.judgement.assertion in mention.rule.positive,
                 )
             )
-    values = tuple(int(any(one.counts for one in found)) for found in evidence)
+    values = tuple(int(any(mention.counts for mention in mentions)) for mentions in evidence)
     return Labels(values=values, evidence=tuple(map(tuple, evidence)))
 
 
@@ -68,14 +68,14 @@ def _label(report: str) -> Labels:
 def _mentions(sentence: str) -> tuple[_Mention, ...]:
     lower = sentence.lower()
     scope: AssertionScope | None = None
-    found = []
+    mentions = []
     for rule in rules():
         for match in rule.find.finditer(lower):
             scope = scope or AssertionScope(sentence)
             if _holds(rule, scope, match):
                 judgement = scope.classify(match.start(), match.end())
-                found.append(_Mention(rule=rule, start=match.start(), end=match.end(), judgement=judgement))
-    return tuple(found)
+                mentions.append(_Mention(rule=rule, start=match.start(), end=match.end(), judgement=judgement))
+    return tuple(mentions)
 
 
 def _holds(rule: Rule, scope: AssertionScope, match: re.Match[str]) -> bool:
@@ -85,7 +85,9 @@ def _holds(rule: Rule, scope: AssertionScope, match: re.Match[str]) -> bool:
     first, last = _region(rule, scope, match)
     if rule.exclude is not None and rule.exclude.search(scope.text, first, last):
         return False
-    return rule.require is None or any(_close(rule, scope.text, match, other) for other in rule.require.finditer(scope.text, first, last))
+    return rule.require is None or any(
+        _close(rule, scope.text, match, companion) for companion in rule.require.finditer(scope.text, first, last)
+    )
 
 
 def _region(rule: Rule, scope: AssertionScope, match: re.Match[str]) -> tuple[int, int]:
@@ -99,6 +101,6 @@ def _region(rule: Rule, scope: AssertionScope, match: re.Match[str]) -> tuple[in
     return first, max(last, match.end())
 
 
-def _close(rule: Rule, text: str, match: re.Match[str], other: re.Match[str]) -> bool:
-    between = text[min(match.end(), other.end()) : max(match.start(), other.start())]
+def _close(rule: Rule, text: str, match: re.Match[str], companion: re.Match[str]) -> bool:
+    between = text[min(match.end(), companion.end()) : max(match.start(), companion.start())]
     return rule.split is None or len(between.split()) <= rule.split

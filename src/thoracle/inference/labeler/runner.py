@@ -49,10 +49,10 @@ class LabelerBackend(Labeller, Protocol):
 class LabelProgress:
     """After some rows: how many are done in all, how many of them in this run, how many are unknown, and the place in the file (0 to 1)."""
 
-    done: int
+    completed: int
     now: int
     unknown: int
-    place: float
+    position: float
 
 
 def label_table(
@@ -81,11 +81,11 @@ def label_table(
     unknown, now = files.unknown, 0
     for batch, labels in _labelled(rows, labeller, executor):
         files.add(batch, labels)
-        unknown += sum(bool(one.unknown) for one in labels)
+        unknown += sum(bool(row_labels.unknown) for row_labels in labels)
         now += len(batch)
-        yield LabelProgress(done=files.done, now=now, unknown=unknown, place=batch[-1].place)
+        yield LabelProgress(completed=files.done, now=now, unknown=unknown, position=batch[-1].position)
     if not now:
-        yield LabelProgress(done=files.done, now=0, unknown=unknown, place=1.0)
+        yield LabelProgress(completed=files.done, now=0, unknown=unknown, position=1.0)
 
 
 def label_rows(labeller: LabelerBackend, rows: Sequence[ReportRow]) -> list[Labels]:
@@ -134,12 +134,18 @@ class _Files:
     def add(self, rows: Sequence[ReportRow], labels: Sequence[Labels]) -> None:
         """Append rows; on the disk when this returns."""
         if self._evidence is not None:
-            lines = (json.dumps({"id": row.id, **one.as_dict()}, ensure_ascii=False) for row, one in zip(rows, labels, strict=True))
+            lines = (
+                json.dumps({"id": row.id, **row_labels.as_dict()}, ensure_ascii=False) for row, row_labels in zip(rows, labels, strict=True)
+            )
             append_lines(self._evidence, map(_clean, lines))
-        faults = [(self.done + place, _clean(rows[place].id), one.unknown) for place, one in enumerate(labels) if one.unknown]
+        faults = [
+            (self.done + offset, _clean(rows[offset].id), row_labels.unknown)
+            for offset, row_labels in enumerate(labels)
+            if row_labels.unknown
+        ]
         if faults:
             append_csv(self._unknown, faults if self._unknown.exists() else [("row", "id", "reason"), *faults])
-        append_csv(self._out, [(_clean(row.id), *map(_cell, one.values)) for row, one in zip(rows, labels, strict=True)])
+        append_csv(self._out, [(_clean(row.id), *map(_cell, row_labels.values)) for row, row_labels in zip(rows, labels, strict=True)])
         self.done += len(rows)
 
 
@@ -165,9 +171,9 @@ def _keep_lines(path: Path, count: int) -> None:
     if not path.exists():
         path.touch()
     with path.open("r+b") as file:
-        whole = sum(1 for _ in islice(file, count))
-        if whole < count:
-            raise OutputConflict(f"has {whole:,} lines, its labels {count:,}", hint="Move both away.", source=path)
+        complete = sum(1 for _ in islice(file, count))
+        if complete < count:
+            raise OutputConflict(f"has {complete:,} lines, its labels {count:,}", hint="Move both away.", source=path)
         file.truncate(_tell_after(file, count))
 
 
@@ -176,14 +182,14 @@ def _tell_after(file: io.BufferedRandom, count: int) -> int:
     return sum(len(line) for line in islice(file, count))
 
 
-def _keep_unknown(path: Path, done: int) -> int:
+def _keep_unknown(path: Path, completed: int) -> int:
     """Drop the unknowns of rows that are not done; returns how many are left."""
     if not path.exists():
         return 0
     truncate_partial_line(path)
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
-    kept = [line for line in lines if int(line[0]) < done]
+    rows = [line for line in lines if int(line[0]) < completed]
     path.unlink()
-    append_csv(path, [header, *kept])
-    return len(kept)
+    append_csv(path, [header, *rows])
+    return len(rows)

@@ -77,7 +77,7 @@ def unreadable(report: str) -> str:
         return "no text"
     if _BROKEN.search(report):
         return "not in the table's encoding"
-    english, terms = (sum(word in known for word in words) / len(words) for known in (_ENGLISH, _ENGLISH | _TERMS))
+    english, terms = (sum(word in vocabulary for word in words) / len(words) for vocabulary in (_ENGLISH, _ENGLISH | _TERMS))
     return "" if english >= _FEWEST_ENGLISH or terms >= _FEWEST_TERMS else "not English"
 
 

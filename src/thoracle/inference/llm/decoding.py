@@ -56,11 +56,11 @@ def generate_ids(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset
         sampling: how ids are drawn.
     """
     generator = torch.Generator(device=embedded_1NH.device).manual_seed(sampling.seed)
-    given: dict[str, Tensor] = {"inputs_embeds": embedded_1NH}
+    inputs: dict[str, Tensor] = {"inputs_embeds": embedded_1NH}
     less_readily = _repetition_penalty(model)
     said_1N = torch.zeros(1, 0, dtype=torch.long, device=embedded_1NH.device)
     for _ in range(sampling.max_tokens):
-        logits_1V = model(**given, past_key_values=past, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        logits_1V = model(**inputs, past_key_values=past, use_cache=True, logits_to_keep=1).logits[:, -1].float()
         logits_V = (logits_1V if less_readily is None else less_readily(said_1N, logits_1V))[0]
         if sampling.temperature:
             drawn = torch.multinomial((logits_V / sampling.temperature).softmax(-1), 1, generator=generator)
@@ -70,7 +70,7 @@ def generate_ids(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset
         if number in ends:
             return
         yield number
-        given = {"input_ids": drawn[None]}
+        inputs = {"input_ids": drawn[None]}
         said_1N = torch.cat([said_1N, drawn[None]], dim=1)
 
 
@@ -92,16 +92,16 @@ def detokenize(ids: Iterator[int], tokenizer: Any) -> Iterator[str]:
 
 def stop_at(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
     """Text up to the first of `stop`; what could be the beginning of one is held back until it is known not to be."""
-    held = ""
+    pending = ""
     for piece in pieces:
-        held += piece
-        found = [place for place in (held.find(one) for one in stop) if place >= 0]
-        if found:
-            held = held[: min(found)]
+        pending += piece
+        hits = [hit for hit in (pending.find(marker) for marker in stop) if hit >= 0]
+        if hits:
+            pending = pending[: min(hits)]
             break
-        keep = max((n for one in stop for n in range(1, len(one)) if held.endswith(one[:n])), default=0)
-        if len(held) > keep:
-            yield held[: len(held) - keep]
-            held = held[len(held) - keep :]
-    if held:
-        yield held
+        keep = max((n for marker in stop for n in range(1, len(marker)) if pending.endswith(marker[:n])), default=0)
+        if len(pending) > keep:
+            yield pending[: len(pending) - keep]
+            pending = pending[len(pending) - keep :]
+    if pending:
+        yield pending

@@ -202,11 +202,11 @@ def load_state_dict(folder: ModelFolder) -> dict[str, Tensor]:
         tensors = dequantize(load_file(folder.path / WEIGHTS))
     except (SafetensorError, OSError) as error:
         raise ModelFolderInvalid(f"{WEIGHTS} is damaged ({str(error)[:120]})", hint=_IMPORT_AGAIN, source=folder.path) from error
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    unlike = sorted(name for name, _ in found.items() ^ folder.spec.weight_shapes(folder.config).items())
-    if unlike:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    mismatched = sorted(name for name, _ in shapes.items() ^ folder.spec.weight_shapes(folder.config).items())
+    if mismatched:
         raise ModelFolderInvalid(
-            f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(unlike[:3])}"[:300], hint=_IMPORT_AGAIN, source=folder.path
+            f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(mismatched[:3])}"[:300], hint=_IMPORT_AGAIN, source=folder.path
         )
     return tensors
 
@@ -283,12 +283,12 @@ def _check_format(out: Path) -> None:
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous, and each with memory of its own: the format does not store ties."""
-    seen: set[int] = set()
+    pointers: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():
-        place = tensor.untyped_storage().data_ptr()
-        separate[name] = tensor.detach().clone().contiguous() if place in seen else tensor.detach().contiguous()
-        seen.add(place)
+        pointer = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.detach().clone().contiguous() if pointer in pointers else tensor.detach().contiguous()
+        pointers.add(pointer)
     return separate
 
 

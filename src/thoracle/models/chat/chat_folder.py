@@ -108,8 +108,8 @@ def save_chat(
             adapter=adapter is not None,
             caution=caution,
         )
-        told = {name: _plain(value) for name, value in asdict(about).items() if name != "path"}
-        values = {"format": FORMAT, "notice": RESEARCH_USE, **told}
+        described = {name: _plain(value) for name, value in asdict(about).items() if name != "path"}
+        values = {"format": FORMAT, "notice": RESEARCH_USE, **described}
         (temporary / ABOUT).write_text(json.dumps(values, indent=1) + "\n")
         (temporary / CARD).write_text(_card(about, notes))
         replace_folder(temporary, out)
@@ -173,7 +173,7 @@ def _plain(value: object) -> object:
 
 
 def _card(about: ChatFolder, notes: tuple[str, ...]) -> str:
-    told = f"**{about.caution}**\n\n" if about.caution else ""
+    disclaimer = f"**{about.caution}**\n\n" if about.caution else ""
     lines = "\n".join(
         f"- {name}: {value}"
         for name, value in {
@@ -184,4 +184,4 @@ def _card(about: ChatFolder, notes: tuple[str, ...]) -> str:
             "Notes": " ".join(notes),
         }.items()
     )
-    return f"# A chat model on CT-CLIP's tokens\n\n{RESEARCH_USE}\n\n{told}{lines}\n"
+    return f"# A chat model on CT-CLIP's tokens\n\n{RESEARCH_USE}\n\n{disclaimer}{lines}\n"

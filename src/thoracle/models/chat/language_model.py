@@ -59,10 +59,10 @@ def load_language_model(
     transformers = _transformers()
     if not (base / "config.json").is_file():
         raise InputError("holds no language model (no config.json)", hint="Give the folder of a causal model of transformers.", source=base)
-    told = {"local_files_only": True, "trust_remote_code": False}
+    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=_DTYPES[dtype], **told)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **told)
+        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=_DTYPES[dtype], **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         detail = f"is no causal language model that transformers opens ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
         raise ModelFolderInvalid(detail, hint="Copy or download the folder again.", source=base) from error
@@ -87,13 +87,13 @@ def load_lora_adapter(model: Any, adapter: Path) -> Any:
         config = peft.LoraConfig.from_pretrained(str(adapter))
         config.inference_mode, config.base_model_name_or_path = True, model.name_or_path
         model = peft.get_peft_model(model, config)
-        told = peft.set_peft_model_state_dict(model, tensors)
+        loaded = peft.set_peft_model_state_dict(model, tensors)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         detail = f"is not an adapter of this language model ({' '.join(str(error).split())[:200]})"
         raise CheckpointIncomplete(detail, hint="Give the base model that it was trained on.", source=adapter) from error
-    missing = [name for name in told.missing_keys if "lora_" in name]
-    if told.unexpected_keys or missing:
-        detail = f"has {len(told.unexpected_keys)} tensors that this language model has not, and lacks {len(missing)}"
+    missing = [name for name in loaded.missing_keys if "lora_" in name]
+    if loaded.unexpected_keys or missing:
+        detail = f"has {len(loaded.unexpected_keys)} tensors that this language model has not, and lacks {len(missing)}"
         raise CheckpointIncomplete(detail, hint="Give the base model that it was trained on.", source=adapter)
     return model
 
@@ -133,8 +133,8 @@ class GroundTruthFindingTokens(nn.Module):
         self.hidden = language.hidden
         self._words = (language.model.get_input_embeddings(),)  # in a tuple: they are the language model's
         self._names, self._said = (
-            [language.tokenizer(one, add_special_tokens=False)["input_ids"] for one in ones]
-            for ones in ([f" {name.lower()}" for name in names], ANSWER_WORDS)
+            [language.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
+            for words in ([f" {name.lower()}" for name in names], ANSWER_WORDS)
         )
 
     def forward(self, told_IKA: Tensor) -> Tensor:

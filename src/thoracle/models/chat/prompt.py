@@ -76,26 +76,26 @@ class ChatTemplate:
         loss_mask: list[bool] = []
         for text, counts in self._pieces(messages):
             for number, part in enumerate(text.split(IMAGE)):
-                found = ([IMAGE_TOKEN_INDEX] * self._rows if number else []) + self._ids(part)
-                ids += found
-                loss_mask += [counts] * len(found)
+                ids_part = ([IMAGE_TOKEN_INDEX] * self._rows if number else []) + self._ids(part)
+                ids += ids_part
+                loss_mask += [counts] * len(ids_part)
         return Encoded(ids=tuple(ids), loss_mask=tuple(loss_mask))
 
     def _pieces(self, messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
         """The text in parts: what is read, what is answered, in turn. Cut where generation begins, so that training sees what it will."""
-        done = ""
+        rendered = ""
         for number, message in enumerate(messages, start=1):
             if message.role == "assistant":
-                asked = self._render(messages[: number - 1], begin=True)
+                prompt = self._render(messages[: number - 1], begin=True)
                 answered = self._render(messages[:number], begin=False)
-                if not asked.startswith(done) or not answered.startswith(asked):
+                if not prompt.startswith(rendered) or not answered.startswith(prompt):
                     detail = "the language model's chat template rewrites earlier turns"
                     raise CapabilityMissing(detail, hint="Give it a template that adds turns at the end.")
-                yield asked[len(done) :], False
-                yield answered[len(asked) :], True
-                done = answered
+                yield prompt[len(rendered) :], False
+                yield answered[len(prompt) :], True
+                rendered = answered
         if messages[-1].role != "assistant":
-            yield self._render(messages, begin=True)[len(done) :], False
+            yield self._render(messages, begin=True)[len(rendered) :], False
 
     def _tokenised(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

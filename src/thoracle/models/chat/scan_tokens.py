@@ -68,10 +68,10 @@ class ScanTokens:
         self._codebook_KC = self._codebook_KC.to(kept_I.device)
         return self._codebook_KC[kept_I]
 
-    def is_compatible(self, kept: Tensor) -> bool:
+    def is_compatible(self, tensor: Tensor) -> bool:
         """Whether `keep` could have given this."""
         shape, dtype = ((*self.grid, self.width), torch.float16) if self.before_codebook else (self.grid, torch.int32)
-        return tuple(kept.shape) == shape and kept.dtype == dtype
+        return tuple(tensor.shape) == shape and tensor.dtype == dtype
 
 
 def _codebook(encoder: ModelFolder) -> Tensor:
@@ -90,14 +90,14 @@ class TokenCache:
         try:
             if path.stat().st_size > _MOST_BYTES:
                 return None
-            kept = load(path.read_bytes()).get(_KEY)
+            tensor = load(path.read_bytes()).get(_KEY)
         except (OSError, SafetensorError):
             return None
-        return kept if kept is not None and self._tokens.is_compatible(kept) else None
+        return tensor if tensor is not None and self._tokens.is_compatible(tensor) else None
 
-    def put(self, key: str, kept: Tensor) -> None:
+    def put(self, key: str, tensor: Tensor) -> None:
         """Whole or not at all."""
-        write_atomic(self._path(key), save({_KEY: kept.contiguous()}))
+        write_atomic(self._path(key), save({_KEY: tensor.contiguous()}))
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{sha256(f'{self._encoder} {key}'.encode()).hexdigest()[:40]}.safetensors"

@@ -14,36 +14,36 @@ from thoracle.models.common.tensor_names import summarize_names
 Values = dict[str, Any]
 
 
-def settle(section: str, read: Values, assumed: Values, given: Mapping[str, Any], notes: list[str]) -> Values:
+def settle(section: str, read: Values, assumed: Values, settings: Mapping[str, Any], notes: list[str]) -> Values:
     """Merge settings: tensors and the user must agree; where tensors are silent the user decides, else the assumption is noted.
 
     Raises:
         InputError: the user contradicts the tensors.
     """
     for name, value in read.items():
-        if name in given and given[name] != value:
+        if name in settings and settings[name] != value:
             raise InputError(
-                f"--config says {section}.{name} is {given[name]!r}"[:120] + f", the tensors say {value}",
+                f"--config says {section}.{name} is {settings[name]!r}"[:120] + f", the tensors say {value}",
                 hint="Correct --config, or give the file it belongs to.",
             )
-    silent = {name: value for name, value in assumed.items() if name not in given}
+    silent = {name: value for name, value in assumed.items() if name not in settings}
     notes += [f"{section}.{name} is {value}" for name, value in silent.items()]
-    return {**silent, **given, **read}
+    return {**silent, **settings, **read}
 
 
-def section_of(given: object, name: str) -> Values:
+def section_of(settings: object, name: str) -> Values:
     """Return a section of the user's settings; raises InputError where it is not a mapping."""
-    if not isinstance(given, Mapping):
-        raise InputError(f"--config says {name} is {given!r}"[:120] + ", not a mapping", hint="Correct --config.")
-    return dict(given)
+    if not isinstance(settings, Mapping):
+        raise InputError(f"--config says {name} is {settings!r}"[:120] + ", not a mapping", hint="Correct --config.")
+    return dict(settings)
 
 
-def square_root(area: int, name: str, given: Mapping[str, Any], notes: list[str], sentence: str) -> int:
+def square_root(area: int, name: str, settings: Mapping[str, Any], notes: list[str], sentence: str) -> int:
     """Return the side of a square area; raises CheckpointIncomplete for any other."""
     side = isqrt(area)
     if side * side != area:
         raise CheckpointIncomplete(f"ctvit.{name} does not follow: {area} is not a square", hint="Only square patches and grids are built.")
-    if name not in given:
+    if name not in settings:
         notes.append(f"{sentence}: {side} x {side}")
     return side
 

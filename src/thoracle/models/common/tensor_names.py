@@ -19,7 +19,7 @@ def summarize_names(names: Sequence[str], *, near: Collection[str] = ()) -> str:
 
 
 def _with_nearest(name: str, others: Collection[str]) -> str:
-    compared = [other for other, _ in zip(others, range(_MOST_COMPARED), strict=False) if len(other) <= _MOST_LETTERS]
+    compared = [rival for rival, _ in zip(others, range(_MOST_COMPARED), strict=False) if len(rival) <= _MOST_LETTERS]
     close = get_close_matches(name[:_MOST_LETTERS], compared, n=1, cutoff=0.8)
     return f"{_shown(name)} (nearest: {_shown(close[0])})" if close else _shown(name)
 

@@ -20,9 +20,9 @@ def _read_config(values: Mapping[str, Any]) -> ProjectorConfig:
     return config_from_mapping(ProjectorConfig, values, source="projector")
 
 
-def _infer_config(shapes: Shapes, given: Mapping[str, Any]) -> ConfigGuess:
+def _infer_config(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:
     notes: list[str] = []
-    values = settle("projector", _sizes(shapes), {"heads": 8}, given, notes)
+    values = settle("projector", _sizes(shapes), {"heads": 8}, settings, notes)
     return ConfigGuess(config=_read_config(values), preprocess=None, assumptions=tuple(notes))
 
 

@@ -66,10 +66,10 @@ class PositionBias(nn.Module):
         if self.training or torch.is_grad_enabled():
             return self._bias(grid)
         weights = torch.cat([p.flatten() for p in self.parameters()])
-        kept = self._cached
-        if kept is None or kept.grid != grid or not _same(kept.weights, weights):
-            kept = self._cached = _CachedBias(grid, weights, self._bias(grid))
-        return kept.bias_HNN
+        cached = self._cached
+        if cached is None or cached.grid != grid or not _same(cached.weights, weights):
+            cached = self._cached = _CachedBias(grid, weights, self._bias(grid))
+        return cached.bias_HNN
 
     def _bias(self, grid: tuple[int, int]) -> Tensor:
         h, w = grid

@@ -45,12 +45,14 @@ class WindowedPatchEmbedding(nn.Module):
         parts = volume_ZHW.view(Z // (n * z), n, z, H // (n * y), n, y, W // (n * x), n, x)
         voxels_ThwnV = parts.permute(0, 3, 6, 1, 4, 7, 2, 5, 8).flatten(6).flatten(3, 5)
         brightest, darkest = voxels_ThwnV.amax(dim=-1), voxels_ThwnV.amin(dim=-1)
-        found = []
+        channels = []
         for low, high in self._windows:
             # A window is monotone: the brightest voxel seen through it is the window of the brightest.
             means = voxels_ThwnV.clamp(low, high).mean(dim=-1)
-            found += [(seen - low) * (2 / (high - low)) - 1 for seen in (means, brightest.clamp(low, high), darkest.clamp(low, high))]
-        return torch.stack(found, dim=-1)
+            channels += [
+                (values_hu - low) * (2 / (high - low)) - 1 for values_hu in (means, brightest.clamp(low, high), darkest.clamp(low, high))
+            ]
+        return torch.stack(channels, dim=-1)
 
 
 class GridPool(nn.Module):

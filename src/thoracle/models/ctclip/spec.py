@@ -35,25 +35,25 @@ def _classifier_capabilities(config: CTCLIPConfig | None) -> frozenset[Capabilit
     return _LATENTS | {Capability.LABELS} | ({Capability.LABEL_ATTENTION} if attention else set())
 
 
-def _infer_clip(shapes: Shapes, given: Mapping[str, Any], *, prefix: str) -> ConfigGuess:
+def _infer_clip(shapes: Shapes, settings: Mapping[str, Any], *, prefix: str) -> ConfigGuess:
     notes: list[str] = []
     latent, dim_image = (size_of(shapes, f"{prefix}to_visual_latent.weight", axis) for axis in (0, 1))
-    ctvit = _infer_ctvit(shapes, f"{prefix}visual_transformer.", given.get("ctvit", {}), dim_image, notes)
-    bert = infer_text(shapes, f"{prefix}text_transformer.", checked_bert_settings(given.get("bert", {})), notes, positions="bert")
-    top = settle("config", {"dim_latent": latent}, _assumed(), _options(given), notes)
+    ctvit = _infer_ctvit(shapes, f"{prefix}visual_transformer.", settings.get("ctvit", {}), dim_image, notes)
+    bert = infer_text(shapes, f"{prefix}text_transformer.", checked_bert_settings(settings.get("bert", {})), notes, positions="bert")
+    top = settle("config", {"dim_latent": latent}, _assumed(), _options(settings), notes)
     config = published_ctclip_config({**top, "ctvit": ctvit, "bert": bert})
     return ConfigGuess(config=config, preprocess=_preprocess(config), assumptions=tuple(notes))
 
 
-def _infer_bare(shapes: Shapes, given: Mapping[str, Any]) -> ConfigGuess:
+def _infer_bare(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:
     notes: list[str] = []
-    ctvit = _infer_ctvit(shapes, "", given.get("ctvit", {}), None, notes)
-    config = published_ctclip_config({**settle("config", {}, _assumed(), _options(given), notes), "ctvit": ctvit})
+    ctvit = _infer_ctvit(shapes, "", settings.get("ctvit", {}), None, notes)
+    config = published_ctclip_config({**settle("config", {}, _assumed(), _options(settings), notes), "ctvit": ctvit})
     return ConfigGuess(config=config.ctvit, preprocess=_preprocess(config), assumptions=tuple(notes))
 
 
-def _options(given: Mapping[str, Any]) -> Values:
-    return {key: value for key, value in given.items() if key not in ("ctvit", "bert")}
+def _options(settings: Mapping[str, Any]) -> Values:
+    return {key: value for key, value in settings.items() if key not in ("ctvit", "bert")}
 
 
 def _assumed() -> Values:
@@ -64,14 +64,14 @@ def _preprocess(config: CTCLIPConfig) -> PreprocessConfig:
     return PreprocessConfig(size=(config.n_frames, config.ctvit.image_size, config.ctvit.image_size))
 
 
-def _infer_ctvit(shapes: Shapes, prefix: str, given: object, dim_image: int | None, notes: list[str]) -> Values:
+def _infer_ctvit(shapes: Shapes, prefix: str, settings: object, dim_image: int | None, notes: list[str]) -> Values:
     """Infer the image encoder. `dim_image` is the input width of the image projection; without one the image size is assumed."""
-    given = section_of(given, "ctvit")
+    settings = section_of(settings, "ctvit")
     dim = size_of(shapes, f"{prefix}vq._codebook.embed", 2)
     attention = f"{prefix}enc_spatial_transformer.layers.0.1"
     dim_head = size_of(shapes, f"{attention}.q_scale", 0)
     area = size_of(shapes, f"{prefix}to_patch_emb_first_frame.2.weight", 1)
-    patch = square_root(area, "patch_size", given, notes, f"patches of {area} pixels are square")
+    patch = square_root(area, "patch_size", settings, notes, f"patches of {area} pixels are square")
     read = {
         "dim": dim,
         "codebook_size": size_of(shapes, f"{prefix}vq._codebook.embed", 1),
@@ -85,9 +85,9 @@ def _infer_ctvit(shapes: Shapes, prefix: str, given: object, dim_image: int | No
     assumed = {"image_size": CTViTConfig().image_size}
     if dim_image is not None:
         cells = dim_image // dim
-        grid = square_root(cells, "image_size", given, notes, f"the grid of {cells} patches is square")
+        grid = square_root(cells, "image_size", settings, notes, f"the grid of {cells} patches is square")
         read["image_size"] = grid * patch
-    return settle("ctvit", read, {k: v for k, v in assumed.items() if k not in read}, given, notes)
+    return settle("ctvit", read, {k: v for k, v in assumed.items() if k not in read}, settings, notes)
 
 
 CT_CLIP: Final = ModelSpec(
@@ -103,7 +103,7 @@ CT_CLIP: Final = ModelSpec(
     prompts=PROMPTS,
     text_rules=_TEXT,
     key_pattern=re.compile(r"^(visual|text)_transformer\."),
-    infer_config=lambda shapes, given: _infer_clip(shapes, given, prefix=""),
+    infer_config=lambda shapes, settings: _infer_clip(shapes, settings, prefix=""),
 )
 CLASSIFIER: Final = ModelSpec(
     kind="ct-clip-classifier",
@@ -117,7 +117,7 @@ CLASSIFIER: Final = ModelSpec(
     labels=lambda _: ABNORMALITIES,
     text_rules=_TEXT,
     key_pattern=re.compile(r"^trained_model\."),
-    infer_config=lambda shapes, given: _infer_clip(shapes, given, prefix="trained_model."),
+    infer_config=lambda shapes, settings: _infer_clip(shapes, settings, prefix="trained_model."),
 )
 CTVIT: Final = ModelSpec(
     kind="ctvit",

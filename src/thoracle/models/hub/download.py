@@ -38,13 +38,13 @@ def fetch(name: str, *, out: Path, include: Sequence[str] = ()) -> tuple[Path, .
     entry = CATALOGUE[name]
     if not entry.repository:
         raise InputError(f"{name} is not on huggingface.co", hint=f"Download it from {entry.address}.")
-    wanted = tuple(include) or entry.files
-    if not wanted:
+    patterns = tuple(include) or entry.files
+    if not patterns:
         raise InputError(
             f"{name} is too large to be fetched whole ({entry.size})",
             hint="Say which files with --include, for example --include 'dataset/valid_fixed/valid_1/*'.",
         )
-    return _download(entry, wanted, out)
+    return _download(entry, patterns, out)
 
 
 def fetch_tokenizer(repository: str, *, out: Path) -> Path:
@@ -69,17 +69,17 @@ def fetch_encoder(repository: str, *, out: Path) -> Path:
     return out
 
 
-def _download(entry: PublishedFile, wanted: Sequence[str], out: Path) -> tuple[Path, ...]:
+def _download(entry: PublishedFile, patterns: Sequence[str], out: Path) -> tuple[Path, ...]:
     hub = _hub()
     errors = hub.errors
     where = {"repo_id": entry.repository, "repo_type": entry.repo_type}
     # HF_ENDPOINT names a mirror; the library reads it once, when it is imported.
     endpoint = os.environ.get("HF_ENDPOINT")
     try:
-        names: Iterable[str] = wanted
-        if any(set(pattern) & set("*?[") for pattern in wanted):
+        names: Iterable[str] = patterns
+        if any(set(pattern) & set("*?[") for pattern in patterns):
             listing = hub.HfApi(endpoint=endpoint).list_repo_files(**where)
-            names = [name for name in listing if any(fnmatchcase(name, pattern) for pattern in wanted)]
+            names = [name for name in listing if any(fnmatchcase(name, pattern) for pattern in patterns)]
         paths = tuple(Path(hub.hf_hub_download(filename=name, local_dir=out, endpoint=endpoint, **where)) for name in names)
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise FetchFailed(
@@ -96,7 +96,7 @@ def _download(entry: PublishedFile, wanted: Sequence[str], out: Path) -> tuple[P
             detail, hint="Check the network and the free space, then run it again: files that came whole are kept."
         ) from error
     if not paths:
-        raise InputError(f"no file of {entry.repository} fits {', '.join(wanted)}"[:300], hint=f"Look at {entry.address}.")
+        raise InputError(f"no file of {entry.repository} fits {', '.join(patterns)}"[:300], hint=f"Look at {entry.address}.")
     return paths
 
 

@@ -41,10 +41,10 @@ class ImageEncoder(nn.Module):
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
         """Tokens (B, N, C) in the order of the grid."""
-        found = self.net(volume_B1ZHW)
-        if isinstance(found, tuple):  # ViT: tokens, and those after each layer
-            return cast(Tensor, found[0])
-        return cast(Tensor, found.unflatten(1, (self.dim, -1)).transpose(1, 2))
+        features = self.net(volume_B1ZHW)
+        if isinstance(features, tuple):  # ViT: tokens, and those after each layer
+            return cast(Tensor, features[0])
+        return cast(Tensor, features.unflatten(1, (self.dim, -1)).transpose(1, 2))
 
     def blocks(self) -> Iterator[nn.Module]:
         """The residual blocks, or the transformer's layers."""

@@ -28,13 +28,13 @@ IGNORED: Final = frozenset({
 FIXED: Final = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 
 
-def infer_text(shapes: Shapes, prefix: str, given: Values, notes: list[str], *, positions: str) -> Values:
+def infer_text(shapes: Shapes, prefix: str, settings: Values, notes: list[str], *, positions: str) -> Values:
     """Infer the settings of the text encoder whose tensors begin with `prefix`.
 
     Args:
         shapes: names and shapes.
         prefix: of the encoder's names.
-        given: the user's settings, as `checked_bert_settings` returns them.
+        settings: the user's settings, as `checked_bert_settings` returns them.
         notes: assumptions are added here.
         positions: "bert" or "roberta".
 
@@ -58,17 +58,17 @@ def infer_text(shapes: Shapes, prefix: str, given: Values, notes: list[str], *, 
         "attention_probs_dropout_prob": published.attention_probs_dropout_prob,
         "pad_token_id": 1 if positions == "roberta" else 0,
     }
-    if "num_attention_heads" not in given and width % 64:
+    if "num_attention_heads" not in settings and width % 64:
         raise CheckpointIncomplete(
             f"the number of BERT heads is not in the tensors, and width {width} is not a multiple of 64",
             hint="Give it as bert.num_attention_heads in --config.",
         )
-    return {**settle("bert", read, assumed, given, notes), "position_scheme": positions}
+    return {**settle("bert", read, assumed, settings, notes), "position_scheme": positions}
 
 
-def checked_bert_settings(given: object) -> Values:
+def checked_bert_settings(settings: object) -> Values:
     """Drop what changes nothing from the user's BertConfig; raises InputError for a network that is not built."""
-    values = section_of(given, "bert")
+    values = section_of(settings, "bert")
     for name, value in FIXED.items():
         if values.get(name, value) != value:
             raise InputError(
@@ -77,9 +77,9 @@ def checked_bert_settings(given: object) -> Values:
     return {name: value for name, value in values.items() if name not in IGNORED and name not in FIXED}
 
 
-def _infer_config(shapes: Shapes, given: Mapping[str, Any]) -> ConfigGuess:
+def _infer_config(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:
     notes: list[str] = []
-    values = infer_text(shapes, "model.", checked_bert_settings(given.get("bert", given)), notes, positions="roberta")
+    values = infer_text(shapes, "model.", checked_bert_settings(settings.get("bert", settings)), notes, positions="roberta")
     return ConfigGuess(config=_read_config(values), preprocess=None, assumptions=tuple(notes))
 
 

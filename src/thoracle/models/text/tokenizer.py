@@ -142,9 +142,9 @@ def _described(files: Mapping[str, bytes], settings: Mapping[str, Any]) -> tuple
         raise _damaged("tokenizer.json", str(error)[:120]) from error
     core.no_truncation()
     core.no_padding()
-    known = core.get_vocab(with_added_tokens=True)
-    defaults = _BERT if _BERT["pad_token"] in known else _ROBERTA
-    return core, _special(settings, {"pad_token": defaults["pad_token"]}, known, "tokenizer.json")["pad_token"]
+    vocabulary = core.get_vocab(with_added_tokens=True)
+    defaults = _BERT if _BERT["pad_token"] in vocabulary else _ROBERTA
+    return core, _special(settings, {"pad_token": defaults["pad_token"]}, vocabulary, "tokenizer.json")["pad_token"]
 
 
 def _special(settings: Mapping[str, Any], defaults: Mapping[str, str], vocabulary: Mapping[str, Any], source: str) -> dict[str, str]:

@@ -21,28 +21,28 @@ _LARGEST: Final = 127
 
 def quantize(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tensor]:
     """`tensors` with their matrices in 2 bytes a weight (bf16), or in 1 and a float32 for each row (int8, symmetric)."""
-    found: dict[str, Tensor] = {}
+    decoded: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if not (tensor.dim() == 2 and name.endswith(".weight") and tensor.dtype == torch.float32):
-            found[name] = tensor
+            decoded[name] = tensor
         elif kind == "bf16":
-            found[name] = tensor.to(torch.bfloat16)
+            decoded[name] = tensor.to(torch.bfloat16)
         else:
             scales = tensor.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
-            found[name] = (tensor / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
-            found[name + _SCALES] = scales
-    return found
+            decoded[name] = (tensor / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
+            decoded[name + _SCALES] = scales
+    return decoded
 
 
 def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `compressed` made, as float32 under the names it began with; other tensors as they are."""
-    found = {}
+    encoded = {}
     for name, tensor in tensors.items():
         if name.endswith(_SCALES):
             continue
         scales = tensors.get(name + _SCALES)
         if scales is not None:
-            found[name] = tensor.float() * scales
+            encoded[name] = tensor.float() * scales
         else:
-            found[name] = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-    return found
+            encoded[name] = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    return encoded

@@ -56,18 +56,18 @@ def paint_trees(canvas: Canvas, trees: Trees) -> None:
     patient = canvas.thorax.patient
     blood = 0.5 * (patient.vein_hu + patient.artery_hu)
     _paint_branches(canvas, trees.vessels, blood)
-    box, share = canvas.tubes(_TRUNK.resized(1.0, plus=1.5), 30.0)
-    canvas.lung[box] *= 1 - share
+    box, fraction = canvas.tubes(_TRUNK.resized(1.0, plus=1.5), 30.0)
+    canvas.lung[box] *= 1 - fraction
     canvas.tubes(_TRUNK, -985.0)
-    seen = trees.airways.chosen(trees.airways.generation <= _SEEN).tubes
-    _paint_branches(canvas, seen.resized(1.25, plus=0.4), 30.0)
-    _paint_branches(canvas, seen, -985.0)
+    visible = trees.airways.chosen(trees.airways.generation <= _SEEN).tubes
+    _paint_branches(canvas, visible.resized(1.25, plus=0.4), 30.0)
+    _paint_branches(canvas, visible, -985.0)
 
 
 def _paint_branches(canvas: Canvas, tubes: Tubes, hu: float) -> None:
     """Inside the pleura and at the hila; a straight piece may cut across the diaphragm's dome, a branch does not."""
-    box, share = filled(canvas.grid, tubes)
+    box, fraction = filled(canvas.grid, tubes)
     x, _, z = canvas.grid.within(box).coordinates
-    share *= (canvas.hull[box] > 0.2) | ((np.abs(x) < 48) & (z > -40))
-    canvas.paint(share, hu, box)
-    canvas.lung[box] *= 1 - share
+    fraction *= (canvas.hull[box] > 0.2) | ((np.abs(x) < 48) & (z > -40))
+    canvas.paint(fraction, hu, box)
+    canvas.lung[box] *= 1 - fraction

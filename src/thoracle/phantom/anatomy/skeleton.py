@@ -30,8 +30,8 @@ def paint_skeleton(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
     _paint_ribs(canvas, cavity, uneven)
     _paint_spine(canvas, uneven)
     _paint_sternum(canvas)
-    box, share = canvas.tubes(_SHOULDERS, canvas.thorax.patient.marrow_hu + 60)
-    canvas.add(np.float32(0.5 * canvas.thorax.patient.cortex_hu) * share * (1 - share), box)
+    box, fraction = canvas.tubes(_SHOULDERS, canvas.thorax.patient.marrow_hu + 60)
+    canvas.add(np.float32(0.5 * canvas.thorax.patient.cortex_hu) * fraction * (1 - fraction), box)
 
 
 def _paint_ribs(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
@@ -46,13 +46,13 @@ def _paint_ribs(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
     phase = height / _PITCH
     off = (phase - np.floor(phase) - 0.5) * _PITCH
     distance = np.hypot((cavity.ravel()[at] - 5.5) / 4.2, off / 6.2) - 1
-    share = soft(distance * np.float32(4.8), edge)
+    fraction = soft(distance * np.float32(4.8), edge)
     front = smoothstep((angle - 2.25 - 0.08 * np.sin(3 * phase)) / 0.12)
     bone = _bone_hu(canvas, distance * np.float32(4.8))
     flecks = np.clip(uneven.ravel()[at] + 1.2 * patient.calcified_cartilage - 0.3, 0, 1.5)
     cartilage = 95 + 420 * patient.calcified_cartilage * flecks
     values = canvas.hu.reshape(-1)
-    values[at] += share * ((1 - front) * bone + front * cartilage - values[at])
+    values[at] += fraction * ((1 - front) * bone + front * cartilage - values[at])
 
 
 def _paint_spine(canvas: Canvas, uneven: Floats) -> None:

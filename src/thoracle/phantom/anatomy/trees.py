@@ -89,7 +89,7 @@ class Trees:
 def grow(rng: Rng, points: LungPoints) -> Trees:
     """Arteries beside airways, veins between them."""
     clouds = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
-    other = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
+    clouds_of_lobes = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
     calibre = float(np.clip(rng.normal(1.0, 0.16), 0.65, 1.5))
     airways = _split(clouds, rng, radius=3.6 * calibre, wander=2.0)
     beside = np.array([3.5, 3.0, 2.0], dtype=np.float32)
@@ -99,7 +99,7 @@ def grow(rng: Rng, points: LungPoints) -> Trees:
         lobe=airways.lobe,
         generation=airways.generation,
     )
-    return Trees(arteries=arteries, veins=_split(other, rng, radius=4.6 * calibre, wander=3.0), airways=airways)
+    return Trees(arteries=arteries, veins=_split(clouds_of_lobes, rng, radius=4.6 * calibre, wander=3.0), airways=airways)
 
 
 def _cloud(rng: Rng, points: Floats) -> Floats:

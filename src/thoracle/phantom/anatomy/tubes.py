@@ -88,7 +88,7 @@ def deposit(grid: VoxelGrid, points: Floats, volumes: Floats) -> tuple[Box, Floa
     corners = [first, first + steps[1], first + steps[0], first + (steps[0] + steps[1])]
     total = np.bincount(
         np.concatenate([corner + up for corner in corners for up in (0, 1)]),
-        weights=np.concatenate([share * up for share in shares for up in (1 - z, z)]),
+        weights=np.concatenate([weight * up for weight in shares for up in (1 - z, z)]),
         minlength=shape[0] * shape[1] * shape[2],
     )
     box = tuple(slice(int(a), int(a + n)) for a, n in zip(low, shape, strict=True))

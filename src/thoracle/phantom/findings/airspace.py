@@ -37,9 +37,9 @@ def sample_nodule(rng: Rng, site: GrowthSite) -> FindingGenerator:
 def _paint_nodules(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fills: Floats, rough: Field) -> None:
     for centre, radii, fill in zip(centres, shapes, fills, strict=True):
         box, part = canvas.around(centre, float(radii.max()) + 2 * canvas.grid.edge)
-        share = soft(ellipsoid(part, centre, radii, rough=rough, amount=0.9), canvas.grid.edge) * (part.hull > 0.3)
-        part.paint(share, float(fill))
-        canvas.mark("Lung nodule", share, box, above=0.3)
+        fraction = soft(ellipsoid(part, centre, radii, rough=rough, amount=0.9), canvas.grid.edge) * (part.hull > 0.3)
+        part.paint(fraction, float(fill))
+        canvas.mark("Lung nodule", fraction, box, above=0.3)
 
 
 def sample_opacity(rng: Rng, site: GrowthSite) -> FindingGenerator:
@@ -65,10 +65,10 @@ def sample_opacity(rng: Rng, site: GrowthSite) -> FindingGenerator:
 def _paint_opacity(canvas: Canvas, *, centres: Floats, shapes: list[Floats], density: float, rough: Field) -> None:
     for centre, radii in zip(centres, shapes, strict=True):
         box, part = canvas.around(centre, 1.15 * float(radii.max()) + 6)
-        share = soft(ellipsoid(part, centre, radii, rough=rough, amount=5), 9) * part.lung
+        fraction = soft(ellipsoid(part, centre, radii, rough=rough, amount=5), 9) * part.lung
         view = part.hu
-        view += share * np.clip(-120 - view, 0, density) * np.float32(0.95)
-        canvas.mark("Lung opacity", share, box)
+        view += fraction * np.clip(-120 - view, 0, density) * np.float32(0.95)
+        canvas.mark("Lung opacity", fraction, box)
 
 
 def sample_consolidation(rng: Rng, site: GrowthSite) -> FindingGenerator:
@@ -96,10 +96,10 @@ def _paint_consolidation(canvas: Canvas, *, centres: Floats, shapes: list[Floats
         box, part = canvas.around(centre, 1.1 * float(radii.max()) + 6)
         patchy = rough.on(part.grid)
         distance = ellipsoid(part, centre, radii) + 4 * patchy
-        own = part.thorax.lobe_index(*part.grid.coordinates) == lobe
-        share = soft(distance, 1.6 * canvas.grid.edge) * part.lung * own
-        part.paint(share, fill - 60 * np.clip(patchy, 0, 1.5))
-        canvas.mark("Consolidation", share, box)
+        in_lobe = part.thorax.lobe_index(*part.grid.coordinates) == lobe
+        fraction = soft(distance, 1.6 * canvas.grid.edge) * part.lung * in_lobe
+        part.paint(fraction, fill - 60 * np.clip(patchy, 0, 1.5))
+        canvas.mark("Consolidation", fraction, box)
 
 
 def sample_atelectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
@@ -138,9 +138,9 @@ def _paint_plates(canvas: Canvas, *, centres: Floats, tilts: Floats, half: float
         dx, dy = x - centre[0], y - centre[1]
         sheet = np.abs(z - centre[2] - tilt[0] * dx - tilt[1] * dy + np.float32(0.004) * (dx * dx + dy * dy)) - np.float32(half)
         distance = np.maximum(sheet, np.hypot(dx, 1.3 * dy) - np.float32(reach))
-        share = soft(distance, canvas.grid.edge) * part.hull
-        part.paint(share * np.float32(0.92), 15.0)
-        canvas.mark("Atelectasis", share, box)
+        fraction = soft(distance, canvas.grid.edge) * part.hull
+        part.paint(fraction * np.float32(0.92), 15.0)
+        canvas.mark("Atelectasis", fraction, box)
 
 
 def _paint_collapse(canvas: Canvas, *, sides: tuple[int, ...], depth: float, fill: float) -> None:
@@ -152,6 +152,6 @@ def _paint_collapse(canvas: Canvas, *, sides: tuple[int, ...], depth: float, fil
         x, y, z = part.grid.coordinates
         wall = -part.thorax.cavity(x, y, z)
         distance = wall - np.float32(depth) * smoothstep((-5 - z) / 55) * smoothstep((y - 25) / 30)
-        share = soft(distance, 1.5 * canvas.grid.edge) * part.lung
-        part.paint(share, fill)
-        canvas.mark("Atelectasis", share, box)
+        fraction = soft(distance, 1.5 * canvas.grid.edge) * part.lung
+        part.paint(fraction, fill)
+        canvas.mark("Atelectasis", fraction, box)

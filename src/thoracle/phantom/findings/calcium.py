@@ -50,14 +50,14 @@ def _plaques(rng: Rng, middle: Floats, axis: Floats, radius: Floats, turn: Float
     u = np.cross(along, helper)
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     v = np.cross(along, u)
-    each = 120
-    angle = turn[:, None] + rng.uniform(-0.5, 0.5, (len(middle), each)) * rng.uniform(0.35, 1.3, (len(middle), 1))
-    shift = rng.uniform(-0.5, 0.5, (len(middle), each)) * rng.uniform(5, 15, (len(middle), 1))
-    rho = radius[:, None] - size / 2 + size * rng.random((len(middle), each))
+    per_vessel = 120
+    angle = turn[:, None] + rng.uniform(-0.5, 0.5, (len(middle), per_vessel)) * rng.uniform(0.35, 1.3, (len(middle), 1))
+    shift = rng.uniform(-0.5, 0.5, (len(middle), per_vessel)) * rng.uniform(5, 15, (len(middle), 1))
+    rho = radius[:, None] - size / 2 + size * rng.random((len(middle), per_vessel))
     points = middle[:, None] + shift[..., None] * along[:, None]
     points += rho[..., None] * (np.cos(angle)[..., None] * u[:, None] + np.sin(angle)[..., None] * v[:, None])
     arc, length = np.ptp(angle, axis=1) * radius, np.ptp(shift, axis=1)
-    volume = np.repeat(1.15 * arc * length * size / each, each)
+    volume = np.repeat(1.15 * arc * length * size / per_vessel, per_vessel)
     return points.reshape(-1, 3).astype(np.float32), volume.astype(np.float32)
 
 
@@ -86,14 +86,14 @@ def _run(rng: Rng, site: GrowthSite, artery: str) -> tuple[Floats, Floats]:
     """Points in a piece of an artery that lies on the heart of this person."""
     stations = on_heart(site.thorax, np.array(_CORONARIES[artery], dtype=np.float32))
     start, length = rng.uniform(0, 0.7), rng.uniform(0.16, 0.4)
-    each = 90
-    t = (start + length * rng.random(each)) * (len(stations) - 1)
+    per_vessel = 90
+    t = (start + length * rng.random(per_vessel)) * (len(stations) - 1)
     at_ = np.clip(t.astype(int), 0, len(stations) - 2)
     middle = stations[at_] + (stations[at_ + 1] - stations[at_]) * (t - at_)[:, None]
     radius = max(1.3, 0.55 * site.finest)
-    points = on_heart(site.thorax, middle) + rng.normal(0, radius / 2, (each, 3))
+    points = on_heart(site.thorax, middle) + rng.normal(0, radius / 2, (per_vessel, 3))
     long = length * float(np.linalg.norm(np.diff(stations, axis=0), axis=1).sum())
-    return points.astype(np.float32), np.full(each, np.pi * radius**2 * long / each, dtype=np.float32)
+    return points.astype(np.float32), np.full(per_vessel, np.pi * radius**2 * long / per_vessel, dtype=np.float32)
 
 
 def on_heart(thorax: Thorax, points: Floats, *, above: float = 1.0) -> Floats:
@@ -109,7 +109,7 @@ def on_heart(thorax: Thorax, points: Floats, *, above: float = 1.0) -> Floats:
 
 
 def _paint_lime(canvas: Canvas, *, points: Floats, volumes: Floats, fill: float, name: str) -> None:
-    box, share = deposit(canvas.grid, points, volumes)
-    if share.size:
-        canvas.paint(share, fill, box)
-        canvas.mark(name, share, box, above=0.12)
+    box, fraction = deposit(canvas.grid, points, volumes)
+    if fraction.size:
+        canvas.paint(fraction, fill, box)
+        canvas.mark(name, fraction, box, above=0.12)

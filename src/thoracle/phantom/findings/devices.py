@@ -43,9 +43,9 @@ def sample_material(rng: Rng, site: GrowthSite) -> FindingGenerator:
 
 
 def _paint(canvas: Canvas, *, tubes: Tubes, fill: float) -> None:
-    box, share = canvas.tubes(tubes, fill)
-    if share.size:
-        canvas.mark(_NAME, share, box, above=0.06)
+    box, fraction = canvas.tubes(tubes, fill)
+    if fraction.size:
+        canvas.mark(_NAME, fraction, box, above=0.06)
 
 
 def _box(sign: int, site: GrowthSite, *, height: float, size: float, flat: float) -> Tubes:

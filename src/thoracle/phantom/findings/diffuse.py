@@ -41,10 +41,10 @@ def _paint_emphysema(canvas: Canvas, *, holes: Field, level: float, depth: float
     _, _, z = canvas.grid.coordinates
     upper = 0.35 + 0.65 * smoothstep((z + 60) / 70)
     hole = np.clip((holes.on(canvas.grid) - np.float32(level)) * np.float32(2.5), 0, 1)
-    share = hole * upper * canvas.hull
+    fraction = hole * upper * canvas.hull
     low = canvas.thorax.patient.lung_hu - depth
-    canvas.add(share * np.clip(max(low, -992) - canvas.hu, -700, 0))
-    canvas.mark("Emphysema", share, above=0.45)
+    canvas.add(fraction * np.clip(max(low, -992) - canvas.hu, -700, 0))
+    canvas.mark("Emphysema", fraction, above=0.45)
     for centre, radius in bullae:
         box, part = canvas.around(centre, radius + 2 * canvas.grid.edge)
         distance = ellipsoid(part, centre, np.full(3, radius, dtype=np.float32))
@@ -102,9 +102,9 @@ def _paint_septa(canvas: Canvas, *, net: Field, half: float, rind: float, base: 
     steep = np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + slopes[2] ** 2) + np.float32(0.02)
     line = soft(np.abs(values) / steep - np.float32(half), canvas.grid.edge)
     zone = smoothstep((10 - z) / 50) if base else smoothstep((z + 30) / 50)
-    share = line * canvas.lung * smoothstep((np.float32(rind) - _below_pleura(canvas)) / 10) * (0.15 + 0.85 * zone)
-    canvas.paint(share * np.float32(0.72), -250.0)
-    canvas.mark("Interlobular septal thickening", share)
+    fraction = line * canvas.lung * smoothstep((np.float32(rind) - _below_pleura(canvas)) / 10) * (0.15 + 0.85 * zone)
+    canvas.paint(fraction * np.float32(0.72), -250.0)
+    canvas.mark("Interlobular septal thickening", fraction)
 
 
 def sample_fibrosis(rng: Rng, site: GrowthSite) -> FindingGenerator:
@@ -148,9 +148,9 @@ def _paint_scars(canvas: Canvas, *, centres: Floats, reach: float, strands: Fiel
         strand = np.abs(np.sin(turn)) * away / 3 - np.float32(half)
         cap = np.maximum(_below_pleura(part) - np.float32(4 + 1.5 * half), 0.0) - 3 * uneven
         distance = np.maximum(np.minimum(np.minimum(strand, cap), away - np.float32(3 * half)), away - np.float32(reach * 0.9))
-        share = soft(distance, canvas.grid.edge) * part.hull
-        part.paint(share * np.float32(0.9), fill)
-        canvas.mark("Pulmonary fibrotic sequela", share, box)
+        fraction = soft(distance, canvas.grid.edge) * part.hull
+        part.paint(fraction * np.float32(0.9), fill)
+        canvas.mark("Pulmonary fibrotic sequela", fraction, box)
 
 
 def _below_pleura(canvas: Canvas) -> Floats:

@@ -59,9 +59,9 @@ class FindingGenerator:
     paint: Callable[[Canvas], None]
 
 
-def severity_of(share: float) -> Severity:
+def severity_of(fraction: float) -> Severity:
     """From 0 (least) to 1 (most)."""
-    return "mild" if share < 0.4 else "moderate" if share < 0.75 else "severe"
+    return "mild" if fraction < 0.4 else "moderate" if fraction < 0.75 else "severe"
 
 
 def sides_of(points: Floats) -> Side:

@@ -39,11 +39,11 @@ def _paint_pleural(canvas: Canvas, *, depths: tuple[tuple[int, float], ...], fil
         wall = -part.thorax.cavity(x, y, z)
         height = 0.45 + 0.55 * smoothstep((20 - z) / 90)
         behind = smoothstep((y - 5 + 0.8 * depth * 0.5) / 60)
-        share = soft(wall - np.float32(depth) * height * behind, canvas.grid.edge) * part.hull * (z < 75)
-        part.paint(share, fill)
-        part.lung[...] *= 1 - share
-        part.hull[...] *= 1 - share
-        canvas.mark("Pleural effusion", share, box)
+        fraction = soft(wall - np.float32(depth) * height * behind, canvas.grid.edge) * part.hull * (z < 75)
+        part.paint(fraction, fill)
+        part.lung[...] *= 1 - fraction
+        part.hull[...] *= 1 - fraction
+        canvas.mark("Pleural effusion", fraction, box)
 
 
 def sample_pericardial_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
@@ -67,8 +67,8 @@ def _paint_pericardial(canvas: Canvas, *, depth: float, fill: float) -> None:
     fat = np.clip(1 - np.abs(away - 0.5) / 3, 0, 1)
     bounds = np.maximum(part.thorax.cavity(x, y, z) + 4, np.hypot(x, y - 64) * -1 + 19)
     shell = np.maximum(np.maximum(away - coat, -away + 1), bounds)
-    share = soft(shell, canvas.grid.edge) * (1 - 0.5 * fat)
-    part.paint(share, fill)
-    part.lung[...] *= 1 - share
-    part.hull[...] *= 1 - share
-    canvas.mark("Pericardial effusion", share, box, above=0.35)
+    fraction = soft(shell, canvas.grid.edge) * (1 - 0.5 * fat)
+    part.paint(fraction, fill)
+    part.lung[...] *= 1 - fraction
+    part.hull[...] *= 1 - fraction
+    canvas.mark("Pericardial effusion", fraction, box, above=0.35)

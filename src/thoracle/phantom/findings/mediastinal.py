@@ -79,14 +79,14 @@ def _paint_hernia(canvas: Canvas, *, centre: Floats, radii: Floats, level: float
     outside = ellipsoid(part, centre, radii)
     spine = 17 - np.hypot(part.grid.coordinates[0], y - 66)
     pouch = np.maximum(outside, spine)
-    share = soft(pouch, canvas.grid.edge)
-    part.paint(share, 40.0)
-    part.lung[...] *= 1 - share
-    part.hull[...] *= 1 - share
+    fraction = soft(pouch, canvas.grid.edge)
+    part.paint(fraction, 40.0)
+    part.lung[...] *= 1 - fraction
+    part.hull[...] *= 1 - fraction
     surface = float(centre[1] + level * radii[1])
     content = np.full_like(pouch, part.thorax.patient.fat_hu) if fatty else np.where(y < surface, np.float32(-940), np.float32(fill))
     part.paint(soft(pouch + 3.2, canvas.grid.edge), content)
-    canvas.mark("Hiatal hernia", share, box, above=0.5)
+    canvas.mark("Hiatal hernia", fraction, box, above=0.5)
 
 
 def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
@@ -96,7 +96,7 @@ def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
     chosen = rng.choice(len(STATIONS), number, p=(0.18, 0.14, 0.15, 0.18, 0.13, 0.12, 0.05, 0.05))
     low = max(11.0, 5 * site.finest) / 2
     radii = np.sort(low + (1 + 4.5 * extent) * rng.random(number))[::-1]
-    places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 1, (number, 3)) * np.array([[STATIONS[i][2]] for i in chosen])
+    centres = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 1, (number, 3)) * np.array([[STATIONS[i][2]] for i in chosen])
     shapes = [lognormal_radii(rng, r, 0.06) * np.array([1, 1, 1.35], dtype=np.float32) for r in radii]
     return FindingGenerator(
         abnormality="Lymphadenopathy",
@@ -104,10 +104,10 @@ def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
         size_mm=round(site.millimetres(2 * float(radii[0])), 0),
         number=number,
         kind=", ".join(dict.fromkeys(STATIONS[i][0] for i in chosen)),
-        centre=at(places[0]),
+        centre=at(centres[0]),
         paint=partial(
             _paint_nodes,
-            places=places.astype(np.float32),
+            centres=centres.astype(np.float32),
             shapes=shapes,
             fills=rng.normal(46, 8, number),
             rough=Field.sample(rng, 12),
@@ -115,11 +115,11 @@ def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
     )
 
 
-def _paint_nodes(canvas: Canvas, *, places: Floats, shapes: list[Floats], fills: Floats, rough: Field) -> None:
-    for place, radii, fill in zip(places, shapes, fills, strict=True):
-        box, part = canvas.around(place, float(radii.max()) + 2 * canvas.grid.edge)
-        share = soft(ellipsoid(part, place, radii, rough=rough, amount=0.8), canvas.grid.edge)
-        part.paint(share, float(fill))
-        part.lung[...] *= 1 - share
-        part.hull[...] *= 1 - share
-        canvas.mark("Lymphadenopathy", share, box)
+def _paint_nodes(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fills: Floats, rough: Field) -> None:
+    for centre, radii, fill in zip(centres, shapes, fills, strict=True):
+        box, part = canvas.around(centre, float(radii.max()) + 2 * canvas.grid.edge)
+        fraction = soft(ellipsoid(part, centre, radii, rough=rough, amount=0.8), canvas.grid.edge)
+        part.paint(fraction, float(fill))
+        part.lung[...] *= 1 - fraction
+        part.hull[...] *= 1 - fraction
+        canvas.mark("Lymphadenopathy", fraction, box)

@@ -36,11 +36,11 @@ class Canvas:
     lung: Floats
     mask: NDArray[np.uint32]
 
-    def paint(self, share: Floats, hu: Floats | float, box: Box = EVERYWHERE) -> None:
+    def paint(self, fraction: Floats, hu: Floats | float, box: Box = EVERYWHERE) -> None:
         """Mix a tissue in, by its share of each voxel."""
         view = self.hu[box]
         mixed = np.subtract(hu, view, dtype=np.float32)
-        mixed *= share
+        mixed *= fraction
         view += mixed
 
     def add(self, change: Floats, box: Box = EVERYWHERE) -> None:
@@ -50,14 +50,14 @@ class Canvas:
 
     def tubes(self, tubes: Tubes, hu: float) -> tuple[Box, Floats]:
         """Paint tubes of one tissue; returns what they fill."""
-        box, share = filled(self.grid, tubes)
-        if share.size:
-            self.paint(share, hu, box)
-        return box, share
+        box, fraction = filled(self.grid, tubes)
+        if fraction.size:
+            self.paint(fraction, hu, box)
+        return box, fraction
 
-    def mark(self, abnormality: str, share: Floats, box: Box = EVERYWHERE, *, above: float = 0.4) -> None:
+    def mark(self, abnormality: str, fraction: Floats, box: Box = EVERYWHERE, *, above: float = 0.4) -> None:
         """Add voxels with more than such a share to the mask of an abnormality."""
-        self.mask[box] |= np.where(share > above, np.uint32(1 << ABNORMALITIES.index(abnormality)), np.uint32(0))
+        self.mask[box] |= np.where(fraction > above, np.uint32(1 << ABNORMALITIES.index(abnormality)), np.uint32(0))
 
     def around(self, centre: tuple[float, ...] | Floats, reach: float) -> tuple[Box, Canvas]:
         """The box within some mm of a point, and the part of the canvas in it."""

@@ -80,8 +80,8 @@ def _sample_bag(rng: Rng, thorax: Thorax) -> Painter:
 
 def _paint_bag(canvas: Canvas, *, centre: Floats, radii: Floats, fill: float) -> None:
     _, part = canvas.around(centre, float(radii.max()) + 4)
-    share = soft(ellipsoid(part, centre, radii), canvas.grid.edge) * np.clip((-300 - part.hu) / 600, 0, 1)
-    part.paint(share, fill)
+    fraction = soft(ellipsoid(part, centre, radii), canvas.grid.edge) * np.clip((-300 - part.hu) / 600, 0, 1)
+    part.paint(fraction, fill)
 
 
 def _metal(rng: Rng, thorax: Thorax, radius: float) -> Tubes:
@@ -137,5 +137,5 @@ def _paint_cloth(canvas: Canvas, *, rough: Field, fill: float, gap: float, thick
     part = canvas.within(box)
     x, y, z = part.grid.coordinates
     away = part.thorax.body(x, y, z) - np.float32(gap) - 5 * rough.on(part.grid)
-    share = soft(np.abs(away) - np.float32(thick), canvas.grid.edge) * np.clip((-400 - part.hu) / 600, 0, 1)
-    part.paint(share, fill)
+    fraction = soft(np.abs(away) - np.float32(thick), canvas.grid.edge) * np.clip((-400 - part.hu) / 600, 0, 1)
+    part.paint(fraction, fill)

@@ -72,9 +72,9 @@ class VoxelGrid:
     def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Box:
         """The voxels that may lie between two canonical corners; empty where there are none."""
         corners = np.array([[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        found = self.indices(corners.astype(np.float32))
-        starts = np.clip(np.floor(found.min(0)) - 1, 0, self.shape).astype(int)
-        stops = np.clip(np.ceil(found.max(0)) + 2, 0, self.shape).astype(int)
+        corner_indices = self.indices(corners.astype(np.float32))
+        starts = np.clip(np.floor(corner_indices.min(0)) - 1, 0, self.shape).astype(int)
+        stops = np.clip(np.ceil(corner_indices.max(0)) + 2, 0, self.shape).astype(int)
         return tuple(slice(int(a), int(max(a, b))) for a, b in zip(starts, stops, strict=True))  # type: ignore[return-value]
 
     def within(self, box: Box) -> VoxelGrid:
@@ -94,9 +94,9 @@ class VoxelGrid:
 
 def soft(distance: Floats, width: float) -> Floats:
     """Share of a voxel inside a surface, from the signed distance of its centre (negative inside)."""
-    share = distance * np.float32(-1 / width)
-    share += np.float32(0.5)
-    return np.clip(share, 0, 1, out=share)
+    fraction = distance * np.float32(-1 / width)
+    fraction += np.float32(0.5)
+    return np.clip(fraction, 0, 1, out=fraction)
 
 
 def smoothstep(t: Floats) -> Floats:

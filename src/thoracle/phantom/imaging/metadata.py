@@ -58,11 +58,18 @@ COLUMNS: Final = (
 
 
 def metadata_row(
-    rng: Rng, *, name: str, patient: Patient, acquisition: Acquisition, wanted: ReconstructionKernel, stored: StoredVolume, date: str
+    rng: Rng,
+    *,
+    name: str,
+    patient: Patient,
+    acquisition: Acquisition,
+    reconstruction: ReconstructionKernel,
+    stored: StoredVolume,
+    date: str,
 ) -> dict[str, str]:
     """One row; columns in order, what a vendor leaves out empty."""
     machine = acquisition.machine
-    kernel, series = machine.sharp if wanted.sharp else machine.soft
+    kernel, series = machine.sharp if reconstruction.sharp else machine.soft
     diameter = round(stored.hu.shape[0] * stored.spacing[0], 1)
     current = int(rng.integers(80, 320))
     row = {
@@ -106,7 +113,7 @@ def metadata_row(
 def _siemens(rng: Rng, stored: StoredVolume) -> dict[str, str]:
     """What this vendor alone fills in."""
     centre = [0.0, -float(rng.integers(110, 160)) - 0.5, stored.origin[2]]
-    place = "[" + ", ".join(_short(v) for v in centre) + "]"
+    position = "[" + ", ".join(_short(v) for v in centre) + "]"
     return {
         "DistanceSourceToDetector": "983.0",
         "DistanceSourceToPatient": "535.0",
@@ -118,8 +125,8 @@ def _siemens(rng: Rng, stored: StoredVolume) -> dict[str, str]:
         "TableSpeed": "54.2",
         "TableFeedPerRotation": "17.92",
         "SpiralPitchFactor": "0.8",
-        "DataCollectionCenterPatient": place,
-        "ReconstructionTargetCenterPatient": place,
+        "DataCollectionCenterPatient": position,
+        "ReconstructionTargetCenterPatient": position,
         "ExposureModulationType": "ELLIP_ZEC",
     }
 

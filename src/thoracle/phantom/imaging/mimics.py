@@ -43,9 +43,9 @@ def _small_nodes(rng: Rng) -> Painter:
     """Of normal size, in the same stations."""
     number = int(rng.integers(2, 7))
     chosen = rng.integers(0, len(STATIONS), number)
-    places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 5, (number, 3))
+    centres = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 5, (number, 3))
     return partial(
-        _blobs, places=places, shapes=[lognormal_radii(rng, rng.uniform(2, 3.8), 0.15) for _ in chosen], fills=rng.normal(40, 10, number)
+        _blobs, centres=centres, shapes=[lognormal_radii(rng, rng.uniform(2, 3.8), 0.15) for _ in chosen], fills=rng.normal(40, 10, number)
     )
 
 
@@ -53,9 +53,9 @@ def _calcified_nodes(rng: Rng) -> Painter:
     """Old tuberculosis: small bright nodes at the hila and below the carina."""
     number = int(rng.integers(1, 7))
     chosen = rng.choice((0, 2, 3, 4, 5), number)
-    places = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 4, (number, 3))
+    centres = np.array([STATIONS[i][1] for i in chosen]) + rng.normal(0, 4, (number, 3))
     shapes = [lognormal_radii(rng, rng.uniform(2, 4.5), 0.2) for _ in chosen]
-    return partial(_blobs, places=places, shapes=shapes, fills=rng.uniform(350, 1000, number))
+    return partial(_blobs, centres=centres, shapes=shapes, fills=rng.uniform(350, 1000, number))
 
 
 def _calcified_valve(rng: Rng) -> Painter:
@@ -73,40 +73,40 @@ def _calcified_valve(rng: Rng) -> Painter:
 def _bone_islands(rng: Rng) -> Painter:
     """Dense spots in vertebrae."""
     number = int(rng.integers(1, 8))
-    places = np.stack([rng.uniform(-11, 11, number), rng.uniform(56, 76, number), rng.uniform(-130, 100, number)], axis=1)
+    centres = np.stack([rng.uniform(-11, 11, number), rng.uniform(56, 76, number), rng.uniform(-130, 100, number)], axis=1)
     shapes = [lognormal_radii(rng, rng.uniform(2, 6), 0.2) for _ in range(number)]
-    return partial(_blobs, places=places, shapes=shapes, fills=rng.uniform(500, 1100, number))
+    return partial(_blobs, centres=centres, shapes=shapes, fills=rng.uniform(500, 1100, number))
 
 
 def _spurs(rng: Rng) -> Painter:
     """Osteophytes: bridges in front of discs, most on the right, where no aorta beats."""
     number = int(rng.integers(2, 8))
-    places = np.stack([rng.normal(-11, 7, number), 52 + rng.normal(0, 2, number), 23.0 * rng.integers(-5, 4, number)], axis=1)
+    centres = np.stack([rng.normal(-11, 7, number), 52 + rng.normal(0, 2, number), 23.0 * rng.integers(-5, 4, number)], axis=1)
     shapes = [lognormal_radii(rng, rng.uniform(3, 5.5), 0.25) for _ in range(number)]
-    return partial(_blobs, places=places, shapes=shapes, fills=rng.uniform(350, 900, number))
+    return partial(_blobs, centres=centres, shapes=shapes, fills=rng.uniform(350, 900, number))
 
 
 def _fat_pads(rng: Rng) -> Painter:
     """Fat in the angle of heart and diaphragm: widens the heart's shadow, not the heart."""
-    places = np.array([(-38, -56, -84), (70, -54, -88)]) + rng.normal(0, 4, (2, 3))
-    return partial(_pads, places=places, shapes=[lognormal_radii(rng, rng.uniform(12, 30), 0.15) for _ in range(2)])
+    centres = np.array([(-38, -56, -84), (70, -54, -88)]) + rng.normal(0, 4, (2, 3))
+    return partial(_pads, centres=centres, shapes=[lognormal_radii(rng, rng.uniform(12, 30), 0.15) for _ in range(2)])
 
 
-def _pads(canvas: Canvas, *, places: Floats, shapes: list[Floats]) -> None:
-    for place, radii in zip(places, shapes, strict=True):
-        _, part = canvas.around(place, float(radii.max()) + 5)
-        share = soft(ellipsoid(part, place, radii), canvas.grid.edge) * part.hull
-        part.paint(share, canvas.thorax.patient.fat_hu)
-        part.lung[...] *= 1 - share
-        part.hull[...] *= 1 - share
+def _pads(canvas: Canvas, *, centres: Floats, shapes: list[Floats]) -> None:
+    for centre, radii in zip(centres, shapes, strict=True):
+        _, part = canvas.around(centre, float(radii.max()) + 5)
+        fraction = soft(ellipsoid(part, centre, radii), canvas.grid.edge) * part.hull
+        part.paint(fraction, canvas.thorax.patient.fat_hu)
+        part.lung[...] *= 1 - fraction
+        part.hull[...] *= 1 - fraction
 
 
-def _blobs(canvas: Canvas, *, places: Floats, shapes: list[Floats], fills: Floats) -> None:
-    for place, radii, fill in zip(places, shapes, fills, strict=True):
-        _, part = canvas.around(place, float(radii.max()) + canvas.grid.edge)
+def _blobs(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fills: Floats) -> None:
+    for centre, radii, fill in zip(centres, shapes, fills, strict=True):
+        _, part = canvas.around(centre, float(radii.max()) + canvas.grid.edge)
         small = min(1.0, float((radii.mean() * 2 / canvas.grid.edge) ** 2))
-        share = soft(ellipsoid(part, place, radii), canvas.grid.edge) * np.float32(small)
-        part.paint(share, float(fill))
+        fraction = soft(ellipsoid(part, centre, radii), canvas.grid.edge) * np.float32(small)
+        part.paint(fraction, float(fill))
 
 
 def paint_rods(canvas: Canvas, *, tubes: Tubes, fill: float) -> None:

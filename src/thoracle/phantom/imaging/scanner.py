@@ -118,21 +118,23 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
     return Acquisition(machine=machine, grid=grid, table=round(float(rng.uniform(-1500, 60)), 1), reconstructions=reconstructions)
 
 
-def reconstruct(rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acquisition, wanted: ReconstructionKernel) -> StoredVolume:
+def reconstruct(
+    rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acquisition, reconstruction: ReconstructionKernel
+) -> StoredVolume:
     """One volume from a painted scene: thick slices, the kernel's blur and the kernel's noise."""
     grid = acquisition.grid
-    if wanted.thick > 1:
-        hu, mask = _thicken(hu, mask, wanted.thick)
-    image = _in_plane(hu, -0.035 if wanted.sharp else 0.07)
+    if reconstruction.thick > 1:
+        hu, mask = _thicken(hu, mask, reconstruction.thick)
+    image = _in_plane(hu, -0.035 if reconstruction.sharp else 0.07)
     noise = _white(rng, image.shape)
-    noise -= _in_plane(noise, 0.2) * np.float32(0.75 if wanted.sharp else -1.2)
-    noise *= np.float32(wanted.noise / noise[::7, ::7, ::7].std()) * _loudness(hu)
+    noise -= _in_plane(noise, 0.2) * np.float32(0.75 if reconstruction.sharp else -1.2)
+    noise *= np.float32(reconstruction.noise / noise[::7, ::7, ::7].std()) * _loudness(hu)
     image += noise
     np.clip(np.rint(image, out=image), -1024, 3071, out=image)
     stored = image.astype(np.int16)
     stored[_outside_field(stored.shape[0])] = acquisition.machine.padding
-    step = grid.spacing[2] * wanted.thick
-    first = grid.origin[2] + acquisition.table + (wanted.thick - 1) / 2 * grid.spacing[2]
+    step = grid.spacing[2] * reconstruction.thick
+    first = grid.origin[2] + acquisition.table + (reconstruction.thick - 1) / 2 * grid.spacing[2]
     return StoredVolume(
         hu=stored,
         mask=mask,

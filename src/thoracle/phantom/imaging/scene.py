@@ -79,16 +79,16 @@ def paint(scene: Scene, grid: VoxelGrid) -> tuple[Floats, NDArray[np.uint32]]:
         first, last = max(0, box[2].start - 1), min(grid.shape[2], box[2].stop + 1)
         slab = _blank(scene, grid.within((*box[:2], slice(first, last))))
         # The body in the box that holds it, which spares half the voxels; then what lies around.
-        place = slab.grid.box(*scene.thorax.bounds)
-        body = _blank(scene, slab.grid.within(place))
+        box_3d = slab.grid.box(*scene.thorax.bounds)
+        body = _blank(scene, slab.grid.within(box_3d))
         _paint_body(scene, body)
         for painter in (*scene.lookalikes, *(finding.paint for finding in scene.findings)):
             painter(body)
-        slab.hu[place], slab.mask[place] = body.hu, body.mask
+        slab.hu[box_3d], slab.mask[box_3d] = body.hu, body.mask
         for painter in scene.surroundings:
             painter(slab)
-        own = slice(box[2].start - first, box[2].stop - first)
-        hu[box], mask[box] = slab.hu[:, :, own], slab.mask[:, :, own]
+        inner = slice(box[2].start - first, box[2].stop - first)
+        hu[box], mask[box] = slab.hu[:, :, inner], slab.mask[:, :, inner]
     return hu, mask
 
 

@@ -96,9 +96,9 @@ def _impression(rng: Rng, findings: Sequence[FindingGenerator]) -> list[_Draft]:
     if not findings:
         return [(_any(rng, CLEAR_SUMMARY), (), None)]
     # What matters little is now and then left out of an impression.
-    kept = [f for f in findings if rng.random() < 0.9] or [findings[0]]
-    order = rng.permutation(len(kept))
-    return [(_filled(rng, _any(rng, WORDINGS[f.abnormality].summed), f), (f.abnormality,), True) for f in (kept[i] for i in order)]
+    reported = [f for f in findings if rng.random() < 0.9] or [findings[0]]
+    order = rng.permutation(len(reported))
+    return [(_filled(rng, _any(rng, WORDINGS[f.abnormality].summed), f), (f.abnormality,), True) for f in (reported[i] for i in order)]
 
 
 def _order(rng: Rng) -> list[str]:

@@ -83,18 +83,18 @@ class Database:
 
     def get(self, key: str) -> str | None:
         """A note, by key."""
-        found = self._rows("SELECT value FROM meta WHERE key = ?", [key])
-        return str(found[0][0]) if found else None
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
+        return str(rows[0][0]) if rows else None
 
     def __len__(self) -> int:
         return int(self._rows("SELECT count(*) FROM record")[0][0])
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """By id; those that are there."""
-        found: dict[int, Record] = {}
+        records: dict[int, Record] = {}
         for row in self._in("SELECT id, " + ", ".join(COLUMNS) + " FROM record WHERE id IN", numbers):
-            found[row[0]] = to_record(row[1:])
-        return found
+            records[row[0]] = to_record(row[1:])
+        return records
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
         """(n, L), in order of id."""
@@ -140,11 +140,11 @@ class Database:
         Raises:
             IndexDamaged: they do not.
         """
-        said = self._rows("PRAGMA integrity_check(1)")[0][0]
+        verdict = self._rows("PRAGMA integrity_check(1)")[0][0]
         tables = ("record", "vector JOIN record USING (id)", "vector")
         counts = [self._rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables]
-        if said != "ok" or len(set(counts)) != 1:
-            raise self._damaged(said if said != "ok" else f"{counts[0]:,} records, {counts[1]:,} of {counts[2]:,} latents are theirs")
+        if verdict != "ok" or len(set(counts)) != 1:
+            raise self._damaged(verdict if verdict != "ok" else f"{counts[0]:,} records, {counts[1]:,} of {counts[2]:,} latents are theirs")
         with self._faults():
             self._connection.execute("PRAGMA query_only = OFF")  # the check is worded as an insertion
             self._connection.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)")
@@ -161,15 +161,15 @@ class Database:
     def add(self, additions: Sequence[IndexedVolume]) -> list[int]:
         """Ids of the new records; each takes the place of a record of the same volume."""
         numbers = []
-        for one in additions:
-            self._connection.execute("DELETE FROM record WHERE volume = ?", [one.record.volume])
+        for addition in additions:
+            self._connection.execute("DELETE FROM record WHERE volume = ?", [addition.record.volume])
             marks = ", ".join("?" * len(COLUMNS))
             statement = f"INSERT INTO record({', '.join(COLUMNS)}) VALUES ({marks})"
-            number = self._connection.execute(statement, to_row(one.record)).lastrowid
+            number = self._connection.execute(statement, to_row(addition.record)).lastrowid
             assert number is not None, "it was inserted"
-            self._connection.execute("INSERT INTO vector VALUES (?, ?)", [number, np.ascontiguousarray(one.latent_L, "<f4").tobytes()])
-            if one.thumbnail:
-                self._connection.execute("INSERT INTO thumbnail VALUES (?, ?)", [number, one.thumbnail])
+            self._connection.execute("INSERT INTO vector VALUES (?, ?)", [number, np.ascontiguousarray(addition.latent_L, "<f4").tobytes()])
+            if addition.thumbnail:
+                self._connection.execute("INSERT INTO thumbnail VALUES (?, ?)", [number, addition.thumbnail])
             numbers.append(number)
         return numbers
 

@@ -51,8 +51,8 @@ class FaissIvf:
         """Rows of k vectors, or as many as the probed lists hold, largest product first, and the products, which are exact."""
         _, ids = self._lists.search(query_L[None], min(k + _SPARE, len(self._vectors.ids)))
         rows = np.sort(self._vectors.rows(ids[0][ids[0] >= 0]))
-        ((places, products),) = nearest(self._vectors.array[rows], query_L[None], k=k)
-        return rows[places], products
+        ((positions, products),) = nearest(self._vectors.array[rows], query_L[None], k=k)
+        return rows[positions], products
 
 
 def build(vectors: Vectors, *, lists: int | None = None) -> FaissIvf:
@@ -64,25 +64,27 @@ def build(vectors: Vectors, *, lists: int | None = None) -> FaissIvf:
     faiss = _faiss()
     count, dim = vectors.array.shape
     lists = lists or max(1, int(4 * count**0.5))
-    made = faiss.IndexIVFScalarQuantizer(
+    faiss_index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
-    made.cp.max_points_per_centroid, made.cp.niter, made.cp.spherical = _SAMPLE, _ROUNDS, True
-    made.cp.min_points_per_centroid = 1  # small indexes are for tests
+    faiss_index.cp.max_points_per_centroid, faiss_index.cp.niter, faiss_index.cp.spherical = _SAMPLE, _ROUNDS, True
+    faiss_index.cp.min_points_per_centroid = 1  # small indexes are for tests
     drawn = np.random.default_rng(0).permutation(count)
-    made.train(np.ascontiguousarray(vectors.array[np.sort(drawn[: _SAMPLE * lists])]))
+    faiss_index.train(np.ascontiguousarray(vectors.array[np.sort(drawn[: _SAMPLE * lists])]))
     for start in range(0, count, 1 << 16):
-        made.add_with_ids(np.ascontiguousarray(vectors.array[start : start + (1 << 16)]), vectors.ids[start : start + (1 << 16)])
+        faiss_index.add_with_ids(np.ascontiguousarray(vectors.array[start : start + (1 << 16)]), vectors.ids[start : start + (1 << 16)])
     trials = vectors.array[np.sort(drawn[:_TRIALS])]
     exact = [set(rows.tolist()) for rows, _ in nearest(vectors.array, trials, k=11)]
     probes = 4
     while True:
-        made.nprobe = min(probes, lists)
-        approximate = FaissIvf(made, vectors, FaissInfo(state=vectors.state, crc=0, lists=lists, probes=made.nprobe, recall=0.0))
+        faiss_index.nprobe = min(probes, lists)
+        approximate = FaissIvf(
+            faiss_index, vectors, FaissInfo(state=vectors.state, crc=0, lists=lists, probes=faiss_index.nprobe, recall=0.0)
+        )
         hits = [len(exact[n] & set(approximate.nearest(trial, k=11)[0].tolist())) - 1 for n, trial in enumerate(trials)]
-        recall = sum(hits) / max(1, sum(len(one) - 1 for one in exact))
-        if recall >= _RECALL or made.nprobe == lists:
-            approximate.notes = FaissInfo(state=vectors.state, crc=0, lists=lists, probes=made.nprobe, recall=round(recall, 4))
+        recall = sum(hits) / max(1, sum(len(exact_ids) - 1 for exact_ids in exact))
+        if recall >= _RECALL or faiss_index.nprobe == lists:
+            approximate.notes = FaissInfo(state=vectors.state, crc=0, lists=lists, probes=faiss_index.nprobe, recall=round(recall, 4))
             return approximate
         probes = probes * 3 // 2
 

@@ -116,9 +116,9 @@ class LocalIndex:
         Raises:
             InputError: a latent of another width, or that is not finite.
         """
-        for one in additions:
-            if one.latent_L.shape != (self._dim,) or not np.isfinite(one.latent_L).all():
-                raise InputError(f"expected {self._dim} finite numbers as a latent, got {one.latent_L.shape}", hint="Encode it again.")
+        for addition in additions:
+            if addition.latent_L.shape != (self._dim,) or not np.isfinite(addition.latent_L).all():
+                raise InputError(f"expected {self._dim} finite numbers as a latent, got {addition.latent_L.shape}", hint="Encode it again.")
         with self._database.change():
             self._database.add(additions)
 
@@ -146,8 +146,8 @@ class LocalIndex:
             if not len(self):
                 (self.folder / VECTORS).unlink(missing_ok=True)
             if lists is None:
-                known = (self.folder / approximate.NOTES).exists()
-                lists = approximate.installed() and (known or len(self) >= approximate.WORTH_IT)
+                approximate_exists = (self.folder / approximate.NOTES).exists()
+                lists = approximate.installed() and (approximate_exists or len(self) >= approximate.WORTH_IT)
             if not lists or not len(self):
                 approximate.remove(self.folder)
             elif approximate.read(self.folder, self.vectors()) is None:

@@ -75,13 +75,13 @@ def read_vectors(path: Path, *, state: str) -> Vectors | None:
         return None
     if len(content) < _ALIGN:
         return None
-    magic, known, count, dim, crc = _HEADER.unpack(content[: _HEADER.size].tobytes())
-    if magic != MAGIC or known != state.encode() or count < 1 or dim < 1 or len(content) != (places := _places(count, dim))[1]:
+    magic, stored_state, count, dim, crc = _HEADER.unpack(content[: _HEADER.size].tobytes())
+    if magic != MAGIC or stored_state != state.encode() or count < 1 or dim < 1 or len(content) != (offsets := _places(count, dim))[1]:
         return None
     if isal_zlib.crc32(content[_ALIGN:]) != crc:
         return None
     ids = content[_ALIGN : _ALIGN + 8 * count].view(np.int64)
-    return Vectors(state=state, ids=ids, array=content[places[0] :].view("<f4").reshape(count, dim))
+    return Vectors(state=state, ids=ids, array=content[offsets[0] :].view("<f4").reshape(count, dim))
 
 
 def nearest(array: LatentArray, queries: LatentArray, *, k: int, keep: NDArray[np.bool_] | None = None) -> list[tuple[Rows, LatentArray]]:
@@ -115,8 +115,8 @@ def nearest(array: LatentArray, queries: LatentArray, *, k: int, keep: NDArray[n
 def _products(block: LatentArray, queries: LatentArray) -> LatentArray:
     """(block, Q). One query is a pass over memory; BLAS would start threads inside these threads for it, and take twice the CPU."""
     if len(queries) == 1:
-        one: LatentArray = np.einsum("nl,l->n", block, queries[0])[:, None]
-        return one
+        products: LatentArray = np.einsum("nl,l->n", block, queries[0])[:, None]
+        return products
     return block @ queries.T
 
 
@@ -125,10 +125,10 @@ def _largest(values: LatentArray, k: int) -> Rows:
     if k < len(values):
         bound = np.partition(values, len(values) - k)[len(values) - k]
         above = np.flatnonzero(values > bound)
-        places = np.concatenate([above, np.flatnonzero(values == bound)[: k - len(above)]])
+        candidates = np.concatenate([above, np.flatnonzero(values == bound)[: k - len(above)]])
     else:
-        places = np.arange(len(values))
-    return places[np.lexsort((places, -values[places]))]
+        candidates = np.arange(len(values))
+    return candidates[np.lexsort((candidates, -values[candidates]))]
 
 
 def _places(count: int, dim: int) -> tuple[int, int]:

@@ -54,8 +54,8 @@ class QdrantIndex:
     def __init__(self, client: QdrantClient, collection: str) -> None:
         self._client, self._collection = client, collection
         with _faults(collection):
-            known = client.get_collection(collection) if client.collection_exists(collection) else None
-        self._settings = dict((known.config.metadata if known is not None else None) or {})
+            existing = client.get_collection(collection) if client.collection_exists(collection) else None
+        self._settings = dict((existing.config.metadata if existing is not None else None) or {})
         if "dim_latent" not in self._settings:
             raise IndexMissing("the server has no index of this name", hint="Make one: thoracle index copy INDEX URL.", source=collection)
 
@@ -101,16 +101,16 @@ class QdrantIndex:
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """As `IndexBackend.search`."""
         models = qdrant_models()
-        wanted = sorted({place(stem) for stem in stems([positive_terms(query)])[0]})
-        vector = models.SparseVector(indices=wanted, values=[1.0] * len(wanted))
+        hashes = sorted({place(stem) for stem in stems([positive_terms(query)])[0]})
+        vector = models.SparseVector(indices=hashes, values=[1.0] * len(hashes))
         both = models.Filter(must=[to_condition(query), *([to_filter(filters)] if filters else [])])
-        found = self._query(vector, _WORDS, k=k, filters=both, params=None)
-        if len(found) < k:  # what holds a beginning alone shares no whole stem with the query
-            scores = dict(found)
+        matches = self._query(vector, _WORDS, k=k, filters=both, params=None)
+        if len(matches) < k:  # what holds a beginning alone shares no whole stem with the query
+            scores = dict(matches)
             with _faults(self._collection):
                 others, _ = self._client.scroll(self._collection, scroll_filter=both, limit=k, with_payload=False)
-            found += [(int(point.id), 0.0) for point in others if point.id not in scores][: k - len(found)]
-        return found
+            matches += [(int(point.id), 0.0) for point in others if point.id not in scores][: k - len(matches)]
+        return matches
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """As `IndexBackend.records`."""
@@ -147,12 +147,14 @@ class QdrantIndex:
         models = qdrant_models()
         for start in range(0, len(additions), _AT_ONCE):
             part = additions[start : start + _AT_ONCE]
-            cut = stems([text for one in part for text in (one.record.report.findings, one.record.report.impression)])
+            cut = stems([text for addition in part for text in (addition.record.report.findings, addition.record.report.impression)])
             points = []
-            for n, one in enumerate(part):
-                said = cut[2 * n : 2 * n + 2]
-                vector = {_LATENT: one.latent_L.tolist(), _WORDS: models.SparseVector(**bm25(said[0] + said[1]))}
-                points.append(models.PointStruct(id=number_of(one.record.volume), vector=vector, payload=to_payload(one, said)))
+            for n, addition in enumerate(part):
+                report_stems = cut[2 * n : 2 * n + 2]
+                vector = {_LATENT: addition.latent_L.tolist(), _WORDS: models.SparseVector(**bm25(report_stems[0] + report_stems[1]))}
+                points.append(
+                    models.PointStruct(id=number_of(addition.record.volume), vector=vector, payload=to_payload(addition, report_stems))
+                )
             with _faults(self._collection):
                 self._client.upsert(self._collection, points, wait=True)
 
@@ -193,7 +195,7 @@ def _faults(collection: str) -> Iterator[None]:
     try:
         yield
     except (ApiException, QdrantException, OSError) as error:
-        said = str(error).split("\n", maxsplit=1)[0][:200]
+        message = str(error).split("\n", maxsplit=1)[0][:200]
         raise SearchError(
-            f"the server does not do it ({said})", hint="Check its address, its key and that it runs.", source=collection
+            f"the server does not do it ({message})", hint="Check its address, its key and that it runs.", source=collection
         ) from error

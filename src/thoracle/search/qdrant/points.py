@@ -38,9 +38,9 @@ def qdrant_models() -> Any:
     return models
 
 
-def to_payload(one: IndexedVolume, said: Sequence[Sequence[str]]) -> dict[str, Any]:
+def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]]) -> dict[str, Any]:
     """All that a point holds beside its vectors; `said`: the stems of findings and impression."""
-    record = one.record
+    record = addition.record
     date = record.facts.date.replace("-", "")
     labels = list(zip(ABNORMALITIES, record.labels, strict=True))
     return {
@@ -52,10 +52,10 @@ def to_payload(one: IndexedVolume, said: Sequence[Sequence[str]]) -> dict[str, A
         "absent": [name for name, label in labels if label == 0],
         "date_first": int(date.ljust(8, "0")) if date else None,
         "date_last": int(date.ljust(8, "9")) if date else None,
-        "stems": sorted({*said[0], *said[1]}),
-        "stemmed": [" ".join(part) for part in said],
+        "stems": sorted({*report_stems[0], *report_stems[1]}),
+        "stemmed": [" ".join(part) for part in report_stems],
         "endings": [f"scan{record.scan[-_ENDING:]}", f"volume{record.volume[-_ENDING:]}"],
-        "thumbnail": b64encode(one.thumbnail).decode(),
+        "thumbnail": b64encode(addition.thumbnail).decode(),
     }
 
 
@@ -117,10 +117,10 @@ def to_condition(tree: Keywords) -> Any:
     return models.Filter(must=[condition])
 
 
-def bm25(said: Sequence[str]) -> dict[str, Any]:
+def bm25(report_stems: Sequence[str]) -> dict[str, Any]:
     """BM25 without its inverse document frequency, which the server knows."""
-    counts = Counter(map(place, said))
-    short = _K1 * (1 - _B + _B * len(said) / _LENGTH)
+    counts = Counter(map(place, report_stems))
+    short = _K1 * (1 - _B + _B * len(report_stems) / _LENGTH)
     return {"indices": list(counts), "values": [count * (_K1 + 1) / (count + short) for count in counts.values()]}
 
 

@@ -100,8 +100,8 @@ def to_messages(conversation: QuestionSet) -> list[Message]:
     """Its turns as they are asked of scans, with our system prompt."""
     turns = [Message(role="system", content=SYSTEM)]
     for number, pair in enumerate(conversation.pairs):
-        asked = question_text(pair.question, task=pair.task, images=0 if number else len(conversation.images))
-        turns += [Message(role="user", content=asked), Message(role="assistant", content=pair.answer)]
+        question = question_text(pair.question, task=pair.task, images=0 if number else len(conversation.images))
+        turns += [Message(role="user", content=question), Message(role="assistant", content=pair.answer)]
     return turns
 
 
@@ -112,10 +112,10 @@ def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate
         InputError: none is short enough.
     """
     together: dict[tuple[str, ...], list[Encoded]] = {}
-    for one in conversations:
-        encoded = prompter.encode(to_messages(one))
+    for conversation in conversations:
+        encoded = prompter.encode(to_messages(conversation))
         if len(encoded) <= length:
-            together.setdefault(one.images, []).append(encoded)
+            together.setdefault(conversation.images, []).append(encoded)
     trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
     if not trees:
         raise InputError(f"no conversation has {length} ids or fewer", hint="Raise length, or shorten the questions.", source="config")
@@ -136,17 +136,20 @@ class PackedCollator:
         tree, branch = torch.full(size, -1), torch.zeros(size, dtype=torch.long)
         for b, row in enumerate(rows):
             at = 0
-            for number, one in enumerate(row.trees):
-                parts = [(0, Encoded(ids=one.prefix, loss_mask=(False,) * len(one.prefix))), *enumerate(one.continuations, start=1)]
+            for number, shared_prefix in enumerate(row.trees):
+                parts = [
+                    (0, Encoded(ids=shared_prefix.prefix, loss_mask=(False,) * len(shared_prefix.prefix))),
+                    *enumerate(shared_prefix.continuations, start=1),
+                ]
                 for k, part in parts:
-                    place = slice(at, at + len(part))
-                    first = len(one.prefix) if k else 0
-                    ids[b, place] = torch.tensor(part.ids)
-                    tree[b, place], branch[b, place] = number, k
-                    positions[b, place] = torch.arange(first, first + len(part))
-                    targets[b, place], weights[b, place] = self._scored(part)
+                    span = slice(at, at + len(part))
+                    first = len(shared_prefix.prefix) if k else 0
+                    ids[b, span] = torch.tensor(part.ids)
+                    tree[b, span], branch[b, span] = number, k
+                    positions[b, span] = torch.arange(first, first + len(part))
+                    targets[b, span], weights[b, span] = self._scored(part)
                     at += len(part)
-        names = tuple(name for row in rows for one in row.trees for name in one.images)
+        names = tuple(name for row in rows for tree in row.trees for name in tree.images)
         scans = torch.stack([self._scans(name) for name in names]) if names else None
         return ChatBatch(
             ids_BN=ids,
@@ -178,30 +181,30 @@ def attention_mask(batch: ChatBatch) -> Tensor:
 
 def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> Iterator[SharedPrefix]:
     """As few as hold them, in order."""
-    images = images if any(IMAGE_TOKEN_INDEX in one.ids for one in encoded) else ()
+    images = images if any(IMAGE_TOKEN_INDEX in sequence.ids for sequence in encoded) else ()
     group: list[Encoded] = []
     stem = 0
-    for one in encoded:
-        shared = _alike(group[0].ids[:stem], one.ids[: _most(one)]) if group else _most(one)
-        if group and shared + sum(len(other) - shared for other in (*group, one)) > length:
+    for sequence in encoded:
+        shared = _alike(group[0].ids[:stem], sequence.ids[: _most(sequence)]) if group else _most(sequence)
+        if group and shared + sum(len(member) - shared for member in (*group, sequence)) > length:
             yield _tree(images, group, stem)
-            group, shared = [], _most(one)
-        group.append(one)
+            group, shared = [], _most(sequence)
+        group.append(sequence)
         stem = shared
     yield _tree(images, group, stem)
 
 
-def _most(one: Encoded) -> int:
+def _most(sequence: Encoded) -> int:
     """A stem ends before the first answer begins: what is scored has what it follows from in its own branch."""
-    return one.loss_mask.index(True) - 1
+    return sequence.loss_mask.index(True) - 1
 
 
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _alike(first: Sequence[int], second: Sequence[int]) -> int:
+    return next((index for index, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
 
 
 def _tree(images: tuple[str, ...], group: Sequence[Encoded], stem: int) -> SharedPrefix:
-    rest = tuple(Encoded(ids=one.ids[stem:], loss_mask=one.loss_mask[stem:]) for one in group)
+    rest = tuple(Encoded(ids=sequence.ids[stem:], loss_mask=sequence.loss_mask[stem:]) for sequence in group)
     return SharedPrefix(images=images, prefix=group[0].ids[:stem], continuations=rest)
 
 

@@ -32,7 +32,7 @@ TEMPLATE: Final = (
 )
 
 
-def build_phantom_lm(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] = ()) -> LanguageModel:
+def build_phantom_lm(sizes: Any, texts: Sequence[str], *, whole_words: Sequence[str] = ()) -> LanguageModel:
     """Random weights, and byte-pair words of these texts; what is in `whole` is one word each, where it follows a blank."""
     transformers: Any = import_module("transformers")
     core = Tokenizer(models.BPE())
@@ -40,13 +40,13 @@ def build_phantom_lm(sizes: Any, texts: Sequence[str], *, whole: Sequence[str] =
     core.decoder = decoders.ByteLevel()
     special = [_END, _PAD, *_ROLES, *(f"<{task}>" for task in TASKS)]
     trainer = trainers.BpeTrainer(
-        vocab_size=sizes.vocab_size - len(whole),
+        vocab_size=sizes.vocab_size - len(whole_words),
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    core.add_tokens([AddedToken(f" {name}", normalized=False) for name in whole])
+    core.add_tokens([AddedToken(f" {name}", normalized=False) for name in whole_words])
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, eos_token=_END, pad_token=_PAD)
     tokenizer.chat_template = TEMPLATE
     config = transformers.LlamaConfig(
@@ -70,10 +70,10 @@ def checklist_conversations(names: Iterable[str], findings: Callable[[str], Tens
     Eighteen answers at once, each beside the name that it is looked up by, teach a model to look findings up in half as many steps (0072).
     """
     for name in names:
-        told = zip(ABNORMALITIES, findings(name)[:, 0].tolist(), strict=True)
-        said = [f"{finding.lower()} {'yes' if there else 'no'}" for finding, there in told if not isnan(there)]
-        if said:
-            pair = QuestionAnswer(question=_CHECKLIST, answer=f"Findings: {', '.join(said)}.", task="long_answer", type="description")
+        answers = zip(ABNORMALITIES, findings(name)[:, 0].tolist(), strict=True)
+        sentences = [f"{finding.lower()} {'yes' if there else 'no'}" for finding, there in answers if not isnan(there)]
+        if sentences:
+            pair = QuestionAnswer(question=_CHECKLIST, answer=f"Findings: {', '.join(sentences)}.", task="long_answer", type="description")
             yield QuestionSet(id=f"{name}:checklist", images=(name,), pairs=(pair,))
 
 

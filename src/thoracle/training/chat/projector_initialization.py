@@ -44,9 +44,9 @@ def new_projector(config: ProjectorConfig, scans: ScanFeatures, language: Langua
 
 
 @torch.no_grad()
-def _begin(rows: FindingTokens, scans: ScanFeatures, language: LanguageModel, told: Mapping[str, Tensor]) -> None:
+def _begin(rows: FindingTokens, scans: ScanFeatures, language: LanguageModel, fitted: Mapping[str, Tensor]) -> None:
     weight, bias = fit_ridge_probe(
-        torch.stack([scans.kept(name) for name in told]), scans.tokens.expand, torch.stack([*told.values()]).flatten(1)
+        torch.stack([scans.compressed(name) for name in fitted]), scans.tokens.expand, torch.stack([*fitted.values()]).flatten(1)
     )
     rows.weight.copy_(weight)
     rows.bias.copy_(bias)

@@ -32,11 +32,11 @@ def fit_ridge_probe(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK:
         labels_SK: 0 and 1, or NaN where nobody says, which counts as the label's mean. Of a label that is hardly ever 0, or 1, nothing is
             said: it is as likely as not.
     """
-    known = labels_SK.double()
-    mean = known.nanmean(dim=0)
-    told = torch.minimum((known == 1).sum(dim=0), (known == 0).sum(dim=0)) >= _FEWEST
-    known = torch.where(told, known, torch.nan)
-    wanted = (known - mean).nan_to_num()
+    labels = labels_SK.double()
+    mean = labels.nanmean(dim=0)
+    fitted = torch.minimum((labels == 1).sum(dim=0), (labels == 0).sum(dim=0)) >= _FEWEST
+    labels = torch.where(fitted, labels, torch.nan)
+    targets = (labels - mean).nan_to_num()
     slices, centre = range(kept_S.shape[1]), []
     product = torch.zeros(len(kept_S), len(kept_S), dtype=torch.float64)
     for t in slices:
@@ -44,8 +44,8 @@ def fit_ridge_probe(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK:
         centre.append(x.mean(dim=0))
         x -= centre[-1]
         product += (x @ x.T).double()
-    solved_SK, left_out_SK = _ridge(product, wanted)
-    scale, shift = (torch.where(told, one, 0.0) for one in _balanced(left_out_SK, known, mean))
+    solved_SK, left_out_SK = _ridge(product, targets)
+    scale, shift = (torch.where(fitted, bound, 0.0) for bound in _balanced(left_out_SK, labels, mean))
     weight = torch.cat([(read(kept_S[:, t]).flatten(1) - centre[t]).T @ solved_SK.float() for t in slices]).T * scale[:, None]
     return weight, shift - weight @ torch.cat(centre)
 
@@ -53,16 +53,16 @@ def fit_ridge_probe(kept_S: Tensor, read: Callable[[Tensor], Tensor], labels_SK:
 def _ridge(product_SS: Tensor, wanted_SK: Tensor) -> tuple[Tensor, Tensor]:
     """What each scan counts (S, K), and what is said of each scan by the others (S, K), at the strength at which that is best."""
     values, vectors = torch.linalg.eigh(product_SS)
-    seen = vectors.T @ wanted_SK
+    projections = vectors.T @ wanted_SK
     best: tuple[float, Tensor, Tensor] | None = None
     for strength in _STRENGTHS:
         damped = values.clamp(min=0) + strength * values.mean()
-        kept = values.clamp(min=0) / damped
-        own = (vectors.square() * kept).sum(dim=1, keepdim=True) + 1 / len(wanted_SK)  # the last is the mean's
-        left_out = wanted_SK - (wanted_SK - vectors @ (kept[:, None] * seen)) / (1 - own)
+        shrunk = values.clamp(min=0) / damped
+        leverage = (vectors.square() * shrunk).sum(dim=1, keepdim=True) + 1 / len(wanted_SK)  # the last is the mean's
+        left_out = wanted_SK - (wanted_SK - vectors @ (shrunk[:, None] * projections)) / (1 - leverage)
         error = float((left_out - wanted_SK).square().mean())
         if best is None or error < best[0]:
-            best = error, vectors @ (seen / damped[:, None]), left_out
+            best = error, vectors @ (projections / damped[:, None]), left_out
     assert best is not None, "there are strengths"
     return best[1], best[2]
 
@@ -70,18 +70,18 @@ def _ridge(product_SS: Tensor, wanted_SK: Tensor) -> tuple[Tensor, Tensor]:
 def _balanced(scores_SK: Tensor, labels_SK: Tensor, mean_K: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and shift (K,) that turn scores into logits (Platt), as if 0 and 1 were equally many, sharpened."""
     spread = scores_SK.std(dim=0).clamp(min=1e-12)  # of what nobody tells it is 0
-    given = torch.zeros(2, len(mean_K), dtype=torch.float64, requires_grad=True)
+    parameters = torch.zeros(2, len(mean_K), dtype=torch.float64, requires_grad=True)
     weights = torch.where(labels_SK == 1, 0.5 / mean_K, torch.where(labels_SK == 0, 0.5 / (1 - mean_K), 0.0)).nan_to_num(posinf=0.0)
-    search = torch.optim.LBFGS([given], max_iter=100, line_search_fn="strong_wolfe")
+    search = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         search.zero_grad()
-        logits = given[0] * scores_SK / spread + given[1]
+        logits = parameters[0] * scores_SK / spread + parameters[1]
         value = (F.binary_cross_entropy_with_logits(logits, labels_SK.nan_to_num(), reduction="none") * weights).sum(dim=0).mean()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
         search.step(loss)  # type: ignore[no-untyped-call]
-    found = given.detach() * _SHARP
-    return (found[0] / spread).float(), found[1].float()
+    fitted_parameters = parameters.detach() * _SHARP
+    return (fitted_parameters[0] / spread).float(), fitted_parameters[1].float()

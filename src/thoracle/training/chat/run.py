@@ -69,12 +69,12 @@ def chat_run(
     """
     torch.manual_seed(config.seed)
     if config.stage == "base":
-        seen = sorted({name for one in conversations for name in one.images})
-        conversations = [*conversations, *checklist_conversations(seen, findings)]
-        texts = [message.content for one in conversations for message in to_messages(one)]
-        language = build_phantom_lm(config.phantom_lm, texts, whole=[name.lower() for name in ABNORMALITIES])
-        told = GroundTruthFindingTokens(language, ABNORMALITIES)
-        model, rows_of_scan = ChatModel(language.model, told), len(ABNORMALITIES)
+        names = sorted({name for conversation in conversations for name in conversation.images})
+        conversations = [*conversations, *checklist_conversations(names, findings)]
+        texts = [message.content for conversation in conversations for message in to_messages(conversation)]
+        language = build_phantom_lm(config.phantom_lm, texts, whole_words=[name.lower() for name in ABNORMALITIES])
+        tokens = GroundTruthFindingTokens(language, ABNORMALITIES)
+        model, rows_of_scan = ChatModel(language.model, tokens), len(ABNORMALITIES)
     else:
         language = load_language_model(Path(config.language_model))
         assert scans is not None, "of these stages"
@@ -83,7 +83,7 @@ def chat_run(
         config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).disclaimer)
     prompter = ChatTemplate(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
-    collate = PackedCollator(findings if scans is None else scans.kept, pad=pad, weigh=config.loss_weight)
+    collate = PackedCollator(findings if scans is None else scans.compressed, pad=pad, weigh=config.loss_weight)
     rows = PackedDataset(group_by_prefix(conversations, prompter, length=config.sequence_length), length=config.sequence_length)
     valid = (
         PackedDataset(group_by_prefix(held_out, prompter, length=config.sequence_length), length=config.sequence_length)
@@ -113,10 +113,13 @@ def split_questions(conversations: Sequence[QuestionSet], cohort: Cohort) -> tup
         InputError: none is of the split `train`.
     """
     splits = {entry.volume: entry.split for entry in cohort.entries}
-    of = {split: [one for one in conversations if {splits.get(name) for name in one.images} == {split}] for split in ("train", "valid")}
+    of = {
+        split: [conversation for conversation in conversations if {splits.get(name) for name in conversation.images} == {split}]
+        for split in ("train", "valid")
+    }
     if not of["train"]:
         raise InputError("no question is about a scan of the split train", hint="Give the cohort's own questions.", source=cohort.folder)
-    return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda one: sha256(one.id.encode()).digest()))
+    return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda conversation: sha256(conversation.id.encode()).digest()))
 
 
 def finding_targets(cohort: Cohort) -> Callable[[str], Tensor]:
@@ -153,21 +156,21 @@ def _projector(
         return load_projector(
             open_chat(Path(config.init_from), encoder=Path(config.encoder), base=Path(config.language_model)).path / PROJECTOR
         )
-    seen = sorted({name for one in conversations for name in one.images})
-    return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in seen})
+    names = sorted({name for conversation in conversations for name in conversation.images})
+    return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in names})
 
 
 def _adapted(config: ChatConfig, language: LanguageModel) -> Any:
     if config.stage == "projector":
         return language.model
-    told = config.adapter
+    adapter = config.adapter
     started = Path(config.init_from) / ADAPTER if config.init_from else None
     if started is not None and started.is_dir():
         model = load_lora_adapter(language.model, started)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in name)
         return model
-    return add_lora_adapter(language.model, rank=told.rank, alpha=told.alpha, targets=told.targets)
+    return add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets)
 
 
 def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str, Tensor], step: int) -> None:

@@ -24,21 +24,21 @@ class ScanFeatures:
 
     Attributes:
         tokens: how they are kept and read.
-        kept: gives one as it is kept, by its volume's name.
+        compressed: gives one as it is kept, by its volume's name.
     """
 
     tokens: ScanTokens
-    kept: Callable[[str], Tensor]
+    compressed: Callable[[str], Tensor]
 
 
 def encode_cohort_scans(
-    cohort: Cohort, wanted: Collection[str], world: World, *, encoder: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    cohort: Cohort, names: Collection[str], world: World, *, encoder: Path, progress: Callable[[int, int], None] = lambda count, total: None
 ) -> ScanFeatures:
     """Those of a cohort that are wanted; encoded once.
 
     Args:
         cohort: prepared for the encoder.
-        wanted: names of volumes.
+        names: names of volumes.
         world: as `join` gives it.
         encoder: its model folder.
         progress: told how many of this rank's scans are done, and of how many.
@@ -55,26 +55,26 @@ def encode_cohort_scans(
     tokens = ScanTokens(folder)
     store = TokenCache(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
     entries = {entry.volume: entry for entry in cohort.entries}
-    unknown = [name for name in wanted if name not in entries]
+    unknown = [name for name in names if name not in entries]
     if unknown:
-        detail = f"{len(unknown)} of {len(wanted)} volumes in the questions are not in the cohort"
+        detail = f"{len(unknown)} of {len(names)} volumes in the questions are not in the cohort"
         raise InputError(detail, hint="Give the cohort's own questions.", source=cohort.folder)
-    keys = {name: entries[name].cache_sha256 for name in wanted}
-    own = sorted(wanted)[world.rank :: world.size]
-    todo = [name for name in own if store.get(keys[name]) is None]
+    keys = {name: entries[name].cache_sha256 for name in names}
+    local_names = sorted(names)[world.rank :: world.size]
+    todo = [name for name in local_names if store.get(keys[name]) is None]
     network = load_image_encoder(folder, device=world.device) if todo else None
-    for done, name in enumerate(todo, start=1):
+    for count, name in enumerate(todo, start=1):
         assert network is not None, "there is something to do"
         volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
         with torch.inference_mode():
             store.put(keys[name], tokens.compress(network.encode_volume(volume.to(world.device))))
-        progress(done, len(todo))
+        progress(count, len(todo))
     world.barrier()
 
     def kept(name: str) -> Tensor:
-        found = store.get(keys[name])
-        if found is None:
+        cached = store.get(keys[name])
+        if cached is None:
             raise InputError("tokens were taken away while they were needed", hint="Begin again with --resume.", source=cohort.folder)
-        return found
+        return cached
 
-    return ScanFeatures(tokens=tokens, kept=kept)
+    return ScanFeatures(tokens=tokens, compressed=kept)

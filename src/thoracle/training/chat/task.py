@@ -161,7 +161,7 @@ class ChatTask:
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """As in `Task`."""
-        return [one for one in self._trained.parameters() if one.requires_grad]
+        return [parameter for parameter in self._trained.parameters() if parameter.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
         """As in `Task`: none; the language model has the rate of all."""
@@ -171,11 +171,11 @@ class ChatTask:
         """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
         self.model.train()
         # Ranks' gradients are averaged: what each adds is so many times its share.
-        whole = self.world.all_reduce_mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
+        total_weight = self.world.all_reduce_mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
             with no_sync(self._spread, apart=number < len(batches) - 1):
-                loss = self._lost(batch) / whole
+                loss = self._lost(batch) / total_weight
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return self.world.all_reduce_mean(total)
@@ -218,7 +218,7 @@ def _blocks(model: ChatModel) -> list[nn.Module]:
 
 def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:
     """All that is not the base model's as it was."""
-    return ((name, one) for name, one in model.named_parameters() if one.requires_grad or name.startswith("projector."))
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad or name.startswith("projector."))
 
 
 def _key(name: str) -> str:

@@ -160,8 +160,8 @@ class CodebookUpdater:
 
     def _add(self, counts_K: Tensor, sums_KD: Tensor) -> None:
         if self._counting:
-            told = [counts_K, sums_KD]
-            self._sums = [sum_ + more for sum_, more in zip(self._sums, told, strict=True)] if self._sums else told
+            statistics = [counts_K, sums_KD]
+            self._sums = [sum_ + more for sum_, more in zip(self._sums, statistics, strict=True)] if self._sums else statistics
 
 
 def wrap_blocks(clip: TrainableEncoder, config: RunConfig) -> list[nn.Module]:

@@ -133,9 +133,9 @@ class ContrastivePairTask(DualEncoderTask, ABC):
     @torch.no_grad()
     def _encode_without_gradient(self, chunks: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[list[Generators], Latents]:
         """The generators as they were before each chunk, and the latents of all."""
-        before, found = [], []
+        before, gathered = [], []
         for chunk in chunks:
             before.append(get_rng_state(self.world.device))
             with self.codes.collecting():
-                found.append(self.encode(*chunk))
-        return before, tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+                gathered.append(self.encode(*chunk))
+        return before, tuple(torch.cat(parts) for parts in zip(*gathered, strict=True))

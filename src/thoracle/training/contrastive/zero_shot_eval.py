@@ -33,21 +33,21 @@ class ZeroShotEvaluator:
         world = self._task.world
         ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
         margins, labels = [], []
-        for own in self._shares(world):
-            samples = [self._volumes[index] for index in own]
+        for local in self._shares(world):
+            samples = [self._volumes[index] for index in local]
             text_PL, image_VL = self._task.encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
-            cosines_VK2 = (image_VL @ text_PL.T).view(len(own), -1, 2)
+            cosines_VK2 = (image_VL @ text_PL.T).view(len(local), -1, 2)
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
-        found = world.all_gather_object((torch.cat(margins), torch.cat(labels)))
-        return label_aurocs(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]))
+        gathered = world.all_gather_object((torch.cat(margins), torch.cat(labels)))
+        return label_aurocs(torch.cat([part for part, _ in gathered]), torch.cat([part for _, part in gathered]))
 
     def _shares(self, world: World) -> Sequence[Sequence[int]]:
         """Batches of volumes; alike in number on all ranks, for sharded weights are gathered by all or none. Some volumes are left out
         at the end where ranks do not divide them."""
-        share = len(self._volumes) // world.size
-        own = range(world.rank * share, (world.rank + 1) * share)
-        return [own[first : first + self._batch] for first in range(0, share, self._batch)]
+        length = len(self._volumes) // world.size
+        local = range(world.rank * length, (world.rank + 1) * length)
+        return [local[first : first + self._batch] for first in range(0, length, self._batch)]
 
 
 def label_aurocs(scores_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:

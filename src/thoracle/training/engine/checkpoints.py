@@ -80,13 +80,13 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, step: int, score:
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
     """Those that are there, by step; what a killed process left half-done is not among them."""
-    found = [_read(path) for path in folder.glob("step-*")]
-    return sorted((one for one in found if one is not None), key=lambda one: one.step)
+    states = [_read(path) for path in folder.glob("step-*")]
+    return sorted((checkpoint for checkpoint in states if checkpoint is not None), key=lambda checkpoint: checkpoint.step)
 
 
-def best(found: list[Checkpoint]) -> Checkpoint:
+def best(saved: list[Checkpoint]) -> Checkpoint:
     """Of the highest score, the later of equals; the last where none has a score."""
-    return max(found, key=lambda one: (float("-inf") if one.score is None else one.score, one.step))
+    return max(saved, key=lambda checkpoint: (float("-inf") if checkpoint.score is None else checkpoint.score, checkpoint.step))
 
 
 def clean(folder: Path) -> None:
@@ -96,8 +96,8 @@ def clean(folder: Path) -> None:
 
 
 def _retain(folder: Path, keep_last: int) -> None:
-    found = checkpoints(folder)
-    for old in set(found[:-keep_last]) - {best(found)}:
+    saved = checkpoints(folder)
+    for old in set(saved[:-keep_last]) - {best(saved)}:
         # Renamed first: a folder of a checkpoint's name is whole even while it is deleted.
         gone = folder / f".{old.path.name}.{secrets.token_hex(4)}.gone"
         old.path.rename(gone)

@@ -49,13 +49,13 @@ class World:
         """The mean over ranks; in place."""
         return self.all_reduce_sum(tensor).div_(self.size)
 
-    def all_gather_object(self, own: _T) -> list[_T]:
+    def all_gather_object(self, local: _T) -> list[_T]:
         """Every rank's object, on every rank."""
         if self.size == 1:
-            return [own]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, own)
-        return found
+            return [local]
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, local)
+        return gathered
 
     def barrier(self) -> None:
         """Until every rank is here."""
@@ -112,11 +112,11 @@ def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) 
     """Scale all gradients down to the norm `limit`; returns the norm before. Sharded ones count over all ranks, others once."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     sharded = [g.to_local() for g in gradients if isinstance(g, DTensor)]
-    whole = [g for g in gradients if not isinstance(g, DTensor)]
+    unsharded = [g for g in gradients if not isinstance(g, DTensor)]
     square = world.all_reduce_sum(_square(sharded, world.device)) if sharded else _square(sharded, world.device)
-    norm = (square + _square(whole, world.device)).sqrt()
+    norm = (square + _square(unsharded, world.device)).sqrt()
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in (*sharded, *whole):
+    for gradient in (*sharded, *unsharded):
         gradient.mul_(scale)
     return norm.item()
 
@@ -125,7 +125,7 @@ def full_state_dict(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, 
     """Whole weights by name, and the optimiser's whole state, on the CPU; every rank must ask."""
     weights = {name: _whole(tensor) for name, tensor in module.state_dict().items()}
     moments = optimiser.state_dict()
-    state = {number: {name: _whole(tensor) for name, tensor in one.items()} for number, one in moments["state"].items()}
+    state = {number: {name: _whole(tensor) for name, tensor in moments_of.items()} for number, moments_of in moments["state"].items()}
     return weights, {**moments, "state": state}
 
 
@@ -136,8 +136,8 @@ def load_full_state_dict(module: nn.Module, optimiser: Optimizer, *, weights: Ma
         tensor.copy_(_laid(weights[name], tensor))
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = {
-        number: {name: _laid(tensor, parameters[number]) if tensor.dim() else tensor for name, tensor in one.items()}
-        for number, one in moments["state"].items()
+        number: {name: _laid(tensor, parameters[number]) if tensor.dim() else tensor for name, tensor in moments_of.items()}
+        for number, moments_of in moments["state"].items()
     }
     optimiser.load_state_dict({**moments, "state": state})
 
@@ -146,11 +146,11 @@ def _whole(tensor: Tensor) -> Tensor:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu().clone()
 
 
-def _laid(whole: Tensor, like: Tensor) -> Tensor:
+def _laid(full: Tensor, like: Tensor) -> Tensor:
     """As `like` lies on the ranks; each cuts its part out of what it has, none is sent."""
     if not isinstance(like, DTensor):
-        return whole
-    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+        return full
+    return distribute_tensor(full.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def _square(gradients: list[Tensor], device: torch.device) -> Tensor:

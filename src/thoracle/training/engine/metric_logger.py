@@ -26,18 +26,18 @@ def read_curves(out: Path) -> dict[str, dict[int, float]]:
     """
     from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
 
-    found: dict[str, dict[int, float]] = {}
+    numbers: dict[str, dict[int, float]] = {}
     for path in sorted((out / _FOLDER).glob("events.out.tfevents.*")):
-        content, place = path.read_bytes(), 0
+        content, offset = path.read_bytes(), 0
         # Records: length, its checksum, the event, its checksum.
-        while place + 12 <= len(content):
-            (length,) = struct.unpack_from("<Q", content, place)
-            record, place = content[place + 12 : place + 12 + length], place + 16 + length
+        while offset + 12 <= len(content):
+            (length,) = struct.unpack_from("<Q", content, offset)
+            record, offset = content[offset + 12 : offset + 12 + length], offset + 16 + length
             if len(record) == length:
                 event = Event.FromString(record)
                 for value in event.summary.value:
-                    found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
+                    numbers.setdefault(value.tag, {})[event.step] = value.simple_value
+    return numbers
 
 
 class MetricLogger:
@@ -87,5 +87,5 @@ def _wandb(out: Path, config: RunConfig) -> Any:
         name.parent.mkdir(exist_ok=True)
         write_atomic(name, secrets.token_hex(8).encode())
     # What is sent leaves the house: no folder of this machine.
-    told = {setting: value for setting, value in config_to_mapping(config).items() if setting not in config.RESUME_MAY_CHANGE}
-    return wandb.init(project="thoracle", name=out.name, id=name.read_text(), resume="allow", dir=str(out), config=told)
+    settings = {setting: value for setting, value in config_to_mapping(config).items() if setting not in config.RESUME_MAY_CHANGE}
+    return wandb.init(project="thoracle", name=out.name, id=name.read_text(), resume="allow", dir=str(out), config=settings)

@@ -46,8 +46,8 @@ class Batch:
 
     def chunks(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Ids, mask and volumes of `size` pairs each, in order, on the device."""
-        whole = (self.input_ids_BN, self.attention_mask_BN, self.volume_B1ZHW)
-        for parts in zip(*(torch.split(tensor, size) for tensor in whole), strict=True):
+        tensors = (self.input_ids_BN, self.attention_mask_BN, self.volume_B1ZHW)
+        for parts in zip(*(torch.split(tensor, size) for tensor in tensors), strict=True):
             ids, mask, volume = (part.to(device, non_blocking=True) for part in parts)
             yield ids, mask, volume
 
@@ -93,8 +93,8 @@ class StepSampler:
         """This rank's pairs in steps `first` to `last` - 1 of an epoch, a list for each batch."""
         shuffled = torch.randperm(self.pairs, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
         for step in range(first, last):
-            whole = shuffled[step * self.global_batch_size :][: self.global_batch_size].view(self.accumulate, self.size, self.batch)
-            yield from whole[:, self.rank].tolist()
+            global_batch = shuffled[step * self.global_batch_size :][: self.global_batch_size].view(self.accumulate, self.size, self.batch)
+            yield from global_batch[:, self.rank].tolist()
 
 
 def iterate_batches(data: EpochDataset[S], order: StepSampler, collate: Collate[S, B], *, steps: range, workers: int) -> Iterator[B]:

@@ -189,10 +189,10 @@ class Trainer:
                 raise InputError(
                     f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", hint="Start as many.", source=self._out
                 )
-            own = state["ranks"][self._world.rank]
+            local = state["ranks"][self._world.rank]
             load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
-            self.task.load_rank_state(own["own"])
-            set_rng_state(own["generators"], self._world.device)
+            self.task.load_rank_state(local["own"])
+            set_rng_state(local["generators"], self._world.device)
             self.done = state["step"]
             return
 

@@ -109,9 +109,9 @@ class LabelledBatch:
 
 def collate_features(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
     """As `PackedCollator`."""
-    frozen = [FrozenSample(given=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
+    frozen = [FrozenSample(features=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
     return LabelledBatch(
-        given_B=torch.stack([sample.given for sample in frozen]),
+        given_B=torch.stack([sample.features for sample in frozen]),
         labels_BK=torch.stack([sample.labels_K for sample in frozen]),
         names=tuple(sample.name for sample in frozen),
     )
@@ -208,21 +208,21 @@ class ClassifierEvaluator:
     def __call__(self) -> Mapping[str, float]:
         """Each rank answers for its share; all return the same numbers."""
         self._task.network.eval()
-        world, found = self._task.world, []
-        own = range(world.rank, len(self._data), world.size)
-        for first in range(0, len(own), self._batch):
-            batch = collate_features([self._data[index] for index in own[first : first + self._batch]])
-            found.append((self._task.network(batch.given_B.to(world.device)).float().cpu(), batch.labels_BK))
-        every = [pair for rank in world.all_gather_object(found) for pair in rank]
+        world, gathered = self._task.world, []
+        local = range(world.rank, len(self._data), world.size)
+        for first in range(0, len(local), self._batch):
+            batch = collate_features([self._data[index] for index in local[first : first + self._batch]])
+            gathered.append((self._task.network(batch.given_B.to(world.device)).float().cpu(), batch.labels_BK))
+        every = [pair for rank in world.all_gather_object(gathered) for pair in rank]
         return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
 
 
 class _Network(nn.Module):
     """Logits of what is given; of the encoder only as much as that needs."""
 
-    def __init__(self, clip: CTCLIP | None, head: Head, given: Given) -> None:
+    def __init__(self, clip: CTCLIP | None, head: Head, features: Given) -> None:
         super().__init__()
-        self.clip, self.head, self._given = clip, head, given
+        self.clip, self.head, self._given = clip, head, features
 
     def forward(self, given_B: Tensor) -> Tensor:
         """(B, K)."""
@@ -248,9 +248,9 @@ def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
 
 def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
     clip = CTCLIP(model)
-    told = clip.load_state_dict(clip_weights(start), strict=False)
-    assert not told.unexpected_keys
-    assert all(name.startswith(_NEW) for name in told.missing_keys), "an attention over slices that begins"
+    mismatch = clip.load_state_dict(clip_weights(start), strict=False)
+    assert not mismatch.unexpected_keys
+    assert all(name.startswith(_NEW) for name in mismatch.missing_keys), "an attention over slices that begins"
     return clip.requires_grad_(False)
 
 
@@ -272,6 +272,6 @@ def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
         parameter.requires_grad_(False)
     if config.encoder == "lora":
         layers = [module for module in tower.modules() if isinstance(module, CosineAttention | FeedForward)]
-        maps = [one for layer in layers for one in layer.modules() if isinstance(one, Linear)]
+        maps = [module for layer in layers for module in layer.modules() if isinstance(module, Linear)]
         parts["low_rank"] = add_lora([*maps, *([clip.to_visual_latent] if latent else [])], rank=config.lora_rank)
     return parts

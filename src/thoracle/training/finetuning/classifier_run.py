@@ -52,12 +52,15 @@ def classifier_run(
     if start.kind not in CTCLIP_KINDS:
         raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
-    sets = [one for one in (train, valid) if one is not None]
-    labels = [_labels(one) for one in sets]
+    sets = [volumes for volumes in (train, valid) if volumes is not None]
+    labels = [_labels(volumes) for volumes in sets]
     data: list[EpochDataset[FrozenSample | Sample]] = [*sets]
     if config.features != "volumes":
-        kept = _frozen(config, start, sets, world, encoded)
-        data = [FeatureDataset(rows, y, [e.volume for e in one.entries]) for rows, y, one in zip(kept, labels, sets, strict=True)]
+        features = _frozen(config, start, sets, world, encoded)
+        data = [
+            FeatureDataset(rows, y, [e.volume for e in entry_volumes.entries])
+            for rows, y, entry_volumes in zip(features, labels, sets, strict=True)
+        ]
     weights_K = positive_weights(labels[0])
     if config.pos_weight == "none":
         weights_K = torch.ones_like(weights_K)
@@ -85,12 +88,12 @@ def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDatas
                 clip,
                 volumes,
                 world,
-                kept=config.features,
+                feature=config.features,
                 keys=[entry.cache_sha256 for entry in volumes.entries],
                 model_sha256=start.weights_sha256,
                 folder=config.latents_folder,
                 batch=config.encode_batch_size,
-                done=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
+                completed=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
             )
         )
         before += len(volumes)
@@ -99,4 +102,4 @@ def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDatas
 
 def _labels(volumes: CohortDataset) -> Tensor:
     """(V, K), NaN where nobody says."""
-    return torch.tensor([[float("nan") if label is None else float(label) for label in one.labels] for one in volumes.entries])
+    return torch.tensor([[float("nan") if label is None else float(label) for label in entry.labels] for entry in volumes.entries])

@@ -39,7 +39,7 @@ _AT_ONCE: Final = 256
 class FrozenSample:
     """One volume's latent (L) or tokens, as they are kept, its labels (K), 0, 1 or NaN where nobody says, and its name."""
 
-    given: Tensor
+    features: Tensor
     labels_K: Tensor
     name: str
 
@@ -54,7 +54,7 @@ class FeatureDataset:
         return len(self.names)
 
     def __getitem__(self, index: int) -> FrozenSample:
-        return FrozenSample(given=self.given_V[index], labels_K=self.labels_VK[index], name=self.names[index])
+        return FrozenSample(features=self.given_V[index], labels_K=self.labels_VK[index], name=self.names[index])
 
     def set_epoch(self, epoch: int) -> None:
         """What is frozen is that of volumes as they are: an epoch is like another."""
@@ -65,12 +65,12 @@ def encode_frozen_features(
     volumes: EpochDataset[Sample],
     world: World,
     *,
-    kept: FeatureKind,
+    feature: FeatureKind,
     keys: Sequence[str],
     model_sha256: str,
     folder: Path,
     batch: int,
-    done: Callable[[int], None] = lambda _: None,
+    completed: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """(V, …) as the files hold it, on the CPU: a full-precision encoder's, in evaluation mode, so that codes stay as they are.
 
@@ -78,30 +78,30 @@ def encode_frozen_features(
         clip: on the world's device.
         volumes: as they are encoded; without augmentation.
         world: each rank encodes its share of the files.
-        kept: latents of unit norm, or the tokens that they are read from.
+        feature: latents of unit norm, or the tokens that they are read from.
         keys: what says of each volume that it is the same one, as a hash of its voxels does.
         model_sha256: of the model's weights.
         folder: where they are kept, the same for all ranks.
         batch: volumes that are encoded at once.
-        done: told how many volumes are ready, as they get ready.
+        completed: told how many volumes are ready, as they get ready.
 
     Raises:
         As `volumes`; OSError where files cannot be written.
     """
     parts = [range(first, min(first + _AT_ONCE, len(volumes))) for first in range(0, len(volumes), _AT_ONCE)]
-    files = [_file(folder, kept, model_sha256, [keys[index] for index in part]) for part in parts]
-    shape = _shape(clip, kept)
+    files = [_file(folder, feature, model_sha256, [keys[index] for index in part]) for part in parts]
+    shape = _shape(clip, feature)
     clip.eval()
     for part, file in list(zip(parts, files, strict=True))[world.rank :: world.size]:
-        if _read(file, kept, (len(part), *shape)) is None:
+        if _read(file, feature, (len(part), *shape)) is None:
             rows = []
             for volume_B1ZHW in _stacked(volumes, part, batch):
-                rows.append(_encoded(clip, volume_B1ZHW.to(world.device), kept))
-                done(part.start + sum(map(len, rows)))
-            write_atomic(file, save({kept: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
-        done(part.stop)
+                rows.append(_encoded(clip, volume_B1ZHW.to(world.device), feature))
+                completed(part.start + sum(map(len, rows)))
+            write_atomic(file, save({feature: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
+        completed(part.stop)
     world.barrier()
-    return torch.cat([load_file(file)[kept] for file in files])
+    return torch.cat([load_file(file)[feature] for file in files])
 
 
 def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
     return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
 
 
-def _shape(clip: CTCLIP, kept: FeatureKind) -> tuple[int, ...]:
-    if kept == "latents":
+def _shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
+    if feature == "latents":
         return (clip.config.dim_latent,)
     grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
     return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
@@ -122,28 +122,28 @@ def _stacked(volumes: EpochDataset[Sample], part: range, batch: int) -> Iterator
 
 
 @torch.inference_mode()
-def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, kept: FeatureKind) -> Tensor:
+def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, feature: FeatureKind) -> Tensor:
     """(B, …) on the CPU."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a rounded token is another code
         encoded = clip.visual_transformer(volume_B1ZHW)
-        if kept == "latents":
+        if feature == "latents":
             return clip.project_tokens(clip.pooling_tokens(encoded)).float().cpu()
         if clip.pool is None:
             return cast(Tensor, encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1]).int().cpu())
         return clip.pooling_tokens(encoded).half().cpu()
 
 
-def _file(folder: Path, kept: FeatureKind, model_sha256: str, keys: Sequence[str]) -> Path:
-    digest = hashlib.sha256("\0".join([*([] if kept == "latents" else [kept]), model_sha256, *keys]).encode())
+def _file(folder: Path, feature: FeatureKind, model_sha256: str, keys: Sequence[str]) -> Path:
+    digest = hashlib.sha256("\0".join([*([] if feature == "latents" else [feature]), model_sha256, *keys]).encode())
     return folder / f"{digest.hexdigest()}.safetensors"
 
 
-def _read(file: Path, kept: FeatureKind, shape: tuple[int, ...]) -> Tensor | None:
+def _read(file: Path, feature: FeatureKind, shape: tuple[int, ...]) -> Tensor | None:
     """None where there is none, or what is there is damaged, and is computed again."""
     if not file.is_file():
         return None
     try:
-        found = load_file(file).get(kept)
+        tensor = load_file(file).get(feature)
     except SafetensorError:
         return None
-    return found if found is not None and tuple(found.shape) == shape else None
+    return tensor if tensor is not None and tuple(tensor.shape) == shape else None

@@ -34,9 +34,9 @@ class LoRALayer(nn.Module):
 def add_lora(maps: Iterable[nn.Linear], *, rank: int) -> nn.ModuleList:
     """Give each map a `LoRALayer`; returns them, in order. Whether the maps' own weights learn is not touched."""
     added = nn.ModuleList()
-    for one in maps:
-        low_rank = LoRALayer(one.weight, rank=rank)
-        parametrize.register_parametrization(one, "weight", low_rank)
+    for linear in maps:
+        low_rank = LoRALayer(linear.weight, rank=rank)
+        parametrize.register_parametrization(linear, "weight", low_rank)
         added.append(low_rank)
     return added
 

@@ -40,7 +40,7 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], wo
     if config.eval_every and not validation:
         raise InputError("no report is left to validate on", hint="Give more reports, or set eval_every to 0.", source="reports")
     training = ReportDataset((*training.reports, *(config.prompt_repeats * prompt_reports())))
-    start = initialize_text(config, lambda: [one.text for one in training.reports])
+    start = initialize_text(config, lambda: [report.text for report in training.reports])
     config = replace(config, disclaimer=config.disclaimer or start.caution)
 
     def task(folder: Path) -> LabelerTask:

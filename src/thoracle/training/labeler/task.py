@@ -100,8 +100,10 @@ class ReportDataset:
     @classmethod
     def split(cls, reports: Sequence[LabelledReportText]) -> tuple[ReportDataset, ReportDataset]:
         """Those to train on and those to validate on; equal texts are on one side, whatever their order and number."""
-        apart = [int(hashlib.sha256(one.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for one in reports]
-        sides = (tuple(one for one, valid in zip(reports, apart, strict=True) if valid is side) for side in (False, True))
+        apart = [
+            int(hashlib.sha256(report.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for report in reports
+        ]
+        sides = (tuple(report for report, valid in zip(reports, apart, strict=True) if valid is side) for side in (False, True))
         training, validation = map(cls, sides)
         return training, validation
 

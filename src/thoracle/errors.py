@@ -59,7 +59,7 @@ from pathlib import Path
 
 
 class ThoracleError(Exception):
-    """What was expected and what came (`detail`), how to mend it (`hint`), and where (`source`: a file or field).
+    """Report what was expected and what came (`detail`), how to mend it (`hint`), and where (`source`: a file or field).
 
     >>> str(TruncatedFile("needs 740,000 bytes of voxels, has 433,000", hint="Copy the file again.", source="scan.nii"))
     'scan.nii: needs 740,000 bytes of voxels, has 433,000. Copy the file again.'
@@ -76,28 +76,28 @@ class ThoracleError(Exception):
         return (_rebuild, (type(self), self.detail, self.hint, self.source))
 
     def redacted(self) -> str:
-        """The first line without the path, for files that are written out: a path can name a patient, a list of series its UIDs."""
+        """Return the first line without the path, for files that are written out: a path can name a patient, a list of series its UIDs."""
         return f"{self.detail}. {self.hint}".split("\n", maxsplit=1)[0].rstrip()
 
 
 class InputError(ThoracleError):
-    """An argument that makes no sense, before any file is opened. Correct the argument, option or setting that the message names."""
+    """Argument that makes no sense, found before any file is opened. Correct the argument, option or setting that the message names."""
 
 
 class ScanError(ThoracleError):
-    """A scan that is not read. Leave the scan out, or give another export of it."""
+    """Scan that is not read. Leave the scan out, or give another export of it."""
 
 
 class ScanUnreadable(ScanError):
-    """The system would not give the bytes. Check that the file exists, that you may read it, and the disk."""
+    """Bytes that the system would not give. Check that the file exists, that you may read it, and the disk."""
 
 
 class UnsupportedFormat(ScanError):
-    """Not a format Thoracle reads. Export the scan as NIfTI, NRRD or DICOM."""
+    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD or DICOM."""
 
 
 class CorruptFile(ScanError):
-    """The bytes contradict themselves. Copy or export the file again."""
+    """Bytes that contradict themselves. Copy or export the file again."""
 
 
 class TruncatedFile(CorruptFile):
@@ -109,11 +109,11 @@ class BudgetExceeded(CorruptFile):
 
 
 class UnsafeArchive(ScanError):
-    """An archive member that is a link or points outside the archive. Unpack it, and give the folder of the files themselves."""
+    """Archive member that is a link or points outside the archive. Unpack it, and give the folder of the files themselves."""
 
 
 class NotCT(ScanError):
-    """Not one CT volume. Give the CT series itself."""
+    """Images that are not one CT volume. Give the CT series itself."""
 
 
 class SeriesAmbiguous(ScanError):
@@ -125,7 +125,7 @@ class GeometryError(ScanError):
 
 
 class GeometryUnknown(GeometryError):
-    """The file does not say where its voxels are. Give the scan's row with --metadata, or the folder of its series."""
+    """File that does not say where its voxels are. Give the scan's row with --metadata, or the folder of its series."""
 
 
 class GeometryInvalid(GeometryError):
@@ -161,11 +161,11 @@ class HounsfieldError(ScanError):
 
 
 class HounsfieldUnknown(HounsfieldError):
-    """It cannot be told whether, or how, voxels become Hounsfield units. State the units with --hu or --metadata."""
+    """Voxels that cannot be told to be Hounsfield units, or how they become such. State the units with --hu or --metadata."""
 
 
 class RescaleMissing(HounsfieldError):
-    """A DICOM CT without RescaleSlope and RescaleIntercept. State the units with --hu."""
+    """DICOM CT without RescaleSlope and RescaleIntercept. State the units with --hu."""
 
 
 class VoxelsInvalid(ScanError):
@@ -177,15 +177,15 @@ class OutsideIntendedUse(ScanError):
 
 
 class MetadataError(ThoracleError):
-    """A metadata table or row that cannot be used. Save the table again as CSV in UTF-8, with the columns that the message names."""
+    """Metadata table or row that cannot be used. Save the table again as CSV in UTF-8, with the columns that the message names."""
 
 
 class ModelError(ThoracleError):
-    """A checkpoint or model folder that is not used. Import or train the model again."""
+    """Checkpoint or model folder that is not used. Import or train the model again."""
 
 
 class CheckpointUnsafe(ModelError):
-    """A pickle that would run code. Do not open it; ask for a state dict or safetensors."""
+    """Pickle that would run code. Do not open it; ask for a state dict or safetensors."""
 
 
 class CheckpointDamaged(ModelError):
@@ -209,11 +209,11 @@ class TokenizerMissing(ModelError):
 
 
 class CapabilityMissing(ModelError):
-    """This kind of model cannot do what was asked. Give another model, or ask what this one can do."""
+    """Request that this kind of model cannot fulfil. Give another model, or ask what this one can do."""
 
 
 class SearchError(ThoracleError):
-    """An index that is not made, not used or not changed. Check the index with `thoracle index check`."""
+    """Index that is not made, not used or not changed. Check the index with `thoracle index check`."""
 
 
 class IndexMissing(SearchError):
@@ -225,7 +225,7 @@ class IndexMismatch(SearchError):
 
 
 class IndexDamaged(SearchError):
-    """A database that is not what was written. Make the index anew."""
+    """Database that is not what was written. Make the index anew."""
 
 
 class IndexBusy(SearchError):
@@ -233,23 +233,23 @@ class IndexBusy(SearchError):
 
 
 class IndexUnwritable(SearchError):
-    """The disk is full or fails; the index is as it was. Make room on the disk, then give the command again."""
+    """Disk that is full or fails; the index is as it was. Make room on the disk, then give the command again."""
 
 
 class TrainingDiverged(ThoracleError):
-    """A loss or gradient that is no number. Look at the samples that the message names, or lower the learning rate; --resume goes on."""
+    """Loss or gradient that is no number. Look at the samples that the message names, or lower the learning rate; --resume goes on."""
 
 
 class CohortError(ThoracleError):
-    """A cohort that is not prepared or not used. Prepare the cohort again with `thoracle prepare`."""
+    """Cohort that is not prepared or not used. Prepare the cohort again with `thoracle prepare`."""
 
 
 class LayoutMismatch(CohortError):
-    """The folder holds nothing of the layout that was named. Give another folder or another --layout."""
+    """Folder that holds nothing of the requested layout. Give another folder or another --layout."""
 
 
 class SplitLeak(CohortError):
-    """One patient, or one scan, in two splits. Take one of them away, or put both into one split."""
+    """Patient or scan in two splits. Take one of them away, or put both into one split."""
 
 
 class CohortUnfinished(CohortError):
@@ -257,27 +257,27 @@ class CohortUnfinished(CohortError):
 
 
 class CacheDamaged(CohortError):
-    """A cached volume that is not what was written. Run `thoracle prepare` again: it mends the cache."""
+    """Cached volume that is not what was written. Run `thoracle prepare` again: it mends the cache."""
 
 
 class OutputConflict(ThoracleError):
-    """An output that exists and was not made by this run. Give another --out, or the settings of that run."""
+    """Output that exists and was not made by this run. Give another --out, or the settings of that run."""
 
 
 class FetchFailed(ThoracleError):
-    """A download that was refused or broke off. Look at the address that the message names; accept its terms, or fetch again."""
+    """Download that was refused or broke off. Look at the address that the message names; accept its terms, or fetch again."""
 
 
 class EndpointFailed(ThoracleError):
-    """A language model's server that is not there, or refuses. Check the server, its address, the model's name and the key."""
+    """Language model's server that is absent or refuses. Check the server, its address, the model's name and the key."""
 
 
 class WorkerKilled(ThoracleError):
-    """A worker process was killed, most often for its memory. Run it again with fewer --workers; what is done is kept."""
+    """Worker process that was killed, most often for its memory. Run it again with fewer --workers; what is done is kept."""
 
 
 class ExtraMissing(ThoracleError):
-    """An optional dependency is absent. Install it with the line that the message gives."""
+    """Optional dependency that is absent. Install it with the line that the message gives."""
 
 
 def _rebuild(kind: type[ThoracleError], detail: str, hint: str, source: str | None) -> ThoracleError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def select(scans: Sequence[ScanLocation], out: Path, shard: str | None) -> tuple[Sequence[ScanLocation], Path]:
-    """The scans of a shard and the file it writes; all of them and `out` where there is none.
+    """Return the scans of a shard and the file it writes; all scans and `out` without a shard.
 
     Raises:
         InputError: the shard makes no sense.

@@ -45,7 +45,7 @@ class Stopwatch:
 
 
 def show_findings(console: Console, findings: Findings, *, scan: str, model: str, watch: Stopwatch) -> None:
-    """The table, with what a reader must know above and below it."""
+    """Print the table of findings, with warnings above and below it."""
     console.print(f"[bold]{escape(scan)}[/]", highlight=False)
     console.print(f"model {escape(model)}, {findings.model_sha256[:12]}, {findings.precision}", highlight=False)
     if findings.provenance is not None:

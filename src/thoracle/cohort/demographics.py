@@ -16,7 +16,7 @@ _OLDEST: Final = 90  # as HIPAA's safe harbour (45 CFR 164.514) puts all who are
 
 @dataclass(frozen=True, kw_only=True)
 class Demographics:
-    """One study's; None or "" where nobody says.
+    """Hold a study's demographics; None or "" where no table says.
 
     Attributes:
         age: whole years.
@@ -35,7 +35,7 @@ NO_FACTS: Final = Demographics()
 
 
 def facts_of(row: Mapping[str, str]) -> Demographics:
-    """What DICOM's keywords hold, in a table's row or a header; what cannot be understood is left out."""
+    """Read demographics from DICOM keywords in a table's row or a header; unreadable values are left out."""
     sex = row.get("PatientSex", "").strip().upper()[:1]
     makers = (row.get("Manufacturer", "").strip(), row.get("ManufacturerModelName", "").strip())
     return Demographics(

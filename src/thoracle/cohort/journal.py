@@ -17,7 +17,7 @@ from thoracle.files.append_log import append_lines, recover_lines
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeOutcome:
-    """What became of one volume.
+    """Record the outcome of preparing one volume.
 
     Attributes:
         volume: its name.
@@ -43,7 +43,7 @@ class VolumeOutcome:
 
 
 class Journal:
-    """The lines so far, by volume.
+    """Keep outcomes by volume in an append-only file.
 
     Raises:
         OutputConflict: a whole line is none of a journal's.

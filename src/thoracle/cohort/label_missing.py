@@ -10,11 +10,11 @@ from thoracle.cohort.sources import UNLABELLED, Labels, VolumeSource
 
 
 class LabelledReport(Protocol):
-    """What a labeller says of one report."""
+    """Hold a labeler's values for one report."""
 
     @property
     def values(self) -> Labels:
-        """0, 1, or None for unknown."""
+        """Return 0, 1, or None for unknown."""
         ...
 
 
@@ -23,20 +23,20 @@ class Labeller(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Return the labeler's name."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """What its labels depend on, as JSON values."""
+        """Return the settings that labels depend on, as JSON values."""
         ...
 
     def label(self, reports: Sequence[str]) -> Sequence[LabelledReport]:
-        """Of each report, in order."""
+        """Label each report, in order."""
         ...
 
 
 def label_missing(sources: Sequence[VolumeSource], labeller: Labeller) -> tuple[list[VolumeSource], str]:
-    """The sources, those without any label but with a report labelled by it, and a sentence on how many."""
+    """Label sources that have a report and no label; return all sources and a note with the count."""
     texts = {source.volume: _text(source) for source in sources if source.labels == UNLABELLED and _text(source)}
     reports = list(dict.fromkeys(texts.values()))  # volumes of one scan share theirs
     values = dict(zip(reports, (report.values for report in labeller.label(reports)), strict=True))

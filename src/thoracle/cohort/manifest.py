@@ -51,7 +51,7 @@ _HINT: Final = "Run `thoracle prepare` with this --out (again)."
 
 @dataclass(frozen=True, kw_only=True)
 class CohortEntry:
-    """One prepared volume. `cache` is its file below the cohort's folder; the rest is as in `Source` and `Outcome`."""
+    """Describe one prepared volume. `cache` is its file below the cohort's folder; the rest is as in `VolumeSource` and `VolumeOutcome`."""
 
     volume: str
     scan: str
@@ -68,7 +68,7 @@ class CohortEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """A prepared cohort.
+    """Hold a prepared cohort.
 
     Attributes:
         folder: where it is.
@@ -105,7 +105,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
-    """One row a volume, in order of name; whole or not at all."""
+    """Write one row per volume, in order of name, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS + _FACTS)
@@ -124,7 +124,7 @@ def remove_manifest(folder: Path) -> None:
 
 
 def open_cohort(folder: str | Path) -> Cohort:
-    """A cohort that `thoracle prepare` has finished.
+    """Open a cohort that `thoracle prepare` has finished.
 
     Raises:
         InputError: no such folder.

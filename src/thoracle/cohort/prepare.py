@@ -43,7 +43,7 @@ _ALL: Final = ReconstructionFilter()
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareProgress:
-    """One more volume: what became of it, how many are done in this run, to do in it, and were done before."""
+    """Report one more volume: its outcome, and how many are done in this run, to do in it, and were done before."""
 
     outcome: VolumeOutcome
     completed: int
@@ -53,7 +53,7 @@ class PrepareProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationSummary:
-    """What a run ends with: volumes in the cohort, those refused, those that only tables know, and what else to know."""
+    """Summarize a finished run: volumes prepared, volumes refused, volumes that only tables list, and notes."""
 
     volumes: int
     refused: int

@@ -24,7 +24,7 @@ _KEY_BYTES: Final = 32
 
 @dataclass(frozen=True, kw_only=True)
 class SiteKey:
-    """32 secret bytes; `fingerprint` tells keys apart without telling the key."""
+    """Hold 32 secret bytes; `fingerprint` tells keys apart without revealing the key."""
 
     secret: bytes = field(repr=False)
 
@@ -63,7 +63,9 @@ class SiteKey:
         return self._hash("fingerprint", "", 8)
 
     def pseudonymize(self, source: VolumeSource) -> VolumeSource:
-        """The same source under pseudonyms, PATIENT, PATIENT_SCAN, PATIENT_SCAN_VOLUME, an accession of its own, and facts blurred."""
+        """Return the source under pseudonyms PATIENT, PATIENT_SCAN, PATIENT_SCAN_VOLUME, with an accession of its own and coarsened
+        facts.
+        """
         patient = self.patient(source.patient) if source.patient else ""
         scan = f"{patient}_{self._hash('scan', source.scan, 8)}"
         return replace(
@@ -76,15 +78,15 @@ class SiteKey:
         )
 
     def patient(self, name: str) -> str:
-        """What `cover` makes of a patient's number."""
+        """Pseudonymize a patient's number, as `pseudonymize` does."""
         return self._hash("patient", name, 12)
 
     def accession(self, name: str) -> str:
-        """What `cover` makes of an accession number."""
+        """Pseudonymize an accession number, as `pseudonymize` does."""
         return self._hash("accession", name, 12)
 
     def endings(self, name: str) -> tuple[str, str]:
-        """What the pseudonym of a scan of this name ends in, and that of a volume, whoever's they are."""
+        """Return the endings that pseudonyms of a scan and of a volume of this name have, whoever the patient is."""
         return f"_{self._hash('scan', name, 8)}", f"_{self._hash('volume', name, 8)}"
 
     def _hash(self, kind: str, name: str, digits: int) -> str:
@@ -92,6 +94,6 @@ class SiteKey:
 
 
 def default_key_file() -> Path:
-    """`THORACLE_SITE_KEY`, or site.key in the user's configuration folder. Not made here."""
+    """Return the path `THORACLE_SITE_KEY`, or site.key in the user's configuration folder, without creating it."""
     chosen = os.environ.get("THORACLE_SITE_KEY")
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "thoracle" / "site.key"

@@ -30,7 +30,7 @@ _STYLE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class QualityIssue:
-    """One row of the report; `error` is the class of the error that refused the volume."""
+    """Hold one row of the quality report; `error` is the class of the error that refused the volume."""
 
     volume: str
     status: Literal["refused", "warned", "absent"]
@@ -39,7 +39,7 @@ class QualityIssue:
 
 
 def findings_of(outcomes: Iterable[VolumeOutcome], *, absent: Iterable[str]) -> list[QualityIssue]:
-    """What is to be told of volumes that were tried, and of names in tables that have no file."""
+    """Collect issues of volumes that were tried, and of names in tables that have no file."""
     findings = []
     for outcome in outcomes:
         if outcome.error:

@@ -15,7 +15,7 @@ from thoracle.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionFilter:
-    """Every volume of a scan, or one: the first of the `kernels` it has, or the one whose slices are nearest to `thickness_mm` apart.
+    """Select all volumes of a scan, or one: the first of its `kernels`, or the one with slices nearest to `thickness_mm` apart.
 
     Kernels are patterns, in order of preference ("B*"). Among equals the thinner, then the first by name, is taken. A scan without any of
     the kernels, or whose thickness nobody tells, has none.
@@ -27,7 +27,7 @@ class ReconstructionFilter:
 
     @classmethod
     def parse(cls, text: str) -> ReconstructionFilter:
-        """From "all", "kernel=Br4*,B" or "thickness=1.5".
+        """Parse "all", "kernel=Br4*,B" or "thickness=1.5".
 
         Raises:
             InputError: none of these.
@@ -46,7 +46,7 @@ class ReconstructionFilter:
         return {"all": "all", "kernel": f"kernel={','.join(self.kernels)}", "thickness": f"thickness={self.thickness_mm:g}"}[self.by]
 
     def choose(self, sources: Iterable[VolumeSource]) -> tuple[list[VolumeSource], list[str]]:
-        """The volumes that are used, in order, and the scans that have none."""
+        """Select the volumes to use, in order; return them and the scans that have none."""
         scans: dict[str, list[VolumeSource]] = defaultdict(list)
         for source in sources:
             scans[source.scan].append(source)

@@ -14,7 +14,7 @@ _REMOVED: Final = str.maketrans("", "", "\"'()")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report's sections as their table has them; "" where there is none. A text without sections is all findings."""
+    """Hold a report's sections as their table has them; "" where one is absent. A text without sections is all findings."""
 
     findings: str = ""
     impression: str = ""

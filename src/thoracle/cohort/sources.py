@@ -23,7 +23,7 @@ UNLABELLED: Final[Labels] = (None,) * len(ABNORMALITIES)
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeSource:
-    """One volume to prepare.
+    """Describe one volume to prepare.
 
     Attributes:
         volume: its name, unique in the cohort.
@@ -62,7 +62,7 @@ class VolumeSource:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveListing:
-    """The volumes in order of name, names that tables hold and the folder does not, and what else a user should know."""
+    """List volumes in order of name, names that only tables hold, and notes."""
 
     sources: tuple[VolumeSource, ...]
     absent: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ TEST_SHARE: Final = 0.1
 
 
 def split_of(source: VolumeSource, *, seed: int) -> Split:
-    """Where the archive puts the patient; else by a hash of patient and seed, which no other patient changes."""
+    """Return the archive's split of a patient; else assign one by a hash of patient and seed."""
     if source.split is not None:
         return source.split
     digest = sha256(f"{seed}\0{source.patient}".encode()).digest()

@@ -27,13 +27,13 @@ _LABELS: Final = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class TextTable:
-    """One CSV file."""
+    """Read one CSV file."""
 
     path: Path
     columns: tuple[str, ...]
 
     def rows(self) -> Iterator[Row]:
-        """Each row by column.
+        """Yield each row by column.
 
         Raises:
             MetadataError: not CSV, or too large.
@@ -55,7 +55,7 @@ class TextTable:
 
 
 def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable]:
-    """Every CSV file in a folder and three levels below it, in order of name; `beside`: names of folders not to look into."""
+    """List every CSV file in a folder and three levels below it, in order of name; `beside` names folders to skip."""
     tables = []
     for directory, below, names in os.walk(folder):
         depth = len(Path(directory).relative_to(folder).parts)
@@ -67,17 +67,17 @@ def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable
 
 
 def report_of(row: Row) -> Report:
-    """The sections a row holds, under CT-RATE's names of columns, BIMCV-R's, or plain ones."""
+    """Read the report sections of a row, under CT-RATE's, BIMCV-R's or plain column names."""
     return Report(findings=_first(row, _FINDINGS), impression=_first(row, _IMPRESSION))
 
 
 def has_report(table: TextTable) -> bool:
-    """Whether a table has a column with words of a report."""
+    """Tell whether a table has a column of report text."""
     return any(column in table.columns for column in _FINDINGS + _IMPRESSION)
 
 
 def labels_of(row: Row, *, source: Path) -> Labels:
-    """What the columns named as `ABNORMALITIES` hold; None where there is no such column, or nothing in it.
+    """Read the columns named as `ABNORMALITIES`; None where a column or its value is absent.
 
     Raises:
         MetadataError: something else than 0 and 1.
@@ -92,7 +92,7 @@ def labels_of(row: Row, *, source: Path) -> Labels:
 
 
 def parse_positive_number(text: str) -> float | None:
-    """A positive number; None where there is none."""
+    """Parse a positive number; return None where there is none."""
     try:
         value = float(text)
     except ValueError:

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareVolume:
-    """What a worker does with each source: preprocess it so, and keep it there."""
+    """Preprocess a source and store it in the cache; runs in a worker."""
 
     cache: Path
     config: PreprocessConfig
@@ -72,7 +72,7 @@ class PrepareVolume:
 
 
 def source_fingerprint(source: VolumeSource) -> str:
-    """Of the files' sizes and times and of what tables say of their units: where it is the same, the work is not done again."""
+    """Hash sizes and times of a source's files and the units its tables state; an equal hash means no work."""
     digest = sha256(json.dumps(source.metadata, sort_keys=True).encode())
     for path in source.files or (source.path,):
         try:

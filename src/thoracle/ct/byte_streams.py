@@ -47,13 +47,13 @@ class Stream:
 
 
 def codec_of(path: Path) -> Codec:
-    """By the file's first bytes, whatever its name says."""
+    """Tell the codec from the file's first bytes, whatever its name says."""
     with path.open("rb") as file:
         return "gzip" if file.read(2) == b"\x1f\x8b" else "plain"
 
 
 def read_prefix(path: Path, size: int) -> bytes:
-    """The first bytes of a plain or gzip file, unpacked: at most `size`, fewer if there are no more.
+    """Read at most `size` first bytes of a plain or gzip file, decompressed.
 
     Raises:
         CorruptFile: the file's beginning does not unpack.
@@ -95,7 +95,7 @@ def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[A
 
 
 def sha256_of(*paths: Path) -> str:
-    """Of the files' bytes, one after the other."""
+    """Hash the bytes of files, one after the other."""
     digest = hashlib.sha256()
     chunk = bytearray(_CHUNK)
     for path in paths:

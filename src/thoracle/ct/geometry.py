@@ -46,7 +46,7 @@ class LPSGrid:
 
 
 def resolve_affine(stored: StoredScan, *, row: MetadataRow | None, source: str) -> tuple[Affine, str]:
-    """The affine of the stored array, voxel index to LPS millimetres, and a sentence on where it came from.
+    """Resolve the affine from voxel index of the stored array to LPS millimetres, with a sentence on its source.
 
     The row's spacing is exact decimals and replaces the header's float32; its orientation is used only where the header has none.
 

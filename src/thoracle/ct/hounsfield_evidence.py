@@ -36,7 +36,7 @@ class Histogram:
         return float(self.shares[first:last].sum())
 
     def mode(self, low: float, high: float) -> float:
-        """The fullest multiple of 20 from low to high."""
+        """Return the fullest multiple of 20 from low to high."""
         centres = np.arange(low, high + 1, _BIN)
         counts, _ = np.histogram(self.values, bins=np.append(centres, high + _BIN) - _BIN / 2, weights=self.shares)
         return float(centres[int(counts.argmax())])
@@ -61,7 +61,7 @@ def _distinct(sample: StoredArray) -> tuple[StoredArray, NDArray[np.int64]]:
 
 
 def hounsfield_evidence(sample: Histogram, rescale: Rescale) -> str | None:
-    """What makes the sample, rescaled, a CT scan in Hounsfield units, in words; None if it is none."""
+    """Describe what makes the rescaled sample a CT scan in Hounsfield units; None if nothing does."""
     order = slice(None) if rescale.slope > 0 else slice(None, None, -1)
     units = Histogram((sample.values * rescale.slope + rescale.intercept)[order], sample.shares[order])
     units, padding = _without_padding(units, tolerance=max(8.0, 2 * abs(rescale.slope)))

@@ -28,7 +28,7 @@ _SEPARATORS = re.compile(r"[\s,;\\]+")
 
 @dataclass(frozen=True, kw_only=True)
 class MetadataRow:
-    """What one row says; None where it is silent.
+    """Hold the fields of one metadata row; None where it is silent.
 
     Attributes:
         slope: RescaleSlope, not zero.
@@ -46,7 +46,7 @@ class MetadataRow:
 
 
 class MetadataTable:
-    """A metadata table, read once and asked many times; keeps only the fields it is asked for."""
+    """Read a metadata table once for many lookups, keeping only the fields that are asked for."""
 
     def __init__(self, rows: Iterable[Mapping[str, object]], *, source: str) -> None:
         self._source = source
@@ -72,7 +72,7 @@ class MetadataTable:
         return len(self._rows)
 
     def row(self, name: str) -> MetadataRow:
-        """The row of a scan, by file name, with or without extension.
+        """Return the row of a scan by file name, with or without extension.
 
         Raises:
             MetadataError: no row, several rows, or one that makes no sense.
@@ -89,7 +89,7 @@ class MetadataTable:
 
 
 def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> MetadataRow | None:
-    """What the metadata say about the scan at `path`.
+    """Look up the metadata of the scan at `path`.
 
     Args:
         metadata: a CSV file with a row for it, a JSON file with its row (or a list of rows), the row itself, or an opened table.
@@ -113,7 +113,7 @@ def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable 
 
 
 def parse_row(row: Mapping[str, object], *, source: str) -> MetadataRow:
-    """The fields of one row, whether numbers and lists or strings of them; an empty string is silence.
+    """Parse the fields of one row, given as numbers, lists or strings of them; an empty string is silence.
 
     Raises:
         MetadataError: names the field that makes no sense.

@@ -37,7 +37,7 @@ _Hounsfield = Annotated[float, Range(above=-_LARGEST, below=_LARGEST, unit="HU")
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessConfig:
-    """What a model expects of its input; the defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834). Triples are (z, x, y).
+    """Configure a model's input; defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834). Triples are (z, x, y).
 
     Attributes:
         spacing: mm a voxel after resampling.
@@ -64,7 +64,7 @@ class PreprocessConfig:
 
 
 def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) -> ModelInput:
-    """One volume as a model is given it.
+    """Preprocess one volume into a model's input.
 
     Returns:
         (z, x, y) float32 of `config.size`, units of `config.intensity_scale` HU.
@@ -81,7 +81,7 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
 
     def fill(first: int) -> None:
-        """Every so many planes, from this one on."""
+        """Yield slabs of planes, starting at one plane."""
         scratch = np.zeros((2, y.width, x.width + _STRIDE), np.float32)  # made once: fresh pages for each slice would double the time
         for position in range(first, config.size[0], threads):
             at, plane = position - z.before, result[position]
@@ -105,7 +105,7 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
 
 
 def input_affine(shape: tuple[int, int, int], spacing: Spacing, config: PreprocessConfig = PreprocessConfig()) -> Affine:
-    """Where the voxels of a model's input lie in the scan it was made of.
+    """Compute the affine of a model's input in the scan's millimetres.
 
     Args:
         shape, spacing: of the scan's array, (x, y, z) and mm.
@@ -165,7 +165,7 @@ class _Axis:
 
     @property
     def inside(self) -> slice:
-        """Of the result, what is no padding."""
+        """Return the slice of the output that is no padding."""
         return slice(self.before, self.before + self.kept)
 
     @property
@@ -173,7 +173,7 @@ class _Axis:
         return slice(self.before), slice(self.before + self.kept, None)
 
     def matrix(self) -> sparse.csr_array:
-        """(kept, width): applied to an array it resamples its first axis."""
+        """Build (kept, width): applied to an array it resamples its first axis."""
         columns = np.stack([self.lower, np.minimum(self.lower + 1, self.width - 1)], 1).ravel()
         weights = np.stack([1 - self.weight, self.weight], 1).ravel()
         matrix = sparse.csr_array((weights, columns, np.arange(0, 2 * self.kept + 1, 2)), shape=(self.kept, self.width))

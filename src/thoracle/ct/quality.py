@@ -34,7 +34,7 @@ _Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What a volume shows.
+    """Hold what a volume shows: coverage, lung, warnings.
 
     Attributes:
         is_chest: lungs, or a slab or large part of them, are in it.
@@ -74,7 +74,9 @@ def assess(volume: Volume) -> Quality:
 
 
 def lung_cells(array: HounsfieldArray, spacing: Spacing) -> tuple[_Mask, tuple[float, ...]]:
-    """Which cells (x, y, z) of about 4.5 mm are air-filled lung, and a cell's size in mm; the first begins where the array begins."""
+    """Find cells (x, y, z) of about 4.5 mm that are air-filled lung, and the size of a cell in mm; the first begins at the array's
+    corner.
+    """
     cells, cell = _coarse(array, spacing)
     return _lung(cells, cell), cell
 

@@ -10,7 +10,7 @@ from thoracle.types import Affine, StoredArray
 
 @dataclass(frozen=True, kw_only=True)
 class Rescale:
-    """`hu = slope * stored + intercept`, and the field that says so ("RescaleSlope/RescaleIntercept", "scl_slope/scl_inter", …)."""
+    """Hold `hu = slope * stored + intercept` and the field that states it ("RescaleSlope/RescaleIntercept", "scl_slope/scl_inter", …)."""
 
     slope: float
     intercept: float
@@ -19,7 +19,7 @@ class Rescale:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredScan:
-    """One scan as its file stores it.
+    """Hold one scan as its file stores it.
 
     Attributes:
         voxels: (i, j, k) in the order of the affine's columns; a real integer or float type in native byte order, any memory layout.

@@ -10,7 +10,7 @@ from thoracle.types import Affine, HounsfieldArray, Spacing
 
 @dataclass(frozen=True, kw_only=True)
 class HounsfieldSource:
-    """How stored numbers became Hounsfield units: `hu = slope * stored + intercept`.
+    """Record how stored numbers became Hounsfield units: `hu = slope * stored + intercept`.
 
     `source` names the field the two numbers came from, or "stored" when the file already held HU.
     `evidence` says in a sentence what in the voxels supports it; `ignored_rescales` lists what was declared and left out.
@@ -25,7 +25,7 @@ class HounsfieldSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a volume came from. Holds no path and no identifier, so that it may be written anywhere.
+    """Record where a volume came from, without path or identifier, so that it may be written anywhere.
 
     `sha256` is over the bytes of the file (of a series: over its files' hashes in slice order).
     `geometry` names the fields that gave spacing and orientation; `notes` lists what was changed on the way.
@@ -44,7 +44,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class HeaderTags:
-    """What a header says about the scan and Thoracle warns of; None where it is silent. Never written out."""
+    """Hold header fields that Thoracle warns about; None where the header is silent. Never written out."""
 
     contrast: bool | None = None
     age_years: float | None = None
@@ -55,7 +55,7 @@ class HeaderTags:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
-    """One CT scan.
+    """Hold one CT scan.
 
     Attributes:
         array: (x, y, z) Hounsfield units, int16 or float32; indices grow towards patient left, posterior, superior.

@@ -20,7 +20,7 @@ from thoracle.types import ModelInput
 
 
 def labelled_entries(cohort: Cohort, splits: Collection[Split]) -> Sequence[CohortEntry]:
-    """The volumes of these splits that have a label."""
+    """List the volumes of these splits that have a label."""
     return [entry for entry in cohort.entries if entry.split in splits and any(label is not None for label in entry.labels)]
 
 
@@ -82,7 +82,7 @@ def volume_loader(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]
 
 
 def first_volume_per_scan(cohort: Cohort, *, split: Split, section: Section) -> list[CohortEntry]:
-    """The first volume of each scan of a split that has a report.
+    """Return the first volume of each scan of a split that has a report.
 
     Raises:
         InputError: there is none.

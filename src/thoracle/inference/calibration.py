@@ -27,7 +27,7 @@ _HINT: Final = "Remove it, or make it again with `thoracle evaluate detection --
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCalibration:
-    """Of one abnormality.
+    """Calibrate the probability of one abnormality.
 
     Attributes:
         slope: above 0, so that the order of scans stays.
@@ -47,14 +47,14 @@ class LabelCalibration:
         return 1 / (1 + math.exp(-(self.slope * math.log(clipped / (1 - clipped)) + self.offset)))
 
     def decision(self, mended: float) -> Verdict:
-        """The one answer that is not ruled out; "cannot tell" where that is both or neither."""
+        """Return the one answer that is not ruled out; "cannot tell" where that is both or neither."""
         present, absent = mended >= self.rule_in_at, mended <= self.rule_out_at
         return "cannot tell" if present == absent else "present" if present else "absent"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Of one model's probabilities.
+    """Calibrate the probabilities of one model.
 
     Attributes:
         weights_sha256: of the weights it was fitted to; it is used with no others.
@@ -91,7 +91,7 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(folder: Path, *, weights_sha256: str, prompts: Sequence[str]) -> Calibration | None:
-    """What is kept beside a model; None where nothing is.
+    """Read the calibration beside a model; None where there is none.
 
     Raises:
         ModelFolderInvalid: damaged, or fitted to other weights or prompts.

@@ -43,7 +43,7 @@ Saliency = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Slab:
-    """One row of tokens along z, and how much of what speaks for a finding lies in it.
+    """Hold one row of tokens along z, and its fraction of the evidence for a finding.
 
     Attributes:
         fraction: of the positive saliency of the scan.
@@ -67,7 +67,7 @@ def saliency(
     method: Method,
     progress: Callable[[int, int], None] = lambda count, of: None,
 ) -> Saliency:
-    """(K, T, h, w): what speaks for each finding is positive, what speaks against it negative; units of the logit, but for attention.
+    """Compute (K, T, h, w): positive for evidence of each finding, negative against it; in logits, except for attention.
 
     Args:
         model: has `Capability.SALIENCY`.
@@ -93,7 +93,7 @@ def saliency(
 
 
 def token_affine(volume: Volume, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> Affine:
-    """(4, 4): from an index (x, y, z) of the token grid to LPS millimetres of the scan; `grid` is (T, h, w)."""
+    """Compute (4, 4): from an index (x, y, z) of the token grid to LPS millimetres of the scan; `grid` is (T, h, w)."""
     tokens = np.eye(4)
     for position, axis in enumerate((1, 2, 0)):
         width = preprocess.size[axis] / grid[axis]
@@ -104,7 +104,7 @@ def token_affine(volume: Volume, preprocess: PreprocessConfig, grid: tuple[int, 
 
 
 def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> Saliency:
-    """(x, y, z) of the scan's own voxels, linear between the middles of patches; 0 where the model did not look.
+    """Interpolate (x, y, z) on the scan's own voxels, linearly between middles of patches; 0 outside the model's input.
 
     Between them it is no finer than a patch: smooth to look at, and not known better.
     """
@@ -133,7 +133,7 @@ def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: Prep
 
 
 def to_nifti(values_XYZ: Saliency, volume: Volume) -> bytes:
-    """A `.nii.gz` that lies where the volume lies: any viewer puts one over the other."""
+    """Write a `.nii.gz` in the volume's coordinates, so that any viewer overlays it."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine  # NIfTI's axes are RAS
     make: Any = nib.Nifti1Image  # nibabel is typed in part
     image = make(values_XYZ, affine)

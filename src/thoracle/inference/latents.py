@@ -44,12 +44,12 @@ class Latents:
 
 
 def latent_row(sha256: str, latent_L: LatentArray) -> tuple[str, str]:
-    """The values of `ROW_COLUMNS`: text that gives back every bit."""
+    """Format the values of `ROW_COLUMNS` as text that keeps every bit."""
     return sha256, base64.b64encode(np.ascontiguousarray(latent_L, dtype="<f4").tobytes()).decode()
 
 
 def write_latents(path: Path, table: ResultTable, *, model_sha256: str) -> None:
-    """All rows of a table as one parquet file: VolumeName, latent, sha256 of the scan, sha256 of the model; whole or not at all.
+    """Write all rows of a table as one parquet file, whole or not at all: VolumeName, latent, sha256 of scan and model.
 
     Raises:
         OutputConflict: the table was damaged by something else.
@@ -72,7 +72,7 @@ def write_latents(path: Path, table: ResultTable, *, model_sha256: str) -> None:
 
 
 def token_file(folder: Path, name: str) -> Path:
-    """Where the tokens of a scan lie."""
+    """Return the path of a scan's tokens."""
     return folder / f"{name}.safetensors"
 
 

@@ -58,7 +58,7 @@ def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float3
 
 
 class Model:
-    """What `load` gives. Weights stay in evaluation mode, without gradient.
+    """Run a loaded model. Weights stay in evaluation mode, without gradient.
 
     Attributes:
         folder: what the model says of itself: kind, sizes, labels, preprocessing, hash, licence.
@@ -115,7 +115,7 @@ class Model:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What the folder keeps of what probabilities mean; None where it keeps nothing.
+        """Return the folder's calibration; None where it has none.
 
         Raises:
             ModelFolderInvalid: damaged, or another model's.
@@ -123,7 +123,7 @@ class Model:
         return read_calibration(self.folder.path, weights_sha256=self.folder.weights_sha256, prompts=self.folder.prompts)
 
     def settings(self) -> dict[str, Any]:
-        """What its numbers depend on, as JSON values: kept beside tables of them."""
+        """Return the settings that its numbers depend on, as JSON values, kept beside tables of them."""
         return {
             "model": self.folder.weights_sha256,
             "kind": self.folder.kind,
@@ -196,7 +196,7 @@ class Model:
             return torch.cat([encoder.encode_text(batch) for batch in batches]).float()
 
     def prompt_latents(self, abnormalities: Sequence[str] | None = None) -> Tensor:
-        """(2 K, L): row 2k says that abnormality k is present, row 2k + 1 that it is not. Computed once, then kept beside the model.
+        """Return (2 K, L): row 2k states abnormality k, row 2k + 1 denies it. Computed once, then cached beside the model.
 
         Raises:
             CapabilityMissing: the model is not prompted.
@@ -274,7 +274,7 @@ class Model:
         return tokenizer
 
     def to_model_input(self, volume: VolumeInput) -> PreparedVolume:
-        """Its input, made of whatever `volume` is."""
+        """Prepare the model's input from whatever `volume` is."""
         if isinstance(volume, PreparedVolume):
             return volume
         if isinstance(volume, Volume):

@@ -20,7 +20,7 @@ def register(folder: Path, *, weights_sha256: str) -> None:
 
 
 def lookup(weights_sha256: str) -> Path | None:
-    """Where a model of these weights was last seen, if it is still a model folder."""
+    """Look up the folder where a model of these weights was last used, if it is still a model folder."""
     folder = _known().get(weights_sha256)
     return Path(folder) if folder is not None and (Path(folder) / "config.json").is_file() else None
 

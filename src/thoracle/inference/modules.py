@@ -33,7 +33,7 @@ def load_encoder(folder: ModelFolder, *, device: torch.device, precision: str) -
 
 
 def device_of(name: str) -> torch.device:
-    """Of its name; "auto" takes CUDA where it is there. Raises InputError where this machine has none such."""
+    """Return the device of a name; "auto" takes CUDA where it is present. Raises InputError for a device this machine lacks."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -13,7 +13,7 @@ from thoracle.types import ModelInput
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedVolume:
-    """A model's input (z, x, y) in units of 1000 HU, where it came from, and sentences on what is odd about it."""
+    """Hold a model's input (z, x, y) in units of 1000 HU, its provenance, and warnings."""
 
     array: ModelInput
     provenance: Provenance | None

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def prompt_key(*, weights_sha256: str, tokenizer: str, prompts: Sequence[str], precision: str) -> str:
-    """What a kept file is named by.
+    """Return the key in the file name of cached prompt latents.
 
     Args:
         weights_sha256: of the model.
@@ -38,7 +38,7 @@ def prompt_key(*, weights_sha256: str, tokenizer: str, prompts: Sequence[str], p
 
 
 def cached_prompt_latents(folder: Path, *, key: str, shape: tuple[int, int], compute: Callable[[], Tensor]) -> Tensor:
-    """The latents kept under `key` beside the model or in the user's cache; computed and kept where there are none.
+    """Return the latents cached under `key` beside the model or in the user's cache; compute and cache them otherwise.
 
     Args:
         folder: of the model; where it cannot be written, `cache_dir()` is used.

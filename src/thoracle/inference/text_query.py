@@ -20,7 +20,7 @@ _ALIKE: Final = 1e-4  # between latents of unit norm
 
 
 def text_query_latents(model: Model, texts: Sequence[str]) -> Tensor:
-    """Of unit norm (len(texts), L): from the prompt that the text is not present towards the one that it is.
+    """Return unit directions (len(texts), L) from the prompt that denies the text towards the one that states it.
 
     Texts of a model that is not prompted, and those so long that it reads of both prompts the same, are looked for by their own latents.
 

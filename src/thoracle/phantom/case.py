@@ -48,7 +48,7 @@ class _Stream(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PatientPlan:
-    """Which patient: `index` from 0 over the cohort; `number` from 1 in its split; `visits` that are wanted of it."""
+    """Plan a patient: `index` from 0 over the cohort; `number` from 1 in its split; `visits` still to make."""
 
     index: int
     split: Literal["train", "valid"]
@@ -57,13 +57,13 @@ class PatientPlan:
 
     @property
     def name(self) -> str:
-        """As CT-RATE names patients: train_1."""
+        """Name a patient as CT-RATE does: train_1."""
         return f"{self.split}_{self.number}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhantomVolume:
-    """One reconstruction with its metadata row; `name` is the file's."""
+    """Hold one reconstruction with its metadata row; `name` is the file's."""
 
     name: str
     stored: StoredVolume
@@ -72,7 +72,7 @@ class PhantomVolume:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhantomScan:
-    """One visit: `name` (train_1_a), what was found, the report, the volumes."""
+    """Hold one visit: `name` (train_1_a), findings, report and volumes."""
 
     name: str
     patient: Patient
@@ -82,7 +82,7 @@ class PhantomScan:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """0 or 1 for each of `ABNORMALITIES`."""
+        """Return 0 or 1 for each of `ABNORMALITIES`."""
         present = {finding.abnormality for finding in self.findings}
         return tuple(int(name in present) for name in ABNORMALITIES)
 
@@ -119,7 +119,7 @@ def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
 
 
 def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[PhantomScan]:
-    """The scans of one patient, in order."""
+    """Make the scans of one patient, in order."""
     draws = _Draws(seed=seed, patient=plan.index)
     person = sample_patient(draws(_Stream.PERSON))
     labels = sample_labels(draws(_Stream.LABELS), plan.visits)
@@ -131,7 +131,7 @@ def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[Ph
 
 
 def report_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[tuple[PhantomReport, tuple[int, ...]]]:
-    """What `make_patient` would write of each visit, and its labels, without painting: hundreds a second.
+    """Write what `make_patient` would report of each visit, and its labels, without painting: hundreds a second.
 
     A finding that falls outside the picture is not drawn again, so that a sentence now and then speaks of another place.
     """
@@ -185,7 +185,7 @@ class _Visit:
         return PhantomScan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
 
     def sampled(self, abnormalities: tuple[str, ...], drawn: dict[str, int]) -> Scene:
-        """The scene of these findings, of which each was `drawn` so often before."""
+        """Sample a scene with these findings; `drawn` counts how often each was drawn before."""
         return sample_scene(
             self.patient,
             abnormalities,

@@ -28,7 +28,7 @@ _BUDGET = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomCohort:
-    """What was made: scans (cases), volumes (reconstructions of them), patients, and scans that were already there."""
+    """Count what was made: scans (cases), volumes (reconstructions of them), patients, and scans that were already there."""
 
     scans: int
     volumes: int

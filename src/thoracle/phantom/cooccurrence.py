@@ -24,7 +24,7 @@ _PERSISTENCE = 0.8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cooccurrence:
-    """`prevalence`: (18,), `correlation`: (18, 18) of the latent Gaussian, both in the order of `ABNORMALITIES`."""
+    """Hold `prevalence` (18,) and `correlation` (18, 18) of the latent Gaussian, both in the order of `ABNORMALITIES`."""
 
     prevalence: NDArray[np.float64]
     correlation: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Cooccurrence:
 
 @cache
 def real_cooccurrence() -> Cooccurrence:
-    """The stored table."""
+    """Load the stored table."""
     stored = json.loads(files("thoracle.phantom").joinpath("cooccurrence.json").read_text())
     matrix = np.eye(len(ABNORMALITIES))
     for i, row in enumerate(stored["correlation_below_diagonal"]):
@@ -41,7 +41,7 @@ def real_cooccurrence() -> Cooccurrence:
 
 
 def sample_labels(rng: Rng, visits: int) -> NDArray[np.bool_]:
-    """(visits, 18): the labels of one patient's scans. Every visit alone follows the table; neighbours resemble each other."""
+    """Sample (visits, 18): labels of one patient's scans. Each visit follows the table; neighbours resemble each other."""
     table = real_cooccurrence()
     root = np.linalg.cholesky(table.correlation)
     latent = np.zeros((visits, len(ABNORMALITIES)))

@@ -29,12 +29,12 @@ _PATIENTS_A_FOLDER = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where the volumes and masks of a layout lie, relative to the cohort's folder."""
+    """Locate the volumes and masks of a layout, relative to the cohort's folder."""
 
     layout: Layout
 
     def volume(self, plan: PatientPlan, name: str) -> PurePosixPath:
-        """`name`: train_1_a_1.nii.gz."""
+        """Return the path of a volume; `name`: train_1_a_1.nii.gz."""
         if self.layout == "ct-rate":
             return PurePosixPath(plan.split, plan.name, name.rsplit("_", 1)[0], name)
         visit, run = name.removesuffix(".nii.gz").split("_")[2:]
@@ -42,16 +42,16 @@ class Files:
         return PurePosixPath(f"CT{plan.index // _PATIENTS_A_FOLDER + 1}", "ct", file)
 
     def mask(self, plan: PatientPlan, name: str) -> PurePosixPath:
-        """The mask of a volume, under the volume's own path."""
+        """Return the path of a volume's mask, under the volume's own path."""
         return PurePosixPath("masks") / self.volume(plan, name)
 
     def truth(self, plan: PatientPlan) -> PurePosixPath:
-        """The facts of a patient; written last, so that it vouches for the volumes."""
+        """Return the path of a patient's facts; written last, so that it vouches for the volumes."""
         return PurePosixPath("truth", f"{plan.name}.json")
 
 
 def nifti(voxels: NDArray[Any], *, spacing: tuple[float, float, float], origin: tuple[float, float, float]) -> bytes:
-    """A `.nii.gz` of voxels in LPS order with a true affine, as CT-RATE v2 has; the same bytes for the same voxels."""
+    """Write a `.nii.gz` of voxels in LPS order with a true affine, as CT-RATE v2 has; equal voxels give equal bytes."""
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])  # NIfTI's axes are RAS
     affine[:3, 3] = (-origin[0], -origin[1], origin[2])
     image: Any = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ def nifti(voxels: NDArray[Any], *, spacing: tuple[float, float, float], origin: 
 
 
 def tables(layout: Layout, patients: Iterable[tuple[PatientPlan, Mapping[str, Any]]]) -> dict[PurePosixPath, bytes]:
-    """Every table of a cohort, from the facts of its patients in order."""
+    """Write every table of a cohort, from the facts of its patients in order."""
     ordered = list(patients)
     if layout == "bimcv-r":
         return {PurePosixPath("meta/curated_ct_report_path_En.csv"): _bimcv(ordered)}

@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How finely a cohort is scanned.
+    """Configure how finely a cohort is scanned.
 
     Attributes:
         matrix: rows and columns.

@@ -17,7 +17,9 @@ class IndexBackend(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the vectors depend on, as `Model.settings` says it, `dim_latent`, and `key`: the fingerprint of the site key, or None."""
+        """Return what the vectors depend on, as `Model.settings` has it, `dim_latent`, and `key`: the fingerprint of the site key, or
+        None.
+        """
 
     def __len__(self) -> int: ...
 
@@ -28,10 +30,10 @@ class IndexBackend(Protocol):
         """Records whose reports match, by BM25."""
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """By id; those that are there."""
+        """Return records by id; absent ids are left out."""
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
-        """(n, L) of ids that are there, in order of id."""
+        """Return (n, L) of the ids that exist, in order of id."""
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """PNGs by id; those that have one."""
@@ -41,10 +43,12 @@ class IndexBackend(Protocol):
         value that begins with "*" is an ending."""
 
     def ids(self) -> list[int]:
-        """All ids, in order."""
+        """List all ids, in order."""
 
     def add(self, additions: Sequence[IndexedVolume]) -> None:
-        """On the disk when this returns, each in place of a record of the same volume."""
+        """Add volumes, each in place of a record of the same volume; on the disk at return."""
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """When this returns, they are not found; a folder's files hold nothing of them, a server's once it has rewritten its segments."""
+        """Delete records; at return they are not found. A folder's files hold nothing of them, a server's once it has rewritten its
+        segments.
+        """

@@ -35,7 +35,7 @@ _SAME: Final = 1 - 1e-6  # cosine of latents that are of the same voxels
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Query:
-    """What is looked for; one part at least.
+    """Describe a query; one part at least.
 
     Attributes:
         text: free text: what should be present.
@@ -65,7 +65,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A scan that was found.
+    """Hold a scan that matched.
 
     Attributes:
         number: id of its volume in the index.
@@ -93,7 +93,7 @@ class SearchResult:
 
 
 class Engine:
-    """An index, and the model that its latents are of; without one, keywords and known scans can be asked for.
+    """Search an index with the model of its latents; without a model, by keywords and known scans.
 
     Raises:
         IndexMismatch: it is another model, or preprocesses differently.
@@ -105,7 +105,7 @@ class Engine:
             check_same_model(index, model)
 
     def search(self, query: Query) -> SearchResult:
-        """The best hits.
+        """Return the best hits.
 
         Raises:
             InputError: nothing is asked for, or something that makes no sense.

@@ -33,7 +33,7 @@ _EMPTY: Final = "Not given."
 
 @dataclass(frozen=True, kw_only=True)
 class IndexProgress:
-    """How many volumes are done in this run, to do in it, and were done before; `failed` names one that could not be read."""
+    """Report how many volumes are done in this run, to do in it, and were done before; `failed` names one that could not be read."""
 
     completed: int
     total: int
@@ -42,7 +42,7 @@ class IndexProgress:
 
 
 def index_settings(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[str, Any]:
-    """What an index of this cohort depends on.
+    """Return the settings that an index of this cohort depends on.
 
     Raises:
         IndexMismatch: the cohort was prepared for another model.
@@ -104,7 +104,7 @@ def index_cohort(
 
 
 def to_record(entry: CohortEntry, key: SiteKey | None) -> Record:
-    """What an index keeps of a volume, under pseudonyms where there is a key."""
+    """Build a volume's record, under pseudonyms where there is a key."""
     source = VolumeSource(
         volume=entry.volume,
         scan=entry.scan,

@@ -29,7 +29,7 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """A word or phrase; with `prefix`, whatever begins so."""
+    """Match a word or phrase; with `prefix`, any word that begins so."""
 
     text: str
     prefix: bool = False
@@ -37,7 +37,7 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class AllOf:
-    """Each of `parts`, and none of `without`."""
+    """Match each of `parts`, and none of `without`."""
 
     parts: tuple[Keywords, ...]
     without: tuple[Keywords, ...] = ()
@@ -45,7 +45,7 @@ class AllOf:
 
 @dataclass(frozen=True, kw_only=True)
 class AnyOf:
-    """One of `parts` at least."""
+    """Match at least one of `parts`."""
 
     parts: tuple[Keywords, ...]
 
@@ -54,7 +54,7 @@ Keywords = Term | AllOf | AnyOf
 
 
 def parse(query: str) -> Keywords:
-    """The tree of a query.
+    """Parse a query into a tree.
 
     Raises:
         InputError: nothing to look for, parentheses or quotes left open, too long.
@@ -71,7 +71,7 @@ def parse(query: str) -> Keywords:
 
 
 def to_fts5(tree: Keywords) -> str:
-    """As FTS5's MATCH reads it."""
+    """Write a query as FTS5's MATCH reads it."""
     if isinstance(tree, Term):
         return f'"{stem_safe_prefix(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
     if isinstance(tree, AnyOf):
@@ -81,7 +81,7 @@ def to_fts5(tree: Keywords) -> str:
 
 
 def stem_safe_prefix(text: str) -> str:
-    """As much of a beginning as the stemmer leaves alone: of "emphys" it would make "emphi", so "emph" is looked for."""
+    """Return the part of a prefix that the stemmer leaves alone: of "emphys" it would make "emphi", so "emph" is searched."""
     for end in range(len(text), len(text) - len(text.rsplit(maxsplit=1)[-1]) + _SHORTEST - 1, -1):
         words = text[:end].lower().split()
         if stems([words[-1]])[0] == [words[-1]]:
@@ -90,12 +90,12 @@ def stem_safe_prefix(text: str) -> str:
 
 
 def positive_terms(tree: Keywords) -> str:
-    """The words that a query asks for, without those it takes away."""
+    """List the words that a query asks for, without those it excludes."""
     return tree.text if isinstance(tree, Term) else " ".join(map(positive_terms, tree.parts))
 
 
 def stems(texts: Sequence[str]) -> list[list[str]]:
-    """The stems of each text, in order."""
+    """Return the stems of each text, in order."""
     result: list[list[str]] = [[] for _ in texts]
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{TOKENIZER}')")
@@ -114,7 +114,7 @@ def sentences(report: Report) -> list[str]:
 
 
 def best_sentences(reports: Sequence[Report], words: str) -> list[str]:
-    """Of each report the sentence with most of the words, rare ones counting more; its first sentence where none has any."""
+    """Choose from each report the sentence with most of the words, rare ones weighing more; its first sentence where none has any."""
     report_sentences = [sentences(report) for report in reports]
     query_stems, *sentence_stems = stems([words, *(sentence for report_part in report_sentences for sentence in report_part)])
     spread = Counter(stem for stems_of_sentence in sentence_stems for stem in set(stems_of_sentence))

@@ -10,7 +10,7 @@ from thoracle.search.backend import IndexBackend
 
 
 def site_key_for(index: IndexBackend, path: Path | None, *, outside: Path) -> SiteKey | None:
-    """The key that an index's pseudonyms were made with, where it is at hand.
+    """Find the key that an index's pseudonyms were made with, where it is at hand.
 
     Args:
         index: its settings hold the key's fingerprint, or None.
@@ -34,7 +34,7 @@ def site_key_for(index: IndexBackend, path: Path | None, *, outside: Path) -> Si
 
 
 def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> list[int]:
-    """The volumes of one scan, by accession, scan or volume.
+    """List the volumes of one scan, by accession, scan or volume.
 
     Raises:
         InputError: there is none, or several scans are called so.
@@ -53,7 +53,7 @@ def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> 
 
 
 def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> list[int]:
-    """The volumes of one patient.
+    """List the volumes of one patient.
 
     Raises:
         InputError: there is none.

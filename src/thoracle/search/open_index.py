@@ -22,13 +22,13 @@ _KEY: Final = "QDRANT_API_KEY"
 
 
 def is_url(location: str) -> bool:
-    """Whether it is http(s)://HOST:PORT/NAME, or qdrant:FOLDER/NAME, which is the client's local mode, to try a server without one."""
+    """Tell whether this is http(s)://HOST:PORT/NAME, or qdrant:FOLDER/NAME, the client's local mode, to try a server without one."""
     return urlsplit(location).scheme in _SCHEMES
 
 
 @contextmanager
 def open_index(location: str) -> Iterator[IndexBackend]:
-    """For reading.
+    """Open an index for reading.
 
     Raises:
         IndexMissing: there is none.
@@ -52,7 +52,7 @@ def open_index(location: str) -> Iterator[IndexBackend]:
 def open_index_for_writing(
     location: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None
 ) -> Iterator[IndexBackend]:
-    """For writing too; a new index where `settings` are given. `lists`: as `Index.refresh`.
+    """Open an index for writing too; create one where `settings` are given. `lists` is as in `LocalIndex.refresh`.
 
     Raises:
         As `opened`, and:

@@ -23,7 +23,7 @@ _DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One volume. Names are what the cohort gives, or pseudonyms of them.
+    """Hold one volume's record. Names are the cohort's, or pseudonyms of them.
 
     Attributes:
         volume: the series or file, unique in the index.
@@ -51,13 +51,13 @@ class Record:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """The abnormalities it is labelled with."""
+        """List the abnormalities it is labelled with."""
         return tuple(name for name, label in zip(ABNORMALITIES, self.labels, strict=True) if label == 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IndexedVolume:
-    """A record with its latent (L,) and a PNG of a few slices, or none."""
+    """Hold a record with its latent (L,) and a PNG of a few slices, or none."""
 
     record: Record
     latent_L: LatentArray
@@ -66,7 +66,7 @@ class IndexedVolume:
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """All of these must hold; what nobody says of a record does not hold.
+    """Require all of these; a record that lacks a value does not match.
 
     Attributes:
         present, absent: labels.

@@ -33,7 +33,7 @@ def contact_strip(volume: ModelInput, *, spacing: tuple[float, float, float], sc
 
 
 def png(grey: NDArray[np.uint8]) -> bytes:
-    """An image (rows, columns) of 8-bit grey."""
+    """Encode an image (rows, columns) of 8-bit grey as PNG."""
     rows, columns = grey.shape
     lines = np.concatenate([np.zeros((rows, 1), np.uint8), grey], axis=1).tobytes()  # each line says that it is not filtered
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)

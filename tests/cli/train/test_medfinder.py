@@ -14,7 +14,7 @@ from thoracle.inference.demo.assets import write_scan
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.engine.config import load_config, write_config
@@ -38,7 +38,7 @@ def words(tmp_path: Path) -> Path:
     folder = tmp_path / "words" / "model"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    save_file({f"bert.{name}": tensor for name, tensor in TextEncoder(SIZES).state_dict().items()}, folder / "model.safetensors")
+    save_file({f"bert.{name}": tensor for name, tensor in BertEncoder(SIZES).state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({**asdict(SIZES), "model_type": "bert"}))
     (folder / "vocab.txt").write_bytes(Tokenizer.from_words(format_prompts()).files["vocab.txt"])
     return folder
@@ -73,7 +73,7 @@ def test_what_the_page_says_to_type_works(command, places: dict[str, str]) -> No
     assert "It has never seen a patient" in said[4].out
     model = open_model(Path(places["RUN/model"]), verify=True)
     torch.manual_seed(0)
-    weights, text = load_state_dict(model), TextEncoder(SIZES).state_dict()
+    weights, text = load_state_dict(model), BertEncoder(SIZES).state_dict()
     assert (model.kind, model.trained) == ("medfinder", True)
     assert all(torch.equal(weights[f"text_transformer.{name}"], tensor) for name, tensor in text.items())
 

@@ -17,7 +17,7 @@ from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.bundle.pretrained_text import initialize_text, load_pretrained_text, load_tokenizer
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
@@ -27,7 +27,7 @@ WORDS = Tokenizer.from_words(["A nodule is seen."])
 
 def state() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return TextEncoder(SIZES).state_dict()
+    return BertEncoder(SIZES).state_dict()
 
 
 def hub(folder: Path, tensors: Mapping[str, Tensor], **described: object) -> Path:
@@ -85,7 +85,7 @@ def test_every_folder_gives_sizes_words_and_weights(layout: str, tmp_path: Path)
     assert tokenizer_alone is not None
     assert tokenizer.fingerprint == tokenizer_alone.fingerprint == WORDS.fingerprint
     torch.manual_seed(1)
-    encoder = TextEncoder(SIZES)
+    encoder = BertEncoder(SIZES)
     initialize_text(encoder, pretrained, config=SIZES)
     expected = state()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in encoder.state_dict().items() if not name.startswith("pooler."))
@@ -100,7 +100,7 @@ def test_a_report_classifier_keeps_its_head_and_what_it_was_trained_on(tmp_path:
 def test_a_file_alone_has_weights_and_neither_sizes_nor_words(tmp_path: Path) -> None:
     file = prefixed("bert.")(tmp_path / "text") / "model.safetensors"
     pretrained = load_pretrained_text(file)
-    initialize_text(TextEncoder(SIZES), pretrained, config=SIZES)
+    initialize_text(BertEncoder(SIZES), pretrained, config=SIZES)
     assert load_tokenizer(file) is None
     with pytest.raises(InputError, match="weights alone"):
         pretrained.described()
@@ -111,14 +111,14 @@ def test_a_roberta_counts_positions_in_its_own_way(tmp_path: Path) -> None:
     pretrained = load_pretrained_text(hub(tmp_path / "text", tensors, model_type="roberta", pad_token_id=1))
     assert pretrained.described()[0] == replace(SIZES, position_scheme="roberta", pad_token_id=1)
     with pytest.raises(InputError, match="positions"):
-        initialize_text(TextEncoder(SIZES), pretrained, config=SIZES)
+        initialize_text(BertEncoder(SIZES), pretrained, config=SIZES)
 
 
 def test_weights_of_other_sizes_are_refused(tmp_path: Path) -> None:
     pretrained = load_pretrained_text(prefixed("bert.")(tmp_path / "text") / "model.safetensors")
     wider = replace(SIZES, intermediate_size=128)
     with pytest.raises(CheckpointIncomplete, match="lacks"):
-        initialize_text(TextEncoder(wider), pretrained, config=wider)
+        initialize_text(BertEncoder(wider), pretrained, config=wider)
 
 
 def test_a_folder_that_holds_no_encoder_is_refused(tmp_path: Path) -> None:

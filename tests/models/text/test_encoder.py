@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 
 SIZES = {
     "vocab_size": 61,
@@ -24,7 +24,7 @@ SIZES = {
 
 
 @pytest.fixture(params=["bert", "roberta"])
-def pair(request: pytest.FixtureRequest) -> tuple[TextEncoder, transformers.PreTrainedModel]:
+def pair(request: pytest.FixtureRequest) -> tuple[BertEncoder, transformers.PreTrainedModel]:
     """Ours and theirs, with the same weights; every bias and norm random too."""
     torch.manual_seed(3)
     if request.param == "bert":
@@ -36,7 +36,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[TextEncoder, transformers.PreT
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.3)
-    ours = TextEncoder(TextConfig(**SIZES, **extra, position_scheme=request.param))
+    ours = BertEncoder(TextConfig(**SIZES, **extra, position_scheme=request.param))
     ours.load_state_dict(theirs.state_dict())
     return ours.eval(), theirs.eval()
 
@@ -75,13 +75,13 @@ def test_dropout_in_training_only(pair) -> None:
 
 def test_attention_drops_out_as_configured() -> None:
     config = TextConfig(**SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
-    ours, (ids, mask) = TextEncoder(config).train(), _texts(0)
+    ours, (ids, mask) = BertEncoder(config).train(), _texts(0)
     with torch.no_grad():
         assert not torch.equal(ours(ids, mask).hidden_BND, ours(ids, mask).hidden_BND)
 
 
 def test_without_dropout_training_is_evaluation() -> None:
-    ours, (ids, mask) = TextEncoder(TextConfig(**SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)), _texts(0)
+    ours, (ids, mask) = BertEncoder(TextConfig(**SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)), _texts(0)
     with torch.no_grad():
         assert torch.equal(ours.train()(ids, mask).hidden_BND, ours.eval()(ids, mask).hidden_BND)
 
@@ -94,7 +94,7 @@ def test_a_row_of_nothing_but_padding_is_finite(pair) -> None:
 
 def test_the_naive_rendering_agrees(naive: ModuleType, error: Callable) -> None:
     config, (ids, mask) = TextConfig(**SIZES), _texts(0)
-    ours = TextEncoder(config).eval()
+    ours = BertEncoder(config).eval()
     with torch.no_grad():
         expected = naive.encode_text(ours.state_dict(), config, ids, mask)
         assert error(ours(ids, mask).hidden_BND[mask == 1], expected[mask == 1]) < 1e-6

@@ -14,7 +14,7 @@ from thoracle.errors import CheckpointIncomplete
 from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.initialization import build_ctclip, select_tokenizer
@@ -49,7 +49,7 @@ def test_a_report_classifier_gives_its_encoder_and_its_words(config: Contrastive
 
 
 def test_a_bert_gives_its_encoder_under_the_names_of_its_own_files(config: ContrastiveConfig, tmp_path: Path) -> None:
-    bert = TextEncoder(config.model.bert).state_dict()
+    bert = BertEncoder(config.model.bert).state_dict()
     save_file({f"bert.{name}": tensor for name, tensor in bert.items()}, tmp_path / "model.safetensors")
     begun = build_ctclip(replace(config, init_text_encoder=str(tmp_path / "model.safetensors")), WORDS).text_transformer.state_dict()
     assert all(torch.equal(begun[name], tensor) for name, tensor in bert.items())
@@ -62,7 +62,7 @@ def test_an_encoder_of_other_sizes_is_refused(config: ContrastiveConfig, tmp_pat
 
 
 def test_a_folder_of_the_hub_gives_its_encoder_and_its_words(config: ContrastiveConfig, tmp_path: Path) -> None:
-    bert = TextEncoder(config.model.bert).state_dict()
+    bert = BertEncoder(config.model.bert).state_dict()
     save_file({f"bert.{name}": tensor for name, tensor in bert.items() if "pooler" not in name}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({**asdict(config.model.bert), "model_type": "bert"}))
     (tmp_path / "vocab.txt").write_bytes(WORDS.files["vocab.txt"])

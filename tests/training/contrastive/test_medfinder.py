@@ -21,7 +21,7 @@ from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.common.losses import consistency_loss
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.contrastive.run import medfinder_run
@@ -234,7 +234,7 @@ def test_a_pretrained_text_encoder_stays_as_it_came(config: MedFinderRunConfig, 
     folder, sizes = tmp_path / "biomedclip", replace(config.model.bert, hidden_size=64, num_attention_heads=1)
     folder.mkdir()
     torch.manual_seed(3)
-    text = TextEncoder(sizes).state_dict()
+    text = BertEncoder(sizes).state_dict()
     towers = {**{f"text.transformer.{name}": tensor for name, tensor in text.items()}, "visual.trunk.cls_token": torch.zeros(1, 1, 8)}
     torch.save(towers, folder / "open_clip_pytorch_model.bin")
     (folder / "vocab.txt").write_bytes(Tokenizer.from_words(["There is an opacity"]).files["vocab.txt"])

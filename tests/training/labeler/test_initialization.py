@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from thoracle.errors import CheckpointIncomplete, InputError
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.labeler.initialization import initialize_text
 from thoracle.training.labeler.task import LabelerConfig
@@ -22,7 +22,7 @@ SIZES = TextConfig(vocab_size=80, hidden_size=64, num_hidden_layers=1, num_atten
 def hub_folder(tmp_path: Path) -> Path:
     """A BERT as the hub has it: config, weights under `bert.` without a pooler, a head that is not ours, words."""
     torch.manual_seed(0)
-    weights = {f"bert.{name}": tensor for name, tensor in TextEncoder(SIZES).state_dict().items() if not name.startswith("pooler.")}
+    weights = {f"bert.{name}": tensor for name, tensor in BertEncoder(SIZES).state_dict().items() if not name.startswith("pooler.")}
     save_file({**weights, "cls.predictions.bias": torch.zeros(80)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({**asdict(SIZES), "model_type": "bert"}))
     (tmp_path / "vocab.txt").write_bytes(Tokenizer.from_words(["nodule"]).files["vocab.txt"])
@@ -33,7 +33,7 @@ def test_a_pretrained_encoder_is_gone_on_from(hub_folder: Path) -> None:
     start = initialize_text(LabelerConfig(init_from=str(hub_folder)), lambda: [])
     assert start.sizes.num_hidden_layers == 1
     torch.manual_seed(0)
-    expected = TextEncoder(SIZES).state_dict()
+    expected = BertEncoder(SIZES).state_dict()
     got = start.network().model.state_dict()
     for name in expected:
         if not name.startswith("pooler."):

@@ -24,7 +24,7 @@ _REPORT: Final = "Write the report of this scan."
 
 @dataclass(frozen=True, kw_only=True)
 class DemoChat:
-    """Where the demo has what its chat needs.
+    """Hold the paths of what the demo's chat needs.
 
     Attributes:
         config: of all stages; folders are replaced.
@@ -42,7 +42,7 @@ class DemoChat:
 
     @property
     def questions(self) -> Path:
-        """What `thoracle vqa` writes."""
+        """Write questions by `thoracle vqa`."""
         return self.out / "vqa.json"
 
     def train(self) -> Path:
@@ -88,7 +88,7 @@ class DemoChat:
         return where / "chat.json"
 
     def ask(self, scan: Path, *, present: Sequence[str]) -> Asked:
-        """A few questions, then its report, of the model that is used where none is named; `present` was painted into it."""
+        """Ask the default chat model a few questions, then for a report, about a scan into which `present` was painted."""
         from thoracle.cli.chat import chat
         from thoracle.evaluation.demo.chat import Asked
         from thoracle.inference.chat.conversation import read_turns

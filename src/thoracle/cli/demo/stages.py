@@ -60,7 +60,7 @@ def demo(
 
 
 def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig, chat: ChatConfig) -> Figures:
-    """Every stage in `out`; what was done before is not done again. Returns what was measured."""
+    """Run every stage in `out`, skipping finished ones, and return the measured figures."""
     from thoracle.cli.demo.chat import DemoChat
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.demo.chat import figures_of as figures_of_chat
@@ -139,7 +139,7 @@ class _Stages:
             prepare(phantoms, layout="ct-rate", preprocess=settings, out=cohort)
 
     def train(self, name: str, config: RunConfig, out: Path) -> None:
-        """`name` is the task's."""
+        """Train the task `name`."""
         from thoracle.cli.train.contrastive import CONTRASTIVE
         from thoracle.cli.train.labeler import LABELER
         from thoracle.cli.train.vocabfine import VOCABFINE
@@ -152,7 +152,7 @@ class _Stages:
             tasks[name](config=settings, resume=resume)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
-        """On held-out patients; thresholds and calibration come from the others of them, in turns."""
+        """Evaluate on held-out patients; thresholds and calibration come from the other held-out patients, in turns."""
         from thoracle.cli.evaluate.detection import detection
 
         cohort, where = out / "cohort", out / f"evaluation-{name}"
@@ -181,7 +181,7 @@ class _Stages:
         return read_found(where / "results.json")
 
     def detect(self, entry: CohortEntry, out: Path) -> None:
-        """On one held-out phantom, with the model that is used where none is named."""
+        """Detect in one held-out phantom with the default model."""
         from thoracle.cli.detect import detect
         from thoracle.evaluation.demo.held_out import phantom_file, positive_labels
 

@@ -93,7 +93,7 @@ def _print(space: Space, notes: list[str]) -> None:
 
 
 def embedded(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], *, out: Path, console: Console) -> FloatArray:
-    """(N, L) latents of entries, made or gone on with in DIR/latents.rows.csv; kept as DIR/latents.parquet too."""
+    """Embed entries, or resume, as latents (N, L) in DIR/latents.rows.csv; write them as DIR/latents.parquet too."""
     import numpy as np
 
     from thoracle.cli.progress import follow

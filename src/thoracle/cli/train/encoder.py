@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def fetched(encoder: str) -> str:
-    """A folder; a hub's name is fetched into the cache once."""
+    """Return an encoder's folder; download a hub's name into the cache once."""
     if not encoder or Path(encoder).exists() or encoder.count("/") != 1:
         return encoder
     from thoracle.files.cache_folder import cache_dir

@@ -22,7 +22,7 @@ _PATH: Final = "path"
 
 
 def find(folder: Path) -> ArchiveListing:
-    """The volumes of BIMCV-R in a folder.
+    """List the volumes of a BIMCV-R folder.
 
     Raises:
         LayoutMismatch: no volume where BIMCV-R has them.

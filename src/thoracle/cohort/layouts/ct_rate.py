@@ -26,7 +26,7 @@ _NOT_TABLES: Final = (*_FOLDERS, "masks", "truth")
 
 
 def find(folder: Path) -> ArchiveListing:
-    """The volumes of CT-RATE in a folder, or in `dataset` below it.
+    """List the volumes of a CT-RATE folder, or of `dataset` below it.
 
     Raises:
         LayoutMismatch: no volume where CT-RATE has them.

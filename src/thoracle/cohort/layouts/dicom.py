@@ -39,7 +39,7 @@ class _Series:
 
 
 def find(folder: Path) -> ArchiveListing:
-    """The CT series in a tree.
+    """List the CT series of a folder tree.
 
     Raises:
         LayoutMismatch: there is none.

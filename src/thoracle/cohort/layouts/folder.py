@@ -20,7 +20,7 @@ _UNITS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing")
 
 
 def find(folder: Path) -> ArchiveListing:
-    """The scans that the folder's table lists.
+    """List the scans of the folder's table.
 
     Raises:
         LayoutMismatch: there is no such table, or several.

@@ -18,7 +18,7 @@ from thoracle.config_reader import Fraction, NonNegativeFloat, Range, check_fiel
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far a volume is changed; each change happens with `probability`. The defaults are MedFinder's, but for noise in our units.
+    """Configure how far a volume is changed; each change happens with `probability`. Defaults are MedFinder's, but for noise in HU.
 
     Attributes:
         probability: probability of each of the four changes.

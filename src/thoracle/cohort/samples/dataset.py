@@ -24,7 +24,7 @@ Part = Literal["report", "labels"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One volume with what is known of it.
+    """Hold one volume with its report and labels.
 
     Attributes:
         volume_1ZHW: (1, Z, H, W) float32, units of the config's scale (1000 HU), as `preprocess` gives it to half a HU.
@@ -101,11 +101,11 @@ class CohortDataset(Dataset[Sample]):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """The augmentation's next draw, the same whenever this epoch comes again."""
+        """Draw the augmentation of an epoch; the same epoch draws the same."""
         self._epoch.fill_(epoch)
 
     def report(self, entry: CohortEntry) -> str:
-        """What is read of an entry's report in this epoch."""
+        """Return the text of an entry's report that this epoch reads."""
         text = entry.report.text(self._section)
         words = text.split()
         if not self._excerpt or len(words) <= self._excerpt:

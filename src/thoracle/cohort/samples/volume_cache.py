@@ -40,7 +40,7 @@ def require_cacheable(config: PreprocessConfig) -> None:
 
 
 def pack(volume: ModelInput, *, scale: float) -> bytes:
-    """One file's bytes.
+    """Pack one volume as the bytes of a cache file.
 
     Args:
         volume: (z, x, y), units of `scale` HU, as `preprocess` gives it.
@@ -57,7 +57,7 @@ def pack(volume: ModelInput, *, scale: float) -> bytes:
 
 
 def read_volume(path: Path) -> ModelInput:
-    """(z, x, y) float32 in the units that were packed, within half a HU of them; every checksum is checked.
+    """Read (z, x, y) float32 in the packed units, within half a HU; every checksum is verified.
 
     Raises:
         CacheDamaged: absent, cut, changed, or no such file.

@@ -28,7 +28,7 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
 @dataclass(frozen=True, kw_only=True)
 class FindingAttributes:
-    """Of one abnormality in one scan; what nobody tells is None or empty."""
+    """Hold attributes of one abnormality in one scan; unknown ones are None or empty."""
 
     side: str | None = None
     lobes: tuple[str, ...] = ()
@@ -70,13 +70,13 @@ _FIND: Final = {name: re.compile(head, re.IGNORECASE) for name, head in _HEADS.i
 
 
 def keyword_evidence(report: str) -> dict[str, list[str]]:
-    """By one word of each abnormality, in sentences that deny nothing: enough where labels already say what is there."""
+    """Find each abnormality by one keyword in sentences that deny nothing; enough where labels already say what is present."""
     sentences = [sentence for sentence in _SENTENCE.split(report) if not _DENIED.search(sentence)]
     return {name: [sentence for sentence in sentences if find.search(sentence)] for name, find in _FIND.items()}
 
 
 def facts_in(sentences: Iterable[str]) -> FindingAttributes:
-    """What sentences on one abnormality tell of it; the first that tells a thing decides."""
+    """Collect attributes from sentences on one abnormality; the first sentence that states an attribute decides."""
     attributes = FindingAttributes()
     for sentence in sentences:
         lower = sentence.lower()
@@ -115,7 +115,7 @@ def facts_of_mask(mask_XYZ: NDArray[np.bool_], *, spacing: Sequence[float], midl
 
 
 def size_words(millimetres: float) -> str:
-    """12 mm."""
+    """Write a size, for example 12 mm."""
     return f"{millimetres:.0f} mm"
 
 

@@ -31,7 +31,7 @@ def cases_of(
     evidence: Evidence = keyword_evidence,
     masks: Path | None = None,
 ) -> list[Case]:
-    """One case a scan of the split, by its first volume, in order of name.
+    """List one case per scan of the split, by its first volume, in order of name.
 
     Args:
         entries: of a cohort's manifest.
@@ -54,7 +54,7 @@ def cases_of(
 
 
 def finding_attributes(entry: CohortEntry, *, evidence: Evidence = keyword_evidence) -> NDArray[np.float32]:
-    """(K, 3): whether labels and report tell that each abnormality is there, on the left, on the right; NaN where they do not."""
+    """Return (K, 3): whether labels and report state that each abnormality is present, on the left, on the right; NaN where unknown."""
     case = _case(entry, "both", evidence, None)
     return np.array(
         [_told(label, case.facts.get(name, FindingAttributes()).side) for name, label in zip(ABNORMALITIES, case.labels, strict=True)],

@@ -36,7 +36,7 @@ _CHANGES: Final = {(0, 1): "New.", (1, 0): "Gone.", (1, 1): "Still there.", (0, 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A scan, as questions are made of it.
+    """Hold a scan as questions are generated from it.
 
     Attributes:
         volume: the name of its volume.
@@ -54,7 +54,7 @@ class Case:
 
 
 def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[QuestionSet, ...]:
-    """All questions about each case, one a conversation, and a few of them again in turn, in the order of the cases."""
+    """Generate all questions about each case, one per conversation, and a few conversations of several turns, in order of the cases."""
     chosen = _balanced(cases, seed)
     conversations: list[QuestionSet] = []
     for number, case in enumerate(cases):

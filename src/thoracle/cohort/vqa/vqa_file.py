@@ -25,7 +25,7 @@ _LONGEST: Final = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnswer:
-    """One question with its answer.
+    """Hold one question with its answer.
 
     Attributes:
         question: in words, without image and task tokens.
@@ -46,7 +46,7 @@ class QuestionAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionSet:
-    """What is asked about one scan, or about two in the order of time.
+    """Hold the questions about one scan, or about two in order of time.
 
     Attributes:
         id: of this conversation, unique in its file.
@@ -65,7 +65,7 @@ def write_questions(path: Path, conversations: Sequence[QuestionSet]) -> None:
 
 
 def read_vqa(path: Path) -> tuple[QuestionSet, ...]:
-    """A published file, or ours.
+    """Read a published question file, or ours.
 
     Raises:
         InputError: no such file.

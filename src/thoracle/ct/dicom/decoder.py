@@ -29,7 +29,7 @@ _NO_THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # ea
 
 
 class Decoder:
-    """One worker for one series, started with the first frame and killed at the end of the block.
+    """Decode one series in one worker process, started with the first frame and killed at the end of the block.
 
     Args:
         command: what to start; tests start processes that crash or hang.
@@ -55,7 +55,7 @@ class Decoder:
     def frames(
         self, content: bytearray, *, count: int, shape: tuple[int, int], dtype: np.dtype[Any], source: str
     ) -> Iterator[NDArray[Any]]:
-        """The frames (row, column) of one DICOM file, in stored order.
+        """Yield the frames (row, column) of one DICOM file, in stored order.
 
         Raises:
             CorruptFile: the codec refused the bytes, or crashed.

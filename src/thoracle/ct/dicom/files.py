@@ -30,19 +30,19 @@ _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplemen
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFile:
-    """One file or archive member. `label` is for error messages alone; `size` is an upper bound of what `read` gives."""
+    """Describe one file or archive member. `label` is for error messages alone; `size` bounds what `read` returns."""
 
     label: str
     size: int
     open: Callable[[], IO[bytes]]
 
     def head(self) -> bytes:
-        """The first 64 KiB."""
+        """Read the first 64 KiB."""
         with self.reading() as file:
             return file.read(_HEAD_BYTES)
 
     def read(self) -> bytearray:
-        """All bytes, into memory asked for once.
+        """Read all bytes into memory allocated once.
 
         Raises:
             TruncatedFile: fewer bytes than the file system or archive promised.
@@ -59,7 +59,7 @@ class StudyFile:
 
     @contextmanager
     def reading(self) -> Iterator[IO[bytes]]:
-        """The open file; what its layers raise on damaged bytes inside the block leaves it as `CorruptFile`."""
+        """Open the file; errors of its layers on damaged bytes leave the block as `CorruptFile`."""
         try:
             with self.open() as file:
                 yield file
@@ -69,7 +69,7 @@ class StudyFile:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFiles:
-    """The files of a study, and what was left out on the way to them."""
+    """List the files of a study, and notes on files left out."""
 
     sources: tuple[StudyFile, ...]
     notes: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class StudyFiles:
 
 @contextmanager
 def open_study_files(path: Path) -> Iterator[StudyFiles]:
-    """The files of one file, folder or .zip, in the order of their names; an archive stays open inside the block.
+    """List the files of one file, folder or .zip, in order of name; an archive stays open inside the block.
 
     Raises:
         BudgetExceeded: more files or bytes than a study may have.
@@ -170,5 +170,5 @@ def _require_few(count: int, path: Path) -> None:
 
 
 def holds_nifti(listing: StudyFiles) -> bool:
-    """Whether a name among the files is NIfTI's, for the hint."""
+    """Tell whether a name among the files is NIfTI's, for the hint."""
     return any(source.label.lower().endswith(NIFTI_SUFFIXES) for source in listing.sources)

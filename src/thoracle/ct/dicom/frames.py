@@ -19,7 +19,7 @@ MAX_FRAMES: Final = 20_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice:
-    """One frame of one file.
+    """Hold one frame of one file.
 
     Attributes:
         position: (3,) LPS mm of the centre of the first voxel (ImagePositionPatient).
@@ -41,12 +41,12 @@ class Slice:
 
 
 def is_multiframe(header: Header) -> bool:
-    """Whether one file holds a series by itself."""
+    """Tell whether one file holds a series by itself."""
     return "PerFrameFunctionalGroupsSequence" in header.dataset or header.nonnegative_int("NumberOfFrames", default=1) > 1
 
 
 def slices_of(header: Header) -> tuple[Slice, ...]:
-    """Every frame of a file, in stored order.
+    """List every frame of a file, in stored order.
 
     Raises:
         GeometryUnknown: position, orientation or spacing is absent.
@@ -67,7 +67,7 @@ def slices_of(header: Header) -> tuple[Slice, ...]:
 
 def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
     def find(macro: str, keyword: str, count: int) -> tuple[float, ...] | None:
-        """From the frame's functional groups, then the shared ones, then the data set itself (where classic files have it)."""
+        """Look up an attribute in the frame's functional groups, then the shared ones, then the data set itself."""
         holders = [holder for group in groups for holder in items(group, macro, source=header.source)[:1]]
         for holder in (*holders, header.dataset):
             values = numbers(holder, keyword, count=count, source=header.source)

@@ -46,7 +46,7 @@ _PARSE_ERRORS: Final = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Header:
-    """A parsed header.
+    """Hold a parsed header.
 
     `pixels` says where the pixel values begin and how many bytes they claim, in the data set as inflated, which has `size` bytes;
     None where they are encapsulated, floats or absent. `deflated_at` is where the deflate stream begins, None without one.
@@ -75,7 +75,7 @@ class Header:
         return text(self.dataset, "ConvolutionKernel") or text(holder, "ConvolutionKernel")
 
     def nonnegative_int(self, keyword: str, *, default: int | None = None) -> int:
-        """A whole number that is not negative.
+        """Return a whole number that is not negative.
 
         Raises:
             CorruptFile: absent without default, or not such a number.
@@ -89,7 +89,7 @@ class Header:
 
 
 def read_header(source: StudyFile, *, also: tuple[str, ...] = ()) -> Header | None:
-    """The header of one file, with the fields that reading needs and `also` these; None where the file is not DICOM, or a DICOMDIR.
+    """Read the header of one file, with the fields that reading needs and `extra_keywords`; None for other files and DICOMDIRs.
 
     Raises:
         CorruptFile: DICOM that cannot be parsed, or has no transfer syntax.
@@ -115,7 +115,7 @@ def read_header(source: StudyFile, *, also: tuple[str, ...] = ()) -> Header | No
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """A field as one line of printable characters; "" where it is absent or unreadable."""
+    """Return a field as one line of printable characters; "" where it is absent or unreadable."""
     try:
         value = dataset.get(keyword)
     except _PARSE_ERRORS:
@@ -125,7 +125,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def items(dataset: Dataset, keyword: str, *, source: StudyFile) -> list[Dataset]:
-    """The items of a sequence; none where it is absent.
+    """Return the items of a sequence; none where it is absent.
 
     Raises:
         CorruptFile: it cannot be parsed.
@@ -137,7 +137,7 @@ def items(dataset: Dataset, keyword: str, *, source: StudyFile) -> list[Dataset]
 
 
 def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) -> tuple[float, ...] | None:
-    """`count` finite numbers; None where the field is absent or empty.
+    """Return `count` finite numbers; None where the field is absent or empty.
 
     Raises:
         GeometryInvalid: not numbers, not so many, or not finite, in a field of geometry.
@@ -222,7 +222,7 @@ def _require_whole(header: Header) -> None:
 
 
 def inflate(deflated: bytes | memoryview, *, source: StudyFile) -> bytes:
-    """A deflated data set, within a budget.
+    """Inflate a deflated data set, within a budget.
 
     Raises:
         BudgetExceeded: more than a scan may be.

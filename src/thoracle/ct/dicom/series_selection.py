@@ -21,7 +21,7 @@ _AXIAL_COSINE: Final = 0.85  # normal within 32 degrees of the body's axis: gant
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
-    """The images of one SeriesInstanceUID; a multi-frame file is a series by itself."""
+    """Hold the images of one SeriesInstanceUID; a multi-frame file is a series by itself."""
 
     uid: str
     headers: tuple[Header, ...]
@@ -29,7 +29,7 @@ class Series:
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
-        """Every slice, unsorted. Raises as `slices_of` does."""
+        """List every slice, unsorted. Raises like `slices_of`."""
         return tuple(s for header in self.headers for s in slices_of(header))
 
     @property
@@ -39,7 +39,7 @@ class Series:
 
     @property
     def is_axial_ct(self) -> bool:
-        """Whether this is an axial CT of at least 20 slices."""
+        """Tell whether this is an axial CT of at least 20 slices."""
         normal = self._normal()
         return self.count >= AXIAL_SLICES and normal is not None and abs(normal[2]) > _AXIAL_COSINE
 
@@ -92,7 +92,7 @@ def find_ct_series(headers: Iterable[Header], *, source: str) -> tuple[tuple[Ser
 
 
 def select_series(series: Sequence[Series], *, uid: str | None, source: str) -> tuple[Series, tuple[str, ...]]:
-    """The one series that is meant, and a note where there was a choice.
+    """Select the requested series, with notes where there was a choice.
 
     `wanted` is a SeriesInstanceUID or a beginning of it that only one has.
 

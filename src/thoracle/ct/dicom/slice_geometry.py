@@ -35,7 +35,7 @@ class SliceGrid:
 
 
 def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str) -> SliceGrid:
-    """The grid that slices make, or why they make none; their number is judged last.
+    """Build the grid of slices, or raise why they make none; their number is checked last.
 
     Raises:
         GeometryInvalid: orientation or spacing that is none.

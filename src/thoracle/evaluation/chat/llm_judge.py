@@ -33,7 +33,7 @@ _SAMPLING: Final = SamplingOptions(max_tokens=64)
 
 
 def score_with_llm(generate: TextGenerator, answered: Sequence[AnsweredQuestion]) -> FloatArray:
-    """(N,) whole numbers from 0 to `MOST`; NaN where none was said.
+    """Score answers with a language model: (N,) whole numbers from 0 to `MOST`; NaN where it gave none.
 
     Raises:
         EndpointFailed: the server is not there, or refuses.

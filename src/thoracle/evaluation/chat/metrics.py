@@ -29,7 +29,7 @@ Label = Callable[[Sequence[str]], FloatArray]
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredQuestion:
-    """A question with what was expected and what came.
+    """Hold a question with its reference and the model's answer.
 
     Attributes:
         patient: whose scan it is about.
@@ -47,7 +47,7 @@ Judge = Callable[[Sequence[AnsweredQuestion]], FloatArray]
 
 
 def plain_labels(texts: Sequence[str]) -> FloatArray:
-    """By the words of each abnormality in sentences that deny nothing."""
+    """Label texts by keywords in sentences that deny nothing."""
     return np.array([[float(bool(positive)) for positive in keyword_evidence(text).values()] for text in texts]).reshape(
         -1, len(ABNORMALITIES)
     )
@@ -61,7 +61,7 @@ def summarise(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every figure that the questions allow, with its interval over patients; `judged` adds the mean score of what is not closed."""
+    """Compute every metric that the questions allow, with intervals over patients; `judged` adds the mean score of open answers."""
     closed = [question for question in answered if question.pair.topic in CLOSED]
     reports = [question for question in answered if question.pair.topic == "report"]
     words = [question for question in answered if question.pair.topic != "report" and question.pair.topic not in CLOSED]
@@ -108,7 +108,7 @@ def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray)
 
 
 def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapping[str, float]:
-    """What exposes templates: distinct reports over reports, and the mean similarity (0 to 1) to the nearest training report.
+    """Measure reliance on templates: distinct over all reports, and mean similarity (0 to 1) to the nearest training report.
 
     A model that always says the same has a share of 1 / N; one that recites training reports has a similarity of 1.
     """
@@ -120,7 +120,7 @@ def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapp
 
 
 def is_correct(answer: str, reference: str) -> bool:
-    """Whether a closed answer says what the reference says: its first word, or a choice's letter."""
+    """Tell whether a closed answer agrees with the reference: its first word, or a choice's letter."""
     predicted, expected = (text.strip().strip("().!").lower().split() for text in (answer, reference))
     return (
         bool(predicted and expected)

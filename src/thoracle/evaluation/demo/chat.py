@@ -33,7 +33,7 @@ class Asked:
 
 
 def figures_of(path: Path) -> dict[str, tuple[str, str]]:
-    """By name, with the scan and without, from the JSON of `thoracle evaluate chat`."""
+    """Read metrics by name, with the scan and without, from the JSON of `thoracle evaluate chat`."""
     hint = "Give what `thoracle evaluate chat` wrote."
     return read_json_object(path, parse=_parse, refusal=MetadataError, detail="is no evaluation of a chat", hint=hint)
 
@@ -44,7 +44,7 @@ def _parse(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def sentences(figures: Mapping[str, tuple[str, str]]) -> list[str]:
-    """The figures in words."""
+    """Write the metrics as sentences."""
     return [f"Chat, {name}: {seeing} with the scan, {blind} without it." for name, (seeing, blind) in figures.items()]
 
 

@@ -22,7 +22,7 @@ from thoracle.types import ABNORMALITIES, FloatArray
 
 
 def held_out(cohort: Cohort) -> dict[str, CohortEntry]:
-    """The first volume of each scan of split valid, by the scan's name."""
+    """List the first volume of each scan of split valid, by the scan's name."""
     entries: dict[str, CohortEntry] = {}
     for entry in cohort.entries:
         if entry.split == "valid":
@@ -31,17 +31,17 @@ def held_out(cohort: Cohort) -> dict[str, CohortEntry]:
 
 
 def positive_labels(entry: CohortEntry) -> list[str]:
-    """Its abnormalities."""
+    """List the abnormalities of an entry."""
     return [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label]
 
 
 def phantom_file(entry: CohortEntry) -> PurePosixPath:
-    """Where a phantom of CT-RATE's layout lies; its mask lies there too, below `masks`."""
+    """Return the path of a phantom in CT-RATE's layout; its mask has the same path below `masks`."""
     return PurePosixPath(entry.split, entry.patient, entry.scan, entry.volume)
 
 
 def histogram_scores(cohort: Cohort, like: Scores) -> Scores:
-    """Of the held-out scans of `like`: what a linear model learns from HU histograms of the volumes that are trained on.
+    """Score the held-out scans of `like` by a linear model of HU histograms, fitted to the training volumes.
 
     Raises:
         CacheDamaged: a cached volume is not what was written.
@@ -53,7 +53,7 @@ def histogram_scores(cohort: Cohort, like: Scores) -> Scores:
 
 
 def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
-    """For each abnormality a held-out scan that has it, another one each time as far as there are.
+    """Choose for each abnormality a held-out scan that has it, a different one each time as far as possible.
 
     Raises:
         OSError: a phantom or its mask is not there.

@@ -21,7 +21,7 @@ HISTOGRAM: Final = "HU histogram alone"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """A held-out scan with one finding: HU and mask (z, x, y), and the probability the tuned model gives."""
+    """Hold a held-out scan with one finding: HU and mask (z, x, y), and the tuned model's probability."""
 
     label: str
     scan: str
@@ -41,7 +41,7 @@ class Figures:
 
 
 def figures_of(scores: Mapping[str, Scores]) -> Figures:
-    """With intervals over patients; all scores are of the same scans."""
+    """Summarize scores of the same scans with intervals over patients."""
     summaries = {name: summarise(case_scores, thresholds=None) for name, case_scores in scores.items()}
     any_one = next(iter(scores.values()))
     return Figures(
@@ -61,7 +61,7 @@ def write_page(
     more: Sequence[str],
     seconds: Mapping[str, float],
 ) -> bytes:
-    """The page.
+    """Write the demo's page.
 
     Args:
         figures: as `figures_of` gives them.

@@ -17,7 +17,7 @@ _BUDGET: Final = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class SearchQuality:
-    """How well an index is searched.
+    """Hold how well an index is searched.
 
     Attributes:
         recall: R@10 of report to volume, and what chance has.
@@ -32,14 +32,14 @@ class SearchQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class HitPicture:
-    """A hit: a PNG of its slices, and what it is labelled with."""
+    """Hold a hit's PNG of slices and its labels."""
 
     slices: bytes
     labels: Sequence[str]
 
 
 def read_found(path: Path) -> SearchQuality:
-    """From the JSON of `thoracle evaluate retrieval`. An abnormality that no scan has is left out."""
+    """Read the JSON of `thoracle evaluate retrieval`, without abnormalities that no scan has."""
     hint = "Give what `thoracle evaluate retrieval` wrote."
     return read_json_object(path, parse=_parse, refusal=MetadataError, detail="is no evaluation of retrieval", hint=hint, budget=_BUDGET)
 
@@ -55,7 +55,7 @@ def _parse(values: Mapping[str, Any]) -> SearchQuality:
 
 
 def sentences(quality: SearchQuality) -> list[str]:
-    """The figures in words."""
+    """Write the metrics as sentences."""
     recall, chance = quality.recall
     lifts = sorted(precision / prevalence for precision, prevalence in quality.words.values())
     return [

@@ -51,7 +51,7 @@ class LabelledCases:
     truth_NK: FloatArray
 
     def select(self, keep: ArrayLike) -> LabelledCases:
-        """Those for which `keep` holds."""
+        """Return the cases for which `keep` holds."""
         rows = np.flatnonzero(np.asarray(keep))
 
         def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ class LabelledCases:
 
 
 def cases_of_cohort(cohort: Cohort) -> LabelledCases:
-    """Every volume of a prepared cohort."""
+    """List every volume of a prepared cohort as a case."""
     entries = cohort.entries
     truth = [[math.nan if label is None else float(label) for label in entry.labels] for entry in entries]
     return _checked(
@@ -84,7 +84,8 @@ def cases_of_cohort(cohort: Cohort) -> LabelledCases:
 
 
 def cases_of_table(path: Path) -> LabelledCases:
-    """A CSV with VolumeName, a column of 0, 1 or nothing for each label, and `patient`, `scan`, `split` where names are not CT-RATE's.
+    """Read cases from a CSV: VolumeName, a column of 0, 1 or nothing per label, and `patient`, `scan`, `split` where names are not
+    CT-RATE's.
 
     Raises:
         MetadataError: no such table.
@@ -123,7 +124,7 @@ def cases_of_table(path: Path) -> LabelledCases:
 
 
 def read_table(path: Path) -> LabelTable:
-    """A CSV of numbers by VolumeName, as `thoracle detect --out` writes it.
+    """Read a CSV of numbers by VolumeName, as `thoracle detect --out` writes it.
 
     Raises:
         MetadataError: no such table, cells that are no numbers, a volume twice; rows are named.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from thoracle.errors import InputError
-from thoracle.evaluation.detection.results_json import Run
+from thoracle.evaluation.detection.results_json import EvaluationRun
 from thoracle.evaluation.detection.summary import Scores, draw, measure
 from thoracle.metrics.bootstrap import RESAMPLES, Comparison, delong_difference, paired_difference
 
@@ -33,8 +33,8 @@ class Differences:
     patients: int
 
 
-def compare(first: Run, second: Run, *, resamples: int = RESAMPLES, seed: int = 0) -> Differences:
-    """Every metric that both runs have, by the same draws of patients.
+def compare(first: EvaluationRun, second: EvaluationRun, *, resamples: int = RESAMPLES, seed: int = 0) -> Differences:
+    """Compare every metric that both runs have, by the same bootstrap draws of patients.
 
     Raises:
         InputError: other scans, labels or patients; the first few are named.
@@ -65,7 +65,7 @@ def compare(first: Run, second: Run, *, resamples: int = RESAMPLES, seed: int = 
     )
 
 
-def _aligned(reference: Scores, run: Run) -> Run:
+def _aligned(reference: Scores, run: EvaluationRun) -> EvaluationRun:
     """The second run with its scans and labels in the order of the first's."""
     scores = run.scores
     if set(reference.labels) != set(scores.labels):

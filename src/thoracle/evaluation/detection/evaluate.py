@@ -32,7 +32,7 @@ FOLDS: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """What is asked for beside the protocol.
+    """Hold evaluation options beside the protocol.
 
     Attributes:
         level: a row of figures is a volume, or the mean over a scan's volumes.
@@ -52,7 +52,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PublishedScores:
-    """As CT-CLIP published: thresholds of the scored labels, and what comes of them."""
+    """Hold scores the way CT-CLIP published them: with thresholds fitted to the scored labels."""
 
     thresholds_K: FloatArray
     counts: Confusion
@@ -60,7 +60,7 @@ class PublishedScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """What a protocol gave.
+    """Hold the metrics of one protocol.
 
     Attributes:
         protocol, plan: what was done.

@@ -29,7 +29,7 @@ _LEAST_SLOPE: Final = 1e-3  # the order of scans stays
 def fit_calibration(
     scores: Scores, *, method: Method, coverage: float, weights_sha256: str, prompts: tuple[str, ...], fitted_on: str
 ) -> Calibration:
-    """Of each label with both answers.
+    """Fit the calibration of each label that has both answers.
 
     Args:
         scores: of the validation split.
@@ -65,13 +65,13 @@ def fit_calibration(
 
 
 def calibrate(probabilities: FloatArray, slope: float, offset: float) -> FloatArray:
-    """As `LabelCalibration.probability`, of an array."""
+    """Calibrate an array of probabilities, as `LabelCalibration.probability` does."""
     mended: FloatArray = expit(slope * logit(np.clip(probabilities, EDGE, 1 - EDGE)) + offset)
     return mended
 
 
 def calibrated_scores(scores: Scores, calibration: Calibration) -> Scores:
-    """With probabilities mended; labels that the calibration does not know stay as they are."""
+    """Return scores with calibrated probabilities; labels that the calibration lacks are unchanged."""
     columns = [
         calibrate(column, calibration_k.slope, calibration_k.offset)
         if (calibration_k := calibration.mendings.get(name)) is not None
@@ -82,7 +82,7 @@ def calibrated_scores(scores: Scores, calibration: Calibration) -> Scores:
 
 
 def verdicts(mended_scores: Scores, calibration: Calibration) -> NDArray[np.str_]:
-    """(N, K) of "present", "absent", "cannot tell"; "" where the calibration does not know the label."""
+    """Return (N, K) of "present", "absent", "cannot tell"; "" where the calibration lacks the label."""
     verdicts = np.full(mended_scores.truth_NK.shape, "", dtype="U11")
     for k, name in enumerate(mended_scores.labels):
         if (calibration_k := calibration.mendings.get(name)) is not None:
@@ -92,7 +92,7 @@ def verdicts(mended_scores: Scores, calibration: Calibration) -> NDArray[np.str_
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What verdicts on one label came to.
+    """Hold how often verdicts on one label were given and right.
 
     Attributes:
         present_kept: of the scans with the finding, the share whose verdict is not "absent".
@@ -106,7 +106,7 @@ class Coverage:
 
 
 def coverages(verdicts_NK: NDArray[np.str_], scores: Scores) -> dict[str, Coverage]:
-    """Of each label that has verdicts on scans with a known label."""
+    """Measure coverage of each label that has verdicts on labelled scans."""
     metrics = {}
     for k, name in enumerate(scores.labels):
         decided = (verdicts_NK[:, k] != "") & ~np.isnan(scores.truth_NK[:, k])

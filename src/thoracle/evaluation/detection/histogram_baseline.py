@@ -30,14 +30,14 @@ _STRENGTH: Final = 0.01
 
 
 def histogram(hu: NDArray[np.int16]) -> FloatArray:
-    """(B,): log counts of voxels in `EDGES`, and their shares."""
+    """Return (B,): log counts of voxels in `EDGES`, and their fractions."""
     voxels = np.bincount(hu.ravel().clip(_LOWEST, _HIGHEST).astype(np.int64) - _LOWEST, minlength=_HIGHEST - _LOWEST + 1)
     counts = np.bincount(_BIN, weights=voxels, minlength=len(EDGES) - 1)
     return np.concatenate([np.log1p(counts), counts / counts.sum()])
 
 
 def histogram_probabilities(train_NB: FloatArray, labels_NK: FloatArray, others_NB: FloatArray) -> FloatArray:
-    """(N, K) of the others, by a logistic regression for each label.
+    """Predict (N, K) probabilities by a logistic regression per label.
 
     Args:
         train_NB: histograms that are learnt from.

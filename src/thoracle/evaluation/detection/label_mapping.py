@@ -27,12 +27,12 @@ class LabelGroup:
 
     @property
     def name(self) -> str:
-        """As the report has it."""
+        """Return the group's name as the report has it."""
         return " / ".join(self.labels)
 
 
 def read_mapping(path: Path) -> tuple[LabelGroup, ...]:
-    """The groups of a table, in the order of their first rows.
+    """Read the groups of a table, in order of their first rows.
 
     Raises:
         MetadataError: not such a table.
@@ -62,7 +62,7 @@ def read_mapping(path: Path) -> tuple[LabelGroup, ...]:
 
 
 def mapped(cases: LabelledCases, predictions: LabelTable, groups: Sequence[LabelGroup]) -> tuple[LabelledCases, LabelTable]:
-    """Both with the groups as columns.
+    """Map labels and predictions to groups as columns.
 
     Raises:
         InputError: a name that is in the mapping, and in no table.

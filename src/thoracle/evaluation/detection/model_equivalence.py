@@ -34,7 +34,7 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class EquivalenceReport:
-    """What the second model changes.
+    """Hold what the second model changes.
 
     Attributes:
         before, after: AUROC, the mean over labels.

@@ -37,7 +37,7 @@ class PromptTemplates:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PromptStudy:
-    """What wording does.
+    """Hold how prompts' wording changes detection.
 
     Attributes:
         macro: mean AUROC of each wording, with its interval over patients.
@@ -51,7 +51,7 @@ class PromptStudy:
 
 
 def read_wordings(path: Path) -> PromptTemplates:
-    """From YAML: `templates`, name to [present, absent], and perhaps `ensembles`, name to a list of templates' names.
+    """Read YAML: `templates` of name to [present, absent], and optional `ensembles` of name to templates' names.
 
     Raises:
         InputError: something else; the field is named.

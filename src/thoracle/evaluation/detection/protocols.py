@@ -16,7 +16,7 @@ Tuning = Split | Literal["folds"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a cohort is scored.
+    """Describe how a cohort is scored.
 
     Attributes:
         name: on the command line.
@@ -77,7 +77,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 
 
 def protocol(name: str) -> Protocol:
-    """By name.
+    """Return a protocol by name.
 
     Raises:
         InputError: no such protocol.

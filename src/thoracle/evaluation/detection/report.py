@@ -41,7 +41,7 @@ Look = Callable[[str], NDArray[Any] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Misclassification:
-    """A scan whose probability is far from what is so."""
+    """Hold a scan whose probability contradicts its label."""
 
     name: str
     label: str
@@ -50,7 +50,7 @@ class Misclassification:
 
 
 def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look | None = None) -> bytes:
-    """The page. `model` as in the JSON; `look` shows scans, where there are any to show."""
+    """Write the page. `model` is as in the JSON; `look` returns the volume of a scan to show."""
     scored = evaluation
     warning = [] if model.get("trained", True) else [paragraph("UNTRAINED WEIGHTS: no figure on this page means anything.")]
     warning += [paragraph(model["caution"])] if model.get("caution") else []
@@ -88,7 +88,7 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
 
 
 def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Misclassification], list[Misclassification]]:
-    """The most confident false alarms and the most confident misses, one of each scan at most."""
+    """List the most confident false positives and false negatives, at most one of each scan."""
     errors: tuple[list[Misclassification], list[Misclassification]] = ([], [])
     for kind, present in zip(errors, (False, True), strict=True):
         wrong = np.where(scores.truth_NK == present, np.abs(scores.probabilities_NK - present), -1.0)
@@ -107,7 +107,7 @@ def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list
 
 
 def title(metric: str) -> str:
-    """Of a metric, or of the macro average of one."""
+    """Return the title of a metric, or of its macro average."""
     name = metric.removeprefix("macro_")
     return ("macro " if metric != name else "") + TITLES.get(name, name)
 

@@ -23,8 +23,8 @@ _BUDGET: Final = 1 << 29
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """What `compare` needs of a run's JSON."""
+class EvaluationRun:
+    """Hold what `compare` needs of a run's JSON."""
 
     name: str
     scores: Scores
@@ -75,8 +75,8 @@ def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def read_run(path: Path) -> Run:
-    """A run as it was written.
+def read_run(path: Path) -> EvaluationRun:
+    """Read a run's JSON.
 
     Raises:
         MetadataError: something else.
@@ -90,7 +90,7 @@ def read_run(path: Path) -> Run:
         tag=("schema", SCHEMA),
         budget=_BUDGET,
     )
-    return Run(name=path.parent.name or path.stem, scores=scores, thresholds_NK=thresholds)
+    return EvaluationRun(name=path.parent.name or path.stem, scores=scores, thresholds_NK=thresholds)
 
 
 def _parse(values: Mapping[str, Any]) -> tuple[Scores, FloatArray | None]:

@@ -44,7 +44,7 @@ class Scores:
     truth_NK: FloatArray
 
     def of(self, keep: NDArray[np.bool_]) -> Scores:
-        """The scans for which `keep` holds."""
+        """Return the scans for which `keep` holds."""
         rows = np.flatnonzero(keep)
         return replace(
             self,
@@ -70,7 +70,7 @@ class Summary:
 
 
 def measure(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, weights_RN: FloatArray | None = None) -> Values:
-    """Every metric: (R, K) of each label, (R,) of those of all together; without weights (K,) and ().
+    """Compute every metric: (R, K) per label, (R,) over all labels; without weights (K,) and ().
 
     Args:
         scores: what is measured.
@@ -97,7 +97,7 @@ def measure(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = Tr
 
 
 def draw(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """`measure` of each draw of patients."""
+    """Compute `measure` of bootstrap draws of patients."""
     blocks = [
         measure(scores, thresholds=thresholds, ranking=ranking, weights_RN=weights)
         for weights in patient_weights(scores.patients, resamples=resamples, seed=seed)
@@ -106,7 +106,7 @@ def draw(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True,
 
 
 def summarise(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = True, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
-    """Every metric with its interval. The calibration error has none: each draw repeats scans, which raises it."""
+    """Compute every metric with its interval. The calibration error has none: each draw repeats scans, which raises it."""
     values = measure(scores, thresholds=thresholds, ranking=ranking)
     draws = draw(scores, thresholds=thresholds, ranking=ranking, resamples=resamples, seed=seed)
     intervals = {

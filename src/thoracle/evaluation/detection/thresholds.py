@@ -17,7 +17,7 @@ _PUBLISHED_GRID = np.linspace(0, 1, 100)
 
 
 def youden_thresholds(scores: Scores) -> FloatArray:
-    """(K,): the score with the highest sensitivity + specificity, the highest such on ties; NaN where a label has one answer only.
+    """Return (K,): scores of highest sensitivity + specificity, the highest such on ties; NaN for labels with one answer only.
 
     Raises:
         InputError: no label has both answers.
@@ -34,7 +34,7 @@ def youden_thresholds(scores: Scores) -> FloatArray:
 
 
 def published_thresholds(scores: Scores) -> FloatArray:
-    """(K,): CT-CLIP's choice, on the labels that it then scores: of a hundred, the one nearest to the corner of the ROC, last on ties."""
+    """Return (K,): CT-CLIP's choice on the scored labels: of a hundred, the one nearest to the ROC's corner, the last on ties."""
     chosen = np.full(len(scores.labels), np.nan)
     for k, name in enumerate(scores.labels):
         if name not in scores.single_class_labels:

@@ -55,7 +55,7 @@ class LocalizationScores:
 
 
 def columns(methods: Sequence[Method]) -> tuple[str, ...]:
-    """Of the table that `measure` fills, in the order of (M, K, 3)."""
+    """Name the columns of the table that `measure` fills, in the order of (M, K, 3)."""
     return tuple(f"{source}: {label}: {metric}" for source in (*methods, *BASELINES) for label in ABNORMALITIES for metric in METRICS)
 
 
@@ -107,7 +107,7 @@ def measure(
 
 
 def values_of(table: ResultTable, entries: Sequence[CohortEntry], *, methods: Sequence[Method]) -> FloatArray:
-    """(N, M, K, 3) of what `measure` wrote."""
+    """Return (N, M, K, 3) of what `measure` wrote."""
     rows = [[float(cell) if cell else np.nan for cell in table.rows[entry.volume]] for entry in entries]
     return np.array(rows).reshape(len(entries), len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS))
 
@@ -115,7 +115,7 @@ def values_of(table: ResultTable, entries: Sequence[CohortEntry], *, methods: Se
 def summarise(
     values_NMK3: FloatArray, patients: Sequence[str], *, methods: Sequence[Method], resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, LocalizationScores]:
-    """By abnormality, those that no mask has left out, and first `ALL`, the mean over abnormalities.
+    """Summarize by abnormality, without those that no mask has, and first `ALL`, the mean over abnormalities.
 
     Raises:
         InputError: no volume, or no draw.
@@ -124,7 +124,7 @@ def summarise(
     filled = np.nan_to_num(values_NMK3).reshape(len(values_NMK3), -1)
 
     def mean(weights_RN: FloatArray) -> FloatArray:
-        """(R, M, K + 1, 3)."""
+        """Return means (R, M, K + 1, 3)."""
         with np.errstate(invalid="ignore", divide="ignore"):
             means = (weights_RN @ filled).reshape(-1, *values_NMK3.shape[1:]) / (weights_RN @ defined)[:, None, :, None]
         return np.concatenate([mean_of_known(means.swapaxes(2, 3))[:, :, None], means], axis=2)

@@ -23,7 +23,7 @@ _MOST_VOXELS: Final = 1 << 29
 
 
 def find_masks(folder: Path) -> dict[str, Path]:
-    """The files below FOLDER/masks by name, which is their volume's.
+    """List the files below FOLDER/masks by name, which is their volume's.
 
     Raises:
         InputError: there are none.
@@ -35,7 +35,7 @@ def find_masks(folder: Path) -> dict[str, Path]:
 
 
 def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
-    """(z, x, y) bits of findings, of the model's input's size: those of the nearest voxel, 0 where the scan is not.
+    """Read (z, x, y) bits of findings in the size of the model's input: nearest voxel, 0 outside the scan.
 
     Raises:
         ScanUnreadable: damaged, or none of integers along the body's axes.
@@ -60,7 +60,7 @@ def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
 
 
 def share_of_patches(mask_ZXY: NDArray[np.int64], grid: tuple[int, int, int]) -> NDArray[np.float64]:
-    """(K, T, h, w): what share of each patch of a token grid every abnormality takes."""
+    """Return (K, T, h, w): the fraction of each patch of a token grid that every abnormality takes."""
     (Z, X, Y), (T, h, w) = mask_ZXY.shape, grid
     parts = mask_ZXY.reshape(T, Z // T, h, X // h, w, Y // w)
     return np.stack([((parts >> bit) & 1).mean(axis=(1, 3, 5)) for bit in range(len(ABNORMALITIES))])

@@ -21,7 +21,7 @@ _STYLE: Final = (
 
 
 def page(title: str, parts: Sequence[str], *, script: str = "") -> bytes:
-    """A whole page of parts that `heading`, `paragraph`, `table` and `figure` made; the notice stands under the title."""
+    """Build a whole page of parts from `heading`, `paragraph`, `table` and `figure`; the notice stands under the title."""
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     top = f'<h1>{escape(title)}</h1><p class="notice">{escape(RESEARCH_USE)}</p>'
     end = f"<script>{script}</script>" if script else ""
@@ -29,7 +29,7 @@ def page(title: str, parts: Sequence[str], *, script: str = "") -> bytes:
 
 
 def heading(text: str) -> str:
-    """Of a section."""
+    """Build a section's heading."""
     return f"<h2>{escape(text)}</h2>"
 
 
@@ -46,7 +46,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def figure(picture: str | bytes, *, caption: str = "", width: int | None = None) -> str:
-    """An SVG as text, or a PNG as bytes; `width` in pixels."""
+    """Embed an SVG given as text, or a PNG given as bytes; `width` in pixels."""
     if isinstance(picture, bytes):
         size = f' width="{width}"' if width else ""
         picture = f'<img alt="{escape(caption)}"{size} src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
@@ -54,17 +54,17 @@ def figure(picture: str | bytes, *, caption: str = "", width: int | None = None)
 
 
 def side_by_side(parts: Sequence[str]) -> str:
-    """In a row that wraps."""
+    """Put parts into a row that wraps."""
     return f'<div class="row">{"".join(parts)}</div>'
 
 
 def shown(cell: object) -> str:
-    """As a table has it."""
+    """Format a cell of a table."""
     if isinstance(cell, float):
         return "–" if math.isnan(cell) else f"{cell:.3f}"
     return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
 
 
 def with_bounds(value: float, low: float, high: float) -> str:
-    """0.731 (0.702 to 0.760)."""
+    """Format a value with bounds: 0.731 (0.702 to 0.760)."""
     return shown(value) if math.isnan(low) else f"{value:.3f} ({low:.3f} to {high:.3f})"

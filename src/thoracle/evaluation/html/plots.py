@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """One pair of axes; `limits` holds both axes to 0 to 1, `diagonal` draws what chance, or truth, would be."""
+    """Hold one pair of axes; `limits` fixes both axes to 0 to 1, `diagonal` draws chance, or truth."""
 
     title: str
     lines: Sequence[Line]

@@ -18,7 +18,7 @@ _WORDS = {None: "unknown", 0: "0", 1: "1"}
 
 
 def disagreements(labelled: Labelled) -> bytes:
-    """A page with every report on which two backends, or a backend and the reference, differ. It holds the reports' words."""
+    """Build a page of reports on which two backends, or a backend and the reference, differ. It holds the reports' text."""
     parts, count = [_STYLE], 0
     for row in range(len(labelled.rows)):
         answers = {name: labels[row] for name, labels in labelled.by_backend.items()}

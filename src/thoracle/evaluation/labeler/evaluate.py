@@ -40,7 +40,7 @@ class Labelled:
     by_backend: Mapping[str, tuple[Labels, ...]]
 
     def summary(self, backend: str, *, resamples: int) -> tuple[Summary, int]:
-        """The figures of one backend with intervals over reports, and how many reports are in them.
+        """Compute the metrics of one backend with intervals over reports, and the number of reports in them.
 
         Raises:
             InputError: there is no reference, or no report that was labelled.
@@ -80,7 +80,7 @@ def label_all(table: ReportTable, labellers: Mapping[str, LabelerBackend]) -> La
 
 
 def read_labelled(table: ReportTable) -> list[tuple[ReportRow, tuple[int | None, ...]]]:
-    """The reports that can be read, with their labels; `table.also` names the 18 abnormalities.
+    """Read the reports that have text, with their labels; `table.also` names the 18 abnormalities.
 
     Raises:
         MetadataError: the table cannot be read, or a label is neither 0 nor 1.

@@ -27,7 +27,7 @@ _PERPLEXITY: Final = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """One set of latents.
+    """Hold the geometry of one set of latents.
 
     Attributes:
         uniformity: log of the mean of exp(-2 d²) over pairs; lower is more evenly spread (Wang and Isola, arXiv:2005.10242).
@@ -66,7 +66,7 @@ class Space:
 
 
 def measure_latent_space(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK: FloatArray, labels: Sequence[str]) -> Space:
-    """All of it.
+    """Measure uniformity, rank, hubness and alignment of image and text latents.
 
     Args:
         image_NL, text_NL: row i of both belongs together.
@@ -101,7 +101,7 @@ def measure_latent_space(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK:
 
 
 def geometry(latents_NL: FloatArray) -> Geometry:
-    """Of one set."""
+    """Measure the geometry of one set of latents."""
     return Geometry(
         uniformity=uniformity(latents_NL),
         effective_rank=effective_rank(latents_NL),
@@ -120,7 +120,7 @@ def uniformity(latents_NL: FloatArray) -> float:
 
 
 def effective_rank(latents_NL: FloatArray) -> float:
-    """1 where all lie on a line through their mean, L at most."""
+    """Compute the effective rank: 1 where all latents lie on a line through their mean, L at most."""
     values = np.linalg.svd(latents_NL - latents_NL.mean(axis=0), compute_uv=False)
     shares = values[values > 1e-12 * max(values[0], 1e-300)]
     if not shares.size:
@@ -149,7 +149,9 @@ def silhouette(latents_NL: FloatArray, truth_N: FloatArray) -> float:
 
 
 def project(latents_NL: FloatArray, method: Projection, *, seed: int = 0) -> FloatArray:
-    """(N, 2): where latents are drawn. Distances in t-SNE mean nothing beyond who is near; PCA's axes are those of most spread."""
+    """Project latents to (N, 2) for drawing. Distances in t-SNE mean nothing beyond neighbourhood; PCA's axes are those of most
+    variance.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

@@ -96,7 +96,7 @@ def write_page(
     drawn: Mapping[str, bytes],
     notes: Sequence[str],
 ) -> bytes:
-    """The page. `cosines` are shown as histograms; `drawn` is what `pictures` made."""
+    """Write the page. `cosines` are shown as histograms; `drawn` holds what `pictures` made."""
     rows = [
         [name.replace("_", " "), *(getattr(measure, name) for measure in (space.image, space.text, space.even)), words]
         for name, words in _ROWS

@@ -61,7 +61,7 @@ def run_tasks(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[dict[str, RetrievalResult], dict[str, dict[str, float]]]:
-    """The tasks' figures, and those of the published way, by task.
+    """Run a protocol's tasks; return their metrics, and those of the published way, by task.
 
     Args:
         volumes: the gallery, whose members are also the queries.

@@ -36,7 +36,7 @@ _PEEK_FAULTS = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, Attr
 
 @dataclass(frozen=True, kw_only=True)
 class ScanLocation:
-    """One scan to read.
+    """Locate one scan to read.
 
     Attributes:
         name: what its row is called: the file name, as CT-RATE does, or the path below the folder that was given,
@@ -61,7 +61,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """From "3/16".
+        """Parse a shard such as "3/16".
 
         Raises:
             InputError: not two numbers, or outside 1 to the count.
@@ -73,16 +73,16 @@ class Shard:
         return shard
 
     def of(self, scans: Sequence[ScanLocation]) -> tuple[ScanLocation, ...]:
-        """Every `count`-th scan in order of name; the parts of one list are disjoint and complete."""
+        """Return every `count`-th scan in order of name; the shards of one list are disjoint and complete."""
         return tuple(sorted(scans, key=lambda scan: scan.name)[self.index - 1 :: self.count])
 
     def file(self, path: Path) -> Path:
-        """Where this part writes: predictions.csv becomes predictions.3-of-16.csv."""
+        """Return the shard's own file: predictions.csv becomes predictions.3-of-16.csv."""
         return path.with_name(f"{path.stem}.{self.index}-of-{self.count}{path.suffix}")
 
 
 def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[ScanLocation, ...]:
-    """The scans that files, folders and tables (.csv with `VolumeName` or `path`) stand for, in order of name.
+    """Find the scans in files, folders and tables (.csv with `VolumeName` or `path`), in order of name.
 
     Args:
         paths: as the user gave them.

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How scans are read: the arguments of `read` and, with `strict`, nothing but what the model was made for."""
+    """Hold how scans are read: arguments of `read`, and with `strict` a refusal of all the model was not made for."""
 
     metadata: Metadata | None = None
     hu: Units = "auto"
@@ -49,7 +49,7 @@ class ScanFailure:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOutcome:
-    """What became of one scan."""
+    """Hold the outcome of one scan."""
 
     name: str
     failure: ScanFailure | None
@@ -80,7 +80,7 @@ def process_scans(
 
 
 def load_metadata(metadata: Path | None) -> Metadata | None:
-    """A CSV table parsed, once for all scans; what else there may be is left to `read`.
+    """Parse a CSV table once for all scans; other metadata is left to `read`.
 
     Raises:
         MetadataError: not such a table.
@@ -89,7 +89,7 @@ def load_metadata(metadata: Path | None) -> Metadata | None:
 
 
 def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
-    """One scan, with the metadata it was given or listed with.
+    """Read one scan with the metadata that was given or listed with it.
 
     Raises:
         ThoracleError: as `read`.

@@ -19,7 +19,7 @@ _BUDGET: Final = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """A question, the kind of answer that was wanted, and the answer."""
+    """Hold a question, the kind of answer that was asked for, and the answer."""
 
     question: str
     task: AnswerType
@@ -28,7 +28,7 @@ class Turn:
 
 @dataclass(kw_only=True)
 class Conversation:
-    """What was said so far. A turn is added when its answer is whole; whatever fails before leaves the turns as they were.
+    """Hold a conversation. A turn is added when its answer is whole; a failure before leaves the turns unchanged.
 
     Attributes:
         scans: each as `ScanTokens` keeps it, in the order of time.
@@ -39,7 +39,7 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)
 
     def messages(self, question: str, task: AnswerType) -> list[Message]:
-        """All turns, and a new question."""
+        """Return all turns and a new question as messages."""
         messages = [Message(role="system", content=SYSTEM)]
         for number, turn in enumerate([*self.turns, Turn(question=question, task=task, answer="")]):
             images = 0 if number else len(self.scans)
@@ -49,13 +49,13 @@ class Conversation:
         return messages
 
     def save(self, path: Path) -> None:
-        """The turns, whole or not at all; no scan, and no name of one."""
+        """Write the turns, whole or not at all, without scans and their names."""
         values = {"format": FORMAT, "notice": RESEARCH_USE, "turns": [vars(turn) for turn in self.turns]}
         write_json(path, values, indent=1)
 
 
 def read_turns(path: Path) -> list[Turn]:
-    """What `save` wrote.
+    """Read the turns that `save` wrote.
 
     Raises:
         InputError: no such file, or another one.

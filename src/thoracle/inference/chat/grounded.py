@@ -35,7 +35,7 @@ _SENTENCE_END: Final = re.compile(r"(?<=[.!?])(?:\s*\[[^\[\]]*\])*(?=\s)|\n")
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarCase:
-    """A scan of another patient that looks alike: its name in the index, how alike (cosine), what its report says."""
+    """Hold a similar scan of another patient: its name in the index, cosine similarity and report."""
 
     name: str
     similarity: float
@@ -44,7 +44,7 @@ class SimilarCase:
 
 @dataclass(frozen=True, kw_only=True)
 class CitableEvidence:
-    """What an answer may cite, and how it is written for a language model.
+    """Hold what an answer may cite, and its form for a language model.
 
     Attributes:
         sources: what each id stands for, in words for people.
@@ -56,7 +56,7 @@ class CitableEvidence:
 
 
 def collect_evidence(findings: Findings, cases: Sequence[SimilarCase] = ()) -> CitableEvidence:
-    """The detector's findings as F1, F2, … and similar cases as C1, C2, …."""
+    """Number the detector's findings F1, F2, … and similar cases C1, C2, …."""
     verdicts = findings.verdicts or (None,) * len(findings.abnormalities)
     entries: list[dict[str, Any]] = [
         {"id": f"F{number}", "abnormality": name, "probability": round(probability, 3), **({"verdict": verdict} if verdict else {})}
@@ -74,7 +74,7 @@ def collect_evidence(findings: Findings, cases: Sequence[SimilarCase] = ()) -> C
 
 
 def build_messages(question: str, evidence: CitableEvidence, *, before: Iterable[tuple[str, str]] = ()) -> list[Message]:
-    """The turns: our system prompt, questions and answers before, this question, and the data."""
+    """Build the messages: our system prompt, earlier questions and answers, this question, and the data."""
     turns = [Message(role="system", content=SYSTEM)]
     for earlier_question, answered in before:
         turns += [Message(role="user", content=earlier_question), Message(role="assistant", content=answered)]
@@ -82,7 +82,7 @@ def build_messages(question: str, evidence: CitableEvidence, *, before: Iterable
 
 
 def filter_citations(pieces: Iterable[str], evidence: CitableEvidence) -> Iterator[str]:
-    """An answer sentence by sentence, citations of the evidence alone left in; a sentence without one says so."""
+    """Yield an answer by sentences with citations of the evidence alone; a sentence without one says so."""
     pending = ""
     for piece in pieces:
         pending += piece
@@ -94,7 +94,7 @@ def filter_citations(pieces: Iterable[str], evidence: CitableEvidence) -> Iterat
 
 
 def cited_sources(answer: str, evidence: CitableEvidence) -> dict[str, str]:
-    """The sources that an answer cites."""
+    """Return the sources that an answer cites."""
     named = {name for group in _BRACKETS.findall(answer) for name in re.findall(r"[FC]\d+", group)}
     return {name: source for name, source in evidence.sources.items() if name in named}
 
@@ -102,7 +102,7 @@ def cited_sources(answer: str, evidence: CitableEvidence) -> dict[str, str]:
 def answer(
     generate: TextGenerator, question: str, evidence: CitableEvidence, *, before: Iterable[tuple[str, str]] = (), sampling: SamplingOptions
 ) -> Iterator[str]:
-    """The answer in sentences, then the notice.
+    """Yield the answer by sentences, then the notice.
 
     Raises:
         As `generate`.

@@ -41,7 +41,7 @@ _OPTIONS: Final = re.compile(r"\(a\).*", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenQuestions:
-    """What was written of one report: the questions that hold, and how many did not.
+    """Hold the questions written from one report that agree with it, and how many were dropped.
 
     Attributes:
         pairs: in order.
@@ -76,7 +76,7 @@ def write_questions(generate: TextGenerator, report: str) -> WrittenQuestions:
 
 
 def agrees_with_report(pair: QuestionAnswer, report: Labels) -> bool:
-    """Whether what the answer says of each abnormality is what the report's labels say; what is not of them cannot be told."""
+    """Tell whether an answer agrees with the report's labels on each abnormality; other content cannot be checked."""
     in_question, in_answer = RuleLabeller().label([_OPTIONS.sub("", pair.question), pair.answer])
     yes_or_no = _YES_OR_NO.match(pair.answer)
     for number, value in enumerate(report.values):

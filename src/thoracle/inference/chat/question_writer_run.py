@@ -21,7 +21,7 @@ _AT_ONCE: Final = 4
 def write_all_questions(
     generate: TextGenerator, reports: Mapping[str, str], *, llm: str, journal: Path
 ) -> Iterator[tuple[str, WrittenQuestions]]:
-    """By volume, in their order.
+    """Write questions for each volume, in order.
 
     Args:
         generate: the language model.

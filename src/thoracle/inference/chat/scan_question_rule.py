@@ -32,7 +32,7 @@ _THIS_ONE: Final = re.compile(r"\b(?:this|my|his|her|these)\s+(?:\w+\s+)?(?:scan
 
 
 def requires_scan(question: str, *, task: str) -> bool:
-    """Whether only a scan can answer it. A report is always of a scan."""
+    """Tell whether only a scan can answer a question. A report is always of a scan."""
     if task == "report_generation":
         return True
     if _GENERAL.search(question) and not _THIS_ONE.search(question):

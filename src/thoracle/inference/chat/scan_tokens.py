@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
-    """As `ScanTokens` keeps it, on the CPU.
+    """Encode a scan as `ScanTokens` compresses it, on the CPU.
 
     Raises:
         InputError: the scan was prepared for another model.

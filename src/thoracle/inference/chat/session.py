@@ -30,7 +30,7 @@ GREEDY = SamplingOptions()
 
 @dataclass(frozen=True, kw_only=True)
 class ChatComponents:
-    """Where the parts of a chat model are, where no chat folder says so: as published, or as trained elsewhere.
+    """Locate the parts of a chat model where no chat folder does: as published, or trained elsewhere.
 
     Attributes:
         encoder: model folder of CT-CLIP or of its image encoder.
@@ -46,7 +46,7 @@ class ChatComponents:
 
     @classmethod
     def published(cls, folder: Path, *, encoder: Path, base: Path) -> ChatComponents:
-        """Of a published folder, in which adapter and projector lie together."""
+        """Locate the parts of a published folder, in which adapter and projector lie together."""
         return cls(encoder=encoder, base=base, projector=folder, adapter=folder if (folder / ADAPTER_CONFIG).is_file() else None)
 
 
@@ -79,7 +79,7 @@ def load_chat(
 
 
 class Chat:
-    """What `load_chat` gives.
+    """Answer questions about scans; made by `load_chat`.
 
     Attributes:
         encoder: gives a scan's tokens.
@@ -105,7 +105,7 @@ class Chat:
     def answer(
         self, conversation: Conversation, question: str, *, task: AnswerType = "long_answer", sampling: SamplingOptions = GREEDY
     ) -> Iterator[str]:
-        """The answer in pieces, as they come; with the last one the turn joins the conversation.
+        """Yield the answer in pieces, as they come; with the last one the turn joins the conversation.
 
         Without a scan, a question about one is declined without asking the model.
 
@@ -125,11 +125,11 @@ class Chat:
         conversation.turns.append(Turn(question=question.strip(), task=task, answer=answer.strip()))
 
     def complete_text(self, messages: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
-        """What the language model says to turns in words alone; as `TextGenerator`."""
+        """Yield the language model's answer to turns without scans, as `TextGenerator` does."""
         return self.generate(messages, (), sampling=sampling)
 
     def generate(self, messages: list[Message], scans: tuple[Tensor, ...], *, sampling: SamplingOptions) -> Iterator[str]:
-        """What the model says to these turns, whatever they are. What it read for the turns before is not read again.
+        """Yield the model's answer to any turns; it reuses its cache of earlier turns.
 
         Raises:
             InputError: they are longer than the language model reads.

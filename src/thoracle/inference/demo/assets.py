@@ -34,7 +34,7 @@ _ORGANS: tuple[tuple[tuple[float, float, float], tuple[float, float, float], flo
 
 
 def write_scan(path: Path) -> Path:
-    """A NIfTI of ellipsoids with noise: body, lungs, heart, liver, spine, trachea, air. Always the same bytes of voxels."""
+    """Write a NIfTI of ellipsoids with noise: body, lungs, heart, liver, spine, trachea, air. Voxels are always the same bytes."""
     axes = [(np.arange(n, dtype=np.float32) - (n - 1) / 2) * mm for n, mm in zip(_SHAPE, _SPACING, strict=True)]
     left, posterior, superior = np.meshgrid(*axes, indexing="ij", sparse=True)
     hu = np.full(_SHAPE, -1000, dtype=np.float32)
@@ -49,7 +49,7 @@ def write_scan(path: Path) -> Path:
 
 
 def write_model(folder: Path) -> ModelFolder:
-    """The preset "tiny" with random weights, always the same, and a vocabulary of its own prompts; 3 x 3 x 6 mm show it a whole chest."""
+    """Write the preset "tiny" with fixed random weights and a vocabulary of its prompts; at 3 x 3 x 6 mm it sees a whole chest."""
     config = PRESETS["tiny"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

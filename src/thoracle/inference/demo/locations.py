@@ -12,12 +12,12 @@ from thoracle.files.cache_folder import cache_dir
 
 
 def demo_model() -> Path:
-    """Where `thoracle demo` keeps the model it trains, which is used where no other is named."""
+    """Return the folder of the model that `thoracle demo` trains, the default where no other is named."""
     return cache_dir() / "demo-model"
 
 
 def demo_chat() -> Path:
-    """Where `thoracle demo` keeps the chat model it trains: model, base and encoder, each in its folder."""
+    """Return the folder of the chat model that `thoracle demo` trains: model, base and encoder, each in its folder."""
     return cache_dir() / "demo-chat"
 
 

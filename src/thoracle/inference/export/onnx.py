@@ -35,7 +35,7 @@ _MOST_BYTES: Final = 2**31 - 1
 
 
 def onnx_model(model: Model) -> bytes:
-    """The file's content. Input `volume` (1, 1, z, x, y) float32 in units of 1000 HU, output `probabilities` (1, K) float32.
+    """Export the file's content. Input `volume` (1, 1, z, x, y) float32 in units of 1000 HU, output `probabilities` (1, K) float32.
 
     Args:
         model: a CT-CLIP or a classifier on one, on the CPU.
@@ -89,7 +89,7 @@ class _Detector(nn.Module):
         self.register_buffer("slope_offset_2K", _mended(model))
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
-        """(B, K)."""
+        """Return probabilities (B, K)."""
         embedding = self.encoder.encode_volume(volume_B1ZHW)
         if embedding.logits_BK is not None:
             probabilities_BK = embedding.logits_BK.sigmoid()

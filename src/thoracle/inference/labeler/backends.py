@@ -14,7 +14,7 @@ BACKENDS = ("auto", "rules", "classifier", "llm")
 def open_labeller(
     backend: str = "auto", *, model: Path | None = None, endpoint: str | None = None, llm: str | None = None
 ) -> LabelerBackend:
-    """A labeller.
+    """Open a labeler backend by name.
 
     Args:
         backend: "rules"; "classifier", which needs `model`; "llm", which needs `endpoint` and `llm`; "auto", which is rules, and with

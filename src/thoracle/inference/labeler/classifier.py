@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class ClassifierLabeller:
-    """A report classifier: RadBERT as published, or trained here.
+    """Label reports by a classifier: RadBERT as published, or one trained here.
 
     Args:
         folder: of a model of kind "text-classifier".
@@ -71,12 +71,12 @@ class ClassifierLabeller:
             _log.warning("%s was fitted with other rules than these; its figures are of those", folder)
 
     def settings(self) -> dict[str, Any]:
-        """Its weights, its rules and how they are added up."""
+        """Return its weights, its rules and how they are combined."""
         rule = None if self.labelling is None else self.labelling.as_dict()
         return {"model": self.folder.weights_sha256, "trained": self.folder.trained, "labelling": rule, **self._rules.settings()}
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
-        """As `Labeller`; the evidence is that of the rules, the scores are its own."""
+        """Label each report; evidence is that of the rules, scores are the classifier's."""
         by_rules = self._rules.label(reports)
         readable = [row for row, labels in enumerate(by_rules) if not labels.unknown]
         logits = self.logits([reports[row] for row in readable])
@@ -85,7 +85,7 @@ class ClassifierLabeller:
         return by_rules
 
     def logits(self, reports: Sequence[str]) -> Tensor:
-        """(len(reports), K), in order; texts of like length are read together."""
+        """Return (len(reports), K), in order; texts of similar length are read together."""
         logits_NK = torch.zeros(len(reports), len(ABNORMALITIES))
         order = sorted(range(len(reports)), key=lambda row: len(reports[row]))
         for at in range(0, len(order), _AT_ONCE):
@@ -104,7 +104,7 @@ class ClassifierLabeller:
 
 
 class AutoLabeller:
-    """For each abnormality the better of a classifier and the rules.
+    """Label each abnormality by the better of a classifier and the rules.
 
     Raises:
         InputError: the two have not been compared.
@@ -126,11 +126,11 @@ class AutoLabeller:
         self._classifier, self._rules = classifier, RuleLabeller()
 
     def settings(self) -> dict[str, Any]:
-        """As of its classifier."""
+        """Return the settings of its classifier."""
         return self._classifier.settings()
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
-        """As `Labeller`."""
+        """Label each report."""
         pairs = zip(self._classifier.label(reports), self._rules.label(reports), strict=True)
         return [self._better(ours, ruled) for ours, ruled in pairs]
 

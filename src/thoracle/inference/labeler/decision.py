@@ -23,7 +23,7 @@ _HINT: Final = "Remove it, or make it again with `thoracle evaluate labeler --ba
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Of one abnormality.
+    """Decide one abnormality from the classifier's logit and the rule.
 
     Attributes:
         offset, logit, rule: the probability is the sigmoid of offset + logit x the network's logit + rule x the rules' 0 or 1.
@@ -39,7 +39,7 @@ class Decision:
     f1_rules: float
 
     def probability(self, logit: float, rule: int) -> float:
-        """That the abnormality is stated."""
+        """Return the probability that the report states the abnormality."""
         total = max(-700.0, min(700.0, self.offset + self.logit * logit + self.rule * rule))
         return 1 / (1 + math.exp(-total))
 
@@ -50,7 +50,7 @@ AS_PUBLISHED: Final = Decision(offset=0.0, logit=1.0, rule=0.0, threshold=0.5, f
 
 @dataclass(frozen=True, kw_only=True)
 class LabelerDecisionRule:
-    """Of one classifier.
+    """Hold the decisions of one classifier.
 
     Attributes:
         weights_sha256: of the weights it was fitted to; it is used with no others.
@@ -75,7 +75,7 @@ def save_decision_rule(folder: Path, labelling: LabelerDecisionRule) -> None:
 
 
 def read_decision_rule(folder: Path, *, weights_sha256: str) -> LabelerDecisionRule | None:
-    """What is kept beside a classifier; None where nothing is.
+    """Read the decision rule beside a classifier; None where there is none.
 
     Raises:
         ModelFolderInvalid: damaged, or fitted to other weights.

@@ -11,7 +11,7 @@ from thoracle.types import ABNORMALITIES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelEvidence:
-    """One mention of an abnormality.
+    """Hold one mention of an abnormality.
 
     Attributes:
         sentence: in which it stands, as the report has it.
@@ -33,7 +33,7 @@ class LabelEvidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """The 18 labels of one report.
+    """Hold the 18 labels of one report.
 
     Attributes:
         values: 1 stated, 0 denied or not mentioned, None unknown; in the order of `ABNORMALITIES`.
@@ -49,7 +49,7 @@ class Labels:
 
     @classmethod
     def none(cls, reason: str) -> Labels:
-        """Of a report that cannot be labelled, and why."""
+        """Return unknown labels of a report that cannot be labelled, with the reason."""
         return cls(values=(None,) * len(ABNORMALITIES), unknown=reason)
 
     def as_dict(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ _RELATIVE: Final = re.compile(r",\s+(?:which|that|who|whose|(?:\w+\s+){1,3}of\s+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssertionJudgement:
-    """How a mention is meant, and the words that say so; `cue` is "" and `start` -1 where nothing qualifies it."""
+    """Hold a mention's assertion and its cue; `cue` is "" and `start` -1 where nothing qualifies it."""
 
     assertion: Assertion
     cue: str = ""
@@ -55,7 +55,7 @@ class _Cue:
 
 
 class AssertionScope:
-    """The cues and clauses of one sentence, found once for all its mentions.
+    """Find the cues and clauses of one sentence once, for all its mentions.
 
     Args:
         sentence: one sentence, without its final stop.
@@ -67,12 +67,12 @@ class AssertionScope:
         self._bounds = _clauses(self.text, [cue for cue in self._cues if not cue.forward])
 
     def clause(self, start: int) -> tuple[int, int]:
-        """Where the clause around a place begins and ends."""
+        """Return the bounds of the clause around a position."""
         index = bisect_right(self._bounds, start)
         return self._bounds[index - 1], self._bounds[index]
 
     def classify(self, start: int, end: int) -> AssertionJudgement:
-        """How what stands from `start` to `end` is meant."""
+        """Classify the assertion of the mention from `start` to `end`."""
         reached = [cue for cue in self._cues if self._reaches(cue, start, end)]
         for assertion in _ORDER:
             for cue in reached:

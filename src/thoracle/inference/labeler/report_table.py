@@ -30,7 +30,7 @@ _SHOWN: Final = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportRow:
-    """One report.
+    """Hold one report.
 
     Attributes:
         id: what its row is called.
@@ -49,7 +49,7 @@ class ReportRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTable:
-    """Where reports are, and what their columns are called; `also` names columns that are handed on, such as labels.
+    """Locate reports and name their columns; `also` names columns to pass on, such as labels.
 
     Raises:
         InputError: no such file, not a table's suffix, no text column, or an encoding that Python does not know.
@@ -74,7 +74,7 @@ class ReportTable:
             raise InputError(f"no encoding {self.encoding!r}", hint="Give for example utf-8 or cp1252.") from error
 
     def rows(self) -> Iterator[ReportRow]:
-        """Each row in order.
+        """Yield each row in order.
 
         Raises:
             MetadataError: not such a file, a column that is not there, or another encoding.
@@ -82,7 +82,7 @@ class ReportTable:
         return _READERS[self.path.suffix.lower()](self)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this table from another, as JSON values: it holds no path."""
+        """Return the table's fingerprint as JSON values, without a path."""
         return {
             "bytes": self.path.stat().st_size,
             "id_column": self.id_column,
@@ -91,7 +91,7 @@ class ReportTable:
         }
 
     def missing(self, columns: Sequence[str]) -> MetadataError | None:
-        """The error for the columns that a table does not have; None where it has all."""
+        """Return the error for columns that a table lacks; None where it has all."""
         absent = [name for name in (self.id_column, *self.text_columns, *self.also) if name not in columns]
         if not absent:
             return None
@@ -100,7 +100,7 @@ class ReportTable:
         return MetadataError(f"has no column {', '.join(absent)}; it has {there or 'none'}", hint=hint, source=self.path)
 
     def row(self, cells: Mapping[str, Any], *, position: float) -> ReportRow:
-        """A row of its cells by column."""
+        """Build a row from its cells by column."""
         texts = (cells.get(name) for name in self.text_columns)
         text = " ".join(str(cell).strip() for cell in texts if cell is not None and str(cell).strip())
         also = tuple(_plain(cells.get(name)).strip() for name in self.also)

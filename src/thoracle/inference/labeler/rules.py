@@ -27,11 +27,11 @@ class RuleLabeller:
     parallel: Final = True
 
     def settings(self) -> dict[str, str]:
-        """The hash of its rules and cues."""
+        """Return the hash of its rules and cues."""
         return {"rules": fingerprint()}
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
-        """The labels of each report, with evidence."""
+        """Label each report, with evidence."""
         return [_label(report) for report in reports]
 
 

@@ -52,14 +52,14 @@ _FEWEST_TERMS: Final = 0.4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sentence:
-    """`text` stands at `start` of the report."""
+    """Hold a sentence whose `text` begins at `start` of the report."""
 
     text: str
     start: int
 
 
 def sentences(report: str) -> Iterator[Sentence]:
-    """The sentences of a report in order, without bullets, quotes and stops at their ends."""
+    """Split a report into sentences in order, without bullets, quotes and final stops."""
     begin = 0
     for part in _PART.finditer(report):
         if part.group()[0] == "." and _ABBREVIATION.search(report, begin, part.start()):

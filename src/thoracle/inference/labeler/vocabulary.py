@@ -25,7 +25,7 @@ _KEYS: Final = {"id", "find", "require", "exclude", "window", "split", "positive
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rule:
-    """One way to mention an abnormality.
+    """Hold one way to mention an abnormality.
 
     Attributes:
         name: unique among the rules of all abnormalities.
@@ -50,7 +50,7 @@ class Rule:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """All rules, in the order of the abnormalities."""
+    """Return all rules, in the order of the abnormalities."""
     return tuple(rule for number, name in enumerate(ABNORMALITIES) for rule in _read(number, name))
 
 

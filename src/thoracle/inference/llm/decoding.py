@@ -18,7 +18,7 @@ from thoracle.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How an answer is drawn.
+    """Configure how an answer is sampled.
 
     Attributes:
         max_tokens: at most.

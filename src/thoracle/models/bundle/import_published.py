@@ -30,7 +30,7 @@ BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$")
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What was recognised and written.
+    """Report what was recognized and written.
 
     Attributes:
         folder: the model folder.

@@ -50,7 +50,7 @@ _IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out D
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolder:
-    """What a model folder says of itself.
+    """Describe a model folder.
 
     Attributes:
         path: of the folder.
@@ -92,7 +92,7 @@ class ModelFolder:
         return self.spec.capabilities(self.config)
 
     def tokenizer(self) -> Tokenizer:
-        """The model's own tokenizer.
+        """Load the model's own tokenizer.
 
         Raises:
             TokenizerMissing: none was given, or it is not the one that was given; says what to fetch.
@@ -192,8 +192,8 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
 
 
 def load_state_dict(folder: ModelFolder) -> dict[str, Tensor]:
-    """Every weight, mapped from the file: one that is never touched takes no memory, but those that were compressed, which are restored
-    to float32. Names and shapes are what `config` asks for.
+    """Load every weight, mapped from the file: untouched ones take no memory, quantized ones become float32. Names and shapes match
+    `config`.
 
     Raises:
         ModelFolderInvalid: damaged, or the weights are not those of the configuration.

@@ -15,7 +15,7 @@ from thoracle.files.json_file import read_json_object
 from thoracle.models.bundle.model_folder import CONFIG, is_model_json, load_state_dict, open_model
 from thoracle.models.common.shapes import module_shapes
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.spec import TEXT_CLASSIFIER, checked_bert_settings, infer_text
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.checkpoint import read_checkpoint
@@ -97,7 +97,7 @@ def load_tokenizer(path: Path) -> Tokenizer | None:
     return open_model(path).tokenizer() if is_model_json(described) else Tokenizer.from_folder(path)
 
 
-def initialize_text(encoder: TextEncoder, pretrained: PretrainedText, *, config: TextConfig) -> None:
+def initialize_text(encoder: BertEncoder, pretrained: PretrainedText, *, config: TextConfig) -> None:
     """Copy pretrained weights into an encoder of `config`; a pooler that they lack stays random.
 
     Raises:
@@ -129,7 +129,7 @@ def _load_hub_folder(path: Path, values: Mapping[str, Any], file: Path) -> Pretr
     positions = "roberta" if values.get("model_type") in _ROBERTA else "bert"
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     sizes = config_from_mapping(TextConfig, infer_text(shapes, "", checked_bert_settings(values), [], positions=positions), source="bert")
-    weights = _matching(tensors, module_shapes(TextEncoder, sizes), source=file)
+    weights = _matching(tensors, module_shapes(BertEncoder, sizes), source=file)
     return PretrainedText(source=path, weights=weights, sizes=sizes, tokenizer=Tokenizer.from_folder(path))
 
 

@@ -41,7 +41,7 @@ _HINT: Final = "Train it again with `thoracle train chat`, or give the folders w
 
 @dataclass(frozen=True, kw_only=True)
 class ChatFolder:
-    """What a chat folder says of itself.
+    """Describe a chat folder.
 
     Attributes:
         path: of the folder.

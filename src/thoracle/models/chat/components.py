@@ -21,7 +21,7 @@ PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
 
 
 def load_projector(path: Path) -> Projector:
-    """From a model folder, a published file, or a published folder that holds one.
+    """Load a projector from a model folder, a published file, or a published folder that holds one.
 
     Raises:
         InputError: there is none.

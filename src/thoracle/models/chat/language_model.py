@@ -30,7 +30,7 @@ _EXTRA: Final = "Install it with `pip install 'thoracle[chat]'`."
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageModel:
-    """A base model, adapted or not, with its tokenizer."""
+    """Hold a base model, adapted or not, with its tokenizer."""
 
     model: Any
     tokenizer: Any
@@ -49,7 +49,7 @@ class LanguageModel:
 def load_language_model(
     base: Path, *, adapter: Path | None = None, device: torch.device | str = "cpu", dtype: str = "float32"
 ) -> LanguageModel:
-    """A base model's folder, with the LoRA adapter of another.
+    """Load a base model's folder, with the LoRA adapter of another.
 
     Raises:
         InputError: no such folder.
@@ -73,7 +73,7 @@ def load_language_model(
 
 
 def load_lora_adapter(model: Any, adapter: Path) -> Any:
-    """The model with a LoRA adapter's weights in it, frozen.
+    """Return the model with a LoRA adapter's weights, frozen.
 
     Raises:
         InputError, ModelFolderInvalid, CheckpointIncomplete: as `load_language_model`.
@@ -99,7 +99,7 @@ def load_lora_adapter(model: Any, adapter: Path) -> Any:
 
 
 def add_lora_adapter(model: Any, *, rank: int, alpha: int, targets: Sequence[str]) -> Any:
-    """The model with a LoRA adapter (Hu et al., arXiv:2106.09685) that changes nothing yet, and is trained.
+    """Add a LoRA adapter (Hu et al., arXiv:2106.09685) that changes nothing yet, and is trainable.
 
     Raises:
         CapabilityMissing: none of its linear maps is so named.
@@ -121,7 +121,7 @@ def fingerprint(base: Path) -> str:
 
 
 class GroundTruthFindingTokens(nn.Module):
-    """In place of a projector: findings that are told, in the language model's own words as they are now; has no weights.
+    """Embed ground-truth findings in the language model's current word embeddings, in place of a projector; has no weights.
 
     Args:
         language: whose words they are.
@@ -138,11 +138,11 @@ class GroundTruthFindingTokens(nn.Module):
         )
 
     def forward(self, told_IKA: Tensor) -> Tensor:
-        """(I, K, H); what nobody tells (NaN) is half said."""
+        """Return (I, K, H); an unknown finding (NaN) counts half."""
         return embed_findings(told_IKA.nan_to_num(0.5), *self.words())
 
     def words(self) -> tuple[Tensor, Tensor]:
-        """The names (K, H) and `ANSWER_WORDS` (S, H); of several ids the mean."""
+        """Embed the names (K, H) and `ANSWER_WORDS` (S, H), as means over their ids."""
         (embedding,) = self._words
         device = embedding.weight.device
         name_KH, said_SH = (
@@ -152,7 +152,7 @@ class GroundTruthFindingTokens(nn.Module):
 
 
 class ChatModel(nn.Module):
-    """A projector before a language model.
+    """Put a projector before a language model.
 
     Raises:
         CheckpointIncomplete: the projector is of another width.
@@ -167,7 +167,7 @@ class ChatModel(nn.Module):
         self.language, self.projector = language, projector
 
     def embed(self, ids_BN: Tensor, tokens_ITHWC: Tensor | None) -> Tensor:
-        """(B, N, H): words' embeddings, and the scans' rows where the ids are `IMAGE_TOKEN_INDEX`, in order."""
+        """Return (B, N, H): embeddings of ids, and the scans' tokens where ids are `IMAGE_TOKEN_INDEX`, in order."""
         words_BNH = cast(Tensor, self.language.get_input_embeddings()(ids_BN.clamp(min=0)))
         if tokens_ITHWC is None:
             return words_BNH
@@ -175,7 +175,7 @@ class ChatModel(nn.Module):
         return words_BNH.masked_scatter((ids_BN == IMAGE_TOKEN_INDEX)[..., None], rows_IQH)
 
     def forward(self, ids_BN: Tensor, tokens_ITHWC: Tensor | None, scored_BN: Tensor, *, mask_B1NN: Tensor, positions_BN: Tensor) -> Tensor:
-        """(S, V) logits at the S places that `scored_BN` marks; no others are computed.
+        """Return (S, V) logits at the S positions that `scored_BN` marks; no others are computed.
 
         Args:
             ids_BN, tokens_ITHWC: as in `embed`.

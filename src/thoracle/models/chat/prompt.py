@@ -26,7 +26,7 @@ SYSTEM: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn. `content` of a user's holds `IMAGE` where a scan is meant."""
+    """Hold one turn. A user's `content` holds `IMAGE` where a scan is meant."""
 
     role: Role
     content: str
@@ -44,7 +44,7 @@ class Encoded:
 
 
 def question_text(question: str, *, task: str, images: int = 0) -> str:
-    """A user's turn: the scans, the question, the wanted kind of answer. A question cannot smuggle in a scan."""
+    """Write a user's turn: the scans, the question, the kind of answer. A question cannot smuggle in a scan."""
     return f"{IMAGE}\n" * images + f"{question.replace(IMAGE, '').strip()} <{task}>"
 
 
@@ -67,7 +67,7 @@ class ChatTemplate:
         self._ids = lru_cache(maxsize=1024)(self._tokenised)  # the system prompt comes with every question
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """The ids of a conversation; where it ends with a user's or a tool's turn, up to where the answer begins.
+        """Encode a conversation as ids; one that ends with a user's or a tool's turn ends where the answer begins.
 
         Raises:
             CapabilityMissing: the template cannot say these turns.

@@ -34,7 +34,7 @@ def check_gives_codes(encoder: ModelFolder) -> None:
 
 
 class ScanTokens:
-    """How one encoder's tokens are kept and read.
+    """Compress and expand one encoder's tokens.
 
     Attributes:
         grid: T, h, w.
@@ -56,7 +56,7 @@ class ScanTokens:
         self._codebook_KC = None if self.before_codebook else _codebook(encoder)
 
     def compress(self, encoded: VolumeEmbedding) -> Tensor:
-        """Of one scan, on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
+        """Compress one scan on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
         if self.before_codebook:
             return encoded.tokens[0].half().cpu()
         return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
@@ -69,7 +69,7 @@ class ScanTokens:
         return self._codebook_KC[kept_I]
 
     def is_compatible(self, tensor: Tensor) -> bool:
-        """Whether `keep` could have given this."""
+        """Tell whether `compress` could have given this tensor."""
         shape, dtype = ((*self.grid, self.width), torch.float16) if self.before_codebook else (self.grid, torch.int32)
         return tuple(tensor.shape) == shape and tensor.dtype == dtype
 

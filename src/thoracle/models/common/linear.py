@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
-    """A linear map whose weight may be of lower precision than its input (`precision.lower`); the result is of the weight's type."""
+    """Multiply by a weight of lower precision than its input where `to_bfloat16` made it so; the output has the weight's type."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Over the last axis."""

@@ -17,12 +17,12 @@ MOST_SCALE: Final = 100.0
 
 
 def logit_scale(temperature: Tensor) -> Tensor:
-    """What cosines are multiplied by: the exponential of the learnt temperature, at most `MOST_SCALE`."""
+    """Return the multiplier of cosines: the exponential of the learned temperature, at most `MOST_SCALE`."""
     return temperature.clamp(max=math.log(MOST_SCALE)).exp()
 
 
 def pair_logits(latents: tuple[Tensor, ...], scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Of texts against images, and of images against texts: (B, B) each, as `contrastive_loss` takes them.
+    """Compute logits (B, B) of texts against images and of images against texts, as `contrastive_loss` takes them.
 
     Args:
         latents: text and image, (B, L) of unit norm each; then CLOOB's second pair, if the second direction has one.
@@ -33,7 +33,7 @@ def pair_logits(latents: tuple[Tensor, ...], scale: Tensor) -> tuple[Tensor, Ten
 
 
 def contrastive_loss(text_to_image_BB: Tensor, image_to_text_BB: Tensor, *, decoupled: bool = False) -> Tensor:
-    """The mean of the cross-entropies of both directions; pair i is on the diagonal.
+    """Average the cross-entropies of both directions; pair i is on the diagonal.
 
     Args:
         text_to_image_BB: logits, a row a text.
@@ -48,7 +48,7 @@ def contrastive_loss(text_to_image_BB: Tensor, image_to_text_BB: Tensor, *, deco
 
 
 def consistency_loss(one_BL: Tensor, other_BL: Tensor) -> Tensor:
-    """Of two views of each volume (MedFinder, Chen et al., arXiv:2403.15992).
+    """Compare two views of each volume (MedFinder, Chen et al., arXiv:2403.15992).
 
     Args:
         one_BL, other_BL: of unit norm: what is compared then cannot be made small by being made short.
@@ -60,7 +60,7 @@ def consistency_loss(one_BL: Tensor, other_BL: Tensor) -> Tensor:
 
 
 def sigmoid_loss(text_to_image_BB: Tensor, bias: Tensor) -> Tensor:
-    """Each text with each image is a question of its own: do they belong together? (SigLIP, Zhai et al., arXiv:2303.15343).
+    """Score each text with each image as a binary question whether they belong together (SigLIP, Zhai et al., arXiv:2303.15343).
 
     Args:
         text_to_image_BB: logits, a row a text; pair i is on the diagonal.
@@ -75,7 +75,7 @@ def sigmoid_loss(text_to_image_BB: Tensor, bias: Tensor) -> Tensor:
 
 
 def prompt_loss(text_2KL: Tensor, image_BL: Tensor, labels_BK: Tensor, scale: Tensor, *, squared: bool = False) -> Tensor:
-    """Of volumes against prompts that an abnormality is present, and that it is not (VocabFine, Hamamci et al., arXiv:2403.17834).
+    """Compare volumes with prompts that state and deny each abnormality (VocabFine, Hamamci et al., arXiv:2403.17834).
 
     Args:
         text_2KL: row 2k says that abnormality k is present, row 2k + 1 that it is not; of unit norm.
@@ -96,7 +96,7 @@ def prompt_loss(text_2KL: Tensor, image_BL: Tensor, labels_BK: Tensor, scale: Te
 
 
 def positive_weights(labels_VK: Tensor) -> Tensor:
-    """(K): negatives over positives of each label, by which a label's positives count (LiPro); labels as in `prompt_loss`.
+    """Return (K): negatives over positives of each label, the weight of its positives (LiPro); labels as in `prompt_loss`.
 
     A label without positives gets its negatives over one: there is nothing that it would be multiplied with.
     """

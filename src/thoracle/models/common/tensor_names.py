@@ -13,7 +13,7 @@ _MOST_COMPARED: Final = 1000
 
 
 def summarize_names(names: Sequence[str], *, near: Collection[str] = ()) -> str:
-    """The first few of `names`, each with the most similar of `near` where one is similar, and how many more there are."""
+    """List the first few of `names`, each with the most similar of `near` if one is similar, and the count of the others."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(_with_nearest(name, near) for name in names[:_MOST_NAMES]) + more
 

@@ -43,5 +43,5 @@ class ProjectorConfig:
 
     @property
     def num_tokens(self) -> int:
-        """That stand for a scan."""
+        """Return the number of tokens that stand for a scan."""
         return self.num_findings + self.num_queries

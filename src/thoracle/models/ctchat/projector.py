@@ -23,7 +23,7 @@ ANSWER_WORDS: Final = ("Yes", "No", "Left", "Right")
 
 
 def embed_findings(told_BKA: Tensor, name_KH: Tensor, said_SH: Tensor) -> Tensor:
-    """(B, K, H): the name of each finding, and each word of `ANSWER_WORDS` as far as it holds."""
+    """Embed findings as (B, K, H): the name of each finding plus each word of `ANSWER_WORDS` by its probability."""
     there, sides = told_BKA[..., :1], told_BKA[..., 1:]
     return name_KH + torch.cat([there, 1 - there, sides], dim=-1) @ said_SH
 
@@ -43,7 +43,7 @@ class AttentionalPooler(nn.Module):
         self.to_out = nn.Linear(config.attention_dim, config.dim, bias=False)
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
-        """(B, Q, D); no residual, as published."""
+        """Return (B, Q, D); no residual, as published."""
         if self.place is not None:
             tokens_BNC = tokens_BNC + self.place
         key, value = self.to_kv(self.ln_k(tokens_BNC)).chunk(2, dim=-1)
@@ -53,7 +53,7 @@ class AttentionalPooler(nn.Module):
 
 
 class FindingTokens(nn.Module):
-    """A row for each finding: its name, whether the scan shows it, and on which sides (`embed_findings`).
+    """Add a token per finding: its name, whether the scan shows it, and on which sides (`embed_findings`).
 
     What is shown is read by one linear map of all tokens at their places. The map is not trained by gradient: it begins and stays as it
     was fitted to reports (`training/chat/ridge_probe.py`), for a gradient learns scans by heart long before it reads them as well.
@@ -68,7 +68,7 @@ class FindingTokens(nn.Module):
         self.said = nn.Parameter(torch.zeros(len(ANSWER_WORDS), H))
 
     def forward(self, tokens_BNC: Tensor) -> Tensor:
-        """(B, K, H)."""
+        """Return (B, K, H)."""
         shown_BKA = F.linear(tokens_BNC.flatten(1), self.weight, self.bias).sigmoid().view(len(tokens_BNC), -1, len(FINDING_ATTRIBUTES))
         return embed_findings(shown_BKA, self.name, self.said)
 
@@ -90,7 +90,7 @@ class Projector(nn.Module):
         return self.config.hidden_size
 
     def forward(self, tokens_BTHWC: Tensor) -> Tensor:
-        """(B, K + Q, H).
+        """Return (B, K + Q, H).
 
         Raises:
             InputError: places are known, and there are more or fewer tokens.

@@ -49,7 +49,9 @@ class Codebook(nn.Module):
         self.on_assignment: Callable[[Tensor, Tensor], None] | None = None
 
     def forward(self, x_BND: Tensor) -> Quantized:
-        """The code of largest cosine, the first on ties. In training the gradient passes straight through, and codes move once taken."""
+        """Assign the code of largest cosine, the first on ties. In training the gradient passes straight through, and assigned codes
+        move.
+        """
         with torch.autocast(x_BND.device.type, enabled=False):
             x_BND = x_BND.to(self.embed.dtype)
             tokens_MD, codes_KD = F.normalize(x_BND.detach().flatten(0, 1), dim=-1), F.normalize(self.embed[0], dim=-1)

@@ -16,7 +16,7 @@ from thoracle.models.text.config import TextConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CTViTConfig:
-    """The image encoder: defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834).
+    """Configure the image encoder; defaults are CT-CLIP's (Hamamci et al., arXiv:2403.17834).
 
     Attributes:
         dim: width of tokens.

@@ -25,7 +25,7 @@ from thoracle.models.encoder import Outputs, VolumeEmbedding
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VolumeTokens:
-    """What the encoder makes of volumes.
+    """Hold tokens of volumes, before and after quantization.
 
     Attributes:
         tokens_BTHWD: (B, T, h, w, D) rows of the codebook; in training they carry the gradient of what they replace.
@@ -57,7 +57,7 @@ class CTViT(nn.Module):
 
     @property
     def codes(self) -> Codebook:
-        """What tokens are coded by."""
+        """Return the codebook."""
         return cast(Codebook, self.vq["_codebook"])
 
     @property
@@ -79,7 +79,7 @@ class CTViT(nn.Module):
         return self.encode(self.embed(volume_B1ZHW))
 
     def embed(self, volume_B1ZHW: Tensor) -> Tensor:
-        """(B, T, h, w, D), each patch for itself. One time step after the other: the patches of a volume are as large as the volume.
+        """Embed each patch for itself, (B, T, h, w, D), one time step after the other: all patches together are as large as the volume.
 
         Raises:
             InputError: as `forward`.
@@ -94,7 +94,7 @@ class CTViT(nn.Module):
         return torch.stack([norm_out(project(norm(patch)).to(patch.dtype)) for patch in patches], dim=1)
 
     def encode(self, x_BTHWD: Tensor) -> VolumeTokens:
-        """What `embed` gave, through attention and codebook."""
+        """Pass patch embeddings through attention and codebook."""
         B, T, h, w, _ = shape = x_BTHWD.shape
         bias_HNN = self.spatial_rel_pos_bias((h, w))
         x_SND = self.enc_spatial_transformer(x_BTHWD.flatten(2, 3).flatten(0, 1), shape=(B, T, h, w), bias_HNN=bias_HNN)

@@ -23,12 +23,12 @@ class LinearClassifier(nn.Module):
         self.classifier = nn.Linear(dim_latent, n_labels)
 
     def forward(self, latent_BL: Tensor) -> Tensor:
-        """(B, labels)."""
+        """Return logits (B, labels)."""
         return cast(Tensor, self.classifier(self.dropout(F.relu(latent_BL))))
 
 
 class LabelAttention(nn.Module):
-    """A classifier whose labels look at tokens, and then at each other, so that what often comes together is known together.
+    """Classify by labels that attend to tokens, then to each other, so that correlated labels inform each other.
 
     Labels are queries of a transformer's decoder, as in Query2Label (Liu et al., arXiv:2107.10834), of one layer; tokens come first, so
     that labels tell each other what they saw. Tokens are told where they are.
@@ -50,7 +50,7 @@ class LabelAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_labels))
 
     def forward(self, tokens_BTHWD: Tensor) -> Tensor:
-        """(B, labels)."""
+        """Return logits (B, labels)."""
         x_BKD, tokens_BND = self._begun(tokens_BTHWD)
         x_BKD = x_BKD + self.dropout(self.cross_attention(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=False)[0])
         normed_BKD = self.norms[1](x_BKD)
@@ -59,7 +59,7 @@ class LabelAttention(nn.Module):
         return cast(Tensor, (self.dropout(x_BKD) * self.weight).sum(dim=-1) + self.bias)
 
     def attention(self, tokens_BTHWD: Tensor) -> Tensor:
-        """(B, labels, T, h, w): how much each label looks at each token, the mean over heads; sums to 1."""
+        """Return (B, labels, T, h, w): attention of each label to each token, the mean over heads; sums to 1."""
         x_BKD, tokens_BND = self._begun(tokens_BTHWD)
         _, weights_BKN = self.cross_attention(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=True)
         return cast(Tensor, weights_BKN.unflatten(-1, tokens_BTHWD.shape[1:4]))

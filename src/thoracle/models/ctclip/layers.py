@@ -44,7 +44,7 @@ class _CachedBias:
 
 
 class PositionBias(nn.Module):
-    """What is added to attention logits for the offset between two patches: an MLP over signed log distances.
+    """Add to attention logits an MLP of the signed log offset between two patches.
 
     An h x w grid has (h w)^2 pairs of patches but only (2h - 1)(2w - 1) offsets: the MLP sees each offset once. Without gradient, in
     evaluation, the result is kept for as long as the weights are equal to those it was computed from.
@@ -62,7 +62,7 @@ class PositionBias(nn.Module):
         self._cached: _CachedBias | None = None
 
     def forward(self, grid: tuple[int, int]) -> Tensor:
-        """(H, h w, h w) for patches in row-major order."""
+        """Return (H, h w, h w) for patches in row-major order."""
         if self.training or torch.is_grad_enabled():
             return self._bias(grid)
         weights = torch.cat([p.flatten() for p in self.parameters()])
@@ -86,14 +86,14 @@ class PositionBias(nn.Module):
 
 
 class PositionConv(nn.Module):
-    """A depthwise 3 x 3 x 3 convolution that sees the two time steps before, and none after."""
+    """Convolve depthwise by 3 x 3 x 3 over the two time steps before, and none after."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dsconv = nn.Conv3d(dim, dim, 3, padding=(2, 1, 1), groups=dim)
 
     def forward(self, x_BTHWD: Tensor) -> Tensor:
-        """The size of x."""
+        """Return the size of x."""
         x = x_BTHWD.permute(0, 4, 1, 2, 3)
         # Padded by 2 at both ends of time and cut: two steps too many cost less than a padded copy.
         # Back to the type of x: under autocast the result begins the residual, which stays float32.
@@ -117,7 +117,7 @@ class CosineAttention(nn.Module):
         self.to_out = Linear(inner, dim, bias=False)
 
     def forward(self, x_SND: Tensor, bias_HNN: Tensor | None) -> Tensor:
-        """The size of x; `bias_HNN` is added to the logits of every sequence."""
+        """Return the size of x; `bias_HNN` is added to the logits of every sequence."""
         q, (k, v) = self.to_q(self.norm(x_SND)), self.to_kv(x_SND).chunk(2, dim=-1)
         q_SHNF, k_SHNF, v_SHNF = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         # Both scales meet in the dot product: one multiplication does for two.
@@ -136,7 +136,7 @@ class FeedForward(nn.ModuleDict):
         super().__init__({"0": nn.LayerNorm(dim), "1": Linear(dim, 2 * inner, bias=False), "4": Linear(inner, dim, bias=False)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """The size of x. The second half of the channels, through GELU, gates the first; each half is a product of its own."""
+        """Return the size of x. The second half of the channels, through GELU, gates the first; each half is its own product."""
         up = cast(Tensor, self["1"].weight)
         normed = self["0"](x).to(up.dtype)
         value, gate = (F.linear(normed, half) for half in up.chunk(2))
@@ -156,7 +156,9 @@ class Stack(nn.Module):
         self.norm_out = GammaNorm(dim)
 
     def forward(self, x_SND: Tensor, *, shape: tuple[int, int, int, int], bias_HNN: Tensor | None = None) -> Tensor:
-        """`shape` is (B, T, h, w). The convolution reads x in its memory order as (B, T, h, w, D), whatever the order of x: published."""
+        """Convolve; `shape` is (B, T, h, w). The convolution reads x in its memory order as (B, T, h, w, D), whatever the order of x:
+        published.
+        """
         for layer in cast("list[nn.ModuleDict]", self.layers):
             position, attend, feed = layer["0"], cast(CosineAttention, layer["1"]), layer["3"]
             x_SND = x_SND + position(x_SND.reshape(*shape, -1)).reshape(x_SND.shape)

@@ -23,7 +23,7 @@ from thoracle.models.ctclip.ctvit import CTViT, VolumeTokens
 from thoracle.models.ctclip.layers import CosineAttention, FeedForward
 from thoracle.models.ctclip.patch_embedding import GridPool, SliceAttentionPool
 from thoracle.models.encoder import EncodedText, Outputs, PatchEmbeddings, VolumeEmbedding
-from thoracle.models.text.encoder import TextEncoder, TransformerLayer, first_token
+from thoracle.models.text.encoder import BertEncoder, TransformerLayer, first_token
 
 #: Names that reach no loss; published files hold them.
 UNUSED: Final = re.compile(r"to_patch_emb_first_frame|to_pixels|context_norm|null_kv|\.pooler\.")
@@ -31,14 +31,14 @@ _EXTRA: Final = re.compile(r"_extra\.")
 
 
 class CTCLIP(nn.Module):
-    """An image encoder, a text encoder, and a linear map from each into the latent space."""
+    """Combine an image encoder, a text encoder, and a linear map from each into the latent space."""
 
     def __init__(self, config: CTCLIPConfig) -> None:
         super().__init__()
         self.config = config
         text, image, latent = config.bert.hidden_size, config.dim_pooled, config.dim_latent
         self.temperature = nn.Parameter(torch.tensor(1.0))
-        self.text_transformer = TextEncoder(config.bert)
+        self.text_transformer = BertEncoder(config.bert)
         self.visual_transformer = CTViT(config.ctvit)
         self.slices = SliceAttentionPool(config.ctvit.dim, heads=config.ctvit.heads) if config.slice_pool == "attention" else None
         self.pool = GridPool(config.ctvit.dim, channels=config.pool_channels) if config.spatial_pool == "grid" else None

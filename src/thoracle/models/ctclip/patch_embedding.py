@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 
 class WindowedPatchEmbedding(nn.Module):
-    """A patch's token from its cells; keys are its own. The volume gets no gradient: what is learnt begins behind the windows."""
+    """Embed a patch through its subpatches in HU windows; keys are its own. The volume gets no gradient: learning begins behind the
+    windows.
+    """
 
     def __init__(self, *, patch: tuple[int, int, int], cells: int, windows: Sequence[tuple[float, float]], dim_cell: int, dim: int) -> None:
         super().__init__()
@@ -30,7 +32,7 @@ class WindowedPatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, volume_BZHW: Tensor) -> Tensor:
-        """(B, T, h, w, D)."""
+        """Return (B, T, h, w, D)."""
         # One after the other: a volume fits a CPU's cache, a batch does not, and takes seven times as long.
         described_BThwnS = torch.stack([self._described(volume) for volume in volume_BZHW])
         hidden_BThwnC = F.gelu(self.hidden(described_BThwnS))
@@ -63,13 +65,13 @@ class GridPool(nn.Module):
         self.narrow = nn.Linear(dim, channels)
 
     def forward(self, tokens_BTHWD: Tensor, mean_BHWD: Tensor) -> Tensor:
-        """(B, T h w channels + 2 D); `mean_BHWD` is that along slices."""
+        """Return (B, T h w channels + 2 D); `mean_BHWD` is that along slices."""
         tokens_BND = tokens_BTHWD.flatten(1, 3)
         return torch.cat([self.narrow(tokens_BND).flatten(1), mean_BHWD.mean(dim=(1, 2)), tokens_BND.amax(dim=1)], dim=-1)
 
 
 class SliceAttentionPool(nn.Module):
-    """A mean along slices that weighs them, at each place in plane and for each group of channels, by what their tokens hold.
+    """Average slices with weights learned from tokens, at each place in plane and for each group of channels.
 
     It begins as the mean that it takes the place of: a model that was trained with that one answers as before.
     """
@@ -80,7 +82,7 @@ class SliceAttentionPool(nn.Module):
         nn.init.zeros_(self.weigh.weight)
 
     def forward(self, tokens_BTHWD: Tensor) -> Tensor:
-        """(B, h, w, D)."""
+        """Return (B, h, w, D)."""
         weights_BTHWG = self.weigh(tokens_BTHWD).softmax(dim=1)
         groups_BTHWGC = tokens_BTHWD.view(*weights_BTHWG.shape, -1)
         return cast(Tensor, (weights_BTHWG[..., None] * groups_BTHWGC).sum(dim=1).flatten(-2))

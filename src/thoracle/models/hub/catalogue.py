@@ -16,7 +16,7 @@ _UNSTATED: Final = "not stated"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """One thing to fetch.
+    """Describe one published file to download.
 
     Attributes:
         name: as the command takes it.
@@ -42,7 +42,7 @@ class PublishedFile:
 
     @property
     def address(self) -> str:
-        """Where a person reads its terms."""
+        """Return the page where a person reads its terms."""
         kind = "datasets/" if self.repo_type == "dataset" else ""
         return self.page or f"https://huggingface.co/{kind}{self.repository}"
 

@@ -48,7 +48,7 @@ def fetch(name: str, *, out: Path, include: Sequence[str] = ()) -> tuple[Path, .
 
 
 def fetch_tokenizer(repository: str, *, out: Path) -> Path:
-    """The tokenizer files of a model on the hub, named owner/name, into `out`; no code of it, and no weights.
+    """Download the tokenizer files of a hub's model owner/name into `out`; no code of it, and no weights.
 
     Raises:
         FetchFailed, ExtraMissing: as `fetch`.
@@ -59,7 +59,7 @@ def fetch_tokenizer(repository: str, *, out: Path) -> Path:
 
 
 def fetch_encoder(repository: str, *, out: Path) -> Path:
-    """A text encoder on the hub, named owner/name, into `out`: its description, its weights and its tokenizer, and no code.
+    """Download a hub's text encoder owner/name into `out`: description, weights and tokenizer, and no code.
 
     Raises:
         FetchFailed, ExtraMissing: as `fetch`.

@@ -16,7 +16,7 @@ _HINT = "Correct the configuration."
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig:
-    """A 3D ResNet (He et al., arXiv:1512.03385): by default ResNet-50.
+    """Configure a 3D ResNet (He et al., arXiv:1512.03385): by default ResNet-50.
 
     Attributes:
         blocks: residual blocks of each of the four stages.
@@ -41,7 +41,7 @@ class ResNetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """A vision transformer (Dosovitskiy et al., arXiv:2010.11929): by default ViT-B with patches of 16 voxels along each axis.
+    """Configure a vision transformer (Dosovitskiy et al., arXiv:2010.11929): by default ViT-B with patches of 16 voxels along each axis.
 
     Attributes:
         patch_size: voxels of a patch along each axis.

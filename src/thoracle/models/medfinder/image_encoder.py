@@ -47,7 +47,7 @@ class ImageEncoder(nn.Module):
         return cast(Tensor, features.unflatten(1, (self.dim, -1)).transpose(1, 2))
 
     def blocks(self) -> Iterator[nn.Module]:
-        """The residual blocks, or the transformer's layers."""
+        """Return the residual blocks, or the transformer's layers."""
         stages: Any = [getattr(self.net, f"layer{stage}") for stage in range(1, 5)] if hasattr(self.net, "layer1") else [self.net.blocks]
         for stage in stages:
             yield from stage

@@ -19,21 +19,21 @@ from thoracle.models.common.linear import Linear
 from thoracle.models.encoder import EncodedText, Outputs, VolumeEmbedding
 from thoracle.models.medfinder.config import MedFinderConfig
 from thoracle.models.medfinder.image_encoder import ImageEncoder
-from thoracle.models.text.encoder import TextEncoder, TransformerLayer, first_token
+from thoracle.models.text.encoder import BertEncoder, TransformerLayer, first_token
 
 #: What the published code divides logits by; a constant there.
 TEMPERATURE = 0.07
 
 
 class MedFinder(nn.Module):
-    """An image encoder, cross-attention between views, a text encoder, and a linear map from each encoder into the latent space."""
+    """Combine an image encoder, cross-attention between views, a text encoder, and a linear map from each encoder into the latent space."""
 
     def __init__(self, config: MedFinderConfig) -> None:
         super().__init__()
         self.config = config
         #: The logarithm of what cosines are multiplied by, as CT-CLIP's.
         self.temperature = nn.Parameter(torch.tensor(-math.log(TEMPERATURE)))
-        self.text_transformer = TextEncoder(config.bert)
+        self.text_transformer = BertEncoder(config.bert)
         self.image = ImageEncoder(config)
         self.to_text_latent = Linear(config.bert.hidden_size, config.dim_latent)
         self.to_visual_latent = Linear(self.image.dim, config.dim_latent)
@@ -110,7 +110,7 @@ class MedFinder(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """What the tokens of one view find in another's is added to them. Both directions share the weights: no view is the first."""
+    """Attend from one view's tokens to the other's. Both directions share the weights: no view is the first."""
 
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class CrossAttention(nn.Module):
         self.to_q, self.to_kv, self.to_out = Linear(dim, dim), Linear(dim, 2 * dim), Linear(dim, dim)
 
     def forward(self, own_BNL: Tensor, other_BNL: Tensor) -> Tensor:
-        """(B, N, L), the size of both."""
+        """Return (B, N, L), the size of both."""
         q, (k, v) = self.to_q(self.norm(own_BNL)), self.to_kv(self.norm(other_BNL)).chunk(2, dim=-1)
         q_BHNF, k_BHNF, v_BHNF = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         found_BNL = F.scaled_dot_product_attention(q_BHNF, k_BHNF, v_BHNF).transpose(1, 2).flatten(2)

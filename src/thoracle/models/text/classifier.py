@@ -10,20 +10,20 @@ from typing import cast
 from torch import Tensor, nn
 
 from thoracle.models.text.config import TextConfig
-from thoracle.models.text.encoder import TextEncoder
+from thoracle.models.text.encoder import BertEncoder
 
 
 class TextClassifier(nn.Module):
-    """The report labeller: logits from the first token, as the config reads it."""
+    """Label reports by logits from the first token, as the config reads it."""
 
     def __init__(self, config: TextConfig, *, n_labels: int) -> None:
         super().__init__()
-        self.model = TextEncoder(config)
+        self.model = BertEncoder(config)
         self.classifier = nn.Linear(config.hidden_size, n_labels)
         self._pooled = config.cls_source == "pooled"
         self.model.pooler.requires_grad_(self._pooled)
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
-        """(B, labels); ids and mask as `TextEncoder` takes them."""
+        """Return logits (B, labels); ids and mask are as in `TextEncoder`."""
         read = self.model(input_ids_BN, attention_mask_BN)
         return cast(Tensor, self.classifier(read.pooled_BD if self._pooled else read.hidden_BND[:, 0]))

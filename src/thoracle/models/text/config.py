@@ -11,7 +11,7 @@ from thoracle.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """A BERT-shaped text encoder; names and defaults are those of `transformers.BertConfig`, dropout included.
+    """Configure a BERT-shaped text encoder; names and defaults are those of `transformers.BertConfig`, dropout included.
 
     Attributes:
         vocab_size: words of the tokenizer.
@@ -55,5 +55,5 @@ class TextConfig:
 
     @property
     def max_tokens(self) -> int:
-        """Of one text: RoBERTa's positions begin behind padding's."""
+        """Return the longest text in tokens: RoBERTa's positions begin behind padding's."""
         return self.max_position_embeddings - (self.pad_token_id + 1 if self.position_scheme == "roberta" else 0)

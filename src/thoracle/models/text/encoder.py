@@ -33,7 +33,7 @@ class TextTokens:
     pooled_BD: Tensor
 
 
-class TextEncoder(nn.Module):
+class BertEncoder(nn.Module):
     """Embeddings, layers of attention and feed-forward, a pooler."""
 
     def __init__(self, config: TextConfig) -> None:
@@ -44,7 +44,7 @@ class TextEncoder(nn.Module):
         self.apply(partial(_initialise, std=INITIAL_STD * (_INITIAL_WIDTH / config.hidden_size) ** 0.5))
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> TextTokens:
-        """Both (B, N), integers; the mask is 1 for tokens and 0 for padding. Token types are all 0."""
+        """Encode ids and mask, both (B, N), integers; the mask is 1 for tokens and 0 for padding. Token types are all 0."""
         x_BND = self.embeddings(input_ids_BN)
         # Not -inf, which makes a row of nothing but padding NaN.
         mask_B11N = torch.zeros_like(attention_mask_BN, dtype=x_BND.dtype).masked_fill(attention_mask_BN == 0, MASKED)[:, None, None]
@@ -53,8 +53,8 @@ class TextEncoder(nn.Module):
         return TextTokens(hidden_BND=x_BND, pooled_BD=self.pooler["dense"](x_BND[:, 0]).to(x_BND.dtype).tanh())
 
 
-def first_token(encoder: TextEncoder, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
-    """The first token's last hidden state (B, D). Columns that are padding in every row are not computed."""
+def first_token(encoder: BertEncoder, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
+    """Return the first token's last hidden state (B, D). Columns that are padding in every row are not computed."""
     longest = int(attention_mask_BN.any(dim=0).nonzero().max()) + 1
     encoded: TextTokens = encoder(input_ids_BN[:, :longest], attention_mask_BN[:, :longest])
     return encoded.hidden_BND[:, 0]
@@ -92,7 +92,7 @@ class TransformerLayer(nn.Module):
         self.output = _Residual(config.intermediate_size, config)
 
     def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
-        """The size of x; the mask is added to attention's logits."""
+        """Return the size of x; the mask is added to attention's logits."""
         x_BND = self.attention["output"](self.attention["self"](x_BND, mask_B11N), x_BND)
         return cast(Tensor, self.output(F.gelu(self.intermediate["dense"](x_BND)), x_BND))
 

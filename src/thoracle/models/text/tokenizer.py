@@ -47,7 +47,7 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Tokenizer:
-        """From a user's folder: `vocab.txt`, or `vocab.json` and `merges.txt`, or `tokenizer.json`.
+        """Load a user's folder: `vocab.txt`, or `vocab.json` and `merges.txt`, or `tokenizer.json`.
 
         Raises:
             TokenizerMissing: it holds none of them, or they are damaged.
@@ -64,7 +64,7 @@ class Tokenizer:
 
     @classmethod
     def from_words(cls, texts: Sequence[str]) -> Tokenizer:
-        """A WordPiece vocabulary of just these texts' words and single characters: for untrained models, which have no published one."""
+        """Build a WordPiece vocabulary of these texts' words and characters, for untrained models, which have no published one."""
         words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower())})
         characters = sorted({c for word in words for c in word} | set("abcdefghijklmnopqrstuvwxyz0123456789"))
         vocabulary = list(dict.fromkeys([*_BERT.values(), *words, *characters, *(f"##{c}" for c in characters)]))

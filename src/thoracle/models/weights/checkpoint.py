@@ -41,7 +41,7 @@ _FAULTS: Final = (
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict inside a file, on the CPU, mapped from the file where its container allows it.
+    """Read the state dict in a file on the CPU, memory-mapped where its container allows it.
 
     Raises:
         InputError: no such file.

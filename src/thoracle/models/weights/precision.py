@@ -31,14 +31,14 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionReport:
-    """What lower precision changes for one volume: the share of codes that stay (None without codes), and the cosine of the latents."""
+    """Report the effect of lower precision on one volume: fraction of codes that stay (None without codes), cosine of latents."""
 
     equal_codes: float | None
     latent_cosine: float
 
 
 def to_bfloat16(model: _Module, dtype: torch.dtype) -> _Module:
-    """A twin in evaluation mode whose linear maps are of `dtype`; everything else is shared with `model`, not copied.
+    """Return a twin in evaluation mode whose linear maps are of `dtype`; all else is shared with `model`, not copied.
 
     On a CPU without usable bfloat16 units the weights are rounded and the arithmetic stays float32: faster than what such a CPU
     makes of bfloat16, no faster than float32. A warning is logged.
@@ -58,7 +58,7 @@ def to_bfloat16(model: _Module, dtype: torch.dtype) -> _Module:
 
 @torch.no_grad()
 def compare_precision(model: VolumeEncoder, lowered: VolumeEncoder, volume_B1ZHW: Tensor) -> PrecisionReport:
-    """Both models on the same volumes."""
+    """Compare both models on the same volumes."""
     exact, rounded = model.encode_volume(volume_B1ZHW), lowered.encode_volume(volume_B1ZHW)
     codes, latents = (exact.codebook_indices, rounded.codebook_indices), (exact.latent_BL, rounded.latent_BL)
     return PrecisionReport(

@@ -20,7 +20,7 @@ _LARGEST: Final = 127
 
 
 def quantize(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tensor]:
-    """`tensors` with their matrices in 2 bytes a weight (bf16), or in 1 and a float32 for each row (int8, symmetric)."""
+    """Store matrices of `tensors` in 2 bytes a weight (bf16), or in 1 and a float32 per row (int8, symmetric)."""
     decoded: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if not (tensor.dim() == 2 and name.endswith(".weight") and tensor.dtype == torch.float32):
@@ -35,7 +35,7 @@ def quantize(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tens
 
 
 def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `compressed` made, as float32 under the names it began with; other tensors as they are."""
+    """Restore what `quantize` made as float32 under the original names; other tensors are unchanged."""
     encoded = {}
     for name, tensor in tensors.items():
         if name.endswith(_SCALES):

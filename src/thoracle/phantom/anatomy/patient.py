@@ -57,7 +57,7 @@ class Patient:
 
 
 def sample_patient(rng: Rng) -> Patient:
-    """A person; the population is adult, as CT-RATE's is."""
+    """Sample a person; the population is adult, as CT-RATE's is."""
     sex: Literal["M", "F"] = "F" if rng.random() < 0.42 else "M"
     age = int(np.clip(rng.normal(52, 17), 18, 95))
     size = (1.0 if sex == "M" else 0.92) * rng.normal(1.0, 0.035)
@@ -93,7 +93,7 @@ def sample_patient(rng: Rng) -> Patient:
 
 
 def sample_visit(rng: Rng, patient: Patient) -> Patient:
-    """The same person on another day: age and habitus drift, position, breath and contrast are new."""
+    """Sample the same person on another day: age and habitus drift; position, breath and contrast are new."""
     later = replace(
         patient,
         age=min(95, patient.age + int(rng.integers(0, 3))),

@@ -25,7 +25,7 @@ _CORTEX_MM: Final = 1.6
 
 
 def paint_skeleton(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
-    """All bones."""
+    """Paint all bones."""
     _paint_blades(canvas)
     _paint_ribs(canvas, cavity, uneven)
     _paint_spine(canvas, uneven)

@@ -30,7 +30,7 @@ _DOMES = ((-62.0, -8.0, -58.0, 76.0, 96.0), (66.0, -4.0, -70.0, 76.0, 96.0), (6.
 
 @dataclass(frozen=True, kw_only=True)
 class Thorax:
-    """One person's chest; `heart` is the heart's size relative to the canonical one."""
+    """Model one person's chest; `heart` is the heart's size relative to the canonical one."""
 
     patient: Patient
     heart: float
@@ -71,7 +71,7 @@ class Thorax:
         return np.asarray(np.maximum(distance, HEART_GAP - self.heart_surface(x, y, z), out=distance))
 
     def lung_without_heart(self, x: Floats, y: Floats, z: Floats, cavity: Floats) -> Floats:
-        """As `lung`, from a cavity already computed, where the heart is far."""
+        """Return the lung, as `lung` does, from a cavity already computed, where the heart is far."""
         distance = cavity + np.float32(1)
         np.maximum(distance, z - APEX, out=distance)
         np.maximum(distance, self.mediastinum(x, y, z), out=distance)

@@ -33,7 +33,7 @@ class LungPoints:
     depth: Floats
 
     def pick(self, rng: Rng, *, lobes: tuple[int, ...] | None = None, depth: tuple[float, float] = (4, 200)) -> Floats:
-        """One point (3,) in some lobes, at some depth; the nearest thing to it where there is none."""
+        """Pick one point (3,) in some lobes at some depth; the nearest one where there is none."""
         fits = (self.depth >= depth[0]) & (self.depth <= depth[1])
         if lobes is not None:
             fits &= np.isin(self.lobe, lobes)
@@ -44,7 +44,7 @@ class LungPoints:
         return np.asarray(self.points[rng.choice(choice)])
 
     def in_lobe(self, lobe: int) -> Floats:
-        """The points (m, 3) of one lobe."""
+        """Return the points (m, 3) of one lobe."""
         return np.asarray(self.points[self.lobe == lobe])
 
 
@@ -60,20 +60,20 @@ def sample_points(rng: Rng, thorax: Thorax, *, tries: int = 9000) -> LungPoints:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Branches:
-    """One kind of tree in both lungs; `lobe` and `generation` (n,) go with the pieces of `tubes`."""
+    """Hold one kind of tree in both lungs; `lobe` and `generation` (n,) go with the pieces of `tubes`."""
 
     tubes: Tubes
     lobe: NDArray[np.int64]
     generation: NDArray[np.int64]
 
     def chosen(self, which: NDArray[np.bool_]) -> Branches:
-        """Some of the pieces."""
+        """Return some of the pieces."""
         return Branches(tubes=self.tubes.chosen(which), lobe=self.lobe[which], generation=self.generation[which])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trees:
-    """The arteries, veins and airways of a person's lungs; radii of airways are those of the lumen."""
+    """Hold the arteries, veins and airways of a person's lungs; radii of airways are those of the lumen."""
 
     arteries: Branches
     veins: Branches

@@ -31,11 +31,11 @@ class Tubes:
         return len(self.start)
 
     def chosen(self, which: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Tubes:
-        """Some of the pieces."""
+        """Return some of the pieces."""
         return Tubes(start=self.start[which], end=self.end[which], first=self.first[which], last=self.last[which])
 
     def resized(self, factor: float, *, plus: float = 0.0) -> Tubes:
-        """With other radii."""
+        """Return the tubes with other radii."""
         return Tubes(
             start=self.start, end=self.end, first=self.first * np.float32(factor) + plus, last=self.last * np.float32(factor) + plus
         )
@@ -48,7 +48,7 @@ def path(points: Sequence[tuple[float, ...]]) -> Tubes:
 
 
 def joined(*parts: Tubes) -> Tubes:
-    """All pieces of several tubes."""
+    """Join the pieces of several tubes."""
     return Tubes(
         start=np.concatenate([p.start for p in parts]),
         end=np.concatenate([p.end for p in parts]),
@@ -58,7 +58,7 @@ def joined(*parts: Tubes) -> Tubes:
 
 
 def filled(grid: VoxelGrid, tubes: Tubes) -> tuple[Box, Floats]:
-    """The box of voxels that tubes reach, and the share of each inside them, 0 to 1."""
+    """Compute the box of voxels that tubes reach, and the fraction of each inside them, 0 to 1."""
     heights = grid.coordinates[2]
     low, high = heights.min() - grid.edge, heights.max() + grid.edge
     above = np.maximum(tubes.start[:, 2], tubes.end[:, 2]) > low - tubes.first
@@ -69,7 +69,7 @@ def filled(grid: VoxelGrid, tubes: Tubes) -> tuple[Box, Floats]:
 
 
 def deposit(grid: VoxelGrid, points: Floats, volumes: Floats) -> tuple[Box, Floats]:
-    """The box, and the share of its voxels taken, by points (n, 3) that carry volumes (n,), canonical cubic mm."""
+    """Compute the box and the fraction of its voxels taken by points (n, 3) that carry volumes (n,), canonical cubic mm."""
     at = np.ascontiguousarray(grid.indices(points).T)  # columns apart: three long rows are reduced faster than many short ones
     base = np.floor(at).astype(np.int32)
     inside = ((base >= 0) & (base < np.array(grid.shape)[:, None] - 1)).all(axis=0)

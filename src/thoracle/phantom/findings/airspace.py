@@ -14,7 +14,7 @@ from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
 def sample_nodule(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """One to six round, solid spots."""
+    """Sample one to six round, solid nodules."""
     number = int(min(6, rng.geometric(0.42)))
     low = max(4.5, 5.5 * site.finest) / 2
     # More than 30 mm across is a mass.

@@ -18,7 +18,7 @@ _NAME = "Medical material"
 
 
 def sample_material(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """One device."""
+    """Sample one device."""
     makers: dict[str, tuple[float, Callable[[Rng, GrowthSite, int], Tubes], tuple[float, float]]] = {
         "pacemaker": (0.28, _pacemaker, (2200, 3071)),
         "central venous port": (0.22, _port, (900, 2400)),

@@ -77,7 +77,7 @@ def _paint_mosaic(canvas: Canvas, *, patches: Field, amplitude: float) -> None:
 
 
 def sample_septal(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """A net of lines under the pleura of both lungs."""
+    """Sample a net of septal lines under the pleura of both lungs."""
     extent = rng.random()
     base = rng.random() < 0.7
     return FindingGenerator(

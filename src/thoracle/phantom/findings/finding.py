@@ -24,7 +24,7 @@ Side = Literal["right", "left", "bilateral"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GrowthSite:
-    """Where findings grow. `finest`: mm that the scanner resolves; no finding is drawn too small to be seen."""
+    """Describe where findings grow. `finest`: mm that the scanner resolves; no finding is drawn too small to be seen."""
 
     thorax: Thorax
     points: LungPoints
@@ -32,13 +32,13 @@ class GrowthSite:
     finest: float
 
     def millimetres(self, canonical: float) -> float:
-        """A canonical length in the person's millimetres."""
+        """Convert a canonical length to the person's millimetres."""
         return float(canonical * np.mean(self.thorax.patient.scale))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FindingGenerator:
-    """One abnormality of one scan.
+    """Generate one abnormality of one scan.
 
     Attributes:
         abnormality: its name in `ABNORMALITIES`.
@@ -60,23 +60,23 @@ class FindingGenerator:
 
 
 def severity_of(fraction: float) -> Severity:
-    """From 0 (least) to 1 (most)."""
+    """Grade severity from 0 (least) to 1 (most)."""
     return "mild" if fraction < 0.4 else "moderate" if fraction < 0.75 else "severe"
 
 
 def sides_of(points: Floats) -> Side:
-    """Which side points (n, 3) lie on."""
+    """Tell on which side points (n, 3) lie."""
     left, right = bool((points[:, 0] > 3).any()), bool((points[:, 0] <= 3).any())
     return "bilateral" if left and right else "left" if left else "right"
 
 
 def lobes_of(thorax: Thorax, points: Floats) -> tuple[str, ...]:
-    """The lobes that points (n, 3) lie in, in the order of `LOBES`."""
+    """List the lobes in which points (n, 3) lie, in the order of `LOBES`."""
     return tuple(LOBES[i] for i in np.unique(thorax.lobe_index(points[:, 0], points[:, 1], points[:, 2])))
 
 
 def at(point: Floats) -> tuple[float, float, float]:
-    """As three floats."""
+    """Return a point as three floats."""
     return float(point[0]), float(point[1]), float(point[2])
 
 

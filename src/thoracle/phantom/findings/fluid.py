@@ -14,7 +14,7 @@ from thoracle.phantom.imaging.grid import smoothstep, soft
 
 
 def sample_pleural_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """A crescent in the dependent pleura, thickest behind and below (the patient lies on the back)."""
+    """Sample a crescent in the dependent pleura, thickest behind and below (the patient lies on the back)."""
     extent = rng.random()
     side: Side = ("right", "left", "bilateral")[int(rng.choice(3, p=(0.33, 0.22, 0.45)))]
     depth = max(8.0, 2.6 * site.finest) + 34 * extent**1.5
@@ -47,7 +47,7 @@ def _paint_pleural(canvas: Canvas, *, depths: tuple[tuple[int, float], ...], fil
 
 
 def sample_pericardial_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """A coat of fluid around the heart, thicker below and behind."""
+    """Sample a layer of fluid around the heart, thicker below and behind."""
     extent = rng.random()
     depth = max(6.0, 2.2 * site.finest) + 12 * extent
     return FindingGenerator(

@@ -34,7 +34,7 @@ def enlarged_heart(rng: Rng) -> float:
 
 
 def sample_cardiomegaly(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """The heart as it is in `site.thorax`."""
+    """Return the heart as it is in `site.thorax`."""
     size = site.thorax.heart
     return FindingGenerator(
         abnormality="Cardiomegaly",
@@ -90,7 +90,7 @@ def _paint_hernia(canvas: Canvas, *, centre: Floats, radii: Floats, level: float
 
 
 def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Two to seven nodes with a short axis of more than 10 mm, in neighbouring stations."""
+    """Sample two to seven nodes with a short axis of more than 10 mm, in neighbouring stations."""
     extent = rng.random()
     number = int(rng.integers(2, 5) + (3 if extent > 0.6 else 1))
     chosen = rng.choice(len(STATIONS), number, p=(0.18, 0.14, 0.15, 0.18, 0.13, 0.12, 0.05, 0.05))

@@ -18,7 +18,7 @@ EVERYWHERE: Final[Box] = (slice(None), slice(None), slice(None))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Canvas:
-    """What painters share.
+    """Hold what painters share.
 
     Attributes:
         grid: where the voxels are.
@@ -60,13 +60,13 @@ class Canvas:
         self.mask[box] |= np.where(fraction > above, np.uint32(1 << ABNORMALITIES.index(abnormality)), np.uint32(0))
 
     def around(self, centre: tuple[float, ...] | Floats, reach: float) -> tuple[Box, Canvas]:
-        """The box within some mm of a point, and the part of the canvas in it."""
+        """Return the box within some mm of a point, and the part of the canvas in it."""
         low, high = ([float(c) + sign * reach for c in centre] for sign in (-1, 1))
         box = self.grid.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
         return box, self.within(box)
 
     def within(self, box: Box) -> Canvas:
-        """The part in a box; painting it paints this one."""
+        """Return the part in a box; painting it paints this canvas."""
         return Canvas(
             grid=self.grid.within(box), thorax=self.thorax, hu=self.hu[box], hull=self.hull[box], lung=self.lung[box], mask=self.mask[box]
         )

@@ -70,7 +70,7 @@ class VoxelGrid:
         return np.stack([(c - o) / s for c, o, s in zip(scanner, self.origin, self.spacing, strict=True)], axis=1).astype(np.float32)
 
     def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Box:
-        """The voxels that may lie between two canonical corners; empty where there are none."""
+        """Return the voxels that may lie between two canonical corners; empty where there are none."""
         corners = np.array([[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
         corner_indices = self.indices(corners.astype(np.float32))
         starts = np.clip(np.floor(corner_indices.min(0)) - 1, 0, self.shape).astype(int)
@@ -78,7 +78,7 @@ class VoxelGrid:
         return tuple(slice(int(a), int(max(a, b))) for a, b in zip(starts, stops, strict=True))  # type: ignore[return-value]
 
     def within(self, box: Box) -> VoxelGrid:
-        """The part of the grid in a box."""
+        """Return the part of the grid in a box."""
         origin = tuple(o + s * b.start for o, s, b in zip(self.origin, self.spacing, box, strict=True))
         shape = tuple(b.stop - b.start for b in box)
         return VoxelGrid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
@@ -100,14 +100,14 @@ def soft(distance: Floats, width: float) -> Floats:
 
 
 def smoothstep(t: Floats) -> Floats:
-    """0 below 0, 1 above 1, smooth between."""
+    """Interpolate smoothly from 0 below 0 to 1 above 1."""
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Field:
-    """A slow random field over the chest: mean 0, standard deviation about 1, fixed in millimetres whatever the grid.
+    """Sample a slow random field over the chest: mean 0, standard deviation about 1, fixed in millimetres whatever the grid.
 
     Attributes:
         values: (mx, my, mz) at nodes `pitch` mm apart from `_CORNER` on.
@@ -124,7 +124,7 @@ class Field:
         return cls(values=rng.standard_normal(nodes, dtype=np.float32) * np.float32(1.5), pitch=pitch)
 
     def on(self, grid: VoxelGrid) -> Floats:
-        """The field at a grid's voxels, (nx, ny, nz)."""
+        """Evaluate the field at a grid's voxels, (nx, ny, nz)."""
         a, b, c = (_hat(axis, half, self.pitch, n) for axis, half, n in zip(grid.axes, _HALF, self.values.shape, strict=True))
         nx, ny, nz = grid.shape
         part = (a @ self.values.reshape(a.shape[1], -1)).reshape(nx, *self.values.shape[1:])

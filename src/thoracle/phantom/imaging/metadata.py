@@ -67,7 +67,7 @@ def metadata_row(
     stored: StoredVolume,
     date: str,
 ) -> dict[str, str]:
-    """One row; columns in order, what a vendor leaves out empty."""
+    """Write one metadata row; columns in order, fields that a vendor omits are empty."""
     machine = acquisition.machine
     kernel, series = machine.sharp if reconstruction.sharp else machine.soft
     diameter = round(stored.hu.shape[0] * stored.spacing[0], 1)

@@ -18,7 +18,7 @@ from thoracle.phantom.presets import Preset
 
 @dataclass(frozen=True, kw_only=True)
 class ScannerModel:
-    """A model: its intercept, what it writes outside its round field, its soft and sharp kernels as its files spell them."""
+    """Describe a scanner model: intercept, value outside its round field, soft and sharp kernels as its files spell them."""
 
     manufacturer: str
     model: str
@@ -64,7 +64,7 @@ MACHINES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionKernel:
-    """One volume of a scan. `thick`: slices of the scan in one of its own; `noise`: HU."""
+    """Describe one volume of a scan. `thick`: slices of the scan in one of its own; `noise`: HU."""
 
     sharp: bool
     thick: float
@@ -73,7 +73,7 @@ class ReconstructionKernel:
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition:
-    """One scan. `grid` is that of the thinnest slices; `table`: z of the canonical origin in the scanner's frame, mm."""
+    """Describe one scan. `grid` is that of the thinnest slices; `table`: z of the canonical origin in the scanner's frame, mm."""
 
     machine: ScannerModel
     grid: VoxelGrid
@@ -83,7 +83,7 @@ class Acquisition:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredVolume:
-    """A volume as it is stored: HU int16 (nx, ny, nz), mask uint32, spacing and origin (of the first voxel, LPS) in mm."""
+    """Hold a volume as it is stored: HU int16 (nx, ny, nz), mask uint32, spacing and origin (of the first voxel, LPS) in mm."""
 
     hu: NDArray[np.int16]
     mask: NDArray[np.uint32]
@@ -121,7 +121,7 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
 def reconstruct(
     rng: Rng, hu: Floats, mask: NDArray[np.uint32], acquisition: Acquisition, reconstruction: ReconstructionKernel
 ) -> StoredVolume:
-    """One volume from a painted scene: thick slices, the kernel's blur and the kernel's noise."""
+    """Reconstruct one volume from a painted scene: thick slices, the kernel's blur and the kernel's noise."""
     grid = acquisition.grid
     if reconstruction.thick > 1:
         hu, mask = _thicken(hu, mask, reconstruction.thick)

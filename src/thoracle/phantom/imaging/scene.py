@@ -30,7 +30,7 @@ _SLAB = 6_000_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """A chest with all that is in and around it. `findings` are in the order of painting."""
+    """Hold a chest with all objects in and around it. `findings` are in the order of painting."""
 
     thorax: Thorax
     trees: Trees
@@ -45,7 +45,7 @@ class Scene:
 def sample_scene(
     patient: Patient, abnormalities: Collection[str], *, anatomy: Rng, visit: Rng, finding: Callable[[str], Rng], finest: float
 ) -> Scene:
-    """A scene with exactly these abnormalities.
+    """Sample a scene with exactly these abnormalities.
 
     Args:
         patient: whose chest.

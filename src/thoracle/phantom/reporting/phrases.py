@@ -11,7 +11,7 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """`present` and `absent` are whole sentences of the findings; `summed` of the impression; `block` orders the report."""
+    """Hold wording: `present` and `absent` are whole sentences of the findings; `summed` of the impression; `block` orders the report."""
 
     block: str
     present: tuple[str, ...]

@@ -23,7 +23,7 @@ _COUNTS = {1: "a single", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSentence:
-    """A sentence of a report.
+    """Hold a sentence of a report.
 
     Attributes:
         section: the column it stands in.
@@ -41,7 +41,7 @@ class ReportSentence:
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomReport:
-    """The four columns of CT-RATE, and the sentences of the last two."""
+    """Hold the four report columns of CT-RATE, and the sentences of the last two."""
 
     clinical: str
     technique: str
@@ -54,7 +54,7 @@ _Draft = tuple[str, tuple[str, ...], bool | None]
 
 
 def write_report(rng: Rng, findings: Sequence[FindingGenerator], patient: Patient, *, step: float) -> PhantomReport:
-    """A report on exactly these findings; `step`: mm between slices, for the technique."""
+    """Write a report on exactly these findings; `step`: mm between slices, for the technique."""
     body = _findings(rng, findings)
     summary = _impression(rng, findings)
     text, sentences = _set("Findings_EN", [_mistyped(rng, draft) for draft in body])

@@ -29,7 +29,7 @@ _MANY: Final = 500  # parameters of one statement
 
 
 class Database:
-    """One connection. Ids are never used twice: what an id stood for once, it stands for or it is gone.
+    """Hold one SQLite connection. Ids are never used twice: an id stands for its first record or for none.
 
     Raises:
         IndexMissing, IndexDamaged, IndexBusy, IndexUnwritable: as they say; so do all methods.
@@ -57,7 +57,7 @@ class Database:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """One transaction: on the disk when this ends, or nothing of it is there."""
+        """Run one transaction: on the disk at its end, or without effect."""
         with self._faults():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -72,17 +72,17 @@ class Database:
 
     @property
     def state(self) -> str:
-        """16 characters that change with each change."""
+        """Return 16 characters that change with each change."""
         return self.get("state") or ""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the index was begun with; empty before that."""
+        """Return the settings that the index was created with; empty before that."""
         values: dict[str, Any] = json.loads(self.get("settings") or "{}")
         return values
 
     def get(self, key: str) -> str | None:
-        """A note, by key."""
+        """Return a note by key."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
         return str(rows[0][0]) if rows else None
 
@@ -90,14 +90,14 @@ class Database:
         return int(self._rows("SELECT count(*) FROM record")[0][0])
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """By id; those that are there."""
+        """Return records by id; absent ids are left out."""
         records: dict[int, Record] = {}
         for row in self._in("SELECT id, " + ", ".join(COLUMNS) + " FROM record WHERE id IN", numbers):
             records[row[0]] = to_record(row[1:])
         return records
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
-        """(n, L), in order of id."""
+        """Return (n, L), in order of id."""
         rows = self._in("SELECT latent, id FROM vector WHERE id IN", numbers)
         return np.stack([np.frombuffer(latent, "<f4") for latent, _ in sorted(rows, key=lambda row: int(row[1]))])
 
@@ -106,7 +106,7 @@ class Database:
         return dict(self._in("SELECT id, png FROM thumbnail WHERE id IN", numbers))
 
     def vectors(self, *, dim: int) -> Vectors:
-        """All of them, as of one state."""
+        """Return all vectors of one state."""
         with self._faults():
             self._connection.execute("BEGIN")
             try:
@@ -152,7 +152,7 @@ class Database:
     # What changes it; inside `change`
 
     def put(self, key: str, value: str | None) -> None:
-        """A note; None takes it away."""
+        """Store a note; None removes it."""
         if value is None:
             self._connection.execute("DELETE FROM meta WHERE key = ?", [key])
         else:

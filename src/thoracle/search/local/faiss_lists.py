@@ -32,7 +32,7 @@ _ROUNDS: Final = 10  # of clustering; what more of them would gain, more probes 
 
 @dataclass(frozen=True, kw_only=True)
 class FaissInfo:
-    """What is known of the lists. `recall` is of the 10 nearest to vectors of the index itself."""
+    """Hold facts about the approximate lists. `recall` is of the 10 nearest to vectors of the index itself."""
 
     state: str
     crc: int
@@ -90,7 +90,7 @@ def build(vectors: Vectors, *, lists: int | None = None) -> FaissIvf:
 
 
 def write(folder: Path, approximate: FaissIvf) -> None:
-    """The lists, then what is known of them: who is killed in between leaves lists that are not used."""
+    """Write the lists, then their facts: a kill in between leaves lists that are not used."""
     content = _faiss().serialize_index(approximate._lists)
     write_atomic(folder / LISTS, content.data)
     notes = asdict(approximate.notes) | {"crc": isal_zlib.crc32(content)}
@@ -98,7 +98,7 @@ def write(folder: Path, approximate: FaissIvf) -> None:
 
 
 def read(folder: Path, vectors: Vectors) -> FaissIvf | None:
-    """What was written for these vectors; None where there is none, it is damaged, or FAISS is absent."""
+    """Read what was written for these vectors; None where there is none, it is damaged, or FAISS is absent."""
     try:
         notes = FaissInfo(**load_json(folder / NOTES))
         faiss = _faiss() if notes.state == vectors.state else None
@@ -115,13 +115,13 @@ def read(folder: Path, vectors: Vectors) -> FaissIvf | None:
 
 
 def remove(folder: Path) -> None:
-    """What is known of the lists first, so that nobody takes the lists for whole."""
+    """Remove the facts first, so that nobody takes the lists for whole."""
     for name in (NOTES, LISTS):
         (folder / name).unlink(missing_ok=True)
 
 
 def installed() -> bool:
-    """Whether FAISS is there."""
+    """Tell whether FAISS is installed."""
     try:
         _faiss()
     except ExtraMissing:

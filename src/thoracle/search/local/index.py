@@ -32,7 +32,7 @@ _ERASING: Final = "erasing"
 
 
 class LocalIndex:
-    """A folder's index, opened for reading, and for writing too by `writing`.
+    """Open a folder's index for reading, and for writing too by `open_for_writing`.
 
     Raises:
         IndexMissing: there is none.
@@ -52,7 +52,7 @@ class LocalIndex:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """As `IndexBackend.settings`."""
+        """Return the index's settings."""
         return self._settings
 
     def __len__(self) -> int:
@@ -60,12 +60,12 @@ class LocalIndex:
 
     @property
     def recall(self) -> float | None:
-        """Of the approximate lists, where they are used; None where search is exact."""
+        """Return the recall of the approximate lists, where they are used; None where search is exact."""
         self.vectors()
         return None if self._approximate is None else self._approximate.notes.recall
 
     def vectors(self) -> Vectors:
-        """As the database is now: mapped from the file, or read from the database where the file is behind."""
+        """Return the vectors of the database's state: mapped from the file, or read from the database where the file is behind."""
         state = self._database.state
         if self._vectors is None or self._vectors.state != state:
             self._vectors = read_vectors(self.folder / VECTORS, state=state) or self._database.vectors(dim=self._dim)
@@ -73,7 +73,7 @@ class LocalIndex:
         return self._vectors
 
     def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """As `IndexBackend.nearest`; exact where it is filtered, and where the approximate lists that are probed hold fewer than k."""
+        """Search by vector; exact where filters apply, and where the probed approximate lists hold fewer than k."""
         vectors = self.vectors()
         if self._approximate is not None and not exact and not filters:
             rows, products = self._approximate.nearest(latent_L, k=k)
@@ -87,31 +87,31 @@ class LocalIndex:
         return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
-        """As `IndexBackend.search`."""
+        """Search reports by keywords."""
         return self._database.search(query, k=k, filters=filters)
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """As `IndexBackend.records`."""
+        """Return records by id."""
         return self._database.records(numbers)
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
-        """As `IndexBackend.latents`."""
+        """Return latents by id."""
         return self._database.latents(numbers)
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """As `IndexBackend.thumbnails`."""
+        """Return thumbnails by id."""
         return self._database.thumbnails(numbers)
 
     def ids_where(self, **values: str) -> list[int]:
-        """As `IndexBackend.find`."""
+        """List ids of records with these values."""
         return self._database.find(**values)
 
     def ids(self) -> list[int]:
-        """As `IndexBackend.everything`."""
+        """List all ids, in order."""
         return self._database.matching(Filters())
 
     def add(self, additions: Sequence[IndexedVolume]) -> None:
-        """As `IndexBackend.add`.
+        """Add volumes to the folder.
 
         Raises:
             InputError: a latent of another width, or that is not finite.
@@ -123,7 +123,7 @@ class LocalIndex:
             self._database.add(additions)
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """As `IndexBackend.delete`. A process killed on the way leaves the records, or the erasing to whoever writes next."""
+        """Delete records. A process killed on the way leaves the records, or the erasing to the next writer."""
         with self._database.change():
             self._database.delete(numbers)
             self._database.put(_ERASING, "1")
@@ -216,7 +216,7 @@ class LocalIndex:
 
 @contextmanager
 def open_for_writing(folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[LocalIndex]:
-    """An index that this process alone may change; at the end its files are made anew.
+    """Open an index that this process alone may change; at the end its files are made anew.
 
     Args:
         folder: made where `settings` are given.

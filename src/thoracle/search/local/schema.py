@@ -39,14 +39,14 @@ _LABEL: Final = {None: "-", 0: "0", 1: "1"}
 
 
 def to_row(record: Record) -> tuple[Any, ...]:
-    """The values of `COLUMNS`."""
+    """Return the values of `COLUMNS`."""
     names = (record.volume, record.scan, record.accession, record.patient, record.split, record.report.findings, record.report.impression)
     labels = "".join(_LABEL[label] for label in record.labels)
     return (*names, labels, *astuple(record.facts), record.source_sha256, record.voxels_sha256)
 
 
 def to_record(row: Sequence[Any]) -> Record:
-    """From the values of `COLUMNS`."""
+    """Build a record from the values of `COLUMNS`."""
     volume, scan, accession, patient, split, findings, impression, labels, age, sex, date, scanner, source, voxels = row
     return Record(
         volume=volume,
@@ -63,7 +63,7 @@ def to_record(row: Sequence[Any]) -> Record:
 
 
 def where(filters: Filters) -> tuple[str, list[Any]]:
-    """As SQL. Dates are compared as far as both are told."""
+    """Write filters as SQL. Dates are compared as far as both are stated."""
     parts: list[str] = ["1"]
     values: list[Any] = []
     for names, label in ((filters.present, "1"), (filters.absent, "0")):

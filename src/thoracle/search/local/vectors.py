@@ -39,12 +39,12 @@ class Vectors:
     array: LatentArray
 
     def rows(self, ids: Ids) -> Rows:
-        """Where ids stand; each must be there."""
+        """Return the rows of ids; each must exist."""
         return np.searchsorted(self.ids, ids)
 
 
 def gather(state: str, latents: Iterator[tuple[int, bytes]], *, count: int, dim: int) -> Vectors:
-    """From rows of the database."""
+    """Gather vectors from rows of the database."""
     ids, array = np.empty(count, np.int64), np.empty((count, dim), "<f4")
     for row, (number, latent) in enumerate(latents):
         ids[row], array[row] = number, np.frombuffer(latent, "<f4")
@@ -85,7 +85,7 @@ def read_vectors(path: Path, *, state: str) -> Vectors | None:
 
 
 def nearest(array: LatentArray, queries: LatentArray, *, k: int, keep: NDArray[np.bool_] | None = None) -> list[tuple[Rows, LatentArray]]:
-    """The exact answer: for each query the rows of the k largest dot products, largest first, of ties the first row, and the products.
+    """Find the exact k nearest of each query: their rows, largest dot product first and the first row on ties, and the products.
 
     Args:
         array: (n, L).

@@ -41,7 +41,7 @@ _AT_ONCE: Final = 256
 
 
 class QdrantIndex:
-    """A collection.
+    """Keep an index as a collection of a Qdrant server.
 
     Args:
         client: connected.
@@ -61,7 +61,7 @@ class QdrantIndex:
 
     @classmethod
     def create_or_open(cls, client: QdrantClient, collection: str, settings: Mapping[str, Any]) -> QdrantIndex:
-        """A new collection, or one that was begun with the same settings.
+        """Create a collection, or open one that was created with the same settings.
 
         Raises:
             IndexMismatch: it was begun with others.
@@ -86,7 +86,7 @@ class QdrantIndex:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """As `IndexBackend.settings`."""
+        """Return the index's settings."""
         return self._settings
 
     def __len__(self) -> int:
@@ -94,12 +94,12 @@ class QdrantIndex:
             return int(self._client.count(self._collection).count)
 
     def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """As `IndexBackend.nearest`; the server's own approximate index, unless `exact`."""
+        """Search by vector with the server's own approximate index, unless `exact`."""
         models = qdrant_models()
         return self._query(latent_L.tolist(), _LATENT, k=k, filters=to_filter(filters), params=models.SearchParams(exact=exact))
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
-        """As `IndexBackend.search`."""
+        """Search reports by keywords."""
         models = qdrant_models()
         hashes = sorted({place(stem) for stem in stems([positive_terms(query)])[0]})
         vector = models.SparseVector(indices=hashes, values=[1.0] * len(hashes))
@@ -113,22 +113,22 @@ class QdrantIndex:
         return matches
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
-        """As `IndexBackend.records`."""
+        """Return records by id."""
         points = self._points(numbers, with_payload=qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed"]))
         return {int(point.id): to_record(point.payload) for point in points}
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
-        """As `IndexBackend.latents`."""
+        """Return latents by id."""
         points = sorted(self._points(numbers, with_vectors=[_LATENT]), key=lambda point: int(point.id))
         return np.array([point.vector[_LATENT] for point in points], np.float32)
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """As `IndexBackend.thumbnails`."""
+        """Return thumbnails by id."""
         points = self._points(numbers, with_payload=["thumbnail"])
         return {int(point.id): b64decode(point.payload["thumbnail"]) for point in points if point.payload.get("thumbnail")}
 
     def ids_where(self, **values: str) -> list[int]:
-        """As `IndexBackend.find`; endings are those of pseudonyms."""
+        """List ids of records with these values; endings are those of pseudonyms."""
         models = qdrant_models()
         must = [
             models.FieldCondition(key="endings", match=models.MatchValue(value=f"{name}{value[1:]}"))
@@ -139,11 +139,11 @@ class QdrantIndex:
         return self._numbers(models.Filter(must=must))
 
     def ids(self) -> list[int]:
-        """As `IndexBackend.everything`."""
+        """List all ids, in order."""
         return self._numbers(None)
 
     def add(self, additions: Sequence[IndexedVolume]) -> None:
-        """As `IndexBackend.add`."""
+        """Add volumes to the collection."""
         models = qdrant_models()
         for start in range(0, len(additions), _AT_ONCE):
             part = additions[start : start + _AT_ONCE]
@@ -159,7 +159,7 @@ class QdrantIndex:
                 self._client.upsert(self._collection, points, wait=True)
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """As `IndexBackend.delete`. The server rewrites its segments in its own time."""
+        """Delete records. The server rewrites its segments in its own time."""
         with _faults(self._collection):
             self._client.delete(self._collection, points_selector=list(numbers), wait=True)
 

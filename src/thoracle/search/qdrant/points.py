@@ -39,7 +39,7 @@ def qdrant_models() -> Any:
 
 
 def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """All that a point holds beside its vectors; `said`: the stems of findings and impression."""
+    """Build a point's payload beside its vectors from the stems of findings and impression."""
     record = addition.record
     date = record.facts.date.replace("-", "")
     labels = list(zip(ABNORMALITIES, record.labels, strict=True))
@@ -60,7 +60,7 @@ def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]]) -
 
 
 def to_record(payload: Mapping[str, Any]) -> Record:
-    """From a point's payload."""
+    """Build a record from a point's payload."""
     return Record(
         **{name: payload[name] for name in _NAMES},
         report=Report(findings=payload["findings"], impression=payload["impression"]),
@@ -70,7 +70,7 @@ def to_record(payload: Mapping[str, Any]) -> Record:
 
 
 def to_filter(filters: Filters) -> Any:
-    """As Qdrant's filter; of a scanner's name whole words are compared."""
+    """Write filters as Qdrant's; of a scanner's name whole words are compared."""
     if not filters:
         return None
     models = qdrant_models()
@@ -98,7 +98,7 @@ def to_filter(filters: Filters) -> Any:
 
 
 def to_condition(tree: Keywords) -> Any:
-    """As Qdrant's filter over stems."""
+    """Write a keyword query as Qdrant's filter over stems."""
     models = qdrant_models()
     if isinstance(tree, AnyOf):
         return models.Filter(should=[to_condition(part) for part in tree.parts])
@@ -125,12 +125,12 @@ def bm25(report_stems: Sequence[str]) -> dict[str, Any]:
 
 
 def place(stem: str) -> int:
-    """Of a stem, among the sparse vector's."""
+    """Return a stem's index in the sparse vector."""
     return crc32(stem.encode())
 
 
 def number_of(volume: str) -> int:
-    """A point's id: always the same for a volume."""
+    """Return a point's id: always the same for a volume."""
     return uuid.uuid5(uuid.NAMESPACE_OID, volume).int >> 65
 
 

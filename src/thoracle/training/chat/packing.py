@@ -73,7 +73,7 @@ class ChatBatch:
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> ChatBatch:
-        """The same on a device."""
+        """Move the batch to a device."""
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -81,7 +81,7 @@ class ChatBatch:
 
 
 class PackedDataset:
-    """As `Data`: rows of at most `length` ids, always the same from the same conversations."""
+    """Feed packed sequences of at most `length` ids, always the same from the same conversations."""
 
     def __init__(self, trees: Iterable[SharedPrefix], *, length: int) -> None:
         self._rows = _filled(sorted(trees, key=lambda tree: -len(tree)), length)
@@ -97,7 +97,7 @@ class PackedDataset:
 
 
 def to_messages(conversation: QuestionSet) -> list[Message]:
-    """Its turns as they are asked of scans, with our system prompt."""
+    """Write the turns as they are asked of scans, with our system prompt."""
     turns = [Message(role="system", content=SYSTEM)]
     for number, pair in enumerate(conversation.pairs):
         question = question_text(pair.question, task=pair.task, images=0 if number else len(conversation.images))
@@ -171,7 +171,7 @@ class PackedCollator:
 
 
 def attention_mask(batch: ChatBatch) -> Tensor:
-    """(B, 1, N, N) bool: each id sees its own branch and its stem, up to itself; padding sees itself."""
+    """Build (B, 1, N, N) bool: each id sees its own continuation and its prefix, up to itself; padding sees itself."""
     tree, branch, N = batch.tree_BN, batch.branch_BN, batch.ids_BN.shape[1]
     same = tree[:, :, None] == tree[:, None]
     near = (branch[:, :, None] == branch[:, None]) | (branch[:, None] == 0)

@@ -65,7 +65,7 @@ def build_phantom_lm(sizes: Any, texts: Sequence[str], *, whole_words: Sequence[
 
 
 def checklist_conversations(names: Iterable[str], findings: Callable[[str], Tensor]) -> Iterator[QuestionSet]:
-    """Of each scan all findings in turn, there or not; what nobody tells is left out.
+    """List all findings of each scan in turn, present or absent; unknown ones are left out.
 
     Eighteen answers at once, each beside the name that it is looked up by, teach a model to look findings up in half as many steps (0072).
     """
@@ -78,7 +78,7 @@ def checklist_conversations(names: Iterable[str], findings: Callable[[str], Tens
 
 
 def save_phantom_lm(out: Path, language: LanguageModel, weights: Mapping[str, Tensor]) -> None:
-    """A folder that `transformers` opens; whole or not at all."""
+    """Write a folder that `transformers` opens; whole or not at all."""
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

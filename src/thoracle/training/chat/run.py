@@ -51,7 +51,7 @@ def chat_run(
     held_out: Sequence[QuestionSet] = (),
     resume: bool = False,
 ) -> Trainer:
-    """A run of one stage.
+    """Make a run of one stage.
 
     Args:
         config: of the run.
@@ -107,7 +107,7 @@ def chat_run(
 
 
 def split_questions(conversations: Sequence[QuestionSet], cohort: Cohort) -> tuple[tuple[QuestionSet, ...], tuple[QuestionSet, ...]]:
-    """Those about scans of the split `train`, and those of `valid`, which are mixed so that a few of them are of all kinds.
+    """Split questions into those about scans of the split `train`, and those of `valid`, shuffled so that a few are of all kinds.
 
     Raises:
         InputError: none is of the split `train`.

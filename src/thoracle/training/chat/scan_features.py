@@ -34,7 +34,7 @@ class ScanFeatures:
 def encode_cohort_scans(
     cohort: Cohort, names: Collection[str], world: World, *, encoder: Path, progress: Callable[[int, int], None] = lambda count, total: None
 ) -> ScanFeatures:
-    """Those of a cohort that are wanted; encoded once.
+    """Encode the requested scans of a cohort once.
 
     Args:
         cohort: prepared for the encoder.

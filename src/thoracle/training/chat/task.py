@@ -36,7 +36,7 @@ Save = Callable[[Path, Mapping[str, Tensor], int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SmallLanguageConfig:
-    """A Llama-shaped language model for phantoms; names as in `transformers.LlamaConfig`.
+    """Configure a Llama-shaped language model for phantoms; names as in `transformers.LlamaConfig`.
 
     Attributes:
         vocab_size: words of the tokenizer.
@@ -83,7 +83,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatConfig(RunConfig):
-    """A run of one stage.
+    """Configure a run of one stage.
 
     Attributes:
         stage: "base" trains a small language model for phantoms; "projector" the projector alone, published stage 1; "lora" the projector
@@ -132,7 +132,7 @@ class ChatConfig(RunConfig):
 
 
 class ChatTask:
-    """A chat model in training; a `Task`.
+    """Train a chat model.
 
     Args:
         model: with what is trained asking for gradients, and nothing else.
@@ -156,19 +156,19 @@ class ChatTask:
         self._trained = nn.ModuleDict({"trained": nn.ParameterDict({_key(name): p for name, p in _own_parameters(model)})})
 
     def checkpoint_modules(self) -> nn.ModuleDict:
-        """As in `Task`: what is trained and what the projector was fitted to, and none of the language model that stays as it is."""
+        """Return the trained modules and the fitted projector, without the frozen language model."""
         return self._trained
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`."""
+        """Return the trained parameters."""
         return [parameter for parameter in self._trained.parameters() if parameter.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`: none; the language model has the rate of all."""
+        """Return none: the language model trains at the scheduled rate."""
         return []
 
     def accumulate_gradients(self, batches: Sequence[ChatBatch]) -> Tensor:
-        """As in `Task`. An answer weighs alike in whichever batch and on whichever rank it is."""
+        """Add a step's gradients. An answer weighs the same in any batch and on any rank."""
         self.model.train()
         # Ranks' gradients are averaged: what each adds is so many times its share.
         total_weight = self.world.all_reduce_mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
@@ -196,17 +196,17 @@ class ChatTask:
         return (each_S * batch.weights_BN[scored_BN]).sum()
 
     def on_optimizer_step(self) -> None:
-        """As in `Task`: nothing else moves."""
+        """Do nothing: only weights move."""
 
     def rank_state(self) -> Mapping[str, Tensor]:
-        """As in `Task`: nothing."""
+        """Return no state."""
         return {}
 
     def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """As in `Task`: nothing."""
+        """Load no state."""
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
-        """As in `Task`."""
+        """Write the chat folder."""
         named = {_key(name): name for name, _ in _own_parameters(self.model)}
         self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)
 

@@ -26,7 +26,7 @@ Loss = Literal["softmax", "sigmoid"]
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig(PairConfig):
-    """A contrastive run. The defaults are as published (Hamamci et al., arXiv:2403.17834), but for what other ranks see.
+    """Configure a contrastive run. Defaults are published (Hamamci et al., arXiv:2403.17834), but for negatives of other ranks.
 
     Attributes:
         model: sizes of the model.
@@ -62,7 +62,7 @@ class ContrastiveConfig(PairConfig):
 
 
 class ContrastiveTask(ContrastivePairTask):
-    """A CT-CLIP that learns which text belongs to which volume.
+    """Train a CT-CLIP to match texts and volumes.
 
     Attributes:
         bias: SigLIP's; learnt with the sigmoid loss only.
@@ -74,15 +74,15 @@ class ContrastiveTask(ContrastivePairTask):
         self.bias = nn.Parameter(torch.tensor(config.init_logit_bias, device=world.device), requires_grad=config.loss == "sigmoid")
 
     def checkpoint_modules(self) -> nn.ModuleDict:
-        """As in `Task`; also `scalars.bias`."""
+        """Return the encoders and `scalars.bias`."""
         return nn.ModuleDict({"clip": self.network, "scalars": nn.ParameterDict({"bias": self.bias})})
 
     def loss_parameters(self) -> Sequence[nn.Parameter]:
-        """As in `ContrastivePairTask`; also the bias."""
+        """Return the temperature and the bias."""
         return (self.clip.temperature, self.bias)
 
     def loss(self, latents: Latents) -> Tensor:
-        """Of this rank's pairs, among those of all ranks or its own as the config says; a scalar."""
+        """Compute this rank's contrastive loss among pairs of all ranks or its own, as the config says; a scalar."""
         logits = pair_logits(self.gather_latents(latents), logit_scale(self.clip.temperature))
         if self.config.loss == "sigmoid":
             return sigmoid_loss(logits[0], self.bias)

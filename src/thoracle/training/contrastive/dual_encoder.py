@@ -27,7 +27,7 @@ Latents = tuple[Tensor, ...]
 
 
 class DualEncoder(nn.Module):
-    """Both encoders without the logit scale. The global loss applies the scale, so DDP and FSDP must not wrap it."""
+    """Combine both encoders without the logit scale. The global loss applies the scale, so DDP and FSDP must not wrap it."""
 
     def __init__(self, clip: TrainableEncoder) -> None:
         super().__init__()
@@ -69,19 +69,19 @@ class DualEncoderTask:
         self.codes = CodebookUpdater(clip)
 
     def checkpoint_modules(self) -> nn.ModuleDict:
-        """As in `Task`; names are those of the model's weights, under `clip.`."""
+        """Return the model; names are those of its weights, under `clip.`."""
         return nn.ModuleDict({"clip": self.network})
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`."""
+        """Return the trained parameters."""
         return [p for p in self.checkpoint_modules().parameters() if p.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`: the text encoder's."""
+        """Return the text encoder's parameters."""
         return list(self.clip.text_parameters())
 
     def train(self) -> None:
-        """A step begins."""
+        """Begin a step in training mode."""
         self.network.train()
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
@@ -93,15 +93,15 @@ class DualEncoderTask:
 
     @torch.no_grad()
     def on_optimizer_step(self) -> None:
-        """As in `Task`: the temperature stays within its limit, beyond which no gradient would bring it back."""
+        """Clamp the temperature to its limit, beyond which no gradient would bring it back."""
         self.clip.temperature.clamp_(max=torch.tensor(MOST_SCALE).log().item())
 
     def rank_state(self) -> Mapping[str, Tensor]:
-        """As in `Task`: the codes, where each rank lets its own drift."""
+        """Return the codes, where each rank lets its own drift."""
         return {} if self._codebook_sync else self.codes.state()
 
     def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """As in `Task`."""
+        """Load this rank's codes."""
         if tensors and self.codes.codebook is not None:
             self.codes.codebook.load_state_dict(tensors)
 
@@ -110,7 +110,7 @@ class DualEncoderTask:
         self.codes.apply(self.world if self._codebook_sync else None)
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
-        """As in `Task`."""
+        """Write the model folder."""
         save_model(
             out,
             kind=spec_of(self.clip).kind,
@@ -127,7 +127,7 @@ class DualEncoderTask:
 
 
 class CodebookUpdater:
-    """What a step's tokens would move the codes by: added up over its first passes, and applied once. `book` is None without codes."""
+    """Collect a step's codebook statistics over its first passes, and apply them once. `codebook` is None for models without codes."""
 
     def __init__(self, clip: TrainableEncoder) -> None:
         self.codebook = clip.codebook
@@ -137,12 +137,12 @@ class CodebookUpdater:
         self._sums: list[Tensor] = []
 
     def state(self) -> dict[str, Tensor]:
-        """The codes, on the CPU."""
+        """Return the codes, on the CPU."""
         return {} if self.codebook is None else {name: tensor.cpu() for name, tensor in self.codebook.state_dict().items()}
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """What is encoded here has not been encoded before in this step."""
+        """Collect statistics of tokens that are encoded here for the first time in this step."""
         self._counting = True
         try:
             yield
@@ -150,7 +150,7 @@ class CodebookUpdater:
             self._counting = False
 
     def apply(self, world: World | None) -> None:
-        """By the tokens of all ranks of `world`, or of this one."""
+        """Apply the statistics of all ranks of `world`, or of this one."""
         if self.codebook is None:
             return
         if world is not None:
@@ -165,7 +165,7 @@ class CodebookUpdater:
 
 
 def wrap_blocks(clip: TrainableEncoder, config: RunConfig) -> list[nn.Module]:
-    """Its layers, made to compute again or compiled as the configuration says."""
+    """Prepare the model's layers for activation checkpointing or compilation, as the configuration says."""
     blocks = list(clip.transformer_blocks())
     for block in blocks:
         if config.activation_checkpointing:

@@ -78,18 +78,18 @@ class ContrastivePairTask(DualEncoderTask, ABC):
 
     @abstractmethod
     def loss(self, latents: Latents) -> Tensor:
-        """Of this rank's pairs, whose latents `encode` gave; a scalar."""
+        """Compute the loss of this rank's pairs from the latents of `encode`; a scalar."""
 
     def loss_parameters(self) -> Sequence[nn.Parameter]:
-        """Those that are learnt at the loss, which sees no tower."""
+        """Return the parameters that the loss learns, outside the encoders."""
         return (self.clip.temperature,)
 
     def gather_latents(self, latents: Latents) -> Latents:
-        """Those of all ranks, or this one's own, as the config says."""
+        """Gather latents of all ranks, or return this one's, as the config says."""
         return tuple(self.world.all_gather(latent) for latent in latents) if self._pairs.negatives == "global" else latents
 
     def accumulate_gradients(self, batches: Sequence[Batch]) -> Tensor:
-        """As in `Task`; the codes move too."""
+        """Add a step's gradients, and update the codes."""
         self.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):

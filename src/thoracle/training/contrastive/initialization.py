@@ -18,7 +18,7 @@ from thoracle.training.contrastive.ctclip import ContrastiveConfig
 
 
 def select_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
-    """The configuration's, the starting model's or the text encoder's; else a vocabulary of what `words` gives and of the prompts.
+    """Select the tokenizer of the configuration, start model or text encoder; else make a vocabulary from `words` and the prompts.
 
     Raises:
         TokenizerMissing: what the configuration names holds none.
@@ -32,7 +32,7 @@ def select_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str
 
 
 def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
-    """A CT-CLIP as the configuration begins it.
+    """Build the CT-CLIP that the configuration begins with.
 
     Raises:
         InputError: its sizes are not those of `init_from`, or of the tokenizer.

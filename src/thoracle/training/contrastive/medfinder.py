@@ -25,7 +25,7 @@ from thoracle.training.engine.distributed import World
 
 @dataclass(frozen=True, kw_only=True)
 class MedFinderRunConfig(PairConfig):
-    """A MedFinder run. Sizes and amounts are as published (Chen et al., arXiv:2403.15992), but for noise, which is in our units.
+    """Configure a MedFinder run. Sizes and amounts are published (Chen et al., arXiv:2403.15992), but for noise, which is in HU.
 
     Attributes:
         model: sizes of the model; with `text`, those of its text encoder are the files'.
@@ -56,7 +56,7 @@ class MedFinderRunConfig(PairConfig):
 
 
 class MedFinderTask(ContrastivePairTask):
-    """A MedFinder that learns which text belongs to which volume, and that two views of a volume are of one."""
+    """Train a MedFinder to match texts and volumes, and the two views of a volume."""
 
     def __init__(self, clip: MedFinder, config: MedFinderRunConfig, world: World, *, tokenizer: Tokenizer) -> None:
         clip.temperature.requires_grad_(False)  # a constant, as published
@@ -65,25 +65,25 @@ class MedFinderTask(ContrastivePairTask):
         self.config, self._text = config, clip.text_transformer
 
     def train(self) -> None:
-        """As in `DualEncoderTask`; a frozen text encoder drops nothing out."""
+        """Begin a step; a frozen text encoder drops nothing out."""
         super().train()
         self._text.train(not self.config.freeze_text_encoder)
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
-        """As in `DualEncoderTask`, of views while it trains, else of the volume as it is."""
+        """Encode pairs, from views in training, else from the volume itself."""
         views_BVZHW = self.views(volume_B1ZHW) if self.network.training else volume_B1ZHW
         return super().encode(input_ids_BN, attention_mask_BN, views_BVZHW)
 
     @torch.no_grad()
     def views(self, volume_B1ZHW: Tensor) -> Tensor:
-        """(B, V, Z, H, W): changed by torch's own generators, which gradient caching sets back; within the window of the preprocessing."""
+        """Draw views (B, V, Z, H, W) by torch's generators, which gradient caching resets; clipped to the preprocessing's window."""
         preprocess, volume_BZHW = self.config.preprocess, volume_B1ZHW[:, 0]
         low, high = (end / preprocess.intensity_scale for end in preprocess.hu_window)
         views = [self.config.augmentation.batch(volume_BZHW, pad=preprocess.pad_value) for _ in range(self.config.views)]
         return torch.stack(views, dim=1).clamp_(low, high)
 
     def loss(self, latents: Latents) -> Tensor:
-        """As in `ContrastivePairTask`: the consistency of views, and its weight times the contrastive loss of texts and volumes."""
+        """Add the consistency loss of views and the weighted contrastive loss of texts and volumes."""
         text_BL, image_BL, *views = self.gather_latents(latents)
         loss = self.config.contrastive_weight * contrastive_loss(*pair_logits((text_BL, image_BL), logit_scale(self.clip.temperature)))
         return loss + consistency_loss(*views) if views else loss

@@ -30,7 +30,7 @@ def contrastive_run(
     resume: bool = False,
     evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
-    """A run that aligns volumes with their reports.
+    """Make a run that aligns volumes with their reports.
 
     Args:
         config: of the run.
@@ -66,7 +66,7 @@ def medfinder_run(
     resume: bool = False,
     evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
-    """A run that aligns two views of volumes with their reports.
+    """Make a run that aligns two views of volumes with their reports.
 
     Args:
         config, pairs, world, resume, evaluate: as in `contrastive_run`.

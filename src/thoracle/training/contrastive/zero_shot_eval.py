@@ -22,7 +22,7 @@ from thoracle.types import ABNORMALITIES
 
 
 class ZeroShotEvaluator:
-    """An evaluation for `Trainer`: AUROC of each abnormality, and `macro_auroc`, the mean of those that have both answers."""
+    """Evaluate AUROC of each abnormality, and `macro_auroc`, the mean over those with both answers."""
 
     def __init__(self, task: DualEncoderTask, volumes: EpochDataset[Sample], *, batch: int) -> None:
         self._task, self._volumes, self._batch = task, volumes, batch

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One that is whole by its description; `load` compares the hash.
+    """Describe a checkpoint that its description calls whole; `load` compares the hash.
 
     Attributes:
         path: its folder.
@@ -44,7 +44,7 @@ class Checkpoint:
     sha256: str
 
     def load(self) -> dict[str, Any]:
-        """The state, on the CPU, mapped from the file.
+        """Load the state on the CPU, mapped from the file.
 
         Raises:
             CheckpointDamaged: the file is not the one that was written.
@@ -79,13 +79,13 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, step: int, score:
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
-    """Those that are there, by step; what a killed process left half-done is not among them."""
+    """List checkpoints by step, without those that a killed process left unfinished."""
     states = [_read(path) for path in folder.glob("step-*")]
     return sorted((checkpoint for checkpoint in states if checkpoint is not None), key=lambda checkpoint: checkpoint.step)
 
 
 def best(saved: list[Checkpoint]) -> Checkpoint:
-    """Of the highest score, the later of equals; the last where none has a score."""
+    """Return the checkpoint of the highest score, the later of equals; the last where none has a score."""
     return max(saved, key=lambda checkpoint: (float("-inf") if checkpoint.score is None else checkpoint.score, checkpoint.step))
 
 

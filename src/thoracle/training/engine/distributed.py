@@ -24,14 +24,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The ranks of a run, and which this is."""
+    """Describe the ranks of a run, and this one."""
 
     rank: int
     size: int
     device: torch.device
 
     def all_gather(self, own_BL: Tensor) -> Tensor:
-        """Every rank's rows, in the order of ranks; the gradient goes to this rank's own."""
+        """Gather every rank's rows, in the order of ranks; the gradient goes to this rank's own."""
         if self.size == 1:
             return own_BL
         parts = [torch.empty_like(own_BL) for _ in range(self.size)]
@@ -40,17 +40,17 @@ class World:
         return torch.cat(parts)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """The sum over ranks; in place."""
+        """Sum over ranks, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def all_reduce_mean(self, tensor: Tensor) -> Tensor:
-        """The mean over ranks; in place."""
+        """Average over ranks, in place."""
         return self.all_reduce_sum(tensor).div_(self.size)
 
     def all_gather_object(self, local: _T) -> list[_T]:
-        """Every rank's object, on every rank."""
+        """Gather every rank's object on every rank."""
         if self.size == 1:
             return [local]
         gathered: list[Any] = [None] * self.size
@@ -65,7 +65,7 @@ class World:
 
 @contextmanager
 def distributed_context() -> Iterator[World]:
-    """The world that `torchrun` describes in the environment; a world of one where there is none."""
+    """Join the process group that `torchrun` describes in the environment; a world of one where there is none."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")
     if torch.cuda.is_available():
@@ -81,7 +81,7 @@ def distributed_context() -> Iterator[World]:
 
 
 def parallelize(module: nn.Module, world: World, *, shard: bool, blocks: Iterable[nn.Module]) -> nn.Module:
-    """The module over all ranks, each of which must have begun with the same weights.
+    """Distribute a module over all ranks, each of which must begin with the same weights.
 
     Args:
         module: every parameter that is trained takes part in its forward pass.
@@ -131,7 +131,7 @@ def full_state_dict(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, 
 
 @torch.no_grad()
 def load_full_state_dict(module: nn.Module, optimiser: Optimizer, *, weights: Mapping[str, Tensor], moments: Mapping[str, Any]) -> None:
-    """What `full_state_dict` gave, however the weights lie now; every rank must give the same."""
+    """Load what `full_state_dict` returned into any layout; every rank must give the same."""
     for name, tensor in module.state_dict().items():
         tensor.copy_(_laid(weights[name], tensor))
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -66,7 +66,7 @@ class MetricLogger:
             self._wandb.finish()
 
     def add(self, progress: TrainStep) -> None:
-        """One point of each curve."""
+        """Add one point to each curve."""
         names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "memory")
         points = {f"train/{name}": getattr(progress, name) for name in names}
         points |= {f"evaluation/{name}": score for name, score in progress.scores.items()}

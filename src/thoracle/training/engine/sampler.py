@@ -25,7 +25,7 @@ S_co = TypeVar("S_co", covariant=True)
 
 
 class EpochDataset(Protocol[S_co]):
-    """What is trained and evaluated on, as `CohortDataset` is: within an epoch the same index always gives the same sample."""
+    """Feed samples for training and evaluation; within an epoch an index always gives the same sample."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> S_co: ...
@@ -54,7 +54,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSampler:
-    """Which pairs a rank sees at a step: each pass over the data is a permutation of its own; a rest that fills no step is left out.
+    """Choose a rank's samples at a step: each epoch is a permutation of its own; a rest that fills no step is left out.
 
     Ranks take neighbouring parts of one global batch, so that few ranks with many pairs see what many ranks with few see.
 
@@ -90,7 +90,7 @@ class StepSampler:
         return self.pairs // self.global_batch_size
 
     def indices(self, epoch: int, *, first: int, last: int) -> Iterator[list[int]]:
-        """This rank's pairs in steps `first` to `last` - 1 of an epoch, a list for each batch."""
+        """List this rank's samples in steps `first` to `last` - 1 of an epoch, a list per batch."""
         shuffled = torch.randperm(self.pairs, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
         for step in range(first, last):
             global_batch = shuffled[step * self.global_batch_size :][: self.global_batch_size].view(self.accumulate, self.size, self.batch)
@@ -98,7 +98,7 @@ class StepSampler:
 
 
 def iterate_batches(data: EpochDataset[S], order: StepSampler, collate: Collate[S, B], *, steps: range, workers: int) -> Iterator[B]:
-    """The batches of `steps`, one after the other; `accumulate` of them a step."""
+    """Yield the batches of `steps`, `accumulate` of them a step."""
     step = steps.start
     while step < steps.stop:
         epoch, within = divmod(step, order.steps_per_epoch)

@@ -10,7 +10,7 @@ from thoracle.models.bundle.model_folder import ModelFolder, open_model
 
 
 def open_start_model(start: str, preprocess: PreprocessConfig) -> ModelFolder:
-    """The folder of a model to go on from; raises InputError where it was made for other volumes, and as `open_model`."""
+    """Open a model folder to start from; raises InputError if it was made for another preprocessing, and like `open_model`."""
     folder = open_model(Path(start))
     if folder.preprocess != preprocess:
         raise InputError("was made for another preprocessing", hint="Prepare the cohort with its config.json.", source=folder.path)

@@ -24,13 +24,13 @@ class Collate(Protocol[S_contra, B_co]):
 
 
 class Task(Protocol[B_contra]):
-    """A model in training, on its device. Randomness comes from torch's generators alone, which the trainer keeps and restores."""
+    """Define a model in training, on its device. Randomness comes from torch's generators alone, which the trainer keeps and restores."""
 
     def checkpoint_modules(self) -> nn.ModuleDict:
-        """All that a checkpoint holds, as one module."""
+        """Return all that a checkpoint holds, as one module."""
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """Those that are trained."""
+        """Return the parameters that are trained."""
 
     def text_parameters(self) -> Sequence[nn.Parameter]:
         """Return those of a text encoder whose learning rate is scaled for itself; none where a task has none."""
@@ -39,19 +39,19 @@ class Task(Protocol[B_contra]):
         """Add a step's gradients, averaged over its batches and ranks; returns the loss over all ranks, a scalar without gradient."""
 
     def on_optimizer_step(self) -> None:
-        """The optimiser has moved the weights."""
+        """Run after the optimizer has moved the weights."""
 
     def rank_state(self) -> Mapping[str, Tensor]:
-        """What this rank alone knows beside its generators, on the CPU."""
+        """Return state that differs between ranks (RNG state excluded), as CPU tensors."""
 
     def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """What `own` gave."""
+        """Load what `rank_state` returned."""
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the model folder; `weights` are the best checkpoint's, by the names of `modules`, as they were after `step` steps."""
 
 
 def sample_names(batch: Any) -> Sequence[str]:
-    """Which samples a batch is of, for the file that is written when its loss is no number."""
+    """Name a batch's samples, for the file that is written when its loss is no number."""
     names: Sequence[str] = batch.names
     return names

@@ -43,7 +43,7 @@ Evaluator = Callable[[], Mapping[str, float]]
 
 
 class Trainer:
-    """One run; `run` gives its steps as they are done.
+    """Run a training task; `run` yields its steps as they are done.
 
     Attributes:
         done: steps that are done.
@@ -102,7 +102,7 @@ class Trainer:
         self._restore()
 
     def run(self) -> Iterator[TrainStep]:
-        """The steps still to do; each is done when it is given. Then the model folder is written.
+        """Yield the remaining steps as they are done, then write the model folder.
 
         Raises:
             TrainingDiverged: a loss or gradient that is no number; which samples it was of is written down.

@@ -41,7 +41,7 @@ _NEW: Final = "slices."
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig(RunConfig):
-    """A classifier's run. The defaults are LiPro: a linear map on latents of an encoder that stays as it is.
+    """Configure a classifier's run. Defaults are LiPro: a linear map on latents of a frozen encoder.
 
     Attributes:
         cohort: folder that `thoracle prepare` wrote.
@@ -87,7 +87,9 @@ class ClassifierConfig(RunConfig):
 
     @property
     def features(self) -> Given:
-        """What is trained on: as far along the encoder as nothing learns."""
+        """Return the input of the trained part: the output of the last frozen stage (latents or tokens), or volumes if the encoder
+        trains.
+        """
         if self.encoder != "frozen":
             return "volumes"
         return "latents" if self.slice_pool == "inherit" and self.head == "linear" else "tokens"
@@ -108,7 +110,7 @@ class LabelledBatch:
 
 
 def collate_features(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
-    """As `PackedCollator`."""
+    """Collate features into a batch."""
     frozen = [FrozenSample(features=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
     return LabelledBatch(
         given_B=torch.stack([sample.features for sample in frozen]),
@@ -118,7 +120,7 @@ def collate_features(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
 
 
 class ClassifierTask:
-    """As `Task`: a head that learns labels, and with it as much of the encoder as the configuration says.
+    """Train a head on labels, and as much of the encoder as the configuration says.
 
     Attributes:
         network: what gives logits, on the world's device.
@@ -140,25 +142,25 @@ class ClassifierTask:
         self._spread = parallelize(self.network, world, shard=False, blocks=())
 
     def checkpoint_modules(self) -> nn.ModuleDict:
-        """As in `Task`: what learns, alone."""
+        """Return the trained modules alone."""
         return nn.ModuleDict({"head": self.network.head, **self._learning})
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`."""
+        """Return the trained parameters."""
         return [parameter for parameter in self.checkpoint_modules().parameters() if parameter.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`: none; no text is read."""
+        """Return none: no text is read."""
         return []
 
     def logits(self, given_B: Tensor) -> Tensor:
-        """(B, K) on the world's device, in the run's precision and in training or not as the network is."""
+        """Compute (B, K) on the world's device in the run's precision; training or evaluation mode is the network's."""
         device = self.world.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             return cast(Tensor, self._spread(given_B.to(device, non_blocking=True))).float()
 
     def accumulate_gradients(self, batches: Sequence[LabelledBatch]) -> Tensor:
-        """As in `Task`."""
+        """Add a step's gradients."""
         self.network.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
@@ -170,17 +172,17 @@ class ClassifierTask:
         return self.world.all_reduce_mean(total)
 
     def on_optimizer_step(self) -> None:
-        """As in `Task`."""
+        """Do nothing: only weights move."""
 
     def rank_state(self) -> Mapping[str, Tensor]:
-        """As in `Task`."""
+        """Return no state."""
         return {}
 
     def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """As in `Task`."""
+        """Load no state."""
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
-        """As in `Task`: a file as the published ones, encoder and text encoder with it. The task has these weights from now on."""
+        """Write a file like the published ones, encoder and text encoder included. The task has these weights from now on."""
         self.checkpoint_modules().load_state_dict(weights)
         clip, head = self.network.clip, self.network.head
         how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
@@ -200,7 +202,7 @@ class ClassifierTask:
 
 
 class ClassifierEvaluator:
-    """An evaluation for `Trainer`, as `ZeroShotEvaluator` is: AUROC of a classifier on a split that is not trained on."""
+    """Evaluate AUROC of a classifier on a held-out split."""
 
     def __init__(self, task: ClassifierTask, data: EpochDataset[FrozenSample | Sample], *, batch: int) -> None:
         self._task, self._data, self._batch = task, data, batch
@@ -225,7 +227,7 @@ class _Network(nn.Module):
         self.clip, self.head, self._given = clip, head, features
 
     def forward(self, given_B: Tensor) -> Tensor:
-        """(B, K)."""
+        """Return logits (B, K)."""
         if self.clip is None:
             return cast(Tensor, self.head(given_B))
         if self._given == "tokens":
@@ -234,14 +236,14 @@ class _Network(nn.Module):
 
 
 def target_config(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
-    """The model that a run gives, whose encoder begins as `start`'s."""
+    """Return the configuration of the model that a run gives, whose encoder begins as `start`'s."""
     model: CTCLIPConfig = start.config
     slice_pool = model.slice_pool if config.slice_pool == "inherit" else config.slice_pool
     return replace(model, slice_pool=slice_pool, head=config.head)
 
 
 def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
-    """The weights of the CT-CLIP that a CT-CLIP's or a classifier's folder holds, under CT-CLIP's own names."""
+    """Return the CT-CLIP weights of a CT-CLIP's or a classifier's folder, under CT-CLIP's own names."""
     tensors = load_state_dict(folder)
     return tensors if folder.spec is CT_CLIP else encoder_state(tensors)
 

@@ -34,7 +34,7 @@ def classifier_run(
     resume: bool = False,
     encoded: _Told = lambda _, __: None,
 ) -> Trainer:
-    """A run that trains a classifier; of a frozen encoder latents or tokens are computed first, if they are not there.
+    """Make a run that trains a classifier; latents or tokens of a frozen encoder are computed first, if they are absent.
 
     Args:
         config: of the run.

@@ -37,7 +37,7 @@ _AT_ONCE: Final = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrozenSample:
-    """One volume's latent (L) or tokens, as they are kept, its labels (K), 0, 1 or NaN where nobody says, and its name."""
+    """Hold one volume's latent (L) or tokens, its labels (K), 0, 1 or NaN where unknown, and its name."""
 
     features: Tensor
     labels_K: Tensor
@@ -45,7 +45,7 @@ class FrozenSample:
 
 
 class FeatureDataset:
-    """As `Data`: what `frozen` gave, with labels; in memory. Of 50,000 full-size volumes 100 MB of latents, 2.8 GB of tokens."""
+    """Feed frozen features with labels from memory. 50,000 full-size volumes have 100 MB of latents, 2.8 GB of tokens."""
 
     def __init__(self, given_V: Tensor, labels_VK: Tensor, names: Sequence[str]) -> None:
         self.given_V, self.labels_VK, self.names = given_V, labels_VK, tuple(names)
@@ -57,7 +57,7 @@ class FeatureDataset:
         return FrozenSample(features=self.given_V[index], labels_K=self.labels_VK[index], name=self.names[index])
 
     def set_epoch(self, epoch: int) -> None:
-        """What is frozen is that of volumes as they are: an epoch is like another."""
+        """Ignore the epoch: features are of unchanged volumes."""
 
 
 def encode_frozen_features(
@@ -72,7 +72,7 @@ def encode_frozen_features(
     batch: int,
     completed: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """(V, …) as the files hold it, on the CPU: a full-precision encoder's, in evaluation mode, so that codes stay as they are.
+    """Encode (V, …) as the files hold it, on the CPU, in full precision and evaluation mode, so that codes stay as they are.
 
     Args:
         clip: on the world's device.

@@ -17,7 +17,7 @@ _PARTS: Final = ".parametrizations.weight."
 
 
 class LoRALayer(nn.Module):
-    """What is added to a matrix: nothing, as it begins."""
+    """Add a low-rank product to a matrix; zero at the start."""
 
     def __init__(self, matrix: Tensor, *, rank: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class LoRALayer(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, matrix: Tensor) -> Tensor:
-        """Of the same shape."""
+        """Return a matrix of the same shape."""
         return matrix + self.up @ self.down
 
 
@@ -43,7 +43,7 @@ def add_lora(maps: Iterable[nn.Linear], *, rank: int) -> nn.ModuleList:
 
 @torch.no_grad()
 def merge_lora(module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module as it was before `adapt`, what was added included."""
+    """Return a module's state as before `add_lora`, with the low-rank products added to its matrices."""
     state = {}
     for name, tensor in module.state_dict().items():
         owner, parted, part = name.partition(_PARTS)

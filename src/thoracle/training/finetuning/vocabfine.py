@@ -29,7 +29,7 @@ from thoracle.training.engine.distributed import World, no_sync
 
 @dataclass(frozen=True, kw_only=True)
 class VocabFineConfig(RunConfig):
-    """A VocabFine run.
+    """Configure a VocabFine run.
 
     Attributes:
         cohort: folder that `thoracle prepare` wrote.
@@ -63,7 +63,7 @@ class LabelledVolumes:
 
 
 def collate_labelled(samples: Sequence[Sample]) -> LabelledVolumes:
-    """As `PackedCollator`."""
+    """Collate labelled volumes into a batch."""
     return LabelledVolumes(
         volume_B1ZHW=torch.stack([sample.volume_1ZHW for sample in samples]),
         labels_BK=torch.stack([sample.labels for sample in samples]),
@@ -72,7 +72,7 @@ def collate_labelled(samples: Sequence[Sample]) -> LabelledVolumes:
 
 
 class VocabFineTask(DualEncoderTask):
-    """A CT-CLIP that learns which of two prompts a volume agrees with."""
+    """Train a CT-CLIP to tell with which of two prompts a volume agrees."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class VocabFineTask(DualEncoderTask):
         self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
 
     def accumulate_gradients(self, batches: Sequence[LabelledVolumes]) -> Tensor:
-        """As in `Task`; the codes move too."""
+        """Add a step's gradients, and update the codes."""
         self.train()
         device, total = self.world.device, torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):

@@ -29,7 +29,7 @@ def vocabfine_run(
     resume: bool = False,
     evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
-    """A run that teaches a CT-CLIP labels as prompts.
+    """Make a run that teaches a CT-CLIP labels as prompts.
 
     Args:
         config: of the run.

@@ -18,7 +18,7 @@ from thoracle.types import ABNORMALITIES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PretrainedText:
+class LabelerStart:
     """Hold the sizes, the tokenizer and the pretrained weights of a labeler before its first step."""
 
     sizes: TextConfig
@@ -33,7 +33,7 @@ class PretrainedText:
         return network
 
 
-def initialize_text(config: LabelerConfig, words: Callable[[], Sequence[str]]) -> PretrainedText:
+def initialize_text(config: LabelerConfig, words: Callable[[], Sequence[str]]) -> LabelerStart:
     """Load or invent what the configuration names.
 
     Args:
@@ -49,8 +49,8 @@ def initialize_text(config: LabelerConfig, words: Callable[[], Sequence[str]]) -
         if tokenizer.vocab_size > config.model.vocab_size:
             detail = f"the reports have {tokenizer.vocab_size} words and letters, the model's vocab_size is {config.model.vocab_size}"
             raise InputError(detail, hint="Raise model.vocab_size.", source="config")
-        return PretrainedText(sizes=config.model, tokenizer=tokenizer, weights={})
+        return LabelerStart(sizes=config.model, tokenizer=tokenizer, weights={})
     pretrained = load_pretrained_text(Path(config.init_from))
     sizes, tokenizer = pretrained.described()
     weights = {f"model.{name}": tensor for name, tensor in pretrained.weights.items()} | dict(pretrained.head)
-    return PretrainedText(sizes=sizes, tokenizer=tokenizer, weights=weights, caution=pretrained.caution)
+    return LabelerStart(sizes=sizes, tokenizer=tokenizer, weights=weights, caution=pretrained.caution)

@@ -24,7 +24,7 @@ from thoracle.training.labeler.task import (
 
 
 def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], world: World, *, resume: bool = False) -> Trainer:
-    """A run that teaches a report classifier labels.
+    """Make a run that teaches a report classifier labels.
 
     Args:
         config: of the run.

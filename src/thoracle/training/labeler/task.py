@@ -37,7 +37,7 @@ _VALID_EVERY: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class LabelerConfig(RunConfig):
-    """A labeler run. Length, batch and learning rate are the published labeller's (Hamamci et al., arXiv:2403.17834).
+    """Configure a labeler run. Length, batch and learning rate are the published labeler's (Hamamci et al., arXiv:2403.17834).
 
     Attributes:
         reports: table of labelled reports; a fifth of its texts, by their hash, selects the best checkpoint and the thresholds instead of
@@ -68,7 +68,7 @@ class LabelerConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledReportText:
-    """A report, and 1, 0, or None, where nobody says, for each abnormality."""
+    """Hold a report, and 1, 0, or None where unknown, for each abnormality."""
 
     name: str
     text: str
@@ -76,7 +76,7 @@ class LabelledReportText:
 
 
 def prompt_reports() -> list[LabelledReportText]:
-    """Each zero-shot prompt as a report: it states its abnormality, or nothing."""
+    """List each zero-shot prompt as a report that states its abnormality, or nothing."""
     texts, width = format_prompts(), len(ABNORMALITIES)
     stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
     return [LabelledReportText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
@@ -99,7 +99,7 @@ class ReportDataset:
 
     @classmethod
     def split(cls, reports: Sequence[LabelledReportText]) -> tuple[ReportDataset, ReportDataset]:
-        """Those to train on and those to validate on; equal texts are on one side, whatever their order and number."""
+        """Split reports for training and validation; equal texts are on one side, whatever their order and number."""
         apart = [
             int(hashlib.sha256(report.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for report in reports
         ]
@@ -138,7 +138,7 @@ class ReportCollator:
 
 
 class LabelerTask:
-    """A report classifier that learns labels; as in `Task`."""
+    """Train a report classifier on labels."""
 
     def __init__(self, network: TextClassifier, config: LabelerConfig, world: World, *, sizes: TextConfig, tokenizer: Tokenizer) -> None:
         self.network, self.world, self.tokenizer = network.to(world.device), world, tokenizer
@@ -147,26 +147,26 @@ class LabelerTask:
         self._spread = parallelize(network, world, shard=config.parallelism == "fsdp", blocks=blocks)
 
     def checkpoint_modules(self) -> nn.ModuleDict:
-        """As in `Task`; names are those of the model's weights, under `labeler.`."""
+        """Return the model; names are those of its weights, under `labeler.`."""
         return nn.ModuleDict({"labeler": self.network})
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`."""
+        """Return the trained parameters."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     def text_parameters(self) -> list[nn.Parameter]:
-        """As in `Task`: none; all that learns is one text encoder."""
+        """Return none: all that learns is one text encoder."""
         return []
 
     def logits(self, batch: TextBatch) -> Tensor:
-        """(B, K), in the run's precision."""
+        """Compute logits (B, K), in the run's precision."""
         device = self.world.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             logits: Tensor = self._spread(batch.input_ids_BN.to(device), batch.attention_mask_BN.to(device))
         return logits.float()
 
     def accumulate_gradients(self, batches: Sequence[TextBatch]) -> Tensor:
-        """As in `Task`."""
+        """Add a step's gradients."""
         self.network.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
@@ -177,17 +177,17 @@ class LabelerTask:
         return self.world.all_reduce_mean(total)
 
     def on_optimizer_step(self) -> None:
-        """As in `Task`: nothing follows a step."""
+        """Do nothing: only weights move."""
 
     def rank_state(self) -> Mapping[str, Tensor]:
-        """As in `Task`: nothing."""
+        """Return no state."""
         return {}
 
     def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """As in `Task`."""
+        """Load no state."""
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
-        """As in `Task`."""
+        """Write the model folder."""
         save_model(
             out,
             kind=TEXT_CLASSIFIER.kind,
@@ -204,7 +204,7 @@ class LabelerTask:
 
 
 class LabelerEvaluator:
-    """An evaluation for `Trainer`: F1 of each abnormality at one half, and `macro_f1`, the mean of those that are stated at all."""
+    """Evaluate F1 of each abnormality at one half, and `macro_f1`, the mean over those that are stated at all."""
 
     def __init__(self, task: LabelerTask, reports: ReportDataset, collate: Collate[LabelledReportText, TextBatch], *, batch: int) -> None:
         self._task, self._reports, self._collate, self._batch = task, reports.reports, collate, batch

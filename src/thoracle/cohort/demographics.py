@@ -1,4 +1,4 @@
-"""What tables and headers say of a study beside its report: age, sex, date, scanner; knows no layout."""
+"""Read demographics beside the report from tables and headers: age, sex, date, scanner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of each volume, line by line as it happens, so that a killed run goes on where it was; knows no layout and no cache.
+"""Record the outcome of each volume line by line, so that a killed run resumes.
 
 One JSON object a line, on the disk at once, so that nothing is lost; a cut last line is dropped, and its volume read again. The later line
 of a volume counts.

@@ -1,4 +1,4 @@
-"""Labels for scans that have a report and none; knows no labeller, only what one is asked."""
+"""Labels for scans that have a report and none."""
 
 from __future__ import annotations
 

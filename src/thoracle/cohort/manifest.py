@@ -1,4 +1,4 @@
-"""The prepared cohort on the disk: cohort.json with its settings, manifest.csv with a row a volume, cache/; reads no scan.
+"""The prepared cohort on the disk: cohort.json with its settings, manifest.csv with a row a volume, cache/.
 
 The manifest is written last and whole: where there is one, every volume it names was in the cache when it was written.
 """

@@ -1,4 +1,4 @@
-"""From an archive to a cohort that can be trained on: list, split, read each volume into the cache, report; knows no format and no model.
+"""Prepare an archive as a cohort for training: list, split, read each volume into the cache, report.
 
 Whatever is killed goes on: finished volumes are in a journal, files are whole or absent, and the manifest is written last.
 """

@@ -1,4 +1,4 @@
-"""Names that do not tell whose scan it is: a keyed hash, with a key that stays at the site; knows no scan.
+"""Names that do not tell whose scan it is: a keyed hash, with a key that stays at the site.
 
 Without the key nobody can compute which patient a pseudonym stands for; with it the site can, by hashing its own numbers again.
 """

@@ -1,4 +1,4 @@
-"""quality.csv and quality.html: each volume that was refused and why, each that is odd, each that is absent; knows no archive.
+"""quality.csv and quality.html: each volume that was refused and why, each that is odd, each that is absent.
 
 Neither holds a path, nor any name but those in the manifest.
 """

@@ -1,4 +1,4 @@
-"""Which reconstruction of a scan is used: a setting that is stated and kept with the cohort; reads nothing."""
+"""Select which reconstruction of a scan is used: a stated setting, kept with the cohort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of a report, cleaned as published; knows no table and no tokenizer."""
+"""The words of a report, cleaned as published."""
 
 from __future__ import annotations
 

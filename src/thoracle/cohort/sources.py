@@ -1,4 +1,4 @@
-"""What a layout finds in a folder: volumes with all that tables say of them, before any is read; knows no layout."""
+"""Describe the volumes that a layout lists in a folder, with all that tables say of them, before any is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is in training, validation and test: patients, never scans or rows; a leak is an error."""
+"""Split patients, never scans or rows, into training, validation and test; a leak is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV tables of reports, labels and metadata: found by their columns, read within a budget; knows no layout and no scan."""
+"""CSV tables of reports, labels and metadata: found by their columns, read within a budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One volume from its file into the cache, in a process of its own; raises nothing that is one scan's fault, and knows no cohort."""
+"""One volume from its file into the cache, in a process of its own; raises nothing that is one scan's fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of one file, plain or compressed, into one array of a size known beforehand; knows no image format.
+"""The bytes of one file, plain or compressed, into one array of a size known beforehand.
 
 Nothing is allocated before the file could hold it, nothing is unpacked beyond what was promised, and every checksum is checked.
 """

@@ -1,4 +1,4 @@
-"""Where voxels are: an affine that can be trusted, and the array turned to patient left, posterior, superior; knows no file format.
+"""Resolve a trustworthy affine, and turn the array to patient left, posterior, superior.
 
 All millimetres are DICOM's LPS frame (PS3.3 C.7.6.2.1.1). ImageOrientationPatient is already in the patient's coordinates, so
 PatientPosition (head or feet first) does not turn the axes a second time; it is only said.

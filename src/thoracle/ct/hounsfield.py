@@ -1,4 +1,4 @@
-"""How stored numbers become Hounsfield units: candidates from what is declared, one chosen by the voxels; knows no format and no geometry.
+"""Convert stored numbers to Hounsfield units: candidates come from what is declared, the voxels decide.
 
 The steps people get wrong (1024, 8192) move air, lung, fat and muscle far out of their places, so that one candidate at most is
 believed. See docs/decisions/0002-hounsfield-evidence.md.

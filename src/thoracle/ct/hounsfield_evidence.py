@@ -1,4 +1,4 @@
-"""Do numbers lie on the Hounsfield scale: what a histogram of voxels shows of air, lung, fat and muscle; knows no candidates and no choice.
+"""Test whether numbers lie on the Hounsfield scale by a histogram's air, lung, fat and muscle.
 
 The reasons for each bound, and what they cost, are in docs/decisions/0002-hounsfield-evidence.md.
 """

@@ -1,4 +1,4 @@
-"""CT-RATE's metadata: what a table or a row says about one scan's units and geometry; reads no scan.
+"""CT-RATE's metadata: what a table or a row says about one scan's units and geometry.
 
 The published tables are CSV files written by pandas, one row a volume, found by `VolumeName`; lists stand in them as strings.
 """

@@ -1,4 +1,4 @@
-"""From a `Volume` to what a model is given; the only place where voxels are resampled for a model, and it knows no model and no file.
+"""Preprocess a `Volume` into a model's input; the only place where voxels are resampled for a model.
 
 The published computation is: clip to the window, trilinear resampling (half-pixel centres, as torch's `align_corners=False`), division,
 centre crop or padding. Here each output slice is made on its own from the two input slices it lies between, only where the crop keeps

@@ -1,4 +1,4 @@
-"""Is a volume a chest, is all of it there, and is it of the kind the published models saw; knows no file and no model.
+"""Check whether a volume is a chest, complete, and of the kind the published models saw.
 
 A chest is lung-shaped air inside a body. What else is like air is told apart by where and what it is: air around the body reaches the
 edge of its slice; foam, clothes and blankets lie in that air; gas in stomach and bowel is thinner than lung; the half-filled voxels

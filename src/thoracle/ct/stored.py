@@ -1,4 +1,4 @@
-"""What a reader of one format hands on: voxels as stored, before units and orientation are settled."""
+"""Hold what a reader of one format returns: voxels as stored, before units and orientation are resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reading gives: Hounsfield units in LPS order, and where they came from; knows no file format."""
+"""Define a volume: Hounsfield units in LPS order, and where they came from."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a loaded model does for a user: encode, detect, embed; never imports training."""
+"""Run loaded models: encode, detect, embed, label, chat; never import training."""

@@ -1,4 +1,4 @@
-"""What a model's probabilities were found to mean: kept beside its weights, used by `detect`; it fits nothing.
+"""Calibrate a model's probabilities, by settings kept beside its weights.
 
 MODEL/calibration.json holds, for each abnormality, how a probability is mended (sigmoid of slope x logit + offset), and beyond which
 mended probability an answer is ruled in or out with a stated coverage; what lies between is "cannot tell".

@@ -1,4 +1,4 @@
-"""What this machine offers to Thoracle: versions, codecs, devices, memory, disk; measures nothing and changes nothing."""
+"""Describe this machine for Thoracle: versions, codecs, devices, memory, disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which places of a scan speak for a finding: saliency on a model's token grid, and where in the scan that is; draws and scores nothing.
+"""Explain findings by saliency on a model's token grid, and locate it in the scan.
 
 Evidence for a finding is a logit: of the prompt that it is present against the one that it is not, or a classifier's. A token has seen its
 neighbours through attention, so that saliency says where the evidence was read, which need not be where it lies.

@@ -1,4 +1,4 @@
-"""What a model says of one scan, and its JSON form; holds no path and no identifier."""
+"""Hold a model's findings of one scan and their JSON form, without path and identifier."""
 
 from __future__ import annotations
 

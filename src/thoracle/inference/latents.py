@@ -1,4 +1,4 @@
-"""Latents and tokens on the disk: our parquet table, token files, and the published .npz; knows no model.
+"""Latents and tokens on the disk: our parquet table, token files, and the published .npz.
 
 Shapes: n scans, L latent width; T, h, w, D as in `models.ctvit`.
 """

@@ -1,4 +1,4 @@
-"""Where models lie on this machine, by the hash of their weights, so that an index need not be told again; a note that may be lost."""
+"""Remember where models lie on this machine, by the hash of their weights, so that an index finds its model; a note that may be lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a scan's volume to what a model is given, with what the model's user must know of it; runs no model."""
+"""Prepare a scan's volume as a model's input, with warnings for its user."""
 
 from __future__ import annotations
 

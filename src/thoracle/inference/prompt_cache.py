@@ -1,4 +1,4 @@
-"""Latents of prompts, computed once and kept beside the model; knows no image.
+"""Latents of prompts, computed once and kept beside the model.
 
 A kept file is named by a hash of all its numbers depend on: weights, tokenizer, the prompts themselves and the precision.
 """

@@ -1,4 +1,4 @@
-"""Free text as a latent to look for volumes by; knows no index.
+"""Free text as a latent to look for volumes by.
 
 A text's own latent is mostly what all texts share, and volumes near to it are near to any text. Detection takes the difference of two
 prompts for that reason, and so does this: docs/decisions/0034-text-queries.md.

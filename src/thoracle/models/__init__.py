@@ -1,1 +1,1 @@
-"""The networks, their configurations and their checkpoints; knows nothing of files of scans or of the terminal."""
+"""The networks, their configurations and their checkpoints."""

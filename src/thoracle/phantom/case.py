@@ -1,4 +1,4 @@
-"""One made-up patient from a seed: every visit with its volumes, masks, report and facts; writes no file.
+"""One made-up patient from a seed: every visit with its volumes, masks, report and facts.
 
 All randomness comes from (seed, patient, purpose), each purpose its own stream: labels cannot reach the noise, nor noise the anatomy.
 """

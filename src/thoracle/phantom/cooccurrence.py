@@ -1,4 +1,4 @@
-"""Which abnormalities a scan has: shares and correlations of 800 real CT-RATE label rows; knows no image.
+"""Sample the abnormalities of a scan from fractions and correlations of 800 real CT-RATE label rows.
 
 Labels are signs of a Gaussian vector against thresholds (a multivariate probit). `cooccurrence.json` holds its shares and tetrachoric
 correlations, computed by `bench/cooccurrence.py`; no row is kept.

@@ -1,4 +1,4 @@
-"""Where the files of a cohort lie and what its tables are called, as CT-RATE and BIMCV-R publish them; paints nothing.
+"""Name the files and tables of a cohort as CT-RATE and BIMCV-R publish them.
 
 CT-RATE below `dataset/`: train/train_1/train_1_a/train_1_a_1.nii.gz, tables in three folders. BIMCV-R: CT1/ct/sub-…_bp-chest_ct.nii.gz and
 one table with `Report_en` and `path`. Beside either: masks/ (integers, bit i for the i-th of `ABNORMALITIES`) and truth/ (facts).

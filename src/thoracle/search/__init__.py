@@ -1,1 +1,1 @@
-"""Finding cases: the record store, vectors, keywords, what fuses them, and a server in place of the file; knows no terminal and no web."""
+"""Finding cases: the record store, vectors, keywords, what fuses them, and a server in place of the file."""

@@ -1,4 +1,4 @@
-"""What the engine asks of an index, whether a folder or a server; this module only says what it is."""
+"""Define what the engine asks of an index, whether a folder or a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hits as one page without a network: slices, score, labels and sentence of each, and nobody's name; knows no index."""
+"""Hits as one page without a network: slices, score, labels and sentence of each, and nobody's name."""
 
 from __future__ import annotations
 

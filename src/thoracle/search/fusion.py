@@ -1,4 +1,4 @@
-"""Several rankings into one, by rank alone, for cosines and BM25 share no scale; knows no index."""
+"""Several rankings into one, by rank alone, for cosines and BM25 share no scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prepared cohort through a model into an index, which goes on where it was; knows no terminal.
+"""A prepared cohort through a model into an index, which goes on where it was.
 
 What is acknowledged is on the disk: records are kept in groups, a group every few seconds, and each group is one transaction.
 """

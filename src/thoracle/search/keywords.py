@@ -1,4 +1,4 @@
-"""Keyword queries, and the sentence of a report that answers one; knows no index.
+"""Keyword queries, and the sentence of a report that answers one.
 
 A query is words, "phrases", beginnings (nodul*), AND (or nothing), OR, NOT and parentheses. A
 beginning may match a little more than it says. NOT takes away: `effusion NOT pericardial`.

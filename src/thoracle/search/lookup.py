@@ -1,4 +1,4 @@
-"""From what a person calls a scan or a patient to records, real names too where the site's key is at hand; makes no key."""
+"""Look up records by what a person calls a scan or a patient, real names too where the site's key is at hand."""
 
 from __future__ import annotations
 

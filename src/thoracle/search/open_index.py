@@ -1,4 +1,4 @@
-"""Where an index is: a folder, or a collection on a Qdrant server, by one word on the command line."""
+"""Open an index by its location: a folder, or a collection on a Qdrant server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an index keeps of one volume, and which of them a search may find; knows no database."""
+"""Define what an index keeps of one volume, and which records a search may return."""
 
 from __future__ import annotations
 

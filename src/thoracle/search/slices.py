@@ -1,4 +1,4 @@
-"""A few slices of a scan as one small PNG, as radiologists hang them; knows no record and no index."""
+"""A few slices of a scan as one small PNG, as radiologists hang them."""
 
 from __future__ import annotations
 

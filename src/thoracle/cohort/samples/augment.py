@@ -1,4 +1,4 @@
-"""Seeded changes to a model's input that no report speaks of: turn, zoom, shift in plane, noise; knows no cohort.
+"""Seeded changes to a model's input that no report speaks of: turn, zoom, shift in plane, noise.
 
 Nothing is mirrored: reports say left and right.
 """

@@ -1,4 +1,4 @@
-"""Preprocessed volumes on the disk: int16 Hounsfield units, packed, checksummed, one file each; knows no scan, patient or report.
+"""Preprocessed volumes on the disk: int16 Hounsfield units, packed, checksummed, one file each.
 
 A file is MAGIC, the length and CRC-32 of a header, the header (JSON: shape, scale, and length and CRC-32 of each chunk), the chunks: runs
 of planes along z, each a Blosc frame (zstd, bitshuffle). docs/decisions/0011-cache.md says what else was measured.

@@ -1,4 +1,4 @@
-"""What is told of an abnormality beside that it is there: side, lobes, size, number; from sentences of reports and from masks."""
+"""Collect attributes of abnormalities from sentences of reports and from masks: side, lobes, size, number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions with answers, from labels and facts, by templates: balanced, and the same for the same cohort and seed; knows no file.
+"""Questions with answers, from labels and facts, by templates: balanced, and the same for the same cohort and seed.
 
 Presence is asked of each abnormality as often where it is as where it is not; a choice's right letter moves through the places; of two
 scans of a patient, changes are asked as often as what stayed.

@@ -1,4 +1,4 @@
-"""A file of questions and answers, as CT-CHAT's authors published theirs; knows no cohort and no model.
+"""A file of questions and answers, as CT-CHAT's authors published theirs.
 
 A JSON list of `{"id", "image", "conversations": [{"from": "human", "value": "<image>\\n… <long_answer>", "type": …}, {"from": "gpt",
 "value": …}, …]}`. Ours add `topic` and `about` to a human's turn; whoever reads the published ones may pass them over.

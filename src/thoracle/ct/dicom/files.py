@@ -1,4 +1,4 @@
-"""Where the bytes of a study lie: one file, a folder or a .zip; never follows a link or a member's path, and knows no DICOM."""
+"""Open the bytes of a study: one file, a folder or a .zip; never follow a link or a member's path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slices of classic files and of multi-frame ones alike, as where they lie and how they scale; judges nothing."""
+"""Slices of classic files and of multi-frame ones alike, as where they lie and how they scale."""
 
 from __future__ import annotations
 

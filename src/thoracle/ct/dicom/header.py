@@ -1,4 +1,4 @@
-"""One DICOM header, parsed by pydicom up to its pixels, and its fields as checked numbers; knows nothing of series."""
+"""One DICOM header, parsed by pydicom up to its pixels, and its fields as checked numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels of sorted slices into one array: uncompressed ones here, compressed ones through the expendable worker; knows no units."""
+"""Pixels of sorted slices into one array: uncompressed ones here, compressed ones through the expendable worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which series of a study is meant: one candidate is taken, several are listed; chooses nothing silently and reads no pixels."""
+"""Select the series of a study: one candidate is taken, several are listed, and nothing is chosen silently."""
 
 from __future__ import annotations
 

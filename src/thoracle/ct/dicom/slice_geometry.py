@@ -1,4 +1,4 @@
-"""Whether slices make one regular grid, from ImagePositionPatient and ImageOrientationPatient alone; knows no files.
+"""Build one regular grid of slices, from ImagePositionPatient and ImageOrientationPatient alone.
 
 SliceThickness, SpacingBetweenSlices, SliceLocation and InstanceNumber are not asked: they are often absent, rounded or of another series.
 """

@@ -1,4 +1,4 @@
-"""The expendable process that runs codecs over bytes nobody trusts; started by `decoder`, and knows nothing of scans.
+"""The expendable process that runs codecs over bytes nobody trusts; started by `decoder`.
 
 It reads requests from standard input until it ends: a line of JSON (length, rows, columns, dtype), then the bytes of a DICOM file. For
 each frame it answers a line of JSON, {"error": null} followed by the frame's bytes, or {"error": "what the codec said"} and no more.

@@ -1,4 +1,4 @@
-"""What a language model says answers are worth beside their references; of what it says a number is read, and nothing else.
+"""Score answers against their references by a language model; only a number is read from what it writes.
 
 Shapes: N answers.
 """

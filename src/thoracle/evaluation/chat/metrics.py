@@ -1,4 +1,4 @@
-"""What answers about scans are worth: closed questions, words, clinical content, variety; knows no model and no file.
+"""Measure answers about scans: closed questions, text overlap, clinical content, variety.
 
 Shapes: N answers, K abnormalities, R draws.
 """

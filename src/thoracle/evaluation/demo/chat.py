@@ -1,4 +1,4 @@
-"""What the demo's chat model answers about held-out phantoms, beside what it answers without them, as parts of a page; runs no model."""
+"""Show the demo's chat answers about held-out phantoms, beside its answers without them, as parts of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of held-out phantoms is found in the demo, beside chance, and how the hits of one query look; knows no index."""
+"""Show how well held-out phantoms are retrieved in the demo, beside chance, and the hits of one query."""
 
 from __future__ import annotations
 

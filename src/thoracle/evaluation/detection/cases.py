@@ -1,4 +1,4 @@
-"""What is scored: volumes with patient, scan, split and labels, of a cohort or a table, beside a table of probabilities; runs no model."""
+"""Hold the volumes to score: patient, scan, split and labels of a cohort or a table, beside a table of probabilities."""
 
 from __future__ import annotations
 

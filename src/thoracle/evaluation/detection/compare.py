@@ -1,4 +1,4 @@
-"""Two runs on the same scans: paired differences with intervals; reads no file."""
+"""Two runs on the same scans: paired differences with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a linear model reads from nothing but a scan's HU histogram: a model of pictures that is no better has learnt no picture.
+"""Fit a shortcut baseline: logistic regression on a scan's HU histogram, which a model must beat to have learned anything spatial.
 
 Reads no file. Shapes: N scans, B features of a histogram, K labels.
 """

@@ -1,4 +1,4 @@
-"""What a smaller or translated model changes in its answers, on the scans of a cohort; knows no file.
+"""Compare the answers of a smaller or translated model with the original's, on the scans of a cohort.
 
 Shapes: N scans, K labels, R draws.
 """

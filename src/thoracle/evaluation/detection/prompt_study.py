@@ -1,4 +1,4 @@
-"""How much the wording of prompts matters: templates and ensembles of a file, AUROC of each; reads no scan.
+"""Compare prompt templates and ensembles of a file by the AUROC of each.
 
 Shapes: N scans, K labels, L latent width.
 """

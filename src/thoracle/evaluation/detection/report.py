@@ -1,4 +1,4 @@
-"""An evaluation as a page: tables, ROC, precision-recall and calibration curves, the worst mistakes; reads no file.
+"""An evaluation as a page: tables, ROC, precision-recall and calibration curves, the worst mistakes.
 
 Shapes: N scans, K labels.
 """

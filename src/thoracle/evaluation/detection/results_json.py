@@ -1,4 +1,4 @@
-"""A run's JSON: every figure of an evaluation, and the scans' probabilities, so that runs can be compared; computes nothing."""
+"""A run's JSON: every figure of an evaluation, and the scans' probabilities, so that runs can be compared."""
 
 from __future__ import annotations
 

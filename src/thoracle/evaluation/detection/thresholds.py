@@ -1,4 +1,4 @@
-"""Above which probability a label is said to be present, chosen on one set of scans for another; and the published choice.
+"""Choose decision thresholds on one set of scans for another; and the published way.
 
 Shapes: N scans, K labels, R draws.
 """

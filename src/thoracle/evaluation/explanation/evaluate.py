@@ -1,4 +1,4 @@
-"""Do a model's maps say where findings are? Scored against masks beside maps that know nothing, with intervals over patients; no file.
+"""Score a model's maps against masks, beside baselines that know nothing of findings, with intervals over patients.
 
 Shapes: N volumes, M maps (methods, then baselines), K abnormalities, 3 `METRICS`, R draws.
 """

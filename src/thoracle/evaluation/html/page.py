@@ -1,4 +1,4 @@
-"""An HTML page in one file, without a network: headings, tables, pictures, and the notice; knows nothing of what is measured."""
+"""An HTML page in one file, without a network: headings, tables, pictures, and the notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well reports are labelled: backends against a reference and against each other; knows no terminal and no page.
+"""Evaluate labelers against a reference and against each other.
 
 A report that a backend, or the table, cannot read is left out of that backend's figures and counted.
 """

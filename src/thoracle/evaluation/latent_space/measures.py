@@ -1,4 +1,4 @@
-"""How latents lie on the sphere: alignment, uniformity, modality gap, effective rank, hubness, silhouette; knows no scan and no report.
+"""Measure the geometry of latents: alignment, uniformity, modality gap, effective rank, hubness, silhouette.
 
 Shapes: N pairs of an image and a text, L latent width; latents have unit norm.
 """

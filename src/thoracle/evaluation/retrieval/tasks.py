@@ -1,4 +1,4 @@
-"""What a person looks for, as tasks over one gallery of volumes: which queries, what belongs to each, what is left out.
+"""Define retrieval tasks over one gallery of volumes: queries, what is relevant to each, and what is excluded.
 
 Knows arrays and texts; where they come from, an index or a table, it does not know. Shapes: N volumes, L latent width, C labels.
 """

@@ -1,4 +1,4 @@
-"""Which scans a command means: files, folders, trees and tables become named scans; it reads no image.
+"""Discover the scans of a command's files, folders, trees and tables.
 
 In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds DICOM files. Folders that hold parts of
 one series are one scan, the folder that holds them and nothing else; where there is none such they fail: half a series must never pass

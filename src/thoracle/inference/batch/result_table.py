@@ -1,4 +1,4 @@
-"""A table that grows by one row a scan and survives being killed; knows nothing of models.
+"""A table that grows by one row a scan and survives being killed.
 
 Beside FILE.csv lie FILE.csv.run.json, what its numbers depend on, FILE.errors.csv, the scans that failed in the last run, and
 FILE.warnings.csv. A row is one write and one fsync, so a killed run loses at most the row in work; a cut last line is dropped.

@@ -1,4 +1,4 @@
-"""A conversation about scans, or about none: its turns, and its file; knows no model."""
+"""A conversation about scans, or about none: its turns, and its file."""
 
 from __future__ import annotations
 

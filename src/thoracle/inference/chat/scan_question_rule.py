@@ -1,4 +1,4 @@
-"""Whether a question is about a scan: with none given, such a question is declined before any model is asked."""
+"""Decide whether a question needs a scan: without one, such a question is declined before any model is asked."""
 
 from __future__ import annotations
 

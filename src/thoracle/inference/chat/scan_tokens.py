@@ -1,4 +1,4 @@
-"""What a chat model reads of a scan, computed once and kept in the user's cache; knows no question.
+"""Cache a scan's tokens for chat in the user's cache.
 
 A kept file is named by a hash of the voxels that the encoder is given, of its weights and of its precision.
 """

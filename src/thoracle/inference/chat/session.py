@@ -1,4 +1,4 @@
-"""A loaded chat model: questions about scans to words, one after the other; it reads no scan and never trains.
+"""A loaded chat model: questions about scans to words, one after the other.
 
 Shapes: N ids.
 """

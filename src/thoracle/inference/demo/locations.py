@@ -1,4 +1,4 @@
-"""Where Thoracle keeps what it can compute again; knows no content."""
+"""Locate what Thoracle can compute again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model folder of fewer bytes that is opened as any: weights rounded, all else carried over; measures nothing."""
+"""A model folder of fewer bytes that is opened as any: weights rounded, all else carried over."""
 
 from __future__ import annotations
 

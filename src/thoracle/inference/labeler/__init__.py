@@ -1,1 +1,1 @@
-"""Reports to the 18 labels, each with its evidence; knows no scan."""
+"""Reports to the 18 labels, each with its evidence."""

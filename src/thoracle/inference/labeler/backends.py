@@ -1,4 +1,4 @@
-"""Which backend labels: by name, with what it needs; knows no report."""
+"""Open a labeler backend by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report classifier's logits were found to mean: kept beside its weights, used by `classifier` and `auto`; it fits nothing.
+"""Decide labels from a report classifier's logits, by settings kept beside its weights for `classifier` and `auto`.
 
 MODEL/labelling.json holds for each abnormality how the network's logit and the rules' answer are added up, from which probability the
 label is 1, and how well both alone did on the reports this was fitted on.

@@ -1,4 +1,4 @@
-"""Why a report has a label: the words, the rule and the cue; knows no rule and no model."""
+"""Hold the evidence of a report's labels: words, rule and cue."""
 
 from __future__ import annotations
 

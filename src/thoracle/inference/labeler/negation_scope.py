@@ -1,4 +1,4 @@
-"""What a sentence says of a thing it mentions: that it is there, is not, may be, was, or is another person's; knows no abnormality.
+"""Classify mentions in a sentence: affirmed, negated, uncertain, historical, or another person's.
 
 NegEx's idea (Chapman et al., J Biomed Inform 2001) with ConText's modifiers (Harkema et al., 2009), written for clauses instead of a
 window of words: a cue reaches to the end of its clause, and a clause ends where the next predicate has its own subject.

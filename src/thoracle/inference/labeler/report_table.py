@@ -1,4 +1,4 @@
-"""Tables of reports, row by row: CSV, Excel and JSON lines, larger than memory or not; judges no report.
+"""Tables of reports, row by row: CSV, Excel and JSON lines, larger than memory or not.
 
 A table that cannot be read is an error. A row that cannot be is a row with a fault: it becomes an unknown, and the others go on.
 """

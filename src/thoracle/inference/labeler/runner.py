@@ -1,4 +1,4 @@
-"""Labels of a table of reports, streamed to a file that survives being killed; knows no terminal.
+"""Labels of a table of reports, streamed to a file that survives being killed.
 
 Beside LABELS.csv lie LABELS.csv.run.json, what its rows depend on, and LABELS.unknown.csv, the reports that were not labelled and why.
 Rows are written in the order of the reports, a few hundred at a time, the evidence before the labels: what a killed run left of the last

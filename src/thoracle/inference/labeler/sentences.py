@@ -1,4 +1,4 @@
-"""The sentences of a report, each with its place in the text as it came; knows no abnormality.
+"""The sentences of a report, each with its place in the text as it came.
 
 Reports arrive with findings and impression run together: quotes, bullets and missing blanks between sentences are the rule.
 """

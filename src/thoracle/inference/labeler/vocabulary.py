@@ -1,4 +1,4 @@
-"""What each abnormality is called in reports: rules read from `phrases/`, one file an abnormality; judges no sentence.
+"""Read what each abnormality is called in reports: rules in `phrases/`, one file an abnormality.
 
 A rule finds words (`find`), may need others beside them (`require`) and is void beside yet others (`exclude`). Beside means in the same
 clause, or the same phrase between commas or sentence (`window`), and not more than `split` words away.

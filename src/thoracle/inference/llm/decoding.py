@@ -1,4 +1,4 @@
-"""Words one after the other out of a language model: streamed, seeded, stopped; knows no conversation and no scan.
+"""Words one after the other out of a language model: streamed, seeded, stopped.
 
 Shapes: N ids that are new, H width.
 """

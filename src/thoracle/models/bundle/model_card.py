@@ -1,4 +1,4 @@
-"""The model card: what a folder holds, where it came from, what it may be used for; knows no file."""
+"""The model card: what a folder holds, where it came from, what it may be used for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model folder: weights, configuration, tokenizer and card in one place, whole or absent; knows no published file.
+"""The model folder: weights, configuration, tokenizer and card in one place, whole or absent.
 
     MODEL/model.safetensors   the weights, under their published names
     MODEL/config.json         kind, sizes, preprocessing, labels, prompts, licence, hashes

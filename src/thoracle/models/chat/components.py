@@ -1,4 +1,4 @@
-"""What CT-CHAT takes from model folders and published files: the projector, and the image encoder alone; runs nothing."""
+"""Load CT-CHAT's projector and image encoder from model folders and published files."""
 
 from __future__ import annotations
 

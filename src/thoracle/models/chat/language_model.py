@@ -1,4 +1,4 @@
-"""A causal language model of `transformers` with a projector before it: words and scans in, logits out; knows no conversation.
+"""A causal language model of `transformers` with a projector before it: words and scans in, logits out.
 
 Folders are read from the disk alone: no hub, no code of a model's repository, tensors from safetensors or `weights_only` pickles.
 

@@ -1,4 +1,4 @@
-"""A conversation as a language model reads it: messages through its own chat template to ids, with places for scans; runs no model."""
+"""A conversation as a language model reads it: messages through its own chat template to ids, with places for scans."""
 
 from __future__ import annotations
 

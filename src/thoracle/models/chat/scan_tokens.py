@@ -1,4 +1,4 @@
-"""What a chat model reads of a scan, and how it is kept, so that an encoder sees a scan once; knows no scan's name.
+"""Compress a scan's tokens for a chat model, so that an encoder sees a scan once.
 
 Tokens are rows of the encoder's codebook, kept as the rows' numbers: 14,000 numbers of four bytes stand for 28 MB. Where the encoder's own
 latents are read before the codebook (a pool of the grid), so are these tokens, and they are kept in half precision.

@@ -1,4 +1,4 @@
-"""Losses over latents of texts and volumes: pure functions; knows no modules and no processes.
+"""Losses over latents of texts and volumes: pure functions.
 
 Shapes: B pairs or volumes, L latent width, K abnormalities.
 """

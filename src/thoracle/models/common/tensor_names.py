@@ -1,4 +1,4 @@
-"""Names of tensors as people are shown them: few, short, harmless to a terminal, with the nearest known one beside; knows no file."""
+"""Names of tensors as people are shown them: few, short, harmless to a terminal, with the nearest known one beside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CT-CHAT's projector: a scan's tokens to what a language model reads in place of words; knows no language model.
+"""CT-CHAT's projector: a scan's tokens to what a language model reads in place of words.
 
 Attribute names are the published state-dict keys (Hamamci et al., arXiv:2403.17834 and its code); `findings` is ours.
 

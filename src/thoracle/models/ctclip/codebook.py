@@ -1,4 +1,4 @@
-"""The codebook: which of K codes each token is nearest to, and the moving average by which the codes learn; knows no volumes.
+"""The codebook: which of K codes each token is nearest to, and the moving average by which the codes learn.
 
 As in vector-quantize-pytorch 1.1.2 with `use_cosine_sim` and a learnt codebook of one head. Always in the codebook's own precision, which
 stays float32 when the rest of the model is lowered: rounding flips codes.

@@ -1,4 +1,4 @@
-"""CTViT, the image encoder: patches of a volume to tokens of a codebook; knows nothing of text.
+"""CTViT, the image encoder: patches of a volume to tokens of a codebook.
 
 Hamamci et al., arXiv:2305.16037 and arXiv:2403.17834. Attribute names are the published state-dict keys; some tensors are carried
 because published files hold them, and never used.

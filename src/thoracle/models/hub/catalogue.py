@@ -1,4 +1,4 @@
-"""What has been published and where: weights, tokenizers, data sets, with licence and size; facts only, nothing is opened.
+"""List what has been published and where: weights, tokenizers, data sets, with licence and size.
 
 Sources: the repositories of CT-CLIP and CT-CHAT, CT-RATE's card, and what others wrote who had downloaded them; the addresses themselves
 could not be asked when this was written. "not stated" means that none of these says it.

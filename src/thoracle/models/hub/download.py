@@ -1,4 +1,4 @@
-"""Downloads from the Hugging Face hub, whole files only, those that are there not again; knows no format of what it brings.
+"""Downloads from the Hugging Face hub, whole files only, those that are there not again.
 
 Whose account it is comes from `hf auth login` or HF_TOKEN, never from an argument: arguments end up in shell histories.
 """

@@ -1,4 +1,4 @@
-"""MedFinder's image encoder: a 3D ResNet or ViT of MONAI that gives tokens; knows no text and no views.
+"""MedFinder's image encoder: a 3D ResNet or ViT of MONAI that gives tokens.
 
 Norms of the ResNet are over groups of channels, not over the batch: what a volume gives does not depend on what it is encoded with, so
 that training, gradient caching, ranks and inference agree (docs/decisions/0032-medfinder-encoder.md).

@@ -1,4 +1,4 @@
-"""The text encoder: BERT (Devlin et al., arXiv:1810.04805) and, by how positions count, RoBERTa (arXiv:1907.11692); knows no tokenizer.
+"""The text encoder: BERT (Devlin et al., arXiv:1810.04805) and, by how positions count, RoBERTa (arXiv:1907.11692).
 
 Attribute names are the keys of Hugging Face's BertModel and RobertaModel, in which the published weights come.
 

@@ -1,4 +1,4 @@
-"""Words to ids with the model's own vocabulary, from files alone: no remote code, no transformers; knows nothing of models.
+"""Words to ids with the model's own vocabulary, from files alone: no remote code, no transformers.
 
 Shapes: B texts, N tokens of the longest.
 """

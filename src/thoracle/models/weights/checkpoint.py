@@ -1,4 +1,4 @@
-"""Opening a checkpoint nobody vouches for: names and tensors come out, no code runs; knows nothing of what the names mean.
+"""Opening a checkpoint nobody vouches for: names and tensors come out, no code runs.
 
 Three containers exist in the wild, told apart by their bytes, never by their suffix: safetensors, torch's zip, torch's older
 bare pickle. See docs/decisions/0004-checkpoint-safety.md.

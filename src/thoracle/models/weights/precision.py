@@ -1,4 +1,4 @@
-"""Lower precision: a twin of a model whose matrix products are of another type, and what that changes; knows no files.
+"""Lower precision: a twin of a model whose matrix products are of another type, and what that changes.
 
 What is lowered is the weights of `linear.Linear`. Norms, residuals, the position convolution and the codebook stay in float32.
 """

@@ -1,4 +1,4 @@
-"""Weights in fewer bytes, for the disk: matrices in bfloat16, or as bytes with a scale for each row; knows no file and no model.
+"""Weights in fewer bytes, for the disk: matrices in bfloat16, or as bytes with a scale for each row.
 
 Arithmetic stays float32: what is compressed is restored when it is read. Vectors, convolutions and the codebook stay as they are: they are
 small, and a rounded codebook is another one.

@@ -1,4 +1,4 @@
-"""Air spaces, fissures, vessels and airways of normal lungs; knows no finding."""
+"""Air spaces, fissures, vessels and airways of normal lungs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One made-up person: habitus, density of tissues, position on the table; knows no voxel and no finding.
+"""One made-up person: habitus, density of tissues, position on the table.
 
 Every number here is drawn without a look at the labels, so that nothing about the person gives a finding away.
 Lengths are millimetres in the canonical chest (`thorax.py`), which `scale` stretches to the person.

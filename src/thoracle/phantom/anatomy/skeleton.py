@@ -1,4 +1,4 @@
-"""Ribs, spine, sternum, clavicles and shoulder blades, with the calcified cartilage of age; knows no finding."""
+"""Ribs, spine, sternum, clavicles and shoulder blades, with the calcified cartilage of age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Body wall, abdomen, heart and great vessels: paints what is neither bone nor lung; knows no finding.
+"""Body wall, abdomen, heart and great vessels: paints what is neither bone nor lung.
 
 Stations of vessels are canonical millimetres (x, y, z, radius). Hounsfield units of tissues are the patient's own.
 """

@@ -1,4 +1,4 @@
-"""The chest as formulas: signed distances (mm, negative inside) of its surfaces at any points; draws nothing and knows no voxel.
+"""The chest as formulas: signed distances (mm, negative inside) of its surfaces at any points.
 
 Canonical frame: x to the patient's left, y to the back, z upwards, millimetres, origin in the midline at the height of the carina. All
 functions take coordinates that broadcast: a grid's axes, or points. Proportions are those of an adult in inspiration.

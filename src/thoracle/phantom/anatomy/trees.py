@@ -1,4 +1,4 @@
-"""Airways and vessels of the lungs: trees that fill each lobe, grown anew for every person; knows no tissue and no finding.
+"""Airways and vessels of the lungs: trees that fill each lobe, grown anew for every person.
 
 Each lobe is a cloud of points. A branch heads for the middle of its cloud, the cloud is cut in two across its longest side, and each half
 gets a branch (volume splitting, as in Kitaoka et al., J Appl Physiol 1999). All lobes grow at once, a generation at a time.

@@ -1,4 +1,4 @@
-"""Vessels, airways, wires: tapered tubes, and how much of each voxel they fill, thinner than a voxel or not; knows no tissue.
+"""Vessels, airways, wires: tapered tubes, and how much of each voxel they fill, thinner than a voxel or not.
 
 Tubes are filled with points, each of which carries its share of the volume to the eight voxels around it. A vessel of a third of a voxel
 so gets the contrast that partial volume gives it in a scanner.

@@ -1,4 +1,4 @@
-"""What a finding is: facts for report and ground truth, and a way to be painted; knows none of the 18.
+"""Define a finding: facts for report and ground truth, and a way to be painted.
 
 A finding is drawn in millimetres from a person's chest (`Site`) before any voxel exists, so it is the same on every grid. Painting it marks
 its mask; what resembles it without being it (`lookalikes.py`) marks none.

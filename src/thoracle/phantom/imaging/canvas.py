@@ -1,4 +1,4 @@
-"""The picture being painted: Hounsfield units and the masks of findings on one grid; knows no anatomy."""
+"""The picture being painted: Hounsfield units and the masks of findings on one grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scanner sees around a patient: table, mattress, cloth, and metal that is no medical material; knows no finding.
+"""Paint what a scanner sees around a patient: table, mattress, cloth, and metal that is no medical material.
 
 Foam and blankets are as dense as sick lung, zips and electrodes as bright as pacemakers: drawn without a look at the labels, they keep a
 histogram of the whole scan from knowing what is in the body.

@@ -1,4 +1,4 @@
-"""Where voxels lie in the chest: coordinates, boxes, soft edges and slow random fields; knows no anatomy.
+"""Define voxel grids in the chest: coordinates, boxes, soft edges and slow random fields.
 
 A grid belongs to a scan: its axes are the scanner's (LPS, millimetres). The chest is described in canonical coordinates; a roll about z and
 a scale lead from one to the other, so that x and y are (nx, ny, 1), z is (1, 1, nz), and formulas over them broadcast.

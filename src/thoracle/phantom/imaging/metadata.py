@@ -1,4 +1,4 @@
-"""The 44 metadata columns of CT-RATE for one volume, as its published table spells them; knows no label."""
+"""The 44 metadata columns of CT-RATE for one volume, as its published table spells them."""
 
 from __future__ import annotations
 

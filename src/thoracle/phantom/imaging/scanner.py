@@ -1,4 +1,4 @@
-"""The scanner: vendors, fields of view, kernels, thickness and noise; makes stored volumes of a painted scene and knows no finding.
+"""The scanner: vendors, fields of view, kernels, thickness and noise; makes stored volumes of a painted scene.
 
 What is drawn here never looks at a label: neither the grid nor the noise nor a metadata field may give a finding away.
 """

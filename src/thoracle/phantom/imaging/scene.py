@@ -1,4 +1,4 @@
-"""One scan before it is scanned: the person, the findings and what lies around, painted on any grid; draws no label and writes no file.
+"""One scan before it is scanned: the person, the findings and what lies around, painted on any grid.
 
 Everything random is drawn in millimetres when the scene is made. Painting is a pure function of scene and grid, so that a scene can be
 painted in slabs, coarse or fine, and is the same chest.

@@ -1,4 +1,4 @@
-"""Radiology reports of phantom scans: findings and impression, each sentence linked to what it speaks of; knows no voxel.
+"""Radiology reports of phantom scans: findings and impression, each sentence linked to what it speaks of.
 
 What is present is always stated, what is absent is denied or passed over in silence, as in real reports. A typo never touches a short word,
 so that no negation is lost.

@@ -1,4 +1,4 @@
-"""The truth of an index: one SQLite file of records, latents, thumbnails and full text; knows no other file and no model.
+"""The truth of an index: one SQLite file of records, latents, thumbnails and full text.
 
 Each change is one transaction, under a rollback journal: before 3.51.3 SQLite's WAL can damage what several processes write
 (docs/decisions/0030-search-index.md). A killed process leaves the old state or the new one.

@@ -1,4 +1,4 @@
-"""An index in a folder: the database, and beside it what is made of it, vectors and approximate lists; knows no model.
+"""An index in a folder: the database, and beside it what is made of it, vectors and approximate lists.
 
 Readers hold no lock: they compare the state of the database with that of the files, and where these are behind, they go without them.
 """

@@ -1,4 +1,4 @@
-"""The tables of an index, and records and filters as SQL has them; knows no connection."""
+"""The tables of an index, and records and filters as SQL has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latents in memory and in a checksummed file, and exact search over them; knows no record.
+"""Latents in memory and in a checksummed file, and exact search over them.
 
 The file is a copy: whatever is wrong with it, it is made again from the database. n vectors, L wide, Q queries.
 """

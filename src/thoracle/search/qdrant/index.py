@@ -1,4 +1,4 @@
-"""The same index on a Qdrant server, or cluster of them, for what one machine cannot hold; knows no folder.
+"""The same index on a Qdrant server, or cluster of them, for what one machine cannot hold.
 
 Latents are a dense vector, the words of a report a sparse one whose weights the server multiplies with inverse document frequencies, which
 makes BM25; keyword queries become filters over stems. Needs the extra `qdrant`. The client's local mode speaks the same language.

@@ -1,4 +1,4 @@
-"""Records, filters and keyword queries as Qdrant has them; knows no connection."""
+"""Records, filters and keyword queries as Qdrant has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new projector between an encoder and a language model; what its rows of findings begin with; trains nothing by gradient."""
+"""A new projector between an encoder and a language model; what its rows of findings begin with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rows of findings begin with: labels fitted to all tokens of a scan by ridge regression, in closed form; knows no file.
+"""Initialize finding tokens by closed-form ridge regression from scan tokens to labels.
 
 How strong the ridge is, and where yes begins, is told by the errors of each scan when it is left out, so that no scan is set aside.
 

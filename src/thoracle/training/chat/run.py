@@ -1,4 +1,4 @@
-"""A chat run of any stage, made of a configuration, questions and scans: what the command line calls; knows no terminal."""
+"""A chat run of any stage, made of a configuration, questions and scans: what the command line calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chat model reads of a cohort's scans, computed once and kept beside the cohort; every rank encodes its share."""
+"""Encode a cohort's scans for a chat model once, beside the cohort; every rank encodes its part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contrastive task: its configuration, and its objective over gathered latents; knows no data set."""
+"""The contrastive task: its configuration, and its objective over gathered latents."""
 
 from __future__ import annotations
 

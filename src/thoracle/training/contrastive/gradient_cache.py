@@ -1,4 +1,4 @@
-"""Pairs of volumes and texts, whatever is asked of their latents: a step's gradients over the latents of all ranks; knows no objective.
+"""Pairs of volumes and texts, whatever is asked of their latents: a step's gradients over the latents of all ranks.
 
 A step's batch may be encoded in chunks (gradient caching, Gao et al., arXiv:2101.06983): latents without gradient first, then the loss's
 gradient at the latents, then each chunk again with it. Dropout repeats, because the generators do; codes move once, after the step.

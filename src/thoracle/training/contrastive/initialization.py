@@ -1,4 +1,4 @@
-"""What a contrastive run begins with: its words, and weights that are random, a model's, or random around a pretrained text encoder."""
+"""Initialize a contrastive run: its tokenizer, and weights that are random, a model's, or random around a pretrained text encoder."""
 
 from __future__ import annotations
 

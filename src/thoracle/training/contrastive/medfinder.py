@@ -1,4 +1,4 @@
-"""MedFinder's task: its configuration, the views of a volume, its objective over gathered latents; knows no data set.
+"""MedFinder's task: its configuration, the views of a volume, its objective over gathered latents.
 
 Shapes: B pairs, V views (1 or 2), (Z, H, W) voxels.
 """

@@ -1,4 +1,4 @@
-"""Zero-shot AUROC as a run goes on: prompts against the volumes of a split that is not trained on; knows no files.
+"""Zero-shot AUROC as a run goes on: prompts against the volumes of a split that is not trained on.
 
 Shapes: P prompts, V volumes, K abnormalities.
 """

@@ -1,4 +1,4 @@
-"""A run's checkpoints: whole or absent, hashed, the last few and the best kept; knows no model, only what it is given to keep.
+"""A run's checkpoints: whole or absent, hashed, the last few and the best kept.
 
 checkpoints/step-00001000/state.pt          weights, moments, each rank's own: tensors and plain types, opened as such
 checkpoints/step-00001000/checkpoint.json   step, score, SHA-256 of state.pt

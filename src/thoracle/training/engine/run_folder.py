@@ -1,4 +1,4 @@
-"""A run's folder: begun, opened again, or refused; knows no task and no model."""
+"""A run's folder: begun, opened again, or refused."""
 
 from __future__ import annotations
 

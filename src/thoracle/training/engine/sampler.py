@@ -1,4 +1,4 @@
-"""Samples in batches: in an order that the seed and the step decide; knows no files and no model.
+"""Samples in batches: in an order that the seed and the step decide.
 
 Step s of a run always sees the same samples, whatever happened before: where a run stands in its data is the number of its step.
 

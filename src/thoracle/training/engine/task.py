@@ -1,4 +1,4 @@
-"""What a task is to the trainer: a contract, and nothing of any one task.
+"""Define what a task promises the trainer.
 
 B is the task's own kind of batch.
 """

@@ -1,4 +1,4 @@
-"""A run from its configuration to a model folder: begin or resume, step, evaluate, save; knows no terminal, no cohort and no one task.
+"""A run from its configuration to a model folder: begin or resume, step, evaluate, save.
 
 OUT/config.yaml                   what the run was told
 OUT/…                             what the task begins with

@@ -1,4 +1,4 @@
-"""A classifier on a CT-CLIP: LiPro (also ClassFine) as published (Hamamci et al., arXiv:2403.17834), and what it lacks; knows no cohort.
+"""A classifier on a CT-CLIP: LiPro (also ClassFine) as published (Hamamci et al., arXiv:2403.17834), and what it lacks.
 
 What it is given depends on what learns: latents of a frozen encoder, its tokens, or volumes.
 

@@ -1,4 +1,4 @@
-"""A classifier's run, made of a configuration and of a cohort: what a frozen encoder gives is computed first; knows no terminal."""
+"""A classifier's run, made of a configuration and of a cohort: what a frozen encoder gives is computed first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of volumes: computed once for a model and its volumes, kept on the disk, then trained on; knows no head.
+"""Encode volumes by a frozen encoder once, keep the features on the disk, and feed them to training.
 
 FOLDER/HASH.safetensors   of n neighbouring volumes; the hash is of the model's weights and of those volumes
     latents (n, L) float32, or

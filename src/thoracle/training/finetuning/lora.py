@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., arXiv:2106.09685): weights stay, and a product of two thin matrices that learns is added to each; knows no model.
+"""LoRA (Hu et al., arXiv:2106.09685): weights stay, and a product of two thin matrices that learns is added to each.
 
 A parametrization of torch, so that a layer is adapted whichever way it reads its weight, and a state dict without it is one expression.
 """

@@ -1,4 +1,4 @@
-"""VocabFine: a CT-CLIP learns labels as prompts, and stays open to any words (Hamamci et al., arXiv:2403.17834); knows no data set.
+"""VocabFine: a CT-CLIP learns labels as prompts, and stays open to any words (Hamamci et al., arXiv:2403.17834).
 
 A scan is encoded once for all prompts, and all prompts once for a batch. Published training encodes it once for each few labels.
 

@@ -1,4 +1,4 @@
-"""The labeler task: a transformer learns which abnormalities a report states; knows no table, no rules and no scan.
+"""The labeler task: a transformer learns which abnormalities a report states.
 
 Shapes: B reports, N tokens, K abnormalities.
 """

@@ -29,7 +29,7 @@ def test_a_finding_is_explained_where_it_lies(
     assert (out / f"pleural-effusion-{method}.png").read_bytes().startswith(b"\x89PNG")
     facts = json.loads((out / "explanation.json").read_text())
     assert facts["notice"] == RESEARCH_USE
-    assert facts["findings"][0]["slices"][0]["share"] > 0
+    assert facts["findings"][0]["slices"][0]["fraction"] > 0
 
 
 def test_a_chest_without_a_model_says_what_to_give(command, sketch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,5 +25,5 @@ def test_each_finding_names_its_files_and_its_slices(model_dir: Path) -> None:
     assert document["warnings"] == ["Not a chest."]
     emphysema, nodule = document["findings"]
     assert (emphysema["finding"], emphysema["files"]) == ("Emphysema", "emphysema-gradient")
-    assert emphysema["slices"] == [{"first": 3, "last": 5, "middle": 4, "z_mm": -12.5, "share": 0.75}]
+    assert emphysema["slices"] == [{"first": 3, "last": 5, "middle": 4, "z_mm": -12.5, "fraction": 0.75}]
     assert nodule["slices"] == []

@@ -54,7 +54,7 @@ def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", 
 
 def test_they_are_those_of_each_volume_alone_and_computed_once(clip: CTCLIP, tmp_path: Path) -> None:
     told: list[int] = []
-    got = latents(clip.train(), Noise(), tmp_path, done=told.append)
+    got = latents(clip.train(), Noise(), tmp_path, completed=told.append)
     with torch.no_grad():
         expected = torch.cat([clip.eval().encode_volume(Noise()[index].volume_1ZHW[None]).latent_BL for index in range(5)])
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)

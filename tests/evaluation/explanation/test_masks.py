@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError, ScanUnreadable
+from thoracle.evaluation.explanation.masks import find_masks, read_mask, share_of_patches
+
+CONFIG = PreprocessConfig(spacing=(2.0, 1.0, 1.0), size=(4, 8, 8))
+
+
+def write(path: Path, mask: np.ndarray, affine: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(mask, affine), path)
+    return path
+
+
+def test_a_mask_lies_on_the_grid_of_the_models_input(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8, 4), np.int32)
+    mask[5, 2, 1] = 1 << 3
+    path = write(tmp_path / "m.nii.gz", mask, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    read = read_mask(path, CONFIG)
+    assert read.shape == CONFIG.size
+    assert (np.argwhere(read) == [[1, 5, 2]]).all()
+    mirrored = write(tmp_path / "n.nii.gz", mask[::-1], np.array([[1.0, 0, 0, -7], [0, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]))
+    assert (read_mask(mirrored, CONFIG) == read).all()
+    fractions = share_of_patches(read, (2, 2, 2))
+    assert fractions.shape == (18, 2, 2, 2)
+    assert fractions[3, 0, 1, 0] == 1 / (2 * 4 * 4)
+    assert fractions.sum() == fractions[3, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("mask", "affine"),
+    [
+        (np.zeros((2, 2, 2), np.float32), np.eye(4)),
+        (np.zeros((2, 2, 2, 2), np.int16), np.eye(4)),
+        (np.zeros((2, 2, 2), np.int16), np.array([[1.0, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])),
+    ],
+)
+def test_what_is_no_mask_is_refused(mask: np.ndarray, affine: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(ScanUnreadable):
+        read_mask(write(tmp_path / "m.nii.gz", mask, affine), CONFIG)
+
+
+def test_masks_are_found_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="masks"):
+        find_masks(tmp_path)
+    path = write(tmp_path / "masks" / "a" / "v.nii.gz", np.zeros((2, 2, 2), np.int16), np.eye(4))
+    assert find_masks(tmp_path) == {"v.nii.gz": path}

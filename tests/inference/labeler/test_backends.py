@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from thoracle.errors import InputError
+from thoracle.inference.labeler.backends import BACKENDS, open_labeller
+
+
+@pytest.mark.parametrize("backend", ["rules", "auto"])
+def test_rules_need_nothing(backend: str) -> None:
+    assert open_labeller(backend).name == "rules"
+
+
+@pytest.mark.parametrize(("backend", "needs"), [("classifier", "trained model"), ("llm", "server"), ("oracle", "no backend")])
+def test_what_is_missing_is_named(backend: str, needs: str) -> None:
+    with pytest.raises(InputError, match=needs):
+        open_labeller(backend)
+
+
+def test_a_server_and_its_model_make_a_labeler() -> None:
+    labeler = open_labeller("llm", endpoint="http://localhost:8000/v1", llm="m")
+    assert (labeler.name, labeler.settings()["llm"]) == ("llm", "m")
+    assert set(BACKENDS) == {"auto", "rules", "classifier", "llm"}

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from thoracle.inference.labeler.evidence import LabelEvidence, Labels
+
+
+def test_labels_as_json_hold_value_evidence_and_score() -> None:
+    mention = LabelEvidence(sentence="Catheter.", start=0, end=8, rule="material", assertion="affirmed", cue="", counts=True)
+    values = (1, *(0,) * 17)
+    entry = Labels(values=values, evidence=((mention,), *((),) * 17), scores=(0.1234567,) * 18).as_dict()["labels"]["Medical material"]
+    assert entry == {"value": 1, "evidence": [asdict(mention)], "score": 0.123457}
+    unknown = Labels.none("no English")
+    assert set(unknown.values) == {None}
+    assert unknown.as_dict()["unknown"] == "no English"
+    assert "score" not in unknown.as_dict()["labels"]["Emphysema"]

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.read import read
+from thoracle.errors import OutsideIntendedUse
+from thoracle.inference.demo.assets import write_scan
+from thoracle.inference.prepare import prepare
+
+CONFIG = PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=(60, 120, 120))
+
+
+def test_warnings_are_refusals_where_strict(tmp_path: Path) -> None:
+    volume = read(write_scan(tmp_path / "scan.nii.gz"))
+    prepared = prepare(volume, CONFIG)
+    assert prepared.array.shape == CONFIG.size
+    assert prepared.provenance == volume.provenance
+    contrast = replace(volume, array=volume.array[:, :, :10])
+    warned = prepare(contrast, CONFIG)
+    assert warned.warnings
+    with pytest.raises(OutsideIntendedUse, match=warned.warnings[0][:20]):
+        prepare(contrast, CONFIG, strict=True)

@@ -45,7 +45,7 @@ def main() -> None:
         base = None
         for name, read in WAYS.items():
             path = root / name if (root / name).exists() else scan
-            rate = volumes_a_second(read, path, options.volumes if base else max(2, options.volumes // 3), options.workers)
+            rate = volumes_a_second(read, path, options.volumes if base else max(1, options.volumes // 3), options.workers)
             base = base or rate
             worst = 1000 * float(np.abs(read(path) - wanted).max())
             size = size_of(path)

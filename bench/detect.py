@@ -1,6 +1,6 @@
 """Time and memory of one scan through the full-size model, beside a naive rendering of the published code and beside the hardware's floor.
 
-    python bench/detect.py [--dtype float32|bf16] [--skip-naive]
+    python bench/detect.py [--dtype float32|bf16] [--runs 4] [--skip-naive]
 
 Weights and volume (240 x 480 x 480) are random. Each candidate runs in a process of its own, so that its peak memory is its own; the best
 of a few runs counts. The floor is what the needed products, 790 GFLOP, take at the rate this machine multiplies matrices of the model's
@@ -36,7 +36,6 @@ CONFIG = PRESETS["ct-clip"]
 NEEDED_GFLOP = 790
 PASSES = 18
 PROMPT_TOKENS = 512
-RUNS = 4
 STAGES = ("patch embedding", "spatial", "temporal", "codebook", "projection", "prompts")
 #: Rows, inner, columns: feed-forward up and down, codebook, patch embedding, as the model multiplies them and whole.
 SHAPES = ((1152, 512, 1365), (1152, 1365, 512), (512, 512, 8192), (576, 4000, 512), (13824, 512, 2730), (13824, 1365, 512))
@@ -72,29 +71,31 @@ class StageClock:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", choices=["float32", "bf16"], action="append", help="default: both")
+    parser.add_argument("--runs", type=int, default=4, help="of each dtype; the best counts")
     parser.add_argument("--skip-naive", action="store_true")
     parser.add_argument("--candidate", choices=["float32", "bf16", "naive"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.candidate:
-        print(json.dumps(asdict(_measure(options.candidate))))
+        print(json.dumps(asdict(_measure(options.candidate, options.runs))))
         return
     names = (options.dtype or ["float32", "bf16"]) + ([] if options.skip_naive else ["naive"])
-    _report({name: _in_own_process(name) for name in names})
+    _report({name: _in_own_process(name, options.runs) for name in names})
 
 
-def _in_own_process(name: str) -> Measured:
-    done = subprocess.run([sys.executable, __file__, "--candidate", name], check=True, stdout=subprocess.PIPE, text=True)
+def _in_own_process(name: str, runs: int) -> Measured:
+    command = [sys.executable, __file__, "--candidate", name, "--runs", str(runs)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Measured(**json.loads(done.stdout))
 
 
 @torch.no_grad()
-def _measure(name: str) -> Measured:
+def _measure(name: str, runs: int) -> Measured:
     logging.basicConfig(format="%(message)s")
     torch.manual_seed(0)
     run = _naive() if name == "naive" else _ours(torch.bfloat16 if name == "bf16" else torch.float32)
     volume = torch.rand(1, 1, CONFIG.n_frames, CONFIG.ctvit.image_size, CONFIG.ctvit.image_size) * 2 - 1
     measured = Measured(loaded_gib=_peak_gib())
-    for _ in range(2 if name == "naive" else RUNS):
+    for _ in range(min(runs, 2) if name == "naive" else runs):
         clock = StageClock()
         run(volume, clock)
         if not measured.stages or sum(clock.stages.values()) < measured.seconds:

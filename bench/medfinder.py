@@ -81,15 +81,18 @@ class Halved:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
-    parser.add_argument("--text", type=Path, help="the frozen text encoder: demo/labeler/model")
+    parser.add_argument("--text", type=Path, help="the frozen text encoder: demo/labeler/model; without it a random one learns")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     given = parser.parse_args()
     todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
     if todo:
-        base = halved(replace(load_config(Path("phantom-medfinder"), MedFinderRunConfig), text=str(given.text or "")), given.steps)
+        shipped = load_config(Path("phantom-medfinder"), MedFinderRunConfig)
+        shipped = replace(shipped, text=str(given.text or ""), freeze_text_encoder=bool(given.text), batch_size=given.batch_size)
+        base = halved(shipped, given.steps)
         train = Halved.of(given.cohort, "train", base, excerpt=base.crop_words, kept=given.out / "train.pt")
         held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
     for seed, name in todo:

@@ -27,6 +27,7 @@ LIBRARIES = {"naive", "smoke"}
 
 def main() -> None:
     """Run the benches one after another; exit with 1 if one fails or is not listed here."""
+    environment = {**os.environ, "THORACLE_DATA": str(DATA)}  # absolute: the benches run in another folder
     with tempfile.TemporaryDirectory() as folder:
         commands = smallest(Path(folder))
         unlisted = {path.stem for path in BENCH.glob("*.py")} - LIBRARIES - set(commands)
@@ -37,7 +38,7 @@ def main() -> None:
                 continue
             start = time.perf_counter()
             command = [sys.executable, str(BENCH / f"{name}.py"), *map(str, arguments)]
-            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             print(f"{name:20} {time.perf_counter() - start:5.1f} s{'' if ended.returncode == 0 else '  FAILED'}", flush=True)
             if ended.returncode:
                 failures.append(f"{name}: {ended.stderr[-2000:]}")
@@ -52,17 +53,18 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
     write_labels(labels)
     halves = write_cohorts(folder, cohort)
     train(folder, cohort, model)
+    view = "--seeds 0 --steps 1 --batch-size 4 --variants"
     tuned = "--variants lipro --seeds 0 --tune --steps 1 --batch-size 4"
     return {
         "cache": ["--volumes", 1, "--workers", 1, "--scan", scan],
         "chat": ["--only", "phantom"],
         "classifier": ["--scans", 64, "--batch", 8],
         "cooccurrence": [labels, folder / "cooccurrence.json"],
-        "detect": ["--dtype", "float32", "--skip-naive"],
+        "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],
         "evaluation": ["--scans", 60, "--draws", 5],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
         "label": ["--resamples", 2, "--phantoms", 20] if real else None,
-        "medfinder": [halves, "--out", folder / "medfinder", "--seeds", 0, "--steps", 1, "--variants", "one view"],
+        "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],
         "phantom": ["--presets", "tiny", "--cases", 2],
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,
         "phantom_shortcuts": ["--cases", 80],

@@ -20,11 +20,30 @@ VAGUE: Final = frozenset({
 })  # fmt: skip
 #: Nouns that name nothing.
 DULL: Final = frozenset(["result", "item", "data", "obj", "value", "tmp"])
-#: First words of docstrings that open with no verb: articles, pronouns, prepositions, conjunctions, numerals.
-OPENERS: Final = frozenset({
-    "a", "all", "an", "any", "as", "at", "both", "by", "each", "every", "for", "from", "how", "if", "in", "it", "its", "no",
-    "not", "of", "on", "one", "only", "some", "than", "that", "the", "their", "these", "they", "this", "those", "to", "two",
-    "what", "when", "where", "whether", "which", "who", "with",
+#: Verbs that open docstrings; a docstring with another verb adds it here.
+VERBS: Final = frozenset({
+    "abstain", "add", "align", "allow", "annotate", "answer", "append", "apply", "archive", "ask", "assign", "attach", "attend",
+    "average", "begin", "bind", "blend", "bound", "build", "cache", "calibrate", "cast", "centre", "change", "check", "choose",
+    "clamp", "classify", "clip", "close", "cluster", "coarsen", "collate", "collect", "combine", "compare", "compile", "compress",
+    "compute", "configure", "connect", "convert", "convolve", "copy", "count", "create", "crop", "cut", "decide", "decode",
+    "define", "delete", "derive", "describe", "detach", "detect", "detokenize", "distribute", "divide", "do", "download", "draw",
+    "drive", "drop", "embed", "emit", "enable", "encode", "ensure", "enumerate", "escape", "estimate", "evaluate", "exclude",
+    "exit", "expand", "export", "extract", "feed", "fetch", "fill", "filter", "find", "finish", "fit", "flag", "flush", "fold",
+    "follow", "forget", "format", "freeze", "fuse", "gather", "generate", "give", "grade", "group", "grow", "hash", "hide",
+    "highlight", "hold", "ignore", "implement", "import", "index", "infer", "inflate", "initialize", "insert", "interpolate",
+    "invert", "iterate", "join", "judge", "keep", "label", "learn", "let", "link", "list", "load", "locate", "log", "look", "make",
+    "map", "mark", "mask", "match", "maximize", "measure", "mend", "merge", "minimize", "mirror", "mix", "model", "move",
+    "multiply", "name", "normalize", "note", "notify", "number", "offer", "open", "order", "pack", "pad", "paint", "parse", "pass",
+    "patch", "pause", "permute", "pick", "place", "plan", "poll", "pool", "pop", "post", "predict", "prepare", "preprocess",
+    "print", "probe", "project", "propose", "prune", "pseudonymize", "push", "put", "quantize", "query", "quote", "raise", "rank",
+    "read", "recognize", "reconstruct", "record", "redact", "refuse", "register", "release", "remove", "rename", "render", "repeat",
+    "replace", "reply", "report", "request", "require", "resample", "rescale", "reset", "resolve", "restore", "resume", "retry",
+    "return", "reverse", "rotate", "round", "run", "sample", "save", "say", "scale", "scan", "schedule", "score", "search", "seek",
+    "select", "send", "serve", "set", "shift", "show", "shuffle", "simulate", "skip", "smooth", "solve", "sort", "split", "stack",
+    "stamp", "start", "stop", "store", "stream", "subtract", "suggest", "sum", "summarize", "supply", "swap", "sweep", "sync",
+    "tag", "take", "tell", "test", "throw", "tokenize", "train", "transform", "translate", "transpose", "truncate", "try", "turn",
+    "undo", "unpack", "update", "upload", "use", "validate", "verify", "visit", "wait", "walk", "warn", "weigh", "weight", "wrap",
+    "write", "yield", "zip",
 })  # fmt: skip
 
 
@@ -55,15 +74,15 @@ def definitions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def fragments() -> tuple[list[str], int]:
-    """List public docstrings that open with a fragment, and count all public docstrings."""
+    """List public docstrings that open with no verb, and count all public docstrings; an error's says what is at fault."""
     poor, total = [], 0
     for path, node in definitions():
         text = ast.get_docstring(node)
-        if text is None:
+        if text is None or path.name == "errors.py":
             continue
         total += 1
-        first = re.match(r"[A-Za-z][\w'-]*", text)
-        if first is None or first[0].lower() in OPENERS:
+        first = re.match(r"\w+", text)
+        if first is None or first[0].lower() not in VERBS:
             poor.append(f"{path.relative_to(SOURCES)}:{node.lineno} {node.name}: {text[:40]!r}")
     return poor, total
 

@@ -24,7 +24,7 @@ _Config = TypeVar("_Config")
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Bounds of a number in a configuration, stated as `Annotated[int, Range(min=1)]`.
+    """Bound a number in a configuration; stated as `Annotated[int, Range(min=1)]`.
 
     Attributes:
         min: smallest value that is accepted.

@@ -26,7 +26,7 @@ def notify(sentence: str) -> None:
 
 
 class Stopwatch:
-    """Seconds by stage, in the order they were first entered."""
+    """Hold seconds by stage, in the order they were first entered."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

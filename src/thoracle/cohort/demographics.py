@@ -47,7 +47,7 @@ def facts_of(row: Mapping[str, str]) -> Demographics:
 
 
 def coarsened(facts: Demographics) -> Demographics:
-    """Without what tells one patient from others: of the date the year, and no age above 90."""
+    """Coarsen what tells one patient from others: of the date only the year stays, and no age above 90."""
     return replace(facts, date=facts.date[:4], age=None if facts.age is None else min(facts.age, _OLDEST))
 
 

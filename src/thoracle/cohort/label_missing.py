@@ -19,7 +19,7 @@ class LabelledReport(Protocol):
 
 
 class Labeller(Protocol):
-    """Reads reports."""
+    """Read reports."""
 
     @property
     def name(self) -> str:

@@ -119,7 +119,7 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
 
 
 def remove_manifest(folder: Path) -> None:
-    """Before volumes change that it may name."""
+    """Remove the manifest before volumes change that it may name."""
     (folder / _MANIFEST).unlink(missing_ok=True)
 
 

@@ -59,7 +59,7 @@ class SiteKey:
 
     @property
     def fingerprint(self) -> str:
-        """Eight digits that are alike for the same key."""
+        """Return eight digits that are alike for the same key."""
         return self._hash("fingerprint", "", 8)
 
     def pseudonymize(self, source: VolumeSource) -> VolumeSource:

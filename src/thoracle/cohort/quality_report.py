@@ -49,7 +49,7 @@ def findings_of(outcomes: Iterable[VolumeOutcome], *, absent: Iterable[str]) -> 
 
 
 def write_quality(folder: Path, entries: Sequence[CohortEntry], findings: Sequence[QualityIssue], *, notes: Sequence[str]) -> None:
-    """quality.csv and quality.html, each whole or not at all."""
+    """Write quality.csv and quality.html, each whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((VOLUME_NAME, "status", "error", "message"))

@@ -20,12 +20,12 @@ class Report:
     impression: str = ""
 
     def text(self, section: Section) -> str:
-        """Cleaned text of one section (published pretraining took the findings), or of both, joined (published evaluation)."""
+        """Return the cleaned text of one section (published pretraining took the findings), or of both, joined (published evaluation)."""
         chosen = {"findings": (self.findings,), "impression": (self.impression,), "both": (self.findings, self.impression)}[section]
         return " ".join(filter(None, map(clean_text, chosen)))
 
 
 def clean_text(text: str) -> str:
-    """Without quotes, apostrophes and parentheses; "" for "Not given."."""
+    """Remove quotes, apostrophes and parentheses; "" for "Not given."."""
     stripped = text.strip()
     return "" if stripped == _EMPTY else stripped.translate(_REMOVED).strip()

@@ -25,7 +25,7 @@ def split_of(source: VolumeSource, *, seed: int) -> Split:
 
 
 def require_no_leak(rows: Iterable[tuple[str, str, Split]], *, what: str) -> None:
-    """Nothing is in two splits.
+    """Require that nothing is in two splits.
 
     Args:
         rows: who or what (a patient, the hash of a scan's voxels), a volume of it, and its split.

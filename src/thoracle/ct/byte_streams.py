@@ -38,7 +38,7 @@ _COPY_AGAIN = "Copy or download the file again."
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Voxels start `skip` bytes into what `path` holds, unpacked by `codec`, from byte `start` on; they are its end."""
+    """Locate voxels: they start `skip` bytes into what `path` holds, unpacked by `codec`, from byte `start` on; they are its end."""
 
     path: Path
     codec: Codec

@@ -37,7 +37,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LPSGrid:
-    """Hounsfield units (x, y, z) whose indices grow towards left, posterior, superior; `affine` is diagonal but for its offset."""
+    """Hold Hounsfield units (x, y, z) whose indices grow towards left, posterior, superior; `affine` is diagonal but for its offset."""
 
     array: HounsfieldArray
     spacing: Spacing

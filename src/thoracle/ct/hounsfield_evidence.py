@@ -25,13 +25,13 @@ _BIN = 20.0
 
 @dataclass(frozen=True)
 class Histogram:
-    """Distinct values of a sample of voxels, ascending, and the share of the sample at each."""
+    """Hold distinct values of a sample of voxels, ascending, and the share of the sample at each."""
 
     values: NDArray[np.float64]
     shares: NDArray[np.float64]
 
     def share_between(self, low: float, high: float) -> float:
-        """Share of the sample in [low, high)."""
+        """Return the fraction of the sample in [low, high)."""
         first, last = np.searchsorted(self.values, (low, high))
         return float(self.shares[first:last].sum())
 
@@ -43,7 +43,7 @@ class Histogram:
 
     @classmethod
     def of(cls, voxels: StoredArray) -> Histogram:
-        """About half a million voxels, evenly taken."""
+        """Sample about half a million voxels, evenly taken."""
         step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
         values, counts = _distinct(voxels[::step, ::step, ::step])
         return cls(values.astype(np.float64), counts / counts.sum())

@@ -54,7 +54,7 @@ def read_nrrd(path: Path) -> StoredScan:
 
 
 def refuse_metaimage(path: Path) -> NoReturn:
-    """MetaImage (`.mha`, `.mhd`) is not read.
+    """Refuse MetaImage (`.mha`, `.mhd`), which is not read.
 
     Raises:
         UnsupportedFormat: always; the hint is a line that converts it.

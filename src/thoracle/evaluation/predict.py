@@ -25,7 +25,7 @@ def labelled_entries(cohort: Cohort, splits: Collection[Split]) -> Sequence[Coho
 
 
 def require_same_input(model: Model, cohort: Cohort) -> None:
-    """Raises InputError where the cohort was prepared for another model."""
+    """Raise InputError where the cohort was prepared for another model."""
     if model.preprocess != cohort.preprocess:
         raise InputError(
             "was prepared with another preprocessing than the model's",
@@ -71,7 +71,9 @@ def prefetch_volumes(cohort: Cohort, entries: Sequence[CohortEntry]) -> Iterator
 
 
 def volume_loader(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]:
-    """HU (z, x, y) of a volume of the cohort by name, or of a scan's first; None for names it does not have."""
+    """Make a function from a volume's name, or a scan's, whose first volume counts, to HU (z, x, y); None for names the cohort does not
+    have.
+    """
     entries = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
 
     def look(name: str) -> NDArray[np.float32] | None:

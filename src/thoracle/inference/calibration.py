@@ -42,7 +42,7 @@ class LabelCalibration:
     rule_out_at: float
 
     def probability(self, raw: float) -> float:
-        """Mended."""
+        """Calibrate one probability."""
         clipped = min(max(raw, EDGE), 1 - EDGE)
         return 1 / (1 + math.exp(-(self.slope * math.log(clipped / (1 - clipped)) + self.offset)))
 
@@ -73,20 +73,20 @@ class Calibration:
     mendings: Mapping[str, LabelCalibration]
 
     def probabilities(self, names: Sequence[str], raw: Sequence[float]) -> tuple[float, ...]:
-        """Mended, where something is known of the name; as given elsewhere."""
+        """Calibrate the probabilities of names with a calibration; the others pass unchanged."""
         return tuple(self.mendings[name].probability(p) if name in self.mendings else p for name, p in zip(names, raw, strict=True))
 
     def verdicts(self, names: Sequence[str], mended: Sequence[float]) -> tuple[Verdict | None, ...]:
-        """None where nothing is known of the name."""
+        """Compare calibrated probabilities with thresholds; None for a name without a calibration."""
         return tuple(self.mendings[name].decision(p) if name in self.mendings else None for name, p in zip(names, mended, strict=True))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {"format": FORMAT, "notice": RESEARCH_USE, **asdict(self)}
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
-    """Beside the weights; whole or not at all."""
+    """Write the calibration beside the weights; whole or not at all."""
     write_json(folder / CALIBRATION, calibration.as_dict(), indent=1)
 
 

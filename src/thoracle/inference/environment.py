@@ -29,7 +29,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Facts by topic; `warnings` are sentences.
+    """Hold facts by topic; `warnings` are sentences.
 
     Attributes:
         versions: package to version, "absent" where it is not installed.

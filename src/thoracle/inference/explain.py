@@ -116,7 +116,7 @@ def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: Preproc
 
 
 def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> list[Slab]:
-    """Rows of tokens along z that lie in the scan and speak for the finding, the strongest first."""
+    """List rows of tokens along z that lie in the scan and speak for the finding, the strongest first."""
     T, h, w = saliency_THW.shape
     affine = token_affine(volume, preprocess, (T, h, w))
     token_index, slices = np.linalg.inv(volume.affine) @ affine, volume.array.shape[2]

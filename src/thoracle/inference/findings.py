@@ -18,7 +18,7 @@ SCHEMA: Final = "thoracle.findings/2"
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Probabilities of abnormalities in one scan. Research use only; not a medical device.
+    """Hold probabilities of abnormalities in one scan. Research use only; not a medical device.
 
     Attributes:
         abnormalities: what was asked for, in the order of `probabilities`.
@@ -48,7 +48,7 @@ class Findings:
     notice: str = RESEARCH_USE
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types, as `findings.schema.json` describes them."""
+        """Return plain JSON types, as `findings.schema.json` describes them."""
         return {
             "schema": SCHEMA,
             "notice": self.notice,

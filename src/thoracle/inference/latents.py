@@ -37,7 +37,7 @@ LatentArray = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Latents:
-    """Names of n scans and their latents (n, L)."""
+    """Hold names of n scans and their latents (n, L)."""
 
     names: tuple[str, ...]
     array: LatentArray
@@ -89,7 +89,7 @@ def write_tokens(path: Path, embedding: VolumeEmbedding) -> None:
 
 
 def read_latents(path: str | Path) -> Latents:
-    """Latents of our own parquet, or of published .npz files (`arr`), one file or a folder of them.
+    """Read latents of our own parquet, or of published .npz files (`arr`), one file or a folder of them.
 
     Raises:
         InputError: no such file.

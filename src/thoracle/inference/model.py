@@ -80,7 +80,7 @@ class Model:
         self._prompts: dict[tuple[str, ...], Tensor] = {}
 
     def detect(self, volume: VolumeInput, *, abnormalities: Sequence[str] | None = None, calibrated: bool = True) -> Findings:
-        """Probabilities of abnormalities in one scan, which is encoded once for all of them.
+        """Compute probabilities of abnormalities in one scan, which is encoded once for all of them.
 
         Args:
             volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor (z, x, y).
@@ -147,7 +147,7 @@ class Model:
 
     @property
     def dim_latent(self) -> int:
-        """L.
+        """Return L.
 
         Raises:
             CapabilityMissing: the model has no latents.

@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Difference of two models on the same scans, first minus second, with its bounds and two-sided p."""
+    """Hold the difference of two models on the same scans, first minus second, with its bounds and two-sided p."""
 
     value: float
     low: float

@@ -54,7 +54,7 @@ def sensitivity_at_specificity(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Confusion:
-    """Confusion counts, each (R, K) or (K,); a score at its threshold or above is a positive prediction."""
+    """Hold confusion counts, each (R, K) or (K,); a score at its threshold or above is a positive prediction."""
 
     true_positives: FloatArray
     false_positives: FloatArray
@@ -63,45 +63,47 @@ class Confusion:
 
     @property
     def accuracy(self) -> FloatArray:
-        """Fraction of predictions that are correct."""
+        """Return the fraction of predictions that are correct."""
         correct, errors = self.true_positives + self.true_negatives, self.false_positives + self.false_negatives
         return _ratio(correct, correct + errors)
 
     @property
     def precision(self) -> FloatArray:
-        """Fraction of positive predictions that are correct; 0 without a positive prediction."""
+        """Return the fraction of positive predictions that are correct; 0 without a positive prediction."""
         predicted = self.true_positives + self.false_positives
         return self._discriminated(np.where(predicted > 0, _ratio(self.true_positives, predicted), 0.0))
 
     @property
     def recall(self) -> FloatArray:
-        """Fraction of positives that are predicted; sensitivity."""
+        """Return the fraction of positives that are predicted; sensitivity."""
         return self._discriminated(_ratio(self.true_positives, self.true_positives + self.false_negatives))
 
     @property
     def specificity(self) -> FloatArray:
-        """Fraction of negatives that are predicted."""
+        """Return the fraction of negatives that are predicted."""
         return self._discriminated(_ratio(self.true_negatives, self.true_negatives + self.false_positives))
 
     @property
     def f1(self) -> FloatArray:
-        """F1 of the positive class; its mean over labels is macro F1."""
+        """Return the F1 of the positive class; its mean over labels is macro F1."""
         return self._discriminated(f1_score(self.true_positives, self.false_positives, self.false_negatives))
 
     @property
     def f1_micro(self) -> FloatArray:
-        """F1 of all labels' counts together, (R,) or ()."""
+        """Return the F1 of all labels' counts together, (R,) or ()."""
         return f1_score(*(counts.sum(axis=-1) for counts in (self.true_positives, self.false_positives, self.false_negatives)))
 
     @property
     def f1_weighted(self) -> FloatArray:
-        """Mean F1 of labels weighted by their positives, (R,) or (). CT-CLIP's "weighted F1" is `f1_of_both_answers`."""
+        """Return the mean F1 of labels weighted by their positives, (R,) or (). CT-CLIP's "weighted F1" is `f1_of_both_answers`."""
         support = np.where(np.isnan(self.f1), 0.0, self.true_positives + self.false_negatives)
         return _ratio((np.nan_to_num(self.f1) * support).sum(axis=-1), support.sum(axis=-1))
 
     @property
     def f1_of_both_answers(self) -> FloatArray:
-        """Mean F1 of the positive and the negative class weighted by their frequency: CT-CLIP's "weighted F1", high for rare findings."""
+        """Return the mean F1 of the positive and the negative class weighted by their frequency: CT-CLIP's "weighted F1", high for rare
+        findings.
+        """
         positives, negatives = self.true_positives + self.false_negatives, self.true_negatives + self.false_positives
         present = f1_score(self.true_positives, self.false_positives, self.false_negatives)
         absent = f1_score(self.true_negatives, self.false_negatives, self.false_positives)
@@ -159,7 +161,7 @@ def bin_of(probabilities: FloatArray, bins: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """True and false positives of one label at each threshold, highest first.
+    """Hold true and false positives of one label at each threshold, highest first.
 
     Attributes:
         thresholds_G: the distinct scores.

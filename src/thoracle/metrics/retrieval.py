@@ -27,7 +27,7 @@ _MEDIAN: Final = "MdR"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrievalResult:
-    """Retrieval metrics by name.
+    """Hold retrieval metrics by name.
 
     Attributes:
         metrics: means over queries, medians where their name says so, with intervals over patients.

@@ -33,7 +33,7 @@ class Capability(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Widths of what an encoder returns.
+    """Hold the widths of what an encoder returns.
 
     Attributes:
         token_dim: of volume tokens.
@@ -112,7 +112,9 @@ class VolumeTextEncoder(LatentEncoder, TextEncoder, Protocol):
 
     @property
     def logit_scale(self) -> Tensor | None:
-        """Scalar that multiplies cosine similarities; None where the published code has none, and so no zero-shot probability."""
+        """Return the scalar that multiplies cosine similarities; None where the published code has none, and so no zero-shot
+        probability.
+        """
 
 
 class PatchEncoder(LatentEncoder, Protocol):

@@ -87,7 +87,7 @@ class PhantomScan:
         return tuple(int(name in present) for name in ABNORMALITIES)
 
     def truth(self) -> dict[str, Any]:
-        """Everything that was decided, as plain JSON types."""
+        """Return everything that was decided, as plain JSON types."""
         return {
             "scan": self.name,
             "labels": dict(zip(ABNORMALITIES, self.labels, strict=True)),
@@ -104,7 +104,7 @@ class PhantomScan:
 
 
 def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
-    """Patients whose visits add up to `cases` scans."""
+    """Plan patients whose visits add up to `cases` scans."""
     plans: list[PatientPlan] = []
     count = {"train": 0, "valid": 0}
     left = cases

@@ -13,7 +13,7 @@ Matches = list[tuple[int, float]]
 
 
 class IndexBackend(Protocol):
-    """Records with latents of unit norm and full text."""
+    """Store records with latents of unit norm and full text."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -24,10 +24,10 @@ class IndexBackend(Protocol):
     def __len__(self) -> int: ...
 
     def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """Records by dot product: k, or all that pass; with `exact`, none of the nearest is missed."""
+        """List records by dot product: k, or all that pass; with `exact`, none of the nearest is missed."""
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
-        """Records whose reports match, by BM25."""
+        """List records whose reports match, by BM25."""
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id; absent ids are left out."""
@@ -36,11 +36,12 @@ class IndexBackend(Protocol):
         """Return (n, L) of the ids that exist, in order of id."""
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """PNGs by id; those that have one."""
+        """Return PNGs by id; those that have one."""
 
     def ids_where(self, **values: str) -> list[int]:
-        """Ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256` or `voxels_sha256`; a
-        value that begins with "*" is an ending."""
+        """List ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256` or
+        `voxels_sha256`; a value that begins with "*" is an ending.
+        """
 
     def ids(self) -> list[int]:
         """List all ids, in order."""

@@ -19,7 +19,7 @@ _STYLE: Final = (
 
 
 def contact_sheet(hits: Sequence[Hit], thumbnails: Mapping[int, bytes], *, query_text: str) -> str:
-    """HTML.
+    """Write HTML.
 
     Args:
         hits: best first; they are numbered as in the table, which has their accessions.

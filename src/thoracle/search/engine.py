@@ -85,7 +85,7 @@ class Hit:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """Hits, best first, and seconds: until the query was a latent, and from there to the hits."""
+    """Hold hits, best first, and seconds: until the query was a latent, and from there to the hits."""
 
     hits: tuple[Hit, ...]
     encoding: float
@@ -205,7 +205,7 @@ class Engine:
 
 
 def check_same_model(index: IndexBackend, model: Model) -> None:
-    """Raises IndexMismatch where a model's latents cannot be compared with the index's."""
+    """Raise IndexMismatch where a model's latents cannot be compared with the index's."""
     settings = model.settings()
     mismatched = [what for what in ("model", "preprocess") if index.settings.get(what) != settings[what]]
     if mismatched:

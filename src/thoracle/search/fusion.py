@@ -14,7 +14,8 @@ _SMOOTH: Final = 60
 
 
 def fuse(rankings: Mapping[Part, Matches], *, weights: Mapping[Part, float]) -> Matches:
-    """Reciprocal rank fusion: the sum of weight / (60 + rank) over the rankings that a record is in; of ties the smaller id first.
+    """Fuse rankings by reciprocal rank: the sum of weight / (60 + rank) over the rankings that a record is in; of ties the smaller id
+    first.
 
     Args:
         rankings: by part.

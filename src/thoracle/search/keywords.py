@@ -107,7 +107,7 @@ def stems(texts: Sequence[str]) -> list[list[str]]:
 
 
 def sentences(report: Report) -> list[str]:
-    """Impression first: it says in short what the findings say at length."""
+    """Return the impression first: it says in short what the findings say at length."""
     return [
         sentence for part in (report.impression, report.findings) for sentence in (s.strip() for s in _SENTENCE.split(part)) if sentence
     ]

@@ -17,7 +17,7 @@ _LEVELS: Final = (0.65, 0.5, 0.35)  # of the height, axial; then a coronal slice
 
 
 def contact_strip(volume: ModelInput, *, spacing: tuple[float, float, float], scale: float) -> bytes:
-    """Three axial slices and a coronal one, side by side, patient left on the right, in a lung window.
+    """Draw three axial slices and a coronal one, side by side, patient left on the right, in a lung window.
 
     Args:
         volume: (z, x, y), units of `scale` HU, as a model is given it.

@@ -46,7 +46,7 @@ class DemoChat:
         return self.out / "vqa.json"
 
     def train(self) -> Path:
-        """Questions, then each stage; the chat folder."""
+        """Write questions, run each stage, and return the chat folder."""
         from thoracle.cli.train.chat import CHAT
         from thoracle.cli.vqa import vqa
         from thoracle.inference.demo.locations import keep_demo_chat
@@ -78,7 +78,7 @@ class DemoChat:
         return model
 
     def measure(self, model: Path) -> Path:
-        """Beside the same model without the scan; the JSON of its figures."""
+        """Score the model beside the same model without the scan; return the JSON of its figures."""
         from thoracle.cli.evaluate.chat import chat as evaluate_chat
 
         where = self.out / "evaluation-chat"

@@ -126,7 +126,7 @@ class _Stages:
         self.seconds[name] = time.perf_counter() - since
 
     def make_cohort(self, out: Path, *, cases: int, seed: int, config: RunConfig) -> None:
-        """Phantoms in CT-RATE's layout, and what the model is given of them."""
+        """Make phantoms in CT-RATE's layout, and prepare them for the model."""
         from thoracle.cli.phantom import phantom
         from thoracle.cli.prepare import prepare
         from thoracle.training.engine.config import write_config
@@ -162,7 +162,7 @@ class _Stages:
             detection(model, cohort, protocol="phantom", level="scan", save_calibration=True, out=where)
 
     def index_and_find(self, model: Path, out: Path) -> SearchQuality:
-        """Held-out phantoms become searchable, how well is measured, and one text is looked for.
+        """Index the held-out phantoms, measure how well they are found, and search for one text.
 
         The model is the contrastive one: tuning to prompts makes it forget whole reports (docs/experiments.md).
         """

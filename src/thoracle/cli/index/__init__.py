@@ -19,7 +19,7 @@ class _AddByDefault(TyperGroup):
     """`thoracle index COHORT …` is `thoracle index add COHORT …`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Typer's context has no public type."""
+        """Parse the arguments; Typer's context has no public type."""
         if args and args[0] not in (*self.commands, "-h", "--help"):
             args = ["add", *args]
         return super().parse_args(ctx, args)

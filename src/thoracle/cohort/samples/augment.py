@@ -48,7 +48,7 @@ class Augmentation:
         return self.batch(volume_ZHW[None], generator=generator, pad=pad)[0]
 
     def batch(self, volumes_BZHW: Tensor, *, pad: float, generator: torch.Generator | None = None) -> Tensor:
-        """Changed copies of volumes, each in its own way, on the device that they are on.
+        """Change copies of volumes, each in its own way, on the device that they are on.
 
         Args:
             volumes_BZHW: (B, Z, H, W) float32.
@@ -80,10 +80,10 @@ class _Draw:
 
     @classmethod
     def of(cls, how: Augmentation, generator: torch.Generator | None) -> _Draw:
-        """Always ten numbers of the generator."""
+        """Draw ten numbers of the generator."""
 
         def amount() -> float:
-            """Between -1 and 1, or 0."""
+            """Draw a number between -1 and 1, or 0."""
             chance, amount = torch.rand(2, generator=generator).tolist()
             return 2 * amount - 1 if chance < how.probability else 0.0
 
@@ -99,7 +99,9 @@ class _Draw:
         return bool(self.angle or self.size != 1 or any(self.moves))
 
     def matrix(self, height: int, width: int) -> list[list[float]]:
-        """Coordinates run from -1 to 1 along either axis, so that a turn of millimetres needs the ratio of the sides."""
+        """Build the affine map; coordinates run from -1 to 1 along either axis, so that a turn of millimetres needs the ratio of the
+        sides.
+        """
         sine, cosine = math.sin(self.angle) / self.size, math.cos(self.angle) / self.size
         return [[cosine, -sine * height / width, 2 * self.moves[0]], [sine * width / height, cosine, 2 * self.moves[1]]]
 

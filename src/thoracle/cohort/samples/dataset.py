@@ -44,7 +44,7 @@ class Sample:
 
 
 class CohortDataset(Dataset[Sample]):
-    """Volumes of one split, in order of name; an index gives the same sample in every process, and changes only with `set_epoch`.
+    """Serve the volumes of one split, in order of name; an index gives the same sample in every process, and changes only with `set_epoch`.
 
     Args:
         cohort: its folder, or what `open_cohort` gave.

@@ -33,7 +33,7 @@ _DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, RuntimeError, struct
 
 
 def require_cacheable(config: PreprocessConfig) -> None:
-    """Raises InputError for a window or padding that int16 cannot hold."""
+    """Raise InputError for a window or padding that int16 cannot hold."""
     reach = max(*(abs(end) for end in config.hu_window), abs(config.pad_value * config.intensity_scale))
     if reach > np.iinfo(np.int16).max:
         raise InputError(f"the window or padding reaches {reach:g} HU, int16 holds 32,767", hint="Narrow it.", source="preprocess")

@@ -93,7 +93,7 @@ def facts_in(sentences: Iterable[str]) -> FindingAttributes:
 
 
 def facts_of_mask(mask_XYZ: NDArray[np.bool_], *, spacing: Sequence[float], midline: float) -> FindingAttributes:
-    """Side and number of an abnormality's parts, as its mask shows them; LPS order.
+    """Measure side and number of an abnormality's parts, as its mask shows them; LPS order.
 
     Args:
         mask_XYZ: where it is.

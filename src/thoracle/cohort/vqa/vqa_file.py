@@ -60,7 +60,7 @@ class QuestionSet:
 
 
 def write_questions(path: Path, conversations: Sequence[QuestionSet]) -> None:
-    """Whole or not at all."""
+    """Write whole or not at all."""
     write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1)
 
 

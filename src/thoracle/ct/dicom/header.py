@@ -63,12 +63,12 @@ class Header:
 
     @property
     def modality(self) -> str:
-        """Modality; where it is absent, what the SOP class says."""
+        """Return Modality; where it is absent, what the SOP class says."""
         return text(self.dataset, "Modality").upper() or ("CT" if self.sop_class in CT_CLASSES else "")
 
     @property
     def kernel(self) -> str:
-        """ConvolutionKernel, of multi-frame files the first in the shared functional groups; "" where absent."""
+        """Return ConvolutionKernel, of multi-frame files the first in the shared functional groups; "" where absent."""
         holder = self.dataset
         for keyword in ("SharedFunctionalGroupsSequence", "CTReconstructionSequence"):
             holder = next(iter(items(holder, keyword, source=self.source)), Dataset())

@@ -29,7 +29,7 @@ FREE_BYTES: Final = 256 << 20
 
 
 def require_decodable(header: Header) -> None:
-    """Raises UnsupportedFormat, with the line that converts, for an encoding that no codec here reads."""
+    """Raise UnsupportedFormat, with the line that converts, for an encoding that no codec here reads."""
     if header.syntax not in NATIVE + COMPRESSED:
         raise UnsupportedFormat(
             f"transfer syntax {header.syntax.name} is not decoded here",
@@ -39,7 +39,7 @@ def require_decodable(header: Header) -> None:
 
 
 def read_pixels(slices: Sequence[Slice]) -> tuple[StoredArray, str]:
-    """Stored values of slices of one size, as (slice, row, column), and the SHA-256 of the files they came from.
+    """Read stored values of slices of one size, as (slice, row, column), and the SHA-256 of the files they came from.
 
     Raises:
         UnsupportedFormat: pixels of a kind CT does not have.

@@ -67,7 +67,7 @@ class Series:
 
 
 def find_ct_series(headers: Iterable[Header], *, source: str) -> tuple[tuple[Series, ...], tuple[str, ...]]:
-    """Series that could be a CT volume, and a note on what was set aside.
+    """List series that could be a CT volume, with a note on what was set aside.
 
     Raises:
         NotCT: there is none; the message says what is there.

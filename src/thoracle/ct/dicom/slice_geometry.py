@@ -27,7 +27,7 @@ _HINT: Final = "Export the original series, complete and unmixed."
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SliceGrid:
-    """Slices in the order of their positions, and (column, row, slice) index to LPS mm."""
+    """Hold slices in the order of their positions, and (column, row, slice) index to LPS mm."""
 
     slices: tuple[Slice, ...]
     affine: Affine

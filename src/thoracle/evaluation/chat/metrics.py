@@ -87,7 +87,7 @@ def summarise(
 
 
 def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray) -> dict[str, FloatArray]:
-    """Precision, recall and F1 of all abnormalities together, mean F1 of each, and CRG, (R,) each.
+    """Compute precision, recall and F1 of all abnormalities together, mean F1 of each, and CRG, (R,) each.
 
     CRG (Hamamci et al. 2025) weighs a missed finding by how rare findings are, so that naming all or none gives 1/3 and all right 1.
     """

@@ -32,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Figures:
-    """AUROC of the macro average and of each label, by which probabilities they are of."""
+    """Hold AUROC of the macro average and of each label, by which probabilities they are of."""
 
     macro: Mapping[str, Interval]
     labels: Mapping[str, Mapping[str, Interval]]

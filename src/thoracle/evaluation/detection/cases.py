@@ -31,7 +31,7 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelTable:
-    """Names of volumes, names of columns, numbers (N, K); NaN where a cell is empty."""
+    """Hold names of volumes, names of columns, numbers (N, K); NaN where a cell is empty."""
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
@@ -41,7 +41,7 @@ class LabelTable:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledCases:
-    """Volumes with what is known of them; `splits` holds "" where nobody says."""
+    """Hold volumes with what is known of them; `splits` holds "" where nobody says."""
 
     names: tuple[str, ...]
     patients: tuple[str, ...]
@@ -162,7 +162,7 @@ def read_table(path: Path) -> LabelTable:
 
 
 def join(cases: LabelledCases, predictions: LabelTable) -> Scores:
-    """Probabilities beside labels, of the cases alone, in their order.
+    """Join probabilities to labels, of the cases alone, in their order.
 
     Raises:
         InputError: a label without a column of probabilities, cases without a row, or rows with something else than probabilities.
@@ -187,7 +187,7 @@ def join(cases: LabelledCases, predictions: LabelTable) -> Scores:
 
 
 def by_scan(scores: Scores, cases: LabelledCases) -> Scores:
-    """Volumes of one scan as one: the mean of their probabilities.
+    """Average the probabilities of volumes of one scan.
 
     Raises:
         InputError: volumes of one scan whose labels differ.

@@ -17,7 +17,7 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Differences:
-    """First minus second.
+    """Hold differences, first minus second.
 
     Attributes:
         average: of macro and pooled metrics, by bootstrap.

@@ -20,7 +20,7 @@ from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 
 @dataclass(frozen=True, kw_only=True)
 class LabelGroup:
-    """Labels and abnormalities that are one column."""
+    """Group labels and abnormalities that are one column."""
 
     labels: tuple[str, ...]
     abnormalities: tuple[str, ...]

@@ -24,7 +24,7 @@ Detect = Callable[[ModelInput], tuple[float, ...]]
 
 @dataclass(kw_only=True, eq=False)
 class Answers:
-    """Probabilities of two models for the same scans, in order, and the seconds they took; each list grows by an entry a scan."""
+    """Hold probabilities of two models for the same scans, in order, and the seconds they took; each list grows by an entry a scan."""
 
     before: list[tuple[float, ...]] = field(default_factory=list)
     after: list[tuple[float, ...]] = field(default_factory=list)

@@ -29,7 +29,7 @@ Encode = Callable[[Sequence[str]], FloatArray]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTemplates:
-    """Templates by name, each a prompt that something is present and one that it is not; ensembles are names of templates."""
+    """Name templates, each a prompt that something is present and one that it is not; ensembles are names of templates."""
 
     templates: Mapping[str, tuple[str, str]]
     ensembles: Mapping[str, tuple[str, ...]]
@@ -87,7 +87,7 @@ def compare_templates(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PromptStudy:
-    """AUROC by the difference of two cosines, which orders scans as the probability of the pair does.
+    """Compute AUROC by the difference of two cosines, which orders scans as the probability of the pair does.
 
     Args:
         wordings: what to compare.

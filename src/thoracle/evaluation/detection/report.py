@@ -226,5 +226,5 @@ def _shown(mistake: Misclassification, look: Look | None) -> str:
 
 
 def rows_of_average(values: Mapping[str, Interval]) -> Sequence[tuple[str, str]]:
-    """Macro and pooled metrics in words, for a terminal."""
+    """Format macro and pooled metrics for a terminal."""
     return [(title(name), _bounds(interval)) for name, interval in values.items()]

@@ -32,7 +32,7 @@ class EvaluationRun:
 
 
 def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values; null for what is NaN. `model` is what there is to say of it: hash, kind, whether it was trained."""
+    """Return JSON values; null for what is NaN. `model` is what there is to say of it: hash, kind, whether it was trained."""
     counts, scored = evaluation.published.counts, evaluation
     published = {
         label: _numbers(

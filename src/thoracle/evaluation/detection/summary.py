@@ -27,7 +27,7 @@ Values = Mapping[str, FloatArray]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """Scans with what a model said of them and what is so.
+    """Hold scans with a model's scores and their labels.
 
     Attributes:
         names: of the scans.
@@ -56,14 +56,14 @@ class Scores:
 
     @property
     def single_class_labels(self) -> tuple[str, ...]:
-        """Labels that no scan has, or all have: nothing that ranks or decides can be measured in them."""
+        """List labels that no scan has, or all have: nothing that ranks or decides can be measured in them."""
         positive, negative = (self.truth_NK == 1).any(axis=0), (self.truth_NK == 0).any(axis=0)
         return tuple(name for name, both in zip(self.labels, positive & negative, strict=True) if not both)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Summary:
-    """Figures with intervals: of each label, and `macro` and pooled ones of all."""
+    """Hold metrics with intervals: of each label, and `macro` and pooled ones of all."""
 
     by_label: Mapping[str, Mapping[str, Interval]]
     average: Mapping[str, Interval]
@@ -120,7 +120,7 @@ def summarise(scores: Scores, *, thresholds: FloatArray | None, ranking: bool = 
 
 
 def mean_of_known(values: FloatArray) -> FloatArray:
-    """Over the last axis, without NaN; NaN where there is nothing else."""
+    """Average over the last axis, without NaN; NaN where there is nothing else."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=-1)
     return np.where(count > 0, np.where(defined, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)

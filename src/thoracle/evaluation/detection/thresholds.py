@@ -47,6 +47,6 @@ def published_thresholds(scores: Scores) -> FloatArray:
 
 
 def published_counts(scores: Scores) -> tuple[FloatArray, Confusion]:
-    """Thresholds and counts as published: for comparison with papers alone."""
+    """Count at thresholds as published: for comparison with papers alone."""
     thresholds = published_thresholds(scores)
     return thresholds, confusion(scores.probabilities_NK, scores.truth_NK, thresholds=np.nextafter(thresholds, np.inf))

@@ -33,7 +33,7 @@ ALL: Final = "all abnormalities"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LocalizationScores:
-    """Localization scores of one abnormality, or their average over all.
+    """Hold localization scores of one abnormality, or their average over all.
 
     Attributes:
         volumes: with the finding in their mask.
@@ -60,7 +60,7 @@ def columns(methods: Sequence[Method]) -> tuple[str, ...]:
 
 
 def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> list[CohortEntry]:
-    """Entries whose masks are there.
+    """Select entries whose masks are there.
 
     Raises:
         InputError: there is none.

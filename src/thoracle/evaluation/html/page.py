@@ -34,12 +34,12 @@ def heading(text: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Plain words."""
+    """Format plain words."""
     return f"<p>{escape(text)}</p>"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Numbers to three places, NaN as a dash."""
+    """Format a table: numbers to three places, NaN as a dash."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{escape(shown(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -31,7 +31,7 @@ _SETTINGS: Final[Any] = {  # matplotlib's type of it has three hundred names
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
-    """Points joined in order; with `marker` they are dots as well."""
+    """Join points in order; with `marker` they are dots as well."""
 
     x: ArrayLike
     y: ArrayLike
@@ -53,7 +53,7 @@ class Panel:
 
 
 def panels(contents: Sequence[Panel], *, columns: int = 6, size: float = 2.1) -> str:
-    """SVG of panels in rows of `columns`, each `size` inches wide and high."""
+    """Draw SVG panels in rows of `columns`, each `size` inches wide and high."""
     columns = min(columns, len(contents))
     rows = -(-len(contents) // columns)
     with matplotlib.rc_context(_SETTINGS):
@@ -66,7 +66,7 @@ def panels(contents: Sequence[Panel], *, columns: int = 6, size: float = 2.1) ->
 
 
 def dots(names: Sequence[str], series: Mapping[str, Sequence[Interval]], *, x: str, reference: float | None = None) -> str:
-    """SVG of figures with their intervals, one row a name, one colour a series; `reference` is a dashed line."""
+    """Draw figures with their intervals as SVG, one row a name, one colour a series; `reference` is a dashed line."""
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(7, 0.8 + 0.27 * len(names)), layout="constrained")
         ax = drawing.subplots()
@@ -87,7 +87,7 @@ def dots(names: Sequence[str], series: Mapping[str, Sequence[Interval]], *, x: s
 
 
 def histogram(values: Mapping[str, ArrayLike], *, x: str, bins: int = 60) -> str:
-    """SVG of shares, one colour a series."""
+    """Draw fractions as SVG, one colour a series."""
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(6, 2.6), layout="constrained")
         ax = drawing.subplots()
@@ -104,7 +104,7 @@ def histogram(values: Mapping[str, ArrayLike], *, x: str, bins: int = 60) -> str
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PointGroup:
-    """Points that share a colour."""
+    """Group points that share a colour."""
 
     label: str
     keep: NDArray[np.bool_]
@@ -113,7 +113,7 @@ class PointGroup:
 def scatter(
     halves: Sequence[NDArray[Any]], groups: Sequence[Sequence[PointGroup]], *, titles: Sequence[str], size: float, note: str
 ) -> bytes:
-    """PNG: a panel for each of `groups`, `note` below all; the first half's points are dots, the second's are squares."""
+    """Draw a PNG: a panel for each of `groups`, `note` below all; the first half's points are dots, the second's are squares."""
     columns = min(6, len(groups))
     rows = -(-len(groups) // columns)
     with matplotlib.rc_context(_SETTINGS):
@@ -139,7 +139,7 @@ def scatter(
 def slices(
     hu_ZHW: NDArray[Any], *, mask_ZHW: NDArray[Any] | None = None, at: tuple[int, int, int] | None = None, zoom: float = 1.0
 ) -> bytes:
-    """PNG of an axial, a coronal and a sagittal slice, as radiologists look at them; a mask is drawn over in colour.
+    """Draw a PNG of an axial, a coronal and a sagittal slice, as radiologists look at them; a mask is drawn over in colour.
 
     Args:
         hu_ZHW: (z, x, y) in HU, of the LPS array, as `preprocess` orders it.
@@ -161,7 +161,7 @@ def slices(
 def heat_slices(
     hu_XYZ: NDArray[Any], heat_XYZ: NDArray[Any], *, at: Sequence[int], titles: Sequence[str], pixel: tuple[float, float], title: str
 ) -> bytes:
-    """PNG of axial slices side by side, as radiologists look at them, what is positive in `heat_XYZ` over them.
+    """Draw a PNG of axial slices side by side, as radiologists look at them, what is positive in `heat_XYZ` over them.
 
     Args:
         hu_XYZ, heat_XYZ: alike, the LPS array of a scan; one scale of colour for all slices, the more of it the less can be seen through.
@@ -188,7 +188,7 @@ def heat_slices(
 
 
 def png(rgb_HWC: NDArray[Any], *, zoom: float = 1.0) -> bytes:
-    """PNG of an RGB array of 0 to 1."""
+    """Encode an RGB array of 0 to 1 as PNG."""
     from PIL import Image
 
     picture = Image.fromarray((np.clip(rgb_HWC, 0, 1) * 255).astype(np.uint8))

@@ -27,7 +27,7 @@ _THRESHOLDS: Final = np.full(len(ABNORMALITIES), 0.5)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """Reports with what each backend said of them.
+    """Hold reports with what each backend said of them.
 
     Attributes:
         rows: the reports.

@@ -26,7 +26,7 @@ _FEWEST: Final = 20
 
 
 def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels: Sequence[Sequence[int | None]]) -> LabelerDecisionRule:
-    """Weights, thresholds and figures of each abnormality.
+    """Fit weights and thresholds of each abnormality, and measure them.
 
     Args:
         classifier: whose logits are weighed; what is kept beside it is not asked.

@@ -42,7 +42,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
-    """Images and texts together.
+    """Hold images and texts together.
 
     Attributes:
         image, text: each alone; `even` is as many points drawn evenly from a sphere of that dimension, to compare with.
@@ -110,7 +110,7 @@ def geometry(latents_NL: FloatArray) -> Geometry:
 
 
 def alignment(image_NL: FloatArray, text_NL: FloatArray) -> float:
-    """Mean squared distance of pairs."""
+    """Compute the mean squared distance of pairs."""
     return float(((image_NL - text_NL) ** 2).sum(axis=1).mean())
 
 
@@ -130,7 +130,9 @@ def effective_rank(latents_NL: FloatArray) -> float:
 
 
 def hubness(cosines_QG: FloatArray, *, neighbours: int = NEIGHBOURS) -> float:
-    """Skewness of how many queries have each gallery item among their nearest: above 1, few are near to many. NaN where all are alike."""
+    """Compute the skewness of how many queries have each gallery item among their nearest: above 1, few are near to many. NaN where all
+    are alike.
+    """
     neighbours = min(neighbours, cosines_QG.shape[1])
     nearest = np.argpartition(-cosines_QG, neighbours - 1, axis=1)[:, :neighbours]
     counts = np.bincount(nearest.ravel(), minlength=cosines_QG.shape[1])
@@ -138,7 +140,7 @@ def hubness(cosines_QG: FloatArray, *, neighbours: int = NEIGHBOURS) -> float:
 
 
 def silhouette(latents_NL: FloatArray, truth_N: FloatArray) -> float:
-    """Mean silhouette by cosine of scans with and without a label."""
+    """Compute the mean silhouette by cosine of scans with and without a label."""
     from sklearn.metrics import silhouette_score
 
     labelled = ~np.isnan(truth_N)

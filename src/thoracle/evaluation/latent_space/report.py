@@ -72,7 +72,7 @@ def report_files(
 
 
 def pictures(points: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, labels: Sequence[str]) -> dict[str, bytes]:
-    """PNG by file name: by the number of abnormalities and by each label. `places` are (2 N, 2): images, then texts."""
+    """Draw PNGs, by file name: by the number of abnormalities and by each label. `points` are (2 N, 2): images, then texts."""
     drawings, note = {}, f"Dots are images, squares are texts. {RESEARCH_USE}"
     count = np.nansum(truth_NK, axis=1)
     for method, coordinates in points.items():

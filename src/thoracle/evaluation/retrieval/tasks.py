@@ -40,8 +40,9 @@ SCORING_NOTES: Final = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gallery:
-    """N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their reports say ("" if nothing), and a
-    hash of their voxels ("" if unknown)."""
+    """Hold N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their reports say ("" if nothing),
+    and a hash of their voxels ("" if unknown).
+    """
 
     latents_NL: FloatArray
     labels_NC: NDArray[np.int_]

@@ -54,7 +54,7 @@ class ScanLocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Part `index` (from 1) of `count` equal parts."""
+    """Describe part `index` (from 1) of `count` equal parts."""
 
     index: int
     count: int

@@ -21,7 +21,7 @@ SCHEMA: Final = "thoracle.run/2"
 
 
 class ResultTable:
-    """Rows by scan name.
+    """Hold rows by scan name.
 
     Args:
         path: the CSV; its folder is made.

@@ -41,7 +41,7 @@ class ReadOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanFailure:
-    """Why a scan gave nothing: the error's class, and its message without paths, on one line."""
+    """Say why a scan gave nothing: the error's class, and its message without paths, on one line."""
 
     error: str
     message: str

@@ -112,7 +112,7 @@ def answer(
 
 
 def escape_to_json(value: object) -> str:
-    """JSON whose strings hold no mark of a chat template: brackets and braces of JSON itself stay."""
+    """Encode as JSON whose strings hold no mark of a chat template: brackets and braces of JSON itself stay."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)}: {escape_to_json(member)}" for name, member in value.items()) + "}"
     if isinstance(value, list):

@@ -55,7 +55,7 @@ class WrittenQuestions:
 
 
 def write_questions(generate: TextGenerator, report: str) -> WrittenQuestions:
-    """Questions about the scan of a report.
+    """Write questions about the scan of a report.
 
     Raises:
         As `generate`.

@@ -61,7 +61,7 @@ def onnx_model(model: Model) -> bytes:
 
 
 def onnx_detect(content: bytes) -> Callable[[ModelInput], tuple[float, ...]]:
-    """Probabilities of a preprocessed volume (z, x, y), by onnxruntime on the CPU.
+    """Compute probabilities of a preprocessed volume (z, x, y), by onnxruntime on the CPU.
 
     Raises:
         ExtraMissing: onnxruntime is not installed.

@@ -65,12 +65,12 @@ class LabelerDecisionRule:
     decisions: Mapping[str, Decision]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {"format": FORMAT, "notice": RESEARCH_USE, **asdict(self)}
 
 
 def save_decision_rule(folder: Path, labelling: LabelerDecisionRule) -> None:
-    """Beside the weights; whole or not at all."""
+    """Write the decision rule beside the weights; whole or not at all."""
     write_json(folder / LABELLING, labelling.as_dict(), indent=1)
 
 

@@ -53,7 +53,7 @@ class Labels:
         return cls(values=(None,) * len(ABNORMALITIES), unknown=reason)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types: for each abnormality its value and evidence."""
+        """Return plain JSON types: for each abnormality its value and evidence."""
         findings: dict[str, Any] = {}
         for number, name in enumerate(ABNORMALITIES):
             findings[name] = {"value": self.values[number], "evidence": [_plain(mention) for mention in self.evidence[number]]}

@@ -21,7 +21,7 @@ _REMEMBERED: Final = 100_000
 
 
 class RuleLabeller:
-    """Labels reports by rules."""
+    """Label reports by rules."""
 
     name: Final = "rules"
     parallel: Final = True

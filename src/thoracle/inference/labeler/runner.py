@@ -47,7 +47,9 @@ class LabelerBackend(Labeller, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelProgress:
-    """After some rows: how many are done in all, how many of them in this run, how many are unknown, and the place in the file (0 to 1)."""
+    """Report after some rows how many are done in all, how many of them in this run, how many are unknown, and the place in the file (0
+    to 1).
+    """
 
     completed: int
     now: int
@@ -89,7 +91,7 @@ def label_table(
 
 
 def label_rows(labeller: LabelerBackend, rows: Sequence[ReportRow]) -> list[Labels]:
-    """Labels of rows; a row with a fault is unknown for that reason."""
+    """Label rows; a row with a fault is unknown for that reason."""
     sound = iter(labeller.label([row.text for row in rows if not row.fault]))
     return [Labels.none(row.fault) if row.fault else next(sound) for row in rows]
 

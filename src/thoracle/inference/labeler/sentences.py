@@ -71,7 +71,7 @@ def sentences(report: str) -> Iterator[Sentence]:
 
 
 def unreadable(report: str) -> str:
-    """Why a text cannot be labelled; "" where it can: it holds words, and enough of them are English."""
+    """Say why a text cannot be labelled; "" where it can: it holds words, and enough of them are English."""
     words = [word.lower() for word in _WORD.findall(report)]
     if not words or report.strip() == _NOT_GIVEN:
         return "no text"

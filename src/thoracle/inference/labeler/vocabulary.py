@@ -56,7 +56,7 @@ def rules() -> tuple[Rule, ...]:
 
 @cache
 def fingerprint() -> str:
-    """SHA-256 over all rules and cues: what labels by rules depend on beside the code."""
+    """Hash all rules and cues: what labels by rules depend on beside the code."""
     here = files(__package__)
     names = ("cues.yaml", *(f"phrases/{_file_name(name)}" for name in ABNORMALITIES))
     return hashlib.sha256(b"".join(here.joinpath(*name.split("/")).read_bytes() for name in names)).hexdigest()

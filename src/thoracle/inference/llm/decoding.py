@@ -43,7 +43,7 @@ class SamplingOptions:
 
 @torch.inference_mode()
 def generate_ids(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset[int], sampling: SamplingOptions) -> Iterator[int]:
-    """Ids, up to one of `ends`, which is not given. `past` has what was read before, and grows by all that is read here.
+    """Generate ids, up to one of `ends`, which is not given. `past` has what was read before, and grows by all that is read here.
 
     Where the model's own generation_config.json has a `repetition_penalty` (Keskar et al., arXiv:1909.05858), what the answer said is
     said again less readily.
@@ -82,7 +82,7 @@ def _repetition_penalty(model: Any) -> Any:
 
 
 def detokenize(ids: Iterator[int], tokenizer: Any) -> Iterator[str]:
-    """Ids as text, in pieces of whole characters."""
+    """Decode ids to text, in pieces of whole characters."""
     stream = DecodeStream(skip_special_tokens=True)
     for number in ids:
         piece = stream.step(tokenizer.backend_tokenizer, number)
@@ -91,7 +91,7 @@ def detokenize(ids: Iterator[int], tokenizer: Any) -> Iterator[str]:
 
 
 def stop_at(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Text up to the first of `stop`; what could be the beginning of one is held back until it is known not to be."""
+    """Yield text up to the first of `stop`; what could be the beginning of one is held back until it is known not to be."""
     pending = ""
     for piece in pieces:
         pending += piece

@@ -11,7 +11,7 @@ from thoracle.types import RESEARCH_USE
 
 
 def card(*, kind: str, config: Mapping[str, Any], notes: Sequence[str], **facts: Any) -> str:
-    """Markdown. `facts` are the other fields of config.json, `notes` what was assumed at import."""
+    """Write Markdown. `facts` are the other fields of config.json, `notes` what was assumed at import."""
     state = "" if facts["trained"] else "**Untrained: the weights are random, and no number they give means anything.**\n\n"
     state += f"**{facts['disclaimer']}**\n\n" if facts["disclaimer"] else ""
     preprocess = json.dumps(facts["preprocess"]) if facts["preprocess"] else "none: this model takes no volume"

@@ -37,12 +37,12 @@ class LanguageModel:
 
     @property
     def hidden(self) -> int:
-        """H."""
+        """Return H."""
         return int(self.model.get_input_embeddings().embedding_dim)
 
     @property
     def context(self) -> int:
-        """Ids of a conversation at most."""
+        """Return the most ids of a conversation."""
         return int(self.model.config.max_position_embeddings)
 
 
@@ -113,7 +113,7 @@ def add_lora_adapter(model: Any, *, rank: int, alpha: int, targets: Sequence[str
 
 
 def fingerprint(base: Path) -> str:
-    """SHA-256 over a base model's configuration and the names and sizes of its weights: 16 GB are not read for it."""
+    """Hash a base model's configuration and the names and sizes of its weights: 16 GB are not read for it."""
     digest = hashlib.sha256((base / "config.json").read_bytes())
     for path in sorted(base.glob("*.safetensors")) or sorted(base.glob("*.bin")):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())

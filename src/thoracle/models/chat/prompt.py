@@ -34,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Ids with `IMAGE_TOKEN_INDEX` for each row of a scan, and which of them are an assistant's words."""
+    """Hold ids with `IMAGE_TOKEN_INDEX` for each row of a scan, and which of them are an assistant's words."""
 
     ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
@@ -49,7 +49,7 @@ def question_text(question: str, *, task: str, images: int = 0) -> str:
 
 
 class ChatTemplate:
-    """Renders with one tokenizer's chat template.
+    """Render with one tokenizer's chat template.
 
     Args:
         tokenizer: of `transformers`, with a chat template.

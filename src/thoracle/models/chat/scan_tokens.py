@@ -62,7 +62,7 @@ class ScanTokens:
         return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
 
     def expand(self, kept_I: Tensor) -> Tensor:
-        """Tokens (I, T, h, w, C), float32, of what `keep` gave for I scans; on their device."""
+        """Expand what `compress` gave for I scans to tokens (I, T, h, w, C), float32, on their device."""
         if self._codebook_KC is None:
             return kept_I.float()
         self._codebook_KC = self._codebook_KC.to(kept_I.device)
@@ -79,13 +79,15 @@ def _codebook(encoder: ModelFolder) -> Tensor:
 
 
 class TokenCache:
-    """Scans as `ScanTokens` keeps them, each in a file, by a key that is hashed: names of patients do not become names of files."""
+    """Store scans as `ScanTokens` compresses them, each in a file, by a key that is hashed: names of patients do not become names of
+    files.
+    """
 
     def __init__(self, folder: Path, tokens: ScanTokens, *, encoder_sha256: str) -> None:
         self._folder, self._tokens, self._encoder = folder / f"codes-{encoder_sha256[:16]}", tokens, encoder_sha256
 
     def get(self, key: str) -> Tensor | None:
-        """None where there is no file, or one that is damaged or of another encoder."""
+        """Read a scan's tokens; None where there is no file, or one that is damaged or of another encoder."""
         path = self._path(key)
         try:
             if path.stat().st_size > _MOST_BYTES:
@@ -96,7 +98,7 @@ class TokenCache:
         return tensor if tensor is not None and self._tokens.is_compatible(tensor) else None
 
     def put(self, key: str, tensor: Tensor) -> None:
-        """Whole or not at all."""
+        """Write a scan's tokens, whole or not at all."""
         write_atomic(self._path(key), save({_KEY: tensor.contiguous()}))
 
     def _path(self, key: str) -> Path:

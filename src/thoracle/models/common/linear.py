@@ -10,5 +10,5 @@ class Linear(nn.Linear):
     """Multiply by a weight of lower precision than its input where `to_bfloat16` made it so; the output has the weight's type."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Over the last axis."""
+        """Multiply over the last axis."""
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias)

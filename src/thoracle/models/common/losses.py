@@ -105,7 +105,7 @@ def positive_weights(labels_VK: Tensor) -> Tensor:
 
 
 def weighted_label_loss(logits_BK: Tensor, labels_BK: Tensor, weights_K: Tensor) -> Tensor:
-    """Binary cross-entropy of each label for itself, its positives weighted.
+    """Compute binary cross-entropy of each label for itself, its positives weighted.
 
     Returns:
         A scalar, the mean over labels that are known (not NaN); 0 where none is.

@@ -10,7 +10,7 @@ from thoracle.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:
-    """CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold.
+    """Configure CT-CHAT's attentional pooler and the two layers behind it; `heads` is the only size its file does not hold.
 
     Attributes:
         num_queries: learned queries, each of which gives a token to the language model.

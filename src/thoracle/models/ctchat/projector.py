@@ -29,7 +29,7 @@ def embed_findings(told_BKA: Tensor, name_KH: Tensor, said_SH: Tensor) -> Tensor
 
 
 class AttentionalPooler(nn.Module):
-    """Learned queries look at every token once: N tokens become Q rows."""
+    """Pool tokens by learned queries, which look at every token once: N tokens become Q rows."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -74,7 +74,9 @@ class FindingTokens(nn.Module):
 
 
 class Projector(nn.Module):
-    """Pooler, LayerNorm, and a two-layer MLP into the language model's embeddings; before these rows those of findings, where there are."""
+    """Apply pooler, LayerNorm, and a two-layer MLP into the language model's embeddings; before these rows those of findings, where
+    there are.
+    """
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class Projector(nn.Module):
 
     @property
     def hidden(self) -> int:
-        """H."""
+        """Return H."""
         return self.config.hidden_size
 
     def forward(self, tokens_BTHWC: Tensor) -> Tensor:

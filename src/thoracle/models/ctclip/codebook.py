@@ -26,14 +26,14 @@ BLOCK = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quantized:
-    """Codes in the tokens' place (B, N, D), and which they are (B, N, int64)."""
+    """Hold codes in the tokens' place (B, N, D), and which they are (B, N, int64)."""
 
     codes_BND: Tensor
     indices_BN: Tensor
 
 
 class Codebook(nn.Module):
-    """K codes of width D, as buffers: they learn by averaging, not by gradient."""
+    """Hold K codes of width D, as buffers: they learn by averaging, not by gradient."""
 
     def __init__(self, *, dim: int, size: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update_ema(self, counts_K: Tensor, sums_KD: Tensor) -> None:
-        """Codes move towards the direction of their tokens' mean; codes without tokens towards their own direction.
+        """Move codes towards the direction of their tokens' mean; codes without tokens towards their own direction.
 
         Args:
             counts_K: tokens a code was nearest to.

@@ -76,18 +76,18 @@ class CTViTConfig:
 
     @property
     def grid(self) -> int:
-        """Patches along each in-plane axis."""
+        """Return the patches along each in-plane axis."""
         return self.image_size // self.patch_size
 
     @property
     def dim_image(self) -> int:
-        """Width of the flattened tokens of one time step: what the image projection takes."""
+        """Return the width of the flattened tokens of one time step: what the image projection takes."""
         return self.grid * self.grid * self.dim
 
 
 @dataclass(frozen=True, kw_only=True)
 class CTCLIPConfig:
-    """CT-CLIP: image and text encoder, one latent space (Hamamci et al., arXiv:2403.17834).
+    """Configure CT-CLIP: image and text encoder, one latent space (Hamamci et al., arXiv:2403.17834).
 
     Attributes:
         ctvit: image encoder.
@@ -141,12 +141,12 @@ class CTCLIPConfig:
 
     @property
     def steps(self) -> int:
-        """Tokens along slices."""
+        """Return the tokens along slices."""
         return self.n_frames // self.ctvit.temporal_patch_size
 
     @property
     def dim_pooled(self) -> int:
-        """Width of what the image projection takes."""
+        """Return the width of what the image projection takes."""
         if self.spatial_pool == "mean":
             return self.ctvit.dim_image
         return self.steps * self.ctvit.grid**2 * self.pool_channels + 2 * self.ctvit.dim

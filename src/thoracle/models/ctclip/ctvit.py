@@ -39,7 +39,7 @@ class VolumeTokens:
 
 
 class CTViT(nn.Module):
-    """Patch embedding, spatial attention, temporal attention, codebook."""
+    """Apply patch embedding, spatial attention, temporal attention and codebook."""
 
     def __init__(self, config: CTViTConfig) -> None:
         super().__init__()

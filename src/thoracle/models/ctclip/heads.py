@@ -15,7 +15,7 @@ from thoracle.models.ctclip.config import CTCLIPConfig
 
 
 class LinearClassifier(nn.Module):
-    """LiPro's classifier on image latents: logits, one a label. In published files its keys lie beside `trained_model.*`, a CT-CLIP."""
+    """Classify image latents as LiPro does: logits, one a label. In published files its keys lie beside `trained_model.*`, a CT-CLIP."""
 
     def __init__(self, dim_latent: int, *, n_labels: int) -> None:
         super().__init__()

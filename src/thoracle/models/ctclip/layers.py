@@ -23,7 +23,7 @@ TOKENS_AT_ONCE = 576
 
 
 class GammaNorm(nn.Module):
-    """LayerNorm whose scale is called gamma, and whose shift, beta, is a buffer of zeros: saved, never trained."""
+    """Apply a LayerNorm whose scale is called gamma, and whose shift, beta, is a buffer of zeros: saved, never trained."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class GammaNorm(nn.Module):
         self.beta: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Over the last axis."""
+        """Normalize over the last axis."""
         return F.layer_norm(x, x.shape[-1:], self.gamma, self.beta)
 
 
@@ -101,7 +101,7 @@ class PositionConv(nn.Module):
 
 
 class CosineAttention(nn.Module):
-    """Attention by the cosine of query and key. Keys and values come from the un-normed input, as published."""
+    """Attend by the cosine of query and key. Keys and values come from the un-normed input, as published."""
 
     def __init__(self, dim: int, *, heads: int, dim_head: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class CosineAttention(nn.Module):
 
 
 class FeedForward(nn.ModuleDict):
-    """LayerNorm, up, gate, down; the inner width is two thirds of four times the width, whole. Keys as published."""
+    """Apply LayerNorm, up, gate, down; the inner width is two thirds of four times the width, whole. Keys as published."""
 
     def __init__(self, dim: int) -> None:
         inner = int(4 * (2 / 3) * dim)
@@ -145,7 +145,7 @@ class FeedForward(nn.ModuleDict):
 
 
 class Stack(nn.Module):
-    """Position convolution, attention and feed-forward, each added to its input, `depth` times; then a norm."""
+    """Apply position convolution, attention and feed-forward, each added to its input, `depth` times; then a norm."""
 
     def __init__(self, dim: int, *, depth: int, heads: int, dim_head: int) -> None:
         super().__init__()

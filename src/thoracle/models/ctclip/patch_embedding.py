@@ -58,7 +58,7 @@ class WindowedPatchEmbedding(nn.Module):
 
 
 class GridPool(nn.Module):
-    """Tokens to one vector that knows places: a few channels of every token, and the mean and maximum of all channels."""
+    """Pool tokens to one vector that knows places: a few channels of every token, and the mean and maximum of all channels."""
 
     def __init__(self, dim: int, *, channels: int) -> None:
         super().__init__()

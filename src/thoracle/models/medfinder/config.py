@@ -35,7 +35,7 @@ class ResNetConfig:
 
     @property
     def dim(self) -> int:
-        """Channels of its last stage."""
+        """Return the channels of its last stage."""
         return self.widths[-1] * (4 if self.bottleneck else 1)
 
 
@@ -65,7 +65,7 @@ class ViTConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MedFinderConfig:
-    """MedFinder: an image encoder, a text encoder, one latent space (Chen et al., arXiv:2403.15992).
+    """Configure MedFinder: an image encoder, a text encoder, one latent space (Chen et al., arXiv:2403.15992).
 
     Attributes:
         size: voxels (z, x, y) of the volumes it takes.

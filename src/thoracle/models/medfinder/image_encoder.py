@@ -22,7 +22,7 @@ _EXTRA: Final = "Install it with `pip install 'thoracle[medfinder]'`."
 
 
 class ImageEncoder(nn.Module):
-    """Volumes to tokens.
+    """Encode volumes as tokens.
 
     Attributes:
         dim: C.
@@ -40,7 +40,7 @@ class ImageEncoder(nn.Module):
             self.grid = tuple(side // config.vit.patch_size for side in config.size)
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
-        """Tokens (B, N, C) in the order of the grid."""
+        """Return tokens (B, N, C) in the order of the grid."""
         features = self.net(volume_B1ZHW)
         if isinstance(features, tuple):  # ViT: tokens, and those after each layer
             return cast(Tensor, features[0])

@@ -27,14 +27,14 @@ MASKED = -65504.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextTokens:
-    """Hidden states of the last layer (B, N, D), and the first token's after a linear map and tanh (B, D)."""
+    """Hold hidden states of the last layer (B, N, D), and the first token's after a linear map and tanh (B, D)."""
 
     hidden_BND: Tensor
     pooled_BD: Tensor
 
 
 class BertEncoder(nn.Module):
-    """Embeddings, layers of attention and feed-forward, a pooler."""
+    """Apply embeddings, layers of attention and feed-forward, and a pooler."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _Embeddings(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention, then two linear maps, each with what came in added and normed."""
+    """Apply attention, then two linear maps, each with its input added and the sum normed."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()

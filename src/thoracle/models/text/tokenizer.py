@@ -30,7 +30,7 @@ _ROBERTA: Final = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>"
 
 
 class Tokenizer:
-    """BERT's WordPiece, RoBERTa's byte-level BPE, or what a `tokenizer.json` describes."""
+    """Tokenize by BERT's WordPiece, RoBERTa's byte-level BPE, or what a `tokenizer.json` describes."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         """From the content of the files of one of `LAYOUTS`, with or without `tokenizer_config.json`.
@@ -71,7 +71,7 @@ class Tokenizer:
         return cls({"vocab.txt": "\n".join([*vocabulary, ""]).encode()})
 
     def encode(self, texts: Sequence[str], *, max_length: int = 512) -> EncodedText:
-        """Padded to the longest of `texts` only; longer than `max_length` is cut, the closing token kept, as published.
+        """Encode texts, padded to the longest of them only; longer than `max_length` is cut, the closing token kept, as published.
 
         Raises:
             InputError: no texts.

@@ -24,7 +24,7 @@ _SEEN: Final = 5
 
 
 def lung_share(canvas: Canvas, cavity: Floats) -> Floats:
-    """Share of lung in each voxel, before vessels and airways; `cavity` is the distance to the rib cage's inner face."""
+    """Return the fraction of lung in each voxel, before vessels and airways; `cavity` is the distance to the rib cage's inner face."""
     distance = canvas.thorax.lung_without_heart(*canvas.grid.coordinates, cavity)
     box = canvas.grid.box(*HEART_BOX)
     near = distance[box]
@@ -33,7 +33,7 @@ def lung_share(canvas: Canvas, cavity: Floats) -> Floats:
 
 
 def paint_lungs(canvas: Canvas, uneven: Floats, slow: Floats) -> None:
-    """Parenchyma: denser below (supine) and in expiration, uneven in everybody; fissures."""
+    """Paint parenchyma: denser below (supine) and in expiration, uneven in everybody; fissures."""
     patient = canvas.thorax.patient
     x, y, z = canvas.grid.coordinates
     inside = np.flatnonzero(canvas.lung > 0)
@@ -52,7 +52,7 @@ def paint_lungs(canvas: Canvas, uneven: Floats, slow: Floats) -> None:
 
 
 def paint_trees(canvas: Canvas, trees: Trees) -> None:
-    """Vessels, then airways with their walls; what they take is no longer lung."""
+    """Paint vessels, then airways with their walls; what they take is no longer lung."""
     patient = canvas.thorax.patient
     blood = 0.5 * (patient.vein_hu + patient.artery_hu)
     _paint_branches(canvas, trees.vessels, blood)

@@ -16,7 +16,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True, kw_only=True)
 class Patient:
-    """Habitus and tissues of one person, at one scan.
+    """Hold habitus and tissues of one person, at one scan.
 
     Attributes:
         scale: person's size over the canonical chest along x, y, z.

@@ -51,7 +51,7 @@ HEART_BOX: Final = ((-85.0, -105.0, -150.0), (130.0, 60.0, 25.0))
 
 
 def paint_body(canvas: Canvas, uneven: Floats, skin: Floats) -> None:
-    """Air, skin, fat and muscle of the wall. `uneven` is a slow field; `skin` the signed distance to the body's surface."""
+    """Paint air, skin, fat and muscle of the wall. `uneven` is a slow field; `skin` the signed distance to the body's surface."""
     patient, thorax, grid = canvas.thorax.patient, canvas.thorax, canvas.grid
     x, y, _ = grid.coordinates
     canvas.paint(soft(skin, grid.edge), patient.fat_hu + 5 * uneven)
@@ -95,14 +95,14 @@ def _paint_breasts(canvas: Canvas, uneven: Floats) -> None:
 
 
 def paint_cavity(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
-    """Fat of mediastinum and abdomen inside the rib cage; neck above."""
+    """Paint fat of mediastinum and abdomen inside the rib cage; neck above."""
     _, _, z = canvas.grid.coordinates
     neck = smoothstep((z - 70) / 40) * np.clip(0.55 + 0.4 * uneven, 0, 1)
     canvas.paint(soft(cavity + 2, canvas.grid.edge), canvas.thorax.patient.fat_hu + 6 * uneven + neck * 130)
 
 
 def paint_abdomen(canvas: Canvas, cavity: Floats, uneven: Floats, stomach: tuple[float, float, float]) -> None:
-    """Liver, spleen and stomach under the diaphragm. `stomach`: fluid's HU, its level along y, size."""
+    """Paint liver, spleen and stomach under the diaphragm. `stomach`: fluid's HU, its level along y, size."""
     thorax, patient = canvas.thorax, canvas.thorax.patient
     top = -40 + 26 * max(0.0, -patient.inspiration)
     box = canvas.grid.box((-150, -110, -400), (150, 130, top))
@@ -125,7 +125,7 @@ def paint_abdomen(canvas: Canvas, cavity: Floats, uneven: Floats, stomach: tuple
 
 
 def paint_heart(canvas: Canvas) -> None:
-    """Pericardial fat, muscle and chambers."""
+    """Paint pericardial fat, muscle and chambers."""
     patient, s = canvas.thorax.patient, canvas.thorax.heart
     box = canvas.grid.box(*HEART_BOX)
     x, y, z = canvas.grid.within(box).coordinates
@@ -143,7 +143,7 @@ def paint_heart(canvas: Canvas) -> None:
 
 
 def paint_vessels(canvas: Canvas) -> None:
-    """Aorta and its branches, pulmonary trunk, veins, oesophagus."""
+    """Paint aorta and its branches, pulmonary trunk, veins, oesophagus."""
     patient = canvas.thorax.patient
     wall = patient.muscle_hu
     canvas.tubes(ESOPHAGUS, wall)

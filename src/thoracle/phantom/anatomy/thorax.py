@@ -36,7 +36,7 @@ class Thorax:
     heart: float
 
     def cavity(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Inner face of the rib cage, without lid or floor."""
+        """Return the inner face of the rib cage, without lid or floor."""
         a, b, middle = self._cavity_axes(z)
         offset = y - middle
         k = np.sqrt((x / a) ** 2 + (offset / b) ** 2)
@@ -46,7 +46,7 @@ class Thorax:
         return k
 
     def diaphragm(self, x: Floats, y: Floats) -> Floats:
-        """Height of the diaphragm."""
+        """Return the height of the diaphragm."""
         drop = -13 * self.patient.inspiration
         heights = [
             top + drop - 80 * np.clip(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2, 0, 4) ** np.float32(1.2)
@@ -55,7 +55,7 @@ class Thorax:
         return np.asarray(np.maximum(np.maximum(heights[0], heights[1]), heights[2]).astype(np.float32))
 
     def heart_surface(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Outer face of the heart: a body along its axis and the right atrium."""
+        """Return the outer face of the heart: a body along its axis and the right atrium."""
         s = self.heart
         centre = _HEART_CENTRE + _HEART_AXIS * 30 * (s - 1) + np.array([0, 0, -6 * self.patient.inspiration])
         dx, dy, dz = x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2])
@@ -66,7 +66,7 @@ class Thorax:
         return np.asarray(np.minimum(body, atrium) * np.float32(42 * s))
 
     def lung(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Outer face of both lungs: the cavity without spine, mediastinum, heart and what lies below the diaphragm."""
+        """Return the outer face of both lungs: the cavity without spine, mediastinum, heart and what lies below the diaphragm."""
         distance = self.lung_without_heart(x, y, z, self.cavity(x, y, z))
         return np.asarray(np.maximum(distance, HEART_GAP - self.heart_surface(x, y, z), out=distance))
 
@@ -81,13 +81,13 @@ class Thorax:
         return np.asarray(np.maximum(distance, np.maximum(spine, aorta), out=distance))
 
     def mediastinum(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Positive inside the mediastinum's band: narrow in front, wide between the hila."""
+        """Return a positive number inside the mediastinum's band: narrow in front, wide between the hila."""
         height = np.interp(z, (-140, -70, -20, 10, 50, 108), (24, 24, 33, 33, 29, 22)).astype(np.float32)
         profile = 0.2 + 0.8 * smoothstep((y + 76) / 40)
         return height * profile - np.abs(x - 3)
 
     def body(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Skin, with shoulders."""
+        """Return the skin, with shoulders."""
         a, b = self._body_axes
         shoulders = smoothstep((z - 30) / 75)
         wide, deep = a + 40 * shoulders, b - 12 * shoulders
@@ -98,7 +98,7 @@ class Thorax:
         return np.asarray(k)
 
     def lobe(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
-        """Heights above the oblique and above the horizontal fissure; `lobe_index` makes lobes of them."""
+        """Return the heights above the oblique and above the horizontal fissure; `lobe_index` makes lobes of them."""
         oblique = z + 20 - np.float32(1.15) * y + np.float32(0.0012) * (x * x - 4900)
         return oblique, z + 10 - np.float32(0.12) * y
 
@@ -114,28 +114,28 @@ class Thorax:
         return _CAVITY[0] + wall + 1.05 * self.patient.fat, _CAVITY[1] + wall + 2 + 0.85 * self.patient.fat
 
     def wall(self, x: Floats, y: Floats) -> Floats:
-        """Thickness of fat under the skin."""
+        """Return the thickness of fat under the skin."""
         angle = np.arctan2(y, x)
         return np.asarray(self.patient.fat * (1 - 0.25 * np.sin(angle) + 0.12 * np.cos(2 * angle)))
 
     def front(self, z: float) -> float:
-        """y of the rib cage's front at a height."""
+        """Return y of the rib cage's front at a height."""
         _, b, middle = self._cavity_axes(np.array([z], dtype=np.float32))
         return float(middle[0] - b[0])
 
     @property
     def bounds(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Corners of a box that holds the body: shoulders, breasts and the bones beneath."""
+        """Return the corners of a box that holds the body: shoulders, breasts and the bones beneath."""
         a, b = self._body_axes
         wide, breast = 1.08 * a + 44, 10 + self.patient.fat if self.patient.sex == "F" else 0.0
         return (-wide, -1.08 * b - breast, -600.0), (wide, 1.08 * b + 12, 600.0)
 
     def skin_before(self) -> float:
-        """y of the skin over the breastbone."""
+        """Return y of the skin over the breastbone."""
         return 4 - self._body_axes[1]
 
     def skin_behind(self) -> float:
-        """y of the skin of the back."""
+        """Return y of the skin of the back."""
         return 4 + self._body_axes[1]
 
     def _cavity_axes(self, z: Floats) -> tuple[Floats, Floats, Floats]:

@@ -26,7 +26,7 @@ _MURRAY = np.float32(2 ** (-1 / 3))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LungPoints:
-    """Random points inside the lungs. `points`: (n, 3); `lobe`: (n,) index into `LOBES`; `depth`: (n,) mm below the pleura."""
+    """Hold random points inside the lungs. `points`: (n, 3); `lobe`: (n,) index into `LOBES`; `depth`: (n,) mm below the pleura."""
 
     points: Floats
     lobe: NDArray[np.int64]
@@ -49,7 +49,7 @@ class LungPoints:
 
 
 def sample_points(rng: Rng, thorax: Thorax, *, tries: int = 9000) -> LungPoints:
-    """Even over the volume of both lungs."""
+    """Sample points evenly over the volume of both lungs."""
     low, high = np.array([-124, -80, -150]), np.array([124, 98, APEX])
     points = (low + (high - low) * rng.random((tries, 3))).astype(np.float32)
     depth = -thorax.lung(points[:, 0], points[:, 1], points[:, 2])
@@ -81,13 +81,13 @@ class Trees:
 
     @cached_property
     def vessels(self) -> Tubes:
-        """Arteries and veins."""
+        """Return the arteries and veins."""
         both = (self.arteries.tubes, self.veins.tubes)
         return Tubes(**{name: np.concatenate([getattr(t, name) for t in both]) for name in ("start", "end", "first", "last")})
 
 
 def grow(rng: Rng, points: LungPoints) -> Trees:
-    """Arteries beside airways, veins between them."""
+    """Grow arteries beside airways, veins between them."""
     clouds = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
     clouds_of_lobes = np.stack([_cloud(rng, points.in_lobe(lobe)) for lobe in range(len(LOBES))])
     calibre = float(np.clip(rng.normal(1.0, 0.16), 0.65, 1.5))

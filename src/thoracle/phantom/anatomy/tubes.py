@@ -20,7 +20,7 @@ _GOLDEN = np.pi * (3 - 5**0.5)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tubes:
-    """Straight tapered pieces. `start`, `end`: (n, 3) canonical mm; `first`, `last`: (n,) radii at either end."""
+    """Hold straight tapered pieces. `start`, `end`: (n, 3) canonical mm; `first`, `last`: (n,) radii at either end."""
 
     start: Floats
     end: Floats
@@ -42,7 +42,7 @@ class Tubes:
 
 
 def path(points: Sequence[tuple[float, ...]]) -> Tubes:
-    """Pieces through (x, y, z, radius) stations."""
+    """Join pieces through (x, y, z, radius) stations."""
     stations = np.array(points, dtype=np.float32)
     return Tubes(start=stations[:-1, :3], end=stations[1:, :3], first=stations[:-1, 3], last=stations[1:, 3])
 

@@ -43,7 +43,7 @@ def _paint_nodules(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fil
 
 
 def sample_opacity(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Ground glass: hazy patches through which vessels are seen."""
+    """Sample ground glass: hazy patches through which vessels are seen."""
     number = int(rng.integers(2, 8))
     extent = rng.random()
     lobes = None if rng.random() < 0.65 else tuple(int(i) for i in rng.choice(5, 2, replace=False))
@@ -72,7 +72,7 @@ def _paint_opacity(canvas: Canvas, *, centres: Floats, shapes: list[Floats], den
 
 
 def sample_consolidation(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Dense filling of part of a lobe, against the pleura, with open airways."""
+    """Sample dense filling of part of a lobe, against the pleura, with open airways."""
     lobe = int(rng.choice(5, p=(0.17, 0.13, 0.3, 0.15, 0.25)))
     extent = rng.random()
     number = 1 if rng.random() < 0.6 else 2
@@ -103,7 +103,7 @@ def _paint_consolidation(canvas: Canvas, *, centres: Floats, shapes: list[Floats
 
 
 def sample_atelectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Plates across the lower lung, or a collapsed wedge behind."""
+    """Sample plates across the lower lung, or a collapsed wedge behind."""
     extent = rng.random()
     both = rng.random() < 0.5
     lobes = (2, 4) if both else (int(rng.choice((1, 2, 3, 4), p=(0.15, 0.35, 0.15, 0.35))),)

@@ -14,7 +14,7 @@ from thoracle.phantom.imaging.canvas import Canvas
 
 
 def sample_bronchiectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Bronchi of one to three lobes that stay wide towards the pleura."""
+    """Sample bronchi of one to three lobes that stay wide towards the pleura."""
     extent = rng.random()
     lobes = np.sort(rng.choice(5, int(rng.integers(1, 4)), replace=False, p=(0.15, 0.2, 0.25, 0.15, 0.25)))
     airways = site.trees.airways
@@ -46,7 +46,7 @@ def _paint_wide(canvas: Canvas, *, tubes: Tubes, wall: float) -> None:
 
 
 def sample_peribronchial(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Cuffs around the larger bronchi of both lungs; their lumen is as it was."""
+    """Sample cuffs around the larger bronchi of both lungs; their lumen is as it was."""
     extent = rng.random()
     airways = site.trees.airways
     lower = rng.random() < 0.5

@@ -24,7 +24,7 @@ _CORONARIES: Final = {
 
 
 def sample_arterial(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Plaques on the wall of arch and descending aorta, fewer on the ascending."""
+    """Sample plaques on the wall of arch and descending aorta, fewer on the ascending."""
     extent = rng.random()
     number = int(4 + 14 * extent + rng.integers(0, 3))
     weights = np.array([0.3, 0.3, 0.6, 1.6, 2, 2, 1.6, 1.5, 1.2, 0.6])
@@ -62,7 +62,7 @@ def _plaques(rng: Rng, middle: Floats, axis: Floats, radius: Floats, turn: Float
 
 
 def sample_coronary(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Short runs along one to three coronary arteries."""
+    """Sample short runs along one to three coronary arteries."""
     extent = rng.random()
     arteries = list(rng.permutation(list(_CORONARIES))[: 1 + int(extent * 2.99)])
     if "LAD" not in arteries and rng.random() < 0.6:
@@ -97,7 +97,7 @@ def _run(rng: Rng, site: GrowthSite, artery: str) -> tuple[Floats, Floats]:
 
 
 def on_heart(thorax: Thorax, points: Floats, *, above: float = 1.0) -> Floats:
-    """Points (n, 3) moved along the rays from the heart's middle until they lie `above` mm over its surface."""
+    """Move points (n, 3) along the rays from the heart's middle until they lie `above` mm over its surface."""
     centre = np.array([14.0, -20.0, -50.0], dtype=np.float32)
     rays = points - centre
     stretch = np.ones(len(points), dtype=np.float32)

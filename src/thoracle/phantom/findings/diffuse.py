@@ -13,7 +13,7 @@ from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
 def sample_emphysema(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Holes without walls, above all in the upper lobes; in some, bullae under the pleura."""
+    """Sample holes without walls, above all in the upper lobes; in some, bullae under the pleura."""
     extent = rng.random()
     bullae = rng.random() < 0.4
     number = int(rng.integers(3, 8)) if bullae else 0
@@ -60,7 +60,7 @@ def _paint_emphysema(canvas: Canvas, *, holes: Field, level: float, depth: float
 
 
 def sample_mosaic(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Patches of darker and brighter lung with sharp borders; brighter by as much as darker, so the lung's mean stays."""
+    """Sample patches of darker and brighter lung with sharp borders; brighter by as much as darker, so the lung's mean stays."""
     extent = rng.random()
     return FindingGenerator(
         abnormality="Mosaic attenuation pattern",
@@ -108,7 +108,7 @@ def _paint_septa(canvas: Canvas, *, net: Field, half: float, rind: float, base: 
 
 
 def sample_fibrosis(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Scars: at the apices, or bands from the pleura inwards, with lung drawn towards them."""
+    """Sample scars: at the apices, or bands from the pleura inwards, with lung drawn towards them."""
     extent = rng.random()
     apical = rng.random() < 0.6
     number = 2 if apical else int(rng.integers(2, 4))

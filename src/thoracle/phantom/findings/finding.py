@@ -81,7 +81,7 @@ def at(point: Floats) -> tuple[float, float, float]:
 
 
 def ellipsoid(canvas: Canvas, centre: Floats, radii: Floats, *, rough: Field | None = None, amount: float = 0.0) -> Floats:
-    """Signed distance to an ellipsoid on a canvas, its surface uneven by a field times `amount` mm."""
+    """Compute the signed distance to an ellipsoid on a canvas, its surface uneven by a field times `amount` mm."""
     x, y, z = canvas.grid.coordinates
     a, b, c = (np.float32(1 / r) for r in radii)
     distance = np.sqrt(((x - centre[0]) * a) ** 2 + ((y - centre[1]) * b) ** 2 + ((z - centre[2]) * c) ** 2)
@@ -93,5 +93,5 @@ def ellipsoid(canvas: Canvas, centre: Floats, radii: Floats, *, rough: Field | N
 
 
 def lognormal_radii(rng: Rng, radius: float, spread: float) -> Floats:
-    """Three radii around one."""
+    """Sample three radii around one."""
     return (radius * np.exp(rng.normal(0, spread, 3))).astype(np.float32)

@@ -29,7 +29,7 @@ _LARGE: Final = 1.17
 
 
 def enlarged_heart(rng: Rng) -> float:
-    """Size of a heart with cardiomegaly; `Thorax.heart` takes it before anything is painted."""
+    """Sample the size of a heart with cardiomegaly; `Thorax.heart` takes it before anything is painted."""
     return _LARGE + 0.24 * float(rng.random())
 
 
@@ -51,7 +51,7 @@ def _paint_cardiomegaly(canvas: Canvas) -> None:
 
 
 def sample_hernia(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Stomach above the diaphragm, behind the heart: a pouch with fluid and air, or with fat alone."""
+    """Sample a stomach above the diaphragm, behind the heart: a pouch with fluid and air, or with fat alone."""
     extent = rng.random()
     radius = max(13.0, 5 * site.finest) + 14 * extent
     centre = np.array([10 + rng.normal(0, 5), 30 - 0.2 * radius, -84 + 0.5 * radius + rng.normal(0, 3)], dtype=np.float32)

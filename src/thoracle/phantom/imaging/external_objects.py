@@ -23,7 +23,7 @@ Painter = Callable[[Canvas], None]
 
 
 def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
-    """Always a table; often cloth, often metal."""
+    """Sample what lies outside: always a table; often cloth, often metal."""
     painters: list[Painter] = [
         partial(
             _paint_table,

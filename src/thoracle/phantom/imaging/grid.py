@@ -21,7 +21,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VoxelGrid:
-    """Voxels of one scan, or of a slab of it.
+    """Hold voxels of one scan, or of a slab of it.
 
     Attributes:
         shape: voxels along x, y, z.
@@ -38,14 +38,14 @@ class VoxelGrid:
 
     @cached_property
     def axes(self) -> tuple[Floats, Floats, Floats]:
-        """Scanner coordinates along each axis, mm."""
+        """Return scanner coordinates along each axis, mm."""
         return tuple(  # type: ignore[return-value]
             (o + s * np.arange(n)).astype(np.float32) for o, s, n in zip(self.origin, self.spacing, self.shape, strict=True)
         )
 
     @cached_property
     def coordinates(self) -> tuple[Floats, Floats, Floats]:
-        """Canonical x (nx, ny, 1), y (nx, ny, 1), z (1, 1, nz)."""
+        """Return canonical x (nx, ny, 1), y (nx, ny, 1), z (1, 1, nz)."""
         u, v, w = self.axes
         cos, sin = np.float32(np.cos(self.roll)), np.float32(np.sin(self.roll))
         x = (u[:, None] * cos + v[None, :] * sin) / np.float32(self.scale[0])
@@ -54,16 +54,16 @@ class VoxelGrid:
 
     @cached_property
     def edge(self) -> float:
-        """Width of a voxel in canonical mm: the width of an edge with partial volume."""
+        """Return the width of a voxel in canonical mm: the width of an edge with partial volume."""
         return sum(s / c for s, c in zip(self.spacing, self.scale, strict=True)) / 3
 
     @cached_property
     def voxel(self) -> float:
-        """Volume of a voxel in canonical cubic mm."""
+        """Return the volume of a voxel in canonical cubic mm."""
         return math.prod(self.spacing) / math.prod(self.scale)
 
     def indices(self, points: Floats) -> Floats:
-        """Fractional voxel indices (n, 3) of canonical points (n, 3)."""
+        """Return the fractional voxel indices (n, 3) of canonical points (n, 3)."""
         x, y = points[:, 0] * self.scale[0], points[:, 1] * self.scale[1]
         cos, sin = np.cos(self.roll), np.sin(self.roll)
         scanner = (x * cos - y * sin, x * sin + y * cos, points[:, 2] * self.scale[2])
@@ -84,7 +84,7 @@ class VoxelGrid:
         return VoxelGrid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
 
     def slabs(self, voxels: int) -> list[Box]:
-        """Boxes of whole slices with at most about so many voxels, in order."""
+        """Return boxes of whole slices with at most about so many voxels, in order."""
         depth = max(1, voxels // (self.shape[0] * self.shape[1]))
         return [
             (slice(0, self.shape[0]), slice(0, self.shape[1]), slice(k, min(k + depth, self.shape[2])))
@@ -93,7 +93,7 @@ class VoxelGrid:
 
 
 def soft(distance: Floats, width: float) -> Floats:
-    """Share of a voxel inside a surface, from the signed distance of its centre (negative inside)."""
+    """Compute the fraction of a voxel inside a surface, from the signed distance of its centre (negative inside)."""
     fraction = distance * np.float32(-1 / width)
     fraction += np.float32(0.5)
     return np.clip(fraction, 0, 1, out=fraction)
@@ -119,7 +119,7 @@ class Field:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, pitch: float) -> Field:
-        """Independent nodes; linear between them."""
+        """Sample independent nodes; linear between them."""
         nodes = tuple(int(2 * half / pitch) + 3 for half in _HALF)
         return cls(values=rng.standard_normal(nodes, dtype=np.float32) * np.float32(1.5), pitch=pitch)
 

@@ -22,7 +22,7 @@ Painter = Callable[[Canvas], None]
 
 
 def sample_inside(rng: Rng) -> list[Painter]:
-    """Lookalikes in the body."""
+    """Sample lookalikes in the body."""
     painters: list[Painter] = []
     if rng.random() < 0.75:
         painters.append(_small_nodes(rng))
@@ -110,5 +110,5 @@ def _blobs(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fills: Floa
 
 
 def paint_rods(canvas: Canvas, *, tubes: Tubes, fill: float) -> None:
-    """Tubes without a mask."""
+    """Paint tubes without a mask."""
     canvas.tubes(tubes, fill)

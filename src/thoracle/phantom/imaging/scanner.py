@@ -92,7 +92,7 @@ class StoredVolume:
 
 
 def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisition:
-    """Machine, field of view, coverage and reconstructions."""
+    """Sample machine, field of view, coverage and reconstructions."""
     machine = MACHINES[int(rng.choice(len(MACHINES), p=[m.weight for m in MACHINES]))]
     field = np.clip(rng.normal(0.96, 0.055), 0.84, 1.08) * preset.matrix * preset.pixel
     pixel = round(float(field) / preset.matrix, 6)

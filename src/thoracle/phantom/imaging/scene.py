@@ -72,7 +72,7 @@ def sample_scene(
 
 
 def paint(scene: Scene, grid: VoxelGrid) -> tuple[Floats, NDArray[np.uint32]]:
-    """Hounsfield units (nx, ny, nz) without noise, and the mask: bit i for the i-th abnormality."""
+    """Paint Hounsfield units (nx, ny, nz) without noise, and the mask: bit i for the i-th abnormality."""
     hu, mask = np.empty(grid.shape, dtype=np.float32), np.empty(grid.shape, dtype=np.uint32)
     for box in grid.slabs(_SLAB):
         # A slice more on either side: a tube's points give a share to the slice below and the one above them.

@@ -102,7 +102,7 @@ class Database:
         return np.stack([np.frombuffer(latent, "<f4") for latent, _ in sorted(rows, key=lambda row: int(row[1]))])
 
     def thumbnails(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """PNGs, by id; those that are there."""
+        """Return PNGs, by id; those that are there."""
         return dict(self._in("SELECT id, png FROM thumbnail WHERE id IN", numbers))
 
     def vectors(self, *, dim: int) -> Vectors:
@@ -116,26 +116,26 @@ class Database:
                 self._connection.execute("COMMIT")
 
     def find(self, **values: str) -> list[int]:
-        """Ids of records whose columns hold these values, in order; a value that begins with "*" is an ending."""
+        """List ids of records whose columns hold these values, in order; a value that begins with "*" is an ending."""
         parts = [f"substr({name}, -{len(value) - 1}) = ?" if value[0] == "*" else f"{name} = ?" for name, value in values.items()]
         assert values.keys() <= set(COLUMNS), "columns, not what a user typed"
         statement = f"SELECT id FROM record WHERE {' AND '.join(parts)} ORDER BY id"
         return [row[0] for row in self._rows(statement, [value.removeprefix("*") for value in values.values()])]
 
     def matching(self, filters: Filters) -> list[int]:
-        """Ids of records that pass, in order."""
+        """List ids of records that pass, in order."""
         where, values = as_sql(filters)
         return [row[0] for row in self._rows(f"SELECT id FROM record WHERE {where} ORDER BY id", values)]
 
     def search(self, query: Keywords, *, k: int, filters: Filters) -> list[tuple[int, float]]:
-        """Ids of records whose reports match, best first by BM25, and its value: larger is better."""
+        """List ids of records whose reports match, best first by BM25, and its value: larger is better."""
         where, values = as_sql(filters)
         join = f" AND rowid IN (SELECT id FROM record WHERE {where})" if filters else ""
         statement = f"SELECT rowid, -rank FROM words WHERE words MATCH ?{join} ORDER BY rank, rowid LIMIT ?"
         return [(int(number), float(score)) for number, score in self._rows(statement, [to_fts5(query), *(values if filters else ()), k])]
 
     def check(self) -> None:
-        """Rows, latents and full text agree, and the file is sound.
+        """Check that rows, latents and full text agree, and the file is sound.
 
         Raises:
             IndexDamaged: they do not.
@@ -159,7 +159,7 @@ class Database:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
 
     def add(self, additions: Sequence[IndexedVolume]) -> list[int]:
-        """Ids of the new records; each takes the place of a record of the same volume."""
+        """Add records and return their ids; each takes the place of a record of the same volume."""
         numbers = []
         for addition in additions:
             self._connection.execute("DELETE FROM record WHERE volume = ?", [addition.record.volume])
@@ -174,7 +174,9 @@ class Database:
         return numbers
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """Rows, latents, thumbnails, and the words out of the full text: before SQLite 3.42 they stay in its segments until these merge."""
+        """Delete rows, latents, thumbnails, and the words out of the full text: before SQLite 3.42 they stay in its segments until these
+        merge.
+        """
         self._connection.executemany("DELETE FROM record WHERE id = ?", ([number] for number in numbers))
         self._connection.execute("INSERT INTO words(words) VALUES ('optimize')")
 

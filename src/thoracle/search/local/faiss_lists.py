@@ -42,13 +42,13 @@ class FaissInfo:
 
 
 class FaissIvf:
-    """Lists in memory, over the vectors they were made of."""
+    """Hold lists in memory, over the vectors they were made of."""
 
     def __init__(self, lists: Any, vectors: Vectors, notes: FaissInfo) -> None:
         self._lists, self._vectors, self.notes = lists, vectors, notes
 
     def nearest(self, query_L: LatentArray, *, k: int) -> tuple[Rows, LatentArray]:
-        """Rows of k vectors, or as many as the probed lists hold, largest product first, and the products, which are exact."""
+        """List rows of k vectors, or as many as the probed lists hold, largest product first, and the products, which are exact."""
         _, ids = self._lists.search(query_L[None], min(k + _SPARE, len(self._vectors.ids)))
         rows = np.sort(self._vectors.rows(ids[0][ids[0] >= 0]))
         ((positions, products),) = nearest(self._vectors.array[rows], query_L[None], k=k)

@@ -155,7 +155,7 @@ class LocalIndex:
             self._vectors = None
 
     def check(self) -> None:
-        """Rows, latents, full text and the database's pages agree.
+        """Check that rows, latents, full text and the database's pages agree.
 
         Raises:
             IndexDamaged: they do not.

@@ -32,7 +32,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vectors:
-    """Ids, ascending, and latents (n, L), as they were in the database at `state`."""
+    """Hold ids, ascending, and latents (n, L), as they were in the database at `state`."""
 
     state: str
     ids: Ids
@@ -52,7 +52,7 @@ def gather(state: str, latents: Iterator[tuple[int, bytes]], *, count: int, dim:
 
 
 def write_vectors(path: Path, vectors: Vectors) -> None:
-    """Whole or not at all.
+    """Write whole or not at all.
 
     Raises:
         OSError: the disk is full.
@@ -68,7 +68,7 @@ def write_vectors(path: Path, vectors: Vectors) -> None:
 
 
 def read_vectors(path: Path, *, state: str) -> Vectors | None:
-    """Mapped from the file; None where it is absent, damaged, or of another state."""
+    """Map vectors from the file; None where it is absent, damaged, or of another state."""
     try:
         content = np.memmap(path, np.uint8, "r")
     except (OSError, ValueError):

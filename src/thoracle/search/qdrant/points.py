@@ -26,7 +26,7 @@ _ENDING: Final = 9  # characters of a pseudonym's ending, "_" and eight digits
 
 
 def qdrant_models() -> Any:
-    """Qdrant's models.
+    """Import Qdrant's models.
 
     Raises:
         ExtraMissing: its client is not installed.
@@ -118,7 +118,7 @@ def to_condition(tree: Keywords) -> Any:
 
 
 def bm25(report_stems: Sequence[str]) -> dict[str, Any]:
-    """BM25 without its inverse document frequency, which the server knows."""
+    """Weigh words by BM25 without its inverse document frequency, which the server knows."""
     counts = Counter(map(place, report_stems))
     short = _K1 * (1 - _B + _B * len(report_stems) / _LENGTH)
     return {"indices": list(counts), "values": [count * (_K1 + 1) / (count + short) for count in counts.values()]}

@@ -23,7 +23,7 @@ from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM,
 
 @dataclass(frozen=True, kw_only=True)
 class SharedPrefix:
-    """Conversations on the same scans.
+    """Hold conversations on the same scans.
 
     Attributes:
         images: names of the scans.
@@ -41,7 +41,7 @@ class SharedPrefix:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedSequence:
-    """Trees that are read side by side."""
+    """Hold trees that are read side by side."""
 
     trees: tuple[SharedPrefix, ...]
 
@@ -51,7 +51,7 @@ class PackedSequence:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChatBatch:
-    """Rows as the model takes them.
+    """Hold rows as the model takes them.
 
     Attributes:
         ids_BN: with `IMAGE_TOKEN_INDEX` where a scan's rows stand.
@@ -93,7 +93,7 @@ class PackedDataset:
         return self._rows[index]
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing changes."""
+        """Do nothing: nothing changes from epoch to epoch."""
 
 
 def to_messages(conversation: QuestionSet) -> list[Message]:
@@ -106,7 +106,7 @@ def to_messages(conversation: QuestionSet) -> list[Message]:
 
 
 def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate, *, length: int) -> list[SharedPrefix]:
-    """Trees of at most `length` ids; longer conversations are left out.
+    """Group conversations to trees of at most `length` ids; longer conversations are left out.
 
     Raises:
         InputError: none is short enough.
@@ -123,7 +123,7 @@ def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate
 
 
 class PackedCollator:
-    """Rows to a batch, with the scans as `scans` gives them by name; `weigh` is `loss_weight` of `ChatConfig`."""
+    """Collate rows to a batch, with the scans as `scans` gives them by name; `weigh` is `loss_weight` of `ChatConfig`."""
 
     def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str) -> None:
         self._scans, self._pad, self._weigh = scans, pad, weigh

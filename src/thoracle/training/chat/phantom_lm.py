@@ -33,7 +33,7 @@ TEMPLATE: Final = (
 
 
 def build_phantom_lm(sizes: Any, texts: Sequence[str], *, whole_words: Sequence[str] = ()) -> LanguageModel:
-    """Random weights, and byte-pair words of these texts; what is in `whole` is one word each, where it follows a blank."""
+    """Build random weights, and byte-pair words of these texts; what is in `whole_words` is one word each, where it follows a blank."""
     transformers: Any = import_module("transformers")
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -18,7 +18,7 @@ from thoracle.types import ABNORMALITIES
 
 
 def new_projector(config: ProjectorConfig, scans: ScanFeatures, language: LanguageModel, *, fitted_to: Mapping[str, Tensor]) -> Projector:
-    """Random weights, but rows of findings, which are fitted to what is told and speak in the language model's own words.
+    """Initialize at random, but for rows of findings, which are fitted to what is told and speak in the language model's own words.
 
     Args:
         config: its widths are replaced by the encoder's and the language model's.

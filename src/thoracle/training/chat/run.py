@@ -123,7 +123,7 @@ def split_questions(conversations: Sequence[QuestionSet], cohort: Cohort) -> tup
 
 
 def finding_targets(cohort: Cohort) -> Callable[[str], Tensor]:
-    """Gives what labels and reports tell of a volume's findings, (K, A) of `FINDING_ATTRIBUTES`, by its name."""
+    """Make a function that gives what labels and reports tell of a volume's findings, (K, A) of `FINDING_ATTRIBUTES`, by its name."""
     entries = {entry.volume: entry for entry in cohort.entries}
     return lambda name: torch.from_numpy(finding_attributes(entries[name]))
 

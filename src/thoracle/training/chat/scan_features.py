@@ -20,7 +20,7 @@ from thoracle.training.engine.distributed import World
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScanFeatures:
-    """Scans of a cohort, as a chat model is trained on them.
+    """Serve scans of a cohort, as a chat model is trained on them.
 
     Attributes:
         tokens: how they are kept and read.

@@ -63,7 +63,7 @@ class SmallLanguageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """LoRA (Hu et al., arXiv:2106.09685); the defaults are CT-CHAT's.
+    """Configure LoRA (Hu et al., arXiv:2106.09685); the defaults are CT-CHAT's.
 
     Attributes:
         rank: rank of the adapter's product.
@@ -181,7 +181,7 @@ class ChatTask:
         return self.world.all_reduce_mean(total)
 
     def loss(self, batch: ChatBatch) -> Tensor:
-        """Cross-entropy of the answers' words, averaged by their weights; a scalar."""
+        """Compute cross-entropy of the answers' words, averaged by their weights; a scalar."""
         return self._lost(batch) / batch.weights_BN.sum().to(self.world.device)
 
     def _lost(self, batch: ChatBatch) -> Tensor:

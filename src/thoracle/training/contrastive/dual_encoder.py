@@ -85,7 +85,7 @@ class DualEncoderTask:
         self.network.train()
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
-        """Latents in the run's precision, texts' first; with and without gradient."""
+        """Encode pairs to latents in the run's precision, texts' first; with and without gradient."""
         bf16 = self._config.precision == "bf16"
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
             latents = cast(Latents, self.towers(input_ids_BN, attention_mask_BN, volume_B1ZHW))
@@ -106,7 +106,7 @@ class DualEncoderTask:
             self.codes.codebook.load_state_dict(tensors)
 
     def update_codebook(self) -> None:
-        """Once a step, by the tokens of all ranks or of this one."""
+        """Update the codebook once a step, by the tokens of all ranks or of this one."""
         self.codes.apply(self.world if self._codebook_sync else None)
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:

@@ -29,7 +29,7 @@ from thoracle.training.engine.sampler import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class PairConfig(RunConfig):
-    """Settings that runs on pairs of volumes and reports share.
+    """Configure what runs on pairs of volumes and reports share.
 
     Attributes:
         batch_size: pairs of a step, on each rank, that are compared with each other.
@@ -62,13 +62,13 @@ class PairConfig(RunConfig):
             raise InputError(detail, hint=hint, source="config")
 
     def check_size(self, size: tuple[int, int, int]) -> None:
-        """Raises InputError where volumes are not of the size that the model takes."""
+        """Raise InputError where volumes are not of the size that the model takes."""
         if self.preprocess.size != size:
             raise InputError(f"preprocess.size is {self.preprocess.size}, but the model takes {size}", hint=HINT, source="config")
 
 
 class ContrastivePairTask(DualEncoderTask, ABC):
-    """Learns from pairs, by `loss`."""
+    """Learn from pairs, by `loss`."""
 
     def __init__(
         self, clip: TrainableEncoder, config: PairConfig, world: World, *, tokenizer: Tokenizer, codebook_sync: bool = True

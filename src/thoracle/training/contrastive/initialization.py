@@ -54,7 +54,7 @@ def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
 
 
 def check_vocab_size(tokenizer: Tokenizer, bert: TextConfig) -> None:
-    """Raises InputError where a tokenizer has more words than the text encoder."""
+    """Raise InputError where a tokenizer has more words than the text encoder."""
     if tokenizer.vocab_size > bert.vocab_size:
         detail = f"the tokenizer has {tokenizer.vocab_size} words, the model's vocab_size is {bert.vocab_size}"
         raise InputError(detail, hint="Raise model.bert.vocab_size.", source="config")

@@ -36,7 +36,7 @@ _Run = TypeVar("_Run", bound="RunConfig")
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW (Loshchilov and Hutter, arXiv:1711.05101) and its learning-rate schedule.
+    """Configure AdamW (Loshchilov and Hutter, arXiv:1711.05101) and its learning-rate schedule.
 
     Attributes:
         lr: highest learning rate.
@@ -64,7 +64,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Settings that the trainer needs of any run; each task adds its own.
+    """Configure what the trainer needs of any run; each task adds its own.
 
     Attributes:
         out: folder of the run.

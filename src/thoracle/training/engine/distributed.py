@@ -58,7 +58,7 @@ class World:
         return gathered
 
     def barrier(self) -> None:
-        """Until every rank is here."""
+        """Wait until every rank is here."""
         if self.size > 1:
             dist.barrier()
 
@@ -102,7 +102,7 @@ def parallelize(module: nn.Module, world: World, *, shard: bool, blocks: Iterabl
 
 
 def no_sync(module: nn.Module, *, apart: bool) -> AbstractContextManager[None]:
-    """Within it DDP's ranks keep their gradients to themselves, if `apart`: more are to be added before they are averaged."""
+    """Keep each DDP rank's gradients to itself, if `apart`: more are to be added before they are averaged."""
     if apart and isinstance(module, DistributedDataParallel):
         return module.no_sync()
     return nullcontext()
@@ -122,7 +122,7 @@ def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) 
 
 
 def full_state_dict(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Whole weights by name, and the optimiser's whole state, on the CPU; every rank must ask."""
+    """Gather whole weights by name, and the optimiser's whole state, on the CPU; every rank must ask."""
     weights = {name: _whole(tensor) for name, tensor in module.state_dict().items()}
     moments = optimiser.state_dict()
     state = {number: {name: _whole(tensor) for name, tensor in moments_of.items()} for number, moments_of in moments["state"].items()}

@@ -41,7 +41,7 @@ def read_curves(out: Path) -> dict[str, dict[int, float]]:
 
 
 class MetricLogger:
-    """Written by the first rank; a context manager. A resumed run hides what was written after its checkpoint."""
+    """Log metrics on the first rank; a context manager. A resumed run hides what was written after its checkpoint."""
 
     def __init__(self, out: Path, config: RunConfig, world: World, *, first: int) -> None:
         """Raises ExtraMissing where wandb was asked for and is not installed."""

@@ -34,7 +34,7 @@ class EpochDataset(Protocol[S_co]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Pairs as the model takes them: volumes (B, 1, z, x, y), ids and mask (B, N), and the samples' names."""
+    """Hold pairs as the model takes them: volumes (B, 1, z, x, y), ids and mask (B, N), and the samples' names."""
 
     volume_B1ZHW: Tensor
     input_ids_BN: Tensor
@@ -45,7 +45,7 @@ class Batch:
         return len(self.names)
 
     def chunks(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Ids, mask and volumes of `size` pairs each, in order, on the device."""
+        """Yield ids, mask and volumes of `size` pairs each, in order, on the device."""
         tensors = (self.input_ids_BN, self.attention_mask_BN, self.volume_B1ZHW)
         for parts in zip(*(torch.split(tensor, size) for tensor in tensors), strict=True):
             ids, mask, volume = (part.to(device, non_blocking=True) for part in parts)
@@ -81,12 +81,12 @@ class StepSampler:
 
     @property
     def global_batch_size(self) -> int:
-        """Pairs of a step on all ranks."""
+        """Return the pairs of a step on all ranks."""
         return self.batch * self.accumulate * self.size
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one pass over the data."""
+        """Return the steps of one pass over the data."""
         return self.pairs // self.global_batch_size
 
     def indices(self, epoch: int, *, first: int, last: int) -> Iterator[list[int]]:
@@ -118,7 +118,7 @@ def iterate_batches(data: EpochDataset[S], order: StepSampler, collate: Collate[
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Collates volumes with their reports, of `length` tokens at most."""
+    """Collate volumes with their reports, of `length` tokens at most."""
 
     tokenizer: Tokenizer
     length: int

@@ -18,7 +18,7 @@ B_contra = TypeVar("B_contra", contravariant=True)
 
 
 class Collate(Protocol[S_contra, B_co]):
-    """Samples to a batch; crosses to worker processes, so it must pickle."""
+    """Collate samples to a batch; crosses to worker processes, so it must pickle."""
 
     def __call__(self, samples: Sequence[S_contra], /) -> B_co: ...  # noqa: D102
 

@@ -96,13 +96,13 @@ class ClassifierConfig(RunConfig):
 
     @property
     def latents_folder(self) -> Path:
-        """Folder of cached features."""
+        """Return the folder of cached features."""
         return Path(self.feature_cache) if self.feature_cache else Path(self.out).parent / "latents"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledBatch:
-    """Latents, kept tokens or volumes (B, …), labels (B, K), and the samples' names."""
+    """Hold latents, kept tokens or volumes (B, …), labels (B, K), and the samples' names."""
 
     given_B: Tensor
     labels_BK: Tensor

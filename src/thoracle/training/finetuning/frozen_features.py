@@ -105,7 +105,7 @@ def encode_frozen_features(
 
 
 def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
-    """Tokens (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them, of what is kept of them."""
+    """Expand what is kept of tokens to (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them."""
     return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
 
 

@@ -55,7 +55,7 @@ class VocabFineConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledVolumes:
-    """Volumes (B, 1, z, x, y), their labels (B, K), and the samples' names."""
+    """Hold volumes (B, 1, z, x, y), their labels (B, K), and the samples' names."""
 
     volume_B1ZHW: Tensor
     labels_BK: Tensor

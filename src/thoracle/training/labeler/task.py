@@ -84,7 +84,7 @@ def prompt_reports() -> list[LabelledReportText]:
 
 @dataclass(frozen=True)
 class ReportDataset:
-    """Labelled reports as the trainer takes them."""
+    """Serve labelled reports as the trainer takes them."""
 
     reports: tuple[LabelledReportText, ...]
 
@@ -95,7 +95,7 @@ class ReportDataset:
         return self.reports[index]
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing changes from epoch to epoch."""
+        """Do nothing: nothing changes from epoch to epoch."""
 
     @classmethod
     def split(cls, reports: Sequence[LabelledReportText]) -> tuple[ReportDataset, ReportDataset]:
@@ -110,7 +110,7 @@ class ReportDataset:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextBatch:
-    """Ids and mask (B, N), labels (B, K) with NaN where nobody says, and the reports' names."""
+    """Hold ids and mask (B, N), labels (B, K) with NaN where nobody says, and the reports' names."""
 
     input_ids_BN: Tensor
     attention_mask_BN: Tensor
@@ -120,7 +120,7 @@ class TextBatch:
 
 @dataclass(frozen=True)
 class ReportCollator:
-    """Collates reports, of `length` tokens at most."""
+    """Collate reports, of `length` tokens at most."""
 
     tokenizer: Tokenizer
     length: int
@@ -227,7 +227,7 @@ class LabelerEvaluator:
 
 
 def labels_loss(logits_BK: Tensor, labels_BK: Tensor) -> Tensor:
-    """Binary cross-entropy over the labels that are known; 0 where none is."""
+    """Compute binary cross-entropy over the labels that are known; 0 where none is."""
     known_BK = ~labels_BK.isnan()
     loss_BK = F.binary_cross_entropy_with_logits(logits_BK, labels_BK.nan_to_num(), reduction="none")
     return (loss_BK * known_BK).sum() / known_BK.sum().clamp(min=1)

@@ -71,3 +71,10 @@ def test_every_file_a_page_points_at_exists(page: Path) -> None:
 def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_index_of_decisions_lists_each_by_its_title() -> None:
+    folder = ROOT / "docs" / "decisions"
+    titles = {path.name: path.read_text().split("\n", 1)[0].removeprefix("# ").split(": ", 1) for path in sorted(folder.glob("0*.md"))}
+    lines = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("- ")]
+    assert lines == [f"- [{number}]({name}): {title}" for name, (number, title) in titles.items()]

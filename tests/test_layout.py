@@ -9,7 +9,22 @@ from tests import style
 
 #: Modules of a folder; `cli` has one file a verb.
 FOLDER: Final = 15
-UNMIRRORED: Final = 123
+#: Modules without a test at the mirrored path, and where what they say is tested.
+UNMIRRORED: Final = {
+    "__main__.py": "one call of the command line; the tests of docs start it",
+    "cohort/sources.py": "records without behaviour; layouts' tests read them",
+    "ct/stored.py": "a record of what a reader found; readers' tests",
+    "ct/volume.py": "records; ct/test_read.py and ct/test_inspection.py",
+    "files/refusal.py": "one call's type; files/test_json_file.py",
+    "inference/llm/generator.py": "a protocol; chat's tests",
+    "models/ctchat/spec.py": "one entry of the registry; models/test_families.py takes each",
+    "models/ctclip/spec.py": "one entry of the registry; models/test_families.py takes each",
+    "models/encoder.py": "protocols; models/test_families.py proves them with a family of its own",
+    "models/hub/catalogue.py": "a list; cli/test_fetch.py",
+    "models/medfinder/spec.py": "one entry of the registry; models/test_families.py takes each",
+    "models/model_spec.py": "a record; models/test_families.py",
+    "training/engine/task.py": "a protocol; training/engine/test_trainer.py",
+}
 
 
 def test_public_classes_have_names_of_their_own() -> None:
@@ -33,8 +48,9 @@ def test_what_shares_a_prefix_has_a_folder() -> None:
 
 def test_modules_have_tests_at_the_mirrored_path() -> None:
     tests = style.ROOT / "tests"
-    missing = [path.as_posix() for path in style.modules() if not (tests / path.parent / f"test_{path.name}").exists()]
-    assert len(missing) <= UNMIRRORED, missing
+    missing = {path.as_posix() for path in style.modules() if not (tests / path.parent / f"test_{path.name}").exists()}
+    assert missing == set(UNMIRRORED)
+    assert len(UNMIRRORED) <= 20
 
 
 def test_no_modules_import_each_other() -> None:

@@ -160,3 +160,12 @@ def hospital(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     write_manifest(folder, entries)
     return folder
+
+
+@pytest.fixture
+def index(command: Command, hospital: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the hospital, under pseudonyms of the key `site.key` beside it."""
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    ran = command("index", hospital, "--model", model_dir, "--out", tmp_path / "index", "--site-key", tmp_path / "site.key")
+    assert ran.status == 0, ran.err
+    return tmp_path / "index"

@@ -10,7 +10,12 @@ import pytest
 
 from tests.cli.chat_training import TrainedChat
 from tests.language_server import LanguageServer
+from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.vqa.vqa_file import read_vqa, write_questions
+from thoracle.evaluation.chat.answers import answer_questions, draw_questions
+from thoracle.inference.chat.session import load_chat
+from thoracle.inference.llm.decoding import SamplingOptions
+from thoracle.training.chat.run import split_questions
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -45,6 +50,20 @@ def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(command,
     written = [path.read_bytes() for path in sorted((tmp_path / "out").iterdir())]
     assert command(*asked).status == 0
     assert [path.read_bytes() for path in sorted((tmp_path / "out").iterdir())] == written, "a second run says the same"
+
+
+def test_answers_that_are_written_are_those_with_the_scan(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:
+    ran = command(*asked)
+    assert ran.status == 0, ran.err
+    chat, cohort = load_chat(trained.chat), open_cohort(trained.cohort)
+    held_out = split_questions(read_vqa(trained.folder / "vqa.json"), cohort)[1]
+    questions = draw_questions(held_out, limit=5, reports=1)
+    seeing, unseeing = (
+        [answered.answer for answered in answer_questions(chat, cohort, questions, sampling=SamplingOptions(max_tokens=4), blind=blind)]
+        for blind in (False, True)
+    )
+    assert seeing != unseeing
+    assert [answer["answer"] for answer in json.loads((tmp_path / "out" / "answers.json").read_text())] == seeing
 
 
 def test_a_judge_scores_what_is_not_closed_and_is_named(

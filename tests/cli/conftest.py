@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cli.chat_training import TrainedChat, train_chat
 from thoracle.cli.app import main
 from thoracle.cohort.manifest import CohortEntry, claim, write_manifest
 from thoracle.cohort.reports import Report
@@ -53,6 +54,7 @@ def stopped(path, rows):
         os.kill(os.getpid(), signal.SIGINT)
 result_table.append_csv = stopped
 sys.argv = ["thoracle", *sys.argv[2:]]
+from tests.cli.chat_training import TrainedChat, train_chat
 from thoracle.cli.app import main
 main()
 """
@@ -160,3 +162,21 @@ def hospital(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     write_manifest(folder, entries)
     return folder
+
+
+@pytest.fixture
+def index(command: Command, hospital: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the hospital, under pseudonyms of the key `site.key` beside it."""
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    ran = command("index", hospital, "--model", model_dir, "--out", tmp_path / "index", "--site-key", tmp_path / "site.key")
+    assert ran.status == 0, ran.err
+    return tmp_path / "index"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedChat:
+    """A tiny chat model of noise, with all that it was made of."""
+    folder = tmp_path_factory.mktemp("chat")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THORACLE_CACHE", str(folder / "cache"))
+        return train_chat(folder)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from tests.cli.chat_training import TrainedChat
 from tests.language_server import LanguageServer
-from thoracle.cli.app import main
-from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, write_manifest
-from thoracle.cohort.reports import Report
-from thoracle.cohort.samples.volume_cache import pack
+from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.vqa.vqa_file import read_vqa
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
@@ -28,7 +23,6 @@ from thoracle.inference.chat.conversation import Conversation
 from thoracle.inference.chat.scan_question_rule import REFUSAL
 from thoracle.inference.chat.scan_tokens import scan_tokens
 from thoracle.inference.chat.session import load_chat
-from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.demo.locations import keep_demo_chat
 from thoracle.inference.llm.decoding import SamplingOptions, stop_at
 from thoracle.inference.prepare import PreparedVolume
@@ -41,75 +35,9 @@ from thoracle.training.chat.task import ChatConfig
 from thoracle.training.engine.config import load_config
 from thoracle.training.engine.distributed import distributed_context
 
-CONFIG = {
-    "disclaimer": "Knows only noise.",
-    "language_model": "set below",
-    "projector": {"num_queries": 4, "dim": 8, "attention_dim": 8, "heads": 8, "num_positions": 216, "num_findings": 18},
-    "phantom_lm": {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
-    "adapter": {"rank": 4, "alpha": 8},
-    "sequence_length": 512,
-    "steps": 3,
-    "batch_size": 1,
-    "num_workers": 0,
-    "loss_weight": "sqrt_length",
-    "eval_every": 3,
-    "num_eval_conversations": 8,
-    "optimizer": {"lr": 1.0e-3, "max_grad_norm": 1.0},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """Where everything lies."""
-
-    folder: Path
-    cohort: Path
-    encoder: Path
-    scan: Path
-
-    @property
-    def chat(self) -> Path:
-        return self.folder / "lora" / "model"
-
-
-def run(*arguments: object) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["thoracle", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert end.value.code in (None, 0), arguments
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    folder = tmp_path_factory.mktemp("chat")
-    encoder = write_model(folder / "encoder").path
-    preprocess = open_model(encoder).preprocess
-    assert preprocess is not None
-    cohort, rng, entries = folder / "cohort", np.random.default_rng(0), []
-    claim(cohort, {"preprocess": config_to_mapping(preprocess)})
-    for k in range(6):
-        labels = tuple((k + number) % 2 for number in range(18))
-        volume = rng.normal(-0.5, 0.1, preprocess.size).astype(np.float32)
-        content = pack(volume, scale=preprocess.intensity_scale)
-        (cohort / "cache").mkdir(exist_ok=True)
-        (cohort / "cache" / f"{k}.vol").write_bytes(content)
-        ids: dict[str, Any] = {"volume": f"v{k}.nii.gz", "scan": f"s{k}", "patient": f"p{k // 2}", "split": "valid" if k > 3 else "train"}
-        hashes = {"source_sha256": "0" * 64, "cache": f"cache/{k}.vol", "cache_sha256": f"{k}" * 64}
-        entries.append(CohortEntry(**ids, **hashes, report=Report(findings="Lung nodule is present, 8 mm."), labels=labels))
-    write_manifest(cohort, entries)
-    run("vqa", cohort, "--out", folder / "vqa.json")
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    shared = ("--config", folder / "config.yaml", "--cohort", cohort, "--questions", folder / "vqa.json", "--encoder", encoder)
-    base = ("--base", folder / "base" / "model")
-    run("train", "chat", *shared, "--stage", "base", "--out", folder / "base")
-    run("train", "chat", *shared, *base, "--stage", "projector", "--out", folder / "projector")
-    run("train", "chat", *shared, *base, "--stage", "lora", "--start", folder / "projector" / "model", "--out", folder / "lora")
-    return Trained(folder=folder, cohort=cohort, encoder=encoder, scan=write_scan(folder / "chest.nii.gz"))
-
 
 @pytest.fixture
-def scan(trained: Trained) -> PreparedVolume:
+def scan(trained: TrainedChat) -> PreparedVolume:
     size = open_model(trained.encoder).preprocess.size  # type: ignore[union-attr]
     return PreparedVolume(array=np.random.default_rng(1).normal(-0.5, 0.1, size).astype(np.float32), provenance=None, warnings=())
 
@@ -119,16 +47,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
 
 
-def test_a_stage_leaves_a_folder_that_knows_its_parts_and_its_caution(trained: Trained) -> None:
-    about = json.loads((trained.chat / "chat.json").read_text())
-    assert (about["adapter"], about["caution"]) == (True, "Knows only noise.")
-    assert not Path(about["base"]).is_absolute()
-    assert "Research use only" in (trained.chat / "README.md").read_text()
-    assert not (trained.folder / "projector" / "model" / "adapter").exists()
-    assert len(list(trained.cohort.glob("codes-*/*"))) == 6
-
-
-def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: Trained, scan: PreparedVolume) -> None:
+def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trained: TrainedChat, scan: PreparedVolume) -> None:
     chat = load_chat(trained.chat)
     codes = scan_tokens(chat.encoder, scan)
     drawn = SamplingOptions(max_tokens=12, temperature=1.0, seed=3)
@@ -151,7 +70,7 @@ def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(trai
     assert kept == last
 
 
-def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Trained, scan: PreparedVolume) -> None:
+def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: TrainedChat, scan: PreparedVolume) -> None:
     chat = load_chat(trained.chat)
     talk = Conversation(scans=(scan_tokens(chat.encoder, scan),))
     list(chat.answer(talk, "Is there a nodule?", sampling=SamplingOptions(max_tokens=3)))
@@ -160,7 +79,7 @@ def test_a_conversation_longer_than_the_model_reads_is_said_and_kept(trained: Tr
     assert len(talk.turns) == 1
 
 
-def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: PreparedVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_are_computed_once_for_a_scan(trained: TrainedChat, scan: PreparedVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_chat(trained.chat).encoder
     first = scan_tokens(encoder, scan)
     monkeypatch.setattr(encoder, "encode_tokens", lambda _: pytest.fail("encoded again"))
@@ -179,7 +98,7 @@ def test_codes_are_computed_once_for_a_scan(trained: Trained, scan: PreparedVolu
         ("What causes bronchiectasis?", False),
     ],
 )
-def test_without_a_scan_only_general_questions_reach_the_model(question: str, declined: bool, trained: Trained) -> None:
+def test_without_a_scan_only_general_questions_reach_the_model(question: str, declined: bool, trained: TrainedChat) -> None:
     talk = Conversation()
     answer = "".join(load_chat(trained.chat).answer(talk, question, sampling=SamplingOptions(max_tokens=4)))
     assert (answer == REFUSAL) == declined
@@ -191,7 +110,9 @@ def test_an_answer_ends_at_a_stop_that_comes_in_parts() -> None:
     assert "".join(stop_at(iter(["One. E", "N", "J"]), ["END"])) == "One. ENJ"
 
 
-def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(
+    trained: TrainedChat, command: Callable[..., Any], tmp_path: Path
+) -> None:
     keep = tmp_path / "talk.json"
     ran = command(
         "chat", trained.scan, "--model", trained.chat, "--ask", "Is lung nodule present?", "--max-tokens", 4, "--conversation", keep
@@ -203,7 +124,7 @@ def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(trained: Tr
     assert [turn["question"] for turn in json.loads(keep.read_text())["turns"]] == ["Is lung nodule present?", "Is there an effusion?"]
 
 
-def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_is_missing_or_elsewhere_is_said(trained: TrainedChat, command: Callable[..., Any], tmp_path: Path) -> None:
     for arguments, status, said in (
         ((trained.scan, "--ask", "Why?"), 2, "no chat model was given, and the demo has not run"),
         ((trained.scan, "--model", trained.encoder, "--ask", "Why?"), 2, "is no chat folder"),
@@ -216,7 +137,7 @@ def test_what_is_missing_or_elsewhere_is_said(trained: Trained, command: Callabl
         assert said in ran.err
 
 
-def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_published_folder_opens(trained: TrainedChat, command: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "llava-lora"
     shutil.copytree(trained.chat / "adapter", folder)
     weights = Projector(ProjectorConfig(num_queries=4, dim=8, dim_context=64, attention_dim=8, hidden_size=32)).state_dict()
@@ -230,35 +151,7 @@ def test_a_published_folder_opens(trained: Trained, command: Callable[..., Any],
     assert ran.status == 0, ran.err
 
 
-def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
-    trained: Trained, command: Callable[..., Any], tmp_path: Path
-) -> None:
-    told = (
-        "--questions",
-        trained.folder / "vqa.json",
-        "--out",
-        tmp_path,
-        "--limit",
-        12,
-        "--reports",
-        1,
-        "--max-tokens",
-        4,
-        "--resamples",
-        20,
-    )
-    ran = command("evaluate", "chat", trained.chat, trained.cohort, *told)
-    assert ran.status == 0, ran.err
-    assert "without it" in ran.out
-    assert "Research use only" in ran.out
-    values = json.loads((tmp_path / "chat.json").read_text())
-    assert values["with the scan"].keys() == values["without the scan"].keys()
-    answers = json.loads((tmp_path / "answers.json").read_text())
-    assert len(answers) == values["questions"] == 12 + 1
-    assert sum("report" in answer["question"].lower() for answer in answers) == 1
-
-
-def test_the_demos_model_is_taken_where_none_is_named(trained: Trained, command: Callable[..., Any]) -> None:
+def test_the_demos_model_is_taken_where_none_is_named(trained: TrainedChat, command: Callable[..., Any]) -> None:
     keep_demo_chat(model=trained.chat, base=trained.folder / "base" / "model", encoder=trained.encoder)
     ran = command("chat", trained.scan, "--ask", "Is lung nodule present?", "--max-tokens", 4)
     assert ran.status == 0, ran.err
@@ -267,7 +160,7 @@ def test_the_demos_model_is_taken_where_none_is_named(trained: Trained, command:
 
 
 def test_a_servers_questions_are_checked_and_written_in_the_published_form(
-    trained: Trained, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
+    trained: TrainedChat, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
 ) -> None:
     pairs = [("Is lung nodule present?", "Yes."), ("Is lung nodule present?", "No.")]
     entries = [{"task": "short_answer", "question": question, "answer": answer} for question, answer in pairs]
@@ -281,7 +174,7 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
 
 
 @pytest.mark.parametrize("stage", ["base", "projector", "lora"])
-def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: Trained, tmp_path: Path) -> None:
+def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: TrainedChat, tmp_path: Path) -> None:
     folder, prepared = trained.folder, open_cohort(trained.cohort)
     asked, _ = split_questions(read_vqa(folder / "vqa.json"), prepared)
     told = config_to_mapping(load_config(folder / "config.yaml", ChatConfig)) | {

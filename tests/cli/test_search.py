@@ -1,38 +1,19 @@
 from __future__ import annotations
 
 import json
-import re
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
 from safetensors.torch import load_file, save_file
 
 from thoracle.inference.demo.assets import write_model
 from thoracle.types import ABNORMALITIES
 
 
-@pytest.fixture
-def index(command, hospital: Path, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of the cohort, under pseudonyms of a key beside it."""
-    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
-    ran = command("index", hospital, "--model", model_dir, "--out", tmp_path / "index", "--site-key", tmp_path / "site.key")
-    assert ran.status == 0, ran.err
-    assert "9 volumes, 0 failed" in ran.err
-    assert "Research use only" in ran.err
-    return tmp_path / "index"
-
-
 def _hits(command, *arguments: object) -> list[dict]:
     ran = command("search", *arguments, "--json", "-")
     assert ran.status == 0, ran.err
     return json.loads(ran.out)["hits"]
-
-
-def test_no_name_of_a_patient_is_in_any_file(index: Path) -> None:
-    content = b"".join(path.read_bytes() for path in index.rglob("*") if path.is_file())
-    assert b"Number" in content
-    assert re.findall(rb"PAT\d|ACC\d|_SCAN", content) == []
 
 
 def test_like_takes_either_form_where_the_key_is_at_hand(command, index: Path, tmp_path: Path) -> None:
@@ -92,55 +73,3 @@ def test_no_index_and_another_model_say_what_to_do(command, index: Path, tmp_pat
     ran = command("search", index, "--text", "a", "--model", other)
     assert ran.status != 0
     assert "another model" in ran.err
-
-
-def test_a_second_run_does_only_what_is_new_and_a_copy_answers_alike(
-    command, index: Path, hospital: Path, model_dir, tmp_path: Path
-) -> None:
-    before = (index / "index.sqlite").read_bytes()
-    again = command("index", hospital, "--model", model_dir, "--out", index, "--site-key", tmp_path / "site.key")
-    assert (again.status, (index / "index.sqlite").read_bytes() == before) == (0, True)
-    pytest.importorskip("qdrant_client")
-    server = f"qdrant:{tmp_path}/server/cases"
-    assert command("index", "copy", index, server).status == 0
-    for parts in (("--text", "nodule"), ("--keyword", '"number 3"'), ("--text", "nodule", "--keyword", "number NOT 4")):
-        for filters in ((), ("--label", ABNORMALITIES[4]), ("--without-label", ABNORMALITIES[4])):
-            here, there = (_hits(command, place, *parts, *filters) for place in (index, server))
-            order = sorted if len(parts) > 2 else list  # "number" ranks reports alike, and fusion takes either order of them
-            assert order(hit["volume"] for hit in here) == order(hit["volume"] for hit in there)
-
-
-def test_a_patient_is_deleted_by_real_name(command, index: Path, tmp_path: Path) -> None:
-    ran = command("index", "delete", index, "--patient", "PAT0", "--site-key", tmp_path / "site.key")
-    assert (ran.status, "2 volumes deleted, 7 left" in ran.out) == (0, True), ran.err
-    assert command("index", "check", index).status == 0
-    assert len(_hits(command, index, "--keyword", "number")) == 7
-
-
-def test_retrieval_is_evaluated_with_chance_and_the_published_way_beside(command, index: Path, model_dir: Path, tmp_path: Path) -> None:
-    for protocol in ("ct-clip", "bimcv-r"):
-        out = tmp_path / protocol
-        ran = command("evaluate", "retrieval", index, "--protocol", protocol, "--out", out, "--model", model_dir, "--resamples", 20)
-        assert ran.status == 0, ran.err
-        assert "Research use only" in ran.out
-        found = json.loads((out / "results.json").read_text())
-        assert set(found["tasks"]) == {"report to volume", "volume to report", "volume to volume", "words to volume", "keyword"}
-        published = {"ct-clip": {"report to volume", "volume to volume"}, "bimcv-r": {"words to volume"}}
-        assert set(found["published"]) == published[protocol]
-        assert found["tasks"]["keyword"]["figures"]["R@1"]["value"] == pytest.approx(8 / 9), "one no report names"
-        assert set(found["precision@10"]) == {"words to volume", "keyword"}
-        name = ABNORMALITIES[3]
-        assert (found["precision@10"]["keyword"][name], found["prevalence"][name]) == (0.1, pytest.approx(2 / 9))
-        assert found["gallery"] == {"volumes": 9, "scans": 8, "patients": 8}
-        assert found["tasks"]["report to volume"]["queries"] == 8
-        assert found["model"]["section"] == "both"
-        assert "Research use only" in (out / "report.html").read_text()
-
-
-def test_of_a_report_the_section_is_encoded_that_is_named(command, index: Path, tmp_path: Path) -> None:
-    out = tmp_path / "found"
-    ran = command("evaluate", "retrieval", index, "--section", "impression", "--out", out, "--resamples", 20)
-    assert ran.status == 0, ran.err
-    found = json.loads((out / "results.json").read_text())
-    assert found["model"]["section"] == "impression"
-    assert set(found["tasks"]) == {"volume to volume", "words to volume", "keyword"}, "no report here has an impression"

@@ -8,9 +8,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from thoracle.cohort.prepare import prepare
 from thoracle.inference.demo.assets import write_scan
+from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.config import load_config
 from thoracle.types import ABNORMALITIES
@@ -35,3 +40,16 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = prepare(root, layout="folder", out=out, preprocess=load_config(CONFIG, ContrastiveConfig).preprocess, keep_ids=True)
     assert (done.volumes, done.refused) == (6, 0)
     return out
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """A random model as the demo's configuration makes it, whose words are the prompts'."""
+    torch.manual_seed(0)
+    demo = load_config(CONFIG, ContrastiveConfig)
+    facts = {"labels": ABNORMALITIES, "tokenizer": Tokenizer.from_words(format_prompts()), "licence": "", "trained": True}
+    tensors = CTCLIP(demo.model).state_dict()
+    save_model(
+        tmp_path / "start", kind="ct-clip", config=demo.model, preprocess=demo.preprocess, tensors=tensors, **facts, caution=demo.disclaimer
+    )
+    return tmp_path / "start"

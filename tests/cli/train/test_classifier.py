@@ -5,29 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from thoracle.models.bundle.model_folder import open_model, save_model
-from thoracle.models.ctclip.model import CTCLIP
-from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.models.bundle.model_folder import open_model
 from thoracle.training.engine.config import load_config, write_config
 from thoracle.training.finetuning.classifier import ClassifierConfig
-from thoracle.types import ABNORMALITIES
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
-def _start(folder: Path) -> Path:
-    """A random model as the demo's configuration makes it."""
-    torch.manual_seed(0)
-    demo = load_config(CONFIGS / "phantom-tiny.yaml", ContrastiveConfig)
-    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True, "caution": demo.disclaimer}
-    save_model(folder, kind="ct-clip", config=demo.model, preprocess=demo.preprocess, tensors=CTCLIP(demo.model).state_dict(), **facts)
-    return folder
-
-
-def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, tmp_path: Path) -> None:
-    start, run = _start(tmp_path / "start"), tmp_path / "run"
+def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, start: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
     told = load_config(CONFIGS / "phantom-tiny-classifier.yaml", ClassifierConfig)
     write_config(replace(told, steps=4, batch_size=2, save_every=2, eval_every=2), tmp_path / "short.yaml")
     asked = ("train", "classifier", "--config", tmp_path / "short.yaml", "--start", start, "--cohort", cohort)
@@ -44,8 +30,7 @@ def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, tmp_p
     assert command(*asked, "--out", run, "--resume").status == 0
 
 
-def test_a_model_made_for_other_volumes_is_refused(command, cohort: Path, tmp_path: Path) -> None:
-    start = _start(tmp_path / "start")
+def test_a_model_made_for_other_volumes_is_refused(command, cohort: Path, start: Path, tmp_path: Path) -> None:
     config = start / "config.json"
     config.write_text(config.read_text().replace('"clip_stage": "before-resampling"', '"clip_stage": "after-resampling"'))
     asked = ("train", "classifier", "--config", "phantom-tiny-classifier", "--start", start, "--cohort", cohort)

@@ -84,9 +84,13 @@ def _volumes(
     """Their numbers, what is known of them, and what is encoded of their reports; what belongs together whole reports decide."""
     import numpy as np
 
+    from thoracle.errors import InputError
     from thoracle.evaluation.retrieval.tasks import Gallery
 
     records = {n: record for n, record in index.records(index.ids()).items() if split in (None, record.split)}
+    if not records:
+        detail = "no volume in the index" if split is None else f"no volume of split {split!r} in the index"
+        raise InputError(detail, hint="Add some with `thoracle index`, or choose another split.")
     if gallery_size:
         scans = sorted({record.scan for record in records.values()})
         chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery_size].tolist())

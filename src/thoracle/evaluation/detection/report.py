@@ -95,7 +95,7 @@ def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list
         rows: set[int] = set()
         for flat in np.argsort(-wrong, axis=None):
             row, column = divmod(int(flat), len(scores.labels))
-            if len(kind) == most or wrong[row, column] < 0.5:
+            if len(kind) == most or wrong[row, column] <= 0.5:  # even odds contradict nothing
                 break
             if row not in rows:
                 rows.add(row)

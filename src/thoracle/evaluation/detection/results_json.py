@@ -96,9 +96,12 @@ def read_run(path: Path) -> EvaluationRun:
 def _parse(values: Mapping[str, Any]) -> tuple[Scores, FloatArray | None]:
     scans, labels = values["scans"], tuple(map(str, values["labels"]))
     names, shape = tuple(map(str, scans["names"])), (len(scans["names"]), len(labels))
+    patients = tuple(map(str, scans["patients"]))
+    if len(patients) != len(names):
+        raise ValueError(f"{len(patients)} patients of {len(names)} scans")
     scores = Scores(
         names=names,
-        patients=tuple(map(str, scans["patients"])),
+        patients=patients,
         labels=labels,
         probabilities_NK=_array(scans["probabilities"], shape),
         truth_NK=_array(scans["truth"], shape),

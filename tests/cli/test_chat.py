@@ -25,6 +25,7 @@ from thoracle.cohort.vqa.vqa_file import read_vqa
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.demo.locations import keep_demo_chat
+from thoracle.inference.llm import openai_client
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
@@ -191,8 +192,10 @@ def test_the_demos_model_is_taken_where_none_is_named(trained: Trained, command:
 
 
 def test_a_servers_questions_are_checked_and_written_in_the_published_form(
-    trained: Trained, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
+    trained: Trained, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(openai_client, "_PAUSE", 0.0)
+    language_server.cuts = 2  # an answer that breaks off is asked for again
     pairs = [("Is lung nodule present?", "Yes."), ("Is lung nodule present?", "No.")]
     entries = [{"task": "short_answer", "question": question, "answer": answer} for question, answer in pairs]
     language_server.say = lambda _: (200, json.dumps({"questions": entries}))

@@ -49,7 +49,7 @@ def sentences(figures: Mapping[str, tuple[str, str]]) -> list[str]:
 
 
 def section(figures: Mapping[str, tuple[str, str]], answers: Asked) -> list[str]:
-    """Parts of the demo's page."""
+    """Build the parts of the demo's page."""
     return [
         heading("Questions about held-out phantoms"),
         table(["", "with the scan", "without it"], [[name, *both] for name, both in figures.items()]),

@@ -69,7 +69,7 @@ def sentences(quality: SearchQuality) -> list[str]:
 
 
 def section(quality: SearchQuality, *, query_text: str, hits: Sequence[HitPicture]) -> list[str]:
-    """Parts of the demo's page; `hits` are those of the text `asked`."""
+    """Build the parts of the demo's page; `hits` are those of the text `query_text`."""
     rows = [[name, precision, prevalence, f"{precision / prevalence:.1f}"] for name, (precision, prevalence) in quality.words.items()]
     pictures = [
         figure(hit.slices, caption=f"{rank}. {', '.join(hit.labels) or 'no abnormality'}", width=430) for rank, hit in enumerate(hits, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from thoracle.cli import export
 from thoracle.config_reader import config_to_mapping
-from thoracle.inference.calibration import Calibration, LabelCalibration, read_calibration, save_calibration
+from thoracle.inference.calibration import Calibration, LabelCalibration, save_calibration
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.types import RESEARCH_USE
@@ -46,19 +46,6 @@ def calibrated(model_dir: Path, tmp_path: Path) -> Path:
     facts = {"method": "platt", "coverage": 0.9, "fitted_on": "noise", "mendings": mending}
     save_calibration(folder, Calibration(weights_sha256=own.weights_sha256, prompts=own.prompts, **facts))
     return folder
-
-
-def test_a_calibration_goes_with_the_weights(command, calibrated: Path, noise: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(export, "MOST_LOST", 1.0)
-    ran = command("export", calibrated, "--int8", "--cohort", noise, "--out", tmp_path / "small", "--limit", 3)
-    assert ran.status == 0, ran.err
-    folder = open_model(tmp_path / "small")
-    kept = read_calibration(folder.path, weights_sha256=folder.weights_sha256, prompts=folder.prompts)
-    assert kept is not None
-    assert kept.fitted_on == "noise; weights rounded to int8 since"
-    assert kept.mendings == load(calibrated).calibration.mendings
-    volume = np.zeros(load(calibrated).preprocess.size, np.float32)
-    assert [one.detect(volume).verdicts[3] for one in (load(calibrated), load(folder.path))].count(None) == 0
 
 
 def test_onnx_answers_as_detect_and_says_what_it_is(command, calibrated: Path, noise: Path, tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
+from thoracle.cohort.manifest import Cohort, CohortEntry, claim, open_cohort, write_manifest
+from thoracle.cohort.reports import Report
+from thoracle.cohort.samples.volume_cache import pack
+from thoracle.config_reader import config_to_mapping
+from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 from thoracle.evaluation.detection.summary import Scores
 from thoracle.types import ABNORMALITIES
@@ -49,6 +54,37 @@ def tables(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
         lines = [",".join((name, *row, who, scan, split)) for name, who, scan, split, row in about]
         truth.write_text("\n".join((f"{head},patient,scan,split", *lines)) + "\n")
         return given, truth
+
+    return write
+
+
+@pytest.fixture
+def cached_cohort(tmp_path: Path) -> Callable[..., Cohort]:
+    """A prepared cohort of tiny volumes: rows of scan, split, report, labels of the first abnormalities, and HU of every voxel."""
+
+    def write(rows: Sequence[tuple[str, str, str, Sequence[int | None], float]]) -> Cohort:
+        folder, config = tmp_path / "cohort", PreprocessConfig(size=(2, 3, 4))
+        claim(folder, {"layout": "folder", "preprocess": config_to_mapping(config)})
+        (folder / "cache").mkdir()
+        entries = []
+        for number, (scan, split, findings, labels, hu) in enumerate(rows):
+            array = np.full(config.size, hu / config.intensity_scale, np.float32)
+            (folder / "cache" / f"{number}.vol").write_bytes(pack(array, scale=config.intensity_scale))
+            entries.append(
+                CohortEntry(
+                    volume=f"v{number}.nii",
+                    scan=scan,
+                    patient=scan,
+                    split=split,
+                    source_sha256="0" * 64,
+                    cache=f"cache/{number}.vol",
+                    cache_sha256="0" * 64,
+                    report=Report(findings=findings),
+                    labels=(*labels, *(None,) * (len(ABNORMALITIES) - len(labels))),
+                )
+            )
+        write_manifest(folder, entries)
+        return open_cohort(folder)
 
     return write
 

@@ -78,7 +78,7 @@ def _written(entries: tuple[CohortEntry, ...], llm_url: str, llm_model: str, out
     console = Console(stderr=True, highlight=False)
     conversations: list[QuestionSet] = []
     dropped, empty = 0, 0
-    many = write_all_questions(OpenAIClient(llm_url, model=llm_model).generate, reports, llm=llm_model, journal=journal)
+    many = write_all_questions(OpenAIClient(llm_url, model=llm_model).generate_whole, reports, llm=llm_model, journal=journal)
     for volume, written in track(many, total=len(reports), description="questions", console=console, rate="min"):
         conversations += [QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
         dropped, empty = dropped + written.dropped, empty + bool(written.why)

@@ -1,1 +1,1 @@
-"""Measuring models: tasks, baselines, named protocols, calibration, pages; never imported by training."""
+"""Measure models by tasks, baselines, named protocols and calibration, and write pages; training never imports this."""

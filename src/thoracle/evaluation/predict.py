@@ -1,4 +1,4 @@
-"""Runs a model over a prepared cohort: probabilities of each volume into a table that a stopped run goes on with."""
+"""Run a model over a prepared cohort, into a table of probabilities that a stopped run goes on with."""
 
 from __future__ import annotations
 

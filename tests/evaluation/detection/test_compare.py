@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thoracle.errors import InputError, MetadataError
+from thoracle.errors import InputError
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 from thoracle.evaluation.detection.compare import compare
 from thoracle.evaluation.detection.evaluate import EvaluationOptions, evaluate
@@ -94,13 +94,3 @@ def test_other_scans_and_labels_are_named(runs: tuple[EvaluationRun, EvaluationR
     truth[4, 0] = 1 - truth[4, 0]
     with pytest.raises(InputError, match=f"of the same scans: {worse.scores.names[4]}"):
         compare(good, replace(worse, scores=replace(worse.scores, truth_NK=truth)))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": "thoracle.evaluation/2"}', '{"schema": "thoracle.evaluation/1", "scans": {}}']
-)
-def test_what_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "results.json"
-    path.write_text(text)
-    with pytest.raises(MetadataError, match="is no run"):
-        read_run(path)

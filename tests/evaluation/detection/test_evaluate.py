@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -13,9 +11,6 @@ from thoracle.errors import InputError
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 from thoracle.evaluation.detection.evaluate import EvaluationOptions, evaluate
 from thoracle.evaluation.detection.protocols import CT_RATE_VALID, PROTOCOLS, protocol
-from thoracle.evaluation.detection.report import _calibration, most_confident_errors, write_report
-from thoracle.evaluation.detection.results_json import as_dict
-from thoracle.types import RESEARCH_USE
 
 Made = Callable[..., tuple[LabelledCases, LabelTable]]
 QUICK = EvaluationOptions(resamples=50)
@@ -95,8 +90,6 @@ def test_a_label_with_one_answer_is_nan_and_named(made: Made) -> None:
     assert any(note.startswith(f"{cases.labels[1]}: the scored scans have one answer only") for note in found.notes)
     both = [found.summary.by_label[cases.labels[k]]["auroc"].value for k in (0, 2)]
     assert found.summary.average["macro_auroc"].value == pytest.approx(np.mean(both))
-    values = json.loads(json.dumps(as_dict(found, model={})))
-    assert values["labels"][cases.labels[1]]["own"]["auroc"]["value"] is None
 
 
 def test_volumes_without_labels_are_left_out_and_counted(made: Made) -> None:
@@ -125,57 +118,3 @@ def test_calibration_is_of_others_and_better(made: Made) -> None:
 def test_a_protocol_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="There are ct-rate, ct-clip-legacy, rad-chestct, phantom, holdout"):
         protocol("ct_rate")
-
-
-def test_the_worst_mistakes_are_the_surest_wrong_ones_of_unlike_scans(made: Made) -> None:
-    cases, table = made()
-    table.values_NK[3], cases.truth_NK[3] = (0.9999, 0.9998, 0.2), (0, 0, 0)
-    table.values_NK[9], cases.truth_NK[9] = (0.9, 0.0001, 0.9), (1, 1, 1)
-    alarms, misses = most_confident_errors(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK).scored, most=4)
-    assert (alarms[0].name, alarms[0].label, alarms[0].present) == (cases.names[3], cases.labels[0], False)
-    assert (misses[0].name, misses[0].label, misses[0].present) == (cases.names[9], cases.labels[1], True)
-    assert len({one.name for one in alarms}) == len(alarms) == 4
-    assert all(one.probability >= 0.5 for one in alarms)
-
-
-class _Tags(HTMLParser):
-    """What a page asks for, and whether its tags are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-        self.count: dict[str, int] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.count[tag] = self.count.get(tag, 0) + 1
-        self.asked += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
-
-
-def test_a_handful_of_scans_draws_no_share(made: Made) -> None:
-    cases, table = made(patients=200)
-    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
-    truth, given = found.scored.truth_NK.copy(), found.scored.probabilities_NK.copy()
-    given[:, 0], truth[:, 0] = 0.25, 0.0
-    given[:4, 0], truth[:4, 0] = 0.95, 1.0  # a bin of four
-    given[4:9, 0], truth[4:7, 0] = 0.75, 1.0  # and one of five
-    panel = _calibration(replace(found, scored=replace(found.scored, truth_NK=truth, probabilities_NK=given)), 0)
-    np.testing.assert_allclose(panel.lines[0].x, [0.25, 0.75])
-    np.testing.assert_allclose(panel.lines[0].y, [0.0, 0.6])
-
-
-def test_the_page_needs_no_network_and_says_what_it_is_for(made: Made) -> None:
-    cases, table = made()
-    named = replace(cases, labels=("<b>Cardio&", *cases.labels[1:]))
-    found = evaluate(named, replace(table, columns=named.labels), protocol=PROTOCOLS["phantom"], plan=QUICK)
-    model = {"trained": False, "caution": "Knows only phantoms."}
-    page = write_report(found, model=model, look=lambda name: np.full((4, 6, 6), -700.0)).decode()
-    tags = _Tags()
-    tags.feed(page)
-    assert RESEARCH_USE in page
-    assert "UNTRAINED WEIGHTS" in page
-    assert "Knows only phantoms." in page
-    assert all(one.startswith(("data:image/png;base64,", "#")) for one in tags.asked)
-    assert tags.count["svg"] == 4
-    assert tags.count["img"] == 12
-    assert "b" not in tags.count  # names are not markup
-    assert page == write_report(found, model=model, look=lambda name: np.full((4, 6, 6), -700.0)).decode()

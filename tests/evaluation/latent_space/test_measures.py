@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import math
-import re
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from sklearn.metrics import silhouette_samples
 
 from thoracle.errors import InputError
 from thoracle.evaluation.latent_space import measures as space
-from thoracle.evaluation.latent_space.report import GROUPS, pictures, write_page
 
 
 def _sphere(seed: int, count: int = 60, width: int = 8) -> np.ndarray:
@@ -87,32 +84,3 @@ def test_latents_that_are_none_are_refused() -> None:
     bad[2, 0] = np.nan
     with pytest.raises(InputError, match="image latents of other norm than 1 in rows 2"):
         space.measure_latent_space(bad, good, truth_NK=np.zeros((60, 0)), labels=())
-
-
-def test_the_page_holds_its_map_and_asks_for_nothing() -> None:
-    image, text = _sphere(6, 12), _sphere(7, 12)
-    truth, labels = np.random.default_rng(0).integers(2, size=(12, 2)).astype(float), ("x", "</script><b>")
-    truth[0, 0] = np.nan
-    places = {method: space.project(np.concatenate([image, text]), method) for method in space.PROJECTIONS}
-    drawn = pictures(places, truth_NK=truth, labels=labels)
-    assert sorted(drawn) == ["pca-labels.png", "pca-number.png", "tsne-labels.png", "tsne-number.png"]
-    assert all(content.startswith(b"\x89PNG") for content in drawn.values())
-    names = [f"s{n}" for n in range(12)]
-    cosines = {"of one scan": (image * text).sum(axis=1)}
-    found = space.measure_latent_space(image, text, truth_NK=truth, labels=labels)
-    page = write_page(
-        found, points=places, names=names, truth_NK=truth, labels=labels, cosines=cosines, drawn=drawn, notes=["12 scans"]
-    ).decode()
-    data = json.loads(re.search(r'type="application/json">(.*?)</script>', page)[1])
-    assert [row["name"] for row in data["rows"]] == names
-    assert data["rows"][0]["unknown"] == ["x"]
-    assert [row["labels"] for row in data["rows"][1:]] == [[label for label, v in zip(labels, row, strict=True) if v] for row in truth[1:]]
-    assert set(data["places"]) == {"t-SNE", "PCA"}
-    assert all(len(data["places"][m][h]) == 12 for m in data["places"] for h in ("image", "text"))
-    assert not re.search(r'(src|href)="(?!data:|#)', page)
-    assert "<b>" not in page
-    assert page.count("<script") == 2
-
-
-def test_groups_are_whole() -> None:
-    assert [n for _, low, high in GROUPS for n in range(low, high + 1)] == list(range(19))

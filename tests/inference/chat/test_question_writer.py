@@ -1,18 +1,14 @@
-"""Questions that a language model writes: those that contradict the report are dropped, reports are data, and none is asked for twice."""
+"""Questions that a language model writes: those that contradict the report are dropped, and reports are data."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.language_server import LanguageServer
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer
-from thoracle.errors import EndpointFailed
 from thoracle.inference.chat.question_writer import agrees_with_report, write_questions
-from thoracle.inference.chat.question_writer_run import write_all_questions
 from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.inference.llm.openai_client import OpenAIClient
 
@@ -70,28 +66,3 @@ def test_what_is_of_another_form_is_asked_for_again_then_given_up(answer: str, l
     assert not written.pairs
     assert "form" in written.why
     assert len(language_server.asked) == 3
-
-
-def test_a_run_that_was_stopped_asks_for_no_report_twice(language_server: LanguageServer, tmp_path: Path) -> None:
-    reports = {f"v{k}": f"{REPORT} Scan {k}." for k in range(6)}
-    kept = tmp_path / "out" / "vqa.json.written.jsonl"
-
-    def answer(body: dict[str, Any]) -> tuple[int, str]:
-        broken = "Scan 4." in body["messages"][-1]["content"] and len(language_server.asked) < 7
-        return (401 if broken else 200), said(("short_answer", "Is there a pleural effusion?", "Yes."))
-
-    language_server.say = answer
-    generate = OpenAIClient(language_server.address, model="m").generate
-    with pytest.raises(EndpointFailed, match="answers 401"):
-        list(write_all_questions(generate, reports, llm="m", journal=kept))
-    assert len(kept.read_text().splitlines()) == 4
-    with kept.open("a") as file:
-        file.write('{"key": "cut')  # as a failing machine leaves it
-    before = len(language_server.asked)
-    language_server.say = lambda _: (200, said(("short_answer", "Is there a pleural effusion?", "Yes.")))
-    again = dict(write_all_questions(generate, reports, llm="m", journal=kept))
-    assert list(again) == list(reports)
-    assert all(len(written.pairs) == 1 for written in again.values())
-    assert len(language_server.asked) == before + 2
-    assert len(dict(write_all_questions(generate, reports, llm="another", journal=kept))) == 6
-    assert len(language_server.asked) == before + 2 + 6, "another model is asked"

@@ -112,6 +112,16 @@ def test_a_busy_server_is_asked_again(server: LanguageServer) -> None:
     assert labelled(server).values[NODULE] == 1
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again_then_named(server: LanguageServer) -> None:
+    server.cuts = 2
+    assert labelled(server).values[NODULE] == 1
+    server.cuts = 3
+    server.asked.clear()
+    with pytest.raises(EndpointFailed, match="not whole"):
+        labelled(server)
+    assert len(server.asked) == 3
+
+
 @pytest.mark.parametrize(("status", "asked"), [(401, 1), (404, 1), (503, 3)])
 def test_a_server_that_refuses_is_named(server: LanguageServer, status: int, asked: int) -> None:
     server.say = lambda _: (status, "")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from thoracle.inference.llm.decoding import SamplingOptions, generate_ids
+from thoracle.inference.llm.decoding import SamplingOptions, generate_ids, stop_at
 
 
 class Fixed:
@@ -25,3 +25,8 @@ class Fixed:
 def test_what_was_said_is_said_again_less_readily_where_the_model_says_so(penalty: float | None, said: list[int]) -> None:
     drawn = generate_ids(Fixed(penalty), torch.zeros(1, 1, 2), past=None, ends=frozenset({0}), sampling=SamplingOptions(max_tokens=4))
     assert list(drawn) == said
+
+
+def test_an_answer_ends_at_a_stop_that_comes_in_parts() -> None:
+    assert "".join(stop_at(iter(["One. E", "N", "D two"]), ["END"])) == "One. "
+    assert "".join(stop_at(iter(["One. E", "N", "J"]), ["END"])) == "One. ENJ"

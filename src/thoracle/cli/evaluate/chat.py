@@ -68,7 +68,7 @@ def chat(
         )
         for blind in (False, True)
     ]
-    judged = None if judge_url is None else partial(judge_answers, OpenAIClient(judge_url, model=llm_model).generate)
+    judged = None if judge_url is None else partial(judge_answers, OpenAIClient(judge_url, model=llm_model).generate_whole)
     seeing, blind = (summarise(answered, label=label_texts, judged=judged, resamples=resamples) for answered in answers)
     training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]
     variety = template_similarity([answered.answer for answered in answers[0] if answered.pair.topic == "report"], training)

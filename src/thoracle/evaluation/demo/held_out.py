@@ -1,4 +1,4 @@
-"""Held-out phantoms of a prepared cohort: which there are, what their histograms tell, and how each abnormality looks in one.
+"""List the held-out phantoms of a prepared cohort, score their histograms, and find one for each abnormality.
 
 Runs no model. Shapes: N scans, K labels.
 """

@@ -1,4 +1,4 @@
-"""The page of `thoracle demo`: what was made, how it learnt, what it detects on held-out phantoms, and how they look."""
+"""Write the page of `thoracle demo`: what was made, how it learnt, and what it detects on held-out phantoms."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from thoracle.errors import MetadataError
@@ -55,14 +56,16 @@ def _parse(values: Mapping[str, Any]) -> SearchQuality:
 
 
 def sentences(quality: SearchQuality) -> list[str]:
-    """Write the metrics as sentences."""
+    """Write the metrics as sentences; nothing is said of names where no scan has an abnormality."""
     recall, chance = quality.recall
-    lifts = sorted(precision / prevalence for precision, prevalence in quality.words.values())
-    return [
+    texts = [
         f"Of {quality.scans:,} held-out scans, a report finds its own among the first ten volumes in"
-        f" {with_bounds(recall.value, recall.low, recall.high)}: {recall.value / chance:.1f} times chance, which is {chance:.3f}.",
-        f"Of the first ten volumes for an abnormality's name {lifts[len(lifts) // 2]:.1f} times as many have it as of all (median).",
+        f" {with_bounds(recall.value, recall.low, recall.high)}: {recall.value / chance:.1f} times chance, which is {chance:.3f}."
     ]
+    if quality.words:
+        lift = median(precision / prevalence for precision, prevalence in quality.words.values())
+        texts.append(f"Of the first ten volumes for an abnormality's name {lift:.1f} times as many have it as of all (median).")
+    return texts
 
 
 def section(quality: SearchQuality, *, query_text: str, hits: Sequence[HitPicture]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Two runs on the same scans: paired differences with intervals."""
+"""Compare two runs on the same scans by paired differences with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores detection by a protocol: thresholds and calibration from other patients, figures with intervals, the published way beside.
+"""Score detection by a protocol, with other patients' thresholds and calibration, and intervals; the published way stands beside.
 
 Knows arrays and names; reads no file and runs no model.
 

@@ -1,4 +1,4 @@
-"""Fits what probabilities mean, on scans that are scored by nobody else: temperature or Platt, and conformal "cannot tell".
+"""Fit what probabilities mean, on scans other than the scored ones: temperature or Platt, and conformal "cannot tell".
 
 Fitted parameters and their use are `inference.calibration`'s.
 

@@ -1,4 +1,4 @@
-"""Another archive's labels as this model's: a table that the user gives.
+"""Map another archive's labels to this model's by a table that the user gives.
 
 A CSV with the columns `label`, as the table of labels has it, and `abnormality`, as the model has it. A label may stand in several rows,
 and an abnormality too: what hangs together becomes one column, whose probability is the highest of its abnormalities, and which is

@@ -1,4 +1,4 @@
-"""Named ways to score: which split, where thresholds come from, and what its figures can be compared with."""
+"""Name ways to score: which split, where thresholds come from, and what the figures can be compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation as a page: tables, ROC, precision-recall and calibration curves, the worst mistakes.
+"""Write an evaluation as a page: tables, ROC, precision-recall and calibration curves, the worst mistakes.
 
 Shapes: N scans, K labels.
 """
@@ -51,40 +51,41 @@ class Misclassification:
 
 def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look | None = None) -> bytes:
     """Write the page. `model` is as in the JSON; `look` returns the volume of a scan to show."""
-    scored = evaluation
     warning = [] if model.get("trained", True) else [paragraph("UNTRAINED WEIGHTS: no figure on this page means anything.")]
     warning += [paragraph(model["caution"])] if model.get("caution") else []
+    aurocs = [values["auroc"] for values in evaluation.summary.by_label.values()]
     parts = [
         *warning,
-        paragraph(scored.protocol.about),
+        paragraph(evaluation.protocol.about),
         paragraph(
-            f"Scored: {scored.volumes:,} volumes of {scored.scans:,} scans of {scored.patients:,} patients, one row a {scored.plan.level}."
-            f" Thresholds and calibration come from {scored.tuned_on}. Intervals: 95%, {scored.plan.resamples:,} draws of patients."
+            f"Scored: {evaluation.volumes:,} volumes of {evaluation.scans:,} scans of {evaluation.patients:,} patients,"
+            f" one row a {evaluation.plan.level}."
+            f" Thresholds and calibration come from {evaluation.tuned_on}. Intervals: 95%, {evaluation.plan.resamples:,} draws of patients."
         ),
-        *(paragraph(note) for note in scored.notes),
+        *(paragraph(note) for note in evaluation.notes),
         heading("All labels together"),
-        _averages(scored),
+        _averages(evaluation),
         heading("Each label"),
-        _labels(scored),
+        _labels(evaluation),
         figure(
-            dots(list(scored.scored.labels), {"AUROC": [v["auroc"] for v in scored.summary.by_label.values()]}, x="AUROC", reference=0.5),
+            dots(list(evaluation.scored.labels), {"AUROC": aurocs}, x="AUROC", reference=0.5),
             caption="AUROC with 95% intervals over patients; the dashed line is chance.",
         ),
-        *_decisions(scored),
+        *_decisions(evaluation),
         heading("ROC"),
-        figure(panels([_roc(scored.scored, k) for k in range(len(scored.scored.labels))])),
+        figure(panels([_roc(evaluation.scored, k) for k in range(len(evaluation.scored.labels))])),
         heading("Precision and recall"),
-        figure(panels([_precision_recall(scored.scored, k) for k in range(len(scored.scored.labels))])),
+        figure(panels([_precision_recall(evaluation.scored, k) for k in range(len(evaluation.scored.labels))])),
         heading("Calibration"),
         figure(
-            panels([_calibration(scored, k) for k in range(len(scored.scored.labels))]),
+            panels([_calibration(evaluation, k) for k in range(len(evaluation.scored.labels))]),
             caption=f"{_BINS} equal bins of probability; those of fewer than {_LEAST_IN_BIN} scans are left out.",
         ),
         heading("As published by CT-CLIP, for comparison with papers alone"),
-        _published(scored),
-        *_mistakes(scored, look),
+        _published(evaluation),
+        *_mistakes(evaluation, look),
     ]
-    return page(f"Detection, protocol {scored.protocol.name}", parts)
+    return page(f"Detection, protocol {evaluation.protocol.name}", parts)
 
 
 def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list[Misclassification], list[Misclassification]]:
@@ -95,7 +96,7 @@ def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list
         rows: set[int] = set()
         for flat in np.argsort(-wrong, axis=None):
             row, column = divmod(int(flat), len(scores.labels))
-            if len(kind) == most or wrong[row, column] < 0.5:
+            if len(kind) == most or wrong[row, column] <= 0.5:  # even odds contradict nothing
                 break
             if row not in rows:
                 rows.add(row)

@@ -1,4 +1,4 @@
-"""A run's JSON: every figure of an evaluation, and the scans' probabilities, so that runs can be compared."""
+"""Write a run's JSON with every figure and each scan's probabilities, and read it back to compare runs."""
 
 from __future__ import annotations
 
@@ -33,44 +33,52 @@ class EvaluationRun:
 
 def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON values; null for what is NaN. `model` is what there is to say of it: hash, kind, whether it was trained."""
-    counts, scored = evaluation.published.counts, evaluation
+    counts = evaluation.published.counts
     published = {
         label: _numbers(
-            threshold=scored.published.thresholds_K[k],
+            threshold=evaluation.published.thresholds_K[k],
             f1_of_both_answers=counts.f1_of_both_answers[k],
             accuracy=counts.accuracy[k],
             precision=counts.precision[k],
         )
-        for k, label in enumerate(scored.scored.labels)
+        for k, label in enumerate(evaluation.scored.labels)
     }
     return {
         "schema": SCHEMA,
         "notice": RESEARCH_USE,
         "thoracle": __version__,
-        "protocol": {"name": scored.protocol.name, "about": scored.protocol.about, "scored": scored.protocol.scored, **asdict(scored.plan)},
+        "protocol": {
+            "name": evaluation.protocol.name,
+            "about": evaluation.protocol.about,
+            "scored": evaluation.protocol.scored,
+            **asdict(evaluation.plan),
+        },
         "model": dict(model),
-        "scored": {"patients": scored.patients, "scans": scored.scans, "volumes": scored.volumes},
-        "tuned_on": scored.tuned_on,
-        "notes": list(scored.notes),
+        "scored": {"patients": evaluation.patients, "scans": evaluation.scans, "volumes": evaluation.volumes},
+        "tuned_on": evaluation.tuned_on,
+        "notes": list(evaluation.notes),
         "labels": {
             label: {
-                "positives": int((scored.scored.truth_NK[:, k] == 1).sum()),
-                "negatives": int((scored.scored.truth_NK[:, k] == 0).sum()),
-                "own": _intervals(scored.summary.by_label[label]),
-                "calibrated": None if scored.calibrated is None else _intervals(scored.calibrated.by_label[label]),
-                "delong_auroc": _interval(scored.delong[label]),
-                "verdicts": _numbers(**asdict(scored.coverages[label])) if label in scored.coverages else None,
+                "positives": int((evaluation.scored.truth_NK[:, k] == 1).sum()),
+                "negatives": int((evaluation.scored.truth_NK[:, k] == 0).sum()),
+                "own": _intervals(evaluation.summary.by_label[label]),
+                "calibrated": None if evaluation.calibrated is None else _intervals(evaluation.calibrated.by_label[label]),
+                "delong_auroc": _interval(evaluation.delong[label]),
+                "verdicts": _numbers(**asdict(evaluation.coverages[label])) if label in evaluation.coverages else None,
             }
-            for k, label in enumerate(scored.scored.labels)
+            for k, label in enumerate(evaluation.scored.labels)
         },
-        "average": {"own": _average(scored.summary), "calibrated": None if scored.calibrated is None else _average(scored.calibrated)},
+        "average": {
+            "own": _average(evaluation.summary),
+            "calibrated": None if evaluation.calibrated is None else _average(evaluation.calibrated),
+        },
         "published": {"labels": published, "mean": {name: _mean(published, name) for name in next(iter(published.values()))}},
         "scans": {
-            "names": list(scored.scored.names),
-            "patients": list(scored.scored.patients),
-            "probabilities": _table(scored.scored.probabilities_NK),
-            "truth": _table(scored.scored.truth_NK),
-            "thresholds": None if scored.thresholds_NK is None else _table(scored.thresholds_NK),
+            "names": list(evaluation.scored.names),
+            "patients": list(evaluation.scored.patients),
+            "probabilities": _table(evaluation.scored.probabilities_NK),
+            "truth": _table(evaluation.scored.truth_NK),
+            "thresholds": None if evaluation.thresholds_NK is None else _table(evaluation.thresholds_NK),
         },
     }
 
@@ -96,9 +104,12 @@ def read_run(path: Path) -> EvaluationRun:
 def _parse(values: Mapping[str, Any]) -> tuple[Scores, FloatArray | None]:
     scans, labels = values["scans"], tuple(map(str, values["labels"]))
     names, shape = tuple(map(str, scans["names"])), (len(scans["names"]), len(labels))
+    patients = tuple(map(str, scans["patients"]))
+    if len(patients) != len(names):
+        raise ValueError(f"{len(patients)} patients of {len(names)} scans")
     scores = Scores(
         names=names,
-        patients=tuple(map(str, scans["patients"])),
+        patients=patients,
         labels=labels,
         probabilities_NK=_array(scans["probabilities"], shape),
         truth_NK=_array(scans["truth"], shape),

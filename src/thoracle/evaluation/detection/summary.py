@@ -1,4 +1,6 @@
-"""All metrics of one set of scored scans, with intervals over patients; knows arrays and labels' names, no file and no model.
+"""Compute all metrics of one set of scored scans, with intervals over patients.
+
+Knows arrays and labels' names, no file and no model.
 
 Shapes: N scans, K labels, R draws.
 """

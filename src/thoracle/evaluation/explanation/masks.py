@@ -1,4 +1,4 @@
-"""Masks of findings, as `thoracle phantom` writes them, on the grid of a model's input.
+"""Read masks of findings, as `thoracle phantom` writes them, onto the grid of a model's input.
 
 A mask is a NIfTI of integers of its volume's shape and name: bit i is set where the i-th of `ABNORMALITIES` is.
 """

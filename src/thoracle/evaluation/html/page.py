@@ -1,4 +1,4 @@
-"""An HTML page in one file, without a network: headings, tables, pictures, and the notice."""
+"""Build an HTML page in one file, without a network: headings, tables, pictures, and the notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as SVG text or PNG bytes: lines in panels, figures with intervals, slices of a scan."""
+"""Draw pictures as SVG text or PNG bytes: lines in panels, figures with intervals, slices of a scan."""
 
 from __future__ import annotations
 

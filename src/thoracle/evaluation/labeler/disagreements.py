@@ -1,4 +1,7 @@
-"""Reports on whose labels two parties differ, as a page to read: the text, who said what, and why; judges nobody."""
+"""Write reports on whose labels two parties differ as a page, with the text, both answers and why.
+
+Judges nobody.
+"""
 
 from __future__ import annotations
 

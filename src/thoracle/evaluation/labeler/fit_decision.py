@@ -1,4 +1,4 @@
-"""Fits what a report classifier's logits mean: with the rules beside it, on reports it was not trained on.
+"""Fit what a report classifier's logits mean, with the rules beside it, on reports it was not trained on.
 
 Shapes: N reports, K abnormalities.
 """

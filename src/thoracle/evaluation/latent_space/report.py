@@ -1,4 +1,4 @@
-"""The latent space as a page with a map that can be pointed at, and as PNGs.
+"""Write the latent space as a page with a map that can be pointed at, and as PNGs.
 
 Shapes: N scans, each an image and a text; L latent width.
 """

@@ -62,7 +62,7 @@ class ScanTokens:
         return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
 
     def expand(self, kept_I: Tensor) -> Tensor:
-        """Tokens (I, T, h, w, C), float32, of what `keep` gave for I scans; on their device."""
+        """Tokens (I, T, h, w, C), float32, of what `compress` gave for I scans; on their device."""
         if self._codebook_KC is None:
             return kept_I.float()
         self._codebook_KC = self._codebook_KC.to(kept_I.device)

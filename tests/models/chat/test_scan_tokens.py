@@ -129,8 +129,5 @@ def test_a_file_that_is_damaged_or_holds_something_else_counts_as_none(cache: To
     for tensors in ({"other": _codes()}, {"scan": _codes().long()}, {"scan": _codes()[1:].contiguous()}):
         save_file(tensors, file)
         assert cache.get("scan") is None
-    with file.open("wb") as sparse:
-        sparse.truncate(2**28 + 1)
-    assert cache.get("scan") is None
     cache.put("scan", _codes())
     assert cache.get("scan") is not None

@@ -60,5 +60,3 @@ def test_findings_are_named_before_the_queries_rows_with_what_is_shown_of_them()
     torch.testing.assert_close(embed_findings(told, rows.name, rows.said), got[:1, :2])
     torch.testing.assert_close(embed_findings(torch.ones(1, 2, 3), rows.name, rows.said), (rows.name + yes + left + right)[None])
     assert not rows.weight.requires_grad
-    with pytest.raises(InputError, match="num_findings needs num_positions"):
-        ProjectorConfig(num_findings=2)

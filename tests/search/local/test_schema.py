@@ -128,6 +128,14 @@ def test_dates_are_compared_as_far_as_both_are_stated() -> None:
             assert {row[0] for row in connection.execute(f"SELECT date FROM record WHERE {condition}", values)} == expected
 
 
+def test_a_scanner_is_found_by_part_of_its_name_in_any_case() -> None:
+    with closing(_tables()) as connection:
+        _stored(_record(facts=Demographics(scanner="Siemens Force")), connection)
+        for scanner, passes in (("force", True), ("SIEMENS F", True), ("forces", False)):
+            condition, values = where(Filters(scanner=scanner))
+            assert len(connection.execute(f"SELECT 1 FROM record WHERE {condition}", values).fetchall()) == passes
+
+
 def test_what_a_person_typed_is_a_value_and_never_sql() -> None:
     for scanner, split in product(["'; DROP TABLE record; --", '"', "%", "_"], ["", "' OR '1' = '1"]):
         condition, values = where(Filters(scanner=scanner, split=split))

@@ -12,7 +12,7 @@ import pytest
 
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
-from thoracle.errors import IndexMismatch, IndexMissing, InputError
+from thoracle.errors import IndexMismatch, IndexMissing
 from thoracle.search.backend import IndexBackend
 from thoracle.search.keywords import parse
 from thoracle.search.open_index import open_index, open_index_for_writing
@@ -146,9 +146,3 @@ def test_another_model_and_no_index_are_refused(place: str, settings: dict[str, 
     nowhere = f"qdrant:{tmp_path}/nowhere/cases" if place.startswith("qdrant:") else str(tmp_path / "nowhere")
     with pytest.raises(IndexMissing, match="thoracle index"), open_index(nowhere):
         pass
-
-
-def test_a_place_without_a_collection_is_refused() -> None:
-    for place in ("http://host:6333", "http://host:6333/", "qdrant:here"):
-        with pytest.raises(InputError, match="HOST"), open_index(place):
-            pass

@@ -6,11 +6,8 @@ from thoracle.cohort.reports import Report
 from thoracle.errors import IndexMismatch, InputError
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
-from thoracle.search.contact_sheet import contact_sheet
 from thoracle.search.engine import Engine, Query
-from thoracle.search.fusion import fuse
 from thoracle.search.local.index import LocalIndex, open_for_writing
-from thoracle.search.record import Filters
 
 
 @pytest.fixture
@@ -46,13 +43,6 @@ def test_keywords_and_a_known_scan_need_no_model_and_words_and_scans_do(engine: 
 def test_queries_that_make_no_sense(engine: Engine, query: dict) -> None:
     with pytest.raises(InputError):
         engine.search(Query(**query))
-
-
-def test_fusion_is_reciprocal_rank_with_weights() -> None:
-    rankings = {"text": [(1, 9.0), (2, 8.0)], "keyword": [(2, 0.3), (3, 0.1)]}
-    assert fuse(rankings, weights={}) == [(2, 1 / 62 + 1 / 61), (1, 1 / 61), (3, 1 / 62)]
-    assert fuse(rankings, weights={"text": 3.0})[0] == (2, 3 / 62 + 1 / 61)
-    assert [n for n, _ in fuse(rankings, weights={"text": 99.0, "keyword": 0.01})] == [1, 2, 3]
 
 
 def test_two_parts_are_fused_and_hits_say_where_each_had_them(engine: Engine, index: LocalIndex) -> None:
@@ -108,17 +98,6 @@ def test_what_is_its_own_is_left_out_when_asked_for(index: LocalIndex, make) -> 
     ):
         found = set(_volumes(engine, like=like, k=50, leave_out=frozenset(leave_out)))
         assert ({f"v{n}" for n in range(40)} | {f"v{n}" for n in range(70, 74)}) - found == absent
-
-
-def test_the_contact_sheet_stands_alone_and_names_nobody(engine: Engine, index: LocalIndex) -> None:
-    hits = engine.search(Query(keyword="nodule", filters=Filters(sex="F"))).hits
-    page = contact_sheet(hits, index.thumbnails([hit.number for hit in hits]), query_text="nodule <b>")
-    assert page.count("data:image/png;base64,") == len(hits) > 2
-    assert "nodule &lt;b&gt;" in page
-    assert "Research use only" in page
-    assert "http" not in page
-    names = {name for hit in hits for name in (hit.record.accession, hit.record.volume, hit.record.patient, hit.record.scan)}
-    assert [name for name in names if f">{name}<" in page or f" {name} " in page] == []
 
 
 # With a model

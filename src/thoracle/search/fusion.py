@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from math import fsum
 from typing import Final, TypeVar
 
 from thoracle.search.backend import Matches
@@ -21,8 +22,9 @@ def fuse(rankings: Mapping[Part, Matches], *, weights: Mapping[Part, float]) -> 
         rankings: by part.
         weights: by part; 1 where absent.
     """
-    scores: dict[int, float] = defaultdict(float)
+    terms: dict[int, list[float]] = defaultdict(list)
     for part, matches in rankings.items():
         for rank, (number, _) in enumerate(matches, 1):
-            scores[number] += weights.get(part, 1.0) / (_SMOOTH + rank)
-    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+            terms[number].append(weights.get(part, 1.0) / (_SMOOTH + rank))
+    scores = [(number, fsum(parts)) for number, parts in terms.items()]  # rounded once: a plain sum breaks ties by the order of parts
+    return sorted(scores, key=lambda pair: (-pair[1], pair[0]))

@@ -39,7 +39,7 @@ def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> 
     Raises:
         InputError: there is none, or several scans are called so.
     """
-    fields = [{"accession": name}, {"scan": name}, {"volume": name}]
+    fields = [{"accession": name}, {"scan": name}, {"volume": name}] if _is_name(name) else []
     if key is not None:
         scan, volume = key.endings(name)
         fields += [{"accession": key.accession(name)}, {"scan": f"*{scan}"}, {"volume": f"*{volume}"}]
@@ -58,10 +58,17 @@ def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) 
     Raises:
         InputError: there is none.
     """
-    matches = index.ids_where(patient=name) or (index.ids_where(patient=key.patient(name)) if key is not None else [])
+    matches = (index.ids_where(patient=name) if _is_name(name) else []) or (
+        index.ids_where(patient=key.patient(name)) if key is not None else []
+    )
     if not matches:
         raise InputError(f"no patient {name!r:.60} in the index", hint=_cure(index, key))
     return matches
+
+
+def _is_name(name: str) -> bool:
+    """Tell names from endings, which backends take for many names: what a person typed must never mean more than it says."""
+    return name != "" and not name.startswith("*")
 
 
 def _cure(index: IndexBackend, key: SiteKey | None) -> str:

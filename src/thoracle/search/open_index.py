@@ -55,7 +55,7 @@ def open_index_for_writing(
     """Open an index for writing too; create one where `settings` are given. `lists` is as in `LocalIndex.refresh`.
 
     Raises:
-        As `opened`, and:
+        As `open_index`, and:
         IndexMismatch: it was begun with other settings.
         IndexBusy: another process is changing it.
     """

@@ -18,7 +18,7 @@ from thoracle.types import ABNORMALITIES
 #: Latents of unit norm: (L,) of one, (n, L) of many.
 LatentArray = NDArray[np.float32]
 
-_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)

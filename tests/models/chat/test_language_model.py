@@ -11,58 +11,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thoracle.errors import CapabilityMissing, CheckpointIncomplete, InputError, ModelFolderInvalid
 from thoracle.models.chat.language_model import ChatModel, GroundTruthFindingTokens, add_lora_adapter, load_language_model
-from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX, ChatTemplate, Message, question_text
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.phantom_lm import build_phantom_lm, save_phantom_lm
+from thoracle.training.chat.phantom_lm import build_phantom_lm
 from thoracle.training.chat.task import SmallLanguageConfig
 
-SMALL = SmallLanguageConfig(vocab_size=320, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
-TALK = [
-    Message(role="system", content="Be brief."),
-    Message(role="user", content=question_text("Is an <image>effusion there?", task="short_answer", images=1)),
-    Message(role="assistant", content="Yes."),
-    Message(role="user", content=question_text("Where?", task="long_answer")),
-    Message(role="assistant", content="Left."),
-]
 
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_findings_that_are_told_are_read_in_the_language_models_own_words_as_they_are_now(small: SmallLanguageConfig) -> None:
     torch.manual_seed(0)
-    language = build_phantom_lm(SMALL, ["Is there an effusion?", "Yes.", "No."])
-    out = tmp_path_factory.mktemp("language") / "base"
-    save_phantom_lm(out, language, dict(language.model.named_parameters()))
-    return out
-
-
-def test_only_answers_are_scored_and_a_scan_takes_its_rows(base: Path) -> None:
-    tokenizer = load_language_model(base).tokenizer
-    encoded = ChatTemplate(tokenizer, rows=3).encode(TALK)
-    assert [number for number in encoded.ids if number < 0] == [IMAGE_TOKEN_INDEX] * 3
-    scored = [number for number, counts in zip(encoded.ids, encoded.loss_mask, strict=True) if counts]
-    assert tokenizer.decode(scored) == "Yes.<|end|>Left.<|end|>"
-    asked = ChatTemplate(tokenizer, rows=3).encode(TALK[:-1])
-    assert encoded.ids[: len(asked)] == asked.ids, "what is generated from is what was trained on"
-    assert not any(asked.loss_mask[asked.loss_mask.index(True) + 4 :])
-
-
-def test_templates_that_are_missing_refuse_a_turn_or_rewrite_are_said(base: Path) -> None:
-    tokenizer = load_language_model(base).tokenizer
-    tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
-    with pytest.raises(CapabilityMissing, match="does not take turns of system"):
-        ChatTemplate(tokenizer, rows=1).encode(TALK[:2])
-    tokenizer.chat_template = "{{ messages | length }}{{ messages[-1]['content'] }}"
-    with pytest.raises(CapabilityMissing, match="rewrites earlier turns"):
-        ChatTemplate(tokenizer, rows=1).encode(TALK)
-    tokenizer.chat_template = None
-    with pytest.raises(CapabilityMissing, match="no chat template"):
-        ChatTemplate(tokenizer, rows=1)
-
-
-def test_findings_that_are_told_are_read_in_the_language_models_own_words_as_they_are_now() -> None:
-    torch.manual_seed(0)
-    language = build_phantom_lm(SMALL, ["Is there an effusion?", "Yes. No. Left. Right."], whole_words=["effusion"])
+    language = build_phantom_lm(small, ["Is there an effusion?", "Yes. No. Left. Right."], whole_words=["effusion"])
     told = GroundTruthFindingTokens(language, ["Effusion"])
     assert not list(told.parameters())
     embedding = language.model.get_input_embeddings()

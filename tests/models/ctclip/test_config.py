@@ -10,7 +10,6 @@ import pytest
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig, CTViTConfig, published_ctclip_config
-from thoracle.models.text.config import TextConfig
 
 
 def test_preset_has_the_published_sizes() -> None:
@@ -49,5 +48,3 @@ def test_contradictions_are_named(values: dict[str, object], says: str) -> None:
 def test_every_size_must_be_positive() -> None:
     with pytest.raises(InputError):
         CTViTConfig(heads=0)
-    with pytest.raises(InputError):
-        TextConfig(hidden_size=100, num_attention_heads=3)

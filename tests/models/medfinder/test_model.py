@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from thoracle.config_reader import config_from_mapping, config_to_mapping
-from thoracle.errors import ExtraMissing, InputError
 from thoracle.models.encoder import EncodedText
 from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig, ViTConfig
 from thoracle.models.medfinder.model import MedFinder
@@ -104,41 +101,3 @@ def test_the_published_size_is_the_default() -> None:
     with torch.device("meta"):
         assert MedFinder(config).image.grid == (6, 14, 14)
         assert MedFinder(MedFinderConfig(vit=ViTConfig())).image.grid == (6, 14, 14)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_a_configuration_is_read_back(name: str) -> None:
-    config = model(**ENCODERS[name]).config
-    assert config_from_mapping(MedFinderConfig, config_to_mapping(config)) == config
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({}, "one of resnet and vit"),
-        ({"resnet": {}, "vit": {}}, "one of resnet and vit"),
-        ({"resnet": {"blocks": [1, 1]}}, r"resnet\.blocks must be a list of 4"),
-        ({"resnet": {"widths": "wide"}}, r"resnet\.widths must be a list of 4"),
-        ({"resnet": 50}, "must hold settings"),
-        ({"resnet": {}, "heads": 7}, "heads 7 does not divide dim_latent 512"),
-        ({"vit": {}, "size": [90, 224, 224]}, "does not divide"),
-        ({"vit": {"heads": 5}}, "vit: heads 5 does not divide dim 768"),
-        ({"resnet": {}, "depth": 50}, "unknown depth"),
-    ],
-)
-def test_sizes_that_make_no_sense_are_refused(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        config_from_mapping(MedFinderConfig, values)
-
-
-def test_without_monai_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = builtins.__import__
-
-    def refuse(name: str, *rest: Any) -> Any:
-        if name.startswith("monai"):
-            raise ImportError(name)
-        return imported(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ExtraMissing, match=r"pip install 'thoracle\[medfinder\]'"):
-        model()

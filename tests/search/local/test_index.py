@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thoracle.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, InputError
+from thoracle.errors import IndexBusy, IndexMismatch, IndexMissing, InputError
 from thoracle.search.keywords import parse
 from thoracle.search.local.index import DATABASE, VECTORS, LocalIndex, open_for_writing
 from thoracle.search.record import Filters
@@ -80,17 +80,6 @@ def test_latents_that_are_none_are_refused(index: LocalIndex, make) -> None:
             with pytest.raises(InputError, match="8 finite numbers"):
                 begun.add([addition])
     assert index.ids_where(volume="v50") == []
-
-
-def test_damage_is_said(index: LocalIndex) -> None:
-    index.check()
-    index._database._connection.execute("PRAGMA query_only = OFF")
-    index._database._connection.execute("DELETE FROM vector WHERE id = 1")
-    with pytest.raises(IndexDamaged, match="40 records, 39"):
-        index.check()
-    (index.folder / DATABASE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    with pytest.raises(IndexDamaged):
-        LocalIndex(index.folder)
 
 
 def _files(folder: Path) -> bytes:

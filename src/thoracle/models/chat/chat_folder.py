@@ -76,7 +76,7 @@ def save_chat(
     """Write a chat folder beside `out`, then put it in place.
 
     Args:
-        out: absent, or a chat folder, which is replaced.
+        out: absent, empty, or a chat folder, which is replaced.
         encoder, base, caution: as in `ChatFolder`.
         projector, projector_tensors: its sizes and weights.
         adapter, adapter_tensors: peft's configuration and weights, by peft's names; None and nothing without one.
@@ -87,7 +87,7 @@ def save_chat(
         ModelError: the encoder is damaged.
     """
     out = out.absolute()
-    if out.exists() and not (out / ABOUT).is_file() and any(out.iterdir()):
+    if out.exists() and not (out / ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputConflict("exists and is no chat folder", hint="Choose another --out.", source=out)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir(parents=True)

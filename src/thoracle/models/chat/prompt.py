@@ -26,7 +26,7 @@ SYSTEM: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """Hold one turn. A user's `content` holds `IMAGE` where a scan is meant."""
+    """Hold one turn. A user's `content` holds `IMAGE` where a scan is meant; in the content of others it means nothing and is taken out."""
 
     role: Role
     content: str
@@ -45,7 +45,7 @@ class Encoded:
 
 def question_text(question: str, *, task: str, images: int = 0) -> str:
     """Write a user's turn: the scans, the question, the kind of answer. A question cannot smuggle in a scan."""
-    return f"{IMAGE}\n" * images + f"{question.replace(IMAGE, '').strip()} <{task}>"
+    return f"{IMAGE}\n" * images + f"{_without_scans(question).strip()} <{task}>"
 
 
 class ChatTemplate:
@@ -116,4 +116,10 @@ class ChatTemplate:
 
 
 def _as_template_wants(message: Message) -> Mapping[str, object]:
-    return {"role": message.role, "content": message.content}
+    return {"role": message.role, "content": message.content if message.role == "user" else _without_scans(message.content)}
+
+
+def _without_scans(text: str) -> str:
+    while IMAGE in text:  # what is taken out may leave another
+        text = text.replace(IMAGE, "")
+    return text

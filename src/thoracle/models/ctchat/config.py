@@ -17,10 +17,10 @@ class ProjectorConfig:
         dim: width of queries.
         dim_context: width of a scan's tokens.
         attention_dim: width of all heads together.
-        heads: attention heads; they divide `inner`.
+        heads: attention heads; they divide `attention_dim`.
         hidden_size: width of the language model's embeddings.
         num_positions: tokens of a scan, each of which has a position embedding; 0 for none, as published.
-        num_findings: abnormalities that have a token of their own (`FindingTokens`), which needs `places`; 0 for none, as published.
+        num_findings: abnormalities that have a token of their own (`FindingTokens`), which needs `num_positions`; 0 for none, as published.
     """
 
     num_queries: PositiveInt = 256
@@ -35,10 +35,12 @@ class ProjectorConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.num_findings and not self.num_positions:
-            raise InputError("findings needs places", hint="Give how many tokens a scan has.", source="projector")
+            raise InputError("num_findings needs num_positions", hint="Give num_positions: how many tokens a scan has.", source="projector")
         if self.attention_dim % self.heads:
             raise InputError(
-                f"inner {self.attention_dim} is not a multiple of heads {self.heads}", hint="Give sizes that divide.", source="projector"
+                f"attention_dim {self.attention_dim} is not a multiple of heads {self.heads}",
+                hint="Give sizes that divide.",
+                source="projector",
             )
 
     @property

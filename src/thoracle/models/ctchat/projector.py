@@ -95,12 +95,12 @@ class Projector(nn.Module):
         """Return (B, K + Q, H).
 
         Raises:
-            InputError: places are known, and there are more or fewer tokens.
+            InputError: it has position embeddings, and there are more or fewer tokens.
         """
         tokens_BNC = tokens_BTHWC.flatten(1, -2)
         count = self.config.num_positions
         if count and count != tokens_BNC.shape[1]:
-            detail = f"{tokens_BNC.shape[1]} tokens of a scan, where the projector knows {count} places"
+            detail = f"{tokens_BNC.shape[1]} tokens of a scan, where num_positions of the projector is {count}"
             raise InputError(detail, hint="Give scans as its encoder sees them.")
         rows_BQH = cast(Tensor, self.proj(self.ln(self.attn_pool(tokens_BNC))))
         return rows_BQH if self.findings is None else torch.cat([self.findings(tokens_BNC), rows_BQH], dim=1)

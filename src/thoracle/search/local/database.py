@@ -117,7 +117,7 @@ class Database:
 
     def find(self, **values: str) -> list[int]:
         """List ids of records whose columns hold these values, in order; a value that begins with "*" is an ending."""
-        parts = [f"substr({name}, -{len(value) - 1}) = ?" if value[0] == "*" else f"{name} = ?" for name, value in values.items()]
+        parts = [f"substr({name}, -{len(value) - 1}) = ?" if value.startswith("*") else f"{name} = ?" for name, value in values.items()]
         assert values.keys() <= set(COLUMNS), "columns, not what a user typed"
         statement = f"SELECT id FROM record WHERE {' AND '.join(parts)} ORDER BY id"
         return [row[0] for row in self._rows(statement, [value.removeprefix("*") for value in values.values()])]

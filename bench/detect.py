@@ -83,8 +83,8 @@ def main() -> None:
 
 
 def _in_own_process(name: str) -> Measured:
-    done = subprocess.run([sys.executable, __file__, "--candidate", name], check=True, stdout=subprocess.PIPE, text=True)
-    return Measured(**json.loads(done.stdout))
+    process = subprocess.run([sys.executable, __file__, "--candidate", name], check=True, stdout=subprocess.PIPE, text=True)
+    return Measured(**json.loads(process.stdout))
 
 
 @torch.no_grad()

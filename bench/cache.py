@@ -39,7 +39,7 @@ def main() -> None:
         scan = options.scan or root / "scan.nii.gz"
         if options.scan is None:
             write_scan(scan)
-        wanted = write_all(root, scan)
+        reference = write_all(root, scan)
         raw = size_of(root / "raw.npy")
         print(f"{'':28}{'MiB':>8}{'smaller':>9}{'volumes/s':>11}{'of published':>14}{'worst HU':>10}")
         base = None
@@ -47,7 +47,7 @@ def main() -> None:
             path = root / name if (root / name).exists() else scan
             rate = volumes_a_second(read, path, options.volumes if base else max(1, options.volumes // 3), options.workers)
             base = base or rate
-            worst = 1000 * float(np.abs(read(path) - wanted).max())
+            worst = 1000 * float(np.abs(read(path) - reference).max())
             size = size_of(path)
             print(f"{name:28}{size / 2**20:8.1f}{raw / size:8.2f}x{rate:11.2f}{rate / base:13.1f}x{worst:10.3f}")
 
@@ -61,16 +61,16 @@ def write_all(root: Path, scan: Path) -> np.ndarray:
     import thoracle
     from thoracle.cohort.samples.volume_cache import pack
 
-    wanted = thoracle.preprocess(thoracle.read(scan))
-    hu = np.rint(wanted * 1000).astype(np.int16)
+    reference = thoracle.preprocess(thoracle.read(scan))
+    hu = np.rint(reference * 1000).astype(np.int16)
     np.save(root / "raw.npy", hu)
-    (root / "thoracle.vol").write_bytes(pack(wanted, scale=1000.0))
+    (root / "thoracle.vol").write_bytes(pack(reference, scale=1000.0))
     for name, codec in (("blosc2.b2nd", blosc2.Codec.ZSTD), ("blosc2-lz4.b2nd", blosc2.Codec.LZ4)):
         cparams = {"codec": codec, "clevel": 1, "filters": [blosc2.Filter.BITSHUFFLE], "typesize": 2, "nthreads": 1}
         blosc2.asarray(hu, chunks=(CHUNK, *hu.shape[1:]), cparams=cparams, urlpath=str(root / name), mode="w")
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
     zarr.create_array(root / "zarr", shape=hu.shape, chunks=(CHUNK, *hu.shape[1:]), dtype="int16", compressors=codec)[:] = hu
-    return wanted
+    return reference
 
 
 def published(path: Path) -> np.ndarray:
@@ -85,11 +85,11 @@ def published(path: Path) -> np.ndarray:
     size = [int(n * (spacing[axis] / t)) for n, axis, t in zip(array.shape, (2, 0, 1), TARGET, strict=True)]
     tensor = torch.tensor(array, dtype=torch.float32)[None, None]
     array = functional.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0, 0].numpy() / 1000
-    for axis, wanted in enumerate(SIZE):
-        start = max((array.shape[axis] - wanted) // 2, 0)
-        array = array.take(range(start, start + min(wanted, array.shape[axis])), axis)
-    before = [(wanted - n) // 2 for wanted, n in zip(SIZE, array.shape, strict=True)]
-    after = [wanted - n - b for wanted, n, b in zip(SIZE, array.shape, before, strict=True)]
+    for axis, length in enumerate(SIZE):
+        start = max((array.shape[axis] - length) // 2, 0)
+        array = array.take(range(start, start + min(length, array.shape[axis])), axis)
+    before = [(length - n) // 2 for length, n in zip(SIZE, array.shape, strict=True)]
+    after = [length - n - b for length, n, b in zip(SIZE, array.shape, before, strict=True)]
     return np.pad(array, list(zip(before, after, strict=True)), constant_values=-1).astype(np.float32)
 
 

@@ -31,9 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scans", type=int, default=50_000)
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 64, 512])
-    asked = parser.parse_args()
-    rows, labels = torch.randn(asked.scans, 512), (torch.rand(asked.scans, 18) < 0.2).float()
-    latents = FeatureDataset(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(asked.scans)])
+    options = parser.parse_args()
+    rows, labels = torch.randn(options.scans, 512), (torch.rand(options.scans, 18) < 0.2).float()
+    latents = FeatureDataset(torch.nn.functional.normalize(rows, dim=1), labels, [str(number) for number in range(options.scans)])
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     ctvit = CTViTConfig(dim=16, codebook_size=32, image_size=40, patch_size=20, spatial_depth=1, temporal_depth=1, dim_head=8, heads=2)
     bert = TextConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
@@ -41,8 +41,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         facts: dict[str, Any] = {"preprocess": None, "labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": False}
         start = save_model(Path(folder) / "start", kind="ct-clip", config=model, tensors=CTCLIP(model).state_dict(), **facts)
-        for batch in asked.batch:
-            steps = asked.scans // batch
+        for batch in options.batch:
+            steps = options.scans // batch
             config = ClassifierConfig(out=f"{folder}/run{batch}", steps=steps, batch_size=batch, num_workers=0, save_every=steps)
             since, cpu = time.perf_counter(), time.process_time()
             trainer = Trainer(
@@ -55,7 +55,7 @@ def main() -> None:
             for _ in trainer.run():
                 pass
             took = f"{time.perf_counter() - since:.1f} s, {time.process_time() - cpu:.1f} CPU seconds"
-            print(f"batch {batch}: {steps} steps, {took} an epoch of {asked.scans:,} scans", flush=True)
+            print(f"batch {batch}: {steps} steps, {took} an epoch of {options.scans:,} scans", flush=True)
 
 
 def _task(config: ClassifierConfig, alone: World, start: ModelFolder, labels: torch.Tensor, _: Path) -> ClassifierTask:

@@ -84,8 +84,8 @@ def main() -> None:
 
 def _in_own_process(name: str, runs: int) -> Measured:
     command = [sys.executable, __file__, "--candidate", name, "--runs", str(runs)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Measured(**json.loads(done.stdout))
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return Measured(**json.loads(process.stdout))
 
 
 @torch.no_grad()

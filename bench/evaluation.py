@@ -27,10 +27,10 @@ def main() -> None:
         truth_NK=truth,
     )
     start, busy = time.perf_counter(), time.process_time()
-    found = summarise(scores, thresholds=np.full(len(ABNORMALITIES), 0.6), resamples=options.draws)
-    one = found.average["macro_auroc"]
-    print(f"{time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} CPU s; {len(found.by_label[ABNORMALITIES[0]])} metrics")
-    print(f"macro AUROC {one.value:.3f} ({one.low:.3f} to {one.high:.3f})")
+    summary = summarise(scores, thresholds=np.full(len(ABNORMALITIES), 0.6), resamples=options.draws)
+    macro = summary.average["macro_auroc"]
+    print(f"{time.perf_counter() - start:.1f} s, {time.process_time() - busy:.1f} CPU s; {len(summary.by_label[ABNORMALITIES[0]])} metrics")
+    print(f"macro AUROC {macro.value:.3f} ({macro.low:.3f} to {macro.high:.3f})")
 
 
 if __name__ == "__main__":

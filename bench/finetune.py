@@ -50,36 +50,36 @@ def main() -> None:
     parser.add_argument("--lr", type=float, help="with --tune, in place of a variant's")
     parser.add_argument("--steps", type=int, help="with --tune, in place of a variant's")
     parser.add_argument("--batch-size", type=int, help="with --tune, in place of a variant's")
-    asked = parser.parse_args()
-    cohort = open_cohort(asked.cohort)
-    cohort = _held_out(cohort) if asked.tune else cohort
+    options = parser.parse_args()
+    cohort = open_cohort(options.cohort)
+    cohort = _held_out(cohort) if options.tune else cohort
     valid = CohortDataset(cohort, split="valid", needs=["labels"])
-    for name in asked.variants:
-        for seed in asked.seeds:
-            told = VARIANTS[name] | {
-                key: getattr(asked, key) for key in ("lr", "steps", "batch_size") if asked.tune and getattr(asked, key)
+    for name in options.variants:
+        for seed in options.seeds:
+            settings = VARIANTS[name] | {
+                key: getattr(options, key) for key in ("lr", "steps", "batch_size") if options.tune and getattr(options, key)
             }
-            label = f"{name}-lr{told['lr']}-steps{told['steps']}" if asked.tune else name
-            _run(asked.out / f"{label}-{seed}", dict(told), seed, asked, cohort, valid)
-    _table(asked.out, [entry.patient for entry in valid.entries], _labels(valid))
+            label = f"{name}-lr{settings['lr']}-steps{settings['steps']}" if options.tune else name
+            _run(options.out / f"{label}-{seed}", dict(settings), seed, options, cohort, valid)
+    _table(options.out, [entry.patient for entry in valid.entries], _labels(valid))
 
 
-def _run(out: Path, told: dict[str, Any], seed: int, asked: argparse.Namespace, cohort: Cohort, valid: CohortDataset) -> None:
+def _run(out: Path, settings: dict[str, Any], seed: int, options: argparse.Namespace, cohort: Cohort, valid: CohortDataset) -> None:
     if (out / "valid.npy").is_file():
         return
     since, cpu = time.perf_counter(), time.process_time()
-    before, lr = told.pop("start", ""), told.pop("lr")
-    start = next(asked.out.glob(f"{before}*-{seed}")) / "model" if before else asked.start
+    before, lr = settings.pop("start", ""), settings.pop("lr")
+    start = next(options.out.glob(f"{before}*-{seed}")) / "model" if before else options.start
     optimizer = OptimizerConfig(lr=lr, betas=(0.9, 0.98), weight_decay=0.05, max_grad_norm=1.0, warmup_steps=20)
     facts: dict[str, Any] = {
-        "feature_cache": str(asked.out / "latents"),
+        "feature_cache": str(options.out / "latents"),
         "encode_batch_size": 16,
         "num_workers": 0,
         "save_every": 50,
         "seed": seed,
         "optimizer": optimizer,
     }
-    config = ClassifierConfig(out=str(out), init_from=str(start), **facts, **told)
+    config = ClassifierConfig(out=str(out), init_from=str(start), **facts, **settings)
     train = CohortDataset(cohort, split="train", needs=["labels"])
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     for step in classifier_run(config, train, None, alone, resume=out.exists()).run():
@@ -98,18 +98,18 @@ def _table(out: Path, patients: list[str], truth_NK: np.ndarray) -> None:
     for name in names:
         runs = sorted(out.glob(f"{name}-[0-9]*/valid.npy"))
         scores = [np.load(path) for path in runs]
-        each = [float(np.nanmean(auroc(one, truth_NK))) for one in scores]
-        draws[name] = (np.mean(each), bootstrap(partial(_means, scores, truth_NK), patients))
-        own = percentile_interval(*draws[name])[0]
-        text = f"{name:28} {own.value:.4f} ({own.low:.4f} to {own.high:.4f})  seeds {min(each):.4f} to {max(each):.4f}"
+        means = [float(np.nanmean(auroc(probabilities_NK, truth_NK))) for probabilities_NK in scores]
+        draws[name] = (np.mean(means), bootstrap(partial(_means, scores, truth_NK), patients))
+        interval = percentile_interval(*draws[name])[0]
+        text = f"{name:28} {interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f})  seeds {min(means):.4f} to {max(means):.4f}"
         if name != "lipro" and "lipro" in draws:
-            found = paired_difference(draws[name][0], draws["lipro"][0], draws[name][1], draws["lipro"][1])[0]
-            text += f"  beside lipro {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+            difference = paired_difference(draws[name][0], draws["lipro"][0], draws[name][1], draws["lipro"][1])[0]
+            text += f"  beside lipro {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
         print(text, "|", "; ".join((path.parent / "seconds.txt").read_text() for path in runs), flush=True)
 
 
 def _means(scores: list[np.ndarray], truth_NK: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
-    return np.mean([np.nanmean(auroc(one, truth_NK, weights_RN=weights_RN), axis=-1) for one in scores], axis=0)
+    return np.mean([np.nanmean(auroc(probabilities_NK, truth_NK, weights_RN=weights_RN), axis=-1) for probabilities_NK in scores], axis=0)
 
 
 def _labels(valid: CohortDataset) -> np.ndarray:
@@ -118,9 +118,9 @@ def _labels(valid: CohortDataset) -> np.ndarray:
 
 def _held_out(cohort: Cohort) -> Cohort:
     """Split train alone, a fifth of its patients as split valid."""
-    kept = [entry for entry in cohort.entries if entry.split == "train"]
-    fifth = {e.patient for e in kept if int(hashlib.sha256(e.patient.encode()).hexdigest(), 16) % 5 == 0}
-    return replace(cohort, entries=tuple(replace(e, split="valid") if e.patient in fifth else e for e in kept))
+    entries = [entry for entry in cohort.entries if entry.split == "train"]
+    fifth = {e.patient for e in entries if int(hashlib.sha256(e.patient.encode()).hexdigest(), 16) % 5 == 0}
+    return replace(cohort, entries=tuple(replace(e, split="valid") if e.patient in fifth else e for e in entries))
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ def main() -> None:
         ReportTable(path=REPORTS / "ctclip_train.csv", also=ABNORMALITIES),
         {name: open_labeller(name, model=options.model) for name in names},
     )
-    unseen = [place for place, row in enumerate(labelled.rows) if int(row.id.rpartition("_")[2]) % 4 == 0]
-    texts = {labelled.rows[place].text for place in unseen}
-    seen = [place for place, row in enumerate(labelled.rows) if row.text not in texts]
-    for title, places in (("unseen quarter", unseen), ("the others", seen), ("all", range(len(labelled.rows)))):
+    quarter = [index for index, row in enumerate(labelled.rows) if int(row.id.rpartition("_")[2]) % 4 == 0]
+    texts = {labelled.rows[index].text for index in quarter}
+    rest = [index for index, row in enumerate(labelled.rows) if row.text not in texts]
+    for title, indices in (("unseen quarter", quarter), ("the others", rest), ("all", range(len(labelled.rows)))):
         for name in names:
-            show(f"{name}, {title}", chosen(labelled, list(places)), name, options.resamples)
+            show(f"{name}, {title}", select_rows(labelled, list(indices)), name, options.resamples)
     accuracy, recall = negations()
     print(f"\nnegated sentences: accuracy {accuracy:.4f}, recall of the negated {recall:.4f}")
     with tempfile.TemporaryDirectory() as folder:
@@ -58,14 +58,14 @@ def main() -> None:
         speed_of_files(table, Path(folder))
 
 
-def chosen(labelled: Labelled, places: Sequence[int]) -> Labelled:
+def select_rows(labelled: Labelled, indices: Sequence[int]) -> Labelled:
     """Some of the rows."""
     assert labelled.reference is not None
     return replace(
         labelled,
-        rows=tuple(labelled.rows[place] for place in places),
-        reference=tuple(labelled.reference[place] for place in places),
-        by_backend={name: tuple(labels[place] for place in places) for name, labels in labelled.by_backend.items()},
+        rows=tuple(labelled.rows[index] for index in indices),
+        reference=tuple(labelled.reference[index] for index in indices),
+        by_backend={name: tuple(labels[index] for index in indices) for name, labels in labelled.by_backend.items()},
     )
 
 
@@ -73,22 +73,22 @@ def show(title: str, labelled: Labelled, backend: str, resamples: int) -> None:
     """F1 of each label and of all, with intervals over reports."""
     summary, count = labelled.summary(backend, resamples=resamples)
     print(f"\n{title}: {count} of {len(labelled.rows)} reports")
-    for name, one in {**{name: figures["f1"] for name, figures in summary.by_label.items()}, **summary.average}.items():
+    for name, estimate in {**{name: figures["f1"] for name, figures in summary.by_label.items()}, **summary.average}.items():
         if name in ABNORMALITIES or name in ("macro_f1", "f1_micro", "f1_weighted"):
-            print(f"  {name:36} {one.value:.4f} ({one.low:.3f} to {one.high:.3f})")
+            print(f"  {name:36} {estimate.value:.4f} ({estimate.low:.3f} to {estimate.high:.3f})")
 
 
 def negations() -> tuple[float, float]:
     """Accuracy, and recall of the negated, over the sentences; a concept that is not in its sentence counts as affirmed."""
     with (REPORTS / "negex_sentences.txt").open(encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    right, found, negated = 0, 0, 0
+    correct, hits, negated = 0, 0, 0
     for row in rows:
         match = re.search(r"\s+".join(map(re.escape, row["Concept"].split())), row["Sentence"], re.IGNORECASE)
-        said = match is not None and AssertionScope(row["Sentence"]).classify(*match.span()).assertion == "negated"
-        so = row["Negation"] == "Negated"
-        right, found, negated = right + (said == so), found + (said and so), negated + so
-    return right / len(rows), found / negated
+        predicted = match is not None and AssertionScope(row["Sentence"]).classify(*match.span()).assertion == "negated"
+        expected = row["Negation"] == "Negated"
+        correct, hits, negated = correct + (predicted == expected), hits + (predicted and expected), negated + expected
+    return correct / len(rows), hits / negated
 
 
 def write_phantoms(path: Path, count: int) -> ReportTable:
@@ -97,7 +97,7 @@ def write_phantoms(path: Path, count: int) -> ReportTable:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("AccessionNo", "report_text", *ABNORMALITIES))
-        writer.writerows((number, f"{one.findings} {one.impression}", *labels) for number, (one, labels) in enumerate(pairs))
+        writer.writerows((number, f"{report.findings} {report.impression}", *labels) for number, (report, labels) in enumerate(pairs))
     return ReportTable(path=path, also=ABNORMALITIES)
 
 
@@ -117,8 +117,8 @@ def speed_of_files(table: ReportTable, folder: Path) -> None:
         for step in label_table(
             table, RuleLabeller(), out=folder / f"{workers}.csv", evidence=folder / f"{workers}.jsonl", workers=workers
         ):
-            done = step.completed
-        print(f"{60 * done / (time.perf_counter() - began):,.0f} phantom reports a minute from file to file, processes: {workers}")
+            count = step.completed
+        print(f"{60 * count / (time.perf_counter() - began):,.0f} phantom reports a minute from file to file, processes: {workers}")
 
 
 if __name__ == "__main__":

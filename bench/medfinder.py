@@ -53,12 +53,12 @@ class Halved:
     cohort: CohortDataset
 
     @classmethod
-    def of(cls, path: Path, split: Split, told: MedFinderRunConfig, *, excerpt: int, kept: Path) -> Halved:
+    def of(cls, path: Path, split: Split, config: MedFinderRunConfig, *, excerpt: int, cache: Path) -> Halved:
         """Kept in a file, for reading takes as long as a short run."""
-        cohort = CohortDataset(path, split=split, section=told.section, needs=["report"], excerpt=excerpt, seed=told.seed)
-        if not kept.exists():
-            torch.save(torch.stack([F.avg_pool3d(cohort[index].volume_1ZHW, 2).half() for index in range(len(cohort))]), kept)
-        return cls(volumes_V1ZHW=torch.load(kept, weights_only=True), cohort=cohort)
+        cohort = CohortDataset(path, split=split, section=config.section, needs=["report"], excerpt=excerpt, seed=config.seed)
+        if not cache.exists():
+            torch.save(torch.stack([F.avg_pool3d(cohort[index].volume_1ZHW, 2).half() for index in range(len(cohort))]), cache)
+        return cls(volumes_V1ZHW=torch.load(cache, weights_only=True), cohort=cohort)
 
     def __len__(self) -> int:
         return len(self.cohort)
@@ -87,56 +87,56 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
-    given = parser.parse_args()
-    todo = [(seed, name) for seed in given.seeds for name in given.variants if not _file(given.out, seed, name).exists()]
+    options = parser.parse_args()
+    todo = [(seed, name) for seed in options.seeds for name in options.variants if not _file(options.out, seed, name).exists()]
     if todo:
         shipped = load_config(Path("phantom-medfinder"), MedFinderRunConfig)
-        shipped = replace(shipped, text=str(given.text or ""), freeze_text_encoder=bool(given.text), batch_size=given.batch_size)
-        base = halved(shipped, given.steps)
-        train = Halved.of(given.cohort, "train", base, excerpt=base.crop_words, kept=given.out / "train.pt")
-        held = Halved.of(given.cohort, "valid", base, excerpt=0, kept=given.out / "valid.pt")
+        shipped = replace(shipped, text=str(options.text or ""), freeze_text_encoder=bool(options.text), batch_size=options.batch_size)
+        base = halved(shipped, options.steps)
+        train = Halved.of(options.cohort, "train", base, excerpt=base.crop_words, cache=options.out / "train.pt")
+        valid = Halved.of(options.cohort, "valid", base, excerpt=0, cache=options.out / "valid.pt")
     for seed, name in todo:
-        found = measure(replace(base, seed=seed), name, train, held, out=given.out)
-        _file(given.out, seed, name).write_text(json.dumps(found, indent=1) + "\n")
-        print(seed, name, found, flush=True)
-    print_table(given.out)
+        scores = measure(replace(base, seed=seed), name, train, valid, out=options.out)
+        _file(options.out, seed, name).write_text(json.dumps(scores, indent=1) + "\n")
+        print(seed, name, scores, flush=True)
+    print_table(options.out)
 
 
-def halved(told: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
+def halved(config: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
     """The shipped configuration for half the voxels along each axis."""
-    assert told.model.resnet is not None
-    z, x, y = told.preprocess.size
+    assert config.model.resnet is not None
+    z, x, y = config.preprocess.size
     size = (z // 2, x // 2, y // 2)
-    model = replace(told.model, size=size, resnet=replace(told.model.resnet, stride=max(1, told.model.resnet.stride // 2)))
-    step_z, step_x, step_y = told.preprocess.spacing
+    model = replace(config.model, size=size, resnet=replace(config.model.resnet, stride=max(1, config.model.resnet.stride // 2)))
+    step_z, step_x, step_y = config.preprocess.spacing
     spacing = (2 * step_z, 2 * step_x, 2 * step_y)
-    preprocess = replace(told.preprocess, size=size, spacing=spacing)
-    return replace(told, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_checkpoints=1)
+    preprocess = replace(config.preprocess, size=size, spacing=spacing)
+    return replace(config, model=model, preprocess=preprocess, steps=steps, save_every=25, keep_checkpoints=1)
 
 
-def measure(told: MedFinderRunConfig, name: str, train: Halved, held: Halved, *, out: Path) -> dict[str, Any]:
+def measure(config: MedFinderRunConfig, name: str, train: Halved, valid: Halved, *, out: Path) -> dict[str, Any]:
     """Train one variant, and find held-out volumes with it."""
     run, model = VARIANTS[name]
-    run = {**run, "steps": told.steps * run.get("steps", 1)}
-    told = replace(told, **run, model=replace(told.model, **model), out=str(out / f"run-{told.seed}-{_slug(name)}"))
-    for _ in medfinder_run(told, train, ALONE, words=list, resume=True).run():
+    run = {**run, "steps": config.steps * run.get("steps", 1)}
+    config = replace(config, **run, model=replace(config.model, **model), out=str(out / f"run-{config.seed}-{_slug(name)}"))
+    for _ in medfinder_run(config, train, ALONE, words=list, resume=True).run():
         pass
-    finder, entries = load(Path(told.out) / "model"), held.cohort.entries
-    texts = [entry.report.text(told.section) for entry in entries]
-    volumes = Gallery(
-        latents_NL=np.concatenate([finder.volume_latent(volume[0].float())[None] for volume in held.volumes_V1ZHW]).astype(float),
+    finder, entries = load(Path(config.out) / "model"), valid.cohort.entries
+    texts = [entry.report.text(config.section) for entry in entries]
+    gallery = Gallery(
+        latents_NL=np.concatenate([finder.volume_latent(volume[0].float())[None] for volume in valid.volumes_V1ZHW]).astype(float),
         labels_NC=np.array([[-1 if label is None else label for label in entry.labels] for entry in entries], np.int_),
         scans=tuple(entry.scan for entry in entries),
         patients=tuple(entry.patient for entry in entries),
         texts=tuple(texts),
         voxels=tuple(entry.cache_sha256 for entry in entries),
     )
-    words = finder.encode_text([f"{label}." for label in finder.folder.labels]).numpy().astype(float)
-    told_NL = finder.encode_text(texts).numpy().astype(float)
-    found, _ = run_tasks(volumes, protocol="bimcv-r", texts_NL=told_NL, words_CL=words, resamples=10, seed=0)
-    figures = {f"{task}, {figure}": (found[task].metrics[figure].value, found[task].random[figure]) for task, figure in SHOWN}
-    shutil.rmtree(told.out)
-    return {"figures": figures, "held_out": len(entries), "steps": told.steps}
+    prompts_CL = finder.encode_text([f"{label}." for label in finder.folder.labels]).numpy().astype(float)
+    texts_NL = finder.encode_text(texts).numpy().astype(float)
+    results, _ = run_tasks(gallery, protocol="bimcv-r", texts_NL=texts_NL, words_CL=prompts_CL, resamples=10, seed=0)
+    figures = {f"{task}, {figure}": (results[task].metrics[figure].value, results[task].random[figure]) for task, figure in SHOWN}
+    shutil.rmtree(config.out)
+    return {"figures": figures, "held_out": len(entries), "steps": config.steps}
 
 
 def print_table(out: Path) -> None:

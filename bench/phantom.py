@@ -27,12 +27,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "cohort"
             start = time.perf_counter()
-            made = write_cohort(out, cases=cases, preset=preset, seed=1)
+            cohort = write_cohort(out, cases=cases, preset=preset, seed=1)
             seconds = time.perf_counter() - start
             size = sum(path.stat().st_size for path in out.rglob("*.nii.gz")) / 1e6
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(
-            f"{preset:6s} {cases / seconds:8.2f} cases/s  {made.volumes / seconds:8.2f} volumes/s on {os.cpu_count()} cores,"
+            f"{preset:6s} {cases / seconds:8.2f} cases/s  {cohort.volumes / seconds:8.2f} volumes/s on {os.cpu_count()} cores,"
             f"  {size / cases:7.2f} MB a case,  peak of a worker so far {peak:6.0f} MiB"
         )
 

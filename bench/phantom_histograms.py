@@ -51,14 +51,14 @@ def tissues(hu: np.ndarray) -> dict[str, np.ndarray]:
 
 def phantom_tissues(cases: int, seed: int = 0) -> dict[str, list[np.ndarray]]:
     """Of each scan of a tiny cohort without contrast agent, as the real one: enhanced blood is as bright as bone."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in WINDOWS}
+    voxels: dict[str, list[np.ndarray]] = {name: [] for name in WINDOWS}
     for plan in plan_cohort(cases, seed=seed):
         for scan in make_patient(plan, seed=seed, preset=PRESETS["tiny"]):
             if scan.patient.contrast:
                 continue
             for name, values in tissues(scan.volumes[0].stored.hu.astype(np.float32)).items():
-                found[name].append(values)
-    return found
+                voxels[name].append(values)
+    return voxels
 
 
 def main() -> None:
@@ -66,19 +66,19 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments.add_argument("--cases", type=int, default=60)
     arguments.add_argument("--plot", type=Path)
-    given = arguments.parse_args()
-    real = tissues(nrrd.read(str(given.data / "volumes" / "cip_ct-64.nrrd"))[0].astype(np.float32))
-    ours = phantom_tissues(given.cases)
+    options = arguments.parse_args()
+    real = tissues(nrrd.read(str(options.data / "volumes" / "cip_ct-64.nrrd"))[0].astype(np.float32))
+    ours = phantom_tissues(options.cases)
     for name in WINDOWS:
         pooled = np.concatenate(ours[name])
-        each = [wasserstein_distance(real[name], values) for values in ours[name] if len(values)]
-        low, high = np.percentile(each, (10, 90))
+        distances = [wasserstein_distance(real[name], values) for values in ours[name] if len(values)]
+        low, high = np.percentile(distances, (10, 90))
         print(
             f"{name:12s} real {real[name].mean():7.1f} ± {real[name].std():5.1f}   phantoms {pooled.mean():7.1f} ± {pooled.std():5.1f}"
             f"   distance {wasserstein_distance(real[name], pooled):5.1f} HU   of single phantoms {low:.0f} to {high:.0f}"
         )
-    if given.plot:
-        plot(real, ours, given.plot)
+    if options.plot:
+        plot(real, ours, options.plot)
 
 
 def plot(real: dict[str, np.ndarray], ours: dict[str, list[np.ndarray]], path: Path) -> None:
@@ -91,11 +91,11 @@ def plot(real: dict[str, np.ndarray], ours: dict[str, list[np.ndarray]], path: P
     for axis, (name, (low, high)) in zip(axes, WINDOWS.items(), strict=True):
         bins = np.arange(low, high + 1, {"lung": 16, "bone": 25}.get(name, 4))
         middle = (bins[1:] + bins[:-1]) / 2
-        each = np.array([np.histogram(values, bins, density=True)[0] for values in ours[name] if len(values)])
+        densities = np.array([np.histogram(values, bins, density=True)[0] for values in ours[name] if len(values)])
         axis.fill_between(
-            middle, *np.percentile(each, (10, 90), axis=0), color="C0", alpha=0.25, lw=0, label="phantoms, 10th to 90th percentile"
+            middle, *np.percentile(densities, (10, 90), axis=0), color="C0", alpha=0.25, lw=0, label="phantoms, 10th to 90th percentile"
         )
-        axis.plot(middle, each.mean(0), color="C0", label=f"mean of {len(each)} phantoms")
+        axis.plot(middle, densities.mean(0), color="C0", label=f"mean of {len(densities)} phantoms")
         axis.plot(middle, np.histogram(real[name], bins, density=True)[0], color="k", lw=1.2, label="real chest (cip_ct-64)")
         axis.set(title=name, xlabel="HU", yticks=[])
     axes[0].legend(fontsize=7, frameon=False)

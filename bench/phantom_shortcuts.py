@@ -59,11 +59,11 @@ def cells(scan: PhantomScan) -> np.ndarray:
     first = (hu.shape[2] - 64) // 2
     hu = hu[:, :, first : first + 64]
     blocks = hu.reshape(12, 8, 12, 8, 8, 8).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 512).astype(np.float32)
-    found = []
+    features = []
     for low, high in ((-1000, -700), (-900, -200), (-150, 150), (150, 1000)):
         window = np.clip((blocks - low) / (high - low), 0, 1)
-        found += [window.mean(1), window.max(1), window.min(1), window.std(1)]
-    return np.concatenate(found)
+        features += [window.mean(1), window.max(1), window.min(1), window.std(1)]
+    return np.concatenate(features)
 
 
 def describe(plan: PatientPlan, *, seed: int) -> list[tuple[np.ndarray, list[float], np.ndarray, tuple[int, ...]]]:
@@ -78,16 +78,16 @@ def auroc(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarr
     return np.array([roc_auc_score(column, score) for column, score in zip(labels.T, scores, strict=True)])
 
 
-def auroc_of_places(features: np.ndarray, labels: np.ndarray, strength: float = 0.3) -> np.ndarray:
+def auroc_of_cells(features: np.ndarray, labels: np.ndarray, strength: float = 0.3) -> np.ndarray:
     """Ridge regression through its kernel."""
     features = features - features.mean(0)
     features /= features.std(0) + 1e-3
     kernel = features @ features.T
     fold, scores = np.arange(len(labels)) % 5, np.zeros(labels.shape)
     for k in range(5):
-        known = fold != k
-        ridge = kernel[np.ix_(known, known)] + strength * np.trace(kernel) / len(kernel) * np.eye(known.sum())
-        scores[~known] = kernel[np.ix_(~known, known)] @ np.linalg.solve(ridge, labels[known] - labels[known].mean(0))
+        training = fold != k
+        ridge = kernel[np.ix_(training, training)] + strength * np.trace(kernel) / len(kernel) * np.eye(training.sum())
+        scores[~training] = kernel[np.ix_(~training, training)] @ np.linalg.solve(ridge, labels[training] - labels[training].mean(0))
     return np.array([roc_auc_score(column, score) for column, score in zip(labels.T, scores.T, strict=True)])
 
 
@@ -95,17 +95,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--cases", type=int, default=1500)
     arguments.add_argument("--seed", type=int, default=21)
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     with ProcessPoolExecutor() as pool:
-        plans = plan_cohort(given.cases, seed=given.seed)
-        found = [item for part in pool.map(partial(describe, seed=given.seed), plans, chunksize=8) for item in part]
-    histograms, others, places, labels = (np.array(column) for column in zip(*found, strict=True))
+        plans = plan_cohort(options.cases, seed=options.seed)
+        rows = [scan for part in pool.map(partial(describe, seed=options.seed), plans, chunksize=8) for scan in part]
+    histograms, headers, grids, labels = (np.array(column) for column in zip(*rows, strict=True))
     by_histogram = max((auroc(histograms, labels, strength) for strength in (0.003, 0.01, 0.1)), key=np.mean)
-    by_others, by_places = auroc(others, labels, 0.01), auroc_of_places(places, labels)
+    by_headers, by_cells = auroc(headers, labels, 0.01), auroc_of_cells(grids, labels)
     print(f"{'AUROC of a linear model on':38s} HU histogram   grid, file, metadata, noise   places")
-    for name, *row in zip(ABNORMALITIES, by_histogram, by_others, by_places, strict=True):
+    for name, *row in zip(ABNORMALITIES, by_histogram, by_headers, by_cells, strict=True):
         print(f"{name:38s} {row[0]:8.3f} {row[1]:14.3f} {row[2]:22.3f}")
-    print(f"{f'mean ({given.cases} scans)':38s} {by_histogram.mean():8.3f} {by_others.mean():14.3f} {by_places.mean():22.3f}")
+    print(f"{f'mean ({options.cases} scans)':38s} {by_histogram.mean():8.3f} {by_headers.mean():14.3f} {by_cells.mean():22.3f}")
 
 
 if __name__ == "__main__":

@@ -101,11 +101,11 @@ def straight(file: Path) -> Stages:
         resampled = functional.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0, 0].numpy()
     with clock.stage("divide, crop, pad"):
         resampled = (resampled / 1000).astype(np.float32)
-        for axis, wanted in enumerate(SIZE):
-            start = max((resampled.shape[axis] - wanted) // 2, 0)
-            resampled = resampled.take(range(start, start + min(wanted, resampled.shape[axis])), axis)
-        before = [(wanted - n) // 2 for wanted, n in zip(SIZE, resampled.shape, strict=True)]
-        after = [wanted - n - b for wanted, n, b in zip(SIZE, resampled.shape, before, strict=True)]
+        for axis, length in enumerate(SIZE):
+            start = max((resampled.shape[axis] - length) // 2, 0)
+            resampled = resampled.take(range(start, start + min(length, resampled.shape[axis])), axis)
+        before = [(length - n) // 2 for length, n in zip(SIZE, resampled.shape, strict=True)]
+        after = [length - n - b for length, n, b in zip(SIZE, resampled.shape, before, strict=True)]
         resampled = np.pad(resampled, list(zip(before, after, strict=True)), constant_values=-1)
     assert resampled.shape == SIZE
     return clock.stages
@@ -115,10 +115,10 @@ def gunzip(opened: Callable[[Path], gzip.GzipFile], file: Path) -> Stages:
     into = bytearray(352 + 2 * SHAPE[0] * SHAPE[1] * SHAPE[2])
     clock = Clock()
     with clock.stage("gunzip"), opened(file) as stream:
-        done = 0
-        while got := stream.readinto(memoryview(into)[done:]):
-            done += got
-    assert done == len(into)
+        position = 0
+        while got := stream.readinto(memoryview(into)[position:]):
+            position += got
+    assert position == len(into)
     return clock.stages
 
 

@@ -60,8 +60,8 @@ def time_records(folder: Path, count: int, queries: int) -> None:
         took = []
         for n in range(queries):
             like = () if name == "keyword" else (numbers[n * 7 % count],)
-            words = "" if name == "exact" else f"w{n % 300} OR w{(n + 7) % 300}"
-            query = Query(like=like, keyword=words, exact=True)
+            keyword = "" if name == "exact" else f"w{n % 300} OR w{(n + 7) % 300}"
+            query = Query(like=like, keyword=keyword, exact=True)
             took.append(timed(lambda: engine.search(query)))  # noqa: B023
         show(name, took)
 
@@ -74,13 +74,13 @@ def time_vectors(folder: Path, count: int, queries: int) -> None:
     approximate.write(folder, lists)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"  lists: {size / count:,.0f} bytes a record beside {4 * DIM + 8:,} of vectors")
-    asked = latents_of(queries, seed=5)
+    query_latents = latents_of(queries, seed=5)
     exact, faster, hits = [], [], 0
-    for query in asked:
-        found: list[np.ndarray] = []
-        exact.append(timed(lambda: found.append(nearest(vectors.array, query[None], k=10)[0][0])))  # noqa: B023
-        faster.append(timed(lambda: found.append(lists.nearest(query, k=300)[0][:10])))  # noqa: B023
-        hits += len(set(found[0].tolist()) & set(found[1].tolist()))
+    for query in query_latents:
+        neighbours: list[np.ndarray] = []
+        exact.append(timed(lambda: neighbours.append(nearest(vectors.array, query[None], k=10)[0][0])))  # noqa: B023
+        faster.append(timed(lambda: neighbours.append(lists.nearest(query, k=300)[0][:10])))  # noqa: B023
+        hits += len(set(neighbours[0].tolist()) & set(neighbours[1].tolist()))
     show("exact", exact)
     show("approximate", faster)
     print(f"  recall@10 {hits / (10 * queries):.4f}")
@@ -108,12 +108,12 @@ def addition(number: int, latent: np.ndarray, draw: np.random.Generator) -> Inde
 def latents_of(count: int, *, seed: int = 0) -> np.ndarray:
     """(count, DIM), of unit norm, about 2,000 centres."""
     centres = np.random.default_rng(99).standard_normal((2000, DIM), dtype=np.float32)
-    draw, made = np.random.default_rng(seed), np.empty((count, DIM), np.float32)
+    draw, latents = np.random.default_rng(seed), np.empty((count, DIM), np.float32)
     for start in range(0, count, 1 << 15):
-        part = made[start : start + (1 << 15)]
+        part = latents[start : start + (1 << 15)]
         part[:] = centres[draw.integers(2000, size=len(part))] + draw.standard_normal(part.shape, dtype=np.float32)
         part /= np.linalg.norm(part, axis=1, keepdims=True)
-    return made
+    return latents
 
 
 if __name__ == "__main__":

@@ -48,25 +48,25 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="ct-clip", help="sizes of the model; the figures are of ct-clip's")
     parser.add_argument("--depth", type=int, default=4 if on_gpu else 1, help="layers of each image stack")
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(measure(**json.loads(given.one))))
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(**json.loads(options.one))))
         return
     kinds: list[dict[str, Any]] = [{"kind": "naive"}, {"kind": "ours"}, {"kind": "ours", "checkpoint": True}]
     if on_gpu:
         switches = itertools.product((False, True), repeat=2)
         kinds += [{"kind": "ours", "bf16": True, "checkpoint": checkpoint, "compiled": compiled} for checkpoint, compiled in switches]
     print("| batch | step | samples/s | peak GiB |\n| --- | --- | --- | --- |", flush=True)
-    for batch, kind in itertools.product(given.batch, kinds):
-        told = json.dumps({**kind, "batch": batch, "depth": given.depth, "preset": given.preset})
-        done = subprocess.run([sys.executable, __file__, "--one", told], capture_output=True, text=True, check=False)
+    for batch, kind in itertools.product(options.batch, kinds):
+        arguments = json.dumps({**kind, "batch": batch, "depth": options.depth, "preset": options.preset})
+        process = subprocess.run([sys.executable, __file__, "--one", arguments], capture_output=True, text=True, check=False)
         name = ", ".join([str(kind["kind"]), *(word for word, on in kind.items() if on is True)])
-        if done.returncode:
-            killed = f"ended by {signal.Signals(-done.returncode).name}, most likely for memory" if done.returncode < 0 else ""
-            print(f"| {batch} | {name} | {killed or done.stderr.strip().splitlines()[-1][:80]} | |", flush=True)
+        if process.returncode:
+            killed = f"ended by {signal.Signals(-process.returncode).name}, most likely for memory" if process.returncode < 0 else ""
+            print(f"| {batch} | {name} | {killed or process.stderr.strip().splitlines()[-1][:80]} | |", flush=True)
             continue
-        found = json.loads(done.stdout.splitlines()[-1])
-        print(f"| {batch} | {name} | {found['samples_per_second']:.3f} | {found['gib']:.1f} |", flush=True)
+        figures = json.loads(process.stdout.splitlines()[-1])
+        print(f"| {batch} | {name} | {figures['samples_per_second']:.3f} | {figures['gib']:.1f} |", flush=True)
 
 
 def measure(
@@ -123,13 +123,13 @@ def naive_step(config: CTCLIPConfig, pairs: Batch, device: torch.device) -> Step
 
     def step() -> None:
         text = naive.text_latent(weights, config, ids, mask)
-        found = naive.encode_volume(naive.under(weights, "visual_transformer."), config.ctvit, volume)
-        before = found.before_codebook
-        tokens = before + (found.tokens.view(before.shape) - before).detach()
-        image = naive.image_latent(weights, tokens.view(found.tokens.shape))
+        encoding = naive.encode_volume(naive.under(weights, "visual_transformer."), config.ctvit, volume)
+        before = encoding.before_codebook
+        tokens = before + (encoding.tokens.view(before.shape) - before).detach()
+        image = naive.image_latent(weights, tokens.view(encoding.tokens.shape))
         logits = weights["temperature"].exp() * text @ image.T
         contrastive_loss(logits, logits.T).backward()
-        _move(book, before.detach(), found.indices)
+        _move(book, before.detach(), encoding.indices)
         torch.nn.utils.clip_grad_norm_(clip.parameters(), 0.5)
         optimizer.step()
         optimizer.zero_grad()

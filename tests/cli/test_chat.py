@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,11 @@ import torch
 
 from tests.cli.chat_training import TrainedChat
 from tests.language_server import LanguageServer
-from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.vqa.vqa_file import read_vqa
-from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.inference.demo.locations import keep_demo_chat
 from thoracle.inference.llm import openai_client
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.run import chat_run, finding_targets, split_questions
-from thoracle.training.chat.scan_features import encode_cohort_scans
-from thoracle.training.chat.task import ChatConfig
-from thoracle.training.engine.config import load_config
-from thoracle.training.engine.distributed import distributed_context
 
 
 @pytest.fixture(autouse=True)
@@ -100,38 +92,3 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     made = read_vqa(tmp_path / "vqa.json")
     assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
     assert ran.err.count("Research use only") == 1
-
-
-@pytest.mark.parametrize("stage", ["base", "projector", "lora"])
-def test_a_stage_that_was_stopped_and_resumed_ends_bit_equal(stage: str, trained: TrainedChat, tmp_path: Path) -> None:
-    folder, prepared = trained.folder, open_cohort(trained.cohort)
-    asked, _ = split_questions(read_vqa(folder / "vqa.json"), prepared)
-    told = config_to_mapping(load_config(folder / "config.yaml", ChatConfig)) | {
-        "stage": stage,
-        "encoder": str(trained.encoder),
-        "language_model": str(folder / "base" / "model"),
-        "init_from": str(folder / "projector" / "model") if stage == "lora" else "",
-        "steps": 4,
-        "save_every": 1,
-        "eval_every": 0,
-    }
-
-    def train(out: Path, *, steps: int, resume: bool = False) -> None:
-        with distributed_context() as world:
-            seen = {name for one in asked for name in one.images}
-            scans = None if stage == "base" else encode_cohort_scans(prepared, seen, world, encoder=trained.encoder)
-            config = config_from_mapping(ChatConfig, told | {"out": str(out)})
-            run = chat_run(config, asked, world, findings=finding_targets(prepared), scans=scans, resume=resume)
-            for _ in islice(run.run(), steps):
-                pass
-
-    train(tmp_path / "once", steps=5)
-    train(tmp_path / "twice", steps=2)
-    train(tmp_path / "twice", steps=5, resume=True)
-    once, twice = ({file.relative_to(out): file.read_bytes() for file in _weights(out)} for out in (tmp_path / "once", tmp_path / "twice"))
-    assert once == twice
-    assert len(once) == (2 if stage == "lora" else 1)
-
-
-def _weights(out: Path) -> list[Path]:
-    return sorted((out / "model").rglob("*.safetensors"))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.samples.dataset import Sample
-from thoracle.errors import InputError, OutputConflict, TrainingDiverged
+from thoracle.errors import TrainingDiverged
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
@@ -167,18 +167,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(config: Cont
     assert "train_7" in about["volumes_by_rank"][0]
     assert len(about["volumes_by_rank"][0]) == config.batch_size
     assert all(torch.isfinite(t).all() for one in checkpoints(Path(config.out) / "checkpoints") for t in one.load()["weights"].values())
-
-
-def test_a_run_that_exists_is_resumed_when_asked_and_refused_otherwise(config: ContrastiveConfig, tmp_path: Path) -> None:
-    train(config, until=2)
-    with pytest.raises(OutputConflict, match="--resume"):
-        train(config)
-    with pytest.raises(InputError, match="another batch_size, gradient_cache_chunk"):
-        train(replace(config, batch_size=2, gradient_cache_chunk=1), resume=True)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.txt").touch()
-    with pytest.raises(OutputConflict, match="not a run"):
-        train(replace(config, out=str(tmp_path / "other")), resume=True)
 
 
 def test_the_best_checkpoint_is_kept_and_becomes_the_model(config: ContrastiveConfig) -> None:

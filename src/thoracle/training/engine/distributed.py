@@ -131,12 +131,15 @@ def full_state_dict(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, 
 
 @torch.no_grad()
 def load_full_state_dict(module: nn.Module, optimiser: Optimizer, *, weights: Mapping[str, Tensor], moments: Mapping[str, Any]) -> None:
-    """Load what `full_state_dict` returned into any layout; every rank must give the same."""
+    """Load what `full_state_dict` returned into any layout; every rank must give the same, which is copied: AdamW moves in place."""
     for name, tensor in module.state_dict().items():
         tensor.copy_(_laid(weights[name], tensor))
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = {
-        number: {name: _laid(tensor, parameters[number]) if tensor.dim() else tensor for name, tensor in moments_of.items()}
+        number: {
+            name: _laid(tensor.to(parameters[number].device, copy=True), parameters[number]) if tensor.dim() else tensor.clone()
+            for name, tensor in moments_of.items()
+        }
         for number, moments_of in moments["state"].items()
     }
     optimiser.load_state_dict({**moments, "state": state})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -46,7 +47,8 @@ def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]],
 
 def _begin(out: Path, config: RunConfig, files: Mapping[str, bytes]) -> None:
     temporary = out.with_name(f".{out.name}.tmp")
-    temporary.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
+    temporary.mkdir(parents=True)
     write_config(config, temporary / CONFIG)
     for name, content in files.items():
         (temporary / name).parent.mkdir(exist_ok=True)

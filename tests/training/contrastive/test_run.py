@@ -1,0 +1,183 @@
+"""Runs on pairs: a vocabulary of their own or a pretrained encoder's, bit-equal when stopped and resumed, and a folder that detects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from thoracle.cohort.samples.augment import Augmentation
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.errors import CapabilityMissing, InputError
+from thoracle.inference.explain import saliency
+from thoracle.inference.model import load
+from thoracle.models.bundle.model_folder import load_state_dict, open_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.text.encoder import BertEncoder
+from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
+from thoracle.training.contrastive.run import contrastive_run, medfinder_run
+from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
+from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.distributed import World
+from thoracle.types import ABNORMALITIES
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+STRONG = Augmentation(probability=1.0, rotation=0.3, zoom=0.2, shift=0.1, noise=0.3)
+STEPS = 4
+
+
+class Pairs:
+    """Eight pairs of noise."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(index)).clamp(-1, 1)
+        labels = (torch.arange(18) % 8 == index).float()
+        report = f"There is {ABNORMALITIES[index].lower()}."
+        return Sample(volume_1ZHW=volume, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
+
+
+@pytest.fixture
+def config(steps: ModuleType, tmp_path: Path) -> MedFinderRunConfig:
+    """Views that change, dropout, gradient caching, a warm-up: whatever a resumed run could get wrong."""
+    text = replace(steps.MODEL.bert, vocab_size=256, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    return replace(
+        steps.FINDER,
+        model=replace(steps.FINDER.model, bert=text),
+        augmentation=STRONG,
+        out=str(tmp_path / "run"),
+        steps=STEPS,
+        batch_size=4,
+        gradient_cache_chunk=2,
+        save_every=1,
+        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2, weight_decay=0.1),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(config: MedFinderRunConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[float]:
+    words = [Pairs()[index].report for index in range(8)]
+    trainer = medfinder_run(config, Pairs(), ALONE, words=lambda: words, resume=resume, **more)
+    losses = []
+    for progress in trainer.run():
+        losses.append(progress.loss)
+        if progress.step == until and until < STEPS:
+            break
+    return losses
+
+
+@pytest.fixture
+def pair_config(steps: ModuleType, tmp_path: Path) -> ContrastiveConfig:
+    """One step of CT-CLIP, with room for the words of all prompts."""
+    model = replace(steps.MODEL, bert=replace(steps.MODEL.bert, vocab_size=256))
+    return replace(steps.CONFIG, model=model, out=str(tmp_path / "pairs"), steps=1, batch_size=4, max_text_tokens=7)
+
+
+def test_a_vocabulary_is_made_of_the_texts_and_the_prompts_and_stays_the_runs(pair_config: ContrastiveConfig) -> None:
+    texts = ["Zymurgy is not seen."]
+    trainer = contrastive_run(pair_config, Pairs(), ALONE, words=lambda: texts)
+    expected = Tokenizer.from_words([*texts, *format_prompts()]).fingerprint
+    assert Tokenizer.from_folder(Path(pair_config.out) / "tokenizer").fingerprint == expected
+    list(trainer.run())
+    resumed = contrastive_run(pair_config, Pairs(), ALONE, words=lambda: pytest.fail("it has words"), resume=True)
+    assert resumed.task.tokenizer.fingerprint == expected
+    assert resumed.done == 1
+    assert open_model(Path(pair_config.out) / "model").tokenizer().fingerprint == expected
+
+
+def test_reports_are_cut_to_the_tokens_of_the_configuration(pair_config: ContrastiveConfig) -> None:
+    trainer = contrastive_run(pair_config, Pairs(), ALONE, words=list)
+    batch = trainer._collate([Pairs()[index] for index in range(4)])
+    lengths = Tokenizer.from_folder(Path(pair_config.out) / "tokenizer").encode([Pairs()[index].report for index in range(4)])
+    assert lengths.input_ids_BN.shape[1] > 7
+    assert batch.input_ids_BN.shape == (4, 7)
+    assert batch.names == ("train_0", "train_1", "train_2", "train_3")
+
+
+def test_more_words_than_a_ct_clip_has_are_refused(pair_config: ContrastiveConfig) -> None:
+    small = replace(pair_config, model=replace(pair_config.model, bert=replace(pair_config.model.bert, vocab_size=64)))
+    with pytest.raises(InputError, match="vocab_size is 64"):
+        contrastive_run(small, Pairs(), ALONE, words=list)
+
+
+def test_stopped_at_any_step_and_resumed_the_weights_are_bit_equal(config: MedFinderRunConfig, tmp_path: Path) -> None:
+    whole = train(config)
+    expected = _weights(config)
+    for stop in range(1, STEPS):
+        again = replace(config, out=str(tmp_path / f"stopped {stop}"))
+        torch.manual_seed(99)
+        before = train(again, until=stop)
+        torch.manual_seed(98)
+        assert [*before, *train(again, resume=True)] == whole
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in _weights(again).items())
+
+
+def test_the_folder_detects_embeds_and_says_what_it_cannot_do(config: MedFinderRunConfig) -> None:
+    scored: list[dict[str, float]] = []
+
+    def evaluate(task: MedFinderTask) -> Any:
+        score = ZeroShotEvaluator(task, Pairs(), batch=4)
+        return lambda: scored.append(dict(score())) or scored[-1]
+
+    train(replace(config, eval_every=2), evaluate=evaluate)
+    assert [sorted(scores)[-1] for scores in scored] == ["macro_auroc"] * 2
+    model, volume = load(Path(config.out) / "model"), Pairs()[0].volume_1ZHW[0]
+    findings = model.detect(volume)
+    assert findings.abnormalities == ABNORMALITIES
+    assert findings.model_kind == "medfinder"
+    encoded = model.encode_volume(volume)
+    assert encoded.latent_BL.shape == (1, model.dim_latent) == (1, 16)
+    assert torch.equal(model.encode_volume(volume).latent_BL, encoded.latent_BL)
+    assert model.encode_text(["There is emphysema."]).shape == (1, 16)
+    with pytest.raises(CapabilityMissing, match="does not have codes"):
+        model.encode_tokens(volume)
+    with pytest.raises(CapabilityMissing, match="tokens can be looked at"):
+        saliency(model, volume, abnormalities=ABNORMALITIES[:1], method="gradient")
+    assert load(Path(config.out) / "model", dtype="bf16").check_precision(volume).equal_codes is None
+
+
+def test_a_pretrained_text_encoder_stays_as_it_came(config: MedFinderRunConfig, tmp_path: Path) -> None:
+    """As open_clip writes BiomedCLIP: the text tower under a prefix, beside an image tower, and no config.json."""
+    folder, sizes = tmp_path / "biomedclip", replace(config.model.bert, hidden_size=64, num_attention_heads=1)
+    folder.mkdir()
+    torch.manual_seed(3)
+    text = BertEncoder(sizes).state_dict()
+    towers = {**{f"text.transformer.{name}": tensor for name, tensor in text.items()}, "visual.trunk.cls_token": torch.zeros(1, 1, 8)}
+    torch.save(towers, folder / "open_clip_pytorch_model.bin")
+    (folder / "vocab.txt").write_bytes(Tokenizer.from_words(["There is an opacity"]).files["vocab.txt"])
+    train(replace(config, text=str(folder), freeze_text_encoder=True))
+    weights = _weights(config)
+    assert all(torch.equal(weights[f"text_transformer.{name}"], tensor) for name, tensor in text.items())
+    assert open_model(Path(config.out) / "model").config.bert.hidden_size == 64
+    before = MedFinderRunConfig(**{**vars(config), "out": str(tmp_path / "short"), "text": str(folder), "steps": 1, "batch_size": 4})
+    train(before)
+    assert not torch.equal(_weights(before)["to_text_latent.weight"], weights["to_text_latent.weight"])
+
+
+def test_more_words_than_the_text_encoder_has_are_refused(config: MedFinderRunConfig) -> None:
+    small = replace(config, model=replace(config.model, bert=replace(config.model.bert, vocab_size=64)))
+    with pytest.raises(InputError, match="vocab_size is 64"):
+        train(small)
+
+
+def _weights(config: MedFinderRunConfig) -> dict[str, Tensor]:
+    return load_state_dict(open_model(Path(config.out) / "model", verify=True))

@@ -1,0 +1,134 @@
+"""A classifier's run from a cohort: features computed once, weights of its labels, a folder, and starts that are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from tests.training.cohorts import write_cohort
+from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.samples.dataset import CohortDataset
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.medfinder.model import MedFinder
+from thoracle.training.engine.distributed import World
+from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.types import ABNORMALITIES
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+PREPROCESS = PreprocessConfig(size=(20, 40, 40))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return write_cohort(tmp_path_factory.mktemp("scans") / "cohort", PREPROCESS)
+
+
+@pytest.fixture
+def config(steps: ModuleType, tmp_path: Path) -> ClassifierConfig:
+    """LiPro for two steps, on a random CT-CLIP."""
+    torch.manual_seed(0)
+    folder = save_model(
+        tmp_path / "start", kind="ct-clip", config=steps.MODEL, preprocess=PREPROCESS, labels=ABNORMALITIES,
+        tensors=CTCLIP(steps.MODEL).state_dict(), tokenizer=None, licence="", trained=True, caution="Knows only noise.",
+    )  # fmt: skip
+    return ClassifierConfig(
+        out=str(tmp_path / "run"), init_from=str(folder.path), steps=2, batch_size=2, eval_every=1, num_workers=0, encode_batch_size=3
+    )
+
+
+def volumes(cohort: Cohort) -> tuple[CohortDataset, CohortDataset]:
+    return CohortDataset(cohort, split="train"), CohortDataset(cohort, split="valid")
+
+
+def test_latents_of_both_splits_are_computed_once_and_are_the_encoders(config: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
+    train, valid = volumes(cohort)
+    calls: list[tuple[int, int]] = []
+    run = classifier_run(config, train, valid, ALONE, encoded=lambda count, total: calls.append((count, total)))
+    assert calls == sorted(calls)
+    assert {total for _, total in calls} == {6}
+    assert calls[-1] == (6, 6)
+    clip = CTCLIP(open_model(Path(config.init_from)).config).eval()
+    clip.load_state_dict(load_state_dict(open_model(Path(config.init_from))))
+    with torch.no_grad():
+        for index in range(4):
+            latent = clip.encode_volume(train[index].volume_1ZHW[None]).latent_BL[0]
+            torch.testing.assert_close(run._data[index].features, latent, atol=1e-6, rtol=0)
+            assert (run._data[index].name, run._data[index].labels_K[16]) == (f"v{index}", float(index < 1))
+    assert run._data[0].labels_K[17].isnan()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "latents").iterdir()}
+    assert len(files) == 2
+    classifier_run(replace(config, out=str(tmp_path / "second"), seed=1), train, valid, ALONE)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "latents").iterdir()} == files
+
+
+def test_a_run_is_evaluated_and_its_folder_inherits_what_the_start_says_of_itself(config: ClassifierConfig, cohort: Cohort) -> None:
+    run = classifier_run(config, *volumes(cohort), ALONE)
+    scored = [step.scores for step in run.run()]
+    # Of the volumes v4 and v5 each abnormality is like in both: there is no AUROC of any.
+    assert scored == [{}, {}]
+    folder = open_model(Path(config.out) / "model", verify=True)
+    assert (folder.kind, folder.disclaimer, folder.trained) == ("ct-clip-classifier", "Knows only noise.", True)
+
+
+def test_a_disclaimer_of_the_configuration_goes_before_the_starts_and_train_is_scored_as_valid(
+    config: ClassifierConfig, cohort: Cohort
+) -> None:
+    train, _ = volumes(cohort)
+    *_, last = classifier_run(replace(config, disclaimer="Ours."), train, train, ALONE).run()
+    # v0 to v3 are all positive for every fourth abnormality, which has no AUROC; nobody says of v0 and 17, all others of which have both.
+    assert set(last.scores) == {"macro_auroc", *(name for number, name in enumerate(ABNORMALITIES) if number % 4 != 3)}
+    assert open_model(Path(config.out) / "model").disclaimer == "Ours."
+
+
+def test_without_volumes_to_evaluate_on_nothing_is_scored(config: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
+    train, _ = volumes(cohort)
+    assert [step.scores for step in classifier_run(config, train, None, ALONE).run()] == [{}, {}]
+    assert len(list((tmp_path / "latents").iterdir())) == 1
+
+
+@pytest.mark.parametrize(("pos_weight", "expected"), [("balanced", [3.0, 1.0, 1 / 3]), ("none", [1.0, 1.0, 1.0])])
+def test_positives_weigh_as_the_configuration_says(
+    pos_weight: str, expected: list[float], config: ClassifierConfig, cohort: Cohort
+) -> None:
+    """Of four training volumes 1, 2 and 3 have the first three abnormalities: negatives over positives is 3, 1 and 1/3."""
+    run = classifier_run(replace(config, pos_weight=pos_weight), *volumes(cohort), ALONE)
+    assert run.task._weights_K[:3].tolist() == pytest.approx(expected)
+
+
+def test_an_encoder_that_learns_is_given_volumes_and_no_file_of_latents_is_made(
+    config: ClassifierConfig, cohort: Cohort, tmp_path: Path
+) -> None:
+    train, valid = volumes(cohort)
+    run = classifier_run(replace(config, encoder="lora", lora_rank=2), train, valid, ALONE, encoded=lambda *_: pytest.fail("encoded"))
+    assert run._data is train
+    list(run.run())
+    assert not (tmp_path / "latents").exists()
+    before = load_state_dict(open_model(Path(config.init_from)))
+    after = load_state_dict(open_model(Path(config.out) / "model"))
+    assert {name.removeprefix("trained_model.") for name in after if name.startswith("trained_model.")} == before.keys(), "merged"
+
+
+def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(
+    config: ClassifierConfig, cohort: Cohort, steps: ModuleType, tmp_path: Path
+) -> None:
+    train, valid = volumes(cohort)
+    torch.manual_seed(0)
+    network = MedFinder(steps.FINDER.model)
+    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True}
+    save_model(
+        tmp_path / "finder", kind="medfinder", config=steps.FINDER.model, preprocess=PREPROCESS, tensors=network.state_dict(), **facts
+    )
+    with pytest.raises(InputError, match="has no image latents to classify"):
+        classifier_run(replace(config, init_from=str(tmp_path / "finder")), train, valid, ALONE)
+    others = write_cohort(tmp_path / "others", replace(PREPROCESS, spacing=(3.0, 3.0, 3.0)))
+    with pytest.raises(InputError, match="made for another preprocessing"):
+        classifier_run(config, *volumes(others), ALONE)
+    assert not Path(config.out).exists()

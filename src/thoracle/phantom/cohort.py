@@ -21,7 +21,7 @@ from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS
 
 #: Changes when the same seed gives other phantoms.
-FORMAT = 2
+FORMAT = 3
 _SETTINGS = "phantom.json"
 _BUDGET = 1 << 24
 

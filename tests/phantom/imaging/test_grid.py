@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thoracle.phantom.anatomy.tubes import filled, path
 from thoracle.phantom.imaging.grid import Field, VoxelGrid, soft
 
 
@@ -61,17 +60,3 @@ def test_soft_edges_keep_the_volume_of_a_ball():
         x, y, z = _grid(spacing, shape=(30, 30, 30)).coordinates
         share = soft(np.sqrt((x - 0.7) ** 2 + (y + 0.3) ** 2 + z**2) - 15, spacing)
         assert share.sum() * spacing**3 == pytest.approx(4 / 3 * np.pi * 15**3, rel=0.03)
-
-
-@given(radius=st.floats(0.4, 9), spacing=st.sampled_from((1.5, 3.0)), end=st.tuples(*[st.floats(-25, 25)] * 2))
-@settings(max_examples=30, deadline=None)
-def test_a_tube_fills_its_volume_however_thin(radius, spacing, end):
-    tube = path([(0, 0, -15, radius), (*(0.3 * e for e in end), 15, radius)])
-    length = float(np.linalg.norm(tube.end - tube.start))
-    _, share = filled(_grid(spacing, shape=(60, 60, 50)), tube)
-    assert share.sum() * spacing**3 == pytest.approx(np.pi * radius**2 * length, rel=0.17)
-
-
-def test_a_tube_elsewhere_fills_nothing():
-    _, share = filled(_grid(), path([(0, 0, 500, 3), (0, 0, 520, 3)]))
-    assert share.size == 0

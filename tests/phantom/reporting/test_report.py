@@ -23,10 +23,6 @@ def reports(make_scene):
     return [_report(seed, make_scene) for seed in range(60)]
 
 
-def test_every_abnormality_is_worded():
-    assert set(WORDINGS) == set(ABNORMALITIES)
-
-
 def test_what_is_present_is_stated_and_what_is_absent_never(reports):
     for names, report in reports:
         stated = {a for s in report.sentences if s.section == "Findings_EN" and s.present for a in s.abnormalities}

@@ -65,6 +65,12 @@ class Thorax:
         atrium = np.sqrt(((dx + 30) / (32 * s)) ** 2 + ((dy - 10) / (34 * s)) ** 2 + ((dz - 12) / (38 * s)) ** 2) - 1
         return np.asarray(np.minimum(body, atrium) * np.float32(42 * s))
 
+    def heart_width(self) -> float:
+        """Transverse diameter of the heart: from the right atrium's face to the left face of the leaning body."""
+        lean = float(_HEART_AXIS[0])
+        left = np.hypot(58 * lean, 43 * np.sqrt(1 - lean**2))
+        return float(30 + (32 + left) * self.heart)
+
     def lung(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Return the outer face of both lungs: the cavity without spine, mediastinum, heart and what lies below the diaphragm."""
         distance = self.lung_without_heart(x, y, z, self.cavity(x, y, z))

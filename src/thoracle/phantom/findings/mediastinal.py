@@ -39,7 +39,7 @@ def sample_cardiomegaly(rng: Rng, site: GrowthSite) -> FindingGenerator:
     return FindingGenerator(
         abnormality="Cardiomegaly",
         severity=severity_of((size - _LARGE) / 0.24),
-        size_mm=round(site.millimetres(2 * 62 * size), 0),
+        size_mm=round(site.millimetres(site.thorax.heart_width()), 0),
         paint=_paint_cardiomegaly,
     )
 

@@ -66,7 +66,7 @@ class Thorax:
         return np.asarray(np.minimum(body, atrium) * np.float32(42 * s))
 
     def heart_width(self) -> float:
-        """Transverse diameter of the heart: from the right atrium's face to the left face of the leaning body."""
+        """Return the transverse diameter of the heart: from the right atrium's face to the left face of the leaning body."""
         lean = float(_HEART_AXIS[0])
         left = np.hypot(58 * lean, 43 * np.sqrt(1 - lean**2))
         return float(30 + (32 + left) * self.heart)

@@ -65,6 +65,8 @@ def test_a_collection_is_made_changed_and_read_and_let_go(tmp_path: Path, settin
     with open_index(location) as index:
         assert len(index) == 2
         assert dict(index.settings) == settings
+    with pytest.raises(RuntimeError, match="closed"):
+        len(index)
 
 
 def test_what_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:

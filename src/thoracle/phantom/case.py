@@ -5,7 +5,7 @@ All randomness comes from (seed, patient, purpose), each purpose its own stream:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.phantom.anatomy.patient import Patient, Rng, sample_patient, sample_visit
+from thoracle.phantom.anatomy.thorax import LOBES, Thorax
 from thoracle.phantom.cooccurrence import sample_labels
 from thoracle.phantom.findings import FindingGenerator
 from thoracle.phantom.imaging.grid import Floats, VoxelGrid
@@ -133,7 +134,7 @@ def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[Ph
 def report_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[tuple[PhantomReport, tuple[int, ...]]]:
     """Write what `make_patient` would report of each visit, and its labels, without painting: hundreds a second.
 
-    A finding that falls outside the picture is not drawn again, so that a sentence now and then speaks of another place.
+    A finding that the picture would not show where it was drawn is not drawn again, so that a sentence now and then names another lobe.
     """
     draws = _Draws(seed=seed, patient=plan.index)
     person = sample_patient(draws(_Stream.PERSON))
@@ -196,18 +197,43 @@ class _Visit:
         )
 
     def _painted(self, abnormalities: tuple[str, ...], grid: VoxelGrid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
-        """A painted scene in which every finding can be seen: one that fell outside the picture is drawn again."""
+        """A painted scene in which every finding can be seen where it is named: one that cannot is drawn again.
+
+        It may fall outside the picture, or into fluid that took the lung's place.
+        """
         drawn = dict.fromkeys(abnormalities, 0)
         for _ in range(_ATTEMPTS):
             scene = self.sampled(abnormalities, drawn)
             hu, mask = paint(scene, grid)
-            bits = int(np.bitwise_or.reduce(mask, axis=None))
-            lost = [name for name in abnormalities if not bits >> ABNORMALITIES.index(name) & 1]
+            bits = _bits_of_lobes(scene.thorax, grid, mask)
+            lost = [finding.abnormality for finding in scene.findings if not _is_seen(finding, bits)]
             if not lost:
                 return scene, hu, mask
             for name in lost:
                 drawn[name] += 1
         raise AssertionError(f"{lost} cannot be painted where the scan sees them")
+
+
+def _bits_of_lobes(thorax: Thorax, grid: VoxelGrid, mask: NDArray[np.uint32]) -> dict[str, int]:
+    """The bits of all findings that a mask has in each lobe; every voxel counts to one, whatever its tissue."""
+    x, y, z = grid.coordinates
+    bits = dict.fromkeys(LOBES, 0)
+    for k in range(grid.shape[2]):
+        at = np.nonzero(mask[:, :, k])
+        lobe = thorax.lobe_index(x[at][:, 0], y[at][:, 0], z[0, 0, k])
+        for i, name in enumerate(LOBES):
+            bits[name] |= int(np.bitwise_or.reduce(mask[:, :, k][at][lobe == i], initial=0))
+    return bits
+
+
+def _is_seen(finding: FindingGenerator, bits: Mapping[str, int]) -> bool:
+    """Whether each lobe that a finding names has some of it; without lobes each side; without a side anything."""
+    bit = 1 << ABNORMALITIES.index(finding.abnormality)
+    marked = {name for name in LOBES if bits[name] & bit}
+    if finding.lobes:
+        return marked >= set(finding.lobes)
+    sides = {"right", "left"} if finding.side == "bilateral" else {finding.side} - {None}
+    return bool(marked) and {name.split()[0] for name in marked} >= sides
 
 
 def _facts(finding: FindingGenerator) -> dict[str, Any]:

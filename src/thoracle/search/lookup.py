@@ -49,7 +49,7 @@ def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> 
         return index.ids_where(scan=scans.pop())
     if scans:
         raise InputError(f"{len(scans)} scans have the accession {name!r:.60}", hint="Name the scan or a volume.")
-    raise InputError(f"no scan {name!r:.60} in the index", hint=_cure(index, key))
+    raise InputError(f"no scan {name!r:.60} in the index", hint=_hint(index, key))
 
 
 def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> list[int]:
@@ -62,7 +62,7 @@ def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) 
         index.ids_where(patient=key.patient(name)) if key is not None else []
     )
     if not matches:
-        raise InputError(f"no patient {name!r:.60} in the index", hint=_cure(index, key))
+        raise InputError(f"no patient {name!r:.60} in the index", hint=_hint(index, key))
     return matches
 
 
@@ -71,6 +71,6 @@ def _is_name(name: str) -> bool:
     return name != "" and not name.startswith("*")
 
 
-def _cure(index: IndexBackend, key: SiteKey | None) -> str:
+def _hint(index: IndexBackend, key: SiteKey | None) -> str:
     hidden = index.settings.get("key") is not None and key is None
     return "Its names are pseudonyms; for real ones give the site's key (--site-key)." if hidden else "Check the name."

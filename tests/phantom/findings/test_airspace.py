@@ -6,7 +6,7 @@ from scipy.ndimage import binary_dilation, label
 
 from thoracle.phantom.anatomy.thorax import LOBES
 from thoracle.phantom.findings.airspace import sample_atelectasis, sample_consolidation, sample_nodule, sample_opacity
-from thoracle.phantom.findings.finding import at
+from thoracle.phantom.findings.finding import lobes_of, side_of
 
 _SAMPLERS = (sample_nodule, sample_opacity, sample_consolidation, sample_atelectasis)
 
@@ -122,10 +122,25 @@ def test_sizes_are_millimetres_of_the_person(chest):
 
 
 def test_centres_lie_in_the_reported_lobes_and_sides(chest):
+    """A wedge of both lower lobes, or of one, has no point that is its centre."""
     for sampler in _SAMPLERS:
         for finding in _samples(sampler, chest.site, 30):
-            x, y, z = (np.array([value], dtype=np.float32) for value in at(np.array(finding.centre)))
-            lobe = LOBES[chest.site.thorax.lobe_index(x, y, z)[0]]
-            assert lobe in finding.lobes
-            sides = {name.split()[0] for name in finding.lobes}
-            assert finding.side == ("bilateral" if len(sides) == 2 else sides.pop())
+            assert (finding.centre is None) == (finding.kind == "passive")
+            if finding.centre is not None:
+                assert set(lobes_of(chest.site.thorax, np.array([finding.centre], dtype=np.float32))) <= set(finding.lobes)
+            assert finding.side == side_of(finding.lobes)
+
+
+def test_wedges_are_of_the_lower_lobes(chest):
+    """They lie behind and low: a collapsed middle or upper lobe would lie elsewhere."""
+    passive = [finding for finding in _samples(sample_atelectasis, chest.site, 60) if finding.kind == "passive"]
+    assert len(passive) > 10
+    assert {lobe for finding in passive for lobe in finding.lobes} == {"right lower lobe", "left lower lobe"}
+
+
+@pytest.mark.parametrize("sampler", _SAMPLERS)
+def test_masks_fill_part_of_each_reported_lobe_and_nothing_else(sampler, chest):
+    lobes = chest.canvas.thorax.lobe_index(*chest.canvas.grid.coordinates)
+    for finding in _samples(sampler, chest.site, 30):
+        _, mask, _ = chest.painted(finding)
+        assert {LOBES[i] for i in np.unique(lobes[mask])} == set(finding.lobes)

@@ -57,7 +57,7 @@ def test_wide_bronchi_are_air_in_a_wall(chest):
 def test_bronchiectasis_is_as_wide_as_reported(chest):
     """Severe ones are wider: the lumen is `size_mm` across, about, and beaded."""
     for finding in _samples(sample_bronchiectasis, chest.site, 20):
-        radii = finding.paint.keywords["tubes"].first
+        radii = finding.painter.keywords["tubes"].first
         diameter = 2 * float(np.mean(radii)) * np.mean(chest.site.thorax.patient.scale)
         assert diameter == pytest.approx(finding.size_mm, rel=0.15)
         assert radii.std() > 0.05 * radii.mean()

@@ -35,27 +35,26 @@ def test_emphysema_is_darker_than_lung_never_darker_than_air(chest):
     """Low attenuation areas are those below -950 HU, in who has a lung of -900."""
     for finding in _samples(sample_emphysema, chest.site):
         canvas, mask, change = chest.painted(finding)
-        assert np.mean(change[mask] < 0) > 0.9
+        assert np.mean(change[mask] < 0) > 0.85, "but for the rims of bullae"
         assert np.median(canvas.hu[mask]) < -935
         assert canvas.hu.min() >= -1000
         assert finding.kind in ("centrilobular", "paraseptal")
         assert (finding.size_mm is None) == (finding.kind == "centrilobular")
 
 
-def test_emphysema_prefers_the_upper_lobes_of_both_lungs_as_reported(chest):
+def test_emphysema_is_in_the_upper_lobes_of_both_lungs_as_reported(chest):
     lobes = chest.canvas.thorax.lobe_index(*chest.canvas.grid.coordinates)
     for finding in _samples(sample_emphysema, chest.site):
         _, mask, _ = chest.painted(finding)
         assert finding.lobes == ("right upper lobe", "left upper lobe")
-        density = [mask[lobes == i].sum() / (chest.canvas.hull[lobes == i] > 0.5).sum() for i in range(5)]
-        assert min(density[0], density[3]) > 1.3 * max(density[2], density[4])
+        assert set(np.unique(lobes[mask])) == {0, 3}
 
 
 def test_bullae_are_black_with_a_rim(chest):
     paraseptal = [finding for finding in _samples(sample_emphysema, chest.site, 30) if finding.kind == "paraseptal"]
     for finding in paraseptal:
         canvas, _, _ = chest.painted(finding)
-        centre, radius = max(finding.paint.keywords["bullae"], key=lambda bulla: bulla[1])
+        centre, radius = max(finding.painter.keywords["bullae"], key=lambda bulla: bulla[1])
         distance = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(canvas.grid.coordinates, centre, strict=True)))
         inner = (distance < radius - 5) & (canvas.hull > 0.99)
         assert np.percentile(canvas.hu[inner], 95) < -970

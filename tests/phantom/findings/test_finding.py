@@ -5,7 +5,7 @@ import pytest
 
 from thoracle.phantom.anatomy.thorax import LOBES
 from thoracle.phantom.findings import SAMPLERS
-from thoracle.phantom.findings.finding import at, ellipsoid, lobes_of, lognormal_radii, severity_of, sides_of
+from thoracle.phantom.findings.finding import FindingGenerator, at, ellipsoid, lobes_of, lognormal_radii, severity_of, side_of
 from thoracle.phantom.imaging.grid import Field
 from thoracle.types import ABNORMALITIES
 
@@ -20,11 +20,11 @@ def test_severity_rises_with_extent():
 
 
 @pytest.mark.parametrize(
-    ("x", "side"), [((-60, -20), "right"), ((60, 20), "left"), ((-60, 60), "bilateral"), ((60, -60, -1), "bilateral"), ((-0.5,), "right")]
+    ("indices", "side"),
+    [((0, 1, 2), "right"), ((1,), "right"), ((3, 4), "left"), ((2, 4), "bilateral"), ((0, 3), "bilateral")],
 )
-def test_sides_are_the_patients(x, side):
-    """x runs to the patient's left."""
-    assert sides_of(np.array([(value, 0, 0) for value in x], dtype=np.float32)) == side
+def test_the_side_of_lobes_is_in_their_names(indices, side):
+    assert side_of(LOBES[i] for i in indices) == side
 
 
 def test_lobes_of_points_are_those_of_the_chest_each_once_in_order(chest):
@@ -33,11 +33,23 @@ def test_lobes_of_points_are_those_of_the_chest_each_once_in_order(chest):
     assert lobes_of(chest.site.thorax, points) == tuple(name for name in LOBES if name in places)
 
 
-def test_side_and_lobes_of_a_point_agree(chest):
-    """The border of right and left is one: between sternum and spine no point is of a right lobe and of the left side."""
-    for point in np.random.default_rng(0).uniform((-8, -60, -80), (8, 60, 80), (200, 3)).astype(np.float32):
-        (lobe,) = lobes_of(chest.site.thorax, point[None])
-        assert lobe.split()[0] == sides_of(point[None])
+def test_a_finding_with_lobes_is_painted_there_alone_and_leaves_the_lung_elsewhere_as_it_was(chest):
+    """A painter that fills all lung fills that of its lobes."""
+
+    def fill(canvas):
+        canvas.paint(canvas.lung, 30.0)
+        canvas.mark("Consolidation", canvas.lung)
+        canvas.lung[...] *= 0.25
+
+    lobes = ("right middle lobe", "left lower lobe")
+    finding = FindingGenerator(abnormality="Consolidation", severity="severe", side=side_of(lobes), lobes=lobes, painter=fill)
+    canvas, mask, change = chest.painted(finding)
+    inside = np.isin(canvas.thorax.lobe_index(*canvas.grid.coordinates), [LOBES.index(name) for name in lobes])
+    assert np.array_equal(mask, inside & (chest.canvas.lung > 0.4))
+    assert not change[~inside].any()
+    assert np.array_equal(canvas.lung[~inside], chest.canvas.lung[~inside])
+    assert np.array_equal(canvas.lung[inside], chest.canvas.lung[inside] * np.float32(0.25))
+    assert np.array_equal(canvas.hull, chest.canvas.hull)
 
 
 def test_a_point_is_three_plain_numbers():

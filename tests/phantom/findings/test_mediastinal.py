@@ -83,7 +83,7 @@ def test_a_hernia_is_stomach_behind_the_heart_above_the_diaphragm(chest):
         assert -15 < x < 40
         assert 0 < y < 60
         assert -120 < z < -40
-        assert canvas.hu[mask].min() < -500 or finding.kind == "fat" or finding.paint.keywords["level"] < -0.3
+        assert canvas.hu[mask].min() < -500 or finding.kind == "fat" or finding.painter.keywords["level"] < -0.3
 
 
 def test_a_hernia_of_fat_is_fat_and_others_hold_fluid_under_air(chest):
@@ -107,14 +107,14 @@ def test_enlarged_nodes_have_a_short_axis_of_more_than_10_mm_and_soft_tissue(che
         canvas, mask, _ = chest.painted(finding)
         assert 2 <= finding.number <= 7
         assert finding.size_mm >= 10
-        assert all(2 * radii.min() * scale > 9 for radii in finding.paint.keywords["shapes"])
+        assert all(2 * radii.min() * scale > 9 for radii in finding.painter.keywords["shapes"])
         assert 10 < np.median(canvas.hu[mask]) < 80
 
 
 def test_nodes_lie_in_the_stations_that_are_named(chest):
     """Each node is nearest to a station of its name; each name has a node."""
     for finding in _samples(sample_lymphadenopathy, chest.site, 30):
-        centres = np.array(finding.paint.keywords["centres"])
+        centres = np.array(finding.painter.keywords["centres"])
         names, stations = [name for name, _, _ in STATIONS], np.array([station for _, station, _ in STATIONS])
         stray = np.array([stray for _, _, stray in STATIONS])
         reported = finding.kind.split(", ")

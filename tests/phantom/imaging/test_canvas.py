@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thoracle.phantom.anatomy.patient import sample_patient
-from thoracle.phantom.anatomy.thorax import Thorax
+from thoracle.phantom.anatomy.thorax import LOBES, Thorax
 from thoracle.phantom.anatomy.tubes import path
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import VoxelGrid
@@ -70,6 +70,17 @@ def test_a_part_has_the_coordinates_of_its_voxels(canvas):
     box, part = canvas.around((10.0, 0.0, -10.0), 5.0)
     for axis, inner in zip(canvas.grid.coordinates, part.grid.coordinates, strict=True):
         assert np.array_equal(np.broadcast_to(axis, canvas.grid.shape)[box], np.broadcast_to(inner, part.grid.shape))
+
+
+def test_confined_to_lobes_no_other_lung_is_there_and_it_comes_back(canvas):
+    inside = canvas.thorax.lobe_index(*canvas.grid.coordinates) == LOBES.index("left upper lobe")
+    assert 0 < inside.mean() < 1
+    with canvas.confined(("left upper lobe",)):
+        assert np.array_equal(canvas.hull, inside)
+        assert np.array_equal(canvas.lung, inside)
+        canvas.hull[...] *= 0.5
+    assert np.array_equal(canvas.hull, np.where(inside, 0.5, 1))
+    assert (canvas.lung == 1).all()
 
 
 def test_what_lies_beside_the_picture_is_an_empty_part(canvas):

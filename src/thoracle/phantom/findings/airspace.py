@@ -8,7 +8,7 @@ import numpy as np
 
 from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.thorax import LOBES
-from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lobes_of, lognormal_radii, severity_of, sides_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lobes_of, lognormal_radii, severity_of, side_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
@@ -21,16 +21,17 @@ def sample_nodule(rng: Rng, site: GrowthSite) -> FindingGenerator:
     radii = np.sort((low + rng.gamma(1.6, 2.2, number)).clip(0, 15))[::-1]
     centres = np.stack([site.points.pick(rng, depth=(0.9 * r + 1, 45)) for r in radii])
     shapes = [lognormal_radii(rng, r, 0.08) for r in radii]
+    lobes = lobes_of(site.thorax, centres)
     fills = rng.normal(25, 25, number) + np.where(rng.random(number) < 0.12, 260, 0)
     return FindingGenerator(
         abnormality="Lung nodule",
         severity=severity_of((radii[0] - low) / min(7.0, 15 - low)),
-        side=sides_of(centres),
-        lobes=lobes_of(site.thorax, centres),
+        side=side_of(lobes),
+        lobes=lobes,
         size_mm=round(site.millimetres(2 * float(shapes[0].max())), 1),
         number=number,
         centre=at(centres[0]),
-        paint=partial(_paint_nodules, centres=centres, shapes=shapes, fills=fills, rough=Field.sample(rng, 10)),
+        painter=partial(_paint_nodules, centres=centres, shapes=shapes, fills=fills, rough=Field.sample(rng, 10)),
     )
 
 
@@ -46,19 +47,20 @@ def sample_opacity(rng: Rng, site: GrowthSite) -> FindingGenerator:
     """Sample ground glass: hazy patches through which vessels are seen."""
     number = int(rng.integers(2, 8))
     extent = rng.random()
-    lobes = None if rng.random() < 0.65 else tuple(int(i) for i in rng.choice(5, 2, replace=False))
-    centres = np.stack([site.points.pick(rng, lobes=lobes, depth=(6, 32)) for _ in range(number)])
+    within = None if rng.random() < 0.65 else tuple(int(i) for i in rng.choice(5, 2, replace=False))
+    centres = np.stack([site.points.pick(rng, lobes=within, depth=(6, 32)) for _ in range(number)])
+    lobes = lobes_of(site.thorax, centres)
     shapes = [lognormal_radii(rng, 15 + 15 * extent + 4 * rng.random(), 0.25) for _ in range(number)]
     density = float(rng.uniform(170, 330))
     return FindingGenerator(
         abnormality="Lung opacity",
         severity=severity_of((extent + number / 7) / 2),
-        side=sides_of(centres),
-        lobes=lobes_of(site.thorax, centres),
+        side=side_of(lobes),
+        lobes=lobes,
         number=number,
         size_mm=round(site.millimetres(2 * float(max(s.max() for s in shapes))), 0),
         centre=at(centres[0]),
-        paint=partial(_paint_opacity, centres=centres, shapes=shapes, density=density, rough=Field.sample(rng, 11)),
+        painter=partial(_paint_opacity, centres=centres, shapes=shapes, density=density, rough=Field.sample(rng, 11)),
     )
 
 
@@ -82,52 +84,54 @@ def sample_consolidation(rng: Rng, site: GrowthSite) -> FindingGenerator:
     return FindingGenerator(
         abnormality="Consolidation",
         severity=severity_of(extent),
-        side=sides_of(centres),
+        side=side_of([LOBES[lobe]]),
         lobes=(LOBES[lobe],),
         number=number,
         size_mm=round(site.millimetres(2 * float(shapes[0].max())), 0),
         centre=at(centres[0]),
-        paint=partial(_paint_consolidation, centres=centres, shapes=shapes, fill=fill, lobe=lobe, rough=Field.sample(rng, 10)),
+        painter=partial(_paint_consolidation, centres=centres, shapes=shapes, fill=fill, rough=Field.sample(rng, 10)),
     )
 
 
-def _paint_consolidation(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fill: float, lobe: int, rough: Field) -> None:
+def _paint_consolidation(canvas: Canvas, *, centres: Floats, shapes: list[Floats], fill: float, rough: Field) -> None:
     for centre, radii in zip(centres, shapes, strict=True):
         box, part = canvas.around(centre, 1.1 * float(radii.max()) + 6)
         patchy = rough.on(part.grid)
         distance = ellipsoid(part, centre, radii) + 4 * patchy
-        in_lobe = part.thorax.lobe_index(*part.grid.coordinates) == lobe
-        fraction = soft(distance, 1.6 * canvas.grid.edge) * part.lung * in_lobe
+        fraction = soft(distance, 1.6 * canvas.grid.edge) * part.lung
         part.paint(fraction, fill - 60 * np.clip(patchy, 0, 1.5))
         canvas.mark("Consolidation", fraction, box)
 
 
 def sample_atelectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Sample plates across the lower lung, or a collapsed wedge behind."""
+    """Sample plates across the lower lung, or a collapsed wedge behind, which is of the lower lobes."""
     extent = rng.random()
     both = rng.random() < 0.5
-    lobes = (2, 4) if both else (int(rng.choice((1, 2, 3, 4), p=(0.15, 0.35, 0.15, 0.35))),)
+    lobes = [2, 4] if both else [int(rng.choice((1, 2, 3, 4), p=(0.15, 0.35, 0.15, 0.35)))]
     plates = rng.random() < 0.6
+    if not plates:
+        lobes = [2 if lobe < 3 else 4 for lobe in lobes]
+    names = tuple(LOBES[lobe] for lobe in lobes)
     number = int(rng.integers(2, 5)) if plates else len(lobes)
     picks = [site.points.pick(rng, lobes=(lobes[i % len(lobes)],), depth=(5, 24)) for i in range(number)]
     centres = np.stack(picks)
     tilts = rng.normal(0, 0.35, (number, 2)).astype(np.float32)
     thickness = max(3.0, 1.6 * site.finest) * (0.9 + 0.7 * extent)
-    paint = partial(_paint_plates, centres=centres, tilts=tilts, half=thickness / 2, reach=26 + 18 * extent)
+    painter = partial(_paint_plates, centres=centres, tilts=tilts, half=thickness / 2, reach=26 + 18 * extent)
     if not plates:
-        paint = partial(
+        painter = partial(
             _paint_collapse, sides=tuple(-1 if lobe < 3 else 1 for lobe in lobes), depth=14 + 22 * extent, fill=float(rng.normal(45, 10))
         )
     return FindingGenerator(
         abnormality="Atelectasis",
         severity=severity_of(extent),
-        side=sides_of(centres),
-        lobes=tuple(LOBES[i] for i in lobes),
+        side=side_of(names),
+        lobes=names,
         number=number,
         size_mm=round(site.millimetres(thickness), 0) if plates else None,
         kind="linear" if plates else "passive",
-        centre=at(centres[0]),
-        paint=paint,
+        centre=at(centres[0]) if plates else None,
+        painter=painter,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from thoracle.phantom.anatomy.patient import Rng
 from thoracle.phantom.anatomy.thorax import LOBES
 from thoracle.phantom.anatomy.tubes import Tubes, filled
-from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, severity_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, severity_of, side_of
 from thoracle.phantom.imaging.canvas import Canvas
 
 
@@ -22,15 +22,15 @@ def sample_bronchiectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
     lumen = max(2.6, 1.0 * site.finest) * (1 + 0.5 * extent)
     beads = rng.uniform(0.75, 1.3, len(tubes)).astype(np.float32) * np.float32(lumen)
     wide = Tubes(start=tubes.start, end=tubes.end, first=beads, last=beads * np.float32(0.95))
-    sides = {bool(lobe >= 3) for lobe in lobes}
+    names = tuple(LOBES[i] for i in lobes)
     return FindingGenerator(
         abnormality="Bronchiectasis",
         severity=severity_of(extent),
-        side="bilateral" if len(sides) == 2 else "left" if True in sides else "right",
-        lobes=tuple(LOBES[i] for i in lobes),
+        side=side_of(names),
+        lobes=names,
         size_mm=round(site.millimetres(2 * lumen), 0),
         kind="cylindrical" if extent < 0.6 else "cystic",
-        paint=partial(_paint_wide, tubes=wide, wall=max(1.2, 0.36 * site.finest)),
+        painter=partial(_paint_wide, tubes=wide, wall=max(1.2, 0.36 * site.finest)),
     )
 
 
@@ -57,7 +57,7 @@ def sample_peribronchial(rng: Rng, site: GrowthSite) -> FindingGenerator:
         severity=severity_of(extent),
         side="bilateral",
         lobes=tuple(LOBES[i] for i in lobes) if lower else (),
-        paint=partial(_paint_cuffs, tubes=tubes, wall=max(2.0, 0.75 * site.finest) * (1 + 0.45 * extent)),
+        painter=partial(_paint_cuffs, tubes=tubes, wall=max(2.0, 0.75 * site.finest) * (1 + 0.45 * extent)),
     )
 
 

@@ -39,7 +39,7 @@ def sample_arterial(rng: Rng, site: GrowthSite) -> FindingGenerator:
         severity=severity_of(extent),
         number=number,
         centre=at(middle[0]),
-        paint=partial(_paint_lime, points=points, volumes=volumes, fill=float(rng.uniform(420, 950)), name="Arterial wall calcification"),
+        painter=partial(_paint_lime, points=points, volumes=volumes, fill=float(rng.uniform(420, 950)), name="Arterial wall calcification"),
     )
 
 
@@ -76,7 +76,7 @@ def sample_coronary(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=len(runs),
         kind=", ".join(sorted(set(map(str, arteries)))),
         centre=at(points[0]),
-        paint=partial(
+        painter=partial(
             _paint_lime, points=points, volumes=volumes, fill=float(rng.uniform(420, 950)), name="Coronary artery wall calcification"
         ),
     )

@@ -38,7 +38,7 @@ def sample_material(rng: Rng, site: GrowthSite) -> FindingGenerator:
         side=side if kind in ("pacemaker", "central venous port") else None,
         kind=kind,
         centre=(float(tubes.start[0, 0]), float(tubes.start[0, 1]), float(tubes.start[0, 2])),
-        paint=partial(_paint, tubes=tubes, fill=float(rng.uniform(low, high))),
+        painter=partial(_paint, tubes=tubes, fill=float(rng.uniform(low, high))),
     )
 
 

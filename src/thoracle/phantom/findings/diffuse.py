@@ -7,17 +7,17 @@ from functools import partial
 import numpy as np
 
 from thoracle.phantom.anatomy.patient import Rng
-from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lobes_of, severity_of, sides_of
+from thoracle.phantom.findings.finding import FindingGenerator, GrowthSite, at, ellipsoid, lobes_of, severity_of, side_of
 from thoracle.phantom.imaging.canvas import Canvas
 from thoracle.phantom.imaging.grid import Field, Floats, smoothstep, soft
 
 
 def sample_emphysema(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Sample holes without walls, above all in the upper lobes; in some, bullae under the pleura."""
+    """Sample holes without walls in the upper lobes; in some, bullae under the pleura."""
     extent = rng.random()
     bullae = rng.random() < 0.4
     number = int(rng.integers(3, 8)) if bullae else 0
-    centres = [site.points.pick(rng, lobes=(0, 3, 0, 3, 2, 4)[: 2 if rng.random() < 0.7 else 6], depth=(4, 16)) for _ in range(number)]
+    centres = [site.points.pick(rng, lobes=(0, 3), depth=(4, 16)) for _ in range(number)]
     radii = rng.uniform(9, 13 + 12 * extent, number)
     return FindingGenerator(
         abnormality="Emphysema",
@@ -27,7 +27,7 @@ def sample_emphysema(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=number or 1,
         size_mm=round(site.millimetres(2 * float(radii.max())), 0) if number else None,
         kind="paraseptal" if bullae else "centrilobular",
-        paint=partial(
+        painter=partial(
             _paint_emphysema,
             holes=Field.sample(rng, max(8.0, 2.6 * site.finest)),
             level=1.0 - 0.75 * extent,
@@ -66,7 +66,7 @@ def sample_mosaic(rng: Rng, site: GrowthSite) -> FindingGenerator:
         abnormality="Mosaic attenuation pattern",
         severity=severity_of(extent),
         side="bilateral",
-        paint=partial(_paint_mosaic, patches=Field.sample(rng, 24.0), amplitude=36 + 24 * extent),
+        painter=partial(_paint_mosaic, patches=Field.sample(rng, 24.0), amplitude=36 + 24 * extent),
     )
 
 
@@ -77,7 +77,7 @@ def _paint_mosaic(canvas: Canvas, *, patches: Field, amplitude: float) -> None:
 
 
 def sample_septal(rng: Rng, site: GrowthSite) -> FindingGenerator:
-    """Sample a net of septal lines under the pleura of both lungs."""
+    """Sample a net of septal lines under the pleura of both upper or both lower lobes."""
     extent = rng.random()
     base = rng.random() < 0.7
     return FindingGenerator(
@@ -85,7 +85,7 @@ def sample_septal(rng: Rng, site: GrowthSite) -> FindingGenerator:
         severity=severity_of(extent),
         side="bilateral",
         lobes=("right lower lobe", "left lower lobe") if base else ("right upper lobe", "left upper lobe"),
-        paint=partial(
+        painter=partial(
             _paint_septa,
             net=Field.sample(rng, 15.0),
             half=max(0.6, 0.26 * site.finest) * (1 + 0.3 * extent),
@@ -117,15 +117,16 @@ def sample_fibrosis(rng: Rng, site: GrowthSite) -> FindingGenerator:
         centres = np.array([(side * rng.uniform(36, 50), 22, rng.uniform(76, 92)) for side in sides], dtype=np.float32)
     else:
         centres = np.stack([site.points.pick(rng, lobes=(0, 1, 2, 3, 4), depth=(5, 16)) for _ in range(number)])
+    lobes = lobes_of(site.thorax, centres)
     return FindingGenerator(
         abnormality="Pulmonary fibrotic sequela",
         severity=severity_of(extent),
-        side=sides_of(centres),
-        lobes=lobes_of(site.thorax, centres),
+        side=side_of(lobes),
+        lobes=lobes,
         number=len(centres),
         kind="apical" if apical else "band",
         centre=at(centres[0]),
-        paint=partial(
+        painter=partial(
             _paint_scars,
             centres=centres,
             reach=max(22.0, 7 * site.finest) + 14 * extent,

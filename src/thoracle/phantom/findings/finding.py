@@ -6,7 +6,7 @@ its mask; what resembles it without being it (`lookalikes.py`) marks none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,10 +42,11 @@ class FindingGenerator:
 
     Attributes:
         abnormality: its name in `ABNORMALITIES`.
-        severity, side, lobes, size_mm, number: as drawn; size is the largest extent that a radiologist would measure.
+        severity, side, lobes, size_mm, number: as drawn; size is the largest extent that a radiologist would measure. Where lobes are
+            named, it is painted in each of them and nowhere else.
         kind: what sort of it ("pacemaker", "linear", …).
         centre: canonical mm, of the largest part.
-        paint: paints it and marks its mask.
+        painter: paints its share of hull or lung, and marks its mask.
     """
 
     abnormality: str
@@ -56,7 +57,15 @@ class FindingGenerator:
     number: int = 1
     kind: str | None = None
     centre: tuple[float, float, float] | None = None
-    paint: Callable[[Canvas], None]
+    painter: Callable[[Canvas], None]
+
+    def paint(self, canvas: Canvas) -> None:
+        """Paint it, and mark its mask, in the lobes that it names; wherever it grows if it names none."""
+        if self.lobes:
+            with canvas.confined(self.lobes):
+                self.painter(canvas)
+        else:
+            self.painter(canvas)
 
 
 def severity_of(fraction: float) -> Severity:
@@ -64,10 +73,11 @@ def severity_of(fraction: float) -> Severity:
     return "mild" if fraction < 0.4 else "moderate" if fraction < 0.75 else "severe"
 
 
-def sides_of(points: Floats) -> Side:
-    """Tell on which side points (n, 3) lie."""
-    left, right = bool((points[:, 0] > 3).any()), bool((points[:, 0] <= 3).any())
-    return "bilateral" if left and right else "left" if left else "right"
+def side_of(lobes: Iterable[str]) -> Side:
+    """Tell on which side lobes lie."""
+    sides: dict[str, Side] = {"right": "right", "left": "left"}
+    sides_of_lobes = {sides[name.split()[0]] for name in lobes}
+    return "bilateral" if len(sides_of_lobes) == 2 else sides_of_lobes.pop()
 
 
 def lobes_of(thorax: Thorax, points: Floats) -> tuple[str, ...]:

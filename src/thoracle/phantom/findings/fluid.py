@@ -26,7 +26,7 @@ def sample_pleural_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
         severity=severity_of(extent),
         side=side,
         size_mm=round(site.millimetres(max(d for _, d in depths)), 0),
-        paint=partial(_paint_pleural, depths=depths, fill=float(rng.normal(10, 7))),
+        painter=partial(_paint_pleural, depths=depths, fill=float(rng.normal(10, 7))),
     )
 
 
@@ -54,7 +54,7 @@ def sample_pericardial_effusion(rng: Rng, site: GrowthSite) -> FindingGenerator:
         abnormality="Pericardial effusion",
         severity=severity_of(extent),
         size_mm=round(site.millimetres(depth), 0),
-        paint=partial(_paint_pericardial, depth=depth, fill=float(rng.normal(10, 6))),
+        painter=partial(_paint_pericardial, depth=depth, fill=float(rng.normal(10, 6))),
     )
 
 

@@ -40,7 +40,7 @@ def sample_cardiomegaly(rng: Rng, site: GrowthSite) -> FindingGenerator:
         abnormality="Cardiomegaly",
         severity=severity_of((size - _LARGE) / 0.24),
         size_mm=round(site.millimetres(site.thorax.heart_width()), 0),
-        paint=_paint_cardiomegaly,
+        painter=_paint_cardiomegaly,
     )
 
 
@@ -62,7 +62,7 @@ def sample_hernia(rng: Rng, site: GrowthSite) -> FindingGenerator:
         size_mm=round(site.millimetres(2 * radius), 0),
         kind="fat" if fatty else "sliding",
         centre=at(centre),
-        paint=partial(
+        painter=partial(
             _paint_hernia,
             centre=centre,
             radii=lognormal_radii(rng, radius, 0.1) * np.array([1.1, 0.8, 1.1], dtype=np.float32),
@@ -105,7 +105,7 @@ def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=number,
         kind=", ".join(dict.fromkeys(STATIONS[i][0] for i in chosen)),
         centre=at(centres[0]),
-        paint=partial(
+        painter=partial(
             _paint_nodes,
             centres=centres.astype(np.float32),
             shapes=shapes,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.phantom.anatomy.thorax import Thorax
+from thoracle.phantom.anatomy.thorax import LOBES, Thorax
 from thoracle.phantom.anatomy.tubes import Tubes, filled
 from thoracle.phantom.imaging.grid import Box, Floats, VoxelGrid
 from thoracle.types import ABNORMALITIES
@@ -64,6 +67,21 @@ class Canvas:
         low, high = ([float(c) + sign * reach for c in centre] for sign in (-1, 1))
         box = self.grid.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
         return box, self.within(box)
+
+    @contextmanager
+    def confined(self, lobes: Collection[str]) -> Iterator[None]:
+        """Take the lung of all other lobes away for a while: what fills a share of hull or lung stays in these."""
+        outside = np.array([name not in lobes for name in LOBES])[self._lobe]
+        hull, lung = self.hull.copy(), self.lung.copy()
+        for layer in (self.hull, self.lung):
+            np.copyto(layer, 0, where=outside)
+        yield
+        np.copyto(self.hull, hull, where=outside)
+        np.copyto(self.lung, lung, where=outside)
+
+    @cached_property
+    def _lobe(self) -> NDArray[np.uint8]:
+        return self.thorax.lobe_index(*self.grid.coordinates).astype(np.uint8)
 
     def within(self, box: Box) -> Canvas:
         """Return the part in a box; painting it paints this canvas."""

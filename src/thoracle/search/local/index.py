@@ -221,7 +221,7 @@ def open_for_writing(folder: Path, settings: Mapping[str, Any] | None = None, *,
     Args:
         folder: made where `settings` are given.
         settings: what its vectors depend on (`IndexBackend.settings`); None takes an index as it is.
-        lists: as `Index.refresh`.
+        lists: as `LocalIndex.refresh`.
 
     Raises:
         IndexMissing: there is none, and no settings were given.

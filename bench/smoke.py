@@ -58,6 +58,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "chat": ["--only", "phantom"],
         "classifier": ["--scans", 64, "--batch", 8],
         "cooccurrence": [labels, folder / "cooccurrence.json"],
+        "dicom_tree": ["--series", 2],
         "detect": ["--dtype", "float32", "--skip-naive"],
         "evaluation": ["--scans", 60, "--draws", 5],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],

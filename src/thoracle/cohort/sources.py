@@ -30,7 +30,7 @@ class VolumeSource:
         scan: the examination it was reconstructed from.
         patient: whose examination; splits are by it.
         path: what `read` is given.
-        files: all its files, to tell whether they changed; `path` alone if empty.
+        files: all its files, for `read` and to tell whether they changed; `path` alone if empty.
         split: where the archive itself puts the patient; None where it leaves that open.
         metadata: its row of CT-RATE's metadata table.
         series: SeriesInstanceUID, where `path` holds several.
@@ -40,6 +40,7 @@ class VolumeSource:
         labels: of the scan.
         accession: the number people call the scan by; "" where it has no other than `scan`.
         facts: of patient and scanner.
+        derived: what its images were computed to be; "" for a reconstruction.
         error: why it must not be read.
     """
 
@@ -57,6 +58,7 @@ class VolumeSource:
     labels: Labels = UNLABELLED
     accession: str = ""
     facts: Demographics = NO_FACTS
+    derived: str = ""
     error: ThoracleError | None = None
 
 

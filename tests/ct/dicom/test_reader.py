@@ -430,6 +430,24 @@ def test_age(forty: Slices, save: Save, age: str, years: float | None) -> None:
     assert tags.contrast is None
 
 
+def test_derived_images_are_read_with_a_warning(forty: Slices, save: Save) -> None:
+    assert _read(save(forty)).tags.warnings == ()
+    for ds in forty:
+        ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]
+    scan = _read(save(forty))
+    assert scan.repaired == ("derived image: maximum intensity projection",)
+    assert scan.tags.warnings == ("The images are derived (maximum intensity projection), not a reconstruction in Hounsfield units.",)
+
+
+def test_a_reconstruction_is_taken_beside_its_projection(forty: Slices, save: Save) -> None:
+    projection = deepcopy(forty)
+    for ds in projection:
+        ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.ImageType = "1.2.3", f"1.2.3.{ds.InstanceNumber}", ["DERIVED", "SECONDARY", "MIP"]
+    scan = _read(save([*projection, *forty]))
+    assert scan.tags.warnings == ()
+    assert scan.repaired == ("1 of 2 series: the only axial CT with 20 slices or more",)
+
+
 def test_one_slice_needs_its_thickness(forty: Slices, save: Save) -> None:
     one = _read(save(forty[:1]), min_slices=1)
     assert one.affine is not None

@@ -18,7 +18,7 @@ from pydicom.uid import JPEGLSLossless
 from tests.ct.dicom.conftest import SERIES_UID
 from thoracle.ct.dicom.reader import read_dicom
 from thoracle.ct.stored import StoredScan
-from thoracle.errors import DuplicateSlices, InputError, MixedSeries, SeriesAmbiguous, SliceGap
+from thoracle.errors import DuplicateSlices, GeometryUnknown, InputError, MixedSeries, SeriesAmbiguous, SliceGap
 
 Slices = list[FileDataset]
 Save = Callable[..., Path]
@@ -115,6 +115,16 @@ def test_one_or_two_scouts_of_the_same_series_are_set_aside(forty: Slices, save:
     scan = _read(save([*forty, lateral, _scout(forty[0])], "two"))
     assert scan.sha256 == expected.sha256
     assert scan.repaired == ("set aside: 2 x scout (of another orientation or size)",)
+
+
+def test_a_scout_without_a_place_is_set_aside_and_a_slice_without_one_is_not(forty: Slices, save: Save) -> None:
+    scout = _scout(forty[0])
+    del scout.PixelSpacing, scout.ImagePositionPatient
+    scan = _read(save([scout, *forty], "scout"))
+    assert (scan.voxels.shape[2], scan.repaired) == (40, ("set aside: 1 x scout (of another size, without a place)",))
+    del forty[39].ImagePositionPatient
+    with pytest.raises(GeometryUnknown):
+        _read(save(forty, "slice"))
 
 
 def test_a_scout_of_its_own_series_is_set_aside_however_few_slices_the_other_has(forty: Slices, save: Save) -> None:

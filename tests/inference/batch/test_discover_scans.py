@@ -197,6 +197,25 @@ def test_links_are_followed_and_what_cannot_be_listed_fails_or_is_told(tmp_path:
     assert sentences == [f"a link that ends nowhere: {tree / 'README'}."]
 
 
+def test_a_file_that_may_not_be_opened_is_told_and_is_a_scan_where_it_is_called_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series_of(tmp_path / "a", "1.2.3", 25)
+    touch(tmp_path / "b" / "locked")
+    touch(tmp_path / "c" / "locked.dcm")
+    opened = Path.open
+
+    def refusing(path: Path, *arguments: str) -> object:
+        if path.name.startswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    sentences: list[str] = []
+    assert names(find_scans([tmp_path], notify=sentences.append)) == ["a", "c"]
+    assert sentences == [f"Permission denied: {tmp_path / 'b' / 'locked'}."]
+
+
 def test_slices_without_preamble_are_a_scan(tmp_path: Path) -> None:
     content = slice_of("1.2.3", tmp_path / "whole" / "im1").read_bytes()
     (tmp_path / "bare").mkdir()

@@ -17,7 +17,7 @@ from thoracle.ct.dicom.eligibility import StudyObject, derived_reason
 from thoracle.ct.dicom.files import MAX_FILES
 from thoracle.ct.dicom.frames import Slice, is_multiframe, slices_of
 from thoracle.ct.dicom.header import Header, text
-from thoracle.ct.dicom.series_parts import MOST_SCOUTS, differ_in_shape, drop_copies, split_slices
+from thoracle.ct.dicom.series_parts import FEWEST_AGREEING, MOST_SCOUTS, differ_in_shape, drop_copies, split_slices
 from thoracle.errors import BudgetExceeded, InputError, MixedSeries, NotCT, ScanError, SeriesAmbiguous
 
 AXIAL_SLICES: Final = 20  # an axial CT of so many slices is a body, not a localizer, a bolus monitor or a snapshot
@@ -172,8 +172,9 @@ def _volumes(candidates: Sequence[Series], source: str) -> tuple[tuple[Series, .
     volumes = []
     classic = [header for header in headers if not is_multiframe(header)]
     if classic:
-        parts, scouts = split_slices([piece for header in classic for piece in slices_of(header)])
-        notes += scouts
+        placed, unplaced = _placed(classic)
+        parts, scouts = split_slices([piece for header in placed for piece in slices_of(header)])
+        notes += (*scouts, *([f"set aside: {unplaced} x scout (of another size, without a place)"] if unplaced else []))
         volumes += [
             Series(uid=uid, headers=tuple(piece.header for piece in part.slices), multiframe=False, difference=part.difference)
             for part in parts
@@ -183,6 +184,21 @@ def _volumes(candidates: Sequence[Series], source: str) -> tuple[tuple[Series, .
     if len(volumes) == 1:
         return tuple(volumes), notes
     return tuple(replace(volume, uid=f"{uid}#{number}") for number, volume in enumerate(volumes, start=1)), notes
+
+
+def _placed(headers: Sequence[Header]) -> tuple[Sequence[Header], int]:
+    """Leave out one or two images of another size that do not say where they lie, beside many; the rest, and how many were left out."""
+    sizes = [(text(header.dataset, "Rows"), text(header.dataset, "Columns")) for header in headers]
+    usual, count = Counter(sizes).most_common(1)[0]
+    if count < FEWEST_AGREEING or not 0 < len(headers) - count <= MOST_SCOUTS:
+        return headers, 0
+    place = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    placed = [
+        header
+        for header, size in zip(headers, sizes, strict=True)
+        if size == usual or all(text(header.dataset, keyword) for keyword in place)
+    ]
+    return placed, len(headers) - len(placed)
 
 
 def _ambiguous(series: Sequence[Series], source: str) -> ScanError:

@@ -209,9 +209,9 @@ def _look_into(tree: FolderTree, notify: Callable[[str], None]) -> tuple[list[Pa
             files.append(path)
         elif path.name.upper() != "DICOMDIR":
             others.setdefault(path.parent, []).append(path)
-    with quiet_parser():
-        folders = {folder: dicom for folder, paths in others.items() if (dicom := _dicom_folder(paths)) is not None}
     strange: dict[str, list[str]] = {}
+    with quiet_parser():
+        folders = {folder: dicom for folder, paths in others.items() if (dicom := _dicom_folder(paths, strange)) is not None}
     for entry in tree.unlisted:
         name = entry.path.name.lower()
         if entry.kind == "file" and name.endswith(SCAN_SUFFIXES):
@@ -225,19 +225,21 @@ def _look_into(tree: FolderTree, notify: Callable[[str], None]) -> tuple[list[Pa
     return files, folders
 
 
-def _dicom_folder(paths: Sequence[Path]) -> _DicomFolder | None:
-    """Examine files until a volume is recognised; None where none is DICOM."""
+def _dicom_folder(paths: Sequence[Path], strange: dict[str, list[str]]) -> _DicomFolder | None:
+    """Examine files until a volume is recognised; None where none is DICOM. What cannot be opened is DICOM by name, else strange."""
     folder = _DicomFolder(files=len(paths))
     for path in paths:
         try:
             member = examine(study_file(path), extra_keywords=("StudyInstanceUID",))
-        except OSError:
-            member = None
+        except OSError as error:
+            strange.setdefault(error.strerror or "cannot be read", []).append(str(path))
+            continue
         if member is None:
             continue
-        if member.error is not None:
-            if not isinstance(member.error, ScanUnreadable) or path.name.lower().endswith(DICOM_SUFFIXES):
-                folder.damaged.append(member.series)
+        if isinstance(member.error, ScanUnreadable) and not path.name.lower().endswith(DICOM_SUFFIXES):
+            strange.setdefault(member.error.detail, []).append(str(path))
+        elif member.error is not None:
+            folder.damaged.append(member.series)
         elif member.header is None:
             folder.rejections[member.rejection or ""] += 1
         else:

@@ -57,7 +57,7 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int, file
         InputError: no series has the wanted UID.
     """
     with quiet_parser(), open_study_files(path, files=files) as listing:
-        study = _study(listing, path)
+        study = _study(listing, series, path)
         ct_series, skipped = _ct_series(study, series, path)
         chosen, note = select_series(ct_series, uid=series, source=str(path))
         uid = chosen.uid.partition("#")[0]
@@ -98,22 +98,36 @@ class _Study:
     misnamed: tuple[str, ...]
 
 
-def _study(listing: StudyFiles, path: Path) -> _Study:
-    """Raises UnsupportedFormat where nothing is DICOM."""
+def _study(listing: StudyFiles, uid: str | None, path: Path) -> _Study:
+    """Examine each file once; of slices only those of the requested series are kept, if there are any: a folder may hold very many.
+
+    Raises:
+        UnsupportedFormat: nothing is DICOM.
+    """
     objects: list[StudyObject] = []
+    others: list[StudyObject] = []
     damaged: list[StudyObject] = []
     misnamed: list[str] = []
+    is_there = False
     for source in listing.sources:
         member = examine(source)
         if member is None:
             name = PurePath(source.label).name
             if is_misnamed(name):
                 misnamed.append(name)
-        else:
-            (objects if member.error is None else damaged).append(member)
-    if not objects and not damaged:
+        elif member.error is not None:
+            damaged.append(member)
+        elif uid is None or member.header is None:
+            objects.append(member)
+        elif (member.series or "").startswith(uid.partition("#")[0]):
+            is_there = True
+            objects.append(member)
+            others.clear()
+        elif not is_there:
+            others.append(member)
+    if not objects and not others and not damaged:
         raise _no_dicom(listing, path)
-    return _Study(objects=tuple(objects), damaged=tuple(damaged), misnamed=tuple(misnamed))
+    return _Study(objects=(*objects, *others), damaged=tuple(damaged), misnamed=tuple(misnamed))
 
 
 def _ct_series(study: _Study, uid: str | None, path: Path) -> tuple[tuple[Series, ...], tuple[str, ...]]:

@@ -61,6 +61,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "classifier": ["--scans", 64, "--batch", 8],
         "cooccurrence": [labels, folder / "cooccurrence.json"],
         "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],
+        "dicom_tree": ["--series", 2],
         "evaluation": ["--scans", 60, "--draws", 5],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
         "label": ["--resamples", 2, "--phantoms", 20] if real else None,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +351,35 @@ def test_a_calibrated_model_says_so_and_gives_verdicts(command: Callable[..., An
     (model.path / "calibration.json").unlink()
     again = command("detect", sketch, "--model", model.path, "--out", out)
     assert (again.status, "another calibration" in again.err) == (1, True)
+
+
+def test_an_ordinary_dicom_tree_ends_without_failures_and_says_what_was_set_aside(
+    command, model_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    """PA/ST/SE, with a report, a scout without the word and a localizer; two studies are two rows."""
+    slices = [pydicom.dcmread(path) for path in sorted((data_dir / "dicom" / "cip_ct64").iterdir())]
+    for patient in "12":
+        root = tmp_path / "tree" / f"PA{patient}" / "ST1"
+        for number, (count, fields) in enumerate(
+            [
+                (len(slices), {}),
+                (1, {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}),
+                (2, {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+                (1, {"Modality": "SR"}),
+            ]
+        ):
+            (root / f"SE{number}").mkdir(parents=True)
+            for k, ds in enumerate(deepcopy(slices[:count])):
+                ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = (
+                    f"1.{patient}",
+                    f"1.{patient}.{number}",
+                    f"1.{patient}.{number}.{k}",
+                )
+                for keyword, content in fields.items():
+                    setattr(ds, keyword, content)
+                ds.save_as(root / f"SE{number}" / f"IM{k}")
+    ran = command("detect", tmp_path / "tree", "--model", model_dir, "--out", tmp_path / "out.csv")
+    assert ran.status == 0, ran.err
+    assert "6 DICOM folders set aside: 2 x SR, 2 x localizer, 2 x scout." in ran.err
+    assert "2 done, 0 done before, 0 failed" in ran.err
+    assert sorted(rows(tmp_path / "out.csv")) == ["PA1/ST1/SE0", "PA2/ST1/SE0"]

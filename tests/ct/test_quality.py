@@ -191,6 +191,9 @@ class TestWarnings:
         assert "6 months" in found[1]
         assert "9 years" in assess(volume(*chest, age_years=9.0)).warnings[0]
 
+    def test_what_the_reader_warns_of_is_passed_on(self, chest):
+        assert assess(volume(*chest, warnings=("The images are derived.",))).warnings == ("The images are derived.",)
+
     def test_adults_without_contrast_are_not_warned_of(self, chest):
         assert assess(volume(*chest, contrast=False, age_years=18.0)).warnings == ()
 

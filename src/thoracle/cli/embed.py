@@ -47,7 +47,7 @@ def embed(
     from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
 
-    locations, out = select(find_scans(scans, whole_folders=read_arguments.series is not None), out, shard)
+    locations, out = select(find_scans(scans, whole_folders=read_arguments.series is not None, notify=notify), out, shard)
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     settings = {**network.settings(), "hu": read_arguments.hu, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)

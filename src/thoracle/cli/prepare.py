@@ -36,6 +36,9 @@ def prepare(
     keep_identifiers: Annotated[
         bool, typer.Option("--keep-identifiers", help="dicom, folder: keep names and numbers instead of pseudonyms.")
     ] = False,
+    derived: Annotated[
+        bool, typer.Option("--derived", help="dicom: take projections, reformatted images and maps as volumes too.")
+    ] = False,
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
@@ -70,6 +73,7 @@ def prepare(
             reconstruction=choice,
             split_seed=split_seed,
             keep_ids=keep_identifiers,
+            derived=derived,
             site_key=site_key,
             labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,

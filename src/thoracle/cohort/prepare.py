@@ -5,6 +5,7 @@ Whatever is killed goes on: finished volumes are in a journal, files are whole o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def prepare(
     reconstruction: ReconstructionFilter = _ALL,
     split_seed: int = 0,
     keep_ids: bool = False,
+    derived: bool = False,
     site_key: Path | None = None,
     judge: bool = True,
     labeller: Labeller | None = None,
@@ -86,6 +88,7 @@ def prepare(
         reconstruction: which volumes of a scan.
         split_seed: of the hash that splits patients, where the archive does not.
         keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
+        derived: of "dicom", take series of derived images (projections, reformatted images, maps of other quantities) too.
         site_key: file of the key to these; by default the user's own.
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
@@ -105,7 +108,8 @@ def prepare(
     require_cacheable(preprocess)
     key = None if keep_ids or layout not in PSEUDONYMIZED_LAYOUTS else SiteKey.open(site_key or default_key_file(), outside=target)
     listing = LAYOUTS[layout](source)
-    sources = [key.pseudonymize(source) for source in listing.sources] if key else list(listing.sources)
+    wanted = [volume for volume in listing.sources if derived or not volume.derived]
+    sources = [key.pseudonymize(volume) for volume in wanted] if key else wanted
     chosen, without = reconstruction.choose(sources)
     require_no_leak(
         ((source.patient, source.volume, split_of(source, seed=split_seed)) for source in chosen if not source.error), what="patient"
@@ -117,6 +121,7 @@ def prepare(
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
         "site_key": key.fingerprint if key else None,
+        **({"derived": True} if derived else {}),
         **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
     }
     claim(target, settings)
@@ -124,7 +129,12 @@ def prepare(
         remove_manifest(target)
         make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge)
         outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
-        notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
+        notes = (
+            *listing.notes,
+            *_derived_note(listing, derived),
+            *_left_out(sources, chosen, without, reconstruction),
+            *filter(None, [labelled]),
+        )
         entries = [_entry(source, outcomes[source.volume], seed=split_seed) for source in chosen if not outcomes[source.volume].error]
         findings = findings_of((outcomes[source.volume] for source in chosen), absent=listing.absent)
         write_quality(target, entries, findings, notes=notes)
@@ -179,6 +189,14 @@ def _is_done(before: VolumeOutcome | None, stamp: str, source: VolumeSource, cac
         return before.error not in ("ScanUnreadable", "OSError", "MemoryError", "MetadataError", "WorkerKilled")
     path = cache / before.cache
     return path.is_file() and path.stat().st_size == before.cache_bytes
+
+
+def _derived_note(listing: ArchiveListing, derived: bool) -> tuple[str, ...]:
+    kinds = Counter(source.derived for source in listing.sources if source.derived)
+    if derived or not kinds:
+        return ()
+    listed = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
+    return (f"{kinds.total():,} volumes of derived images were left out ({listed}); --derived takes them.",)
 
 
 def _left_out(

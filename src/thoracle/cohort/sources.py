@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final, Literal
 
 from thoracle.cohort.demographics import NO_FACTS, Demographics
 from thoracle.cohort.reports import Report
-from thoracle.errors import ThoracleError
+from thoracle.errors import ScanUnreadable, ThoracleError
+from thoracle.files.folder_tree import list_tree
 from thoracle.types import ABNORMALITIES
 
 Split = Literal["train", "valid", "test"]
@@ -30,7 +31,7 @@ class VolumeSource:
         scan: the examination it was reconstructed from.
         patient: whose examination; splits are by it.
         path: what `read` is given.
-        files: all its files, to tell whether they changed; `path` alone if empty.
+        files: all its files, for `read` and to tell whether they changed; `path` alone if empty.
         split: where the archive itself puts the patient; None where it leaves that open.
         metadata: its row of CT-RATE's metadata table.
         series: SeriesInstanceUID, where `path` holds several.
@@ -40,6 +41,7 @@ class VolumeSource:
         labels: of the scan.
         accession: the number people call the scan by; "" where it has no other than `scan`.
         facts: of patient and scanner.
+        derived: what its images were computed to be; "" for a reconstruction.
         error: why it must not be read.
     """
 
@@ -57,6 +59,7 @@ class VolumeSource:
     labels: Labels = UNLABELLED
     accession: str = ""
     facts: Demographics = NO_FACTS
+    derived: str = ""
     error: ThoracleError | None = None
 
 
@@ -67,3 +70,21 @@ class ArchiveListing:
     sources: tuple[VolumeSource, ...]
     absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def list_volumes(root: Path, pattern: str) -> tuple[list[Path], list[VolumeSource]]:
+    """List files by their place below a folder, and a refused source for each folder that cannot be listed.
+
+    Broken links are listed as the files that they are called: reading them fails.
+    """
+    tree = list_tree(root)
+    depth = len(PurePath(pattern).parts)
+    places = {path: path.relative_to(root) for path in (*tree.files, *(entry.path for entry in tree.unlisted if entry.kind == "file"))}
+    paths = sorted(path for path, place in places.items() if len(place.parts) == depth and place.match(pattern))
+    refused = []
+    for entry in tree.unlisted:
+        if entry.kind == "folder":
+            name = entry.path.relative_to(root.parent).as_posix()
+            fault = ScanUnreadable(f"the folder {entry.reason}", hint="Mend the permissions or the disk.")
+            refused.append(VolumeSource(volume=name, scan=name, patient="", path=entry.path, error=fault))
+    return paths, refused

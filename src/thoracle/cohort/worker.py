@@ -57,7 +57,7 @@ class PrepareVolume:
         return outcome
 
     def _prepared(self, source: VolumeSource, stamp: str) -> tuple[VolumeOutcome, bytes]:
-        volume = read(source.path, metadata=source.metadata, series=source.series)
+        volume = read(source.path, metadata=source.metadata, series=source.series, files=source.files)
         content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
         outcome = VolumeOutcome(
             volume=source.volume,

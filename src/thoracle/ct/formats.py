@@ -27,8 +27,10 @@ _NAMED: Final[tuple[tuple[Format, tuple[str, ...]], ...]] = (
     ("nrrd", (".nrrd", ".nhdr")),
     ("zip", (".zip",)),
 )
-#: First elements of a data set without preamble: group 2 (file meta) or 8, little endian.
-_FIRST_TAGS: Final = frozenset(struct.pack("<HH", group, element) for group in (2, 8) for element in (0, 1, 2, 5, 6, 8, 0x12, 0x16))
+#: First elements of a data set without preamble, little endian: group 2 (file meta), or 8 up to Modality, which every CT has.
+_FIRST_TAGS: Final = frozenset(
+    struct.pack("<HH", group, element) for group, last in ((2, 0x16), (8, 0x60)) for element in (1, 5, *range(0, last + 1, 2))
+)
 _LONGEST_FIRST_VALUE: Final = 1024  # bytes; the longest in practice is ImageType, and a UID has 64
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF  # a sequence
 

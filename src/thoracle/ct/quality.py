@@ -187,7 +187,7 @@ def _geometry(volume: Volume) -> list[str]:
 
 
 def _tagged(tags: HeaderTags) -> list[str]:
-    warnings = []
+    warnings = [*tags.warnings]
     if tags.contrast:
         warnings.append("The header tells of a contrast agent: outside CT-RATE, whose scans are without.")
     if tags.age_years is not None and tags.age_years < _ADULT_YEARS:

@@ -5,7 +5,7 @@ The order of judgement is fixed: is it a format we read, is its geometry sound, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ def read(
     hu: Units = "auto",
     series: str | None = None,
     min_slices: int = 10,
+    files: Sequence[Path] = (),
 ) -> Volume:
     """Read one chest CT.
 
@@ -41,8 +42,9 @@ def read(
         path: a NIfTI, NRRD or DICOM file, a DICOM folder, or a .zip of one.
         metadata: CT-RATE's metadata table (CSV, looked up by file name), a JSON file with one row, or the row itself.
         hu: "auto" decides from header, row and voxels; "stored" takes the numbers as Hounsfield units; "rescale" applies what is declared.
-        series: SeriesInstanceUID or a unique beginning of it, where a folder holds several.
+        series: SeriesInstanceUID or a unique beginning of it, where a folder holds several; UID#1, UID#2, … of volumes under one UID.
         min_slices: fewest axial slices that are taken as a volume.
+        files: the files of a DICOM series, where they are known; `path` is then not searched.
 
     Returns:
         Hounsfield units in LPS order with spacing in mm, and where both came from.
@@ -57,7 +59,7 @@ def read(
         raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", hint="Give one of the three.")
     row = lookup_metadata(metadata, scan)
     try:
-        stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices)
+        stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices, files=files)
     except OSError as error:
         raise ScanUnreadable(f"could not be read: {error.strerror}", hint="Check permissions and the disk.", source=scan) from error
     affine, geometry = resolve_affine(stored, row=row, source=str(scan))
@@ -70,19 +72,21 @@ def read(
     return Volume(array=grid.array, spacing=grid.spacing, affine=grid.affine, provenance=provenance, tags=stored.tags)
 
 
-def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int) -> StoredScan:
+def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int, files: Sequence[Path]) -> StoredScan:
     if not path.exists():
         raise InputError("no such file or folder", hint="Check the path.", source=path)
     if not (path.is_dir() or path.is_file()):
         raise UnsupportedFormat("expected a file or a folder, got a device, socket or pipe", hint="Give a scan.", source=path)
-    scan_format = "dicom" if path.is_dir() else detect_format(path)
+    scan_format = "dicom" if files or path.is_dir() else detect_format(path)
     if scan_format == "nifti":
         return read_nifti(path)
     if scan_format == "nrrd":
         return read_nrrd(path)
     if scan_format == "metaimage":
         refuse_metaimage(path)
-    return read_dicom(path, series=series, hu=hu, min_slices=min_slices)  # a .zip too; of an unknown file it says what is missing
+    return read_dicom(
+        path, series=series, hu=hu, min_slices=min_slices, files=files
+    )  # a .zip too; of an unknown file it says what is missing
 
 
 def _require_slices(stored: StoredScan, affine: Affine, min_slices: int, path: Path) -> None:

@@ -44,13 +44,14 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class HeaderTags:
-    """Hold header fields that Thoracle warns about; None where the header is silent. Never written out."""
+    """Hold header fields that Thoracle warns about; None where the header is silent. Never written out, but for `warnings`: sentences."""
 
     contrast: bool | None = None
     age_years: float | None = None
     body_part: str | None = None
     kernel: str | None = None
     modality: Literal["CT"] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from thoracle.cohort.layouts.dicom import find
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
 from thoracle.cohort.reconstruction import ReconstructionFilter
+from thoracle.errors import OutputConflict
+from thoracle.files import folder_tree
 
 _ROOT = "1.2.826.0.1.3680043.10.999"
 
@@ -112,13 +115,16 @@ def test_a_series_without_a_patient_is_refused_alone(tree: Path, small, tmp_path
 
 
 @pytest.mark.parametrize("reconstruction", ["all", "kernel=Br4*"])
-def test_damaged_files_are_a_row_where_they_lie_alone_and_refuse_the_series_they_lie_in(
+def test_a_damaged_file_refuses_its_own_series_wherever_it_lies_and_no_other(
     tree: Path, small, tmp_path: Path, reconstruction: str
 ) -> None:
+    (tree / "A" / "second" / "half.dcm").write_bytes((tree / "B" / "31-1.dcm").read_bytes()[:3000])  # beside series 21, of series 31
     (tree / "C").mkdir()
+    lost = pydicom.dcmread(tree / "B" / "31-1.dcm")
+    lost.SeriesInstanceUID = f"{_ROOT}.41"
     for number in (1, 2):
-        (tree / "C" / f"{number}.dcm").write_bytes((tree / "B" / f"31-{number}.dcm").read_bytes()[:3000])
-    shutil.copy(tree / "C" / "1.dcm", tree / "A" / "second" / "half.dcm")
+        lost.save_as(tree / "C" / f"{number}.dcm")
+        (tree / "C" / f"{number}.dcm").write_bytes((tree / "C" / f"{number}.dcm").read_bytes()[:3000])
     choice = ReconstructionFilter.parse(reconstruction)
     for keep, out in ((True, tmp_path / "kept"), (False, tmp_path / "covered")):
         key = tmp_path / "site.key"
@@ -127,5 +133,99 @@ def test_damaged_files_are_a_row_where_they_lie_alone_and_refuse_the_series_they
         with (out / "quality.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["status"] == "refused"]
         assert [row["error"] for row in rows] == ["TruncatedFile"] * 2
-        assert ("C/1.dcm" in {row["VolumeName"] for row in rows}) is keep
+        assert ({"C/1.dcm", f"{_ROOT}.31"} == {row["VolumeName"] for row in rows}) is keep
+        assert any("2 files here are alike" in row["message"] for row in rows)
     assert not any(b"C/1.dcm" in path.read_bytes() for path in out.rglob("*") if path.is_file())
+
+
+def test_one_receive_folder_of_many_patients(data_dir: Path, small, tmp_path: Path) -> None:
+    """As storescp writes it: no folder per study; one cut file, and one that begins like DICOM and is none."""
+    slices = [pydicom.dcmread(path) for path in sorted((data_dir / "dicom" / "cip_ct64").iterdir())]
+    (tmp_path / "in").mkdir()
+    for patient in range(4):
+        for number, dataset in enumerate(slices):
+            dataset.PatientID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (
+                f"p{patient}",
+                f"{_ROOT}.{patient}",
+                f"{_ROOT}.{patient}.1",
+            )
+            dataset.SOPInstanceUID = f"{_ROOT}.{patient}.1.{number}"
+            dataset.PixelData = (dataset.pixel_array + patient).astype("int16").tobytes()
+            dataset.save_as(tmp_path / "in" / f"CT.{patient}.{number}")
+    cut = tmp_path / "in" / "CT.2.5"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    (tmp_path / "in" / "stray").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + b"\xff" * 500)
+    (tmp_path / "in" / "half").write_bytes((tmp_path / "in" / "CT.1.1").read_bytes()[:300])
+    done = prepare(tmp_path / "in", layout="dicom", out=tmp_path / "out", preprocess=small, keep_ids=True)
+    assert (done.volumes, done.refused) == (3, 1)
+    quality = (tmp_path / "out" / "quality.csv").read_text()
+    assert f"{_ROOT}.2.1,refused,TruncatedFile" in quality
+    assert "1 files set aside: damaged, of no series that can be told" in done.notes[0]
+
+
+def test_links_are_followed_and_what_cannot_be_listed_is_a_row(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {source.volume: len(source.files) for source in find(tree).sources}
+    (tree / "B").rename(tmp_path / "store")
+    (tree / "B").mkdir()
+    for path in (tmp_path / "store").iterdir():
+        (tree / "B" / path.name).symlink_to(path)
+    (tree / "A" / "second").rename(tmp_path / "elsewhere")
+    (tree / "A" / "second").symlink_to(tmp_path / "elsewhere")
+    (tree / "A" / "loop").symlink_to(tree)
+    assert {source.volume: len(source.files) for source in find(tree).sources} == expected
+    (tree / "B" / "31-7.dcm").unlink()
+    (tree / "B" / "31-7.dcm").symlink_to(tmp_path / "gone")
+    scandir = os.scandir
+
+    def refusing(path: str | Path) -> object:
+        if Path(path).name == "first":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(folder_tree.os, "scandir", refusing)
+    listing = find(tree)
+    assert {(source.volume, str(source.error)) for source in listing.sources if source.error} == {
+        ("A/first", "cannot be listed (Permission denied). Mend the link or the permissions."),
+        ("B/31-7.dcm", "a link that ends nowhere. Mend the link or the permissions."),
+    }
+    assert {source.volume[len(_ROOT) :] for source in listing.sources if not source.error} == {".21", ".31"}
+
+
+def _series(tree: Path, place: str, count: int, **fields: object) -> None:
+    """Copies of the first slices of series 31, changed."""
+    (tree / place).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        dataset = pydicom.dcmread(tree / "B" / f"31-{number}.dcm")
+        for keyword, content in fields.items():
+            setattr(dataset, keyword, content)
+        dataset.SOPInstanceUID = f"{dataset.SeriesInstanceUID}.{number}"
+        dataset.save_as(tree / place / f"{dataset.SeriesInstanceUID}-{number}.dcm")
+
+
+def test_scouts_without_the_word_and_bolus_monitors_are_no_volumes(tree: Path) -> None:
+    coronal = [1, 0, 0, 0, 0, -1]
+    _series(tree, "B", 2, SeriesInstanceUID=f"{_ROOT}.96", ImageOrientationPatient=coronal)
+    _series(tree, "B", 15, SeriesInstanceUID=f"{_ROOT}.95", ImagePositionPatient=[0, 0, 0])
+    _series(tree, "B", 1, SeriesInstanceUID=f"{_ROOT}.94")
+    _series(tree, "D", 5, SeriesInstanceUID=f"{_ROOT}.93", StudyInstanceUID=f"{_ROOT}.5")
+    listing = find(tree)
+    assert {source.volume[len(_ROOT) :] for source in listing.sources} == {".11", ".12", ".21", ".31", ".93"}
+    assert listing.notes[:3] == (
+        "16 files set aside: bolus monitor or single slice beside a scan.",
+        "1 files set aside: localizer.",
+        "2 files set aside: scout.",
+    )
+
+
+def test_derived_images_are_left_out_and_counted_unless_asked_for(tree: Path, small, tmp_path: Path) -> None:
+    mip = ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]
+    _series(tree, "B", 40, SeriesInstanceUID=f"{_ROOT}.92", ImageType=mip)
+    _series(tree, "B", 40, SeriesInstanceUID=f"{_ROOT}.91", RescaleType="Z_EFF", SliceThickness=2)
+    done = prepare(tree, layout="dicom", out=tmp_path / "out", preprocess=small, keep_ids=True)
+    assert (done.volumes, done.refused) == (4, 0)
+    note = "2 volumes of derived images were left out (1 x RescaleType Z_EFF, 1 x maximum intensity projection); --derived takes them."
+    assert note in done.notes
+    everything = prepare(tree, layout="dicom", out=tmp_path / "all", preprocess=small, keep_ids=True, derived=True)
+    assert (everything.volumes + everything.refused, note in everything.notes) == (6, False)
+    with pytest.raises(OutputConflict):
+        prepare(tree, layout="dicom", out=tmp_path / "out", preprocess=small, keep_ids=True, derived=True)

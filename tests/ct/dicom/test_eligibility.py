@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ComputedRadiographyImageStorage, SecondaryCaptureImageStorage, generate_uid
 
-from thoracle.ct.dicom.eligibility import rejection_reason
+from thoracle.ct.dicom.eligibility import StudyObject, derived_reason, examine, is_misnamed, rejection_reason
 from thoracle.ct.dicom.files import StudyFile, study_file
 from thoracle.ct.dicom.header import Header, read_header
 from thoracle.errors import CorruptFile, ScanError
@@ -100,6 +100,75 @@ def test_a_damaged_number_of_samples_is_an_error(forty: list[FileDataset]) -> No
     header.dataset["SamplesPerPixel"].value = -1
     with pytest.raises(CorruptFile, match="SamplesPerPixel"):
         rejection_reason(header)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]}, "maximum intensity projection"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "reformatted image"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]}, "reformatted image"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "VOLUME", "MIN_IP"]}, "minimum intensity projection"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]}, "projection image"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"], "SeriesDescription": "Thorax cor_MPR3 3.0"}, "reformatted image"),
+        ({"ImageType": ["DERIVED", "SECONDARY"], "DerivationDescription": "10 mm MIPs"}, "maximum intensity projection"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER"], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "reformatted image"),
+        ({"RescaleType": "Z_EFF"}, "RescaleType Z_EFF"),
+        ({"RescaleType": "MGML"}, "RescaleType MGML"),
+        ({"RescaleType": "HU"}, None),
+        ({"RescaleType": "US"}, None),
+        ({}, None),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, None),  # compressed with loss
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"], "SeriesDescription": "for MPR 1.0 B31f"}, None),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"], "SeriesDescription": "Champion, compressed"}, None),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, None),
+    ],
+)
+def test_derived_images_are_told_from_reconstructions(forty: list[FileDataset], fields: dict[str, object], reason: str | None) -> None:
+    for keyword, content in fields.items():
+        setattr(forty[0], keyword, content)
+    assert derived_reason(_header(forty[0])) == reason
+
+
+def test_frames_in_other_units_are_derived(forty: list[FileDataset]) -> None:
+    groups, transformation = Dataset(), Dataset()
+    transformation.RescaleType = "EDW"
+    groups.PixelValueTransformationSequence = [transformation]
+    forty[0].SharedFunctionalGroupsSequence = [groups]
+    assert derived_reason(_header(forty[0])) == "RescaleType EDW"
+
+
+def _examined(content: bytes) -> StudyObject | None:
+    return examine(StudyFile(label="slice", size=len(content), open=lambda: io.BytesIO(content)))
+
+
+def _bytes(dataset: FileDataset) -> bytes:
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+def test_the_series_of_a_damaged_file_is_told_wherever_the_damage_lies_behind_its_uid(forty: list[FileDataset]) -> None:
+    content = _bytes(forty[5])
+    uid = forty[5].SeriesInstanceUID
+    end = content.index(b"\x20\x00\x0e\x00UI") + 8 + len(uid) + len(uid) % 2
+    for cut in range(300, len(content)):
+        member = _examined(content[:cut])
+        assert member is not None
+        assert member.error is not None
+        assert member.series == (uid if cut >= end else None), cut  # a UID that is cut is no UID
+
+
+def test_what_a_file_is(forty: list[FileDataset]) -> None:
+    member = _examined(_bytes(forty[5]))
+    assert member is not None
+    assert (member.series, member.header is not None, member.rejection, member.error) == (forty[5].SeriesInstanceUID, True, None, None)
+    forty[5].Modality = "PR"
+    member = _examined(_bytes(forty[5]))
+    assert member is not None
+    assert (member.series, member.header, member.rejection, member.error) == (forty[5].SeriesInstanceUID, None, "PR", None)
+    assert _examined(b"not DICOM") is None
+    assert [is_misnamed(name) for name in ("a.dcm", "A.IMA", "._a.dcm", "a.txt")] == [True, True, False, False]
 
 
 def _reason(path: Path) -> str | None:

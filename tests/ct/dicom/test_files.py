@@ -1,4 +1,4 @@
-"""Archives and folders that mean harm: paths and links that leave, bombs, what cannot be opened; none is followed or unpacked."""
+"""Archives that mean harm: paths and links that leave, bombs, what cannot be opened. Folders: links, and what cannot be listed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from thoracle.ct.dicom import files as sources
+from thoracle.ct.dicom import series_selection
 from thoracle.ct.dicom.reader import read_dicom
-from thoracle.errors import BudgetExceeded, CorruptFile, ScanError, SliceGap, UnsafeArchive, UnsupportedFormat
+from thoracle.errors import BudgetExceeded, CorruptFile, ScanError, ScanUnreadable, UnsafeArchive, UnsupportedFormat
+from thoracle.files import folder_tree
 
 Save = Callable[..., Path]
 
@@ -127,38 +129,83 @@ def test_a_member_without_a_name(tmp_path: Path) -> None:
         _read(tmp_path / "a.zip")
 
 
-def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_files(forty: list[FileDataset], save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive has a budget, and so has a series; a folder of many series has none."""
     monkeypatch.setattr(sources, "MAX_FILES", 5)
-    archive = _zip(tmp_path / "a.zip", *((str(k), b"") for k in range(6)))
     with pytest.raises(BudgetExceeded, match="more than 5 files"):
-        _read(archive)
-    with zipfile.ZipFile(archive) as opened:
-        opened.extractall(tmp_path / "folder")
-    with pytest.raises(BudgetExceeded, match="more than 5 files"):
-        _read(tmp_path / "folder")
+        _read(_zip(tmp_path / "a.zip", *((str(k), b"") for k in range(6))))
+    monkeypatch.setattr(series_selection, "MAX_FILES", 40)
+    folder = save(forty)
+    for ds in forty:
+        ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.Modality = "1.2.3.4", f"{ds.SOPInstanceUID}.1", "SR"
+        ds.save_as(folder / f"report-{ds.InstanceNumber}")
+    assert read_dicom(folder, series=None, hu="auto", min_slices=10).voxels.shape[2] == 40
+    monkeypatch.setattr(series_selection, "MAX_FILES", 39)
+    with pytest.raises(BudgetExceeded, match="series of more than 39 files"):
+        _read(folder)
 
 
-def test_links_in_a_folder_are_not_followed_and_said(forty: list[FileDataset], save: Save, tmp_path: Path) -> None:
+def test_links_in_a_folder_are_followed_to_files_and_cycles_end(forty: list[FileDataset], save: Save, tmp_path: Path) -> None:
     elsewhere = save(forty[35:], "elsewhere")
     folder = save(forty[:35])
     (folder / "loop").symlink_to(folder)
     (folder / "more").symlink_to(elsewhere)
-    (folder / "one").symlink_to(next(elsewhere.iterdir()))
-    os.mkfifo(folder / "pipe")
     scan = read_dicom(folder, series=None, hu="auto", min_slices=10)
-    assert scan.voxels.shape[2] == 35
-    assert scan.repaired == ("links not followed: 3",)
+    assert (scan.voxels.shape[2], scan.repaired) == (40, ())
+    (folder / "one").symlink_to(next(elsewhere.iterdir()))
+    assert read_dicom(folder, series=None, hu="auto", min_slices=10).repaired == ("files that repeat an instance, counted once: 1",)
     linked = tmp_path / "linked"
-    linked.symlink_to(elsewhere)  # the user's own path is taken as it is
+    linked.symlink_to(elsewhere)
     with pytest.raises(ScanError, match="has 5 slice"):
         _read(linked)
+
+
+def test_a_series_of_nothing_but_links_is_read(forty: list[FileDataset], save: Save, tmp_path: Path) -> None:
+    """As git-annex, DataLad and caches of hubs keep files."""
+    folder, store = save(forty), tmp_path / "store"
+    expected = read_dicom(folder, series=None, hu="auto", min_slices=10)
+    folder.rename(store)
+    folder.mkdir()
+    for number, file in enumerate(sorted(store.iterdir())):
+        (folder / f"IM{number}").symlink_to(Path("..") / "store" / file.name)
+    scan = read_dicom(folder, series=None, hu="auto", min_slices=10)
+    assert (scan.sha256, scan.repaired) == (expected.sha256, ())
+
+
+def test_what_ends_nowhere_is_named(forty: list[FileDataset], save: Save, tmp_path: Path) -> None:
+    folder = save(forty)
+    os.mkfifo(folder / "pipe")
+    end = next(folder.glob("*-39.dcm"))
+    end.unlink()
+    end.symlink_to(tmp_path / "gone")
+    scan = read_dicom(folder, series=None, hu="auto", min_slices=10)
+    assert scan.voxels.shape[2] == 39
+    assert set(scan.repaired) == {f"a link that ends nowhere: {end.name}", "no regular file: pipe"}
+    assert len(scan.tags.warnings) == 1
     only = tmp_path / "only"
     only.mkdir()
-    (only / "one").symlink_to(next(elsewhere.iterdir()))
-    with pytest.raises(UnsupportedFormat, match="links not followed: 1"):
+    (only / "one").symlink_to(tmp_path / "gone")
+    with pytest.raises(UnsupportedFormat, match="a link that ends nowhere: one"):
         _read(only)
-    middle = sorted(folder.glob("*-17.dcm"))[0]
-    middle.rename(tmp_path / "moved")
-    middle.symlink_to(tmp_path / "moved")
-    with pytest.raises(SliceGap):
+    middle = next(folder.glob("*-17.dcm"))
+    middle.unlink()
+    middle.symlink_to(tmp_path / "gone")
+    with pytest.raises(ScanUnreadable, match="dcm: a link that ends nowhere, and slices are missing"):
+        _read(folder)
+
+
+def test_a_folder_that_cannot_be_listed_refuses_what_may_be_half_a_series(
+    forty: list[FileDataset], save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(forty[:20])
+    (folder / "more").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if path.name == "more":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(folder_tree.os, "scandir", refusing)
+    with pytest.raises(ScanUnreadable, match="more: a folder cannot be listed"):
         _read(folder)

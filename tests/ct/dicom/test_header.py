@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.dicom.frames import slices_of
@@ -72,6 +73,35 @@ def test_a_data_set_without_preamble_is_read(forty: list[FileDataset]) -> None:
         assert header.dataset.ImagePositionPatient == sound.dataset.ImagePositionPatient
     assert read_header(_source(b"\x08\x00\x05\x00 but no more DICOM than that")) is None
     assert read_header(_source(b"")) is None
+
+
+@pytest.mark.parametrize("is_implicit", [True, False])
+@pytest.mark.parametrize("more", [(), ("ImageType", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber")])
+def test_what_an_anonymiser_stripped_is_read_where_the_modality_is_ct(
+    forty: list[FileDataset], is_implicit: bool, more: tuple[str, ...]
+) -> None:
+    bare = Dataset()
+    for element in forty[3]:
+        if element.keyword not in ("SOPClassUID", *more):
+            bare.add(element)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, bare, implicit_vr=is_implicit, little_endian=True, enforce_file_format=False)
+    content = file.getvalue()
+    header = read_header(_source(content))
+    assert header is not None
+    assert (header.modality, header.sop_class) == ("CT", "")
+    assert header.pixels is not None
+    assert content[header.pixels[0] :] == forty[3].PixelData
+    assert slices_of(header)[0].position.tolist() == forty[3].ImagePositionPatient
+    marked = read_header(_source(bytes(128) + b"DICM" + content))  # its preamble is there, its meta header is not
+    assert marked is not None
+    assert marked.pixels is not None
+    with pytest.raises(TruncatedFile):
+        read_header(_source(content[:-9]))
+    bare.Modality = "OT"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, bare, implicit_vr=is_implicit, little_endian=True, enforce_file_format=False)
+    assert read_header(_source(file.getvalue())) is None
 
 
 def test_a_header_longer_than_the_first_read_is_read(forty: list[FileDataset]) -> None:

@@ -7,6 +7,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import nrrd
@@ -27,6 +28,7 @@ from thoracle.errors import (
     MixedSeries,
     NotCT,
     RescaleMissing,
+    ScanUnreadable,
     SliceGap,
     ThoracleError,
     TooFewSlices,
@@ -158,6 +160,12 @@ def _moved(offset: Callable[[int], tuple[float, float, float]]) -> Callable[[Sli
     return damage
 
 
+def _another(ds: FileDataset) -> FileDataset:
+    other = deepcopy(ds)
+    other.SOPInstanceUID = f"{ds.SOPInstanceUID}.1"
+    return other
+
+
 def _smaller(slices: Slices) -> None:
     slices[17].Rows = 11
     slices[17].PixelData = slices[17].PixelData[: 11 * 10 * 2]
@@ -175,8 +183,8 @@ DAMAGE: dict[str, tuple[Callable[[Slices], None], type[ThoracleError]]] = {
     "a slice is missing": (_pop, SliceGap),
     "half of the steps are longer": (_moved(lambda k: (0, 0, 0.4 * max(0, k - 20))), SliceGap),
     "one slice is displaced": (_moved(lambda k: (0, 0, 0.3 * (k == 9))), SliceGap),
-    "a slice comes twice": (lambda s: s.append(s[17]), DuplicateSlices),
-    "two phases at the same positions": (lambda s: s.extend(s[:]), DuplicateSlices),
+    "another slice lies where one does": (lambda s: s.append(_another(s[17])), DuplicateSlices),
+    "two volumes at the same positions, and nothing tells them apart": (lambda s: s.extend([_another(ds) for ds in s]), DuplicateSlices),
     "all positions are equal": (_each("ImagePositionPatient", [0, 0, 0]), DuplicateSlices),
     "a gantry tilted against the couch": (_each("ImageOrientationPatient", TILTED), GantryTilt),
     "a tilt of half a degree": (_moved(lambda k: (0, 1.25 * k * np.tan(np.radians(0.5)), 0)), GantryTilt),
@@ -276,12 +284,100 @@ def test_irregular_series(data_dir: Path, name: str) -> None:
 
 def test_a_truncated_slice_is_told(forty: Slices, save: Save) -> None:
     folder = save(forty)
-    file = sorted(folder.iterdir())[0]
+    file = next(folder.glob("*-17.dcm"))
     whole = file.read_bytes()
-    for kept in (len(whole) - 2, len(whole) - 240, len(whole) // 2):
-        file.write_bytes(whole[:kept])
+    for length in (len(whole) - 2, len(whole) - 240, len(whole) // 2, 300):
+        file.write_bytes(whole[:length])
         with pytest.raises(TruncatedFile, match=file.name):
             _read(folder)
+
+
+def test_damage_in_another_series_does_not_touch_the_series_that_is_read(forty: Slices, save: Save) -> None:
+    folder = save(forty)
+    expected = _read(folder)
+    scout = deepcopy(forty[0])
+    scout.SeriesInstanceUID, scout.SOPInstanceUID, scout.ImageType = "1.2.3.4", "1.2.3.4.1", ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout.save_as(folder / "LOC000")
+    whole = (folder / "LOC000").read_bytes()
+    for length in (len(whole) - 2, len(whole) - 300):
+        (folder / "LOC000").write_bytes(whole[:length])
+        for uid in (None, forty[0].SeriesInstanceUID):
+            scan = _read(folder, series=uid)
+            np.testing.assert_array_equal(scan.voxels, expected.voxels)
+            assert scan.repaired == ("damaged files of other series: 1",)
+            assert scan.tags.warnings == ()
+        with pytest.raises(TruncatedFile, match="LOC000"):
+            _read(folder, series="1.2.3.4")
+    (folder / "LOC000").unlink()
+    for ds in forty[:12]:  # another patient's series, one of whose files is damaged in its number of frames
+        ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.PatientID = "1.2.3.5", f"{ds.SOPInstanceUID}.1", "another"
+        ds.save_as(folder / f"other-{ds.InstanceNumber}")
+    forty[3].add_new("NumberOfFrames", "IS", "-7")
+    forty[3].save_as(folder / "other-4")
+    scan = _read(folder)
+    np.testing.assert_array_equal(scan.voxels, expected.voxels)
+    assert "damaged files of other series: 1" in scan.repaired
+    with pytest.raises(CorruptFile, match="other-4: NumberOfFrames"):
+        _read(folder, series="1.2.3.5")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + b"\xff" * 500,
+        b"\x08\x00\x05\x00\x04\x00\x00\x00" + b"\x01\x02\x03" * 900,
+        bytes(128) + b"DICM" + b"\xff" * 400,
+    ],
+    ids=["explicit", "implicit", "preamble"],
+)
+def test_a_stray_file_that_begins_as_dicom_refuses_no_series(forty: Slices, save: Save, content: bytes) -> None:
+    folder = save(forty)
+    (folder / "stray.bin").write_bytes(content)
+    scan = _read(folder)
+    assert scan.voxels.shape[2] == 40
+    assert not any("SECRET" in note for note in scan.repaired)
+    assert sum("stray.bin" in note for note in scan.repaired) <= 1  # some are no DICOM after all
+
+
+def test_a_damaged_file_of_no_series_is_named_where_the_others_make_a_volume(forty: Slices, save: Save) -> None:
+    folder = save(forty)
+    end = next(folder.glob("*-39.dcm"))
+    end.write_bytes(end.read_bytes()[:300])
+    scan = _read(folder)
+    assert scan.voxels.shape[2] == 39
+    assert scan.repaired == (f"damaged, of no series that can be told: {end.name}",)
+    assert len(scan.tags.warnings) == 1
+    assert end.name not in scan.tags.warnings[0]  # warnings go into tables
+    (folder / "empty.dcm").write_bytes(b"")
+    assert _read(folder).repaired[0] == "called DICOM, and none: empty.dcm"
+
+
+def test_a_file_that_may_not_be_opened_is_named(forty: Slices, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save(forty)
+    opened = Path.open
+
+    def refusing(path: Path, *arguments: str) -> object:
+        if path.name in refused:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    refused = {next(folder.glob("*-39.dcm")).name}
+    assert _read(folder).repaired == (f"cannot be read: {min(refused)}",)
+    refused = {next(folder.glob("*-20.dcm")).name}
+    with pytest.raises(ScanUnreadable, match=r"-20\.dcm: Permission denied"):
+        _read(folder)
+
+
+def test_the_files_of_a_series_are_read_without_a_search(forty: Slices, save: Save) -> None:
+    folder = save(forty)
+    files = sorted(folder.iterdir())
+    expected = _read(folder)
+    (folder / "stray").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + b"\xff" * 500)
+    scan = read_dicom(folder, series=None, hu="auto", min_slices=10, files=files)
+    assert (scan.sha256, scan.repaired) == (expected.sha256, ())
+    fewer = [file for file in files if not file.name.endswith("-39.dcm")]
+    assert read_dicom(folder, series=None, hu="auto", min_slices=10, files=fewer).voxels.shape[2] == 39
 
 
 def test_nested_folders_strange_names_an_index_and_notes_are_no_trouble(forty: Slices, save: Save) -> None:
@@ -332,6 +428,24 @@ def test_age(forty: Slices, save: Save, age: str, years: float | None) -> None:
     tags = _read(save(forty)).tags
     assert tags.age_years == (None if years is None else pytest.approx(years))
     assert tags.contrast is None
+
+
+def test_derived_images_are_read_with_a_warning(forty: Slices, save: Save) -> None:
+    assert _read(save(forty)).tags.warnings == ()
+    for ds in forty:
+        ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"]
+    scan = _read(save(forty))
+    assert scan.repaired == ("derived image: maximum intensity projection",)
+    assert scan.tags.warnings == ("The images are derived (maximum intensity projection), not a reconstruction in Hounsfield units.",)
+
+
+def test_a_reconstruction_is_taken_beside_its_projection(forty: Slices, save: Save) -> None:
+    projection = deepcopy(forty)
+    for ds in projection:
+        ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.ImageType = "1.2.3", f"1.2.3.{ds.InstanceNumber}", ["DERIVED", "SECONDARY", "MIP"]
+    scan = _read(save([*projection, *forty]))
+    assert scan.tags.warnings == ()
+    assert scan.repaired == ("1 of 2 series: the only axial CT with 20 slices or more",)
 
 
 def test_one_slice_needs_its_thickness(forty: Slices, save: Save) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
 
@@ -89,10 +90,13 @@ def test_what_is_no_slice_is_set_aside_and_said(forty: Slices, save: Save) -> No
         _read(save(forty[:3], "none"))
 
 
-def test_one_uid_in_two_forms_is_ambiguous(data_dir: Path) -> None:
-    folder = data_dir / "dicom" / "enhanced_ct"
-    with pytest.raises(SeriesAmbiguous, match="7 slices, multi-frame") as caught:
-        _read(folder)
-    assert "Give the file, or the folder" in str(caught.value)
-    with pytest.raises(SeriesAmbiguous):
-        _read(folder, series="1.3.12.2.1107.5.1.4.60204.30000017090505121140500010286")
+def test_one_uid_in_two_forms_is_ambiguous_until_one_is_chosen(data_dir: Path) -> None:
+    folder, uid = data_dir / "dicom" / "enhanced_ct", "1.3.12.2.1107.5.1.4.60204.30000017090505121140500010286"
+    for wanted in (None, uid):
+        with pytest.raises(SeriesAmbiguous, match=f"{uid}#1.*\n.*{uid}#2.*7 slices, multi-frame"):
+            _read(folder, series=wanted)
+    classic, multiframe = (_read(folder, series=f"{uid}#{number}", min_slices=7) for number in (1, 2))
+    assert (classic.format, multiframe.format) == ("DICOM series", "DICOM multi-frame")
+    np.testing.assert_array_equal(classic.voxels, multiframe.voxels)
+    with pytest.raises(InputError, match="has no volume #3"):
+        _read(folder, series=f"{uid}#3")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from thoracle.cohort.sources import ArchiveListing, VolumeSource
+from thoracle.cohort.sources import ArchiveListing, VolumeSource, list_volumes
 from thoracle.cohort.tables import Row, TextTable, find_tables, labels_of, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 
@@ -28,9 +28,9 @@ def find(folder: Path) -> ArchiveListing:
         LayoutMismatch: no volume where BIMCV-R has them.
         MetadataError: the table is absent, several are there, or it cannot be used.
     """
-    paths = sorted(folder.glob("CT*/ct/*.nii.gz"))
+    paths, refused = list_volumes(folder, "CT*/ct/*.nii.gz")
     files = {path.name: path for path in paths}
-    if not files:
+    if not files and not refused:
         raise LayoutMismatch("holds no CT*/ct/*.nii.gz", hint="Give BIMCV-R's folder, or another --layout.", source=folder)
     table = _table(folder)
     rows = {_key(row[_PATH]): row for row in table.rows()}
@@ -41,7 +41,7 @@ def find(folder: Path) -> ArchiveListing:
         notes.append(f"{twice:,} volumes lie in several folders under one name; the last is taken.")
     if without := sum(key is None for key in keys.values()):
         notes.append(f"{without:,} of {len(files):,} volumes have no row in the table of reports.")
-    return ArchiveListing(sources=sources, absent=tuple(sorted(set(rows) - set(keys.values()))), notes=tuple(notes))
+    return ArchiveListing(sources=(*sources, *refused), absent=tuple(sorted(set(rows) - set(keys.values()))), notes=tuple(notes))
 
 
 def _table(folder: Path) -> TextTable:

@@ -6,6 +6,7 @@ both versions, the second (`train_fixed`, `valid_fixed`) is taken.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.demographics import facts_of
-from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource
+from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource, list_volumes
 from thoracle.cohort.tables import VOLUME_NAME, Row, TextTable, find_tables, has_report, labels_of, parse_positive_number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError
 from thoracle.types import ABNORMALITIES
@@ -33,8 +34,8 @@ def find(folder: Path) -> ArchiveListing:
         MetadataError: a table that cannot be used.
     """
     root = folder / "dataset" if any((folder / "dataset" / name).is_dir() for name in _FOLDERS) else folder
-    volumes, notes = _volumes(root)
-    if not volumes:
+    volumes, refused, notes = _volumes(root)
+    if not volumes and not refused:
         detail = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
         raise LayoutMismatch(detail, hint="Give CT-RATE's folder, or another --layout.", source=folder)
     tables = find_tables(folder, beside=_NOT_TABLES)
@@ -46,16 +47,22 @@ def find(folder: Path) -> ArchiveListing:
         without = sum(name not in rows for name in volumes)
         if without:
             notes.append(f"{without:,} of {len(volumes):,} volumes have no row in a table of {what}.")
-    sources = (_with_rows(source, reports.get(name), labels.get(name), metadata.get(name)) for name, source in sorted(volumes.items()))
+    listed = (_with_rows(source, reports.get(name), labels.get(name), metadata.get(name)) for name, source in sorted(volumes.items()))
+    sources = (*listed, *refused)
     absent = {*reports, *labels, *metadata} - set(volumes)
-    return ArchiveListing(sources=tuple(sources), absent=tuple(sorted(absent)), notes=tuple(notes))
+    return ArchiveListing(sources=sources, absent=tuple(sorted(absent)), notes=tuple(notes))
 
 
-def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[str]]:
+def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[VolumeSource], list[str]]:
     sources: dict[str, VolumeSource] = {}
+    refused: list[VolumeSource] = []
     twice = strange = 0
     for name, split in _FOLDERS.items():
-        for path in sorted((root / name).glob("*/*/*.nii.gz")):
+        if not os.path.lexists(root / name):
+            continue
+        paths, unlisted = list_volumes(root / name, "*/*/*.nii.gz")
+        refused += unlisted
+        for path in paths:
             match = _NAME.fullmatch(path.name)
             if match is None:
                 strange += 1
@@ -67,7 +74,7 @@ def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[str]]:
                 volume = f"{name}/{volume}"  # kept apart, so that the leak is found where leaks are found
             sources[f"{volume}.nii.gz"] = VolumeSource(volume=f"{volume}.nii.gz", scan=scan, patient=patient, split=split, path=path)
     notes = [f"{twice:,} volumes are there in both versions; the second, from the _fixed folders, is taken."] if twice else []
-    return sources, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
+    return sources, refused, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
 
 
 def _rows(tables: Iterable[TextTable], what: str) -> dict[str, tuple[Row, Path]]:

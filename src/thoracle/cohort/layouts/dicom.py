@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -15,10 +15,13 @@ from typing import Final
 from thoracle.cohort.demographics import Demographics, facts_of
 from thoracle.cohort.sources import ArchiveListing, VolumeSource
 from thoracle.cohort.tables import Row, find_tables, labels_of, parse_positive_number, report_of
-from thoracle.ct.dicom.eligibility import rejection_reason
+from thoracle.ct.dicom.eligibility import derived_reason, examine, is_axial, is_misnamed
 from thoracle.ct.dicom.files import study_file
-from thoracle.ct.dicom.header import Header, read_header, text
-from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable, ThoracleError
+from thoracle.ct.dicom.frames import is_multiframe
+from thoracle.ct.dicom.header import Header, quiet_parser, text
+from thoracle.ct.dicom.series_parts import FEWEST_AGREEING, MOST_SCOUTS
+from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable
+from thoracle.files.folder_tree import list_tree
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
 _FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "Manufacturer", "ManufacturerModelName")
@@ -27,7 +30,7 @@ _BY: Final = {"AccessionNumber": "accession", "AccessionNo": "accession", "Study
 
 @dataclass(kw_only=True)
 class _Series:
-    """The files of one SeriesInstanceUID and what the first of them says."""
+    """The files of one SeriesInstanceUID and what the first of them says; `moves` where slices lie at more places than one."""
 
     patient: str
     study: str
@@ -35,7 +38,22 @@ class _Series:
     kernel: str
     step_mm: float | None
     facts: Demographics
+    derived: str
+    axial: bool
+    position: str
+    slices: int = 0
+    moves: bool = False
     files: list[Path] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Inventory:
+    """What the files of a tree are: series, damaged files by series or folder, and counts of what is no part of a volume."""
+
+    series: dict[str, _Series] = field(default_factory=dict)
+    damaged: dict[str, list[tuple[Path, ScanError]]] = field(default_factory=dict)
+    lost: dict[Path, list[tuple[Path, ScanError]]] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def find(folder: Path) -> ArchiveListing:
@@ -45,78 +63,113 @@ def find(folder: Path) -> ArchiveListing:
         LayoutMismatch: there is none.
         MetadataError: a table that cannot be used.
     """
-    series, damaged, skipped = _series(folder)
-    if not series and not damaged:
+    tree = list_tree(folder)
+    with quiet_parser():
+        inventory = _inventory(tree.files)
+    for entry in tree.unlisted:
+        if entry.kind == "other":
+            inventory.skipped[entry.reason] += 1
+        else:
+            fault = ScanUnreadable(entry.reason, hint="Mend the link or the permissions.")
+            inventory.lost.setdefault(entry.path if entry.kind == "folder" else entry.path.parent, []).append((entry.path, fault))
+    sources = [_refused(folder, files) for files in _lost(inventory)]
+    if not inventory.series and not sources:
         raise LayoutMismatch("holds no CT series in DICOM", hint="Give a tree of DICOM files, or another --layout.", source=folder)
+    _set_scouts_aside(inventory)
     rows = _said(folder)
-    sources = [_source(uid, member, rows) for uid, member in sorted(series.items())]
-    sources += [_refused(folder, path, fault) for path, fault in damaged]
-    keys = {key for member in series.values() for key in (("accession", member.accession), ("study", member.study))}
-    notes = [f"{count:,} files set aside: {what}." for what, count in sorted(skipped.items())]
+    sources = [_source(uid, member, rows) for uid, member in sorted(inventory.series.items())] + sources
+    keys = {key for member in inventory.series.values() for key in (("accession", member.accession), ("study", member.study))}
+    notes = [f"{count:,} files set aside: {what}." for what, count in sorted(inventory.skipped.items())]
     if silent := sum(key not in keys for key in rows):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
     return ArchiveListing(sources=tuple(sources), notes=tuple(notes))
 
 
-def _series(folder: Path) -> tuple[dict[str, _Series], list[tuple[Path, ThoracleError]], Counter[str]]:
-    """Series, the first damaged file of each folder without a series, and how many other files are no part of a volume, and why."""
-    series: dict[str, _Series] = {}
-    damaged: dict[Path, tuple[Path, ThoracleError]] = {}
-    skipped: Counter[str] = Counter()
-    for directory, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        for path in (Path(directory, name) for name in sorted(names) if not name.startswith(".")):
-            try:
-                header = _read(path) if path.is_file() and not path.is_symlink() else None
-                reason = rejection_reason(header) if header is not None else None
-            except ScanError as error:
-                damaged.setdefault(path.parent, (path, error))
-                continue
-            except OSError as error:
-                fault = ScanUnreadable(error.strerror or "cannot be read", hint="Mend the permissions, or copy the file again.")
-                damaged.setdefault(path.parent, (path, fault))
-                continue
-            if reason is not None:
-                skipped[reason] += 1
-            elif header is not None:
-                _add(series, header, path)
-    occupied = {path.parent for member in series.values() for path in member.files}
-    # Among the files of a series a damaged one is found by `read`, which refuses the series.
-    return series, [damage for directory, damage in damaged.items() if directory not in occupied], skipped
+def _inventory(files: Sequence[Path]) -> _Inventory:
+    inventory = _Inventory()
+    for path in files:
+        try:
+            member = examine(study_file(path), extra_keywords=_IDS + _FACTS)
+        except OSError as error:
+            fault = ScanUnreadable(error.strerror or "cannot be read", hint="Mend the permissions, or copy the file again.")
+            inventory.lost.setdefault(path.parent, []).append((path, fault))
+            continue
+        if member is None:
+            inventory.skipped["what is called DICOM and is none"] += is_misnamed(path.name)
+        elif member.error is not None and member.series is not None:
+            inventory.damaged.setdefault(member.series, []).append((path, member.error))
+        elif member.error is not None:
+            inventory.lost.setdefault(path.parent, []).append((path, member.error))
+        elif member.header is not None:
+            _add(inventory.series, member.header, path)
+        else:
+            inventory.skipped[member.rejection or ""] += 1
+    inventory.skipped = +inventory.skipped
+    return inventory
 
 
-def _refused(folder: Path, path: Path, fault: ThoracleError) -> VolumeSource:
-    """What cannot be told to be of any series; named by its place."""
+def _lost(inventory: _Inventory) -> Iterator[list[tuple[Path, ScanError]]]:
+    """Give a series its damaged files, for which `read` refuses it; yield those that may be of volumes that are not listed."""
+    for uid, files in sorted(inventory.damaged.items()):
+        if uid in inventory.series:
+            inventory.series[uid].files += (path for path, _ in files)
+        else:
+            yield files
+    occupied = {path.parent for member in inventory.series.values() for path in member.files}
+    for directory, files in sorted(inventory.lost.items()):
+        unread: list[tuple[Path, ScanError]] = [(path, fault) for path, fault in files if isinstance(fault, ScanUnreadable)]
+        if unread or directory not in occupied:
+            yield unread or files
+        if directory in occupied and len(unread) < len(files):
+            inventory.skipped["damaged, of no series that can be told; `thoracle inspect` of their folder names them"] += len(files) - len(
+                unread
+            )
+
+
+def _refused(folder: Path, files: Sequence[tuple[Path, ScanError]]) -> VolumeSource:
+    """What is not of any series that is listed; named by the place of the first file."""
+    path, fault = files[0]
+    if len(files) > 1:
+        fault = type(fault)(f"{fault.detail}; {len(files):,} files here are alike", hint=fault.hint)
     name = path.relative_to(folder).as_posix()
     return VolumeSource(volume=name, scan=name, patient="", path=path, error=fault)
 
 
+def _set_scouts_aside(inventory: _Inventory) -> None:
+    """Beside others, one or two images that do not lie across the body; beside a scan of their study, also what shows one or two places."""
+    scans = {member.study for member in inventory.series.values() if member.slices >= FEWEST_AGREEING and member.moves}
+    for uid, member in list(inventory.series.items()):
+        few = member.slices <= MOST_SCOUTS
+        if len(inventory.series) > 1 and few and not member.axial:
+            inventory.skipped["scout"] += len(member.files)
+        elif member.study in scans and (few or not member.moves):
+            inventory.skipped["bolus monitor or single slice beside a scan"] += len(member.files)
+        else:
+            continue
+        del inventory.series[uid]
+
+
 def _add(series: dict[str, _Series], header: Header, path: Path) -> None:
     patient, study, uid = (text(header.dataset, keyword) for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
-    member = series.setdefault(
-        uid,
-        _Series(
+    position = text(header.dataset, "ImagePositionPatient")
+    member = series.get(uid)
+    if member is None:
+        member = series[uid] = _Series(
             patient=patient,
             study=study,
             accession=text(header.dataset, "AccessionNumber"),
             kernel=header.kernel,
             step_mm=parse_positive_number(text(header.dataset, "SliceThickness")),
             facts=facts_of({keyword: text(header.dataset, keyword) for keyword in _FACTS}),
-        ),
-    )
+            derived=derived_reason(header) or "",
+            axial=is_axial(header) is not False,
+            position=position,
+        )
     if (member.patient, member.study) != (patient, study):
         member.patient = ""  # files of two patients or studies under one UID: nobody's
+    member.slices += header.nonnegative_int("NumberOfFrames", default=1)
+    member.moves |= position != member.position or is_multiframe(header)
     member.files.append(path)
-
-
-def _read(path: Path) -> Header | None:
-    """The header of a regular file; None where it is not DICOM.
-
-    Raises:
-        ScanError: damaged, or too large.
-        OSError: not readable.
-    """
-    return read_header(study_file(path), also=_IDS + _FACTS)
 
 
 def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
@@ -146,6 +199,7 @@ def _source(uid: str, member: _Series, rows: Mapping[tuple[str, str], tuple[Row,
         slice_spacing_mm=member.step_mm,
         accession=member.accession,
         facts=member.facts,
+        derived=member.derived,
     )
     try:
         if not uid or not member.patient or not member.study:

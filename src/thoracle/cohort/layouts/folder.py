@@ -6,6 +6,7 @@ Columns that may be there: `scan`, `accession`, `split` (train, valid, test), a 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -62,7 +63,7 @@ def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
         metadata=row if any(row.get(name) for name in _UNITS) else None,
     )
     try:
-        if not volume or not path.resolve().is_relative_to(folder.resolve()):
+        if not volume or not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(folder.absolute())):
             raise MetadataError("the path leaves the folder", hint="List files below the folder, by relative paths.", source=table.path)
         if not path.exists():
             raise ScanUnreadable("is in the table and not in the folder", hint="Put it there, or take the row away.")

@@ -1,22 +1,22 @@
-"""Open the bytes of a study: one file, a folder or a .zip; never follow a link or a member's path."""
+"""Open the bytes of a study: one file, a folder or a .zip; links among files on disk are followed, links and paths in archives never."""
 
 from __future__ import annotations
 
 import io
-import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, NoReturn
+from typing import IO, Final
 
 from thoracle.ct.formats import NIFTI_SUFFIXES, detect_format
-from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsafeArchive, UnsupportedFormat
+from thoracle.errors import BudgetExceeded, CorruptFile, ScanUnreadable, TruncatedFile, UnsafeArchive, UnsupportedFormat
+from thoracle.files.folder_tree import UnlistedPath, list_tree
 
-MAX_FILES: Final = 20_000  # a study with every reconstruction has some 5,000 images
+MAX_FILES: Final = 20_000  # of an archive, or of one series: a study with every reconstruction has some 5,000 images
 MAX_MEMBER_BYTES: Final = 640 << 20  # 1,200 slices of 512 x 512 in one multi-frame object
 MAX_RATIO: Final = 100  # CT voxels compress to a half or a third; a member that shrinks this much is no scan
 FREE_BYTES: Final = 64 << 20  # what may be inflated whatever its ratio: an empty segmentation compresses well
@@ -59,33 +59,43 @@ class StudyFile:
 
     @contextmanager
     def reading(self) -> Iterator[IO[bytes]]:
-        """Open the file; errors of its layers on damaged bytes leave the block as `CorruptFile`."""
+        """Open the file; errors of its layers on damaged bytes leave the block as `CorruptFile`, the system's as `ScanUnreadable`."""
         try:
             with self.open() as file:
                 yield file
         except _DAMAGE as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                reason = error.strerror or "cannot be read"
+                raise ScanUnreadable(reason, hint="Mend the permissions, or copy the file again.", source=self.label) from error
             raise CorruptFile(f"could not be read ({type(error).__name__})", hint="Copy it again.", source=self.label) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFiles:
-    """List the files of a study, and notes on files left out."""
+    """List the files of a study, and what of its folder could not be listed."""
 
     sources: tuple[StudyFile, ...]
-    notes: tuple[str, ...] = ()
+    unlisted: tuple[UnlistedPath, ...] = ()
 
 
 @contextmanager
-def open_study_files(path: Path) -> Iterator[StudyFiles]:
+def open_study_files(path: Path, *, files: Sequence[Path] = ()) -> Iterator[StudyFiles]:
     """List the files of one file, folder or .zip, in order of name; an archive stays open inside the block.
 
+    Args:
+        path: what holds the files.
+        files: those of them that are wanted; without, all are listed.
+
     Raises:
-        BudgetExceeded: more files or bytes than a study may have.
+        BudgetExceeded: more members or bytes than an archive of a study may have.
         UnsafeArchive: an archive member that is a link or leaves the archive.
         UnsupportedFormat: an archive that is encrypted, or packed in another way than by deflate.
         CorruptFile: an archive whose directory is damaged.
+        ScanUnreadable: a folder whose files cannot be listed.
     """
-    if path.is_dir():
+    if files:
+        yield StudyFiles(sources=tuple(map(study_file, files)))
+    elif path.is_dir():
         yield _list_folder(path)
     elif detect_format(path) == "zip":
         try:
@@ -99,24 +109,12 @@ def open_study_files(path: Path) -> Iterator[StudyFiles]:
 
 
 def _list_folder(folder: Path) -> StudyFiles:
-    """Regular files only: links are not followed (they could leave the folder), pipes and devices not opened (they could hang)."""
-    sources, links = [], 0
-    for parent, folders, names in os.walk(folder, onerror=_unreadable):
-        folders.sort()
-        links += sum(Path(parent, name).is_symlink() for name in folders)
-        for name in sorted(names):
-            file = Path(parent, name)
-            mode = file.lstat().st_mode
-            links += stat.S_ISLNK(mode)
-            if stat.S_ISREG(mode):
-                sources.append(study_file(file))
-        _require_few(len(sources), folder)
-    return StudyFiles(sources=tuple(sources), notes=(f"links not followed: {links}",) if links else ())
-
-
-def _unreadable(error: OSError) -> NoReturn:
-    """Slices in a folder that cannot be listed would be missing without a word."""
-    raise CorruptFile(f"a folder cannot be listed ({type(error).__name__})", hint="Allow it to be read.", source=error.filename) from error
+    """Regular files and links to them; pipes and devices are not opened (they could hang)."""
+    tree = list_tree(folder, hidden=True)
+    for unlisted in tree.unlisted:
+        if unlisted.kind == "folder":  # a part of the series may lie there: the rest would pass for the whole
+            raise ScanUnreadable(f"a folder {unlisted.reason}", hint="Allow it to be read, or take it away.", source=unlisted.path)
+    return StudyFiles(sources=tuple(map(study_file, tree.files)), unlisted=tree.unlisted)
 
 
 def study_file(path: Path) -> StudyFile:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -17,7 +22,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.formats import content_format, has_preamble
-from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, TruncatedFile
+from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, ScanError, TruncatedFile
 
 MAX_INFLATED_BYTES: Final = 256 << 20  # of one deflated file
 CT_CLASSES: Final = {
@@ -27,13 +32,15 @@ CT_CLASSES: Final = {
 }
 _DIRECTORY: Final = "1.2.840.10008.1.3.10"  # DICOMDIR: an index, not an image
 _KEYWORDS: Final = (
-    *("SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesDescription", "ConvolutionKernel"),
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesDescription", "ConvolutionKernel"),
+    *("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "DerivationDescription", "KVP", "RescaleType"),
     *("BodyPartExamined", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "GantryDetectorTilt"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+_SERIES: Final = 0x0020000E
 _PIXEL_DATA: Final = 0x7FE00010
 _PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, _PIXEL_DATA))  # the first two are floats, which CT does not have
 _UNDEFINED: Final = 0xFFFFFFFF
@@ -88,8 +95,27 @@ class Header:
         return int(value)
 
 
-def read_header(source: StudyFile, *, also: tuple[str, ...] = ()) -> Header | None:
+@contextmanager
+def quiet_parser() -> Iterator[None]:
+    """Silence pydicom: what matters of a header is judged by field, and its warnings and log repeat values, which may name a patient."""
+    log = logging.getLogger("pydicom")
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(drop)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pydicom")
+            yield
+    finally:
+        log.removeFilter(drop)
+
+
+def read_header(source: StudyFile, *, extra_keywords: tuple[str, ...] = ()) -> Header | None:
     """Read the header of one file, with the fields that reading needs and `extra_keywords`; None for other files and DICOMDIRs.
+
+    A data set without preamble and SOPClassUID, as some anonymisers leave it, is taken where its Modality is CT.
 
     Raises:
         CorruptFile: DICOM that cannot be parsed, or has no transfer syntax.
@@ -101,17 +127,35 @@ def read_header(source: StudyFile, *, also: tuple[str, ...] = ()) -> Header | No
         return None
     bare = not has_preamble(head)
     try:
-        header = _parse(source, io.BytesIO(head), also, bare=bare, complete=len(head) == source.size)
+        header = _parse(source, io.BytesIO(head), extra_keywords, bare=bare, complete=len(head) == source.size)
         if len(head) < source.size and not (header and header.has_pixels):
             with source.reading() as file:  # sequences longer than the head, or no pixels at all
-                header = _parse(source, file, also, bare=bare, complete=True)
+                header = _parse(source, file, extra_keywords, bare=bare, complete=True)
     except _PARSE_ERRORS as error:
         raise CorruptFile(f"its header cannot be parsed ({type(error).__name__})", hint="Export it again.", source=source.label) from error
-    if header is None or header.sop_class == _DIRECTORY or (bare and not header.sop_class):
+    if header is None or header.sop_class == _DIRECTORY or (bare and not header.sop_class and header.modality != "CT"):
         return None
-    if header.modality == "CT":
+    if header.modality == "CT" or header.sop_class in CT_CLASSES:
         _require_whole(header)
     return header
+
+
+def peek_series(source: StudyFile) -> str | None:
+    """Read SeriesInstanceUID of a file whose header is damaged behind it; None where it cannot be told."""
+    try:
+        head = source.head()
+        file, bare = io.BytesIO(head), not has_preamble(head)
+        meta = _meta(file, bare=bare)
+        syntax = _syntax(meta, bare=bare or not meta, source=source)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            return None
+        implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+        dataset = read_dataset(file, implicit, little, stop_when=lambda tag, vr, length: tag > _SERIES, specific_tags=[BaseTag(_SERIES)])
+        element: object = dataset.get_item(_SERIES)
+        is_cut = isinstance(element, RawDataElement) and len(element.value or b"") < element.length
+        return None if element is None or is_cut else text(dataset, "SeriesInstanceUID")
+    except (*_PARSE_ERRORS, ScanError):
+        return None
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -164,11 +208,10 @@ def _many(value: Any) -> list[Any]:
     return list(value)
 
 
-def _parse(source: StudyFile, file: IO[bytes], also: tuple[str, ...], *, bare: bool, complete: bool) -> Header | None:
+def _parse(source: StudyFile, file: IO[bytes], extra_keywords: tuple[str, ...], *, bare: bool, complete: bool) -> Header | None:
     """None where the file is deflated and not all of it is at hand."""
-    file.seek(0 if bare else 132)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)  # type: ignore[arg-type]
-    syntax = _syntax(meta, bare=bare, source=source)
+    meta = _meta(file, bare=bare)
+    syntax = _syntax(meta, bare=bare or not meta, source=source)
     size, deflated_at = source.size, None
     if syntax == DeflatedExplicitVRLittleEndian:
         if not complete:
@@ -188,9 +231,9 @@ def _parse(source: StudyFile, file: IO[bytes], also: tuple[str, ...], *, bare: b
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
         stop_when=at_pixels,
-        specific_tags=[tag for keyword in (*_KEYWORDS, *also) if (tag := tag_for_keyword(keyword))],
+        specific_tags=[tag for keyword in (*_KEYWORDS, *extra_keywords) if (tag := tag_for_keyword(keyword))],
     )
-    return Header(
+    header = Header(
         source=source,
         dataset=dataset,
         sop_class=text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"),
@@ -200,17 +243,30 @@ def _parse(source: StudyFile, file: IO[bytes], also: tuple[str, ...], *, bare: b
         has_pixels=bool(ranges),
         pixels=ranges[0] if ranges and ranges[0][1] != _UNDEFINED else None,
     )
+    if not (bare or meta or header.sop_class or header.modality == "CT"):
+        raise _without_syntax(source)
+    return header
+
+
+def _meta(file: IO[bytes], *, bare: bool) -> Dataset:
+    """Group 2, and the file behind it."""
+    file.seek(0 if bare else 132)
+    return read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)  # type: ignore[arg-type]
 
 
 def _syntax(meta: Dataset, *, bare: bool, source: StudyFile) -> UID:
     syntax = text(meta, "TransferSyntaxUID")
     if not syntax and not bare:
-        raise CorruptFile(
-            "TransferSyntaxUID is absent, so its encoding is not known",
-            hint="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
-            source=source.label,
-        )
+        raise _without_syntax(source)
     return UID(syntax or ImplicitVRLittleEndian)
+
+
+def _without_syntax(source: StudyFile) -> CorruptFile:
+    return CorruptFile(
+        "TransferSyntaxUID is absent, so its encoding is not known",
+        hint="Where the encoding is known, write it in: dcmodify -i 'TransferSyntaxUID=UID' FILE.",
+        source=source.label,
+    )
 
 
 def _require_whole(header: Header) -> None:

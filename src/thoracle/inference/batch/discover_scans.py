@@ -1,8 +1,8 @@
 """Discover the scans of a command's files, folders, trees and tables.
 
-In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds DICOM files. Folders that hold parts of
-one series are one scan, the folder that holds them and nothing else; where there is none such they fail: half a series must never pass
-for a whole one.
+In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds slices of a CT. Folders that hold parts
+of one series are one scan, the folder that holds them and nothing else; where there is none such they fail: half a series must never pass
+for a whole one. Folders of other DICOM objects (reports, scouts, other modalities) are set aside, and counted.
 """
 
 from __future__ import annotations
@@ -10,28 +10,25 @@ from __future__ import annotations
 import csv
 import os
 import re
-import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
+from thoracle.ct.dicom.eligibility import examine, is_axial
 from thoracle.ct.dicom.files import study_file
-from thoracle.ct.dicom.header import read_header
-from thoracle.ct.formats import DICOM_SUFFIXES, SCAN_SUFFIXES, detect_format
+from thoracle.ct.dicom.header import quiet_parser, text
+from thoracle.ct.dicom.series_parts import FEWEST_AGREEING, MOST_SCOUTS
+from thoracle.ct.formats import DICOM_SUFFIXES, SCAN_SUFFIXES
 from thoracle.ct.metadata import MetadataTable
-from thoracle.errors import InputError, MetadataError, ScanError, SeriesAmbiguous
+from thoracle.errors import InputError, MetadataError, ScanError, ScanUnreadable, SeriesAmbiguous
+from thoracle.files.folder_tree import FolderTree, list_tree
 
 VOLUME_NAME = "VolumeName"
 
 _LEVELS = 3  # of names: the file's, below the folder that was given, and with that folder's
 #: What marks a table as CT-RATE's metadata, not a bare list of scans.
 _METADATA_COLUMN = "XYSpacing"
-#: What pydicom raises on files that are not DICOM after all; which of them are is `read`'s to say.
-_PEEK_FAULTS = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, NotImplementedError, struct.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +78,15 @@ class Shard:
         return path.with_name(f"{path.stem}.{self.index}-of-{self.count}{path.suffix}")
 
 
-def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[ScanLocation, ...]:
+def find_scans(
+    paths: Sequence[Path], *, whole_folders: bool = False, notify: Callable[[str], None] = lambda _: None
+) -> tuple[ScanLocation, ...]:
     """Find the scans in files, folders and tables (.csv with `VolumeName` or `path`), in order of name.
 
     Args:
         paths: as the user gave them.
         whole_folders: take a folder of nothing but DICOM as one scan, as `read` does, not as a tree of them.
+        notify: told what was set aside, and what could not be listed.
 
     Raises:
         InputError: a path does not exist, or two scans would carry one name.
@@ -97,7 +97,7 @@ def find_scans(paths: Sequence[Path], *, whole_folders: bool = False) -> tuple[S
         if not path.exists():
             raise InputError("no such file or folder", hint="Check the path.", source=path)
         if path.is_dir():
-            candidates += _in_folder(path, as_volumes=whole_folders)
+            candidates += _in_folder(path, as_volumes=whole_folders, notify=notify)
         elif path.suffix.lower() == ".csv":
             candidates += _in_table(path)
         else:
@@ -136,15 +136,24 @@ def _clean(name: str) -> str:
     return "/".join(part for part in PurePosixPath(text).parts if part not in ("/", "..")) or "scan"
 
 
-def _in_folder(root: Path, *, as_volumes: bool) -> Iterator[_Found]:
-    files, series = _walk(root)
-    if not files and (as_volumes or not series):  # where nothing is recognised, `read` says why
+def _in_folder(root: Path, *, as_volumes: bool, notify: Callable[[str], None]) -> Iterator[_Found]:
+    tree = list_tree(root)
+    files, folders = _look_into(tree, notify)
+    scans, companions = _set_aside(folders, beside=bool(files))
+    if not files and (as_volumes or not scans):  # where nothing is recognised, `read` says why
         yield _Found(path=root, names=_folder_names(root))
         return
+    if companions:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(companions.items()))
+        notify(f"{companions.total()} DICOM folders set aside: {kinds}.")
     for path in files:
         yield _Found(path=path, names=(path.name, *_names_below(path, root)))
-    for path, fault in _dicom_scans(series):
-        yield _Found(path=path, names=_folder_names(root) if path == root else _names_below(path, root), fault=fault)
+    for entry in tree.unlisted:
+        if entry.kind == "folder":
+            fault = ScanUnreadable(f"the folder {entry.reason}", hint="Allow it to be read.", source=entry.path)
+            yield _Found(path=entry.path, names=_names_below(entry.path, root), fault=fault)
+    for path, split in _dicom_scans(scans):
+        yield _Found(path=path, names=_folder_names(root) if path == root else _names_below(path, root), fault=split)
 
 
 def _names_below(path: Path, root: Path) -> tuple[str, ...]:
@@ -160,41 +169,125 @@ def _folder_name(folder: Path) -> str:
     return os.path.basename(os.path.abspath(folder))
 
 
-def _walk(root: Path) -> tuple[list[Path], dict[Path, str | None]]:
-    """Scan files, and folders that hold DICOM files with the series of the first one."""
+@dataclass(kw_only=True)
+class _SeriesGlimpse:
+    """What the first slices of a series show, and how many files lie in its folders."""
+
+    study: str
+    files: int = 0
+    slices: int = 0
+    axial: bool = True
+    positions: set[str] = field(default_factory=set)
+
+    @property
+    def is_volume(self) -> bool:
+        """Tell whether there are more slices than scouts have, at more than one place."""
+        return self.slices > MOST_SCOUTS and len(self.positions) > 1
+
+
+@dataclass(kw_only=True)
+class _DicomFolder:
+    """What a folder's DICOM files are, as far as tells whether it is a scan."""
+
+    files: int
+    series: dict[str, _SeriesGlimpse] = field(default_factory=dict)
+    rejections: Counter[str] = field(default_factory=Counter)
+    damaged: list[str | None] = field(default_factory=list)
+
+    @property
+    def uid(self) -> str | None:
+        """Return the series of the first slice, or of the first damaged file that tells."""
+        return next(filter(None, (*self.series, *self.damaged)), None)
+
+
+def _look_into(tree: FolderTree, notify: Callable[[str], None]) -> tuple[list[Path], dict[Path, _DicomFolder]]:
+    """Scan files, and folders that hold DICOM; broken links count as what they are called, and others are told."""
     files: list[Path] = []
-    series: dict[Path, str | None] = {}
-    for directory, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        folder = Path(directory)
-        visible = [name for name in sorted(names) if not name.startswith(".")]
-        scans = [name for name in visible if name.lower().endswith(SCAN_SUFFIXES)]
-        files += [folder / name for name in scans]
-        others = (folder / name for name in visible if name not in scans and name.upper() != "DICOMDIR")
-        first = next((path for path in others if _is_dicom(path)), None)
-        if first is not None:
-            series[folder] = _series_of(first)
-    return files, series
+    others: dict[Path, list[Path]] = {}
+    for path in tree.files:
+        if path.name.lower().endswith(SCAN_SUFFIXES):
+            files.append(path)
+        elif path.name.upper() != "DICOMDIR":
+            others.setdefault(path.parent, []).append(path)
+    strange: dict[str, list[str]] = {}
+    with quiet_parser():
+        folders = {folder: dicom for folder, paths in others.items() if (dicom := _dicom_folder(paths, strange)) is not None}
+    for entry in tree.unlisted:
+        name = entry.path.name.lower()
+        if entry.kind == "file" and name.endswith(SCAN_SUFFIXES):
+            files.append(entry.path)
+        elif entry.kind == "file" and name.endswith(DICOM_SUFFIXES):
+            folders.setdefault(entry.path.parent, _DicomFolder(files=0)).damaged.append(None)
+        elif entry.kind != "folder":
+            strange.setdefault(entry.reason, []).append(str(entry.path))
+    for reason, paths in strange.items():
+        notify(f"{reason}: {', '.join(paths)}.")
+    return files, folders
 
 
-def _is_dicom(path: Path) -> bool:
-    """Tell whether `read` would find DICOM in a file, sound or damaged; what cannot be opened is DICOM by name, and `read` says why."""
-    try:
-        if path.is_file():
-            return detect_format(path) == "dicom" and read_header(study_file(path)) is not None
-    except ScanError:
-        return True
-    except OSError:
-        pass
-    return path.name.lower().endswith(DICOM_SUFFIXES)
+def _dicom_folder(paths: Sequence[Path], strange: dict[str, list[str]]) -> _DicomFolder | None:
+    """Examine files until a volume is recognised; None where none is DICOM. What cannot be opened is DICOM by name, else strange."""
+    folder = _DicomFolder(files=len(paths))
+    for path in paths:
+        try:
+            member = examine(study_file(path), extra_keywords=("StudyInstanceUID",))
+        except OSError as error:
+            strange.setdefault(error.strerror or "cannot be read", []).append(str(path))
+            continue
+        if member is None:
+            continue
+        if isinstance(member.error, ScanUnreadable) and not path.name.lower().endswith(DICOM_SUFFIXES):
+            strange.setdefault(member.error.detail, []).append(str(path))
+        elif member.error is not None:
+            folder.damaged.append(member.series)
+        elif member.header is None:
+            folder.rejections[member.rejection or ""] += 1
+        else:
+            study = text(member.header.dataset, "StudyInstanceUID")
+            glimpse = folder.series.setdefault(member.series or "", _SeriesGlimpse(study=study))
+            frames = member.header.nonnegative_int("NumberOfFrames", default=1)
+            glimpse.slices += frames
+            glimpse.axial &= is_axial(member.header) is not False
+            glimpse.positions |= {
+                text(member.header.dataset, "ImagePositionPatient"),
+                *map(str, range(min(frames, 2) if frames > 1 else 0)),
+            }
+            if glimpse.is_volume:
+                break
+    return folder if folder.series or folder.rejections or folder.damaged else None
 
 
-def _series_of(path: Path) -> str | None:
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SeriesInstanceUID"])
-        return str(header.SeriesInstanceUID)
-    except _PEEK_FAULTS:
-        return None
+def _set_aside(folders: Mapping[Path, _DicomFolder], *, beside: bool) -> tuple[dict[Path, str | None], Counter[str]]:
+    """Folders that are scans or parts of them, with the series of the first slice, and what the others are.
+
+    Set aside is what holds no slice of a CT; beside other scans, one or two images that do not lie across the body; beside a scan of its
+    study, also what shows one or two slices, or one place.
+    """
+    whole: dict[str, _SeriesGlimpse] = {}  # a series may be cut into folders
+    for path, folder in folders.items():
+        for uid, glimpse in folder.series.items():
+            series = whole.setdefault(uid or str(path), _SeriesGlimpse(study=glimpse.study))
+            series.files += folder.files
+            series.slices += glimpse.slices
+            series.axial &= glimpse.axial
+            series.positions |= glimpse.positions
+    volumes = [series for series in whole.values() if series.is_volume]
+    studies = {series.study for series in volumes if series.files >= FEWEST_AGREEING}
+    scans: dict[Path, str | None] = {}
+    companions: Counter[str] = Counter()
+    for path, folder in folders.items():
+        shown = [whole[uid or str(path)] for uid in folder.series]
+        if folder.damaged or any(series.is_volume for series in shown):
+            scans[path] = folder.uid
+        elif not shown:
+            companions[folder.rejections.most_common(1)[0][0]] += 1
+        elif (beside or volumes) and not any(series.axial or series.slices > MOST_SCOUTS for series in shown):
+            companions["scout"] += 1
+        elif all(series.study in studies for series in shown):
+            companions["bolus monitor or single slice beside a scan"] += 1
+        else:
+            scans[path] = folder.uid
+    return scans, companions
 
 
 def _dicom_scans(series: dict[Path, str | None]) -> Iterator[tuple[Path, ScanError | None]]:

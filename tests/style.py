@@ -39,7 +39,7 @@ VERBS: Final = frozenset({
     "read", "recognize", "reconstruct", "record", "redact", "refuse", "register", "release", "remove", "rename", "render", "repeat",
     "replace", "reply", "report", "request", "require", "resample", "rescale", "reset", "resolve", "restore", "resume", "retry",
     "return", "reverse", "rotate", "round", "run", "sample", "save", "say", "scale", "scan", "schedule", "score", "search", "seek",
-    "select", "send", "serve", "set", "shift", "show", "shuffle", "simulate", "skip", "smooth", "solve", "sort", "split", "stack",
+    "select", "send", "serve", "set", "shift", "show", "shuffle", "silence", "simulate", "skip", "smooth", "solve", "sort", "split", "stack",
     "stamp", "start", "stop", "store", "stream", "subtract", "suggest", "sum", "summarize", "supply", "swap", "sweep", "sync",
     "tag", "take", "tell", "test", "throw", "tokenize", "train", "transform", "translate", "transpose", "truncate", "try", "turn",
     "undo", "unpack", "update", "upload", "use", "validate", "verify", "visit", "wait", "walk", "warn", "weigh", "weight", "wrap",

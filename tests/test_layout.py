@@ -12,7 +12,6 @@ FOLDER: Final = 15
 #: Modules without a test at the mirrored path, and where what they say is tested.
 UNMIRRORED: Final = {
     "__main__.py": "one call of the command line; the tests of docs start it",
-    "cohort/sources.py": "records without behaviour; layouts' tests read them",
     "ct/stored.py": "a record of what a reader found; readers' tests",
     "ct/volume.py": "records; ct/test_read.py and ct/test_inspection.py",
     "files/refusal.py": "one call's type; files/test_json_file.py",

@@ -103,7 +103,7 @@ def _place(piece: Slice) -> tuple[object, ...]:
 
 
 def split_slices(slices: Sequence[Slice]) -> tuple[tuple[SeriesPart, ...], tuple[str, ...]]:
-    """Part the slices of one series into volumes, in an order of what tells them apart, with a note on scouts among them.
+    """Divide the slices of one series into volumes, in an order of what tells them apart, with a note on scouts among them.
 
     Slices that make one volume, and slices that cannot be parted into volumes, are one part: their geometry is judged elsewhere.
     """

@@ -196,7 +196,7 @@ class _DicomFolder:
 
     @property
     def uid(self) -> str | None:
-        """The series of the first slice, or of the first damaged file that tells."""
+        """Return the series of the first slice, or of the first damaged file that tells."""
         return next(filter(None, (*self.series, *self.damaged)), None)
 
 

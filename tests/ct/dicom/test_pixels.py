@@ -147,12 +147,6 @@ def test_slices_of_unlike_sign_share_a_wider_type(forty: list[FileDataset], save
     assert scan.voxels[3, 5, 3] == 3 * 400 + 5 * 20 + 3
 
 
-def test_padding_is_left_as_it_is(forty: list[FileDataset], save: Save) -> None:
-    for ds in forty:
-        ds.PixelPaddingValue = int(np.frombuffer(ds.PixelData, np.int16)[0])
-    assert _read(save(forty)).voxels[0, 0, 3] == 1200
-
-
 @pytest.mark.parametrize(("syntax", "name"), [("1.2.840.10008.1.2.4.102", "MPEG-4"), ("1.2.276.0.99.1", "1.2.276.0.99.1")])
 def test_an_encoding_without_codec_names_itself_and_the_cure(forty: list[FileDataset], save: Save, syntax: str, name: str) -> None:
     folder = save(forty)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from thoracle.ct.dicom.header import Header, items, numbers
+from thoracle.ct.dicom.header import Header, items, numbers, text
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryUnknown
 
 Vector = NDArray[np.float64]
@@ -27,6 +27,7 @@ class Slice:
         spacing: (2,) mm between rows, mm between columns (PixelSpacing).
         thickness: SliceThickness, which says nothing of where the next slice lies.
         rescale: slope and intercept, None where either is absent.
+        rescale_type: RescaleType, "" where it is absent.
     """
 
     header: Header
@@ -38,6 +39,7 @@ class Slice:
     spacing: Vector
     thickness: float | None
     rescale: tuple[float, float] | None
+    rescale_type: str = ""
 
 
 def is_multiframe(header: Header) -> bool:
@@ -75,6 +77,7 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
                 return values
         return None
 
+    transformations = [holder for group in groups for holder in items(group, "PixelValueTransformationSequence", source=header.source)[:1]]
     slope, intercept = (find("PixelValueTransformationSequence", name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
     thickness = find("PixelMeasuresSequence", "SliceThickness", 1)
     return Slice(
@@ -87,6 +90,7 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
         spacing=_required(find, header, "PixelMeasuresSequence", "PixelSpacing", 2),
         thickness=thickness[0] if thickness else None,
         rescale=(slope[0], intercept[0]) if slope and intercept else None,
+        rescale_type=next(filter(None, (text(holder, "RescaleType") for holder in (*transformations, header.dataset))), ""),
     )
 
 

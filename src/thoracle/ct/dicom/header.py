@@ -29,7 +29,8 @@ _DIRECTORY: Final = "1.2.840.10008.1.3.10"  # DICOMDIR: an index, not an image
 _KEYWORDS: Final = (
     *("SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesDescription", "ConvolutionKernel"),
     *("BodyPartExamined", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "GantryDetectorTilt"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),

@@ -5,26 +5,21 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from thoracle.ct.dicom.files import StudyFiles, holds_nifti, open_study_files
-from thoracle.ct.dicom.frames import Slice
 from thoracle.ct.dicom.header import Header, items, numbers, read_header, text
 from thoracle.ct.dicom.pixels import read_pixels, require_decodable
+from thoracle.ct.dicom.rescale import apply_rescales, rescales_of
 from thoracle.ct.dicom.series_selection import find_ct_series, select_series
 from thoracle.ct.dicom.slice_geometry import build_slice_grid
-from thoracle.ct.stored import Rescale, StoredScan
+from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import HeaderTags
-from thoracle.errors import CorruptFile, HounsfieldUnknown, RescaleMissing, UnsupportedFormat
-from thoracle.types import StoredArray
+from thoracle.errors import CorruptFile, UnsupportedFormat
 
-_FIELD: Final = "RescaleSlope/RescaleIntercept"
-_STATE: Final = "If the stored numbers are Hounsfield units, say so (--hu stored)."
 _YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _AGE: Final = re.compile(r"(\d{1,3})([DWMY])")
 
@@ -49,18 +44,19 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
         for header in chosen.headers:
             require_decodable(header)
         grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path))
-        scales = _rescales(grid.slices, hu=hu, source=str(path))
-        stored, sha256 = read_pixels(grid.slices)
-        voxels, rescale = _rescaled(stored, scales)
+        scales = rescales_of(grid.slices, hu=hu, source=str(path))
+        pixels = read_pixels(grid.slices)
+        voxels, rescale = apply_rescales(pixels, scales, hu=hu, source=str(path))
         return StoredScan(
             voxels=voxels.transpose(2, 1, 0),
             affine=grid.affine,
             geometry=grid.geometry + _tilt_note(chosen.headers[0]),
             rescale=rescale,
             format="DICOM multi-frame" if chosen.multiframe else "DICOM series",
-            sha256=sha256,
+            sha256=pixels.sha256,
             tags=_tags(chosen.headers[0]),
-            repaired=note + skipped + listing.notes,
+            repaired=note + skipped + listing.notes + pixels.notes,
+            padding=None if pixels.padding is None else pixels.padding.transpose(2, 1, 0),
         )
 
 
@@ -93,37 +89,6 @@ def _headers(listing: StudyFiles, path: Path) -> list[Header]:
         hint = "Give a DICOM file, its folder or a .zip of it; of a DICOMDIR, the folder it lies in."
     left_out = "".join(f", {note}" for note in listing.notes)
     raise UnsupportedFormat(f"no DICOM image among {len(listing.sources)} file(s){left_out}", hint=hint, source=path)
-
-
-def _rescales(slices: Sequence[Slice], *, hu: str, source: str) -> tuple[tuple[float, float], ...] | None:
-    """Slope and intercept of each slice; None where there are none and none are needed."""
-    scales = tuple(s.rescale for s in slices if s.rescale is not None)
-    if len(scales) < len(slices):
-        if hu == "stored":
-            return None
-        raise RescaleMissing(
-            f"RescaleSlope or RescaleIntercept is absent in {len(slices) - len(scales)} of {len(slices)} slices",
-            hint=_STATE,
-            source=source,
-        )
-    if any(slope == 0 for slope, _ in scales) and hu != "stored":
-        raise HounsfieldUnknown("RescaleSlope is 0", hint=_STATE, source=source)
-    return None if hu == "stored" and len(set(scales)) > 1 else scales
-
-
-def _rescaled(stored: StoredArray, scales: tuple[tuple[float, float], ...] | None) -> tuple[StoredArray, Rescale | None]:
-    """One pair for all slices is left to be judged with the voxels; pairs that vary by slice can only be applied here."""
-    if scales is None:
-        return stored, None
-    if len(set(scales)) == 1:
-        return stored, Rescale(slope=scales[0][0], intercept=scales[0][1], source=_FIELD)
-    integral = all(number == int(number) for scale in scales for number in scale) and np.issubdtype(stored.dtype, np.integer)
-    scaled = np.empty(stored.shape, np.float32)
-    for k, (slope, intercept) in enumerate(scales):
-        scaled[k] = stored[k] * np.float64(slope) + intercept
-    if integral and abs(float(scaled.min())) < 2**15 and abs(float(scaled.max())) < 2**15:
-        scaled = scaled.astype(np.int16)
-    return scaled, Rescale(slope=1.0, intercept=0.0, source=f"{_FIELD} of each slice")
 
 
 def _tilt_note(header: Header) -> str:

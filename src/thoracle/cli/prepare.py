@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.options import Uneven
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +37,7 @@ def prepare(
     keep_identifiers: Annotated[
         bool, typer.Option("--keep-identifiers", help="dicom, folder: keep names and numbers instead of pseudonyms.")
     ] = False,
+    uneven: Uneven = "refuse",
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
@@ -71,6 +73,7 @@ def prepare(
             split_seed=split_seed,
             keep_ids=keep_identifiers,
             site_key=site_key,
+            uneven=uneven,
             labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,
             progress=lambda progress: _show(progress, bar, console),

@@ -24,6 +24,7 @@ from thoracle.cohort.sources import ArchiveListing, VolumeSource
 from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.cohort.worker import PrepareVolume, refused, source_fingerprint
 from thoracle.config_reader import config_to_mapping
+from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, OutputConflict, WorkerKilled
 from thoracle.execution.executor import Executor, ItemOutcome
@@ -72,6 +73,7 @@ def prepare(
     keep_ids: bool = False,
     site_key: Path | None = None,
     judge: bool = True,
+    uneven: Uneven = "refuse",
     labeller: Labeller | None = None,
     workers: int = 1,
     progress: Callable[[PrepareProgress], None] = lambda _: None,
@@ -88,6 +90,7 @@ def prepare(
         keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
         site_key: file of the key to these; by default the user's own.
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
+        uneven: what becomes of slices whose distance changes, see `thoracle.read`.
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
@@ -116,13 +119,14 @@ def prepare(
         "preprocess": config_to_mapping(preprocess),
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
+        "uneven": uneven,
         "site_key": key.fingerprint if key else None,
         **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
     }
     claim(target, settings)
     with exclusive_lock(target, refusal=OutputConflict, detail="another run is preparing this cohort"):
         remove_manifest(target)
-        make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge)
+        make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge, uneven=uneven)
         outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
         notes = (*listing.notes, *_left_out(sources, chosen, without, reconstruction), *filter(None, [labelled]))
         entries = [_entry(source, outcomes[source.volume], seed=split_seed) for source in chosen if not outcomes[source.volume].error]

@@ -116,3 +116,61 @@ def test_a_gap_says_where_it_is_and_sideways_shift_is_a_mixture() -> None:
     slices[4] = replace(slices[4], position=slices[4].position + np.array([0.3, 0, 0]))
     with pytest.raises(MixedSeries, match="sideways"):
         build_slice_grid(slices, min_slices=1, source="")
+
+
+# Distances that change
+
+
+def _along(*runs: tuple[int, float]) -> NDArray[np.float64]:
+    """Positions of slices from runs of (number of steps, mm)."""
+    return np.cumsum([0.0, *(step for count, step in runs for _ in range(count))])
+
+
+def _refusal(along: NDArray[np.float64]) -> str:
+    with pytest.raises(SliceGap) as caught:
+        build_slice_grid(_slices(along, axes=np.eye(3)), min_slices=1, source="")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("runs", "detail"),
+    [
+        ([(20, 10), (9, 5)], "slices change from 10 to 5 mm at slice 21 of 30. To resample them linearly to 5 mm, say --uneven resample"),
+        ([(5, 1), (24, 2.5)], "slices change from 1 to 2.5 mm at slice 6 of 30"),
+        ([(4, 5), (4, 1.25), (4, 5)], "slices change from 5 to 1.25 mm at slice 5 and from 1.25 to 5 mm at slice 9 of 13"),
+        ([(9, 5), (1, 10), (9, 5)], "steps between slices are 5 mm, but 10 mm between slices 10 and 11 of 20 (1 missing)"),
+        ([(9, 5), (1, 15), (9, 5), (1, 10), (4, 5)], "but 15 mm between slices 10 and 11 of 25 (3 missing in 2 places)"),
+        ([(9, 5), (2, 10), (9, 5)], "but 10 mm between slices 10 and 11 of 21 (2 missing)"),
+        ([(9, 10), (1, 20), (9, 10), (9, 5)], "but 20 mm between slices 10 and 11 of 29 (1 missing)"),
+        ([(1, 10), (9, 5)], "but 10 mm between slices 1 and 2 of 11 (1 missing)"),
+        ([(9, 5), (1, 7), (9, 5)], "steps between slices are 5 mm, but 7 mm between slices 10 and 11 of 20. Export"),
+        ([(9, 5), (1, 1.5)], "steps between slices are 5 mm, but 1.5 mm between slices 10 and 11 of 11. Export"),
+    ],
+)
+def test_a_change_of_distance_is_told_apart_from_missing_slices(runs: list[tuple[int, float]], detail: str) -> None:
+    assert detail in _refusal(_along(*runs))
+    assert "-1" not in _refusal(_along(*runs))
+
+
+def test_steps_that_drift_are_no_change() -> None:
+    assert "steps between slices run from" in _refusal(np.cumsum(np.linspace(2.0, 2.15, 40)))
+
+
+@pytest.mark.parametrize("runs", [[(9, 5), (1, 10), (9, 5)], [(9, 5), (1, 7), (9, 5)]])
+def test_resampling_does_not_invent_missing_slices(runs: list[tuple[int, float]]) -> None:
+    with pytest.raises(SliceGap):
+        build_slice_grid(_slices(_along(*runs), axes=np.eye(3)), min_slices=1, source="", uneven="resample")
+
+
+def test_resampled_places() -> None:
+    """10 mm twice over 5 mm: halfway between slices, then on them."""
+    grid = build_slice_grid(_slices(_along((3, 10), (3, 5)), axes=np.eye(3)), min_slices=1, source="", uneven="resample")
+    assert grid.places is not None
+    np.testing.assert_allclose(grid.places, [0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6])
+    assert grid.affine[2, 2] == 5
+    assert grid.notes == ("slices change from 10 to 5 mm at slice 4 of 7: resampled linearly to 5 mm, 10 slices made of 7",)
+
+
+def test_even_slices_are_not_resampled() -> None:
+    grid = build_slice_grid(_slices(1.25 * np.arange(40), axes=np.eye(3), decimals=1), min_slices=1, source="", uneven="resample")
+    assert (grid.places, grid.notes) == (None, ())

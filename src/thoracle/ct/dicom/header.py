@@ -15,6 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from thoracle.ct.dicom.decimals import written_text
 from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.formats import content_format, has_preamble
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, TruncatedFile
@@ -153,8 +154,8 @@ def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) ->
         return None
     if len(values) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in values):
         kind = GeometryInvalid if keyword.startswith(("Image", "PixelSpacing", "SliceThickness")) else CorruptFile
-        listing = "\\".join(f"{v:g}" for v in values[:6])
-        raise kind(f"{keyword} must be {count} finite number(s), is {listing}", hint="Export the series again.", source=source.label)
+        written = written_text(dataset, keyword)
+        raise kind(f"{keyword} must be {count} finite number(s), is '{written}'", hint="Export the series again.", source=source.label)
     return values
 
 

@@ -85,6 +85,30 @@ def read_pixels(slices: Sequence[Slice]) -> PixelStack:
     return PixelStack(voxels=voxels, padding=padding, sha256=digest.hexdigest(), notes=padding_notes + sign_notes)
 
 
+def resample_slices(voxels: StoredArray, places: NDArray[np.float64]) -> StoredArray:
+    """Interpolate between neighbouring slices, linearly; whole numbers are rounded.
+
+    Args:
+        voxels: (slice, row, column).
+        places: index among these slices of each that is made; a whole number is the slice itself.
+    """
+    made = np.empty((len(places), *voxels.shape[1:]), voxels.dtype)
+    for k, place in enumerate(places):
+        below = int(place)
+        if place == below:
+            made[k] = voxels[below]
+            continue
+        mixed = voxels[below] * (below + 1 - place) + voxels[below + 1] * (place - below)
+        made[k] = np.rint(mixed) if voxels.dtype.kind in "iu" else mixed
+    return made
+
+
+def resample_padding(padding: NDArray[np.bool_], places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where either neighbour is padding, there is no number to interpolate."""
+    spread: NDArray[np.bool_] = padding[np.floor(places).astype(int)] | padding[np.ceil(places).astype(int)]
+    return spread
+
+
 def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder: Decoder) -> Iterator[tuple[NDArray[Any], Codestream]]:
     """Frames as they lie in their cells, each with what its codestream says."""
     count, dtype = header.nonnegative_int("NumberOfFrames", default=1), _stored_dtype(header)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.ct.dicom.files import StudyFiles, holds_nifti, open_study_files
+from thoracle.ct.dicom.frames import decimal_notes
 from thoracle.ct.dicom.header import Header, items, numbers, read_header, text
-from thoracle.ct.dicom.pixels import read_pixels, require_decodable
+from thoracle.ct.dicom.pixels import read_pixels, require_decodable, resample_padding, resample_slices
 from thoracle.ct.dicom.rescale import apply_rescales, rescales_of
 from thoracle.ct.dicom.series_selection import find_ct_series, select_series
-from thoracle.ct.dicom.slice_geometry import build_slice_grid
+from thoracle.ct.dicom.slice_geometry import Uneven, build_slice_grid
 from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import HeaderTags
 from thoracle.errors import CorruptFile, UnsupportedFormat
@@ -24,7 +25,7 @@ _YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _AGE: Final = re.compile(r"(\d{1,3})([DWMY])")
 
 
-def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> StoredScan:
+def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int, uneven: Uneven = "refuse") -> StoredScan:
     """Read one CT series; voxels are (column, row, slice), a transposed view of C-contiguous slices.
 
     Args:
@@ -32,6 +33,7 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
         series: SeriesInstanceUID or a unique beginning of it.
         hu: "stored" reads a CT without rescale as it is; any other value refuses it.
         min_slices: fewest slices that make a volume.
+        uneven: "resample" makes an even stack of slices whose distance changes, linearly; "refuse" refuses them.
 
     Raises:
         UnsupportedFormat: no DICOM here, or an encoding without codec.
@@ -43,10 +45,14 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
         chosen, note = select_series(ct_series, uid=series, source=str(path))
         for header in chosen.headers:
             require_decodable(header)
-        grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path))
+        grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path), uneven=uneven)
         scales = rescales_of(grid.slices, hu=hu, source=str(path))
         pixels = read_pixels(grid.slices)
         voxels, rescale = apply_rescales(pixels, scales, hu=hu, source=str(path))
+        padding = pixels.padding
+        if grid.places is not None:
+            voxels = resample_slices(voxels, grid.places)
+            padding = None if padding is None else resample_padding(padding, grid.places)
         return StoredScan(
             voxels=voxels.transpose(2, 1, 0),
             affine=grid.affine,
@@ -55,8 +61,8 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int) -> S
             format="DICOM multi-frame" if chosen.multiframe else "DICOM series",
             sha256=pixels.sha256,
             tags=_tags(chosen.headers[0]),
-            repaired=note + skipped + listing.notes + pixels.notes,
-            padding=None if pixels.padding is None else pixels.padding.transpose(2, 1, 0),
+            repaired=note + skipped + listing.notes + decimal_notes(grid.slices) + pixels.notes + grid.notes,
+            padding=None if padding is None else padding.transpose(2, 1, 0),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
@@ -27,7 +27,7 @@ _QUOTED: Final = 64  # characters
 
 def repair_decimals(dataset: Dataset, keyword: str, *, count: int) -> bool:
     """Replace a field of `count` numbers that is so written by the numbers it means; tell whether it was."""
-    element = dataset.get_item(tag_for_keyword(keyword) or 0)
+    element: Any = dataset.get_item(tag_for_keyword(keyword) or 0)  # typed as if files held elements that were parsed already
     if not isinstance(element, RawDataElement) or not element.value:
         return False
     written = _text(element.value)

@@ -285,6 +285,21 @@ def test_padding_declared_as_water_is_believed_at_the_edge_alone(tmp_path: Path)
     np.testing.assert_array_equal(_units(write_series(tmp_path / "s", make)), expected)
 
 
+def test_padding_that_is_minus_one_is_believed_at_the_edge_alone(tmp_path: Path) -> None:
+    """Hounsfield units labelled unsigned: 65535 is -1, in the corners padding and in the body blood."""
+    units = HU.copy()
+    units[:, 12:14, 15:17] = -1
+
+    def make(k: int) -> FileDataset:
+        stored = units[k].copy()
+        stored[CORNERS] = -1
+        return make_slice(k, stored.view(np.uint16), RescaleIntercept=0, PixelPaddingValue=65535)
+
+    expected = units.copy()
+    expected[:, CORNERS] = -1000
+    np.testing.assert_array_equal(_units(write_series(tmp_path / "s", make)), expected)
+
+
 def test_padding_of_one_slice_and_compressed(tmp_path: Path) -> None:
     expected = HU.copy()
     expected[2, CORNERS] = -1000

@@ -76,9 +76,11 @@ def read_pixels(slices: Sequence[Slice]) -> PixelStack:
                 cells[k] = pixels  # a sign is extended over a wider cell
                 forms[k] = _sample_format(header, codestream)
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests))
-    in_order = [forms[k] for k in range(len(slices))]
-    padding, padding_notes = find_padding(cells, in_order, slices)
-    corrected, sign_notes = find_sign(cells, in_order, slices, padding)
+    labelled = [forms[k] for k in range(len(slices))]
+    padding, padding_notes = find_padding(cells, labelled, slices)
+    corrected, sign_notes = find_sign(cells, labelled, slices, padding)
+    if sign_notes:  # what 65535 is now is -1, and may be tissue
+        padding, padding_notes = find_padding(cells, corrected, slices)
     voxels = stored_array(cells, corrected)
     if padding is not None:
         voxels[padding] = voxels[~padding].min()

@@ -285,15 +285,20 @@ def test_padding_declared_as_water_is_believed_at_the_edge_alone(tmp_path: Path)
     np.testing.assert_array_equal(_units(write_series(tmp_path / "s", make)), expected)
 
 
-def test_padding_that_is_minus_one_is_believed_at_the_edge_alone(tmp_path: Path) -> None:
-    """Hounsfield units labelled unsigned: 65535 is -1, in the corners padding and in the body blood."""
+@pytest.mark.parametrize("bits", [13, 16])
+def test_padding_that_is_minus_one_is_believed_at_the_edge_alone(tmp_path: Path, bits: int) -> None:
+    """Hounsfield units as unsigned numbers: 65535 of 16 bits and 8191 of 13 are -1, in the corners padding and in the body blood."""
     units = HU.copy()
     units[:, 12:14, 15:17] = -1
 
     def make(k: int) -> FileDataset:
         stored = units[k].copy()
         stored[CORNERS] = -1
-        return make_slice(k, stored.view(np.uint16), RescaleIntercept=0, PixelPaddingValue=65535)
+        ds = make_slice(k, stored.view(np.uint16) & (2**bits - 1), bits=bits, RescaleIntercept=0, PixelPaddingValue=2**bits - 1)
+        if bits == 13:
+            ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+            ds.PixelRepresentation = 1
+        return ds
 
     expected = units.copy()
     expected[:, CORNERS] = -1000

@@ -68,7 +68,8 @@ def find_padding(cells: NDArray[Any], forms: Sequence[SampleFormat], slices: Seq
         low, high = padding
         values = sample_values(cells[k], form if _fits(low, form) and _fits(high, form) else form._replace(bits=8 * cells.itemsize))
         mask[k] = (values >= low) & (values <= high)
-        if _could_be_body(low, high, source_slice.rescale):
+        ends = sorted(_wrapped(end, form) for end in padding)
+        if _could_be_body(low, high, source_slice.rescale) or _could_be_body(ends[0], ends[1], source_slice.rescale):
             mask[k] = _reaching_edge(mask[k])
         if mask[k].any():
             declared.add(f"{low}" if low == high else f"{low} to {high}")
@@ -100,6 +101,12 @@ def _sixteen_bits(element: Any) -> int | None:
 def _fits(number: int, form: SampleFormat) -> bool:
     half = 1 << (form.bits - 1)
     return -half <= number < half if form.signed else 0 <= number < 2 * half
+
+
+def _wrapped(number: int, form: SampleFormat) -> int:
+    """What a number becomes in the bits that count: 8191 is -1 where 13 are signed."""
+    half = 1 << (form.bits - 1)
+    return (number + half) % (2 * half) - half if form.signed else number % (2 * half)
 
 
 def _could_be_body(low: int, high: int, rescale: tuple[float, float] | None) -> bool:

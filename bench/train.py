@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.common.losses import contrastive_loss
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
@@ -57,6 +58,7 @@ def main() -> None:
         switches = itertools.product((False, True), repeat=2)
         kinds += [{"kind": "ours", "bf16": True, "checkpoint": checkpoint, "compiled": compiled} for checkpoint, compiled in switches]
     print("| batch | step | samples/s | peak GiB |\n| --- | --- | --- | --- |", flush=True)
+    is_measured = False
     for batch, kind in itertools.product(options.batch, kinds):
         arguments = json.dumps({**kind, "batch": batch, "depth": options.depth, "preset": options.preset})
         process = subprocess.run([sys.executable, __file__, "--one", arguments], capture_output=True, text=True, check=False)
@@ -65,22 +67,31 @@ def main() -> None:
             killed = f"ended by {signal.Signals(-process.returncode).name}, most likely for memory" if process.returncode < 0 else ""
             print(f"| {batch} | {name} | {killed or process.stderr.strip().splitlines()[-1][:80]} | |", flush=True)
             continue
+        is_measured = True
         figures = json.loads(process.stdout.splitlines()[-1])
         print(f"| {batch} | {name} | {figures['samples_per_second']:.3f} | {figures['gib']:.1f} |", flush=True)
+    if not is_measured:
+        sys.exit("no way of training ran")
 
 
 def measure(
     *, kind: str, batch: int, depth: int, preset: str, bf16: bool = False, checkpoint: bool = False, compiled: bool = False
 ) -> dict[str, float]:
     full = PRESETS[preset]
+    size = (full.n_frames, full.ctvit.image_size, full.ctvit.image_size)
     model = replace(full, ctvit=replace(full.ctvit, spatial_depth=depth, temporal_depth=depth))
     torch.manual_seed(0)
     with distributed_context() as world:
         config = ContrastiveConfig(
-            model=model, batch_size=batch, precision="bf16" if bf16 else "float32", activation_checkpointing=checkpoint, compile=compiled
+            model=model,
+            preprocess=PreprocessConfig(size=size),
+            batch_size=batch,
+            precision="bf16" if bf16 else "float32",
+            activation_checkpointing=checkpoint,
+            compile=compiled,
         )
         pairs = Batch(
-            volume_B1ZHW=torch.randn(batch, 1, full.n_frames, full.ctvit.image_size, full.ctvit.image_size).clamp(-1, 1),
+            volume_B1ZHW=torch.randn(batch, 1, *size).clamp(-1, 1),
             input_ids_BN=torch.randint(5, full.bert.vocab_size, (batch, TOKENS)),
             attention_mask_BN=torch.ones(batch, TOKENS, dtype=torch.long),
             names=("",) * batch,

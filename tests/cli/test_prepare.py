@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ct.dicom.chest_series import make_slice, write_series
 from thoracle.cohort.manifest import open_cohort
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
@@ -41,6 +42,20 @@ def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive
     assert "train_2_a_1.nii.gz: CorruptFile" in ran.err
     assert "1 volumes, 1 refused" in ran.err
     assert "/s " in ran.err, "scans a second"
+
+
+def test_slices_whose_distance_changes_are_prepared_where_it_is_asked_for(command, tmp_path: Path) -> None:
+    """The error of the one run recommends what the other one does."""
+    archive = write_series(
+        tmp_path / "archive" / "patient", lambda k: make_slice(k, ImagePositionPatient=[-160, -160, 20 * min(k, 7) + 10 * max(0, k - 7)])
+    ).parent
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
+    options = ("--layout", "dicom", "--preprocess", tmp_path / "p.json", "--site-key", tmp_path / "key", "--workers", 1)
+    refused = command("prepare", archive, "--out", tmp_path / "refused", *options)
+    assert (refused.status, "SliceGap: slices change from 20 to 10 mm at slice 8 of 12" in refused.err) == (1, True), refused.err
+    assert "--uneven resample" in refused.err
+    ran = command("prepare", archive, "--out", tmp_path / "out", *options, "--uneven", "resample")
+    assert (ran.status, "1 volumes, 0 refused" in ran.err) == (0, True), ran.err
 
 
 @pytest.mark.parametrize(

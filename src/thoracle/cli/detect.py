@@ -105,7 +105,7 @@ def _many(
     model.warm_up()
     calibration = None if model.calibration is None else model.calibration.as_dict()
     label_settings = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
-    settings = {**model.settings(), "hu": reading.hu, **label_settings}
+    settings = {**model.settings(), "hu": reading.hu, "uneven": reading.uneven, **label_settings}
     table = ResultTable(out, columns=model.folder.labels, settings=settings)
     todo = [scan for scan in scans if scan.name not in table.rows]
     outcomes = process_scans(

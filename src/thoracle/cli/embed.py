@@ -49,7 +49,7 @@ def embed(
 
     locations, out = select(find_scans(scans, whole_folders=read_arguments.series is not None, notify=notify), out, shard)
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
-    settings = {**network.settings(), "hu": read_arguments.hu, "dim_latent": network.dim_latent}
+    settings = {**network.settings(), "hu": read_arguments.hu, "uneven": read_arguments.uneven, "dim_latent": network.dim_latent}
     table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
 
     def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:

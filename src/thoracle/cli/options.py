@@ -25,6 +25,9 @@ Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="CT-RATE's m
 Hu = Annotated[Units, typer.Option(help="Are voxels Hounsfield units (stored), or do slope and intercept apply (rescale)?")]
 Series = Annotated[str | None, typer.Option(metavar="UID", help="SeriesInstanceUID, or a unique beginning, where a folder holds several.")]
 MinSlices = Annotated[int, typer.Option(min=1, help="Fewest axial slices that are taken as a volume.")]
+Uneven = Annotated[
+    Literal["refuse", "resample"], typer.Option(help="DICOM slices whose distance changes: refuse, or resample linearly to the smallest.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse what the model was not made for, where a warning is the default.")]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -39,6 +42,7 @@ class ReadArguments:
     hu: Hu = "auto"
     series: Series = None
     min_slices: MinSlices = 10
+    uneven: Uneven = "refuse"
 
     def reading(self, *, strict: bool = False) -> ReadOptions:
         """Open the metadata, once for all scans.
@@ -49,7 +53,7 @@ class ReadArguments:
         from thoracle.inference.batch.runner import ReadOptions, load_metadata
 
         metadata = load_metadata(self.metadata)
-        return ReadOptions(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, strict=strict)
+        return ReadOptions(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, uneven=self.uneven, strict=strict)
 
 
 def reads_scans(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.options import Uneven
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,7 @@ def prepare(
     derived: Annotated[
         bool, typer.Option("--derived", help="dicom: take projections, reformatted images and maps as volumes too.")
     ] = False,
+    uneven: Uneven = "refuse",
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
@@ -75,6 +77,7 @@ def prepare(
             keep_ids=keep_identifiers,
             derived=derived,
             site_key=site_key,
+            uneven=uneven,
             labeller=RuleLabeller() if label else None,
             workers=workers or os.cpu_count() or 1,
             progress=lambda progress: _show(progress, bar, console),

@@ -25,6 +25,7 @@ from thoracle.cohort.sources import ArchiveListing, VolumeSource
 from thoracle.cohort.splits import require_no_leak, split_of
 from thoracle.cohort.worker import PrepareVolume, refused, source_fingerprint
 from thoracle.config_reader import config_to_mapping
+from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError, OutputConflict, WorkerKilled
 from thoracle.execution.executor import Executor, ItemOutcome
@@ -74,6 +75,7 @@ def prepare(
     derived: bool = False,
     site_key: Path | None = None,
     judge: bool = True,
+    uneven: Uneven = "refuse",
     labeller: Labeller | None = None,
     workers: int = 1,
     progress: Callable[[PrepareProgress], None] = lambda _: None,
@@ -91,6 +93,7 @@ def prepare(
         derived: of "dicom", take series of derived images (projections, reformatted images, maps of other quantities) too.
         site_key: file of the key to these; by default the user's own.
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
+        uneven: what becomes of slices whose distance changes, see `thoracle.read`.
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
@@ -120,6 +123,7 @@ def prepare(
         "preprocess": config_to_mapping(preprocess),
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
+        "uneven": uneven,
         "site_key": key.fingerprint if key else None,
         **({"derived": True} if derived else {}),
         **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
@@ -127,7 +131,7 @@ def prepare(
     claim(target, settings)
     with exclusive_lock(target, refusal=OutputConflict, detail="another run is preparing this cohort"):
         remove_manifest(target)
-        make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge)
+        make_job = partial(PrepareVolume, cache=target / CACHE, config=preprocess, judge=judge, uneven=uneven)
         outcomes = _read_all(chosen, target, make_job=make_job, executor=executor, progress=progress)
         notes = (
             *listing.notes,

@@ -14,6 +14,7 @@ from thoracle.cohort.journal import VolumeOutcome
 from thoracle.cohort.samples.volume_cache import SUFFIX, pack
 from thoracle.cohort.sources import VolumeSource
 from thoracle.config_reader import config_to_mapping
+from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess
 from thoracle.ct.read import read
@@ -32,6 +33,7 @@ class PrepareVolume:
     cache: Path
     config: PreprocessConfig
     judge: bool = True
+    uneven: Uneven = "refuse"
 
     def __call__(self, task: tuple[VolumeSource, str]) -> VolumeOutcome:
         """The volume is in the cache, or the outcome says why not.
@@ -57,7 +59,7 @@ class PrepareVolume:
         return outcome
 
     def _prepared(self, source: VolumeSource, stamp: str) -> tuple[VolumeOutcome, bytes]:
-        volume = read(source.path, metadata=source.metadata, series=source.series, files=source.files)
+        volume = read(source.path, metadata=source.metadata, series=source.series, files=source.files, uneven=self.uneven)
         content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
         outcome = VolumeOutcome(
             volume=source.volume,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from thoracle.ct.geometry import AIR_HU
 from thoracle.ct.hounsfield_evidence import Histogram, hounsfield_evidence
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.ct.volume import HounsfieldSource
@@ -57,13 +58,20 @@ def resolve_hounsfield(
     declared = _declared(stored, row)
     _require_finite(stored.voxels, source)
     if hu == "stored":
-        return _convert(stored.voxels, _STORED), _provenance(_STORED, declared, "stated by the user")
-    if hu == "rescale":
+        chosen, evidence = _STORED, "stated by the user"
+    elif hu == "rescale":
         if not declared:
             raise HounsfieldUnknown("declares no slope and intercept to apply", hint="Give --metadata, or say --hu stored.", source=source)
-        return _convert(stored.voxels, declared[0]), _provenance(declared[0], declared, "stated by the user")
-    chosen, evidence = _choose(stored.voxels, declared, source)
-    return _convert(stored.voxels, chosen), _provenance(chosen, declared, evidence)
+        chosen, evidence = declared[0], "stated by the user"
+    else:
+        chosen, evidence = _choose(stored, declared, source)
+    units = _convert(stored.voxels, chosen)
+    if stored.padding is not None:
+        units[stored.padding] = AIR_HU
+    if hu == "auto" and units.dtype.kind == "f" and (highest := float(units.max())) > _INT16.max:
+        detail = f"its numbers make up to {highest:,.0f} HU, which nothing in a body has: negative numbers that were stored unsigned?"
+        raise HounsfieldUnknown(detail, hint=_HINT, source=source)
+    return units, _provenance(chosen, declared, evidence)
 
 
 def _declared(stored: StoredScan, row: MetadataRow | None) -> tuple[Rescale, ...]:
@@ -94,12 +102,13 @@ def _equal(first: Rescale, second: Rescale) -> bool:
 # Choosing
 
 
-def _choose(voxels: StoredArray, declared: tuple[Rescale, ...], source: str) -> tuple[Rescale, str]:
-    """The candidate to believe, and why."""
-    sample, candidates = Histogram.of(voxels), _candidates(declared)
+def _choose(stored: StoredScan, declared: tuple[Rescale, ...], source: str) -> tuple[Rescale, str]:
+    """The candidate to believe, and why; declared padding has no say."""
+    inside = stored.voxels if stored.padding is None else stored.voxels[~stored.padding].reshape(-1, 1, 1)
+    sample, candidates = Histogram.of(inside), _candidates(declared)
     believed = [(statement, evidence) for statement in candidates if (evidence := hounsfield_evidence(sample, statement)) is not None]
     if not believed:
-        _refuse_label_map(voxels, sample, source)
+        _refuse_label_map(stored.voxels, sample, source)
         tried = "; ".join(map(_described, candidates))
         detail = (
             f"the numbers run from {sample.values[0]:g} to {sample.values[-1]:g} and show no air, lung, fat and muscle where CT has them, "

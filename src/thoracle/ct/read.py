@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from thoracle.ct.dicom.reader import read_dicom
+from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.formats import detect_format
 from thoracle.ct.geometry import resolve_affine, to_lps
 from thoracle.ct.hounsfield import resolve_hounsfield
@@ -35,6 +36,7 @@ def read(
     series: str | None = None,
     min_slices: int = 10,
     files: Sequence[Path] = (),
+    uneven: Uneven = "refuse",
 ) -> Volume:
     """Read one chest CT.
 
@@ -45,6 +47,7 @@ def read(
         series: SeriesInstanceUID or a unique beginning of it, where a folder holds several; UID#1, UID#2, … of volumes under one UID.
         min_slices: fewest axial slices that are taken as a volume.
         files: the files of a DICOM series, where they are known; `path` is then not searched.
+        uneven: what becomes of DICOM slices whose distance changes: "refuse", or "resample" linearly to the smallest distance.
 
     Returns:
         Hounsfield units in LPS order with spacing in mm, and where both came from.
@@ -57,9 +60,11 @@ def read(
     scan = Path(path)
     if hu not in ("auto", "stored", "rescale"):
         raise InputError(f"hu must be auto, stored or rescale, is {hu!r}", hint="Give one of the three.")
+    if uneven not in ("refuse", "resample"):
+        raise InputError(f"uneven must be refuse or resample, is {uneven!r}", hint="Give one of the two.")
     row = lookup_metadata(metadata, scan)
     try:
-        stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices, files=files)
+        stored = _read_stored(scan, series=series, hu=hu, min_slices=min_slices, files=files, uneven=uneven)
     except OSError as error:
         raise ScanUnreadable(f"could not be read: {error.strerror}", hint="Check permissions and the disk.", source=scan) from error
     affine, geometry = resolve_affine(stored, row=row, source=str(scan))
@@ -72,7 +77,7 @@ def read(
     return Volume(array=grid.array, spacing=grid.spacing, affine=grid.affine, provenance=provenance, tags=stored.tags)
 
 
-def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int, files: Sequence[Path]) -> StoredScan:
+def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int, files: Sequence[Path], uneven: Uneven) -> StoredScan:
     if not path.exists():
         raise InputError("no such file or folder", hint="Check the path.", source=path)
     if not (path.is_dir() or path.is_file()):
@@ -84,9 +89,8 @@ def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int, fi
         return read_nrrd(path)
     if scan_format == "metaimage":
         refuse_metaimage(path)
-    return read_dicom(
-        path, series=series, hu=hu, min_slices=min_slices, files=files
-    )  # a .zip too; of an unknown file it says what is missing
+    # A .zip too; of an unknown file it says what is missing.
+    return read_dicom(path, series=series, hu=hu, min_slices=min_slices, files=files, uneven=uneven)
 
 
 def _require_slices(stored: StoredScan, affine: Affine, min_slices: int, path: Path) -> None:

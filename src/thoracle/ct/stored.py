@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from thoracle.ct.volume import HeaderTags
 from thoracle.types import Affine, StoredArray
 
@@ -28,6 +31,7 @@ class StoredScan:
         rescale: what the file declares about its units and nobody has applied yet; None where it is silent.
         format: "NIfTI-1", "NRRD", "DICOM series", …
         sha256: see `Provenance`.
+        padding: voxels outside the scanned field, which become air whatever the units; None where the file declares none.
     """
 
     voxels: StoredArray
@@ -38,3 +42,4 @@ class StoredScan:
     sha256: str
     tags: HeaderTags = field(default_factory=HeaderTags)
     repaired: tuple[str, ...] = ()
+    padding: NDArray[np.bool_] | None = None

@@ -27,9 +27,9 @@ def _script(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
-def _decode(decoder: Decoder, content: bytes = b"DICM" * 100_000, *, count: int = 1, shape: tuple[int, int] = SHAPE) -> list[np.ndarray]:
+def _decode(decoder: Decoder, content: bytes = b"DICM" * 100_000, *, count: int = 1, shape: tuple[int, int] = SHAPE) -> None:
     with decoder:
-        return list(decoder.frames(bytearray(content), count=count, shape=shape, dtype=INT16, source="slice.dcm"))
+        list(decoder.frames(bytearray(content), count=count, shape=shape, dtype=INT16, source="slice.dcm"))
 
 
 #: What was there before this test, as a tracker that another test's pool of processes left to this one.
@@ -86,8 +86,9 @@ def test_frames_arrive_whole_and_the_worker_serves_again(slice_file: Path) -> No
     expected = pixel_array(slice_file)
     with Decoder() as decoder:
         for _ in range(2):
-            (frame,) = decoder.frames(bytearray(slice_file.read_bytes()), count=1, shape=SHAPE, dtype=INT16, source="")
+            ((frame, codestream),) = decoder.frames(bytearray(slice_file.read_bytes()), count=1, shape=SHAPE, dtype=INT16, source="")
             np.testing.assert_array_equal(frame, expected)
+            assert codestream == (16, True)
         assert len(_children()) == 1
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from scipy.spatial.transform import Rotation
 
+import thoracle
+from tests.ct.dicom.chest_series import HU, SLICES, make_slice, offset, write_series
 from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.dicom.frames import Slice
 from thoracle.ct.dicom.header import Header
 from thoracle.ct.dicom.slice_geometry import build_slice_grid
 from thoracle.errors import DuplicateSlices, GantryTilt, GeometryError, MixedSeries, SliceGap, TooFewSlices
+from thoracle.inference.explain import to_nifti
 
 HEADER = Header(
     source=StudyFile(label="slice", size=0, open=lambda: pytest.fail("geometry opens no file")),
@@ -116,3 +121,121 @@ def test_a_gap_says_where_it_is_and_sideways_shift_is_a_mixture() -> None:
     slices[4] = replace(slices[4], position=slices[4].position + np.array([0.3, 0, 0]))
     with pytest.raises(MixedSeries, match="sideways"):
         build_slice_grid(slices, min_slices=1, source="")
+
+
+# Distances that change
+
+
+def _along(*runs: tuple[int, float]) -> NDArray[np.float64]:
+    """Positions of slices from runs of (number of steps, mm)."""
+    return np.cumsum([0.0, *(step for count, step in runs for _ in range(count))])
+
+
+def _refusal(along: NDArray[np.float64]) -> str:
+    with pytest.raises(SliceGap) as caught:
+        build_slice_grid(_slices(along, axes=np.eye(3)), min_slices=1, source="")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("runs", "detail"),
+    [
+        ([(20, 10), (9, 5)], "slices change from 10 to 5 mm at slice 21 of 30. To resample them linearly to 5 mm, say --uneven resample"),
+        ([(5, 1), (24, 2.5)], "slices change from 1 to 2.5 mm at slice 6 of 30"),
+        ([(4, 5), (4, 1.25), (4, 5)], "slices change from 5 to 1.25 mm at slice 5 and from 1.25 to 5 mm at slice 9 of 13"),
+        ([(9, 5), (1, 10), (9, 5)], "steps between slices are 5 mm, but 10 mm between slices 10 and 11 of 20 (1 missing)"),
+        ([(9, 5), (1, 15), (9, 5), (1, 10), (4, 5)], "but 15 mm between slices 10 and 11 of 25 (3 missing in 2 places)"),
+        ([(9, 5), (2, 10), (9, 5)], "but 10 mm between slices 10 and 11 of 21 (2 missing)"),
+        ([(9, 10), (1, 20), (9, 10), (9, 5)], "but 20 mm between slices 10 and 11 of 29 (1 missing)"),
+        ([(1, 10), (9, 5)], "but 10 mm between slices 1 and 2 of 11 (1 missing)"),
+        ([(9, 5), (1, 7), (9, 5)], "steps between slices are 5 mm, but 7 mm between slices 10 and 11 of 20. Export"),
+        ([(9, 5), (1, 1.5)], "steps between slices are 5 mm, but 1.5 mm between slices 10 and 11 of 11. Export"),
+    ],
+)
+def test_a_change_of_distance_is_told_apart_from_missing_slices(runs: list[tuple[int, float]], detail: str) -> None:
+    assert detail in _refusal(_along(*runs))
+    assert "-1" not in _refusal(_along(*runs))
+
+
+def test_steps_that_drift_are_no_change() -> None:
+    assert "steps between slices run from" in _refusal(np.cumsum(np.linspace(2.0, 2.15, 40)))
+
+
+@pytest.mark.parametrize("runs", [[(9, 5), (1, 10), (9, 5)], [(9, 5), (1, 7), (9, 5)]])
+def test_resampling_does_not_invent_missing_slices(runs: list[tuple[int, float]]) -> None:
+    with pytest.raises(SliceGap):
+        build_slice_grid(_slices(_along(*runs), axes=np.eye(3)), min_slices=1, source="", uneven="resample")
+
+
+def test_resampled_places() -> None:
+    """10 mm twice over 5 mm: halfway between slices, then on them."""
+    grid = build_slice_grid(_slices(_along((3, 10), (3, 5)), axes=np.eye(3)), min_slices=1, source="", uneven="resample")
+    assert grid.places is not None
+    np.testing.assert_allclose(grid.places, [0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6])
+    assert grid.affine[2, 2] == 5
+    assert grid.notes == ("slices change from 10 to 5 mm at slice 4 of 7: resampled linearly to 5 mm, 10 slices made of 7",)
+
+
+def test_even_slices_are_not_resampled() -> None:
+    grid = build_slice_grid(_slices(1.25 * np.arange(40), axes=np.eye(3), decimals=1), min_slices=1, source="", uneven="resample")
+    assert (grid.places, grid.notes) == (None, ())
+
+
+# What lies where, once it is read
+
+
+def _turned(folder: Path, rotation: NDArray[np.float64], *, rows: int = 1, **tags: object) -> thoracle.Volume:
+    """Read the chest turned in space; with `rows` -1 each slice is stored upside down."""
+
+    def make(k: int) -> FileDataset:
+        corner = np.array([-160.0, -160.0 if rows == 1 else 150.0, 16.0 * k])
+        axes = np.array([[1.0, 0, 0], [0, rows, 0]]) @ rotation.T
+        ds = make_slice(k, np.ascontiguousarray(offset(k)[::rows]), **tags)
+        ds.ImagePositionPatient, ds.ImageOrientationPatient = [f"{x:.6f}" for x in rotation @ corner], [f"{x:.6f}" for x in axes.ravel()]
+        return ds
+
+    return thoracle.read(write_series(folder, make))
+
+
+def _at(volume: thoracle.Volume, point: NDArray[np.float64]) -> int:
+    """Hounsfield units of the voxel nearest to a place in LPS mm."""
+    i, j, k = np.rint(np.linalg.inv(volume.affine) @ [*point, 1])[:3].astype(int)
+    return int(volume.array[i, j, k])
+
+
+@pytest.mark.parametrize("rows", [1, -1])
+@pytest.mark.parametrize("tags", [{}, {"SpacingBetweenSlices": -16}, {"SliceLocation": 7}])
+def test_flipped_rows_and_backward_spacing_are_the_same_chest(tmp_path: Path, rows: int, tags: dict[str, object]) -> None:
+    volume = _turned(tmp_path / "s", np.eye(3), rows=rows, **tags)
+    np.testing.assert_array_equal(volume.array.T, HU)
+    np.testing.assert_array_equal(volume.affine, [[10, 0, 0, -160], [0, 10, 0, -160], [0, 0, 16, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("rows", [1, -1])
+def test_what_is_written_for_flipped_rows_is_not_mirrored(tmp_path: Path, rows: int) -> None:
+    """A mask over the mass, which lies in the right lung, lies over it in the file too."""
+    volume = _turned(tmp_path / "s", np.eye(3), rows=rows)
+    mask = np.zeros(volume.array.shape, np.float32)
+    mask[8:11, 10:16, 3:6] = 1
+    (tmp_path / "mask.nii.gz").write_bytes(to_nifti(mask, volume))
+    written = nib.load(tmp_path / "mask.nii.gz")
+    places = nib.affines.apply_affine(written.affine, np.argwhere(written.get_fdata() > 0.5))  # RAS mm
+    np.testing.assert_allclose(places.mean(axis=0), [160 - 90, 160 - 125, 64])
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+@pytest.mark.parametrize("degrees", [1.0, 12.0, 29.5])
+@pytest.mark.parametrize("rows", [1, -1])
+def test_oblique_slices_lie_where_they_lie(tmp_path: Path, axis: str, degrees: float, rows: int) -> None:
+    rotation = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    volume = _turned(tmp_path / "s", rotation, rows=rows)
+    for x, y, z, units in ((8.5, 13, 4, 30), (22, 16, 5, -850), (10, 16, 8, -850), (16, 16, 5, 40), (2, 2, 5, -1000)):
+        place = rotation @ np.array([-160 + 10 * x, -160 + 10 * y, 16 * z])
+        assert _at(volume, place) == pytest.approx(units, abs=60)
+
+
+def test_frames_without_places_of_their_own_are_refused(tmp_path: Path) -> None:
+    """One position for all frames, and a step that somebody may invent."""
+    ds = make_slice(0, NumberOfFrames=SLICES, SpacingBetweenSlices=20, PixelData=b"".join(offset(k).tobytes() for k in range(SLICES)))
+    with pytest.raises(DuplicateSlices, match="11 of 12"):
+        thoracle.read(write_series(tmp_path / "s", lambda _: ds, [0]))

@@ -27,7 +27,7 @@ def test_answers_hold_frames_and_nothing_else(data_dir: Path) -> None:
     request = {"length": len(content), "rows": 512, "columns": 512, "dtype": "<u2"}
     done = subprocess.run([*WORKER, "640"], input=json.dumps(request).encode() + b"\n" + content, capture_output=True, check=True)
     line, _, frame = done.stdout.partition(b"\n")
-    assert json.loads(line) == {"error": None}
+    assert json.loads(line) == {"error": None, "bits": None, "signed": None}
     assert len(frame) == 512 * 512 * 2
 
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ FRAME_SECONDS: Final = 60.0  # a slice takes 0.05; the first waits for imports, 
 MEMORY_MIB: Final = 640  # beyond the libraries; a frame of 4096 x 4096 decodes in 300
 _HINT: Final = "Export the series again, or convert it where it was made: gdcmconv --raw IN OUT."
 _NO_THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each thread takes address space from the budget
+
+
+class Codestream(NamedTuple):
+    """Say what a codestream tells of its samples, whatever the header says: their bits, whether they are signed; None where it does not."""
+
+    bits: int | None = None
+    signed: bool | None = None
 
 
 class Decoder:
@@ -54,8 +61,8 @@ class Decoder:
 
     def frames(
         self, content: bytearray, *, count: int, shape: tuple[int, int], dtype: np.dtype[Any], source: str
-    ) -> Iterator[NDArray[Any]]:
-        """Yield the frames (row, column) of one DICOM file, in stored order.
+    ) -> Iterator[tuple[NDArray[Any], Codestream]]:
+        """Yield the frames (row, column) of one DICOM file, in stored order, as the codec left them.
 
         Raises:
             CorruptFile: the codec refused the bytes, or crashed.
@@ -74,7 +81,7 @@ class Decoder:
                     raise self._refused(answer["error"], source)
                 if answers.readinto(frame.data.cast("B")) < frame.nbytes:  # type: ignore[attr-defined]
                     raise EOFError
-            yield frame
+            yield frame, Codestream(bits=answer["bits"], signed=answer["signed"])
 
     @contextmanager
     def _within_time(self, source: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:

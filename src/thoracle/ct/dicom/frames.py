@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from thoracle.ct.dicom.header import Header, items, numbers
+from thoracle.ct.dicom.decimals import repair_decimals
+from thoracle.ct.dicom.header import Header, items, numbers, text
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryUnknown
 
 Vector = NDArray[np.float64]
@@ -27,6 +29,8 @@ class Slice:
         spacing: (2,) mm between rows, mm between columns (PixelSpacing).
         thickness: SliceThickness, which says nothing of where the next slice lies.
         rescale: slope and intercept, None where either is absent.
+        rescale_type: RescaleType, "" where it is absent.
+        repaired: fields whose numbers were written with a comma for the point, or with a wrong separator.
     """
 
     header: Header
@@ -38,6 +42,8 @@ class Slice:
     spacing: Vector
     thickness: float | None
     rescale: tuple[float, float] | None
+    rescale_type: str = ""
+    repaired: tuple[str, ...] = ()
 
 
 def is_multiframe(header: Header) -> bool:
@@ -65,16 +71,26 @@ def slices_of(header: Header) -> tuple[Slice, ...]:
     return tuple(_slice(header, frame, (*per_frame[frame : frame + 1], *shared)) for frame in range(frames))
 
 
+def decimal_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
+    """Say which fields were read although their numbers were written wrongly, and in how many slices."""
+    counts = Counter(keyword for source_slice in slices for keyword in source_slice.repaired)
+    return tuple(f"{keyword} of {count} slices: comma or other separator read as meant" for keyword, count in sorted(counts.items()))
+
+
 def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
     def find(macro: str, keyword: str, count: int) -> tuple[float, ...] | None:
         """Look up an attribute in the frame's functional groups, then the shared ones, then the data set itself."""
         holders = [holder for group in groups for holder in items(group, macro, source=header.source)[:1]]
         for holder in (*holders, header.dataset):
+            if repair_decimals(holder, keyword, count=count):
+                repaired.append(keyword)
             values = numbers(holder, keyword, count=count, source=header.source)
             if values is not None:
                 return values
         return None
 
+    repaired: list[str] = []
+    transformations = [holder for group in groups for holder in items(group, "PixelValueTransformationSequence", source=header.source)[:1]]
     slope, intercept = (find("PixelValueTransformationSequence", name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
     thickness = find("PixelMeasuresSequence", "SliceThickness", 1)
     return Slice(
@@ -87,6 +103,8 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
         spacing=_required(find, header, "PixelMeasuresSequence", "PixelSpacing", 2),
         thickness=thickness[0] if thickness else None,
         rescale=(slope[0], intercept[0]) if slope and intercept else None,
+        rescale_type=next(filter(None, (text(holder, "RescaleType") for holder in (*transformations, header.dataset))), ""),
+        repaired=tuple(repaired),
     )
 
 

@@ -20,6 +20,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from thoracle.ct.dicom.decimals import written_text
 from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.formats import content_format, has_preamble
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryInvalid, ScanError, TruncatedFile
@@ -35,7 +36,8 @@ _KEYWORDS: Final = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesDescription", "ConvolutionKernel"),
     *("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "DerivationDescription", "KVP", "RescaleType"),
     *("BodyPartExamined", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "GantryDetectorTilt"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -196,8 +198,8 @@ def numbers(dataset: Dataset, keyword: str, *, count: int, source: StudyFile) ->
         return None
     if len(values) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in values):
         kind = GeometryInvalid if keyword.startswith(("Image", "PixelSpacing", "SliceThickness")) else CorruptFile
-        listing = "\\".join(f"{v:g}" for v in values[:6])
-        raise kind(f"{keyword} must be {count} finite number(s), is {listing}", hint="Export the series again.", source=source.label)
+        written = written_text(dataset, keyword)
+        raise kind(f"{keyword} must be {count} finite number(s), is '{written}'", hint="Export the series again.", source=source.label)
     return values
 
 

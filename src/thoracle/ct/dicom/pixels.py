@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRBigEndian
 
-from thoracle.ct.dicom.decoder import Decoder
+from thoracle.ct.dicom.decoder import Codestream, Decoder
 from thoracle.ct.dicom.frames import Slice
 from thoracle.ct.dicom.header import Header, inflate
+from thoracle.ct.dicom.stored_values import SampleFormat, find_padding, find_sign, stored_array
 from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsupportedFormat
 from thoracle.types import StoredArray
 
@@ -38,8 +40,18 @@ def require_decodable(header: Header) -> None:
         )
 
 
-def read_pixels(slices: Sequence[Slice]) -> tuple[StoredArray, str]:
-    """Read stored values of slices of one size, as (slice, row, column), and the SHA-256 of the files they came from.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PixelStack:
+    """Hold stored values (slice, row, column), where they are padding (None: nowhere), the SHA-256 of their files, and notes."""
+
+    voxels: StoredArray
+    padding: NDArray[np.bool_] | None
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def read_pixels(slices: Sequence[Slice]) -> PixelStack:
+    """Read stored values of slices of one size; padding holds the lowest value of the rest.
 
     Raises:
         UnsupportedFormat: pixels of a kind CT does not have.
@@ -49,31 +61,78 @@ def read_pixels(slices: Sequence[Slice]) -> tuple[StoredArray, str]:
     of_file: dict[Header, list[tuple[int, int]]] = {}
     for k, source_slice in enumerate(slices):
         of_file.setdefault(source_slice.header, []).append((k, source_slice.frame))
-    dtype = np.result_type(*{_stored_dtype(header) for header in of_file}).newbyteorder("=")
-    _require_modest(shape, dtype, of_file)
-    voxels = np.empty(shape, dtype)
+    cell = np.dtype(f"u{max(_stored_dtype(header).itemsize for header in of_file)}")
+    _require_modest(shape, cell, of_file)
+    cells = np.empty(shape, cell)
+    forms: dict[int, SampleFormat] = {}
     digests = []
     with Decoder() as decoder:
         for header, positions in of_file.items():
             content = header.source.read()
             digests.append(hashlib.sha256(content))
             slice_of_frame = {frame: k for k, frame in positions}
-            for frame, pixels in enumerate(_frames(header, content, (shape[1], shape[2]), decoder)):
-                voxels[slice_of_frame[frame]] = pixels
+            for frame, (pixels, codestream) in enumerate(_frames(header, content, (shape[1], shape[2]), decoder)):
+                k = slice_of_frame[frame]
+                cells[k] = pixels  # a sign is extended over a wider cell
+                forms[k] = _sample_format(header, codestream)
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests))
-    return voxels, digest.hexdigest()
+    labelled = [forms[k] for k in range(len(slices))]
+    padding, padding_notes = find_padding(cells, labelled, slices)
+    corrected, sign_notes = find_sign(cells, labelled, slices, padding)
+    if sign_notes:  # what 65535 is now is -1, and may be tissue
+        padding, padding_notes = find_padding(cells, corrected, slices)
+    voxels = stored_array(cells, corrected)
+    if padding is not None:
+        voxels[padding] = voxels[~padding].min()
+    return PixelStack(voxels=voxels, padding=padding, sha256=digest.hexdigest(), notes=padding_notes + sign_notes)
 
 
-def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder: Decoder) -> Iterator[NDArray[Any]]:
+def resample_slices(voxels: StoredArray, places: NDArray[np.float64]) -> StoredArray:
+    """Interpolate between neighbouring slices, linearly; whole numbers are rounded.
+
+    Args:
+        voxels: (slice, row, column).
+        places: index among these slices of each that is made; a whole number is the slice itself.
+    """
+    made = np.empty((len(places), *voxels.shape[1:]), voxels.dtype)
+    for k, place in enumerate(places):
+        below = int(place)
+        if place == below:
+            made[k] = voxels[below]
+            continue
+        mixed = voxels[below] * (below + 1 - place) + voxels[below + 1] * (place - below)
+        made[k] = np.rint(mixed) if voxels.dtype.kind in "iu" else mixed
+    return made
+
+
+def resample_padding(padding: NDArray[np.bool_], places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where either neighbour is padding, there is no number to interpolate."""
+    spread: NDArray[np.bool_] = padding[np.floor(places).astype(int)] | padding[np.ceil(places).astype(int)]
+    return spread
+
+
+def _frames(header: Header, content: bytearray, shape: tuple[int, int], decoder: Decoder) -> Iterator[tuple[NDArray[Any], Codestream]]:
+    """Frames as they lie in their cells, each with what its codestream says."""
     count, dtype = header.nonnegative_int("NumberOfFrames", default=1), _stored_dtype(header)
     if header.syntax in COMPRESSED:
         yield from decoder.frames(content, count=count, shape=shape, dtype=dtype, source=header.source.label)
     else:
-        yield from _native(header, content, (count, *shape), dtype)
+        yield from ((frame, Codestream()) for frame in _native(header, content, (count, *shape), dtype))
+
+
+def _sample_format(header: Header, codestream: Codestream) -> SampleFormat:
+    """BitsStored counts, unless the codestream has fewer bits: then the sign is the highest of those."""
+    stored = _bits_stored(header)
+    return SampleFormat(
+        allocated=header.nonnegative_int("BitsAllocated"),
+        bits=min(stored, codestream.bits or stored),
+        signed=bool(header.nonnegative_int("PixelRepresentation")),
+        codec_signed=bool(codestream.signed),
+    )
 
 
 def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """(frame, row, column) as a view of the content where the bits allow."""
+    """(frame, row, column) as a view of the content."""
     if header.pixels is None:
         raise CorruptFile(
             "its transfer syntax is uncompressed, its PixelData is not integers of known length",
@@ -88,9 +147,7 @@ def _native(header: Header, content: bytearray, shape: tuple[int, ...], dtype: n
         detail = f"Rows, Columns and frames ask for {needed:,} bytes, PixelData has {claimed:,}"
         raise kind(detail, hint="Export it again.", source=header.source.label)
     data = inflate(memoryview(content)[header.deflated_at :], source=header.source) if header.deflated_at else content
-    pixels = np.frombuffer(data, dtype, values, start).reshape(shape)
-    unused = 8 * dtype.itemsize - _bits_stored(header)
-    return pixels << unused >> unused if unused else pixels  # what lies in unused bits is not ours: old overlays
+    return np.frombuffer(data, dtype, values, start).reshape(shape)
 
 
 def _stored_dtype(header: Header) -> np.dtype[Any]:

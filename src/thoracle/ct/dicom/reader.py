@@ -8,38 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-import numpy as np
-
 from thoracle.ct.dicom.eligibility import StudyObject, derived_reason, examine, is_misnamed
 from thoracle.ct.dicom.files import StudyFiles, holds_nifti, open_study_files
-from thoracle.ct.dicom.frames import Slice
+from thoracle.ct.dicom.frames import decimal_notes
 from thoracle.ct.dicom.header import Header, items, numbers, quiet_parser, text
-from thoracle.ct.dicom.pixels import read_pixels, require_decodable
+from thoracle.ct.dicom.pixels import read_pixels, require_decodable, resample_padding, resample_slices
+from thoracle.ct.dicom.rescale import apply_rescales, rescales_of
 from thoracle.ct.dicom.series_selection import Series, find_ct_series, select_series
-from thoracle.ct.dicom.slice_geometry import build_slice_grid
-from thoracle.ct.stored import Rescale, StoredScan
+from thoracle.ct.dicom.slice_geometry import Uneven, build_slice_grid
+from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import HeaderTags
-from thoracle.errors import (
-    CorruptFile,
-    HounsfieldUnknown,
-    RescaleMissing,
-    ScanError,
-    ScanUnreadable,
-    SliceGap,
-    TooFewSlices,
-    UnsupportedFormat,
-)
+from thoracle.errors import CorruptFile, ScanError, ScanUnreadable, SliceGap, TooFewSlices, UnsupportedFormat
 from thoracle.files.folder_tree import UnlistedPath
-from thoracle.types import StoredArray
 
-_FIELD: Final = "RescaleSlope/RescaleIntercept"
-_STATE: Final = "If the stored numbers are Hounsfield units, say so (--hu stored)."
 _MOST_NAMES: Final = 5  # of files, in a note
 _YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _AGE: Final = re.compile(r"(\d{1,3})([DWMY])")
 
 
-def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int, files: Sequence[Path] = ()) -> StoredScan:
+def read_dicom(
+    path: Path, *, series: str | None, hu: str, min_slices: int, files: Sequence[Path] = (), uneven: Uneven = "refuse"
+) -> StoredScan:
     """Read one CT series; voxels are (column, row, slice), a transposed view of C-contiguous slices.
 
     A damaged file of the series refuses it. One whose series cannot be told is noted where the others make a volume without it.
@@ -50,6 +39,7 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int, file
         files: the series' files, where they are known; `path` is then not searched.
         hu: "stored" reads a CT without rescale as it is; any other value refuses it.
         min_slices: fewest slices that make a volume.
+        uneven: "resample" makes an even stack of slices whose distance changes, linearly; "refuse" refuses them.
 
     Raises:
         UnsupportedFormat: no DICOM here, or an encoding without codec.
@@ -68,24 +58,30 @@ def read_dicom(path: Path, *, series: str | None, hu: str, min_slices: int, file
             require_decodable(header)
         lost = [member for member in study.damaged if member.series is None]
         try:
-            grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path))
+            grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path), uneven=uneven)
         except (SliceGap, TooFewSlices) as error:
             raise _loss(lost, listing.unlisted) or error from None
-        scales = _rescales(grid.slices, hu=hu, source=str(path))
-        stored, sha256 = read_pixels(grid.slices)
-        voxels, rescale = _rescaled(stored, scales)
+        scales = rescales_of(grid.slices, hu=hu, source=str(path))
+        pixels = read_pixels(grid.slices)
+        voxels, rescale = apply_rescales(pixels, scales, hu=hu, source=str(path))
+        padding = pixels.padding
+        if grid.places is not None:
+            voxels = resample_slices(voxels, grid.places)
+            padding = None if padding is None else resample_padding(padding, grid.places)
         derived = derived_reason(chosen.headers[0])
         missing = _missing(lost, listing.unlisted)
         is_missing = bool(lost) or any(entry.kind == "file" for entry in listing.unlisted)
+        notes = (*note, *skipped, *_damage_notes(study, uid), *missing, *decimal_notes(grid.slices), *pixels.notes, *grid.notes)
         return StoredScan(
             voxels=voxels.transpose(2, 1, 0),
             affine=grid.affine,
             geometry=grid.geometry + _tilt_note(chosen.headers[0]),
             rescale=rescale,
             format="DICOM multi-frame" if chosen.multiframe else "DICOM series",
-            sha256=sha256,
+            sha256=pixels.sha256,
             tags=_tags(chosen.headers[0], derived=derived, is_missing=is_missing),
-            repaired=(*note, *skipped, *_damage_notes(study, uid), *missing, *([f"derived image: {derived}"] if derived else [])),
+            repaired=(*notes, *([f"derived image: {derived}"] if derived else [])),
+            padding=None if padding is None else padding.transpose(2, 1, 0),
         )
 
 
@@ -185,37 +181,6 @@ def _no_dicom(listing: StudyFiles, path: Path) -> UnsupportedFormat:
         hint = "Give a DICOM file, its folder or a .zip of it; of a DICOMDIR, the folder it lies in."
     left_out = "".join(f"; {note}" for note in _missing((), listing.unlisted))
     return UnsupportedFormat(f"no DICOM image among {len(listing.sources)} file(s){left_out}", hint=hint, source=path)
-
-
-def _rescales(slices: Sequence[Slice], *, hu: str, source: str) -> tuple[tuple[float, float], ...] | None:
-    """Slope and intercept of each slice; None where there are none and none are needed."""
-    scales = tuple(s.rescale for s in slices if s.rescale is not None)
-    if len(scales) < len(slices):
-        if hu == "stored":
-            return None
-        raise RescaleMissing(
-            f"RescaleSlope or RescaleIntercept is absent in {len(slices) - len(scales)} of {len(slices)} slices",
-            hint=_STATE,
-            source=source,
-        )
-    if any(slope == 0 for slope, _ in scales) and hu != "stored":
-        raise HounsfieldUnknown("RescaleSlope is 0", hint=_STATE, source=source)
-    return None if hu == "stored" and len(set(scales)) > 1 else scales
-
-
-def _rescaled(stored: StoredArray, scales: tuple[tuple[float, float], ...] | None) -> tuple[StoredArray, Rescale | None]:
-    """One pair for all slices is left to be judged with the voxels; pairs that vary by slice can only be applied here."""
-    if scales is None:
-        return stored, None
-    if len(set(scales)) == 1:
-        return stored, Rescale(slope=scales[0][0], intercept=scales[0][1], source=_FIELD)
-    integral = all(number == int(number) for scale in scales for number in scale) and np.issubdtype(stored.dtype, np.integer)
-    scaled = np.empty(stored.shape, np.float32)
-    for k, (slope, intercept) in enumerate(scales):
-        scaled[k] = stored[k] * np.float64(slope) + intercept
-    if integral and abs(float(scaled.min())) < 2**15 and abs(float(scaled.max())) < 2**15:
-        scaled = scaled.astype(np.int16)
-    return scaled, Rescale(slope=1.0, intercept=0.0, source=f"{_FIELD} of each slice")
 
 
 def _tilt_note(header: Header) -> str:

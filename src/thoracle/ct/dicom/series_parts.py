@@ -86,8 +86,8 @@ def _require_same(pairs: Sequence[tuple[Header, Header]], source: str) -> None:
         else:
             unlike += 1
     for stack in stacks.values():
-        firsts, _ = read_pixels([piece for slices, _ in stack for piece in slices])
-        others, _ = read_pixels([piece for _, repeated in stack for piece in repeated])
+        firsts = read_pixels([piece for slices, _ in stack for piece in slices]).voxels
+        others = read_pixels([piece for _, repeated in stack for piece in repeated]).voxels
         unlike += int(np.any(firsts != others, axis=(1, 2)).sum())
     if unlike:
         raise DuplicateSlices(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,8 @@ TILT_DEGREES: Final = 0.1  # below, rounding of orientation; 0.5 mm over a chest
 ROUNDING_MM: Final = 0.095  # 0.05 of positions written to one decimal, the coarsest in use, and what fitting a line adds
 ROUNDING_SHARE: Final = 0.01  # of the step, where that is more
 ROUNDING_MOST: Final = 0.1  # of the step: never so much that a missing slice could pass
+RUN_STEPS: Final = 3  # so many equal steps are a distance that was chosen; fewer, where slices are missing
+Uneven = Literal["refuse", "resample"]
 _UNIT: Final = 1e-3  # cosines are written to three decimals or more
 _SHIFT_MM: Final = 0.1  # sideways, between slices of one stack
 _HINT: Final = "Export the original series, complete and unmixed."
@@ -27,22 +30,30 @@ _HINT: Final = "Export the original series, complete and unmixed."
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SliceGrid:
-    """Hold slices in the order of their positions, and (column, row, slice) index to LPS mm."""
+    """Hold slices in the order of their positions, and (column, row, slice) index to LPS mm.
+
+    Where slices are uneven and are to be resampled, `places` says for each slice of the grid where it lies among the slices that there
+    are (2.5: halfway from the third to the fourth), and `notes` what that means; else `places` is None.
+    """
 
     slices: tuple[Slice, ...]
     affine: Affine
     geometry: str
+    places: Vector | None = None
+    notes: tuple[str, ...] = ()
 
 
-def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str) -> SliceGrid:
+def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str, uneven: Uneven = "refuse") -> SliceGrid:
     """Build the grid of slices, or raise why they make none; their number is checked last.
+
+    With `uneven` "resample", slices whose distance changes make a grid of the smallest distance among them.
 
     Raises:
         GeometryInvalid: orientation or spacing that is none.
         MixedSeries: unlike sizes, spacings or orientations, or slices shifted sideways.
         DuplicateSlices: several slices at one position.
         GantryTilt: positions drift across the slices' normal.
-        SliceGap: unlike steps.
+        SliceGap: slices missing, or distances that change where they are not to be resampled.
         TooFewSlices: sound, but fewer than `min_slices`.
         GeometryUnknown: a single slice that does not say how thick it is.
     """
@@ -54,20 +65,19 @@ def build_slice_grid(slices: Sequence[Slice], *, min_slices: int, source: str) -
     positions, along = positions[order], along[order]
     _require_apart(along, source)
     _require_straight(positions, along, axes[2], source)
-    _require_even(along, source)
+    step, places, notes = _steps(along, uneven, source)
     if len(slices) < min_slices:
         raise TooFewSlices(
             f"has {len(slices)} slice(s), at least {min_slices} are needed",
             hint="Give the folder of the whole series, or lower min_slices (--min-slices).",
             source=source,
         )
-    step = (along[-1] - along[0]) / (len(along) - 1) if len(along) > 1 else _thickness(slices[0], source)
     affine = np.eye(4)
-    affine[:3, :3] = (axes * np.array([slices[0].spacing[1], slices[0].spacing[0], step])[:, None]).T
+    affine[:3, :3] = (axes * np.array([slices[0].spacing[1], slices[0].spacing[0], step or _thickness(slices[0], source)])[:, None]).T
     affine[:3, 3] = positions[0]
     steps = "steps between positions" if len(along) > 1 else "SliceThickness (one slice has no step)"
     geometry = f"ImagePositionPatient, ImageOrientationPatient, PixelSpacing; {steps}"
-    return SliceGrid(slices=tuple(slices[i] for i in order), affine=affine, geometry=geometry)
+    return SliceGrid(slices=tuple(slices[i] for i in order), affine=affine, geometry=geometry, places=places, notes=notes)
 
 
 def _axes(first: Slice, source: str) -> Vector:
@@ -128,26 +138,84 @@ def _require_straight(positions: Vector, along: Vector, normal: Vector, source: 
         )
 
 
-def _require_even(along: Vector, source: str) -> None:
+def _steps(along: Vector, uneven: Uneven, source: str) -> tuple[float, Vector | None, tuple[str, ...]]:
+    """Step of the grid (0 of one slice), and where its slices lie among those there are, if that is elsewhere."""
+    if _is_even(along):
+        return float(along[-1] - along[0]) / max(len(along) - 1, 1), None, ()
+    runs = _runs(along)
+    _require_complete(along, runs, source)
+    changes = " and ".join(f"from {before.step:.3g} to {after.step:.3g} mm at slice {after.first + 1}" for before, after in pairwise(runs))
+    detail = f"slices change {changes} of {len(along)}"
+    step = min(run.step for run in runs)
+    if uneven != "resample":
+        raise SliceGap(
+            detail, hint=f"To resample them linearly to {step:.3g} mm, say --uneven resample (uneven='resample').", source=source
+        )
+    made = np.arange(along[0], along[-1] + ROUNDING_SHARE * step, step)
+    places = np.interp(made, along, np.arange(len(along)))
+    on_slice = np.abs(places - np.rint(places)) < ROUNDING_SHARE
+    note = f"{detail}: resampled linearly to {step:.3g} mm, {len(made)} slices made of {len(along)}"
+    return step, np.where(on_slice, np.rint(places), places), (note,)
+
+
+def _is_even(along: Vector) -> bool:
     """One line through the positions, so that rounding of each position counts once and never adds up."""
     if len(along) < 3:
-        return
+        return True
     index = np.arange(len(along))
     step, start = np.polyfit(index, along, 1)
-    most = min(max(ROUNDING_MM, ROUNDING_SHARE * step), ROUNDING_MOST * step) + 1e-6
-    if np.abs(along - (start + step * index)).max() <= most:
+    return bool(np.abs(along - (start + step * index)).max() <= _rounding(step) + 1e-6)
+
+
+def _rounding(step: float) -> float:
+    return min(max(ROUNDING_MM, ROUNDING_SHARE * step), ROUNDING_MOST * step)
+
+
+class _Run(NamedTuple):
+    """Slices at one distance: the index of the first, the number of steps that follow it, their mean in mm."""
+
+    first: int
+    number: int
+    step: float
+
+
+def _runs(along: Vector) -> list[_Run]:
+    runs: list[_Run] = []
+    for k, step in enumerate(np.diff(along)):
+        if runs and abs(step - runs[-1].step) <= 2 * _rounding(runs[-1].step) + 1e-6:
+            first = runs[-1].first
+            runs[-1] = _Run(first, k + 1 - first, float(along[k + 1] - along[first]) / (k + 1 - first))
+        else:
+            runs.append(_Run(k, 1, float(step)))
+    return runs
+
+
+def _require_complete(along: Vector, runs: Sequence[_Run], source: str) -> None:
+    """Refuse short runs: twice or three times a step that is usual, slices are missing; otherwise, they are displaced."""
+    usual = [run.step for run in runs if run.number >= RUN_STEPS] or [min(run.step for run in runs)]
+    odd = [(run, missing * run.number) for run in runs if run.number < RUN_STEPS and (missing := _missing(run.step, usual)) != 0]
+    if len(runs) == 1:
+        steps = np.diff(along)
+        raise SliceGap(f"steps between slices run from {steps.min():.3g} to {steps.max():.3g} mm", hint=_HINT, source=source)
+    if not odd:
         return
-    steps = np.diff(along)
-    usual = float(np.median(steps))
-    worst = int(np.argmax(np.abs(steps - usual)))
-    missing = round(float(steps[worst]) / usual) - 1
-    remark = f" ({missing} missing)" if missing else ""
-    where = f"slices {worst + 1} and {worst + 2} of {len(along)}{remark}"
+    worst, _ = max(odd, key=lambda gap: gap[1])
+    counts = [missing for _, missing in odd]
+    places = f" in {len(odd)} places" if len(odd) > 1 else ""
+    remark = f" ({sum(counts)} missing{places})" if min(counts) > 0 else ""
+    common = max(runs, key=lambda run: (run is not worst, run.number))
     raise SliceGap(
-        f"steps between slices are {usual:.3g} mm, but {steps[worst]:.3g} mm between {where}",
+        f"steps between slices are {common.step:.3g} mm, but {worst.step:.3g} mm between slices"
+        f" {worst.first + 1} and {worst.first + 2} of {len(along)}{remark}",
         hint=_HINT,
         source=source,
     )
+
+
+def _missing(step: float, usual: Sequence[float]) -> int:
+    """Slices that lack within a step, by whichever usual step it is a multiple of; -1 where it is of none."""
+    counts = [round(step / other) - 1 for other in usual if abs(step - round(step / other) * other) <= 2 * _rounding(other) + 1e-6]
+    return min((count for count in counts if count >= 0), default=-1)
 
 
 def _thickness(first: Slice, source: str) -> float:

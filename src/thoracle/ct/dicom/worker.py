@@ -1,8 +1,9 @@
 """The expendable process that runs codecs over bytes nobody trusts; started by `decoder`.
 
 It reads requests from standard input until it ends: a line of JSON (length, rows, columns, dtype), then the bytes of a DICOM file. For
-each frame it answers a line of JSON, {"error": null} followed by the frame's bytes, or {"error": "what the codec said"} and no more.
-What it does not catch ends it, which `decoder` tells.
+each frame it answers a line of JSON, {"error": null, "bits": 12, "signed": true} followed by the frame's bytes, or {"error": "what the
+codec said"} and no more. `bits` and `signed` are what the codestream says of its samples, null where it does not; all bits are handed
+over as the codec left them. What it does not catch ends it, which `decoder` tells.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels.utils import iter_pixels
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options, get_j2k_parameters
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes
 
 #: JPEG of 12 bits and the retired progressive ones: GDCM decodes them, pydicom does not ask it to.
 _GDCM_ALONE: Final = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
+#: Codecs hand over what they decoded; whose sign and depth count is decided in one place, by the parent.
+_UNCORRECTED: Final = {"apply_j2k_sign_correction": False, "apply_jls_sign_correction": False, "correct_unused_bits": False}
+_JPEG_LS_FRAME: Final = 0xF7  # SOF55, whose third byte is the precision
+_Samples = tuple[int | None, bool | None]
 _CODEC_ERRORS: Final = (ValueError, RuntimeError, AttributeError, TypeError, LookupError, EOFError, OSError, MemoryError)
 
 
@@ -38,8 +45,8 @@ def main() -> None:
         content = sys.stdin.buffer.read(request["length"])
         error = None
         try:
-            for frame in _decode(content, (request["rows"], request["columns"]), np.dtype(request["dtype"])):
-                answers.write(b'{"error": null}\n' + frame.tobytes())
+            for frame, (bits, signed) in _decode(content, (request["rows"], request["columns"]), np.dtype(request["dtype"])):
+                answers.write(json.dumps({"error": None, "bits": bits, "signed": signed}).encode() + b"\n" + frame.tobytes())
                 answers.flush()
         except _CODEC_ERRORS as raised:
             error = f"{type(raised).__name__}: {raised}"
@@ -48,23 +55,48 @@ def main() -> None:
             answers.flush()
 
 
-def _decode(content: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """Frames (row, column) of a DICOM file, in stored order and as the header types them."""
+def _decode(content: bytes, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[tuple[NDArray[Any], _Samples]]:
+    """Frames (row, column) of a DICOM file, in stored order and as the header types them, each with what its codestream says."""
     dataset = dcmread(io.BytesIO(content), force=True)
-    alone = dataset.file_meta.TransferSyntaxUID in _GDCM_ALONE
-    for frame in _decode_with_gdcm(dataset, dtype) if alone else iter_pixels(dataset, raw=True):
+    syntax = dataset.file_meta.TransferSyntaxUID
+    frames = _decode_with_gdcm(dataset, dtype) if syntax in _GDCM_ALONE else _decode_with_pydicom(dataset)
+    for frame, encoded in zip(frames, _encoded(dataset), strict=False):  # pydicom may find more frames than the header promises
         if frame.shape != shape or not np.can_cast(frame.dtype, dtype, "same_kind"):
             raise ValueError(f"expected {shape} of {dtype}, the codec gave {frame.shape} of {frame.dtype}")
-        yield frame.astype(dtype, copy=False)
+        yield frame.astype(dtype, copy=False), _samples(encoded, syntax)
+
+
+def _decode_with_pydicom(dataset: Dataset) -> Iterator[NDArray[Any]]:
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    for frame, _ in decoder.iter_array(dataset, raw=True, **as_pixel_options(dataset, **_UNCORRECTED)):
+        yield frame
+
+
+def _encoded(dataset: Dataset) -> Iterator[bytes]:
+    options = as_pixel_options(dataset)
+    return generate_frames(
+        dataset.PixelData, number_of_frames=int(options["number_of_frames"]), extended_offsets=options.get("extended_offsets")
+    )
+
+
+def _samples(encoded: bytes, syntax: UID) -> _Samples:
+    """Bits of a sample, and whether it is signed, as a JPEG 2000 or JPEG-LS codestream has it; for others the header counts."""
+    if syntax in JPEG2000TransferSyntaxes:
+        parameters = get_j2k_parameters(encoded)
+        return parameters.get("precision"), parameters.get("is_signed")
+    at = 2  # behind the start of the image: segments of a marker and a length
+    while syntax in JPEGLSTransferSyntaxes and at + 4 < len(encoded):
+        if encoded[at + 1] == _JPEG_LS_FRAME:
+            return encoded[at + 4], None
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+    return None, None
 
 
 def _decode_with_gdcm(dataset: Dataset, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    unused = dataset.BitsAllocated - dataset.BitsStored
-    for encoded in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+    for encoded in _encoded(dataset):
         # GDCM hands over characters; surrogates carry the bytes that are none.
         decoded = _gdcm_image(dataset, encoded).GetBuffer().encode("utf-8", "surrogateescape")
-        frame = np.frombuffer(decoded, dtype).reshape(dataset.Rows, dataset.Columns)
-        yield frame << unused >> unused
+        yield np.frombuffer(decoded, dtype).reshape(dataset.Rows, dataset.Columns)
 
 
 def _gdcm_image(dataset: Dataset, encoded: bytes) -> Any:

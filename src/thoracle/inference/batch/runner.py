@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.metadata import MetadataTable
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.read import Metadata, Units, read
@@ -36,6 +37,7 @@ class ReadOptions:
     hu: Units = "auto"
     series: str | None = None
     min_slices: int = 10
+    uneven: Uneven = "refuse"
     strict: bool = False
 
 
@@ -97,7 +99,7 @@ def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
     if scan.fault is not None:
         raise scan.fault
     metadata = reading.metadata or scan.table
-    return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices)
+    return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices, uneven=reading.uneven)
 
 
 def _prepared(scan: ScanLocation, preprocess: PreprocessConfig, reading: ReadOptions) -> PreparedVolume | ScanFailure:

@@ -7,7 +7,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from thoracle.ct.quality import assess
+from thoracle.ct.quality import air_around, assess
 from thoracle.ct.volume import HeaderTags, HounsfieldSource, Provenance, Volume
 
 PROVENANCE = Provenance(
@@ -181,6 +181,52 @@ class TestOtherScans:
     @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 10), (600, 1, 1)])
     def test_tiny_volumes_are_judged_too(self, shape):
         assert not assess(volume(np.zeros(shape, np.int16), (1.0, 1.0, 1.0))).is_chest
+
+
+def round_field(array, value):
+    x, y = np.ogrid[-1 : 1 : array.shape[0] * 1j, -1 : 1 : array.shape[1] * 1j]
+    return np.where((x * x + y * y > 1)[..., None], value, array)
+
+
+class TestUnitsByTheAirAround:
+    """Air is -1000 HU by definition; what is 60 HU off it is said."""
+
+    @pytest.mark.parametrize(("factor", "offset"), [(0.65, 0), (1, 200), (1, 150), (1, 70), (0.9, 0), (0.8, 100), (1, -100)])
+    def test_a_factor_or_an_offset_is_warned_of(self, chest, factor, offset):
+        array, spacing = chest
+        (warning,) = [text for text in assess(volume(array * factor + offset, spacing)).warnings if "Air around the body" in text]
+        assert float(warning.split(" at ")[1].split(" HU")[0]) == pytest.approx(-1000 * factor + offset, abs=3)
+
+    @pytest.mark.parametrize("name", ["totalseg_example_ct", "totalseg_example_ct_sm"])
+    def test_other_scanners_too(self, data_dir, name):
+        array, spacing = lps(data_dir / f"volumes/{name}.nii.gz")
+        assert air_around(array, spacing) == pytest.approx(-1000, abs=10)
+        assert air_around(array + 150, spacing) == pytest.approx(-850, abs=10)
+        assert any("-850" in text or "-849" in text for text in assess(volume(array + 150, spacing)).warnings)
+
+    @pytest.mark.parametrize("value", [-3024, -2000, 0, 3071])
+    def test_padding_is_not_air(self, chest, value):
+        array, spacing = chest
+        assert air_around(round_field(array, value), spacing) == pytest.approx(-1000, abs=10)
+        assert air_around(round_field(array + 150, value), spacing) == pytest.approx(-850, abs=10)
+
+    def test_padding_that_was_shifted_with_the_rest_counts_as_little(self, chest):
+        array, spacing = chest
+        assert air_around(round_field(array, -3024) + 200, spacing) == pytest.approx(-800, abs=10)
+
+    def test_lung_at_the_rim_of_a_crop_is_not_air(self, chest):
+        array, spacing = chest
+        inside = array[12:28, 26:44, 30:50]  # of the right lung
+        assert (inside < -700).mean() > 0.5
+        assert air_around(inside, spacing) is None or abs(air_around(inside, spacing) + 1000) <= 60
+
+    def test_no_air_no_word(self, chest):
+        assert air_around(np.full((50, 50, 50), 40, np.int16), (4.0, 4.0, 4.0)) is None
+        assert air_around(np.full((1, 1, 1), 40, np.int16), (4.0, 4.0, 4.0)) is None
+
+    @pytest.mark.parametrize("name", sorted(SKETCHES))
+    def test_sketches_are_at_1000_whatever_stands_around(self, name):
+        assert air_around(sketch(*SKETCHES[name]).array, (4.0, 4.0, 4.0)) == pytest.approx(-1000, abs=15)
 
 
 class TestWarnings:

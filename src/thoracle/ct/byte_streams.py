@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import io
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 from isal import igzip, isal_zlib
 
 from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile
 from thoracle.types import StoredArray
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 Codec = Literal["plain", "gzip", "bzip2"]
 
@@ -32,6 +37,8 @@ _DEFLATE_LIMIT = 1032  # bytes that one byte of deflate can become at most (zlib
 _BOMB_RATIO = 500
 _BOMB_BYTES = 256 << 20
 _CHUNK = 1 << 18
+_LONGEST_TAIL = 8  # bytes of line ends and blanks that editors, mailers and transfers in text mode leave behind the data
+_BLANKS = b" \t\r\n"
 _DeflateError = cast(type[Exception], isal_zlib.error)
 _COPY_AGAIN = "Copy or download the file again."
 
@@ -58,11 +65,17 @@ def read_prefix(path: Path, size: int) -> bytes:
     Raises:
         CorruptFile: the file's beginning does not unpack.
     """
-    with _unpacked(Stream(path=path, codec=codec_of(path))) as file:
+    stream = Stream(path=path, codec=codec_of(path))
+
+    def first(file: BufferedIOBase) -> bytes:
         return file.read(size)
 
+    return _without_tail(stream, first)[0]
 
-def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]) -> tuple[StoredArray, str]:
+
+def decompress_into(
+    stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]
+) -> tuple[StoredArray, str, tuple[str, ...]]:
     """Fill one array from a stream, and hash files meanwhile (both leave the interpreter free, so two cores share the work).
 
     Args:
@@ -72,7 +85,7 @@ def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[A
         hashed: the files whose bytes, one after the other, make the SHA-256.
 
     Returns:
-        The array (Fortran order, native byte order), and the hash.
+        The array (Fortran order, native byte order), the hash, and a note where line ends or blanks follow the voxels.
 
     Raises:
         TruncatedFile: the file holds fewer bytes than shape and dtype take.
@@ -88,10 +101,11 @@ def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[A
         raise BudgetExceeded(detail, hint="Read it on a larger machine.", source=stream.path) from error
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
         digest = pool.submit(sha256_of, *hashed)
-        _fill(stream, flat.view(np.uint8).data)
+        tail = _fill(stream, flat.view(np.uint8).data)
+    notes = (f"{tail} byte(s) of line ends or blanks after the voxels left out",) if tail else ()
     if not dtype.isnative:
         flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
-    return flat.reshape(shape, order="F"), digest.result()
+    return flat.reshape(shape, order="F"), digest.result(), notes
 
 
 def sha256_of(*paths: Path) -> str:
@@ -120,34 +134,96 @@ def _require_possible(stream: Stream, need: int) -> None:
         raise BudgetExceeded(detail, hint="If it is one, unpack it first.", source=stream.path)
 
 
-def _fill(stream: Stream, target: memoryview) -> None:
-    position, need = 0, stream.payload_offset + len(target)
-    with _unpacked(stream) as file:
+def _fill(stream: Stream, target: memoryview) -> int:
+    """Fill the target with the end of what the stream unpacks to, and count the blanks that follow it there or in the file."""
+    need = stream.payload_offset + len(target)
+
+    def read(file: BufferedIOBase) -> bytes:
+        position = 0
         while position < stream.payload_offset and (got := len(file.read(min(_CHUNK, stream.payload_offset - position)))):
             position += got
         while stream.payload_offset <= position < need and (got := file.readinto(target[position - stream.payload_offset :])):
             position += got
         if position < need:
             raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {position:,}", hint=_COPY_AGAIN, source=stream.path)
-        # Asking for one byte more makes the decoder check its checksum, too.
-        if file.read(1):
-            detail = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
-            raise CorruptFile(detail, hint="Export the scan again from its source.", source=stream.path)
+        # Asking for more makes the decoder check its checksum, too.
+        return file.read(_LONGEST_TAIL + 1)
+
+    surplus, tail = _without_tail(stream, read)
+    if len(surplus) > _LONGEST_TAIL or surplus.strip(_BLANKS):
+        detail = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
+        raise CorruptFile(detail, hint="Export the scan again from its source.", source=stream.path)
+    return len(surplus) + tail
+
+
+def _without_tail(stream: Stream, read: Callable[[BufferedIOBase], bytes]) -> tuple[bytes, int]:
+    """Read the unpacked file; if that fails and the packed bytes end in blanks, again without one, two and more of them.
+
+    The last bytes of a sound gzip stream are its length, which may look like blanks; hence the whole of it is tried first.
+
+    Returns:
+        What `read` returned, and how many bytes were left out.
+    """
+    try:
+        with _unpacked(stream) as file:
+            return read(file), 0
+    except CorruptFile as error:
+        if stream.codec == "plain":
+            raise
+        for tail in range(1, _blank_tail(stream.path) + 1):
+            try:
+                with _unpacked(stream, tail=tail) as file:
+                    return read(file), tail
+            except CorruptFile:
+                continue
+        raise error
+
+
+def _blank_tail(path: Path) -> int:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LONGEST_TAIL))
+        end = file.read()
+    return len(end) - len(end.rstrip(_BLANKS))
 
 
 @contextmanager
-def _unpacked(stream: Stream) -> Iterator[BufferedIOBase]:
-    """The unpacked file; whatever the decoder complains of becomes one of our errors."""
+def _unpacked(stream: Stream, *, tail: int = 0) -> Iterator[BufferedIOBase]:
+    """The unpacked file, but for a packed tail; whatever the decoder complains of becomes one of our errors."""
     with stream.path.open("rb") as raw:
-        raw.seek(stream.file_offset)
+        source: BufferedIOBase = io.BufferedReader(_Shortened(raw, os.fstat(raw.fileno()).st_size - tail)) if tail else raw
+        source.seek(stream.file_offset)
         try:
-            with _decoder(raw, stream.codec) as file:
+            with _decoder(source, stream.codec) as file:
                 yield file
         except EOFError as error:
             raise TruncatedFile(f"the {stream.codec} stream is cut", hint=_COPY_AGAIN, source=stream.path) from error
         # A wrong checksum is an OSError; a gzip header longer than the decoder's input buffer is an OverflowError.
         except (OSError, OverflowError, _DeflateError) as error:
             raise CorruptFile(f"the {stream.codec} stream is damaged ({error})", hint=_COPY_AGAIN, source=stream.path) from error
+
+
+class _Shortened(io.RawIOBase):
+    """Bytes of a file up to `end`."""
+
+    def __init__(self, file: BufferedIOBase, end: int) -> None:
+        self._file, self._end = file, end
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        return self._file.readinto(view[: max(0, min(len(view), self._end - self._file.tell()))])
 
 
 def _decoder(raw: BufferedIOBase, codec: Codec) -> BufferedIOBase:

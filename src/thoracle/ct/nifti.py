@@ -65,9 +65,9 @@ def read_nifti(path: Path) -> StoredScan:
     affine, geometry = _affine(file)
     rescale = _rescale(file)
     stream = Stream(path=file.image, codec=codec_of(file.image), payload_offset=_offset(file))
-    voxels, digest = decompress_into(stream, shape=shape, dtype=dtype, hashed=file.files)
+    voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=file.files)
     return StoredScan(
-        voxels=voxels, affine=affine, geometry=geometry, rescale=rescale, format=file.format, sha256=digest, repaired=repaired
+        voxels=voxels, affine=affine, geometry=geometry, rescale=rescale, format=file.format, sha256=digest, repaired=repaired + notes
     )
 
 

@@ -49,8 +49,8 @@ def read_nrrd(path: Path) -> StoredScan:
     affine, geometry = _affine(header, path)
     data = _data_file(header, path)
     stream = _stream(header, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
-    voxels, digest = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
-    return StoredScan(voxels=voxels, affine=affine, geometry=geometry, rescale=None, format="NRRD", sha256=digest)
+    voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
+    return StoredScan(voxels=voxels, affine=affine, geometry=geometry, rescale=None, format="NRRD", sha256=digest, repaired=notes)
 
 
 def refuse_metaimage(path: Path) -> NoReturn:

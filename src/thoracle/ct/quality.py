@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from thoracle.ct.geometry import AIR_HU
 from thoracle.ct.volume import HeaderTags, Volume
 from thoracle.types import HounsfieldArray, Spacing
 
@@ -24,6 +25,11 @@ _LUNG_HEIGHT_MM = 120.0  # what an abdominal scan shows of the lungs' bases stay
 _SLAB_AREA_CM2 = 80.0  # lung in a slice, where a scan is a slab with lung at both ends; one adult lung has 120
 _CUT_AREA_CM2 = 10.0  # lung on a face of the volume; less is the rim of a lung that just ends there
 _FACES = ("right", "left", "front", "back", "bottom", "top")
+
+_AIR_RANGE = (-1200.0, -500.0)  # HU of what may be air, whatever the scale; lower is padding
+_AIR_OFF = 60.0  # HU that air around the body may be off its -1000
+_LOWER_SPREAD = 40.0  # HU; nothing is thinner than air, so that its values end sharply, and those of a cut lung do not
+_RIM_PLANES = 16
 
 _LARGEST_STEP_MM = 6.0  # CT-RATE's thickest slices
 _SMALLEST_FIELD_MM = (250.0, 180.0, 180.0)
@@ -63,13 +69,19 @@ def assess(volume: Volume) -> Quality:
     slab = {"top", "bottom"} <= set(cut) and litres * 1e4 > _SLAB_AREA_CM2 * height
     is_chest = slab or (litres >= _LUNG_LITRES and height >= _LUNG_HEIGHT_MM)
     coverage = _coverage(litres, height, cut)
+    units = _units(air_around(volume.array, volume.spacing))
     return Quality(
         is_chest=is_chest,
         lung_litres=round(litres, 2),
         lung_height_mm=round(height),
         lung_cut=cut,
         coverage=coverage,
-        warnings=(*_seen(is_chest, coverage, cut), *_geometry(volume), *_tagged(volume.tags)),
+        warnings=(
+            *_seen(is_chest, coverage, cut),
+            *units,
+            *_geometry(volume),
+            *_tagged(volume.tags),
+        ),
     )
 
 
@@ -155,6 +167,47 @@ def _cut(lung: _Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
     return tuple(name for name, area in zip(_FACES, areas, strict=True) if area > _CUT_AREA_CM2)
 
 
+def air_around(array: HounsfieldArray, spacing: Spacing) -> float | None:
+    """Measure the air around the body where it reaches the rim of the slices, or the padding that surrounds their field of view.
+
+    Returns:
+        Its mode in HU; None where a slice's rim is body, or cuts through lung.
+    """
+    widths = [max(1, min(length, int(_CELL_MM / step + 0.25))) for length, step in zip(array.shape[:2], spacing, strict=False)]
+    planes = array[..., :: max(1, -(-array.shape[2] // _RIM_PLANES))].T.astype(np.float32)
+    rows, columns = planes.shape[1] // widths[1], planes.shape[2] // widths[0]
+    blocks = planes[:, : rows * widths[1], : columns * widths[0]].reshape(-1, rows, widths[1], columns, widths[0])
+    padding, corner = blocks < _AIR_RANGE[0], float(array[0, 0, 0])
+    if not _AIR_RANGE[0] <= corner < _AIR_RANGE[1]:
+        padding |= blocks == corner
+    rim = _rim(blocks.mean(axis=(2, 4)), np.asarray(padding.any(axis=(2, 4))))
+    air = rim[(rim >= _AIR_RANGE[0]) & (rim < _AIR_RANGE[1])]
+    if air.size < 0.05 * rim.size or not air.size:
+        return None
+    counts, edges = np.histogram(air, bins=np.arange(*_AIR_RANGE, 10))
+    smooth = np.convolve(counts, np.ones(3), mode="same")
+    peak = float(edges[smooth.argmax()]) + 5
+    mode = float(np.median(air[np.abs(air - peak) < 20]))
+    lower = air[air < mode]
+    if np.count_nonzero(lower < mode - _LOWER_SPREAD) <= 0.1 * lower.size:
+        return mode
+    # Clothes, blankets and the table may fill most of the rim; the air beyond them still ends sharply.
+    thinnest, edge = np.percentile(air, (1, 5))
+    return float(edge) if edge - thinnest < _LOWER_SPREAD / 2 else None
+
+
+def _rim(cells: NDArray[np.float32], padded: _Mask) -> NDArray[np.float32]:
+    """Values of cells (z, y, x) on the four sides of each slice; behind padding those next to it."""
+    values = []
+    for axis in (1, 2):
+        for order in (slice(None), slice(None, None, -1)):
+            line, beyond = np.moveaxis(cells, axis, 0)[order], np.moveaxis(padded, axis, 0)[order]
+            first = np.argmin(beyond, axis=0)
+            picked = np.take_along_axis(line, first[None], axis=0)[0]
+            values.append(picked[~np.take_along_axis(beyond, first[None], axis=0)[0]])
+    return np.concatenate(values)
+
+
 # Sentences
 
 
@@ -173,6 +226,12 @@ def _seen(is_chest: bool, coverage: str, cut: tuple[str, ...]) -> list[str]:
     if not is_chest:
         return [f"This does not look like a chest: {coverage}."]
     return [f"Not all of the lungs is in the scan: cut at {_listed(cut)}."] if cut else []
+
+
+def _units(air: float | None) -> list[str]:
+    if air is None or abs(air - AIR_HU) <= _AIR_OFF:
+        return []
+    return [f"Air around the body is at {air:.0f} HU, not at {AIR_HU}: a factor or an offset may part its numbers from Hounsfield units."]
 
 
 def _geometry(volume: Volume) -> list[str]:

@@ -13,7 +13,7 @@ ThoracleError
 │   ├── SeriesAmbiguous        more than one series could be meant
 │   ├── GeometryError
 │   │   ├── GeometryUnknown    the file does not say where its voxels are
-│   │   ├── GeometryInvalid    NaN, zero, singular or contradictory geometry
+│   │   ├── GeometryInvalid    NaN, zero, singular, sheared or contradictory geometry
 │   │   ├── GantryTilt         slices sheared against their normal
 │   │   ├── SliceGap           slices missing, or steps unlike
 │   │   ├── DuplicateSlices    several slices at one position
@@ -129,7 +129,7 @@ class GeometryUnknown(GeometryError):
 
 
 class GeometryInvalid(GeometryError):
-    """NaN, zero, singular or contradictory geometry. Export the series again."""
+    """NaN, zero, singular, sheared or contradictory geometry. Export the series again."""
 
 
 class GantryTilt(GeometryError):

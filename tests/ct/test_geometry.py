@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from thoracle.ct.geometry import AIR_HU, resolve_affine, to_lps
+from thoracle.ct.header_affine import BLANK, is_blank
 from thoracle.ct.metadata import MetadataRow
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import GantryTilt, GeometryInvalid, GeometryUnknown, ObliqueGeometry
@@ -186,13 +188,95 @@ def test_axes_that_do_not_span_space_are_invalid() -> None:
         settled(affine)
 
 
-@given(degrees=st.floats(0.11, 40), order=orders, sign=st.sampled_from([-1, 1]))
-def test_shear_is_gantry_tilt(degrees: float, order: tuple[Any, Any], sign: int) -> None:
-    affine = grid((0.7, 0.7, 2.5))
-    affine[1, 2] = sign * 2.5 * np.tan(np.radians(degrees))
-    turned, sheared = reordered(np.zeros(SHAPE), affine, *order)
-    with pytest.raises(GantryTilt, match=f"{degrees:.2f}" if degrees > 1 else "perpendicular"):
+def slanted(degrees: float, *, along: int, of: int, spacing: tuple[float, ...] = (0.7, 0.7, 2.5)) -> NDArray[np.float64]:
+    """Axis `of` slides along axis `along` by an angle."""
+    affine = grid(spacing)
+    affine[along, of] = spacing[of] * np.tan(np.radians(degrees))
+    return affine
+
+
+@given(degrees=st.floats(1, 40), order=orders, sign=st.sampled_from([-1, 1]))
+def test_a_shear_of_z_into_y_alone_is_gantry_tilt(degrees: float, order: tuple[Any, Any], sign: int) -> None:
+    shape = (50, 60, 70)  # 70 slices of 2.5 mm at 1 degree drift by 3 mm, 4 voxels of 0.7 mm
+    turned, sheared = reordered(np.zeros(shape), slanted(sign * degrees, along=1, of=2), *order)
+    with pytest.raises(GantryTilt, match=f"axes y and z are {degrees:.2f}"):
         settled(sheared, shape=turned.shape)
+
+
+@given(degrees=st.floats(1, 40), order=orders, axes=st.sampled_from([(0, 2), (0, 1), (1, 0), (2, 0)]))
+def test_any_other_shear_is_called_so(degrees: float, order: tuple[Any, Any], axes: tuple[int, int]) -> None:
+    affine = slanted(degrees, along=axes[0], of=axes[1], spacing=(0.7, 0.8, 1.0))
+    turned, sheared = reordered(np.zeros((50, 60, 70)), affine, *order)
+    with pytest.raises(GeometryInvalid, match=f"sheared, {degrees:.2f} degrees"):
+        settled(sheared, shape=turned.shape)
+
+
+def test_a_tilt_with_a_shear_beside_it_is_a_shear() -> None:
+    affine = slanted(5, along=1, of=2)
+    affine[0, 2] = 0.3
+    with pytest.raises(GeometryInvalid, match="sheared"):
+        settled(affine, shape=(50, 60, 70))
+
+
+@pytest.mark.parametrize(
+    ("shear", "shape", "drift"),
+    [
+        (0.06, (64, 64, 30), 0.36),  # 0.34 degrees: 30 steps of 10 mm slide by 1.8 mm, 0.36 voxels of 5 mm
+        (0.03, (64, 64, 30), 0.18),
+        (0.03, (64, 64, 80), 0.48),
+    ],
+)
+@pytest.mark.parametrize("along", [0, 1])
+@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[9], ORDERS[30], ORDERS[47]])
+def test_a_drift_below_half_a_voxel_is_squared_and_said(
+    shear: float, shape: tuple[int, int, int], drift: float, along: int, order: tuple[Any, Any]
+) -> None:
+    """The affine of ITK #3994: a hundredth of a step of 10 mm beside it."""
+    affine = grid((5.0, 5.0, 10.0), (-160.0, -150.0, -700.0))
+    affine[along, 2] = shear
+    array = np.zeros(shape, np.int16)
+    array[1, 2, 3] = 7
+    turned, stored = reordered(array, affine, *order)
+    lps = to_lps(turned, settled(stored, shape=turned.shape))
+    np.testing.assert_array_equal(lps.array, array)
+    np.testing.assert_allclose(lps.spacing, (5.0, 5.0, 10.0), rtol=1e-4)
+    squared = [note for note in lps.repaired if "squared" in note]
+    assert len(squared) == 1
+    assert f"than {drift:.2f} voxels" in squared[0]
+    centre = [*((np.array(shape) - 1) / 2), 1]
+    np.testing.assert_allclose(lps.affine @ centre, affine @ centre, atol=1e-6)  # the middle stays where it is
+
+
+@pytest.mark.parametrize("along", [0, 1])
+def test_a_drift_beyond_half_a_voxel_is_refused(along: int) -> None:
+    affine = grid((5.0, 5.0, 10.0))
+    affine[along, 2] = 0.06
+    with pytest.raises(GantryTilt if along else GeometryInvalid):
+        settled(affine, shape=(64, 64, 42))  # 42 steps slide by 2.52 mm
+
+
+def blank(affine: NDArray[Any]) -> StoredScan:
+    assert is_blank(affine)
+    return replace(scan(None), blank=affine, geometry=BLANK)
+
+
+def test_a_blank_header_of_any_writer_gives_way_to_the_row() -> None:
+    row = MetadataRow(spacing=(0.7, 0.8, 1.25))
+    for affine in (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]), grid((1.0, 1.0, 1.0), (-7.0, 8.0, 9.0))):
+        with pytest.raises(GeometryUnknown, match=r"blank header.*--metadata FILE\.csv.*XYSpacing.*--metadata FILE\.json"):
+            resolve_affine(blank(affine), row=None, source="scan.nii")
+        np.testing.assert_allclose(resolve_affine(blank(affine), row=row, source="scan.nii")[0][:3, :3], np.diag(row.spacing or ()))
+
+
+@given(order=orders)
+def test_a_row_of_1_mm_confirms_the_axes_of_a_blank_header(order: tuple[Any, Any]) -> None:
+    array = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    turned, affine = reordered(array, np.eye(4), *order)
+    resolved, remark = resolve_affine(blank(affine), row=MetadataRow(spacing=(1.0, 1.0, 1.0)), source="scan.nii")
+    np.testing.assert_array_equal(to_lps(turned, resolved).array, array)
+    assert "which agree" in remark
+    with_axes = MetadataRow(spacing=(1.0, 1.0, 1.0), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    np.testing.assert_allclose(resolve_affine(blank(affine), row=with_axes, source="scan.nii")[0], np.eye(4))
 
 
 @given(degrees=st.floats(0, 29), axis=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1))

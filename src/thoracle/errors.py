@@ -4,7 +4,7 @@ ThoracleError
 ├── InputError                 an argument that makes no sense, before any file is opened
 ├── ScanError                  a scan that is not read
 │   ├── ScanUnreadable         the system would not give the bytes (permissions, a failing disk)
-│   ├── UnsupportedFormat      not a format Thoracle reads (MetaImage, text, an unknown transfer syntax)
+│   ├── UnsupportedFormat      not a format Thoracle reads (text, a list of slices, an unknown transfer syntax)
 │   ├── CorruptFile            the bytes contradict themselves
 │   │   ├── TruncatedFile      fewer bytes than the header promises
 │   │   └── BudgetExceeded     more bytes, members or memory than a scan may take; bombs end here
@@ -93,7 +93,7 @@ class ScanUnreadable(ScanError):
 
 
 class UnsupportedFormat(ScanError):
-    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD or DICOM."""
+    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD, MetaImage or DICOM."""
 
 
 class CorruptFile(ScanError):

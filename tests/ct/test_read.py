@@ -147,11 +147,6 @@ def test_hu_can_be_stated(golden_dir: Path) -> None:
         thoracle.read(folder / "ctrate_v1_raw.nii.gz", hu="guess")  # type: ignore[arg-type]
 
 
-def test_metaimage_is_refused_with_the_line_that_converts_it(data_dir: Path) -> None:
-    with pytest.raises(UnsupportedFormat, match="WriteImage"):
-        thoracle.read(data_dir / "volumes" / "elastix_3DCT_lung_baseline_small.mha")
-
-
 def test_what_is_no_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         thoracle.read(tmp_path / "absent.nii")

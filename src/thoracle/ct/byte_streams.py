@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import numpy as np
 from isal import igzip, isal_zlib
 
-from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile
+from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsafeArchive
 from thoracle.types import StoredArray
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-Codec = Literal["plain", "gzip", "bzip2"]
+Codec = Literal["plain", "gzip", "zlib", "bzip2"]
 
 #: What one scan may take unpacked: 1024 x 1024 x 2048 voxels of two bytes.
 BUDGET_BYTES: Final = 4 << 30
@@ -108,6 +108,23 @@ def decompress_into(
     return flat.reshape(shape, order="F"), digest.result(), notes
 
 
+def file_beside(header: Path, name: str) -> Path:
+    """Find the data file that a detached header names, which must lie in the header's own folder ("./x.raw" does).
+
+    Raises:
+        UnsafeArchive: the name is a path to elsewhere.
+        TruncatedFile: no such file.
+    """
+    plain = name.removeprefix("./")
+    if plain in ("", ".", "..") or any(mark in plain for mark in "/\\:\0"):
+        detail = "the header names a data file outside its own folder"
+        raise UnsafeArchive(detail, hint="Put the data file beside the header, and only its name into it.", source=header)
+    if not header.with_name(plain).is_file():
+        detail = "the header names a data file, or several, that do not lie beside it"
+        raise TruncatedFile(detail, hint="Copy header and data together; several must be joined first (unu save).", source=header)
+    return header.with_name(plain)
+
+
 def sha256_of(*paths: Path) -> str:
     """Hash the bytes of files, one after the other."""
     digest = hashlib.sha256()
@@ -122,7 +139,7 @@ def sha256_of(*paths: Path) -> str:
 def _require_possible(stream: Stream, need: int) -> None:
     """Judge the promised size against the file's, before a byte of it is allocated."""
     size = stream.path.stat().st_size - stream.file_offset
-    most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
+    most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "zlib": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
     if need > most:
         detail = f"the header promises {need:,} bytes, and {size:,} bytes ({stream.codec}) hold {most:,} at most"
         raise TruncatedFile(detail, hint=_COPY_AGAIN, source=stream.path)
@@ -229,4 +246,31 @@ class _Shortened(io.RawIOBase):
 def _decoder(raw: BufferedIOBase, codec: Codec) -> BufferedIOBase:
     if codec == "gzip":
         return cast(BufferedIOBase, igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
+    if codec == "zlib":
+        return io.BufferedReader(_Inflated(raw), _CHUNK)
     return bz2.BZ2File(raw) if codec == "bzip2" else raw
+
+
+class _Inflated(io.RawIOBase):
+    """Unpacked bytes of one zlib stream that ends where its file ends."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file, self._decoder, self._packed = file, isal_zlib.decompressobj(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._decoder.eof:
+            self._packed = self._packed or self._file.read(_CHUNK)
+            if not self._packed:
+                raise EOFError
+            unpacked = self._decoder.decompress(self._packed, len(view))
+            self._packed = self._decoder.unconsumed_tail
+            if unpacked:
+                view[: len(unpacked)] = unpacked
+                return len(unpacked)
+        if self._decoder.unused_data or self._file.read(1):
+            raise OSError("more bytes follow its end")
+        return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,18 @@ _HEADER_DIGITS: Final = 1e-7  # relative; what float32 does to a decimal of six 
 _STRAIGHT: Final = 1e-6  # radians; a thousandth of a voxel over a thousand of them
 _MOST_DRIFT: Final = 0.5  # voxels over a whole scan that axes may be off perpendicular; then they are squared
 _SAME_PLACE: Final = 1e-3  # voxels; less is rounding in the file and not worth a word
+#: What readers say of an affine that nobody has set.
+BLANK: Final = "blank header: identity affine at 1 mm"
+#: Units of length by their names in headers, in mm.
+UNITS_MM: Final = {
+    **dict.fromkeys(("mm", "millimeter", "millimetre", "millimeters", "millimetres"), 1.0),
+    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1000.0),
+    **dict.fromkeys(("cm", "centimeter", "centimetre", "centimeters", "centimetres"), 10.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre", "micrometers", "micrometres"), 0.001),
+}
+
+_LEAST_MM: Final = 50.0  # along each axis of a field of view
+_MOST_MM: Final = (1000.0, 1000.0, 2500.0)  # ascending: broader than any bore, longer than any body
 _TURNED_GROWS: Final = 8  # times; a turned long thin box takes more voxels than a scan is worth
 
 Vector = NDArray[np.float64]
@@ -43,6 +56,45 @@ class LPSGrid:
     spacing: Spacing
     affine: Affine
     repaired: tuple[str, ...]
+
+
+def is_blank(affine: Affine) -> bool:
+    """Tell whether an affine is what writers put where nobody has set one: axes in any order and direction at exactly 1 mm, any origin.
+
+    SimpleITK writes it for an array without spacing (as diag(-1, -1, 1) into NIfTI), nibabel for `np.eye(4)`, pynrrd for unit directions.
+    """
+    linear = affine[:3, :3]
+    if not np.isfinite(linear).all():
+        return False
+    steps = np.abs(linear)
+    whole = np.rint(steps)
+    return bool(np.abs(steps - whole).max() < _STRAIGHT and (whole.sum(axis=0) == 1).all() and (whole.sum(axis=1) == 1).all())
+
+
+def millimetres_per(unit: str, steps: NDArray[np.float64], shape: tuple[int, ...], *, field: str, source: Path) -> float:
+    """Look up the length of a unit in mm, and check that it makes a body of the volume.
+
+    Args:
+        unit: as `field` of the header names it.
+        steps: from voxel to voxel along the three axes, in that unit.
+        shape: of the volume.
+        field: of the header.
+        source: the file, for messages.
+
+    Raises:
+        GeometryInvalid: another unit, or no body of that size: most often millimetres under a wrong unit.
+    """
+    hint = "The header is damaged: convert the scan again from its source."
+    factor = UNITS_MM.get(unit.strip().lower())
+    if factor is None:
+        raise GeometryInvalid(f"{field} must be millimetres, is {unit[:20]!r}", hint=hint, source=source)
+    lengths = steps * factor
+    extents = np.sort(lengths * shape)
+    if not (SPACING_MM[0] <= lengths.min() and lengths.max() <= SPACING_MM[1] and extents[0] >= _LEAST_MM and (extents <= _MOST_MM).all()):
+        numbers, voxels = " x ".join(f"{step:.6g}" for step in steps), " x ".join(map(str, shape))
+        detail = f"{field} must be millimetres, is {unit.strip()}: {voxels} voxels of {numbers} {unit.strip()} are no body"
+        raise GeometryInvalid(detail, hint=hint, source=source)
+    return factor
 
 
 def resolve_affine(stored: StoredScan, *, row: MetadataRow | None, source: str) -> tuple[Affine, str]:

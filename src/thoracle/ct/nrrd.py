@@ -1,4 +1,4 @@
-"""NRRD files, attached or detached, raw, gzip or bzip2: from pynrrd's header to voxels as stored; and what is said to MetaImage.
+"""NRRD files, attached or detached, raw, gzip or bzip2: from pynrrd's header to voxels as stored.
 
 pynrrd reads headers only: it would unpack the voxels without a limit, and open whatever path a detached header names.
 Units, orientation and the number of slices are judged elsewhere.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.ct.byte_streams import Codec, Stream, decompress_into
-from thoracle.ct.header_affine import BLANK, UNITS_MM, is_blank, millimetres_per
+from thoracle.ct.byte_streams import Codec, Stream, decompress_into, file_beside
+from thoracle.ct.geometry import BLANK, UNITS_MM, is_blank, millimetres_per
 from thoracle.ct.stored import StoredScan
-from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, TruncatedFile, UnsafeArchive, UnsupportedFormat
+from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, UnsupportedFormat
 from thoracle.types import Affine
 
 _HEADER_BYTES = 1 << 20
@@ -51,7 +51,8 @@ def read_nrrd(path: Path) -> StoredScan:
     shape, dtype = _shape(header, path), _dtype(header, path)
     affine, geometry, placed = _affine(header, path)
     blank = affine is not None and not placed and is_blank(affine)
-    data = _data_file(header, path)
+    name = header.get("data file", header.get("datafile"))
+    data = None if name is None else file_beside(path, name)
     stream = _stream(header, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
     voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
     return StoredScan(
@@ -63,20 +64,6 @@ def read_nrrd(path: Path) -> StoredScan:
         sha256=digest,
         repaired=placed + notes,
         blank=affine if blank else None,
-    )
-
-
-def refuse_metaimage(path: Path) -> NoReturn:
-    """MetaImage (`.mha`, `.mhd`) is not read.
-
-    Raises:
-        UnsupportedFormat: always; the hint is a line that converts it.
-    """
-    line = "import sys, SimpleITK as s; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])"
-    raise UnsupportedFormat(
-        "is MetaImage, which is not read",
-        hint=f'Convert it (pip install SimpleITK): python -c "{line}" SCAN{path.suffix} SCAN.nii.gz',
-        source=path,
     )
 
 
@@ -155,21 +142,6 @@ def _unit(header: dict[str, Any], directions: NDArray[np.float64], path: Path) -
     shape = tuple(int(n) for n in header["sizes"])
     factor = millimetres_per(unit, np.linalg.norm(directions, axis=1), shape, field="space units", source=path)
     return factor, (f"lengths in {unit} (space units) turned to mm",)
-
-
-def _data_file(header: dict[str, Any], path: Path) -> Path | None:
-    """The data file of a detached header, which must lie beside it."""
-    name = header.get("data file", header.get("datafile"))
-    if name is None:
-        return None
-    name = name.removeprefix("./")  # as Teem's own files say it
-    if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
-        detail = "the header names a data file outside its own folder"
-        raise UnsafeArchive(detail, hint="Put the data file beside the header, and only its name into it.", source=path)
-    if not path.with_name(name).is_file():
-        detail = "the header names a data file, or several, that do not lie beside it"
-        raise TruncatedFile(detail, hint="Copy header and data together; several must be joined first (unu save).", source=path)
-    return path.with_name(name)
 
 
 def _stream(header: dict[str, Any], path: Path, start: int, need: int) -> Stream:

@@ -25,7 +25,7 @@ VERBS: Final = frozenset({
     "abstain", "add", "align", "allow", "annotate", "answer", "append", "apply", "archive", "ask", "assign", "attach", "attend",
     "average", "begin", "bind", "blend", "bound", "build", "cache", "calibrate", "cast", "centre", "change", "check", "choose",
     "clamp", "classify", "clip", "close", "cluster", "coarsen", "collate", "collect", "combine", "compare", "compile", "compress",
-    "compute", "configure", "connect", "convert", "convolve", "copy", "count", "create", "crop", "cut", "decide", "decode",
+    "compute", "configure", "connect", "convert", "correct", "convolve", "copy", "count", "create", "crop", "cut", "decide", "decode",
     "define", "delete", "derive", "describe", "detach", "detect", "detokenize", "distribute", "divide", "do", "download", "draw",
     "drive", "drop", "embed", "emit", "enable", "encode", "ensure", "enumerate", "escape", "estimate", "evaluate", "exclude",
     "exit", "expand", "export", "extract", "feed", "fetch", "fill", "filter", "find", "finish", "fit", "flag", "flush", "fold",

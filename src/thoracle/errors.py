@@ -4,7 +4,7 @@ ThoracleError
 ├── InputError                 an argument that makes no sense, before any file is opened
 ├── ScanError                  a scan that is not read
 │   ├── ScanUnreadable         the system would not give the bytes (permissions, a failing disk)
-│   ├── UnsupportedFormat      not a format Thoracle reads (MetaImage, text, an unknown transfer syntax)
+│   ├── UnsupportedFormat      not a format Thoracle reads (text, a list of slices, an unknown transfer syntax)
 │   ├── CorruptFile            the bytes contradict themselves
 │   │   ├── TruncatedFile      fewer bytes than the header promises
 │   │   └── BudgetExceeded     more bytes, members or memory than a scan may take; bombs end here
@@ -13,7 +13,7 @@ ThoracleError
 │   ├── SeriesAmbiguous        more than one series could be meant
 │   ├── GeometryError
 │   │   ├── GeometryUnknown    the file does not say where its voxels are
-│   │   ├── GeometryInvalid    NaN, zero, singular or contradictory geometry
+│   │   ├── GeometryInvalid    NaN, zero, singular, sheared or contradictory geometry
 │   │   ├── GantryTilt         slices sheared against their normal
 │   │   ├── SliceGap           slices missing, or steps unlike
 │   │   ├── DuplicateSlices    several slices at one position
@@ -93,7 +93,7 @@ class ScanUnreadable(ScanError):
 
 
 class UnsupportedFormat(ScanError):
-    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD or DICOM."""
+    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD, MetaImage or DICOM."""
 
 
 class CorruptFile(ScanError):
@@ -129,7 +129,7 @@ class GeometryUnknown(GeometryError):
 
 
 class GeometryInvalid(GeometryError):
-    """NaN, zero, singular or contradictory geometry. Export the series again."""
+    """NaN, zero, singular, sheared or contradictory geometry. Export the series again."""
 
 
 class GantryTilt(GeometryError):

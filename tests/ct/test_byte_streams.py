@@ -41,7 +41,7 @@ def test_fills_an_array_from_any_codec_after_what_is_skipped(tmp_path: Path, cod
 
 def test_big_endian_becomes_native(tmp_path: Path) -> None:
     path = _write(tmp_path / "f", VOXELS.astype(">i2").tobytes("F"))
-    voxels, _ = decompress_into(Stream(path=path, codec="plain"), shape=VOXELS.shape, dtype=np.dtype(">i2"), hashed=(path,))
+    voxels, *_ = decompress_into(Stream(path=path, codec="plain"), shape=VOXELS.shape, dtype=np.dtype(">i2"), hashed=(path,))
     assert voxels.dtype == np.dtype("=i2")
     np.testing.assert_array_equal(voxels, VOXELS)
 
@@ -89,6 +89,40 @@ def test_every_changed_byte_of_a_gzip_stream_is_refused(tmp_path: Path) -> None:
 def test_damaged_gzip_is_refused(tmp_path: Path, damage: type[bytes], said: str) -> None:
     with pytest.raises(CorruptFile, match=said):
         _load(_write(tmp_path / "f", damage(gzip.compress(VOXELS.tobytes("F")))))
+
+
+def _notes(path: Path) -> tuple[str, ...]:
+    stream = Stream(path=path, codec=codec_of(path))
+    voxels, digest, notes = decompress_into(stream, shape=VOXELS.shape, dtype=np.dtype("<i2"), hashed=(path,))
+    np.testing.assert_array_equal(voxels, VOXELS)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    return notes
+
+
+@pytest.mark.parametrize("tail", [b"\n", b"\r\n", b" \t\r\n\n"])
+@pytest.mark.parametrize("where", ["after the voxels", "in the gzip stream", "after the gzip stream", "after the last of two members"])
+def test_units_line_ends_after_the_data_are_left_out_and_noted(tmp_path: Path, tail: bytes, where: str) -> None:
+    raw = VOXELS.tobytes("F")
+    content = {
+        "after the voxels": raw + tail,
+        "in the gzip stream": gzip.compress(raw + tail),
+        "after the gzip stream": gzip.compress(raw) + tail,
+        "after the last of two members": gzip.compress(raw[:1000]) + gzip.compress(raw[1000:]) + tail,
+    }[where]
+    path = _write(tmp_path / "f", content)
+    assert _notes(path) == (f"{len(tail)} byte(s) of line ends or blanks after the voxels left out",)
+    assert read_prefix(path, 6) == raw[:6]
+
+
+@pytest.mark.parametrize("tail", [b"\nx", b"\0\0", b"\n" * 9, b"  and more"])
+def test_units_anything_else_after_the_voxels_is_refused(tmp_path: Path, tail: bytes) -> None:
+    with pytest.raises(CorruptFile, match="holds more"):
+        _load(_write(tmp_path / "f", VOXELS.tobytes("F") + tail), "plain")
+
+
+def test_units_a_cut_stream_that_ends_in_a_line_end_is_cut(tmp_path: Path) -> None:
+    with pytest.raises(TruncatedFile):
+        _load(_write(tmp_path / "f", gzip.compress(VOXELS.tobytes("F"))[:-12] + b"\r\n"))
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from thoracle.ct.geometry import AIR_HU, resolve_affine, to_lps
+from thoracle.ct.geometry import AIR_HU, BLANK, is_blank, millimetres_per, resolve_affine, to_lps
 from thoracle.ct.metadata import MetadataRow
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import GantryTilt, GeometryInvalid, GeometryUnknown, ObliqueGeometry
@@ -186,13 +188,95 @@ def test_axes_that_do_not_span_space_are_invalid() -> None:
         settled(affine)
 
 
-@given(degrees=st.floats(0.11, 40), order=orders, sign=st.sampled_from([-1, 1]))
-def test_shear_is_gantry_tilt(degrees: float, order: tuple[Any, Any], sign: int) -> None:
-    affine = grid((0.7, 0.7, 2.5))
-    affine[1, 2] = sign * 2.5 * np.tan(np.radians(degrees))
-    turned, sheared = reordered(np.zeros(SHAPE), affine, *order)
-    with pytest.raises(GantryTilt, match=f"{degrees:.2f}" if degrees > 1 else "perpendicular"):
+def slanted(degrees: float, *, along: int, of: int, spacing: tuple[float, ...] = (0.7, 0.7, 2.5)) -> NDArray[np.float64]:
+    """Axis `of` slides along axis `along` by an angle."""
+    affine = grid(spacing)
+    affine[along, of] = spacing[of] * np.tan(np.radians(degrees))
+    return affine
+
+
+@given(degrees=st.floats(1, 40), order=orders, sign=st.sampled_from([-1, 1]))
+def test_a_shear_of_z_into_y_alone_is_gantry_tilt(degrees: float, order: tuple[Any, Any], sign: int) -> None:
+    shape = (50, 60, 70)  # 70 slices of 2.5 mm at 1 degree drift by 3 mm, 4 voxels of 0.7 mm
+    turned, sheared = reordered(np.zeros(shape), slanted(sign * degrees, along=1, of=2), *order)
+    with pytest.raises(GantryTilt, match=f"axes y and z are {degrees:.2f}"):
         settled(sheared, shape=turned.shape)
+
+
+@given(degrees=st.floats(1, 40), order=orders, axes=st.sampled_from([(0, 2), (0, 1), (1, 0), (2, 0)]))
+def test_any_other_shear_is_called_so(degrees: float, order: tuple[Any, Any], axes: tuple[int, int]) -> None:
+    affine = slanted(degrees, along=axes[0], of=axes[1], spacing=(0.7, 0.8, 1.0))
+    turned, sheared = reordered(np.zeros((50, 60, 70)), affine, *order)
+    with pytest.raises(GeometryInvalid, match=f"sheared, {degrees:.2f} degrees"):
+        settled(sheared, shape=turned.shape)
+
+
+def test_a_tilt_with_a_shear_beside_it_is_a_shear() -> None:
+    affine = slanted(5, along=1, of=2)
+    affine[0, 2] = 0.3
+    with pytest.raises(GeometryInvalid, match="sheared"):
+        settled(affine, shape=(50, 60, 70))
+
+
+@pytest.mark.parametrize(
+    ("shear", "shape", "drift"),
+    [
+        (0.06, (64, 64, 30), 0.36),  # 0.34 degrees: 30 steps of 10 mm slide by 1.8 mm, 0.36 voxels of 5 mm
+        (0.03, (64, 64, 30), 0.18),
+        (0.03, (64, 64, 80), 0.48),
+    ],
+)
+@pytest.mark.parametrize("along", [0, 1])
+@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[9], ORDERS[30], ORDERS[47]])
+def test_a_drift_below_half_a_voxel_is_squared_and_said(
+    shear: float, shape: tuple[int, int, int], drift: float, along: int, order: tuple[Any, Any]
+) -> None:
+    """The affine of ITK #3994: a hundredth of a step of 10 mm beside it."""
+    affine = grid((5.0, 5.0, 10.0), (-160.0, -150.0, -700.0))
+    affine[along, 2] = shear
+    array = np.zeros(shape, np.int16)
+    array[1, 2, 3] = 7
+    turned, stored = reordered(array, affine, *order)
+    lps = to_lps(turned, settled(stored, shape=turned.shape))
+    np.testing.assert_array_equal(lps.array, array)
+    np.testing.assert_allclose(lps.spacing, (5.0, 5.0, 10.0), rtol=1e-4)
+    squared = [note for note in lps.repaired if "squared" in note]
+    assert len(squared) == 1
+    assert f"than {drift:.2f} voxels" in squared[0]
+    centre = [*((np.array(shape) - 1) / 2), 1]
+    np.testing.assert_allclose(lps.affine @ centre, affine @ centre, atol=1e-6)  # the middle stays where it is
+
+
+@pytest.mark.parametrize("along", [0, 1])
+def test_a_drift_beyond_half_a_voxel_is_refused(along: int) -> None:
+    affine = grid((5.0, 5.0, 10.0))
+    affine[along, 2] = 0.06
+    with pytest.raises(GantryTilt if along else GeometryInvalid):
+        settled(affine, shape=(64, 64, 42))  # 42 steps slide by 2.52 mm
+
+
+def blank(affine: NDArray[Any]) -> StoredScan:
+    assert is_blank(affine)
+    return replace(scan(None), blank=affine, geometry=BLANK)
+
+
+def test_a_blank_header_of_any_writer_gives_way_to_the_row() -> None:
+    row = MetadataRow(spacing=(0.7, 0.8, 1.25))
+    for affine in (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]), grid((1.0, 1.0, 1.0), (-7.0, 8.0, 9.0))):
+        with pytest.raises(GeometryUnknown, match=r"blank header.*--metadata FILE\.csv.*XYSpacing.*--metadata FILE\.json"):
+            resolve_affine(blank(affine), row=None, source="scan.nii")
+        np.testing.assert_allclose(resolve_affine(blank(affine), row=row, source="scan.nii")[0][:3, :3], np.diag(row.spacing or ()))
+
+
+@given(order=orders)
+def test_a_row_of_1_mm_confirms_the_axes_of_a_blank_header(order: tuple[Any, Any]) -> None:
+    array = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    turned, affine = reordered(array, np.eye(4), *order)
+    resolved, remark = resolve_affine(blank(affine), row=MetadataRow(spacing=(1.0, 1.0, 1.0)), source="scan.nii")
+    np.testing.assert_array_equal(to_lps(turned, resolved).array, array)
+    assert "which agree" in remark
+    with_axes = MetadataRow(spacing=(1.0, 1.0, 1.0), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    np.testing.assert_allclose(resolve_affine(blank(affine), row=with_axes, source="scan.nii")[0], np.eye(4))
 
 
 @given(degrees=st.floats(0, 29), axis=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1))
@@ -260,3 +344,54 @@ def test_further_than_30_degrees_is_refused(degrees: float, axis: int) -> None:
 def test_a_thin_oblique_box_may_not_take_the_memory() -> None:
     with pytest.raises(ObliqueGeometry, match="times its voxels"):
         settled(rotated(grid((0.06, 0.06, 19.0)), (64, 64, 800), 25.0), shape=(64, 64, 800))
+
+
+def test_the_identity_in_any_order_and_direction_from_anywhere_is_blank() -> None:
+    for order, signs in itertools.product(itertools.permutations(range(3)), itertools.product((1.0, -1.0), repeat=3)):
+        affine = np.eye(4)
+        affine[:3, :3] = np.eye(3)[:, order] * signs
+        affine[:3, 3] = (-120.5, 3.0, 800.0)
+        assert is_blank(affine)
+        affine[0] *= 1 + 1e-9  # as from a quaternion
+        assert is_blank(affine)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.25), (0.9765625, 1.0, 1.0), (1.0, 1.0, 1.001), (2.0, 1.0, 1.0), (1.0, 0.0, 1.0)])
+def test_another_spacing_is_not_blank(spacing: tuple[float, ...]) -> None:
+    assert not is_blank(np.diag([*spacing, 1.0]))
+
+
+def test_a_turned_or_broken_affine_is_not_blank() -> None:
+    turned = np.eye(4)
+    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    assert not is_blank(turned)
+    assert not is_blank(np.full((4, 4), np.nan))
+    doubled = np.eye(4)
+    doubled[1, 0], doubled[0, 0] = 1.0, 0.0  # two axes along y
+    assert not is_blank(doubled)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1000), ("m", 1000), ("micron", 0.001), ("um", 0.001), ("cm", 10), ("MM", 1)])
+def test_a_body_in_another_unit_is_a_body(unit: str, factor: float) -> None:
+    steps = np.array([0.7, 0.7, 1.25]) / factor
+    assert millimetres_per(unit, steps, (512, 512, 300), field="xyzt_units", source=Path("scan.nii")) == factor
+
+
+@pytest.mark.parametrize("unit", ["meter", "micron"])
+def test_millimetres_under_another_unit_are_no_body_and_quoted(unit: str) -> None:
+    with pytest.raises(GeometryInvalid, match=rf"xyzt_units must be millimetres, is {unit}: 512 x 512 x 300 voxels of 0\.7 x 0\.7 x 1\.25"):
+        millimetres_per(unit, np.array([0.7, 0.7, 1.25]), (512, 512, 300), field="xyzt_units", source=Path("scan.nii"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "steps", "shape"), [("cm", 0.7, (512, 512, 300)), ("m", 0.001, (20, 20, 20)), ("m", np.nan, (99, 99, 99))]
+)
+def test_what_is_larger_or_smaller_than_a_body_is_refused(unit: str, steps: float, shape: tuple[int, ...]) -> None:
+    with pytest.raises(GeometryInvalid, match="no body"):
+        millimetres_per(unit, np.full(3, steps), shape, field="space units", source=Path("scan.nrrd"))
+
+
+@pytest.mark.parametrize("unit", ["sec", "furlong", "", "7"])
+def test_what_is_no_length_is_refused(unit: str) -> None:
+    with pytest.raises(GeometryInvalid, match="must be millimetres"):
+        millimetres_per(unit, np.full(3, 0.7), (512, 512, 300), field="space units", source=Path("scan.nrrd"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from thoracle.ct.hounsfield_evidence import Histogram, hounsfield_evidence
 from thoracle.ct.stored import Rescale
@@ -52,6 +53,41 @@ def test_padding_is_set_aside_and_said(value):
 def test_padding_with_a_fringe_is_set_aside():
     fringe = np.linspace(-2048, -1000, 3000).reshape(-1, 10, 10)  # what resampling makes of its edge
     assert "padding" in evidence(np.concatenate([sketch(CHEST), np.full((300, 10, 10), -2048), fringe]))
+
+
+@pytest.mark.parametrize("values", [(-3024, -2000), (-8192, -2048), (-32768, -1500), (-2048, -2000)])
+def test_units_two_paddings_are_set_aside(values):
+    """A circle of reconstruction, and what a registration or a rotation put around it."""
+    padded = np.concatenate([sketch(CHEST), np.full((300, 10, 10), values[0]), np.full((200, 10, 10), values[1])])
+    assert evidence(padded).startswith("air or lung peaks at -1000 HU")
+    assert str(values[0]) in evidence(padded)
+    assert evidence(padded + 1024, intercept=-1024.0)
+
+
+def test_units_two_paddings_do_not_hide_another_scale():
+    padded = np.concatenate([sketch(CHEST), np.full((300, 10, 10), -3024), np.full((200, 10, 10), -2000)])
+    for shift in (-2048, -1024, 1024, 2048):
+        assert evidence(padded + shift) is None
+
+
+@pytest.mark.parametrize("value", [-1500, -2000, -3024])
+@pytest.mark.parametrize("zoom", [0.7, 1.3, 2.0])
+def test_units_padding_blurred_by_cubic_resampling_is_set_aside(value, zoom):
+    """A spline undershoots the padding by a tenth of the step and more, and oscillates on both sides of it."""
+    x, y = np.ogrid[-1:1:120j, -1:1:120j]
+    body, lung = (x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, ((np.abs(x) - 0.4) / 0.2) ** 2 + (y / 0.4) ** 2 < 1
+    plane = np.select([x * x + y * y > 1, lung, body], [value, -850.0, 40.0], -1000.0)
+    blurred = np.repeat(ndimage.zoom(plane, zoom, order=3)[..., None], 10, axis=2)
+    assert blurred.min() < value - 50
+    assert "padding" in evidence(np.rint(blurred).astype(np.int16))
+    assert evidence(np.rint(blurred).astype(np.int16) - 1024) is None
+
+
+def test_units_padding_of_a_scale_that_is_halved_is_not_air():
+    """-8192 and -2000 halved are -4096 and -1000, where air would be."""
+    padded = np.concatenate([sketch(CHEST), np.full((200, 10, 10), -8192), np.full((200, 10, 10), -2000)])
+    assert evidence(padded // 2) is None
+    assert evidence(padded // 2, slope=2.0)
 
 
 def test_padding_of_raw_numbers_is_not_air():

@@ -46,7 +46,7 @@ def test_every_row_of_the_real_table(data_dir: Path) -> None:
 
 def test_a_row_is_found_by_file_name_with_or_without_extension(tmp_path: Path) -> None:
     table = _table(tmp_path / "meta.csv", [_row("valid_1_a_1.nii.gz"), _row("valid_1_a_2"), _row("valid_10_a_1.nii.gz", ZSpacing="3.0")])
-    for name in ("valid_1_a_1.nii.gz", "valid_1_a_1.nii", "valid_1_a_1", "valid_1_a_2.nii.gz", "valid_1_a_2.nrrd"):
+    for name in ("valid_1_a_1.nii.gz", "valid_1_a_1.nii", "valid_1_a_1", "valid_1_a_2.nii.gz", "valid_1_a_2.nrrd", "valid_1_a_2.mhd"):
         assert lookup_metadata(table, tmp_path / name) == parse_row(
             {**ROW, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PatientPosition": "HFS"}, source=""
         )

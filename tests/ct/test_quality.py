@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
+
 import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
 
-from thoracle.ct.quality import assess
+import thoracle
+from thoracle.ct.quality import air_around, assess
 from thoracle.ct.volume import HeaderTags, HounsfieldSource, Provenance, Volume
+from thoracle.phantom.cohort import write_cohort
 
 PROVENANCE = Provenance(
     sha256="0" * 64,
@@ -181,6 +186,117 @@ class TestOtherScans:
     @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 10), (600, 1, 1)])
     def test_tiny_volumes_are_judged_too(self, shape):
         assert not assess(volume(np.zeros(shape, np.int16), (1.0, 1.0, 1.0))).is_chest
+
+
+def round_field(array, value):
+    x, y = np.ogrid[-1 : 1 : array.shape[0] * 1j, -1 : 1 : array.shape[1] * 1j]
+    return np.where((x * x + y * y > 1)[..., None], value, array)
+
+
+class TestUnitsByTheAirAround:
+    """Air is -1000 HU by definition; what is 60 HU off it is said."""
+
+    @pytest.mark.parametrize(("factor", "offset"), [(0.65, 0), (1, 200), (1, 150), (1, 70), (0.9, 0), (0.8, 100), (1, -100)])
+    def test_a_factor_or_an_offset_is_warned_of(self, chest, factor, offset):
+        array, spacing = chest
+        (warning,) = [text for text in assess(volume(array * factor + offset, spacing)).warnings if "Air around the body" in text]
+        assert float(warning.split(" at ")[1].split(" HU")[0]) == pytest.approx(-1000 * factor + offset, abs=3)
+
+    @pytest.mark.parametrize("name", ["totalseg_example_ct", "totalseg_example_ct_sm"])
+    def test_other_scanners_too(self, data_dir, name):
+        array, spacing = lps(data_dir / f"volumes/{name}.nii.gz")
+        assert air_around(array, spacing) == pytest.approx(-1000, abs=10)
+        assert air_around(array + 150, spacing) == pytest.approx(-850, abs=10)
+        assert any("-850" in text or "-849" in text for text in assess(volume(array + 150, spacing)).warnings)
+
+    @pytest.mark.parametrize("value", [-3024, -2000, 0, 3071])
+    def test_padding_is_not_air(self, chest, value):
+        array, spacing = chest
+        assert air_around(round_field(array, value), spacing) == pytest.approx(-1000, abs=10)
+        assert air_around(round_field(array + 150, value), spacing) == pytest.approx(-850, abs=10)
+
+    def test_padding_that_was_shifted_with_the_rest_counts_as_little(self, chest):
+        array, spacing = chest
+        assert air_around(round_field(array, -3024) + 200, spacing) == pytest.approx(-800, abs=10)
+
+    def test_lung_at_the_rim_of_a_crop_is_not_air(self, chest):
+        array, spacing = chest
+        inside = array[12:28, 26:44, 30:50]  # of the right lung
+        assert (inside < -700).mean() > 0.5
+        assert air_around(inside, spacing) is None or abs(air_around(inside, spacing) + 1000) <= 60
+
+    def test_no_air_no_word(self, chest):
+        assert air_around(np.full((50, 50, 50), 40, np.int16), (4.0, 4.0, 4.0)) is None
+        assert air_around(np.full((1, 1, 1), 40, np.int16), (4.0, 4.0, 4.0)) is None
+
+    @pytest.mark.parametrize("name", sorted(SKETCHES))
+    def test_sketches_are_at_1000_whatever_stands_around(self, name):
+        assert air_around(sketch(*SKETCHES[name]).array, (4.0, 4.0, 4.0)) == pytest.approx(-1000, abs=15)
+
+
+def enhanced(text):
+    return "contrast-enhanced" in text
+
+
+#: Heart, great vessels, and a spine of 180 HU behind them.
+HEART = [((20, -35, -10), (55, 40, 50), 42), ((0, 0, 80), (18, 18, 60), 42), ((0, 75, 0), (22, 18, THROUGH), 180)]
+LUNGS = [((-85, 0, 0), (60, 85, 130), -850), ((85, 0, 0), (60, 85, 130), -850)]
+
+
+class TestContrastByTheVoxels:
+    """The blood pool of heart and great vessels against muscle."""
+
+    def chest_with_blood(self, hu, *, noise=15, shift=0, extra=()):
+        heart = [(centre, radii, hu if value == 42 else value) for centre, radii, value in HEART]
+        scan = sketch([BODY, *LUNGS, *heart, *extra], (400, 300, 340), noise=noise)
+        return replace(scan, array=scan.array + np.int16(shift))
+
+    @pytest.mark.parametrize(("hu", "noise"), [(120, 15), (150, 40), (300, 15), (480, 60)])
+    def test_bright_blood_is_said(self, hu, noise):
+        assert any(map(enhanced, assess(self.chest_with_blood(hu, noise=noise)).warnings))
+
+    @pytest.mark.parametrize(("hu", "noise"), [(30, 15), (42, 15), (55, 15), (42, 60)])
+    def test_blood_without_agent_is_not(self, hu, noise):
+        """The spine of 180 HU behind the heart is as large as the aorta, and no blood."""
+        assert not any(map(enhanced, assess(self.chest_with_blood(hu, noise=noise)).warnings))
+
+    def test_it_is_measured_against_muscle_not_against_a_number(self):
+        assert not any(map(enhanced, assess(self.chest_with_blood(42, shift=50)).warnings))
+        assert any(map(enhanced, assess(self.chest_with_blood(130, shift=-30)).warnings))
+
+    def test_wires_clips_and_calcium_are_no_blood(self):
+        metal = [((20 + at, -35, -10), (3, 3, 40), 3000) for at in (-30, 0, 30)]
+        calcium = [((0, 0, 80), (7, 7, 25), 600)]
+        assert not any(map(enhanced, assess(self.chest_with_blood(42, extra=[*metal, *calcium])).warnings))
+
+    def test_bright_stomach_below_the_lungs_is_no_blood(self):
+        assert not any(map(enhanced, assess(self.chest_with_blood(42, extra=[((60, -20, -125), (40, 40, 35), 300)])).warnings))
+
+    def test_the_header_and_the_blood_make_one_warning(self):
+        scan = replace(self.chest_with_blood(300), tags=HeaderTags(contrast=True))
+        assert len([text for text in assess(scan).warnings if "CT-RATE, whose scans are without" in text]) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("volumes/cip_ct-64.nrrd", False),  # COPD study, without
+            ("volumes/totalseg_aorta_ct_cropped.nii.gz", True),  # CT angiography
+            ("volumes/totalseg_pulmonary_ct_cropped.nii.gz", True),
+            ("dicom/lidc_0001", True),  # its header says so, too
+        ],
+    )
+    def test_real_scans(self, data_dir, name, expected):
+        scan = replace(thoracle.read(data_dir / name), tags=HeaderTags())
+        assert any(map(enhanced, assess(scan).warnings)) == expected
+
+    def test_phantoms(self, tmp_path):
+        """Twelve of them; the figures over hundreds are in docs/experiments.md."""
+        write_cohort(tmp_path, cases=12, seed=3, preset="tiny", workers=1)
+        with (tmp_path / "radiology_text_reports/train_reports.csv").open(encoding="utf-8") as file:
+            technique = {row["VolumeName"]: row["Technique_EN"] for row in csv.DictReader(file)}
+        verdicts = {path.name: any(map(enhanced, assess(thoracle.read(path)).warnings)) for path in (tmp_path / "train").rglob("*.nii.gz")}
+        assert verdicts == {name: "after contrast agent" in technique[name] for name in verdicts}
+        assert len(set(verdicts.values())) == 2
 
 
 class TestWarnings:

@@ -106,6 +106,24 @@ def test_ct_rate_v1_without_its_row_has_no_geometry(golden_dir: Path) -> None:
         thoracle.read(golden_dir / "preprocess" / "ctrate_v1_raw.nii.gz")
 
 
+def test_geometry_of_itks_blank_header_is_that_of_the_row(chest: thoracle.Volume, tmp_path: Path) -> None:
+    """`sitk.WriteImage(sitk.GetImageFromArray(a), …)` writes diag(-1, -1, 1)."""
+    path = tmp_path / "scan.nii"
+    nib.save(nib.Nifti1Image(chest.array, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    with pytest.raises(GeometryUnknown, match=r"--metadata FILE\.json"):
+        thoracle.read(path)
+    row = {"XYSpacing": list(chest.spacing[:2]), "ZSpacing": chest.spacing[2]}
+    volume = thoracle.read(path, metadata=row)
+    np.testing.assert_array_equal(volume.array, chest.array)
+    assert volume.spacing == chest.spacing
+    # The cure that the message names.
+    (tmp_path / "one.json").write_text('{"XYSpacing": [1, 1], "ZSpacing": 1}')
+    nib.save(nib.Nifti1Image(chest.array[::-1], np.diag([1.0, -1.0, 1.0, 1.0])), path)
+    mirrored = thoracle.read(path, metadata=tmp_path / "one.json")
+    np.testing.assert_array_equal(mirrored.array, chest.array)
+    assert mirrored.spacing == (1.0, 1.0, 1.0)
+
+
 def test_geometry_is_judged_before_slices_and_slices_before_units(chest: thoracle.Volume, tmp_path: Path) -> None:
     few = np.zeros((8, 8, 4), np.int16)
     nib.save(nib.Nifti1Image(few, np.eye(4)), tmp_path / "blank.nii")
@@ -127,11 +145,6 @@ def test_hu_can_be_stated(golden_dir: Path) -> None:
     np.testing.assert_array_equal(raw.array.astype(int) - 1024, rescaled.array)
     with pytest.raises(InputError, match="auto, stored or rescale"):
         thoracle.read(folder / "ctrate_v1_raw.nii.gz", hu="guess")  # type: ignore[arg-type]
-
-
-def test_metaimage_is_refused_with_the_line_that_converts_it(data_dir: Path) -> None:
-    with pytest.raises(UnsupportedFormat, match="WriteImage"):
-        thoracle.read(data_dir / "volumes" / "elastix_3DCT_lung_baseline_small.mha")
 
 
 def test_what_is_no_file_is_said(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _SHOWN = 3
 @app.command()
 @reads_scans
 def explain(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD, DICOM file, folder or .zip.")],
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="NIfTI, NRRD, MetaImage, DICOM file, folder or .zip.")],
     *,
     finding: Annotated[list[str], typer.Option(help='What to look for: "Pleural effusion". May be given several times.')],
     out: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI and PNG of each finding, explanation.json.")],

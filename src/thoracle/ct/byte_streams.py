@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import io
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 from isal import igzip, isal_zlib
 
-from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile
+from thoracle.errors import BudgetExceeded, CorruptFile, TruncatedFile, UnsafeArchive
 from thoracle.types import StoredArray
 
-Codec = Literal["plain", "gzip", "bzip2"]
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Codec = Literal["plain", "gzip", "zlib", "bzip2"]
 
 #: What one scan may take unpacked: 1024 x 1024 x 2048 voxels of two bytes.
 BUDGET_BYTES: Final = 4 << 30
@@ -32,6 +37,8 @@ _DEFLATE_LIMIT = 1032  # bytes that one byte of deflate can become at most (zlib
 _BOMB_RATIO = 500
 _BOMB_BYTES = 256 << 20
 _CHUNK = 1 << 18
+_LONGEST_TAIL = 8  # bytes of line ends and blanks that editors, mailers and transfers in text mode leave behind the data
+_BLANKS = b" \t\r\n"
 _DeflateError = cast(type[Exception], isal_zlib.error)
 _COPY_AGAIN = "Copy or download the file again."
 
@@ -58,11 +65,17 @@ def read_prefix(path: Path, size: int) -> bytes:
     Raises:
         CorruptFile: the file's beginning does not unpack.
     """
-    with _unpacked(Stream(path=path, codec=codec_of(path))) as file:
+    stream = Stream(path=path, codec=codec_of(path))
+
+    def first(file: BufferedIOBase) -> bytes:
         return file.read(size)
 
+    return _without_tail(stream, first)[0]
 
-def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]) -> tuple[StoredArray, str]:
+
+def decompress_into(
+    stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[Any], hashed: tuple[Path, ...]
+) -> tuple[StoredArray, str, tuple[str, ...]]:
     """Fill one array from a stream, and hash files meanwhile (both leave the interpreter free, so two cores share the work).
 
     Args:
@@ -72,7 +85,7 @@ def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[A
         hashed: the files whose bytes, one after the other, make the SHA-256.
 
     Returns:
-        The array (Fortran order, native byte order), and the hash.
+        The array (Fortran order, native byte order), the hash, and a note where line ends or blanks follow the voxels.
 
     Raises:
         TruncatedFile: the file holds fewer bytes than shape and dtype take.
@@ -88,10 +101,28 @@ def decompress_into(stream: Stream, *, shape: tuple[int, ...], dtype: np.dtype[A
         raise BudgetExceeded(detail, hint="Read it on a larger machine.", source=stream.path) from error
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as pool:
         digest = pool.submit(sha256_of, *hashed)
-        _fill(stream, flat.view(np.uint8).data)
+        tail = _fill(stream, flat.view(np.uint8).data)
+    notes = (f"{tail} byte(s) of line ends or blanks after the voxels left out",) if tail else ()
     if not dtype.isnative:
         flat = flat.byteswap(inplace=True).view(dtype.newbyteorder("="))
-    return flat.reshape(shape, order="F"), digest.result()
+    return flat.reshape(shape, order="F"), digest.result(), notes
+
+
+def file_beside(header: Path, name: str) -> Path:
+    """Find the data file that a detached header names, which must lie in the header's own folder ("./x.raw" does).
+
+    Raises:
+        UnsafeArchive: the name is a path to elsewhere.
+        TruncatedFile: no such file.
+    """
+    plain = name.removeprefix("./")
+    if plain in ("", ".", "..") or any(mark in plain for mark in "/\\:\0"):
+        detail = "the header names a data file outside its own folder"
+        raise UnsafeArchive(detail, hint="Put the data file beside the header, and only its name into it.", source=header)
+    if not header.with_name(plain).is_file():
+        detail = "the header names a data file, or several, that do not lie beside it"
+        raise TruncatedFile(detail, hint="Copy header and data together; several must be joined first (unu save).", source=header)
+    return header.with_name(plain)
 
 
 def sha256_of(*paths: Path) -> str:
@@ -108,7 +139,7 @@ def sha256_of(*paths: Path) -> str:
 def _require_possible(stream: Stream, need: int) -> None:
     """Judge the promised size against the file's, before a byte of it is allocated."""
     size = stream.path.stat().st_size - stream.file_offset
-    most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
+    most = {"plain": size, "gzip": size * _DEFLATE_LIMIT, "zlib": size * _DEFLATE_LIMIT, "bzip2": need}[stream.codec]
     if need > most:
         detail = f"the header promises {need:,} bytes, and {size:,} bytes ({stream.codec}) hold {most:,} at most"
         raise TruncatedFile(detail, hint=_COPY_AGAIN, source=stream.path)
@@ -120,28 +151,67 @@ def _require_possible(stream: Stream, need: int) -> None:
         raise BudgetExceeded(detail, hint="If it is one, unpack it first.", source=stream.path)
 
 
-def _fill(stream: Stream, target: memoryview) -> None:
-    position, need = 0, stream.payload_offset + len(target)
-    with _unpacked(stream) as file:
+def _fill(stream: Stream, target: memoryview) -> int:
+    """Fill the target with the end of what the stream unpacks to, and count the blanks that follow it there or in the file."""
+    need = stream.payload_offset + len(target)
+
+    def read(file: BufferedIOBase) -> bytes:
+        position = 0
         while position < stream.payload_offset and (got := len(file.read(min(_CHUNK, stream.payload_offset - position)))):
             position += got
         while stream.payload_offset <= position < need and (got := file.readinto(target[position - stream.payload_offset :])):
             position += got
         if position < need:
             raise TruncatedFile(f"the header promises {need:,} bytes, the file holds {position:,}", hint=_COPY_AGAIN, source=stream.path)
-        # Asking for one byte more makes the decoder check its checksum, too.
-        if file.read(1):
-            detail = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
-            raise CorruptFile(detail, hint="Export the scan again from its source.", source=stream.path)
+        # Asking for more makes the decoder check its checksum, too.
+        return file.read(_LONGEST_TAIL + 1)
+
+    surplus, tail = _without_tail(stream, read)
+    if len(surplus) > _LONGEST_TAIL or surplus.strip(_BLANKS):
+        detail = f"the header promises {need:,} bytes, the file holds more: its dimensions or type are not those of its voxels"
+        raise CorruptFile(detail, hint="Export the scan again from its source.", source=stream.path)
+    return len(surplus) + tail
+
+
+def _without_tail(stream: Stream, read: Callable[[BufferedIOBase], bytes]) -> tuple[bytes, int]:
+    """Read the unpacked file; if that fails and the packed bytes end in blanks, again without one, two and more of them.
+
+    The last bytes of a sound gzip stream are its length, which may look like blanks; hence the whole of it is tried first.
+
+    Returns:
+        What `read` returned, and how many bytes were left out.
+    """
+    try:
+        with _unpacked(stream) as file:
+            return read(file), 0
+    except CorruptFile as error:
+        if stream.codec == "plain":
+            raise
+        for tail in range(1, _blank_tail(stream.path) + 1):
+            try:
+                with _unpacked(stream, tail=tail) as file:
+                    return read(file), tail
+            except CorruptFile:
+                continue
+        raise error
+
+
+def _blank_tail(path: Path) -> int:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LONGEST_TAIL))
+        end = file.read()
+    return len(end) - len(end.rstrip(_BLANKS))
 
 
 @contextmanager
-def _unpacked(stream: Stream) -> Iterator[BufferedIOBase]:
-    """The unpacked file; whatever the decoder complains of becomes one of our errors."""
+def _unpacked(stream: Stream, *, tail: int = 0) -> Iterator[BufferedIOBase]:
+    """The unpacked file, but for a packed tail; whatever the decoder complains of becomes one of our errors."""
     with stream.path.open("rb") as raw:
-        raw.seek(stream.file_offset)
+        source: BufferedIOBase = io.BufferedReader(_Shortened(raw, os.fstat(raw.fileno()).st_size - tail)) if tail else raw
+        source.seek(stream.file_offset)
         try:
-            with _decoder(raw, stream.codec) as file:
+            with _decoder(source, stream.codec) as file:
                 yield file
         except EOFError as error:
             raise TruncatedFile(f"the {stream.codec} stream is cut", hint=_COPY_AGAIN, source=stream.path) from error
@@ -150,7 +220,57 @@ def _unpacked(stream: Stream) -> Iterator[BufferedIOBase]:
             raise CorruptFile(f"the {stream.codec} stream is damaged ({error})", hint=_COPY_AGAIN, source=stream.path) from error
 
 
+class _Shortened(io.RawIOBase):
+    """Bytes of a file up to `end`."""
+
+    def __init__(self, file: BufferedIOBase, end: int) -> None:
+        self._file, self._end = file, end
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        return self._file.readinto(view[: max(0, min(len(view), self._end - self._file.tell()))])
+
+
 def _decoder(raw: BufferedIOBase, codec: Codec) -> BufferedIOBase:
     if codec == "gzip":
         return cast(BufferedIOBase, igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
+    if codec == "zlib":
+        return io.BufferedReader(_Inflated(raw), _CHUNK)
     return bz2.BZ2File(raw) if codec == "bzip2" else raw
+
+
+class _Inflated(io.RawIOBase):
+    """Unpacked bytes of one zlib stream that ends where its file ends."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file, self._decoder, self._packed = file, isal_zlib.decompressobj(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._decoder.eof:
+            self._packed = self._packed or self._file.read(_CHUNK)
+            if not self._packed:
+                raise EOFError
+            unpacked = self._decoder.decompress(self._packed, len(view))
+            self._packed = self._decoder.unconsumed_tail
+            if unpacked:
+                view[: len(unpacked)] = unpacked
+                return len(unpacked)
+        if self._decoder.unused_data or self._file.read(1):
+            raise OSError("more bytes follow its end")
+        return 0

@@ -21,6 +21,11 @@ _GAS, _BETWEEN, _TISSUE, _DENSE = -500.0, -200.0, 200.0, 900.0  # upper ends, HU
 _AIR_OR_LUNG = (-1060.0, -600.0)  # where the gas of a true scan has its mode
 _FAT, _FAT_PEAK, _WATER = (-160.0, -40.0), (-150.0, -70.0), (-20.0, 120.0)
 _BIN = 20.0
+_NEAR = 80.0  # HU; a padding is one value, air and lung are spread over more than this
+_RINGING = 0.05  # of the step from padding to air: how far a cubic spline's second lobe reaches (its first lies below the padding)
+_MOST_FRINGE, _MOST_RINGING = 0.25, 0.5  # of the padding itself; lung beside air is more
+_FRINGE_WINDOW = 100.0  # HU
+_AIR = -1000.0  # HU, by definition of the scale
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,11 @@ def hounsfield_evidence(sample: Histogram, rescale: Rescale) -> str | None:
     """Describe what makes the rescaled sample a CT scan in Hounsfield units; None if nothing does."""
     order = slice(None) if rescale.slope > 0 else slice(None, None, -1)
     units = Histogram((sample.values * rescale.slope + rescale.intercept)[order], sample.shares[order])
-    units, padding = _without_padding(units, tolerance=max(8.0, 2 * abs(rescale.slope)))
+    tolerance = max(8.0, 2 * abs(rescale.slope))
+    units, padding = _without_padding(units, tolerance=tolerance)
+    if padding:
+        units, more = _without_padding(units, tolerance=tolerance)
+        padding += more
     if not units.values.size or units.share_between(-np.inf, _LOWEST) > 0.05:
         return None
     landmarks = _gas_and_tissue(units) or _fat_and_water(units)
@@ -72,15 +81,74 @@ def hounsfield_evidence(sample: Histogram, rescale: Rescale) -> str | None:
 
 
 def _without_padding(units: Histogram, *, tolerance: float) -> tuple[Histogram, str]:
-    """Set aside one value far below all others, as outside the field of view (-2048, -3024, -8192 …), with its interpolated fringe."""
+    """Set aside one or two values far below all others, as outside the field of view (-2048, -3024, -8192 …), with what interpolation
+    makes of their edges: a fringe up to the scan's own values, and, if it was cubic, ringing on both sides of the padding.
+    """
     floor = float(units.values[np.searchsorted(units.shares.cumsum(), 0.005)])
-    edge = floor + 2 * tolerance
-    padding, fringe = units.share_between(-np.inf, edge), units.share_between(edge, max(floor + 200, _LOWEST))
-    if padding < 0.01 or fringe > 0.2 * padding:
+    spikes = _spikes(units, floor=floor, width=2 * tolerance)
+    if not spikes:
         return units, ""
-    inside = units.values >= max(edge, _LOWEST)
+    padding = sum(spike.fraction for spike in spikes)
+    below, around = units.share_between(-np.inf, spikes[0].low), sum(units.share_between(spike.low, spike.ringing_to) for spike in spikes)
+    top = max(floor + 200, spikes[-1].low + 200, _LOWEST)
+    fringe = units.share_between(-np.inf, top) - below - around
+    if top - spikes[-1].ringing_to > 3 * _FRINGE_WINDOW and fringe > 0.05 * padding and _is_gathered(units, spikes[-1].ringing_to, top):
+        return units, ""
+    highest = spikes[-1]
+    inside = units.values >= max(highest.ringing_to if highest.low < _LOWEST else highest.low + 200, _LOWEST)
+    if fringe > _MOST_FRINGE * padding or below + around - padding > _MOST_RINGING * padding or not inside.any():
+        return units, ""
     rest = units.shares[inside]
-    return Histogram(units.values[inside], rest / rest.sum()), f"; {padding:.0%} padding of {floor:g} set aside"
+    names = " and ".join(f"{spike.fullest:g}" for spike in spikes)
+    return Histogram(units.values[inside], rest / rest.sum()), f"; {padding:.0%} padding of {names} set aside"
+
+
+def _is_gathered(units: Histogram, low: float, high: float) -> bool:
+    """Tell whether most of a range lies together, as air or lung does; interpolation spreads a fringe evenly."""
+    fullest = max(units.share_between(start, start + _FRINGE_WINDOW) for start in np.arange(low, high, _FRINGE_WINDOW / 2))
+    return fullest > 0.5 * units.share_between(low, high)
+
+
+@dataclass(frozen=True)
+class _Spike:
+    """Hold a narrow window that stands out: its lowest and its fullest value, its share of the sample, and where its ringing ends."""
+
+    low: float
+    fullest: float
+    fraction: float
+    ringing_to: float
+
+
+def _spikes(units: Histogram, *, floor: float, width: float) -> list[_Spike]:
+    """List windows that hold a hundredth of the sample each and most of what is near: at most two, ascending, that begin at the floor of
+    the sample or below all that CT has; else one of a single value a little above the floor, where ringing undershoots.
+    """
+    low = max(floor, _LOWEST)
+    first = _spike(units, highest=low, width=width) or _spike(units, highest=low + 200, width=width, narrow=True)
+    if first is None:
+        return []
+    others = (units.values < first.low - 2 * width) | (units.values >= first.low + 3 * width)
+    second = _spike(Histogram(units.values[others], units.shares[others]), highest=_LOWEST, width=width)
+    if second is None or second.fraction < 0.15 * first.fraction:  # so few that it counts as ringing or fringe
+        return [first]
+    return sorted((first, second), key=lambda spike: spike.low)
+
+
+def _spike(units: Histogram, *, highest: float, width: float, narrow: bool = False) -> _Spike | None:
+    """Find the fullest window that begins at `highest` or below, if it stands out, or its fullest value alone does (`narrow`)."""
+    starts = units.values[units.values <= highest]
+    sums = np.append(0.0, units.shares.cumsum())
+    windows = sums[np.searchsorted(units.values, starts + width)] - sums[: starts.size]
+    if not windows.size or windows.max() < 0.01:
+        return None
+    first = int(windows.argmax())
+    low, fraction = float(starts[first]), float(windows[first])
+    last = int(np.searchsorted(units.values, low + width))
+    fullest = float(units.values[first + int(units.shares[first:last].argmax())])
+    peak = units.share_between(fullest - width / 10, fullest + width / 10) if narrow else fraction
+    if peak < 0.5 * units.share_between(low - _NEAR, low + width + _NEAR):
+        return None
+    return _Spike(low, fullest, fraction, low + width + _RINGING * max(0.0, _AIR - low))
 
 
 def _gas_and_tissue(units: Histogram) -> str | None:

@@ -22,7 +22,7 @@ from thoracle.types import Spacing
 _NAME: Final = "VolumeName"
 _FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
 _LARGEST_BYTES = 256 << 20  # ten times the table of all of CT-RATE
-_EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|hdr|img|dcm|zip|gz))+$", re.IGNORECASE)
+_EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|zip|gz))+$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;\\]+")
 
 

@@ -17,6 +17,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from thoracle.ct.byte_streams import Stream, codec_of, decompress_into, read_prefix
+from thoracle.ct.geometry import BLANK, is_blank, millimetres_per
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.errors import CorruptFile, GeometryInvalid, GeometryUnknown, NotCT, TruncatedFile, UnsupportedFormat
 from thoracle.types import Affine
@@ -62,12 +63,20 @@ def read_nifti(path: Path) -> StoredScan:
     file = _open(path)
     shape, repaired = _shape(file)
     dtype = _dtype(file)
-    affine, geometry = _affine(file)
+    affine, geometry, placed = _affine(file)
+    blank = affine is not None and _unit(file) in _MILLIMETRES and is_blank(affine)
     rescale = _rescale(file)
     stream = Stream(path=file.image, codec=codec_of(file.image), payload_offset=_offset(file))
-    voxels, digest = decompress_into(stream, shape=shape, dtype=dtype, hashed=file.files)
+    voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=file.files)
     return StoredScan(
-        voxels=voxels, affine=affine, geometry=geometry, rescale=rescale, format=file.format, sha256=digest, repaired=repaired
+        voxels=voxels,
+        affine=None if blank else affine,
+        geometry=BLANK if blank else geometry,
+        rescale=rescale,
+        format=file.format,
+        sha256=digest,
+        repaired=repaired + placed + notes,
+        blank=affine if blank else None,
     )
 
 
@@ -164,26 +173,35 @@ def _rescale(file: _File) -> Rescale | None:
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")  # damaged numbers are judged, not warned of
-def _affine(file: _File) -> tuple[Affine | None, str]:
-    """The LPS affine and the fields that gave it; no affine where the header is silent or blank."""
+def _affine(file: _File) -> tuple[Affine | None, str, tuple[str, ...]]:
+    """The LPS affine in mm, the fields that gave it, and what was made of them; no affine where the header is silent."""
     header = file.header
     spacing = header["pixdim"][1:4].astype(np.float64)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise _invalid(f"pixdim must be millimetres above zero, is {spacing.tolist()}", file)
-    unit = int(header["xyzt_units"]) % 8
-    if unit not in _MILLIMETRES:
-        name = unit_codes.label.get(unit, unit)
-        raise _invalid(f"xyzt_units must be millimetres, is {name}", file)
     sform = header.get_sform() if int(header["sform_code"]) > 0 else None
     qform = _qform(file) if int(header["qform_code"]) > 0 else None
+    notes: tuple[str, ...] = ()
+    unit = _unit(file)
+    if unit not in _MILLIMETRES:
+        sizes, word = tuple(int(n) for n in header["dim"][1:4]), str(unit_codes.label.get(unit, unit))
+        factor = millimetres_per(word, spacing, sizes, field="xyzt_units", source=file.path)
+        spacing, sform, qform = spacing * factor, _scaled(sform, factor), _scaled(qform, factor)
+        notes = (f"lengths in {word} (xyzt_units) turned to mm",)
     affine, name = (sform, "sform") if sform is not None else (qform, "qform")
     if affine is None:
-        return None, "neither sform nor qform"
-    if np.array_equal(affine, np.eye(4)) and (spacing == 1).all():
-        return None, "blank header: identity affine at 1 mm"
+        return None, "neither sform nor qform", notes
     if sform is not None and _is_square(sform):
-        _require_agreement(file, sform, qform, spacing)
-    return _RAS_TO_LPS * affine + 0.0, name  # + 0.0: no minus zeros
+        notes += _require_agreement(file, sform, qform, spacing)
+    return _RAS_TO_LPS * affine + 0.0, name, notes  # + 0.0: no minus zeros
+
+
+def _unit(file: _File) -> int:
+    return int(file.header["xyzt_units"]) % 8
+
+
+def _scaled(affine: Affine | None, factor: float) -> Affine | None:
+    return None if affine is None else affine * np.array([factor, factor, factor, 1.0])[:, None]
 
 
 def _qform(file: _File) -> Affine:
@@ -205,16 +223,19 @@ def _is_square(affine: Affine) -> bool:
     return bool(np.abs(cosines.T @ cosines - np.eye(3)).max() < _SQUARE)
 
 
-def _require_agreement(file: _File, sform: Affine, qform: Affine | None, spacing: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+def _require_agreement(file: _File, sform: Affine, qform: Affine | None, spacing: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[str, ...]:
+    """Compare steps and directions; origins enter no result, so that another one is only noted."""
     lengths = np.linalg.norm(sform[:3, :3], axis=0)
     if not np.allclose(lengths, spacing, rtol=_SPACING_AGREES, atol=0):
         raise _invalid(f"sform has steps of {lengths.round(6).tolist()} mm, pixdim says {spacing.round(6).tolist()}", file)
     if qform is None:
-        return
-    corners = np.array(np.meshgrid(*((0, int(n) - 1) for n in file.header["dim"][1:4]), [1])).reshape(4, 8)
-    apart = float(np.abs((sform - qform) @ corners)[:3].max())
-    if not apart <= _PLACES_AGREE:
+        return ()
+    corners = np.array(np.meshgrid(*((0, int(n) - 1) for n in file.header["dim"][1:4]))).reshape(3, 8)
+    apart = float(np.abs((sform - qform)[:3, :3] @ corners).max())
+    if not (apart <= _PLACES_AGREE and np.isfinite(qform).all()):
         raise _invalid(f"sform and qform place the volume's corners {apart:.1f} mm apart", file)
+    offset = float(np.abs((sform - qform)[:3, 3]).max())
+    return (f"sform and qform differ by a translation of {offset:.4g} mm: sform taken",) if offset > _PLACES_AGREE else ()
 
 
 def _invalid(detail: str, file: _File) -> GeometryInvalid:

@@ -1,4 +1,4 @@
-"""NRRD files, attached or detached, raw, gzip or bzip2: from pynrrd's header to voxels as stored; and what is said to MetaImage.
+"""NRRD files, attached or detached, raw, gzip or bzip2: from pynrrd's header to voxels as stored.
 
 pynrrd reads headers only: it would unpack the voxels without a limit, and open whatever path a detached header names.
 Units, orientation and the number of slices are judged elsewhere.
@@ -9,14 +9,16 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
-from thoracle.ct.byte_streams import Codec, Stream, decompress_into
+from thoracle.ct.byte_streams import Codec, Stream, decompress_into, file_beside
+from thoracle.ct.geometry import BLANK, UNITS_MM, is_blank, millimetres_per
 from thoracle.ct.stored import StoredScan
-from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, TruncatedFile, UnsafeArchive, UnsupportedFormat
+from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, UnsupportedFormat
 from thoracle.types import Affine
 
 _HEADER_BYTES = 1 << 20
@@ -45,25 +47,23 @@ def read_nrrd(path: Path) -> StoredScan:
         GeometryInvalid: units other than mm, or directions that are not three vectors.
     """
     header, start = _header(path)
+    header["encoding"] = header["encoding"].lower()
     shape, dtype = _shape(header, path), _dtype(header, path)
-    affine, geometry = _affine(header, path)
-    data = _data_file(header, path)
+    affine, geometry, placed = _affine(header, path)
+    blank = affine is not None and not placed and is_blank(affine)
+    name = header.get("data file", header.get("datafile"))
+    data = None if name is None else file_beside(path, name)
     stream = _stream(header, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
-    voxels, digest = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
-    return StoredScan(voxels=voxels, affine=affine, geometry=geometry, rescale=None, format="NRRD", sha256=digest)
-
-
-def refuse_metaimage(path: Path) -> NoReturn:
-    """Refuse MetaImage (`.mha`, `.mhd`), which is not read.
-
-    Raises:
-        UnsupportedFormat: always; the hint is a line that converts it.
-    """
-    line = "import sys, SimpleITK as s; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])"
-    raise UnsupportedFormat(
-        "is MetaImage, which is not read",
-        hint=f'Convert it (pip install SimpleITK): python -c "{line}" SCAN{path.suffix} SCAN.nii.gz',
-        source=path,
+    voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
+    return StoredScan(
+        voxels=voxels,
+        affine=None if blank else affine,
+        geometry=BLANK if blank else geometry,
+        rescale=None,
+        format="NRRD",
+        sha256=digest,
+        repaired=placed + notes,
+        blank=affine if blank else None,
     )
 
 
@@ -113,36 +113,35 @@ def _dtype(header: dict[str, Any], path: Path) -> np.dtype[Any]:
     return dtype
 
 
-def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str]:
-    """The LPS affine and the fields that gave it; no affine where the header does not speak of the body."""
+def _affine(header: dict[str, Any], path: Path) -> tuple[Affine | None, str, tuple[str, ...]]:
+    """The LPS affine in mm, the fields that gave it, and what was made of them; no affine where the header does not speak of the body."""
     space = header.get("space", "")
     if space.lower() not in _TO_LPS:
-        return None, f"space is {space[:30]!r}, which is not the body's" if space else "no space"
+        return None, f"space is {space[:30]!r}, which is not the body's" if space else "no space", ()
     if "space directions" not in header:
-        return None, "no space directions"
-    units = [unit for unit in header.get("space units", []) if unit.strip().lower() not in ("mm", "millimeter", "millimetre")]
+        return None, "no space directions", ()
     directions, origin = header["space directions"], header.get("space origin", np.zeros(3))
-    if units or directions.shape != (3, 3) or origin.shape != (3,):
-        detail = f"expected three directions and an origin in mm, got {directions.shape}, {origin.shape} in {units or 'mm'}"
+    if directions.shape != (3, 3) or origin.shape != (3,):
+        detail = f"expected three directions and an origin, got {directions.shape}, {origin.shape}"
         raise GeometryInvalid(detail, hint=_EXPORT_AGAIN, source=path)
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = directions.T, origin
     fields = "space directions" if "space origin" in header else "space directions; no space origin, taken as zero"
-    return np.array([*_TO_LPS[space.lower()], 1])[:, None] * affine + 0.0, fields  # + 0.0: no minus zeros
+    factor, notes = _unit(header, directions, path)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = directions.T * factor, origin * factor
+    return np.array([*_TO_LPS[space.lower()], 1])[:, None] * affine + 0.0, fields, notes  # + 0.0: no minus zeros
 
 
-def _data_file(header: dict[str, Any], path: Path) -> Path | None:
-    """The data file of a detached header, which must lie beside it."""
-    name = header.get("data file", header.get("datafile"))
-    if name is None:
-        return None
-    if name in (".", "..") or any(mark in name for mark in "/\\:\0"):
-        detail = "the header names a data file outside its own folder"
-        raise UnsafeArchive(detail, hint="Put the data file beside the header, and only its name into it.", source=path)
-    if not path.with_name(name).is_file():
-        detail = "the header names a data file, or several, that do not lie beside it"
-        raise TruncatedFile(detail, hint="Copy header and data together; several must be joined first (unu save).", source=path)
-    return path.with_name(name)
+def _unit(header: dict[str, Any], directions: NDArray[np.float64], path: Path) -> tuple[float, tuple[str, ...]]:
+    """Millimetres in a unit of the header's, and a note if it is another."""
+    units = {str(unit).strip() for unit in header.get("space units", [])}
+    if all(UNITS_MM.get(unit.lower()) == 1 for unit in units):
+        return 1.0, ()
+    if len(units) > 1:
+        raise GeometryInvalid(f"space units must be one unit, are {', '.join(sorted(units))[:80]}", hint=_EXPORT_AGAIN, source=path)
+    (unit,) = units
+    shape = tuple(int(n) for n in header["sizes"])
+    factor = millimetres_per(unit, np.linalg.norm(directions, axis=1), shape, field="space units", source=path)
+    return factor, (f"lengths in {unit} (space units) turned to mm",)
 
 
 def _stream(header: dict[str, Any], path: Path, start: int, need: int) -> Stream:

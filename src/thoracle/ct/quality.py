@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from thoracle.ct.geometry import AIR_HU
 from thoracle.ct.volume import HeaderTags, Volume
 from thoracle.types import HounsfieldArray, Spacing
 
@@ -24,6 +25,19 @@ _LUNG_HEIGHT_MM = 120.0  # what an abdominal scan shows of the lungs' bases stay
 _SLAB_AREA_CM2 = 80.0  # lung in a slice, where a scan is a slab with lung at both ends; one adult lung has 120
 _CUT_AREA_CM2 = 10.0  # lung on a face of the volume; less is the rim of a lung that just ends there
 _FACES = ("right", "left", "front", "back", "bottom", "top")
+
+_AIR_RANGE = (-1200.0, -500.0)  # HU of what may be air, whatever the scale; lower is padding
+_AIR_OFF = 60.0  # HU that air around the body may be off its -1000
+_LOWER_SPREAD = 40.0  # HU; nothing is thinner than air, so that its values end sharply, and those of a cut lung do not
+_RIM_PLANES = 16
+
+_FRONT, _CENTRAL, _UPPER = (
+    0.5,
+    (0.25, 0.75),
+    0.25,
+)  # of the lungs' depth, width, height: no spine, ribs or stomach
+_ENHANCED_ABOVE = 45.0  # HU above muscle: blood without contrast agent is below muscle, marrow and calcium lie elsewhere or are smaller
+_ENHANCED_ML = 25.0  # a heart's chambers and the great vessels have several hundred
 
 _LARGEST_STEP_MM = 6.0  # CT-RATE's thickest slices
 _SMALLEST_FIELD_MM = (250.0, 180.0, 180.0)
@@ -55,7 +69,8 @@ class Quality:
 
 def assess(volume: Volume) -> Quality:
     """Judge one volume; about a tenth of a second, a few megabytes."""
-    lung, cell = lung_cells(volume.array, volume.spacing)
+    cells, cell = _coarse(volume.array, volume.spacing)
+    lung = _lung(cells, cell)
     litres = float(np.count_nonzero(lung) * np.prod(cell) / 1e6)
     slices = np.flatnonzero(lung.any(axis=(0, 1)))
     height = float((slices[-1] - slices[0] + 1) * cell[2]) if slices.size else 0.0
@@ -63,13 +78,19 @@ def assess(volume: Volume) -> Quality:
     slab = {"top", "bottom"} <= set(cut) and litres * 1e4 > _SLAB_AREA_CM2 * height
     is_chest = slab or (litres >= _LUNG_LITRES and height >= _LUNG_HEIGHT_MM)
     coverage = _coverage(litres, height, cut)
+    units = _units(air_around(volume.array, volume.spacing))
     return Quality(
         is_chest=is_chest,
         lung_litres=round(litres, 2),
         lung_height_mm=round(height),
         lung_cut=cut,
         coverage=coverage,
-        warnings=(*_seen(is_chest, coverage, cut), *_geometry(volume), *_tagged(volume.tags)),
+        warnings=(
+            *_seen(is_chest, coverage, cut),
+            *units,
+            *_geometry(volume),
+            *_tagged(volume.tags, enhanced=_is_enhanced(cells, lung, cell)),
+        ),
     )
 
 
@@ -155,6 +176,104 @@ def _cut(lung: _Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
     return tuple(name for name, area in zip(_FACES, areas, strict=True) if area > _CUT_AREA_CM2)
 
 
+def enhanced_blood_ml(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float, ...]) -> float:
+    """Measure the largest volume between the lungs, where heart and great vessels are, that is brighter than blood without contrast agent.
+
+    Args:
+        cells: (x, y, z) mean HU of cells of about 4.5 mm.
+        lung: which of them are lung.
+        cell: size of a cell, mm.
+
+    Returns:
+        Millilitres; 0 where no lungs lie on both sides, or no muscle is there to compare with.
+    """
+    region = _between_lungs(lung)
+    if not region.any():
+        return 0.0
+    box = tuple(
+        slice(max(0, int(at[0]) - 1), int(at[-1]) + 2)
+        for at in (np.flatnonzero(region.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    )
+    muscle = _muscle(cells[..., box[2]], lung[..., box[2]])
+    if muscle is None:
+        return 0.0
+    # The median leaves out wires, clips and calcium, which a mean would spread.
+    bright = (ndimage.median_filter(cells[box], 3) > muscle + _ENHANCED_ABOVE) & region[box]
+    parts, count = ndimage.label(bright)
+    return float(np.bincount(parts.ravel())[1:].max() * np.prod(cell) / 1e3) if count else 0.0
+
+
+def _is_enhanced(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float, ...]) -> bool:
+    return enhanced_blood_ml(cells, lung, cell) > _ENHANCED_ML
+
+
+def _between_lungs(lung: _Mask) -> _Mask:
+    """Cells with lung to the right and to the left, in the front half, the middle and the upper three quarters of the lungs."""
+    region = np.logical_or.accumulate(lung, axis=0) & np.logical_or.accumulate(lung[::-1], axis=0)[::-1] & ~lung
+    columns, slices = np.flatnonzero(lung.any(axis=(1, 2))), np.flatnonzero(lung.any(axis=(0, 1)))
+    if not columns.size:
+        return region
+    first, width = int(columns[0]), int(columns[-1]) + 1 - int(columns[0])
+    region[: first + int(_CENTRAL[0] * width)] = False
+    region[first + int(_CENTRAL[1] * width) + 1 :] = False
+    region[..., : int(slices[0]) + int(_UPPER * (slices[-1] + 1 - slices[0]))] = False
+    for index in slices:
+        rows = np.flatnonzero(lung[..., index].any(axis=0))
+        region[:, int(rows[0]) + int(_FRONT * (rows[-1] + 1 - rows[0])) :, index] = False
+    return region
+
+
+def _muscle(cells: NDArray[np.float32], lung: _Mask) -> float | None:
+    """Mode of what is denser than water outside the lungs' rows: muscle of chest wall, back and shoulders."""
+    between = np.logical_or.accumulate(lung, axis=0) & np.logical_or.accumulate(lung[::-1], axis=0)[::-1]
+    wall = cells[~between & (cells > 0) & (cells < 100)]
+    if wall.size < 200:
+        return None
+    counts, edges = np.histogram(wall, bins=np.arange(0, 101, 5))
+    return float(edges[np.convolve(counts, np.ones(3), mode="same").argmax()] + 2.5)
+
+
+def air_around(array: HounsfieldArray, spacing: Spacing) -> float | None:
+    """Measure the air around the body where it reaches the rim of the slices, or the padding that surrounds their field of view.
+
+    Returns:
+        Its mode in HU; None where a slice's rim is body, or cuts through lung.
+    """
+    widths = [max(1, min(length, int(_CELL_MM / step + 0.25))) for length, step in zip(array.shape[:2], spacing, strict=False)]
+    planes = array[..., :: max(1, -(-array.shape[2] // _RIM_PLANES))].T.astype(np.float32)
+    rows, columns = planes.shape[1] // widths[1], planes.shape[2] // widths[0]
+    blocks = planes[:, : rows * widths[1], : columns * widths[0]].reshape(-1, rows, widths[1], columns, widths[0])
+    padding, corner = blocks < _AIR_RANGE[0], float(array[0, 0, 0])
+    if not _AIR_RANGE[0] <= corner < _AIR_RANGE[1]:
+        padding |= blocks == corner
+    rim = _rim(blocks.mean(axis=(2, 4)), np.asarray(padding.any(axis=(2, 4))))
+    air = rim[(rim >= _AIR_RANGE[0]) & (rim < _AIR_RANGE[1])]
+    if air.size < 0.05 * rim.size or not air.size:
+        return None
+    counts, edges = np.histogram(air, bins=np.arange(*_AIR_RANGE, 10))
+    smooth = np.convolve(counts, np.ones(3), mode="same")
+    peak = float(edges[smooth.argmax()]) + 5
+    mode = float(np.median(air[np.abs(air - peak) < 20]))
+    lower = air[air < mode]
+    if np.count_nonzero(lower < mode - _LOWER_SPREAD) <= 0.1 * lower.size:
+        return mode
+    # Clothes, blankets and the table may fill most of the rim; the air beyond them still ends sharply.
+    thinnest, edge = np.percentile(air, (1, 5))
+    return float(edge) if edge - thinnest < _LOWER_SPREAD / 2 else None
+
+
+def _rim(cells: NDArray[np.float32], padded: _Mask) -> NDArray[np.float32]:
+    """Values of cells (z, y, x) on the four sides of each slice; behind padding those next to it."""
+    values = []
+    for axis in (1, 2):
+        for order in (slice(None), slice(None, None, -1)):
+            line, beyond = np.moveaxis(cells, axis, 0)[order], np.moveaxis(padded, axis, 0)[order]
+            first = np.argmin(beyond, axis=0)
+            picked = np.take_along_axis(line, first[None], axis=0)[0]
+            values.append(picked[~np.take_along_axis(beyond, first[None], axis=0)[0]])
+    return np.concatenate(values)
+
+
 # Sentences
 
 
@@ -175,6 +294,12 @@ def _seen(is_chest: bool, coverage: str, cut: tuple[str, ...]) -> list[str]:
     return [f"Not all of the lungs is in the scan: cut at {_listed(cut)}."] if cut else []
 
 
+def _units(air: float | None) -> list[str]:
+    if air is None or abs(air - AIR_HU) <= _AIR_OFF:
+        return []
+    return [f"Air around the body is at {air:.0f} HU, not at {AIR_HU}: a factor or an offset may part its numbers from Hounsfield units."]
+
+
 def _geometry(volume: Volume) -> list[str]:
     warnings = []
     if volume.spacing[2] > _LARGEST_STEP_MM:
@@ -186,10 +311,11 @@ def _geometry(volume: Volume) -> list[str]:
     return warnings
 
 
-def _tagged(tags: HeaderTags) -> list[str]:
+def _tagged(tags: HeaderTags, *, enhanced: bool) -> list[str]:
     warnings = [*tags.warnings]
-    if tags.contrast:
-        warnings.append("The header tells of a contrast agent: outside CT-RATE, whose scans are without.")
+    if tags.contrast or enhanced:
+        source = "header tells of a contrast agent" if tags.contrast else "blood in heart and great vessels is contrast-enhanced"
+        warnings.append(f"The {source}: outside CT-RATE, whose scans are without.")
     if tags.age_years is not None and tags.age_years < _ADULT_YEARS:
         warnings.append(f"The patient is {_age(tags.age_years)} old: outside CT-RATE, whose patients are adults.")
     return warnings

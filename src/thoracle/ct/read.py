@@ -17,8 +17,9 @@ from thoracle.ct.formats import detect_format
 from thoracle.ct.geometry import resolve_affine, to_lps
 from thoracle.ct.hounsfield import resolve_hounsfield
 from thoracle.ct.metadata import MetadataTable, lookup_metadata
+from thoracle.ct.metaimage import read_metaimage
 from thoracle.ct.nifti import read_nifti
-from thoracle.ct.nrrd import read_nrrd, refuse_metaimage
+from thoracle.ct.nrrd import read_nrrd
 from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import Provenance, Volume
 from thoracle.errors import InputError, ScanUnreadable, TooFewSlices, UnsupportedFormat
@@ -41,7 +42,7 @@ def read(
     """Read one chest CT.
 
     Args:
-        path: a NIfTI, NRRD or DICOM file, a DICOM folder, or a .zip of one.
+        path: a NIfTI, NRRD, MetaImage or DICOM file, a DICOM folder, or a .zip of one.
         metadata: CT-RATE's metadata table (CSV, looked up by file name), a JSON file with one row, or the row itself.
         hu: "auto" decides from header, row and voxels; "stored" takes the numbers as Hounsfield units; "rescale" applies what is declared.
         series: SeriesInstanceUID or a unique beginning of it, where a folder holds several; UID#1, UID#2, … of volumes under one UID.
@@ -88,7 +89,7 @@ def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int, fi
     if scan_format == "nrrd":
         return read_nrrd(path)
     if scan_format == "metaimage":
-        refuse_metaimage(path)
+        return read_metaimage(path)
     # A .zip too; of an unknown file it says what is missing.
     return read_dicom(path, series=series, hu=hu, min_slices=min_slices, files=files, uneven=uneven)
 

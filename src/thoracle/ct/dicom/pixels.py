@@ -106,7 +106,7 @@ def resample_slices(voxels: StoredArray, places: NDArray[np.float64]) -> StoredA
 
 
 def resample_padding(padding: NDArray[np.bool_], places: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where either neighbour is padding, there is no number to interpolate."""
+    """Mark padding where either neighbour is padding: there is no number to interpolate."""
     spread: NDArray[np.bool_] = padding[np.floor(places).astype(int)] | padding[np.ceil(places).astype(int)]
     return spread
 

@@ -29,7 +29,7 @@ _SAMPLE: Final = 4_000  # voxels of a slice, enough for a mean
 
 
 def rescales_of(slices: Sequence[Slice], *, hu: str, source: str) -> Scales | None:
-    """Slope and intercept of each slice; None where there are none and none are needed.
+    """Return slope and intercept of each slice; None where there are none and none are needed.
 
     Raises:
         RescaleMissing: slices without, and nobody said that they need none.

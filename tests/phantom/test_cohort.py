@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,100 @@ def test_a_volume_taken_away_is_made_again(cohort, tmp_path):
     next(out.glob("train/*/*/*.nii.gz")).unlink()
     write_cohort(out, cases=3, seed=_SEED, workers=1)
     assert _hashes(out) == whole
+
+
+@pytest.fixture(scope="module")
+def two_scans(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("two-scans")
+    write_cohort(out, cases=2, seed=_SEED, workers=1)
+    return out
+
+
+@pytest.fixture
+def finished(two_scans, tmp_path) -> Path:
+    """A finished cohort of two scans, to be damaged."""
+    return shutil.copytree(two_scans, tmp_path / "finished")
+
+
+@pytest.mark.parametrize("folder", ["train", "masks/train"])
+def test_a_volume_that_was_cut_is_made_again(finished, folder):
+    """Of whatever length: a cut file is never taken for the volume."""
+    intact = _hashes(finished)
+    path = next(finished.glob(f"{folder}/*/*/*.nii.gz"))
+    content = path.read_bytes()
+    for length in (0, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        counts = write_cohort(finished, cases=2, seed=_SEED, workers=1)
+        assert counts.present < counts.scans == 2
+        assert _hashes(finished) == intact
+    assert write_cohort(finished, cases=2, seed=_SEED, workers=1).present == 2
+
+
+def _damages(content: str) -> dict[str, str]:
+    return {
+        "empty": "",
+        "cut": content[: len(content) // 2],
+        "cut by a brace": content.rstrip()[:-1],
+        "text": "train_1",
+        "a list": "[]",
+        "bytes that are no text": "\0" * 20,
+    }
+
+
+@pytest.mark.parametrize("damage", _damages("{}"))
+def test_damaged_facts_are_refused_with_their_name_and_mended_by_deleting_them(finished, damage):
+    intact = _hashes(finished)
+    path = sorted(finished.glob("truth/*.json"))[0]
+    path.write_text(_damages(path.read_text())[damage])
+    with pytest.raises(OutputConflict) as caught:
+        write_cohort(finished, cases=2, seed=_SEED, workers=1)
+    assert caught.value.source == str(path)
+    assert "Delete this file" in caught.value.hint
+    path.unlink()
+    write_cohort(finished, cases=2, seed=_SEED, workers=1)
+    assert _hashes(finished) == intact
+
+
+@pytest.mark.parametrize("change", ["no scans", "a scan less", "no report", "no sizes", "another patient", "another volume", "texts"])
+def test_facts_of_another_form_are_refused_with_their_name(finished, change):
+    path = sorted(finished.glob("truth/*.json"))[0]
+    facts = json.loads(path.read_text())
+    match change:
+        case "no scans":
+            del facts["scans"]
+        case "a scan less":
+            facts["scans"].pop()
+        case "no report":
+            del facts["scans"][0]["report"]
+        case "no sizes":
+            del facts["bytes"]
+        case "another patient":
+            facts["patient"] = "train_7"
+        case "another volume":
+            facts["scans"][0]["volumes"][0]["VolumeName"] = "train_1_c_2.nii.gz"
+        case "texts":
+            facts["scans"] = ["train_1_a"]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(OutputConflict, match="is not what was written") as caught:
+        write_cohort(finished, cases=2, seed=_SEED, workers=1)
+    assert caught.value.source == str(path)
+    assert "Delete this file" in caught.value.hint
+
+
+@pytest.mark.parametrize("damage", _damages("{}"))
+def test_damaged_settings_are_refused_with_their_name(finished, damage):
+    path = finished / "phantom.json"
+    path.write_text(_damages(path.read_text())[damage])
+    with pytest.raises(OutputConflict) as caught:
+        write_cohort(finished, cases=2, seed=_SEED, workers=1)
+    assert caught.value.source == str(path)
+    assert "new folder" in caught.value.hint
+
+
+def test_settings_that_say_nothing_are_those_of_another_cohort(finished):
+    (finished / "phantom.json").write_text("{}")
+    with pytest.raises(OutputConflict, match="cases, format, layout, preset, seed"):
+        write_cohort(finished, cases=2, seed=_SEED, workers=1)
 
 
 def test_paths_and_tables_are_ct_rates(cohort, data_dir):

@@ -218,11 +218,11 @@ def _bits_of_lobes(thorax: Thorax, grid: VoxelGrid, mask: NDArray[np.uint32]) ->
     """The bits of all findings that a mask has in each lobe; every voxel counts to one, whatever its tissue."""
     x, y, z = grid.coordinates
     bits = dict.fromkeys(LOBES, 0)
-    for k in range(grid.shape[2]):
-        at = np.nonzero(mask[:, :, k])
-        lobe = thorax.lobe_index(x[at][:, 0], y[at][:, 0], z[0, 0, k])
+    for sheet, x_sheet, y_sheet in zip(mask, x[:, :, 0], y[:, :, 0], strict=True):
+        j, k = np.nonzero(sheet)
+        lobe = thorax.lobe_index(x_sheet[j], y_sheet[j], z[0, 0, k])
         for i, name in enumerate(LOBES):
-            bits[name] |= int(np.bitwise_or.reduce(mask[:, :, k][at][lobe == i], initial=0))
+            bits[name] |= int(np.bitwise_or.reduce(sheet[j, k][lobe == i], initial=0))
     return bits
 
 

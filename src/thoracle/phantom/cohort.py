@@ -24,6 +24,7 @@ from thoracle.phantom.presets import PRESETS
 FORMAT = 3
 _SETTINGS = "phantom.json"
 _BUDGET = 1 << 24
+_DAMAGED = "is not what was written"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def write_cohort(
 
     Raises:
         InputError: a number or name that makes no sense.
-        OutputConflict: `out` holds something else than a part of this cohort.
+        OutputConflict: `out` holds something else than a part of this cohort, or its settings or a patient's facts are damaged.
         WorkerKilled: a patient cost two workers their lives.
     """
     _check(cases, seed, preset, layout)
@@ -77,7 +78,7 @@ def write_cohort(
     with closing(executor.map(make_worker, missing)) as outcomes:
         for outcome in outcomes:
             progress(outcome.output_or_raise())
-    facts = [(plan, _read(out / files.truth(plan))) for plan in plans]
+    facts = [(plan, _read_facts(out, files, plan)) for plan in plans]
     for path, content in tables(layout, facts).items():
         write_atomic(out / path, content)
     volumes = sum(len(scan["volumes"]) for _, patient in facts for scan in patient["scans"])
@@ -95,15 +96,17 @@ class _Job:
 
     def __call__(self, plan: PatientPlan) -> int:
         """Write one patient; the facts last."""
-        files, scans = Files(layout=self.layout), []
+        files, scans, sizes = Files(layout=self.layout), [], {}
         for scan in make_patient(plan, seed=self.seed, preset=PRESETS[self.preset]):
             for volume in scan.volumes:
                 stored = volume.stored
                 frame = {"spacing": stored.spacing, "origin": stored.origin}
-                write_atomic(self.out / files.volume(plan, volume.name), nifti(stored.hu, **frame))
-                write_atomic(self.out / files.mask(plan, volume.name), nifti(stored.mask, **frame))
+                for path, voxels in ((files.volume(plan, volume.name), stored.hu), (files.mask(plan, volume.name), stored.mask)):
+                    content = nifti(voxels, **frame)
+                    write_atomic(self.out / path, content)
+                    sizes[str(path)] = len(content)
             scans.append(scan.truth())
-        facts = {"patient": plan.name, "split": plan.split, "scans": scans}
+        facts = {"patient": plan.name, "split": plan.split, "scans": scans, "bytes": sizes}
         write_atomic(self.out / files.truth(plan), json.dumps(facts, indent=1).encode())
         return plan.visits
 
@@ -123,8 +126,10 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Take an empty folder, or one that a run with the same settings began."""
     stored = out / _SETTINGS
     if stored.is_file():
+        hint = "Give an empty or a new folder."
+        before = read_json_object(stored, parse=dict, refusal=OutputConflict, detail=_DAMAGED, hint=hint, budget=_BUDGET)
         hint = "Give the same settings to finish it, or another folder."
-        check_settings(_read(stored), settings=settings, refusal=OutputConflict, hint=hint, source=out)
+        check_settings(before, settings=settings, refusal=OutputConflict, hint=hint, source=out)
         return
     if out.is_dir() and any(not entry.name.endswith(TEMPORARY) for entry in out.iterdir()):
         raise OutputConflict("is not empty and holds no phantoms", hint="Give an empty or a new folder.", source=out)
@@ -132,14 +137,23 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
 
 
 def _is_there(out: Path, files: Files, plan: PatientPlan) -> bool:
-    """Whether a patient is whole. The facts are written last; volumes that somebody took away are made again."""
-    truth = out / files.truth(plan)
-    if not truth.is_file():
+    """Whether a patient is whole. The facts are written last; volumes that were taken away or cut are made again."""
+    if not (out / files.truth(plan)).is_file():
         return False
-    names = [row["VolumeName"] for scan in _read(truth)["scans"] for row in scan["volumes"]]
-    return all((out / where(plan, name)).is_file() for name in names for where in (files.volume, files.mask))
+    sizes = _read_facts(out, files, plan)["bytes"]
+    return all((out / path).is_file() and (out / path).stat().st_size == size for path, size in sizes.items())
 
 
-def _read(path: Path) -> dict[str, Any]:
-    hint = "Give an empty or a new folder."
-    return read_json_object(path, parse=dict, refusal=OutputConflict, detail="is not what was written", hint=hint, budget=_BUDGET)
+def _read_facts(out: Path, files: Files, plan: PatientPlan) -> dict[str, Any]:
+    """The facts of a patient, of the form in which they were written."""
+
+    def parse(facts: dict[str, Any]) -> dict[str, Any]:
+        names = [row["VolumeName"] for scan in facts["scans"] for row in scan["volumes"] if scan["report"] and scan["labels"]]
+        paths = {str(path) for name in names for path in (files.volume(plan, name), files.mask(plan, name))}
+        if facts["patient"] != plan.name or len(facts["scans"]) != plan.visits or paths != facts["bytes"].keys():
+            raise ValueError("not the facts of this patient")
+        return facts
+
+    hint = "Delete this file and run again: the patient is made anew."
+    path = out / files.truth(plan)
+    return read_json_object(path, parse=parse, refusal=OutputConflict, detail=_DAMAGED, hint=hint, budget=_BUDGET)

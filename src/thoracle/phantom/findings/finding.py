@@ -1,7 +1,7 @@
 """Define a finding: facts for report and ground truth, and a way to be painted.
 
 A finding is drawn in millimetres from a person's chest (`Site`) before any voxel exists, so it is the same on every grid. Painting it marks
-its mask; what resembles it without being it (`lookalikes.py`) marks none.
+its mask; what resembles it without being it (`mimics.py`) marks none.
 """
 
 from __future__ import annotations

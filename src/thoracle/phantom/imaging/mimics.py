@@ -1,7 +1,7 @@
 """Paint mimics of findings, drawn without a look at the labels and without a mask.
 
 Calcified nodes, valves and windpipes beside calcified arteries; bone islands and spurs; fat pads beside large hearts; small nodes beside
-large ones. What lies outside the body is in `outside.py`. Without them a histogram of Hounsfield units would know the labels.
+large ones. What lies outside the body is in `external_objects.py`. Without them a histogram of Hounsfield units would know the labels.
 """
 
 from __future__ import annotations

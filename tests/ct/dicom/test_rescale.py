@@ -60,6 +60,17 @@ def test_a_slice_that_lost_its_slope_is_named(tmp_path: Path, slope: float) -> N
         thoracle.read(write_series(tmp_path / "s", make))
 
 
+def test_a_lost_intercept_where_slopes_differ_in_earnest(tmp_path: Path) -> None:
+    def make(k: int) -> FileDataset:
+        slope = 1 + k % 2
+        return make_slice(
+            k, np.rint((HU[k] + 1024) / slope).astype(np.uint16), RescaleSlope=slope, RescaleIntercept=0 if k in (4, 5) else -1024
+        )
+
+    with pytest.raises(HounsfieldUnknown, match="units of slice 5 to 6 of 12"):
+        thoracle.read(write_series(tmp_path / "s", make))
+
+
 @pytest.mark.parametrize("shift", [1024, -1024])
 def test_pixels_that_had_the_intercept_twice_or_never(tmp_path: Path, shift: int) -> None:
     """The header says the same of all slices: an export added the intercept to the pixels of two, or took it off."""

@@ -108,7 +108,10 @@ def _jump(pixels: PixelStack, scales: Scales, k: int) -> int:
     units_below, units = below * slope_below + intercept_below, here * slope + intercept
     direction = 1 if units.mean() > units_below.mean() else -1
     if scales[k] != scales[k - 1]:
-        pairs = [(here * slope_below + intercept_below, units_below), (units, below * slope + intercept)]
+        lent = [(slope, intercept_below), (slope_below, intercept), scales[k - 1]]  # what slice k may have lost
+        pairs = [(here * a + b, units_below) for a, b in lent]
+        lent = [(slope_below, intercept), (slope, intercept_below), scales[k]]
+        pairs += [(units, below * a + b) for a, b in lent]
     elif _is_beyond_ct(units) or _is_beyond_ct(units_below):
         pairs = [(units - direction * abs(intercept), units_below)]
     else:

@@ -185,3 +185,13 @@ def test_missing_rescale_of_one_slice_is_refused_as_missing(tmp_path: Path) -> N
 def test_real_series_have_no_jump(data_dir: Path) -> None:
     for name in ("cip_ct64", "lidc_0001"):
         assert thoracle.read(data_dir / "dicom" / name).provenance.notes == ()
+
+
+def test_a_lost_slope_beside_slices_of_the_slope_that_is_left(tmp_path: Path) -> None:
+    """Slice 8 should have slope 2; both of its neighbours have 1 in earnest."""
+
+    def make(k: int) -> FileDataset:
+        return make_slice(k, np.rint((HU[k] + 1024) / (1 + k % 2)).astype(np.uint16), RescaleSlope=1 if k == 7 else 1 + k % 2)
+
+    with pytest.raises(HounsfieldUnknown, match="units of slice 8 of 12"):
+        thoracle.read(write_series(tmp_path / "s", make))

@@ -60,6 +60,17 @@ def test_a_slice_that_lost_its_slope_is_named(tmp_path: Path, slope: float) -> N
         thoracle.read(write_series(tmp_path / "s", make))
 
 
+def test_a_lost_intercept_where_slopes_differ_in_earnest(tmp_path: Path) -> None:
+    def make(k: int) -> FileDataset:
+        slope = 1 + k % 2
+        return make_slice(
+            k, np.rint((HU[k] + 1024) / slope).astype(np.uint16), RescaleSlope=slope, RescaleIntercept=0 if k in (4, 5) else -1024
+        )
+
+    with pytest.raises(HounsfieldUnknown, match="units of slice 5 to 6 of 12"):
+        thoracle.read(write_series(tmp_path / "s", make))
+
+
 @pytest.mark.parametrize("shift", [1024, -1024])
 def test_pixels_that_had_the_intercept_twice_or_never(tmp_path: Path, shift: int) -> None:
     """The header says the same of all slices: an export added the intercept to the pixels of two, or took it off."""
@@ -174,3 +185,13 @@ def test_missing_rescale_of_one_slice_is_refused_as_missing(tmp_path: Path) -> N
 def test_real_series_have_no_jump(data_dir: Path) -> None:
     for name in ("cip_ct64", "lidc_0001"):
         assert thoracle.read(data_dir / "dicom" / name).provenance.notes == ()
+
+
+def test_a_lost_slope_beside_slices_of_the_slope_that_is_left(tmp_path: Path) -> None:
+    """Slice 8 should have slope 2; both of its neighbours have 1 in earnest."""
+
+    def make(k: int) -> FileDataset:
+        return make_slice(k, np.rint((HU[k] + 1024) / (1 + k % 2)).astype(np.uint16), RescaleSlope=1 if k == 7 else 1 + k % 2)
+
+    with pytest.raises(HounsfieldUnknown, match="units of slice 8 of 12"):
+        thoracle.read(write_series(tmp_path / "s", make))

@@ -21,6 +21,7 @@ _STATE: Final = "If the stored numbers are Hounsfield units, say so (--hu stored
 _EXPORT: Final = "Export the series again; if slope and intercept are right as they stand, say so (--hu rescale)."
 _UNITS: Final = ("HU", "US", "")  # RescaleType: Hounsfield units, unspecified, absent
 _CODE_LENGTH: Final = 16  # of RescaleType (PS3.5, 6.2)
+_USUAL: Final = 0.25  # of the slices have a pair that any other may have lost
 _ALIKE_HU: Final = 200.0  # neighbouring slices differ by less on the mean, ten millimetres apart too
 _BETTER: Final = 2.0  # times nearer to its neighbour is a slice read with the neighbour's rescale, if it lost its own
 _LEAST_HU: Final = 50.0  # and by so much, on the mean
@@ -107,8 +108,10 @@ def _jump(pixels: PixelStack, scales: Scales, k: int) -> int:
     (slope_below, intercept_below), (slope, intercept) = scales[k - 1], scales[k]
     units_below, units = below * slope_below + intercept_below, here * slope + intercept
     direction = 1 if units.mean() > units_below.mean() else -1
-    if scales[k] != scales[k - 1]:
-        pairs = [(here * slope_below + intercept_below, units_below), (units, below * slope + intercept)]
+    if len(set(scales)) > 1:
+        usual = [pair for pair, number in Counter(scales).items() if number >= len(scales) * _USUAL]
+        pairs = [(here * a + b, units_below) for a, b in (*usual, scales[k - 1], (slope, intercept_below), (slope_below, intercept))]
+        pairs += [(units, below * a + b) for a, b in (*usual, scales[k], (slope_below, intercept), (slope, intercept_below))]
     elif _is_beyond_ct(units) or _is_beyond_ct(units_below):
         pairs = [(units - direction * abs(intercept), units_below)]
     else:

@@ -42,10 +42,10 @@ def tree(sketch: Path, tmp_path: Path) -> Path:
 def rows(path: Path) -> dict[str, list[str]]:
     with path.open(newline="") as file:
         header, *lines = csv.reader(file)
-    assert header == ["VolumeName", *ABNORMALITIES]
-    assert all(len(line) == 19 for line in lines)
+    assert header == ["VolumeName", "source_sha256", "series", *ABNORMALITIES]
+    assert all(len(line) == 21 for line in lines)
     assert len({line[0] for line in lines}) == len(lines)
-    return {line[0]: line[1:] for line in lines}
+    return {line[0]: line[3:] for line in lines}
 
 
 def not_a_chest(path: Path) -> Path:
@@ -350,3 +350,37 @@ def test_a_calibrated_model_says_so_and_gives_verdicts(command: Callable[..., An
     (model.path / "calibration.json").unlink()
     again = command("detect", sketch, "--model", model.path, "--out", out)
     assert (again.status, "another calibration" in again.err) == (1, True)
+
+
+def test_runs_of_one_table_never_take_another_scan_for_one_that_is_done(
+    command: Callable[..., Any], model_dir: Path, sketch: Path, tmp_path: Path
+) -> None:
+    """A loop over patients whose files have one name: review A1."""
+    out = tmp_path / "loop.csv"
+    scans = [tmp_path / patient / "CT.nii.gz" for patient in ("p1", "p2")]
+    for scan in scans:
+        scan.parent.mkdir()
+    shutil.copy(sketch, scans[0])
+    not_a_chest(scans[1])
+    for scan in scans:
+        assert command("detect", scan, "--model", model_dir, "--out", out).status == 0
+    model = thoracle.load(model_dir)
+    for name, scan in (("CT.nii.gz", scans[0]), ("p2/CT.nii.gz", scans[1])):
+        assert [float(value) for value in rows(out)[name]] == pytest.approx(model.detect(thoracle.read(scan)).probabilities, abs=1e-6)
+    ran = command("detect", scans[1], "--model", model_dir, "--out", out)
+    assert "0 done, 1 done before, 0 failed" in ran.err
+    shutil.copy(sketch, scans[1])
+    ran = command("detect", scans[1], "--model", model_dir, "--out", out)
+    assert "p2/CT.nii.gz: the chosen series or the files have changed since its row was made; the row is replaced." in ran.err
+    assert list(rows(out)) == ["CT.nii.gz", "p2/CT.nii.gz"]
+    assert rows(out)["p2/CT.nii.gz"] == rows(out)["CT.nii.gz"]
+
+
+def test_a_table_is_not_continued_with_other_options_of_reading(
+    command: Callable[..., Any], model_dir: Path, sketch: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.csv"
+    assert command("detect", sketch, "--model", model_dir, "--out", out).status == 0
+    for option, setting in ((["--hu", "stored"], "hu"), (["--min-slices", 5], "min_slices"), (["--strict"], "strict")):
+        ran = command("detect", sketch, "--model", model_dir, "--out", out, *option)
+        assert (ran.status, f"was made with another {setting}" in ran.err) == (1, True)

@@ -98,6 +98,7 @@ def _many(
     from thoracle.cli.batch_progress import follow, select
     from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.batch.runner import process_scans
+    from thoracle.inference.batch.scan_source import pending_scans
     from thoracle.inference.model import load
 
     scans, out = select(scans, out, shard)
@@ -105,16 +106,16 @@ def _many(
     model.warm_up()
     calibration = None if model.calibration is None else model.calibration.as_dict()
     label_settings = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
-    settings = {**model.settings(), "hu": reading.hu, **label_settings}
-    table = ResultTable(out, columns=model.folder.labels, settings=settings)
-    todo = [scan for scan in scans if scan.name not in table.rows]
-    outcomes = process_scans(
-        todo,
-        table,
-        preprocess=model.preprocess,
-        reading=reading,
-        row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared).probabilities],
-    )
-    failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
+    settings = {**model.settings(), **reading.settings(), **label_settings}
+    with ResultTable(out, columns=model.folder.labels, settings=settings) as table:
+        todo = pending_scans(scans, table, metadata=reading.metadata, series=reading.series)
+        outcomes = process_scans(
+            todo,
+            table,
+            preprocess=model.preprocess,
+            reading=reading,
+            row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared).probabilities],
+        )
+        failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
     if failed:
         raise typer.Exit(1)

@@ -24,6 +24,12 @@ def test_tables_are_read_as_they_were_written(made: Made, tables: Write) -> None
     np.testing.assert_allclose(scores.probabilities_NK, table.values_NK, atol=1e-6)
 
 
+def test_what_a_row_was_made_of_is_no_probability(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text(f"VolumeName,source_sha256,series,Cardiomegaly\na.nii.gz,{'0' * 64},1.2.3,0.5\n")
+    assert read_table(path).columns == ("Cardiomegaly",)
+
+
 def test_rows_are_joined_by_name_not_by_place(made: Made) -> None:
     cases, table = made(patients=10)
     back = list(range(len(table.names)))[::-1]

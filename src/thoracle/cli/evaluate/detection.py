@@ -99,7 +99,7 @@ def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tun
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
     from thoracle.cli.progress import follow
     from thoracle.evaluation.detection.cases import read_table
-    from thoracle.evaluation.predict import labelled_entries, require_same_input, score
+    from thoracle.evaluation.predict import labelled_entries, pending_entries, require_same_input, score
     from thoracle.inference.batch.result_table import ResultTable
 
     require_same_input(model, cohort)
@@ -107,9 +107,8 @@ def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tun
     entries = labelled_entries(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
     model.warm_up()
     settings = {**model.settings(), "labels": model.folder.labels, "prompts": model.folder.prompts, "calibrated": False}
-    table = ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings)
-    todo = sum(entry.volume not in table.rows for entry in entries)
-    follow(score(model, cohort, entries, table), total=todo, console=console)
+    with ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings) as table:
+        follow(score(model, cohort, entries, table), total=len(pending_entries(entries, table)), console=console)
     return read_table(table.path)
 
 

@@ -24,6 +24,8 @@ from thoracle.types import ABNORMALITIES, FloatArray
 VOLUME_NAME: Final = "VolumeName"
 #: Columns of a table of labels that are none.
 _ABOUT: Final = ("patient", "scan", "split")
+#: Columns of a table of probabilities that say what a row was made of.
+_IDENTITY: Final = ("source_sha256", "series")
 _CT_RATE: Final = re.compile(r"(((train|valid)_\d+)_[a-z]+)_\d+(\.nii(\.gz)?)?")
 _MOST_BYTES: Final = 1 << 28
 _MOST_NAMED: Final = 10
@@ -148,7 +150,7 @@ def read_table(path: Path) -> LabelTable:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise MetadataError(f"has rows of one volume twice: {_listed(twice)}", hint="Keep one of each.", source=path)
-    numeric = [column for column in columns if column not in (VOLUME_NAME, *_ABOUT)]
+    numeric = [column for column in columns if column not in (VOLUME_NAME, *_ABOUT, *_IDENTITY)]
     values = [[_number(row[columns.index(column)]) for column in numeric] for row in rows]
     wrong = [name for name, row in zip(names, values, strict=True) if None in row]
     if wrong:

@@ -136,6 +136,15 @@ def _clean(name: str) -> str:
     return "/".join(part for part in PurePosixPath(text).parts if part not in ("/", "..")) or "scan"
 
 
+def longer_names(scan: ScanLocation) -> Iterator[str]:
+    """Yield a scan's name behind more and more of the folders that hold it, up to its whole path."""
+    parts = Path(os.path.abspath(scan.path)).parts[1:]
+    inside = len(PurePosixPath(scan.name).parts)
+    folders = parts[:-inside] if "/".join(parts[-inside:]) == scan.name else parts[:-1]
+    for count in range(1, len(folders) + 1):
+        yield _clean("/".join((*folders[-count:], scan.name)))
+
+
 def _in_folder(root: Path, *, as_volumes: bool) -> Iterator[_Found]:
     files, series = _walk(root)
     if not files and (as_volumes or not series):  # where nothing is recognised, `read` says why

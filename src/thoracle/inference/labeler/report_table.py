@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from thoracle.errors import InputError, MetadataError
+from thoracle.files.atomic import sha256
 
 #: The names of columns in the data the published labeller was trained on.
 TEXT_COLUMN: Final = "report_text"
@@ -84,7 +85,7 @@ class ReportTable:
     def fingerprint(self) -> dict[str, Any]:
         """Return the table's fingerprint as JSON values, without a path."""
         return {
-            "bytes": self.path.stat().st_size,
+            "sha256": sha256(self.path),
             "id_column": self.id_column,
             "text_columns": list(self.text_columns),
             "encoding": self.encoding,

@@ -384,3 +384,13 @@ def test_a_table_is_not_continued_with_other_options_of_reading(
     for option, setting in ((["--hu", "stored"], "hu"), (["--min-slices", 5], "min_slices"), (["--strict"], "strict")):
         ran = command("detect", sketch, "--model", model_dir, "--out", out, *option)
         assert (ran.status, f"was made with another {setting}" in ran.err) == (1, True)
+
+
+def test_a_metadata_table_is_read_in_the_encoding_that_is_named(command, model_dir: Path, sketch: Path, tmp_path: Path) -> None:
+    scan, table = tmp_path / "Göğüs.nii.gz", tmp_path / "rows.csv"
+    shutil.copy(sketch, scan)
+    table.write_bytes("VolumeName;RescaleSlope;RescaleIntercept\nGöğüs;1;0\n".encode("cp1254"))
+    arguments = ("detect", scan, "--model", model_dir, "--metadata", table)
+    ran = command(*arguments)
+    assert (ran.status, "line 2 is not utf-8" in ran.err) == (1, True)
+    assert command(*arguments, "--encoding", "cp1254").status == 0

@@ -47,7 +47,7 @@ def detect(
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", hint="Add --dtype bf16, leave --out.")
     folder = model_or_demo(model, notify=notify)
-    locations = find_scans(scans, whole_folders=out is None or read_arguments.series is not None)
+    locations = find_scans(scans, whole_folders=out is None or read_arguments.series is not None, encoding=read_arguments.encoding)
     reading = read_arguments.reading(strict=strict)
     if out is None:
         if len(locations) != 1 or shard is not None:

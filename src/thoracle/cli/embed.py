@@ -48,7 +48,9 @@ def embed(
     from thoracle.inference.latents import ROW_COLUMNS, has_tokens, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
 
-    locations, out = select(find_scans(scans, whole_folders=read_arguments.series is not None), out, shard)
+    locations, out = select(
+        find_scans(scans, whole_folders=read_arguments.series is not None, encoding=read_arguments.encoding), out, shard
+    )
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     reading, weights = read_arguments.reading(strict=strict), network.folder.weights_sha256
     settings = {**network.settings(), **reading.settings(), "dim_latent": network.dim_latent}

@@ -25,6 +25,7 @@ Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="CT-RATE's m
 Hu = Annotated[Units, typer.Option(help="Are voxels Hounsfield units (stored), or do slope and intercept apply (rescale)?")]
 Series = Annotated[str | None, typer.Option(metavar="UID", help="SeriesInstanceUID, or a unique beginning, where a folder holds several.")]
 MinSlices = Annotated[int, typer.Option(min=1, help="Fewest axial slices that are taken as a volume.")]
+Encoding = Annotated[str, typer.Option(metavar="NAME", help="Of tables in CSV and JSON lines: utf-8, cp1252, cp1254, …")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse what the model was not made for, where a warning is the default.")]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -39,6 +40,7 @@ class ReadArguments:
     hu: Hu = "auto"
     series: Series = None
     min_slices: MinSlices = 10
+    encoding: Encoding = "utf-8"
 
     def reading(self, *, strict: bool = False) -> ReadOptions:
         """Open the metadata, once for all scans.
@@ -48,7 +50,7 @@ class ReadArguments:
         """
         from thoracle.inference.batch.runner import ReadOptions, load_metadata
 
-        metadata = load_metadata(self.metadata)
+        metadata = load_metadata(self.metadata, encoding=self.encoding)
         return ReadOptions(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, strict=strict)
 
 

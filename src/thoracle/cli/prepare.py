@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.options import Encoding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,7 @@ def prepare(
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
     ] = False,
+    encoding: Encoding = "utf-8",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
 ) -> None:
     """Read every scan of an archive once, and keep what a model is given of it, with reports, labels and splits by patient.
@@ -72,6 +74,7 @@ def prepare(
             keep_ids=keep_identifiers,
             site_key=site_key,
             labeller=RuleLabeller() if label else None,
+            encoding=encoding,
             workers=workers or os.cpu_count() or 1,
             progress=lambda progress: _show(progress, bar, console),
         )

@@ -14,11 +14,24 @@ from typing import Final
 
 from thoracle.cohort.demographics import Demographics, facts_of
 from thoracle.cohort.sources import ArchiveListing, VolumeSource
-from thoracle.cohort.tables import Row, find_tables, labels_of, parse_positive_number, report_of
+from thoracle.cohort.tables import (
+    Row,
+    empty_reports,
+    find_tables,
+    has_labels,
+    has_report,
+    label_cells,
+    labels_of,
+    parse_positive_number,
+    report_of,
+    require_match,
+    unique_rows,
+)
 from thoracle.ct.dicom.eligibility import rejection_reason
 from thoracle.ct.dicom.files import study_file
 from thoracle.ct.dicom.header import Header, read_header, text
 from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable, ThoracleError
+from thoracle.files.table import UTF_8, TableRow, TextTable
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
 _FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "Manufacturer", "ManufacturerModelName")
@@ -38,7 +51,7 @@ class _Series:
     files: list[Path] = field(default_factory=list)
 
 
-def find(folder: Path) -> ArchiveListing:
+def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     """List the CT series of a folder tree.
 
     Raises:
@@ -48,13 +61,17 @@ def find(folder: Path) -> ArchiveListing:
     series, damaged, skipped = _series(folder)
     if not series and not damaged:
         raise LayoutMismatch("holds no CT series in DICOM", hint="Give a tree of DICOM files, or another --layout.", source=folder)
-    rows = _said(folder)
+    rows = _said(folder, encoding)
     sources = [_source(uid, member, rows) for uid, member in sorted(series.items())]
     sources += [_refused(folder, path, fault) for path, fault in damaged]
-    keys = {key for member in series.values() for key in (("accession", member.accession), ("study", member.study))}
+    keys = {key for member in series.values() for key in (f"accession {member.accession}", f"study {member.study}")}
+    expected = "they are looked up by AccessionNumber or StudyInstanceUID, as the headers have them"
+    require_match(len(keys & set(rows)), rows, what="reports and labels", expected=expected)
     notes = [f"{count:,} files set aside: {what}." for what, count in sorted(skipped.items())]
     if silent := sum(key not in keys for key in rows):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
+    if note := empty_reports(report_of(row.cells) for key, (row, _) in rows.items() if key in keys):
+        notes.append(note)
     return ArchiveListing(sources=tuple(sources), notes=tuple(notes))
 
 
@@ -119,21 +136,25 @@ def _read(path: Path) -> Header | None:
     return read_header(study_file(path), also=_IDS + _FACTS)
 
 
-def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
-    """Rows of all tables by accession number or study."""
-    rows: dict[tuple[str, str], tuple[Row, Path]] = {}
-    for table in find_tables(folder):
-        column = next((name for name in _BY if name in table.columns), None)
-        for row in table.rows() if column is not None else ():
-            assert column is not None, "there are no rows without it"
-            key = (_BY[column], row[column].strip())
-            if key in rows and dict(rows[key][0]) != row:
-                raise MetadataError(f"two rows have one {column}", hint="Leave one of them.", source=table.path)
-            rows[key] = (row, table.path)
-    return rows
+def _said(folder: Path, encoding: str) -> dict[str, tuple[TableRow, Path]]:
+    """Rows of all tables of reports or labels by accession number or study."""
+    tables = [table for table in find_tables(folder, encoding=encoding) if _by(table) and (has_report(table) or has_labels(table))]
+    return unique_rows(
+        tables, key_of=_study_key, facts_of=lambda cells: (report_of(cells), label_cells(cells)), what="reports and labels for a study"
+    )
 
 
-def _source(uid: str, member: _Series, rows: Mapping[tuple[str, str], tuple[Row, Path]]) -> VolumeSource:
+def _by(table: TextTable) -> str | None:
+    return next((name for name in _BY if name in table.columns), None)
+
+
+def _study_key(table: TextTable, cells: Row) -> str:
+    column = _by(table)
+    number = cells.get(column or "", "").strip()
+    return f"{_BY[column]} {number}" if column and number else ""
+
+
+def _source(uid: str, member: _Series, rows: Mapping[str, tuple[TableRow, Path]]) -> VolumeSource:
     common = Path(os.path.commonpath([path.parent for path in member.files]))
     source = VolumeSource(
         volume=uid,
@@ -151,7 +172,11 @@ def _source(uid: str, member: _Series, rows: Mapping[tuple[str, str], tuple[Row,
         if not uid or not member.patient or not member.study:
             detail = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
             raise MetadataError(detail, hint="Mend the headers; without patients no split can be trusted.")
-        match = rows.get(("study", member.study)) or (rows.get(("accession", member.accession)) if member.accession else None)
-        return source if match is None else replace(source, report=report_of(match[0]), labels=labels_of(match[0], source=match[1]))
+        match = rows.get(f"study {member.study}") or (rows.get(f"accession {member.accession}") if member.accession else None)
+        return (
+            source
+            if match is None
+            else replace(source, report=report_of(match[0].cells), labels=labels_of(match[0].cells, source=match[1]))
+        )
     except MetadataError as error:
         return replace(source, error=error)

@@ -18,6 +18,7 @@ from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import ThoracleError
 from thoracle.execution.prefetch import prefetch
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8
 from thoracle.inference.batch.discover_scans import ScanLocation
 from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.batch.scan_source import expected_source, row_name
@@ -126,13 +127,15 @@ def _note(scan: str, name: str, before: RowSource | None, source: RowSource) -> 
     return "its row was made with another series or metadata row; the row is replaced"
 
 
-def load_metadata(metadata: Path | None) -> Metadata | None:
-    """Parse a CSV table once for all scans; other metadata is left to `read`.
+def load_metadata(metadata: Path | None, *, encoding: str = UTF_8) -> Metadata | None:
+    """Parse a table once for all scans; other metadata is left to `read`.
 
     Raises:
         MetadataError: not such a table.
     """
-    return MetadataTable.open(metadata) if metadata is not None and metadata.suffix.lower() == ".csv" else metadata
+    if metadata is None or metadata.suffix.lower() not in TABLE_SUFFIXES:
+        return metadata
+    return MetadataTable.open(metadata, encoding=encoding)
 
 
 def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:

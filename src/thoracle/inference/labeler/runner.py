@@ -77,6 +77,9 @@ def label_table(
     """
     if any(path is not None and path.resolve() == table.path.resolve() for path in (out, evidence)):
         raise InputError("the labels would be written over the reports", hint="Give another --out.", source=out)
+    if table.path.suffix.lower() != ".xlsx":
+        for _ in table.rows():  # another encoding is said before anything is written
+            pass
     executor = LocalExecutor(workers=workers if labeller.parallel else 1)
     with lock_table(out):
         files = _Files(table, labeller, out, evidence)

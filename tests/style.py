@@ -30,7 +30,7 @@ VERBS: Final = frozenset({
     "drive", "drop", "embed", "emit", "enable", "encode", "ensure", "enumerate", "escape", "estimate", "evaluate", "exclude",
     "exit", "expand", "export", "extract", "feed", "fetch", "fill", "filter", "find", "finish", "fit", "flag", "flush", "fold",
     "follow", "forget", "format", "freeze", "fuse", "gather", "generate", "give", "grade", "group", "grow", "hash", "hide",
-    "highlight", "hold", "ignore", "implement", "import", "index", "infer", "inflate", "initialize", "insert", "interpolate",
+    "highlight", "hold", "identify", "ignore", "implement", "import", "index", "infer", "inflate", "initialize", "insert", "interpolate",
     "invert", "iterate", "join", "judge", "keep", "label", "learn", "let", "link", "list", "load", "locate", "log", "look", "make",
     "map", "mark", "mask", "match", "maximize", "measure", "mend", "merge", "minimize", "mirror", "mix", "model", "move",
     "multiply", "name", "normalize", "note", "notify", "number", "offer", "open", "order", "pack", "pad", "paint", "parse", "pass",

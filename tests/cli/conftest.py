@@ -42,7 +42,7 @@ from thoracle.inference.batch import result_table
 append, lines, given = result_table.append_csv, [], sys.argv[1]
 def stopped(path, rows):
     (row,) = rows
-    if path.name.endswith((".errors.csv", ".warnings.csv")) or row[0] == "VolumeName":
+    if path.name.endswith((".errors.csv", ".sources.csv", ".warnings.csv")) or row[0] == "VolumeName":
         return append(path, rows)
     lines.append(row)
     if len(lines) == 3 and given == "KILL":

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +39,13 @@ def test_the_command_answers_keeps_what_was_said_and_says_what_it_is(
     assert "Knows only noise." in ran.err
     command("chat", "--model", trained.chat, "--ask", "Is there an effusion?", "--conversation", keep)
     assert [turn["question"] for turn in json.loads(keep.read_text())["turns"]] == ["Is lung nodule present?", "Is there an effusion?"]
+    other = shutil.copy(trained.scan, tmp_path / "other.nii.gz")
+    image = nib.load(other)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), other)
+    before = keep.read_bytes()
+    ran = command("chat", other, "--model", trained.chat, "--ask", "And now?", "--max-tokens", 4, "--conversation", keep)
+    assert (ran.status, "is a conversation about other scans" in ran.err) == (2, True)
+    assert keep.read_bytes() == before
 
 
 def test_what_is_missing_or_elsewhere_is_said(trained: TrainedChat, command: Callable[..., Any], tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ def tree(sketch: Path, tmp_path: Path) -> Path:
 def rows(path: Path) -> dict[str, list[str]]:
     with path.open(newline="") as file:
         header, *lines = csv.reader(file)
-    assert header == ["VolumeName", *ABNORMALITIES]
-    assert all(len(line) == 19 for line in lines)
+    assert header == ["VolumeName", "source_sha256", "series", *ABNORMALITIES]
+    assert all(len(line) == 21 for line in lines)
     assert len({line[0] for line in lines}) == len(lines)
-    return {line[0]: line[1:] for line in lines}
+    return {line[0]: line[3:] for line in lines}
 
 
 def not_a_chest(path: Path) -> Path:
@@ -383,3 +383,52 @@ def test_an_ordinary_dicom_tree_ends_without_failures_and_says_what_was_set_asid
     assert "6 DICOM folders set aside: 2 x SR, 2 x localizer, 2 x scout." in ran.err
     assert "2 done, 0 done before, 0 failed" in ran.err
     assert sorted(rows(tmp_path / "out.csv")) == ["PA1/ST1/SE0", "PA2/ST1/SE0"]
+
+
+def test_runs_of_one_table_never_take_another_scan_for_one_that_is_done(
+    command: Callable[..., Any], model_dir: Path, sketch: Path, tmp_path: Path
+) -> None:
+    """A loop over patients whose files have one name: review A1."""
+    out = tmp_path / "loop.csv"
+    scans = [tmp_path / patient / "CT.nii.gz" for patient in ("p1", "p2")]
+    for scan in scans:
+        scan.parent.mkdir()
+    shutil.copy(sketch, scans[0])
+    not_a_chest(scans[1])
+    for scan in scans:
+        assert command("detect", scan, "--model", model_dir, "--out", out).status == 0
+    model = thoracle.load(model_dir)
+    for name, scan in (("CT.nii.gz", scans[0]), ("p2/CT.nii.gz", scans[1])):
+        assert [float(value) for value in rows(out)[name]] == pytest.approx(model.detect(thoracle.read(scan)).probabilities, abs=1e-6)
+    ran = command("detect", scans[1], "--model", model_dir, "--out", out)
+    assert "0 done, 1 done before, 0 failed" in ran.err
+    shutil.copy(sketch, scans[1])
+    ran = command("detect", scans[1], "--model", model_dir, "--out", out)
+    assert "p2/CT.nii.gz: the chosen series or the files have changed since its row was made; the row is replaced." in ran.err
+    assert list(rows(out)) == ["CT.nii.gz", "p2/CT.nii.gz"]
+    assert rows(out)["p2/CT.nii.gz"] == rows(out)["CT.nii.gz"]
+
+
+def test_a_table_is_not_continued_with_other_options_of_reading(
+    command: Callable[..., Any], model_dir: Path, sketch: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.csv"
+    assert command("detect", sketch, "--model", model_dir, "--out", out).status == 0
+    for option, setting in (
+        (["--hu", "stored"], "hu"),
+        (["--min-slices", 5], "min_slices"),
+        (["--uneven", "resample"], "uneven"),
+        (["--strict"], "strict"),
+    ):
+        ran = command("detect", sketch, "--model", model_dir, "--out", out, *option)
+        assert (ran.status, f"was made with another {setting}" in ran.err) == (1, True)
+
+
+def test_a_metadata_table_is_read_in_the_encoding_that_is_named(command, model_dir: Path, sketch: Path, tmp_path: Path) -> None:
+    scan, table = tmp_path / "Göğüs.nii.gz", tmp_path / "rows.csv"
+    shutil.copy(sketch, scan)
+    table.write_bytes("VolumeName;RescaleSlope;RescaleIntercept\nGöğüs;1;0\n".encode("cp1254"))
+    arguments = ("detect", scan, "--model", model_dir, "--metadata", table)
+    ran = command(*arguments)
+    assert (ran.status, "line 2 is not utf-8" in ran.err) == (1, True)
+    assert command(*arguments, "--encoding", "cp1254").status == 0

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -37,7 +38,7 @@ def test_latents_are_those_of_the_library(command, model_dir: Path, tree: Path, 
     volume = thoracle.read(tree / "p0" / "scan_0.nii.gz")
     assert np.array_equal(latents.array[0], thoracle.load(model_dir).encode_volume(volume).latent_BL[0].numpy())
     columns = pq.read_table(out)
-    assert columns["sha256"].to_pylist() == [volume.provenance.sha256] * 4
+    assert columns["source_sha256"].to_pylist() == [volume.provenance.sha256] * 4
     assert set(columns["model"].to_pylist()) == {open_model(model_dir).weights_sha256}
     assert columns.schema.metadata[b"notice"] == b"Research use only. Not a medical device."
 
@@ -108,3 +109,18 @@ def test_a_model_without_latents_is_refused_before_anything_is_written(command, 
     assert ran.status == 1
     assert "CapabilityMissing" in ran.err
     assert not (tmp_path / "out").exists()
+
+
+def test_tokens_of_a_file_that_was_replaced_are_made_anew(command, model_dir: Path, tree: Path, tmp_path: Path) -> None:
+    """Even where a run without --tokens came between, which knows nothing of them."""
+    out, tokens, scan = tmp_path / "latents.parquet", tmp_path / "tokens", tree / "p1" / "scan_1.nii.gz"
+    assert command("embed", tree, "--model", model_dir, "--out", out, "--tokens", tokens).status == 0
+    image = nib.load(scan)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), scan)
+    ran = command("embed", tree, "--model", model_dir, "--out", out)
+    assert "scan_1.nii.gz: the chosen series or the files have changed since its row was made; the row is replaced." in ran.err
+    ran = command("embed", tree, "--model", model_dir, "--out", out, "--tokens", tokens)
+    assert "1 done, 3 done before, 0 failed" in ran.err
+    encoding = thoracle.load(model_dir).encode_volume(thoracle.read(scan))
+    assert torch.equal(load_file(tokens / "scan_1.nii.gz.safetensors")["tokens"], encoding.tokens[0])
+    assert np.array_equal(read_latents(out).array[1], encoding.latent_BL[0].numpy())

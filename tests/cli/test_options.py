@@ -62,7 +62,7 @@ def test_a_command_is_called_from_python_with_the_same_options() -> None:
     look(min_slices=4)
     look()
     assert groups == [ReadArguments(min_slices=4), ReadArguments()]
-    assert list(inspect.signature(look).parameters) == ["metadata", "hu", "series", "min_slices", "uneven"]
+    assert list(inspect.signature(look).parameters) == ["metadata", "hu", "series", "min_slices", "uneven", "encoding"]
 
 
 def test_a_table_is_opened_once_and_what_is_none_is_refused(tmp_path: Path) -> None:

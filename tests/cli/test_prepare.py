@@ -101,3 +101,18 @@ def test_a_cohort_without_labels_is_labelled_by_its_reports(command, archive: Pa
     assert [name for name, value in zip(ABNORMALITIES, entry.labels, strict=True) if value] == ["Lung nodule"]
     assert json.loads((tmp_path / "labelled" / "cohort.json").read_text())["labelled_by"]["backend"] == "rules"
     assert command(*given, "--out", tmp_path / "labelled").status == 1, "another cohort"
+
+
+def test_reports_in_another_encoding_are_refused_with_the_cure_that_reads_them(command, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
+    (archive / "reports.csv").write_bytes("VolumeName;Findings_EN\ntrain_1_a_1;Kalp büyümüş, sağ\n".encode("cp1254"))
+    arguments = (archive, "--layout", "ct-rate", "--out", tmp_path / "out", "--preprocess", tmp_path / "p.json", "--workers", 1)
+    ran = command("prepare", *arguments)
+    assert ran.status != 0
+    assert "line 2 is not utf-8. It seems to be cp1254: give --encoding cp1254" in ran.err
+    assert command("prepare", *arguments, "--encoding", "cp1254").status == 0
+    assert open_cohort(tmp_path / "out").entries[0].report.findings == "Kalp büyümüş, sağ"
+    (archive / "reports.csv").write_text("VolumeName,Findings_EN\nsomebody,Nodule.\n")
+    ran = command("prepare", *arguments)
+    assert ran.status != 0
+    assert "none of 1 rows of reports" in ran.err

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from thoracle.cohort.tables import find_tables, has_report, labels_of, parse_positive_number, report_of
@@ -38,3 +39,33 @@ def test_reports_and_labels_by_the_columns_that_are_there(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("text", "number"), [("1.5", 1.5), ("0", None), ("-1", None), ("inf", None), ("nan", None), ("", None)])
 def test_positive_numbers(text: str, number: float | None) -> None:
     assert parse_positive_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("cell", "label"),
+    [("1", 1), ("1.0", 1), ("True", 1), ("TRUE", 1), ("0", 0), ("false", 0), ("-1", None), ("-1.0", None), ("", None), (" 1 ", 1)],
+)
+def test_labels_in_every_spelling(cell: str, label: int | None) -> None:
+    for column in ("Lung nodule", "lung nodule ", "LUNG  NODULE", "Lung_Nodule"):
+        assert labels_of({column: cell}, source=Path("t.csv"))[9] == label
+
+
+@pytest.mark.parametrize("cell", ["2", "yes", "-2", "0.5", "nodule"])
+def test_what_is_no_label_is_refused(cell: str) -> None:
+    with pytest.raises(MetadataError, match="Lung nodule must be 0 or 1"):
+        labels_of({"lung nodule": cell}, source=Path("t.csv"))
+
+
+def test_tables_of_every_kind_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("VolumeName\treport\nv\tx\n")
+    (tmp_path / "b.jsonl").write_text('{"VolumeName": "v", "report": "x"}\n')
+    (tmp_path / "~$c.xlsx").write_bytes(b"owner")
+    book = openpyxl.Workbook()
+    book.active.append(["VolumeName", "report"])
+    book.active.append(["v", "x"])
+    book.save(tmp_path / "c.xlsx")
+    assert [(table.path.name, has_report(table)) for table in find_tables(tmp_path)] == [
+        ("a.tsv", True),
+        ("b.jsonl", True),
+        ("c.xlsx", True),
+    ]

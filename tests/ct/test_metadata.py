@@ -57,10 +57,10 @@ def test_a_row_is_found_by_file_name_with_or_without_extension(tmp_path: Path) -
 
 
 def test_absent_and_double_rows_are_refused_with_the_nearest_names(tmp_path: Path) -> None:
-    table = _table(tmp_path / "meta.csv", [_row("valid_1_a_1.nii.gz"), _row("valid_2_a_1.nii.gz"), _row("valid_2_a_1.nii.gz")])
+    table = _table(tmp_path / "meta.csv", [_row("valid_1_a_1.nii.gz"), _row("valid_2_a_1.nii.gz"), _row("valid_2_a_1", ZSpacing="2")])
     with pytest.raises(MetadataError, match=r"none of 2 rows .* nearest are valid_1_a_1"):
         lookup_metadata(table, Path("valid_1_b_1.nii.gz"))
-    with pytest.raises(MetadataError, match="several rows"):
+    with pytest.raises(MetadataError, match=r"several rows .* differ, in lines 3 and 4"):
         lookup_metadata(table, Path("valid_2_a_1.nii.gz"))
 
 
@@ -162,3 +162,32 @@ def test_a_table_that_is_absent_or_huge_is_refused(tmp_path: Path) -> None:
 def test_decimals_survive_to_the_last_bit(x: float, y: float, z: float, slope: float, intercept: float) -> None:
     written = {"XYSpacing": str([x, y]), "ZSpacing": str(z), "RescaleSlope": str(slope), "RescaleIntercept": str(intercept)}
     assert parse_row(written, source="") == MetadataRow(slope=slope, intercept=intercept, spacing=(x, y, z))
+
+
+def test_rows_are_matched_by_content_of_their_names(tmp_path: Path) -> None:
+    names = ["train\\a.nii.gz ", "/data/b.nii", "Go\u0308g\u0306u\u0308s", "d.mha"]
+    table = MetadataTable.open(_table(tmp_path / "meta.csv", [_row(name) for name in names]))
+    for name in ("a.nii.gz", "b.nrrd", "Göğüs.nii.gz", "d.mhd"):
+        assert table.row(name).intercept == -1024.0
+    with pytest.raises(MetadataError):
+        table.row("A.nii.gz")
+
+
+def test_like_rows_are_one_whatever_the_spelling_of_their_numbers(tmp_path: Path) -> None:
+    rows = [_row("a.nii.gz"), _row("a", RescaleSlope="1.0", XYSpacing="0.70 0.7")]
+    assert MetadataTable.open(_table(tmp_path / "meta.csv", rows)).row("a").slope == 1.0
+
+
+def test_semicolons_commas_and_words_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "meta.csv"
+    path.write_text("VolumeName;RescaleSlope;RescaleIntercept;XYSpacing;ZSpacing;PatientPosition\na;1,0;-1024;[0.7, 0.7];1,5;nan\n")
+    assert MetadataTable.open(path).row("a") == MetadataRow(slope=1.0, intercept=-1024.0, spacing=(0.7, 0.7, 1.5))
+
+
+def test_names_that_are_not_there_are_looked_up_in_linear_time(tmp_path: Path) -> None:
+    """A measure of likeness would take hours here: half a second a name."""
+    rows = [_row(f"train_{n}_a_1.nii.gz") for n in range(20_000)]
+    table = MetadataTable.open(_table(tmp_path / "meta.csv", rows))
+    for n in range(2_000):
+        with pytest.raises(MetadataError, match="nearest are"):
+            table.row(f"valid_{n}_a_1.nii.gz")

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.errors import InputError
-from thoracle.evaluation.predict import first_volume_per_scan, labelled_entries, prefetch_volumes, volume_loader
+from thoracle.evaluation.predict import (
+    entry_source,
+    first_volume_per_scan,
+    labelled_entries,
+    pending_entries,
+    prefetch_volumes,
+    volume_loader,
+)
+from thoracle.inference.batch.result_table import ResultTable
 
 
 @pytest.fixture
@@ -31,3 +41,12 @@ def test_volumes_come_in_order_and_by_name_in_hounsfield_units(cohort) -> None:
     assert load("v1.nii").mean() == pytest.approx(100, abs=0.5)
     assert load("a").mean() == pytest.approx(0, abs=0.5)
     assert load("nobody") is None
+
+
+def test_a_row_belongs_to_the_scan_and_to_the_volume_that_was_made_of_it(cohort, tmp_path: Path) -> None:
+    first, second, third = cohort.entries
+    with ResultTable(tmp_path / "rows.csv", columns=("x",), settings={}) as table:
+        table.add(first.volume, ("1",), source=entry_source(first))
+        table.add(second.volume, ("2",), source=entry_source(replace(second, source_sha256="1" * 64)))
+        table.add(third.volume, ("3",), source=entry_source(replace(third, cache_sha256="1" * 64)))
+        assert pending_entries(cohort.entries, table) == [second, third]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +14,20 @@ import torch
 from safetensors.torch import load_file
 
 from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
-from thoracle.inference.batch.result_table import ResultTable
-from thoracle.inference.latents import ROW_COLUMNS, latent_row, read_latents, token_file, write_latents, write_tokens
+from thoracle.inference.batch.result_table import ResultTable, RowSource
+from thoracle.inference.latents import ROW_COLUMNS, has_tokens, latent_row, read_latents, token_file, write_latents, write_tokens
 from thoracle.models.encoder import VolumeEmbedding
 
+SOURCE = RowSource(sha256="f" * 64, series="1.2")
 LATENTS = {"a.nii.gz": np.array([0.1, -0.2, 1e-30], np.float32), "sub/b": np.array([1, 2, 3], np.float32)}
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> ResultTable:
-    rows = ResultTable(tmp_path / "latents.rows.csv", columns=ROW_COLUMNS, settings={})
-    for name, latent in LATENTS.items():
-        rows.add(name, latent_row("f" * 64, latent))
-    return rows
+def table(tmp_path: Path) -> Iterator[ResultTable]:
+    with ResultTable(tmp_path / "latents.rows.csv", columns=ROW_COLUMNS, settings={}) as rows:
+        for name, latent in LATENTS.items():
+            rows.add(name, latent_row(latent), source=SOURCE)
+        yield rows
 
 
 def test_every_bit_comes_back(table: ResultTable, tmp_path: Path) -> None:
@@ -38,15 +41,15 @@ def test_every_bit_comes_back(table: ResultTable, tmp_path: Path) -> None:
 def test_the_parquet_says_which_scan_and_which_model(table: ResultTable, tmp_path: Path) -> None:
     write_latents(tmp_path / "latents.parquet", table, model_sha256="m" * 64)
     columns = pq.read_table(tmp_path / "latents.parquet")
-    assert columns.column_names == ["VolumeName", "latent", "sha256", "model"]
+    assert columns.column_names == ["VolumeName", "latent", "source_sha256", "series", "model"]
     kind = columns.schema.field("latent").type
     assert (kind.list_size, kind.value_type) == (3, pa.float32())
     assert set(columns["model"].to_pylist()) == {"m" * 64}
-    assert set(columns["sha256"].to_pylist()) == {"f" * 64}
+    assert set(columns["source_sha256"].to_pylist()) == {"f" * 64}
 
 
 def test_a_row_that_was_tampered_with_is_an_error(table: ResultTable, tmp_path: Path) -> None:
-    table.add("c", ("f" * 64, "not base64!"))
+    table.add("c", ("not base64!",), source=SOURCE)
     with pytest.raises(OutputConflict):
         write_latents(tmp_path / "latents.parquet", table, model_sha256="m")
     assert not (tmp_path / "latents.parquet").exists()
@@ -56,11 +59,18 @@ def test_tokens_and_codes_are_kept(tmp_path: Path) -> None:
     tokens = torch.randn(1, 2, 3, 4, 5)
     encoding = VolumeEmbedding(tokens=tokens, codebook_indices=torch.arange(24)[None], latent_BL=torch.ones(1, 2))
     path = token_file(tmp_path, "sub/b.nii.gz")
-    write_tokens(path, encoding)
+    write_tokens(path, encoding, source=SOURCE, model_sha256="m")
     kept = load_file(path)
     assert path == tmp_path / "sub" / "b.nii.gz.safetensors"
     assert torch.equal(kept["tokens"], tokens[0])
     assert torch.equal(kept["indices"], torch.arange(24).view(2, 3, 4).int())
+    assert has_tokens(path, source=replace(SOURCE, stamp="another place, the same bytes"), model_sha256="m")
+    for other in (replace(SOURCE, sha256="0" * 64), replace(SOURCE, series=""), replace(SOURCE, reading="a row")):
+        assert not has_tokens(path, source=other, model_sha256="m")
+    assert not has_tokens(path, source=SOURCE, model_sha256="another")
+    path.write_bytes(b"nothing")
+    assert not has_tokens(path, source=SOURCE, model_sha256="m")
+    assert not has_tokens(tmp_path / "absent", source=SOURCE, model_sha256="m")
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 5)])

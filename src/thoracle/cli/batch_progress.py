@@ -57,4 +57,6 @@ def _show(outcomes: Iterator[ScanOutcome], total: int, console: Console) -> int:
         if outcome.failure is not None:
             failed += 1
             console.print(f"[red]{escape(outcome.name)}[/]: {outcome.failure.error}: {escape(outcome.failure.message)}")
+        if outcome.note:
+            console.print(f"{escape(outcome.name)}: {escape(outcome.note)}.")
     return failed

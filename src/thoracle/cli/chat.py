@@ -14,6 +14,7 @@ from thoracle.cli.app import app
 from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
+    from thoracle.ct.volume import Volume
     from thoracle.inference.batch.runner import ReadOptions
     from thoracle.inference.chat.conversation import Conversation
     from thoracle.inference.chat.grounded import CitableEvidence
@@ -55,7 +56,7 @@ def chat(
     """
     from thoracle.cli.findings_table import notify
     from thoracle.inference.chat.cited_answer import cited_answer
-    from thoracle.inference.chat.conversation import Conversation, read_turns
+    from thoracle.inference.chat.conversation import Conversation, continue_conversation, scan_fingerprint
     from thoracle.inference.chat.open_chat import open_chat
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.llm.decoding import SamplingOptions
@@ -63,16 +64,20 @@ def chat(
 
     load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
     sampling = SamplingOptions(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
-    dialog = Conversation(turns=read_turns(conversation) if conversation is not None and conversation.exists() else [])
-    reading = read_arguments.reading()
+    volumes = _volumes(scans or [], read_arguments.reading())
+    fingerprints = tuple(map(scan_fingerprint, volumes))
+    if conversation is not None and conversation.exists():
+        dialog = continue_conversation(conversation, fingerprints=fingerprints)
+    else:
+        dialog = Conversation(fingerprints=fingerprints)
     if not (detector is None and llm_url is None and index is None):
         server = None if llm_url is None else OpenAIClient(llm_url, model=llm_model)
         generate = server.generate if server is not None else load_model().complete_text
         folder = model_or_demo(detector, notify=notify)
-        evidence = _evidence(scans or [], reading, detector=folder, index=index, num_similar=num_similar, device=device)
+        evidence = _evidence(volumes, detector=folder, index=index, num_similar=num_similar, device=device)
         reply: Reply = partial(cited_answer, generate, evidence=evidence, conversation=dialog, sampling=sampling)
     else:
-        reply = _seeing(scans or [], reading, dialog, sampling, loaded=load_model())
+        reply = _seeing(volumes, dialog, sampling, loaded=load_model())
     for question in ask or _asked():
         try:
             for piece in reply(question, task=task):
@@ -96,17 +101,22 @@ def _asked() -> Iterator[str]:
             yield line.strip()
 
 
-def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation, sampling: SamplingOptions, *, loaded: Chat) -> Reply:
-    """Answers of a chat model that sees the scans."""
+def _volumes(scans: list[Path], reading: ReadOptions) -> list[Volume]:
     from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import read_scan
+
+    return [read_scan(ScanLocation(name=path.name, path=path), reading) for path in scans]
+
+
+def _seeing(volumes: list[Volume], conversation: Conversation, sampling: SamplingOptions, *, loaded: Chat) -> Reply:
+    """Answers of a chat model that sees the scans."""
     from thoracle.inference.chat.scan_tokens import scan_tokens
     from thoracle.inference.prepare import prepare
     from thoracle.types import RESEARCH_USE
 
     turns = []
-    for path in scans:
-        prepared = prepare(read_scan(ScanLocation(name=path.name, path=path), reading), loaded.encoder.preprocess, strict=reading.strict)
+    for volume in volumes:
+        prepared = prepare(volume, loaded.encoder.preprocess)
         for warning in prepared.warnings:
             typer.echo(f"Warning: {warning}", err=True)
         turns.append(scan_tokens(loaded.encoder, prepared))
@@ -115,21 +125,17 @@ def _seeing(scans: list[Path], reading: ReadOptions, conversation: Conversation,
     return partial(loaded.answer, conversation, sampling=sampling)
 
 
-def _evidence(
-    scans: list[Path], reading: ReadOptions, *, detector: Path, index: str | None, num_similar: int, device: str
-) -> CitableEvidence:
+def _evidence(volumes: list[Volume], *, detector: Path, index: str | None, num_similar: int, device: str) -> CitableEvidence:
     """What a detector finds in the one scan, and which cases look like it."""
     from thoracle.cli.findings_table import notify
     from thoracle.errors import InputError
-    from thoracle.inference.batch.discover_scans import ScanLocation
-    from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.chat.grounded import collect_evidence
     from thoracle.inference.model import load
     from thoracle.search.similar_cases import similar_cases
 
-    if len(scans) != 1:
-        raise InputError(f"{len(scans)} scans, where findings are of one", hint="Give one scan.")
-    model, volume = load(detector, device=device), read_scan(ScanLocation(name=scans[0].name, path=scans[0]), reading)
+    if len(volumes) != 1:
+        raise InputError(f"{len(volumes)} scans, where findings are of one", hint="Give one scan.")
+    model, volume = load(detector, device=device), volumes[0]
     findings = model.detect(volume)
     for warning in findings.warnings:
         typer.echo(f"Warning: {warning}", err=True)

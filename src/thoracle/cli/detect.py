@@ -47,7 +47,12 @@ def detect(
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", hint="Add --dtype bf16, leave --out.")
     folder = model_or_demo(model, notify=notify)
-    locations = find_scans(scans, whole_folders=out is None or read_arguments.series is not None, notify=notify)
+    locations = find_scans(
+        scans,
+        whole_folders=out is None or read_arguments.series is not None,
+        encoding=read_arguments.encoding,
+        notify=notify,
+    )
     reading = read_arguments.reading(strict=strict)
     if out is None:
         if len(locations) != 1 or shard is not None:
@@ -98,6 +103,7 @@ def _many(
     from thoracle.cli.batch_progress import follow, select
     from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.batch.runner import process_scans
+    from thoracle.inference.batch.scan_source import pending_scans
     from thoracle.inference.model import load
 
     scans, out = select(scans, out, shard)
@@ -105,16 +111,16 @@ def _many(
     model.warm_up()
     calibration = None if model.calibration is None else model.calibration.as_dict()
     label_settings = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
-    settings = {**model.settings(), "hu": reading.hu, "uneven": reading.uneven, **label_settings}
-    table = ResultTable(out, columns=model.folder.labels, settings=settings)
-    todo = [scan for scan in scans if scan.name not in table.rows]
-    outcomes = process_scans(
-        todo,
-        table,
-        preprocess=model.preprocess,
-        reading=reading,
-        row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared).probabilities],
-    )
-    failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
+    settings = {**model.settings(), **reading.settings(), **label_settings}
+    with ResultTable(out, columns=model.folder.labels, settings=settings) as table:
+        todo = pending_scans(scans, table, metadata=reading.metadata, series=reading.series)
+        outcomes = process_scans(
+            todo,
+            table,
+            preprocess=model.preprocess,
+            reading=reading,
+            row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared).probabilities],
+        )
+        failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
     if failed:
         raise typer.Exit(1)

@@ -41,32 +41,41 @@ def embed(
     from thoracle.cli.batch_progress import follow, select
     from thoracle.cli.findings_table import notify
     from thoracle.inference.batch.discover_scans import find_scans
-    from thoracle.inference.batch.result_table import ResultTable
+    from thoracle.inference.batch.result_table import ResultTable, RowSource
     from thoracle.inference.batch.runner import process_scans
+    from thoracle.inference.batch.scan_source import pending_scans, reading_fingerprint
     from thoracle.inference.demo.default_model import model_or_demo
-    from thoracle.inference.latents import ROW_COLUMNS, latent_row, token_file, write_latents, write_tokens
+    from thoracle.inference.latents import ROW_COLUMNS, has_tokens, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
 
-    locations, out = select(find_scans(scans, whole_folders=read_arguments.series is not None, notify=notify), out, shard)
+    whole_folders = read_arguments.series is not None
+    listed = find_scans(scans, whole_folders=whole_folders, encoding=read_arguments.encoding, notify=notify)
+    locations, out = select(listed, out, shard)
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
-    settings = {**network.settings(), "hu": read_arguments.hu, "uneven": read_arguments.uneven, "dim_latent": network.dim_latent}
-    table = ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings)
+    reading, weights = read_arguments.reading(strict=strict), network.folder.weights_sha256
+    settings = {**network.settings(), **reading.settings(), "dim_latent": network.dim_latent}
 
     def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
         encoding = network.encode_volume(prepared)
         if tokens is not None:
-            write_tokens(token_file(tokens, scan.name), encoding)
-        assert prepared.provenance is not None, "it was read"
+            assert prepared.provenance is not None, "it was read"
+            source = RowSource(
+                sha256=prepared.provenance.sha256,
+                series=reading.series or "",
+                reading=reading_fingerprint(scan, metadata=reading.metadata),
+            )
+            write_tokens(token_file(tokens, scan.name), encoding, source=source, model_sha256=weights)
         assert encoding.latent_BL is not None, "a model that encodes volumes has latents"
-        return latent_row(prepared.provenance.sha256, encoding.latent_BL[0].float().cpu().numpy())
+        return latent_row(encoding.latent_BL[0].float().cpu().numpy())
 
-    todo = [
-        scan for scan in locations if scan.name not in table.rows or (tokens is not None and not token_file(tokens, scan.name).exists())
-    ]
-    reading = read_arguments.reading(strict=strict)
-    outcomes = process_scans(todo, table, preprocess=network.preprocess, reading=reading, row=row)
-    failed = follow(outcomes, total=len(todo), before=len(locations) - len(todo), out=out, trained=network.folder.trained)
-    if table.rows:
-        write_latents(out, table, model_sha256=network.folder.weights_sha256)
+    def is_complete(name: str) -> bool:
+        return tokens is None or has_tokens(token_file(tokens, name), source=table.sources[name], model_sha256=weights)
+
+    with ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings) as table:
+        todo = pending_scans(locations, table, metadata=reading.metadata, series=reading.series, is_complete=is_complete)
+        outcomes = process_scans(todo, table, preprocess=network.preprocess, reading=reading, row=row, is_complete=is_complete)
+        failed = follow(outcomes, total=len(todo), before=len(locations) - len(todo), out=out, trained=network.folder.trained)
+        if table.rows:
+            write_latents(out, table, model_sha256=weights)
     if failed:
         raise typer.Exit(1)

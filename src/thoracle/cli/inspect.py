@@ -31,10 +31,16 @@ def inspect(
     Exit status: 0 read, 1 refused, 2 the command was wrong. A scan that is no chest is warned of, not refused.
     """
     from thoracle.ct.inspection import inspection_json
+    from thoracle.ct.metadata import MetadataTable
     from thoracle.ct.quality import assess
     from thoracle.ct.read import read
+    from thoracle.files.table import TABLE_SUFFIXES
 
-    volume = read(scan, **asdict(read_arguments))
+    arguments = asdict(read_arguments)
+    encoding, metadata = arguments.pop("encoding"), read_arguments.metadata
+    if metadata is not None and metadata.suffix.lower() in TABLE_SUFFIXES:
+        arguments["metadata"] = MetadataTable.open(metadata, encoding=encoding)
+    volume = read(scan, **arguments)
     quality = assess(volume)
     if as_json:
         typer.echo(json.dumps(inspection_json(volume, quality), indent=2))

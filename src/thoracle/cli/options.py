@@ -28,6 +28,7 @@ MinSlices = Annotated[int, typer.Option(min=1, help="Fewest axial slices that ar
 Uneven = Annotated[
     Literal["refuse", "resample"], typer.Option(help="DICOM slices whose distance changes: refuse, or resample linearly to the smallest.")
 ]
+Encoding = Annotated[str, typer.Option(metavar="NAME", help="Of tables in CSV and JSON lines: utf-8, cp1252, cp1254, …")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse what the model was not made for, where a warning is the default.")]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
@@ -43,6 +44,7 @@ class ReadArguments:
     series: Series = None
     min_slices: MinSlices = 10
     uneven: Uneven = "refuse"
+    encoding: Encoding = "utf-8"
 
     def reading(self, *, strict: bool = False) -> ReadOptions:
         """Open the metadata, once for all scans.
@@ -52,7 +54,7 @@ class ReadArguments:
         """
         from thoracle.inference.batch.runner import ReadOptions, load_metadata
 
-        metadata = load_metadata(self.metadata)
+        metadata = load_metadata(self.metadata, encoding=self.encoding)
         return ReadOptions(metadata=metadata, hu=self.hu, series=self.series, min_slices=self.min_slices, uneven=self.uneven, strict=strict)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Uneven
+from thoracle.cli.options import Encoding, Uneven
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +45,7 @@ def prepare(
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
     ] = False,
+    encoding: Encoding = "utf-8",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
 ) -> None:
     """Read every scan of an archive once, and keep what a model is given of it, with reports, labels and splits by patient.
@@ -79,6 +80,7 @@ def prepare(
             site_key=site_key,
             uneven=uneven,
             labeller=RuleLabeller() if label else None,
+            encoding=encoding,
             workers=workers or os.cpu_count() or 1,
             progress=lambda progress: _show(progress, bar, console),
         )

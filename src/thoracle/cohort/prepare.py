@@ -32,8 +32,9 @@ from thoracle.execution.executor import Executor, ItemOutcome
 from thoracle.execution.local import LocalExecutor
 from thoracle.files.atomic import TEMPORARY
 from thoracle.files.lock import exclusive_lock
+from thoracle.files.table import UTF_8
 
-LAYOUTS: Final[dict[str, Callable[[Path], ArchiveListing]]] = {
+LAYOUTS: Final[dict[str, Callable[..., ArchiveListing]]] = {
     "ct-rate": ct_rate.find,
     "bimcv-r": bimcv_r.find,
     "dicom": dicom.find,
@@ -77,6 +78,7 @@ def prepare(
     judge: bool = True,
     uneven: Uneven = "refuse",
     labeller: Labeller | None = None,
+    encoding: str = UTF_8,
     workers: int = 1,
     progress: Callable[[PrepareProgress], None] = lambda _: None,
 ) -> PreparationSummary:
@@ -95,6 +97,7 @@ def prepare(
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
         uneven: what becomes of slices whose distance changes, see `thoracle.read`.
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
+        encoding: of tables of reports, labels and metadata.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
 
@@ -110,7 +113,7 @@ def prepare(
     executor = LocalExecutor(workers=workers)
     require_cacheable(preprocess)
     key = None if keep_ids or layout not in PSEUDONYMIZED_LAYOUTS else SiteKey.open(site_key or default_key_file(), outside=target)
-    listing = LAYOUTS[layout](source)
+    listing = LAYOUTS[layout](source, encoding=encoding)
     wanted = [volume for volume in listing.sources if derived or not volume.derived]
     sources = [key.pseudonymize(volume) for volume in wanted] if key else wanted
     chosen, without = reconstruction.choose(sources)

@@ -1,69 +1,97 @@
-"""CSV tables of reports, labels and metadata: found by their columns, read within a budget."""
+"""Tables of reports, labels and metadata: found by their columns, and what their rows say."""
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import Labels
 from thoracle.errors import MetadataError
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TableRow, TextTable, column_key
 from thoracle.types import ABNORMALITIES
 
 Row = Mapping[str, str]
 
 VOLUME_NAME: Final = "VolumeName"
+#: What cells of labels say: absent, present, unknown.
+LABEL_VALUES: Final[Mapping[str, int | None]] = {
+    **dict.fromkeys(("0", "0.0", "0,0", "false"), 0),
+    **dict.fromkeys(("1", "1.0", "1,0", "true"), 1),
+    **dict.fromkeys(("", "-1", "-1.0", "-1,0"), None),
+}
 _LARGEST_BYTES: Final = 1 << 30  # five times all the reports of CT-RATE
-_LARGEST_CELL: Final = 1 << 20
 _DEPTH: Final = 3  # SRC/dataset/metadata/train_metadata.csv
 _FINDINGS: Final = ("Findings_EN", "findings", "Report_en", "report", "report_text")
 _IMPRESSION: Final = ("Impressions_EN", "impression")
-_LABELS: Final = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
+_LABEL_KEYS: Final = tuple(map(column_key, ABNORMALITIES))
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextTable:
-    """Read one CSV file."""
+def find_tables(folder: Path, *, beside: Collection[str] = (), encoding: str = UTF_8) -> list[TextTable]:
+    """List every table in a folder and three levels below it, in order of name; `beside` names folders to skip.
 
-    path: Path
-    columns: tuple[str, ...]
-
-    def rows(self) -> Iterator[Row]:
-        """Yield each row by column.
-
-        Raises:
-            MetadataError: not CSV, or too large.
-        """
-        if self.path.stat().st_size > _LARGEST_BYTES:
-            raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", hint="Split it.", source=self.path)
-        csv.field_size_limit(_LARGEST_CELL)
-        with self.path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            lines = csv.reader(file)
-            try:
-                next(lines, None)
-                for cells in filter(None, lines):
-                    if len(cells) != len(self.columns):
-                        detail = f"line {lines.line_num} has {len(cells)} fields, the first line has {len(self.columns)}"
-                        raise MetadataError(detail, hint="Download or save the table again.", source=self.path)
-                    yield dict(zip(self.columns, cells, strict=True))
-            except csv.Error as error:
-                raise MetadataError(f"line {lines.line_num} is not CSV ({error})", hint="Save it again.", source=self.path) from error
-
-
-def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable]:
-    """List every CSV file in a folder and three levels below it, in order of name; `beside` names folders to skip."""
+    Raises:
+        MetadataError: a file named as a table that is none.
+    """
     tables = []
     for directory, below, names in os.walk(folder):
         depth = len(Path(directory).relative_to(folder).parts)
         below[:] = sorted(name for name in below if depth < _DEPTH and name not in beside and not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(".csv") and not name.startswith("."):
-                tables.append(_open(Path(directory, name)))
+            if name.lower().endswith(TABLE_SUFFIXES) and not name.startswith((".", "~$")):  # Excel's mark of an open workbook
+                table = TextTable(path=Path(directory, name), encoding=encoding, largest=_LARGEST_BYTES)
+                _ = table.columns
+                tables.append(table)
     return tables
+
+
+def unique_rows(
+    tables: Iterable[TextTable], *, key_of: Callable[[TextTable, Row], str], facts_of: Callable[[Row], Any], what: str
+) -> dict[str, tuple[TableRow, Path]]:
+    """Read rows by key; several that say the same are one.
+
+    Args:
+        tables: to read.
+        key_of: names what a row is of; "" for nothing.
+        facts_of: returns what is read from a row.
+        what: the rows hold, for the error.
+
+    Raises:
+        MetadataError: a table that cannot be used, or rows of one key that differ.
+    """
+    rows: dict[str, tuple[TableRow, Path]] = {}
+    for table in tables:
+        for row in table.rows():
+            key = key_of(table, row.cells)
+            if not key:
+                continue
+            before, path = rows.setdefault(key, (row, table.path))
+            if before is not row and facts_of(before.cells) != facts_of(row.cells):
+                is_same = path == table.path
+                detail = f"line {row.line}: its row of {what} is unlike that in line {before.line}{'' if is_same else f' of {path.name}'}"
+                hint = "Correct or remove one of the two lines." if is_same else "Correct a line, or take one of the two tables away."
+                raise MetadataError(detail, hint=hint, source=table.path)
+    return rows
+
+
+def require_match(matched: int, rows: Mapping[str, tuple[TableRow, Path]], *, what: str, expected: str) -> None:
+    """Refuse tables none of whose rows belongs to anything in the folder.
+
+    Args:
+        matched: how many rows do.
+        rows: of the tables.
+        what: the rows hold.
+        expected: tells by what they are looked up, with an example of each side where names are public.
+
+    Raises:
+        MetadataError: rows, and no match.
+    """
+    if rows and not matched:
+        row, path = next(iter(rows.values()))
+        detail = f"none of {len(rows):,} rows of {what} belongs to anything in the folder, from line {row.line} on; {expected}"
+        raise MetadataError(detail, hint="Correct the names, or take the table away.", source=path)
 
 
 def report_of(row: Row) -> Report:
@@ -76,19 +104,35 @@ def has_report(table: TextTable) -> bool:
     return any(column in table.columns for column in _FINDINGS + _IMPRESSION)
 
 
+def has_labels(table: TextTable) -> bool:
+    """Tell whether a table has a column of one of `ABNORMALITIES`."""
+    return not {column_key(column) for column in table.columns}.isdisjoint(_LABEL_KEYS)
+
+
+def label_cells(row: Row) -> tuple[str, ...]:
+    """Return the cells of columns named as `ABNORMALITIES` but for case and blanks, in their order; "" where a column is absent."""
+    cells = {column_key(column): cell.strip().lower() for column, cell in row.items()}
+    return tuple(cells.get(key, "") for key in _LABEL_KEYS)
+
+
 def labels_of(row: Row, *, source: Path) -> Labels:
-    """Read the columns named as `ABNORMALITIES`; None where a column or its value is absent.
+    """Read the columns of `ABNORMALITIES`; None where a column or its value is absent, or unknown.
 
     Raises:
-        MetadataError: something else than 0 and 1.
+        MetadataError: something else than 0, 1, True, False and -1.
     """
-    labels: list[int | None] = []
-    for name in ABNORMALITIES:
-        cell = row.get(name, "").strip()
-        if cell and cell not in _LABELS:
-            raise MetadataError(f"{name} must be 0 or 1, is {cell!r:.40}", hint="Correct the row.", source=source)
-        labels.append(_LABELS[cell] if cell else None)
-    return tuple(labels)
+    cells = label_cells(row)
+    for name, cell in zip(ABNORMALITIES, cells, strict=True):
+        if cell not in LABEL_VALUES:
+            hint = "Correct the row; -1 or nothing is unknown."
+            raise MetadataError(f"{name} must be 0 or 1, is {cell!r:.40}", hint=hint, source=source)
+    return tuple(LABEL_VALUES[cell] for cell in cells)
+
+
+def empty_reports(reports: Iterable[Report]) -> str:
+    """Return the note that counts reports without a word; "" where there is none."""
+    count = sum(not (report.findings.strip() or report.impression.strip()) for report in reports)
+    return f"{count:,} rows of reports are empty: nan, None, NULL, N/A, - and the like are nothing." if count else ""
 
 
 def parse_positive_number(text: str) -> float | None:
@@ -102,11 +146,3 @@ def parse_positive_number(text: str) -> float | None:
 
 def _first(row: Row, columns: tuple[str, ...]) -> str:
     return next((row[column] for column in columns if row.get(column)), "")
-
-
-def _open(path: Path) -> TextTable:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        try:
-            return TextTable(path=path, columns=tuple(column.strip() for column in next(csv.reader(file), ())))
-        except csv.Error as error:
-            raise MetadataError(f"is not CSV ({error})", hint="Save it again.", source=path) from error

@@ -5,24 +5,30 @@ The published tables are CSV files written by pandas, one row a volume, found by
 
 from __future__ import annotations
 
-import csv
 import math
 import re
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from functools import cached_property
 from numbers import Real
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from thoracle.errors import MetadataError
 from thoracle.files.json_file import load_json
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable, normalized_name
 from thoracle.types import Spacing
+
+#: What a row may say of itself: its line in its table.
+LINE: Final = "line"
 
 _NAME: Final = "VolumeName"
 _FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
+#: Columns that are read of a table.
+METADATA_COLUMNS: Final = (_NAME, "path", *_FIELDS)
 _LARGEST_BYTES = 256 << 20  # ten times the table of all of CT-RATE
-_EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|zip|gz))+$", re.IGNORECASE)
+_EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|hdr|img|mha|mhd|dcm|dicom|ima|zip|gz))+$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;\\]+")
 
 
@@ -46,53 +52,73 @@ class MetadataRow:
 
 
 class MetadataTable:
-    """Read a metadata table once for many lookups, keeping only the fields that are asked for."""
+    """Read a metadata table once for many lookups, keeping only the fields that are asked for.
+
+    Rows that say the same of one scan are one row.
+    """
 
     def __init__(self, rows: Iterable[Mapping[str, object]], *, source: str) -> None:
         self._source = source
         self._rows: dict[str, tuple[object, ...]] = {}
-        self._duplicates: set[str] = set()
-        for row in rows:
-            key = _key(str(row.get(_NAME) or ""))
-            if key in self._rows:
-                self._duplicates.add(key)
-            self._rows[key] = tuple(row.get(field) for field in _FIELDS)
+        self._numbers: dict[str, int] = {}
+        self._mismatched: dict[str, tuple[int, int]] = {}
+        for number, row in enumerate(rows, start=1):
+            key, fields = volume_key(str(row.get(_NAME) or "")), tuple(row.get(field) for field in _FIELDS)
+            if self._rows.setdefault(key, fields) != fields and _facts(self._rows[key]) != _facts(fields):
+                self._mismatched.setdefault(key, (self._numbers[key], int(str(row.get(LINE) or number))))
+            self._numbers.setdefault(key, int(str(row.get(LINE) or number)))
 
     @classmethod
-    def open(cls, path: str | Path) -> MetadataTable:
-        """Read a CSV file, or a JSON file with a list of rows.
+    def open(cls, path: str | Path, *, encoding: str = UTF_8) -> MetadataTable:
+        """Read a CSV or Excel file, or a JSON file with a list of rows.
 
         Raises:
             MetadataError: not such a table.
         """
         table = Path(path)
-        return cls(_json_rows(table) if _is_json(table) else _csv_rows(table), source=str(path))
+        return cls(_json_rows(table) if _is_json(table) else _table_rows(table, encoding), source=str(path))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def row(self, name: str) -> MetadataRow:
-        """Return the row of a scan by file name, with or without extension.
+        """Return the row of a scan by file name, with or without folders and extension.
 
         Raises:
-            MetadataError: no row, several rows, or one that makes no sense.
+            MetadataError: no row, several unlike rows, or one that makes no sense.
         """
-        key, source = _key(name), f"{self._source}, row of {name}"
-        if key in self._duplicates:
-            raise MetadataError(f"several rows have this {_NAME}", hint="Leave one of them.", source=source)
+        key, source = volume_key(name), f"{self._source}, row of {name}"
+        if key in self._mismatched:
+            first, second = self._mismatched[key]
+            detail = f"several rows have this {_NAME} and differ, in lines {first} and {second}"
+            raise MetadataError(detail, hint="Leave one of them.", source=source)
         if key not in self._rows:
-            near = get_close_matches(key, self._rows, n=3)
+            near = self._nearest(key)
             nearest = f"; nearest are {', '.join(near)}" if near else ""
             detail = f"none of {len(self)} rows has this {_NAME}{nearest}"
             raise MetadataError(detail, hint="Give the table this scan belongs to, or a JSON file with its row.", source=source)
         return parse_row(dict(zip(_FIELDS, self._rows[key], strict=True)), source=source)
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self._rows)
+
+    def _nearest(self, key: str) -> list[str]:
+        """Names beside a key in alphabetical order: unlike a measure of likeness they cost nothing in a table of 50,000."""
+        position = bisect(self._sorted, key)
+        return self._sorted[max(0, position - 2) : position + 1]
+
+
+def volume_key(name: str) -> str:
+    """Return what is left of a volume's name without folders, extension and blanks around it, in composed Unicode."""
+    return _EXTENSIONS.sub("", normalized_name(name).rstrip("/").rpartition("/")[2].strip())
 
 
 def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> MetadataRow | None:
     """Look up the metadata of the scan at `path`.
 
     Args:
-        metadata: a CSV file with a row for it, a JSON file with its row (or a list of rows), the row itself, or an opened table.
+        metadata: a CSV or Excel file with a row for it, a JSON file with its row (or a list of rows), the row itself, or an opened table.
         path: of the scan; its name is looked up in tables.
 
     Raises:
@@ -184,8 +210,16 @@ def _nonsense(field: str, value: object, expected: str, source: str) -> Metadata
     return MetadataError(f"{field} must be {expected}, is {value!r:.80}", hint="Correct the row.", source=source)
 
 
-def _key(name: str) -> str:
-    return _EXTENSIONS.sub("", PurePosixPath(name.strip()).name)
+def metadata_facts(row: Mapping[str, object]) -> object:
+    """Return what a row says, to compare with another; what makes no sense is compared as it is written."""
+    try:
+        return parse_row(row, source="")
+    except MetadataError:
+        return tuple(str(row.get(field) or "").strip() for field in _FIELDS)
+
+
+def _facts(fields: tuple[object, ...]) -> object:
+    return metadata_facts(dict(zip(_FIELDS, fields, strict=True)))
 
 
 def _is_json(path: Path) -> bool:
@@ -193,6 +227,8 @@ def _is_json(path: Path) -> bool:
         raise MetadataError("no such file", hint="Check the path.", source=path)
     if path.stat().st_size > _LARGEST_BYTES:
         raise MetadataError(f"is larger than {_LARGEST_BYTES:,} bytes", hint="Give CT-RATE's metadata table.", source=path)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return False
     with path.open("rb") as file:
         return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
 
@@ -213,21 +249,11 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, object]]:
         yield row
 
 
-def _csv_rows(path: Path) -> Iterator[Mapping[str, object]]:
+def _table_rows(path: Path, encoding: str) -> Iterator[Mapping[str, object]]:
+    table = TextTable(path=path, encoding=encoding, largest=_LARGEST_BYTES)
+    if _NAME not in table.columns:
+        detail = f"has no column {_NAME}; its first columns are {', '.join(table.columns[:5])!r:.120}"
+        raise MetadataError(detail, hint="Give CT-RATE's metadata table.", source=path)
     # Names of people and machines in other columns may be in any encoding; nothing we read is.
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        try:
-            header = [column.strip() for column in next(reader, [])]
-            if _NAME not in header:
-                detail = f"has no column {_NAME}; its first columns are {', '.join(header[:5])!r:.120}"
-                raise MetadataError(detail, hint="Give CT-RATE's metadata table, comma-separated.", source=path)
-            columns = [(field, header.index(field)) for field in (_NAME, *_FIELDS) if field in header]
-            for cells in reader:
-                if cells and len(cells) < len(header):
-                    detail = f"line {reader.line_num} has {len(cells)} fields, the first line has {len(header)}"
-                    raise MetadataError(detail, hint="Download the table again.", source=path)
-                if cells:
-                    yield {field: cells[at] for field, at in columns}
-        except csv.Error as error:
-            raise MetadataError(f"line {reader.line_num} is not CSV ({error})", hint="Download the table again.", source=path) from error
+    for row in table.rows(columns=METADATA_COLUMNS):
+        yield {LINE: row.line, **{field: row.cells[field] for field in (_NAME, *_FIELDS) if field in row.cells}}

@@ -13,7 +13,7 @@ from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.sources import Split
 from thoracle.errors import InputError
 from thoracle.execution.prefetch import prefetch
-from thoracle.inference.batch.result_table import ResultTable
+from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.latents import latent_row
 from thoracle.inference.model import Model
 from thoracle.types import ModelInput
@@ -34,30 +34,39 @@ def require_same_input(model: Model, cohort: Cohort) -> None:
         )
 
 
+def entry_source(entry: CohortEntry) -> RowSource:
+    """Identify what a row of a cohort's volume is made of: the scan's bytes, and the cached volume made of them."""
+    return RowSource(sha256=entry.source_sha256, reading=entry.cache_sha256)
+
+
+def pending_entries(
+    entries: Sequence[CohortEntry], table: ResultTable, *, source_of: Callable[[CohortEntry], RowSource] = entry_source
+) -> list[CohortEntry]:
+    """List the volumes that have no row, or one that was made of something else."""
+    return [entry for entry in entries if (row := table.sources.get(entry.volume)) is None or not row.equals(source_of(entry))]
+
+
 def score(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: ResultTable) -> Iterator[str]:
-    """Add a row for each volume that has none, and yield its name: the model's own probabilities, not calibrated.
+    """Add a row for each volume that has none of its own, and yield its name: the model's own probabilities, not calibrated.
 
     Raises:
         CacheDamaged: a cached volume that is not what was written.
     """
-    todo = [entry for entry in entries if entry.volume not in table.rows]
-    for entry, volume in prefetch_volumes(cohort, todo):
+    for entry, volume in prefetch_volumes(cohort, pending_entries(entries, table)):
         findings = model.detect(volume, calibrated=False)
-        table.add(entry.volume, [f"{p:.9g}" for p in findings.probabilities])
+        table.add(entry.volume, [f"{p:.9g}" for p in findings.probabilities], source=entry_source(entry))
         yield entry.volume
 
 
 def embed(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: ResultTable) -> Iterator[str]:
-    """Add the latent of each volume that has no row, as `thoracle embed` keeps them, and yield its name.
+    """Add the latent of each volume that has no row of its own, as `thoracle embed` keeps them, and yield its name.
 
     Raises:
         CapabilityMissing: the model has no latents.
         CacheDamaged: a cached volume that is not what was written.
     """
-    todo = [entry for entry in entries if entry.volume not in table.rows]
-    for entry, volume in prefetch_volumes(cohort, todo):
-        latent = model.volume_latent(volume)
-        table.add(entry.volume, latent_row(entry.source_sha256, latent))
+    for entry, volume in prefetch_volumes(cohort, pending_entries(entries, table)):
+        table.add(entry.volume, latent_row(model.volume_latent(volume)), source=entry_source(entry))
         yield entry.volume
 
 

@@ -1,4 +1,4 @@
-"""Let one process at a time write to a folder, on every platform."""
+"""Let one process at a time write to a folder or a file, on every platform."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _UNSUPPORTED: Final = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOL
 
 
 @contextmanager
-def exclusive_lock(folder: Path, *, refusal: Refusal, detail: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, *, refusal: Refusal, detail: str, name: str = _NAME) -> Iterator[None]:
     """Hold a folder's lock while the block runs. The system frees the lock of a process that is killed.
 
     Args:
-        folder: made if absent; the lock is its file `.lock`, which stays there.
+        folder: made if absent; the lock is a file in it, which stays there.
         refusal: the error where the lock cannot be had.
         detail: says that another process holds it.
+        name: of the lock's file, where the lock is one file's and not the folder's.
 
     Raises:
         Exception: what `refusal` makes: another process holds the lock, or the file system has no locks.
         OSError: the folder cannot be written.
     """
     # A soft lock, the library's fallback, would outlive a holder that is killed.
-    lock = FileLock(folder / _NAME, blocking=False, fallback_to_soft=False)
+    lock = FileLock(folder / name, blocking=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout as error:

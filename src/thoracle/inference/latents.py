@@ -17,17 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from thoracle.errors import InputError, OutputConflict, UnsupportedFormat
 from thoracle.files.atomic import write_atomic
 from thoracle.inference.batch.discover_scans import VOLUME_NAME
-from thoracle.inference.batch.result_table import ResultTable
+from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.models.encoder import VolumeEmbedding
 from thoracle.types import RESEARCH_USE
 
 #: Columns of the table that grows while scans are embedded; the parquet file is made of it.
-ROW_COLUMNS: Final = ("sha256", "latent")
+ROW_COLUMNS: Final = ("latent",)
 _MOST_BYTES: Final = 1 << 30  # half a million published latents in one file
 _NPZ_KEY: Final = "arr"
 _NPY_FAULTS = (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, NotImplementedError)
@@ -43,27 +44,28 @@ class Latents:
     array: LatentArray
 
 
-def latent_row(sha256: str, latent_L: LatentArray) -> tuple[str, str]:
-    """Format the values of `ROW_COLUMNS` as text that keeps every bit."""
-    return sha256, base64.b64encode(np.ascontiguousarray(latent_L, dtype="<f4").tobytes()).decode()
+def latent_row(latent_L: LatentArray) -> tuple[str]:
+    """Format the value of `ROW_COLUMNS` as text that keeps every bit."""
+    return (base64.b64encode(np.ascontiguousarray(latent_L, dtype="<f4").tobytes()).decode(),)
 
 
 def write_latents(path: Path, table: ResultTable, *, model_sha256: str) -> None:
-    """Write all rows of a table as one parquet file, whole or not at all: VolumeName, latent, sha256 of scan and model.
+    """Write all rows of a table as one parquet file, whole or not at all: VolumeName, latent, hashes of scan and model, series.
 
     Raises:
         OutputConflict: the table was damaged by something else.
     """
-    names, shas = list(table.rows), [row[0] for row in table.rows.values()]
+    names = list(table.rows)
     try:
-        rows = [np.frombuffer(base64.b64decode(row[1], validate=True), dtype="<f4") for row in table.rows.values()]
+        rows = [np.frombuffer(base64.b64decode(row[0], validate=True), dtype="<f4") for row in table.rows.values()]
         array = np.stack(rows)
     except (binascii.Error, ValueError) as error:
         raise OutputConflict(f"holds a latent that is not one ({error})", hint="Remove it and embed again.", source=table.path) from None
     columns = {
         VOLUME_NAME: pa.array(names, pa.string()),
         "latent": pa.FixedSizeListArray.from_arrays(pa.array(array.ravel(), pa.float32()), array.shape[1]),
-        "sha256": pa.array(shas, pa.string()),
+        "source_sha256": pa.array([table.sources[name].sha256 for name in names], pa.string()),
+        "series": pa.array([table.sources[name].series for name in names], pa.string()),
         "model": pa.array([model_sha256] * len(names), pa.string()),
     }
     sink = pa.BufferOutputStream()
@@ -76,8 +78,8 @@ def token_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def write_tokens(path: Path, embedding: VolumeEmbedding) -> None:
-    """Write the tokens of the one volume in `embedding`, whole or not at all.
+def write_tokens(path: Path, embedding: VolumeEmbedding, *, source: RowSource, model_sha256: str) -> None:
+    """Write the tokens of the one volume in `embedding`, whole or not at all, with a note of what they are of.
 
     The file holds `tokens` (T, h, w, D) float32: rows of the codebook where there is one, with their `indices` (T, h, w) int32.
     """
@@ -85,7 +87,21 @@ def write_tokens(path: Path, embedding: VolumeEmbedding) -> None:
     tensors = {"tokens": tokens}
     if embedding.codebook_indices is not None:
         tensors["indices"] = embedding.codebook_indices[0].int().cpu().view(tokens.shape[:3]).contiguous()
-    write_atomic(path, save(tensors, metadata={"notice": RESEARCH_USE}))
+    write_atomic(path, save(tensors, metadata={"notice": RESEARCH_USE, **_token_facts(source, model_sha256)}))
+
+
+def has_tokens(path: Path, *, source: RowSource, model_sha256: str) -> bool:
+    """Tell whether a file holds the tokens of these bytes, as this model gives them."""
+    try:
+        with safe_open(path, framework="np") as file:
+            facts = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return False
+    return _token_facts(source, model_sha256).items() <= facts.items()
+
+
+def _token_facts(source: RowSource, model_sha256: str) -> dict[str, str]:
+    return {"source_sha256": source.sha256, "series": source.series, "reading": source.reading, "model": model_sha256}
 
 
 def read_latents(path: str | Path) -> Latents:

@@ -72,3 +72,18 @@ def test_it_needs_volumes_and_one_table(bimcv: Path, tmp_path: Path) -> None:
         find(bimcv)
     with pytest.raises(LayoutMismatch):
         find(tmp_path)
+
+
+def test_rows_in_another_spelling_are_matched_and_unlike_ones_named(bimcv: Path, write_table) -> None:
+    table = bimcv / "meta" / "curated_ct_report_path_En.csv"
+    rows = [{"Report_en": "A.", "path": f"E:\\bimcv\\{_NAMES[0]} "}, {"Report_en": "nan", "path": _NAMES[1].removesuffix(".nii.gz")}]
+    write_table(table, rows + rows[:1])
+    listing = find(bimcv)
+    assert [source.report.findings for source in listing.sources] == ["A.", "", ""]
+    assert "1 rows of reports are empty" in listing.notes[0]
+    write_table(table, [*rows, {"Report_en": "B.", "path": _NAMES[0]}])
+    with pytest.raises(MetadataError, match="line 4: its row of reports for a volume is unlike that in line 2"):
+        find(bimcv)
+    write_table(table, [{"Report_en": "B.", "path": "sub-S9_ses-E9_run-1.nii.gz"}])
+    with pytest.raises(MetadataError, match="none of 1 rows of reports"):
+        find(bimcv)

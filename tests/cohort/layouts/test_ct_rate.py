@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +106,88 @@ def test_rows_that_contradict_each_other_are_an_error_and_a_bad_label_refuses_it
 def test_another_folder_is_no_ct_rate(tmp_path: Path) -> None:
     with pytest.raises(LayoutMismatch, match="train_1_a_1"):
         find(tmp_path)
+
+
+def rewrite(table: Path, change: Callable[[str], str], encoding: str = "utf-8") -> None:
+    table.write_bytes(change(table.read_text()).encode(encoding))
+
+
+def tables(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.csv"))
+
+
+def semicolons(text: str) -> str:
+    rows = [[re.sub(r"^([\d]+)\.(\d+)$", r"\1,\2", cell) for cell in row] for row in csv.reader(io.StringIO(text))]
+    out = io.StringIO()
+    csv.writer(out, delimiter=";").writerows(rows)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(semicolons, id="Excel in half of Europe"),
+        pytest.param(lambda text: text.replace(".nii.gz", ".nii.gz "), id="blanks behind names"),
+        pytest.param(lambda text: text.replace(".nii.gz", ""), id="no extension"),
+        pytest.param(lambda text: re.sub(r"(\w+_a_\d|\w+_b_\d)\.nii\.gz", r"D:\\\\data\\\\\1.nii.gz", text), id="folders of Windows"),
+        pytest.param(lambda text: text + text.splitlines(keepends=True)[-1] if "Findings" not in text else text, id="a row twice"),
+        pytest.param(lambda text: "\ufeff" + text.replace("\r\n", "\n") + "\n,,\n", id="a mark, and blank lines"),
+        pytest.param(lambda text: text.replace("Lung nodule", "lung  NODULE ").replace("VolumeName", " VolumeName "), id="columns"),
+    ],
+)
+def test_tables_as_people_hand_them_over_say_the_same(ct_rate: Path, change: Callable[[str], str]) -> None:
+    listing = find(ct_rate)
+    for table in tables(ct_rate):
+        rewrite(table, change)
+    again = find(ct_rate)
+    assert again.notes == ()
+    for before, after in zip(listing.sources, again.sources, strict=True):
+        assert (after.report, after.labels, after.kernel, after.slice_spacing_mm) == (
+            before.report,
+            before.labels,
+            before.kernel,
+            before.slice_spacing_mm,
+        )
+
+
+def test_an_encoding_is_refused_unless_it_is_named(ct_rate: Path) -> None:
+    report = ct_rate / "dataset" / "radiology_text_reports" / "train_reports.csv"
+    rewrite(report, lambda text: text.replace("No effusion", "Kalp büyümüş, sağ"), "cp1254")
+    with pytest.raises(MetadataError, match=r"train_reports\.csv: line 2 is not utf-8") as caught:
+        find(ct_rate)
+    assert "cp1254" in caught.value.hint
+    assert "Kalp büyümüş, sağ" in find(ct_rate, encoding="cp1254").sources[0].report.findings
+
+
+def test_words_for_nothing_are_no_report_and_are_counted(ct_rate: Path) -> None:
+    report = ct_rate / "dataset" / "radiology_text_reports" / "validation_reports.csv"
+    report.write_text("VolumeName,Findings_EN,Impressions_EN\nvalid_1_a_1.nii.gz,nan,N/A\n")
+    listing = find(ct_rate)
+    assert {source.volume: source.report.text("both") for source in listing.sources}["valid_1_a_1.nii.gz"] == ""
+    assert listing.notes == ("1 rows of reports are empty: nan, None, NULL, N/A, - and the like are nothing.",)
+
+
+def test_a_table_that_matches_no_volume_is_refused_with_names_of_both_sides(ct_rate: Path) -> None:
+    for report in (ct_rate / "dataset" / "radiology_text_reports").iterdir():
+        rewrite(report, lambda text: text.replace("train_", "t-").replace("valid_", "v-"))
+    with pytest.raises(MetadataError, match=r"none of 5 rows of reports .* called train_1_a_1\.nii\.gz, one in the table t-1_a_1"):
+        find(ct_rate)
+
+
+def test_one_half_of_the_archive_beside_tables_of_all_of_it_is_counted(ct_rate: Path) -> None:
+    """As where only the validation volumes were downloaded."""
+    shutil.rmtree(ct_rate / "dataset" / "train_fixed")
+    listing = find(ct_rate)
+    assert ([source.volume for source in listing.sources], listing.notes, len(listing.absent)) == (["valid_1_a_1.nii.gz"], (), 4)
+
+
+def test_unlike_rows_name_both_lines_and_the_table_or_tables(ct_rate: Path) -> None:
+    report = ct_rate / "dataset" / "radiology_text_reports" / "train_reports.csv"
+    rows = report.read_text()
+    report.write_text(rows + "train_1_a_1,,,Something else.,\n")
+    with pytest.raises(MetadataError, match=r"train_reports\.csv: line 10: its row .* is unlike that in line 2\. Correct or"):
+        find(ct_rate)
+    report.write_text(rows)
+    (ct_rate / "mine.csv").write_text("VolumeName,Findings_EN\ntrain_1_a_1,Something else.\n")
+    with pytest.raises(MetadataError, match=r"line 2: its row of reports for a volume is unlike that in line 2 of "):
+        find(ct_rate)

@@ -12,7 +12,7 @@ from thoracle.cohort.layouts.dicom import find
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
 from thoracle.cohort.reconstruction import ReconstructionFilter
-from thoracle.errors import OutputConflict
+from thoracle.errors import MetadataError, OutputConflict
 from thoracle.files import folder_tree
 
 _ROOT = "1.2.826.0.1.3680043.10.999"
@@ -229,3 +229,19 @@ def test_derived_images_are_left_out_and_counted_unless_asked_for(tree: Path, sm
     assert (everything.volumes + everything.refused, note in everything.notes) == (6, False)
     with pytest.raises(OutputConflict):
         prepare(tree, layout="dicom", out=tmp_path / "out", preprocess=small, keep_ids=True, derived=True)
+
+
+def test_tables_of_no_study_are_refused_and_unlike_rows_named(tree: Path, write_table) -> None:
+    table = tree / "reports.csv"
+    rows = [{"AccessionNumber": " SECRET-1", "report": "Nodule."}, {"AccessionNumber": "SECRET-1", "report": "Nodule."}]
+    write_table(table, rows)
+    assert "Nodule." in {source.report.findings for source in find(tree).sources}
+    write_table(table, [*rows, {"AccessionNumber": "SECRET-1", "report": "None."}])
+    with pytest.raises(MetadataError, match="line 4: its row of reports and labels for a study is unlike that in line 2"):
+        find(tree)
+    write_table(table, [{"AccessionNumber": "X-1", "report": "Nodule."}])
+    with pytest.raises(MetadataError, match=r"none of 1 rows of reports and labels .* AccessionNumber or StudyInstanceUID") as caught:
+        find(tree)
+    assert "X-1" not in str(caught.value)
+    write_table(table, [{"AccessionNumber": "X-1", "room": "3"}])  # no report: a table of something else
+    assert find(tree).sources

@@ -55,9 +55,28 @@ def test_a_patient_the_table_puts_into_two_splits_is_a_leak(root: Path, write_ta
 
 
 def test_a_table_without_patients_and_a_file_listed_twice_are_errors(root: Path, write_table) -> None:
-    write_table(root / "scans.csv", [{"path": "three.nii.gz", "patient": "p"}] * 2)
-    with pytest.raises(MetadataError, match="twice"):
+    write_table(root / "scans.csv", [{"path": "three.nii.gz", "patient": patient} for patient in ("p", "q")])
+    with pytest.raises(MetadataError, match="lists one file twice, in lines 2 and 3"):
         find(root)
+    write_table(root / "scans.csv", [{"path": "three.nii.gz", "patient": "p"}] * 2)
+    assert [source.volume for source in find(root).sources] == ["three.nii.gz"]
     write_table(root / "scans.csv", [{"path": "three.nii.gz"}])
     with pytest.raises(LayoutMismatch, match="patient"):
         find(root)
+
+
+def test_paths_in_another_spelling_are_found_and_a_table_of_others_is_refused(tmp_path: Path, write_chest, write_table) -> None:
+    write_chest(tmp_path / "Müller" / "ct.nii.gz")
+    for listed in ("Mu\u0308ller/ct.nii.gz", "Müller\\ct.nii.gz ", "Müller/ct"):
+        write_table(tmp_path / "scans.csv", [{"path": listed, "patient": "p"}, {"path": "gone.nii.gz", "patient": "q"}])
+        assert [source.error is None for source in find(tmp_path).sources].count(True) == 1
+    write_table(tmp_path / "scans.csv", [{"path": f"other/{n}.nii.gz", "patient": "p"} for n in range(3)])
+    with pytest.raises(MetadataError, match="none of the 3 files that its column path names is in the folder"):
+        find(tmp_path)
+
+
+def test_a_patient_of_no_name_is_nobody(tmp_path: Path, write_chest, write_table) -> None:
+    """Or all patients that a database has not named would be one."""
+    write_chest(tmp_path / "ct.nii.gz")
+    write_table(tmp_path / "scans.csv", [{"path": "ct.nii.gz", "patient": "NULL"}])
+    assert "names no patient" in str(find(tmp_path).sources[0].error)

@@ -24,6 +24,12 @@ def test_tables_are_read_as_they_were_written(made: Made, tables: Write) -> None
     np.testing.assert_allclose(scores.probabilities_NK, table.values_NK, atol=1e-6)
 
 
+def test_what_a_row_was_made_of_is_no_probability(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text(f"VolumeName,source_sha256,series,Cardiomegaly\na.nii.gz,{'0' * 64},1.2.3,0.5\n")
+    assert read_table(path).columns == ("Cardiomegaly",)
+
+
 def test_rows_are_joined_by_name_not_by_place(made: Made) -> None:
     cases, table = made(patients=10)
     back = list(range(len(table.names)))[::-1]
@@ -108,3 +114,31 @@ def test_tables_that_cannot_be_are_refused_by_row(tmp_path: Path, text: str, sai
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises((MetadataError, InputError), match=said):
         cases_of_table(path)
+
+
+def test_labels_and_names_as_other_programs_write_them(tmp_path: Path) -> None:
+    truth, scores = tmp_path / "labels.csv", tmp_path / "scores.csv"
+    truth.write_text("VolumeName;lung nodule ;CARDIOMEGALY\nvalid_1_a_1;True;-1\nvalid_2_a_1;0,0;FALSE\nvalid_2_a_1;0;False\n")
+    scores.write_text(",VolumeName,Lung nodule,Cardiomegaly,\n0,out\\valid_2_a_1.nii.gz ,0.2,0.3,\n1,valid_1_a_1.nii.gz,0.4,0.5,\n")
+    cases = cases_of_table(truth)
+    assert (cases.labels, cases.patients) == (("Lung nodule", "Cardiomegaly"), ("valid_1", "valid_2"))
+    np.testing.assert_array_equal(cases.truth_NK, [[1, np.nan], [0, 0]])
+    np.testing.assert_array_equal(join(cases, read_table(scores)).probabilities_NK, [[0.4, 0.5], [0.2, 0.3]])
+
+
+def test_names_that_could_mean_two_volumes_are_matched_whole_or_not_at_all(tmp_path: Path) -> None:
+    truth, scores = tmp_path / "labels.csv", tmp_path / "scores.csv"
+    scores.write_text("VolumeName,Cardiomegaly\np1/CT.nii.gz,0.2\np2/CT.nii.gz,0.8\n")
+    truth.write_text("VolumeName,patient,Cardiomegaly\np2/CT.nii.gz,b,1\np1/CT.nii.gz,a,0\n")
+    np.testing.assert_array_equal(join(cases_of_table(truth), read_table(scores)).probabilities_NK, [[0.8], [0.2]])
+    truth.write_text("VolumeName,patient,Cardiomegaly\nCT.nii.gz,b,1\n")
+    with pytest.raises(InputError, match=r"1 of 1 labelled volumes have no probabilities: CT\.nii\.gz.* such as p1/CT\.nii\.gz"):
+        join(cases_of_table(truth), read_table(scores))
+
+
+def test_another_encoding_of_labels_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("VolumeName,patient,x\na,Müller,1\n".encode("cp1252"))
+    with pytest.raises(MetadataError, match="line 2 is not utf-8"):
+        cases_of_table(path)
+    assert cases_of_table(path, encoding="cp1252").patients == ("Müller",)

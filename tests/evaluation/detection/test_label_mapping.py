@@ -64,3 +64,11 @@ def test_other_tables_are_refused(tmp_path: Path, text: str) -> None:
 def test_a_row_that_is_not_whole_is_named(tmp_path: Path) -> None:
     with pytest.raises(MetadataError, match="lines 3 are not whole"):
         read_mapping(_file(tmp_path, "label,abnormality\na,A\nb,\n"))
+
+
+def test_names_differ_by_case_and_blanks(tmp_path: Path) -> None:
+    groups = read_mapping(_file(tmp_path, "label;abnormality\nNodule ;lung  nodule\n"))
+    cases = LabelledCases(names=("a",), patients=("a",), scans=("a",), splits=("",), labels=("nodule",), truth_NK=np.array([[1.0]]))
+    table = LabelTable(names=("a",), columns=("Lung nodule",), values_NK=np.array([[0.7]]), about={})
+    truth, scores = mapped(cases, table, groups)
+    assert (truth.truth_NK.tolist(), scores.values_NK.tolist()) == ([[1.0]], [[0.7]])

@@ -301,3 +301,15 @@ def test_each_shard_has_its_own_file() -> None:
 def test_a_shard_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="3/16"):
         Shard.parse(text)
+
+
+def test_a_table_in_another_spelling_lists_the_same_scans(tmp_path: Path) -> None:
+    scan = touch(tmp_path / "Müller" / "ct.nii.gz")
+    table = tmp_path / "list.tsv"
+    table.write_text("Path\tnote\nMu\u0308ller\\ct.nii.gz \tx\n\n")
+    (found,) = find_scans([table])
+    assert found.path.samefile(scan)
+    table.write_bytes("path\tnote\nMüller/ct.nii.gz\tx\n".encode("cp1252"))
+    with pytest.raises(MetadataError, match="line 2 is not utf-8"):
+        find_scans([table])
+    assert find_scans([table], encoding="cp1252")[0].path.samefile(scan)

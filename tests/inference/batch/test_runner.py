@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from thoracle.inference.batch import runner as batch
 from thoracle.inference.batch.discover_scans import ScanLocation, find_scans
 from thoracle.inference.batch.result_table import ResultTable
 from thoracle.inference.batch.runner import ReadOptions, load_metadata, process_scans, read_scan
+from thoracle.inference.batch.scan_source import pending_scans
 from thoracle.inference.prepare import PreparedVolume
 
 SMALL = PreprocessConfig(spacing=(20, 20, 20), size=(16, 16, 16))
@@ -31,8 +32,9 @@ def scans(sketch: Path, tmp_path: Path) -> tuple[ScanLocation, ...]:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> ResultTable:
-    return ResultTable(tmp_path / "out.csv", columns=("mean",), settings={})
+def table(tmp_path: Path) -> Iterator[ResultTable]:
+    with ResultTable(tmp_path / "out.csv", columns=("mean",), settings={}) as rows:
+        yield rows
 
 
 def mean(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
@@ -117,3 +119,45 @@ def test_a_table_is_parsed_once(tmp_path: Path) -> None:
     assert not isinstance(parsed, Path)
     assert load_metadata(tmp_path / "row.json") == tmp_path / "row.json"
     assert load_metadata(None) is None
+
+
+def test_a_scan_is_not_encoded_again_where_its_bytes_have_a_row(
+    scans: tuple[ScanLocation, ...], table: ResultTable, tmp_path: Path
+) -> None:
+    """Copied elsewhere, with other times: only the bytes count."""
+    list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean))
+    before = table.path.read_bytes()
+    shutil.copytree(scans[0].path.parent, tmp_path / "moved")
+    moved = find_scans([tmp_path / "moved"])
+    assert pending_scans(moved, table, metadata=None, series=None) == list(moved)
+    outcomes = list(process_scans(moved, table, preprocess=SMALL, reading=ReadOptions(), row=lambda *_: pytest.fail("encoded")))
+    assert [outcome.note for outcome in outcomes] == [""] * 6
+    assert table.path.read_bytes() == before
+    assert pending_scans(moved, table, metadata=None, series=None) == []
+
+
+def test_what_a_row_comes_with_is_made_for_a_row_that_stays(scans: tuple[ScanLocation, ...], table: ResultTable) -> None:
+    list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean))
+    made = []
+
+    def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
+        made.append(scan.name)
+        return mean(scan, prepared)
+
+    def is_complete(name: str) -> bool:
+        return name != "3.nii.gz" or name in made
+
+    todo = pending_scans(scans, table, metadata=None, series=None, is_complete=is_complete)
+    list(process_scans(todo, table, preprocess=SMALL, reading=ReadOptions(), row=row, is_complete=is_complete))
+    assert made == ["3.nii.gz"]
+
+
+def test_a_row_of_a_file_that_can_no_longer_be_read_is_removed(scans: tuple[ScanLocation, ...], table: ResultTable) -> None:
+    list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean))
+    scans[1].path.write_bytes(scans[1].path.read_bytes()[:999])
+    todo = pending_scans(scans, table, metadata=None, series=None)
+    (outcome,) = process_scans(todo, table, preprocess=SMALL, reading=ReadOptions(), row=mean)
+    assert outcome.failure is not None
+    assert "is removed" in outcome.note
+    assert list(table.rows) == [f"{n}.nii.gz" for n in (0, 2, 3, 4, 5)]
+    assert "1.nii.gz" not in table.path.read_text()

@@ -9,6 +9,8 @@ import pytest
 
 from thoracle.errors import InputError, MetadataError
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
+from thoracle.inference.labeler.rules import RuleLabeller
+from thoracle.inference.labeler.runner import label_table
 
 ROWS = (("a-1", 'Lungs are "clear", heart is normal.\nNo effusion.'), ("17", "Nodule in the lingula, 4 mm (new)."))
 
@@ -62,7 +64,9 @@ def test_excel_s_own_utf8_and_other_encodings_are_read(tmp_path: Path) -> None:
     assert [row.text for row in read(wide, encoding="utf-16")] == [text for _, text in ROWS]
     western = write(tmp_path / "western.csv", (("1", "Müller's lung"),), encoding="cp1252")
     assert read(western, encoding="cp1252")[0].text == "Müller's lung"
-    assert "\udcfc" in read(western)[0].text  # kept for the labeller, which says that it is not text
+    with pytest.raises(MetadataError, match="line 2 is not utf-8") as caught:
+        read(western)
+    assert "--encoding cp1252" in caught.value.hint
 
 
 def test_a_row_with_a_fault_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
@@ -98,3 +102,20 @@ def test_a_table_that_makes_no_sense_is_refused_before_it_is_read(tmp_path: Path
     (tmp_path / "reports.docx").write_bytes(b"x")
     with pytest.raises(InputError, match="is not a table's name"):
         ReportTable(path=tmp_path / "reports.docx")
+
+
+def test_another_encoding_is_said_before_anything_is_labelled(tmp_path: Path) -> None:
+    rows = (*ROWS, ("3", "Nodule 5–3 mm."))
+    path, out = write(tmp_path / "western.csv", rows, encoding="cp1252"), tmp_path / "labels.csv"
+    with pytest.raises(MetadataError, match="line 5 is not utf-8"):
+        list(label_table(ReportTable(path=path), RuleLabeller(), out=out))
+    assert not out.exists()
+    list(label_table(ReportTable(path=path, encoding="cp1252"), RuleLabeller(), out=out))
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_columns_and_words_for_nothing_in_other_spellings(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    path.write_text("accessionno;Report_Text ;LUNG NODULE\n1;Nodule.;1,0\n2;nan;\n")
+    rows = read(path, also=("Lung nodule",))
+    assert [(row.id, row.text, row.also) for row in rows] == [("1", "Nodule.", ("1.0",)), ("2", "", ("",))]

@@ -134,6 +134,25 @@ def test_labels_of_something_else_are_not_continued(table: ReportTable, tmp_path
         run(table, tmp_path / "mine.csv")
 
 
+def test_labels_belong_to_the_bytes_of_the_reports_not_to_their_number(table: ReportTable, tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    run(table, out)
+    content = table.path.read_bytes()
+    table.path.write_bytes(content.swapcase())
+    with pytest.raises(OutputConflict, match="was made with another reports"):
+        run(table, out)
+
+
+def test_a_second_run_is_refused(table: ReportTable, tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    first = label_table(table, RuleLabeller(), out=out, evidence=out.with_suffix(".jsonl"))
+    next(first)
+    with pytest.raises(OutputConflict, match=r"another run is writing labels\.csv"):
+        run(table, out)
+    assert len(list(first)) > 0
+    run(table, out)
+
+
 def test_reports_are_not_written_over(table: ReportTable) -> None:
     with pytest.raises(InputError, match="written over"):
         list(label_table(table, RuleLabeller(), out=table.path))

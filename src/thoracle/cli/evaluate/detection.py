@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device, Dtype
+from thoracle.cli.options import Device, Dtype, Encoding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,7 @@ def detection(
     save_calibration: Annotated[bool, typer.Option("--save-calibration", help="Into the model's folder, for `thoracle detect`.")] = False,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    encoding: Encoding = "utf-8",
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
@@ -60,28 +61,29 @@ def detection(
     from thoracle.evaluation.detection.evaluate import evaluate as run
     from thoracle.evaluation.detection.label_mapping import mapped, read_mapping
     from thoracle.evaluation.detection.protocols import protocol as named
+    from thoracle.files.table import TABLE_SUFFIXES
     from thoracle.inference.model import load
 
     way, console = named(protocol), Console(stderr=True, highlight=False)
     if way.mapped != (mapping is not None):
         hint = "Give --mapping CSV with label, abnormality." if way.mapped else "Leave --mapping out."
         raise InputError(f"protocol {protocol} takes {'a' if way.mapped else 'no'} mapping", hint=hint)
-    if cohort.suffix.lower() == ".csv" and (model.is_dir() or save_calibration):
+    if cohort.suffix.lower() in TABLE_SUFFIXES and (model.is_dir() or save_calibration):
         raise InputError("a table of labels has no scans", hint="Give a prepared cohort, or a CSV of probabilities.")
     for path in (model, cohort):
         if not path.exists():
             raise InputError("no such file or folder", hint="Check the path.", source=path)
-    prepared = None if cohort.suffix.lower() == ".csv" else open_cohort(cohort)
+    prepared = None if cohort.suffix.lower() in TABLE_SUFFIXES else open_cohort(cohort)
     loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
     if save_calibration and (loaded is None or way.mapped or way.tuning is None):
         raise InputError("there is no calibration to keep", hint="Give a model folder, and a protocol of the model's own labels.")
-    cases = cases_of_table(cohort) if prepared is None else cases_of_cohort(prepared)
+    cases = cases_of_table(cohort, encoding=encoding) if prepared is None else cases_of_cohort(prepared)
     if loaded is None or prepared is None:
-        predictions = read_table(model)
+        predictions = read_table(model, encoding=encoding)
     else:
         predictions = _predicted(loaded, prepared, way, thresholds_from, out=out, console=console)
     if mapping is not None:
-        cases, predictions = mapped(cases, predictions, read_mapping(mapping))
+        cases, predictions = mapped(cases, predictions, read_mapping(mapping, encoding=encoding))
     plan = EvaluationOptions(
         level=level, threshold_source=thresholds_from, method=calibration, coverage=coverage, resamples=resamples, seed=seed
     )
@@ -99,7 +101,7 @@ def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tun
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
     from thoracle.cli.progress import follow
     from thoracle.evaluation.detection.cases import read_table
-    from thoracle.evaluation.predict import labelled_entries, require_same_input, score
+    from thoracle.evaluation.predict import labelled_entries, pending_entries, require_same_input, score
     from thoracle.inference.batch.result_table import ResultTable
 
     require_same_input(model, cohort)
@@ -107,9 +109,8 @@ def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tun
     entries = labelled_entries(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
     model.warm_up()
     settings = {**model.settings(), "labels": model.folder.labels, "prompts": model.folder.prompts, "calibrated": False}
-    table = ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings)
-    todo = sum(entry.volume not in table.rows for entry in entries)
-    follow(score(model, cohort, entries, table), total=todo, console=console)
+    with ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings) as table:
+        follow(score(model, cohort, entries, table), total=len(pending_entries(entries, table)), console=console)
     return read_table(table.path)
 
 

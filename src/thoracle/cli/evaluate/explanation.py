@@ -42,7 +42,7 @@ def explanation(
 
     from thoracle.cli.progress import follow
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.evaluation.explanation.evaluate import columns, measure, summarise, values_of, with_masks
+    from thoracle.evaluation.explanation.evaluate import columns, measure, pending_masked, summarise, values_of, with_masks
     from thoracle.evaluation.explanation.masks import find_masks
     from thoracle.evaluation.explanation.report import explanation_json, write_page
     from thoracle.evaluation.predict import labelled_entries, require_same_input
@@ -57,9 +57,10 @@ def explanation(
     methods: Sequence[Maps] = (method,)
     paths = find_masks(masks)
     entries = with_masks(labelled_entries(prepared, {split}), paths)[:limit]
-    table = ResultTable(out / "explanation.csv", columns=columns(methods), settings={**loaded.settings(), "methods": list(methods)})
-    todo = sum(entry.volume not in table.rows for entry in entries)
-    follow(measure(loaded, prepared, entries, table, methods=methods, masks=paths), total=todo, console=console)
+    settings = {**loaded.settings(), "methods": list(methods)}
+    with ResultTable(out / "explanation.csv", columns=columns(methods), settings=settings) as table:
+        todo = len(pending_masked(entries, table, paths))
+        follow(measure(loaded, prepared, entries, table, methods=methods, masks=paths), total=todo, console=console)
     patients = [entry.patient for entry in entries]
     scores = summarise(values_of(table, entries, methods=methods), patients, methods=methods, resamples=resamples, seed=seed)
     notes = [f"{len(entries):,} volumes of {len(set(patients)):,} patients of split {split}; 95% intervals over patients."]

@@ -97,14 +97,14 @@ def embedded(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], *, ou
     import numpy as np
 
     from thoracle.cli.progress import follow
-    from thoracle.evaluation.predict import embed
+    from thoracle.evaluation.predict import embed, pending_entries
     from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.latents import ROW_COLUMNS, read_latents, write_latents
 
-    table = ResultTable(out / "latents.rows.csv", columns=ROW_COLUMNS, settings={**model.settings(), "dim_latent": model.dim_latent})
-    todo = sum(entry.volume not in table.rows for entry in entries)
-    follow(embed(model, cohort, entries, table), total=todo, console=console)
-    write_latents(out / "latents.parquet", table, model_sha256=model.folder.weights_sha256)
+    settings = {**model.settings(), "dim_latent": model.dim_latent}
+    with ResultTable(out / "latents.rows.csv", columns=ROW_COLUMNS, settings=settings) as table:
+        follow(embed(model, cohort, entries, table), total=len(pending_entries(entries, table)), console=console)
+        write_latents(out / "latents.parquet", table, model_sha256=model.folder.weights_sha256)
     latents = read_latents(out / "latents.parquet")
     rows = {name: row for row, name in enumerate(latents.names)}
     return np.asarray(latents.array[[rows[entry.volume] for entry in entries]], dtype=np.float64)

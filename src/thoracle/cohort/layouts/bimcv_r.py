@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.sources import ArchiveListing, VolumeSource, list_volumes
-from thoracle.cohort.tables import Row, TextTable, find_tables, labels_of, report_of
+from thoracle.cohort.tables import Row, empty_reports, find_tables, label_cells, labels_of, report_of, require_match, unique_rows
+from thoracle.ct.metadata import volume_key
 from thoracle.errors import LayoutMismatch, MetadataError
+from thoracle.files.table import UTF_8, TextTable, normalized_name
 
 _NAME: Final = re.compile(r"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+).*\.nii\.gz")
 _FOLDER: Final = re.compile(r"(sub-[A-Za-z0-9]+)/(ses-[A-Za-z0-9]+)")
@@ -21,7 +23,7 @@ _TABLE: Final = "curated_ct_report_path_En.csv"
 _PATH: Final = "path"
 
 
-def find(folder: Path) -> ArchiveListing:
+def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     """List the volumes of a BIMCV-R folder.
 
     Raises:
@@ -32,11 +34,21 @@ def find(folder: Path) -> ArchiveListing:
     files = {path.name: path for path in paths}
     if not files and not refused:
         raise LayoutMismatch("holds no CT*/ct/*.nii.gz", hint="Give BIMCV-R's folder, or another --layout.", source=folder)
-    table = _table(folder)
-    rows = {_key(row[_PATH]): row for row in table.rows()}
+    table = _table(folder, encoding)
+    rows = unique_rows(
+        [table],
+        key_of=lambda _, cells: _key(cells[_PATH]),
+        facts_of=lambda cells: (report_of(cells), label_cells(cells)),
+        what="reports for a volume",
+    )
     keys = {name: next((key for key in (name, _scan(name)) if key in rows), None) for name in files}
-    sources = tuple(_source(path, rows.get(keys[name] or ""), table) for name, path in sorted(files.items()))
+    matched = {key: rows[key][0].cells for key in keys.values() if key is not None}
+    example = f"a volume here is called {next(iter(files))}, one in the table {next(iter(rows), '')}"
+    require_match(len(matched), rows, what="reports", expected=example)
+    sources = tuple(_source(path, matched.get(keys[name] or ""), table) for name, path in sorted(files.items()))
     notes = []
+    if note := empty_reports(map(report_of, matched.values())):
+        notes.append(note)
     if twice := len(paths) - len(files):
         notes.append(f"{twice:,} volumes lie in several folders under one name; the last is taken.")
     if without := sum(key is None for key in keys.values()):
@@ -44,8 +56,10 @@ def find(folder: Path) -> ArchiveListing:
     return ArchiveListing(sources=(*sources, *refused), absent=tuple(sorted(set(rows) - set(keys.values()))), notes=tuple(notes))
 
 
-def _table(folder: Path) -> TextTable:
-    tables = [table for table in find_tables(folder, beside=("masks", "truth")) if {"Report_en", _PATH} <= set(table.columns)]
+def _table(folder: Path, encoding: str) -> TextTable:
+    tables = [
+        table for table in find_tables(folder, beside=("masks", "truth"), encoding=encoding) if {"Report_en", _PATH} <= set(table.columns)
+    ]
     if len(tables) > 1:  # the archive has tables of its parts beside that of the whole
         tables = [table for table in tables if table.path.name == _TABLE]
     if len(tables) != 1:
@@ -56,8 +70,10 @@ def _table(folder: Path) -> TextTable:
 
 def _key(path: str) -> str:
     """The volume that a path of the table names, or the scan."""
-    name, match = PurePosixPath(path.strip()).name, _FOLDER.search(path)
-    return "_".join(match.groups()) if match and not name.endswith(".nii.gz") else name
+    path = normalized_name(path)
+    match, key = _FOLDER.search(path), volume_key(path)
+    is_volume = path.endswith(".nii.gz") or _NAME.fullmatch(f"{key}.nii.gz")
+    return f"{key}.nii.gz" if key and (is_volume or not match) else "_".join(match.groups()) if match else ""
 
 
 def _scan(name: str) -> str:

@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from thoracle.cohort.demographics import facts_of
 from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource, list_volumes
-from thoracle.cohort.tables import VOLUME_NAME, Row, TextTable, find_tables, has_report, labels_of, parse_positive_number, report_of
+from thoracle.cohort.tables import (
+    VOLUME_NAME,
+    Row,
+    empty_reports,
+    find_tables,
+    has_labels,
+    has_report,
+    label_cells,
+    labels_of,
+    parse_positive_number,
+    report_of,
+    require_match,
+    unique_rows,
+)
+from thoracle.ct.metadata import metadata_facts, volume_key
 from thoracle.errors import LayoutMismatch, MetadataError
-from thoracle.types import ABNORMALITIES
+from thoracle.files.table import UTF_8, TableRow, TextTable
 
 #: Folders with volumes; the later one of a split wins.
 _FOLDERS: Final[dict[str, Split]] = {"train": "train", "valid": "valid", "train_fixed": "train", "valid_fixed": "valid"}
@@ -26,7 +40,7 @@ _METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSp
 _NOT_TABLES: Final = (*_FOLDERS, "masks", "truth")
 
 
-def find(folder: Path) -> ArchiveListing:
+def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     """List the volumes of a CT-RATE folder, or of `dataset` below it.
 
     Raises:
@@ -38,15 +52,19 @@ def find(folder: Path) -> ArchiveListing:
     if not volumes and not refused:
         detail = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
         raise LayoutMismatch(detail, hint="Give CT-RATE's folder, or another --layout.", source=folder)
-    tables = find_tables(folder, beside=_NOT_TABLES)
-    reports = _rows((table for table in tables if has_report(table)), "reports")
-    labels = _rows((table for table in tables if ABNORMALITIES[0] in table.columns), "labels")
-    metadata = _rows((table for table in tables if "XYSpacing" in table.columns), "metadata")
-    columns_of: list[tuple[str, dict[str, tuple[Row, Path]]]] = [("reports", reports), ("labels", labels), ("metadata", metadata)]
+    tables = [table for table in find_tables(folder, beside=_NOT_TABLES, encoding=encoding) if VOLUME_NAME in table.columns]
+    reports = _rows(filter(has_report, tables), "reports", report_of)
+    labels = _rows(filter(has_labels, tables), "labels", label_cells)
+    metadata = _rows((table for table in tables if "XYSpacing" in table.columns), "metadata", _metadata_facts)
+    columns_of: list[tuple[str, dict[str, tuple[TableRow, Path]]]] = [("reports", reports), ("labels", labels), ("metadata", metadata)]
     for what, rows in columns_of:
         without = sum(name not in rows for name in volumes)
+        example = f"a volume here is called {next(iter(volumes))}, one in the table {next(iter(rows), '')}"
+        require_match(len(volumes) - without, rows, what=what, expected=example)
         if without:
             notes.append(f"{without:,} of {len(volumes):,} volumes have no row in a table of {what}.")
+    if note := empty_reports(report_of(reports[name][0].cells) for name in volumes if name in reports):
+        notes.append(note)
     listed = (_with_rows(source, reports.get(name), labels.get(name), metadata.get(name)) for name, source in sorted(volumes.items()))
     sources = (*listed, *refused)
     absent = {*reports, *labels, *metadata} - set(volumes)
@@ -77,28 +95,31 @@ def _volumes(root: Path) -> tuple[dict[str, VolumeSource], list[VolumeSource], l
     return sources, refused, notes + ([f"{strange:,} files are not named as CT-RATE names volumes, and were left out."] if strange else [])
 
 
-def _rows(tables: Iterable[TextTable], what: str) -> dict[str, tuple[Row, Path]]:
-    """Rows by volume; the same row twice is one row."""
-    rows: dict[str, tuple[Row, Path]] = {}
-    for table in tables:
-        if VOLUME_NAME not in table.columns:
-            continue
-        for row in table.rows():
-            name = row[VOLUME_NAME].removesuffix(".gz").removesuffix(".nii") + ".nii.gz"
-            if name in rows and dict(rows[name][0]) != row:
-                detail = f"its row of {what} for a volume is unlike that in {rows[name][1].name}"
-                raise MetadataError(detail, hint="Take one of the two tables away.", source=table.path)
-            rows[name] = (row, table.path)
-    return rows
+def _rows(tables: Iterable[TextTable], what: str, facts: Callable[[Row], Any]) -> dict[str, tuple[TableRow, Path]]:
+    """Rows by volume."""
+
+    def name_of(table: TextTable, cells: Row) -> str:
+        key = volume_key(cells[VOLUME_NAME])
+        return f"{key}.nii.gz" if key else ""
+
+    return unique_rows(tables, key_of=name_of, facts_of=facts, what=f"{what} for a volume")
+
+
+def _metadata_facts(cells: Row) -> tuple[object, ...]:
+    """What is read from a row of metadata."""
+    return metadata_facts(cells), _kernel(cells.get("ConvolutionKernel", "")), facts_of(cells)
 
 
 def _with_rows(
-    source: VolumeSource, report: tuple[Row, Path] | None, labels: tuple[Row, Path] | None, metadata: tuple[Row, Path] | None
+    source: VolumeSource,
+    report: tuple[TableRow, Path] | None,
+    labels: tuple[TableRow, Path] | None,
+    metadata: tuple[TableRow, Path] | None,
 ) -> VolumeSource:
     if report is not None:
-        source = replace(source, report=report_of(report[0]))
+        source = replace(source, report=report_of(report[0].cells))
     if metadata is not None:
-        row = metadata[0]
+        row = metadata[0].cells
         source = replace(
             source,
             metadata={field: row[field] for field in _METADATA_FIELDS if field in row},
@@ -108,7 +129,7 @@ def _with_rows(
         )
     if labels is not None:
         try:
-            source = replace(source, labels=labels_of(labels[0], source=labels[1]))
+            source = replace(source, labels=labels_of(labels[0].cells, source=labels[1]))
         except MetadataError as error:
             source = replace(source, error=error)
     return source

@@ -14,7 +14,19 @@ from typing import Final
 
 from thoracle.cohort.demographics import Demographics, facts_of
 from thoracle.cohort.sources import ArchiveListing, VolumeSource
-from thoracle.cohort.tables import Row, find_tables, labels_of, parse_positive_number, report_of
+from thoracle.cohort.tables import (
+    Row,
+    empty_reports,
+    find_tables,
+    has_labels,
+    has_report,
+    label_cells,
+    labels_of,
+    parse_positive_number,
+    report_of,
+    require_match,
+    unique_rows,
+)
 from thoracle.ct.dicom.eligibility import derived_reason, examine, is_axial, is_misnamed
 from thoracle.ct.dicom.files import study_file
 from thoracle.ct.dicom.frames import is_multiframe
@@ -22,6 +34,7 @@ from thoracle.ct.dicom.header import Header, quiet_parser, text
 from thoracle.ct.dicom.series_parts import FEWEST_AGREEING, MOST_SCOUTS
 from thoracle.errors import LayoutMismatch, MetadataError, ScanError, ScanUnreadable
 from thoracle.files.folder_tree import list_tree
+from thoracle.files.table import UTF_8, TableRow, TextTable
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
 _FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "Manufacturer", "ManufacturerModelName")
@@ -56,7 +69,7 @@ class _Inventory:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def find(folder: Path) -> ArchiveListing:
+def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     """List the CT series of a folder tree.
 
     Raises:
@@ -76,12 +89,17 @@ def find(folder: Path) -> ArchiveListing:
     if not inventory.series and not sources:
         raise LayoutMismatch("holds no CT series in DICOM", hint="Give a tree of DICOM files, or another --layout.", source=folder)
     _set_scouts_aside(inventory)
-    rows = _said(folder)
+    rows = _said(folder, encoding)
     sources = [_source(uid, member, rows) for uid, member in sorted(inventory.series.items())] + sources
-    keys = {key for member in inventory.series.values() for key in (("accession", member.accession), ("study", member.study))}
+    keys = {key for member in inventory.series.values() for key in (f"accession {member.accession}", f"study {member.study}")}
+    expected = "they are looked up by AccessionNumber or StudyInstanceUID, as the headers have them"
+    if not inventory.lost:  # the rows may be of what could not be read
+        require_match(len(keys & set(rows)), rows, what="reports and labels", expected=expected)
     notes = [f"{count:,} files set aside: {what}." for what, count in sorted(inventory.skipped.items())]
     if silent := sum(key not in keys for key in rows):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
+    if note := empty_reports(report_of(row.cells) for key, (row, _) in rows.items() if key in keys):
+        notes.append(note)
     return ArchiveListing(sources=tuple(sources), notes=tuple(notes))
 
 
@@ -172,21 +190,25 @@ def _add(series: dict[str, _Series], header: Header, path: Path) -> None:
     member.files.append(path)
 
 
-def _said(folder: Path) -> dict[tuple[str, str], tuple[Row, Path]]:
-    """Rows of all tables by accession number or study."""
-    rows: dict[tuple[str, str], tuple[Row, Path]] = {}
-    for table in find_tables(folder):
-        column = next((name for name in _BY if name in table.columns), None)
-        for row in table.rows() if column is not None else ():
-            assert column is not None, "there are no rows without it"
-            key = (_BY[column], row[column].strip())
-            if key in rows and dict(rows[key][0]) != row:
-                raise MetadataError(f"two rows have one {column}", hint="Leave one of them.", source=table.path)
-            rows[key] = (row, table.path)
-    return rows
+def _said(folder: Path, encoding: str) -> dict[str, tuple[TableRow, Path]]:
+    """Rows of all tables of reports or labels by accession number or study."""
+    tables = [table for table in find_tables(folder, encoding=encoding) if _by(table) and (has_report(table) or has_labels(table))]
+    return unique_rows(
+        tables, key_of=_study_key, facts_of=lambda cells: (report_of(cells), label_cells(cells)), what="reports and labels for a study"
+    )
 
 
-def _source(uid: str, member: _Series, rows: Mapping[tuple[str, str], tuple[Row, Path]]) -> VolumeSource:
+def _by(table: TextTable) -> str | None:
+    return next((name for name in _BY if name in table.columns), None)
+
+
+def _study_key(table: TextTable, cells: Row) -> str:
+    column = _by(table)
+    number = cells.get(column or "", "").strip()
+    return f"{_BY[column]} {number}" if column and number else ""
+
+
+def _source(uid: str, member: _Series, rows: Mapping[str, tuple[TableRow, Path]]) -> VolumeSource:
     common = Path(os.path.commonpath([path.parent for path in member.files]))
     source = VolumeSource(
         volume=uid,
@@ -205,7 +227,11 @@ def _source(uid: str, member: _Series, rows: Mapping[tuple[str, str], tuple[Row,
         if not uid or not member.patient or not member.study:
             detail = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
             raise MetadataError(detail, hint="Mend the headers; without patients no split can be trusted.")
-        match = rows.get(("study", member.study)) or (rows.get(("accession", member.accession)) if member.accession else None)
-        return source if match is None else replace(source, report=report_of(match[0]), labels=labels_of(match[0], source=match[1]))
+        match = rows.get(f"study {member.study}") or (rows.get(f"accession {member.accession}") if member.accession else None)
+        return (
+            source
+            if match is None
+            else replace(source, report=report_of(match[0].cells), labels=labels_of(match[0].cells, source=match[1]))
+        )
     except MetadataError as error:
         return replace(source, error=error)

@@ -1,4 +1,4 @@
-"""A folder of scans with one CSV table that says which file is whose: columns `path` (or `VolumeName`) and `patient`.
+"""A folder of scans with one table that says which file is whose: columns `path` (or `VolumeName`) and `patient`.
 
 Columns that may be there: `scan`, `accession`, `split` (train, valid, test), a report (`Findings_EN` and `Impressions_EN`, `findings` and
 `impression`, or `report`), the 18 abnormalities (0 or 1), and CT-RATE's metadata (`XYSpacing`, `PatientAge`, `StudyDate`, …).
@@ -13,32 +13,39 @@ from typing import Final
 
 from thoracle.cohort.demographics import facts_of
 from thoracle.cohort.sources import SPLITS, ArchiveListing, VolumeSource
-from thoracle.cohort.tables import VOLUME_NAME, Row, TextTable, find_tables, labels_of, parse_positive_number, report_of
+from thoracle.cohort.tables import VOLUME_NAME, Row, empty_reports, find_tables, has_report, labels_of, parse_positive_number, report_of
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
+from thoracle.files.table import UTF_8, TextTable, locate, normalized_name
 
 _PATIENT: Final = "patient"
 _UNITS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing")
 
 
-def find(folder: Path) -> ArchiveListing:
+def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     """List the scans of the folder's table.
 
     Raises:
         LayoutMismatch: there is no such table, or several.
         MetadataError: a row that makes no sense.
     """
-    tables = [table for table in find_tables(folder) if _PATIENT in table.columns and _place(table) is not None]
+    tables = [table for table in find_tables(folder, encoding=encoding) if _PATIENT in table.columns and _place(table) is not None]
     if len(tables) != 1:
-        detail = f"expected one CSV table with the columns path and {_PATIENT}, found {len(tables)}"
+        detail = f"expected one table with the columns path and {_PATIENT}, found {len(tables)}"
         raise LayoutMismatch(detail, hint="Write one; without patients no split can be trusted.", source=folder)
     table = tables[0]
-    sources: dict[str, VolumeSource] = {}
+    sources: dict[str, tuple[VolumeSource, int]] = {}
     for row in table.rows():
-        source = _source(row, table, folder)
-        if source.volume in sources:
-            raise MetadataError("lists one file twice", hint="Leave one of the rows.", source=table.path)
-        sources[source.volume] = source
-    return ArchiveListing(sources=tuple(sources[name] for name in sorted(sources)))
+        source = _source(row.cells, table, folder)
+        before, line = sources.setdefault(source.volume, (source, row.line))
+        if before is not source and replace(before, error=None) != replace(source, error=None):
+            detail = f"lists one file twice, in lines {line} and {row.line}, and says unlike things of it"
+            raise MetadataError(detail, hint="Leave one of the rows.", source=table.path)
+    if sources and not any(source.path.exists() for source, _ in sources.values()):
+        detail = f"none of the {len(sources):,} files that its column {_place(table)} names is in the folder"
+        hint = "Write their paths as they are below the table's own folder."
+        raise MetadataError(detail, hint=hint, source=table.path)
+    note = empty_reports(source.report for source, _ in sources.values()) if has_report(table) else ""
+    return ArchiveListing(sources=tuple(sources[name][0] for name in sorted(sources)), notes=(note,) if note else ())
 
 
 def _place(table: TextTable) -> str | None:
@@ -48,8 +55,8 @@ def _place(table: TextTable) -> str | None:
 def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
     column = _place(table)
     assert column is not None, "the table was chosen by it"
-    volume, patient, split = row[column].strip(), row[_PATIENT].strip(), row.get("split", "").strip()
-    path = table.path.parent / volume
+    volume, patient, split = normalized_name(row[column]), row[_PATIENT].strip(), row.get("split", "").strip()
+    path = locate(table.path.parent, volume)
     source = VolumeSource(
         volume=volume,
         scan=row.get("scan", "").strip() or volume,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,13 +16,17 @@ from numpy.typing import ArrayLike
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.sources import SPLITS, Split
 from thoracle.cohort.splits import require_no_leak
+from thoracle.ct.metadata import volume_key
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.summary import Scores
+from thoracle.files.table import UTF_8, TextTable, column_key, normalized_name
 from thoracle.types import ABNORMALITIES, FloatArray
 
 VOLUME_NAME: Final = "VolumeName"
 #: Columns of a table of labels that are none.
 _ABOUT: Final = ("patient", "scan", "split")
+#: Columns of a table of probabilities that say what a row was made of.
+_IDENTITY: Final = ("source_sha256", "series")
 _CT_RATE: Final = re.compile(r"(((train|valid)_\d+)_[a-z]+)_\d+(\.nii(\.gz)?)?")
 _MOST_BYTES: Final = 1 << 28
 _MOST_NAMED: Final = 10
@@ -83,16 +86,16 @@ def cases_of_cohort(cohort: Cohort) -> LabelledCases:
     )
 
 
-def cases_of_table(path: Path) -> LabelledCases:
-    """Read cases from a CSV: VolumeName, a column of 0, 1 or nothing per label, and `patient`, `scan`, `split` where names are not
-    CT-RATE's.
+def cases_of_table(path: Path, *, encoding: str = UTF_8) -> LabelledCases:
+    """Read cases from a table: VolumeName, a column per label of 0, 1, or -1 or nothing for unknown, and `patient`, `scan`, `split` where
+    names are not CT-RATE's.
 
     Raises:
         MetadataError: no such table.
         InputError: values that cannot be, or no word on whose scans they are.
     """
-    table = read_table(path)
-    names = [_CT_RATE.fullmatch(name) for name in table.names]
+    table = read_table(path, encoding=encoding)
+    names = [_CT_RATE.fullmatch(volume_key(name)) for name in table.names]
     about = dict(table.about)
     for column, group in (("patient", 2), ("scan", 1), ("split", 3)):
         if column not in about and all(names):
@@ -107,7 +110,8 @@ def cases_of_table(path: Path) -> LabelledCases:
     wrong = sorted(set(about.get("split", ())) - {*SPLITS, ""})
     if wrong:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, is {wrong[0]!r:.40}", hint="Correct the column.", source=path)
-    odd = ~(np.isnan(table.values_NK) | np.isin(table.values_NK, (0, 1)))
+    truth_NK = np.where(table.values_NK == -1, np.nan, table.values_NK)
+    odd = ~(np.isnan(truth_NK) | np.isin(truth_NK, (0, 1)))
     if odd.any():
         rows = [table.names[row] for row in np.flatnonzero(odd.any(axis=1))]
         raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", hint="Correct them.", source=path)
@@ -118,72 +122,89 @@ def cases_of_table(path: Path) -> LabelledCases:
             scans=about.get("scan", table.names),
             splits=about.get("split", ("",) * len(table.names)),
             labels=table.columns,
-            truth_NK=table.values_NK,
+            truth_NK=truth_NK,
         )
     )
 
 
-def read_table(path: Path) -> LabelTable:
-    """Read a CSV of numbers by VolumeName, as `thoracle detect --out` writes it.
+def read_table(path: Path, *, encoding: str = UTF_8) -> LabelTable:
+    """Read a table of numbers by VolumeName, as `thoracle detect --out` writes it; True and False are 1 and 0.
+
+    Rows that say the same of one volume are one. Names of abnormalities may differ by case and blanks.
 
     Raises:
-        MetadataError: no such table, cells that are no numbers, a volume twice; rows are named.
+        MetadataError: no such table, cells that are no numbers, unlike rows of one volume; rows are named.
     """
-    if path.stat().st_size > _MOST_BYTES:
-        raise MetadataError(f"is larger than {_MOST_BYTES:,} bytes", hint="Give a table of scores.", source=path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            columns = tuple(name.strip() for name in next(reader, ()))
-            rows = [row for row in reader if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=path) from None
-    if VOLUME_NAME not in columns or len(set(columns)) < len(columns) or not rows:
+    table = TextTable(path=path, encoding=encoding, largest=_MOST_BYTES)
+    columns = tuple(name for name in table.columns if name)
+    rows = list(table.rows(with_faults=True)) if VOLUME_NAME in columns else []
+    if VOLUME_NAME not in columns or len(set(map(column_key, columns))) < len(columns) or not rows:
         raise MetadataError(f"expected rows, and a column {VOLUME_NAME} and others, each once", hint="Mend its first line.", source=path)
-    short = [str(line) for line, row in enumerate(rows, 2) if len(row) != len(columns)]
-    if short:
-        raise MetadataError(f"lines {_listed(short)} have more or fewer fields than the first", hint="Save it again.", source=path)
-    position = columns.index(VOLUME_NAME)
-    names = tuple(row[position] for row in rows)
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    faults = [str(row.line) for row in rows if row.fault]
+    if faults:
+        raise MetadataError(f"lines {_listed(faults)} have more or fewer fields than the first", hint="Save it again.", source=path)
+    numeric = [column for column in columns if column not in (VOLUME_NAME, *_ABOUT, *_IDENTITY)]
+    abouts = [column for column in _ABOUT if column in columns]
+    values: dict[str, tuple[tuple[float | None, ...], tuple[str, ...]]] = {}
+    lines: dict[str, int] = {}
+    twice = []
+    for row in rows:
+        name = normalized_name(row.cells[VOLUME_NAME])
+        numbers = tuple(_number(row.cells[column]) for column in numeric)
+        content = (numbers, tuple(row.cells[column].strip() for column in abouts))
+        before = lines.setdefault(name, row.line)
+        if str(values.setdefault(name, content)) != str(content):  # as text, in which NaN is NaN
+            twice.append(f"{name} (lines {before} and {row.line})")
     if twice:
-        raise MetadataError(f"has rows of one volume twice: {_listed(twice)}", hint="Keep one of each.", source=path)
-    numeric = [column for column in columns if column not in (VOLUME_NAME, *_ABOUT)]
-    values = [[_number(row[columns.index(column)]) for column in numeric] for row in rows]
-    wrong = [name for name, row in zip(names, values, strict=True) if None in row]
+        raise MetadataError(f"has unlike rows of one volume twice: {_listed(twice)}", hint="Keep one of each.", source=path)
+    wrong = [name for name, (numbers, _) in values.items() if None in numbers]
     if wrong:
         raise MetadataError(f"has cells that are no numbers, in rows {_listed(wrong)}", hint="Correct them.", source=path)
-    about: dict[str, tuple[str, ...]] = {
-        column: tuple(row[columns.index(column)].strip() for row in rows) for column in _ABOUT if column in columns
-    }
-    return LabelTable(
-        names=names, columns=tuple(numeric), values_NK=np.array(values, dtype=np.float64).reshape(len(rows), len(numeric)), about=about
-    )
+    about: dict[str, tuple[str, ...]] = {column: tuple(texts[index] for _, texts in values.values()) for index, column in enumerate(abouts)}
+    array = np.array([numbers for numbers, _ in values.values()], dtype=np.float64).reshape(len(values), len(numeric))
+    return LabelTable(names=tuple(values), columns=tuple(map(_label, numeric)), values_NK=array, about=about)
 
 
 def join(cases: LabelledCases, predictions: LabelTable) -> Scores:
     """Join probabilities to labels, of the cases alone, in their order.
 
+    Names are matched whole, or where that fails by what is left without folders and extension, if that is of one volume only.
+
     Raises:
         InputError: a label without a column of probabilities, cases without a row, or rows with something else than probabilities.
     """
-    missing = [name for name in cases.labels if name not in predictions.columns]
+    positions = {column_key(name): index for index, name in enumerate(predictions.columns)}
+    missing = [name for name in cases.labels if column_key(name) not in positions]
     if missing:
         raise InputError(f"no probabilities of {_listed(missing)}", hint=f"The table has {_listed(predictions.columns)}.")
-    rows = {name: row for row, name in enumerate(predictions.names)}
-    absent = [name for name in cases.names if name not in rows]
+    rows = _rows_of(cases.names, predictions.names)
+    absent = [name for name, row in zip(cases.names, rows, strict=True) if row is None]
     if absent:
         raise InputError(
             f"{len(absent):,} of {len(cases.names):,} labelled volumes have no probabilities: {_listed(absent)}",
-            hint="Score them, or take their labels out; names must be the same in both tables.",
+            hint=f"Score them, or take their labels out. The other table names volumes such as {_listed(predictions.names[:2])}.",
         )
-    columns = [predictions.columns.index(name) for name in cases.labels]
-    probabilities = predictions.values_NK[[rows[name] for name in cases.names]][:, columns]
+    columns = [positions[column_key(name)] for name in cases.labels]
+    probabilities = predictions.values_NK[[row for row in rows if row is not None]][:, columns]
     odd = ~((probabilities >= 0) & (probabilities <= 1)).all(axis=1)
     if odd.any():
         named = _listed([cases.names[row] for row in np.flatnonzero(odd)])
         raise InputError(f"probabilities are NaN or outside 0 to 1 in rows {named}", hint="Score these scans again, or leave them out.")
     return Scores(names=cases.names, patients=cases.patients, labels=cases.labels, probabilities_NK=probabilities, truth_NK=cases.truth_NK)
+
+
+def _rows_of(names: Sequence[str], table: Sequence[str]) -> list[int | None]:
+    """The row of each name in a table; None where there is none, or several could be meant."""
+    whole = {name: row for row, name in enumerate(table)}
+    keys = Counter(map(volume_key, names))
+    by_key: dict[str, int | None] = {}
+    for row, name in enumerate(table):
+        key = volume_key(name)
+        by_key[key] = None if key in by_key else row
+    return [
+        whole[name] if name in whole else by_key.get(key) if keys[key := volume_key(name)] == 1 else None
+        for name in map(normalized_name, names)
+    ]
 
 
 def by_scan(scores: Scores, cases: LabelledCases) -> Scores:
@@ -219,10 +240,16 @@ def _checked(cases: LabelledCases) -> LabelledCases:
     return cases
 
 
+def _label(column: str) -> str:
+    """The abnormality that a column is called by but for case and blanks; else the column."""
+    return next((name for name in ABNORMALITIES if column_key(name) == column_key(column)), column)
+
+
 def _number(cell: str) -> float | None:
     """NaN for nothing; None for what is no number."""
+    text = cell.strip().lower()
     try:
-        return float(cell) if cell.strip() else math.nan
+        return {"": math.nan, "true": 1.0, "false": 0.0}[text] if text in ("", "true", "false") else float(text)
     except ValueError:
         return None
 

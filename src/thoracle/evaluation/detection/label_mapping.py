@@ -7,7 +7,6 @@ present where any of its labels is. What stands in no row is not scored.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
+from thoracle.files.table import UTF_8, TextTable, column_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +31,18 @@ class LabelGroup:
         return " / ".join(self.labels)
 
 
-def read_mapping(path: Path) -> tuple[LabelGroup, ...]:
+def read_mapping(path: Path, *, encoding: str = UTF_8) -> tuple[LabelGroup, ...]:
     """Read the groups of a table, in order of their first rows.
 
     Raises:
         MetadataError: not such a table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            pairs = [((row.get("label") or "").strip(), (row.get("abnormality") or "").strip()) for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise MetadataError(f"is not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=path) from None
-    if not {"label", "abnormality"} <= set(columns) or not pairs:
+    table = TextTable(path=path, encoding=encoding)
+    rows = list(table.rows()) if {"label", "abnormality"} <= set(table.columns) else []
+    if not rows:
         raise MetadataError("expected rows with the columns label and abnormality", hint="Give one row a pair.", source=path)
-    empty = [str(line) for line, pair in enumerate(pairs, 2) if not all(pair)]
+    pairs = [(row.cells["label"].strip(), row.cells["abnormality"].strip()) for row in rows]
+    empty = [str(row.line) for row, pair in zip(rows, pairs, strict=True) if not all(pair)]
     if empty:
         raise MetadataError(f"lines {', '.join(empty[:10])} are not whole", hint="Give one row a pair.", source=path)
     groups: list[LabelGroup] = []
@@ -67,19 +63,20 @@ def mapped(cases: LabelledCases, predictions: LabelTable, groups: Sequence[Label
     Raises:
         InputError: a name that is in the mapping, and in no table.
     """
-    for recognized, requested, where in (
-        (cases.labels, [name for group in groups for name in group.labels], "the table of labels"),
-        (predictions.columns, [name for group in groups for name in group.abnormalities], "the probabilities"),
+    label_columns, columns = (
+        {column_key(name): index for index, name in enumerate(names)} for names in (cases.labels, predictions.columns)
+    )
+    for positions, recognized, requested, where in (
+        (label_columns, cases.labels, [name for group in groups for name in group.labels], "the table of labels"),
+        (columns, predictions.columns, [name for group in groups for name in group.abnormalities], "the probabilities"),
     ):
-        unknown = [name for name in requested if name not in recognized]
+        unknown = [name for name in requested if column_key(name) not in positions]
         if unknown:
             raise InputError(
                 f"{', '.join(unknown[:10])} of the mapping is no column of {where}", hint=f"It has {', '.join(recognized[:30])}."
             )
-    truth = [_any([cases.truth_NK[:, cases.labels.index(name)] for name in group.labels]) for group in groups]
-    targets = [
-        np.max([predictions.values_NK[:, predictions.columns.index(name)] for name in group.abnormalities], axis=0) for group in groups
-    ]
+    truth = [_any([cases.truth_NK[:, label_columns[column_key(name)]] for name in group.labels]) for group in groups]
+    targets = [np.max([predictions.values_NK[:, columns[column_key(name)]] for name in group.abnormalities], axis=0) for group in groups]
     names = tuple(group.name for group in groups)
     return (
         replace(cases, labels=names, truth_NK=np.stack(truth, axis=1)),

@@ -6,7 +6,7 @@ Shapes: N volumes, M maps (methods, then baselines), K abnormalities, 3 `METRICS
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -18,8 +18,9 @@ from thoracle.errors import InputError
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.evaluation.explanation.baselines import lung_centre_baseline, random_score
 from thoracle.evaluation.explanation.masks import read_mask, share_of_patches
-from thoracle.evaluation.predict import prefetch_volumes
-from thoracle.inference.batch.result_table import ResultTable
+from thoracle.evaluation.predict import entry_source, pending_entries, prefetch_volumes
+from thoracle.files.atomic import sha256
+from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.explain import Method, saliency
 from thoracle.inference.model import Model
 from thoracle.metrics.bootstrap import RESAMPLES, Comparison, Interval, bootstrap, paired_difference, percentile_interval
@@ -71,6 +72,11 @@ def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> lis
     return masked
 
 
+def pending_masked(entries: Sequence[CohortEntry], table: ResultTable, masks: Mapping[str, Path]) -> list[CohortEntry]:
+    """List the volumes that have no row, or one that was made of another volume or mask."""
+    return pending_entries(entries, table, source_of=lambda entry: _masked_source(entry, masks))
+
+
 def measure(
     model: Model,
     cohort: Cohort,
@@ -86,8 +92,7 @@ def measure(
         ScanUnreadable: a mask that is none.
         CacheDamaged: a cached volume that is not what was written.
     """
-    todo = [entry for entry in entries if entry.volume not in table.rows]
-    for entry, volume in prefetch_volumes(cohort, todo):
+    for entry, volume in prefetch_volumes(cohort, pending_masked(entries, table, masks)):
         maps = {method: saliency(model, volume, abnormalities=ABNORMALITIES, method=method) for method in methods}
         _, *sizes = next(iter(maps.values())).shape
         grid = (sizes[0], sizes[1], sizes[2])
@@ -102,8 +107,13 @@ def measure(
                     noise,
                     localization_scores(centre, fraction),
                 ]
-        table.add(entry.volume, ["" if np.isnan(score) else f"{score:.6g}" for score in values.ravel()])
+        cells = ["" if np.isnan(score) else f"{score:.6g}" for score in values.ravel()]
+        table.add(entry.volume, cells, source=_masked_source(entry, masks))
         yield entry.volume
+
+
+def _masked_source(entry: CohortEntry, masks: Mapping[str, Path]) -> RowSource:
+    return replace(entry_source(entry), reading=f"{entry.cache_sha256} {sha256(masks[entry.volume])}")
 
 
 def values_of(table: ResultTable, entries: Sequence[CohortEntry], *, methods: Sequence[Method]) -> FloatArray:

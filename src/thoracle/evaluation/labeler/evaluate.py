@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from thoracle.cohort.tables import LABEL_VALUES
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.summary import Scores, Summary, summarise
 from thoracle.inference.labeler.evidence import Labels
@@ -20,7 +21,6 @@ from thoracle.inference.labeler.sentences import unreadable
 from thoracle.types import ABNORMALITIES
 
 _AT_ONCE: Final = 250
-_VALUES: Final = {"": None, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
 #: A label is 0 or 1; half is between.
 _THRESHOLDS: Final = np.full(len(ABNORMALITIES), 0.5)
 
@@ -92,7 +92,7 @@ def read_labelled(table: ReportTable) -> list[tuple[ReportRow, tuple[int | None,
 def _reference(table: ReportTable, rows: Sequence[ReportRow]) -> tuple[tuple[int | None, ...], ...]:
     for row in rows:
         for name, cell in zip(table.also, row.also, strict=False):
-            if cell not in _VALUES:
+            if cell.lower() not in LABEL_VALUES:
                 detail = f"{name} must be 0, 1 or empty, is {cell!r:.40} in the row of {row.id!r:.60}"
                 raise MetadataError(detail, hint="Correct the row.", source=table.path)
-    return tuple(tuple(_VALUES[cell] for cell in row.also) or (None,) * len(ABNORMALITIES) for row in rows)
+    return tuple(tuple(LABEL_VALUES[cell.lower()] for cell in row.also) or (None,) * len(ABNORMALITIES) for row in rows)

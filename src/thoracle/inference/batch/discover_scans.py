@@ -7,7 +7,6 @@ for a whole one. Folders of other DICOM objects (reports, scouts, other modaliti
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -20,9 +19,10 @@ from thoracle.ct.dicom.files import study_file
 from thoracle.ct.dicom.header import quiet_parser, text
 from thoracle.ct.dicom.series_parts import FEWEST_AGREEING, MOST_SCOUTS
 from thoracle.ct.formats import DICOM_SUFFIXES, SCAN_SUFFIXES
-from thoracle.ct.metadata import MetadataTable
+from thoracle.ct.metadata import LINE, METADATA_COLUMNS, MetadataTable
 from thoracle.errors import InputError, MetadataError, ScanError, ScanUnreadable, SeriesAmbiguous
 from thoracle.files.folder_tree import FolderTree, list_tree
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable, locate, normalized_name
 
 VOLUME_NAME = "VolumeName"
 
@@ -79,13 +79,14 @@ class Shard:
 
 
 def find_scans(
-    paths: Sequence[Path], *, whole_folders: bool = False, notify: Callable[[str], None] = lambda _: None
+    paths: Sequence[Path], *, whole_folders: bool = False, encoding: str = UTF_8, notify: Callable[[str], None] = lambda _: None
 ) -> tuple[ScanLocation, ...]:
-    """Find the scans in files, folders and tables (.csv with `VolumeName` or `path`), in order of name.
+    """Find the scans in files, folders and tables (with `VolumeName` or `path`), in order of name.
 
     Args:
         paths: as the user gave them.
         whole_folders: take a folder of nothing but DICOM as one scan, as `read` does, not as a tree of them.
+        encoding: of tables.
         notify: told what was set aside, and what could not be listed.
 
     Raises:
@@ -98,8 +99,8 @@ def find_scans(
             raise InputError("no such file or folder", hint="Check the path.", source=path)
         if path.is_dir():
             candidates += _in_folder(path, as_volumes=whole_folders, notify=notify)
-        elif path.suffix.lower() == ".csv":
-            candidates += _in_table(path)
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            candidates += _in_table(TextTable(path=path, encoding=encoding))
         else:
             candidates.append(_Found(path=path, names=(path.name, f"{_folder_name(path.parent)}/{path.name}")))
     return _named(candidates)
@@ -134,6 +135,15 @@ def _clean(name: str) -> str:
     """One line of valid text that stays below any folder it is joined to."""
     text = re.sub(r"[\x00-\x1f\x7f]", "_", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     return "/".join(part for part in PurePosixPath(text).parts if part not in ("/", "..")) or "scan"
+
+
+def longer_names(scan: ScanLocation) -> Iterator[str]:
+    """Yield a scan's name behind more and more of the folders that hold it, up to its whole path."""
+    parts = Path(os.path.abspath(scan.path)).parts[1:]
+    inside = len(PurePosixPath(scan.name).parts)
+    folders = parts[:-inside] if "/".join(parts[-inside:]) == scan.name else parts[:-1]
+    for count in range(1, len(folders) + 1):
+        yield _clean("/".join((*folders[-count:], scan.name)))
 
 
 def _in_folder(root: Path, *, as_volumes: bool, notify: Callable[[str], None]) -> Iterator[_Found]:
@@ -312,33 +322,26 @@ def _parted(count: int) -> ScanError:
     )
 
 
-def _in_table(table: Path) -> Iterator[_Found]:
-    columns, rows = _rows(table)
+def _in_table(table: TextTable) -> Iterator[_Found]:
+    columns = table.columns
     column = next((name for name in columns if name.lower() == "path"), VOLUME_NAME if VOLUME_NAME in columns else None)
     if column is None:
         raise MetadataError(
-            f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", hint="Name the column.", source=table
+            f"expected a column {VOLUME_NAME} or path, got {', '.join(columns) or 'none'}", hint="Name the column.", source=table.path
         )
-    metadata = MetadataTable(rows, source=str(table)) if _METADATA_COLUMN in columns else None
+    is_metadata = _METADATA_COLUMN in columns
+    rows = [{LINE: str(row.line), **row.cells} for row in table.rows(columns=None if not is_metadata else METADATA_COLUMNS)]
+    metadata = MetadataTable(rows, source=str(table.path)) if is_metadata else None
     for row in rows:
-        listed_path = (row.get(column) or "").strip()
+        listed_path = normalized_name(row.get(column, ""))
         if listed_path:
-            name = row.get(VOLUME_NAME) or PurePosixPath(listed_path).name
-            yield _Found(path=_listed(table.parent, listed_path), names=(name, listed_path), table=metadata)
-
-
-def _rows(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or ()), list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise MetadataError(f"not a CSV table in UTF-8 ({error})", hint="Save it as CSV, UTF-8.", source=table) from None
+            name = normalized_name(row.get(VOLUME_NAME, "")) or PurePosixPath(listed_path).name
+            yield _Found(path=_listed(table.path.parent, listed_path), names=(name, listed_path), table=metadata)
 
 
 def _listed(folder: Path, listed_path: str) -> Path:
     """Beside the table, or where CT-RATE keeps it: train/train_1/train_1_a/train_1_a_1.nii.gz."""
-    beside = folder / listed_path
+    beside = locate(folder, listed_path)
     parts = listed_path.split(".", maxsplit=1)[0].split("_")
     if beside.exists() or len(parts) != 4:
         return beside

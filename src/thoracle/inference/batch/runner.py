@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thoracle.ct.dicom.slice_geometry import Uneven
@@ -19,8 +19,10 @@ from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import ThoracleError
 from thoracle.execution.prefetch import prefetch
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8
 from thoracle.inference.batch.discover_scans import ScanLocation
-from thoracle.inference.batch.result_table import ResultTable
+from thoracle.inference.batch.result_table import ResultTable, RowSource
+from thoracle.inference.batch.scan_source import expected_source, row_name
 from thoracle.inference.prepare import PreparedVolume, prepare
 
 #: What one scan may cost: our own errors, and what libraries raise on damaged bytes that nobody foresaw. Not RuntimeError: a device
@@ -40,6 +42,10 @@ class ReadOptions:
     uneven: Uneven = "refuse"
     strict: bool = False
 
+    def settings(self) -> dict[str, object]:
+        """Return what decides the rows of a whole run, as JSON values; series and metadata rows are each row's own."""
+        return {"hu": self.hu, "min_slices": self.min_slices, "uneven": self.uneven, "strict": self.strict}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScanFailure:
@@ -51,10 +57,11 @@ class ScanFailure:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOutcome:
-    """Hold the outcome of one scan."""
+    """Hold the outcome of one scan: the name of its row, why there is none, and what became of an earlier one or its name."""
 
     name: str
     failure: ScanFailure | None
+    note: str = ""
 
 
 def process_scans(
@@ -64,30 +71,73 @@ def process_scans(
     preprocess: PreprocessConfig,
     reading: ReadOptions,
     row: Callable[[ScanLocation, PreparedVolume], Sequence[str]],
+    is_complete: Callable[[str], bool] = lambda name: True,
 ) -> Iterator[ScanOutcome]:
-    """Read, prepare and give to `row` each scan; what it returns is appended to the table before the outcome is yielded.
+    """Read, prepare and give to `row` each scan; what it returns is in the table before the outcome is yielded.
+
+    A scan whose row was made of the same bytes, series and metadata row keeps it. `row` is given the scan under the name of its row.
+
+    Args:
+        scans: those to read.
+        table: gets the rows.
+        preprocess: of the model.
+        reading: how scans are read.
+        row: makes the values of a row, and all else that comes with it.
+        is_complete: tells by the row's name whether all else that a row comes with is there.
 
     Raises:
         ThoracleError: from `row`: the model's fault, not one scan's.
         OSError: the table cannot be written.
     """
     with closing(prefetch(lambda scan: _prepared(scan, preprocess, reading), scans)) as prepared_scans:
-        for scan, prepared in prepared_scans:
+        for scan, (expected, prepared) in prepared_scans:
             if isinstance(prepared, ScanFailure):
-                table.fail(scan.name, prepared.error, prepared.message)
-            else:
-                table.warn(scan.name, prepared.warnings)
-                table.add(scan.name, row(scan, prepared))
-            yield ScanOutcome(name=scan.name, failure=prepared if isinstance(prepared, ScanFailure) else None)
+                yield _failed(scan, table, expected, prepared)
+                continue
+            assert prepared.provenance is not None, "it was read"
+            source = replace(expected, sha256=prepared.provenance.sha256)
+            name = row_name(scan, table, source)
+            before = table.sources.get(name)
+            if before is not None and before.equals(source):
+                if not is_complete(name):
+                    row(replace(scan, name=name), prepared)
+                table.vouch(name, source)
+                yield ScanOutcome(name=name, failure=None)
+                continue
+            values = row(replace(scan, name=name), prepared)
+            table.warn(name, prepared.warnings)
+            table.add(name, values, source=source)
+            yield ScanOutcome(name=name, failure=None, note=_note(scan.name, name, before, source))
 
 
-def load_metadata(metadata: Path | None) -> Metadata | None:
-    """Parse a CSV table once for all scans; other metadata is left to `read`.
+def _failed(scan: ScanLocation, table: ResultTable, expected: RowSource, failure: ScanFailure) -> ScanOutcome:
+    """Note a failure; a row that the scan has from before, and that nothing vouches for, is taken out."""
+    name = row_name(scan, table, expected)
+    before = table.sources.get(name)
+    table.fail(name, failure.error, failure.message)
+    if before is None or (expected.stamp and replace(before, sha256="") == expected):
+        return ScanOutcome(name=name, failure=failure)
+    table.drop(name)
+    return ScanOutcome(name=name, failure=failure, note="its row was made of other files or with other options, and is removed")
+
+
+def _note(scan: str, name: str, before: RowSource | None, source: RowSource) -> str:
+    if before is None:
+        return f"called so because the table holds another scan's row under {scan}" if name != scan else ""
+    if before.sha256 != source.sha256:
+        return "the chosen series or the files have changed since its row was made; the row is replaced"
+    return "its row was made with another series or metadata row; the row is replaced"
+
+
+def load_metadata(metadata: Path | None, *, encoding: str = UTF_8) -> Metadata | None:
+    """Parse a table once for all scans; other metadata is left to `read`.
 
     Raises:
         MetadataError: not such a table.
     """
-    return MetadataTable.open(metadata) if metadata is not None and metadata.suffix.lower() == ".csv" else metadata
+    if metadata is None or metadata.suffix.lower() not in TABLE_SUFFIXES:
+        return metadata
+    return MetadataTable.open(metadata, encoding=encoding)
 
 
 def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
@@ -102,15 +152,18 @@ def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
     return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices, uneven=reading.uneven)
 
 
-def _prepared(scan: ScanLocation, preprocess: PreprocessConfig, reading: ReadOptions) -> PreparedVolume | ScanFailure:
+def _prepared(scan: ScanLocation, preprocess: PreprocessConfig, reading: ReadOptions) -> tuple[RowSource, PreparedVolume | ScanFailure]:
+    """Read a scan; what its row's source will be is looked at before, so that a file that changes meanwhile is read again."""
+    expected = expected_source(scan, metadata=reading.metadata, series=reading.series)
     try:
-        return prepare(read_scan(scan, reading), preprocess, strict=reading.strict)
+        return expected, prepare(read_scan(scan, reading), preprocess, strict=reading.strict)
     except ThoracleError as error:
-        return ScanFailure(error=type(error).__name__, message=_line(error.redacted()))
+        return expected, ScanFailure(error=type(error).__name__, message=_line(error.redacted()))
     except _SCAN_FAULTS as error:
         _log.debug("scan not read", exc_info=True)
         reason = error.strerror if isinstance(error, OSError) else None  # other texts may hold a path
-        return ScanFailure(error=type(error).__name__, message=reason or "Thoracle did not foresee this; `thoracle inspect` says more.")
+        message = reason or "Thoracle did not foresee this; `thoracle inspect` says more."
+        return expected, ScanFailure(error=type(error).__name__, message=message)
 
 
 def _line(text: str) -> str:

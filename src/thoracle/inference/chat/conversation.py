@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
+from thoracle.ct.volume import Volume
 from thoracle.errors import InputError
 from thoracle.files.json_file import read_json_object, write_json
 from thoracle.models.chat.prompt import SYSTEM, TASKS, AnswerType, Message, question_text
 from thoracle.types import RESEARCH_USE
 
-FORMAT: Final = "thoracle.conversation/1"
+FORMAT: Final = "thoracle.conversation/2"
 _BUDGET: Final = 1 << 24
 
 
@@ -32,10 +35,12 @@ class Conversation:
 
     Attributes:
         scans: each as `ScanTokens` keeps it, in the order of time.
+        fingerprints: of the scans that the turns are about, as `scan_fingerprint` gives them.
         turns: in order.
     """
 
     scans: tuple[Tensor, ...] = ()
+    fingerprints: tuple[str, ...] = ()
     turns: list[Turn] = field(default_factory=list)
 
     def messages(self, question: str, task: AnswerType) -> list[Message]:
@@ -49,9 +54,20 @@ class Conversation:
         return messages
 
     def save(self, path: Path) -> None:
-        """Write the turns, whole or not at all, without scans and their names."""
-        values = {"format": FORMAT, "notice": RESEARCH_USE, "turns": [vars(turn) for turn in self.turns]}
+        """Write the turns and the scans' fingerprints, whole or not at all, without scans and their names."""
+        values = {
+            "format": FORMAT,
+            "notice": RESEARCH_USE,
+            "fingerprints": list(self.fingerprints),
+            "turns": [vars(turn) for turn in self.turns],
+        }
         write_json(path, values, indent=1)
+
+
+def scan_fingerprint(volume: Volume) -> str:
+    """Hash what a conversation about a scan rests on: its bytes, its units and its grid."""
+    units, grid = volume.provenance.hounsfield, volume.affine.round(4).tolist()
+    return sha256(json.dumps([volume.provenance.sha256, units.slope, units.intercept, grid]).encode()).hexdigest()
 
 
 def read_turns(path: Path) -> list[Turn]:
@@ -60,9 +76,30 @@ def read_turns(path: Path) -> list[Turn]:
     Raises:
         InputError: no such file, or another one.
     """
+    return _read(path)[1]
+
+
+def continue_conversation(path: Path, *, fingerprints: tuple[str, ...]) -> Conversation:
+    """Read a conversation to go on with, about scans or without them in sight.
+
+    Args:
+        path: what `save` wrote.
+        fingerprints: of the scans in sight, in order.
+
+    Raises:
+        InputError: no such file, another one, or a conversation about other scans.
+    """
+    before, turns = _read(path)
+    if before and fingerprints and before != fingerprints:
+        hint = "Give the same scans in the same order, read with the same options; or a new name."
+        raise InputError("is a conversation about other scans", hint=hint, source=path)
+    return Conversation(fingerprints=before or fingerprints, turns=turns)
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], list[Turn]]:
     return read_json_object(
         path,
-        parse=lambda values: [_turn(turn) for turn in values["turns"]],
+        parse=lambda values: (tuple(map(str, values["fingerprints"])), [_turn(turn) for turn in values["turns"]]),
         refusal=InputError,
         detail="holds no conversation",
         hint="Give what `thoracle chat --conversation` wrote, or a new name.",

@@ -12,6 +12,7 @@ from typing import Final
 
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.files.append_log import append_lines, recover_lines
+from thoracle.inference.batch.result_table import lock_table
 from thoracle.inference.chat.question_writer import SYSTEM, WrittenQuestions, write_questions
 from thoracle.inference.llm.generator import TextGenerator
 
@@ -30,12 +31,13 @@ def write_all_questions(
         journal: a file of lines, one a report, made where it is not there; a line of another report, prompt or model is not gone by.
 
     Raises:
-        As `generate`; what was written before is kept.
+        OutputConflict: another run writes the journal.
+        ThoracleError: as `generate`; what was written before is kept.
     """
     keys = {volume: sha256(f"{SYSTEM}\0{llm}\0{volume}\0{report}".encode()).hexdigest() for volume, report in reports.items()}
-    cached = _read(journal)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with lock_table(journal), ThreadPoolExecutor(_AT_ONCE) as pool:
+        cached = _read(journal)
         todo = {volume: pool.submit(write_questions, generate, report) for volume, report in reports.items() if keys[volume] not in cached}
         try:
             for volume, key in keys.items():

@@ -23,7 +23,7 @@ from thoracle.errors import InputError, OutputConflict
 from thoracle.execution.executor import Executor, ItemOutcome
 from thoracle.execution.local import LocalExecutor
 from thoracle.files.append_log import append_csv, append_lines, truncate_partial_line
-from thoracle.inference.batch.result_table import SCHEMA, claim
+from thoracle.inference.batch.result_table import SCHEMA, claim, lock_table
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
@@ -72,22 +72,26 @@ def label_table(
     Raises:
         InputError: `out` is the table itself, or there is less than one worker.
         MetadataError: the table cannot be read.
-        OutputConflict: `out` exists and was made of another table, backend or settings.
+        OutputConflict: another run writes `out`, or it was made of another table, backend or settings.
         WorkerKilled: a batch cost two workers their lives; the rows before it are written.
     """
     if any(path is not None and path.resolve() == table.path.resolve() for path in (out, evidence)):
         raise InputError("the labels would be written over the reports", hint="Give another --out.", source=out)
+    if table.path.suffix.lower() != ".xlsx":
+        for _ in table.rows():  # another encoding is said before anything is written
+            pass
     executor = LocalExecutor(workers=workers if labeller.parallel else 1)
-    files = _Files(table, labeller, out, evidence)
-    rows = islice(table.rows(), files.done, None)
-    unknown, now = files.unknown, 0
-    for batch, labels in _labelled(rows, labeller, executor):
-        files.add(batch, labels)
-        unknown += sum(bool(row_labels.unknown) for row_labels in labels)
-        now += len(batch)
-        yield LabelProgress(completed=files.done, now=now, unknown=unknown, position=batch[-1].position)
-    if not now:
-        yield LabelProgress(completed=files.done, now=0, unknown=unknown, position=1.0)
+    with lock_table(out):
+        files = _Files(table, labeller, out, evidence)
+        rows = islice(table.rows(), files.done, None)
+        unknown, now = files.unknown, 0
+        for batch, labels in _labelled(rows, labeller, executor):
+            files.add(batch, labels)
+            unknown += sum(bool(row_labels.unknown) for row_labels in labels)
+            now += len(batch)
+            yield LabelProgress(completed=files.done, now=now, unknown=unknown, position=batch[-1].position)
+        if not now:
+            yield LabelProgress(completed=files.done, now=0, unknown=unknown, position=1.0)
 
 
 def label_rows(labeller: LabelerBackend, rows: Sequence[ReportRow]) -> list[Labels]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.reports import Report
-from thoracle.cohort.sources import Labels
+from thoracle.cohort.sources import COHORT_SETTINGS, Labels
 from thoracle.errors import MetadataError
 from thoracle.types import ABNORMALITIES
 
@@ -55,11 +55,14 @@ class TextTable:
 
 
 def find_tables(folder: Path, *, beside: Collection[str] = ()) -> list[TextTable]:
-    """List every CSV file in a folder and three levels below it, in order of name; `beside` names folders to skip."""
+    """List every CSV file in a folder and three levels below it, in order of name; cohorts are skipped, and folders that `beside` names."""
     tables = []
     for directory, below, names in os.walk(folder):
         depth = len(Path(directory).relative_to(folder).parts)
         below[:] = sorted(name for name in below if depth < _DEPTH and name not in beside and not name.startswith("."))
+        if COHORT_SETTINGS in names and depth:
+            below.clear()
+            continue
         for name in sorted(names):
             if name.lower().endswith(".csv") and not name.startswith("."):
                 tables.append(_open(Path(directory, name)))

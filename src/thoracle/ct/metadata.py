@@ -20,7 +20,8 @@ from thoracle.files.json_file import load_json
 from thoracle.types import Spacing
 
 _NAME: Final = "VolumeName"
-_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
+#: Of a row, all that decides how a scan is read.
+METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
 _LARGEST_BYTES = 256 << 20  # ten times the table of all of CT-RATE
 _EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|hdr|img|dcm|zip|gz))+$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;\\]+")
@@ -56,7 +57,7 @@ class MetadataTable:
             key = _key(str(row.get(_NAME) or ""))
             if key in self._rows:
                 self._duplicates.add(key)
-            self._rows[key] = tuple(row.get(field) for field in _FIELDS)
+            self._rows[key] = tuple(row.get(field) for field in METADATA_FIELDS)
 
     @classmethod
     def open(cls, path: str | Path) -> MetadataTable:
@@ -70,6 +71,9 @@ class MetadataTable:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __contains__(self, name: str) -> bool:
+        return _key(name) in self._rows
 
     def row(self, name: str) -> MetadataRow:
         """Return the row of a scan by file name, with or without extension.
@@ -85,7 +89,12 @@ class MetadataTable:
             nearest = f"; nearest are {', '.join(near)}" if near else ""
             detail = f"none of {len(self)} rows has this {_NAME}{nearest}"
             raise MetadataError(detail, hint="Give the table this scan belongs to, or a JSON file with its row.", source=source)
-        return parse_row(dict(zip(_FIELDS, self._rows[key], strict=True)), source=source)
+        return parse_row(dict(zip(METADATA_FIELDS, self._rows[key], strict=True)), source=source)
+
+
+def reading_fields(row: Mapping[str, str]) -> dict[str, str] | None:
+    """Take of a row what decides how a scan is read, and nothing that could tell whose it is; None where it is silent."""
+    return {field: row[field] for field in METADATA_FIELDS if row.get(field)} or None
 
 
 def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> MetadataRow | None:
@@ -222,7 +231,7 @@ def _csv_rows(path: Path) -> Iterator[Mapping[str, object]]:
             if _NAME not in header:
                 detail = f"has no column {_NAME}; its first columns are {', '.join(header[:5])!r:.120}"
                 raise MetadataError(detail, hint="Give CT-RATE's metadata table, comma-separated.", source=path)
-            columns = [(field, header.index(field)) for field in (_NAME, *_FIELDS) if field in header]
+            columns = [(field, header.index(field)) for field in (_NAME, *METADATA_FIELDS) if field in header]
             for cells in reader:
                 if cells and len(cells) < len(header):
                     detail = f"line {reader.line_num} has {len(cells)} fields, the first line has {len(header)}"

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.demographics import facts_of
+from thoracle.cohort.preparation.visits import study_time
 from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource, list_volumes
 from thoracle.cohort.tables import VOLUME_NAME, Row, TextTable, find_tables, has_report, labels_of, parse_positive_number, report_of
+from thoracle.ct.metadata import reading_fields
 from thoracle.errors import LayoutMismatch, MetadataError
 from thoracle.types import ABNORMALITIES
 
 #: Folders with volumes; the later one of a split wins.
 _FOLDERS: Final[dict[str, Split]] = {"train": "train", "valid": "valid", "train_fixed": "train", "valid_fixed": "valid"}
 _NAME: Final = re.compile(r"((([A-Za-z]+_\d+)_[A-Za-z]+)_\d+)\.nii\.gz")
-_METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
 _NOT_TABLES: Final = (*_FOLDERS, "masks", "truth")
 
 
@@ -101,10 +102,11 @@ def _with_rows(
         row = metadata[0]
         source = replace(
             source,
-            metadata={field: row[field] for field in _METADATA_FIELDS if field in row},
+            metadata=reading_fields(row),
             kernel=_kernel(row.get("ConvolutionKernel", "")),
             slice_spacing_mm=parse_positive_number(row.get("ZSpacing", "")),
             facts=facts_of(row),
+            study_time=study_time(row),
         )
     if labels is not None:
         try:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.sources import SPLITS, Split
-from thoracle.cohort.splits import require_no_leak
+from thoracle.cohort.splits import find_leaks, refuse_leaks
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.summary import Scores
 from thoracle.types import ABNORMALITIES, FloatArray
@@ -215,7 +215,7 @@ def _checked(cases: LabelledCases) -> LabelledCases:
     """Raises SplitLeak where a patient is in two splits."""
     splits: dict[str, Split] = {split: split for split in SPLITS}
     rows = zip(cases.patients, cases.names, cases.splits, strict=True)
-    require_no_leak(((who, name, splits[split]) for who, name, split in rows if split), what="patient")
+    refuse_leaks(find_leaks(((who, name, splits[split]) for who, name, split in rows if split), what="patient"))
     return cases
 
 

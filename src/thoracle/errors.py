@@ -7,6 +7,7 @@ ThoracleError
 │   ├── UnsupportedFormat      not a format Thoracle reads (text, a list of slices, an unknown transfer syntax)
 │   ├── CorruptFile            the bytes contradict themselves
 │   │   ├── TruncatedFile      fewer bytes than the header promises
+│   │   ├── CodecCrashed       the decoder's process died at the compressed pixels
 │   │   └── BudgetExceeded     more bytes, members or memory than a scan may take; bombs end here
 │   ├── UnsafeArchive          an archive member that is a link or points outside the archive
 │   ├── NotCT                  MR, PET, segmentation, colour, complex, a time series: not one CT volume
@@ -102,6 +103,10 @@ class CorruptFile(ScanError):
 
 class TruncatedFile(CorruptFile):
     """Fewer bytes than the header promises. Copy the file again."""
+
+
+class CodecCrashed(CorruptFile):
+    """Compressed pixels at which the decoder's process died. Try it again; if it dies again, export the series uncompressed."""
 
 
 class BudgetExceeded(CorruptFile):
@@ -257,7 +262,7 @@ class CohortUnfinished(CohortError):
 
 
 class CacheDamaged(CohortError):
-    """Cached volume that is not what was written. Run `thoracle prepare` again: it mends the cache."""
+    """Cached volume that is not what was written. Run `thoracle prepare --verify`: it reads what is damaged again."""
 
 
 class OutputConflict(ThoracleError):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoracle.cohort.demographics import Demographics
-from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, write_manifest
+from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, read_manifest, require_cohort_or_empty, write_manifest
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED
 from thoracle.config_reader import config_to_mapping
@@ -39,17 +38,15 @@ def test_what_is_written_is_read_again(
     assert cohort.preprocess == PreprocessConfig()
 
 
-def test_facts_are_kept_and_a_manifest_from_before_them_is_read(tmp_path: Path) -> None:
-    entry = replace(_entry("Clear."), accession="A1", facts=Demographics(age=61, sex="F", date="2019-03", scanner="GE, Revolution"))
+def test_facts_and_the_number_of_the_visit_are_kept(tmp_path: Path) -> None:
+    facts = Demographics(age=61, sex="F", date="2019-03", scanner="GE, Revolution")
+    entry = replace(_entry("Clear."), accession="A1", facts=facts, visit=2)
     claim(tmp_path, {**_SETTINGS, "layout": "dicom", "site_key": "12345678"})
     write_manifest(tmp_path, [entry])
     cohort = open_cohort(tmp_path)
     assert (cohort.entries, cohort.naming, cohort.site_key_fingerprint) == ((entry,), "pseudonyms", "12345678")
-    with (tmp_path / "manifest.csv").open(newline="") as file:
-        lines = [line[:-5] for line in csv.reader(file)]
-    with (tmp_path / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(lines)
-    assert open_cohort(tmp_path).entries == (_entry("Clear."),)
+    assert read_manifest(tmp_path) == (entry,)
+    assert cohort.layout == "dicom"
 
 
 @pytest.mark.parametrize(("layout", "names"), [("dicom", "real"), ("folder", "real"), ("ct-rate", "published")])
@@ -77,8 +74,21 @@ def test_a_manifest_that_is_none_is_refused(content: str, tmp_path: Path) -> Non
 
 
 def test_settings_of_another_schema_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "cohort.json").write_text("{}")
+    (tmp_path / "cohort.json").write_text('{"schema": "thoracle.cohort/2", "preprocess": {}}')
     (tmp_path / "manifest.csv").write_text("")
     for act in (lambda: open_cohort(tmp_path), lambda: claim(tmp_path, _SETTINGS)):
-        with pytest.raises(OutputConflict, match=r"schema thoracle\.cohort/2.*`thoracle prepare`"):
+        with pytest.raises(OutputConflict, match=r"schema thoracle\.cohort/3.*`thoracle prepare`"):
             act()
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    require_cohort_or_empty(tmp_path / "absent")
+    (tmp_path / ".lock").write_text("")
+    require_cohort_or_empty(tmp_path)
+    assert read_manifest(tmp_path) == ()
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(OutputConflict, match="holds no cohort"):
+        require_cohort_or_empty(tmp_path)
+    claim_folder = tmp_path / "cohort"
+    claim(claim_folder, _SETTINGS)
+    require_cohort_or_empty(claim_folder)

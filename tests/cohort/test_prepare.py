@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from thoracle.cohort.manifest import open_cohort
-from thoracle.cohort.prepare import LAYOUTS, PrepareProgress, prepare
+from thoracle.cohort.prepare import LAYOUTS, PUBLISHED, PrepareProgress, prepare
 from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.config_reader import config_to_mapping
@@ -80,7 +80,8 @@ def _content(out: Path) -> dict[str, bytes]:
 
 def test_ct_rate_becomes_a_manifest_and_a_cache_of_what_a_model_is_given(ct_rate: Path, small, tmp_path: Path) -> None:
     done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
-    assert (done.volumes, done.refused, done.absent, done.notes) == (5, 0, 0, ())
+    assert (done.volumes, done.slices, done.refused, done.absent) == (5, 100, 0, 0)
+    assert done.notes == (f"{PUBLISHED['ct-rate']}; here are 5 volumes of 4 scans and 3 patients.",)
     cohort = open_cohort(tmp_path / "out")
     assert cohort.preprocess == small
     assert [(entry.volume, entry.scan, entry.patient, entry.split) for entry in cohort.entries] == [
@@ -105,7 +106,7 @@ def test_partial_downloads_are_named_and_not_failed(ct_rate: Path, small, tmp_pa
     (ct_rate / "dataset" / "radiology_text_reports" / "validation_reports.csv").unlink()
     done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
     assert (done.volumes, done.refused, done.absent) == (4, 0, 1)
-    assert done.notes == (
+    assert done.notes[:-1] == (
         "1 of 4 volumes have no row in a table of reports.",
         "4 of 4 volumes have no row in a table of metadata.",
     )
@@ -217,7 +218,8 @@ def test_one_patient_in_both_folders_is_a_leak_before_anything_is_read(ct_rate: 
     write_chest(ct_rate / "dataset" / "valid_fixed" / "train_2" / "train_2_b" / "train_2_b_1.nii.gz", 9)
     with pytest.raises(SplitLeak, match="patient"):
         prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small)
-    assert not (tmp_path / "out").exists()
+    assert {row["status"]: row["VolumeName"] for row in _rows(tmp_path / "out")} == {"leak": "train_2_b_1.nii.gz"}
+    assert not (tmp_path / "out" / "cache").exists()
 
 
 def test_a_reconstruction_is_chosen_and_what_is_left_out_is_said(ct_rate: Path, small, tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_a_reconstruction_is_chosen_and_what_is_left_out_is_said(ct_rate: Path, 
     done = prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, reconstruction=choice)
     volumes = [entry.volume for entry in open_cohort(tmp_path / "out").entries]
     assert volumes == ["train_1_a_1.nii.gz", "train_1_b_1.nii.gz", "valid_1_a_1.nii.gz"]
-    assert done.notes == (
+    assert done.notes[:-1] == (
         "2 volumes were left out, as --reconstruction kernel=Br4*,B says.",
         "1 scans have no such reconstruction.",
     )
@@ -284,6 +286,6 @@ def test_real_chests_are_prepared_from_dicom_and_from_a_folder(data_dir: Path, w
 def test_judging_can_be_left_out(ct_rate: Path, small, tmp_path: Path) -> None:
     for judge in (True, False):
         prepare(ct_rate, layout="ct-rate", out=tmp_path / str(judge), preprocess=small, judge=judge)
-    assert {row["status"] for row in _rows(tmp_path / "True")} == {"warned"}
-    assert _rows(tmp_path / "False") == []
+    assert {row["status"] for row in _rows(tmp_path / "True")} == {"noted", "read", "warned"}
+    assert {row["status"] for row in _rows(tmp_path / "False")} == {"noted", "read"}
     assert open_cohort(tmp_path / "True").entries == open_cohort(tmp_path / "False").entries

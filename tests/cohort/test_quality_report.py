@@ -33,7 +33,7 @@ def _entry(volume: str, patient: str, label: int | None) -> CohortEntry:
 
 
 def test_every_refusal_warning_and_absence_is_a_row(tmp_path: Path) -> None:
-    write_quality(tmp_path, [], findings_of(_OUTCOMES, absent=["d"]), notes=())
+    write_quality(tmp_path, [], findings_of(_OUTCOMES, absent=["d"]), outcomes={}, notes=())
     with (tmp_path / "quality.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [
             ["VolumeName", "status", "error", "message"],
@@ -47,7 +47,7 @@ def test_every_refusal_warning_and_absence_is_a_row(tmp_path: Path) -> None:
 
 def test_the_page_counts_and_escapes_and_loads_nothing(tmp_path: Path) -> None:
     entries = [_entry("a", "p", 1), _entry("c", "p", 1), _entry("e", "q", 0)]
-    write_quality(tmp_path, entries, findings_of(_OUTCOMES, absent=["d"]), notes=("Two <i>notes</i>.",))
+    write_quality(tmp_path, entries, findings_of(_OUTCOMES, absent=["d"]), outcomes={}, notes=("Two <i>notes</i>.",))
     page = (tmp_path / "quality.html").read_text()
     assert RESEARCH_USE in page
     assert "<td>train<td>2<td>2<td>3<td>0" in page, "patients, scans, volumes, with a report"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoracle.cohort.sources import VolumeSource
-from thoracle.cohort.splits import require_no_leak, split_of
+from thoracle.cohort.splits import find_leaks, refuse_leaks, split_of
 from thoracle.errors import SplitLeak
 
 
@@ -33,7 +33,22 @@ def test_a_tenth_each_is_for_validation_and_test_and_the_seed_decides_who() -> N
     assert other != [split_of(_source(f"p{n}"), seed=3) for n in range(50)]
 
 
-def test_a_patient_in_two_splits_is_an_error_that_names_volumes() -> None:
-    require_no_leak([("p1", "a", "train"), ("p1", "b", "train"), ("p2", "c", "test")], what="patient")
-    with pytest.raises(SplitLeak, match=r"1 times one patient is in two splits: c in test, a in train"):
-        require_no_leak([("p1", "a", "train"), ("p2", "b", "train"), ("p1", "c", "test")], what="patient")
+def test_every_patient_in_two_splits_is_listed_and_the_error_names_volumes() -> None:
+    assert find_leaks([("p1", "a", "train"), ("p1", "b", "train"), ("p2", "c", "test")], what="patient") == []
+    leaks = find_leaks([("p1", "a", "train"), ("p2", "b", "train"), ("p1", "c", "test"), ("p2", "d", "valid")], what="patient")
+    assert list(map(str, leaks)) == ["c in test, a in train", "b in train, d in valid"]
+    with pytest.raises(SplitLeak, match=r"2 times one patient is in two splits: c in test, a in train; b in train, d in valid\."):
+        refuse_leaks(leaks, listed_in="quality.csv")
+    refuse_leaks([])
+
+
+def test_a_patient_in_all_three_splits_is_one_leak_that_names_three_volumes() -> None:
+    (leak,) = find_leaks([("p", "a", "train"), ("p", "b", "valid"), ("p", "c", "test"), ("p", "d", "test")], what="patient")
+    assert leak.volumes == {"train": "a", "valid": "b", "test": "c"}
+
+
+def test_of_many_leaks_the_error_names_twenty_and_says_where_the_others_stand() -> None:
+    rows = [(f"p{n}", f"{split}{n}", split) for n in range(23) for split in ("train", "test")]
+    with pytest.raises(SplitLeak, match=r"23 times .*test19 in test, train19 in train; and 3 more, all in quality\.csv") as error:
+        refuse_leaks(find_leaks(rows, what="scan"), listed_in="quality.csv")  # type: ignore[arg-type]
+    assert "test20" not in str(error.value)

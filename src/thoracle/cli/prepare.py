@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Encoding, Uneven
+from thoracle.cli.options import ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ Layout = Literal["ct-rate", "bimcv-r", "dicom", "folder"]
 
 
 @app.command()
+@reads_scans
 def prepare(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="The archive's folder.")],
     *,
@@ -40,20 +41,25 @@ def prepare(
     derived: Annotated[
         bool, typer.Option("--derived", help="dicom: take projections, reformatted images and maps as volumes too.")
     ] = False,
-    uneven: Uneven = "refuse",
     site_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Key of the pseudonyms; made where there is none.")] = None,
     label: Annotated[
         bool, typer.Option("--label", help="Label scans that have a report and no labels, by the rules of `thoracle label`.")
     ] = False,
-    encoding: Encoding = "utf-8",
+    prune: Annotated[bool, typer.Option("--prune", help="Remove volumes from DIR that are no longer in SRC.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every cached volume, and read again what is damaged.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try all that was refused again.")] = False,
+    fail_on_refused: Annotated[bool, typer.Option("--fail-on-refused", help="Exit with status 1 if a scan was refused.")] = False,
+    read_arguments: ReadArguments,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
 ) -> None:
     """Read every scan of an archive once, and keep what a model is given of it, with reports, labels and splits by patient.
 
     DIR gets manifest.csv, quality.html and quality.csv (each refused scan and why), cohort.json and cache/. A run that was stopped goes on
-    where it was when the same command is given again; so does one on an archive that has grown.
+    where it was when the same command is given again; so does one on an archive that has grown. What is no longer in SRC stays in DIR,
+    unless --prune is given.
 
-    Exit status: 0 all well, 1 a scan was refused, 2 the command was wrong.
+    Exit status: 0 also with refused scans, which are counted; 1 nothing could be used, or with --fail-on-refused a scan was refused; 2 the
+    command was wrong.
     """
     from rich.console import Console
 
@@ -78,14 +84,21 @@ def prepare(
             keep_ids=keep_identifiers,
             derived=derived,
             site_key=site_key,
-            uneven=uneven,
+            metadata=read_arguments.metadata,
+            hu=read_arguments.hu,
+            series=read_arguments.series,
+            min_slices=read_arguments.min_slices,
+            uneven=read_arguments.uneven,
+            encoding=read_arguments.encoding,
             labeller=RuleLabeller() if label else None,
-            encoding=encoding,
+            prune=prune,
+            verify=verify,
+            retry=retry,
             workers=workers or os.cpu_count() or 1,
             progress=lambda progress: _show(progress, bar, console),
         )
     _say(console, prepared, out)
-    if prepared.refused:
+    if not prepared.volumes or (fail_on_refused and prepared.refused):
         raise typer.Exit(1)
 
 
@@ -108,5 +121,5 @@ def _say(console: Console, prepared: PreparationSummary, out: Path) -> None:
         console.print(escape(note))
     if prepared.absent:
         console.print(f"{prepared.absent:,} volumes are in a table and not in the folder; quality.csv names them.")
-    console.print(f"{prepared.volumes:,} volumes, {prepared.refused:,} refused: {escape(str(out))}")
+    console.print(f"{prepared.volumes:,} volumes of {prepared.slices:,} slices, {prepared.refused:,} refused: {escape(str(out))}")
     console.print(RESEARCH_USE)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from thoracle.cohort.demographics import NO_FACTS, Demographics
 from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS
 from thoracle.cohort.reports import Report
-from thoracle.cohort.sources import SPLITS, Labels, Split
+from thoracle.cohort.sources import COHORT_SETTINGS, SPLITS, Labels, Split
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig
@@ -27,9 +27,8 @@ from thoracle.types import ABNORMALITIES
 
 _PREPARE_ANEW: Final = "Move it away, and prepare the cohort anew with `thoracle prepare`."
 #: A change that breaks readers takes the next number.
-SCHEMA: Final = "thoracle.cohort/2"
+SCHEMA: Final = "thoracle.cohort/3"
 CACHE: Final = "cache"
-_SETTINGS: Final = "cohort.json"
 _MANIFEST: Final = "manifest.csv"
 _COLUMNS: Final = (
     VOLUME_NAME,
@@ -42,16 +41,25 @@ _COLUMNS: Final = (
     "findings",
     "impression",
     *ABNORMALITIES,
+    "accession",
+    "age",
+    "sex",
+    "date",
+    "scanner",
+    "visit",
 )
-#: Came later: a manifest without them is read, and says nothing of them.
-_FACTS: Final = ("accession", "age", "sex", "date", "scanner")
 _LARGEST_CELL: Final = 1 << 20
 _HINT: Final = "Run `thoracle prepare` with this --out (again)."
+_MOVE_MANIFEST: Final = "Move it away, and run `thoracle prepare` with this --out again."
 
 
 @dataclass(frozen=True, kw_only=True)
 class CohortEntry:
-    """Describe one prepared volume. `cache` is its file below the cohort's folder; the rest is as in `VolumeSource` and `VolumeOutcome`."""
+    """Describe one prepared volume.
+
+    `cache` is its file below the cohort's folder. `visit` numbers the patient's scans in the order of time, alike where it is not known
+    which came first, None where no date is known. The rest is as in `VolumeSource` and `VolumeOutcome`.
+    """
 
     volume: str
     scan: str
@@ -64,6 +72,7 @@ class CohortEntry:
     labels: Labels
     accession: str = ""
     facts: Demographics = NO_FACTS
+    visit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,7 @@ class Cohort:
         folder: where it is.
         preprocess: what its volumes were made with.
         entries: the volumes in order of name.
+        layout: of the archive that it was made of; "" where nobody says.
         naming: "pseudonyms" of the site key with this `key`, "published" by the archive, or "real": a hospital's own.
         site_key_fingerprint: the site key's fingerprint, where names are its pseudonyms.
     """
@@ -81,8 +91,15 @@ class Cohort:
     folder: Path
     preprocess: PreprocessConfig
     entries: tuple[CohortEntry, ...]
+    layout: str = ""
     naming: Literal["pseudonyms", "published", "real"] = "real"
     site_key_fingerprint: str | None = None
+
+
+def require_cohort_or_empty(folder: Path) -> None:
+    """Raise OutputConflict where a folder holds something else than a cohort."""
+    if not (folder / COHORT_SETTINGS).exists() and folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise OutputConflict("is not empty and holds no cohort", hint="Give a new --out.", source=folder)
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -91,9 +108,8 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         OutputConflict: the folder holds something else, or a cohort of other settings.
     """
-    path = folder / _SETTINGS
-    if not path.exists() and folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise OutputConflict("is not empty and holds no cohort", hint="Give a new --out.", source=folder)
+    require_cohort_or_empty(folder)
+    path = folder / COHORT_SETTINGS
     check_or_write_settings(
         path,
         settings={"schema": SCHEMA, **settings},
@@ -108,19 +124,23 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
     """Write one row per volume, in order of name, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS + _FACTS)
+    writer.writerow(_COLUMNS)
     for entry in entries:
         labels = ("" if label is None else label for label in entry.labels)
         ids = (entry.volume, entry.scan, entry.patient, entry.split, entry.source_sha256, entry.cache, entry.cache_sha256)
         facts = entry.facts
-        columns = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner)
+        columns = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner, entry.visit)
         writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *columns))
     write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"))
 
 
-def remove_manifest(folder: Path) -> None:
-    """Remove the manifest before volumes change that it may name."""
-    (folder / _MANIFEST).unlink(missing_ok=True)
+def read_manifest(folder: Path) -> tuple[CohortEntry, ...]:
+    """Read the rows of the last run that finished; there are none before.
+
+    Raises:
+        OutputConflict: not the manifest of a cohort.
+    """
+    return _read(folder / _MANIFEST) if (folder / _MANIFEST).exists() else ()
 
 
 def open_cohort(folder: str | Path) -> Cohort:
@@ -134,14 +154,15 @@ def open_cohort(folder: str | Path) -> Cohort:
     root = Path(folder)
     if not root.is_dir():
         raise InputError("no such folder", hint="Check the path.", source=root)
-    if not (root / _SETTINGS).is_file() or not (root / _MANIFEST).is_file():
-        raise CohortUnfinished(f"holds no {_SETTINGS} with a {_MANIFEST}", hint=_HINT, source=root)
-    settings = _settings(root / _SETTINGS)
+    if not (root / COHORT_SETTINGS).is_file() or not (root / _MANIFEST).is_file():
+        raise CohortUnfinished(f"holds no {COHORT_SETTINGS} with a {_MANIFEST}", hint=_HINT, source=root)
+    settings = _settings(root / COHORT_SETTINGS)
     key = settings.get("site_key")
     return Cohort(
         folder=root,
-        preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / _SETTINGS),
+        preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / COHORT_SETTINGS),
         entries=_read(root / _MANIFEST),
+        layout=str(settings.get("layout") or ""),
         naming="pseudonyms" if key else "real" if settings.get("layout") in PSEUDONYMIZED_LAYOUTS else "published",
         site_key_fingerprint=key,
     )
@@ -171,16 +192,16 @@ def _read(path: Path) -> tuple[CohortEntry, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
             columns = tuple(next(lines, ()))
-            if columns not in (_COLUMNS, _COLUMNS + _FACTS):
+            if columns != _COLUMNS:
                 raise ValueError("other columns")
-            return tuple(_entry(cells if columns != _COLUMNS else cells + [""] * len(_FACTS)) for cells in lines)
+            return tuple(map(_entry, lines))
     except (csv.Error, ValueError) as error:
-        raise OutputConflict(f"is not the manifest of a cohort ({error})", hint=_HINT, source=path) from error
+        raise OutputConflict(f"is not the manifest of a cohort ({error})", hint=_MOVE_MANIFEST, source=path) from error
 
 
 def _entry(cells: list[str]) -> CohortEntry:
-    volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *labels = cells[: len(_COLUMNS)]
-    accession, age, sex, date, scanner = cells[len(_COLUMNS) :]
+    volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *rest = cells
+    labels, (accession, age, sex, date, scanner, visit) = rest[: len(ABNORMALITIES)], rest[len(ABNORMALITIES) :]
     return CohortEntry(
         volume=volume,
         scan=scan,
@@ -193,4 +214,5 @@ def _entry(cells: list[str]) -> CohortEntry:
         labels=tuple(None if label == "" else int(label) for label in labels),
         accession=accession,
         facts=Demographics(age=int(age) if age else None, sex=sex, date=date, scanner=scanner),
+        visit=int(visit) if visit else None,
     )

@@ -5,6 +5,7 @@ Without the key nobody can compute which patient a pseudonym stands for; with it
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import secrets
@@ -16,10 +17,12 @@ from typing import Final
 from thoracle.cohort.demographics import coarsened
 from thoracle.cohort.sources import VolumeSource
 from thoracle.errors import InputError
+from thoracle.files.atomic import TEMPORARY
 
 #: Layouts whose names come from a hospital, and are covered by pseudonyms; published archives have done so.
 PSEUDONYMIZED_LAYOUTS: Final = ("dicom", "folder")
 _KEY_BYTES: Final = 32
+_NO_LINKS: Final = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +33,34 @@ class SiteKey:
 
     @classmethod
     def open(cls, path: Path, *, outside: Path) -> SiteKey:
-        """Read the key, or make one that only its owner can read.
+        """Read the key, or make one that only its owner can read; of several processes that make it at once, all read the first one's.
 
         Args:
             path: the key file.
             outside: the cohort's folder, which is passed on and must not hold the key.
 
         Raises:
-            InputError: it lies inside, or is no key.
+            InputError: it lies inside, is no key, or cannot be made there.
         """
-        if path.resolve().is_relative_to(outside.resolve()):
-            raise InputError("the site key lies in the cohort's folder", hint="Keep it elsewhere (--site-key).", source=path)
+        _require_outside(path, outside)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(handle, secrets.token_hex(_KEY_BYTES).encode())
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _make(path)
+        return cls.load(path, outside=outside)
+
+    @classmethod
+    def load(cls, path: Path, *, outside: Path) -> SiteKey:
+        """Read the key, and make none.
+
+        Args:
+            path: the key file.
+            outside: as for `open`.
+
+        Raises:
+            InputError: it is absent, lies inside, or is no key.
+        """
+        _require_outside(path, outside)
+        if not path.exists():
+            raise InputError("no such file", hint="Give the site's key.", source=path)
         try:
             secret = bytes.fromhex(path.read_text("ascii"))
         except ValueError:
@@ -91,6 +103,33 @@ class SiteKey:
 
     def _hash(self, kind: str, name: str, digits: int) -> str:
         return hmac.new(self.secret, f"{kind}\0{name}".encode(), sha256).hexdigest()[:digits]
+
+
+def _require_outside(path: Path, folder: Path) -> None:
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise InputError("the site key lies in the cohort's folder", hint="Keep it elsewhere (--site-key).", source=path)
+
+
+def _make(path: Path) -> None:
+    """Write a new key beside and link it: whoever is first wins, and nobody reads half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        detail = f"a new key cannot be made there ({error.strerror}: its file system has no hard links)"
+        raise InputError(detail, hint="Make it on another disk (--site-key), and move it there.", source=path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def default_key_file() -> Path:

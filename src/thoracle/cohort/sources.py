@@ -17,6 +17,8 @@ Split = Literal["train", "valid", "test"]
 #: 0 or 1 for each of `ABNORMALITIES`, None where nobody says.
 Labels = tuple[int | None, ...]
 
+#: The file that makes a folder a cohort's: archives are read without the cohorts that lie in them.
+COHORT_SETTINGS: Final = "cohort.json"
 SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
 NO_REPORT: Final = Report()
 UNLABELLED: Final[Labels] = (None,) * len(ABNORMALITIES)
@@ -33,7 +35,7 @@ class VolumeSource:
         path: what `read` is given.
         files: all its files, for `read` and to tell whether they changed; `path` alone if empty.
         split: where the archive itself puts the patient; None where it leaves that open.
-        metadata: its row of CT-RATE's metadata table.
+        metadata: of its row of CT-RATE's metadata table, the fields that decide how it is read, and no other.
         series: SeriesInstanceUID, where `path` holds several.
         kernel: convolution kernel, "" where nobody says.
         slice_spacing_mm: from slice to slice, None where nobody says.
@@ -41,6 +43,7 @@ class VolumeSource:
         labels: of the scan.
         accession: the number people call the scan by; "" where it has no other than `scan`.
         facts: of patient and scanner.
+        study_time: full date and time of day of the scan, see `visits`; orders a patient's scans, and is never written.
         derived: what its images were computed to be; "" for a reconstruction.
         error: why it must not be read.
     """
@@ -59,6 +62,7 @@ class VolumeSource:
     labels: Labels = UNLABELLED
     accession: str = ""
     facts: Demographics = NO_FACTS
+    study_time: tuple[str, str] = ("", "")
     derived: str = ""
     error: ThoracleError | None = None
 
@@ -77,7 +81,7 @@ def list_volumes(root: Path, pattern: str) -> tuple[list[Path], list[VolumeSourc
 
     Broken links are listed as the files that they are called: reading them fails.
     """
-    tree = list_tree(root)
+    tree = list_tree(root, marker=COHORT_SETTINGS)
     depth = len(PurePath(pattern).parts)
     places = {path: path.relative_to(root) for path in (*tree.files, *(entry.path for entry in tree.unlisted if entry.kind == "file"))}
     paths = sorted(path for path, place in places.items() if len(place.parts) == depth and place.match(pattern))

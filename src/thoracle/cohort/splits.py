@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -13,6 +14,18 @@ from thoracle.errors import SplitLeak
 #: Of the patients whose archive does not split them.
 VALID_SHARE: Final = 0.1
 TEST_SHARE: Final = 0.1
+_MOST_NAMED: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """Describe a patient or a scan in several splits: the word for it, and the first volume in each split."""
+
+    what: str
+    volumes: Mapping[Split, str]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{volume} in {split}" for split, volume in sorted(self.volumes.items()))
 
 
 def split_of(source: VolumeSource, *, seed: int) -> Split:
@@ -24,23 +37,31 @@ def split_of(source: VolumeSource, *, seed: int) -> Split:
     return "valid" if drawn < VALID_SHARE else "test" if drawn < VALID_SHARE + TEST_SHARE else "train"
 
 
-def require_no_leak(rows: Iterable[tuple[str, str, Split]], *, what: str) -> None:
-    """Require that nothing is in two splits.
+def find_leaks(rows: Iterable[tuple[str, str, Split]], *, what: str) -> list[Leakage]:
+    """List what is in several splits.
 
     Args:
         rows: who or what (a patient, the hash of a scan's voxels), a volume of it, and its split.
         what: the word for it.
-
-    Raises:
-        SplitLeak: names the first volumes.
     """
     names_by_split: dict[str, dict[Split, str]] = defaultdict(dict)
     for key, volume, split in rows:
         names_by_split[key].setdefault(split, volume)
-    leaks = [splits for splits in names_by_split.values() if len(splits) > 1]
+    return [Leakage(what=what, volumes=volumes) for volumes in names_by_split.values() if len(volumes) > 1]
+
+
+def refuse_leaks(leaks: Sequence[Leakage], *, listed_in: str = "") -> None:
+    """Raise SplitLeak where there is a leak; it names the first twenty.
+
+    Args:
+        leaks: of one kind.
+        listed_in: the file that lists them all.
+    """
     if leaks:
-        first = ", ".join(f"{volume} in {split}" for split, volume in sorted(leaks[0].items()))
+        where = f", all in {listed_in}" if listed_in else ""
+        more = f"; and {len(leaks) - _MOST_NAMED:,} more{where}" if len(leaks) > _MOST_NAMED else ""
+        listed = "; ".join(map(str, leaks[:_MOST_NAMED]))
         raise SplitLeak(
-            f"{len(leaks):,} times one {what} is in two splits: {first}",
+            f"{len(leaks):,} times one {leaks[0].what} is in two splits: {listed}{more}",
             hint="Take one of them away, or put both into one split; then run again.",
         )

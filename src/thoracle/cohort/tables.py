@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.cohort.reports import Report
-from thoracle.cohort.sources import Labels
+from thoracle.cohort.sources import COHORT_SETTINGS, Labels
 from thoracle.errors import MetadataError
 from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TableRow, TextTable, column_key
 from thoracle.types import ABNORMALITIES
@@ -39,6 +39,9 @@ def find_tables(folder: Path, *, beside: Collection[str] = (), encoding: str = U
     for directory, below, names in os.walk(folder):
         depth = len(Path(directory).relative_to(folder).parts)
         below[:] = sorted(name for name in below if depth < _DEPTH and name not in beside and not name.startswith("."))
+        if COHORT_SETTINGS in names and depth:
+            below.clear()
+            continue
         for name in sorted(names):
             if name.lower().endswith(TABLE_SUFFIXES) and not name.startswith((".", "~$")):  # Excel's mark of an open workbook
                 table = TextTable(path=Path(directory, name), encoding=encoding, largest=_LARGEST_BYTES)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, Final
 
 from thoracle.cohort.journal import VolumeOutcome
 from thoracle.cohort.samples.volume_cache import SUFFIX, pack
@@ -17,12 +18,19 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.quality import assess
-from thoracle.ct.read import read
-from thoracle.errors import ThoracleError
+from thoracle.ct.read import Units, read
+from thoracle.ct.volume import Volume
+from thoracle.errors import BudgetExceeded, CodecCrashed, InputError, MetadataError, ScanUnreadable, ThoracleError, WorkerKilled
 from thoracle.files.atomic import write_atomic
+from thoracle.version import __version__
+
+#: Of what `read` and `preprocess` make of a scan. A change of any voxel takes the next number, and all volumes are made anew.
+VOXELS_VERSION: Final = 1
 
 #: What libraries raise on damaged bytes that nobody foresaw.
 _SCAN_FAULTS = (OSError, MemoryError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+#: Reasons that may pass: the disk, the machine's time and memory, a process that died, a table that is judged anew.
+_TEMPORARY = (OSError, MemoryError, ScanUnreadable, BudgetExceeded, CodecCrashed, WorkerKilled, InputError, MetadataError)
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +40,8 @@ class PrepareVolume:
 
     cache: Path
     config: PreprocessConfig
+    hu: Units = "auto"
+    min_slices: int = 10
     judge: bool = True
     uneven: Uneven = "refuse"
 
@@ -59,23 +69,52 @@ class PrepareVolume:
         return outcome
 
     def _prepared(self, source: VolumeSource, stamp: str) -> tuple[VolumeOutcome, bytes]:
-        volume = read(source.path, metadata=source.metadata, series=source.series, files=source.files, uneven=self.uneven)
+        volume = read(
+            source.path,
+            metadata=source.metadata,
+            hu=self.hu,
+            series=source.series,
+            min_slices=self.min_slices,
+            files=source.files,
+            uneven=self.uneven,
+        )
         content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
         outcome = VolumeOutcome(
             volume=source.volume,
             stamp=stamp,
-            cache=_name(self.config, volume.provenance.sha256, source.metadata),
+            cache=self._name(source, volume),
             cache_sha256=sha256(content).hexdigest(),
             cache_bytes=len(content),
+            voxels_version=VOXELS_VERSION,
             source_sha256=volume.provenance.sha256,
+            origin=_origin(volume),
+            notes=_notes(volume),
+            slices=volume.array.shape[2],
+            spacing=volume.spacing,
+            kernel=source.kernel or volume.tags.kernel or "",
             warnings=assess(volume).warnings if self.judge else (),
         )
         return outcome, content
 
+    def _name(self, source: VolumeSource, volume: Volume) -> str:
+        """What decides the voxels decides the name, and nothing else is in it: no name of a patient."""
+        deciding = (VOXELS_VERSION, config_to_mapping(self.config), self.hu, volume.provenance.sha256, source.metadata)
+        key = sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+        return f"{key[:2]}/{key}{SUFFIX}"
 
-def source_fingerprint(source: VolumeSource) -> str:
-    """Hash sizes and times of a source's files and the units its tables state; an equal hash means no work."""
-    digest = sha256(json.dumps(source.metadata, sort_keys=True).encode())
+
+def source_fingerprint(source: VolumeSource, settings: Mapping[str, Any]) -> str:
+    """Hash all that decides the voxels and can be seen without reading them; an equal hash means no work.
+
+    Args:
+        source: its files' sizes and times, the fields of its metadata, and which of the volumes under its UID.
+        settings: of the run, as far as they decide how scans are read.
+
+    Returns:
+        The hash; "" where a file cannot be looked at.
+    """
+    _, _, part = (source.series or "").partition("#")
+    digest = sha256(json.dumps((VOXELS_VERSION, settings, source.metadata, part), sort_keys=True).encode())
     for path in source.files or (source.path,):
         try:
             facts = path.stat()
@@ -85,10 +124,15 @@ def source_fingerprint(source: VolumeSource) -> str:
     return digest.hexdigest()[:32]
 
 
-def _name(config: PreprocessConfig, source_sha256: str, metadata: Mapping[str, str] | None) -> str:
-    """What decides the voxels decides the name."""
-    key = sha256(json.dumps((config_to_mapping(config), source_sha256, metadata), sort_keys=True).encode()).hexdigest()
-    return f"{key[:2]}/{key}{SUFFIX}"
+def _origin(volume: Volume) -> str:
+    units = volume.provenance.hounsfield
+    made = f"HU = {units.slope:g} x stored + {units.intercept:g}, {units.source}"
+    return f"{volume.provenance.format}; {made} ({units.evidence}); geometry from {volume.provenance.geometry}."
+
+
+def _notes(volume: Volume) -> tuple[str, ...]:
+    ignored = (f"Not applied: {rescale}." for rescale in volume.provenance.hounsfield.ignored_rescales)
+    return (*(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in volume.provenance.notes), *ignored)
 
 
 def refused(source: VolumeSource, stamp: str, error: Exception, message: str) -> VolumeOutcome:
@@ -101,4 +145,11 @@ def refused(source: VolumeSource, stamp: str, error: Exception, message: str) ->
         message: why, without a path; control characters are taken out.
     """
     line = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message).strip()  # nothing that could steer a terminal
-    return VolumeOutcome(volume=source.volume, stamp=stamp, error=type(error).__name__, message=line)
+    return VolumeOutcome(
+        volume=source.volume,
+        stamp=stamp,
+        error=type(error).__name__,
+        message=line,
+        temporary=isinstance(error, _TEMPORARY),
+        reader=__version__,
+    )

@@ -24,9 +24,10 @@ from thoracle.types import Spacing
 LINE: Final = "line"
 
 _NAME: Final = "VolumeName"
-_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
+#: Of a row, all that decides how a scan is read.
+METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
 #: Columns that are read of a table.
-METADATA_COLUMNS: Final = (_NAME, "path", *_FIELDS)
+METADATA_COLUMNS: Final = (_NAME, "path", *METADATA_FIELDS)
 _LARGEST_BYTES = 256 << 20  # ten times the table of all of CT-RATE
 _EXTENSIONS = re.compile(r"(\.(nii|nrrd|nhdr|hdr|img|mha|mhd|dcm|dicom|ima|zip|gz))+$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;\\]+")
@@ -63,7 +64,7 @@ class MetadataTable:
         self._numbers: dict[str, int] = {}
         self._mismatched: dict[str, tuple[int, int]] = {}
         for number, row in enumerate(rows, start=1):
-            key, fields = volume_key(str(row.get(_NAME) or "")), tuple(row.get(field) for field in _FIELDS)
+            key, fields = volume_key(str(row.get(_NAME) or "")), tuple(row.get(field) for field in METADATA_FIELDS)
             if self._rows.setdefault(key, fields) != fields and _facts(self._rows[key]) != _facts(fields):
                 self._mismatched.setdefault(key, (self._numbers[key], int(str(row.get(LINE) or number))))
             self._numbers.setdefault(key, int(str(row.get(LINE) or number)))
@@ -81,6 +82,9 @@ class MetadataTable:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __contains__(self, name: str) -> bool:
+        return volume_key(name) in self._rows
+
     def row(self, name: str) -> MetadataRow:
         """Return the row of a scan by file name, with or without folders and extension.
 
@@ -97,7 +101,7 @@ class MetadataTable:
             nearest = f"; nearest are {', '.join(near)}" if near else ""
             detail = f"none of {len(self)} rows has this {_NAME}{nearest}"
             raise MetadataError(detail, hint="Give the table this scan belongs to, or a JSON file with its row.", source=source)
-        return parse_row(dict(zip(_FIELDS, self._rows[key], strict=True)), source=source)
+        return parse_row(dict(zip(METADATA_FIELDS, self._rows[key], strict=True)), source=source)
 
     @cached_property
     def _sorted(self) -> list[str]:
@@ -107,6 +111,11 @@ class MetadataTable:
         """Names beside a key in alphabetical order: unlike a measure of likeness they cost nothing in a table of 50,000."""
         position = bisect(self._sorted, key)
         return self._sorted[max(0, position - 2) : position + 1]
+
+
+def reading_fields(row: Mapping[str, str]) -> dict[str, str] | None:
+    """Take of a row what decides how a scan is read, and nothing that could tell whose it is; None where it is silent."""
+    return {field: row[field] for field in METADATA_FIELDS if row.get(field)} or None
 
 
 def volume_key(name: str) -> str:
@@ -215,11 +224,11 @@ def metadata_facts(row: Mapping[str, object]) -> object:
     try:
         return parse_row(row, source="")
     except MetadataError:
-        return tuple(str(row.get(field) or "").strip() for field in _FIELDS)
+        return tuple(str(row.get(field) or "").strip() for field in METADATA_FIELDS)
 
 
 def _facts(fields: tuple[object, ...]) -> object:
-    return metadata_facts(dict(zip(_FIELDS, fields, strict=True)))
+    return metadata_facts(dict(zip(METADATA_FIELDS, fields, strict=True)))
 
 
 def _is_json(path: Path) -> bool:
@@ -256,4 +265,4 @@ def _table_rows(path: Path, encoding: str) -> Iterator[Mapping[str, object]]:
         raise MetadataError(detail, hint="Give CT-RATE's metadata table.", source=path)
     # Names of people and machines in other columns may be in any encoding; nothing we read is.
     for row in table.rows(columns=METADATA_COLUMNS):
-        yield {LINE: row.line, **{field: row.cells[field] for field in (_NAME, *_FIELDS) if field in row.cells}}
+        yield {LINE: row.line, **{field: row.cells[field] for field in (_NAME, *METADATA_FIELDS) if field in row.cells}}

@@ -29,12 +29,13 @@ class FolderTree:
     unlisted: tuple[UnlistedPath, ...]
 
 
-def list_tree(folder: Path, *, hidden: bool = False) -> FolderTree:
+def list_tree(folder: Path, *, hidden: bool = False, marker: str = "") -> FolderTree:
     """List the files below a folder; a folder that does not exist is one that cannot be listed.
 
     Args:
         folder: where to begin; it may be a link itself.
         hidden: list names that begin with a dot too.
+        marker: leave out each folder below that holds a file of this name; "" leaves out none.
     """
     files: list[Path] = []
     unlisted: list[UnlistedPath] = []
@@ -54,6 +55,8 @@ def list_tree(folder: Path, *, hidden: bool = False) -> FolderTree:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             unlisted.append(UnlistedPath(path=directory, reason=f"cannot be listed ({error.strerror})", kind="folder"))
+            continue
+        if marker and directory != folder and any(entry.name == marker for entry in entries):
             continue
         for entry in entries:
             path = directory / entry.name

@@ -87,7 +87,7 @@ def test_a_damaged_volume_ends_in_1_and_is_added_once_it_is_mended(command, hosp
     ran = command(*asked)
     assert (ran.status, "8 volumes, 1 failed" in ran.err) == (1, True), ran.err
     pseudonym = r"[0-9a-f]{12}_[0-9a-f]{8}_[0-9a-f]{8}"
-    assert re.search(rf"{pseudonym}: its cached volume is damaged; `thoracle prepare` mends it\.", ran.err)
+    assert re.search(rf"{pseudonym}: its cached volume is damaged; `thoracle prepare --verify` mends it\.", ran.err)
     assert "PAT3" not in ran.err
     cached.write_bytes(whole)
     again = command(*asked)

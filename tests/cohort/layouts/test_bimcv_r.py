@@ -40,7 +40,10 @@ def test_a_file_that_tells_no_patient_is_refused_and_one_without_a_report_is_sai
     write_chest(bimcv / "CT1" / "ct" / "chest.nii.gz", 8)
     done = prepare(bimcv, layout="bimcv-r", out=tmp_path / "out", preprocess=small)
     assert (done.volumes, done.refused) == (3, 1)
-    assert done.notes == ("1 of 4 volumes have no row in the table of reports.",)
+    assert done.notes == (
+        "1 of 4 volumes have no row in the table of reports.",
+        "BIMCV-R as published has 8,069 volumes; here are 3 volumes of 3 scans and 2 patients.",
+    )
     assert "chest.nii.gz,refused,MetadataError" in (tmp_path / "out" / "quality.csv").read_text()
 
 

@@ -28,7 +28,7 @@ def cases(n: int) -> list[Case]:
             for name, label in zip(ABNORMALITIES, labels, strict=True)
             if label
         }
-        made.append(Case(volume=f"v{k}", patient=f"p{k // 2}", labels=labels, facts=facts, report=f"Report {k}."))
+        made.append(Case(volume=f"v{k}", patient=f"p{k // 2}", visit=1 + k % 2, labels=labels, facts=facts, report=f"Report {k}."))
     return made
 
 

@@ -332,18 +332,18 @@ FAULTS: dict[str, Fault] = {
     "encoding mislabelled": Fault(
         kind="encoding", apply=_rewrite(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2\x00\x00\x00"), alone="read"
     ),
-    "stripped of meta header": Fault(kind="encoding", apply=lambda series: setattr(series, "stripped", True), alone="either"),
-    "line end after the file": Fault(kind="tail", apply=_append(b"\r\n"), alone="either"),
-    "zeros after the file": Fault(kind="tail", apply=_append(bytes(512)), alone="either"),
+    "stripped of meta header": Fault(kind="encoding", apply=lambda series: setattr(series, "stripped", True), alone="read"),
+    "line end after the file": Fault(kind="tail", apply=_append(b"\r\n"), alone="read"),
+    "zeros after the file": Fault(kind="tail", apply=_append(bytes(512)), alone="read"),
     "cut file": Fault(kind="tail", apply=_on_disk(_cut), alone="refused"),
-    "copy of a file": Fault(kind="copy", apply=_on_disk(_copy), alone="either"),
-    "links": Fault(kind="layout", apply=_on_disk(_links), alone="either"),
+    "copy of a file": Fault(kind="copy", apply=_on_disk(_copy), alone="read"),
+    "links": Fault(kind="layout", apply=_on_disk(_links), alone="read"),
     "nested folders": Fault(kind="layout", apply=_on_disk(_nested), alone="read"),
     "archive": Fault(kind="archive", apply=_zip, alone="read"),
     "names in another order": Fault(kind="names", apply=_shuffled, alone="read"),
     "stray files": Fault(kind="stray", apply=_on_disk(_notes), alone="read"),
     "scout": Fault(kind="extra", apply=_add(lambda: _scout("LOCALIZER")), alone="read"),
-    "scout without the word": Fault(kind="extra", apply=_add(lambda: _scout("AXIAL")), alone="either"),
+    "scout without the word": Fault(kind="extra", apply=_add(lambda: _scout("AXIAL")), alone="read"),
     "dose report": Fault(kind="extra", apply=_add(_dose_report), alone="read"),
 }
 #: An archive comes after all that is done to files.

@@ -94,5 +94,5 @@ def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:
     from rich.markup import escape
 
     if progress.failed:
-        console.print(f"[red]{escape(progress.failed)}[/]: its cached volume is damaged; `thoracle prepare` mends it.")
+        console.print(f"[red]{escape(progress.failed)}[/]: its cached volume is damaged; `thoracle prepare --verify` mends it.")
     bar.update(progress.completed, total=progress.total)

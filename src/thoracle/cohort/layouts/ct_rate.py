@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.cohort.demographics import facts_of
+from thoracle.cohort.preparation.visits import study_time
 from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource, list_volumes
 from thoracle.cohort.tables import (
     VOLUME_NAME,
@@ -29,14 +30,13 @@ from thoracle.cohort.tables import (
     require_match,
     unique_rows,
 )
-from thoracle.ct.metadata import metadata_facts, volume_key
+from thoracle.ct.metadata import metadata_facts, reading_fields, volume_key
 from thoracle.errors import LayoutMismatch, MetadataError
 from thoracle.files.table import UTF_8, TableRow, TextTable
 
 #: Folders with volumes; the later one of a split wins.
 _FOLDERS: Final[dict[str, Split]] = {"train": "train", "valid": "valid", "train_fixed": "train", "valid_fixed": "valid"}
 _NAME: Final = re.compile(r"((([A-Za-z]+_\d+)_[A-Za-z]+)_\d+)\.nii\.gz")
-_METADATA_FIELDS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing", "ZSpacing", "ImageOrientationPatient", "PatientPosition")
 _NOT_TABLES: Final = (*_FOLDERS, "masks", "truth")
 
 
@@ -122,10 +122,11 @@ def _with_rows(
         row = metadata[0].cells
         source = replace(
             source,
-            metadata={field: row[field] for field in _METADATA_FIELDS if field in row},
+            metadata=reading_fields(row),
             kernel=_kernel(row.get("ConvolutionKernel", "")),
             slice_spacing_mm=parse_positive_number(row.get("ZSpacing", "")),
             facts=facts_of(row),
+            study_time=study_time(row),
         )
     if labels is not None:
         try:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.demographics import Demographics, facts_of
-from thoracle.cohort.sources import ArchiveListing, VolumeSource
+from thoracle.cohort.preparation.visits import study_time
+from thoracle.cohort.sources import COHORT_SETTINGS, ArchiveListing, VolumeSource
 from thoracle.cohort.tables import (
     Row,
     empty_reports,
@@ -37,7 +38,7 @@ from thoracle.files.folder_tree import list_tree
 from thoracle.files.table import UTF_8, TableRow, TextTable
 
 _IDS: Final = ("PatientID", "StudyInstanceUID", "AccessionNumber")
-_FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "Manufacturer", "ManufacturerModelName")
+_FACTS: Final = ("PatientAge", "PatientSex", "StudyDate", "StudyTime", "Manufacturer", "ManufacturerModelName")
 _BY: Final = {"AccessionNumber": "accession", "AccessionNo": "accession", "StudyInstanceUID": "study"}
 
 
@@ -51,6 +52,7 @@ class _Series:
     kernel: str
     step_mm: float | None
     facts: Demographics
+    study_time: tuple[str, str]
     derived: str
     axial: bool
     position: str
@@ -76,7 +78,7 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
         LayoutMismatch: there is none.
         MetadataError: a table that cannot be used.
     """
-    tree = list_tree(folder)
+    tree = list_tree(folder, marker=COHORT_SETTINGS)
     with quiet_parser():
         inventory = _inventory(tree.files)
     for entry in tree.unlisted:
@@ -172,13 +174,15 @@ def _add(series: dict[str, _Series], header: Header, path: Path) -> None:
     position = text(header.dataset, "ImagePositionPatient")
     member = series.get(uid)
     if member is None:
+        facts = {keyword: text(header.dataset, keyword) for keyword in _FACTS}
         member = series[uid] = _Series(
             patient=patient,
             study=study,
             accession=text(header.dataset, "AccessionNumber"),
             kernel=header.kernel,
             step_mm=parse_positive_number(text(header.dataset, "SliceThickness")),
-            facts=facts_of({keyword: text(header.dataset, keyword) for keyword in _FACTS}),
+            facts=facts_of(facts),
+            study_time=study_time(facts),
             derived=derived_reason(header) or "",
             axial=is_axial(header) is not False,
             position=position,
@@ -221,6 +225,7 @@ def _source(uid: str, member: _Series, rows: Mapping[str, tuple[TableRow, Path]]
         slice_spacing_mm=member.step_mm,
         accession=member.accession,
         facts=member.facts,
+        study_time=member.study_time,
         derived=member.derived,
     )
     try:

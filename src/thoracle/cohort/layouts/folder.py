@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.demographics import facts_of
+from thoracle.cohort.preparation.visits import study_time
 from thoracle.cohort.sources import SPLITS, ArchiveListing, VolumeSource
 from thoracle.cohort.tables import VOLUME_NAME, Row, empty_reports, find_tables, has_report, labels_of, parse_positive_number, report_of
+from thoracle.ct.metadata import reading_fields
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
 from thoracle.files.table import UTF_8, TextTable, locate, normalized_name
 
 _PATIENT: Final = "patient"
-_UNITS: Final = ("RescaleSlope", "RescaleIntercept", "XYSpacing")
 
 
 def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
@@ -67,7 +68,8 @@ def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
         slice_spacing_mm=parse_positive_number(row.get("ZSpacing", "")),
         accession=row.get("accession", "").strip(),
         facts=facts_of(row),
-        metadata=row if any(row.get(name) for name in _UNITS) else None,
+        study_time=study_time(row),
+        metadata=reading_fields(row),
     )
     try:
         if not volume or not Path(os.path.normpath(path.absolute())).is_relative_to(os.path.normpath(folder.absolute())):

@@ -29,6 +29,7 @@ _CODEC: Final = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
 _CHUNK_BYTES: Final = 4 << 20  # a chunk's planes and their floats stay near the core that unpacks them
 _HEADER_BYTES: Final = 1 << 20
 _MOST_VOXELS: Final = 1 << 29  # as `PreprocessConfig`
+_CURE: Final = "Run `thoracle prepare` with --verify: it finds what is damaged and reads those scans again."
 _DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, RuntimeError, struct.error)
 
 
@@ -75,7 +76,7 @@ def read_volume(path: Path) -> ModelInput:
                 raise ValueError("more than the header tells")
     except _DAMAGE as error:
         what = error.strerror if isinstance(error, OSError) else error
-        raise CacheDamaged(f"is not what was written ({what})", hint="Run `thoracle prepare` again: it mends it.", source=path) from error
+        raise CacheDamaged(f"is not what was written ({what})", hint=_CURE, source=path) from error
     return result
 
 

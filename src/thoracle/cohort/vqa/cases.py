@@ -75,7 +75,14 @@ def _case(entry: CohortEntry, section: Section, evidence: Evidence, mask: Path |
     facts = {name: facts_in(attributes.get(name, ())) for name in there}
     if mask is not None:
         facts = {name: _corrected(facts[name], shown, name) for name, shown in _seen(mask, there)}
-    return Case(volume=entry.volume, patient=entry.patient, labels=entry.labels, facts=facts, report=entry.report.text(section))
+    return Case(
+        volume=entry.volume,
+        patient=entry.patient,
+        visit=entry.visit,
+        labels=entry.labels,
+        facts=facts,
+        report=entry.report.text(section),
+    )
 
 
 def _corrected(reported: FindingAttributes, shown: FindingAttributes, name: str) -> FindingAttributes:

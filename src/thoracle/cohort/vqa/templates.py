@@ -40,7 +40,8 @@ class Case:
 
     Attributes:
         volume: the name of its volume.
-        patient: whose; a patient's scans are given in the order of time.
+        patient: whose.
+        visit: numbers the patient's scans in the order of time; None where it is not known.
         labels: of `ABNORMALITIES`; None where nobody says.
         facts: by abnormality, of those that are there.
         report: what is to be written; "" where there is none.
@@ -51,6 +52,7 @@ class Case:
     labels: Labels
     facts: Mapping[str, FindingAttributes]
     report: str
+    visit: int | None = None
 
 
 def make_questions(cases: Sequence[Case], *, seed: int = 0) -> tuple[QuestionSet, ...]:
@@ -127,11 +129,17 @@ def _talk(pairs: Sequence[QuestionAnswer], case: Case, seed: int) -> list[tuple[
 
 
 def _changes(cases: Sequence[Case], seed: int) -> Iterator[QuestionSet]:
-    """Of each patient's scan and the one before: what came, what went, and as many that stayed as they were."""
-    visits: dict[str, list[Case]] = {}
+    """Of each patient's visit and the one before: what came, what went, and as many that stayed as they were.
+
+    Of a visit that has several scans nobody knows which came first, so these are in no pair; nor is a scan whose visit is not known.
+    """
+    visits: dict[str, dict[int, list[Case]]] = {}
     for case in cases:
-        visits.setdefault(case.patient, []).append(case)
-    for before, after in (both for scans in visits.values() for both in pairwise(scans)):
+        if case.visit is not None:
+            visits.setdefault(case.patient, {}).setdefault(case.visit, []).append(case)
+    ordered = ([scans[number] for number in sorted(scans)] for scans in visits.values())
+    pairs_in_time = (both for scans in ordered for both in pairwise(scans) if len(both[0]) == len(both[1]) == 1)
+    for (before,), (after,) in pairs_in_time:
         pairs = list(zip(ABNORMALITIES, before.labels, after.labels, strict=True))
         labelled = [
             (name, (before_label, after_label))

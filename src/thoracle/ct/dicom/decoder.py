@@ -18,7 +18,7 @@ from typing import IO, Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.errors import BudgetExceeded, CorruptFile
+from thoracle.errors import BudgetExceeded, CodecCrashed, CorruptFile
 
 #: `-P` keeps a module in the working directory, which came with the scan, from being imported.
 WORKER: Final = (sys.executable, "-P", "-m", "thoracle.ct.dicom.worker")
@@ -65,7 +65,7 @@ class Decoder:
         """Yield the frames (row, column) of one DICOM file, in stored order, as the codec left them.
 
         Raises:
-            CorruptFile: the codec refused the bytes, or crashed.
+            CorruptFile: the codec refused the bytes, or crashed (CodecCrashed).
             BudgetExceeded: it took longer than its time, or more than its memory.
         """
         request = {"length": len(content), "rows": shape[0], "columns": shape[1], "dtype": dtype.str}
@@ -119,7 +119,7 @@ class Decoder:
         status = process.wait()
         if self._late.is_set():
             return BudgetExceeded(f"its pixels did not decode within {self._seconds:g} s", hint=_HINT, source=source)
-        return CorruptFile(f"the codec crashed on its pixels (exit status {status})", hint=_HINT, source=source)
+        return CodecCrashed(f"the codec crashed on its pixels (exit status {status})", hint=_HINT, source=source)
 
     def _refused(self, message: str, source: str) -> CorruptFile:
         if message.startswith(MemoryError.__name__):

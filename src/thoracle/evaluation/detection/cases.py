@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.sources import SPLITS, Split
-from thoracle.cohort.splits import require_no_leak
+from thoracle.cohort.splits import find_leaks, refuse_leaks
 from thoracle.ct.metadata import volume_key
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.summary import Scores
@@ -236,7 +236,7 @@ def _checked(cases: LabelledCases) -> LabelledCases:
     """Raises SplitLeak where a patient is in two splits."""
     splits: dict[str, Split] = {split: split for split in SPLITS}
     rows = zip(cases.patients, cases.names, cases.splits, strict=True)
-    require_no_leak(((who, name, splits[split]) for who, name, split in rows if split), what="patient")
+    refuse_leaks(find_leaks(((who, name, splits[split]) for who, name, split in rows if split), what="patient"))
     return cases
 
 

@@ -343,7 +343,7 @@ FAULTS: dict[str, Fault] = {
     "names in another order": Fault(kind="names", apply=_shuffled, alone="read"),
     "stray files": Fault(kind="stray", apply=_on_disk(_notes), alone="read"),
     "scout": Fault(kind="extra", apply=_add(lambda: _scout("LOCALIZER")), alone="read"),
-    "scout without the word": Fault(kind="extra", apply=_add(lambda: _scout("AXIAL")), alone="read"),
+    "scout without the word": Fault(kind="extra", apply=_add(lambda: _scout("AXIAL")), alone="refused"),
     "dose report": Fault(kind="extra", apply=_add(_dose_report), alone="read"),
 }
 #: An archive comes after all that is done to files.

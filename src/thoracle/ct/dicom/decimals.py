@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -25,19 +25,16 @@ _SEPARATORS: Final = re.compile(r"\s*[;/|:]\s*|,?\s+")
 _QUOTED: Final = 64  # characters
 
 
-def repair_decimals(dataset: Dataset, keyword: str, *, count: int) -> bool:
-    """Replace a field of `count` numbers that is so written by the numbers it means; tell whether it was."""
+def read_decimals(dataset: Dataset, keyword: str, *, count: int) -> tuple[float, ...] | None:
+    """Read a field of `count` numbers that is so written; None where it is absent, written as DICOM says, or means none."""
     element: Any = dataset.get_item(tag_for_keyword(keyword) or 0)  # typed as if files held elements that were parsed already
     if not isinstance(element, RawDataElement) or not element.value:
-        return False
+        return None
     written = _text(element.value)
     parts = written.split("\\")
     if len(parts) == count and all(_NUMBER.fullmatch(part.strip()) for part in parts):
-        return False
-    numbers = parse_decimals(written, count=count, largest=_LARGEST.get(keyword))
-    if numbers is not None:
-        dataset[element.tag] = DataElement(element.tag, "DS", list(numbers))
-    return numbers is not None
+        return None
+    return parse_decimals(written, count=count, largest=_LARGEST.get(keyword))
 
 
 def parse_decimals(written: str, *, count: int, largest: float | None) -> tuple[float, ...] | None:

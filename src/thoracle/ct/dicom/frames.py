@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from thoracle.ct.dicom.decimals import repair_decimals
+from thoracle.ct.dicom.decimals import read_decimals
 from thoracle.ct.dicom.header import Header, items, numbers, text
 from thoracle.errors import BudgetExceeded, CorruptFile, GeometryUnknown
 
@@ -82,8 +82,10 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
         """Look up an attribute in the frame's functional groups, then the shared ones, then the data set itself."""
         holders = [holder for group in groups for holder in items(group, macro, source=header.source)[:1]]
         for holder in (*holders, header.dataset):
-            if repair_decimals(holder, keyword, count=count):
+            values = read_decimals(holder, keyword, count=count)
+            if values is not None:
                 repaired.append(keyword)
+                return values
             values = numbers(holder, keyword, count=count, source=header.source)
             if values is not None:
                 return values

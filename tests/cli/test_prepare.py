@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,49 @@ def test_reports_in_another_encoding_are_refused_with_the_cure_that_reads_them(c
     ran = command("prepare", *arguments)
     assert ran.status != 0
     assert "none of 1 rows of reports" in ran.err
+
+
+def _broken(archive: Path) -> Path:
+    path = archive / "train" / "train_2" / "train_2_a" / "train_2_a_1.nii.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x1f\x8b nothing")
+    return path
+
+
+def test_refused_scans_are_counted_and_fail_the_command_only_where_that_is_wanted_or_nothing_is_left(
+    command, archive: Path, tmp_path: Path
+) -> None:
+    _broken(archive)
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
+    given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1)
+    assert command(*given, "--out", tmp_path / "out").status == 0
+    assert command(*given, "--out", tmp_path / "out", "--fail-on-refused").status == 1
+    shutil.rmtree(archive / "train" / "train_1")
+    ran = command(*given, "--out", tmp_path / "nothing")
+    assert ran.status == 1
+    assert "0 volumes of 0 slices, 1 refused" in ran.err
+
+
+def test_what_is_gone_is_kept_until_it_is_pruned(command, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
+    given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1, "--out", tmp_path / "out")
+    _broken(archive)
+    assert command(*given).status == 0
+    shutil.rmtree(archive / "train" / "train_1")
+    ran = command(*given)
+    assert (ran.status, "1 volumes are no longer in SRC; kept. --prune removes them." in ran.err) == (0, True)
+    ran = command(*given, "--prune", "--verify", "--retry")
+    assert (ran.status, "removed, as --prune says." in ran.err) == (1, True)
+    assert open_cohort(tmp_path / "out").entries == ()
+
+
+def test_the_options_that_errors_recommend_are_there(command, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
+    (tmp_path / "m.csv").write_text("VolumeName,RescaleSlope\ntrain_1_a_1.nii.gz,1\n")
+    given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1)
+    ran = command(*given, "--out", tmp_path / "out", "--hu", "stored", "--min-slices", 3, "--metadata", tmp_path / "m.csv")
+    assert ran.status == 0, ran.err
+    assert "1 of 1 volumes have a row in the table of --metadata." in ran.err
+    settings = json.loads((tmp_path / "out" / "cohort.json").read_text())
+    assert (settings["hu"], settings["min_slices"]) == ("stored", 3)
+    assert command(*given, "--out", tmp_path / "other", "--series", "1.2").status == 2

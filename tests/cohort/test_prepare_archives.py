@@ -197,9 +197,10 @@ def test_what_a_stopped_run_cached_and_no_manifest_names_is_kept_and_said(rate: 
     shutil.rmtree(next(rate.source.rglob("train_1")))
     done = rate()
     assert (done.volumes, len(_cached(rate.out))) == (2, 4)
-    assert any(note.startswith("2 cached volumes are of scans that are not in SRC") for note in done.notes)
+    assert any(note.startswith("2 cached volumes have no row in the manifest") for note in done.notes)
     rate(prune=True)
     assert len(_cached(rate.out)) == 2
+    assert not any("no row" in note for note in rate().notes)
 
 
 # Nothing that could tell a patient

@@ -17,6 +17,15 @@ def test_tables_lie_up_to_three_levels_below_and_beside_none_that_is_named(tmp_p
     assert tables == ["t.csv", "a/t.csv", "a/b/t.csv", "a/b/c/t.csv"]
 
 
+def test_tables_of_cohorts_below_are_not_the_archives(tmp_path: Path) -> None:
+    for folder in (".", "out", "out/below", "a/out", "a"):
+        (tmp_path / folder).mkdir(exist_ok=True, parents=True)
+        (tmp_path / folder / "t.csv").write_text("VolumeName,x\nv,1\n")
+    for folder in (".", "out", "a/out"):
+        (tmp_path / folder / "cohort.json").write_text("{}")
+    assert [table.path.relative_to(tmp_path).as_posix() for table in find_tables(tmp_path)] == ["t.csv", "a/t.csv"]
+
+
 def test_a_row_of_another_length_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\ufeffa,b\n1,2\n\n3\n", encoding="utf-8")
     (table,) = find_tables(tmp_path)

@@ -75,3 +75,14 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_listed(tmp_p
     assert _names(tmp_path) == ["b/file"]
     assert _unlisted(tmp_path) == [("a", "cannot be listed (Permission denied)")]
     assert list_tree(tmp_path).unlisted[0].kind == "folder"
+
+
+def test_a_folder_below_that_holds_the_marker_is_left_out_with_all_in_it(tmp_path: Path) -> None:
+    _write(
+        tmp_path / "a" / "scan", tmp_path / "out" / "cohort.json", tmp_path / "out" / "cache" / "x", tmp_path / "b" / "c" / "cohort.json"
+    )
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    assert [path.relative_to(tmp_path).as_posix() for path in list_tree(tmp_path, marker="cohort.json").files] == ["a/scan"]
+    own = [path.relative_to(tmp_path / "out").as_posix() for path in list_tree(tmp_path / "out", marker="cohort.json").files]
+    assert own == ["cache/x", "cohort.json"], "the folder itself is read"
+    assert len(list_tree(tmp_path).files) == 4

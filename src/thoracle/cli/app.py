@@ -21,6 +21,7 @@ VERBS = (
     "label",
     "inspect",
     "prepare",
+    "cohort",
     "vqa",
     "train",
     "evaluate",

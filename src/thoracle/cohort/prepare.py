@@ -192,11 +192,12 @@ def prepare(
         lost = [entry for entry in rows.kept if entry not in kept]
         prepared = [source for source in chosen if not outcomes[source.volume].error]
         entries = _entries(prepared, kept, outcomes, before=before, sources=sources, seed=split_seed)
-        unlisted = {*journal.cached} - {volume.volume for volume in sources} - {entry.volume for entry in entries}
+        known = {volume.volume for volume in sources} | {entry.volume for entry in entries}
+        unlisted = sum(name not in known and (cache.folder / outcome.cache).is_file() for name, outcome in journal.cached.items())
         notes = (
             *notes,
             *rows.notes(journal.cached),
-            *_cache_notes(damaged=damaged, unlisted=0 if prune else len(unlisted)),
+            *_cache_notes(damaged=damaged, unlisted=0 if prune else unlisted),
             *([_published(layout, entries)] if layout in PUBLISHED else []),
         )
         issues = [
@@ -293,7 +294,7 @@ def _cache_notes(*, damaged: int, unlisted: int) -> tuple[str, ...]:
         notes.append(f"{damaged:,} cached volumes were missing or damaged; their scans were read again.")
     if unlisted:
         notes.append(
-            f"{unlisted:,} cached volumes are of scans that are not in SRC and that no finished run took up; kept. "
+            f"{unlisted:,} cached volumes have no row in the manifest, and their scans are not in SRC; kept. "
             "Put the scans back to take them up, or remove them with --prune."
         )
     return tuple(notes)

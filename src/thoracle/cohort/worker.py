@@ -98,7 +98,7 @@ class PrepareVolume:
 
     def _name(self, source: VolumeSource, volume: Volume) -> str:
         """What decides the voxels decides the name, and nothing else is in it: no name of a patient."""
-        deciding = (VOXELS_VERSION, config_to_mapping(self.config), self.hu, volume.provenance.sha256, source.metadata)
+        deciding = (VOXELS_VERSION, config_to_mapping(self.config), self.hu, self.uneven, volume.provenance.sha256, source.metadata)
         key = sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
         return f"{key[:2]}/{key}{SUFFIX}"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pydicom
@@ -11,6 +12,7 @@ import pytest
 from thoracle.cohort.layouts.dicom import find
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
+from thoracle.cohort.pseudonyms import SiteKey
 from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.errors import MetadataError, OutputConflict
 from thoracle.files import folder_tree
@@ -245,3 +247,49 @@ def test_tables_of_no_study_are_refused_and_unlike_rows_named(tree: Path, write_
     assert "X-1" not in str(caught.value)
     write_table(table, [{"AccessionNumber": "X-1", "room": "3"}])  # no report: a table of something else
     assert find(tree).sources
+
+
+def _edit(files: Iterable[Path], **values: object) -> None:
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "visits"),
+    [
+        (("20200301", "101500"), ("20180105", "101500"), (2, 1)),
+        (("20200301", "101500.5"), ("20200301", "093000"), (2, 1)),
+        (("20200301", ""), ("20200301", "093000"), (1, 1)),
+        (("", ""), ("20200301", "093000"), (None, 1)),
+    ],
+)
+def test_studies_are_numbered_by_date_and_time_under_pseudonyms(
+    tree: Path, small, tmp_path: Path, first: tuple[str, str], second: tuple[str, str], visits: tuple[int | None, int | None]
+) -> None:
+    for folder, (date, time) in (("first", first), ("second", second)):
+        _edit((tree / "A" / folder).iterdir(), StudyDate=date, StudyTime=time)
+    prepare(tree, layout="dicom", out=tmp_path / "out", preprocess=small, site_key=tmp_path / "k", judge=False)
+    key = SiteKey.load(tmp_path / "k", outside=tmp_path / "out")
+    entries = {entry.volume.rpartition("_")[2]: entry.visit for entry in open_cohort(tmp_path / "out").entries}
+    numbers = [entries[key.endings(f"{_ROOT}.{series}")[1].lstrip("_")] for series in ("11", "12", "21")]
+    assert tuple(numbers) == (visits[0], *visits)
+    assert b"20200301" not in b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*.*"))
+
+
+def test_of_two_phases_under_one_uid_the_chosen_one_is_read_and_no_other_volume_again(tree: Path, small, tmp_path: Path) -> None:
+    for phase, series in ((1, "11"), (2, "12")):
+        _edit((tree / "A" / "first").glob(f"{series}-*"), SeriesInstanceUID=f"{_ROOT}.11", AcquisitionNumber=phase)
+    for number, path in enumerate(sorted((tree / "A" / "first").iterdir())):
+        _edit([path], SOPInstanceUID=f"{_ROOT}.700.{number}")
+    options = {"layout": "dicom", "out": tmp_path / "out", "preprocess": small, "keep_ids": True, "judge": False}
+    assert prepare(tree, **options).refused == 1  # type: ignore[arg-type]
+    chosen = []
+    for phase in (1, 2):
+        again: list[str] = []
+        done = prepare(tree, **options, series=f"{_ROOT}.11#{phase}", progress=lambda now, again=again: again.append(now.outcome.volume))  # type: ignore[arg-type]
+        assert (done.volumes, done.refused, again) == (3, 0, [f"{_ROOT}.11"])
+        chosen.append(open_cohort(tmp_path / "out").entries[0].cache_sha256)
+    assert len(set(chosen)) == 2

@@ -42,7 +42,8 @@ def main() -> None:
             print(f"{name:20} {time.perf_counter() - start:5.1f} s{'' if ended.returncode == 0 else '  FAILED'}", flush=True)
             if ended.returncode:
                 failures.append(f"{name}: {ended.stderr[-2000:]}")
-    sys.exit("\n".join(failures))
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 def smallest(folder: Path) -> dict[str, list[object] | None]:
@@ -68,7 +69,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],
         "phantom": ["--presets", "tiny", "--cases", 2],
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,
-        "phantom_shortcuts": ["--cases", 80],
+        "phantom_shortcuts": ["--cases", 40],
         "preprocess": ["--repeat", 1],
         "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
         "train": ["--preset", "tiny", "--batch", 1],

@@ -69,7 +69,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],
         "phantom": ["--presets", "tiny", "--cases", 2],
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,
-        "phantom_shortcuts": ["--cases", 40],
+        "phantom_shortcuts": ["--cases", 80],
         "preprocess": ["--repeat", 1],
         "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
         "train": ["--preset", "tiny", "--batch", 1],

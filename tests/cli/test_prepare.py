@@ -75,6 +75,7 @@ def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout
     (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
     ran = command("prepare", archive, "--layout", layout, "--out", out, "--preprocess", tmp_path / "p.json", "--workers", 1)
     assert ran.status == 0, ran.err
+    assert "as published" not in ran.err, "phantoms are no part of the archive"
     assert "have no row" not in ran.err
     assert "not in the folder" not in ran.err
     facts = [json.loads(path.read_text()) for path in archive.glob("truth/*.json")]

@@ -5,21 +5,20 @@ Whatever is killed goes on: finished volumes are in a journal, files are whole o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from thoracle.cohort.journal import Journal, VolumeOutcome
-from thoracle.cohort.label_missing import Labeller, label_missing
+from thoracle.cohort.label_missing import Labeller
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
 from thoracle.cohort.manifest import CACHE, CohortEntry, claim, read_manifest, require_cohort_or_empty, write_manifest
-from thoracle.cohort.preparation.overrides import with_metadata, with_series
-from thoracle.cohort.preparation.retention import Cache, retained_rows, standing_outcome, sweep
-from thoracle.cohort.preparation.visits import ScanTime, number_visits
+from thoracle.cohort.preparation.entries import counts_of, manifest_entries, published_counts
+from thoracle.cohort.preparation.retention import Cache, Retained, cache_notes, retained_rows, standing_outcome, sweep
+from thoracle.cohort.preparation.selection import Selection, select_volumes
 from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS, SiteKey, default_key_file
 from thoracle.cohort.quality_report import QualityIssue, findings_of, leak_issues, write_quality
 from thoracle.cohort.reconstruction import ReconstructionFilter
@@ -42,11 +41,6 @@ LAYOUTS: Final[dict[str, Callable[..., ArchiveListing]]] = {
     "bimcv-r": bimcv_r.find,
     "dicom": dicom.find,
     "folder": folder.find,
-}
-#: Volumes, scans and patients that an archive has as published, as far as it says.
-PUBLISHED: Final = {
-    "ct-rate": "CT-RATE as published has 50,188 volumes of 25,692 scans and 21,304 patients",
-    "bimcv-r": "BIMCV-R as published has 8,069 volumes",
 }
 _LOST: Final = "Not in the archive now, and its cached volume is missing or damaged. Put the scan back, and run again."
 _CT_CLIP: Final = PreprocessConfig()
@@ -139,18 +133,15 @@ def prepare(
     executor = LocalExecutor(workers=workers)
     require_cacheable(preprocess)
     key = None if keep_ids or layout not in PSEUDONYMIZED_LAYOUTS else SiteKey.open(site_key or default_key_file(), outside=target)
-    listing = LAYOUTS[layout](source, encoding=encoding)
-    wanted = [volume for volume in listing.sources if derived or not volume.derived]
-    wanted, matched = with_metadata(wanted, metadata, encoding=encoding) if metadata else (wanted, "")
-    wanted = with_series(wanted, series) if series else wanted
-    sources = [key.pseudonymize(volume) for volume in wanted] if key else wanted
-    chosen, without = reconstruction.choose(sources)
-    chosen, labelled = label_missing(chosen, labeller) if labeller else (chosen, "")
-    notes = (
-        *listing.notes,
-        *_derived_note(listing, derived),
-        *_left_out(sources, chosen, without, reconstruction),
-        *filter(None, [matched, labelled]),
+    selection = select_volumes(
+        LAYOUTS[layout](source, encoding=encoding),
+        reconstruction=reconstruction,
+        key=key,
+        derived=derived,
+        metadata=metadata,
+        series=series,
+        encoding=encoding,
+        labeller=labeller,
     )
     reading = {"preprocess": config_to_mapping(preprocess), "hu": hu, "min_slices": min_slices, "uneven": uneven}
     whole_series = None if series is None or layout == "dicom" else key.accession(series) if key else series
@@ -167,57 +158,122 @@ def prepare(
     require_cohort_or_empty(target)
     with exclusive_lock(target, refusal=OutputConflict, detail="another run is preparing this cohort"):
         claim(target, settings)
-        journal, before = Journal(target / "journal.jsonl"), read_manifest(target)
-        retained = partial(
-            retained_rows, before, {volume.volume: volume for volume in sources}, one_per_scan=reconstruction.by != "all", prune=prune
+        run = _Preparation(
+            target=target,
+            selection=selection,
+            journal=Journal(target / "journal.jsonl"),
+            before=read_manifest(target),
+            cache=Cache(folder=target / CACHE, verify=verify),
+            seed=split_seed,
+            one_per_scan=reconstruction.by != "all",
+            prune=prune,
+            published=published_counts(source, layout),
         )
+        run.require_patients_apart()
+        make_job = partial(
+            PrepareVolume, cache=run.cache.folder, config=preprocess, hu=hu, min_slices=min_slices, uneven=uneven, judge=judge
+        )
+        outcomes, damaged = run.read(reading, make_job=make_job, retry=retry, executor=executor, progress=progress)
+        return run.finish(outcomes, damaged=damaged)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Preparation:
+    """One run, with the lock held: what is asked for, and what earlier runs left."""
+
+    target: Path
+    selection: Selection
+    journal: Journal
+    before: Sequence[CohortEntry]
+    cache: Cache
+    seed: int
+    one_per_scan: bool
+    prune: bool
+    published: str
+
+    def require_patients_apart(self) -> None:
+        """Refuse a patient in two splits, before anything is read."""
         patients = [
-            *((source.patient, source.volume, split_of(source, seed=split_seed)) for source in chosen if not source.error),
-            *((entry.patient, entry.volume, entry.split) for entry in retained({}).kept),
+            *((source.patient, source.volume, split_of(source, seed=self.seed)) for source in self.selection.chosen if not source.error),
+            *((entry.patient, entry.volume, entry.split) for entry in self._retained({}).kept),
         ]
-        _require_apart(find_leaks(patients, what="patient"), target, before, [], journal=journal, notes=notes)
-        cache = Cache(folder=target / CACHE, verify=verify)
-        stamps = {source.volume: source_fingerprint(source, reading) for source in chosen}
-        make_job = partial(PrepareVolume, cache=cache.folder, config=preprocess, hu=hu, min_slices=min_slices, uneven=uneven, judge=judge)
+        self._refuse(find_leaks(patients, what="patient"), self.before, [], notes=self.selection.notes)
+
+    def read(
+        self,
+        reading: Mapping[str, Any],
+        *,
+        make_job: Callable[[], PrepareVolume],
+        retry: bool,
+        executor: Executor,
+        progress: Callable[[PrepareProgress], None],
+    ) -> tuple[dict[str, VolumeOutcome], int]:
+        """Return the outcomes by name, read where none of an earlier run stands, and how many cached volumes were lost or damaged."""
+        stamps = {source.volume: source_fingerprint(source, reading) for source in self.selection.chosen}
         outcomes = {
             source.volume: outcome
-            for source in chosen
-            if (outcome := standing_outcome(journal, source, stamps[source.volume], cache=cache, retry=retry)) is not None
+            for source in self.selection.chosen
+            if (outcome := standing_outcome(self.journal, source, stamps[source.volume], cache=self.cache, retry=retry)) is not None
         }
-        todo = [(source, stamps[source.volume]) for source in chosen if source.volume not in outcomes]
-        damaged = sum(not source.error and journal.has_cached(source.volume, stamp) for source, stamp in todo)
-        outcomes |= _read_all(todo, journal, before=len(outcomes), make_job=make_job, executor=executor, progress=progress)
-        rows = retained(outcomes)
-        kept = [entry for entry in rows.kept if cache.holds_row(entry, journal.cached.get(entry.volume))]
+        todo = [(source, stamps[source.volume]) for source in self.selection.chosen if source.volume not in outcomes]
+        damaged = sum(not source.error and self.journal.has_cached(source.volume, stamp) for source, stamp in todo)
+        before = len(outcomes)
+        with closing(executor.map(make_job, todo)) as finished:
+            for count, outcome in enumerate(map(_volume_outcome, finished), start=1):
+                self.journal.add([outcome])
+                outcomes[outcome.volume] = outcome
+                progress(PrepareProgress(outcome=outcome, completed=count, total=len(todo), before=before))
+        return outcomes, damaged
+
+    def finish(self, outcomes: Mapping[str, VolumeOutcome], *, damaged: int) -> PreparationSummary:
+        """Write the quality report and the manifest, and take away what neither they nor the journal vouch for."""
+        rows, cached = self._retained(outcomes), self.journal.cached
+        kept = [entry for entry in rows.kept if self.cache.holds_row(entry, cached.get(entry.volume))]
         lost = [entry for entry in rows.kept if entry not in kept]
-        prepared = [source for source in chosen if not outcomes[source.volume].error]
-        entries = _entries(prepared, kept, outcomes, before=before, sources=sources, seed=split_seed)
-        known = {volume.volume for volume in sources} | {entry.volume for entry in entries}
-        unlisted = sum(name not in known and (cache.folder / outcome.cache).is_file() for name, outcome in journal.cached.items())
+        prepared = [source for source in self.selection.chosen if not outcomes[source.volume].error]
+        moments = {source.volume: source.study_time for source in self.selection.sources}
+        entries = manifest_entries(prepared, outcomes, kept=kept, before=self.before, moments=moments, seed=self.seed)
         notes = (
-            *notes,
-            *rows.notes(journal.cached),
-            *_cache_notes(damaged=damaged, unlisted=0 if prune else unlisted),
-            *([_published(layout, entries)] if layout in PUBLISHED else []),
+            *self.selection.notes,
+            *rows.notes(cached),
+            *cache_notes(damaged=damaged, unlisted=0 if self.prune else self._unlisted(entries)),
+            *([f"{self.published}; here are {counts_of(entries)}."] if self.published else []),
         )
         issues = [
-            *findings_of((outcomes[source.volume] for source in chosen), absent=listing.absent),
+            *findings_of((outcomes[source.volume] for source in self.selection.chosen), absent=self.selection.absent),
             *(QualityIssue(volume=entry.volume, status="refused", error=CacheDamaged.__name__, message=_LOST) for entry in lost),
             *(QualityIssue(volume=entry.volume, status="kept", message="Not in the archive now; kept as it was.") for entry in kept),
         ]
         scans = ((entry.cache_sha256, entry.volume, entry.split) for entry in entries)
-        _require_apart(find_leaks(scans, what="scan"), target, entries, issues, journal=journal, notes=notes)
-        write_quality(target, entries, issues, outcomes=journal.cached, notes=notes)
-        write_manifest(target, entries)
-        vouched = set() if prune else {f"{CACHE}/{outcome.cache}" for outcome in journal.cached.values()}
-        sweep(target, vouched | {entry.cache for entry in entries})
-    return PreparationSummary(
-        volumes=len(entries),
-        slices=sum(journal.cached[entry.volume].slices for entry in entries if entry.volume in journal.cached),
-        refused=len(chosen) - len(prepared) + len(lost),
-        absent=len(listing.absent),
-        notes=notes,
-    )
+        self._refuse(find_leaks(scans, what="scan"), entries, issues, notes=notes)
+        write_quality(self.target, entries, issues, outcomes=cached, notes=notes)
+        write_manifest(self.target, entries)
+        vouched = set() if self.prune else {f"{CACHE}/{outcome.cache}" for outcome in cached.values()}
+        sweep(self.target, vouched | {entry.cache for entry in entries})
+        return PreparationSummary(
+            volumes=len(entries),
+            slices=sum(cached[entry.volume].slices for entry in entries if entry.volume in cached),
+            refused=len(self.selection.chosen) - len(prepared) + len(lost),
+            absent=len(self.selection.absent),
+            notes=notes,
+        )
+
+    def _retained(self, outcomes: Mapping[str, VolumeOutcome]) -> Retained:
+        listed = {volume.volume: volume for volume in self.selection.sources}
+        return retained_rows(self.before, listed, outcomes, one_per_scan=self.one_per_scan, prune=self.prune)
+
+    def _unlisted(self, entries: Sequence[CohortEntry]) -> int:
+        """Count cached volumes of the journal whose scans are neither in the archive nor in the manifest."""
+        known = {volume.volume for volume in self.selection.sources} | {entry.volume for entry in entries}
+        return sum(name not in known and (self.cache.folder / outcome.cache).is_file() for name, outcome in self.journal.cached.items())
+
+    def _refuse(
+        self, leaks: Sequence[Leakage], entries: Sequence[CohortEntry], issues: Sequence[QualityIssue], *, notes: Sequence[str]
+    ) -> None:
+        """Refuse leaks, once the quality report lists every one."""
+        if leaks:
+            write_quality(self.target, entries, [*leak_issues(leaks), *issues], outcomes=self.journal.cached, notes=notes)
+            refuse_leaks(leaks, listed_in="quality.csv")
 
 
 def _check(source: Path, layout: str) -> None:
@@ -227,115 +283,9 @@ def _check(source: Path, layout: str) -> None:
         raise InputError("no such folder", hint="Check the path.", source=source)
 
 
-def _require_apart(
-    leaks: Sequence[Leakage],
-    target: Path,
-    entries: Sequence[CohortEntry],
-    issues: Sequence[QualityIssue],
-    *,
-    journal: Journal,
-    notes: Sequence[str],
-) -> None:
-    """Refuse leaks, once the quality report lists every one."""
-    if leaks:
-        write_quality(target, entries, [*leak_issues(leaks), *issues], outcomes=journal.cached, notes=notes)
-        refuse_leaks(leaks, listed_in="quality.csv")
-
-
-def _read_all(
-    todo: Sequence[tuple[VolumeSource, str]],
-    journal: Journal,
-    *,
-    before: int,
-    make_job: Callable[[], PrepareVolume],
-    executor: Executor,
-    progress: Callable[[PrepareProgress], None],
-) -> dict[str, VolumeOutcome]:
-    """Read sources with their stamps, note each in the journal, and return the outcomes by name."""
-    outcomes = {}
-    with closing(executor.map(make_job, todo)) as finished:
-        for count, outcome in enumerate(map(_volume_outcome, finished), start=1):
-            journal.add([outcome])
-            outcomes[outcome.volume] = outcome
-            progress(PrepareProgress(outcome=outcome, completed=count, total=len(todo), before=before))
-    return outcomes
-
-
 def _volume_outcome(finished: ItemOutcome[tuple[VolumeSource, str], VolumeOutcome]) -> VolumeOutcome:
     """Return what became of a volume; one that killed its workers is refused, and any other error stops the run."""
     if isinstance(finished.error, WorkerKilled):
         source, stamp = finished.item
         return refused(source, stamp, finished.error, finished.error.redacted())
     return finished.output_or_raise()
-
-
-def _derived_note(listing: ArchiveListing, derived: bool) -> tuple[str, ...]:
-    kinds = Counter(source.derived for source in listing.sources if source.derived)
-    if derived or not kinds:
-        return ()
-    listed = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
-    return (f"{kinds.total():,} volumes of derived images were left out ({listed}); --derived takes them.",)
-
-
-def _left_out(
-    sources: Sequence[VolumeSource], chosen: Sequence[VolumeSource], without: Sequence[str], reconstruction: ReconstructionFilter
-) -> tuple[str, ...]:
-    notes = []
-    if len(chosen) < len(sources):
-        notes.append(f"{len(sources) - len(chosen):,} volumes were left out, as --reconstruction {reconstruction} says.")
-    if without:
-        notes.append(f"{len(without):,} scans have no such reconstruction.")
-    return tuple(notes)
-
-
-def _cache_notes(*, damaged: int, unlisted: int) -> tuple[str, ...]:
-    notes = []
-    if damaged:
-        notes.append(f"{damaged:,} cached volumes were missing or damaged; their scans were read again.")
-    if unlisted:
-        notes.append(
-            f"{unlisted:,} cached volumes have no row in the manifest, and their scans are not in SRC; kept. "
-            "Put the scans back to take them up, or remove them with --prune."
-        )
-    return tuple(notes)
-
-
-def _published(layout: str, entries: Sequence[CohortEntry]) -> str:
-    scans, patients = {(entry.patient, entry.scan) for entry in entries}, {entry.patient for entry in entries}
-    return f"{PUBLISHED[layout]}; here are {len(entries):,} volumes of {len(scans):,} scans and {len(patients):,} patients."
-
-
-def _entries(
-    prepared: Sequence[VolumeSource],
-    kept: Sequence[CohortEntry],
-    outcomes: Mapping[str, VolumeOutcome],
-    *,
-    before: Sequence[CohortEntry],
-    sources: Sequence[VolumeSource],
-    seed: int,
-) -> list[CohortEntry]:
-    """Make the rows of the manifest, in order of name, each with the number of its visit."""
-    rows = [*kept, *(_entry(source, outcomes[source.volume], seed=seed) for source in prepared)]
-    moments = {source.volume: source.study_time for source in sources}
-    visits = number_visits(
-        (ScanTime.of(entry.patient, entry.scan, moments.get(entry.volume) or (entry.facts.date, "")) for entry in rows),
-        before={(entry.patient, entry.scan): entry.visit for entry in before if entry.visit is not None},
-    )
-    numbered = (replace(entry, visit=visits.get((entry.patient, entry.scan))) for entry in rows)
-    return sorted(numbered, key=lambda entry: entry.volume)
-
-
-def _entry(source: VolumeSource, outcome: VolumeOutcome, *, seed: int) -> CohortEntry:
-    return CohortEntry(
-        volume=source.volume,
-        scan=source.scan,
-        patient=source.patient,
-        split=split_of(source, seed=seed),
-        source_sha256=outcome.source_sha256,
-        cache=f"{CACHE}/{outcome.cache}",
-        cache_sha256=outcome.cache_sha256,
-        report=source.report,
-        labels=source.labels,
-        accession=source.accession or source.scan,
-        facts=source.facts,
-    )

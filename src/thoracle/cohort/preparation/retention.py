@@ -128,5 +128,18 @@ def sweep(target: Path, names: Collection[str]) -> None:
         path.unlink()
 
 
+def cache_notes(*, damaged: int, unlisted: int) -> tuple[str, ...]:
+    """Say how many cached volumes were lost or damaged, and how many have no row."""
+    notes = []
+    if damaged:
+        notes.append(f"{damaged:,} cached volumes were missing or damaged; their scans were read again.")
+    if unlisted:
+        notes.append(
+            f"{unlisted:,} cached volumes have no row in the manifest, and their scans are not in SRC; kept. "
+            "Put the scans back to take them up, or remove them with --prune."
+        )
+    return tuple(notes)
+
+
 def _is_gone(source: VolumeSource) -> bool:
     return not os.path.lexists(source.path)

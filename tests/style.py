@@ -29,7 +29,7 @@ VERBS: Final = frozenset({
     "define", "delete", "derive", "describe", "detach", "detect", "detokenize", "distribute", "divide", "do", "download", "draw",
     "drive", "drop", "embed", "emit", "enable", "encode", "ensure", "enumerate", "escape", "estimate", "evaluate", "exclude",
     "exit", "expand", "export", "extract", "feed", "fetch", "fill", "filter", "find", "finish", "fit", "flag", "flush", "fold",
-    "follow", "forget", "format", "freeze", "fuse", "gather", "generate", "give", "grade", "group", "grow", "hash", "hide",
+    "follow", "forget", "format", "freeze", "fuse", "gather", "generate", "give", "grade", "group", "guess", "grow", "hash", "hide",
     "highlight", "hold", "identify", "ignore", "implement", "import", "index", "infer", "inflate", "initialize", "insert", "interpolate",
     "invert", "iterate", "join", "judge", "keep", "label", "learn", "let", "link", "list", "load", "locate", "log", "look", "make",
     "map", "mark", "mask", "match", "maximize", "measure", "mend", "merge", "minimize", "mirror", "mix", "model", "move",

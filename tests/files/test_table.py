@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
-import openpyxl
 import pytest
 
 from thoracle.errors import InputError, MetadataError
-from thoracle.files.table import TextTable, column_key, locate, normalized_name
+from thoracle.files.table import TextTable
 
 TURKISH = "Kalp büyümüş, sağ üst lobda nodül"
 
@@ -146,26 +144,6 @@ def test_decimal_commas_are_points_where_semicolons_stand_between_cells(tmp_path
     assert cells(english)[0]["intercept"] == "-1,024", "which is a thousand and more, not one"
 
 
-def test_excel_s_values_are_written_as_people_write_them(tmp_path: Path) -> None:
-    book = openpyxl.Workbook()
-    book.active.title = "Notes"
-    sheet = book.create_sheet("Reports")
-    sheet.append([])
-    sheet.append(["AccessionNo", "date", "when", "spacing", "flag", "text", None])
-    sheet.append([17.0, datetime.datetime(2019, 3, 4), datetime.datetime(2019, 3, 4, 10, 20), 0.75, True, TURKISH, None])
-    sheet.append([])
-    sheet.append([123, None, None, 1, False, "#N/A", None])
-    sheet["A5"].number_format = "00000"
-    book.save(tmp_path / "t.xlsx")
-    table = TextTable(path=tmp_path / "t.xlsx")
-    assert table.columns == ("AccessionNo", "date", "when", "spacing", "flag", "text")
-    assert [tuple(row.cells.values()) for row in table.rows()] == [
-        ("17", "2019-03-04", "2019-03-04 10:20:00", "0.75", "True", TURKISH),
-        ("00123", "", "", "1", "False", ""),
-    ]
-    assert [row.line for row in table.rows()] == [3, 5]
-
-
 def test_json_lines_are_rows(tmp_path: Path) -> None:
     table = write(tmp_path / "t.jsonl", '{"id": 1, "text": "a", "x": null}\n\n{"id": 2.0, "text": true}\n[]\n')
     rows = list(table.rows(with_faults=True))
@@ -181,17 +159,3 @@ def test_a_table_larger_than_its_budget_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", "a,b\n1,2\n")
     with pytest.raises(MetadataError, match="is larger than 7 bytes"):
         list(TextTable(path=tmp_path / "t.csv", largest=7).rows())
-
-
-def test_names_in_any_spelling() -> None:
-    assert normalized_name(" Pa\u0308\\s1\\x.nii ") == "Pä/s1/x.nii"
-    assert column_key(" lung  Nodule ") == column_key("Lung_nodule") == column_key("LUNG NODULE")
-
-
-def test_a_file_is_found_under_another_spelling_of_its_path(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    scan = tmp_path / "a" / "Göğüs.nii.gz"
-    scan.write_bytes(b"x")
-    for listed in ("a/Göğüs.nii.gz", "a\\Göğüs.nii.gz ", "a/Go\u0308g\u0306u\u0308s.nii.gz", "a/Göğüs"):
-        assert locate(tmp_path, listed).samefile(scan)
-    assert locate(tmp_path, "b.nii") == tmp_path / "b.nii"

@@ -10,7 +10,8 @@ from typing import Any, Final
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import COHORT_SETTINGS, Labels
 from thoracle.errors import MetadataError
-from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TableRow, TextTable, column_key
+from thoracle.files.listed_names import column_key
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TableRow, TextTable
 from thoracle.types import ABNORMALITIES
 
 Row = Mapping[str, str]

@@ -17,7 +17,8 @@ from typing import Final
 
 from thoracle.errors import MetadataError
 from thoracle.files.json_file import load_json
-from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable, normalized_name
+from thoracle.files.listed_names import normalized_name
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable
 from thoracle.types import Spacing
 
 #: What a row may say of itself: its line in its table.

@@ -7,29 +7,26 @@ nothing are empty cells. A table of semicolons has decimal commas, which become 
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import json
 import re
-import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from thoracle.errors import InputError, MetadataError
+from thoracle.files.excel import excel_lines, plain_text
+from thoracle.files.text_encoding import likely_encoding
 
 UTF_8: Final = "utf-8"
 #: Names of tables.
 TABLE_SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx")
 
 _LARGEST_CELL: Final = 1 << 20
-#: Excel's strings are in memory at once; a workbook of a million reports has less.
-_LARGEST_SHEET: Final = 4 << 30
 _HEAD: Final = 1 << 16
 _SAMPLE: Final = 1 << 20
 #: What pandas, R, Excel, databases and people write for nothing.
@@ -43,18 +40,6 @@ _MARKS: Final = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\x
 _Lines = Generator[tuple[int, list[str] | str, float], None, None]
 #: What Python makes of a byte that it cannot decode.
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")
-#: Powers stand behind units; elsewhere they are letters of another encoding.
-_POWER_IN_WORD: Final = re.compile(r"[^\W\dm_][²³]|[²³][^\W\d_]")
-_SIGNS: Final = "°±²³µ×÷·–—‘’“”„…«»€§®©´\xa0•™"
-_WESTERN: Final = "äöüÄÖÜßàâçéèêëîïôùûœæÀÇÉÈÊËÎÏÔÙÛŒÆáíóúñÁÍÓÚÑãõÕåøÅØìòÌÒ"
-#: Encodings that tables come in, and the letters that show that a table is in one.
-_LETTERS: Final = (
-    ("cp1252", _WESTERN),
-    ("cp1254", "çğıöşüÇĞİÖŞÜâîûéÂÎÛÉ"),
-    ("mac_roman", _WESTERN),
-    ("cp1250", "ąćęłńóśźżĄĆĘŁŃÓŚŹŻáčďéěíňřšťúůýžÁČĎÉĚÍŇŘŠŤÚŮÝŽőűŐŰäöüÄÖÜß"),
-    ("cp1251", "".join(map(chr, range(0x410, 0x450))) + "ёЁ№"),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +133,7 @@ class TextTable:
     def _lines(self, encoding: str) -> _Lines:
         suffix = self.path.suffix.lower()
         if suffix == ".xlsx":
-            return self._excel()
+            return excel_lines(self.path)
         return self._json_lines(encoding) if suffix in (".jsonl", ".ndjson") else self._csv(encoding)
 
     def _csv(self, encoding: str) -> _Lines:
@@ -198,30 +183,7 @@ class TextTable:
                 if names is None:
                     names = list(values)
                     yield line, names, 0.0
-                yield line, [_plain(values.get(name)) for name in names], raw.tell() / size
-
-    def _excel(self) -> _Lines:
-        """Rows of the first sheet that has any."""
-        import openpyxl
-        from openpyxl.utils.exceptions import InvalidFileException
-
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > _LARGEST_SHEET:
-                    raise MetadataError(f"unpacks to more than {_LARGEST_SHEET:,} bytes", hint="Save it as CSV.", source=self.path)
-            book = openpyxl.load_workbook(self.path, read_only=True, data_only=True)
-        except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError) as error:
-            raise MetadataError("is not an Excel workbook", hint="Save it again, as .xlsx or CSV.", source=self.path) from error
-        with closing(book):
-            for sheet in book.worksheets:
-                last, is_filled = max(sheet.max_row or 1, 2), False
-                for line, cells in enumerate(sheet.iter_rows(), start=1):
-                    texts = [_written(cell) for cell in cells]
-                    if any(text.strip() for text in texts):
-                        is_filled = True
-                        yield line, texts, min(1.0, line / last)
-                if is_filled:
-                    return
+                yield line, [plain_text(values.get(name)) for name in names], raw.tell() / size
 
     @cached_property
     def _head(self) -> bytes:
@@ -290,32 +252,11 @@ class TextTable:
         if text.isascii() or not _ESCAPED.search(text):
             return
         with self.path.open("rb") as file:
-            guess = _likely_encoding(file.read(_SAMPLE)) or _likely_encoding(text.encode("utf-8", "surrogateescape"))
+            guess = likely_encoding(file.read(_SAMPLE)) or likely_encoding(text.encode("utf-8", "surrogateescape"))
         hint = f"It seems to be {guess}: give --encoding {guess}, or save it as UTF-8."
         if not guess or guess == self.encoding.lower():
             hint = "Save it as UTF-8, or give --encoding with the name of its own."
         raise MetadataError(f"line {line} is not {self.encoding}", hint=hint, source=self.path)
-
-
-def normalized_name(name: str) -> str:
-    """Return a name without blanks around it, in composed Unicode, with slashes between folders."""
-    return unicodedata.normalize("NFC", name).strip().replace("\\", "/")
-
-
-def locate(folder: Path, listed: str) -> Path:
-    """Return the file below a folder that a table lists: as listed, in the other Unicode form, or without `.nii.gz`.
-
-    Where there is none such, the path is as listed.
-    """
-    name = normalized_name(listed)
-    forms = dict.fromkeys((listed.strip(), name, unicodedata.normalize("NFD", name)))
-    paths = [folder / f"{form}{suffix}" for suffix in ("", ".nii.gz", ".nii") for form in forms]
-    return next((path for path in paths if path.exists()), paths[0])
-
-
-def column_key(name: str) -> str:
-    """Return what names of columns have in common that differ by case, blanks or underscores."""
-    return "".join(normalized_name(name).replace("_", " ").split()).casefold()
 
 
 def _names(cells: Sequence[str]) -> tuple[str, ...]:
@@ -343,31 +284,3 @@ def _row(line: int, cells: Sequence[str], names: tuple[str, ...], position: floa
 
 def _known(cell: str) -> str:
     return "" if cell.strip().casefold() in _NOTHING else cell
-
-
-def _plain(value: Any) -> str:
-    """A value as people write it: Excel keeps 17 as 17.0, and a date with a time of day."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime.datetime):
-        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ")
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _written(cell: Any) -> str:
-    """What a cell of Excel shows: a number of a format of zeros has zeros before it, as accession numbers do."""
-    text = _plain(cell.value)
-    is_padded = text.isdigit() and not isinstance(cell.value, str) and len(form := cell.number_format) > 1 and set(form) == {"0"}
-    return text.zfill(len(cell.number_format)) if is_padded else text
-
-
-def _likely_encoding(sample: bytes) -> str:
-    """The first encoding in which a sample has no other letters than its language's; "" where there is none."""
-    for name, alphabet in _LETTERS:
-        try:
-            text = sample.decode(name)
-            if {letter for letter in text if not letter.isascii()} <= {*alphabet, *_SIGNS} and not _POWER_IN_WORD.search(text):
-                return name
-        except UnicodeDecodeError:
-            continue
-    return ""

@@ -15,7 +15,8 @@ from thoracle.cohort.sources import ArchiveListing, VolumeSource, list_volumes
 from thoracle.cohort.tables import Row, empty_reports, find_tables, label_cells, labels_of, report_of, require_match, unique_rows
 from thoracle.ct.metadata import volume_key
 from thoracle.errors import LayoutMismatch, MetadataError
-from thoracle.files.table import UTF_8, TextTable, normalized_name
+from thoracle.files.listed_names import normalized_name
+from thoracle.files.table import UTF_8, TextTable
 
 _NAME: Final = re.compile(r"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+).*\.nii\.gz")
 _FOLDER: Final = re.compile(r"(sub-[A-Za-z0-9]+)/(ses-[A-Za-z0-9]+)")

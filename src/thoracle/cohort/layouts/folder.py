@@ -17,7 +17,8 @@ from thoracle.cohort.sources import SPLITS, ArchiveListing, VolumeSource
 from thoracle.cohort.tables import VOLUME_NAME, Row, empty_reports, find_tables, has_report, labels_of, parse_positive_number, report_of
 from thoracle.ct.metadata import reading_fields
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
-from thoracle.files.table import UTF_8, TextTable, locate, normalized_name
+from thoracle.files.listed_names import locate, normalized_name
+from thoracle.files.table import UTF_8, TextTable
 
 _PATIENT: Final = "patient"
 

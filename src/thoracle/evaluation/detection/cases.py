@@ -19,7 +19,8 @@ from thoracle.cohort.splits import find_leaks, refuse_leaks
 from thoracle.ct.metadata import volume_key
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.summary import Scores
-from thoracle.files.table import UTF_8, TextTable, column_key, normalized_name
+from thoracle.files.listed_names import column_key, normalized_name
+from thoracle.files.table import UTF_8, TextTable
 from thoracle.types import ABNORMALITIES, FloatArray
 
 VOLUME_NAME: Final = "VolumeName"

@@ -15,7 +15,8 @@ import numpy as np
 
 from thoracle.errors import InputError, MetadataError
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
-from thoracle.files.table import UTF_8, TextTable, column_key
+from thoracle.files.listed_names import column_key
+from thoracle.files.table import UTF_8, TextTable
 
 
 @dataclass(frozen=True, kw_only=True)

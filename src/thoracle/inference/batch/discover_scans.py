@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from thoracle.ct.metadata import LINE, METADATA_COLUMNS, MetadataTable
 from thoracle.errors import InputError, MetadataError, ScanError, ScanUnreadable
 from thoracle.files.folder_tree import list_tree
-from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable, locate, normalized_name
+from thoracle.files.listed_names import locate, normalized_name
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable
 from thoracle.inference.batch.dicom_folders import look_into, scan_folders, set_companions_aside
 
 VOLUME_NAME = "VolumeName"

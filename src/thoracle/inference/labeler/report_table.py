@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from thoracle.errors import InputError, MetadataError
 from thoracle.files.atomic import sha256
-from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable, column_key
+from thoracle.files.listed_names import column_key
+from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable
 
 #: The names of columns in the data the published labeller was trained on.
 TEXT_COLUMN: Final = "report_text"

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import replace
-
 import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
 
-import thoracle
+from tests.ct.sketches import BODY, THROUGH, sketch, volume
 from thoracle.ct.quality import air_around, assess
-from thoracle.ct.volume import HeaderTags, HounsfieldSource, Provenance, Volume
-from thoracle.phantom.cohort import write_cohort
-
-PROVENANCE = Provenance(
-    sha256="0" * 64,
-    format="test",
-    hounsfield=HounsfieldSource(slope=1.0, intercept=0.0, source="stored", evidence="test"),
-    geometry="test",
-)
-
-
-def volume(array, spacing, **tags):
-    affine = np.diag([*spacing, 1.0])
-    return Volume(array=array, spacing=tuple(spacing), affine=affine, provenance=PROVENANCE, tags=HeaderTags(**tags))
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +113,6 @@ class TestChangedScans:
             assert assess(volume(same, spacing)) == expected
 
 
-#: Ellipsoids (centre, radii, HU) in mm from the centre of the volume; later ones cover earlier ones. THROUGH goes through all slices.
-THROUGH = 1e9
-BODY = ((0, 0, 0), (160, 110, THROUGH), 40)
 SKETCHES = {
     "head": (
         [
@@ -154,16 +134,6 @@ SKETCHES = {
     "water": ([((0, 0, 0), (100, 100, THROUGH), 0)], (300, 300, 300)),
     "nothing": ([], (300, 300, 300)),
 }
-
-
-def sketch(organs, extent, *, step=4.0, noise=15):
-    axes = [np.arange(-size / 2, size / 2, step) for size in extent]
-    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
-    hu = np.full([len(axis) for axis in axes], -1000.0)
-    for (cx, cy, cz), (rx, ry, rz), value in organs:
-        hu[((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 < 1] = value
-    hu += np.random.default_rng(0).normal(0, noise, hu.shape)
-    return volume(hu.clip(-1024, 3071).astype(np.int16), (step,) * 3)
 
 
 class TestOtherScans:
@@ -232,71 +202,6 @@ class TestUnitsByTheAirAround:
     @pytest.mark.parametrize("name", sorted(SKETCHES))
     def test_sketches_are_at_1000_whatever_stands_around(self, name):
         assert air_around(sketch(*SKETCHES[name]).array, (4.0, 4.0, 4.0)) == pytest.approx(-1000, abs=15)
-
-
-def enhanced(text):
-    return "contrast-enhanced" in text
-
-
-#: Heart, great vessels, and a spine of 180 HU behind them.
-HEART = [((20, -35, -10), (55, 40, 50), 42), ((0, 0, 80), (18, 18, 60), 42), ((0, 75, 0), (22, 18, THROUGH), 180)]
-LUNGS = [((-85, 0, 0), (60, 85, 130), -850), ((85, 0, 0), (60, 85, 130), -850)]
-
-
-class TestContrastByTheVoxels:
-    """The blood pool of heart and great vessels against muscle."""
-
-    def chest_with_blood(self, hu, *, noise=15, shift=0, extra=()):
-        heart = [(centre, radii, hu if value == 42 else value) for centre, radii, value in HEART]
-        scan = sketch([BODY, *LUNGS, *heart, *extra], (400, 300, 340), noise=noise)
-        return replace(scan, array=scan.array + np.int16(shift))
-
-    @pytest.mark.parametrize(("hu", "noise"), [(120, 15), (150, 40), (300, 15), (480, 60)])
-    def test_bright_blood_is_said(self, hu, noise):
-        assert any(map(enhanced, assess(self.chest_with_blood(hu, noise=noise)).warnings))
-
-    @pytest.mark.parametrize(("hu", "noise"), [(30, 15), (42, 15), (55, 15), (42, 60)])
-    def test_blood_without_agent_is_not(self, hu, noise):
-        """The spine of 180 HU behind the heart is as large as the aorta, and no blood."""
-        assert not any(map(enhanced, assess(self.chest_with_blood(hu, noise=noise)).warnings))
-
-    def test_it_is_measured_against_muscle_not_against_a_number(self):
-        assert not any(map(enhanced, assess(self.chest_with_blood(42, shift=50)).warnings))
-        assert any(map(enhanced, assess(self.chest_with_blood(130, shift=-30)).warnings))
-
-    def test_wires_clips_and_calcium_are_no_blood(self):
-        metal = [((20 + at, -35, -10), (3, 3, 40), 3000) for at in (-30, 0, 30)]
-        calcium = [((0, 0, 80), (7, 7, 25), 600)]
-        assert not any(map(enhanced, assess(self.chest_with_blood(42, extra=[*metal, *calcium])).warnings))
-
-    def test_bright_stomach_below_the_lungs_is_no_blood(self):
-        assert not any(map(enhanced, assess(self.chest_with_blood(42, extra=[((60, -20, -125), (40, 40, 35), 300)])).warnings))
-
-    def test_the_header_and_the_blood_make_one_warning(self):
-        scan = replace(self.chest_with_blood(300), tags=HeaderTags(contrast=True))
-        assert len([text for text in assess(scan).warnings if "CT-RATE, whose scans are without" in text]) == 1
-
-    @pytest.mark.parametrize(
-        ("name", "expected"),
-        [
-            ("volumes/cip_ct-64.nrrd", False),  # COPD study, without
-            ("volumes/totalseg_aorta_ct_cropped.nii.gz", True),  # CT angiography
-            ("volumes/totalseg_pulmonary_ct_cropped.nii.gz", True),
-            ("dicom/lidc_0001", True),  # its header says so, too
-        ],
-    )
-    def test_real_scans(self, data_dir, name, expected):
-        scan = replace(thoracle.read(data_dir / name), tags=HeaderTags())
-        assert any(map(enhanced, assess(scan).warnings)) == expected
-
-    def test_phantoms(self, tmp_path):
-        """Twelve of them; the figures over hundreds are in docs/experiments.md."""
-        write_cohort(tmp_path, cases=12, seed=3, preset="tiny", workers=1)
-        with (tmp_path / "radiology_text_reports/train_reports.csv").open(encoding="utf-8") as file:
-            technique = {row["VolumeName"]: row["Technique_EN"] for row in csv.DictReader(file)}
-        verdicts = {path.name: any(map(enhanced, assess(thoracle.read(path)).warnings)) for path in (tmp_path / "train").rglob("*.nii.gz")}
-        assert verdicts == {name: "after contrast agent" in technique[name] for name in verdicts}
-        assert len(set(verdicts.values())) == 2
 
 
 class TestWarnings:

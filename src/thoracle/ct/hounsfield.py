@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.ct.geometry import AIR_HU
+from thoracle.ct.geometry.lps import AIR_HU
 from thoracle.ct.hounsfield_evidence import Histogram, hounsfield_evidence
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.ct.volume import HounsfieldSource

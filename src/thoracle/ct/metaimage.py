@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.ct.byte_streams import Codec, Stream, decompress_into, file_beside
-from thoracle.ct.geometry import BLANK, is_blank, millimetres_per
+from thoracle.ct.geometry.header import BLANK, is_blank, millimetres_per
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, UnsupportedFormat
 from thoracle.types import Affine

@@ -17,7 +17,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from thoracle.ct.byte_streams import Stream, codec_of, decompress_into, read_prefix
-from thoracle.ct.geometry import BLANK, is_blank, millimetres_per
+from thoracle.ct.geometry.header import BLANK, is_blank, millimetres_per
 from thoracle.ct.stored import Rescale, StoredScan
 from thoracle.errors import CorruptFile, GeometryInvalid, GeometryUnknown, NotCT, TruncatedFile, UnsupportedFormat
 from thoracle.types import Affine

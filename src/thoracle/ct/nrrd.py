@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.ct.byte_streams import Codec, Stream, decompress_into, file_beside
-from thoracle.ct.geometry import BLANK, UNITS_MM, is_blank, millimetres_per
+from thoracle.ct.geometry.header import BLANK, UNITS_MM, is_blank, millimetres_per
 from thoracle.ct.stored import StoredScan
 from thoracle.errors import CorruptFile, GeometryInvalid, NotCT, UnsupportedFormat
 from thoracle.types import Affine

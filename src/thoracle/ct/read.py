@@ -14,7 +14,8 @@ import numpy as np
 from thoracle.ct.dicom.reader import read_dicom
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.formats import detect_format
-from thoracle.ct.geometry import resolve_affine, to_lps
+from thoracle.ct.geometry.affine import resolve_affine
+from thoracle.ct.geometry.lps import to_lps
 from thoracle.ct.hounsfield import resolve_hounsfield
 from thoracle.ct.metadata import MetadataTable, lookup_metadata
 from thoracle.ct.metaimage import read_metaimage

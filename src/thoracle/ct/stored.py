@@ -28,7 +28,7 @@ class StoredScan:
         voxels: (i, j, k) in the order of the affine's columns; a real integer or float type in native byte order, any memory layout.
         affine: voxel index to LPS millimetres; None where the header does not say (then `geometry` tells why).
         geometry: the header fields that gave the affine, or why there is none.
-        blank: the header's affine where it is what writers put when nobody has set one (`geometry.is_blank`): only a metadata row
+        blank: the header's affine where it is what writers put when nobody has set one (`geometry.header.is_blank`): only a metadata row
             can confirm it, and `affine` is None.
         rescale: what the file declares about its units and nobody has applied yet; None where it is silent.
         format: "NIfTI-1", "NRRD", "DICOM series", …

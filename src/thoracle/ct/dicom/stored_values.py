@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from thoracle.ct.dicom.frames import Slice
-from thoracle.ct.geometry import AIR_HU
+from thoracle.ct.geometry.lps import AIR_HU
 from thoracle.ct.hounsfield_evidence import Histogram, hounsfield_evidence
 from thoracle.ct.stored import Rescale
 from thoracle.types import StoredArray

@@ -14,7 +14,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from thoracle.ct.geometry import to_lps
+from thoracle.ct.geometry.lps import to_lps
 from thoracle.ct.preprocess import PreprocessConfig, input_affine
 from thoracle.errors import InputError, ScanUnreadable
 from thoracle.types import ABNORMALITIES

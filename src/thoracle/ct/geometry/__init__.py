@@ -1,0 +1,1 @@
+"""Where the voxels of a scan lie in the body."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -61,14 +60,6 @@ class Parts:
     def run(self, config: ChatConfig, **more: Any) -> Trainer:
         scans = None if config.stage == "base" else self.scans
         return chat_run(config, QUESTIONS, ALONE, findings=finding_targets(self.cohort), scans=scans, **more)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -64,14 +63,6 @@ def config(steps: ModuleType, tmp_path: Path) -> MedFinderRunConfig:
         save_every=1,
         optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2, weight_decay=0.1),
     )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def train(config: MedFinderRunConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[float]:

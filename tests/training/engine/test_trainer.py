@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -75,15 +75,6 @@ def config(steps: ModuleType, tmp_path: Path) -> ContrastiveConfig:
         keep_checkpoints=2,
         optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2, weight_decay=0.1),
     )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums of several threads end in another order in a forked process than in its parent: bits would differ for that alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def train(config: ContrastiveConfig, *, resume: bool = False, until: int = STEPS, **more: Any) -> list[TrainStep]:

@@ -8,19 +8,7 @@ from thoracle.phantom.findings import SAMPLERS
 from thoracle.phantom.imaging.scene import paint
 from thoracle.types import ABNORMALITIES
 
-_IN_LUNG = (
-    "Emphysema",
-    "Atelectasis",
-    "Lung nodule",
-    "Lung opacity",
-    "Pulmonary fibrotic sequela",
-    "Pleural effusion",
-    "Mosaic attenuation pattern",
-    "Peribronchial thickening",
-    "Consolidation",
-    "Bronchiectasis",
-    "Interlobular septal thickening",
-)
+_IN_LUNG = ABNORMALITIES[ABNORMALITIES.index("Emphysema") :]
 
 
 def _points(picture, abnormality: str) -> np.ndarray:

@@ -25,19 +25,7 @@ _SEED = 11
 #: Words by which a sentence says where most of a finding is, not all of it.
 _MAINLY = re.compile(r"\b(mainly|predominantly|more marked)\b")
 _LOBE = re.compile(r"\b(right|left) (upper|middle|lower) lobe\b")
-_LUNG_FINDINGS = (
-    "Emphysema",
-    "Atelectasis",
-    "Lung nodule",
-    "Lung opacity",
-    "Pulmonary fibrotic sequela",
-    "Pleural effusion",
-    "Mosaic attenuation pattern",
-    "Peribronchial thickening",
-    "Consolidation",
-    "Bronchiectasis",
-    "Interlobular septal thickening",
-)
+_LUNG_FINDINGS = ABNORMALITIES[ABNORMALITIES.index("Emphysema") :]
 
 
 class _Location:

@@ -24,7 +24,8 @@ from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import ChatBatch, attention_mask
 from thoracle.training.engine.config import HINT, RunConfig
-from thoracle.training.engine.distributed import World, no_sync, parallelize
+from thoracle.training.engine.distributed import World, parallelize
+from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
 
 Stage = Literal["base", "projector", "lora"]
 STAGES: Final[tuple[Stage, ...]] = ("base", "projector", "lora")
@@ -131,7 +132,7 @@ class ChatConfig(RunConfig):
             raise InputError(f"stage {self.stage} needs a language model", hint=hint, source="config")
 
 
-class ChatTask:
+class ChatTask(WeightsOnlyTask):
     """Train a chat model.
 
     Args:
@@ -172,13 +173,7 @@ class ChatTask:
         self.model.train()
         # Ranks' gradients are averaged: what each adds is so many times its share.
         total_weight = self.world.all_reduce_mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
-        total = torch.zeros((), device=self.world.device)
-        for number, batch in enumerate(batches):
-            with no_sync(self._spread, apart=number < len(batches) - 1):
-                loss = self._lost(batch) / total_weight
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return self.world.all_reduce_mean(total)
+        return accumulate_losses(self._spread, self.world, batches, lambda batch: self._lost(batch) / total_weight)
 
     def loss(self, batch: ChatBatch) -> Tensor:
         """Compute cross-entropy of the answers' words, averaged by their weights; a scalar."""
@@ -194,16 +189,6 @@ class ChatTask:
             logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=attention_mask(batch), positions_BN=batch.positions_BN)
         each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
         return (each_S * batch.weights_BN[scored_BN]).sum()
-
-    def on_optimizer_step(self) -> None:
-        """Do nothing: only weights move."""
-
-    def rank_state(self) -> Mapping[str, Tensor]:
-        """Return no state."""
-        return {}
-
-    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load no state."""
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the chat folder."""

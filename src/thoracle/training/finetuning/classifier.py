@@ -29,8 +29,9 @@ from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP
 from thoracle.training.contrastive.dual_encoder import wrap_blocks
 from thoracle.training.contrastive.zero_shot_eval import label_aurocs
 from thoracle.training.engine.config import HINT, RunConfig
-from thoracle.training.engine.distributed import World, no_sync, parallelize
+from thoracle.training.engine.distributed import World, parallelize
 from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
 from thoracle.training.finetuning.frozen_features import FrozenSample, expand_tokens
 from thoracle.training.finetuning.lora import add_lora, merge_lora
 from thoracle.types import ABNORMALITIES
@@ -119,7 +120,7 @@ def collate_features(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
     )
 
 
-class ClassifierTask:
+class ClassifierTask(WeightsOnlyTask):
     """Train a head on labels, and as much of the encoder as the configuration says.
 
     Attributes:
@@ -162,24 +163,11 @@ class ClassifierTask:
     def accumulate_gradients(self, batches: Sequence[LabelledBatch]) -> Tensor:
         """Add a step's gradients."""
         self.network.train()
-        total = torch.zeros((), device=self.world.device)
-        for number, batch in enumerate(batches):
-            with no_sync(self._spread, apart=number < len(batches) - 1):
-                labels_BK = batch.labels_BK.to(self.world.device)
-                loss = weighted_label_loss(self.logits(batch.given_B), labels_BK, self._weights_K) / len(batches)
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return self.world.all_reduce_mean(total)
 
-    def on_optimizer_step(self) -> None:
-        """Do nothing: only weights move."""
+        def loss_of(batch: LabelledBatch) -> Tensor:
+            return weighted_label_loss(self.logits(batch.given_B), batch.labels_BK.to(self.world.device), self._weights_K) / len(batches)
 
-    def rank_state(self) -> Mapping[str, Tensor]:
-        """Return no state."""
-        return {}
-
-    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load no state."""
+        return accumulate_losses(self._spread, self.world, batches, loss_of)
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write a file like the published ones, encoder and text encoder included. The task has these weights from now on."""

@@ -24,7 +24,8 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.engine.config import HINT, RunConfig
-from thoracle.training.engine.distributed import World, no_sync
+from thoracle.training.engine.distributed import World
+from thoracle.training.engine.single_loss import accumulate_losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +92,17 @@ class VocabFineTask(DualEncoderTask):
     def accumulate_gradients(self, batches: Sequence[LabelledVolumes]) -> Tensor:
         """Add a step's gradients, and update the codes."""
         self.train()
-        device, total = self.world.device, torch.zeros((), device=self.world.device)
-        for number, batch in enumerate(batches):
-            with no_sync(self.towers, apart=number < len(batches) - 1), self.codes.collecting():
-                ids, mask = self._prompts.input_ids_BN.to(device), self._prompts.attention_mask_BN.to(device)
+        device, squared = self.world.device, self.config.loss == "squared"
+
+        def loss_of(batch: LabelledVolumes) -> Tensor:
+            ids, mask = self._prompts.input_ids_BN.to(device), self._prompts.attention_mask_BN.to(device)
+            with self.codes.collecting():
                 text_2KL, image_BL = self.encode(ids, mask, batch.volume_B1ZHW.to(device, non_blocking=True))[:2]
-                scale, squared = logit_scale(self.clip.temperature), self.config.loss == "squared"
-                loss = prompt_loss(text_2KL, image_BL, batch.labels_BK.to(device), scale, squared=squared) / len(batches)
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            scale = logit_scale(self.clip.temperature)
+            return prompt_loss(text_2KL, image_BL, batch.labels_BK.to(device), scale, squared=squared) / len(batches)
+
+        mean = accumulate_losses(self.towers, self.world, batches, loss_of)
         if self.clip.temperature.grad is not None:
             self.world.all_reduce_mean(self.clip.temperature.grad)
         self.update_codebook()
-        return self.world.all_reduce_mean(total)
+        return mean

@@ -27,7 +27,8 @@ from thoracle.models.text.encoder import TransformerLayer
 from thoracle.models.text.spec import TEXT_CLASSIFIER
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.config import OptimizerConfig, RunConfig
-from thoracle.training.engine.distributed import World, no_sync, parallelize
+from thoracle.training.engine.distributed import World, parallelize
+from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
 from thoracle.training.engine.task import Collate
 from thoracle.types import ABNORMALITIES
 
@@ -137,7 +138,7 @@ class ReportCollator:
         )
 
 
-class LabelerTask:
+class LabelerTask(WeightsOnlyTask):
     """Train a report classifier on labels."""
 
     def __init__(self, network: TextClassifier, config: LabelerConfig, world: World, *, sizes: TextConfig, tokenizer: Tokenizer) -> None:
@@ -168,23 +169,11 @@ class LabelerTask:
     def accumulate_gradients(self, batches: Sequence[TextBatch]) -> Tensor:
         """Add a step's gradients."""
         self.network.train()
-        total = torch.zeros((), device=self.world.device)
-        for number, batch in enumerate(batches):
-            with no_sync(self._spread, apart=number < len(batches) - 1):
-                loss = labels_loss(self.logits(batch), batch.labels_BK.to(self.world.device)) / len(batches)
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return self.world.all_reduce_mean(total)
 
-    def on_optimizer_step(self) -> None:
-        """Do nothing: only weights move."""
+        def loss_of(batch: TextBatch) -> Tensor:
+            return labels_loss(self.logits(batch), batch.labels_BK.to(self.world.device)) / len(batches)
 
-    def rank_state(self) -> Mapping[str, Tensor]:
-        """Return no state."""
-        return {}
-
-    def load_rank_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load no state."""
+        return accumulate_losses(self._spread, self.world, batches, loss_of)
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the model folder."""

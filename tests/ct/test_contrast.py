@@ -78,3 +78,10 @@ class TestContrastByTheVoxels:
         verdicts = {path.name: any(map(enhanced, assess(thoracle.read(path)).warnings)) for path in (tmp_path / "train").rglob("*.nii.gz")}
         assert verdicts == {name: "after contrast agent" in technique[name] for name in verdicts}
         assert len(set(verdicts.values())) == 2
+
+    def test_what_cannot_be_judged_has_no_verdict(self):
+        """No lungs on both sides, or no muscle beside them to compare with."""
+        assert assess(sketch([BODY, LUNGS[0]], (400, 300, 340), noise=15)).enhanced is None
+        assert assess(sketch([((0, 0, 0), (150, 100, THROUGH), -100), *LUNGS], (400, 300, 340), noise=15)).enhanced is None
+        assert assess(self.chest_with_blood(42)).enhanced is False
+        assert assess(self.chest_with_blood(300)).enhanced is True

@@ -33,6 +33,7 @@ class VolumeOutcome:
         spacing: of the scan in mm along x, y, z.
         kernel: convolution kernel, "" where nobody says.
         warnings: sentences on what is odd about it.
+        enhanced: whether its voxels show contrast agent, as `Quality` has it; None also where nobody looked.
         error: the class of the error that refused it, or "".
         message: of that error, without a path.
         temporary: the reason may pass (time, memory, a crash, a disk), so the next run reads it again.
@@ -52,6 +53,7 @@ class VolumeOutcome:
     spacing: tuple[float, ...] = ()
     kernel: str = ""
     warnings: tuple[str, ...] = ()
+    enhanced: bool | None = None
     error: str = ""
     message: str = ""
     temporary: bool = False

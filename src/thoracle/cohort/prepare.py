@@ -16,6 +16,7 @@ from thoracle.cohort.journal import Journal, VolumeOutcome
 from thoracle.cohort.label_missing import Labeller
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
 from thoracle.cohort.manifest import CACHE, CohortEntry, claim, read_manifest, require_cohort_or_empty, write_manifest
+from thoracle.cohort.preparation.contrast_statements import contrast_counts, contrast_issues, contrast_note
 from thoracle.cohort.preparation.entries import counts_of, manifest_entries, published_counts
 from thoracle.cohort.preparation.retention import Cache, Retained, cache_notes, retained_rows, standing_outcome, sweep
 from thoracle.cohort.preparation.selection import Selection, select_volumes
@@ -233,20 +234,24 @@ class _Preparation:
         prepared = [source for source in self.selection.chosen if not outcomes[source.volume].error]
         moments = {source.volume: source.study_time for source in self.selection.sources}
         entries = manifest_entries(prepared, outcomes, kept=kept, before=self.before, moments=moments, seed=self.seed)
+        statements = {source.volume: source.stated_contrast for source in self.selection.chosen if source.stated_contrast}
         notes = (
             *self.selection.notes,
+            *contrast_note(statements, outcomes),
             *rows.notes(cached),
             *cache_notes(damaged=damaged, unlisted=0 if self.prune else self._unlisted(entries)),
             *([f"{self.published}; here are {counts_of(entries)}."] if self.published else []),
         )
         issues = [
             *findings_of((outcomes[source.volume] for source in self.selection.chosen), absent=self.selection.absent),
+            *contrast_issues(statements, outcomes),
             *(QualityIssue(volume=entry.volume, status="refused", error=CacheDamaged.__name__, message=_LOST) for entry in lost),
             *(QualityIssue(volume=entry.volume, status="kept", message="Not in the archive now; kept as it was.") for entry in kept),
         ]
         scans = ((entry.cache_sha256, entry.volume, entry.split) for entry in entries)
         self._refuse(find_leaks(scans, what="scan"), entries, issues, notes=notes)
-        write_quality(self.target, entries, issues, outcomes=cached, notes=notes)
+        contrast = contrast_counts((entry.volume for entry in entries), statements, cached)
+        write_quality(self.target, entries, issues, outcomes=cached, notes=notes, contrast=contrast)
         write_manifest(self.target, entries)
         vouched = set() if self.prune else {f"{CACHE}/{outcome.cache}" for outcome in cached.values()}
         sweep(self.target, vouched | {entry.cache for entry in entries})

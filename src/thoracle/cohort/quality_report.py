@@ -24,8 +24,10 @@ from thoracle.files.atomic import write_atomic
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 #: What a row says of its volume: refused; warned: odd; noted: mended or not applied as it was read; kept though its source is gone; leak:
-#: in another split too; read: where units and geometry come from; absent: in a table alone.
-Status = Literal["refused", "warned", "noted", "kept", "leak", "read", "absent"]
+#: in another split too; contrast: what report and voxels say of contrast agent; read: where units and geometry come from; absent: in a
+#: table alone.
+Status = Literal["refused", "warned", "noted", "kept", "leak", "contrast", "read", "absent"]
+_CONTRAST: Final = ("the report's technique tells of", "voxels enhanced", "voxels not enhanced", "no verdict of voxels")
 _MOST_ROWS: Final = 1000  # of one table on the page; the CSV has all
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
@@ -72,6 +74,7 @@ def write_quality(
     *,
     outcomes: Mapping[str, VolumeOutcome],
     notes: Sequence[str],
+    contrast: Sequence[tuple[str, int, int, int]] = (),
 ) -> None:
     """Write quality.csv and quality.html, each whole or not at all.
 
@@ -81,13 +84,14 @@ def write_quality(
         findings: rows of quality.csv.
         outcomes: of the volumes, by name.
         notes: sentences on the whole.
+        contrast: volumes by what reports say of contrast agent, and whether voxels are enhanced, are not, or give no verdict.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((VOLUME_NAME, "status", "error", "message"))
     writer.writerows((issue.volume, issue.status, issue.error, issue.message) for issue in findings)
     write_atomic(folder / "quality.csv", text.getvalue().encode("utf-8", "replace"))
-    write_atomic(folder / "quality.html", _page(entries, findings, outcomes, notes).encode("utf-8", "replace"))
+    write_atomic(folder / "quality.html", _page(entries, findings, outcomes, notes, contrast).encode("utf-8", "replace"))
 
 
 def _page(
@@ -95,9 +99,10 @@ def _page(
     findings: Sequence[QualityIssue],
     outcomes: Mapping[str, VolumeOutcome],
     notes: Sequence[str],
+    contrast: Sequence[tuple[str, int, int, int]],
 ) -> str:
     by_status = {status: [issue for issue in findings if issue.status == status] for status in get_args(Status)}
-    refused, warned, noted, kept, leaks, _, absent = by_status.values()
+    refused, warned, noted, kept, leaks, _, _, absent = by_status.values()
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Quality of a cohort</title>",
         f"<style>{_STYLE}</style><h1>Quality of a cohort</h1><p>{escape(RESEARCH_USE)}</p>",
@@ -108,6 +113,7 @@ def _page(
         _table("Refused", (VOLUME_NAME, "error", "why"), [(issue.volume, issue.error, issue.message) for issue in refused]),
         _table("Odd", ("warning", "volumes"), Counter(issue.message for issue in warned).most_common()),
         _table("Mended or not applied as it was read", ("note", "volumes"), Counter(issue.message for issue in noted).most_common()),
+        _table("Contrast agent, volumes", _CONTRAST, contrast),
         *_charts(entries, outcomes),
         _table(
             "Abnormalities, of the labelled scans", ("abnormality", *SPLITS), [_prevalence(entries, n) for n in range(len(ABNORMALITIES))]

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from thoracle.cohort.demographics import NO_FACTS, Demographics
 from thoracle.cohort.reports import Report
+from thoracle.cohort.technique import StatedContrast
 from thoracle.errors import ScanUnreadable, ThoracleError
 from thoracle.files.folder_tree import list_tree
 from thoracle.types import ABNORMALITIES
@@ -40,6 +41,7 @@ class VolumeSource:
         kernel: convolution kernel, "" where nobody says.
         slice_spacing_mm: from slice to slice, None where nobody says.
         report: of the scan.
+        stated_contrast: what the report's technique says of contrast agent; None where it is silent.
         labels: of the scan.
         accession: the number people call the scan by; "" where it has no other than `scan`.
         facts: of patient and scanner.
@@ -59,6 +61,7 @@ class VolumeSource:
     kernel: str = ""
     slice_spacing_mm: float | None = None
     report: Report = NO_REPORT
+    stated_contrast: StatedContrast | None = None
     labels: Labels = UNLABELLED
     accession: str = ""
     facts: Demographics = NO_FACTS

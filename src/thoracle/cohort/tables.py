@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import COHORT_SETTINGS, Labels
+from thoracle.cohort.technique import StatedContrast, stated_contrast, technique_section
 from thoracle.errors import MetadataError
 from thoracle.files.listed_names import column_key
 from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TableRow, TextTable
@@ -27,6 +28,7 @@ _LARGEST_BYTES: Final = 1 << 30  # five times all the reports of CT-RATE
 _DEPTH: Final = 3  # SRC/dataset/metadata/train_metadata.csv
 _FINDINGS: Final = ("Findings_EN", "findings", "Report_en", "report", "report_text")
 _IMPRESSION: Final = ("Impressions_EN", "impression")
+_TECHNIQUE: Final = "Technique_EN"
 _LABEL_KEYS: Final = tuple(map(column_key, ABNORMALITIES))
 
 
@@ -101,6 +103,11 @@ def require_match(matched: int, rows: Mapping[str, tuple[TableRow, Path]], *, wh
 def report_of(row: Row) -> Report:
     """Read the report sections of a row, under CT-RATE's, BIMCV-R's or plain column names."""
     return Report(findings=_first(row, _FINDINGS), impression=_first(row, _IMPRESSION))
+
+
+def contrast_of(row: Row) -> StatedContrast | None:
+    """Read what the technique of a row's report says of contrast agent: CT-RATE's column, or that section of the text."""
+    return stated_contrast(row.get(_TECHNIQUE) or technique_section(_first(row, _FINDINGS)))
 
 
 def has_report(table: TextTable) -> bool:

@@ -78,6 +78,7 @@ class PrepareVolume:
             files=source.files,
             uneven=self.uneven,
         )
+        quality = assess(volume) if self.judge else None
         content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
         outcome = VolumeOutcome(
             volume=source.volume,
@@ -92,7 +93,8 @@ class PrepareVolume:
             slices=volume.array.shape[2],
             spacing=volume.spacing,
             kernel=source.kernel or volume.tags.kernel or "",
-            warnings=assess(volume).warnings if self.judge else (),
+            warnings=quality.warnings if quality else (),
+            enhanced=quality.enhanced if quality else None,
         )
         return outcome, content
 

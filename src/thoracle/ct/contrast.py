@@ -14,7 +14,7 @@ _ENHANCED_ML = 25.0  # a heart's chambers and the great vessels have several hun
 _Mask = NDArray[np.bool_]
 
 
-def enhanced_blood_ml(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float, ...]) -> float:
+def enhanced_blood_ml(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float, ...]) -> float | None:
     """Measure the largest volume between the lungs, where heart and great vessels are, that is brighter than blood without contrast agent.
 
     Args:
@@ -23,27 +23,28 @@ def enhanced_blood_ml(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float
         cell: size of a cell, mm.
 
     Returns:
-        Millilitres; 0 where no lungs lie on both sides, or no muscle is there to compare with.
+        Millilitres; None where no lungs lie on both sides, or no muscle is there to compare with.
     """
     region = _between_lungs(lung)
     if not region.any():
-        return 0.0
+        return None
     box = tuple(
         slice(max(0, int(at[0]) - 1), int(at[-1]) + 2)
         for at in (np.flatnonzero(region.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     )
     muscle = _muscle(cells[..., box[2]], lung[..., box[2]])
     if muscle is None:
-        return 0.0
+        return None
     # The median leaves out wires, clips and calcium, which a mean would spread.
     bright = (ndimage.median_filter(cells[box], 3) > muscle + _ENHANCED_ABOVE) & region[box]
     parts, count = ndimage.label(bright)
     return float(np.bincount(parts.ravel())[1:].max() * np.prod(cell) / 1e3) if count else 0.0
 
 
-def is_enhanced(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float, ...]) -> bool:
-    """Tell whether there is more of it than marrow and calcium come to; the arguments are those of `enhanced_blood_ml`."""
-    return enhanced_blood_ml(cells, lung, cell) > _ENHANCED_ML
+def is_enhanced(cells: NDArray[np.float32], lung: _Mask, cell: tuple[float, ...]) -> bool | None:
+    """Tell whether there is more of it than marrow and calcium come to; arguments and None are those of `enhanced_blood_ml`."""
+    volume = enhanced_blood_ml(cells, lung, cell)
+    return None if volume is None else volume > _ENHANCED_ML
 
 
 def _between_lungs(lung: _Mask) -> _Mask:

@@ -49,6 +49,7 @@ class Quality:
         lung_height_mm: from its lowest to its highest slice.
         lung_cut: faces of the volume that cut through lung ("top", "bottom", "left", "right", "front", "back").
         coverage: the same in words.
+        enhanced: whether its blood holds contrast agent; None where that cannot be judged.
         warnings: sentences on what is unlike the scans the published models saw; empty if nothing is.
     """
 
@@ -57,6 +58,7 @@ class Quality:
     lung_height_mm: float
     lung_cut: tuple[str, ...]
     coverage: str
+    enhanced: bool | None
     warnings: tuple[str, ...]
 
 
@@ -71,6 +73,7 @@ def assess(volume: Volume) -> Quality:
     slab = {"top", "bottom"} <= set(cut) and litres * 1e4 > _SLAB_AREA_CM2 * height
     is_chest = slab or (litres >= _LUNG_LITRES and height >= _LUNG_HEIGHT_MM)
     coverage = _coverage(litres, height, cut)
+    enhanced = is_enhanced(cells, lung, cell)
     units = _units(air_around(volume.array, volume.spacing))
     return Quality(
         is_chest=is_chest,
@@ -78,11 +81,12 @@ def assess(volume: Volume) -> Quality:
         lung_height_mm=round(height),
         lung_cut=cut,
         coverage=coverage,
+        enhanced=enhanced,
         warnings=(
             *_seen(is_chest, coverage, cut),
             *units,
             *_geometry(volume),
-            *_tagged(volume.tags, enhanced=is_enhanced(cells, lung, cell)),
+            *_tagged(volume.tags, enhanced=enhanced),
         ),
     )
 
@@ -247,7 +251,7 @@ def _geometry(volume: Volume) -> list[str]:
     return warnings
 
 
-def _tagged(tags: HeaderTags, *, enhanced: bool) -> list[str]:
+def _tagged(tags: HeaderTags, *, enhanced: bool | None) -> list[str]:
     warnings = [*tags.warnings]
     if tags.contrast or enhanced:
         source = "header tells of a contrast agent" if tags.contrast else "blood in heart and great vessels is contrast-enhanced"

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from thoracle.cohort.sources import ArchiveListing, VolumeSource, list_volumes
-from thoracle.cohort.tables import Row, empty_reports, find_tables, label_cells, labels_of, report_of, require_match, unique_rows
+from thoracle.cohort.tables import (
+    Row,
+    contrast_of,
+    empty_reports,
+    find_tables,
+    label_cells,
+    labels_of,
+    report_of,
+    require_match,
+    unique_rows,
+)
 from thoracle.ct.metadata import volume_key
 from thoracle.errors import LayoutMismatch, MetadataError
 from thoracle.files.listed_names import normalized_name
@@ -89,6 +99,8 @@ def _source(path: Path, row: Row | None, table: TextTable) -> VolumeSource:
     try:
         if not scan:
             raise MetadataError("the name does not tell the patient (sub-…_ses-…)", hint="Give the file its published name back.")
-        return source if row is None else replace(source, report=report_of(row), labels=labels_of(row, source=table.path))
+        if row is None:
+            return source
+        return replace(source, report=report_of(row), stated_contrast=contrast_of(row), labels=labels_of(row, source=table.path))
     except MetadataError as error:
         return replace(source, error=error)

@@ -19,6 +19,7 @@ from thoracle.cohort.sources import ArchiveListing, Split, VolumeSource, list_vo
 from thoracle.cohort.tables import (
     VOLUME_NAME,
     Row,
+    contrast_of,
     empty_reports,
     find_tables,
     has_labels,
@@ -53,7 +54,7 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
         detail = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
         raise LayoutMismatch(detail, hint="Give CT-RATE's folder, or another --layout.", source=folder)
     tables = [table for table in find_tables(folder, beside=_NOT_TABLES, encoding=encoding) if VOLUME_NAME in table.columns]
-    reports = _rows(filter(has_report, tables), "reports", report_of)
+    reports = _rows(filter(has_report, tables), "reports", lambda cells: (report_of(cells), contrast_of(cells)))
     labels = _rows(filter(has_labels, tables), "labels", label_cells)
     metadata = _rows((table for table in tables if "XYSpacing" in table.columns), "metadata", _metadata_facts)
     columns_of: list[tuple[str, dict[str, tuple[TableRow, Path]]]] = [("reports", reports), ("labels", labels), ("metadata", metadata)]
@@ -117,7 +118,7 @@ def _with_rows(
     metadata: tuple[TableRow, Path] | None,
 ) -> VolumeSource:
     if report is not None:
-        source = replace(source, report=report_of(report[0].cells))
+        source = replace(source, report=report_of(report[0].cells), stated_contrast=contrast_of(report[0].cells))
     if metadata is not None:
         row = metadata[0].cells
         source = replace(

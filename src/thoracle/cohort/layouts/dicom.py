@@ -17,6 +17,7 @@ from thoracle.cohort.preparation.visits import study_time
 from thoracle.cohort.sources import COHORT_SETTINGS, ArchiveListing, VolumeSource
 from thoracle.cohort.tables import (
     Row,
+    contrast_of,
     empty_reports,
     find_tables,
     has_labels,
@@ -233,10 +234,9 @@ def _source(uid: str, member: _Series, rows: Mapping[str, tuple[TableRow, Path]]
             detail = "has no SeriesInstanceUID, StudyInstanceUID or PatientID, or files of two patients under one"
             raise MetadataError(detail, hint="Mend the headers; without patients no split can be trusted.")
         match = rows.get(f"study {member.study}") or (rows.get(f"accession {member.accession}") if member.accession else None)
-        return (
-            source
-            if match is None
-            else replace(source, report=report_of(match[0].cells), labels=labels_of(match[0].cells, source=match[1]))
-        )
+        if match is None:
+            return source
+        row, table = match[0].cells, match[1]
+        return replace(source, report=report_of(row), stated_contrast=contrast_of(row), labels=labels_of(row, source=table))
     except MetadataError as error:
         return replace(source, error=error)

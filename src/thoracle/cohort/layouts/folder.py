@@ -14,7 +14,17 @@ from typing import Final
 from thoracle.cohort.demographics import facts_of
 from thoracle.cohort.preparation.visits import study_time
 from thoracle.cohort.sources import SPLITS, ArchiveListing, VolumeSource
-from thoracle.cohort.tables import VOLUME_NAME, Row, empty_reports, find_tables, has_report, labels_of, parse_positive_number, report_of
+from thoracle.cohort.tables import (
+    VOLUME_NAME,
+    Row,
+    contrast_of,
+    empty_reports,
+    find_tables,
+    has_report,
+    labels_of,
+    parse_positive_number,
+    report_of,
+)
 from thoracle.ct.metadata import reading_fields
 from thoracle.errors import LayoutMismatch, MetadataError, ScanUnreadable
 from thoracle.files.listed_names import locate, normalized_name
@@ -65,6 +75,7 @@ def _source(row: Row, table: TextTable, folder: Path) -> VolumeSource:
         patient=patient,
         path=path,
         report=report_of(row),
+        stated_contrast=contrast_of(row),
         kernel=row.get("ConvolutionKernel", "").strip(),
         slice_spacing_mm=parse_positive_number(row.get("ZSpacing", "")),
         accession=row.get("accession", "").strip(),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -353,13 +354,13 @@ def test_a_calibrated_model_says_so_and_gives_verdicts(command: Callable[..., An
     assert (again.status, "another calibration" in again.err) == (1, True)
 
 
-def test_an_ordinary_dicom_tree_ends_without_failures_and_says_what_was_set_aside(
-    command, model_dir: Path, data_dir: Path, tmp_path: Path
+@pytest.mark.parametrize("flat", [False, True], ids=["tree", "flat"])
+def test_an_ordinary_dicom_archive_ends_without_failures_and_says_what_was_set_aside(
+    command: Callable[..., Any], model_dir: Path, data_dir: Path, tmp_path: Path, flat: bool
 ) -> None:
-    """PA/ST/SE, with a report, a scout without the word and a localizer; two studies are two rows."""
+    """PA/ST/SE, or all in one folder, with a report, a scout without the word and a localizer; two studies are two rows."""
     slices = [pydicom.dcmread(path) for path in sorted((data_dir / "dicom" / "cip_ct64").iterdir())]
     for patient in "12":
-        root = tmp_path / "tree" / f"PA{patient}" / "ST1"
         for number, (count, fields) in enumerate(
             [
                 (len(slices), {}),
@@ -368,7 +369,8 @@ def test_an_ordinary_dicom_tree_ends_without_failures_and_says_what_was_set_asid
                 (1, {"Modality": "SR"}),
             ]
         ):
-            (root / f"SE{number}").mkdir(parents=True)
+            folder = tmp_path / "tree" if flat else tmp_path / "tree" / f"PA{patient}" / "ST1" / f"SE{number}"
+            folder.mkdir(parents=True, exist_ok=True)
             for k, ds in enumerate(deepcopy(slices[:count])):
                 ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID = (
                     f"1.{patient}",
@@ -377,12 +379,22 @@ def test_an_ordinary_dicom_tree_ends_without_failures_and_says_what_was_set_asid
                 )
                 for keyword, content in fields.items():
                     setattr(ds, keyword, content)
-                ds.save_as(root / f"SE{number}" / f"IM{k}")
+                ds.save_as(folder / f"{ds.SOPInstanceUID}.dcm")
     ran = command("detect", tmp_path / "tree", "--model", model_dir, "--out", tmp_path / "out.csv")
     assert ran.status == 0, ran.err
-    assert "6 DICOM folders set aside: 2 x SR, 2 x localizer, 2 x scout." in ran.err
+    assert "6 DICOM series set aside: 2 x SR, 2 x localizer, 2 x scout." in ran.err
     assert "2 done, 0 done before, 0 failed" in ran.err
-    assert sorted(rows(tmp_path / "out.csv")) == ["PA1/ST1/SE0", "PA2/ST1/SE0"]
+    digests = [sha256(f"1.{patient}.0".encode()).hexdigest()[:12] for patient in "12"]
+    names = [f"tree/{digest}" for digest in digests] if flat else ["PA1/ST1/SE0", "PA2/ST1/SE0"]
+    assert set(rows(tmp_path / "out.csv")) == set(names)
+    if flat:
+        listed = command("inspect", tmp_path / "tree")
+        assert listed.status == 1
+        assert "2 series could be meant" in listed.err
+        assert "--series" in listed.err
+        one = command("detect", tmp_path / "tree", "--series", "1.2.0", "--model", model_dir, "--out", tmp_path / "one.csv")
+        assert one.status == 0, one.err
+        assert sorted(rows(tmp_path / "one.csv")) == ["tree"]
 
 
 def test_runs_of_one_table_never_take_another_scan_for_one_that_is_done(

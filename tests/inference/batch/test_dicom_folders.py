@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests.inference.batch.trees import names, series_of, slice_of, touch
-from thoracle.errors import ScanUnreadable, SeriesAmbiguous
+from thoracle.errors import ScanUnreadable, SeriesAmbiguous, TruncatedFile
 from thoracle.files import folder_tree
 from thoracle.inference.batch.discover_scans import find_scans
+from thoracle.inference.batch.runner import ReadOptions, read_scan
 
 
 def test_half_a_series_is_never_a_scan(tmp_path: Path) -> None:
@@ -29,10 +31,13 @@ def test_parts_of_a_series_beside_another_fail_and_leave_the_other_alone(tmp_pat
     assert not any(scan.fault for scan in find_scans([tmp_path / "disc" / "0", tmp_path / "disc" / "1"]))
 
 
-def test_a_folder_inside_a_series_is_read_with_it(tmp_path: Path) -> None:
+def test_a_series_in_a_folder_inside_another_is_a_scan_of_its_own(tmp_path: Path) -> None:
     slice_of("1.2.3", tmp_path / "s" / "im1")
     slice_of("1.2.4", tmp_path / "s" / "below" / "im1")
-    assert names(find_scans([tmp_path])) == ["s"]
+    assert [(scan.name, scan.files) for scan in find_scans([tmp_path])] == [
+        ("s", (tmp_path / "s" / "im1",)),
+        ("s/below", ()),
+    ]
 
 
 def test_a_dicomdir_makes_no_scan_of_its_folder(tmp_path: Path) -> None:
@@ -77,7 +82,7 @@ def test_an_ordinary_tree_of_patients_studies_and_series(tmp_path: Path) -> None
     found = find_scans([tmp_path], notify=sentences.append)
     assert names(found) == ["PA1/ST1/SE2", "PA2/ST1/SE2", "PA3/ST1/SE1"]
     assert sentences == [
-        "11 DICOM folders set aside: 1 x KO, 2 x PT, 2 x SR, 2 x bolus monitor or single slice beside a scan, 2 x localizer, 2 x scout."
+        "11 DICOM series set aside: 1 x KO, 2 x PT, 2 x SR, 2 x bolus monitor or single slice beside a scan, 2 x localizer, 2 x scout."
     ]
 
 
@@ -151,3 +156,91 @@ def test_slices_without_preamble_are_a_scan(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "im1").write_bytes(content[132:].replace(b"1.2.3\0", b"1.2.4\0"))
     assert names(find_scans([tmp_path])) == ["bare", "whole"]
+
+
+def digest(uid: str) -> str:
+    return sha256(uid.encode()).hexdigest()[:12]
+
+
+def test_each_series_of_a_flat_folder_is_a_scan_without_its_uid(tmp_path: Path) -> None:
+    """As storescp and Orthanc write them: all patients in one folder. A series more changes no name."""
+    flat = tmp_path / "inbox"
+    for patient in range(20):
+        series_of(flat, f"1.2.{patient}", 5, study=f"1.9.{patient}", PatientID=f"DOE{patient}")
+    found = find_scans([flat])
+    assert {scan.name: scan.files for scan in found} == {
+        f"inbox/{digest(f'1.2.{patient}')}": tuple(flat / f"1.2.{patient}-{k}" for k in range(5)) for patient in range(20)
+    }
+    assert {scan.path for scan in found} == {flat}
+    series_of(flat, "1.2.99", 5)
+    assert set(names(found)) < set(names(find_scans([flat])))
+    assert set(names(find_scans([tmp_path]))) == set(names(find_scans([flat]))), "the folder above names them alike"
+
+
+def test_one_scan_is_still_what_is_asked_for_with_a_series(tmp_path: Path) -> None:
+    series_of(tmp_path / "inbox", "1.2.3", 5)
+    series_of(tmp_path / "inbox", "1.2.4", 5)
+    assert [(scan.name, scan.files) for scan in find_scans([tmp_path / "inbox"], whole_folders=True)] == [("inbox", ())]
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["flat", "folders"])
+def test_what_goes_along_with_scans_is_set_aside_in_one_folder_as_in_many(tmp_path: Path, flat: bool) -> None:
+    def place(number: int) -> Path:
+        return tmp_path / "inbox" if flat else tmp_path / "inbox" / f"SE{number}"
+
+    coronal = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}
+    series_of(place(0), "1.0", 25)
+    series_of(place(1), "1.1", 25, study="1.8")
+    series_of(place(2), "1.2", 2, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    series_of(place(3), "1.3", 2, **coronal)
+    series_of(place(4), "1.4", 1, Modality="SR")
+    series_of(place(5), "1.5", 8, ImageType=["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"])
+    series_of(place(6), "1.6", 25, ImageType=["DERIVED", "SECONDARY", "MPR"], **coronal)
+    series_of(place(7), "1.7", 15, ImagePositionPatient=[0, 0, 0])
+    series_of(place(8), "1.8", 8, study="1.7", ImageType=["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"])  # its source is not here
+    sentences: list[str] = []
+    found = find_scans([tmp_path], notify=sentences.append)
+    uids = {scan.files[0].name.split("-")[0] for scan in found} if flat else {f"1.{scan.path.name[2:]}" for scan in found}
+    assert uids == {"1.0", "1.1", "1.8"}
+    assert sentences == [
+        "6 DICOM series set aside: 1 x SR, 1 x bolus monitor or single slice beside a scan, 1 x localizer, "
+        "1 x maximum intensity projection, 1 x reformatted image, 1 x scout."
+    ]
+
+
+def test_damage_in_a_flat_folder_is_of_its_series_or_of_all_where_none_can_be_told(tmp_path: Path) -> None:
+    flat = tmp_path / "inbox"
+    series_of(flat, "1.2.3", 5)
+    series_of(flat, "1.2.4", 5)
+    (flat / "1.2.4-2").write_bytes((flat / "1.2.4-2").read_bytes()[:-5])
+    lost = flat / "lost"
+    lost.write_bytes((flat / "1.2.3-0").read_bytes()[:132] + b"\xff" * 300)
+    (flat / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    sentences: list[str] = []
+    found = {scan.name: scan for scan in find_scans([flat], notify=sentences.append)}
+    assert found[f"inbox/{digest('1.2.4')}"].files == (*(flat / f"1.2.4-{k}" for k in range(5)), lost)
+    assert sentences == [f"a link that ends nowhere: {flat / 'gone.dcm'}."]
+    volume = read_scan(found[f"inbox/{digest('1.2.3')}"], ReadOptions(min_slices=2, hu="stored"))
+    assert any("Files beside the series could not be read" in warning for warning in volume.tags.warnings)
+    with pytest.raises(TruncatedFile):
+        read_scan(found[f"inbox/{digest('1.2.4')}"], ReadOptions(min_slices=2, hu="stored"))
+
+
+def test_series_cut_alike_into_folders_are_scans_and_series_cut_unlike_fail(tmp_path: Path) -> None:
+    for uid in ("1.2.3", "1.2.4"):
+        series_of(tmp_path / "disc" / "0", uid, 6)
+        (tmp_path / "disc" / "1").mkdir(exist_ok=True)
+        (tmp_path / "disc" / "0" / f"{uid}-5").rename(tmp_path / "disc" / "1" / f"{uid}-5")
+    found = find_scans([tmp_path])
+    assert names(found) == sorted(f"disc/{digest(uid)}" for uid in ("1.2.3", "1.2.4"))
+    assert {len(scan.files) for scan in found} == {6}
+    series_of(tmp_path / "disc" / "2", "1.2.5", 6)
+    found = find_scans([tmp_path])
+    assert names(found) == sorted(["disc/2", *(f"disc/{part}/{digest(uid)}" for part in "01" for uid in ("1.2.3", "1.2.4"))])
+    assert [scan.name for scan in found if scan.fault is None] == ["disc/2"]
+
+
+def test_a_damaged_file_above_a_series_is_no_second_scan_of_it(tmp_path: Path) -> None:
+    series_of(tmp_path / "top" / "s", "1.2.3", 25)
+    (tmp_path / "top" / "lost").write_bytes((tmp_path / "top" / "s" / "1.2.3-0").read_bytes()[:132] + b"\xff" * 300)
+    assert [(scan.name, scan.files) for scan in find_scans([tmp_path])] == [("top", (tmp_path / "top" / "lost",)), ("top/s", ())]

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import nibabel as nib
@@ -196,3 +197,50 @@ def write_slice(path: Path, hu: np.ndarray, *, series: str, z: float) -> None:
     image.RescaleSlope, image.RescaleIntercept = 1, 0
     image.PixelData = np.ascontiguousarray(hu.T).astype("<i2").tobytes()
     pydicom.dcmwrite(path, image, enforce_file_format=True)
+
+
+def write_series(folder: Path, heart: int, *, series: str) -> None:
+    folder.mkdir(exist_ok=True, parents=True)
+    hu = np.asarray(nib.load(write(folder.parent / "x.nii", heart=heart)).dataobj)
+    (folder.parent / "x.nii").unlink()
+    for k in range(0, hu.shape[2], 4):
+        write_slice(folder / f"{series}_{k}.dcm", hu[:, :, k], series=series, z=4.0 * k)
+
+
+def test_series_of_one_flat_folder_give_the_rows_of_series_in_folders(tmp_path: Path, out: Path) -> None:
+    """Each goes on by its own files: a series that changes, or comes to it, touches no other row."""
+    hearts = {"1.2.3.1": 40, "1.2.3.2": 400, "1.2.3.3": 200}
+    for uid, heart in hearts.items():
+        write_series(tmp_path / "flat", heart, series=uid)
+        (tmp_path / "tree" / uid).mkdir(parents=True)
+        for path in (tmp_path / "flat").glob(f"{uid}_*"):
+            shutil.copy(path, tmp_path / "tree" / uid)
+    assert all(outcome.failure is None for outcome in detect(out, tmp_path / "flat"))
+    detect(tmp_path / "other.csv", tmp_path / "tree")
+    flat = rows(out)
+    assert len(flat) == 3
+    assert sorted(flat.values()) == sorted(rows(tmp_path / "other.csv").values())
+    assert "1.2.3" not in out.read_text()
+    assert "1.2.3" not in out.with_suffix(".sources.csv").read_text()
+    assert detect(out, tmp_path / "flat") == []
+
+    write_series(tmp_path / "flat", 800, series="1.2.3.2")
+    write_series(tmp_path / "flat", 300, series="1.2.3.4")
+    again = detect(out, tmp_path / "flat")
+    after = rows(out)
+    assert len(after) == 4
+    assert {outcome.name for outcome in again} == {name for name, row in after.items() if flat.get(name) != row}
+    assert len(again) == 2
+    assert sum("the row is replaced" in outcome.note for outcome in again) == 1
+    assert detect(out, tmp_path / "flat") == []
+
+
+def test_flat_folders_of_one_name_keep_their_rows_apart(tmp_path: Path, out: Path) -> None:
+    """An anonymiser gave two patients' series one UID."""
+    for place, heart in (("a", 40), ("b", 400)):
+        write_series(tmp_path / place / "inbox", heart, series="1.2.3.1")
+        write_series(tmp_path / place / "inbox", heart + 100, series="1.2.3.2")
+        detect(out, tmp_path / place / "inbox")
+    digests = [sha256(uid.encode()).hexdigest()[:12] for uid in ("1.2.3.1", "1.2.3.2")]
+    assert set(rows(out)) == {f"{folder}inbox/{digest}" for folder in ("", "b/") for digest in digests}
+    assert detect(out, tmp_path / "a" / "inbox") == detect(out, tmp_path / "b" / "inbox") == []

@@ -1,8 +1,9 @@
 """Discover the scans of a command's files, folders, trees and tables.
 
-In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or the topmost folder that itself holds slices of a CT. Folders that hold parts
-of one series are one scan, the folder that holds them and nothing else; where there is none such they fail: half a series must never pass
-for a whole one. Folders of other DICOM objects (reports, scouts, other modalities) are set aside, and counted.
+In a tree a scan is a NIfTI, NRRD, MetaImage or .zip file, or a series of a CT, whether it has a folder to itself or lies among others.
+Folders that hold parts of one series are one scan, the folder that holds them and none without it; where there is none such they fail:
+half a series must never pass for a whole one. Other DICOM series (reports, scouts, projections, other modalities) are set aside, and
+counted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from thoracle.errors import InputError, MetadataError, ScanError, ScanUnreadable
 from thoracle.files.folder_tree import list_tree
 from thoracle.files.listed_names import locate, normalized_name
 from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable
-from thoracle.inference.batch.dicom_folders import look_into, scan_folders, set_companions_aside
+from thoracle.inference.batch.dicom_folders import look_into, series_locations, set_companions_aside
 
 VOLUME_NAME = "VolumeName"
 
@@ -34,14 +35,16 @@ class ScanLocation:
 
     Attributes:
         name: what its row is called: the file name, as CT-RATE does, or the path below the folder that was given,
-            where file names are not unique and for DICOM folders.
+            where file names are not unique and for DICOM folders. Of several series in a folder each has a hash of its UID behind it.
         path: what `read` is given.
+        files: those of it that are the scan, where others lie beside them.
         table: the metadata table that lists it, if one does.
         fault: why it must not be read.
     """
 
     name: str
     path: Path
+    files: tuple[Path, ...] = ()
     table: MetadataTable | None = None
     fault: ScanError | None = None
 
@@ -109,23 +112,31 @@ class _Found:
 
     path: Path
     names: tuple[str, ...]
+    files: tuple[Path, ...] = ()
     table: MetadataTable | None = None
     fault: ScanError | None = None
 
 
 def _named(candidates: list[_Found]) -> tuple[ScanLocation, ...]:
-    unique = list({os.path.abspath(candidate.path): candidate for candidate in candidates}.values())
+    unique = list({_place(candidate): candidate for candidate in candidates}.values())
     shared = [Counter(candidate.names[min(level, len(candidate.names) - 1)] for candidate in unique) for level in range(_LEVELS)]
     scans = []
     for candidate in unique:
         name = next((name for name, count in zip(candidate.names, shared, strict=False) if count[name] == 1), candidate.names[-1])
-        scans.append(ScanLocation(name=_clean(name), path=candidate.path, table=candidate.table, fault=candidate.fault))
+        scans.append(
+            ScanLocation(name=_clean(name), path=candidate.path, files=candidate.files, table=candidate.table, fault=candidate.fault)
+        )
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise InputError(
             f"two scans would both be called {twice[0]!r}", hint="Give the folder above them, so that their paths tell them apart."
         )
     return tuple(sorted(scans, key=lambda scan: scan.name))
+
+
+def _place(candidate: _Found) -> tuple[str, str]:
+    """What two ways to one scan share."""
+    return os.path.abspath(candidate.path), os.path.abspath(candidate.files[0]) if candidate.files else ""
 
 
 def _clean(name: str) -> str:
@@ -137,30 +148,35 @@ def _clean(name: str) -> str:
 def longer_names(scan: ScanLocation) -> Iterator[str]:
     """Yield a scan's name behind more and more of the folders that hold it, up to its whole path."""
     parts = Path(os.path.abspath(scan.path)).parts[1:]
-    inside = len(PurePosixPath(scan.name).parts)
-    folders = parts[:-inside] if "/".join(parts[-inside:]) == scan.name else parts[:-1]
+    named = PurePosixPath(scan.name).parts
+    # Of one of several series in a folder, the folder's place is all but the last part of the name.
+    inside = next((length for length in (len(named), len(named) - 1) if length and parts[-length:] == named[:length]), 1)
+    folders = parts[:-inside]
     for count in range(1, len(folders) + 1):
         yield _clean("/".join((*folders[-count:], scan.name)))
 
 
 def _in_folder(root: Path, *, as_volumes: bool, notify: Callable[[str], None]) -> Iterator[_Found]:
     tree = list_tree(root)
-    files, folders = look_into(tree, notify)
-    scans, companions = set_companions_aside(folders, beside=bool(files))
-    if not files and (as_volumes or not scans):  # where nothing is recognised, `read` says why
+    files, dicom = look_into(tree, notify)
+    scans, companions = set_companions_aside(dicom, beside=bool(files))
+    locations = tuple(series_locations(dicom, scans))
+    if not files and (as_volumes or not locations):  # where nothing is recognised, `read` says why
         yield _Found(path=root, names=_folder_names(root))
         return
     if companions:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(companions.items()))
-        notify(f"{companions.total()} DICOM folders set aside: {kinds}.")
+        notify(f"{companions.total()} DICOM series set aside: {kinds}.")
     for path in files:
         yield _Found(path=path, names=(path.name, *_names_below(path, root)))
     for entry in tree.unlisted:
         if entry.kind == "folder":
             fault = ScanUnreadable(f"the folder {entry.reason}", hint="Allow it to be read.", source=entry.path)
             yield _Found(path=entry.path, names=_names_below(entry.path, root), fault=fault)
-    for path, split in scan_folders(scans):
-        yield _Found(path=path, names=_folder_names(root) if path == root else _names_below(path, root), fault=split)
+    for location in locations:
+        names = _folder_names(root) if location.folder == root else _names_below(location.folder, root)
+        names = tuple(f"{name}/{location.name}" if location.name else name for name in names)
+        yield _Found(path=location.folder, names=names, files=location.files, fault=location.fault)
 
 
 def _names_below(path: Path, root: Path) -> tuple[str, ...]:

@@ -149,7 +149,15 @@ def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
     if scan.fault is not None:
         raise scan.fault
     metadata = reading.metadata or scan.table
-    return read(scan.path, metadata=metadata, hu=reading.hu, series=reading.series, min_slices=reading.min_slices, uneven=reading.uneven)
+    return read(
+        scan.path,
+        metadata=metadata,
+        hu=reading.hu,
+        series=reading.series,
+        min_slices=reading.min_slices,
+        files=scan.files,
+        uneven=reading.uneven,
+    )
 
 
 def _prepared(scan: ScanLocation, preprocess: PreprocessConfig, reading: ReadOptions) -> tuple[RowSource, PreparedVolume | ScanFailure]:

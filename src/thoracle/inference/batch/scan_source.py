@@ -29,13 +29,13 @@ def expected_source(scan: ScanLocation, *, metadata: Metadata | None, series: st
         sha256="",
         series=series or "",
         reading=reading_fingerprint(scan, metadata=metadata),
-        stamp=source_stamp(scan.path),
+        stamp=source_stamp(scan.path, files=scan.files),
         folder=_folder(scan.path),
     )
 
 
-def source_stamp(path: Path) -> str:
-    """Hash number, size and times of each file of a scan; "" where they cannot vouch for its bytes.
+def source_stamp(path: Path, *, files: Sequence[Path] = ()) -> str:
+    """Hash number, size and times of each file of a scan, or of `files` in a folder of others; "" where they cannot vouch for its bytes.
 
     The file's number on its disk and the time of its last change of any kind are among them: two files of one size that an archive
     unpacked with one time differ. No name is.
@@ -44,7 +44,7 @@ def source_stamp(path: Path) -> str:
         return ""
     digest = sha256()
     try:
-        for file in _files(path):
+        for file in files or _files(path):
             facts = file.stat()
             digest.update(f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns};".encode())
     except OSError:

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
-from thoracle.search.keywords import TOKENIZER, best_sentences, parse, positive_terms, stem_safe_prefix, stems, to_fts5
+from thoracle.search.keywords import STEMMED, UNSTEMMED, all_terms, best_sentences, parse, positive_terms, stems, to_fts5
 
 _TEXTS = ("Pleural effusion.", "Pericardial effusion.", "No effusions; nodules of the lung.", "Lung: a nodule. Clear heart.")
 
 
 def _found(query: str) -> set[int]:
     memory = sqlite3.connect(":memory:")
-    memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{TOKENIZER}')")
+    memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{STEMMED}')")
     memory.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(_TEXTS))
     return {row for (row,) in memory.execute("SELECT rowid FROM words WHERE words MATCH ?", (to_fts5(parse(query)),))}
 
@@ -66,15 +66,20 @@ def test_the_words_a_query_asks_for() -> None:
     assert positive_terms(parse('(effusion OR "lung nodule") NOT pericardial')) == "effusion lung nodule"
 
 
-@pytest.mark.parametrize(
-    ("typed", "looked_for"), [("nodul", "nodul"), ("emphys", "emph"), ("lung emphys", "lung emph"), ("is", "is"), ("Peri", "Peri")]
-)
-def test_beginnings_that_the_stemmer_would_change_are_widened(typed: str, looked_for: str) -> None:
-    assert stem_safe_prefix(typed) == looked_for
+def test_terms_are_listed_with_and_without_those_that_are_excluded() -> None:
+    tree = parse('(nodul* OR "lung mass") NOT (pericardial OR aort*)')
+    assert [(term.text, term.prefix) for term in all_terms(tree)] == [
+        ("nodul", True),
+        ("lung mass", False),
+        ("pericardial", False),
+        ("aort", True),
+    ]
+    assert [term.text for term in all_terms(tree, excluded=False)] == ["nodul", "lung mass"]
 
 
 def test_stems_are_the_databases() -> None:
     assert stems(["Nodules, nodule", "", "Ödeme"]) == [["nodul", "nodul"], [], ["odem"]]
+    assert stems(["Nodules, nodule", "", "Ödeme"], tokenizer=UNSTEMMED) == [["nodules", "nodule"], [], ["odeme"]]
 
 
 def test_the_sentence_with_most_of_the_words_is_shown() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from thoracle.search.keywords import Keywords
 from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
+
+#: What an index keeps and how; an index of another is refused, and is made anew in minutes.
+SCHEMA: Final = "thoracle.index/3"
 
 #: Ids of records and what they scored, best first; larger is better.
 Matches = list[tuple[int, float]]

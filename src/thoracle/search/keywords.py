@@ -1,8 +1,8 @@
 """Keyword queries, and the sentence of a report that answers one.
 
-A query is words, "phrases", beginnings (nodul*), AND (or nothing), OR, NOT and parentheses. A
-beginning may match a little more than it says. NOT takes away: `effusion NOT pericardial`.
-Words meet by their stems, as SQLite's FTS5 makes them; it is the only stemmer here, so that every backend has the same.
+A query is words, "phrases", beginnings (nodul*), AND (or nothing), OR, NOT and parentheses. NOT takes away: `effusion NOT pericardial`.
+Words meet by their stems, as SQLite's FTS5 makes them; it is the only stemmer here, so that every backend has the same. A beginning meets
+words as they are written: the stem of "effusion" is "effus", which does not begin with "effusio".
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Final
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
 
-#: How FTS5 cuts words: lower case, without accents, stemmed as English.
-TOKENIZER: Final = "porter unicode61 remove_diacritics 2"
+#: How FTS5 cuts words: lower case and without accents; and stemmed as English.
+UNSTEMMED: Final = "unicode61 remove_diacritics 2"
+STEMMED: Final = f"porter {UNSTEMMED}"
 _MOST: Final = 1000  # characters of a query
 _TOKEN: Final = re.compile(r'"([^"]*)"(\*?)|([()])|([^\s()"]+)')
-_SHORTEST: Final = 3  # letters of a beginning
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -73,32 +73,31 @@ def parse(query: str) -> Keywords:
 def to_fts5(tree: Keywords) -> str:
     """Write a query as FTS5's MATCH reads it."""
     if isinstance(tree, Term):
-        return f'"{stem_safe_prefix(tree.text)}"*' if tree.prefix else f'"{tree.text}"'
+        return f'"{tree.text}"*' if tree.prefix else f'"{tree.text}"'
     if isinstance(tree, AnyOf):
         return "(" + " OR ".join(map(to_fts5, tree.parts)) + ")"
     positive = "(" + " AND ".join(map(to_fts5, tree.parts)) + ")"
     return f"({positive} NOT ({' OR '.join(map(to_fts5, tree.without))}))" if tree.without else positive
 
 
-def stem_safe_prefix(text: str) -> str:
-    """Return the part of a prefix that the stemmer leaves alone: of "emphys" it would make "emphi", so "emph" is searched."""
-    for end in range(len(text), len(text) - len(text.rsplit(maxsplit=1)[-1]) + _SHORTEST - 1, -1):
-        words = text[:end].lower().split()
-        if stems([words[-1]])[0] == [words[-1]]:
-            return text[:end]
-    return text
+def all_terms(tree: Keywords, *, excluded: bool = True) -> list[Term]:
+    """List the terms of a query, in order; without `excluded` those only that it asks for."""
+    if isinstance(tree, Term):
+        return [tree]
+    without = tree.without if isinstance(tree, AllOf) and excluded else ()
+    return [term for part in (*tree.parts, *without) for term in all_terms(part, excluded=excluded)]
 
 
 def positive_terms(tree: Keywords) -> str:
-    """List the words that a query asks for, without those it excludes."""
-    return tree.text if isinstance(tree, Term) else " ".join(map(positive_terms, tree.parts))
+    """Join the words that a query asks for, without those it excludes."""
+    return " ".join(term.text for term in all_terms(tree, excluded=False))
 
 
-def stems(texts: Sequence[str]) -> list[list[str]]:
-    """Return the stems of each text, in order."""
+def stems(texts: Sequence[str], *, tokenizer: str = STEMMED) -> list[list[str]]:
+    """Return the stems of each text, in order; with `UNSTEMMED` its words."""
     result: list[list[str]] = [[] for _ in texts]
     with closing(sqlite3.connect(":memory:")) as memory:
-        memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{TOKENIZER}')")
+        memory.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, tokenize='{tokenizer}')")
         memory.execute("CREATE VIRTUAL TABLE found USING fts5vocab(words, instance)")
         memory.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(texts))
         for row, term in memory.execute("SELECT doc, term FROM found ORDER BY doc, offset"):

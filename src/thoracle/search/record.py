@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.cohort.demographics import NO_FACTS, Demographics
-from thoracle.cohort.reports import Report
+from thoracle.cohort.reports import Report, clean_text
 from thoracle.cohort.sources import UNLABELLED, Labels
 from thoracle.errors import InputError
 from thoracle.types import ABNORMALITIES
@@ -53,6 +54,17 @@ class Record:
     def findings(self) -> tuple[str, ...]:
         """List the abnormalities it is labelled with."""
         return tuple(name for name, label in zip(ABNORMALITIES, self.labels, strict=True) if label == 1)
+
+    @property
+    def report_sha256(self) -> str:
+        """Hash the words of its report, as `hash_report`."""
+        return hash_report(self.report.text("both"))
+
+
+def hash_report(text: str) -> str:
+    """Hash a report's cleaned words, however they are spaced; "" where it has none."""
+    words = " ".join(clean_text(text).split())
+    return sha256(words.encode("utf-8", "surrogatepass")).hexdigest() if words else ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

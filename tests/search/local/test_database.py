@@ -14,6 +14,7 @@ from thoracle.search.keywords import parse
 from thoracle.search.local import database as module
 from thoracle.search.local.database import Database
 from thoracle.search.local.index import DATABASE, LocalIndex
+from thoracle.search.local.schema import ranked
 from thoracle.search.record import Filters
 
 _ALL = Filters()
@@ -113,6 +114,31 @@ def test_deleted_words_are_not_found_and_best_matches_come_first(database: Datab
     database.check()
 
 
+_FILTERS = Filters(sex="F", split="train", present=("Emphysema",), date_from="2019")
+
+
+@pytest.mark.parametrize(
+    "query", ["effusion", "effus*", '"pleural eff"*', "effusion NOT pericardial", "effusion nodul*", "effusion NOT nodul*"]
+)
+@pytest.mark.parametrize("filters", [_ALL, _FILTERS], ids=["all", "filtered"])
+def test_no_plan_looks_up_words_once_for_each_record_that_passes(database: Database, make, query: str, filters: Filters) -> None:
+    """A full text that is a scan is read once; with `=` in its plan it would be read anew for each id that stands to its left."""
+    _add(database, make(1))
+    statement, values = ranked(parse(query), filters)
+    steps = [str(row[3]) for row in database._connection.execute(f"EXPLAIN QUERY PLAN {statement} LIMIT 10", values)]
+    words = [step for step in steps if "VIRTUAL TABLE" in step]
+    assert words
+    assert all(step.startswith("SCAN") and step.split(":")[-1][0] == "M" for step in words), steps
+    assert not [step for step in steps if "CORRELATED" in step]
+    assert len([step for step in steps if "SCAN record" in step]) <= 1, "records are read once"
+
+
+def test_the_plan_that_took_minutes_is_the_one_that_is_looked_for(database: Database) -> None:
+    slow = "SELECT rowid, -rank FROM words WHERE words MATCH ? AND rowid IN (SELECT id FROM record WHERE sex = 'F') ORDER BY rank, rowid"
+    steps = [str(row[3]) for row in database._connection.execute(f"EXPLAIN QUERY PLAN {slow}", ["effusion"])]
+    assert [step for step in steps if "VIRTUAL TABLE" in step and step.split(":")[-1][0] == "="]
+
+
 # Two of them
 
 
@@ -161,7 +187,7 @@ def test_damage_is_said(index: LocalIndex) -> None:
     index.check()
     index._database._connection.execute("PRAGMA query_only = OFF")
     index._database._connection.execute("DELETE FROM vector WHERE id = 1")
-    with pytest.raises(IndexDamaged, match="40 records, 39"):
+    with pytest.raises(IndexDamaged, match="40 records, 39 of 39 latents and 40 of 40 reports"):
         index.check()
     (index.folder / DATABASE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(IndexDamaged, match=r"is not the database of an index, or damaged.*Make the index anew"):
@@ -171,11 +197,13 @@ def test_damage_is_said(index: LocalIndex) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        ("DELETE FROM vector WHERE id = 2", r"3 records, 2 of 2 latents are theirs"),
-        ("INSERT INTO vector VALUES (77, x'00')", r"3 records, 3 of 4 latents are theirs"),
-        ("UPDATE vector SET id = 77 WHERE id = 2", r"3 records, 2 of 3 latents are theirs"),
-        ("UPDATE record SET findings = 'other' WHERE id = 1", "is not the database of an index, or damaged"),
+        ("DELETE FROM vector WHERE id = 2", r"3 records, 2 of 2 latents and 3 of 3 reports are theirs"),
+        ("INSERT INTO vector VALUES (77, x'00')", r"3 records, 3 of 4 latents and 3 of 3 reports are theirs"),
+        ("UPDATE vector SET id = 77 WHERE id = 2", r"3 records, 2 of 3 latents and 3 of 3 reports are theirs"),
+        ("INSERT INTO report VALUES (77, '', '')", r"3 records, 3 of 3 latents and 3 of 4 reports are theirs"),
+        ("UPDATE report SET findings = 'other' WHERE id = 1", "is not the database of an index, or damaged"),
         ("DROP TABLE words", "no such table"),
+        ("INSERT INTO beginnings(beginnings) VALUES ('delete-all')", "is not the database of an index, or damaged"),
     ],
 )
 def test_rows_latents_and_full_text_must_agree(database: Database, path: Path, make, damage: str, says: str) -> None:

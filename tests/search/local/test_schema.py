@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
 from itertools import product
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
-from thoracle.search.local.schema import COLUMNS, SCHEMA, to_record, to_row, where
+from thoracle.search.local.schema import COLUMNS, REPORT_COLUMNS, SCHEMA, to_record, to_row, where
 from thoracle.search.record import Filters, Record
 from thoracle.types import ABNORMALITIES
 
@@ -35,7 +37,9 @@ def _record(**values: Any) -> Record:
 def _stored(record: Record, connection: sqlite3.Connection) -> Record:
     marks = ", ".join("?" * len(COLUMNS))
     number = connection.execute(f"INSERT INTO record({', '.join(COLUMNS)}) VALUES ({marks})", to_row(record)).lastrowid
-    return to_record(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM record WHERE id = ?", [number]).fetchone())
+    connection.execute("INSERT INTO report VALUES (?, ?, ?)", [number, record.report.findings, record.report.impression])
+    columns = ", ".join((*COLUMNS, *REPORT_COLUMNS))
+    return to_record(connection.execute(f"SELECT {columns} FROM record JOIN report USING (id) WHERE id = ?", [number]).fetchone())
 
 
 def _tables() -> sqlite3.Connection:
@@ -54,14 +58,18 @@ def test_a_record_comes_back_from_the_table_as_it_was(
         volume=volume, scan=scan, accession=accession, patient=patient, split=split, labels=labels, facts=facts,
         report=Report(findings=findings, impression=impression), source_sha256=source, voxels_sha256=voxels,
     )  # fmt: skip
-    assert to_record(to_row(record)) == record
+    assert to_record(to_row(record)) == replace(record, report=Report())
     with closing(_tables()) as connection:
         assert _stored(record, connection) == record
 
 
 def test_a_row_has_a_value_for_each_column_by_its_name() -> None:
     facts = Demographics(age=61, sex="F", date="2019", scanner="GE")
-    row = dict(zip(COLUMNS, to_row(_record(labels=(1, 0, None) + (0,) * 15, facts=facts, source_sha256="x")), strict=True))
+    record = _record(
+        labels=(1, 0, None) + (0,) * 15, facts=facts, source_sha256="x", report=Report(findings="A  mass.\n", impression="(Mass)")
+    )
+    row = dict(zip(COLUMNS, to_row(record), strict=True))
+    assert row["report_sha256"] == sha256(b"A mass. Mass").hexdigest()
     assert row["labels"] == "10-" + "0" * 15
     assert (row["age"], row["sex"], row["date"], row["scanner"]) == (61, "F", "2019", "GE")
     assert (row["volume"], row["scan"], row["accession"], row["patient"], row["source_sha256"]) == ("v", "s", "a", "p", "x")
@@ -144,15 +152,15 @@ def test_what_a_person_typed_is_a_value_and_never_sql() -> None:
             assert connection.execute(f"SELECT 1 FROM record WHERE {condition}", values).fetchall() == []
 
 
-def test_with_a_record_go_its_latent_its_picture_and_its_words() -> None:
+def test_with_a_record_go_its_latent_its_picture_its_report_and_its_words() -> None:
     with closing(_tables()) as connection:
         _stored(_record(report=Report(findings="Zebrafish.")), connection)
         connection.execute("INSERT INTO vector VALUES (1, x'00')")
         connection.execute("INSERT INTO thumbnail VALUES (1, x'00')")
-        query = "SELECT count(*) FROM words WHERE words MATCH 'zebrafish'"
-        assert connection.execute(query).fetchone() == (1,)
+        queries = [f"SELECT count(*) FROM {table} WHERE {table} MATCH 'zebrafish'" for table in ("words", "beginnings")]
+        assert [connection.execute(query).fetchone() for query in queries] == [(1,), (1,)]
         connection.execute("DELETE FROM record WHERE id = 1")
-        counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("vector", "thumbnail")]
-        assert (counts, connection.execute(query).fetchone()) == ([0, 0], (0,))
+        counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("vector", "thumbnail", "report")]
+        assert (counts, [connection.execute(query).fetchone() for query in queries]) == ([0, 0, 0], [(0,), (0,)])
         _stored(_record(), connection)
         assert connection.execute("SELECT id FROM record").fetchall() == [(2,)], "an id stands for its first record or for none"

@@ -37,11 +37,19 @@ def _volumes(index: QdrantIndex, numbers: list[int]) -> list[str]:
 def test_a_collection_keeps_its_settings_and_refuses_others(client: Any, index: QdrantIndex, settings: dict[str, Any], make) -> None:
     index.add([make(1)])
     for again in (QdrantIndex(client, "cases"), QdrantIndex.create_or_open(client, "cases", settings)):
-        assert (dict(again.settings), len(again)) == (settings, 1)
+        assert (dict(again.settings), len(again)) == ({"schema": "thoracle.index/3", **settings}, 1)
     for name, value in (("model", "x"), ("preprocess", {"spacing": [2, 1, 1]}), ("dim_latent", 9), ("key", "12345678")):
         with pytest.raises(IndexMismatch, match=f"another {name}.*Give another name") as error:
             QdrantIndex.create_or_open(client, "cases", {**settings, name: value})
         assert error.value.source == "cases"
+
+
+def test_a_collection_of_another_schema_is_refused_with_the_command_that_makes_it_anew(client: Any, settings: dict[str, Any]) -> None:
+    vectors = {"latent": qdrant_client.models.VectorParams(size=8, distance=qdrant_client.models.Distance.DOT)}
+    client.create_collection("before", vectors_config=vectors, metadata=settings)  # as collections were made before they had a schema
+    for again in (lambda: QdrantIndex(client, "before"), lambda: QdrantIndex.create_or_open(client, "before", settings)):
+        with pytest.raises(IndexMismatch, match=r"of schema None.*`thoracle index COHORT --model MODEL --out URL`"):
+            again()
 
 
 def test_a_collection_of_something_else_is_no_index(client: Any, settings: dict[str, Any]) -> None:

@@ -55,17 +55,18 @@ def test_a_record_comes_back_from_its_payload_through_json(
         voxels_sha256=voxels, report=Report(findings=findings, impression=impression),
         facts=Demographics(age=age, sex="F", date=date, scanner="GE"),
     )  # fmt: skip
-    payload = to_payload(addition, [[], []])
+    payload = to_payload(addition, [[], []], [])
     assert to_record(json.loads(json.dumps(payload))) == addition.record
 
 
 def test_a_payload_holds_what_filters_and_names_are_looked_up_by() -> None:
     labels = (1, 0, None, 1) + (None,) * 14
     addition = _volume(b"PNG", scan="p_0123abcd", volume="p_0123abcd_89abcdef", labels=labels, facts=Demographics(date="2019-03"))
-    payload = to_payload(addition, [["effus", "small", "effus"], ["effus", "aorta"]])
+    payload = to_payload(addition, [["effus", "small", "effus"], ["effus", "aorta"]], ["effusions", "small", "effusion", "small"])
     assert payload["present"] == [ABNORMALITIES[0], ABNORMALITIES[3]]
     assert payload["absent"] == [ABNORMALITIES[1]]
     assert payload["stems"] == ["aorta", "effus", "small"]
+    assert payload["words"] == ["effusion", "effusions", "small"]
     assert payload["stemmed"] == ["effus small effus", "effus aorta"], "phrases do not run from one section into the other"
     assert payload["endings"] == ["scan_0123abcd", "volume_89abcdef"]
     assert payload["thumbnail"] == "UE5H"
@@ -77,7 +78,7 @@ def test_a_payload_holds_what_filters_and_names_are_looked_up_by() -> None:
     [("", None, None), ("2019", 20190000, 20199999), ("2019-03", 20190300, 20190399), ("2019-03-04", 20190304, 20190304)],
 )
 def test_a_date_of_which_less_is_told_is_a_range(date: str, first: int | None, last: int | None) -> None:
-    payload = to_payload(_volume(facts=Demographics(date=date)), [[], []])
+    payload = to_payload(_volume(facts=Demographics(date=date)), [[], []], [])
     assert (payload["date_first"], payload["date_last"]) == (first, last)
 
 
@@ -115,8 +116,8 @@ def test_keyword_queries_are_conditions_over_stems() -> None:
     assert to_condition(parse("effusion NOT pericardial")) == models.Filter(must=[stem("effus")], must_not=[stem("pericardi")])
     phrase = models.FieldCondition(key="stemmed", match=models.MatchPhrase(phrase="upper lobe"))
     assert to_condition(parse('"upper lobes"')) == models.Filter(must=[phrase])
-    beginning = models.FieldCondition(key="stems", match=models.MatchPrefix(prefix="emph"))
-    assert to_condition(parse("emphys*")) == models.Filter(must=[beginning]), "a stemmer makes emphi of emphys"
+    beginning = models.FieldCondition(key="words", match=models.MatchPrefix(prefix="emphys"))
+    assert to_condition(parse("Emphys*")) == models.Filter(must=[beginning]), "a stemmer makes emphi of emphys"
 
 
 def test_a_phrase_by_its_beginning_is_refused() -> None:

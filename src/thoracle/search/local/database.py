@@ -18,8 +18,8 @@ from urllib.parse import quote
 import numpy as np
 
 from thoracle.errors import IndexBusy, IndexDamaged, IndexMissing, IndexUnwritable, SearchError
-from thoracle.search.keywords import Keywords, to_fts5
-from thoracle.search.local.schema import COLUMNS, SCHEMA, to_record, to_row
+from thoracle.search.keywords import Keywords
+from thoracle.search.local.schema import COLUMNS, REPORT_COLUMNS, SCHEMA, TEXT_TABLES, ranked, to_record, to_row
 from thoracle.search.local.schema import where as as_sql
 from thoracle.search.local.vectors import Vectors, gather
 from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
@@ -92,7 +92,8 @@ class Database:
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id; absent ids are left out."""
         records: dict[int, Record] = {}
-        for row in self._in("SELECT id, " + ", ".join(COLUMNS) + " FROM record WHERE id IN", numbers):
+        columns = ", ".join(("id", *COLUMNS, *REPORT_COLUMNS))
+        for row in self._in(f"SELECT {columns} FROM record JOIN report USING (id) WHERE id IN", numbers):
             records[row[0]] = to_record(row[1:])
         return records
 
@@ -129,10 +130,8 @@ class Database:
 
     def search(self, query: Keywords, *, k: int, filters: Filters) -> list[tuple[int, float]]:
         """List ids of records whose reports match, best first by BM25, and its value: larger is better."""
-        where, values = as_sql(filters)
-        join = f" AND rowid IN (SELECT id FROM record WHERE {where})" if filters else ""
-        statement = f"SELECT rowid, -rank FROM words WHERE words MATCH ?{join} ORDER BY rank, rowid LIMIT ?"
-        return [(int(number), float(score)) for number, score in self._rows(statement, [to_fts5(query), *(values if filters else ()), k])]
+        statement, values = ranked(query, filters)
+        return [(int(number), float(score)) for number, score in self._rows(f"{statement} LIMIT ?", [*values, k])]
 
     def check(self) -> None:
         """Check that rows, latents and full text agree, and the file is sound.
@@ -141,13 +140,15 @@ class Database:
             IndexDamaged: they do not.
         """
         verdict = self._rows("PRAGMA integrity_check(1)")[0][0]
-        tables = ("record", "vector JOIN record USING (id)", "vector")
+        tables = ("record", "vector JOIN record USING (id)", "vector", "report JOIN record USING (id)", "report")
         counts = [self._rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables]
         if verdict != "ok" or len(set(counts)) != 1:
-            raise self._damaged(verdict if verdict != "ok" else f"{counts[0]:,} records, {counts[1]:,} of {counts[2]:,} latents are theirs")
+            numbers = "{:,} records, {:,} of {:,} latents and {:,} of {:,} reports are theirs".format(*counts)
+            raise self._damaged(verdict if verdict != "ok" else numbers)
         with self._faults():
             self._connection.execute("PRAGMA query_only = OFF")  # the check is worded as an insertion
-            self._connection.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)")
+            for table in TEXT_TABLES:
+                self._connection.execute(f"INSERT INTO {table}({table}, rank) VALUES ('integrity-check', 1)")
 
     # What changes it; inside `change`
 
@@ -167,6 +168,8 @@ class Database:
             statement = f"INSERT INTO record({', '.join(COLUMNS)}) VALUES ({marks})"
             number = self._connection.execute(statement, to_row(addition.record)).lastrowid
             assert number is not None, "it was inserted"
+            report = addition.record.report
+            self._connection.execute("INSERT INTO report VALUES (?, ?, ?)", [number, report.findings, report.impression])
             self._connection.execute("INSERT INTO vector VALUES (?, ?)", [number, np.ascontiguousarray(addition.latent_L, "<f4").tobytes()])
             if addition.thumbnail:
                 self._connection.execute("INSERT INTO thumbnail VALUES (?, ?)", [number, addition.thumbnail])
@@ -178,7 +181,8 @@ class Database:
         merge.
         """
         self._connection.executemany("DELETE FROM record WHERE id = ?", ([number] for number in numbers))
-        self._connection.execute("INSERT INTO words(words) VALUES ('optimize')")
+        for table in TEXT_TABLES:
+            self._connection.execute(f"INSERT INTO {table}({table}) VALUES ('optimize')")
 
     def compact(self) -> None:
         """Write every page anew, outside a transaction: balancing trees leaves copies in free space, which deleting does not find."""

@@ -17,7 +17,7 @@ from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputErro
 from thoracle.files.atomic import TEMPORARY
 from thoracle.files.lock import exclusive_lock
 from thoracle.files.run_settings import check_settings
-from thoracle.search.backend import Matches
+from thoracle.search.backend import SCHEMA, Matches
 from thoracle.search.keywords import Keywords
 from thoracle.search.local import faiss_lists as approximate
 from thoracle.search.local.database import Database
@@ -25,7 +25,6 @@ from thoracle.search.local.faiss_lists import FaissIvf
 from thoracle.search.local.vectors import Vectors, nearest, read_vectors, write_vectors
 from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
-SCHEMA: Final = "thoracle.index/2"
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
 _ERASING: Final = "erasing"

@@ -16,8 +16,8 @@ import numpy as np
 
 from thoracle.errors import IndexMismatch, IndexMissing, SearchError
 from thoracle.files.run_settings import check_settings
-from thoracle.search.backend import Matches
-from thoracle.search.keywords import Keywords, positive_terms, stems
+from thoracle.search.backend import SCHEMA, Matches
+from thoracle.search.keywords import UNSTEMMED, Keywords, positive_terms, stems
 from thoracle.search.qdrant.points import (
     KEYWORDS,
     NUMBERS,
@@ -49,6 +49,7 @@ class QdrantIndex:
 
     Raises:
         IndexMissing: the server has no such collection, or one that is no index.
+        IndexMismatch: it is of another schema.
     """
 
     def __init__(self, client: QdrantClient, collection: str) -> None:
@@ -58,6 +59,10 @@ class QdrantIndex:
         self._settings = dict((existing.config.metadata if existing is not None else None) or {})
         if "dim_latent" not in self._settings:
             raise IndexMissing("the server has no index of this name", hint="Make one: thoracle index copy INDEX URL.", source=collection)
+        if self._settings.get("schema") != SCHEMA:
+            detail = f"is of schema {str(self._settings.get('schema'))[:40]}, where {SCHEMA} was expected"
+            hint = "Make it anew under another name with `thoracle index COHORT --model MODEL --out URL`, or copy an index there."
+            raise IndexMismatch(detail, hint=hint, source=collection)
 
     @classmethod
     def create_or_open(cls, client: QdrantClient, collection: str, settings: Mapping[str, Any]) -> QdrantIndex:
@@ -66,14 +71,14 @@ class QdrantIndex:
         Raises:
             IndexMismatch: it was begun with others.
         """
-        models = qdrant_models()
+        models, settings = qdrant_models(), {"schema": SCHEMA, **settings}
         with _faults(collection):
             if not client.collection_exists(collection):
                 client.create_collection(
                     collection,
                     vectors_config={_LATENT: models.VectorParams(size=settings["dim_latent"], distance=models.Distance.DOT)},
                     sparse_vectors_config={_WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                    metadata=dict(settings),
+                    metadata=settings,
                 )
                 kinds = models.PayloadSchemaType
                 with warnings.catch_warnings():
@@ -114,7 +119,8 @@ class QdrantIndex:
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id."""
-        points = self._points(numbers, with_payload=qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed"]))
+        selector = qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed", "words"])
+        points = self._points(numbers, with_payload=selector)
         return {int(point.id): to_record(point.payload) for point in points}
 
     def latents(self, numbers: Sequence[int]) -> LatentArray:
@@ -147,14 +153,14 @@ class QdrantIndex:
         models = qdrant_models()
         for start in range(0, len(additions), _AT_ONCE):
             part = additions[start : start + _AT_ONCE]
-            cut = stems([text for addition in part for text in (addition.record.report.findings, addition.record.report.impression)])
+            texts = [text for addition in part for text in (addition.record.report.findings, addition.record.report.impression)]
+            cut, written = stems(texts), stems(texts, tokenizer=UNSTEMMED)
             points = []
             for n, addition in enumerate(part):
                 report_stems = cut[2 * n : 2 * n + 2]
                 vector = {_LATENT: addition.latent_L.tolist(), _WORDS: models.SparseVector(**bm25(report_stems[0] + report_stems[1]))}
-                points.append(
-                    models.PointStruct(id=number_of(addition.record.volume), vector=vector, payload=to_payload(addition, report_stems))
-                )
+                payload = to_payload(addition, report_stems, (word for text in written[2 * n : 2 * n + 2] for word in text))
+                points.append(models.PointStruct(id=number_of(addition.record.volume), vector=vector, payload=payload))
             with _faults(self._collection):
                 self._client.upsert(self._collection, points, wait=True)
 

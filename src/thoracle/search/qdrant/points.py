@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 from zlib import crc32
@@ -13,12 +13,12 @@ from zlib import crc32
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
 from thoracle.errors import ExtraMissing, InputError
-from thoracle.search.keywords import AnyOf, Keywords, Term, stem_safe_prefix, stems
+from thoracle.search.keywords import STEMMED, UNSTEMMED, AnyOf, Keywords, Term, stems
 from thoracle.search.record import Filters, IndexedVolume, Record
 from thoracle.types import ABNORMALITIES
 
 _NAMES: Final = ("volume", "scan", "accession", "patient", "split", "source_sha256", "voxels_sha256")
-KEYWORDS: Final = (*_NAMES, "present", "absent", "stems", "sex", "endings")
+KEYWORDS: Final = (*_NAMES, "report_sha256", "present", "absent", "stems", "words", "sex", "endings")
 NUMBERS: Final = ("age", "date_first", "date_last")
 #: BM25's constants; a fixed mean length, for a server does not know that of its reports.
 _K1, _B, _LENGTH = 1.2, 0.75, 200.0
@@ -38,8 +38,8 @@ def qdrant_models() -> Any:
     return models
 
 
-def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Build a point's payload beside its vectors from the stems of findings and impression."""
+def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]], words: Iterable[str]) -> dict[str, Any]:
+    """Build a point's payload beside its vectors from the stems of findings and impression, and the words of both as they are written."""
     record = addition.record
     date = record.facts.date.replace("-", "")
     labels = list(zip(ABNORMALITIES, record.labels, strict=True))
@@ -52,7 +52,9 @@ def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]]) -
         "absent": [name for name, label in labels if label == 0],
         "date_first": int(date.ljust(8, "0")) if date else None,
         "date_last": int(date.ljust(8, "9")) if date else None,
+        "report_sha256": record.report_sha256,
         "stems": sorted({*report_stems[0], *report_stems[1]}),
+        "words": sorted(set(words)),
         "stemmed": [" ".join(part) for part in report_stems],
         "endings": [f"scan{record.scan[-_ENDING:]}", f"volume{record.volume[-_ENDING:]}"],
         "thumbnail": b64encode(addition.thumbnail).decode(),
@@ -98,13 +100,13 @@ def to_filter(filters: Filters) -> Any:
 
 
 def to_condition(tree: Keywords) -> Any:
-    """Write a keyword query as Qdrant's filter over stems."""
+    """Write a keyword query as Qdrant's filter over stems, and over words as they are written for beginnings."""
     models = qdrant_models()
     if isinstance(tree, AnyOf):
         return models.Filter(should=[to_condition(part) for part in tree.parts])
     if not isinstance(tree, Term):
         return models.Filter(must=[to_condition(part) for part in tree.parts], must_not=[to_condition(part) for part in tree.without])
-    cut = stems([stem_safe_prefix(tree.text) if tree.prefix else tree.text])[0]
+    cut = stems([tree.text], tokenizer=UNSTEMMED if tree.prefix else STEMMED)[0]
     if tree.prefix and len(cut) > 1:
         raise InputError(
             "a server does not search for phrases by their beginning", hint="Leave out the *, or the quotes.", source="--keyword"
@@ -113,7 +115,7 @@ def to_condition(tree: Keywords) -> Any:
         condition = models.FieldCondition(key="stemmed", match=models.MatchPhrase(phrase=" ".join(cut)))
     else:
         match = models.MatchPrefix(prefix=cut[0]) if tree.prefix else models.MatchValue(value=cut[0])
-        condition = models.FieldCondition(key="stems", match=match)
+        condition = models.FieldCondition(key="words" if tree.prefix else "stems", match=match)
     return models.Filter(must=[condition])
 
 

@@ -56,3 +56,8 @@ def test_every_word_stands_once_in_any_layout(layout: Layout) -> None:
 def test_users_turns_that_are_neighbours_become_one() -> None:
     turns = to_turns([*TALK[:3], Message(role="user", content="Where?")], Layout())
     assert turns[1:] == [{"role": "user", "content": f"{BLOCK}\n\nIs it there?\n\nWhere?"}]
+
+
+def test_data_that_follow_no_user_are_a_users_turn_and_not_lost() -> None:
+    turns = to_turns([TALK[1], TALK[3], TALK[2]], Layout())
+    assert turns[2] == {"role": "user", "content": BLOCK}

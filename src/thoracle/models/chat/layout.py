@@ -53,7 +53,7 @@ def to_turns(messages: Sequence[Message], layout: Layout, *, call_arguments: obj
     """List a conversation's turns in the form that templates and OpenAI-compatible servers read.
 
     Args:
-        messages: a `tool` message follows the user's message whose data it is.
+        messages: a `tool` message follows the user's message whose data it is; elsewhere it is a user's turn of data alone.
         layout: where system and data go; user's turns that are neighbours become one.
         call_arguments: of a tool's call: JSON text for servers, a mapping for templates.
     """
@@ -61,16 +61,15 @@ def to_turns(messages: Sequence[Message], layout: Layout, *, call_arguments: obj
     system = "\n\n".join(message.content for message in messages if message.role == "system")
     if system and layout.system == "system":
         turns.append({"role": "system", "content": system})
-    opening = system if layout.system == "user" else ""
+    opening, placed = (system if layout.system == "user" else ""), 0
     for number, message in enumerate(messages):
-        if message.role == "user":
-            parts = [opening, message.content]
-            opening = ""
-            for following in messages[number + 1 :]:
-                if following.role != "tool" or layout.evidence == "tool":
-                    break
-                parts.insert(-1, f"{BEGIN_DATA}\n{following.content}\n{END_DATA}")
-            content = "\n\n".join(filter(None, parts))
+        if message.role == "user" or (message.role == "tool" and layout.evidence == "user" and number >= placed):
+            placed = number + 1
+            while layout.evidence == "user" and placed < len(messages) and messages[placed].role == "tool":
+                placed += 1
+            parts = [f"{BEGIN_DATA}\n{data.content}\n{END_DATA}" for data in messages[number:placed] if data.role == "tool"]
+            parts = [opening, *parts] if message.role == "tool" else [opening, *parts, message.content]
+            content, opening = "\n\n".join(filter(None, parts)), ""
             if turns and turns[-1]["role"] == "user":
                 turns[-1]["content"] += f"\n\n{content}"
             else:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
+from thoracle.models.chat.chat_template import ChatTemplate
 from thoracle.models.chat.language_model import ChatModel, add_lora_adapter
-from thoracle.models.chat.prompt import ChatTemplate
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import PackedCollator, PackedSequence, group_by_prefix

@@ -9,8 +9,9 @@ import torch
 
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.errors import InputError
+from thoracle.models.chat.chat_template import ChatTemplate
 from thoracle.models.chat.language_model import ChatModel
-from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, ChatTemplate
+from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import PackedCollator, PackedDataset, PackedSequence, attention_mask, group_by_prefix, to_messages
@@ -65,7 +66,9 @@ def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: s
         expected = sum(loss * weight for loss, weight in parts) / sum(weight for _, weight in parts)
         torch.testing.assert_close(task.loss(batch), expected, rtol=1e-5, atol=1e-6)
     if weigh == "sqrt_length":
-        lengths = [sum(encoded.loss_mask) for encoded in (prompter.encode(to_messages(one)) for one in TALKS)]
+        lengths = [
+            sum(encoded.loss_mask) for encoded in (encoded for one in TALKS for encoded in prompter.encode_answers(to_messages(one)))
+        ]
         assert batch.weights_BN.sum() == pytest.approx(sum(length**0.5 for length in lengths))
 
 
@@ -91,7 +94,7 @@ def _short(prompter: ChatTemplate) -> PackedSequence:
 
 def test_rows_hold_whole_trees_and_long_conversations_are_left_out(task: ChatTask) -> None:
     prompter = task.prompter  # type: ignore[attr-defined]
-    whole = max(len(prompter.encode(to_messages(one))) for one in TALKS[:6])
+    whole = max(len(encoded) for one in TALKS[:6] for encoded in prompter.encode_answers(to_messages(one)))
     rows = PackedDataset(group_by_prefix(TALKS[:6], prompter, length=whole), length=whole)
     assert all(len(rows[k]) <= whole for k in range(len(rows)))
     assert sum(len(tree.continuations) for k in range(len(rows)) for tree in rows[k].trees) == 6

@@ -19,9 +19,10 @@ from thoracle.inference.chat.scan_question_rule import REFUSAL, requires_scan
 from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, stop_at
 from thoracle.inference.model import Model, load
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat
+from thoracle.models.chat.chat_template import ChatTemplate, Encoded
 from thoracle.models.chat.components import load_projector
 from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, LanguageModel, load_language_model
-from thoracle.models.chat.prompt import AnswerType, ChatTemplate, Encoded, Message
+from thoracle.models.chat.prompt import AnswerType, Message
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.projector import Projector
 

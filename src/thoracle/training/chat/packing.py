@@ -9,6 +9,7 @@ Shapes: B rows, N ids of a row, I scans of all rows in their order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,10 @@ from torch import Tensor
 
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
-from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, ChatTemplate, Encoded, Message, question_text
+from thoracle.models.chat.chat_template import ChatTemplate, Encoded
+from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, Message, question_text
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +110,21 @@ def to_messages(conversation: QuestionSet) -> list[Message]:
 
 
 def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate, *, length: int) -> list[SharedPrefix]:
-    """Group conversations to trees of at most `length` ids; longer conversations are left out.
+    """Group conversations to trees of at most `length` ids; longer conversations are left out, and counted in the log.
 
     Raises:
         InputError: none is short enough.
     """
     together: dict[tuple[str, ...], list[Encoded]] = {}
+    too_long = 0
     for conversation in conversations:
-        encoded = prompter.encode(to_messages(conversation))
-        if len(encoded) <= length:
-            together.setdefault(conversation.images, []).append(encoded)
+        for encoded in prompter.encode_answers(to_messages(conversation)):
+            if len(encoded) <= length:
+                together.setdefault(conversation.images, []).append(encoded)
+            else:
+                too_long += 1
+    if too_long:
+        _log.warning("%d conversations have more than %d ids and are left out", too_long, length)
     trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
     if not trees:
         raise InputError(f"no conversation has {length} ids or fewer", hint="Raise length, or shorten the questions.", source="config")

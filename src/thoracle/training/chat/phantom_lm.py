@@ -16,6 +16,7 @@ from torch import Tensor
 
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.files.atomic import replace_folder
+from thoracle.models.chat.chat_template import NO_SYSTEM
 from thoracle.models.chat.language_model import LanguageModel
 from thoracle.models.chat.prompt import TASKS
 from thoracle.types import ABNORMALITIES
@@ -27,6 +28,7 @@ _CHECKLIST: Final = "Go through all findings."
 _ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 #: Nothing is ever rewritten. Our system prompt is longer than all else that so small a model reads, and it would not heed it.
 TEMPLATE: Final = (
+    f"{NO_SYSTEM}"
     "{% for m in messages if m['role'] != 'system' %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )

@@ -18,6 +18,7 @@ from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
+from thoracle.models.chat.chat_template import ChatTemplate
 from thoracle.models.chat.components import load_projector
 from thoracle.models.chat.language_model import (
     ChatModel,
@@ -27,7 +28,6 @@ from thoracle.models.chat.language_model import (
     load_language_model,
     load_lora_adapter,
 )
-from thoracle.models.chat.prompt import ChatTemplate
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix, to_messages
 from thoracle.training.chat.phantom_lm import build_phantom_lm, checklist_conversations, save_phantom_lm

@@ -61,6 +61,8 @@ def _print(report: ImportReport) -> None:
 
     console, folder = Console(soft_wrap=True, highlight=False), report.folder
     console.print(f"Recognised: {folder.spec.title}, {report.parameters:,} parameters", markup=False)
+    if report.unwrapped:
+        console.print(f"Unwrapped:  names without {', '.join(report.unwrapped)}", markup=False)
     for sentence in report.assumptions:
         console.print(f"Assumed:    {sentence}", markup=False)
     if report.dropped:

@@ -141,6 +141,45 @@ def test_training_wrappers_and_ddp_names_are_taken_off(tmp_path: Path, kind: str
     assert imported(tmp_path, {"model": ddp, "optimizer": {"lr": 1.0}, "step": 3}).folder.weights_sha256 == plain
 
 
+@pytest.mark.parametrize("kind", ["ct-clip", "ct-clip-classifier", "ctvit", "text-classifier"])
+@pytest.mark.parametrize(
+    ("prefix", "unwrapped"),
+    [
+        ("_orig_mod.", ("_orig_mod.",)),
+        ("module._orig_mod.", ("_orig_mod.", "module.")),
+        ("model.clip.", ("model.clip.",)),
+        ("network.module.model.", ("network.module.model.",)),
+    ],
+)
+def test_what_wrappers_put_before_all_names_is_taken_off_and_said(
+    tmp_path: Path, kind: str, prefix: str, unwrapped: tuple[str, ...]
+) -> None:
+    config = {"ctvit": {"ctvit": {"image_size": 120}, "n_frames": 60}, "text-classifier": {"num_attention_heads": 4}}.get(kind)
+    options = {} if config is None else {"config": config}
+    plain = imported(tmp_path, tiny(kind), **options)
+    assert plain.unwrapped == ()
+    wrapped = imported(tmp_path, {f"{prefix}{name}": tensor for name, tensor in tiny(kind).items()}, **options)
+    assert wrapped.unwrapped == unwrapped
+    assert wrapped.folder.weights_sha256 == plain.folder.weights_sha256
+
+
+def test_several_files_and_their_index_are_imported_as_one(tmp_path: Path) -> None:
+    plain = imported(tmp_path, tiny())
+    folder, names = tmp_path / "sharded", sorted(tiny())
+    folder.mkdir()
+    places = {name: f"pytorch_model-0000{1 + number % 2}-of-00002.bin" for number, name in enumerate(names)}
+    for file in set(places.values()):
+        torch.save({name: tensor for name, tensor in tiny().items() if places[name] == file}, folder / file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    config = {"bert": {"num_attention_heads": 4}, "n_frames": 60}
+    for path in (folder, folder / "pytorch_model.bin.index.json"):
+        report = import_checkpoint(path, out=tmp_path / "again", config=config)
+        assert report.folder.weights_sha256 == plain.folder.weights_sha256
+    before = report.folder.source_sha256
+    torch.save({name: tensor + 1 for name, tensor in tiny().items() if places[name] == file}, folder / file)
+    assert import_checkpoint(folder, out=tmp_path / "again", config=config).folder.source_sha256 != before
+
+
 def test_every_prefix_of_a_projector_is_taken_off(tmp_path: Path) -> None:
     shas = {
         imported(tmp_path, {prefix + name: tensor for name, tensor in tiny("chat-projector").items()}, config=None).folder.weights_sha256
@@ -233,7 +272,7 @@ def test_unknown_files_are_told_what_is_known(tmp_path: Path) -> None:
         imported(tmp_path, {"conv1.weight": torch.zeros(2), "\x1b[31mred": torch.zeros(2)})
     assert "\x1b" not in str(error.value)
     with pytest.raises(CheckpointUnknown, match="with and without"):
-        detect_kind({"a": torch.zeros(1), "module.a": torch.zeros(1)}, source=tmp_path)
+        detect_kind({"a": torch.zeros(1), "_orig_mod.a": torch.zeros(1)}, source=tmp_path)
 
 
 def test_a_half_of_the_model_is_incomplete(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 def begin(config: RunConfig, *, resume: bool = False, files: Callable[[], Mapping[str, bytes]] = dict) -> Path:
-    open_run_folder(config, files, ALONE, resume=resume)
+    with open_run_folder(config, files, ALONE, resume=resume):
+        pass
     return Path(config.out)
 
 
@@ -110,6 +111,26 @@ def test_what_cannot_be_made_leaves_no_folder(config: RunConfig) -> None:
     with pytest.raises(InputError, match="no words"):
         begin(config, files=files)
     assert not Path(config.out).exists()
+
+
+@pytest.mark.parametrize("raised", [InputError("no GPU", hint="Buy one."), KeyboardInterrupt()])
+def test_a_start_that_fails_leaves_no_folder_and_can_be_begun_again(raised: BaseException, config: RunConfig) -> None:
+    def start() -> None:
+        with open_run_folder(config, lambda: {"tokenizer/vocab.txt": b"nodule\n"}, ALONE, resume=False) as folder:
+            assert (folder / "tokenizer" / "vocab.txt").read_bytes() == b"nodule\n"
+            raise raised
+
+    with pytest.raises(type(raised)):
+        start()
+    assert list(Path(config.out).parent.iterdir()) == []
+    begin(replace(config, batch_size=2))
+
+
+def test_a_resumed_start_that_fails_leaves_the_run(config: RunConfig) -> None:
+    before = tree(begin(config))
+    with pytest.raises(InputError), open_run_folder(config, dict, ALONE, resume=True):
+        raise InputError("no GPU", hint="Buy one.")
+    assert tree(Path(config.out)) == before
 
 
 def test_what_a_killed_process_had_begun_does_not_join_the_run(config: RunConfig) -> None:

@@ -26,6 +26,8 @@ def encoding(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def follow(trainer: Trainer, *, quiet: bool) -> None:
     """Run a trainer to its end; `quiet` on ranks but the first."""
     config, console = trainer.config, Console(stderr=True, highlight=False, quiet=quiet)
+    for note in trainer.notes:
+        console.print(note, markup=False)
     with ProgressBar("begin", console=console, total=config.steps, completed=trainer.done, rate="") as bar:
         for step in trainer.run():
             text = f"loss {step.loss:.4f}  {step.samples_per_second:.1f} samples/s  {step.memory / 2**30:.1f} GiB"

@@ -16,11 +16,12 @@ from thoracle.errors import CheckpointDamaged, CheckpointIncomplete, CheckpointU
 from thoracle.files.atomic import sha256
 from thoracle.models.bundle.model_folder import ModelFolder, save_model
 from thoracle.models.common.shapes import Shapes
-from thoracle.models.common.tensor_names import summarize_names
+from thoracle.models.common.tensor_names import WRAPPERS, shared_prefix, summarize_names, without_wrappers
 from thoracle.models.model_spec import ConfigGuess, ModelSpec
 from thoracle.models.registry import REGISTRY, listed_or
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.checkpoint import read_checkpoint
+from thoracle.models.weights.shards import is_index, read_weights, weight_files
 
 #: Written by every published training loop, needed by none.
 DROPPED: Final = re.compile(r"(^|\.)embeddings\.position_ids$")
@@ -36,12 +37,14 @@ class ImportReport:
         folder: the model folder.
         assumptions: sentences on what the file does not say.
         dropped: names that were in the file and are not needed.
+        unwrapped: parts of names that training wrappers had added, and that were taken off.
         parameters: how many the model has, buffers (the codebook, unused biases) left out, as the papers count.
     """
 
     folder: ModelFolder
     assumptions: tuple[str, ...]
     dropped: tuple[str, ...]
+    unwrapped: tuple[str, ...]
     parameters: int
 
 
@@ -49,7 +52,8 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
     """Recognize a published file, or one trained in the same way, and write a model folder.
 
     Args:
-        path: any container that `read_checkpoint` opens; or a folder of a kind that was published as several files.
+        path: any container that `read_checkpoint` opens; a folder with `model.safetensors`, `pytorch_model.bin` or the index of several
+            such files; or a folder of a kind that was published as several files.
         out: absent, empty, or a model folder, which is replaced.
         config: what tensors cannot say, with the keys of the published configuration.
         tokenizer: the folder of the model's own.
@@ -64,7 +68,8 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
     """
     words = Tokenizer.from_folder(tokenizer) if tokenizer else None
     files = _published_files(path)
-    spec, tensors, dropped = detect_kind(_read_files(files), source=path)
+    names, unwrapped = unwrap_names(_read_files(files), source=path)
+    spec, tensors, dropped = detect_kind(names, source=path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     guess = _infer(spec, shapes, config or {}, source=path)
     _check_names(spec, shapes, spec.weight_shapes(guess.config), source=path)
@@ -87,8 +92,24 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
         folder=folder,
         assumptions=guess.assumptions,
         dropped=dropped,
+        unwrapped=unwrapped,
         parameters=sum(tensor.numel() for name, tensor in tensors.items() if not BUFFERS.search(name)),
     )
+
+
+def unwrap_names(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Take off what training wrappers added to names, such as "module._orig_mod.", as far as a known kind appears; return what it was.
+
+    Raises:
+        CheckpointUnknown: two names are then the same.
+    """
+    plain = {without_wrappers(name): tensor for name, tensor in tensors.items()}
+    if len(plain) < len(tensors):
+        raise CheckpointUnknown("holds the same names with and without _orig_mod.", hint="Give one model's state dict.", source=source)
+    patterns = [spec.key_pattern for spec in REGISTRY.values() if spec.key_pattern]
+    prefix = shared_prefix(plain, known=lambda name: any(pattern.match(name) for pattern in patterns)) or ""
+    removed = [wrapper for wrapper in WRAPPERS if any(wrapper in name for name in tensors)]
+    return {name[len(prefix) :]: tensor for name, tensor in plain.items()}, (*removed, *filter(None, [prefix]))
 
 
 def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
@@ -97,9 +118,7 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
     Raises:
         CheckpointUnknown: names of no published model.
     """
-    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    if len(plain) < len(tensors):
-        raise CheckpointUnknown("holds the same names with and without module.", hint="Give one model's state dict.", source=source)
+    plain, _ = unwrap_names(tensors, source=source)
     dropped = tuple(name for name in plain if DROPPED.search(name))
     weights = {name: tensor for name, tensor in plain.items() if name not in dropped}
     importable = [spec for spec in REGISTRY.values() if spec.key_pattern]
@@ -118,16 +137,16 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
 
 
 def _published_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a kind that was published as several, where `path` is a folder that holds them; else `path` alone."""
+    """Return the files of a kind that was published as several, where `path` is a folder that holds them; else those of its weights."""
     for spec in REGISTRY.values():
         if spec.files and all((path / name).is_file() for name in spec.files):
             return tuple(path / name for name in spec.files)
-    return (path,)
+    return weight_files(path)
 
 
 def _read_files(files: Sequence[Path]) -> dict[str, Tensor]:
-    if len(files) == 1:
-        return read_checkpoint(files[0])
+    if len(files) == 1 or is_index(files[0]):
+        return read_weights(files[0])
     return {f"{file.stem}.{name}": tensor for file in files for name, tensor in read_checkpoint(file).items()}
 
 

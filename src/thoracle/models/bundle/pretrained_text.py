@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
 from thoracle.config_reader import config_from_mapping
-from thoracle.errors import CheckpointIncomplete, InputError
+from thoracle.errors import CheckpointIncomplete, CheckpointUnknown, InputError
 from thoracle.files.json_file import read_json_object
+from thoracle.models.bundle.import_published import DROPPED
 from thoracle.models.bundle.model_folder import CONFIG, is_model_json, load_state_dict, open_model
 from thoracle.models.common.shapes import module_shapes
+from thoracle.models.common.tensor_names import summarize_names, without_wrappers
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.spec import TEXT_CLASSIFIER, checked_bert_settings, infer_text
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.models.weights.checkpoint import read_checkpoint
+from thoracle.models.weights.shards import WEIGHTS, find_weights, read_weights
 
-#: Prefixes of the encoder's names in published files, which hold other heads beside it.
-PREFIXES: Final = ("bert.", "roberta.", "model.", "text.transformer.")
-_WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
 #: A CLIP of open_clip, such as BiomedCLIP: its text tower is a BERT, whose sizes are those of the tensors.
 _OPEN_CLIP: Final = "open_clip_pytorch_model.bin"
 _ROBERTA: Final = ("roberta", "xlm-roberta", "camembert")
 _POOLER: Final = "pooler."
+_PARTS: Final = ("embeddings.", "encoder.", _POOLER)
+#: Ends the name of one tensor of every BERT and RoBERTa; what stands before it stands before all of the encoder's.
+_WORDS: Final = "embeddings.word_embeddings.weight"
+#: Names of LayerNorm's tensors in files of BERT's first years.
+_OLD_NAMES: Final = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,11 +39,13 @@ class PretrainedText:
 
     Attributes:
         source: where it was loaded from.
-        weights: of `TextEncoder`, by its names; without a pooler where the file has none, as language models'.
+        weights: of `BertEncoder`, by its names; without a pooler where the file has none, as language models'.
         sizes: None for a file alone, which does not say how many heads it has.
         tokenizer: None for a file alone.
         head: weights of a report classifier beside its encoder, by the classifier's names.
         caution: of the model folder it came from.
+        prefix: what stood before the encoder's names in its file.
+        unused: number of the file's other tensors, of heads and other encoders.
     """
 
     source: Path
@@ -48,6 +54,15 @@ class PretrainedText:
     tokenizer: Tokenizer | None = None
     head: Mapping[str, Tensor] = field(default_factory=dict)
     caution: str = ""
+    prefix: str = ""
+    unused: int = 0
+
+    @property
+    def summary(self) -> str:
+        """Say in a sentence what of the file is the encoder."""
+        names = f"names behind {self.prefix!r}" if self.prefix else "names as they are"
+        pooler = "" if any(name.startswith(_POOLER) for name in self.weights) else ", no pooler (it stays random, and CT-CLIP reads none)"
+        return f"Text encoder of {self.source}: {len(self.weights)} tensors, {names}; {self.unused} others are not its{pooler}."
 
     def described(self) -> tuple[TextConfig, Tokenizer]:
         """Return sizes and tokenizer.
@@ -65,36 +80,24 @@ def load_pretrained_text(path: Path) -> PretrainedText:
     """Load a text encoder.
 
     Args:
-        path: the model folder of a report classifier; a folder with `config.json`, weights and tokenizer as the hub has it; a folder with
-            the CLIP of open_clip; or a file of weights alone.
+        path: the model folder of a report classifier; a folder with `config.json`, weights (one file, or several and their index) and
+            tokenizer as the hub has it; a folder with the CLIP of open_clip; or a file of weights, or an index, alone.
 
     Raises:
         InputError: it is none of these.
         ModelError: it is damaged, incomplete or lacks its tokenizer.
     """
     if path.is_file():
-        return PretrainedText(source=path, weights=_read_weights(path))
+        return _read_encoder(path)
     if (path / _OPEN_CLIP).is_file():
         return _load_hub_folder(path, {}, path / _OPEN_CLIP)
     values = _read_description(path)
     if is_model_json(values):
         return _load_classifier(path)
-    file = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    file = find_weights(path)
     if file is None:
-        raise InputError(f"holds neither {' nor '.join(_WEIGHTS)}", hint="Give a folder with the encoder's weights.", source=path)
+        raise InputError(f"holds neither {' nor '.join(WEIGHTS)}", hint="Give a folder with the encoder's weights.", source=path)
     return _load_hub_folder(path, values, file)
-
-
-def load_tokenizer(path: Path) -> Tokenizer | None:
-    """Load the tokenizer of a text encoder in one of these layouts, without its weights; None for a file alone.
-
-    Raises:
-        ModelError: the folder lacks it.
-    """
-    if not path.is_dir():
-        return None
-    described = {} if (path / _OPEN_CLIP).is_file() else _read_description(path)
-    return open_model(path).tokenizer() if is_model_json(described) else Tokenizer.from_folder(path)
 
 
 def initialize_text(encoder: BertEncoder, pretrained: PretrainedText, *, config: TextConfig) -> None:
@@ -125,12 +128,13 @@ def _load_classifier(path: Path) -> PretrainedText:
 
 
 def _load_hub_folder(path: Path, values: Mapping[str, Any], file: Path) -> PretrainedText:
-    tensors = _read_weights(file)
+    encoder = _read_encoder(file)
     positions = "roberta" if values.get("model_type") in _ROBERTA else "bert"
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in encoder.weights.items()}
     sizes = config_from_mapping(TextConfig, infer_text(shapes, "", checked_bert_settings(values), [], positions=positions), source="bert")
-    weights = _matching(tensors, module_shapes(BertEncoder, sizes), source=file)
-    return PretrainedText(source=path, weights=weights, sizes=sizes, tokenizer=Tokenizer.from_folder(path))
+    weights = _matching(encoder.weights, module_shapes(BertEncoder, sizes), source=file)
+    unused = encoder.unused + len(encoder.weights) - len(weights)
+    return replace(encoder, source=path, weights=weights, sizes=sizes, tokenizer=Tokenizer.from_folder(path), unused=unused)
 
 
 def _matching(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], *, source: Path) -> dict[str, Tensor]:
@@ -143,12 +147,23 @@ def _matching(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...
     return weights
 
 
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    return {_without_prefix(name): tensor for name, tensor in read_checkpoint(file).items()}
+def _read_encoder(file: Path) -> PretrainedText:
+    """Find the encoder in a file: the only names that go on as a BERT's do."""
+    tensors = {_modern_name(name): tensor for name, tensor in read_weights(file).items()}
+    prefixes = [name.removesuffix(_WORDS) for name in tensors if name.endswith(_WORDS)]
+    if len(prefixes) != 1:
+        detail = f"holds {len(prefixes)} text encoders of BERT's names ({summarize_names(prefixes or list(tensors))})"
+        raise CheckpointUnknown(detail, hint="Give a BERT's or RoBERTa's own files, or those of a model with one of them.", source=file)
+    inside = {name.removeprefix(prefixes[0]): tensor for name, tensor in tensors.items() if name.startswith(prefixes[0])}
+    weights = {name: tensor for name, tensor in inside.items() if name.startswith(_PARTS) and not DROPPED.search(name)}
+    return PretrainedText(source=file, weights=weights, prefix=prefixes[0], unused=len(tensors) - len(weights))
 
 
-def _without_prefix(name: str) -> str:
-    return name.removeprefix(next((prefix for prefix in PREFIXES if name.startswith(prefix)), ""))
+def _modern_name(name: str) -> str:
+    name = without_wrappers(name)
+    for old, new in _OLD_NAMES:
+        name = name.replace(old, new)
+    return name
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

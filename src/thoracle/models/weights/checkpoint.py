@@ -7,14 +7,11 @@ bare pickle. See docs/decisions/0004-checkpoint-safety.md.
 from __future__ import annotations
 
 import pickle
-import pickletools
-import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import safetensors.torch
 import torch
@@ -22,16 +19,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from thoracle.errors import CheckpointDamaged, CheckpointUnknown, CheckpointUnsafe, InputError
+from thoracle.models.weights.pickle_policy import INERT, Placeholder, check_pickles, unsafe
 
 #: What training loops call the model inside a larger checkpoint, beside the optimiser and the step.
 WRAPPERS: Final = ("state_dict", "model_state_dict", "model")
 #: Names and shapes of the full-size model take 60 kB in either container. A byte of a pickle can become a hundred of memory.
 INDEX_BUDGET: Final = 4 * 2**20
-#: All that a state dict of dense tensors asks for. torch allows more, some of which unfolds to any size (bytearray(10**11)).
-NEEDED: Final = re.compile(
-    r"collections (OrderedDict|defaultdict|Counter)|torch\._utils _rebuild_(tensor|tensor_v2|parameter)"
-    r"|torch(\.cuda|\.storage)? \w+Storage|torch (Size|device|bool|bfloat16|u?int\d+|float\d+)"
-)
 _AGAIN: Final = "Copy or download the file again, and compare its hash with the publisher's."
 #: What torch.load raises on bytes that are not what they say; a pickle that asks for more than tensors raises UnpicklingError.
 _FAULTS: Final = (
@@ -60,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         loaded = _load_safetensors(path)
     elif head.startswith(b"\x80"):
         with path.open("rb") as file:
-            _check_pickles(file, path, count=5)  # magic number, version, system, content, keys of storages
+            check_pickles(file, path, count=5, budget=INDEX_BUDGET)  # magic number, version, system, content, keys of storages
         loaded = _load(path, mmap=False)
     else:
         raise CheckpointUnknown(
@@ -91,35 +84,19 @@ def _check_zip(path: Path) -> None:
             broken = archive.testzip()
             if broken is None:
                 with archive.open(pickles[0]) as file:
-                    _check_pickles(file, path, count=1)
+                    check_pickles(file, path, count=1, budget=INDEX_BUDGET)
     except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError) as error:
         raise CheckpointDamaged(f"a zip that cannot be read ({_line(error)})", hint=_AGAIN, source=path) from error
     if broken is not None:
         raise CheckpointDamaged(f"the checksum of {broken[:80]!r} is wrong", hint=_AGAIN, source=path)
 
 
-def _check_pickles(file: IO[bytes], path: Path, *, count: int) -> None:
-    """Read, without running them, what `count` pickles, one behind the other, ask for."""
-    try:
-        for opcode, argument, position in chain.from_iterable(pickletools.genops(file) for _ in range(count)):
-            if opcode.name == "GLOBAL" and not NEEDED.fullmatch(str(argument)):
-                raise _unsafe(f"asks for {str(argument)[:80].replace(' ', '.')!r}, which no state dict of tensors needs", path)
-            if (position or 0) > INDEX_BUDGET:
-                raise CheckpointDamaged(f"a pickle of more than {INDEX_BUDGET:,} bytes", hint=_AGAIN, source=path)
-    except (ValueError, struct.error) as error:
-        raise CheckpointDamaged(f"a pickle that cannot be read ({_line(error)})", hint=_AGAIN, source=path) from error
-
-
-def _unsafe(what: str, path: Path) -> CheckpointUnsafe:
-    hint = "Do not load it elsewhere. Ask its author for a state dict of tensors, best as .safetensors."
-    return CheckpointUnsafe(f"the pickle {what}; it was not run", hint=hint, source=path)
-
-
 def _load(path: Path, *, mmap: bool) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals([(Placeholder, name.replace(" ", ".")) for name in INERT]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        raise _unsafe("holds something other than tensors, or is damaged", path) from error
+        raise unsafe("holds something other than tensors, or is damaged", path) from error
     except _FAULTS as error:
         raise CheckpointDamaged(f"not a whole checkpoint ({_line(error)})", hint=_AGAIN, source=path) from error
 

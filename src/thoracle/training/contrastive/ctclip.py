@@ -29,11 +29,12 @@ class ContrastiveConfig(PairConfig):
     """Configure a contrastive run. Defaults are published (Hamamci et al., arXiv:2403.17834), but for negatives of other ranks.
 
     Attributes:
-        model: sizes of the model.
+        model: sizes of the model; with `init_text_encoder`, sizes and dropout of its text encoder are those of that folder's config.json.
         init_from: CT-CLIP model folder to go on from, whose sizes and tokenizer then hold; "" for random weights.
         tokenizer: folder with the tokenizer's files; "" makes a vocabulary of the training reports' words, where nothing else has one.
         init_text_encoder: a pretrained text encoder: the model folder of a report classifier, a folder as the hub has it or of open_clip,
-            whose tokenizer then holds, or a BERT's weights alone (`pytorch_model.bin`, `model.safetensors`); "" for random ones.
+            whose tokenizer then holds, or a BERT's weights alone (`pytorch_model.bin`, `model.safetensors`, or the index of several
+            files), of the sizes in `model`; "" for random ones.
         augmentation: seeded changes to volumes; none by default, as published.
         loss: "softmax" is InfoNCE, decoupled or CLOOB's as the model says; "sigmoid" is SigLIP's (Zhai et al., arXiv:2303.15343).
         init_log_logit_scale: initial logarithm of the learned scale of logits; 2.66 is CLIP's scale of 14.3.

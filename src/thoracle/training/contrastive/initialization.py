@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
-from thoracle.models.bundle.pretrained_text import initialize_text, load_pretrained_text, load_tokenizer
+from thoracle.models.bundle.pretrained_text import PretrainedText, initialize_text, load_pretrained_text
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.config import TextConfig
@@ -17,7 +18,21 @@ from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 
 
-def select_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str]]) -> Tokenizer:
+def read_text_encoder(config: ContrastiveConfig) -> PretrainedText | None:
+    """Load the text encoder that the configuration names; None where it names none, or a model to go on from, which has its own.
+
+    Raises:
+        InputError, ModelError: as `load_pretrained_text`.
+    """
+    return load_pretrained_text(Path(config.init_text_encoder)) if config.init_text_encoder and not config.init_from else None
+
+
+def text_sizes(bert: TextConfig, text: PretrainedText | None) -> TextConfig:
+    """Return the sizes and the dropout of the text encoder: its own config.json's, where it has one, else the configuration's."""
+    return bert if text is None or text.sizes is None else replace(text.sizes, cls_source=bert.cls_source)
+
+
+def select_tokenizer(config: ContrastiveConfig, text: PretrainedText | None, words: Callable[[], Sequence[str]]) -> Tokenizer:
     """Select the tokenizer of the configuration, start model or text encoder; else make a vocabulary from `words` and the prompts.
 
     Raises:
@@ -27,16 +42,16 @@ def select_tokenizer(config: ContrastiveConfig, words: Callable[[], Sequence[str
         return Tokenizer.from_folder(Path(config.tokenizer))
     if config.init_from:
         return open_model(Path(config.init_from)).tokenizer()
-    pretrained = load_tokenizer(Path(config.init_text_encoder)) if config.init_text_encoder else None
+    pretrained = None if text is None else text.tokenizer
     return pretrained or Tokenizer.from_words([*words(), *format_prompts()])
 
 
-def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
-    """Build the CT-CLIP that the configuration begins with.
+def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer, text: PretrainedText | None = None) -> CTCLIP:
+    """Build the CT-CLIP that the configuration begins with, with the text encoder that it names.
 
     Raises:
         InputError: its sizes are not those of `init_from`, or of the tokenizer.
-        ModelError: `init_from` or `init_text_encoder` is damaged or something else.
+        ModelError: `init_from` is damaged or something else, or the text encoder is of other sizes.
     """
     check_vocab_size(tokenizer, config.model.bert)
     clip = CTCLIP(config.model)
@@ -48,8 +63,8 @@ def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer) -> CTCLIP:
         return clip
     with torch.no_grad():
         clip.temperature.fill_(config.init_log_logit_scale)
-    if config.init_text_encoder:
-        initialize_text(clip.text_transformer, load_pretrained_text(Path(config.init_text_encoder)), config=config.model.bert)
+    if text is not None:
+        initialize_text(clip.text_transformer, text, config=config.model.bert)
     return clip
 
 

@@ -14,7 +14,7 @@ from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
-from thoracle.training.contrastive.initialization import build_ctclip, check_vocab_size, select_tokenizer
+from thoracle.training.contrastive.initialization import build_ctclip, check_vocab_size, read_text_encoder, select_tokenizer, text_sizes
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset, PairCollator
@@ -41,20 +41,24 @@ def contrastive_run(
         evaluate: makes the evaluation; called each `eval_every` steps.
 
     Raises:
-        As `Trainer`, `select_tokenizer` and `network`.
+        As `Trainer`, `load_pretrained_text`, `select_tokenizer` and `build_ctclip`.
     """
+    text = read_text_encoder(config)
+    config = replace(config, model=replace(config.model, bert=text_sizes(config.model.bert, text)))
+
+    notes = [] if text is None else [text.summary]
 
     def task(folder: Path) -> ContrastiveTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
-        return ContrastiveTask(build_ctclip(config, tokenizer), config, world, tokenizer=tokenizer)
+        return ContrastiveTask(build_ctclip(config, tokenizer, text), config, world, tokenizer=tokenizer)
 
     def collate(folder: Path) -> PairCollator:
-        return PairCollator(Tokenizer.from_folder(folder / TOKENIZER), config.max_text_tokens)
+        return PairCollator(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, config.model.bert.max_tokens))
 
     def files() -> dict[str, bytes]:
-        return {f"{TOKENIZER}/{name}": content for name, content in select_tokenizer(config, words).files.items()}
+        return {f"{TOKENIZER}/{name}": content for name, content in select_tokenizer(config, text, words).files.items()}
 
-    return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
+    return Trainer(config, pairs, world, task=task, collate=collate, files=files, notes=notes, resume=resume, evaluate=evaluate)
 
 
 def medfinder_run(
@@ -73,11 +77,13 @@ def medfinder_run(
         words: gives the texts of whose words a vocabulary is made, if the configuration names no text encoder.
 
     Raises:
-        As `Trainer`, `load_pretrained_text` and `fits`.
+        As `Trainer`, `load_pretrained_text` and `check_vocab_size`.
     """
     text = load_pretrained_text(Path(config.text)) if config.text else None
     model = config.model if text is None else replace(config.model, bert=text.described()[0])
     config = config if text is None else replace(config, disclaimer=config.disclaimer or text.caution)
+
+    notes = [] if text is None else [text.summary]
 
     def task(folder: Path) -> MedFinderTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
@@ -94,4 +100,4 @@ def medfinder_run(
         tokenizer = Tokenizer.from_words([*words(), *format_prompts()]) if text is None else text.described()[1]
         return {f"{TOKENIZER}/{name}": content for name, content in tokenizer.files.items()}
 
-    return Trainer(config, pairs, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
+    return Trainer(config, pairs, world, task=task, collate=collate, files=files, notes=notes, resume=resume, evaluate=evaluate)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,11 @@ FAILURES: Final = "failures"
 MODEL: Final = "model"
 
 
-def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], world: World, *, resume: bool) -> None:
-    """Make the run's folder, whole or not at all, or check the one that is there. Every rank must ask.
+@contextmanager
+def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], world: World, *, resume: bool) -> Iterator[Path]:
+    """Yield a folder to build the run from: the run's own, checked, or a new one beside it, which is the run's where nothing was raised.
 
-    `files` gives what a new folder holds beside the configuration, by path; rank 0 alone calls it.
+    Every rank must ask. `files` gives what a new folder holds beside the configuration, by path; rank 0 alone calls it.
 
     Raises:
         OutputConflict: the folder exists, and `resume` was not asked for.
@@ -31,26 +33,41 @@ def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]],
     out = Path(config.out)
     there = world.all_gather_object(out.exists() and any(out.iterdir()))[0]  # rank 0 will make it at any moment
     if there:
-        if not (out / CONFIG).is_file():
-            raise OutputConflict("exists and is not a run", hint="Choose another --out.", source=out)
-        if not resume:
-            raise OutputConflict("is a run already", hint="Go on with --resume, or choose another --out.", source=out)
-        changed = changed_fields(load_run_config(out / CONFIG, type(config)), config)
-        if changed:
-            raise InputError(f"the run was begun with another {', '.join(changed)}", hint="Give its own config.yaml.", source=out)
+        _check_run(out, config, resume=resume)
         if world.rank == 0:
             clean(out / CHECKPOINTS)
-    elif world.rank == 0:
-        _begin(out, config, files())
-    world.barrier()
-
-
-def _begin(out: Path, config: RunConfig, files: Mapping[str, bytes]) -> None:
+        world.barrier()
+        yield out
+        return
     temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
-    write_config(config, temporary / CONFIG)
+    try:
+        if world.rank == 0:
+            _write(temporary, config, files())
+        world.barrier()
+        yield temporary
+        world.barrier()
+        if world.rank == 0:
+            replace_folder(temporary, out)
+        world.barrier()
+    finally:
+        if world.rank == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_run(out: Path, config: RunConfig, *, resume: bool) -> None:
+    if not (out / CONFIG).is_file():
+        raise OutputConflict("exists and is not a run", hint="Choose another --out.", source=out)
+    if not resume:
+        raise OutputConflict("is a run already", hint="Go on with --resume, or choose another --out.", source=out)
+    changed = changed_fields(load_run_config(out / CONFIG, type(config)), config)
+    if changed:
+        raise InputError(f"the run was begun with another {', '.join(changed)}", hint="Give its own config.yaml.", source=out)
+
+
+def _write(folder: Path, config: RunConfig, files: Mapping[str, bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
+    folder.mkdir(parents=True)
+    write_config(config, folder / CONFIG)
     for name, content in files.items():
-        (temporary / name).parent.mkdir(exist_ok=True)
-        (temporary / name).write_bytes(content)
-    replace_folder(temporary, out)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)

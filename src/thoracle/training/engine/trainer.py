@@ -15,7 +15,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Trainer:
     Attributes:
         done: steps that are done.
         task: the model in training.
+        notes: sentences on what the run begins with.
     """
 
     def __init__(
@@ -59,10 +60,11 @@ class Trainer:
         task: Callable[[Path], Task[Any]],
         collate: Callable[[Path], Collate[Any, Any]],
         files: Callable[[], Mapping[str, bytes]] = dict,
+        notes: Sequence[str] = (),
         resume: bool = False,
         evaluate: Callable[[Any], Evaluator] | None = None,
     ) -> None:
-        """Make the run's folder, or open it again.
+        """Make the run's folder, or open it again. A start that fails leaves no new folder.
 
         Args:
             config: of the run.
@@ -70,6 +72,7 @@ class Trainer:
             world: as `join` gives it.
             task, collate: made with the run's folder, which holds `files`.
             files: gives what a new folder holds beside the configuration, by path.
+            notes: sentences on what the run begins with.
             resume: go on in a folder that exists; without one the run begins.
             evaluate: makes the evaluation of the task, which is called each `eval_every` steps.
 
@@ -91,15 +94,15 @@ class Trainer:
             _keep_memory()
         self.config, self._data, self._world = config, data, world
         self._out = Path(config.out)
-        open_run_folder(config, files, world, resume=resume)
-        torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
-        self.task, self._collate = task(self._out), collate(self._out)
-        trained = [parameter for parameter in self.task.checkpoint_modules().parameters() if parameter.requires_grad]
-        self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
-        torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
-        self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
-        self.done = 0
-        self._restore()
+        self.notes, self.done = tuple(notes), 0
+        with open_run_folder(config, files, world, resume=resume) as folder:
+            torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
+            self.task, self._collate = task(folder), collate(folder)
+            trained = [parameter for parameter in self.task.checkpoint_modules().parameters() if parameter.requires_grad]
+            self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
+            torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
+            self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
+            self._restore()
 
     def run(self) -> Iterator[TrainStep]:
         """Yield the remaining steps as they are done, then write the model folder.

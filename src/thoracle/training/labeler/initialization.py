@@ -25,6 +25,7 @@ class LabelerStart:
     tokenizer: Tokenizer
     weights: Mapping[str, Tensor]
     caution: str = ""
+    notes: tuple[str, ...] = ()
 
     def network(self) -> TextClassifier:
         """Build the labeler. Weights that are not pretrained are random, by torch's generator."""
@@ -53,4 +54,4 @@ def initialize_text(config: LabelerConfig, words: Callable[[], Sequence[str]]) -
     pretrained = load_pretrained_text(Path(config.init_from))
     sizes, tokenizer = pretrained.described()
     weights = {f"model.{name}": tensor for name, tensor in pretrained.weights.items()} | dict(pretrained.head)
-    return LabelerStart(sizes=sizes, tokenizer=tokenizer, weights=weights, caution=pretrained.caution)
+    return LabelerStart(sizes=sizes, tokenizer=tokenizer, weights=weights, caution=pretrained.caution, notes=(pretrained.summary,))

@@ -58,4 +58,4 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], wo
     def files() -> dict[str, bytes]:
         return {f"{TOKENIZER}/{name}": content for name, content in start.tokenizer.files.items()}
 
-    return Trainer(config, training, world, task=task, collate=collate, files=files, resume=resume, evaluate=evaluate)
+    return Trainer(config, training, world, task=task, collate=collate, files=files, notes=start.notes, resume=resume, evaluate=evaluate)

@@ -135,6 +135,15 @@ def test_overrides_replace_one_key_and_later_ones_win() -> None:
     assert mapping == {"inner": {"rate": 0.1}, "perhaps": None}
 
 
+@pytest.mark.parametrize("value", ["", " ", "# a remark"])
+def test_an_override_without_a_value_is_not_read_as_null(value: str) -> None:
+    """A shell that drops the quotes of "" writes so too."""
+    with pytest.raises(InputError, match=r"--set: name has no value\. Write 'name=\"\"', quotes included, for empty text, and name=null"):
+        apply_overrides(Outer, {}, [f"name={value}"])
+    assert apply_overrides(Outer, {}, ['name=""', "perhaps=null"]) == {"name": "", "perhaps": None}
+    assert apply_overrides(Outer, {}, ["perhaps=~"]) == {"perhaps": None}
+
+
 def test_a_section_that_is_absent_begins_as_the_fields_default() -> None:
     config = config_from_mapping(Outer, apply_overrides(Outer, {}, ["tuned.kind=plain", "inner.kind=plain"]))
     assert (config.tuned.rate, config.inner.rate) == (0.25, 0.5)

@@ -117,7 +117,7 @@ def apply_overrides(cls: type[Any], mapping: Mapping[str, Any], overrides: Itera
         overrides: texts such as "optimizer.lr=1e-4"; later ones win.
 
     Raises:
-        InputError: a text without "=", a value that is no YAML, or a key below one that holds no settings.
+        InputError: a text without "=" or without a value, a value that is no YAML, or a key below one that holds no settings.
     """
     settings = dict(mapping)
     for text in overrides:
@@ -128,6 +128,9 @@ def apply_overrides(cls: type[Any], mapping: Mapping[str, Any], overrides: Itera
             parsed = parse_yaml(value)
         except (yaml.YAMLError, RecursionError) as error:
             raise InputError(f"{key} is no YAML: {_shown(value)}", hint="Quote it.", source=OVERRIDE) from error
+        if parsed is None and value.strip().lower() not in ("null", "~"):
+            hint = f"Write '{key}=\"\"', quotes included, for empty text, and {key}=null for nothing."
+            raise InputError(f"{key} has no value", hint=hint, source=OVERRIDE)
         _put(cls, settings, key, parsed)
     return settings
 

@@ -13,12 +13,12 @@ SCANS = [ScanLocation(name=f"s{number}", path=Path(f"s{number}.nii")) for number
 
 
 def test_a_shard_has_its_scans_and_a_file_of_its_own() -> None:
-    assert select(SCANS, Path("out.csv"), None) == (SCANS, Path("out.csv"))
-    parts = [select(SCANS, Path("out.csv"), f"{number}/2") for number in (1, 2)]
+    assert select(SCANS, Path("out.csv"), None, metadata=None) == (SCANS, Path("out.csv"))
+    parts = [select(SCANS, Path("out.csv"), f"{number}/2", metadata=None) for number in (1, 2)]
     assert sorted(scan.name for scans, _ in parts for scan in scans) == [scan.name for scan in SCANS]
     assert [path.name for _, path in parts] == ["out.1-of-2.csv", "out.2-of-2.csv"]
     with pytest.raises(InputError):
-        select(SCANS, Path("out.csv"), "3/2")
+        select(SCANS, Path("out.csv"), "3/2", metadata=None)
 
 
 def test_failures_are_named_and_counted_and_the_notice_stands_below(capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,3 +165,20 @@ def test_the_options_that_errors_recommend_are_there(command, archive: Path, tmp
     settings = json.loads((tmp_path / "out" / "cohort.json").read_text())
     assert (settings["hu"], settings["min_slices"]) == ("stored", 3)
     assert command(*given, "--out", tmp_path / "other", "--series", "1.2").status == 2
+
+
+def test_verifying_shows_how_far_it_is_and_what_it_found(command, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(config_to_mapping(_SMALL)))
+    given = ("prepare", archive, "--layout", "ct-rate", "--preprocess", tmp_path / "p.json", "--workers", 1, "--out", tmp_path / "out")
+    assert "verified" not in command(*given).err
+    ran = command(*given, "--verify")
+    assert ran.status == 0, ran.err
+    assert re.search(r"verified .*1/1 [\d.,]+/s \d:\d\d:\d\d", ran.err), ran.err
+    (cached,) = (tmp_path / "out" / "cache").glob("*/*.vol")
+    content = bytearray(cached.read_bytes())
+    content[len(content) // 2] ^= 1
+    cached.write_bytes(content)
+    ran = command(*given, "--verify")
+    assert "1 cached volumes were missing or damaged; their scans were read again." in ran.err
+    assert re.search(r"scans .*1/1 ", ran.err), ran.err
+    assert command(*given[:-1], tmp_path / "new", "--verify").status == 0, "nothing is there to verify"

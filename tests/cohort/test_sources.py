@@ -19,7 +19,7 @@ def _refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
     def refusing(path: str | Path) -> object:
         if Path(path).name == name:
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(folder_tree.os, "scandir", refusing)

@@ -9,23 +9,30 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from thoracle.cli.findings_table import UNTRAINED
+from thoracle.cli.findings_table import UNTRAINED, notify
 from thoracle.cli.progress import track
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
+    from thoracle.ct.read import Metadata
     from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import ScanOutcome
 
 
-def select(scans: Sequence[ScanLocation], out: Path, shard: str | None) -> tuple[Sequence[ScanLocation], Path]:
-    """Return the scans of a shard and the file it writes; all scans and `out` without a shard.
+def select(
+    scans: Sequence[ScanLocation], out: Path, shard: str | None, *, metadata: Metadata | None
+) -> tuple[Sequence[ScanLocation], Path]:
+    """Return the scans of a shard and the file it writes; all scans and `out` without a shard. Say how many of all have metadata.
 
     Raises:
         InputError: the shard makes no sense.
+        MetadataError: a metadata table without a row for any scan.
     """
     from thoracle.inference.batch.discover_scans import Shard
+    from thoracle.inference.batch.runner import metadata_coverage
 
+    if coverage := metadata_coverage(scans, metadata):
+        notify(coverage)
     if shard is None:
         return scans, out
     part = Shard.parse(shard)

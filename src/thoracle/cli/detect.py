@@ -106,7 +106,7 @@ def _many(
     from thoracle.inference.batch.scan_source import pending_scans
     from thoracle.inference.model import load
 
-    scans, out = select(scans, out, shard)
+    scans, out = select(scans, out, shard, metadata=reading.metadata)
     model = load(folder, device=device, dtype=dtype)
     model.warm_up()
     calibration = None if model.calibration is None else model.calibration.as_dict()

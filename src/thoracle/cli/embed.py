@@ -50,9 +50,10 @@ def embed(
 
     whole_folders = read_arguments.series is not None
     listed = find_scans(scans, whole_folders=whole_folders, encoding=read_arguments.encoding, notify=notify)
-    locations, out = select(listed, out, shard)
+    reading = read_arguments.reading(strict=strict)
+    locations, out = select(listed, out, shard, metadata=reading.metadata)
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
-    reading, weights = read_arguments.reading(strict=strict), network.folder.weights_sha256
+    weights = network.folder.weights_sha256
     settings = {**network.settings(), **reading.settings(), "dim_latent": network.dim_latent}
 
     def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -73,7 +74,20 @@ def prepare(
     console = Console(stderr=True, highlight=False)
     config = PreprocessConfig() if preprocess is None else read_preprocess(preprocess)
     choice = ReconstructionFilter.parse(reconstruction)
-    with ProgressBar("scans", console=console) as bar:
+    with ExitStack() as stack:
+
+        def new_bar(description: str) -> ProgressBar:
+            stack.close()
+            return stack.enter_context(ProgressBar(description, console=console))
+
+        bar = new_bar("verified" if verify else "scans")
+
+        def show_verified(count: int, total: int) -> None:
+            nonlocal bar
+            bar.update(count, total=total)
+            if count == total:
+                bar = new_bar("scans")
+
         prepared = run(
             src,
             layout=layout,
@@ -96,6 +110,7 @@ def prepare(
             retry=retry,
             workers=workers or os.cpu_count() or 1,
             progress=lambda progress: _show(progress, bar, console),
+            verifying=show_verified,
         )
     _say(console, prepared, out)
     if not prepared.volumes or (fail_on_refused and prepared.refused):

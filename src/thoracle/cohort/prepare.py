@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +93,7 @@ def prepare(
     retry: bool = False,
     workers: int = 1,
     progress: Callable[[PrepareProgress], None] = lambda _: None,
+    verifying: Callable[[int, int], None] = lambda count, total: None,
 ) -> PreparationSummary:
     """Make the cohort of an archive, or finish one that was begun; on a finished one, take up what is new in the archive.
 
@@ -121,6 +122,7 @@ def prepare(
         retry: try all that was refused again.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
         progress: told of each volume.
+        verifying: told with `verify` how many cached volumes are hashed, of how many.
 
     Raises:
         InputError: an argument that makes no sense.
@@ -164,13 +166,15 @@ def prepare(
             selection=selection,
             journal=Journal(target / "journal.jsonl"),
             before=read_manifest(target),
-            cache=Cache(folder=target / CACHE, verify=verify),
+            cache=Cache(folder=target / CACHE),
             seed=split_seed,
             one_per_scan=reconstruction.by != "all",
             prune=prune,
             published=published_counts(source, layout),
         )
         run.require_patients_apart()
+        if verify:
+            run = replace(run, cache=Cache.verified(run.cache.folder, run.journal, run.before, progress=verifying))
         make_job = partial(
             PrepareVolume, cache=run.cache.folder, config=preprocess, hu=hu, min_slices=min_slices, uneven=uneven, judge=judge
         )

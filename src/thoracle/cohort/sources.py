@@ -88,10 +88,12 @@ def list_volumes(root: Path, pattern: str) -> tuple[list[Path], list[VolumeSourc
     depth = len(PurePath(pattern).parts)
     places = {path: path.relative_to(root) for path in (*tree.files, *(entry.path for entry in tree.unlisted if entry.kind == "file"))}
     paths = sorted(path for path, place in places.items() if len(place.parts) == depth and place.match(pattern))
-    refused = []
-    for entry in tree.unlisted:
-        if entry.kind == "folder":
-            name = entry.path.relative_to(root.parent).as_posix()
-            fault = ScanUnreadable(f"the folder {entry.reason}", hint="Mend the permissions or the disk.")
-            refused.append(VolumeSource(volume=name, scan=name, patient="", path=entry.path, error=fault))
+    refused = [unlisted_folder(entry.path, entry.reason, root=root.parent) for entry in tree.unlisted if entry.kind == "folder"]
     return paths, refused
+
+
+def unlisted_folder(path: Path, reason: str, *, root: Path) -> VolumeSource:
+    """Describe a folder that cannot be listed as a refused source, named by its place below another folder."""
+    name = path.relative_to(root).as_posix()
+    fault = ScanUnreadable(f"the folder {reason}", hint="Mend the permissions or the disk.")
+    return VolumeSource(volume=name, scan=name, patient="", path=path, error=fault)

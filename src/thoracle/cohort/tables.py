@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from thoracle.cohort.reports import Report
-from thoracle.cohort.sources import COHORT_SETTINGS, Labels
+from thoracle.cohort.sources import COHORT_SETTINGS, Labels, VolumeSource, unlisted_folder
 from thoracle.cohort.technique import StatedContrast, stated_contrast, technique_section
 from thoracle.errors import MetadataError
 from thoracle.files.listed_names import column_key
@@ -32,14 +33,23 @@ _TECHNIQUE: Final = "Technique_EN"
 _LABEL_KEYS: Final = tuple(map(column_key, ABNORMALITIES))
 
 
-def find_tables(folder: Path, *, beside: Collection[str] = (), encoding: str = UTF_8) -> list[TextTable]:
-    """List every table in a folder and three levels below it, in order of name; `beside` names folders to skip.
+@dataclass(frozen=True, kw_only=True)
+class TableListing:
+    """List tables in order of name, and as refused sources the folders that cannot be listed, in which others may lie."""
+
+    tables: tuple[TextTable, ...]
+    unlisted: tuple[VolumeSource, ...]
+
+
+def find_tables(folder: Path, *, beside: Collection[str] = (), encoding: str = UTF_8) -> TableListing:
+    """List every table in a folder and three levels below it; `beside` names folders to skip.
 
     Raises:
         MetadataError: a file named as a table that is none.
     """
-    tables = []
-    for directory, below, names in os.walk(folder):
+    tables: list[TextTable] = []
+    faults: list[OSError] = []
+    for directory, below, names in os.walk(folder, onerror=faults.append):
         depth = len(Path(directory).relative_to(folder).parts)
         below[:] = sorted(name for name in below if depth < _DEPTH and name not in beside and not name.startswith("."))
         if COHORT_SETTINGS in names and depth:
@@ -50,7 +60,11 @@ def find_tables(folder: Path, *, beside: Collection[str] = (), encoding: str = U
                 table = TextTable(path=Path(directory, name), encoding=encoding, largest=_LARGEST_BYTES)
                 _ = table.columns
                 tables.append(table)
-    return tables
+    unlisted = [
+        unlisted_folder(Path(fault.filename), f"cannot be listed ({fault.strerror}): tables may lie in it", root=folder)
+        for fault in sorted(faults, key=lambda fault: str(fault.filename))
+    ]
+    return TableListing(tables=tuple(tables), unlisted=tuple(unlisted))
 
 
 def unique_rows(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from thoracle.errors import MetadataError
 from thoracle.files.json_file import load_json
@@ -57,10 +57,13 @@ class MetadataTable:
     """Read a metadata table once for many lookups, keeping only the fields that are asked for.
 
     Rows that say the same of one scan are one row.
+
+    Attributes:
+        source: what errors call it.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, object]], *, source: str) -> None:
-        self._source = source
+        self.source = source
         self._rows: dict[str, tuple[object, ...]] = {}
         self._numbers: dict[str, int] = {}
         self._mismatched: dict[str, tuple[int, int]] = {}
@@ -92,7 +95,7 @@ class MetadataTable:
         Raises:
             MetadataError: no row, several unlike rows, or one that makes no sense.
         """
-        key, source = volume_key(name), f"{self._source}, row of {name}"
+        key, source = volume_key(name), f"{self.source}, row of {name}"
         if key in self._mismatched:
             first, second = self._mismatched[key]
             detail = f"several rows have this {_NAME} and differ, in lines {first} and {second}"
@@ -141,11 +144,18 @@ def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable 
     if isinstance(metadata, Mapping):
         return parse_row(metadata, source="metadata")
     table = Path(metadata)
-    if _is_json(table):
-        content = _json(table)
-        if isinstance(content, dict):
-            return parse_row(content, source=str(table))
+    if is_single_row(table):
+        return parse_row(cast("dict[str, object]", _json(table)), source=str(table))
     return MetadataTable.open(table).row(path.name)
+
+
+def is_single_row(path: Path) -> bool:
+    """Tell whether a file is JSON with one row, which is for every scan.
+
+    Raises:
+        MetadataError: no such file, or JSON that cannot be read.
+    """
+    return _is_json(path) and isinstance(_json(path), dict)
 
 
 def parse_row(row: Mapping[str, object], *, source: str) -> MetadataRow:

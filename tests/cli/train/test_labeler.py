@@ -62,6 +62,18 @@ def test_what_cannot_be_trained_on_is_said(command, tmp_path: Path) -> None:
     assert "has no column Medical material" in ran.err
 
 
+def test_a_table_in_another_encoding_is_read_as_its_error_says(command, tmp_path: Path) -> None:
+    """With too few reports to train on, so that the next error is another."""
+    table = tmp_path / "r.csv"
+    header, labels = ";".join(("AccessionNo", "report_text", *ABNORMALITIES)), ";".join("0" * len(ABNORMALITIES))
+    table.write_bytes(f"{header}\n1;The heart is normal, Müller.;{labels}\n".encode("cp1252"))
+    arguments = ("train", "labeler", "--config", CONFIG, "--reports", table, "--out", tmp_path / "run")
+    ran = command(*arguments)
+    assert (ran.status, "give --encoding cp1252" in ran.err) == (1, True), ran.err
+    ran = command(*arguments, "--encoding", "cp1252")
+    assert (ran.status, "no report is left to validate on" in ran.err) == (2, True), ran.err
+
+
 def test_a_cohort_teaches_words_that_a_ct_clip_begins_with(command, cohort: Path, tmp_path: Path) -> None:
     words = load_config(CONFIG.parent / "phantom-tiny-labeler.yaml", LabelerConfig)
     write_config(replace(words, section="findings", prompt_repeats=1, steps=3, batch_size=4, save_every=2), tmp_path / "words.yaml")

@@ -4,11 +4,13 @@ import csv
 import os
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pydicom
 import pytest
 
+from tests.ct.dicom.chest_series import make_slice, write_series
 from thoracle.cohort.layouts.dicom import find
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
@@ -181,7 +183,7 @@ def test_links_are_followed_and_what_cannot_be_listed_is_a_row(tree: Path, tmp_p
 
     def refusing(path: str | Path) -> object:
         if Path(path).name == "first":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(folder_tree.os, "scandir", refusing)
@@ -293,3 +295,21 @@ def test_of_two_phases_under_one_uid_the_chosen_one_is_read_and_no_other_volume_
         assert (done.volumes, done.refused, again) == (3, 0, [f"{_ROOT}.11"])
         chosen.append(open_cohort(tmp_path / "out").entries[0].cache_sha256)
     assert len(set(chosen)) == 2
+
+
+@pytest.mark.parametrize(
+    ("patients", "warning"),
+    [
+        (("ANON", "ANON", "ANON "), "Warning: all 3 studies stand under one PatientID,"),
+        (("", "", ""), "Warning: all 3 studies stand without a PatientID of their own,"),
+        (("ANON", "ANON", "p3"), ""),
+        (("ANON",), ""),  # one study is one patient's
+    ],
+)
+def test_an_archive_of_one_patient_id_is_warned_of(tmp_path: Path, patients: tuple[str, ...], warning: str) -> None:
+    for number, patient in enumerate(patients, start=1):
+        tags = {"PatientID": patient, "StudyInstanceUID": f"1.9.{number}", "SeriesInstanceUID": f"1.9.{number}.1"}
+        write_series(tmp_path / str(number), partial(make_slice, **tags))
+    notes = [note for note in find(tmp_path).notes if note.startswith("Warning")]
+    assert len(notes) == bool(warning)
+    assert all(note.startswith(warning) and "splits by patient mean nothing" in note for note in notes)

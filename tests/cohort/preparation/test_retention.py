@@ -8,6 +8,7 @@ import pytest
 
 from thoracle.cohort.journal import Journal, VolumeOutcome
 from thoracle.cohort.manifest import CohortEntry
+from thoracle.cohort.preparation import retention
 from thoracle.cohort.preparation.retention import Cache, retained_rows, standing_outcome, sweep
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED, VolumeSource
@@ -37,7 +38,12 @@ def journal(tmp_path: Path) -> Journal:
 def _standing(journal: Journal, tmp_path: Path, stamp: str = "1", **options: object) -> VolumeOutcome | None:
     verify, retry, error = (options.get(name) for name in ("verify", "retry", "error"))
     source = VolumeSource(volume="v", scan="s", patient="p", path=tmp_path, error=error)  # type: ignore[arg-type]
-    return standing_outcome(journal, source, stamp, cache=Cache(folder=tmp_path / "cache", verify=bool(verify)), retry=bool(retry))
+    cache = _verified(journal, tmp_path) if verify else Cache(folder=tmp_path / "cache")
+    return standing_outcome(journal, source, stamp, cache=cache, retry=bool(retry))
+
+
+def _verified(journal: Journal, tmp_path: Path, *entries: CohortEntry) -> Cache:
+    return Cache.verified(tmp_path / "cache", journal, entries, progress=lambda count, total: None)
 
 
 def test_a_cached_volume_stands_while_nothing_changed(journal: Journal, tmp_path: Path) -> None:
@@ -109,13 +115,41 @@ def test_rows_are_kept_by_why_their_volume_cannot_be_had(tmp_path: Path) -> None
 
 
 def test_a_row_is_whole_while_its_file_is_what_the_manifest_says(journal: Journal, tmp_path: Path) -> None:
-    plain, verifying = (Cache(folder=tmp_path / "cache", verify=verify) for verify in (False, True))
+    plain = Cache(folder=tmp_path / "cache")
     assert plain.holds_row(_entry("v"), None)
-    assert verifying.holds_row(_entry("v"), _MADE)
+    assert _verified(journal, tmp_path, _entry("v")).holds_row(_entry("v"), _MADE)
     (tmp_path / "cache" / "a" / "v.vol").write_bytes(b"cut")
     assert not plain.holds_row(_entry("v"), _MADE)
     assert plain.holds_row(_entry("v"), replace(_MADE, cache_sha256="of another")), "nobody knows its size"
-    assert not verifying.holds_row(_entry("v"), None)
+    assert not _verified(journal, tmp_path, _entry("v")).holds_row(_entry("v"), None)
+
+
+def test_each_volume_of_journal_and_manifest_is_hashed_once_and_counted(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.add([_MADE, replace(_MADE, volume="missing", cache="a/missing.vol"), _REFUSED])
+    for name in ("w", "bad disk"):
+        (tmp_path / "cache" / "a" / f"{name}.vol").write_bytes(name.encode())
+    hashed: list[str] = []
+
+    def hash_file(path: Path) -> str:
+        hashed.append(path.name)
+        if path.name == "bad disk.vol":
+            raise OSError(5, "Input/output error")
+        return sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(retention, "sha256", hash_file)
+    rows = [replace(_entry(name), cache=f"cache/a/{name}.vol") for name in ("v", "w", "bad disk")]
+    counted: list[tuple[int, int]] = []
+    cache = Cache.verified(tmp_path / "cache", journal, rows, progress=lambda count, total: counted.append((count, total)))
+    assert sorted(hashed) == ["bad disk.vol", "missing.vol", "v.vol", "w.vol"]
+    assert counted == [(count, 4) for count in range(5)]
+    assert [cache.holds(f"a/{name}.vol", sha256_hex=sha256(name.encode()).hexdigest()) for name in ("w", "v", "bad disk", "missing")] == [
+        True,
+        False,  # of other bytes
+        False,
+        False,
+    ]
 
 
 def test_only_what_is_named_is_left_by_a_sweep(journal: Journal, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 import thoracle
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Volume
-from thoracle.errors import GantryTilt
+from thoracle.errors import GantryTilt, MetadataError
 from thoracle.inference.batch import runner as batch
 from thoracle.inference.batch.discover_scans import ScanLocation, find_scans
 from thoracle.inference.batch.result_table import ResultTable
-from thoracle.inference.batch.runner import ReadOptions, load_metadata, process_scans, read_scan
+from thoracle.inference.batch.runner import ReadOptions, load_metadata, metadata_coverage, process_scans, read_scan
 from thoracle.inference.batch.scan_source import pending_scans
 from thoracle.inference.prepare import PreparedVolume
 
@@ -118,7 +118,20 @@ def test_a_table_is_parsed_once(tmp_path: Path) -> None:
     parsed = load_metadata(tmp_path / "rows.csv")
     assert not isinstance(parsed, Path)
     assert load_metadata(tmp_path / "row.json") == tmp_path / "row.json"
+    (tmp_path / "rows.json").write_text('[{"VolumeName": "a.nii", "RescaleSlope": 1}]')
+    assert "a" in load_metadata(tmp_path / "rows.json")  # type: ignore[operator]  # a table
     assert load_metadata(None) is None
+
+
+def test_scans_with_a_row_are_counted_by_the_names_of_their_files(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("VolumeName,RescaleSlope\na.nii.gz,1\nb,1\nc,1\n")
+    scans = [ScanLocation(name=name, path=Path("p", name)) for name in ("a.nii", "b.nrrd", "d.nii.gz")]
+    table = load_metadata(tmp_path / "rows.csv")
+    assert metadata_coverage(scans, table) == "2 of 3 scans have a row in the table of --metadata."
+    with pytest.raises(MetadataError, match=r"rows\.csv: none of its 3 rows is of any of 1 scans, the first of which is d\.nii\.gz"):
+        metadata_coverage(scans[2:], table)
+    assert [metadata_coverage(scans, other) for other in (None, {"RescaleSlope": 1}, tmp_path / "row.json")] == ["", "", ""]
+    assert metadata_coverage([], table) == "0 of 0 scans have a row in the table of --metadata."
 
 
 def test_a_scan_is_not_encoded_again_where_its_bytes_have_a_row(

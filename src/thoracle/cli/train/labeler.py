@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from thoracle.cli.options import Encoding
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
     return replace(config, init_from=fetched(config.init_from))
 
 
-def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str) -> Run:
+def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str) -> Run:
     from thoracle.training.labeler.run import labeler_run
 
     reports = (
-        _cohort_reports(config.cohort, config.section) if config.cohort else _table_reports(Path(config.reports), text_column, id_column)
+        _cohort_reports(config.cohort, config.section)
+        if config.cohort
+        else _table_reports(Path(config.reports), text_column, id_column, encoding)
     )
     return Run(
         start=lambda world, resume: labeler_run(config, reports, world, resume=resume),
@@ -42,14 +45,15 @@ def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column:
     )
 
 
-def _table_reports(path: Path, text_column: list[str] | None, id_column: str) -> list[LabelledReportText]:
+def _table_reports(path: Path, text_column: list[str] | None, id_column: str, encoding: str) -> list[LabelledReportText]:
     """Read the reports of a table; those that cannot be read are left out of training as they are out of labelling."""
     from thoracle.evaluation.labeler.evaluate import read_labelled
     from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.training.labeler.task import LabelledReportText
     from thoracle.types import ABNORMALITIES
 
-    table = ReportTable(path=path, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=ABNORMALITIES)
+    columns = tuple(text_column or (TEXT_COLUMN,))
+    table = ReportTable(path=path, id_column=id_column, text_columns=columns, encoding=encoding, also=ABNORMALITIES)
     return [LabelledReportText(name=row.id, text=row.text, labels=labels) for row, labels in read_labelled(table)]
 
 
@@ -107,6 +111,7 @@ LABELER: Final = TrainTask(
             None,
         ),
         "id_column": (Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")], "AccessionNo"),
+        "encoding": (Encoding, "utf-8"),
     },
     override=_override,
 )

@@ -68,9 +68,8 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
 
 
 def _table(folder: Path, encoding: str) -> TextTable:
-    tables = [
-        table for table in find_tables(folder, beside=("masks", "truth"), encoding=encoding) if {"Report_en", _PATH} <= set(table.columns)
-    ]
+    listing = find_tables(folder, beside=("masks", "truth"), encoding=encoding)  # folders not listed are among those of `list_volumes`
+    tables = [table for table in listing.tables if {"Report_en", _PATH} <= set(table.columns)]
     if len(tables) > 1:  # the archive has tables of its parts beside that of the whole
         tables = [table for table in tables if table.path.name == _TABLE]
     if len(tables) != 1:

@@ -53,7 +53,8 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     if not volumes and not refused:
         detail = "holds no train/train_1/train_1_a/train_1_a_1.nii.gz, nor the like below valid, train_fixed or valid_fixed"
         raise LayoutMismatch(detail, hint="Give CT-RATE's folder, or another --layout.", source=folder)
-    tables = [table for table in find_tables(folder, beside=_NOT_TABLES, encoding=encoding) if VOLUME_NAME in table.columns]
+    listing = find_tables(folder, beside=_NOT_TABLES, encoding=encoding)
+    tables = [table for table in listing.tables if VOLUME_NAME in table.columns]
     reports = _rows(filter(has_report, tables), "reports", lambda cells: (report_of(cells), contrast_of(cells)))
     labels = _rows(filter(has_labels, tables), "labels", label_cells)
     metadata = _rows((table for table in tables if "XYSpacing" in table.columns), "metadata", _metadata_facts)
@@ -67,7 +68,7 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     if note := empty_reports(report_of(reports[name][0].cells) for name in volumes if name in reports):
         notes.append(note)
     listed = (_with_rows(source, reports.get(name), labels.get(name), metadata.get(name)) for name, source in sorted(volumes.items()))
-    sources = (*listed, *refused)
+    sources = (*listed, *refused, *listing.unlisted)
     absent = {*reports, *labels, *metadata} - set(volumes)
     return ArchiveListing(sources=sources, absent=tuple(sorted(absent)), notes=tuple(notes))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -99,11 +99,22 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
     if not inventory.lost:  # the rows may be of what could not be read
         require_match(len(keys & set(rows)), rows, what="reports and labels", expected=expected)
     notes = [f"{count:,} files set aside: {what}." for what, count in sorted(inventory.skipped.items())]
+    if note := _patients_note(inventory.series.values()):
+        notes.append(note)
     if silent := sum(key not in keys for key in rows):
         notes.append(f"{silent:,} rows of tables belong to no study in the tree.")
     if note := empty_reports(report_of(row.cells) for key, (row, _) in rows.items() if key in keys):
         notes.append(note)
     return ArchiveListing(sources=tuple(sources), notes=tuple(notes))
+
+
+def _patients_note(series: Collection[_Series]) -> str:
+    """Warn where several studies have one PatientID, or all of them none."""
+    patients, studies = {member.patient for member in series}, {member.study for member in series}
+    if len(patients) > 1 or len(studies) < 2:
+        return ""
+    named = "under one PatientID" if any(patients) else "without a PatientID of their own"
+    return f"Warning: all {len(studies):,} studies stand {named}, as exports that replace it leave them: splits by patient mean nothing."
 
 
 def _inventory(files: Sequence[Path]) -> _Inventory:
@@ -197,7 +208,8 @@ def _add(series: dict[str, _Series], header: Header, path: Path) -> None:
 
 def _said(folder: Path, encoding: str) -> dict[str, tuple[TableRow, Path]]:
     """Rows of all tables of reports or labels by accession number or study."""
-    tables = [table for table in find_tables(folder, encoding=encoding) if _by(table) and (has_report(table) or has_labels(table))]
+    listing = find_tables(folder, encoding=encoding)  # folders not listed are among those of the tree
+    tables = [table for table in listing.tables if _by(table) and (has_report(table) or has_labels(table))]
     return unique_rows(
         tables, key_of=_study_key, facts_of=lambda cells: (report_of(cells), label_cells(cells)), what="reports and labels for a study"
     )

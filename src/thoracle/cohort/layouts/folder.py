@@ -40,7 +40,8 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
         LayoutMismatch: there is no such table, or several.
         MetadataError: a row that makes no sense.
     """
-    tables = [table for table in find_tables(folder, encoding=encoding) if _PATIENT in table.columns and _place(table) is not None]
+    listing = find_tables(folder, encoding=encoding)
+    tables = [table for table in listing.tables if _PATIENT in table.columns and _place(table) is not None]
     if len(tables) != 1:
         detail = f"expected one table with the columns path and {_PATIENT}, found {len(tables)}"
         raise LayoutMismatch(detail, hint="Write one; without patients no split can be trusted.", source=folder)
@@ -57,7 +58,8 @@ def find(folder: Path, *, encoding: str = UTF_8) -> ArchiveListing:
         hint = "Write their paths as they are below the table's own folder."
         raise MetadataError(detail, hint=hint, source=table.path)
     note = empty_reports(source.report for source, _ in sources.values()) if has_report(table) else ""
-    return ArchiveListing(sources=tuple(sources[name][0] for name in sorted(sources)), notes=(note,) if note else ())
+    listed = (sources[name][0] for name in sorted(sources))
+    return ArchiveListing(sources=(*listed, *listing.unlisted), notes=(note,) if note else ())
 
 
 def _place(table: TextTable) -> str | None:

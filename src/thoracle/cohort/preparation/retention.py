@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from thoracle.cohort.journal import Journal, VolumeOutcome
 from thoracle.cohort.manifest import CACHE, CohortEntry
@@ -17,25 +19,49 @@ from thoracle.version import __version__
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Look at cached volumes: whether each is as it was written, by its size, or with `verify` by its SHA-256."""
+    """Look at cached volumes: whether each is as it was written, by its size, and by its SHA-256 where they were hashed.
+
+    Attributes:
+        folder: of the cache.
+        hashes: by name, of the volumes that could be read; None where sizes are enough.
+    """
 
     folder: Path
-    verify: bool = False
+    hashes: Mapping[str, str] | None = None
+
+    @classmethod
+    def verified(cls, folder: Path, journal: Journal, entries: Sequence[CohortEntry], *, progress: Callable[[int, int], None]) -> Self:
+        """Hash every volume of a cache; those that are missing, or that the disk does not give, have no hash.
+
+        Args:
+            folder: of the cache.
+            journal: names volumes, of scans without a row too.
+            entries: rows of the manifest.
+            progress: told how many are done, of how many, before the first and after each.
+        """
+        names = {outcome.cache for outcome in journal.cached.values()} | {_cached_name(entry) for entry in entries}
+        hashes = {}
+        progress(0, len(names))
+        for count, name in enumerate(sorted(names), start=1):
+            with suppress(OSError):
+                hashes[name] = sha256(folder / name)
+            progress(count, len(names))
+        return cls(folder=folder, hashes=hashes)
 
     def holds(self, name: str, *, sha256_hex: str, size: int | None = None) -> bool:
-        """Tell whether a file is there, with this size and, if that is verified, this hash."""
+        """Tell whether a file is there, with this size and, if they were hashed, this hash."""
         path = self.folder / name
         try:
             if not path.is_file() or (size is not None and path.stat().st_size != size):
                 return False
-            return not self.verify or sha256(path) == sha256_hex
         except OSError:  # a disk that fails at a cached volume has lost it
             return False
+        return self.hashes is None or self.hashes.get(name) == sha256_hex
 
     def holds_row(self, entry: CohortEntry, outcome: VolumeOutcome | None) -> bool:
         """Tell the same of a row of the manifest, with what the journal knows of its volume."""
         size = outcome.cache_bytes if outcome is not None and outcome.cache_sha256 == entry.cache_sha256 else None
-        return self.holds(entry.cache.removeprefix(f"{CACHE}/"), sha256_hex=entry.cache_sha256, size=size)
+        return self.holds(_cached_name(entry), sha256_hex=entry.cache_sha256, size=size)
 
 
 def standing_outcome(journal: Journal, source: VolumeSource, stamp: str, *, cache: Cache, retry: bool) -> VolumeOutcome | None:
@@ -139,6 +165,10 @@ def cache_notes(*, damaged: int, unlisted: int) -> tuple[str, ...]:
             "Put the scans back to take them up, or remove them with --prune."
         )
     return tuple(notes)
+
+
+def _cached_name(entry: CohortEntry) -> str:
+    return entry.cache.removeprefix(f"{CACHE}/")
 
 
 def _is_gone(source: VolumeSource) -> bool:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thoracle.ct.dicom.slice_geometry import Uneven
-from thoracle.ct.metadata import MetadataTable
+from thoracle.ct.metadata import MetadataTable, is_single_row
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
-from thoracle.errors import ThoracleError
+from thoracle.errors import MetadataError, ThoracleError
 from thoracle.execution.prefetch import prefetch
-from thoracle.files.table import TABLE_SUFFIXES, UTF_8
+from thoracle.files.table import UTF_8
 from thoracle.inference.batch.discover_scans import ScanLocation
 from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.batch.scan_source import expected_source, row_name
@@ -130,14 +130,29 @@ def _note(scan: str, name: str, before: RowSource | None, source: RowSource) -> 
 
 
 def load_metadata(metadata: Path | None, *, encoding: str = UTF_8) -> Metadata | None:
-    """Parse a table once for all scans; other metadata is left to `read`.
+    """Parse a table once for all scans; a JSON file with one row for all is left to `read`.
 
     Raises:
         MetadataError: not such a table.
     """
-    if metadata is None or metadata.suffix.lower() not in TABLE_SUFFIXES:
+    if metadata is None or is_single_row(metadata):
         return metadata
     return MetadataTable.open(metadata, encoding=encoding)
+
+
+def metadata_coverage(scans: Sequence[ScanLocation], metadata: Metadata | None) -> str:
+    """Say how many scans have a row in a metadata table; "" where there is none.
+
+    Raises:
+        MetadataError: none of them has.
+    """
+    if not isinstance(metadata, MetadataTable):
+        return ""
+    matched = sum(scan.path.name in metadata for scan in scans)
+    if scans and not matched:
+        detail = f"none of its {len(metadata):,} rows is of any of {len(scans):,} scans, the first of which is {scans[0].path.name}"
+        raise MetadataError(detail, hint="Give the table of these scans, or leave --metadata.", source=metadata.source)
+    return f"{matched:,} of {len(scans):,} scans have a row in the table of --metadata."
 
 
 def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:

@@ -459,7 +459,7 @@ def test_a_metadata_table_goes_before_the_archives_and_reads_again_only_what_it_
 
 def test_a_series_that_is_not_there_is_a_wrong_command(hospital: Run) -> None:
     with pytest.raises(InputError, match=r"no series in the archive.*--series 1\.2"):
-        hospital(series="1.2")
+        hospital(series=["1.2"])
     assert not hospital.out.exists()
 
 

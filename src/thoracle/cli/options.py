@@ -59,12 +59,13 @@ class ReadArguments:
 
 
 def reads_scans(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `ReadArguments` in place of its parameter `read_arguments`."""
+    """Give a command the options of `ReadArguments` in place of its parameter `read_arguments`, but for those it words itself."""
     hints = get_type_hints(command, include_extras=True)
     option_hints = get_type_hints(ReadArguments, include_extras=True)
     options = [
         inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option_hints[option.name])
         for option in fields(ReadArguments)
+        if option.name not in hints
     ]
     parameters = list[inspect.Parameter]()
     for parameter in inspect.signature(command).parameters.values():

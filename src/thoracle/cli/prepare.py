@@ -50,6 +50,12 @@ def prepare(
     verify: Annotated[bool, typer.Option("--verify", help="Hash every cached volume, and read again what is damaged.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try all that was refused again.")] = False,
     fail_on_refused: Annotated[bool, typer.Option("--fail-on-refused", help="Exit with status 1 if a scan was refused.")] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="UID", help="UID#2: of the volumes under one SeriesInstanceUID, the second. As often as needed.", show_default=False
+        ),
+    ] = None,
     read_arguments: ReadArguments,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
 ) -> None:
@@ -100,7 +106,7 @@ def prepare(
             site_key=site_key,
             metadata=read_arguments.metadata,
             hu=read_arguments.hu,
-            series=read_arguments.series,
+            series=series or (),
             min_slices=read_arguments.min_slices,
             uneven=read_arguments.uneven,
             encoding=read_arguments.encoding,

@@ -82,7 +82,7 @@ def prepare(
     site_key: Path | None = None,
     metadata: Path | None = None,
     hu: Units = "auto",
-    series: str | None = None,
+    series: Sequence[str] = (),
     min_slices: int = 10,
     judge: bool = True,
     uneven: Uneven = "refuse",
@@ -111,7 +111,7 @@ def prepare(
         site_key: file of the key to these; by default the user's own.
         metadata: a metadata table whose rows go before those that the archive has.
         hu: as for `thoracle.read`.
-        series: of a DICOM folder or UID that holds several volumes, the one to read.
+        series: of each DICOM folder or UID that holds several volumes, the one to read.
         min_slices: fewest axial slices that are taken as a volume.
         judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
         uneven: what becomes of slices whose distance changes, see `thoracle.read`.
@@ -147,11 +147,11 @@ def prepare(
         labeller=labeller,
     )
     reading = {"preprocess": config_to_mapping(preprocess), "hu": hu, "min_slices": min_slices, "uneven": uneven}
-    whole_series = None if series is None or layout == "dicom" else key.accession(series) if key else series
+    whole_series = None if not series or layout == "dicom" else key.accession(series[0]) if key else series[0]
     settings = {
         "layout": layout,
         **reading,
-        "series": whole_series,  # of "dicom" it is one volume's affair, and in its stamp, as rows of metadata are
+        "series": whole_series,  # of "dicom" they are each one volume's affair, and in its stamp, as rows of metadata are
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
         "site_key": key.fingerprint if key else None,

@@ -291,7 +291,7 @@ def test_of_two_phases_under_one_uid_the_chosen_one_is_read_and_no_other_volume_
     chosen = []
     for phase in (1, 2):
         again: list[str] = []
-        done = prepare(tree, **options, series=f"{_ROOT}.11#{phase}", progress=lambda now, again=again: again.append(now.outcome.volume))  # type: ignore[arg-type]
+        done = prepare(tree, **options, series=[f"{_ROOT}.11#{phase}"], progress=lambda now, again=again: again.append(now.outcome.volume))  # type: ignore[arg-type]
         assert (done.volumes, done.refused, again) == (3, 0, [f"{_ROOT}.11"])
         chosen.append(open_cohort(tmp_path / "out").entries[0].cache_sha256)
     assert len(set(chosen)) == 2
@@ -313,3 +313,26 @@ def test_an_archive_of_one_patient_id_is_warned_of(tmp_path: Path, patients: tup
     notes = [note for note in find(tmp_path).notes if note.startswith("Warning")]
     assert len(notes) == bool(warning)
     assert all(note.startswith(warning) and "splits by patient mean nothing" in note for note in notes)
+
+
+def test_series_of_several_phases_are_refused_by_name_and_cured_together(tree: Path, small, tmp_path: Path) -> None:
+    """The others are prepared meanwhile. What is written names what differs, and no UID."""
+    for series, path in (("11", tree / "A" / "first"), ("31", tree / "B")):
+        slices = sorted(path.glob(f"{series}-*"))
+        for number, slice_path in enumerate(slices):
+            ds = pydicom.dcmread(slice_path)
+            ds.AcquisitionNumber, ds.SOPInstanceUID, ds.PixelData = 2, f"{_ROOT}.8{series}.{number}", (ds.pixel_array + 20).tobytes()
+            ds.save_as(path / f"{series}-later-{number}.dcm")
+        _edit(slices, AcquisitionNumber=1)
+    options = {"layout": "dicom", "out": tmp_path / "out", "preprocess": small, "judge": False, "site_key": tmp_path / "key"}
+    done = prepare(tree, **options)  # type: ignore[arg-type]
+    assert (done.volumes, done.refused) == (2, 2)
+    quality = (tmp_path / "out" / "quality.csv").read_text()
+    assert quality.count("2 volumes under one SeriesInstanceUID could be meant; what differs is AcquisitionNumber.") == 2
+    assert quality.count("--series UID#1 to UID#2") == 2
+    assert _ROOT not in quality
+    again: list[str] = []
+    choices = [f"{_ROOT}.11#1", f"{_ROOT}.31#2"]
+    done = prepare(tree, **options, series=choices, progress=lambda now: again.append(now.outcome.volume))  # type: ignore[arg-type]
+    assert (done.volumes, done.refused, len(again)) == (4, 0, 2)
+    assert prepare(tree, **options, series=choices, progress=lambda now: pytest.fail("read again")).volumes == 4  # type: ignore[arg-type]

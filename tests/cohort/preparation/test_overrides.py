@@ -50,12 +50,22 @@ def test_a_row_without_sense_refuses_its_volume_alone_and_a_table_of_others_refu
 
 def test_a_series_is_chosen_where_a_uid_or_a_folder_holds_several(tmp_path: Path) -> None:
     one, other = _source("1.2.3", tmp_path, "1.2.3"), _source("1.2.30", tmp_path, "1.2.30")
-    assert with_series([one, other], "1.2.3#2") == [replace(one, series="1.2.3#2"), other], "the whole UID of one goes before a beginning"
-    assert with_series([one, other], "1.2.30") == [one, other]
+    assert with_series([one, other], ["1.2.3#2"]) == [replace(one, series="1.2.3#2"), other], "the whole UID of one goes before a beginning"
+    assert with_series([one, other], ["1.2.30"]) == [one, other]
     study, scan = _source("study", tmp_path), _source("scan.nii.gz", tmp_path / "scan.nii.gz")
-    assert with_series([study, scan], "1.2") == [replace(study, series="1.2"), scan]
-    assert with_series([_source("a.zip", tmp_path / "a.zip")], "1.2")[0].series == "1.2"
+    assert with_series([study, scan], ["1.2"]) == [replace(study, series="1.2"), scan]
+    assert with_series([_source("a.zip", tmp_path / "a.zip")], ["1.2"])[0].series == "1.2"
     with pytest.raises(InputError, match="2 series in the archive"):
-        with_series([one, other], "1.2")
+        with_series([one, other], ["1.2"])
     with pytest.raises(InputError, match="no series in the archive"):
-        with_series([one, other, scan], "1.4")
+        with_series([one, other, scan], ["1.4"])
+
+
+def test_several_series_are_chosen_each_once(tmp_path: Path) -> None:
+    sources = [_source(f"1.2.{n}", tmp_path, f"1.2.{n}") for n in (3, 4, 5)]
+    chosen = with_series(sources, ["1.2.3#2", "1.2.5#1"])
+    assert [source.series for source in chosen] == ["1.2.3#2", "1.2.4", "1.2.5#1"]
+    with pytest.raises(InputError, match=r"volumes of one UID twice: 1\.2\.3#1"):
+        with_series(sources, ["1.2.3#2", "1.2.3#1"])
+    with pytest.raises(InputError, match="folders of this layout are read whole"):
+        with_series([_source("study", tmp_path)], ["1.2.3", "1.2.4"])

@@ -25,7 +25,7 @@ LISTING = ArchiveListing(
 
 def _select(**changes: Any) -> Selection:
     options: dict[str, Any] = {"reconstruction": ReconstructionFilter(), "key": None, "derived": False, "metadata": None}
-    return select_volumes(LISTING, **(options | {"series": None, "encoding": "utf-8", "labeller": None} | changes))
+    return select_volumes(LISTING, **(options | {"series": (), "encoding": "utf-8", "labeller": None} | changes))
 
 
 def test_derived_images_are_left_out_and_counted_unless_asked_for() -> None:
@@ -58,4 +58,4 @@ def test_names_become_pseudonyms_of_the_key_alone(tmp_path: Path) -> None:
 
 def test_a_series_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="no series in the archive"):
-        _select(series="1.2.3")
+        _select(series=["1.2.3"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import highdicom
@@ -23,6 +24,7 @@ from thoracle.errors import (
     GeometryInvalid,
     GeometryUnknown,
     RescaleMissing,
+    SeriesAmbiguous,
     SliceGap,
     ThoracleError,
     TooFewSlices,
@@ -130,3 +132,78 @@ def test_each_damage_to_forty_frames_is_refused(forty: list[FileDataset], tmp_pa
         _read(tmp_path / "damaged.dcm")
     assert type(caught.value) is expected
     assert "SECRET" not in str(caught.value)
+
+
+# Volumes in one file
+
+
+def _say(groups: Dataset, macro: str, **fields: object) -> None:
+    if macro not in groups:
+        setattr(groups, macro, [Dataset()])
+    holder = groups[macro].value[0]
+    for keyword, content in fields.items():
+        setattr(holder, keyword, content)
+
+
+def _cardiac(groups: Dataset, phase: int) -> None:
+    _say(groups, "CardiacSynchronizationSequence", NominalPercentageOfCardiacPhase=40.0 + 30 * phase)
+
+
+SAYINGS: dict[str, Callable[[Dataset, int], None]] = {
+    "TemporalPositionIdentifier": lambda groups, phase: _say(groups, "FrameContentSequence", TemporalPositionIndex=phase + 1),
+    "AcquisitionNumber": lambda groups, phase: _say(groups, "FrameContentSequence", FrameAcquisitionNumber=phase + 1),
+    "StackID": lambda groups, phase: _say(groups, "FrameContentSequence", StackID=str(phase)),
+    "ImageType": lambda groups, phase: _say(
+        groups, "CTImageFrameTypeSequence", FrameType=["ORIGINAL", "PRIMARY", "VOLUME", ("MAXIMUM", "NONE")[phase]]
+    ),
+    "ConvolutionKernel": lambda groups, phase: _say(groups, "CTReconstructionSequence", ConvolutionKernel=("B30f", "B70f")[phase]),
+    "TemporalPositionTimeOffset": lambda groups, phase: _say(groups, "TemporalPositionSequence", TemporalPositionTimeOffset=1.5 * phase),
+    "NominalPercentageOfCardiacPhase": _cardiac,
+    "KVP": lambda groups, phase: _say(groups, "UnassignedPerFrameConvertedAttributesSequence", KVP=80 + 60 * phase),
+}
+
+
+def _two_phases(forty: list[FileDataset], say: Callable[[Dataset, int], None], *, second: int = 40) -> Dataset:
+    """Frames in turn of two volumes, of which the second is 7 higher, or has its first slices alone."""
+    image = _enhanced(forty)
+    first, frames, pixels = list(image.PerFrameFunctionalGroupsSequence), [], []
+    planes = image.pixel_array
+    for k, groups in enumerate(first):
+        for phase in (0, 1)[: 1 + (k < second)]:
+            frames.append(deepcopy(groups))
+            say(frames[-1], phase)
+            pixels.append(planes[k] + 7 * phase)
+    image.PerFrameFunctionalGroupsSequence, image.NumberOfFrames, image.PixelData = frames, len(frames), np.stack(pixels).tobytes()
+    return image
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("field", SAYINGS)
+def test_phases_in_one_file_are_offered_and_each_is_read(forty: list[FileDataset], tmp_path: Path, field: str) -> None:
+    path = tmp_path / "phases.dcm"
+    image = _two_phases(forty, SAYINGS[field])
+    image.save_as(path)
+    uid = image.SeriesInstanceUID
+    offer = rf"2 volumes.*what differs is {field}.*\n.*{uid}#1.*40 slices.*\n.*{uid}#2.*40 slices"
+    with pytest.raises(SeriesAmbiguous, match=offer) as refusal:
+        _read(path)
+    assert str(uid) not in refusal.value.redacted()
+    assert "UID#1 to UID#2" in refusal.value.redacted()
+    _enhanced(forty).save_as(tmp_path / "one.dcm")
+    one = _read(tmp_path / "one.dcm")
+    phases = [read_dicom(path, series=f"{uid}#{number}", hu="auto", min_slices=10) for number in (1, 2)]
+    for phase, scan in enumerate(phases):
+        np.testing.assert_array_equal(scan.voxels, one.voxels + 7 * phase)
+        np.testing.assert_allclose(scan.affine, one.affine)  # type: ignore[arg-type]
+    assert len({scan.sha256 for scan in (*phases, one)}) == 3, "volumes of one file are scans of their own"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_refusal_of_frames_at_one_place_names_what_differs(forty: list[FileDataset], tmp_path: Path) -> None:
+    path = tmp_path / "part.dcm"
+    _two_phases(forty, SAYINGS["AcquisitionNumber"], second=2).save_as(path)
+    with pytest.raises(DuplicateSlices, match=r"2 of 42 slices lie where another does.*they differ in AcquisitionNumber"):
+        _read(path)
+    _two_phases(forty, lambda groups, phase: None).save_as(path)
+    with pytest.raises(DuplicateSlices, match=r"40 of 80.*they differ in their pixels at most"):
+        _read(path)

@@ -47,23 +47,35 @@ def with_metadata(sources: Sequence[VolumeSource], table: Path, *, encoding: str
     return overridden, f"{matched:,} of {len(sources):,} volumes have a row in the table of --metadata."
 
 
-def with_series(sources: Sequence[VolumeSource], series: str) -> list[VolumeSource]:
-    """Choose the volume to read where a folder, or one UID, holds several.
+def with_series(sources: Sequence[VolumeSource], choices: Sequence[str]) -> list[VolumeSource]:
+    """Choose the volumes to read where a folder, or one UID, holds several.
 
     Args:
         sources: under their own names; those that are one series of a known UID change only where it is meant.
-        series: SeriesInstanceUID or a unique beginning of it, and "#2" after it for the second volume under it.
+        choices: SeriesInstanceUIDs or unique beginnings of them, each with "#2" after it for the second volume under it.
 
     Raises:
-        InputError: no volume, or volumes of several UIDs, can be meant.
+        InputError: no volume, or volumes of several UIDs, can be meant; one volume twice; or several in folders whose UIDs are not known.
     """
+    if len(choices) > 1 and any(map(_holds_several, sources)):
+        hint = "Give it once; or prepare the archive with --layout dicom, which knows each series."
+        raise InputError("--series is given more than once, and folders of this layout are read whole", hint=hint)
+    chosen = list(sources)
+    for choice in choices:
+        chosen = _with_choice(chosen, choice)
+    return chosen
+
+
+def _with_choice(sources: Sequence[VolumeSource], series: str) -> list[VolumeSource]:
     uid, _, part = series.partition("#")
-    known = {source.series for source in sources if source.series}
+    known = {source.series.partition("#")[0] for source in sources if source.series}
     meant = {uid} if uid in known else {name for name in known if name.startswith(uid)}
-    holds_several = [source.series is None and (source.path.is_dir() or source.path.suffix.lower() == ".zip") for source in sources]
+    holds_several = list(map(_holds_several, sources))
     if len(meant) > 1 or not (meant or any(holds_several)):
         count = f"{len(meant):,} series" if meant else "no series"
         raise InputError(f"{count} in the archive with a UID that begins so: --series {series:.80}", hint="Give the whole UID of one.")
+    if not any(holds_several) and any(source.series and source.series.startswith(f"{name}#") for source in sources for name in meant):
+        raise InputError(f"--series chooses among the volumes of one UID twice: {series:.80}", hint="Choose one of them.")
     chosen = []
     for source, several in zip(sources, holds_several, strict=True):
         if several:
@@ -71,6 +83,10 @@ def with_series(sources: Sequence[VolumeSource], series: str) -> list[VolumeSour
         else:
             chosen.append(replace(source, series=f"{source.series}#{part}") if part and source.series in meant else source)
     return chosen
+
+
+def _holds_several(source: VolumeSource) -> bool:
+    return source.error is None and source.series is None and (source.path.is_dir() or source.path.suffix.lower() == ".zip")
 
 
 def _fields(row: MetadataRow) -> dict[str, str]:

@@ -38,7 +38,7 @@ def select_volumes(
     key: SiteKey | None,
     derived: bool,
     metadata: Path | None,
-    series: str | None,
+    series: Sequence[str],
     encoding: str,
     labeller: Labeller | None,
 ) -> Selection:
@@ -50,12 +50,12 @@ def select_volumes(
         key: makes pseudonyms; without one names stay.
         derived: take derived images too.
         metadata: a table whose rows go before the archive's.
-        series: the volume to read where several could be meant.
+        series: the volumes to read where several could be meant.
         encoding: of the table.
         labeller: labels scans that have a report and no labels.
 
     Raises:
-        InputError: `series` names none, or several.
+        InputError: one of `series` names none, or several.
         MetadataError: no such table, or one without a row for any volume.
     """
     wanted = [volume for volume in listing.sources if derived or not volume.derived]

@@ -17,6 +17,22 @@ from thoracle.errors import BudgetExceeded, CorruptFile, GeometryUnknown
 
 Vector = NDArray[np.float64]
 MAX_FRAMES: Final = 20_000
+#: Where a frame says for itself what a classic file says of its one image (PS3.3, C.7.6.16.2 and C.8.15.3).
+_FRAME_FIELDS: Final = {
+    "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
+    "TemporalPositionTimeOffset": ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
+    "NominalPercentageOfCardiacPhase": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    "NominalPercentageOfRespiratoryPhase": ("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),
+    "StackID": ("FrameContentSequence", "StackID"),
+    "ImageType": ("CTImageFrameTypeSequence", "FrameType"),
+    "ConvolutionKernel": ("CTReconstructionSequence", "ConvolutionKernel"),
+    "KVP": ("CTXRayDetailsSequence", "KVP"),
+    "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
+    "AcquisitionTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
+}
+#: Where a converted file keeps what its classic slices said beyond that.
+_CONVERTED: Final = "UnassignedPerFrameConvertedAttributesSequence"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +47,7 @@ class Slice:
         rescale: slope and intercept, None where either is absent.
         rescale_type: RescaleType, "" where it is absent.
         repaired: fields whose numbers were written with a comma for the point, or with a wrong separator.
+        groups: functional groups of the frame, its own before the shared ones.
     """
 
     header: Header
@@ -44,6 +61,7 @@ class Slice:
     rescale: tuple[float, float] | None
     rescale_type: str = ""
     repaired: tuple[str, ...] = ()
+    groups: tuple[Dataset, ...] = ()
 
 
 def is_multiframe(header: Header) -> bool:
@@ -69,6 +87,20 @@ def slices_of(header: Header) -> tuple[Slice, ...]:
         )
     shared = items(header.dataset, "SharedFunctionalGroupsSequence", source=header.source)[:1]
     return tuple(_slice(header, frame, (*per_frame[frame : frame + 1], *shared)) for frame in range(frames))
+
+
+def frame_text(piece: Slice, keyword: str) -> str:
+    """Return what a frame, or else its file, says in a field, as one line; "" where neither says anything.
+
+    Raises:
+        CorruptFile: a functional group cannot be parsed.
+    """
+    for macro, name in (_FRAME_FIELDS.get(keyword, ("", "")), (_CONVERTED, keyword)):
+        for group in piece.groups if macro else ():
+            for holder in items(group, macro, source=piece.header.source)[:1]:
+                if content := text(holder, name):
+                    return content
+    return text(piece.header.dataset, keyword)
 
 
 def decimal_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
@@ -107,6 +139,7 @@ def _slice(header: Header, frame: int, groups: tuple[Dataset, ...]) -> Slice:
         rescale=(slope[0], intercept[0]) if slope and intercept else None,
         rescale_type=next(filter(None, (text(holder, "RescaleType") for holder in (*transformations, header.dataset))), ""),
         repaired=tuple(repaired),
+        groups=groups,
     )
 
 

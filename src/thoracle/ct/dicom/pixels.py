@@ -69,9 +69,13 @@ def read_pixels(slices: Sequence[Slice]) -> PixelStack:
     with Decoder() as decoder:
         for header, positions in of_file.items():
             content = header.source.read()
-            digests.append(hashlib.sha256(content))
             slice_of_frame = {frame: k for k, frame in positions}
+            digests.append(hashlib.sha256(content))
+            if len(positions) < header.nonnegative_int("NumberOfFrames", default=1):  # volumes of one file are scans of their own
+                digests[-1].update(repr(sorted(slice_of_frame)).encode())
             for frame, (pixels, codestream) in enumerate(_frames(header, content, (shape[1], shape[2]), decoder)):
+                if frame not in slice_of_frame:
+                    continue
                 k = slice_of_frame[frame]
                 cells[k] = pixels  # a sign is extended over a wider cell
                 forms[k] = _sample_format(header, codestream)
@@ -175,7 +179,10 @@ def _bits_stored(header: Header) -> int:
 def _require_modest(shape: tuple[int, ...], dtype: np.dtype[Any], of_file: dict[Header, list[tuple[int, int]]]) -> None:
     """What the headers promise is judged before memory is asked for: a compressed file can promise anything."""
     total = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    stored = sum(header.source.size for header in of_file)
+    stored = sum(
+        header.source.size * len(positions) // max(1, header.nonnegative_int("NumberOfFrames", default=1))
+        for header, positions in of_file.items()
+    )
     inflated = total > max(FREE_BYTES, MAX_RATIO * stored)
     padded = stored > max(FREE_BYTES, 2 * total)
     if inflated or padded or total > MAX_VOXEL_BYTES or not 1 <= min(shape[1:]) <= max(shape[1:]) <= MAX_SIDE:

@@ -14,11 +14,12 @@ from thoracle.ct.dicom.frames import decimal_notes
 from thoracle.ct.dicom.header import Header, items, numbers, quiet_parser, text
 from thoracle.ct.dicom.pixels import read_pixels, require_decodable, resample_padding, resample_slices
 from thoracle.ct.dicom.rescale import apply_rescales, rescales_of
+from thoracle.ct.dicom.series_parts import differences_at_one_place
 from thoracle.ct.dicom.series_selection import Series, find_ct_series, select_series
 from thoracle.ct.dicom.slice_geometry import Uneven, build_slice_grid
 from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import HeaderTags
-from thoracle.errors import CorruptFile, ScanError, ScanUnreadable, SliceGap, TooFewSlices, UnsupportedFormat
+from thoracle.errors import CorruptFile, DuplicateSlices, ScanError, ScanUnreadable, SliceGap, TooFewSlices, UnsupportedFormat
 from thoracle.files.folder_tree import UnlistedPath
 
 _MOST_NAMES: Final = 5  # of files, in a note
@@ -61,6 +62,9 @@ def read_dicom(
             grid = build_slice_grid(chosen.slices, min_slices=min_slices, source=str(path), uneven=uneven)
         except (SliceGap, TooFewSlices) as error:
             raise _loss(lost, listing.unlisted) or error from None
+        except DuplicateSlices as error:
+            fields = " and ".join(differences_at_one_place(chosen.slices)) or "their pixels at most"
+            raise DuplicateSlices(f"{error.detail}; they differ in {fields}", hint=error.hint, source=error.source) from None
         scales = rescales_of(grid.slices, hu=hu, source=str(path))
         pixels = read_pixels(grid.slices)
         voxels, rescale = apply_rescales(pixels, scales, hu=hu, source=str(path))

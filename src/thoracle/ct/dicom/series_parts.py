@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from thoracle.ct.dicom.frames import Slice, is_multiframe, slices_of
+from thoracle.ct.dicom.frames import Slice, frame_text, is_multiframe, slices_of
 from thoracle.ct.dicom.header import Header, text
 from thoracle.ct.dicom.pixels import read_pixels
 from thoracle.ct.dicom.slice_geometry import SAME_POSITION_MM, build_slice_grid
@@ -27,20 +27,26 @@ _SAME: Final = 1e-3  # of cosines, and of spacing: as slices of one stack may di
 _FIELD_MM: Final = 0.1
 #: What tells phases and reconstructions of one series apart, the most telling first.
 _KEYWORDS: Final = (
-    *("AcquisitionNumber", "TemporalPositionIdentifier", "ImageType", "ConvolutionKernel", "KVP", "SliceThickness"),
+    *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionTimeOffset", "NominalPercentageOfCardiacPhase"),
+    *("NominalPercentageOfRespiratoryPhase", "StackID", "ImageType", "ConvolutionKernel", "KVP", "SliceThickness"),
     *("ContrastBolusAgent", "SeriesDescription", "AcquisitionTime", "ContentTime"),
 )
 _TIMES: Final = ("AcquisitionTime", "ContentTime")
+_FIELD_OF_VIEW: Final = "field of view"
 
 _Order = tuple[float, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SeriesPart:
-    """Hold slices that make one volume, and what tells them from those of the same series; "" where there are no others."""
+    """Hold slices that make one volume, and what tells them from those of the same series; "" where there are no others.
+
+    `fields` are the names of what differs, without what stands there.
+    """
 
     slices: tuple[Slice, ...]
     difference: str = ""
+    fields: tuple[str, ...] = ()
 
 
 def drop_copies(headers: Sequence[Header], *, source: str) -> tuple[tuple[Header, ...], tuple[str, ...]]:
@@ -117,9 +123,24 @@ def split_slices(slices: Sequence[Slice]) -> tuple[tuple[SeriesPart, ...], tuple
         return _parts(slices), ()
     volumes = [part for group in groups for part in _parts(group)]
     if all(len(part.slices) > MOST_SCOUTS and _is_volume(part.slices) for part in volumes):
-        named = [replace(part, difference=", ".join(filter(None, (_field_of_view(part.slices[0]), part.difference)))) for part in volumes]
+        named = [
+            replace(
+                part,
+                difference=", ".join(filter(None, (_field_of_view(part.slices[0]), part.difference))),
+                fields=(_FIELD_OF_VIEW, *part.fields),
+            )
+            for part in volumes
+        ]
         return tuple(named), ()
     return (SeriesPart(slices=tuple(slices)),), ()
+
+
+def differences_at_one_place(slices: Sequence[Slice]) -> tuple[str, ...]:
+    """Name the fields in which slices that lie at one place differ."""
+    crowded = [stack for stack in _stacks(slices) if len(stack) > 1]
+    return tuple(
+        dict.fromkeys(field for field, split in _splits(slices) if split and any(len({split[p] for p in stack}) > 1 for stack in crowded))
+    )
 
 
 def differ_in_shape(volumes: Sequence[Sequence[Slice]]) -> bool:
@@ -164,31 +185,32 @@ def _parts(slices: Sequence[Slice]) -> tuple[SeriesPart, ...]:
     whole = (SeriesPart(slices=tuple(slices)),)
     if len(slices) <= MOST_SCOUTS or _is_volume(slices):
         return whole
-    splits = [split for split in _splits(slices) if len(set(split.values())) > 1]
-    for chosen in (*((split,) for split in splits), *combinations(splits, 2)):
+    splits = [(field, split) for field, split in _splits(slices) if len(set(split.values())) > 1]
+    for chosen in (*((named,) for named in splits), *combinations(splits, 2)):
         groups: dict[tuple[tuple[_Order, str], ...], list[Slice]] = {}
         for piece in slices:
-            groups.setdefault(tuple(split[piece] for split in chosen), []).append(piece)
+            groups.setdefault(tuple(split[piece] for _, split in chosen), []).append(piece)
         volumes = list(groups.values())
         few = 2 <= len(volumes) <= _MOST_PARTS and all(len(group) > MOST_SCOUTS for group in volumes)
         if few and all(map(_is_volume, volumes)) and _overlap(volumes):  # halves of one volume with a gap between them are no choice
-            return _numbered([(g, tuple(o for o, _ in key), ", ".join(label for _, label in key)) for key, g in groups.items()])
+            named_groups = [(g, tuple(o for o, _ in key), ", ".join(label for _, label in key)) for key, g in groups.items()]
+            return _numbered(named_groups, fields=tuple(field for field, _ in chosen))
     return whole
 
 
-def _numbered(groups: Sequence[tuple[Sequence[Slice], tuple[_Order, ...], str]]) -> tuple[SeriesPart, ...]:
+def _numbered(groups: Sequence[tuple[Sequence[Slice], tuple[_Order, ...], str]], *, fields: tuple[str, ...]) -> tuple[SeriesPart, ...]:
     ordered = sorted(groups, key=lambda group: (group[1], min(map(_place_order, group[0]))))
-    return tuple(SeriesPart(slices=tuple(slices), difference=difference) for slices, _, difference in ordered)
+    return tuple(SeriesPart(slices=tuple(slices), difference=difference, fields=fields) for slices, _, difference in ordered)
 
 
-def _splits(slices: Sequence[Slice]) -> Iterator[dict[Slice, tuple[_Order, str]]]:
+def _splits(slices: Sequence[Slice]) -> Iterator[tuple[str, dict[Slice, tuple[_Order, str]]]]:
     """For each field, its value of each slice, to sort by and to say; times that differ from slice to slice are ranked at each place."""
     for keyword in _KEYWORDS:
-        values = {piece: text(piece.header.dataset, keyword) for piece in slices}
-        yield {piece: _ordered(keyword, content) for piece, content in values.items()}
+        values = {piece: frame_text(piece, keyword) for piece in slices}
+        yield keyword, {piece: _ordered(keyword, content) for piece, content in values.items()}
         if keyword in _TIMES:
-            yield {piece: _ordered(keyword, content) for piece, content in _ranks(slices, values).items()}
-    yield _split_by(slices, lambda piece: tuple(round(float(at) / _FIELD_MM) for at in _sideways(piece)), _field_of_view)
+            yield keyword, {piece: _ordered(keyword, content) for piece, content in _ranks(slices, values).items()}
+    yield _FIELD_OF_VIEW, _split_by(slices, lambda piece: tuple(round(float(at) / _FIELD_MM) for at in _sideways(piece)), _field_of_view)
 
 
 def _split_by(
@@ -209,14 +231,7 @@ def _ordered(keyword: str, content: str) -> tuple[_Order, str]:
 
 def _ranks(slices: Sequence[Slice], values: dict[Slice, str]) -> dict[Slice, str]:
     """The beginning of the first, second, … pass over all places, where each begins after the one before has ended; else nothing."""
-    normal = np.cross(*slices[0].orientation)
-    ordered = sorted(slices, key=lambda piece: float(piece.position @ normal))
-    stacks: list[list[Slice]] = []
-    for piece in ordered:
-        if stacks and float((piece.position - stacks[-1][0].position) @ normal) < SAME_POSITION_MM:
-            stacks[-1].append(piece)
-        else:
-            stacks.append([piece])
+    stacks = _stacks(slices)
     if len({len(stack) for stack in stacks}) > 1 or not all(values.values()):
         return {}
     phases = list(zip(*(sorted(stack, key=lambda piece: values[piece]) for stack in stacks), strict=True))
@@ -224,6 +239,18 @@ def _ranks(slices: Sequence[Slice], values: dict[Slice, str]) -> dict[Slice, str
     if any(later[0] <= earlier[1] for earlier, later in pairwise(spans)):
         return {}
     return {piece: first for phase, (first, _) in zip(phases, spans, strict=True) for piece in phase}
+
+
+def _stacks(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Slices of each place along the normal, in order."""
+    normal = np.cross(*slices[0].orientation)
+    stacks: list[list[Slice]] = []
+    for piece in sorted(slices, key=lambda piece: float(piece.position @ normal)):
+        if stacks and float((piece.position - stacks[-1][0].position) @ normal) < SAME_POSITION_MM:
+            stacks[-1].append(piece)
+        else:
+            stacks.append([piece])
+    return stacks
 
 
 def _overlap(volumes: Sequence[Sequence[Slice]]) -> bool:

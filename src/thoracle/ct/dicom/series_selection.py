@@ -26,29 +26,33 @@ _AXIAL_COSINE: Final = 0.85  # normal within 32 degrees of the body's axis: gant
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
-    """Hold the images of one SeriesInstanceUID, or one of the volumes in it; a multi-frame file is a volume by itself.
+    """Hold the images of one SeriesInstanceUID, or one of the volumes in it; a multi-frame file is a volume or several by itself.
 
     Attributes:
         uid: SeriesInstanceUID, with #1, #2, … for one of its volumes.
         headers: of its files.
         multiframe: it is one file.
+        frames: those of the file that are the volume, where not all are.
         difference: what tells it from the other volumes under its UID.
+        fields: the names of what differs.
     """
 
     uid: str
     headers: tuple[Header, ...]
     multiframe: bool
+    frames: tuple[Slice, ...] = ()
     difference: str = ""
+    fields: tuple[str, ...] = ()
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
         """List every slice, unsorted. Raises like `slices_of`."""
-        return tuple(s for header in self.headers for s in slices_of(header))
+        return self.frames or tuple(s for header in self.headers for s in slices_of(header))
 
     @property
     def count(self) -> int:
         """Number of slices, also where they cannot be placed."""
-        return sum(header.nonnegative_int("NumberOfFrames", default=1) for header in self.headers)
+        return len(self.frames) or sum(header.nonnegative_int("NumberOfFrames", default=1) for header in self.headers)
 
     @property
     def is_axial_ct(self) -> bool:
@@ -176,11 +180,20 @@ def _volumes(candidates: Sequence[Series], source: str) -> tuple[tuple[Series, .
         parts, scouts = split_slices([piece for header in placed for piece in slices_of(header)])
         notes += (*scouts, *([f"set aside: {unplaced} x scout (of another size, without a place)"] if unplaced else []))
         volumes += [
-            Series(uid=uid, headers=tuple(piece.header for piece in part.slices), multiframe=False, difference=part.difference)
+            Series(
+                uid=uid,
+                headers=tuple(piece.header for piece in part.slices),
+                multiframe=False,
+                difference=part.difference,
+                fields=part.fields,
+            )
             for part in parts
         ]
     stacks = [Series(uid=uid, headers=(header,), multiframe=True) for header in headers if is_multiframe(header)]
-    volumes += sorted(stacks, key=lambda stack: (str(stack), text(stack.headers[0].dataset, "SOPInstanceUID")))
+    for stack in sorted(stacks, key=lambda stack: (str(stack), text(stack.headers[0].dataset, "SOPInstanceUID"))):
+        parts, scouts = split_slices(stack.slices)
+        notes += scouts
+        volumes += [replace(stack, frames=part.slices, difference=part.difference, fields=part.fields) for part in parts]
     if len(volumes) == 1:
         return tuple(volumes), notes
     return tuple(replace(volume, uid=f"{uid}#{number}") for number, volume in enumerate(volumes, start=1)), notes
@@ -205,8 +218,11 @@ def _ambiguous(series: Sequence[Series], source: str) -> ScanError:
     if len({candidate.uid.partition("#")[0] for candidate in series}) < len(series) and "#" in series[0].uid:
         shapes = [candidate for candidate in series if not candidate.multiframe]
         kind = MixedSeries if len(shapes) > 1 and differ_in_shape([candidate.slices for candidate in shapes]) else SeriesAmbiguous
-        advice = "Choose one by its number (--series UID#1):"
-        return kind(f"{len(series)} volumes under one SeriesInstanceUID could be meant", hint=advice + _listed(series), source=source)
+        advice = f"Choose one by its number, --series UID#1 to UID#{len(series)}; `thoracle inspect` lists them:"
+        fields = dict.fromkeys(field for candidate in series for field in candidate.fields)
+        told_apart = f"; what differs is {' and '.join(fields)}" if fields else ""
+        detail = f"{len(series)} volumes under one SeriesInstanceUID could be meant{told_apart}"
+        return kind(detail, hint=advice + _listed(series), source=source)
     advice = "Choose one by its UID, or the beginning of it (--series UID):"
     return SeriesAmbiguous(f"{len(series)} series could be meant", hint=advice + _listed(series), source=source)
 

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from thoracle import errors
-from thoracle.config_reader import Range, config_to_mapping, describe_type, field_types
-from thoracle.training.chat.task import ChatConfig
-from thoracle.training.contrastive.ctclip import ContrastiveConfig
-from thoracle.training.contrastive.medfinder import MedFinderRunConfig
-from thoracle.training.finetuning.classifier import ClassifierConfig
-from thoracle.training.finetuning.vocabfine import VocabFineConfig
-from thoracle.training.labeler.task import LabelerConfig
+from thoracle.config_help import Setting, describe_settings
+from thoracle.config_reader import config_to_mapping, field_types
+from thoracle.training.tasks import TASKS
 
 FOLDER: Final = Path(__file__).parent / "reference"
-#: Configurations of `thoracle train`, by verb.
-TASKS: Final[Mapping[str, type[Any]]] = {
-    "contrastive": ContrastiveConfig,
-    "medfinder": MedFinderRunConfig,
-    "vocabfine": VocabFineConfig,
-    "classifier": ClassifierConfig,
-    "labeler": LabelerConfig,
-    "chat": ChatConfig,
-}
-#: Units of keys whose types state none.
-_UNITS: Final = {
-    "steps": "steps",
-    "warmup_steps": "steps",
-    "save_every": "steps",
-    "eval_every": "steps",
-    "max_text_tokens": "tokens",
-    "sequence_length": "tokens",
-    "crop_words": "words",
-}
 _MARK: Final = "<!-- Written by `make reference`; do not edit. -->\n"
 _SETTINGS: Final = """# Settings
 
@@ -86,17 +62,6 @@ def split_docstring(cls: type[errors.ThoracleError]) -> tuple[str, str]:
     return f"{meaning}.", advice
 
 
-def meanings(cls: type[Any]) -> dict[str, str]:
-    """Read the Attributes section of a dataclass's docstring, and of those it inherits from."""
-    inherited = [base for base in reversed(cls.__mro__[1:]) if is_dataclass(base)]
-    known = {name: text for base in inherited for name, text in meanings(base).items()}
-    _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
-    for entry in re.split(r"\n(?= {4}\w)", section.rstrip()):
-        name, _, text = entry.strip().partition(": ")
-        known |= {name: " ".join(text.split())} if name else {}
-    return known
-
-
 def _configurations() -> Iterator[type[Any]]:
     """Yield every dataclass that a task reaches: what it inherits from, itself, what it nests."""
     seen: set[type[Any]] = set()
@@ -121,44 +86,25 @@ def _section(cls: type[Any], verb: str | None) -> str:
     bases = [f"[{base.__name__}](#{base.__name__.lower()})" for base in cls.__bases__ if is_dataclass(base)]
     about = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")[0].strip()
     facts = [f"`{verb}`." if verb else "", f"Has the keys of {', '.join(bases)} too." if bases else "", about]
-    own = [field for field in fields(cls) if field.name in cls.__annotations__]
-    rows = "\n".join(_row(cls, field) for field in own)
+    rows = "\n".join(_row(setting) for setting in describe_settings(cls) if setting.name in cls.__annotations__)
     intro = " ".join(filter(None, facts))
     return f"## {cls.__name__}\n\n{intro}\n\n| key | takes | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n{rows}\n"
 
 
-def _row(cls: type[Any], field: Field[Any]) -> str:
-    hint = field_types(cls)[field.name]
-    meaning = meanings(cls).get(field.name)
-    if meaning is None:
-        raise ValueError(f"{cls.__name__}.{field.name} has no meaning in its docstring")
-    cells = (f"`{field.name}`", _takes(hint), _default(field), _unit(hint) or _UNITS.get(field.name, ""), meaning)
+def _row(setting: Setting) -> str:
+    takes = setting.takes
+    if setting.section is not None:
+        takes = takes.replace("settings", f"[{setting.section.__name__}](#{setting.section.__name__.lower()})")
+    cells = (f"`{setting.name}`", takes, _default(setting.default), setting.unit, setting.meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _takes(hint: Any) -> str:
-    nested = next((part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)), None)
-    words = describe_type(hint)
-    return words if nested is None else words.replace("settings", f"[{nested.__name__}](#{nested.__name__.lower()})")
-
-
-def _default(field: Field[Any]) -> str:
-    value = _default_of(field)
+def _default(value: Any) -> str:
     if not is_dataclass(value):
         return f"`{json.dumps(value)}`"
-    changed = {part.name for part in fields(value) if getattr(value, part.name) != _default_of(part)}
+    changed = {part.name for part in describe_settings(type(value)) if getattr(value, part.name) != part.default}
     parts = {name: part for name, part in config_to_mapping(value).items() if name in changed}
     return f"`{json.dumps(parts)}`" if parts else "its defaults"
-
-
-def _default_of(field: Field[Any]) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
-
-
-def _unit(hint: Any) -> str:
-    if isinstance(hint, Range):
-        return hint.unit
-    return next(filter(None, map(_unit, (*get_args(hint), *getattr(hint, "__metadata__", ())))), "")
 
 
 def _tree(cls: type[errors.ThoracleError], depth: int) -> Iterator[tuple[int, type[errors.ThoracleError]]]:

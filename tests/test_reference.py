@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -37,33 +36,6 @@ def test_a_setting_has_type_range_default_unit_and_meaning(reference: ModuleType
     assert any(
         row.startswith('| `optimizer` | [OptimizerConfig](#optimizerconfig) | `{"lr": 2e-05, "max_grad_norm": 1.0}` |') for row in rows
     )
-
-
-def test_a_meaning_may_be_inherited_and_must_be_there(reference: ModuleType) -> None:
-    @dataclass
-    class Base:
-        """A base.
-
-        Attributes:
-            first: of two lines
-                of text.
-        """
-
-        first: int = 0
-
-    @dataclass
-    class Child(Base):
-        """A child.
-
-        Attributes:
-            second: more.
-        """
-
-        first: int = 1
-        second: int = 0
-        third: int = 0
-
-    assert reference.meanings(Child) == {"first": "of two lines of text.", "second": "more."}
 
 
 def test_an_error_says_what_to_do(reference: ModuleType) -> None:

@@ -23,6 +23,8 @@ def test_the_list_has_address_licence_and_size() -> None:
         assert all(part in lines[row] for part in (entry.purpose, entry.licence, entry.size))
         assert entry.address in lines[row + 1].split()
         assert entry.gated == ("terms" in lines[row + 1])
+        brings = lines[row + 2].split("brings ")[1]
+        assert brings in (", ".join(entry.files), "what --include names", "nothing: it is not on huggingface.co")
 
 
 @pytest.mark.parametrize("arguments", [["ct-clip"], ["unheard-of", "--out", "x"], ["ct-rate", "--out", "x"], ["rad-chestct", "--out", "x"]])

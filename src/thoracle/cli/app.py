@@ -24,6 +24,7 @@ VERBS = (
     "cohort",
     "vqa",
     "train",
+    "config",
     "evaluate",
     "index",
     "search",

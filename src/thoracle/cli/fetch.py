@@ -30,7 +30,8 @@ def fetch(
 
 
 def _print_catalogue() -> None:
-    """Two lines each, so that an address is never broken."""
+    """Three lines each, so that an address is never broken."""
     for entry in CATALOGUE.values():
         typer.echo(f"{entry.name:16}{entry.size:12}{entry.licence:17}{entry.purpose}")
         typer.echo(f"{'':16}{entry.address}{'  (accept its terms there first)' if entry.gated else ''}")
+        typer.echo(f"{'':16}brings {entry.contents}")

@@ -38,6 +38,7 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "ct-chat-lora": ChatConfig,
     "phantom-chat": ChatConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
+    "vocabfine": VocabFineConfig,
 }
 
 
@@ -74,6 +75,27 @@ def test_ct_clip_has_the_published_hyperparameters() -> None:
     assert (config.gradient_accumulation_steps, config.gradient_cache_chunk) == (1, 0)
     optimizer = config.optimizer
     assert (optimizer.lr, optimizer.betas, optimizer.weight_decay, optimizer.max_grad_norm) == (1.25e-6, (0.9, 0.99), 0.0, 0.5)
+
+
+def test_the_published_text_encoder_has_the_dropout_of_its_config_json() -> None:
+    """https://huggingface.co/microsoft/BiomedVLP-CXR-BERT-specialized/blob/main/config.json."""
+    bert = CTCLIPConfig().bert
+    assert (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "batch", "clip", "epochs"), [("vocabfine", VocabFineConfig, 1, 1e9, 10), ("classifier", ClassifierConfig, 8, 1.0, 10)]
+)
+def test_fine_tuning_has_the_published_batch_and_clip(name: str, kind: type[RunConfig], batch: int, clip: float, epochs: int) -> None:
+    """As scripts/ct_vocabfine_train.py, which does not clip, and scripts/ct_lipro_train.py of CT-CLIP have them."""
+    config = load_config(CONFIGS / f"{name}.yaml", kind)
+    assert (config.batch_size, config.optimizer.max_grad_norm) == (batch, clip)
+    assert config.steps == epochs * (47_149 // batch)
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay, optimizer.warmup_steps, optimizer.schedule) == (
+        1e-5, (0.9, 0.999), 0.1, 10_000, "cosine",
+    )  # fmt: skip
+    assert isinstance(config, ClassifierConfig) or config.loss == "squared"
 
 
 def test_medfinder_has_the_published_hyperparameters() -> None:

@@ -17,11 +17,11 @@ def _config() -> type[ContrastiveConfig]:
 
 
 def _prepare(config: ContrastiveConfig) -> Run:
-    from thoracle.cli.train.pairs import open_pairs, zero_shot
+    from thoracle.cli.train.pairs import open_pairs, pair_evaluation
     from thoracle.training.contrastive.run import contrastive_run
 
     pairs = open_pairs(config, augmentation=config.augmentation)
-    evaluate = zero_shot(config, config.cohort, batch=config.gradient_cache_chunk or config.batch_size)
+    evaluate = pair_evaluation(config)
 
     def reports() -> list[str]:
         return [entry.report.text(config.section) for entry in pairs.entries]

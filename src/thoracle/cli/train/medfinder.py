@@ -26,11 +26,11 @@ def _override(config: MedFinderRunConfig, values: Mapping[str, Any]) -> MedFinde
 
 
 def _prepare(config: MedFinderRunConfig) -> Run:
-    from thoracle.cli.train.pairs import open_pairs, zero_shot
+    from thoracle.cli.train.pairs import open_pairs, pair_evaluation
     from thoracle.training.contrastive.run import medfinder_run
 
     pairs = open_pairs(config, excerpt=config.crop_words)
-    evaluate = zero_shot(config, config.cohort, batch=config.gradient_cache_chunk or config.batch_size)
+    evaluate = pair_evaluation(config)
 
     def reports() -> list[str]:
         return [entry.report.text(config.section) for entry in pairs.entries]

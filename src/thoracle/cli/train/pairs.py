@@ -30,6 +30,27 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     return pairs
 
 
+def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
+    """Open what a run on pairs is evaluated on, as its `monitor` needs it: recall of pairs, or labels; None where it is not evaluated.
+
+    Raises:
+        InputError: the split `valid` has none.
+    """
+    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.errors import InputError
+    from thoracle.training.contrastive.retrieval_eval import RECALLS, RetrievalEvaluator
+
+    batch = config.gradient_cache_chunk or config.batch_size
+    if not config.eval_every or config.monitor not in RECALLS:
+        try:
+            return zero_shot(config, config.cohort, batch=batch)
+        except InputError as error:
+            hint = f"Set monitor to {RECALLS[1]}, which needs reports alone, or label them with `thoracle prepare --label`."
+            raise InputError(error.detail, hint=hint, source=config.cohort) from error
+    pairs = CohortDataset(config.cohort, split="valid", section=config.section, needs=["report"])
+    return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens)
+
+
 def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluator] | None:
     """Open the labelled volumes of split valid, and evaluate on them as the configuration asks; None where it does not."""
     from thoracle.cohort.samples.dataset import CohortDataset

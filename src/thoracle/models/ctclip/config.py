@@ -91,7 +91,7 @@ class CTCLIPConfig:
 
     Attributes:
         ctvit: image encoder.
-        bert: text encoder.
+        bert: text encoder; its dropout is that of CXR-BERT's config.json, which the published one was trained with.
         dim_latent: width of latents.
         n_frames: slices of the volumes that the model takes; a multiple of ctvit.temporal_patch_size.
         decoupled_loss: decoupled contrastive learning: the positive pair leaves the denominators (Yeh et al., arXiv:2110.06848).
@@ -104,7 +104,7 @@ class CTCLIPConfig:
     """
 
     ctvit: CTViTConfig = field(default_factory=CTViTConfig)
-    bert: TextConfig = field(default_factory=TextConfig)
+    bert: TextConfig = field(default_factory=lambda: TextConfig(hidden_dropout_prob=0.25, attention_probs_dropout_prob=0.25))
     dim_latent: PositiveInt = 512
     n_frames: PositiveInt = 240
     decoupled_loss: bool = False

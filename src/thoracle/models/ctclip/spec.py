@@ -39,7 +39,14 @@ def _infer_clip(shapes: Shapes, settings: Mapping[str, Any], *, prefix: str) -> 
     notes: list[str] = []
     latent, dim_image = (size_of(shapes, f"{prefix}to_visual_latent.weight", axis) for axis in (0, 1))
     ctvit = _infer_ctvit(shapes, f"{prefix}visual_transformer.", settings.get("ctvit", {}), dim_image, notes)
-    bert = infer_text(shapes, f"{prefix}text_transformer.", checked_bert_settings(settings.get("bert", {})), notes, positions="bert")
+    bert = infer_text(
+        shapes,
+        f"{prefix}text_transformer.",
+        checked_bert_settings(settings.get("bert", {})),
+        notes,
+        positions="bert",
+        published=CTCLIPConfig().bert,
+    )
     top = settle("config", {"dim_latent": latent}, _assumed(), _options(settings), notes)
     config = published_ctclip_config({**top, "ctvit": ctvit, "bert": bert})
     return ConfigGuess(config=config, preprocess=_preprocess(config), assumptions=tuple(notes))

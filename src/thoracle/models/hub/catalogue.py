@@ -41,6 +41,13 @@ class PublishedFile:
     page: str = ""
 
     @property
+    def contents(self) -> str:
+        """Say which files are fetched."""
+        if not self.repository:
+            return "nothing: it is not on huggingface.co"
+        return ", ".join(self.files) or "what --include names"
+
+    @property
     def address(self) -> str:
         """Return the page where a person reads its terms."""
         kind = "datasets/" if self.repo_type == "dataset" else ""
@@ -61,11 +68,12 @@ CATALOGUE: Final = {
         _ct_rate("ct-chat", "CT-CHAT, adapters and projector for Llama 3.1 8B", "models/CT-CHAT/llava-lora-llama_3.1_8B/*"),
         PublishedFile(
             name="cxr-bert",
-            purpose="tokenizer of CT-CLIP, VocabFine, LiPro",
+            purpose="text encoder that CT-CLIP begins with, and tokenizer of CT-CLIP, VocabFine, LiPro",
             repository="microsoft/BiomedVLP-CXR-BERT-specialized",
             repo_type="model",
-            files=("vocab.txt", "tokenizer_config.json"),
+            files=("config.json", "pytorch_model.bin", "vocab.txt", "tokenizer_config.json"),
             licence="MIT",
+            size="439 MB",
         ),
         PublishedFile(
             name="radbert",

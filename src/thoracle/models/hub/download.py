@@ -17,6 +17,8 @@ from thoracle.models.hub.catalogue import CATALOGUE, PublishedFile
 if TYPE_CHECKING:
     from types import ModuleType
 
+#: Weights in one file or in several with their index, of transformers or of open_clip.
+_ENCODER_FILES: Final = ("config.json", "model*.safetensors*", "pytorch_model*.bin*", "open_clip_pytorch_model.bi[n]")
 _TOKENIZER_FILES: Final = ("vocab.*", "merges.*", "tokenizer*.json")
 
 
@@ -65,7 +67,7 @@ def fetch_encoder(repository: str, *, out: Path) -> Path:
         FetchFailed, ExtraMissing: as `fetch`.
     """
     entry = PublishedFile(name=repository, purpose="text encoder", repository=repository, repo_type="model")
-    _download(entry, ("config.json", "model.safetensor[s]", "pytorch_model.bi[n]", "open_clip_pytorch_model.bi[n]", *_TOKENIZER_FILES), out)
+    _download(entry, (*_ENCODER_FILES, *_TOKENIZER_FILES), out)
     return out
 
 

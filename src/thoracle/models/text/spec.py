@@ -28,7 +28,12 @@ IGNORED: Final = frozenset({
 FIXED: Final = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 
 
-def infer_text(shapes: Shapes, prefix: str, settings: Values, notes: list[str], *, positions: str) -> Values:
+_TRANSFORMERS: Final = TextConfig()
+
+
+def infer_text(
+    shapes: Shapes, prefix: str, settings: Values, notes: list[str], *, positions: str, published: TextConfig = _TRANSFORMERS
+) -> Values:
     """Infer the settings of the text encoder whose tensors begin with `prefix`.
 
     Args:
@@ -37,6 +42,7 @@ def infer_text(shapes: Shapes, prefix: str, settings: Values, notes: list[str], 
         settings: the user's settings, as `checked_bert_settings` returns them.
         notes: assumptions are added here.
         positions: "bert" or "roberta".
+        published: has what is assumed where neither tensors nor settings say.
 
     Raises:
         CheckpointIncomplete: the number of heads follows from nothing.
@@ -50,7 +56,6 @@ def infer_text(shapes: Shapes, prefix: str, settings: Values, notes: list[str], 
         "max_position_embeddings": size_of(shapes, f"{prefix}embeddings.position_embeddings.weight", 0),
         "type_vocab_size": size_of(shapes, f"{prefix}embeddings.token_type_embeddings.weight", 0),
     }
-    published = TextConfig()
     assumed: Values = {
         "num_attention_heads": width // 64,
         "layer_norm_eps": published.layer_norm_eps,

@@ -103,6 +103,7 @@ class ChatConfig(RunConfig):
             among short answers and a few reports, nearly all words are the reports'.
     """
 
+    TASK: ClassVar[str] = "chat"
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {
         "cohort",
         "vqa_file",
@@ -110,6 +111,7 @@ class ChatConfig(RunConfig):
         "language_model",
         "init_from",
     }
+    MONITORS: ClassVar[tuple[str, ...]] = ("minus_loss",)
 
     stage: Stage = "projector"
     cohort: str = "cohort"

@@ -42,6 +42,7 @@ class ContrastiveConfig(PairConfig):
         codebook_sync: move the codebook by the tokens of all ranks; false lets each rank's drift, as published.
     """
 
+    TASK: ClassVar[str] = "contrastive"
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = PairConfig.RESUME_MAY_CHANGE | {"init_text_encoder"}
 
     model: CTCLIPConfig = field(default_factory=CTCLIPConfig)

@@ -6,7 +6,7 @@ Shapes: B pairs, V views (1 or 2), (Z, H, W) voxels.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class MedFinderRunConfig(PairConfig):
         crop_words: length of the random run of words that is read of a report in a step; 0 reads all.
         contrastive_weight: weight of the contrastive loss beside the views' consistency.
     """
+
+    TASK: ClassVar[str] = "medfinder"
 
     model: MedFinderConfig = field(default_factory=lambda: MedFinderConfig(resnet=ResNetConfig()))
     text: str = ""

@@ -33,7 +33,7 @@ class ZeroShotEvaluator:
         world = self._task.world
         ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
         margins, labels = [], []
-        for local in self._shares(world):
+        for local in rank_batches(len(self._volumes), world, batch=self._batch):
             samples = [self._volumes[index] for index in local]
             text_PL, image_VL = self._task.encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
             cosines_VK2 = (image_VL @ text_PL.T).view(len(local), -1, 2)
@@ -42,12 +42,15 @@ class ZeroShotEvaluator:
         gathered = world.all_gather_object((torch.cat(margins), torch.cat(labels)))
         return label_aurocs(torch.cat([part for part, _ in gathered]), torch.cat([part for _, part in gathered]))
 
-    def _shares(self, world: World) -> Sequence[Sequence[int]]:
-        """Batches of volumes; alike in number on all ranks, for sharded weights are gathered by all or none. Some volumes are left out
-        at the end where ranks do not divide them."""
-        length = len(self._volumes) // world.size
-        local = range(world.rank * length, (world.rank + 1) * length)
-        return [local[first : first + self._batch] for first in range(0, length, self._batch)]
+
+def rank_batches(count: int, world: World, *, batch: int) -> Sequence[Sequence[int]]:
+    """List a rank's share of `count` volumes in batches, alike in number on all ranks, for sharded weights are gathered by all or none.
+
+    Some volumes are left out at the end where ranks do not divide them.
+    """
+    length = count // world.size
+    local = range(world.rank * length, (world.rank + 1) * length)
+    return [local[first : first + batch] for first in range(0, length, batch)]
 
 
 def label_aurocs(scores_VK: Tensor, labels_VK: Tensor) -> dict[str, float]:

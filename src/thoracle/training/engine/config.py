@@ -24,6 +24,7 @@ from thoracle.config_reader import (
     parse_yaml,
 )
 from thoracle.errors import InputError
+from thoracle.types import ABNORMALITIES
 
 #: Which pairs of a step are compared: those of all ranks, or a rank's own.
 BatchScope = Literal["global", "local"]
@@ -82,12 +83,17 @@ class RunConfig:
         save_every: steps between checkpoints.
         eval_every: steps between evaluations; 0 never evaluates.
         keep_checkpoints: number of last checkpoints that are kept, beside the best.
-        monitor: metric of the evaluation that decides which checkpoint is best.
+        monitor: metric of the evaluation that decides which checkpoint is best: a mean, or the figure of one abnormality by its name. Runs
+            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, which needs no labels.
         optimizer: settings of the optimizer and of its schedule.
     """
 
+    #: Verb of `thoracle train`; a configuration may state it as `task`.
+    TASK: ClassVar[str] = ""
     #: Settings that may differ when a run is resumed: folders may be moved.
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"out"})
+    #: What `monitor` may be: figures of which the highest is best.
+    MONITORS: ClassVar[tuple[str, ...]] = ("macro_auroc", *ABNORMALITIES)
 
     out: str = "run"
     disclaimer: str = ""
@@ -109,6 +115,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.monitor not in self.MONITORS:
+            means = ", ".join(name for name in self.MONITORS if name not in ABNORMALITIES)
+            detail = f"monitor is {self.monitor!r}, which no evaluation of this run gives"
+            hint = f"Give {means}{', or the name of an abnormality' if ABNORMALITIES[0] in self.MONITORS else ''}."
+            raise InputError(detail, hint=hint, source="config")
 
 
 def builtin_config(name: str) -> Path:
@@ -129,12 +140,13 @@ def load_config(path: Path, cls: type[_Run], *, overrides: Iterable[str] = ()) -
     Raises:
         InputError: no such file, no YAML, or settings that make no sense; names the file or `--set`.
     """
-    if not path.suffix and not path.exists():
-        path = builtin_config(path.name)
-    overrides = list(overrides)
-    values = apply_overrides(cls, _read_yaml(path), overrides)
+    path, overrides = locate_config(path), list(overrides)
+    values = apply_overrides(cls, read_settings(path), overrides)
     if values.pop("format", FORMAT) != FORMAT:
         raise _other_format(path)
+    task = values.pop("task", cls.TASK)
+    if task != cls.TASK:
+        raise InputError(f"is a configuration of `thoracle train {task}`", hint=f"Give one of {cls.TASK}.", source=path)
     return config_from_mapping(cls, values, source=path, overridden=overridden_keys(overrides))
 
 
@@ -144,15 +156,16 @@ def load_run_config(path: Path, cls: type[_Run]) -> _Run:
     Raises:
         InputError: the run was begun by an earlier Thoracle, or as `load_config`.
     """
-    values = _read_yaml(path)
+    values = read_settings(path)
     if values.pop("format", None) != FORMAT:
         raise _other_format(path)
+    values.pop("task", None)
     return config_from_mapping(cls, values, source=path)
 
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write a configuration as `load_config` and `load_run_config` read it."""
-    path.write_text(yaml.safe_dump({"format": FORMAT, **config_to_mapping(config)}, sort_keys=False))
+    path.write_text(yaml.safe_dump({"format": FORMAT, "task": config.TASK, **config_to_mapping(config)}, sort_keys=False))
 
 
 def changed_fields(before: _Run, after: _Run) -> list[str]:
@@ -161,7 +174,17 @@ def changed_fields(before: _Run, after: _Run) -> list[str]:
     return [f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def locate_config(path: Path) -> Path:
+    """Return a file as it is, and a name such as ct-clip as the file of that built-in configuration."""
+    return path if path.suffix or path.exists() else builtin_config(path.name)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a YAML file's settings as plain types; nothing is checked.
+
+    Raises:
+        InputError: no such file, or no YAML.
+    """
     if not path.is_file() or path.stat().st_size > _MAX_BYTES:
         raise InputError("is not a configuration file", hint="Give one as in `configs/`, or a name such as ct-clip.", source=path)
     try:

@@ -57,6 +57,7 @@ class ClassifierConfig(RunConfig):
         pos_weight: weight of a label's positives: "balanced", negatives over positives of the training labels as published, or "none".
     """
 
+    TASK: ClassVar[str] = "classifier"
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {
         "cohort",
         "init_from",

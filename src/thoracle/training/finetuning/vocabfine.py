@@ -40,6 +40,7 @@ class VocabFineConfig(RunConfig):
         codebook_sync: move the codebook by the tokens of all ranks; false lets each rank's drift, as published.
     """
 
+    TASK: ClassVar[str] = "vocabfine"
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort", "init_from"}
 
     cohort: str = "cohort"
@@ -87,7 +88,7 @@ class VocabFineTask(DualEncoderTask):
     ) -> None:
         super().__init__(clip, tokenizer=tokenizer, preprocess=preprocess, codebook_sync=config.codebook_sync, config=config, world=world)
         self.config = config
-        self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.config.bert.max_position_embeddings)
+        self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.max_text_tokens)
 
     def accumulate_gradients(self, batches: Sequence[LabelledVolumes]) -> Tensor:
         """Add a step's gradients, and update the codes."""

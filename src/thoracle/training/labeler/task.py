@@ -53,7 +53,9 @@ class LabelerConfig(RunConfig):
         max_text_tokens: tokens of a report; longer ones are cut.
     """
 
+    TASK: ClassVar[str] = "labeler"
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"reports", "cohort", "init_from"}
+    MONITORS: ClassVar[tuple[str, ...]] = ("macro_f1", *ABNORMALITIES)
 
     reports: str = "reports.csv"
     cohort: str = ""

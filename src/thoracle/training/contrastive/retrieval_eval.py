@@ -1,0 +1,50 @@
+"""Recall of held-out pairs as a run goes on: needs reports, and no labels.
+
+Shapes: V volumes with their reports, L latent width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import torch
+
+from thoracle.cohort.samples.dataset import Sample
+from thoracle.metrics.retrieval import per_query_metrics, sort_by_score
+from thoracle.training.contrastive.dual_encoder import DualEncoderTask
+from thoracle.training.contrastive.zero_shot_eval import rank_batches
+from thoracle.training.engine.sampler import EpochDataset, PairCollator
+
+_DEPTHS: Final = (1, 5, 10)
+#: Names of the figures.
+RECALLS: Final = tuple(f"R@{depth}" for depth in _DEPTHS)
+
+
+class RetrievalEvaluator:
+    """Evaluate the share of reports that find a volume of their scan, and of volumes that find its report, among the first 1, 5 and 10.
+
+    Each figure is the mean of both directions. Ties count against the query.
+    """
+
+    def __init__(self, task: DualEncoderTask, pairs: EpochDataset[Sample], *, batch: int, length: int) -> None:
+        self._task, self._pairs, self._batch = task, pairs, batch
+        self._collate = PairCollator(task.tokenizer, min(length, task.clip.max_text_tokens))
+
+    def __call__(self) -> Mapping[str, float]:
+        """Each rank encodes its share; all return the same numbers."""
+        world, texts, volumes, scans = self._task.world, [], [], []
+        for local in rank_batches(len(self._pairs), world, batch=self._batch):
+            samples = [self._pairs[index] for index in local]
+            for ids_BN, mask_BN, volume_B1ZHW in self._collate(samples).chunks(len(samples), world.device):
+                text_BL, image_BL = self._task.encode(ids_BN, mask_BN, volume_B1ZHW)[:2]
+                texts.append(text_BL.cpu())
+                volumes.append(image_BL.cpu())
+            scans += [sample.scan for sample in samples]
+        parts = world.all_gather_object((torch.cat(texts), torch.cat(volumes), scans))
+        scores_VV = (torch.cat([part[0] for part in parts]) @ torch.cat([part[1] for part in parts]).T).double().numpy()
+        names = np.array([scan for part in parts for scan in part[2]])
+        relevance_VV = (names[:, None] == names).astype(np.float64)
+        ways = [per_query_metrics(sort_by_score(scores, relevance_VV), ks=_DEPTHS) for scores in (scores_VV, scores_VV.T)]
+        return {name: float(np.mean([way[name] for way in ways])) for name in RECALLS}

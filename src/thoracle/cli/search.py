@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,11 +30,15 @@ _LARGEST_REPORT = 1 << 20
 def search(
     index_location: IndexLocation,
     *,
-    text: Annotated[str, typer.Option(help="What should be present, in free text.")] = "",
+    text: Annotated[str | None, typer.Option(help="What should be present, in free text.", show_default=False)] = None,
     scan: Annotated[Path | None, typer.Option(metavar="FILE", help="A scan: cases that look like it.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="A report in a text file: cases that it would describe.")] = None,
-    keyword: Annotated[str, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.')] = "",
-    similar_to: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
+    keyword: Annotated[
+        str | None, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.', show_default=False)
+    ] = None,
+    similar_to: Annotated[
+        str | None, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.", show_default=False)
+    ] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(metavar="PART=X", help="text=2: of the parts text, scan, report, keyword, like that are fused.", show_default=False),
@@ -43,11 +48,19 @@ def search(
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Labelled with it.", show_default=False, rich_help_panel=_FILTER)] = None,
     without_label: Annotated[list[str] | None, typer.Option(help="Labelled without.", show_default=False, rich_help_panel=_FILTER)] = None,
-    age: Annotated[str, typer.Option(metavar="40-60", help="Years, both included; 40- and -60 too.", rich_help_panel=_FILTER)] = "",
+    age: Annotated[
+        str | None,
+        typer.Option(metavar="40-60", help="Years, both included; 40- and -60 too.", show_default=False, rich_help_panel=_FILTER),
+    ] = None,
     sex: Annotated[Sex | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
-    since: Annotated[str, typer.Option("--from", metavar="DATE", help="2019, 2019-03, 2019-03-04.", rich_help_panel=_FILTER)] = "",
-    until: Annotated[str, typer.Option("--to", metavar="DATE", help="Included.", rich_help_panel=_FILTER)] = "",
-    scanner: Annotated[str, typer.Option(help="Part of maker or model.", rich_help_panel=_FILTER)] = "",
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DATE", help="2019, 2019-03, 2019-03-04.", show_default=False, rich_help_panel=_FILTER),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="DATE", help="Included.", show_default=False, rich_help_panel=_FILTER)
+    ] = None,
+    scanner: Annotated[str | None, typer.Option(help="Part of maker or model.", show_default=False, rich_help_panel=_FILTER)] = None,
     split: Annotated[SplitName | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.")] = 10,
     exact: Annotated[bool, typer.Option("--exact", help="Miss none, also where the index has a faster way.")] = False,
@@ -71,28 +84,30 @@ def search(
     from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
-    ages = parse_age_range(age)
+    words = {"--text": text, "--keyword": keyword, "--similar-to": similar_to}
+    _require_values({**words, "--age": age, "--from": since, "--to": until, "--scanner": scanner})
+    ages = parse_age_range(age or "")
     filters = Filters(
         present=tuple(label or ()),
         absent=tuple(without_label or ()),
         age_from=ages[0],
         age_to=ages[1],
         sex=sex or "",
-        date_from=since,
-        date_to=until,
-        scanner=scanner,
+        date_from=since or "",
+        date_to=until or "",
+        scanner=scanner or "",
         split=split or "",
     )
     with opened_index(index_location) as index:
-        needs_model = bool(text.strip()) or scan is not None or report is not None
+        needs_model = text is not None or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
         reading = read_arguments.reading()
         engine = Engine(index, model=network)
         query = Query(
-            text=text,
+            text=text or "",
             scan=_read(scan, reading, network) if scan is not None and network is not None else None,
             report=_report(report),
-            keyword=keyword,
+            keyword=keyword or "",
             like=tuple(find_scan(index, similar_to, key=site_key_for(index, site_key, outside=Path(index_location)))) if similar_to else (),
             filters=filters,
             weights=parse_weights(weight or ()),
@@ -109,6 +124,15 @@ def search(
             _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
         if json_file is not None:
             _write_json(json_file, answer_json(answer, filters=filters, trained=trained))
+
+
+def _require_values(options: Mapping[str, str | None]) -> None:
+    """Refuse an option with nothing in it, which would search as if it were not there."""
+    from thoracle.errors import InputError
+
+    for option, value in options.items():
+        if value is not None and not value.strip():
+            raise InputError(f"{option} is empty", hint="Give it a value, or leave it out.")
 
 
 def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
@@ -133,7 +157,7 @@ def _report(path: Path | None) -> str:
     return path.read_text("utf-8", errors="replace")
 
 
-def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, similar_to: str) -> str:
+def _asked(*, text: str | None, scan: Path | None, report: Path | None, keyword: str | None, similar_to: str | None) -> str:
     """In words without names: a file's name may be a patient's."""
     parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if similar_to else "")
     return " + ".join(filter(None, parts))
@@ -145,6 +169,7 @@ def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> N
     from rich.table import Table
 
     from thoracle.cli.findings_table import UNTRAINED
+    from thoracle.text_safety import terminal_safe
     from thoracle.types import RESEARCH_USE
 
     console = Console()
@@ -153,7 +178,8 @@ def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> N
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for rank, hit in enumerate(answer.hits, 1):
         labels = ", ".join(hit.record.findings)
-        table.add_row(str(rank), f"{hit.score:.4f}", escape(hit.record.accession), escape(labels), escape(hit.sentence))
+        names = (hit.record.accession, labels, hit.sentence)
+        table.add_row(str(rank), f"{hit.score:.4f}", *(escape(terminal_safe(name)) for name in names))
     console.print(table if answer.hits else "Nothing found.")
     if latents and not trained:
         console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'likeness means')}[/]")

@@ -98,10 +98,14 @@ class QdrantIndex:
         with _faults(self._collection):
             return int(self._client.count(self._collection).count)
 
-    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+    def vector_search(
+        self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False, without: Keywords | None = None
+    ) -> Matches:
         """Search by vector with the server's own approximate index, unless `exact`."""
-        models = qdrant_models()
-        return self._query(latent_L.tolist(), _LATENT, k=k, filters=to_filter(filters), params=models.SearchParams(exact=exact))
+        models, passing = qdrant_models(), to_filter(filters)
+        if without is not None:
+            passing = models.Filter(must=[passing] if passing else [], must_not=[to_condition(without)])
+        return self._query(latent_L.tolist(), _LATENT, k=k, filters=passing, params=models.SearchParams(exact=exact))
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """Search reports by keywords."""
@@ -134,14 +138,16 @@ class QdrantIndex:
         return {int(point.id): b64decode(point.payload["thumbnail"]) for point in points if point.payload.get("thumbnail")}
 
     def ids_where(self, **values: str) -> list[int]:
-        """List ids of records with these values; endings are those of pseudonyms."""
+        """List ids of records with these values."""
         models = qdrant_models()
-        must = [
-            models.FieldCondition(key="endings", match=models.MatchValue(value=f"{name}{value[1:]}"))
-            if value.startswith("*")
-            else models.FieldCondition(key=name, match=models.MatchValue(value=value))
-            for name, value in values.items()
-        ]
+        must = [models.FieldCondition(key=name, match=models.MatchValue(value=value)) for name, value in values.items()]
+        return self._numbers(models.Filter(must=must))
+
+    def ids_ending(self, **endings: str) -> list[int]:
+        """List ids of records whose names end as pseudonyms do, in "_" and eight digits."""
+        models = qdrant_models()
+        values = [f"{name}{ending}" for name, ending in endings.items()]
+        must = [models.FieldCondition(key="endings", match=models.MatchValue(value=value)) for value in values]
         return self._numbers(models.Filter(must=must))
 
     def ids(self) -> list[int]:

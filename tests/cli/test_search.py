@@ -140,3 +140,40 @@ def test_the_patient_of_a_scan_file_is_excluded_though_its_bytes_are_others(
     assert patient not in {hit["patient"] for hit in _hits(command, *asked, "--exclude", "patient")}
     left = {hit["accession"] for hit in _hits(command, *asked, "--exclude", "scan")}
     assert ("x" in left, record.accession in left) == (False, True)
+
+
+def _counts(command, *arguments: object) -> dict:
+    ran = command("search", *arguments, "--count", "--json", "-")
+    assert ran.status == 0, ran.err
+    return json.loads(ran.out)
+
+
+def test_a_cohort_is_counted_and_listed(command, index: Path, tmp_path: Path) -> None:
+    counts = _counts(command, index, "--by", "label", "--by", "sex", "--keyword", "number NOT 4")
+    assert (counts["scans"], counts["patients"], counts["volumes"]) == (7, 7, 8)
+    assert counts["groups"]["label"][ABNORMALITIES[4]] == {"scans": 1, "patients": 1}
+    assert counts["groups"]["sex"] == {"unknown": {"scans": 7, "patients": 7}}
+    ran = command("search", index, "--count", "--by", "label", "--label", ABNORMALITIES[4])
+    assert "2 scans of 2 patients match (2 volumes)." in ran.out
+    assert f"label {ABNORMALITIES[4]} 2 2" in ran.out
+    assert _counts(command, index)["volumes"] == 9, "without keywords and filters the whole index"
+    ran = command("search", index, "--all", "--csv", tmp_path / "list.csv", "--keyword", "number NOT 4")
+    assert (ran.status, "7 scans of 7 patients match (8 volumes)." in ran.out) == (0, True), ran.err
+    assert len((tmp_path / "list.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--count", "--text", "nodule"), "--text ranks cases"),
+        (("--count", "--similar-to", "ACC0", "--top", "3"), "--similar-to, --top ranks cases"),
+        (("--all", "--keyword", "number"), "--all goes with --csv FILE"),
+        (("--csv", "x.csv", "--keyword", "number"), "--all goes with --csv FILE"),
+        (("--by", "sex", "--keyword", "number"), "--by goes with --count"),
+        (("--count", "--by", "weight"), "cases are not counted by 'weight'"),
+        (("--count", "--keyword", "_"), "there is no word to look for"),
+    ],
+)
+def test_counts_and_lists_take_keywords_and_filters_alone(command, index: Path, arguments: tuple[str, ...], says: str) -> None:
+    ran = command("search", index, *arguments)
+    assert (ran.status, says in ran.err) == (2, True), ran.err

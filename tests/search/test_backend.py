@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,18 @@ def test_a_report_is_found_by_the_hash_of_its_words(index: IndexBackend, make) -
     same = [n for n in range(40) if make(n).record.report == report]
     found = index.records(index.ids_where(report_sha256=hash_report(f"{report.findings}\n\n {report.impression}\n")))
     assert {record.volume for record in found.values()} == {f"v{n}" for n in same}
+
+
+def test_all_that_matches_is_listed_without_its_report(index: IndexBackend, make) -> None:
+    for query, filters, expected in (
+        (None, _ALL, set(range(40))),
+        (None, Filters(split="valid"), {n for n in range(40) if n % 3 == 0}),
+        ("effusio* NOT nodule", Filters(sex="M"), {n for n in range(40) if n % 2 and n % 5 in (0, 3, 4) and n % 5 != 3}),
+        ("zebrafish", _ALL, set()),
+    ):
+        records = index.matching_records(None if query is None else parse(query), filters=filters)
+        assert {record.volume for record in records} == {f"v{n}" for n in expected}
+        assert all(record == replace(make(int(record.volume[1:])).record, report=Report()) for record in records)
 
 
 def test_what_words_exclude_is_not_near_either(index: IndexBackend, make) -> None:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from thoracle.inference.model import Model
     from thoracle.inference.prepare import PreparedVolume
     from thoracle.search.backend import IndexBackend
+    from thoracle.search.cohort_selection import RecordCounts
     from thoracle.search.engine import SearchResult
+    from thoracle.search.record import Filters
 
 Sex = Literal["F", "M", "O"]
 SplitName = Literal["train", "valid", "test"]
 _FILTER = "Filters"
+_COHORT = "Cohorts"
 _LARGEST_REPORT = 1 << 20
 
 
@@ -62,8 +65,24 @@ def search(
     ] = None,
     scanner: Annotated[str | None, typer.Option(help="Part of maker or model.", show_default=False, rich_help_panel=_FILTER)] = None,
     split: Annotated[SplitName | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.")] = 10,
+    top: Annotated[int | None, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.", show_default="10")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Miss none, also where the index has a faster way.")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count all scans and patients that match keywords and filters.", rich_help_panel=_COHORT)
+    ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="label|sex|decade|year", help="Count by this too; may be repeated.", show_default=False, rich_help_panel=_COHORT
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every volume that matches keywords and filters, in --csv.", rich_help_panel=_COHORT)
+    ] = False,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="List that `--only` of other commands takes. It has names.", rich_help_panel=_COHORT),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - prints them.")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a contact sheet, without names.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
@@ -74,9 +93,13 @@ def search(
     """Find cases. Several of --text, --scan, --report, --keyword and --similar-to are fused by rank.
 
     A hit is a scan; its sentence is that of its report with most words of the query. Keywords and --similar-to need no model.
+
+    With --count, or --all and --csv, everything that matches keywords and filters is counted or listed, without ranks and without a limit.
     """
     from thoracle.cli.findings_table import notify
-    from thoracle.search.answer_json import answer_json
+    from thoracle.errors import InputError
+    from thoracle.search.answers.answer_json import answer_json
+    from thoracle.search.cohort_selection import GROUPS, count_records, select_records, write_records
     from thoracle.search.engine import Engine, Query
     from thoracle.search.lookup import find_scan, site_key_for
     from thoracle.search.model_lookup import model_of
@@ -98,6 +121,24 @@ def search(
         scanner=scanner or "",
         split=split or "",
     )
+    if everything != (csv_file is not None):
+        raise InputError("--all goes with --csv FILE", hint="Give both, or neither.")
+    if by and not count:
+        raise InputError("--by goes with --count", hint="Give both, or neither.")
+    if unknown := sorted({*(by or ())}.difference(GROUPS)):
+        raise InputError(f"cases are not counted by {unknown[0]!r:.40}", hint=f"Give {', '.join(GROUPS)}.")
+    if count or everything:
+        _require_absent(
+            {"--text": text, "--scan": scan, "--report": report, "--similar-to": similar_to, "--weight": weight, "--exclude": exclude}
+            | {"--top": top, "--exact": exact, "--html": html, "--model": model}
+        )
+        with opened_index(index_location) as index:
+            records = select_records(index, keyword=keyword or "", filters=filters)
+        if csv_file is not None:
+            write_records(csv_file, records)
+        counts = count_records(records, groups=[group for group in GROUPS if group in (by or ())])
+        _show_counts(counts, keyword=keyword or "", filters=filters, json_file=json_file)
+        return
     with opened_index(index_location) as index:
         needs_model = text is not None or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
@@ -112,7 +153,7 @@ def search(
             filters=filters,
             weights=parse_weights(weight or ()),
             leave_out=frozenset(exclude or ()),
-            k=top,
+            k=top or 10,
             exact=exact,
         )
         answer = engine.search(query)
@@ -133,6 +174,40 @@ def _require_values(options: Mapping[str, str | None]) -> None:
     for option, value in options.items():
         if value is not None and not value.strip():
             raise InputError(f"{option} is empty", hint="Give it a value, or leave it out.")
+
+
+def _require_absent(options: Mapping[str, object]) -> None:
+    """Refuse options that counts and lists have no use for."""
+    from thoracle.errors import InputError
+
+    if present := [option for option, value in options.items() if value]:
+        detail = f"{', '.join(present)} ranks cases, and --count and --all are of all that match --keyword and filters"
+        raise InputError(detail, hint="Leave it out.")
+
+
+def _show_counts(counts: RecordCounts, *, keyword: str, filters: Filters, json_file: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from thoracle.search.cohort_selection import counts_json
+    from thoracle.types import RESEARCH_USE
+
+    if json_file is not None:
+        _write_json(json_file, counts_json(counts, keyword=keyword, filters=filters))
+    if str(json_file) == "-":
+        return
+    console = Console(highlight=False)
+    total = counts.total
+    console.print(f"{total.scans:,} scans of {total.patients:,} patients match ({counts.volumes:,} volumes).")
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name, right in (("", False), ("", False), ("Scans", True), ("Patients", True)):
+        table.add_column(name, justify="right" if right else "left")
+    for group, values in counts.groups.items():
+        for value, number in values.items():
+            table.add_row(group, value, f"{number.scans:,}", f"{number.patients:,}")
+    if table.rows:
+        console.print(table)
+    console.print(RESEARCH_USE)
 
 
 def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
@@ -200,7 +275,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 def _write_html(path: Path, index: IndexBackend, answer: SearchResult, query_text: str) -> None:
     from thoracle.files.atomic import write_atomic
-    from thoracle.search.contact_sheet import contact_sheet
+    from thoracle.search.answers.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])
     write_atomic(path, contact_sheet(answer.hits, thumbnails, query_text=query_text).encode("utf-8", "replace"))

@@ -34,6 +34,9 @@ class IndexBackend(Protocol):
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """List records whose reports match, by BM25."""
 
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return all records that match and pass, in order of id, without their reports."""
+
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id; absent ids are left out."""
 

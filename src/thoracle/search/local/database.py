@@ -132,6 +132,14 @@ class Database:
             condition, values = f"{condition} AND id NOT IN ({excluded})", [*values, *more]
         return [row[0] for row in self._rows(f"SELECT id FROM record WHERE {condition} ORDER BY id", values)]
 
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return records that match and pass, in order of id, without their reports."""
+        condition, values = as_sql(filters)
+        if query is not None:
+            ids, more = matching_ids(query)
+            condition, values = f"{condition} AND id IN ({ids})", [*values, *more]
+        return [to_record(row) for row in self._rows(f"SELECT {', '.join(COLUMNS)} FROM record WHERE {condition} ORDER BY id", values)]
+
     def search(self, query: Keywords, *, k: int, filters: Filters) -> list[tuple[int, float]]:
         """List ids of records whose reports match, best first by BM25, and its value: larger is better."""
         statement, values = ranked(query, filters)

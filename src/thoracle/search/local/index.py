@@ -91,6 +91,10 @@ class LocalIndex:
         """Search reports by keywords."""
         return self._database.search(query, k=k, filters=filters)
 
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return all records that match and pass, without their reports."""
+        return self._database.matching_records(query, filters=filters)
+
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id."""
         return self._database.records(numbers)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _LATENT: Final = "latent"
 _WORDS: Final = "words"
+#: Parts of a payload that no record is made of.
+_LONG: Final = ["thumbnail", "stems", "stemmed", "words"]
 _AT_ONCE: Final = 256
 
 
@@ -121,9 +123,17 @@ class QdrantIndex:
             matches += [(int(point.id), 0.0) for point in others if point.id not in scores][: k - len(matches)]
         return matches
 
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return all records that match and pass, without their reports."""
+        conditions = [to_condition(query)] if query is not None else []
+        passing = qdrant_models().Filter(must=[*conditions, *([to_filter(filters)] if filters else [])])
+        selector = qdrant_models().PayloadSelectorExclude(exclude=[*_LONG, "findings", "impression"])
+        points = self._scroll(passing, with_payload=selector)
+        return [to_record(point.payload) for point in sorted(points, key=lambda point: int(point.id))]
+
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id."""
-        selector = qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed", "words"])
+        selector = qdrant_models().PayloadSelectorExclude(exclude=_LONG)
         points = self._points(numbers, with_payload=selector)
         return {int(point.id): to_record(point.payload) for point in points}
 
@@ -183,14 +193,19 @@ class QdrantIndex:
         return [(int(point.id), float(point.score)) for point in answer.points]
 
     def _numbers(self, filters: Any) -> list[int]:
-        numbers: list[int] = []
+        return sorted(int(point.id) for point in self._scroll(filters, with_payload=False))
+
+    def _scroll(self, filters: Any, *, with_payload: Any) -> list[Any]:
+        points: list[Any] = []
         offset: Any = None
         while True:
             with _faults(self._collection):
-                points, offset = self._client.scroll(self._collection, scroll_filter=filters, limit=1000, offset=offset, with_payload=False)
-            numbers += [int(point.id) for point in points]
+                page, offset = self._client.scroll(
+                    self._collection, scroll_filter=filters, limit=1000, offset=offset, with_payload=with_payload
+                )
+            points += page
             if offset is None:
-                return sorted(numbers)
+                return points
 
     def _points(self, numbers: Sequence[int], *, with_payload: Any = False, with_vectors: Any = False) -> list[Any]:
         with _faults(self._collection):

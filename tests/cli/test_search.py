@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
+from thoracle import read
+from thoracle.cohort.reports import Report
 from thoracle.inference.demo.assets import write_model
+from thoracle.inference.model import load
+from thoracle.inference.prepare import prepare
+from thoracle.search.open_index import open_index_for_writing
+from thoracle.search.record import IndexedVolume
 from thoracle.types import ABNORMALITIES
 
 
@@ -29,9 +38,11 @@ def test_parts_are_fused_and_filtered(command, index: Path, sketch: Path, tmp_pa
     (tmp_path / "report.txt").write_text("Number 3.")
     parts = ("--text", "nodule", "--scan", sketch, "--report", tmp_path / "report.txt", "--keyword", "number NOT 4")
     hits = _hits(command, index, *parts)
-    assert len(hits) == 8
+    assert len(hits) == 7
     assert set(hits[0]["ranks"]) == {"text", "scan", "report", "keyword"}
-    assert {"text", "scan", "report"} == set(next(hit for hit in hits if "Number 4." in hit["sentence"])["ranks"])
+    assert not [hit for hit in hits if "Number 4." in hit["sentence"]], "what is excluded is no hit of another part either"
+    fused = _hits(command, index, *parts[:-1], "5")
+    assert {"text", "scan", "report"} == set(next(hit for hit in fused if "Number 4." in hit["sentence"])["ranks"])
     labelled = _hits(command, index, "--text", "nodule", "--label", ABNORMALITIES[4])
     assert {hit["labels"][0] for hit in labelled} <= {ABNORMALITIES[3], ABNORMALITIES[4]}
     assert len(labelled) == 2
@@ -73,3 +84,96 @@ def test_no_index_and_another_model_say_what_to_do(command, index: Path, tmp_pat
     ran = command("search", index, "--text", "a", "--model", other)
     assert ran.status != 0
     assert "another model" in ran.err
+
+
+def test_what_a_report_holds_for_a_terminal_never_reaches_it(command, index: Path) -> None:
+    evil = "Zebrafish \x1b]0;PWNED\x07\x1b[2J\x9b31m\r\u202eelam on\u202c [red]x[/red].\u2028Nothing else."
+    with open_index_for_writing(str(index)) as opened:
+        records = opened.records(opened.ids())
+        number, record = next(iter(records.items()))
+        changed = replace(record, report=Report(findings=evil), accession="A\x1b[2J1")
+        opened.add([IndexedVolume(record=changed, latent_L=opened.latents([number])[0])])
+    ran = command("search", index, "--keyword", "zebrafish")
+    assert ran.status == 0, ran.err
+    assert "Zebrafish" in ran.out
+    assert "[red]x[/red]" in ran.out, "markup is text"
+    assert not [c for c in ran.out + ran.err if c in "\x1b\x07\x9b\r\u202e\u202c\u2028"]
+    failed = command("search", index, "--similar-to", "A\x1b[2J9")
+    assert (failed.status, "\x1b" in failed.err, "A" in failed.err) == (2, False, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        *((("--keyword", "number", option, ""), f"{option} is empty") for option in ("--age", "--from", "--to", "--scanner", "--text")),
+        (("--similar-to", " "), "--similar-to is empty"),
+        (("--keyword", ""), "--keyword is empty"),
+        (("--keyword", "_"), "there is no word to look for"),
+        (("--similar-to", "*1"), "no scan '*1' in the index"),
+        (("--keyword", "number", "--age", "60-40"), "no age is between 60 and 40"),
+        (("--keyword", "number", "--from", "2019-13-99"), "expected a date like"),
+        (("--keyword", "number", "--from", "2020", "--to", "2019"), "no date is from 2020 to 2019"),
+        (("--keyword", "number", "--exclude", "patient"), "words are nobody's"),
+        (("--keyword", "number", "--label", "Emphysema", "--without-label", "Emphysema"), "with Emphysema and without it"),
+    ],
+)
+def test_what_can_find_nothing_is_said(command, index: Path, arguments: tuple[str, ...], says: str) -> None:
+    ran = command("search", index, *arguments)
+    assert (ran.status, says in ran.err) == (2, True), ran.err
+
+
+def test_the_patient_of_a_scan_file_is_excluded_though_its_bytes_are_others(
+    command, index: Path, hospital: Path, model_dir: Path, sketch: Path, tmp_path: Path
+) -> None:
+    """The scan is in the index under a patient with another scan; the file that is asked with is the same voxels, packed otherwise."""
+    model = load(model_dir, device="cpu")
+    latent = model.volume_latent(prepare(read(sketch), model.preprocess))
+    with open_index_for_writing(str(index)) as opened:
+        record = next(iter(opened.records(opened.ids()).values()))
+        names = {"volume": "x", "scan": "x", "accession": "x"}
+        opened.add([IndexedVolume(record=replace(record, **names, source_sha256="f" * 64), latent_L=latent)])
+        patient = record.patient
+    unpacked = tmp_path / "same.nii"
+    unpacked.write_bytes(gzip.decompress(sketch.read_bytes()))
+    asked = (index, "--scan", unpacked, "--top", "99")
+    assert patient in {hit["patient"] for hit in _hits(command, *asked)}
+    assert patient not in {hit["patient"] for hit in _hits(command, *asked, "--exclude", "patient")}
+    left = {hit["accession"] for hit in _hits(command, *asked, "--exclude", "scan")}
+    assert ("x" in left, record.accession in left) == (False, True)
+
+
+def _counts(command, *arguments: object) -> dict:
+    ran = command("search", *arguments, "--count", "--json", "-")
+    assert ran.status == 0, ran.err
+    return json.loads(ran.out)
+
+
+def test_a_cohort_is_counted_and_listed(command, index: Path, tmp_path: Path) -> None:
+    counts = _counts(command, index, "--by", "label", "--by", "sex", "--keyword", "number NOT 4")
+    assert (counts["scans"], counts["patients"], counts["volumes"]) == (7, 7, 8)
+    assert counts["groups"]["label"][ABNORMALITIES[4]] == {"scans": 1, "patients": 1}
+    assert counts["groups"]["sex"] == {"unknown": {"scans": 7, "patients": 7}}
+    ran = command("search", index, "--count", "--by", "label", "--label", ABNORMALITIES[4])
+    assert "2 scans of 2 patients match (2 volumes)." in ran.out
+    assert f"label {ABNORMALITIES[4]} 2 2" in ran.out
+    assert _counts(command, index)["volumes"] == 9, "without keywords and filters the whole index"
+    ran = command("search", index, "--all", "--csv", tmp_path / "list.csv", "--keyword", "number NOT 4")
+    assert (ran.status, "7 scans of 7 patients match (8 volumes)." in ran.out) == (0, True), ran.err
+    assert len((tmp_path / "list.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--count", "--text", "nodule"), "--text ranks cases"),
+        (("--count", "--similar-to", "ACC0", "--top", "3"), "--similar-to, --top ranks cases"),
+        (("--all", "--keyword", "number"), "--all goes with --csv FILE"),
+        (("--csv", "x.csv", "--keyword", "number"), "--all goes with --csv FILE"),
+        (("--by", "sex", "--keyword", "number"), "--by goes with --count"),
+        (("--count", "--by", "weight"), "cases are not counted by 'weight'"),
+        (("--count", "--keyword", "_"), "there is no word to look for"),
+    ],
+)
+def test_counts_and_lists_take_keywords_and_filters_alone(command, index: Path, arguments: tuple[str, ...], says: str) -> None:
+    ran = command("search", index, *arguments)
+    assert (ran.status, says in ran.err) == (2, True), ran.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from thoracle.errors import IndexMismatch, IndexMissing
 from thoracle.search.backend import IndexBackend
 from thoracle.search.keywords import parse
 from thoracle.search.open_index import open_index, open_index_for_writing
-from thoracle.search.record import Filters
+from thoracle.search.record import Filters, hash_report
 
 _ALL = Filters()
 
@@ -104,6 +105,10 @@ def test_a_date_of_which_less_is_told_holds_if_it_may(index: IndexBackend, place
         ('"upper lobe"', {2, 1}),
         ('"lobe upper"', set()),
         ("emphys*", {3, 4}),
+        ("effusio*", {0, 1, 4}),
+        ("effusion NOT enlarge*", {0, 1, 4}),
+        ("emphys* nodul*", set()),
+        ("heart OR emphyse*", {2, 3, 4}),
         ("(heart OR emphysema) NOT nodule", {3, 4}),
         ("effusion nodule", {1}),
     ],
@@ -136,8 +141,34 @@ def test_what_is_deleted_is_not_found_and_what_is_changed_is_found_once(index: I
 def test_endings_of_pseudonyms_are_found(index: IndexBackend, place: str, make) -> None:
     with _changed(index, place) as begun:
         begun.add([make(60, scan="p_0123abcd", volume="p_0123abcd_89abcdef")])
-    assert index.ids_where(scan="*_0123abcd") == index.ids_where(volume="*_89abcdef") == index.ids_where(scan="p_0123abcd")
-    assert index.ids_where(scan="*_00000000") == []
+    assert index.ids_ending(scan="_0123abcd") == index.ids_ending(volume="_89abcdef") == index.ids_where(scan="p_0123abcd") != []
+    assert index.ids_ending(scan="_00000000") == index.ids_where(scan="*_0123abcd") == []
+
+
+def test_a_report_is_found_by_the_hash_of_its_words(index: IndexBackend, make) -> None:
+    report = make(7).record.report
+    same = [n for n in range(40) if make(n).record.report == report]
+    found = index.records(index.ids_where(report_sha256=hash_report(f"{report.findings}\n\n {report.impression}\n")))
+    assert {record.volume for record in found.values()} == {f"v{n}" for n in same}
+
+
+def test_all_that_matches_is_listed_without_its_report(index: IndexBackend, make) -> None:
+    for query, filters, expected in (
+        (None, _ALL, set(range(40))),
+        (None, Filters(split="valid"), {n for n in range(40) if n % 3 == 0}),
+        ("effusio* NOT nodule", Filters(sex="M"), {n for n in range(40) if n % 2 and n % 5 in (0, 3, 4) and n % 5 != 3}),
+        ("zebrafish", _ALL, set()),
+    ):
+        records = index.matching_records(None if query is None else parse(query), filters=filters)
+        assert {record.volume for record in records} == {f"v{n}" for n in expected}
+        assert all(record == replace(make(int(record.volume[1:])).record, report=Report()) for record in records)
+
+
+def test_what_words_exclude_is_not_near_either(index: IndexBackend, make) -> None:
+    near = index.vector_search(make(7).latent_L, k=99, filters=Filters(sex="M"), without=parse("effusion OR emphys*"))
+    passing = [n for n in range(40) if n % 2 and not {n % 5, (n + 1) % 5} & {0, 1, 4}]
+    assert {index.records([n])[n].volume for n, _ in near} == {f"v{n}" for n in passing}
+    assert len(index.vector_search(make(7).latent_L, k=99, filters=_ALL, without=parse("zebrafish"))) == 40
 
 
 def test_another_model_and_no_index_are_refused(place: str, settings: dict[str, Any], tmp_path: Path) -> None:

@@ -100,6 +100,35 @@ def test_what_is_its_own_is_left_out_when_asked_for(index: LocalIndex, make) -> 
         assert ({f"v{n}" for n in range(40)} | {f"v{n}" for n in range(70, 74)}) - found == absent
 
 
+def test_what_is_excluded_by_words_is_no_hit_whichever_part_finds_it(engine: Engine, index: LocalIndex) -> None:
+    like = tuple(index.ids_where(volume="v4"))
+    for keyword, words in (("effusion NOT pericardial", ["pericardial"]), ("emphysema NOT (effus* OR nodule)", ["effusion", "nodule"])):
+        for query in ({"keyword": keyword}, {"keyword": keyword, "like": like}, {"keyword": keyword, "like": like, "exact": True}):
+            hits = engine.search(Query(**query, k=40)).hits
+            assert hits
+            assert not [hit for hit in hits if any(word in f"{hit.record.report}".lower() for word in words)], query
+    fused = engine.search(Query(keyword="nodule NOT effusion", like=like, k=40)).hits
+    assert len(fused) == 8 + 8, "24 of 40 reports hold effusion; half of the others hold no nodule"
+
+
+def test_a_report_stands_for_its_patient(index: LocalIndex, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_for_writing(index.folder) as begun:
+        begun.add([make(90, report=Report(findings="A rare thymoma."), patient="p3"), make(91, patient=""), make(92, patient="")])
+    engine = Engine(index)
+    monkeypatch.setattr(engine, "_encode", lambda query: {"report": make(8).latent_L})
+    for leave_out, absent in (({"scan"}, {"v90"}), ({"duplicates"}, {"v90"}), ({"patient"}, {"v6", "v7", "v90"})):
+        found = _volumes(engine, report='A rare\n "thymoma."', k=99, leave_out=frozenset(leave_out))
+        assert {f"v{n}" for n in (*range(40), 90, 91, 92)} - {*found} == absent, leave_out
+    nobody = _volumes(engine, like=tuple(index.ids_where(volume="v91")), report="x", k=99, leave_out=frozenset({"patient"}))
+    assert {f"v{n}" for n in (*range(40), 90, 92)} == {*nobody}, "a scan of an unknown patient is not that of another"
+
+
+@pytest.mark.parametrize("query", [{"text": "nodule"}, {"keyword": "nodule"}])
+def test_words_are_nobodys(engine: Engine, query: dict) -> None:
+    with pytest.raises(InputError, match="words are nobody's"):
+        engine.search(Query(**query, leave_out=frozenset({"patient"})))
+
+
 # With a model
 
 

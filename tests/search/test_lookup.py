@@ -86,12 +86,26 @@ def test_several_scans_of_one_accession_are_said_and_none_is_chosen(index: Index
         find_scan(index, "ACC1", key=_key(index))
 
 
-@pytest.mark.parametrize("name", ["S9", "", "*", "*1", "*S1", "acc0", "ACC0 "])
+@pytest.mark.parametrize("name", ["S9", "*", "*1", "*S1", "acc0", "ACC0 "])
 def test_a_name_that_is_nobodys_finds_nothing(index: IndexBackend, name: str) -> None:
     with pytest.raises(InputError, match=r"no scan '.*' in the index.*Check the name"):
         find_scan(index, name, key=_key(index))
     with pytest.raises(InputError, match=r"no patient '.*' in the index.*Check the name"):
         find_patient(index, name, key=_key(index))
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_an_empty_name_is_nobodys(index: IndexBackend, make, name: str) -> None:
+    index.add([make(9, patient="", accession="")])
+    for find in (find_scan, find_patient):
+        with pytest.raises(InputError, match="an empty name is nobody's"):
+            find(index, name, key=_key(index))
+
+
+def test_a_star_in_a_name_is_a_letter_of_it(index: IndexBackend, make) -> None:
+    index.add([make(9, patient="*1", scan="*S1", accession="*CC0", volume="*V1")])
+    for find, name in ((find_patient, "*1"), (find_scan, "*CC0"), (find_scan, "*S1"), (find_scan, "*V1")):
+        assert find(index, name, key=_key(index)) == index.ids_where(patient="*1"), name
 
 
 def test_without_the_key_a_real_name_is_not_found_and_the_key_is_asked_for(opened: Callable[..., IndexBackend], tmp_path: Path) -> None:

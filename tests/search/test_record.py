@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
-from thoracle.search.record import Filters, IndexedVolume, Record
+from thoracle.search.record import Filters, IndexedVolume, Record, hash_report
 from thoracle.types import ABNORMALITIES
 
 
@@ -66,8 +68,40 @@ def test_no_filter_is_false_and_any_is_true() -> None:
         ({"date_to": "2019-03-04 12:00"}, "expected a date"),
         ({"date_to": "2019-03-04\n"}, "expected a date"),
         ({"date_from": "２０１９"}, "expected a date"),
+        ({"date_from": "2019-13-99"}, "expected a date like .* got '2019-13-99'"),
+        ({"date_to": "2019-02-29"}, "expected a date"),
+        ({"date_to": "2019-00"}, "expected a date"),
+        ({"date_from": "0000"}, "expected a date"),
+        ({"date_from": "2020", "date_to": "2019-12"}, "no date is from 2020 to 2019-12.*the earlier date first"),
+        ({"date_from": "2019-03-05", "date_to": "2019-03-04"}, "no date is from"),
+        ({"age_from": 60, "age_to": 40}, "no age is between 60 and 40.*the younger age first"),
+        ({"age_from": 60, "age_to": 0}, "no age is between 60 and 0"),
+        ({"age_from": 151}, "no age is between 151 and 150"),
+        ({"age_to": 999}, "no age is between 0 and 999"),
+        ({"age_from": -1}, "no age is between -1 and 150"),
+        ({"present": ("Emphysema",), "absent": ("Emphysema",)}, "no record is labelled with Emphysema and without it"),
     ],
 )
 def test_filters_that_mean_nothing_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         Filters(**values)
+
+
+def test_filters_at_the_edge_are_taken() -> None:
+    for values in (
+        {"age_from": 40, "age_to": 40},
+        {"date_from": "2019-03-04", "date_to": "2019-03-04"},
+        {"date_from": "2019-05", "date_to": "2019"},
+        {"date_from": "2020-02-29", "date_to": "2020-02"},
+        {"present": ("Emphysema",), "absent": ("Lung nodule",)},
+    ):
+        assert Filters(**values), values
+
+
+def test_reports_of_the_same_words_have_one_hash_however_they_are_spaced() -> None:
+    words = sha256(b"No pleural effusion. Normal").hexdigest()
+    for text in ("No pleural effusion. Normal", " No pleural\n effusion.\t(Normal)\n"):
+        assert hash_report(text) == words
+    assert _record(report=Report(findings="No pleural effusion.", impression='"Normal"')).report_sha256 == words
+    for text in ("", " \n", "Not given.", '""'):
+        assert hash_report(text) == ""

@@ -10,6 +10,7 @@ from importlib import import_module
 import typer
 
 from thoracle.errors import InputError, ThoracleError
+from thoracle.text_safety import terminal_safe
 from thoracle.version import __version__
 
 #: The modules of this room that add a verb, in the order of `thoracle --help`; a package among them names its own modules.
@@ -73,7 +74,7 @@ def main() -> None:
     try:
         app()
     except ThoracleError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        typer.echo(terminal_safe(f"{type(error).__name__}: {error}"), err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:
         typer.echo(f"{type(error).__name__}: {error.filename or 'output'}: {error.strerror}", err=True)

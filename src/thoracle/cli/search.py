@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from thoracle.inference.model import Model
     from thoracle.inference.prepare import PreparedVolume
     from thoracle.search.backend import IndexBackend
+    from thoracle.search.cohort_selection import RecordCounts
     from thoracle.search.engine import SearchResult
+    from thoracle.search.record import Filters
 
 Sex = Literal["F", "M", "O"]
 SplitName = Literal["train", "valid", "test"]
 _FILTER = "Filters"
+_COHORT = "Cohorts"
 _LARGEST_REPORT = 1 << 20
 
 
@@ -29,11 +33,15 @@ _LARGEST_REPORT = 1 << 20
 def search(
     index_location: IndexLocation,
     *,
-    text: Annotated[str, typer.Option(help="What should be present, in free text.")] = "",
+    text: Annotated[str | None, typer.Option(help="What should be present, in free text.", show_default=False)] = None,
     scan: Annotated[Path | None, typer.Option(metavar="FILE", help="A scan: cases that look like it.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="A report in a text file: cases that it would describe.")] = None,
-    keyword: Annotated[str, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.')] = "",
-    similar_to: Annotated[str, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.")] = "",
+    keyword: Annotated[
+        str | None, typer.Option(metavar="QUERY", help='effusion NOT pericardial, "lung nodule" OR nodul*.', show_default=False)
+    ] = None,
+    similar_to: Annotated[
+        str | None, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.", show_default=False)
+    ] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(metavar="PART=X", help="text=2: of the parts text, scan, report, keyword, like that are fused.", show_default=False),
@@ -43,14 +51,38 @@ def search(
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Labelled with it.", show_default=False, rich_help_panel=_FILTER)] = None,
     without_label: Annotated[list[str] | None, typer.Option(help="Labelled without.", show_default=False, rich_help_panel=_FILTER)] = None,
-    age: Annotated[str, typer.Option(metavar="40-60", help="Years, both included; 40- and -60 too.", rich_help_panel=_FILTER)] = "",
+    age: Annotated[
+        str | None,
+        typer.Option(metavar="40-60", help="Years, both included; 40- and -60 too.", show_default=False, rich_help_panel=_FILTER),
+    ] = None,
     sex: Annotated[Sex | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
-    since: Annotated[str, typer.Option("--from", metavar="DATE", help="2019, 2019-03, 2019-03-04.", rich_help_panel=_FILTER)] = "",
-    until: Annotated[str, typer.Option("--to", metavar="DATE", help="Included.", rich_help_panel=_FILTER)] = "",
-    scanner: Annotated[str, typer.Option(help="Part of maker or model.", rich_help_panel=_FILTER)] = "",
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DATE", help="2019, 2019-03, 2019-03-04.", show_default=False, rich_help_panel=_FILTER),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="DATE", help="Included.", show_default=False, rich_help_panel=_FILTER)
+    ] = None,
+    scanner: Annotated[str | None, typer.Option(help="Part of maker or model.", show_default=False, rich_help_panel=_FILTER)] = None,
     split: Annotated[SplitName | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.")] = 10,
+    top: Annotated[int | None, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.", show_default="10")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Miss none, also where the index has a faster way.")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count all scans and patients that match keywords and filters.", rich_help_panel=_COHORT)
+    ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="label|sex|decade|year", help="Count by this too; may be repeated.", show_default=False, rich_help_panel=_COHORT
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every volume that matches keywords and filters, in --csv.", rich_help_panel=_COHORT)
+    ] = False,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="List that `--only` of other commands takes. It has names.", rich_help_panel=_COHORT),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the hits as JSON; - prints them.")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a contact sheet, without names.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="The index's model, where this machine has not seen it.")] = None,
@@ -61,9 +93,13 @@ def search(
     """Find cases. Several of --text, --scan, --report, --keyword and --similar-to are fused by rank.
 
     A hit is a scan; its sentence is that of its report with most words of the query. Keywords and --similar-to need no model.
+
+    With --count, or --all and --csv, everything that matches keywords and filters is counted or listed, without ranks and without a limit.
     """
     from thoracle.cli.findings_table import notify
-    from thoracle.search.answer_json import answer_json
+    from thoracle.errors import InputError
+    from thoracle.search.answers.answer_json import answer_json
+    from thoracle.search.cohort_selection import GROUPS, count_records, select_records, write_records
     from thoracle.search.engine import Engine, Query
     from thoracle.search.lookup import find_scan, site_key_for
     from thoracle.search.model_lookup import model_of
@@ -71,33 +107,53 @@ def search(
     from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
-    ages = parse_age_range(age)
+    words = {"--text": text, "--keyword": keyword, "--similar-to": similar_to}
+    _require_values({**words, "--age": age, "--from": since, "--to": until, "--scanner": scanner})
+    ages = parse_age_range(age or "")
     filters = Filters(
         present=tuple(label or ()),
         absent=tuple(without_label or ()),
         age_from=ages[0],
         age_to=ages[1],
         sex=sex or "",
-        date_from=since,
-        date_to=until,
-        scanner=scanner,
+        date_from=since or "",
+        date_to=until or "",
+        scanner=scanner or "",
         split=split or "",
     )
+    if everything != (csv_file is not None):
+        raise InputError("--all goes with --csv FILE", hint="Give both, or neither.")
+    if by and not count:
+        raise InputError("--by goes with --count", hint="Give both, or neither.")
+    if unknown := sorted({*(by or ())}.difference(GROUPS)):
+        raise InputError(f"cases are not counted by {unknown[0]!r:.40}", hint=f"Give {', '.join(GROUPS)}.")
+    if count or everything:
+        _require_absent(
+            {"--text": text, "--scan": scan, "--report": report, "--similar-to": similar_to, "--weight": weight, "--exclude": exclude}
+            | {"--top": top, "--exact": exact, "--html": html, "--model": model}
+        )
+        with opened_index(index_location) as index:
+            records = select_records(index, keyword=keyword or "", filters=filters)
+        if csv_file is not None:
+            write_records(csv_file, records)
+        counts = count_records(records, groups=[group for group in GROUPS if group in (by or ())])
+        _show_counts(counts, keyword=keyword or "", filters=filters, json_file=json_file)
+        return
     with opened_index(index_location) as index:
-        needs_model = bool(text.strip()) or scan is not None or report is not None
+        needs_model = text is not None or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
         reading = read_arguments.reading()
         engine = Engine(index, model=network)
         query = Query(
-            text=text,
+            text=text or "",
             scan=_read(scan, reading, network) if scan is not None and network is not None else None,
             report=_report(report),
-            keyword=keyword,
+            keyword=keyword or "",
             like=tuple(find_scan(index, similar_to, key=site_key_for(index, site_key, outside=Path(index_location)))) if similar_to else (),
             filters=filters,
             weights=parse_weights(weight or ()),
             leave_out=frozenset(exclude or ()),
-            k=top,
+            k=top or 10,
             exact=exact,
         )
         answer = engine.search(query)
@@ -109,6 +165,49 @@ def search(
             _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
         if json_file is not None:
             _write_json(json_file, answer_json(answer, filters=filters, trained=trained))
+
+
+def _require_values(options: Mapping[str, str | None]) -> None:
+    """Refuse an option with nothing in it, which would search as if it were not there."""
+    from thoracle.errors import InputError
+
+    for option, value in options.items():
+        if value is not None and not value.strip():
+            raise InputError(f"{option} is empty", hint="Give it a value, or leave it out.")
+
+
+def _require_absent(options: Mapping[str, object]) -> None:
+    """Refuse options that counts and lists have no use for."""
+    from thoracle.errors import InputError
+
+    if present := [option for option, value in options.items() if value]:
+        detail = f"{', '.join(present)} ranks cases, and --count and --all are of all that match --keyword and filters"
+        raise InputError(detail, hint="Leave it out.")
+
+
+def _show_counts(counts: RecordCounts, *, keyword: str, filters: Filters, json_file: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from thoracle.search.cohort_selection import counts_json
+    from thoracle.types import RESEARCH_USE
+
+    if json_file is not None:
+        _write_json(json_file, counts_json(counts, keyword=keyword, filters=filters))
+    if str(json_file) == "-":
+        return
+    console = Console(highlight=False)
+    total = counts.total
+    console.print(f"{total.scans:,} scans of {total.patients:,} patients match ({counts.volumes:,} volumes).")
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name, right in (("", False), ("", False), ("Scans", True), ("Patients", True)):
+        table.add_column(name, justify="right" if right else "left")
+    for group, values in counts.groups.items():
+        for value, number in values.items():
+            table.add_row(group, value, f"{number.scans:,}", f"{number.patients:,}")
+    if table.rows:
+        console.print(table)
+    console.print(RESEARCH_USE)
 
 
 def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
@@ -133,7 +232,7 @@ def _report(path: Path | None) -> str:
     return path.read_text("utf-8", errors="replace")
 
 
-def _asked(*, text: str, scan: Path | None, report: Path | None, keyword: str, similar_to: str) -> str:
+def _asked(*, text: str | None, scan: Path | None, report: Path | None, keyword: str | None, similar_to: str | None) -> str:
     """In words without names: a file's name may be a patient's."""
     parts = (text, "a scan" if scan else "", "a report" if report else "", keyword, "a known scan" if similar_to else "")
     return " + ".join(filter(None, parts))
@@ -145,6 +244,7 @@ def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> N
     from rich.table import Table
 
     from thoracle.cli.findings_table import UNTRAINED
+    from thoracle.text_safety import terminal_safe
     from thoracle.types import RESEARCH_USE
 
     console = Console()
@@ -153,7 +253,8 @@ def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> N
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for rank, hit in enumerate(answer.hits, 1):
         labels = ", ".join(hit.record.findings)
-        table.add_row(str(rank), f"{hit.score:.4f}", escape(hit.record.accession), escape(labels), escape(hit.sentence))
+        names = (hit.record.accession, labels, hit.sentence)
+        table.add_row(str(rank), f"{hit.score:.4f}", *(escape(terminal_safe(name)) for name in names))
     console.print(table if answer.hits else "Nothing found.")
     if latents and not trained:
         console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'likeness means')}[/]")
@@ -174,7 +275,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 def _write_html(path: Path, index: IndexBackend, answer: SearchResult, query_text: str) -> None:
     from thoracle.files.atomic import write_atomic
-    from thoracle.search.contact_sheet import contact_sheet
+    from thoracle.search.answers.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])
     write_atomic(path, contact_sheet(answer.hits, thumbnails, query_text=query_text).encode("utf-8", "replace"))

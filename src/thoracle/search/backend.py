@@ -26,11 +26,16 @@ class IndexBackend(Protocol):
 
     def __len__(self) -> int: ...
 
-    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """List records by dot product: k, or all that pass; with `exact`, none of the nearest is missed."""
+    def vector_search(
+        self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False, without: Keywords | None = None
+    ) -> Matches:
+        """List records by dot product: k, or all that pass and whose reports do not match `without`; with `exact`, none is missed."""
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """List records whose reports match, by BM25."""
+
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return all records that match and pass, in order of id, without their reports."""
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id; absent ids are left out."""
@@ -42,9 +47,12 @@ class IndexBackend(Protocol):
         """Return PNGs by id; those that have one."""
 
     def ids_where(self, **values: str) -> list[int]:
-        """List ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256` or
-        `voxels_sha256`; a value that begins with "*" is an ending.
+        """List ids, in order, of records with these values of `volume`, `scan`, `accession`, `patient`, `source_sha256`, `voxels_sha256`
+        or `report_sha256`.
         """
+
+    def ids_ending(self, **endings: str) -> list[int]:
+        """List ids, in order, of records whose `scan` or `volume` ends so, as pseudonyms do (`SiteKey.endings`)."""
 
     def ids(self) -> list[int]:
         """List all ids, in order."""

@@ -8,24 +8,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from thoracle.cohort.reports import clean_text
 from thoracle.errors import IndexMismatch, InputError
-from thoracle.inference.model import Model
-from thoracle.inference.prepare import PreparedVolume
-from thoracle.inference.text_query import text_query_latents
 from thoracle.search.backend import IndexBackend, Matches
 from thoracle.search.fusion import fuse
-from thoracle.search.keywords import best_sentences, parse, positive_terms
-from thoracle.search.record import Filters, LatentArray, Record
+from thoracle.search.keywords import Keywords, all_terms, best_sentences, exclusion, parse
+from thoracle.search.record import Filters, LatentArray, Record, hash_report
+
+if TYPE_CHECKING:
+    from thoracle.inference.model import Model
+    from thoracle.inference.prepare import PreparedVolume
 
 QueryPart = Literal["text", "scan", "report", "keyword", "like"]
 
 PARTS: Final[tuple[QueryPart, ...]] = ("text", "scan", "report", "keyword", "like")
-_OWN: Final = ("scan", "patient", "duplicates")
+_LEFT_OUT: Final = ("scan", "patient", "duplicates")
 _NO_FILTERS: Final = Filters()
 _MOST: Final = 1000  # hits
 _DEPTH: Final = 1000  # of each ranking that is fused
@@ -41,12 +42,13 @@ class Query:
         text: free text: what should be present.
         scan: a scan, prepared for the index's model.
         report: the text of a report.
-        keyword: a keyword query (`thoracle.search.keywords`).
+        keyword: a keyword query (`thoracle.search.keywords`); what it excludes is no hit, whichever part finds it.
         like: ids of the volumes of a scan in the index.
         filters: what must hold of every hit.
         weights: of the parts, where several are fused; 1 by default.
-        leave_out: of what is looked for: its own scan, its patient's, or duplicates: of a
-            scan, those of the same bytes, voxels or latent; of a report, those of the same words, which stand for its scan and patient too.
+        leave_out: of what is looked for: its own scan, all of its patient's, or duplicates: of a scan, those of the same bytes, voxels or
+            latent; of a report, those of the same words. A scan from a file is known by its bytes or latent, a report by its words; `text`
+            and `keyword` are of nobody.
         k: at most so many hits.
         exact: miss none, whatever it takes.
     """
@@ -115,9 +117,13 @@ class Engine:
         start = time.perf_counter()
         latents = self._encode(query)
         encoded = time.perf_counter()
-        rankings, chosen = self._found(query, latents)
+        keywords = parse(query.keyword) if query.keyword else None
+        rankings, chosen = self._found(query, latents, keywords)
         ranks = {part: {number: rank for rank, (number, _) in enumerate(matches, 1)} for part, matches in rankings.items()}
-        sentences = best_sentences([record.report for _, record, _ in chosen], self._words(query))
+        terms = [] if keywords is None else all_terms(keywords, excluded=False)
+        words = (query.text, clean_text(query.report), *(term.text for term in terms if not term.prefix))
+        beginnings = [term.text for term in terms if term.prefix]
+        sentences = best_sentences([record.report for _, record, _ in chosen], " ".join(words), beginnings=beginnings)
         hits = tuple(
             Hit(number=number, record=record, score=score, ranks={p: r[number] for p, r in ranks.items() if number in r}, sentence=sentence)
             for (number, record, score), sentence in zip(chosen, sentences, strict=True)
@@ -128,6 +134,8 @@ class Engine:
         """(L,) of each part that has a latent."""
         latents: dict[QueryPart, LatentArray] = {}
         if query.text:
+            from thoracle.inference.text_query import text_query_latents  # keywords need no torch
+
             latents["text"] = text_query_latents(self._loaded, [query.text])[0].cpu().numpy()
         if report := clean_text(query.report):
             latents["report"] = self._loaded.encode_text([report])[0].cpu().numpy()
@@ -139,63 +147,79 @@ class Engine:
         return latents
 
     def _found(
-        self, query: Query, latents: Mapping[QueryPart, LatentArray]
+        self, query: Query, latents: Mapping[QueryPart, LatentArray], keywords: Keywords | None
     ) -> tuple[dict[QueryPart, Matches], list[tuple[int, Record, float]]]:
         """Rankings, and the hits of them: so deep that volumes of one scan and what is left out do not cost hits."""
         alone = len(latents) + bool(query.keyword) == 1
         depth = 20 * query.k + 100 if alone else max(_DEPTH, 20 * query.k)
+        own = self._own(query, latents)
         while True:
-            rankings = self._rankings(query, latents, k=depth)
+            rankings = self._rankings(query, latents, keywords, k=depth)
             matches = fuse(rankings, weights=query.weights) if len(rankings) > 1 else next(iter(rankings.values()))
-            chosen = self._scans(query, matches, latents)
+            chosen = self._scans(query, matches, own)
             if len(chosen) == query.k or all(len(matches) < depth for matches in rankings.values()):
                 return rankings, chosen
             depth *= _DEEPER
 
-    def _rankings(self, query: Query, latents: Mapping[QueryPart, LatentArray], *, k: int) -> dict[QueryPart, Matches]:
+    def _rankings(
+        self, query: Query, latents: Mapping[QueryPart, LatentArray], keywords: Keywords | None, *, k: int
+    ) -> dict[QueryPart, Matches]:
+        without = None if keywords is None else exclusion(keywords)
         matches: dict[QueryPart, Matches] = {
-            part: self._index.vector_search(latent, k=k, filters=query.filters, exact=query.exact) for part, latent in latents.items()
+            part: self._index.vector_search(latent, k=k, filters=query.filters, exact=query.exact, without=without)
+            for part, latent in latents.items()
         }
-        if query.keyword:
-            matches["keyword"] = self._index.keyword_search(parse(query.keyword), k=k, filters=query.filters)
+        if keywords is not None:
+            matches["keyword"] = self._index.keyword_search(keywords, k=k, filters=query.filters)
         return matches
 
-    def _scans(self, query: Query, matches: Matches, latents: Mapping[QueryPart, LatentArray]) -> list[tuple[int, Record, float]]:
+    def _scans(self, query: Query, matches: Matches, own: _Own) -> list[tuple[int, Record, float]]:
         """The best volume of each of the best k scans, without what is to be left out."""
-        excluded = self._own(query)
-        report = clean_text(query.report)
         chosen: dict[str, tuple[int, Record, float]] = {}
         for number, record, score in self._read(matches, at_once=4 * query.k):
-            if record.scan in chosen or _is_own(record, excluded, report, query.leave_out):
-                continue
-            if "duplicates" in query.leave_out and self._same_voxels(number, latents):
+            if record.scan in chosen or own.holds(number, record):
                 continue
             chosen[record.scan] = (number, record, score)
             if len(chosen) == query.k:
                 break
         return list(chosen.values())
 
-    def _own(self, query: Query) -> list[Record]:
-        """What is looked for, where the index has it."""
-        numbers = set(query.like)
+    def _own(self, query: Query, latents: Mapping[QueryPart, LatentArray]) -> _Own:
+        """What is looked for, where the index has it, as far as it is to be left out."""
+        if not query.leave_out:
+            return _Own()
+        by_patient, duplicates = "patient" in query.leave_out, "duplicates" in query.leave_out
+        parts: tuple[QueryPart, ...] = ("scan", "like") if duplicates else ("scan",)
+        alike = {part: self._same_latent(latents[part]) for part in parts if part in latents}
+        volumes = {*query.like, *alike.get("scan", [])}
         if query.scan is not None and query.scan.provenance is not None:
-            numbers.update(self._index.ids_where(source_sha256=query.scan.provenance.sha256))
-        return list(self._index.records(sorted(numbers)).values())
+            volumes.update(self._index.ids_where(source_sha256=query.scan.provenance.sha256))
+        words = hash_report(query.report)
+        reports = self._index.ids_where(report_sha256=words) if words else []
+        scanned = list(self._index.records(sorted(volumes)).values())
+        records = [*scanned, *self._index.records(reports).values()]
+        return _Own(
+            scans=frozenset(record.scan for record in records) if by_patient or "scan" in query.leave_out else frozenset(),
+            patients=frozenset(record.patient for record in records if record.patient) if by_patient else frozenset(),
+            numbers=frozenset(number for numbers in (*alike.values(), reports) for number in numbers) if duplicates else frozenset(),
+            digests=frozenset(digest for record in scanned for digest in _digests(record)) if duplicates else frozenset(),
+        )
 
-    def _same_voxels(self, number: int, latents: Mapping[QueryPart, LatentArray]) -> bool:
-        """Whether a scan that is looked for has this very latent."""
-        scans = [latents[part] for part in ("scan", "like") if part in latents]
-        return bool(scans) and max(float(self._index.latents([number])[0] @ latent) for latent in scans) > _SAME
+    def _same_latent(self, latent: LatentArray) -> list[int]:
+        """Ids of volumes with this very latent."""
+        depth = _DEPTH
+        while True:
+            matches = self._index.vector_search(latent, k=depth, filters=_NO_FILTERS, exact=True)
+            same = [number for number, score in matches if score > _SAME]
+            if len(same) < depth:
+                return same
+            depth *= _DEEPER
 
     def _read(self, matches: Matches, *, at_once: int) -> Iterator[tuple[int, Record, float]]:
         for at in range(0, len(matches), at_once):
             part = matches[at : at + at_once]
             records = self._index.records([number for number, _ in part])
             yield from ((number, records[number], score) for number, score in part if number in records)
-
-    def _words(self, query: Query) -> str:
-        keywords = positive_terms(parse(query.keyword)) if query.keyword else ""
-        return " ".join(filter(None, (query.text, clean_text(query.report), keywords)))
 
     @property
     def _loaded(self) -> Model:
@@ -224,25 +248,30 @@ def _check(query: Query) -> None:
         raise InputError("nothing is looked for", hint="Give --text, --scan, --report, --keyword or --similar-to.")
     if not 1 <= query.k <= _MOST:
         raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", hint="Ask for fewer.")
-    if unknown := sorted(query.leave_out.difference(_OWN)):
-        raise InputError(f"{unknown[0]!r:.40} cannot be left out", hint=f"{', '.join(_OWN)} can.")
+    if unknown := sorted(query.leave_out.difference(_LEFT_OUT)):
+        raise InputError(f"{unknown[0]!r:.40} cannot be left out", hint=f"{', '.join(_LEFT_OUT)} can.")
+    if query.leave_out and not (query.scan is not None or query.report.strip() or query.like):
+        hint = "Leave it out, or give --scan, --report or --similar-to too."
+        raise InputError("words are nobody's: there is no scan or patient of the query's own to exclude", hint=hint)
     for part, weight in query.weights.items():
         if part not in PARTS or not 0 < weight < float("inf"):
             raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", hint="Write for example text=2.")
 
 
-def _is_own(record: Record, excluded: list[Record], report: str, leave_out: frozenset[str]) -> bool:
-    same_words = bool(report) and clean_text(record.report.text("both")) == report
-    if "scan" in leave_out and (same_words or any(record.scan == excluded_record.scan for excluded_record in excluded)):
-        return True
-    if "patient" in leave_out and (same_words or any(record.patient == excluded_record.patient for excluded_record in excluded)):
-        return True
-    if "duplicates" in leave_out:
-        return same_words or any(_is_copy(record, excluded_record) for excluded_record in excluded)
-    return False
+@dataclass(frozen=True, kw_only=True)
+class _Own:
+    """What is left out: scans, patients, volumes by id, and by hash of their bytes or voxels."""
+
+    scans: frozenset[str] = frozenset()
+    patients: frozenset[str] = frozenset()
+    numbers: frozenset[int] = frozenset()
+    digests: frozenset[tuple[str, str]] = frozenset()
+
+    def holds(self, number: int, record: Record) -> bool:
+        is_own = record.scan in self.scans or record.patient in self.patients or number in self.numbers
+        return is_own or not self.digests.isdisjoint(_digests(record))
 
 
-def _is_copy(record: Record, original: Record) -> bool:
-    return (record.voxels_sha256 != "" and record.voxels_sha256 == original.voxels_sha256) or (
-        record.source_sha256 != "" and record.source_sha256 == original.source_sha256
-    )
+def _digests(record: Record) -> list[tuple[str, str]]:
+    digests = [("source", record.source_sha256), ("voxels", record.voxels_sha256)]
+    return [(kind, digest) for kind, digest in digests if digest]

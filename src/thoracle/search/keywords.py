@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -24,6 +25,7 @@ UNSTEMMED: Final = "unicode61 remove_diacritics 2"
 STEMMED: Final = f"porter {UNSTEMMED}"
 _MOST: Final = 1000  # characters of a query
 _TOKEN: Final = re.compile(r'"([^"]*)"(\*?)|([()])|([^\s()"]+)')
+_OPERATORS: Final = ("AND", "OR", "NOT")
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -58,12 +60,14 @@ def parse(query: str) -> Keywords:
 
     Raises:
         InputError: nothing to look for, parentheses or quotes left open, too long.
+
+    Signs that FTS5 takes for no word are left out, as it leaves them out of reports.
     """
     if len(query) > _MOST:
         raise InputError(f"a keyword query has at most {_MOST:,} characters", hint="Shorten it.", source="--keyword")
     if query.count('"') % 2:
         raise _wrong("a quote is left open")
-    reader = _Reader([match.groups() for match in _TOKEN.finditer(query)])
+    reader = _Reader(_tokens(query))
     tree = reader.any_of(depth=0)
     if reader.left:
         raise _wrong("a parenthesis closes that was not opened")
@@ -93,6 +97,17 @@ def positive_terms(tree: Keywords) -> str:
     return " ".join(term.text for term in all_terms(tree, excluded=False))
 
 
+def exclusion(tree: Keywords) -> Keywords | None:
+    """Return the query that what a query excludes matches, whatever else it holds; None where nothing is excluded."""
+    if isinstance(tree, Term):
+        return None
+    parts = [exclusion(part) for part in tree.parts]
+    excluded = tuple(part for part in parts if part is not None)
+    if isinstance(tree, AnyOf):
+        return AllOf(parts=excluded) if len(excluded) == len(parts) else None
+    return AnyOf(parts=(*tree.without, *excluded)) if tree.without or excluded else None
+
+
 def stems(texts: Sequence[str], *, tokenizer: str = STEMMED) -> list[list[str]]:
     """Return the stems of each text, in order; with `UNSTEMMED` its words."""
     result: list[list[str]] = [[] for _ in texts]
@@ -112,13 +127,22 @@ def sentences(report: Report) -> list[str]:
     ]
 
 
-def best_sentences(reports: Sequence[Report], words: str) -> list[str]:
-    """Choose from each report the sentence with most of the words, rare ones weighing more; its first sentence where none has any."""
+def best_sentences(reports: Sequence[Report], words: str, *, beginnings: Sequence[str] = ()) -> list[str]:
+    """Choose from each report the sentence with most of the words and beginnings, rare ones weighing more.
+
+    It is the report's first sentence where none has any.
+    """
     report_sentences = [sentences(report) for report in reports]
-    query_stems, *sentence_stems = stems([words, *(sentence for report_part in report_sentences for sentence in report_part)])
-    spread = Counter(stem for stems_of_sentence in sentence_stems for stem in set(stems_of_sentence))
-    weight = {stem: math.log1p(len(sentence_stems) / spread[stem]) for stem in query_stems if stem in spread}
-    scores = iter([sum(weight.get(stem, 0.0) for stem in set(stems_of_sentence)) for stems_of_sentence in sentence_stems])
+    texts = [sentence for report_part in report_sentences for sentence in report_part]
+    query_stems, *sentence_stems = stems([words, *texts])
+    present = [set(stems_of_sentence) for stems_of_sentence in sentence_stems]
+    last_words = [beginning.rpartition(" ")[2] for beginning in beginnings]
+    for stems_present, written in zip(present, stems(texts, tokenizer=UNSTEMMED) if beginnings else (), strict=False):
+        stems_present.update(f"{beginning}*" for beginning in last_words if any(word.startswith(beginning) for word in written))
+    spread = Counter(stem for stems_present in present for stem in stems_present)
+    looked_for = {*query_stems, *(f"{beginning}*" for beginning in last_words)}
+    weight = {stem: math.log1p(len(present) / spread[stem]) for stem in looked_for if stem in spread}
+    scores = iter([sum(weight.get(stem, 0.0) for stem in stems_present) for stems_present in present])
     best = []
     for report_part in report_sentences:
         scored = [(-next(scores), position, sentence) for position, sentence in enumerate(report_part)]
@@ -126,15 +150,36 @@ def best_sentences(reports: Sequence[Report], words: str) -> list[str]:
     return best
 
 
-class _Reader:
-    """Recursive descent over tokens (quoted, star, parenthesis, bare)."""
+@dataclass(frozen=True, kw_only=True)
+class _Token:
+    """A parenthesis or operator, or a term; None where a term has no word."""
 
-    def __init__(self, tokens: list[tuple[str | None, ...]]) -> None:
+    sign: str = ""
+    term: Term | None = None
+
+
+def _tokens(query: str) -> list[_Token]:
+    matches = [match.groups() for match in _TOKEN.finditer(unicodedata.normalize("NFC", query))]
+    cut = stems([quoted if quoted is not None else bare or "" for quoted, _, _, bare in matches], tokenizer=UNSTEMMED)
+    tokens = []
+    for (quoted, star, parenthesis, bare), words in zip(matches, cut, strict=True):
+        if parenthesis or bare in _OPERATORS:
+            tokens.append(_Token(sign=parenthesis or bare or ""))
+        else:
+            prefix = bool(star) if quoted is not None else (bare or "").endswith("*")
+            tokens.append(_Token(term=Term(text=" ".join(words), prefix=prefix) if words else None))
+    return tokens
+
+
+class _Reader:
+    """Recursive descent over tokens."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
         self.left = tokens
 
     def any_of(self, *, depth: int) -> Keywords:
         parts = [self._all_of(depth=depth)]
-        while self._bare() == "OR":
+        while self._sign() == "OR":
             self.left.pop(0)
             parts.append(self._all_of(depth=depth))
         return parts[0] if len(parts) == 1 else AnyOf(parts=tuple(parts))
@@ -142,10 +187,10 @@ class _Reader:
     def _all_of(self, *, depth: int) -> Keywords:
         parts: list[Keywords] = []
         without: list[Keywords] = []
-        while self.left and self._bare() != "OR" and self.left[0][2] != ")":
-            while self._bare() == "AND":
+        while self.left and self._sign() not in ("OR", ")"):
+            while self._sign() == "AND":
                 self.left.pop(0)
-            takes_away = self._bare() == "NOT"
+            takes_away = self._sign() == "NOT"
             if takes_away:
                 self.left.pop(0)
             parsed = self._one(depth=depth)
@@ -156,23 +201,20 @@ class _Reader:
         return parts[0] if len(parts) == 1 and not without else AllOf(parts=tuple(parts), without=tuple(without))
 
     def _one(self, *, depth: int) -> Keywords | None:
-        if not self.left or self._bare() in ("AND", "OR", "NOT") or self.left[0][2] == ")":
+        if not self.left or self._sign() in (*_OPERATORS, ")"):
             raise _wrong("an operator without a word after it")
-        quoted, star, parenthesis, bare = self.left.pop(0)
-        if parenthesis:
+        token = self.left.pop(0)
+        if token.sign:
             if depth > 20:
                 raise _wrong("parentheses lie too deep")
             inner = self.any_of(depth=depth + 1)
-            if not self.left or self.left.pop(0)[2] != ")":
+            if not self.left or self.left.pop(0).sign != ")":
                 raise _wrong("a parenthesis is left open")
             return inner
-        text = quoted if quoted is not None else bare or ""
-        prefix = bool(star) if quoted is not None else text.endswith("*")
-        clean = " ".join(re.findall(r"\w+", text))
-        return Term(text=clean, prefix=prefix) if clean else None
+        return token.term
 
-    def _bare(self) -> str | None:
-        return self.left[0][3] if self.left else None
+    def _sign(self) -> str:
+        return self.left[0].sign if self.left else ""
 
 
 def _wrong(why: str) -> InputError:

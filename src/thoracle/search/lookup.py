@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from thoracle.cohort.pseudonyms import SiteKey, default_key_file
@@ -37,13 +38,15 @@ def find_scan(index: IndexBackend, name: str, *, key: SiteKey | None = None) -> 
     """List the volumes of one scan, by accession, scan or volume.
 
     Raises:
-        InputError: there is none, or several scans are called so.
+        InputError: the name is empty, there is none, or several scans are called so.
     """
-    fields = [{"accession": name}, {"scan": name}, {"volume": name}] if _is_name(name) else []
+    _require_name(name)
+    lookups = [partial(index.ids_where, accession=name), partial(index.ids_where, scan=name), partial(index.ids_where, volume=name)]
     if key is not None:
         scan, volume = key.endings(name)
-        fields += [{"accession": key.accession(name)}, {"scan": f"*{scan}"}, {"volume": f"*{volume}"}]
-    matches = next((numbers for field_values in fields if (numbers := index.ids_where(**field_values))), [])
+        lookups += [partial(index.ids_where, accession=key.accession(name))]
+        lookups += [partial(index.ids_ending, scan=scan), partial(index.ids_ending, volume=volume)]
+    matches = next((numbers for lookup in lookups if (numbers := lookup())), [])
     scans = {record.scan for record in index.records(matches).values()}
     if len(scans) == 1:
         return index.ids_where(scan=scans.pop())
@@ -56,19 +59,19 @@ def find_patient(index: IndexBackend, name: str, *, key: SiteKey | None = None) 
     """List the volumes of one patient.
 
     Raises:
-        InputError: there is none.
+        InputError: the name is empty, or there is none.
     """
-    matches = (index.ids_where(patient=name) if _is_name(name) else []) or (
-        index.ids_where(patient=key.patient(name)) if key is not None else []
-    )
+    _require_name(name)
+    matches = index.ids_where(patient=name) or (index.ids_where(patient=key.patient(name)) if key is not None else [])
     if not matches:
         raise InputError(f"no patient {name!r:.60} in the index", hint=_hint(index, key))
     return matches
 
 
-def _is_name(name: str) -> bool:
-    """Tell names from endings, which backends take for many names: what a person typed must never mean more than it says."""
-    return name != "" and not name.startswith("*")
+def _require_name(name: str) -> None:
+    """Refuse what names nobody, though records without a name may be there."""
+    if not name.strip():
+        raise InputError("an empty name is nobody's", hint="Give the name of a scan or patient.")
 
 
 def _hint(index: IndexBackend, key: SiteKey | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import date as day
 from hashlib import sha256
 from typing import Final
 
@@ -19,6 +20,7 @@ from thoracle.types import ABNORMALITIES
 #: Latents of unit norm: (L,) of one, (n, L) of many.
 LatentArray = NDArray[np.float32]
 
+_OLDEST: Final = 150  # years
 _DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
 
 
@@ -89,7 +91,7 @@ class Filters:
         split: "train", "valid" or "test".
 
     Raises:
-        InputError: a label that is none of the 18, or another form.
+        InputError: a label that is none of the 18, another form, no day of a calendar, or filters that no record can pass.
     """
 
     present: tuple[str, ...] = ()
@@ -108,12 +110,29 @@ class Filters:
                 raise InputError(f"no label {name!r:.60}", hint=f"There are {', '.join(ABNORMALITIES)}.")
         if self.sex not in ("", "F", "M", "O"):
             raise InputError(f"sex must be F, M or O, is {self.sex!r:.20}", hint="Give one of them.")
-        for date in (self.date_from, self.date_to):
-            if date and not _DATE.fullmatch(date):
+        for date in filter(None, (self.date_from, self.date_to)):
+            if not _DATE.fullmatch(date) or not _is_in_calendar(date):
                 raise InputError(f"expected a date like 2019, 2019-03 or 2019-03-04, got {date!r:.20}", hint="Write it so.")
+        if both := sorted({*self.present} & {*self.absent}):
+            raise InputError(f"no record is labelled with {both[0]} and without it", hint="Leave one of the two out.")
+        youngest, oldest = self.age_from or 0, _OLDEST if self.age_to is None else self.age_to
+        if not 0 <= youngest <= oldest <= _OLDEST:
+            hint = f"Give the younger age first; ages are of 0 to {_OLDEST} years."
+            raise InputError(f"no age is between {youngest} and {oldest}", hint=hint)
+        stated = min(len(self.date_from), len(self.date_to))
+        if self.date_from[:stated] > self.date_to[:stated]:
+            raise InputError(f"no date is from {self.date_from} to {self.date_to}", hint="Give the earlier date first.")
 
     def __bool__(self) -> bool:
         return self != _ALL
+
+
+def _is_in_calendar(date: str) -> bool:
+    try:
+        day(*map(int, f"{date}-01-01"[:10].split("-")))
+    except ValueError:
+        return False
+    return True
 
 
 _ALL: Final = Filters()

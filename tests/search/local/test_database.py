@@ -69,9 +69,9 @@ def test_a_volume_is_there_once_and_no_id_is_used_again(database: Database, make
 def test_names_are_found_whole_or_by_their_ending(database: Database, make) -> None:
     _add(database, make(1, scan="p_0123abcd"), make(2, scan="q_0123abcd"), make(3, scan="q_4567abcd"), make(4, patient=""))
     assert database.find(scan="q_0123abcd") == [2]
-    assert database.find(scan="*_0123abcd") == [1, 2]
-    assert database.find(scan="*_0123abcd", volume="v2") == [2]
-    assert database.find(scan="0123abcd") == database.find(scan="q%") == []
+    assert database.find_endings(scan="_0123abcd") == [1, 2]
+    assert database.find_endings(scan="_0123abcd", volume="2") == [2]
+    assert database.find(scan="0123abcd") == database.find(scan="q%") == database.find(scan="*_0123abcd") == []
     assert database.find(patient="") == [4]
     with pytest.raises(AssertionError):
         database.find(**{"1 = 1 OR scan": "x"})
@@ -131,6 +131,17 @@ def test_no_plan_looks_up_words_once_for_each_record_that_passes(database: Datab
     assert all(step.startswith("SCAN") and step.split(":")[-1][0] == "M" for step in words), steps
     assert not [step for step in steps if "CORRELATED" in step]
     assert len([step for step in steps if "SCAN record" in step]) <= 1, "records are read once"
+
+
+def test_what_is_excluded_is_looked_up_once(database: Database, make) -> None:
+    _add(database, make(0), make(1), make(2))
+    statements: list[str] = []
+    database._connection.set_trace_callback(statements.append)
+    assert database.matching(_ALL, without=parse("pericardial")) == [3]
+    database._connection.set_trace_callback(None)
+    steps = [str(row[3]) for row in database._connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+    assert [step for step in steps if "VIRTUAL TABLE" in step] == ["SCAN words VIRTUAL TABLE INDEX 0:M2"]
+    assert not [step for step in steps if "CORRELATED" in step]
 
 
 def test_the_plan_that_took_minutes_is_the_one_that_is_looked_for(database: Database) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ import numpy as np
 
 from thoracle.errors import IndexBusy, IndexDamaged, IndexMissing, IndexUnwritable, SearchError
 from thoracle.search.keywords import Keywords
-from thoracle.search.local.schema import COLUMNS, REPORT_COLUMNS, SCHEMA, TEXT_TABLES, ranked, to_record, to_row
+from thoracle.search.local.schema import COLUMNS, REPORT_COLUMNS, SCHEMA, TEXT_TABLES, matching_ids, ranked, to_record, to_row
 from thoracle.search.local.schema import where as as_sql
 from thoracle.search.local.vectors import Vectors, gather
 from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
@@ -117,16 +117,28 @@ class Database:
                 self._connection.execute("COMMIT")
 
     def find(self, **values: str) -> list[int]:
-        """List ids of records whose columns hold these values, in order; a value that begins with "*" is an ending."""
-        parts = [f"substr({name}, -{len(value) - 1}) = ?" if value.startswith("*") else f"{name} = ?" for name, value in values.items()]
-        assert values.keys() <= set(COLUMNS), "columns, not what a user typed"
-        statement = f"SELECT id FROM record WHERE {' AND '.join(parts)} ORDER BY id"
-        return [row[0] for row in self._rows(statement, [value.removeprefix("*") for value in values.values()])]
+        """List ids of records whose columns hold these values, in order."""
+        return self._ids({f"{name} = ?": value for name, value in values.items()}, columns=values)
 
-    def matching(self, filters: Filters) -> list[int]:
-        """List ids of records that pass, in order."""
-        where, values = as_sql(filters)
-        return [row[0] for row in self._rows(f"SELECT id FROM record WHERE {where} ORDER BY id", values)]
+    def find_endings(self, **endings: str) -> list[int]:
+        """List ids of records whose columns end so, in order."""
+        return self._ids({f"substr({name}, -{len(value)}) = ?": value for name, value in endings.items()}, columns=endings)
+
+    def matching(self, filters: Filters, *, without: Keywords | None = None) -> list[int]:
+        """List ids of records that pass, in order, `without` those whose reports match it."""
+        condition, values = as_sql(filters)
+        if without is not None:
+            excluded, more = matching_ids(without)
+            condition, values = f"{condition} AND id NOT IN ({excluded})", [*values, *more]
+        return [row[0] for row in self._rows(f"SELECT id FROM record WHERE {condition} ORDER BY id", values)]
+
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return records that match and pass, in order of id, without their reports."""
+        condition, values = as_sql(filters)
+        if query is not None:
+            ids, more = matching_ids(query)
+            condition, values = f"{condition} AND id IN ({ids})", [*values, *more]
+        return [to_record(row) for row in self._rows(f"SELECT {', '.join(COLUMNS)} FROM record WHERE {condition} ORDER BY id", values)]
 
     def search(self, query: Keywords, *, k: int, filters: Filters) -> list[tuple[int, float]]:
         """List ids of records whose reports match, best first by BM25, and its value: larger is better."""
@@ -192,6 +204,11 @@ class Database:
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._faults():
             return self._connection.execute(statement, values).fetchall()
+
+    def _ids(self, conditions: Mapping[str, str], *, columns: Collection[str]) -> list[int]:
+        assert set(columns) <= set(COLUMNS), "columns, not what a user typed"
+        statement = f"SELECT id FROM record WHERE {' AND '.join(conditions)} ORDER BY id"
+        return [row[0] for row in self._rows(statement, list(conditions.values()))]
 
     def _in(self, statement: str, numbers: Sequence[int]) -> list[Any]:
         rows = []

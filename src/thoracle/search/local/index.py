@@ -71,23 +71,29 @@ class LocalIndex:
             self._approximate = approximate.read(self.folder, self._vectors)
         return self._vectors
 
-    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
-        """Search by vector; exact where filters apply, and where the probed approximate lists hold fewer than k."""
+    def vector_search(
+        self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False, without: Keywords | None = None
+    ) -> Matches:
+        """Search by vector; exact where filters or words apply, and where the probed approximate lists hold fewer than k."""
         vectors = self.vectors()
-        if self._approximate is not None and not exact and not filters:
+        if self._approximate is not None and not exact and not filters and without is None:
             rows, products = self._approximate.nearest(latent_L, k=k)
             if len(rows) >= min(k, len(vectors.ids)):
                 return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
         keep = None
-        if filters:
+        if filters or without is not None:
             keep = np.zeros(len(vectors.ids), bool)
-            keep[vectors.rows(np.array(self._database.matching(filters), np.int64))] = True
+            keep[vectors.rows(np.array(self._database.matching(filters, without=without), np.int64))] = True
         ((rows, products),) = nearest(vectors.array, latent_L[None], k=k, keep=keep)
         return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """Search reports by keywords."""
         return self._database.search(query, k=k, filters=filters)
+
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return all records that match and pass, without their reports."""
+        return self._database.matching_records(query, filters=filters)
 
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id."""
@@ -104,6 +110,10 @@ class LocalIndex:
     def ids_where(self, **values: str) -> list[int]:
         """List ids of records with these values."""
         return self._database.find(**values)
+
+    def ids_ending(self, **endings: str) -> list[int]:
+        """List ids of records whose names end so."""
+        return self._database.find_endings(**endings)
 
     def ids(self) -> list[int]:
         """List all ids, in order."""

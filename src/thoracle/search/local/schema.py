@@ -112,7 +112,7 @@ def ranked(query: Keywords, filters: Filters) -> tuple[str, list[Any]]:
         join = f" AND +rowid IN ({passing})" if filters else ""
         statement = f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ?{join} ORDER BY rank, rowid"
         return statement, [to_fts5(query), *(values if filters else ())]
-    ids, id_values = matching(query)
+    ids, id_values = matching_ids(query)
     terms = all_terms(query, excluded=False)
     parts = {"words": [term for term in terms if not term.prefix], "beginnings": [term for term in terms if term.prefix]}
     scores = [f"SELECT rowid AS id, -rank AS score FROM {table} WHERE {table} MATCH ?" for table, part in parts.items() if part]
@@ -123,7 +123,7 @@ def ranked(query: Keywords, filters: Filters) -> tuple[str, list[Any]]:
     return statement, [*(to_fts5(AnyOf(parts=tuple(part))) for part in parts.values() if part), *id_values, *(values if filters else ())]
 
 
-def matching(query: Keywords) -> tuple[str, list[Any]]:
+def matching_ids(query: Keywords) -> tuple[str, list[Any]]:
     """Write a keyword query as SQL that gives the id of each report that matches."""
     if table := _table_of(query):
         return f"SELECT rowid AS id FROM {table} WHERE {table} MATCH ?", [to_fts5(query)]
@@ -136,7 +136,7 @@ def matching(query: Keywords) -> tuple[str, list[Any]]:
 
 def _each(parts: Sequence[Keywords]) -> tuple[list[str], list[Any]]:
     """Each part's ids, to be combined."""
-    statements = [matching(part) for part in parts]
+    statements = [matching_ids(part) for part in parts]
     return [f"SELECT id FROM ({sql})" for sql, _ in statements], [value for _, values in statements for value in values]
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _LATENT: Final = "latent"
 _WORDS: Final = "words"
+#: Parts of a payload that no record is made of.
+_LONG: Final = ["thumbnail", "stems", "stemmed", "words"]
 _AT_ONCE: Final = 256
 
 
@@ -98,10 +100,14 @@ class QdrantIndex:
         with _faults(self._collection):
             return int(self._client.count(self._collection).count)
 
-    def vector_search(self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False) -> Matches:
+    def vector_search(
+        self, latent_L: LatentArray, *, k: int, filters: Filters, exact: bool = False, without: Keywords | None = None
+    ) -> Matches:
         """Search by vector with the server's own approximate index, unless `exact`."""
-        models = qdrant_models()
-        return self._query(latent_L.tolist(), _LATENT, k=k, filters=to_filter(filters), params=models.SearchParams(exact=exact))
+        models, passing = qdrant_models(), to_filter(filters)
+        if without is not None:
+            passing = models.Filter(must=[passing] if passing else [], must_not=[to_condition(without)])
+        return self._query(latent_L.tolist(), _LATENT, k=k, filters=passing, params=models.SearchParams(exact=exact))
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """Search reports by keywords."""
@@ -117,9 +123,17 @@ class QdrantIndex:
             matches += [(int(point.id), 0.0) for point in others if point.id not in scores][: k - len(matches)]
         return matches
 
+    def matching_records(self, query: Keywords | None, *, filters: Filters) -> list[Record]:
+        """Return all records that match and pass, without their reports."""
+        conditions = [to_condition(query)] if query is not None else []
+        passing = qdrant_models().Filter(must=[*conditions, *([to_filter(filters)] if filters else [])])
+        selector = qdrant_models().PayloadSelectorExclude(exclude=[*_LONG, "findings", "impression"])
+        points = self._scroll(passing, with_payload=selector)
+        return [to_record(point.payload) for point in sorted(points, key=lambda point: int(point.id))]
+
     def records(self, numbers: Sequence[int]) -> dict[int, Record]:
         """Return records by id."""
-        selector = qdrant_models().PayloadSelectorExclude(exclude=["thumbnail", "stems", "stemmed", "words"])
+        selector = qdrant_models().PayloadSelectorExclude(exclude=_LONG)
         points = self._points(numbers, with_payload=selector)
         return {int(point.id): to_record(point.payload) for point in points}
 
@@ -134,14 +148,16 @@ class QdrantIndex:
         return {int(point.id): b64decode(point.payload["thumbnail"]) for point in points if point.payload.get("thumbnail")}
 
     def ids_where(self, **values: str) -> list[int]:
-        """List ids of records with these values; endings are those of pseudonyms."""
+        """List ids of records with these values."""
         models = qdrant_models()
-        must = [
-            models.FieldCondition(key="endings", match=models.MatchValue(value=f"{name}{value[1:]}"))
-            if value.startswith("*")
-            else models.FieldCondition(key=name, match=models.MatchValue(value=value))
-            for name, value in values.items()
-        ]
+        must = [models.FieldCondition(key=name, match=models.MatchValue(value=value)) for name, value in values.items()]
+        return self._numbers(models.Filter(must=must))
+
+    def ids_ending(self, **endings: str) -> list[int]:
+        """List ids of records whose names end as pseudonyms do, in "_" and eight digits."""
+        models = qdrant_models()
+        values = [f"{name}{ending}" for name, ending in endings.items()]
+        must = [models.FieldCondition(key="endings", match=models.MatchValue(value=value)) for value in values]
         return self._numbers(models.Filter(must=must))
 
     def ids(self) -> list[int]:
@@ -177,14 +193,19 @@ class QdrantIndex:
         return [(int(point.id), float(point.score)) for point in answer.points]
 
     def _numbers(self, filters: Any) -> list[int]:
-        numbers: list[int] = []
+        return sorted(int(point.id) for point in self._scroll(filters, with_payload=False))
+
+    def _scroll(self, filters: Any, *, with_payload: Any) -> list[Any]:
+        points: list[Any] = []
         offset: Any = None
         while True:
             with _faults(self._collection):
-                points, offset = self._client.scroll(self._collection, scroll_filter=filters, limit=1000, offset=offset, with_payload=False)
-            numbers += [int(point.id) for point in points]
+                page, offset = self._client.scroll(
+                    self._collection, scroll_filter=filters, limit=1000, offset=offset, with_payload=with_payload
+                )
+            points += page
             if offset is None:
-                return sorted(numbers)
+                return points
 
     def _points(self, numbers: Sequence[int], *, with_payload: Any = False, with_vectors: Any = False) -> list[Any]:
         with _faults(self._collection):

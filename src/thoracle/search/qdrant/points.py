@@ -62,10 +62,10 @@ def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]], w
 
 
 def to_record(payload: Mapping[str, Any]) -> Record:
-    """Build a record from a point's payload."""
+    """Build a record from a point's payload, whose report may not have been read."""
     return Record(
         **{name: payload[name] for name in _NAMES},
-        report=Report(findings=payload["findings"], impression=payload["impression"]),
+        report=Report(findings=payload.get("findings", ""), impression=payload.get("impression", "")),
         labels=tuple(payload["labels"]),
         facts=Demographics(age=payload["age"], sex=payload["sex"], date=payload["date"], scanner=payload["scanner"]),
     )

@@ -8,7 +8,7 @@ from base64 import b64decode
 import pytest
 
 from thoracle.cohort.reports import Report
-from thoracle.search.contact_sheet import contact_sheet
+from thoracle.search.answers.contact_sheet import contact_sheet
 from thoracle.search.engine import Engine, Hit, Query
 from thoracle.search.local.index import LocalIndex
 from thoracle.search.record import Filters, Record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from thoracle.search.answer_json import SCHEMA, answer_json
+from thoracle.search.answers.answer_json import SCHEMA, answer_json
 from thoracle.search.engine import Engine, Query
 from thoracle.search.local.index import LocalIndex
 from thoracle.search.record import Filters

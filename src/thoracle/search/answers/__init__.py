@@ -1,0 +1,1 @@
+"""Write hits for programs and for people."""

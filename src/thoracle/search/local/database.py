@@ -148,7 +148,7 @@ class Database:
                 tail = self._latents_after(stored.last_id)
                 live = None if stored.live.all() else stored.live
                 if int(stored.live.sum()) + len(tail) != count:
-                    live = stored.live & np.isin(stored.ids, np.array(self._ids(), np.int64), assume_unique=True)
+                    live = stored.live & np.isin(stored.ids, np.array(self._all_ids(), np.int64), assume_unique=True)
                 if (len(stored.ids) if live is None else int(live.sum())) + len(tail) == count:
                     return self._joined(stored, live, tail, dim=dim)
             return self._joined(None, None, self._latents_after(0), dim=dim)
@@ -173,7 +173,7 @@ class Database:
 
     def without_record(self, stored: VectorFile) -> list[int]:
         """List live rows of a file of vectors whose record is gone."""
-        ids = np.array(self._ids(), np.int64)
+        ids = np.array(self._all_ids(), np.int64)
         return np.flatnonzero(stored.live & ~np.isin(stored.ids, ids, assume_unique=True)).tolist()
 
     def latents_after(self, number: int) -> IdLatents:
@@ -184,7 +184,7 @@ class Database:
     def _latents_after(self, number: int) -> list[tuple[int, bytes]]:
         return self._rows("SELECT id, latent FROM vector WHERE id > ? ORDER BY id", [number])
 
-    def _ids(self) -> list[int]:
+    def _all_ids(self) -> list[int]:
         return [row[0] for row in self._rows("SELECT id FROM record")]
 
     def _agrees(self, stored: VectorFile) -> bool:

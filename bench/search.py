@@ -70,7 +70,7 @@ def time_vectors(folder: Path, count: int, queries: int) -> None:
     vectors = Vectors(state="s", ids=np.arange(count), array=latents_of(count))
     started = time.perf_counter()
     lists = approximate.build(vectors)
-    print(f"{count:,} vectors: lists built in {time.perf_counter() - started:.0f} s, {lists.notes.probes} of {lists.notes.lists} probed")
+    print(f"{count:,} vectors: lists built in {time.perf_counter() - started:.0f} s, {lists.info.probes} of {lists.info.lists} probed")
     approximate.write(folder, lists)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"  lists: {size / count:,.0f} bytes a record beside {4 * DIM + 8:,} of vectors")

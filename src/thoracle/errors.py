@@ -45,7 +45,8 @@ ThoracleError
 │   ├── IndexMismatch          its vectors are of another model or preprocessing
 │   ├── IndexDamaged           its database is not what was written
 │   ├── IndexBusy              another process is at it
-│   └── IndexUnwritable        the disk is full or fails; the index is as it was
+│   ├── IndexUnwritable        the disk is full or fails; the index is as it was
+│   └── ErasurePending         what was deleted is not found any more, but bytes of it could not be erased
 ├── TrainingDiverged           a loss or gradient that is no number
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
@@ -239,6 +240,10 @@ class IndexBusy(SearchError):
 
 class IndexUnwritable(SearchError):
     """Disk that is full or fails; the index is as it was. Make room on the disk, then give the command again."""
+
+
+class ErasurePending(SearchError):
+    """Deleted records that nobody finds any more, but whose bytes a full disk keeps. Make room, then `thoracle index check` erases them."""
 
 
 class TrainingDiverged(ThoracleError):

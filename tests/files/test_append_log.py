@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -65,3 +66,15 @@ def test_csv_reads_what_was_appended(tmp_path: Path) -> None:
     append_csv(tmp_path / "table.csv", rows)
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == rows
+
+
+def test_lines_of_a_private_file_are_its_owners_alone(tmp_path: Path) -> None:
+    for name, private, rights in (("a", True, 0o600), ("b", False, 0o644)):
+        umask = os.umask(0o022)
+        try:
+            append_lines(tmp_path / name, ["x"], private=private)
+            append_lines(tmp_path / name, ["y"], private=private)
+        finally:
+            os.umask(umask)
+        assert (tmp_path / name).read_text() == "x\ny\n"
+        assert (tmp_path / name).stat().st_mode & 0o777 == rights

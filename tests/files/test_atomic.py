@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.files.atomic import replace_folder, sha256, write_atomic
+from thoracle.files.atomic import atomic_file, make_private, make_private_folder, replace_folder, sha256, write_atomic
 
 
 def test_what_is_written_replaces_what_was_there(tmp_path):
@@ -81,3 +81,27 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def _rights(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_private_files_and_folders_are_their_owners_alone_from_the_start(tmp_path: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        write_atomic(tmp_path / "open", b"x")
+        write_atomic(tmp_path / "open", b"x", private=True)
+        write_atomic(tmp_path / "public", b"x")
+        with atomic_file(tmp_path / "slow", private=True) as file:
+            assert [_rights(path) for path in tmp_path.glob(".slow*")] == [0o600]
+            file.write(b"x")
+        make_private(tmp_path / "made")
+        make_private(tmp_path / "public")
+        make_private_folder(tmp_path / "deep" / "folder")
+    finally:
+        os.umask(umask)
+    assert {_rights(tmp_path / name) for name in ("open", "slow", "made", "public")} == {0o600}
+    assert (_rights(tmp_path / "deep" / "folder"), _rights(tmp_path / "deep")) == (0o700, 0o755)
+    assert [(tmp_path / name).read_bytes() for name in ("made", "public")] == [b"", b"x"], "what a file holds stays"

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, cache: Path) -> Path:
 
 def test_prompts_are_encoded_once(folder: Path) -> None:
     encoder = Encoder()
-    first, second = (cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder) for _ in range(2))
+    first, second = (cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder) for _ in range(2))
     assert encoder.runs == 1
     assert torch.equal(first, second)
     assert [path.name for path in folder.iterdir()] == ["prompt-latents-k.safetensors"]
@@ -57,36 +57,36 @@ def test_whatever_latents_depend_on_changes_their_key(changed: dict[str, object]
 @pytest.mark.parametrize("keep", [0, 7, 60, -1])
 def test_a_cut_file_is_computed_again_and_mended(folder: Path, keep: int) -> None:
     encoder = Encoder()
-    expected = cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    expected = cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder)
     (path,) = folder.iterdir()
     path.write_bytes(path.read_bytes()[:keep])
-    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
-    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
+    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder), expected)
+    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder), expected)
     assert encoder.runs == 2
 
 
 def test_one_flipped_bit_is_found(folder: Path) -> None:
     encoder = Encoder()
-    expected = cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    expected = cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder)
     (path,) = folder.iterdir()
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder), expected)
+    assert torch.equal(cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder), expected)
 
 
 def test_a_renamed_file_is_not_believed(folder: Path) -> None:
     encoder = Encoder()
-    cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
+    cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder)
     (folder / "prompt-latents-k.safetensors").rename(folder / "prompt-latents-other.safetensors")
-    cached_prompt_latents(folder, key="other", shape=SHAPE, compute=encoder)
+    cached_prompt_latents(folder, key="other", shape=SHAPE, texts=("x", "y"), compute=encoder)
     assert encoder.runs == 2
 
 
 def test_latents_of_another_shape_are_not_used(folder: Path) -> None:
     encoder = Encoder()
-    cached_prompt_latents(folder, key="k", shape=SHAPE, compute=encoder)
-    cached_prompt_latents(folder, key="k", shape=(6, 2), compute=encoder)
+    cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder)
+    cached_prompt_latents(folder, key="k", shape=(6, 2), texts=(), compute=encoder)
     assert encoder.runs == 2
 
 
@@ -95,7 +95,7 @@ def test_where_the_model_cannot_be_written_the_users_cache_is_used(folder: Path,
     nowhere = folder / "file"
     nowhere.write_bytes(b"")  # a file in the folder's place: no one, root included, can write into it
     for _ in range(2):
-        cached_prompt_latents(nowhere, key="k", shape=SHAPE, compute=encoder)
+        cached_prompt_latents(nowhere, key="k", shape=SHAPE, texts=("x", "y"), compute=encoder)
     assert encoder.runs == 1
     assert [path.name for path in cache.iterdir()] == ["prompt-latents-k.safetensors"]
 
@@ -103,7 +103,7 @@ def test_where_the_model_cannot_be_written_the_users_cache_is_used(folder: Path,
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes where it is not allowed to")
 def test_a_read_only_folder_is_left_alone(folder: Path, cache: Path) -> None:
     folder.chmod(0o500)
-    cached_prompt_latents(folder, key="k", shape=SHAPE, compute=Encoder())
+    cached_prompt_latents(folder, key="k", shape=SHAPE, texts=("x", "y"), compute=Encoder())
     assert not list(folder.iterdir())
     assert list(cache.iterdir())
 
@@ -112,4 +112,4 @@ def test_where_nothing_can_be_kept_latents_are_still_given(folder: Path, monkeyp
     nowhere = folder / "file"
     nowhere.write_bytes(b"")
     monkeypatch.setenv("THORACLE_CACHE", str(nowhere))
-    assert torch.equal(cached_prompt_latents(nowhere, key="k", shape=SHAPE, compute=Encoder()), Encoder()())
+    assert torch.equal(cached_prompt_latents(nowhere, key="k", shape=SHAPE, texts=("x", "y"), compute=Encoder()), Encoder()())

@@ -131,7 +131,7 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
         facts = entry.facts
         columns = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner, entry.visit)
         writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *columns))
-    write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"))
+    write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"), private=True)
 
 
 def read_manifest(folder: Path) -> tuple[CohortEntry, ...]:

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from thoracle.files.atomic import open_owned
+
 
 def append_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """Append CSV rows; they are on the disk when this returns. Makes the file.
@@ -20,16 +22,17 @@ def append_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    _append(path, text.getvalue())
+    _append(path, text.getvalue(), private=False)
 
 
-def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Append lines of text, given without line ends; they are on the disk when this returns. Makes the file.
+def append_lines(path: Path, lines: Iterable[str], *, private: bool = False) -> None:
+    """Append lines of text, given without line ends; they are on the disk when this returns. Makes the file, readable by its owner alone
+    where it is private.
 
     Raises:
         OSError: it cannot be written.
     """
-    _append(path, "".join(f"{line}\n" for line in lines))
+    _append(path, "".join(f"{line}\n" for line in lines), private=private)
 
 
 def truncate_partial_line(path: Path) -> None:
@@ -58,9 +61,9 @@ def recover_lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.exists() else []
 
 
-def _append(path: Path, text: str) -> None:
+def _append(path: Path, text: str, *, private: bool) -> None:
     remaining = memoryview(text.encode())
-    with path.open("ab", buffering=0) as file:
+    with open_owned(path, "ab", private=private) as file:
         while remaining:
             remaining = remaining[file.write(remaining) :]
         os.fsync(file.fileno())

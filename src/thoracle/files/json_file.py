@@ -80,10 +80,10 @@ def parse_json(content: bytes) -> Any:
         raise ValueError("nested too deep") from error
 
 
-def write_json(path: Path, values: object, *, indent: int | None = None) -> None:
-    """Write JSON values and a line end, whole or not at all. Makes the folder.
+def write_json(path: Path, values: object, *, indent: int | None = None, private: bool = False) -> None:
+    """Write JSON values and a line end, whole or not at all; `private` is as in `write_atomic`. Makes the folder.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_atomic(path, (json.dumps(values, indent=indent) + "\n").encode())
+    write_atomic(path, (json.dumps(values, indent=indent) + "\n").encode(), private=private)

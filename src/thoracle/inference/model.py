@@ -211,7 +211,7 @@ class Model:
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), self.dim_latent)
-            latents = cached_prompt_latents(self.folder.path, key=key, shape=shape, compute=lambda: self.encode_text(prompts))
+            latents = cached_prompt_latents(self.folder.path, key=key, shape=shape, texts=names, compute=lambda: self.encode_text(prompts))
             self._prompts[names] = latents.to(self.device)
         return self._prompts[names]
 

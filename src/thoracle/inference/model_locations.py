@@ -25,6 +25,11 @@ def lookup(weights_sha256: str) -> Path | None:
     return Path(folder) if folder is not None and (Path(folder) / "config.json").is_file() else None
 
 
+def known_folders() -> list[Path]:
+    """List the folders of all models that are remembered."""
+    return [Path(folder) for folder in _known().values()]
+
+
 def _known() -> dict[str, str]:
     try:
         notes = load_json(cache_dir() / _NOTES)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from thoracle.files.atomic import write_atomic
 from thoracle.files.cache_folder import cache_dir
+from thoracle.inference.patient_caches import TEXTS, text_hash
 
 _FORMAT: Final = "thoracle.prompt-latents/1"
 _log = logging.getLogger(__name__)
@@ -37,13 +38,14 @@ def prompt_key(*, weights_sha256: str, tokenizer: str, prompts: Sequence[str], p
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def cached_prompt_latents(folder: Path, *, key: str, shape: tuple[int, int], compute: Callable[[], Tensor]) -> Tensor:
+def cached_prompt_latents(folder: Path, *, key: str, shape: tuple[int, int], texts: Sequence[str], compute: Callable[[], Tensor]) -> Tensor:
     """Return the latents cached under `key` beside the model or in the user's cache; compute and cache them otherwise.
 
     Args:
         folder: of the model; where it cannot be written, `cache_dir()` is used.
         key: from `prompt_key`.
         shape: (prompts, latent); a file of another shape is not used.
+        texts: what the prompts were made of; the file holds their hashes, by which `thoracle index delete` finds it.
         compute: gives them, float32.
     """
     paths = [directory / f"prompt-latents-{key}.safetensors" for directory in (folder, cache_dir())]
@@ -52,7 +54,7 @@ def cached_prompt_latents(folder: Path, *, key: str, shape: tuple[int, int], com
         if latents is not None:
             return latents
     latents = compute().float().cpu().contiguous()
-    _keep(paths, save({"latents": latents}, metadata={"key": key, "digest": _digest(latents)}))
+    _keep(paths, save({"latents": latents}, metadata={"key": key, "digest": _digest(latents), TEXTS: " ".join(map(text_hash, texts))}))
     return latents
 
 

@@ -61,6 +61,6 @@ class IndexBackend(Protocol):
         """Add volumes, each in place of a record of the same volume; on the disk at return."""
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """Delete records; at return they are not found. A folder's files hold nothing of them, a server's once it has rewritten its
-        segments.
+        """Delete records; at return they are not found. A folder's files hold nothing of them once it is closed, a server's once it has
+        rewritten its segments.
         """

@@ -23,7 +23,7 @@ def test_a_copy_of_the_database_that_is_gone_is_made_anew(command, index: Path) 
     before = vectors.read_bytes()
     vectors.unlink()
     assert command("index", "check", index).status == 0
-    assert vectors.read_bytes() == before
+    assert vectors.read_bytes()[64:] == before[64:], "all but the header, which is of one pair of files"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from thoracle.inference.patient_caches import scan_origin
+from thoracle.inference.prompt_cache import cached_prompt_latents
 from thoracle.search.open_index import open_index
 
 
@@ -38,6 +41,36 @@ def test_no_file_keeps_a_word_of_a_deleted_patient(command, index: Path) -> None
     assert [trace in content() for trace in traces] == [True] * len(traces)
     assert command("index", "delete", index, "--patient", record.patient).status == 0
     assert [trace in content() for trace in traces] == [False] * len(traces)
+
+
+def test_what_chat_and_prompts_keep_of_the_same_voxels_and_words_goes_too_and_is_listed(
+    command, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    with open_index(str(index)) as opened:
+        records = opened.records(opened.ids()).values()
+        (theirs,) = [record for record in records if "Number 3." in record.report.findings]
+        (other,) = [record for record in records if "Number 5." in record.report.findings]
+    folder = tmp_path / "cache" / "codes-0123456789abcdef"
+    folder.mkdir(parents=True)
+    names = {}
+    for record in (theirs, other):
+        origin = scan_origin(source_sha256=record.source_sha256, voxels_sha256="e" * 64)
+        names[record.volume] = folder / f"{origin}-{'a' * 40}.safetensors"
+        names[record.volume].touch()
+    kept = [
+        cached_prompt_latents(tmp_path / "cache", key=key, shape=(2, 2), texts=[text], compute=lambda: torch.eye(2))
+        for key, text in (("theirs", theirs.report.findings), ("other", "Emphysema"))
+    ]
+    assert len(kept) == 2
+    ran = command("index", "delete", index, "--scan", theirs.scan)
+    assert ran.status == 0, ran.err
+    assert f"removed from the cache of tokens for chat: {names[theirs.volume]}" in ran.out
+    assert ran.out.count("removed from the cache") == 2
+    assert "removed from the cache of prompts" in ran.out
+    assert "1 volumes deleted" in ran.out
+    left = sorted(path.name for path in tmp_path.rglob("*.safetensors"))
+    assert left == sorted([names[other.volume].name, "prompt-latents-other.safetensors"])
 
 
 def test_a_scan_is_deleted_by_pseudonym_or_accession_and_only_once(command, index: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_damaged_file_is_computed_again(encoder: Model, cache: Path) -> None:
 def test_a_full_disk_is_logged_and_costs_no_answer(
     encoder: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     expected = scan_tokens(encoder, _scan(encoder, 2))

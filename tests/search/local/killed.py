@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -84,7 +85,7 @@ def _left(folder: Path) -> dict[int, int]:
     records = index.records(index.ids())
     vectors = index.vectors()
     rows = {n: (int(r.volume[1:]), int(r.report.findings.split("version")[1].split(".")[0])) for n, r in records.items()}
-    latents = {int(n): (int(v[0]), int(v[1])) for n, v in zip(vectors.ids, vectors.array, strict=True)}
+    latents = {int(n): (int(v[0]), int(v[1])) for n, v in zip(vectors.ids[vectors.live_rows], vectors.take(vectors.live_rows), strict=True)}
     assert rows == latents, "rows and latents differ"
     for number, version in random.sample(sorted(rows.values()), min(5, len(rows))):
         found = index.keyword_search(parse(f"word{number} version{version}"), k=9, filters=Filters())
@@ -120,6 +121,12 @@ def main(folder: Path, kills: int) -> None:
             wrong.append(f"kill {kill}: expected {len(state)} records, or what {pending} makes of them; found {len(left)}")
             break
         state = left
+    with open_for_writing(folder):
+        pass
+    content = b"".join(path.read_bytes() for path in folder.iterdir())
+    written = {int(digits) for digits in re.findall(rb"version(\d+)\.", content)}
+    if written != set(state.values()):
+        wrong.append(f"versions {sorted(written - set(state.values()))} are left in the files after the next session")
     print(json.dumps({"kills": kill + 1, "acknowledged": acknowledged, "erased": erased, "wrong": wrong}))
 
 

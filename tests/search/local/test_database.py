@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_what_is_added_comes_back_by_its_id(database: Database, path: Path, make
     assert reader.records([3, 1, 9]) == {1: make(1).record, 3: make(3).record}
     assert np.array_equal(reader.latents([3, 1]), np.stack([make(1).latent_L, make(3).latent_L])), "in order of id"
     assert reader.thumbnails([2, 9]) == {2: make(2).thumbnail}
-    vectors = reader.vectors(dim=8)
+    vectors = reader.vectors(None, dim=8)
     assert (vectors.ids.tolist(), vectors.array.shape, vectors.state) == ([1, 2, 3], (3, 8), reader.state)
     assert len(reader) == 3
 
@@ -196,8 +197,9 @@ def test_what_is_not_there_is_said_and_not_made(tmp_path: Path) -> None:
 
 def test_damage_is_said(index: LocalIndex) -> None:
     index.check()
-    index._database._connection.execute("PRAGMA query_only = OFF")
-    index._database._connection.execute("DELETE FROM vector WHERE id = 1")
+    with closing(sqlite3.connect(index.folder / DATABASE)) as connection:
+        connection.execute("DELETE FROM vector WHERE id = 1")
+        connection.commit()
     with pytest.raises(IndexDamaged, match="40 records, 39 of 39 latents and 40 of 40 reports"):
         index.check()
     (index.folder / DATABASE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)

@@ -29,7 +29,7 @@ def _latents(count: int, *, seed: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def vectors() -> Vectors:
     """Ids are no rows: a search that mixes them up finds nothing."""
-    return Vectors(state=_STATE, ids=np.arange(5000, dtype=np.int64) * 3 + 7, array=_latents(5000, seed=0))
+    return Vectors(state=_STATE, ids=np.arange(5000, dtype=np.int64) * 3 + 7, array=_latents(5000, seed=0), token="f" * 16)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_of_the_ten_nearest_to_unseen_queries_98_percent_are_found_without_probi
         assert products == pytest.approx(vectors.array[rows] @ query, abs=1e-6), "products are not those of half precision"
         assert (np.diff(products) <= 0).all()
     assert hits / 3000 >= 0.98
-    assert lists.notes.probes < lists.notes.lists
-    assert lists.notes.recall >= 0.99
+    assert lists.info.probes < lists.info.lists
+    assert lists.info.recall >= 0.99
 
 
 def test_with_every_list_probed_the_answer_is_the_exact_one(vectors: Vectors) -> None:
@@ -55,7 +55,7 @@ def test_with_every_list_probed_the_answer_is_the_exact_one(vectors: Vectors) ->
     for query, (rows, _) in zip(vectors.array[200:230], nearest(whole.array, vectors.array[200:230], k=200), strict=True):
         for k in (1, 7, 200):
             assert lists.nearest(query, k=k)[0].tolist() == rows[:k].tolist()
-    assert lists.notes.recall == 1
+    assert lists.info.recall == 1
 
 
 def test_lists_are_read_again_and_not_where_they_are_damaged_or_of_another_state(vectors: Vectors, lists: Any, tmp_path: Path) -> None:
@@ -63,9 +63,10 @@ def test_lists_are_read_again_and_not_where_they_are_damaged_or_of_another_state
     approximate.write(tmp_path, lists)
     again = approximate.read(tmp_path, vectors)
     assert again is not None
-    assert again.notes.recall == lists.notes.recall
+    assert approximate.read(tmp_path, vectors, before=again)._lists is again._lists  # type: ignore[union-attr]
+    assert again.info.recall == lists.info.recall
     assert again.nearest(vectors.array[3], k=5)[0].tolist() == lists.nearest(vectors.array[3], k=5)[0].tolist()
-    assert approximate.read(tmp_path, Vectors(state="f" * 16, ids=vectors.ids, array=vectors.array)) is None
+    assert approximate.read(tmp_path, Vectors(state=_STATE, ids=vectors.ids, array=vectors.array, token="e" * 16)) is None
     path = tmp_path / approximate.LISTS
     content = path.read_bytes()
     for other in (content[:-1], bytes([content[0] ^ 1]) + content[1:], b""):
@@ -86,9 +87,11 @@ def test_an_index_goes_without_its_lists_where_they_are_behind_filtered_or_not_w
     assert [n for n, _ in women] == [n for n, _ in expected if reader.records([n])[n].facts.sex == "F"]
     with open_for_writing(index.folder) as begun:
         begun.add([make(99)])
-        assert reader.recall is None
-        assert reader.vector_search(make(99).latent_L, k=1, filters=_ALL)[0][0] == begun.ids_where(volume="v99")[0]
-    assert LocalIndex(index.folder).recall is not None, "an index that had lists has them again"
+        assert reader.recall is not None
+        assert reader.vector_search(make(99).latent_L, k=1, filters=_ALL)[0][0] == begun.ids_where(volume="v99")[0], "it is in no list"
+    with open_for_writing(index.folder, lists=False):
+        pass
+    assert LocalIndex(index.folder).recall is None
 
 
 def test_without_faiss_search_is_exact_and_lists_are_refused(index: LocalIndex, make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +118,79 @@ def test_as_many_are_found_as_are_asked_for_also_where_the_probed_lists_hold_few
     found = reader.vector_search(query, k=30, filters=_ALL)
     assert found == reader.vector_search(query, k=30, filters=_ALL, exact=True)
     assert len(found) == 30
+
+
+def _add(index: LocalIndex, make, numbers: range) -> None:
+    with open_for_writing(index.folder) as begun:
+        begun.add([make(number) for number in numbers])
+
+
+def test_adding_one_writes_no_list_anew_and_clustering_waits_until_the_index_has_doubled(
+    index: LocalIndex, make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_for_writing(index.folder, lists=True):
+        pass
+    clustered: list[int] = []
+    build = approximate.build
+    monkeypatch.setattr(approximate, "build", lambda vectors, **options: clustered.append(len(vectors.ids)) or build(vectors, **options))
+    path = index.folder / approximate.LISTS
+    before = path.read_bytes()
+    for numbers, inside, unchanged in ((range(40, 42), 40, True), (range(42, 43), 43, False), (range(43, 60), 60, False)):
+        _add(index, make, numbers)
+        info = approximate.read_info(index.folder)
+        assert info is not None
+        assert (info.last_id, info.clustered, path.read_bytes() == before) == (inside, 40, unchanged)
+        reader = LocalIndex(index.folder)
+        for number in (3, numbers[-1]):
+            assert reader.vector_search(make(number).latent_L, k=1, filters=_ALL)[0][0] == reader.ids_where(volume=f"v{number}")[0]
+    assert clustered == []
+    _add(index, make, range(60, 80))
+    assert clustered == [80]
+
+
+def test_lists_lose_who_is_deleted_without_clustering(index: LocalIndex, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_for_writing(index.folder, lists=True):
+        pass
+    monkeypatch.setattr(approximate, "build", lambda *_, **__: pytest.fail("clustered"))
+    half = make(7).latent_L.astype("<f2").tobytes()
+    assert half in (index.folder / approximate.LISTS).read_bytes()
+    with open_for_writing(index.folder) as begun:
+        begun.delete(begun.ids_where(volume="v7"))
+    assert half not in (index.folder / approximate.LISTS).read_bytes()
+    reader = LocalIndex(index.folder)
+    assert reader.recall is not None
+    assert len(reader.vector_search(make(7).latent_L, k=40, filters=_ALL)) == 39
+
+
+def test_probes_are_chosen_for_texts_too_and_texts_are_kept_for_the_next_time(index: LocalIndex, make) -> None:
+    draw = np.random.default_rng(3)
+    texts = draw.standard_normal((30, 8), dtype=np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    asked: list[int] = []
+    with open_for_writing(index.folder, lists=True, texts=lambda: asked.append(1) or texts):
+        pass
+    info = approximate.read_info(index.folder)
+    assert info is not None
+    assert info.text_recall is not None
+    assert min(info.recall, info.text_recall) >= 0.99
+    assert "to texts" in info.sentence()
+    reader, hits = LocalIndex(index.folder), 0
+    for text in texts:
+        exact = {n for n, _ in reader.vector_search(text, k=10, filters=_ALL, exact=True)}
+        hits += len(exact & {n for n, _ in reader.vector_search(text, k=10, filters=_ALL)})
+    assert hits / 300 >= 0.99
+    with open_for_writing(index.folder, texts=lambda: pytest.fail("they are kept")) as begun:
+        begun.add([make(number) for number in range(100, 150)])
+    assert asked == [1]
+    after = approximate.read_info(index.folder)
+    assert after is not None
+    assert (after.clustered, after.text_recall is not None) == (90, True)
+
+
+def test_texts_that_lie_elsewhere_need_more_probes_than_volumes(vectors: Vectors) -> None:
+    texts = np.random.default_rng(5).standard_normal((40, 24), dtype=np.float32)  # no centre is near them
+    alone, both = approximate.build(vectors, lists=64), approximate.build(vectors, lists=64, texts=texts)
+    assert alone.info.text_recall is None
+    assert both.info.probes > alone.info.probes
+    assert both.info.text_recall is not None
+    assert both.info.text_recall >= 0.99

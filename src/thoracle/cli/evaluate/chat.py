@@ -75,7 +75,7 @@ def chat(
     judge_name = "" if judge_url is None else f"{llm_model} at {judge_url}"
     document = chat_json(seeing, blind, diversity=variety, questions=len(conversations), judge=judge_name, caution=loaded.caution)
     write_json(out / "chat.json", document, indent=1)
-    write_json(out / "answers.json", answers_json(conversations, answers[0]), indent=1)
+    write_json(out / "answers.json", answers_json(conversations, answers[0]), indent=1, private=True)
     _print(seeing, blind, dict(variety), loaded.caution)
 
 

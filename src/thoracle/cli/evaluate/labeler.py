@@ -69,7 +69,7 @@ def labeler(
     if out is not None:
         write_json(out, labeler_json(summaries, reports=len(labelled.rows)), indent=2)
     if disagreements is not None:
-        write_atomic(disagreements, draw(labelled))
+        write_atomic(disagreements, draw(labelled), private=True)
         console.print(f"{disagreements} holds words of the reports.", markup=False)
     console.print(RESEARCH_USE)
 

@@ -20,9 +20,13 @@ def delete(
 ) -> None:
     """Delete a patient or a scan, by pseudonym, or by real name where the site's key is at hand.
 
-    Every file of the index is written anew without them: report, words, latents, slices. A server does so in its own time.
+    No file of the index keeps anything of them: report, words, latents, slices. A server erases in its own time. What chat and prompts
+    keep of the same voxels and texts in the caches of this user goes too, and is listed.
+
+    Exit status: 0 all well, 1 some file could not be erased, 2 the command was wrong.
     """
     from thoracle.errors import InputError
+    from thoracle.inference.patient_caches import cached_prompt_files, cached_scan_files
     from thoracle.search.lookup import find_patient, find_scan, site_key_for
     from thoracle.search.open_index import open_index_for_writing
 
@@ -31,6 +35,13 @@ def delete(
     with open_index_for_writing(index_location) as backend:
         key = site_key_for(backend, site_key, outside=Path(index_location))
         numbers = find_patient(backend, patient, key=key) if patient is not None else find_scan(backend, scan or "", key=key)
+        records = backend.records(numbers).values()
         backend.delete(numbers)
         left = len(backend)
+        texts = [text for record in records for text in (record.report.findings, record.report.impression, record.report.text("both"))]
+        scans = cached_scan_files({value for record in records for value in (record.source_sha256, record.voxels_sha256)})
+        for what, paths in (("tokens for chat", scans), ("prompts", cached_prompt_files(texts))):
+            for path in paths:
+                path.unlink(missing_ok=True)
+                typer.echo(f"removed from the cache of {what}: {path}")
     typer.echo(f"{len(numbers)} volumes deleted, {left:,} left: {index_location}")

@@ -61,7 +61,7 @@ class QuestionSet:
 
 def write_questions(path: Path, conversations: Sequence[QuestionSet]) -> None:
     """Write whole or not at all."""
-    write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1)
+    write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1, private=True)
 
 
 def read_vqa(path: Path) -> tuple[QuestionSet, ...]:

@@ -54,14 +54,14 @@ class Conversation:
         return messages
 
     def save(self, path: Path) -> None:
-        """Write the turns and the scans' fingerprints, whole or not at all, without scans and their names."""
+        """Write the turns and the scans' fingerprints, whole or not at all, without scans and their names, for the owner's eyes alone."""
         values = {
             "format": FORMAT,
             "notice": RESEARCH_USE,
             "fingerprints": list(self.fingerprints),
             "turns": [vars(turn) for turn in self.turns],
         }
-        write_json(path, values, indent=1)
+        write_json(path, values, indent=1, private=True)
 
 
 def scan_fingerprint(volume: Volume) -> str:

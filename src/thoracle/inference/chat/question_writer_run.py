@@ -43,7 +43,7 @@ def write_all_questions(
             for volume, key in keys.items():
                 if volume in todo:
                     written = todo.pop(volume).result()
-                    append_lines(journal, [json.dumps({"key": key, **asdict(written)})])
+                    append_lines(journal, [json.dumps({"key": key, **asdict(written)})], private=True)
                     cached[key] = written
                 yield volume, cached[key]
         finally:

@@ -1,6 +1,7 @@
 """Cache a scan's tokens for chat in the user's cache.
 
-A kept file is named by a hash of the voxels that the encoder is given, of its weights and of its precision.
+A kept file is named by a hash of the voxels that the encoder is given, of its weights and of its precision. The name begins with hashes
+of the scan, by which `thoracle index delete` finds it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import logging
 
 from torch import Tensor
 
+from thoracle.cohort.samples.volume_cache import pack
 from thoracle.files.cache_folder import cache_dir
 from thoracle.inference.model import Model
+from thoracle.inference.patient_caches import scan_origin
 from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache
 
@@ -27,11 +30,14 @@ def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
     tokens = ScanTokens(encoder.folder)
     store = TokenCache(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
     key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
-    cached = store.get(key)
+    voxels = pack(scan.array, scale=encoder.preprocess.intensity_scale)
+    source = "" if scan.provenance is None else scan.provenance.sha256
+    origin = scan_origin(source_sha256=source, voxels_sha256=hashlib.sha256(voxels).hexdigest())
+    cached = store.get(key, origin=origin)
     if cached is None:
         cached = tokens.compress(encoder.encode_tokens(scan))
         try:
-            store.put(key, cached)
+            store.put(key, cached, origin=origin)
         except OSError as error:  # a full disk costs time, not the answer
             _log.info("tokens are not kept: %s", error.strerror)
     return cached

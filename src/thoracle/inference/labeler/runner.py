@@ -23,6 +23,7 @@ from thoracle.errors import InputError, OutputConflict
 from thoracle.execution.executor import Executor, ItemOutcome
 from thoracle.execution.local import LocalExecutor
 from thoracle.files.append_log import append_csv, append_lines, truncate_partial_line
+from thoracle.files.atomic import make_private
 from thoracle.inference.batch.result_table import SCHEMA, claim, lock_table
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
@@ -66,7 +67,7 @@ def label_table(
         table: the reports.
         labeller: the backend.
         out: CSV, a row a report: the id and CT-RATE's columns, 1, 0, or nothing for unknown.
-        evidence: JSON lines, why each label is what it is.
+        evidence: JSON lines, why each label is what it is: words of reports, which the owner of the file alone can read.
         workers: processes, for backends that can be in several.
 
     Raises:
@@ -143,7 +144,7 @@ class _Files:
             lines = (
                 json.dumps({"id": row.id, **row_labels.as_dict()}, ensure_ascii=False) for row, row_labels in zip(rows, labels, strict=True)
             )
-            append_lines(self._evidence, map(_clean, lines))
+            append_lines(self._evidence, map(_clean, lines), private=True)
         faults = [
             (self.done + offset, _clean(rows[offset].id), row_labels.unknown)
             for offset, row_labels in enumerate(labels)
@@ -174,8 +175,7 @@ def _count_rows(path: Path, columns: tuple[str, ...]) -> int:
 
 def _keep_lines(path: Path, count: int) -> None:
     """Cut a file behind its first `count` lines."""
-    if not path.exists():
-        path.touch()
+    make_private(path)
     with path.open("r+b") as file:
         complete = sum(1 for _ in islice(file, count))
         if complete < count:

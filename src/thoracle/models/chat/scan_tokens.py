@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
-from thoracle.files.atomic import write_atomic
+from thoracle.files.atomic import make_private_folder, write_atomic
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.encoder import Capability, VolumeEmbedding
 
@@ -79,16 +79,18 @@ def _codebook(encoder: ModelFolder) -> Tensor:
 
 
 class TokenCache:
-    """Store scans as `ScanTokens` compresses them, each in a file, by a key that is hashed: names of patients do not become names of
-    files.
+    """Store scans as `ScanTokens` compresses them, each in a file that its owner alone can read, by a key that is hashed: names of patients
+    do not become names of files.
+
+    An `origin`, where there is one, begins the file's name, so that the files of a scan can be found again; it is part of the key.
     """
 
     def __init__(self, folder: Path, tokens: ScanTokens, *, encoder_sha256: str) -> None:
         self._folder, self._tokens, self._encoder = folder / f"codes-{encoder_sha256[:16]}", tokens, encoder_sha256
 
-    def get(self, key: str) -> Tensor | None:
+    def get(self, key: str, *, origin: str = "") -> Tensor | None:
         """Read a scan's tokens; None where there is no file, or one that is damaged or of another encoder."""
-        path = self._path(key)
+        path = self._path(key, origin)
         try:
             if path.stat().st_size > _MOST_BYTES:
                 return None
@@ -97,9 +99,11 @@ class TokenCache:
             return None
         return tensor if tensor is not None and self._tokens.is_compatible(tensor) else None
 
-    def put(self, key: str, tensor: Tensor) -> None:
+    def put(self, key: str, tensor: Tensor, *, origin: str = "") -> None:
         """Write a scan's tokens, whole or not at all."""
-        write_atomic(self._path(key), save({_KEY: tensor.contiguous()}))
+        make_private_folder(self._folder)
+        write_atomic(self._path(key, origin), save({_KEY: tensor.contiguous()}), private=True)
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{sha256(f'{self._encoder} {key}'.encode()).hexdigest()[:40]}.safetensors"
+    def _path(self, key: str, origin: str) -> Path:
+        hashed = sha256(f"{self._encoder} {key}".encode()).hexdigest()[:40]
+        return self._folder / f"{'-'.join(filter(None, (origin, hashed)))}.safetensors"

@@ -1,33 +1,46 @@
 """An index in a folder: the database, and beside it what is made of it, vectors and approximate lists.
 
-Readers hold no lock: they compare the state of the database with that of the files, and where these are behind, they go without them.
+Readers hold no lock. An id stands for one latent for ever, so they take from the files what these have, and the rest from the database.
+A session of a writer ends with erasing what it deleted or replaced, or a session before it could not erase.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputError
-from thoracle.files.atomic import TEMPORARY
+from thoracle.errors import ErasurePending, IndexBusy, IndexMismatch, IndexUnwritable, InputError
+from thoracle.files.atomic import TEMPORARY, make_private_folder
 from thoracle.files.lock import exclusive_lock
 from thoracle.files.run_settings import check_settings
 from thoracle.search.backend import SCHEMA, Matches
 from thoracle.search.keywords import Keywords
 from thoracle.search.local import faiss_lists as approximate
-from thoracle.search.local.database import Database
+from thoracle.search.local.database import ERASING, Database
 from thoracle.search.local.faiss_lists import FaissIvf
-from thoracle.search.local.vectors import Vectors, nearest, read_vectors, write_vectors
+from thoracle.search.local.vectors import (
+    VectorFile,
+    Vectors,
+    append_vectors,
+    erase_vectors,
+    read_vector_file,
+    remove_vectors,
+    write_vector_file,
+)
 from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
-_ERASING: Final = "erasing"
+#: What makes directions of texts, or None, for the approximate lists to be tuned on.
+TextDirections = Callable[[], LatentArray | None]
+_TEXTS: Final = "text-directions"
+_WASTE: Final = 4  # the file of vectors is written anew once more than one row in so many is erased
 
 
 class LocalIndex:
@@ -39,7 +52,7 @@ class LocalIndex:
     """
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
-        self.folder = folder
+        self.folder, self._write = folder, write
         self._database = Database(folder / DATABASE, write=write)
         self._settings = self._database.settings
         if self._settings and self._settings.get("schema") != SCHEMA:
@@ -61,14 +74,13 @@ class LocalIndex:
     def recall(self) -> float | None:
         """Return the recall of the approximate lists, where they are used; None where search is exact."""
         self.vectors()
-        return None if self._approximate is None else self._approximate.notes.recall
+        return None if self._approximate is None else self._approximate.info.recall
 
     def vectors(self) -> Vectors:
-        """Return the vectors of the database's state: mapped from the file, or read from the database where the file is behind."""
-        state = self._database.state
-        if self._vectors is None or self._vectors.state != state:
-            self._vectors = read_vectors(self.folder / VECTORS, state=state) or self._database.vectors(dim=self._dim)
-            self._approximate = approximate.read(self.folder, self._vectors)
+        """Return the vectors of the database's state: mapped from the file, and from the database what the file does not have yet."""
+        if self._vectors is None or self._vectors.state != self._database.state:
+            self._vectors = self._database.vectors(self._stored(), dim=self._dim)
+            self._approximate = approximate.read(self.folder, self._vectors, before=self._approximate)
         return self._vectors
 
     def vector_search(
@@ -84,7 +96,7 @@ class LocalIndex:
         if filters or without is not None:
             keep = np.zeros(len(vectors.ids), bool)
             keep[vectors.rows(np.array(self._database.matching(filters, without=without), np.int64))] = True
-        ((rows, products),) = nearest(vectors.array, latent_L[None], k=k, keep=keep)
+        ((rows, products),) = vectors.nearest(latent_L[None], k=k, keep=keep)
         return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
@@ -130,46 +142,62 @@ class LocalIndex:
                 raise InputError(f"expected {self._dim} finite numbers as a latent, got {addition.latent_L.shape}", hint="Encode it again.")
         with self._database.change():
             self._database.add(additions)
+        with suppress(OSError):  # the end of the session tries again, and says so
+            self._append()
 
     def delete(self, numbers: Sequence[int]) -> None:
-        """Delete records. A process killed on the way leaves the records, or the erasing to the next writer."""
+        """Delete records: they are not found any more. Their bytes are erased at the end of the session, or of a later one."""
         with self._database.change():
             self._database.delete(numbers)
-            self._database.put(_ERASING, "1")
-        self._erase()
 
-    def refresh(self, *, lists: bool | None = None) -> None:
-        """Make the files of the database as it is, where they are behind.
+    def refresh(self, *, lists: bool | None = None, texts: TextDirections | None = None) -> None:
+        """Write to the files what they lack of the database.
 
         Args:
             lists: also the approximate lists; by default where there were some, and above a size, if FAISS is there.
+            texts: as in `open_for_writing`.
 
         Raises:
             ExtraMissing: lists are asked for, and FAISS is not there.
             IndexUnwritable: the disk is full.
         """
         with self._writes():
-            if len(self) and read_vectors(self.folder / VECTORS, state=self._database.state) is None:
-                write_vectors(self.folder / VECTORS, self._database.vectors(dim=self._dim))
-                self._vectors = None
+            self._append()
             if not len(self):
-                (self.folder / VECTORS).unlink(missing_ok=True)
+                remove_vectors(self.folder / VECTORS)
             if lists is None:
-                approximate_exists = (self.folder / approximate.NOTES).exists()
-                lists = approximate.installed() and (approximate_exists or len(self) >= approximate.WORTH_IT)
+                had_lists = (self.folder / approximate.NOTES).exists()
+                lists = approximate.installed() and (had_lists or len(self) >= approximate.WORTH_IT)
             if not lists or not len(self):
                 approximate.remove(self.folder)
-            elif approximate.read(self.folder, self.vectors()) is None:
-                approximate.write(self.folder, approximate.build(self.vectors()))
+            else:
+                self._renew_lists(texts)
             self._vectors = None
 
     def check(self) -> None:
-        """Check that rows, latents, full text and the database's pages agree.
+        """Check that rows, latents, full text and the database's pages agree, and that the file of vectors holds what was written; a writer
+        makes it again where it does not.
 
         Raises:
-            IndexDamaged: they do not.
+            IndexDamaged: the database does not agree.
         """
         self._database.check()
+        stored = self._stored()
+        if stored is not None and len(stored.damaged_rows()) and self._write:
+            with self._writes():
+                remove_vectors(self.folder / VECTORS)
+
+    def finish(self, *, lists: bool | None = None, texts: TextDirections | None = None) -> None:
+        """Remove the bytes of what was deleted, and write to the files what they lack, as `open_for_writing` does at its end.
+
+        Raises:
+            As `refresh`, and:
+            ErasurePending: some bytes could not be erased; the files are up to date.
+        """
+        try:
+            self._erase()
+        finally:
+            self.refresh(lists=lists, texts=texts)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -192,20 +220,85 @@ class LocalIndex:
                     self._database.put("settings", json.dumps(requested))
         self._settings = self._database.settings
         self._sweep()
-        if self._database.get(_ERASING):
-            self._erase()
+
+    def _stored(self) -> VectorFile | None:
+        return read_vector_file(self.folder / VECTORS, dim=self._dim)
+
+    def _append(self) -> None:
+        """Give the file of vectors the rows that it lacks; make it anew where it is none of this database, or mostly of erased rows."""
+        path, stored = self.folder / VECTORS, self._stored()
+        if stored is None or not self._database.agrees_with(stored) or _WASTE * int((~stored.live).sum()) > len(stored.ids):
+            write_vector_file(path, self._database.latents_after(0), dim=self._dim)
+        else:
+            append_vectors(path, stored, self._database.latents_after(stored.last_id))
+
+    def _renew_lists(self, texts: TextDirections | None) -> None:
+        """Make lists, let what is outside them join, or leave them as they are."""
+        vectors = self.vectors()
+        lists = approximate.read(self.folder, vectors)
+        if lists is None or lists.doubled:
+            approximate.write(self.folder, approximate.build(vectors, texts=self._directions(texts)))
+        elif lists.outgrown:
+            approximate.write(self.folder, lists.joined(self._directions(texts)))
+
+    def _directions(self, texts: TextDirections | None) -> LatentArray | None:
+        """Directions of texts: those that are kept, or new ones, which are kept then."""
+        text = self._database.get(_TEXTS)
+        if text is None:
+            latents = texts() if texts is not None else None
+            if latents is None:
+                return None
+            text = base64.b64encode(np.ascontiguousarray(latents, "<f4").tobytes()).decode()
+            with self._database.change():
+                self._database.put(_TEXTS, text)
+            self._vectors = None
+        return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, self._dim)
 
     def _erase(self) -> None:
-        self._sweep()
-        with self._writes():
-            (self.folder / VECTORS).unlink(missing_ok=True)
-        had_lists = (self.folder / approximate.NOTES).exists()
-        approximate.remove(self.folder)
-        self._vectors = self._approximate = None
-        self._database.compact()
+        """Erase what was deleted or replaced, file by file.
+
+        Raises:
+            ErasurePending: some file could not be written; the others are erased.
+        """
+        if self._database.get(ERASING) is None:
+            return
+        failures: dict[str, str] = {}
+        lists = approximate.read(self.folder, self.vectors())
+        for name, act in ((VECTORS, self._erase_vectors), (approximate.LISTS, self._erase_lists), (DATABASE, self._database.erase)):
+            try:
+                act()
+            except (OSError, IndexUnwritable) as error:
+                cause = error.__cause__ or error
+                failures[name] = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+        if failures:
+            raise self._pending(failures)
         with self._database.change():
-            self._database.put(_ERASING, None)
-        self.refresh(lists=True if had_lists and approximate.installed() else None)
+            self._database.put(ERASING, None)
+        self._vectors = None
+        if lists is not None:
+            with self._writes():
+                approximate.write(self.folder, lists.without(self.vectors()))
+
+    def _erase_vectors(self) -> None:
+        stored = self._stored()
+        if stored is None:
+            remove_vectors(self.folder / VECTORS)
+        else:
+            erase_vectors(self.folder / VECTORS, stored, self._database.without_record(stored))
+
+    def _erase_lists(self) -> None:
+        approximate.remove(self.folder)
+
+    def _pending(self, failures: Mapping[str, str]) -> ErasurePending:
+        erased = [name for name in (DATABASE, VECTORS, approximate.LISTS) if name not in failures]
+        left = ", ".join(f"{name} ({reason})" for name, reason in failures.items())
+        room = (self.folder / DATABASE).stat().st_size / 1e6
+        detail = (
+            "what was deleted or replaced is out of every search, and what was added is kept; bytes of the old are erased from "
+            f"{' and '.join(erased) or 'no file'}, and may still be in {left}"
+        )
+        hint = f"Make {room:,.0f} MB of room in its folder; then: thoracle index check INDEX. Until then search and adding go on."
+        return ErasurePending(detail, hint=hint, source=self.folder)
 
     def _sweep(self) -> None:
         """Take away what killed processes left half-written."""
@@ -224,29 +317,33 @@ class LocalIndex:
 
 
 @contextmanager
-def open_for_writing(folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None) -> Iterator[LocalIndex]:
-    """Open an index that this process alone may change; at the end its files are made anew.
+def open_for_writing(
+    folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None, texts: TextDirections | None = None
+) -> Iterator[LocalIndex]:
+    """Open an index that this process alone may change; at the end its files are brought up to it, and what was deleted is erased.
 
     Args:
-        folder: made where `settings` are given.
+        folder: made, for its owner alone, where `settings` are given.
         settings: what its vectors depend on (`IndexBackend.settings`); None takes an index as it is.
         lists: as `LocalIndex.refresh`.
+        texts: makes directions of texts, where approximate lists are made and the index keeps none.
 
     Raises:
         IndexMissing: there is none, and no settings were given.
         IndexMismatch: it was begun with other settings.
         IndexBusy: another process is changing it.
+        ErasurePending: all that was asked for is done, but for bytes that could not be erased.
     """
     if settings is None:
         Database(folder / DATABASE).close()
     elif not (folder / DATABASE).exists() and folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise InputError("is not empty and holds no index", hint="Give a new --out.", source=folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     with exclusive_lock(folder, refusal=IndexBusy, detail="another process is changing this index"):
         index = LocalIndex(folder, write=True)
         try:
             index._begin(settings)
             yield index
-            index.refresh(lists=lists)
+            index.finish(lists=lists, texts=texts)
         finally:
             index.close()

@@ -191,3 +191,11 @@ def test_names_that_are_not_there_are_looked_up_in_linear_time(tmp_path: Path) -
     for n in range(2_000):
         with pytest.raises(MetadataError, match="nearest are"):
             table.row(f"valid_{n}_a_1.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "listed", ["valid_1_a_1.nii.gz ", "valid_1_a_1 .nii.gz", "\ufeffvalid_1_a_1.nii.gz\u200b", "d\\valid_1_a_1.NII.GZ\t", "./valid_1_a_1"]
+)
+def test_blanks_and_invisible_marks_around_a_name_do_not_matter(listed: str) -> None:
+    table = MetadataTable([{"VolumeName": listed, "RescaleSlope": 2}], source="t")
+    assert table.row("valid_1_a_1.nii.gz").slope == 2

@@ -18,6 +18,7 @@ import pytest
 
 import thoracle
 from thoracle.errors import (
+    CorruptFile,
     GeometryUnknown,
     HounsfieldUnknown,
     InputError,
@@ -204,6 +205,23 @@ def test_gzip_name_does_not_matter(chest: thoracle.Volume, tmp_path: Path) -> No
     plain = _save_nifti(tmp_path / "scan.nii", chest)
     (tmp_path / "other.nii").write_bytes(gzip.compress(plain.read_bytes()))
     np.testing.assert_array_equal(thoracle.read(tmp_path / "other.nii").array, chest.array)
+
+
+@pytest.mark.parametrize("zeros", [512, 4096, None])
+def test_a_download_whose_beginning_or_all_is_zeros_is_named_as_no_scan(chest: thoracle.Volume, tmp_path: Path, zeros: int | None) -> None:
+    content = gzip.compress(_save_nifti(tmp_path / "scan.nii", chest).read_bytes())
+    (tmp_path / "scan.nii.gz").write_bytes(bytes(len(content) if zeros is None else zeros) + content[zeros or len(content) :])
+    with pytest.raises(UnsupportedFormat, match="is not NIfTI"):
+        thoracle.read(tmp_path / "scan.nii.gz")
+
+
+def test_a_download_with_zeros_within_it_is_refused(chest: thoracle.Volume, tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(_save_nifti(tmp_path / "scan.nii", chest).read_bytes()))
+    middle = len(content) // 2
+    content[middle : middle + 512] = bytes(512)
+    (tmp_path / "scan.nii.gz").write_bytes(content)
+    with pytest.raises(CorruptFile):
+        thoracle.read(tmp_path / "scan.nii.gz")
 
 
 def test_a_file_that_may_not_be_opened_is_an_error_of_the_scan(chest: thoracle.Volume, tmp_path: Path) -> None:

@@ -126,12 +126,36 @@ def test_a_stray_quote_is_text(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "NULL", "null", "N/A", "n/a", "NA", "#N/A", "<NA>", "NaT", "-", ".", " nan "])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "nan",
+        "NaN",
+        "None",
+        "NULL",
+        "null",
+        "N/A",
+        "n/a",
+        "NA",
+        "#N/A",
+        "<NA>",
+        "NaT",
+        "n.a.",
+        "-",
+        ".",
+        " nan ",
+        "--",
+        "\u2013",
+        " \u2014 ",
+        "...",
+        "- -",
+    ],
+)
 def test_words_for_nothing_are_nothing(tmp_path: Path, word: str) -> None:
     assert cells(write(tmp_path / "t.csv", f"id,text\n1,{word}\n")) == [{"id": "1", "text": ""}]
 
 
-@pytest.mark.parametrize("text", ["None.", "nano", "No", "0", "NA beside", "--", "1-2"])
+@pytest.mark.parametrize("text", ["None.", "nano", "No", "0", "NA beside", "- clear", "-1", ".5", "1-2"])
 def test_other_words_are_text(tmp_path: Path, text: str) -> None:
     assert cells(write(tmp_path / "t.csv", f"id,text\n1,{text}\n"))[0]["text"] == text
 

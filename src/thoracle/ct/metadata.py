@@ -124,7 +124,7 @@ def reading_fields(row: Mapping[str, str]) -> dict[str, str] | None:
 
 def volume_key(name: str) -> str:
     """Return what is left of a volume's name without folders, extension and blanks around it, in composed Unicode."""
-    return _EXTENSIONS.sub("", normalized_name(name).rstrip("/").rpartition("/")[2].strip())
+    return _EXTENSIONS.sub("", normalized_name(name).rstrip("/").rpartition("/")[2].strip()).strip()
 
 
 def lookup_metadata(metadata: str | Path | Mapping[str, object] | MetadataTable | None, path: Path) -> MetadataRow | None:

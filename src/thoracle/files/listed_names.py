@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
+from typing import Final
+
+#: Marks without width that spreadsheets and web pages leave around a name: order of bytes, direction of script, where a line may break.
+_AROUND: Final = re.compile("^[\\s\ufeff\u200b\u200e\u200f\u2060]+|[\\s\ufeff\u200b\u200e\u200f\u2060]+$")
 
 
 def normalized_name(name: str) -> str:
-    """Return a name without blanks around it, in composed Unicode, with slashes between folders."""
-    return unicodedata.normalize("NFC", name).strip().replace("\\", "/")
+    """Return a name without blanks and marks without width around it, in composed Unicode, with slashes between folders."""
+    return _AROUND.sub("", unicodedata.normalize("NFC", name)).replace("\\", "/")
 
 
 def locate(folder: Path, listed: str) -> Path:

@@ -30,7 +30,9 @@ _LARGEST_CELL: Final = 1 << 20
 _HEAD: Final = 1 << 16
 _SAMPLE: Final = 1 << 20
 #: What pandas, R, Excel, databases and people write for nothing.
-_NOTHING: Final = frozenset({"nan", "none", "null", "n/a", "na", "#n/a", "<na>", "nat", "-", "."})
+_NOTHING: Final = frozenset({"nan", "none", "null", "n/a", "n.a.", "na", "#n/a", "<na>", "nat"})
+#: Dashes and dots: a cell of nothing else is empty.
+_STROKES: Final = " \t-.\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _DELIMITERS: Final = (",", ";", "\t")
 _DECIMAL_COMMA: Final = re.compile(r"\s*([-+]?\d+),(\d+)\s*")
 #: Excel's own first line of a CSV file.
@@ -283,4 +285,4 @@ def _row(line: int, cells: Sequence[str], names: tuple[str, ...], position: floa
 
 
 def _known(cell: str) -> str:
-    return "" if cell.strip().casefold() in _NOTHING else cell
+    return "" if cell.strip().casefold() in _NOTHING or not cell.strip(_STROKES) else cell

@@ -140,7 +140,7 @@ class Model:
         Raises:
             As `detect`, but for the scan.
         """
-        self._require_findings()
+        self.require(Capability.ZERO_SHOT, Capability.LABELS, wording="findings")
         _ = self.calibration
         if Capability.LABELS not in self.capabilities:
             self.prompt_latents(abnormalities)
@@ -152,7 +152,7 @@ class Model:
         Raises:
             CapabilityMissing: the model has no latents.
         """
-        self.require(Capability.LATENTS, _NO_LATENTS)
+        self.require(Capability.LATENTS, wording=_NO_LATENTS)
         return cast(int, self.encoder.outputs.latent_dim)
 
     def encode_volume(self, volume: VolumeInput) -> VolumeEmbedding:
@@ -162,7 +162,7 @@ class Model:
             CapabilityMissing: the model has no latents; `encode_tokens` gives what it has.
             InputError: an array of another size than `preprocess.size`.
         """
-        self.require(Capability.LATENTS, _NO_LATENTS)
+        self.require(Capability.LATENTS, wording=_NO_LATENTS)
         return self._encode(volume)
 
     def volume_latent(self, volume: VolumeInput) -> NDArray[np.float32]:
@@ -221,7 +221,7 @@ class Model:
         Raises:
             As `encode_volume`.
         """
-        self.require(Capability.LATENTS, "latents to compare")
+        self.require(Capability.LATENTS, wording="latents to compare")
         exact = load_encoder(self.folder, device=self.device, precision="float32")
         with exact_inference():
             return compare_precision(exact, self.encoder, self._input(volume))
@@ -231,10 +231,11 @@ class Model:
         self.require(Capability.ZERO_SHOT)
         return cast(Tensor, cast(VolumeTextEncoder, self.encoder).logit_scale)
 
-    def require(self, capability: Capability, wording: str | None = None) -> None:
-        """Raise CapabilityMissing where the model lacks a capability; `wording` completes "it does not have …"."""
-        if capability not in self.capabilities:
-            raise self._lacks(wording or capability.value, capability)
+    def require(self, *capabilities: Capability, wording: str | None = None) -> None:
+        """Raise CapabilityMissing where the model has none of these capabilities; `wording` completes "it does not have …"."""
+        if self.capabilities.isdisjoint(capabilities):
+            detail = f"is {self.folder.spec.title}; it does not have {wording or capabilities[0].value}"
+            raise CapabilityMissing(detail, hint=f"Give a {models_with(*capabilities)} model.", source=self.folder.path)
 
     def _encode(self, volume: VolumeInput) -> VolumeEmbedding:
         with exact_inference():
@@ -250,7 +251,7 @@ class Model:
 
     def resolve_abnormalities(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
         """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""
-        self._require_findings()
+        self.require(Capability.ZERO_SHOT, Capability.LABELS, wording="findings")
         labels = self.folder.labels
         names = labels if abnormalities is None else tuple(abnormalities)
         unknown = [name for name in names if name not in labels] if Capability.LABELS in self.capabilities else []
@@ -291,11 +292,3 @@ class Model:
                 hint="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
             )
         return torch.from_numpy(array)[None, None].to(self.device)
-
-    def _require_findings(self) -> None:
-        if not self.capabilities & {Capability.ZERO_SHOT, Capability.LABELS}:
-            raise self._lacks("findings", Capability.ZERO_SHOT, Capability.LABELS)
-
-    def _lacks(self, wording: str, *capabilities: Capability) -> CapabilityMissing:
-        hint = f"Give a {models_with(*capabilities)} model."
-        return CapabilityMissing(f"is {self.folder.spec.title}; it does not have {wording}", hint=hint, source=self.folder.path)

@@ -239,3 +239,10 @@ def test_frames_without_places_of_their_own_are_refused(tmp_path: Path) -> None:
     ds = make_slice(0, NumberOfFrames=SLICES, SpacingBetweenSlices=20, PixelData=b"".join(offset(k).tobytes() for k in range(SLICES)))
     with pytest.raises(DuplicateSlices, match="11 of 12"):
         thoracle.read(write_series(tmp_path / "s", lambda _: ds, [0]))
+
+
+@pytest.mark.parametrize("name", ["Göğüs BT çekimi ü 日本", "Go\u0308g\u0306u\u0308s", "\udcff\udce9", "-rf * ?;'$(x)", "a\nb"])
+def test_a_folder_of_any_name_is_read(tmp_path: Path, name: str) -> None:
+    """Turkish and Japanese, decomposed letters, bytes that are no UTF-8, and what a shell would take for a command."""
+    volume = thoracle.read(write_series(tmp_path / name / name, make_slice))
+    np.testing.assert_array_equal(volume.array.T, HU)

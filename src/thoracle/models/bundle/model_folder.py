@@ -263,22 +263,16 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
 def _check_replaceable(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
-    if not out.is_dir() or not (out / CONFIG).is_file():
+    try:
+        described = load_json(out / CONFIG)
+    except (OSError, ValueError):
+        described = None
+    if not is_model_json(described):
         raise OutputConflict("exists and is not a model folder", hint="Choose another --out.", source=out)
-    _check_format(out)
+    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
     foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.match(_KEPT_LATENTS))
     if foreign:
         raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", hint="Move them, or choose another --out.", source=out)
-
-
-def _check_format(out: Path) -> None:
-    try:
-        values = load_json(out / CONFIG)
-    except (OSError, ValueError):
-        values = None
-    if not is_model_json(values):
-        raise OutputConflict("exists and is not a model folder", hint="Choose another --out.", source=out)
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -62,6 +62,17 @@ def test_what_cannot_be_trained_on_is_said(command, tmp_path: Path) -> None:
     assert "has no column Medical material" in ran.err
 
 
+def test_a_list_is_of_a_cohort_not_of_a_table(command, cohort: Path, reports: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("volume\nelsewhere\n")
+    asked = ("train", "labeler", "--config", CONFIG, "--only", tmp_path / "none.csv", "--out", tmp_path / "run")
+    for source, says in (
+        (("--reports", reports), "--only takes volumes of a prepared cohort"),
+        (("--cohort", cohort), "none of them is here"),
+    ):
+        ran = command(*asked, *source)
+        assert (ran.status, says in ran.err) == (2, True), ran.err
+
+
 def test_a_cohort_teaches_words_that_a_ct_clip_begins_with(command, cohort: Path, tmp_path: Path) -> None:
     words = load_config(CONFIG.parent / "phantom-tiny-labeler.yaml", LabelerConfig)
     write_config(replace(words, section="findings", prompt_repeats=1, steps=3, batch_size=4, save_every=2), tmp_path / "words.yaml")

@@ -68,6 +68,7 @@ class RunConfig:
 
     Attributes:
         out: folder of the run.
+        only: list of the volumes to take of the cohort, as `thoracle search --all --csv` writes it; "" takes all.
         disclaimer: sentence that every result of the model carries, about its training data; "" where it was patients.
         seed: seed of weights, order, augmentation and dropout.
         steps: optimizer steps of the whole run.
@@ -90,6 +91,7 @@ class RunConfig:
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"out"})
 
     out: str = "run"
+    only: str = ""
     disclaimer: str = ""
     seed: NonNegativeInt = 0
     steps: PositiveInt = 1000

@@ -55,11 +55,12 @@ def select_volumes(
         series: the volume to read where several could be meant.
         encoding: of the table.
         labeller: labels scans that have a report and no labels.
-        only: a list of the volumes to take, by the archive's names or the cohort's.
+        only: a list of the volumes to take, by the archive's names or the cohort's; read as `read_volume_list`, selected as
+            `VolumeList.select` does, with their errors.
 
     Raises:
-        InputError: `series` names none, or several; none of the list is in the archive.
-        MetadataError: no such table or list, or one without a row for any volume.
+        InputError: `series` names none, or several.
+        MetadataError: no such table, or one without a row for any volume.
     """
     wanted = [volume for volume in listing.sources if derived or not volume.derived]
     wanted, matched = with_metadata(wanted, metadata, encoding=encoding) if metadata else (wanted, "")

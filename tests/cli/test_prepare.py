@@ -34,6 +34,13 @@ def test_an_archive_becomes_a_cohort_for_a_model(command, archive: Path, model_d
     assert {path.name for path in out.iterdir()} >= {"manifest.csv", "quality.csv", "quality.html", "cohort.json", "cache"}
 
 
+def test_a_list_that_names_nothing_ends_with_2(command, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("VolumeName\nelsewhere\n")
+    ran = command("prepare", archive, "--layout", "ct-rate", "--out", tmp_path / "out", "--only", tmp_path / "list.csv")
+    assert (ran.status, "lists 1 volumes, and none of them is here" in ran.err) == (2, True), ran.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_refused_scan_shows_in_the_status_and_on_the_terminal(command, archive: Path, tmp_path: Path) -> None:
     broken = archive / "train" / "train_2" / "train_2_a" / "train_2_a_1.nii.gz"
     broken.parent.mkdir(parents=True)

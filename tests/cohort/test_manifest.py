@@ -13,7 +13,7 @@ from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import CohortUnfinished, OutputConflict
+from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 
 _SETTINGS = {"preprocess": config_to_mapping(PreprocessConfig()), "split_seed": 0}
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))
@@ -92,3 +92,18 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     claim_folder = tmp_path / "cohort"
     claim(claim_folder, _SETTINGS)
     require_cohort_or_empty(claim_folder)
+
+
+def test_a_list_selects_of_a_cohort_and_says_how_many(tmp_path: Path) -> None:
+    claim(tmp_path, _SETTINGS)
+    entries = [replace(_entry(), volume=f"v{n}.nii.gz", source_sha256=f"{n}" * 64) for n in range(5)]
+    write_manifest(tmp_path, entries)
+    (tmp_path / "list.csv").write_text(f"volume,source_sha256\nv3,\nx,{'1' * 64}\nv9,\n")
+    cohort = open_cohort(tmp_path, only=tmp_path / "list.csv")
+    assert cohort.entries == (entries[1], entries[3])
+    assert cohort.selection == "2 volumes are listed in list.csv; 1 of the 3 listed are not here."
+    (tmp_path / "none.csv").write_text("volume\nv9\n")
+    with pytest.raises(InputError, match="none of them is here"):
+        open_cohort(tmp_path, only=tmp_path / "none.csv")
+    for nothing in (None, ""):
+        assert (len(open_cohort(tmp_path, only=nothing).entries), open_cohort(tmp_path, only=nothing).selection) == (5, "")

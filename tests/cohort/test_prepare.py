@@ -290,3 +290,29 @@ def test_judging_can_be_left_out(ct_rate: Path, small, tmp_path: Path) -> None:
     assert {row["status"] for row in _rows(tmp_path / "True")} == {"noted", "read", "warned"}
     assert {row["status"] for row in _rows(tmp_path / "False")} == {"noted", "read"}
     assert open_cohort(tmp_path / "True").entries == open_cohort(tmp_path / "False").entries
+
+
+def test_a_list_is_prepared_alone_and_the_rest_can_come_later(ct_rate: Path, small, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"volume,source_sha256\ntrain_1_a_2.nii.gz,{'1' * 64}\nvalid_1_a_1,\nelsewhere,\n")
+    read = list[str]()
+
+    def run(only: Path | None) -> tuple[list[str], tuple[str, ...]]:
+        read.clear()
+        done = prepare(
+            ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, only=only,
+            progress=lambda progress: read.append(progress.outcome.volume),
+        )  # fmt: skip
+        return [entry.volume for entry in open_cohort(tmp_path / "out").entries], done.notes
+
+    listed = ["train_1_a_2.nii.gz", "valid_1_a_1.nii.gz"]
+    volumes, notes = run(tmp_path / "list.csv")
+    assert (volumes, sorted(read)) == (listed, listed)
+    assert "2 volumes are listed in list.csv; 1 of the 3 listed are not here." in notes
+    volumes, _ = run(None)
+    assert (len(volumes), len(read), {*read} & {*listed}) == (5, 3, set()), "what is in the cache is not read again"
+    assert run(tmp_path / "list.csv")[0] == listed
+    assert read == []
+    (tmp_path / "none.csv").write_text("volume\nelsewhere\n")
+    with pytest.raises(InputError, match="none of them is here"):
+        run(tmp_path / "none.csv")
+    assert len(open_cohort(tmp_path / "out").entries) == 2

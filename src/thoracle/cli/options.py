@@ -30,6 +30,9 @@ Uneven = Annotated[
 ]
 Encoding = Annotated[str, typer.Option(metavar="NAME", help="Of tables in CSV and JSON lines: utf-8, cp1252, cp1254, …")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse what the model was not made for, where a warning is the default.")]
+Only = Annotated[
+    Path | None, typer.Option("--only", metavar="FILE", help="List of the volumes to take, as `thoracle search --all --csv` writes it.")
+]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Dtype = Annotated[Precision, typer.Option(help="float32 is exact; bf16 is faster and flips some codes.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import ReadArguments, reads_scans
+from thoracle.cli.options import Only, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,7 @@ def prepare(
     reconstruction: Annotated[
         str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
     ] = "all",
+    only: Only = None,
     split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
     keep_identifiers: Annotated[
         bool, typer.Option("--keep-identifiers", help="dicom, folder: keep names and numbers instead of pseudonyms.")
@@ -111,6 +112,7 @@ def prepare(
             uneven=read_arguments.uneven,
             encoding=read_arguments.encoding,
             labeller=RuleLabeller() if label else None,
+            only=only,
             prune=prune,
             verify=verify,
             retry=retry,

@@ -23,6 +23,7 @@ from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files.atomic import write_atomic
 from thoracle.files.json_file import read_json_object
 from thoracle.files.run_settings import check_or_write_settings
+from thoracle.files.volume_list import VolumeIdentity, read_volume_list
 from thoracle.types import ABNORMALITIES
 
 _PREPARE_ANEW: Final = "Move it away, and prepare the cohort anew with `thoracle prepare`."
@@ -86,6 +87,7 @@ class Cohort:
         layout: of the archive that it was made of; "" where nobody says.
         naming: "pseudonyms" of the site key with this `key`, "published" by the archive, or "real": a hospital's own.
         site_key_fingerprint: the site key's fingerprint, where names are its pseudonyms.
+        selection: says what a list selected of the cohort, "" where all is taken.
     """
 
     folder: Path
@@ -94,6 +96,7 @@ class Cohort:
     layout: str = ""
     naming: Literal["pseudonyms", "published", "real"] = "real"
     site_key_fingerprint: str | None = None
+    selection: str = ""
 
 
 def require_cohort_or_empty(folder: Path) -> None:
@@ -143,11 +146,16 @@ def read_manifest(folder: Path) -> tuple[CohortEntry, ...]:
     return _read(folder / _MANIFEST) if (folder / _MANIFEST).exists() else ()
 
 
-def open_cohort(folder: str | Path) -> Cohort:
+def open_cohort(folder: str | Path, *, only: str | Path | None = None) -> Cohort:
     """Open a cohort that `thoracle prepare` has finished.
 
+    Args:
+        folder: where it is.
+        only: a list of volumes (`thoracle.files.volume_list`), which alone are taken; all where there is none.
+
     Raises:
-        InputError: no such folder.
+        InputError: no such folder, or none of the list is in the cohort.
+        MetadataError: not such a list.
         CohortUnfinished: not begun, or not finished.
         OutputConflict: its files are none of a cohort's.
     """
@@ -157,15 +165,24 @@ def open_cohort(folder: str | Path) -> Cohort:
     if not (root / COHORT_SETTINGS).is_file() or not (root / _MANIFEST).is_file():
         raise CohortUnfinished(f"holds no {COHORT_SETTINGS} with a {_MANIFEST}", hint=_HINT, source=root)
     settings = _settings(root / COHORT_SETTINGS)
-    key = settings.get("site_key")
+    key, entries, selection = settings.get("site_key"), _read(root / _MANIFEST), ""
+    if only:
+        listed = read_volume_list(Path(only))
+        chosen, absent = listed.select(entries, identity=_identity)
+        entries, selection = tuple(chosen), listed.summary(len(chosen), absent)
     return Cohort(
         folder=root,
         preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / COHORT_SETTINGS),
-        entries=_read(root / _MANIFEST),
+        entries=entries,
         layout=str(settings.get("layout") or ""),
         naming="pseudonyms" if key else "real" if settings.get("layout") in PSEUDONYMIZED_LAYOUTS else "published",
         site_key_fingerprint=key,
+        selection=selection,
     )
+
+
+def _identity(entry: CohortEntry) -> VolumeIdentity:
+    return VolumeIdentity(names=(entry.volume,), source_sha256=entry.source_sha256)
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def prepare(
     uneven: Uneven = "refuse",
     labeller: Labeller | None = None,
     encoding: str = UTF_8,
+    only: Path | None = None,
     prune: bool = False,
     verify: bool = False,
     retry: bool = False,
@@ -117,6 +118,7 @@ def prepare(
         uneven: what becomes of slices whose distance changes, see `thoracle.read`.
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         encoding: of tables of reports, labels and metadata.
+        only: a list of the volumes to take (`thoracle.files.volume_list`); the cohort then has no other that is in the archive.
         prune: remove volumes that are no longer in the archive.
         verify: hash each cached volume, and read again what is damaged.
         retry: try all that was refused again.
@@ -145,6 +147,7 @@ def prepare(
         series=series,
         encoding=encoding,
         labeller=labeller,
+        only=only,
     )
     reading = {"preprocess": config_to_mapping(preprocess), "hu": hu, "min_slices": min_slices, "uneven": uneven}
     whole_series = None if not series or layout == "dicom" else key.accession(series[0]) if key else series[0]

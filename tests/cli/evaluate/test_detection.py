@@ -122,3 +122,16 @@ def test_a_cohort_of_another_model_is_refused(command: Command, model_dir: Path,
     ran = command("evaluate", "detection", model_dir, other, "--protocol", "phantom", "--out", tmp_path / "run")
     assert ran.status == 2
     assert "was prepared with another preprocessing" in ran.err
+
+
+def test_a_list_is_scored_alone(command: Command, model_dir: Path, noise: Path, tmp_path: Path) -> None:
+    volumes = [f"valid_{patient}_a_1" for patient in range(12)]
+    (tmp_path / "list.csv").write_text("\n".join(["volume", *volumes, "valid_99_a_1"]))
+    asked = ("evaluate", "detection", model_dir, noise, "--protocol", "ct-clip-legacy", "--resamples", 5)
+    ran = command(*asked, "--only", tmp_path / "list.csv", "--out", tmp_path / "few")
+    assert ran.status == 0, ran.err
+    assert "12 volumes are listed in list.csv; 1 of the 13 listed are not here." in ran.err
+    assert _values(tmp_path / "few")["scored"] == {"patients": 12, "scans": 12, "volumes": 12}
+    table = tmp_path / "few" / "predictions.csv"
+    ran = command("evaluate", "detection", table, table, "--protocol", "holdout", "--only", tmp_path / "list.csv", "--out", tmp_path / "x")
+    assert (ran.status, "--only takes volumes of a prepared cohort" in ran.err) == (2, True), ran.err

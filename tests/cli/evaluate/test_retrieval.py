@@ -87,3 +87,14 @@ def test_no_index_and_a_model_that_is_nowhere_say_what_to_do(command, index: Pat
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "another machine"))
     ran = command("evaluate", "retrieval", index, "--out", tmp_path / "out")
     assert (ran.status, "--model" in ran.err) == (2, True), ran.err
+
+
+def test_a_list_is_the_gallery(command, index: Path, model_dir: Path, tmp_path: Path) -> None:
+    assert command("search", index, "--keyword", "number NOT 4", "--all", "--csv", tmp_path / "list.csv").status == 0
+    asked = ("evaluate", "retrieval", index, "--model", model_dir, "--resamples", 20, "--only")
+    ran = command(*asked, tmp_path / "list.csv", "--out", tmp_path / "out")
+    assert (ran.status, "8 volumes are listed in list.csv." in ran.err) == (0, True), ran.err
+    assert _document(tmp_path / "out")["gallery"]["volumes"] == 8
+    (tmp_path / "none.csv").write_text("volume\nx\n")
+    ran = command(*asked, tmp_path / "none.csv", "--out", tmp_path / "out")
+    assert (ran.status, "none of them is here" in ran.err) == (2, True), ran.err

@@ -120,3 +120,24 @@ def test_a_cohort_prepared_for_another_model_is_refused(command, hospital: Path,
     assert ran.status == 1
     assert "was prepared with another preprocessing than the model's" in ran.err
     assert not (tmp_path / "index").exists()
+
+
+def test_what_a_search_lists_is_indexed_alone_though_its_names_are_pseudonyms(
+    command, index: Path, hospital: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    ran = command("search", index, "--keyword", "number NOT (4 OR 5)", "--all", "--csv", tmp_path / "list.csv")
+    assert ran.status == 0, ran.err
+    assert "PAT" not in (tmp_path / "list.csv").read_text()
+    asked = ("index", hospital, "--model", model_dir, "--keep-identifiers", "--only")
+    ran = command(*asked, tmp_path / "list.csv", "--out", tmp_path / "few")
+    assert (ran.status, "7 volumes are listed in list.csv." in ran.err, "7 volumes, 0 failed" in ran.err) == (0, True, True), ran.err
+    with open_index(str(tmp_path / "few")) as opened:
+        patients = {record.patient for record in opened.records(opened.ids()).values()}
+    assert patients == {f"PAT{number}" for number in (0, 1, 2, 3, 6, 7)}
+    (tmp_path / "some.csv").write_text("VolumeName\nPAT1_1\nPAT9_1\n")
+    ran = command(*asked, tmp_path / "some.csv", "--out", tmp_path / "one")
+    assert (ran.status, "1 volumes are listed in some.csv; 1 of the 2 listed are not here." in ran.err) == (0, True), ran.err
+    (tmp_path / "none.csv").write_text("VolumeName\nPAT9_1\n")
+    ran = command(*asked, tmp_path / "none.csv", "--out", tmp_path / "nothing")
+    assert (ran.status, "lists 1 volumes, and none of them is here" in ran.err) == (2, True), ran.err
+    assert not (tmp_path / "nothing").exists()

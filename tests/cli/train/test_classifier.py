@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors.torch import load_file
+
+from thoracle.cohort.manifest import open_cohort
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.training.engine.config import load_config, write_config
 from thoracle.training.finetuning.classifier import ClassifierConfig
@@ -38,3 +41,20 @@ def test_a_model_made_for_other_volumes_is_refused(command, cohort: Path, start:
     assert ran.status == 2
     assert "another preprocessing" in ran.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_list_is_trained_on_alone(command, cohort: Path, start: Path, tmp_path: Path) -> None:
+    config = load_config(CONFIGS / "phantom-tiny-classifier.yaml", ClassifierConfig)
+    write_config(replace(config, steps=1, batch_size=1, save_every=1, eval_every=1), tmp_path / "short.yaml")
+    entries = open_cohort(cohort).entries
+    train, valid = ([entry.volume for entry in entries if entry.split == split] for split in ("train", "valid"))
+    (tmp_path / "list.csv").write_text("\n".join(["volume", *train[:2], *valid, "elsewhere"]))
+    asked = ("train", "classifier", "--config", tmp_path / "short.yaml", "--start", start, "--cohort", cohort, "--only")
+    ran = command(*asked, tmp_path / "list.csv", "--out", tmp_path / "run")
+    assert ran.status == 0, ran.err
+    assert "4 volumes are listed in list.csv; 1 of the 5 listed are not here." in ran.err
+    encoded = [load_file(path)["latents"].shape[0] for path in (tmp_path / "latents").iterdir()]
+    assert sorted(encoded) == [2, 2]
+    (tmp_path / "none.csv").write_text("volume\nelsewhere\n")
+    ran = command(*asked, tmp_path / "none.csv", "--out", tmp_path / "nothing")
+    assert (ran.status, "none of them is here" in ran.err, (tmp_path / "nothing").exists()) == (2, True, False), ran.err

@@ -31,6 +31,17 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_list_is_of_a_cohort_not_of_a_table(command, cohort: Path, reports: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("volume\nelsewhere\n")
+    asked = ("train", "labeler", "--config", CONFIG, "--only", tmp_path / "none.csv", "--out", tmp_path / "run")
+    for source, says in (
+        (("--reports", reports), "--only takes volumes of a prepared cohort"),
+        (("--cohort", cohort), "none of them is here"),
+    ):
+        ran = command(*asked, *source)
+        assert (ran.status, says in ran.err) == (2, True), ran.err
+
+
 def test_reports_become_a_classifier_that_labels(command, reports: Path, tmp_path: Path) -> None:
     sizes = TextConfig(vocab_size=4000, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
     short = replace(

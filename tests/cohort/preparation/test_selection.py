@@ -28,6 +28,25 @@ def _select(**changes: Any) -> Selection:
     return select_volumes(LISTING, **(options | {"series": (), "encoding": "utf-8", "labeller": None} | changes))
 
 
+def test_a_list_names_volumes_as_the_archive_or_as_the_cohort_does(tmp_path: Path) -> None:
+    key = SiteKey.open(tmp_path / "key", outside=tmp_path / "out")
+    pseudonym = _select(key=key).sources[2].volume
+    (tmp_path / "list.csv").write_text(f"volume\na1\n{pseudonym}\nz9\n")
+    selection = _select(key=key, only=tmp_path / "list.csv")
+    everything = _select(key=key).sources
+    assert selection.chosen == (everything[0], everything[2])
+    assert selection.sources == everything, "what is not listed is in the archive all the same"
+    assert "2 volumes are listed in list.csv; 1 of the 3 listed are not here." in selection.notes
+    both = _select(only=_write(tmp_path / "both.csv", "volume\na1\na2\n"), reconstruction=ReconstructionFilter.parse("kernel=Br40"))
+    assert [source.volume for source in both.chosen] == ["a1"]
+    assert "1 volumes were left out, as --reconstruction kernel=Br40 says." in both.notes
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
 def test_derived_images_are_left_out_and_counted_unless_asked_for() -> None:
     selection = _select()
     assert [source.volume for source in selection.chosen] == ["a1", "a2", "b1"]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
 from thoracle.errors import InputError
-from thoracle.search.local.schema import COLUMNS, REPORT_COLUMNS, SCHEMA, to_record, to_row, where
+from thoracle.search.keywords import STEMMED, UNSTEMMED, AllOf, AnyOf, Keywords, Term, stems
+from thoracle.search.local.schema import COLUMNS, REPORT_COLUMNS, SCHEMA, matching_ids, ranked, to_record, to_row, where
 from thoracle.search.record import Filters, Record
 from thoracle.types import ABNORMALITIES
 
@@ -161,6 +165,72 @@ def test_what_a_person_typed_is_a_value_and_never_sql() -> None:
         with closing(_tables()) as connection:
             _stored(_record(facts=Demographics(scanner="GE"), split="train"), connection)
             assert connection.execute(f"SELECT 1 FROM record WHERE {condition}", values).fetchall() == []
+
+
+_REPORTS = (
+    "Pleural effusion on the left.",
+    "No pericardial effusion; nodules.",
+    "Nodular opacity, emphysematous.",
+    "Emphysema and a nodule. Pleural thickening.",
+    "",
+)
+_TERMS = st.sampled_from(
+    [
+        Term(text="effusions"),
+        Term(text="nodule"),
+        Term(text="emphysema"),
+        Term(text="pleural effusion"),
+        Term(text="nodu", prefix=True),
+        Term(text="emphysem", prefix=True),
+        Term(text="pleural eff", prefix=True),
+        Term(text="zebra", prefix=True),
+    ]
+)
+_TREES = st.recursive(
+    _TERMS,
+    lambda parts: (
+        st.lists(parts, min_size=1, max_size=3).map(lambda chosen: AnyOf(parts=tuple(chosen)))
+        | st.tuples(st.lists(parts, min_size=1, max_size=3), st.lists(parts, max_size=2)).map(
+            lambda pair: AllOf(parts=tuple(pair[0]), without=tuple(pair[1]))
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def _ids(tree: Keywords) -> set[int]:
+    """What a tree matches, by its own words: terms by stems, beginnings by words as they are written."""
+    if isinstance(tree, AnyOf):
+        return set.union(*map(_ids, tree.parts))
+    if isinstance(tree, AllOf):
+        return set.intersection(*map(_ids, tree.parts)).difference(*map(_ids, tree.without))
+    tokenizer = UNSTEMMED if tree.prefix else STEMMED
+    term, *texts = (" ".join(words) for words in stems([tree.text, *_REPORTS], tokenizer=tokenizer))
+    pattern = re.compile(rf"\b{term}" + ("" if tree.prefix else r"\b"))
+    return {number for number, text in enumerate(texts, 1) if pattern.search(text)}
+
+
+@pytest.fixture(scope="module")
+def reports() -> Iterator[sqlite3.Connection]:
+    with closing(_tables()) as connection:
+        for number, text in enumerate(_REPORTS):
+            facts = Demographics(sex="FM"[number % 2])
+            _stored(_record(volume=f"v{number}", facts=facts, report=Report(findings=text)), connection)
+        yield connection
+
+
+@given(tree=_TREES)
+def test_sql_finds_what_a_query_says_with_filters_and_without(reports: sqlite3.Connection, tree: Keywords) -> None:
+    expected = _ids(tree)
+    statement, values = matching_ids(tree)
+    assert {row[0] for row in reports.execute(statement, values)} == expected
+    for filters, passing in ((Filters(), {1, 2, 3, 4, 5}), (Filters(sex="F"), {1, 3, 5})):
+        statement, values = ranked(tree, filters)
+        rows = reports.execute(f"{statement} LIMIT 10", values).fetchall()
+        assert {row[0] for row in rows} == expected & passing
+        assert len(rows) == len(expected & passing)
+        scores = [score for _, score in rows]
+        assert scores == sorted(scores, reverse=True)
 
 
 def test_with_a_record_go_its_latent_its_picture_its_report_and_its_words() -> None:

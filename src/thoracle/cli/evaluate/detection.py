@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device, Dtype, Encoding
+from thoracle.cli.options import Device, Dtype, Encoding, Only
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,7 @@ def detection(
     *,
     protocol: Annotated[str, typer.Option(help="ct-rate, ct-clip-legacy, rad-chestct, phantom or holdout.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json, predictions.csv.")],
+    only: Only = None,
     level: Annotated[Level, typer.Option(help="One row a volume, or the mean over a scan's volumes.")] = "volume",
     thresholds_from: Annotated[
         Tuning | None, typer.Option(help="Where thresholds and calibration come from, in place of the protocol's choice.")
@@ -73,7 +74,11 @@ def detection(
     for path in (model, cohort):
         if not path.exists():
             raise InputError("no such file or folder", hint="Check the path.", source=path)
-    prepared = None if cohort.suffix.lower() in TABLE_SUFFIXES else open_cohort(cohort)
+    if only is not None and cohort.suffix.lower() in TABLE_SUFFIXES:
+        raise InputError("--only takes volumes of a prepared cohort", hint="Give a cohort, or a shorter table of labels.")
+    prepared = None if cohort.suffix.lower() in TABLE_SUFFIXES else open_cohort(cohort, only=only)
+    if prepared is not None and prepared.selection:
+        console.print(prepared.selection, markup=False)
     loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
     if save_calibration and (loaded is None or way.mapped or way.tuning is None):
         raise InputError("there is no calibration to keep", hint="Give a model folder, and a protocol of the model's own labels.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device
+from thoracle.cli.options import Device, Only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ def explanation(
     out: Annotated[Path, typer.Option(metavar="DIR", help="explanation.html, explanation.json, a row a volume.")],
     method: Annotated[Method, typer.Option(help="As `thoracle explain` has them; occlusion takes hundreds of passes a scan.")] = "gradient",
     split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
+    only: Only = None,
     limit: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
@@ -51,7 +52,9 @@ def explanation(
     from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.model import load
 
-    console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
+    console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort, only=only)
+    if prepared.selection:
+        console.print(prepared.selection, markup=False)
     loaded = load(model, device=device)
     require_same_input(loaded, prepared)
     methods: Sequence[Maps] = (method,)

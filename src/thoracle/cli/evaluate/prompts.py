@@ -10,7 +10,7 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.evaluate.space import embedded
-from thoracle.cli.options import Device, Dtype
+from thoracle.cli.options import Device, Dtype, Only
 
 if TYPE_CHECKING:
     from thoracle.evaluation.detection.prompt_study import PromptStudy
@@ -26,6 +26,7 @@ def prompts(
     templates: Annotated[Path, typer.Option(metavar="YAML", help="Templates and ensembles, as in configs/prompts.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="prompts.html, prompts.json, latents.")],
     split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
+    only: Only = None,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     device: Device = "auto",
@@ -50,7 +51,9 @@ def prompts(
 
     if not templates.is_file():
         raise InputError("no such file", hint="Give for example configs/prompts/chest-ct.yaml.", source=templates)
-    wordings, console, prepared = read_wordings(templates), Console(stderr=True, highlight=False), open_cohort(cohort)
+    wordings, console, prepared = read_wordings(templates), Console(stderr=True, highlight=False), open_cohort(cohort, only=only)
+    if prepared.selection:
+        console.print(prepared.selection, markup=False)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
     entries = labelled_entries(prepared, [split])

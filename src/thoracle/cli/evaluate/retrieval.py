@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,13 +11,14 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.index import IndexLocation
-from thoracle.cli.options import Device
+from thoracle.cli.options import Device, Only
 
 if TYPE_CHECKING:
     from thoracle.evaluation.retrieval.report import RetrievalReport
     from thoracle.evaluation.retrieval.tasks import Gallery
     from thoracle.inference.model import Model
     from thoracle.search.backend import IndexBackend
+    from thoracle.search.record import Record
 
 Protocol = Literal["ct-clip", "bimcv-r"]
 SplitName = Literal["train", "valid", "test"]
@@ -31,6 +33,7 @@ def retrieval(
     out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json.")],
     section: Annotated[Section, typer.Option(help="Which of a report is encoded: what the model learned to read.")] = "both",
     split: Annotated[SplitName | None, typer.Option(help="Only these cases are gallery and queries.", show_default=False)] = None,
+    only: Only = None,
     gallery_size: Annotated[int, typer.Option(min=0, help="So many scans, drawn by the seed; 0 takes all.")] = 0,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
@@ -55,7 +58,7 @@ def retrieval(
     with open_index(index_location) as index:
         network = model_of(index, folder=model, device=device, notify=notify)
         check_same_model(index, network)
-        numbers, volumes, report_texts = _volumes(index, section, split, gallery_size, seed)
+        numbers, volumes, report_texts = _volumes(index, section, split, gallery_size, seed, only=only)
         keyword = _keyword(index, numbers)
     texts = _latents(network, report_texts) if any(volumes.texts) else None
     words = text_query_latents(network, ABNORMALITIES).cpu().numpy().astype("float64")
@@ -78,8 +81,22 @@ def retrieval(
     _print(report)
 
 
+def _listed(records: Mapping[int, Record], only: Path) -> dict[int, Record]:
+    """Those of a list, which says how many it has."""
+    from rich.console import Console
+
+    from thoracle.files.volume_list import VolumeIdentity, read_volume_list
+
+    listed = read_volume_list(only)
+    pairs, absent = listed.select(
+        list(records.items()), identity=lambda pair: VolumeIdentity(names=(pair[1].volume,), source_sha256=pair[1].source_sha256)
+    )
+    Console(stderr=True, highlight=False).print(listed.summary(len(pairs), absent), markup=False)
+    return dict(pairs)
+
+
 def _volumes(
-    index: IndexBackend, section: Section, split: str | None, gallery_size: int, seed: int
+    index: IndexBackend, section: Section, split: str | None, gallery_size: int, seed: int, *, only: Path | None
 ) -> tuple[list[int], Gallery, list[str]]:
     """Their numbers, what is known of them, and what is encoded of their reports; what belongs together whole reports decide."""
     import numpy as np
@@ -91,6 +108,8 @@ def _volumes(
     if not records:
         detail = "no volume in the index" if split is None else f"no volume of split {split!r} in the index"
         raise InputError(detail, hint="Add some with `thoracle index`, or choose another split.")
+    if only is not None:
+        records = _listed(records, only)
     if gallery_size:
         scans = sorted({record.scan for record in records.values()})
         chosen = set(np.random.default_rng(seed).permutation(scans)[:gallery_size].tolist())

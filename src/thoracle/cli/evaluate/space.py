@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device, Dtype
+from thoracle.cli.options import Device, Dtype, Only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ def space(
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="space.html, space.json, PNGs, latents.")],
     split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
+    only: Only = None,
     section: Annotated[Section, typer.Option(help="Which of the report's words.")] = "findings",
     limit: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,
     device: Device = "auto",
@@ -52,7 +53,9 @@ def space(
     from thoracle.inference.model import load
     from thoracle.types import ABNORMALITIES
 
-    console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort)
+    console, prepared = Console(stderr=True, highlight=False), open_cohort(cohort, only=only)
+    if prepared.selection:
+        console.print(prepared.selection, markup=False)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
     entries = first_volume_per_scan(prepared, split=split, section=section)[:limit]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.index import index
-from thoracle.cli.options import Device, Dtype, ModelFolder
+from thoracle.cli.options import Device, Dtype, ModelFolder, Only
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,7 @@ def add(
     split: Annotated[
         list[str] | None, typer.Option(metavar="train|valid|test", help="Only these splits; may be repeated.", show_default=False)
     ] = None,
+    only: Only = None,
     keep_identifiers: Annotated[
         bool, typer.Option("--keep-identifiers", help="Keep a hospital's own names and numbers instead of pseudonyms.")
     ] = False,
@@ -62,7 +63,9 @@ def add(
     console, chosen = Console(stderr=True, highlight=False), split or SPLITS
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", hint=f"There are {', '.join(SPLITS)}.")
-    prepared = open_cohort(cohort)
+    prepared = open_cohort(cohort, only=only)
+    if prepared.selection:
+        console.print(prepared.selection, markup=False)
     covered = prepared.naming == "real" and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     folder = model_or_demo(model, notify=notify)

@@ -25,7 +25,7 @@ def _prepare(config: ChatConfig) -> Run:
     from thoracle.training.chat.run import chat_run, finding_targets, split_questions
     from thoracle.training.chat.scan_features import encode_cohort_scans
 
-    cohort = open_cohort(config.cohort)
+    cohort = open_cohort(config.cohort, only=config.only)
     conversations, held_out = split_questions(read_vqa(Path(config.vqa_file)), cohort)
     held_out = held_out[: config.num_eval_conversations] if config.eval_every else ()
 

@@ -21,11 +21,13 @@ def _config() -> type[ClassifierConfig]:
 
 
 def _prepare(config: ClassifierConfig) -> Run:
+    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.finetuning.classifier_run import classifier_run
 
-    volumes = CohortDataset(config.cohort, split="train", needs=["labels"])
-    labelled = CohortDataset(config.cohort, split="valid", needs=["labels"]) if config.eval_every else None
+    cohort = open_cohort(config.cohort, only=config.only)
+    volumes = CohortDataset(cohort, split="train", needs=["labels"])
+    labelled = CohortDataset(cohort, split="valid", needs=["labels"]) if config.eval_every else None
 
     def start(world: World, resume: bool) -> Trainer:
         with encoding(quiet=world.rank > 0) as encoded:

@@ -23,6 +23,9 @@ Settings = TypeVar("Settings", bound="RunConfig")
 _IN_PLACE: Final = "in place of the setting."
 _CONFIG: Final = Annotated[Path, typer.Option(metavar="YAML", help="Settings, as in `configs/`, or the name of one that is shipped.")]
 _COHORT: Final = Annotated[Path | None, typer.Option(metavar="DIR", help=f"What `thoracle prepare` wrote; {_IN_PLACE}")]
+_ONLY: Final = Annotated[
+    Path | None, typer.Option("--only", metavar="FILE", help=f"List of the volumes to take, as `search --all --csv` writes it; {_IN_PLACE}")
+]
 _OUT: Final = Annotated[Path | None, typer.Option(metavar="DIR", help=f"The run's folder; {_IN_PLACE}")]
 _OVERRIDES: Final = Annotated[
     list[str] | None,
@@ -57,7 +60,7 @@ class TrainTask(Generic[Settings]):
         name: of the command.
         help: of the command.
         config: imports the class of the configuration.
-        settings: options that replace settings, by setting, beside `cohort` and `out`.
+        settings: options that replace settings, by setting, beside `cohort`, `only` and `out`.
         inputs: options that `prepare` takes, by parameter, with their defaults.
         prepare: opens the data of a run.
         override: puts options in place of settings.
@@ -77,12 +80,17 @@ class TrainTask(Generic[Settings]):
         Raises:
             ThoracleError: as `load_config`, the task's data and its trainer.
         """
+        from thoracle.cohort.manifest import open_cohort
+        from thoracle.config_reader import config_to_mapping
         from thoracle.training.engine.distributed import distributed_context
 
         inputs = {name: options.get(name, default) for name, (_, default) in self.inputs.items()}
-        settings = {name: options.get(name) for name in (*self.settings, "cohort", "out")}
-        prepared = self.prepare(self._config(config, settings, overrides or ()), **inputs)
+        settings = {name: options.get(name) for name in (*self.settings, "cohort", "only", "out")}
+        configured = self._config(config, settings, overrides or ())
+        prepared = self.prepare(configured, **inputs)
         with distributed_context() as world:
+            if world.rank == 0 and configured.only:
+                typer.echo(open_cohort(config_to_mapping(configured)["cohort"], only=configured.only).selection, err=True)
             follow(prepared.start(world, resume), quiet=world.rank > 0)
             if world.rank == 0:
                 prepared.finish()
@@ -101,6 +109,7 @@ def add_command(task: TrainTask[Settings]) -> None:
         "config": (_CONFIG, inspect.Parameter.empty),
         **{name: (kind, None) for name, kind in task.settings.items()},
         "cohort": (_COHORT, None),
+        "only": (_ONLY, None),
         **task.inputs,
         "out": (_OUT, None),
         "overrides": (_OVERRIDES, None),

@@ -13,7 +13,6 @@ from thoracle.cli.options import Encoding
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
-    from thoracle.cohort.reports import Section
     from thoracle.training.labeler.task import LabelerConfig, LabelledReportText
 
 
@@ -32,13 +31,12 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
 
 
 def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str) -> Run:
+    from thoracle.errors import InputError
     from thoracle.training.labeler.run import labeler_run
 
-    reports = (
-        _cohort_reports(config.cohort, config.section)
-        if config.cohort
-        else _table_reports(Path(config.reports), text_column, id_column, encoding)
-    )
+    if config.only and not config.cohort:
+        raise InputError("--only takes volumes of a prepared cohort", hint="Give --cohort, or a shorter table of reports.")
+    reports = _cohort_reports(config) if config.cohort else _table_reports(Path(config.reports), text_column, id_column, encoding)
     return Run(
         start=lambda world, resume: labeler_run(config, reports, world, resume=resume),
         finish=lambda: _save_decision_rule(Path(config.out), reports),
@@ -57,11 +55,13 @@ def _table_reports(path: Path, text_column: list[str] | None, id_column: str, en
     return [LabelledReportText(name=row.id, text=row.text, labels=labels) for row, labels in read_labelled(table)]
 
 
-def _cohort_reports(cohort: str, section: Section) -> list[LabelledReportText]:
+def _cohort_reports(config: LabelerConfig) -> list[LabelledReportText]:
     """Read the reports of the scans that are trained on; a scan of several volumes has one report."""
+    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.labeler.task import LabelledReportText
 
+    cohort, section = open_cohort(config.cohort, only=config.only), config.section
     scans = {entry.scan: entry for entry in CohortDataset(cohort, split="train", section=section, needs=["report"]).entries}
     return [LabelledReportText(name=scan, text=entry.report.text(section), labels=entry.labels) for scan, entry in scans.items()]
 

@@ -19,11 +19,18 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     Raises:
         InputError: the cohort was prepared for another model.
     """
+    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.errors import InputError
 
     pairs = CohortDataset(
-        config.cohort, split="train", section=config.section, needs=["report"], augmentation=augmentation, excerpt=excerpt, seed=config.seed
+        open_cohort(config.cohort, only=config.only),
+        split="train",
+        section=config.section,
+        needs=["report"],
+        augmentation=augmentation,
+        excerpt=excerpt,
+        seed=config.seed,
     )
     if pairs.cohort.preprocess != config.preprocess:
         raise InputError("was prepared with another preprocessing than the configuration's", hint="Prepare it again.", source=config.cohort)
@@ -53,10 +60,11 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
 
 def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluator] | None:
     """Open the labelled volumes of split valid, and evaluate on them as the configuration asks; None where it does not."""
+    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
 
     if not config.eval_every:
         return None
-    labelled = CohortDataset(cohort, split="valid", needs=["labels"])
+    labelled = CohortDataset(open_cohort(cohort, only=config.only), split="valid", needs=["labels"])
     return lambda task: ZeroShotEvaluator(task, labelled, batch=batch)

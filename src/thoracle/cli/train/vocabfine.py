@@ -19,10 +19,12 @@ def _config() -> type[VocabFineConfig]:
 
 def _prepare(config: VocabFineConfig) -> Run:
     from thoracle.cli.train.pairs import zero_shot
+    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.finetuning.vocabfine_run import vocabfine_run
 
-    volumes = CohortDataset(config.cohort, split="train", needs=["labels"], augmentation=config.augmentation, seed=config.seed)
+    cohort = open_cohort(config.cohort, only=config.only)
+    volumes = CohortDataset(cohort, split="train", needs=["labels"], augmentation=config.augmentation, seed=config.seed)
     preprocess, evaluate = volumes.cohort.preprocess, zero_shot(config, config.cohort, batch=config.batch_size)
     return Run(start=lambda world, resume: vocabfine_run(config, volumes, world, preprocess=preprocess, resume=resume, evaluate=evaluate))
 

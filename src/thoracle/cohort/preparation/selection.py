@@ -12,6 +12,7 @@ from thoracle.cohort.preparation.overrides import with_metadata, with_series
 from thoracle.cohort.pseudonyms import SiteKey
 from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.cohort.sources import ArchiveListing, VolumeSource
+from thoracle.files.volume_list import VolumeIdentity, read_volume_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ def select_volumes(
     series: Sequence[str],
     encoding: str,
     labeller: Labeller | None,
+    only: Path | None = None,
 ) -> Selection:
     """Select the volumes of a listing; the arguments are those of `prepare`.
 
@@ -53,6 +55,8 @@ def select_volumes(
         series: the volumes to read where several could be meant.
         encoding: of the table.
         labeller: labels scans that have a report and no labels.
+        only: a list of the volumes to take, by the archive's names or the cohort's; read as `read_volume_list`, selected as
+            `VolumeList.select` does, with their errors.
 
     Raises:
         InputError: one of `series` names none, or several.
@@ -62,15 +66,24 @@ def select_volumes(
     wanted, matched = with_metadata(wanted, metadata, encoding=encoding) if metadata else (wanted, "")
     wanted = with_series(wanted, series) if series else wanted
     sources = [key.pseudonymize(volume) for volume in wanted] if key else wanted
-    chosen, without = reconstruction.choose(sources)
+    listed, selected = _listed(wanted, sources, only) if only else (sources, "")
+    chosen, without = reconstruction.choose(listed)
     chosen, labelled = label_missing(chosen, labeller) if labeller else (chosen, "")
     notes = (
         *listing.notes,
         *_derived_note(listing, derived),
-        *_left_out(sources, chosen, without, reconstruction),
-        *filter(None, [matched, labelled]),
+        *_left_out(listed, chosen, without, reconstruction),
+        *filter(None, [selected, matched, labelled]),
     )
     return Selection(sources=tuple(sources), chosen=tuple(chosen), absent=tuple(listing.absent), notes=notes)
+
+
+def _listed(named: Sequence[VolumeSource], sources: Sequence[VolumeSource], only: Path) -> tuple[list[VolumeSource], str]:
+    """The sources of a list, and how many they are; nobody has read their bytes, so it is names that count."""
+    volumes = read_volume_list(only)
+    pairs = list(zip(named, sources, strict=True))
+    chosen, absent = volumes.select(pairs, identity=lambda pair: VolumeIdentity(names=(pair[0].volume, pair[1].volume)))
+    return [source for _, source in chosen], volumes.summary(len(chosen), absent)
 
 
 def _derived_note(listing: ArchiveListing, derived: bool) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class RunConfig:
 
     Attributes:
         out: folder of the run.
+        only: list of the volumes to take of the cohort, as `thoracle search --all --csv` writes it; "" takes all.
         disclaimer: sentence that every result of the model carries, about its training data; "" where it was patients.
         seed: seed of weights, order, augmentation and dropout.
         steps: optimizer steps of the whole run.
@@ -96,6 +97,7 @@ class RunConfig:
     MONITORS: ClassVar[tuple[str, ...]] = ("macro_auroc", *ABNORMALITIES)
 
     out: str = "run"
+    only: str = ""
     disclaimer: str = ""
     seed: NonNegativeInt = 0
     steps: PositiveInt = 1000

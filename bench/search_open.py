@@ -1,16 +1,17 @@
-"""What an index of many records costs before and beside a query: opening it, one keyword query as a process, adding one study, deleting one.
+"""What an index of many records costs before a query: opening it, one keyword query as a process, one study more, one less.
 
     python bench/search_open.py [--records 1000000] [--words 40] [--repeat 7] [--no-delete]
 
-Latents and reports as in bench/search.py, but for the words of a report; one record in a thousand holds a word of its own, which is looked for.
-Processes are timed with the files in memory; an interpreter that imports nothing is timed beside them. Prints seconds, of the clock and of CPU,
-medians; nothing is kept.
+Latents are random, 512 wide; reports are of random words out of 3,000, and one in a thousand holds a word of its own, which is looked for.
+Processes are timed with the files in memory, an interpreter that imports nothing beside them. Prints medians of seconds, of the clock and
+of CPU, which others' work on the cores moves less; nothing is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -80,23 +81,24 @@ def time_processes(folder: Path, repeat: int) -> None:
             seconds[name].append(timed(lambda: subprocess.run(command, check=True, capture_output=True)))  # noqa: B023
     for name, times in seconds.items():
         show(name, times)
-    traced = subprocess.run(
-        [sys.executable, "-X", "importtime", *commands["thoracle search --keyword"][1:]], capture_output=True, text=True, check=True
-    )
-    print(f"  torch is {'imported' if '| torch' in traced.stderr else 'not imported'} by it")
+    command = [sys.executable, "-X", "importtime", *commands["thoracle search --keyword"][1:]]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    print(f"  torch is {'imported' if re.search(r'[|] +torch$', modules, re.MULTILINE) else 'not imported'} by it")
 
 
 def time_parts(folder: Path, repeat: int) -> None:
     """Time what a process does with an index once its modules are there."""
     parts: dict[str, Callable[[LocalIndex], object]] = {
         "open, and how many there are": len,
-        "open, and one keyword query": lambda index: index.records(
-            [number for number, _ in index.keyword_search(parse("rare0"), k=10, filters=Filters())]
-        ),
+        "open, and one keyword query": look_up,
         "open, and map all vectors": lambda index: index.vectors(),
     }
     for name, act in parts.items():
         show(name, [timed(lambda: use(folder, act)) for _ in range(repeat)])  # noqa: B023
+
+
+def look_up(index: LocalIndex) -> object:
+    return index.records([number for number, _ in index.keyword_search(parse("rare0"), k=10, filters=Filters())])
 
 
 def use(folder: Path, act: Callable[[LocalIndex], object]) -> None:

@@ -92,8 +92,10 @@ class Vectors:
     token: str = ""
 
     def rows(self, ids: Ids) -> Rows:
-        """Return the rows of ids; each must exist."""
-        return np.searchsorted(self.ids, ids)
+        """Return the rows of ids, in their order; ids that came after this state are left out."""
+        rows = np.searchsorted(self.ids, ids)
+        rows, ids = rows[rows < len(self.ids)], ids[rows < len(self.ids)]
+        return rows[self.ids[rows] == ids]
 
     @property
     def live_rows(self) -> Rows:

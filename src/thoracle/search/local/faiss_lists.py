@@ -121,7 +121,7 @@ def build(vectors: Vectors, *, lists: int | None = None, texts: Sequence[LatentA
     faiss = _faiss()
     rows = vectors.live_rows
     count, dim = len(rows), vectors.array.shape[1]
-    lists = lists or max(1, int(4 * count**0.5))
+    lists = lists or min(count, int(4 * count**0.5))  # a centre for each of a handful
     faiss_index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )

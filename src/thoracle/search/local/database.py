@@ -3,7 +3,7 @@
 Each change is one transaction, under a rollback journal: before 3.51.3 SQLite's WAL can damage what several processes write
 (docs/decisions/0030-search-index.md). A killed process leaves the old state or the new one.
 
-Erasing writes the file anew beside itself and puts it in its place (docs/decisions/0083-erasing-an-index.md). Readers therefore look
+Erasing writes the file anew beside itself and puts it in its place (docs/decisions/0035-growing-and-erasing.md). Readers therefore look
 whether theirs is still the file, and open it so that they cannot take another file's journal for its own.
 """
 

@@ -93,9 +93,10 @@ class Vectors:
 
     def rows(self, ids: Ids) -> Rows:
         """Return the rows of ids, in their order; ids that came after this state are left out."""
-        rows = np.searchsorted(self.ids, ids)
-        rows, ids = rows[rows < len(self.ids)], ids[rows < len(self.ids)]
-        return rows[self.ids[rows] == ids]
+        rows: Rows = np.searchsorted(self.ids, ids)
+        ids, rows = ids[rows < len(self.ids)], rows[rows < len(self.ids)]
+        known: Rows = rows[self.ids[rows] == ids]
+        return known
 
     @property
     def live_rows(self) -> Rows:

@@ -277,7 +277,7 @@ class LocalIndex:
         approximate.remove(self.folder)
 
     def _pending(self, failures: Mapping[str, str]) -> ErasurePending:
-        erased = [name for name in (DATABASE, VECTORS, approximate.LISTS) if name not in failures]
+        erased = [name for name in (DATABASE, VECTORS) if name not in failures]
         left = ", ".join(f"{name} ({reason})" for name, reason in failures.items())
         room = (self.folder / DATABASE).stat().st_size / 1e6
         detail = (
@@ -289,7 +289,7 @@ class LocalIndex:
 
     def _sweep(self) -> None:
         """Take away what killed processes left half-written."""
-        for path in self.folder.glob(f".*{TEMPORARY}"):
+        for path in self.folder.glob(f".*{TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
     @contextmanager

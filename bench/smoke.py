@@ -79,6 +79,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "phantom_shortcuts": ["--cases", 60],
         "preprocess": ["--repeat", 1],
         "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
+        "search_open": ["--records", 300, "--repeat", 1],
         "train": ["--preset", "tiny", "--batch", 1],
     }
 

@@ -17,9 +17,11 @@ from thoracle.cohort.samples.volume_cache import pack, read_volume
 from thoracle.errors import IndexMismatch
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
-from thoracle.search.indexing import IndexProgress, index_cohort, index_settings, to_record
+from thoracle.inference.text_query import text_query_latents
+from thoracle.search.indexing import IndexProgress, encode_queries, index_cohort, index_settings, to_record
 from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.record import Record
+from thoracle.types import ABNORMALITIES
 
 KEY = SiteKey(secret=bytes(range(32)))
 
@@ -158,3 +160,13 @@ def test_a_cohort_that_was_prepared_for_another_model_is_refused(cohort: Cohort,
     with pytest.raises(IndexMismatch, match=says) as error:
         index_settings(model, other, None)
     assert error.value.source == str(cohort.folder)
+
+
+def test_queries_are_encoded_as_they_are_looked_for_of_both_kinds(model: Model) -> None:
+    reports = ["Pleural effusion on the left.", "Emphysema."]
+    texts, encoded = encode_queries(model, reports)
+    assert texts.shape == (4 * 18, model.dim_latent)
+    np.testing.assert_allclose(texts[:18], text_query_latents(model, list(ABNORMALITIES)).numpy(), atol=1e-5)
+    np.testing.assert_allclose(texts[18], text_query_latents(model, [f"Left {ABNORMALITIES[0]}"])[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoded, model.encode_text(reports).numpy(), atol=1e-5)
+    assert len(encode_queries(model, [])) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -142,3 +144,11 @@ def test_a_server_that_does_not_answer_is_said() -> None:
     says = r"the server does not do it .*Check its address, its key and that it runs"
     with pytest.raises(SearchError, match=says), open_index("http://127.0.0.1:1/cases"):
         pass
+
+
+def test_to_open_an_index_and_choose_its_model_imports_no_torch_and_nothing_that_reads_scans() -> None:
+    code = (
+        "import sys, thoracle.search.open_index, thoracle.search.model_lookup, thoracle.search.lookup\n"
+        "print(*sorted({'torch', 'pydicom', 'scipy', 'faiss', 'qdrant_client', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -142,11 +142,10 @@ def search(
     with opened_index(index_location) as index:
         needs_model = text is not None or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
-        reading = read_arguments.reading()
         engine = Engine(index, model=network)
         query = Query(
             text=text or "",
-            scan=_read(scan, reading, network) if scan is not None and network is not None else None,
+            scan=_read(scan, read_arguments, network) if scan is not None and network is not None else None,
             report=_report(report),
             keyword=keyword or "",
             like=tuple(find_scan(index, similar_to, key=site_key_for(index, site_key, outside=Path(index_location)))) if similar_to else (),
@@ -210,7 +209,7 @@ def _show_counts(counts: RecordCounts, *, keyword: str, filters: Filters, json_f
     console.print(RESEARCH_USE)
 
 
-def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
+def _read(path: Path, reading: ReadArguments, model: Model) -> PreparedVolume:
     from thoracle.errors import InputError
     from thoracle.inference.batch.discover_scans import find_scans
     from thoracle.inference.batch.runner import read_scan
@@ -219,7 +218,7 @@ def _read(path: Path, reading: Any, model: Model) -> PreparedVolume:
     locations = find_scans([path], whole_folders=True)
     if len(locations) != 1:
         raise InputError(f"{len(locations)} scans are not one", hint="Give one file, or one folder of DICOM.", source=path)
-    return prepare(read_scan(locations[0], reading), model.preprocess)
+    return prepare(read_scan(locations[0], reading.reading()), model.preprocess)
 
 
 def _report(path: Path | None) -> str:

@@ -120,11 +120,13 @@ def sha256(path: Path) -> str:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk.
+    """Flush a file, or the names in a folder, to the disk. Windows opens no folders, and keeps their names by itself.
 
     Raises:
         OSError: it cannot be opened or flushed.
     """
+    if os.name == "nt" and path.is_dir():
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -64,6 +64,7 @@ def _hashes_of(path: Path) -> list[str]:
     """None where the file is damaged: it is never read either."""
     try:
         with safe_open(path, framework="np") as file:
-            return (file.metadata() or {}).get(TEXTS, "").split()
+            metadata: dict[str, str] = file.metadata() or {}
+            return metadata.get(TEXTS, "").split()
     except (OSError, SafetensorError):
         return []

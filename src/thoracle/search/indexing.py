@@ -6,7 +6,7 @@ What is acknowledged is on the disk: records are kept in groups, a group every f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,17 +18,20 @@ from thoracle.cohort.pseudonyms import SiteKey
 from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.sources import Split, VolumeSource
-from thoracle.errors import CacheDamaged, IndexMismatch
+from thoracle.errors import CacheDamaged, IndexMismatch, TokenizerMissing
 from thoracle.execution.prefetch import prefetch
 from thoracle.inference.model import Model
+from thoracle.inference.text_query import text_query_latents
+from thoracle.models.encoder import Capability
 from thoracle.search.backend import IndexBackend
 from thoracle.search.record import IndexedVolume, LatentArray, Record
 from thoracle.search.slices import contact_strip
-from thoracle.types import ModelInput
+from thoracle.types import ABNORMALITIES, ModelInput
 
 _GROUP: Final = 256
 _SECONDS: Final = 2.0
 _EMPTY: Final = "Not given."
+_WORDS: Final = ("", "Left", "Right", "Severe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,22 @@ def index_cohort(
         index.add(group)
         progress(IndexProgress(completed=completed + len(group), total=len(todo), before=len(chosen) - len(todo)))
     return failed
+
+
+def encode_queries(model: Model, reports: Sequence[str]) -> list[LatentArray]:
+    """Encode texts as they are looked for: the abnormalities with a few words beside them, and whole reports.
+
+    Returns:
+        (T, L) of each kind; nothing where the model reads no text.
+    """
+    if Capability.TEXT not in model.capabilities:
+        return []
+    texts = [f"{word} {name}".strip() for word in _WORDS for name in ABNORMALITIES]
+    try:
+        queries = [text_query_latents(model, texts), *([model.encode_text(reports)] if reports else [])]
+    except TokenizerMissing:
+        return []
+    return [np.ascontiguousarray(latents.cpu().numpy()) for latents in queries]
 
 
 def to_record(entry: CohortEntry, key: SiteKey | None) -> Record:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from thoracle.errors import ExtraMissing, InputError
 from thoracle.search.backend import IndexBackend
-from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.local.index import LocalIndex, TextEncoder, open_for_writing
 from thoracle.search.qdrant.index import QdrantIndex
 
 if TYPE_CHECKING:
@@ -50,17 +50,18 @@ def open_index(location: str) -> Iterator[IndexBackend]:
 
 @contextmanager
 def open_index_for_writing(
-    location: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None
+    location: str, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None, texts: TextEncoder | None = None
 ) -> Iterator[IndexBackend]:
-    """Open an index for writing too; create one where `settings` are given. `lists` is as in `LocalIndex.refresh`.
+    """Open an index for writing too; create one where `settings` are given. `lists` and `texts` are as in `open_for_writing`.
 
     Raises:
         As `open_index`, and:
         IndexMismatch: it was begun with other settings.
         IndexBusy: another process is changing it.
+        ErasurePending: as `open_for_writing`.
     """
     if not is_url(location):
-        with open_for_writing(Path(location), settings, lists=lists) as index:
+        with open_for_writing(Path(location), settings, lists=lists, texts=texts) as index:
             yield index
         return
     client, collection = _client(location)

@@ -58,6 +58,15 @@ def test_add_is_the_verb_where_none_is_named(command, hospital: Path, model_dir:
     assert re.fullmatch(r"[0-9a-f]{64}", (tmp_path / "default.key").read_text())
 
 
+def test_the_recall_of_approximate_lists_is_said_of_volumes_and_of_texts(command, hospital: Path, model_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    ran = command("index", hospital, "--model", model_dir, "--out", tmp_path / "index", "--approximate")
+    assert ran.status == 0, ran.err
+    sentence = r"approximate lists find [01]\.\d{3} of the 10 nearest to volumes, [01]\.\d{3} to texts \(\d+ of 9 probed\)"
+    assert re.search(sentence, ran.err), ran.err
+    assert re.search(sentence, command("index", "check", tmp_path / "index").out)
+
+
 def test_only_the_named_splits_are_added(command, noise: Path, model_dir: Path, tmp_path: Path) -> None:
     asked = ("index", noise, "--model", model_dir, "--out", tmp_path / "index")
     assert "2 volumes, 0 failed" in command(*asked, "--split", "train").err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,35 +163,46 @@ def test_lists_lose_who_is_deleted_without_clustering(index: LocalIndex, make, m
     assert len(reader.vector_search(make(7).latent_L, k=40, filters=_ALL)) == 39
 
 
-def test_probes_are_chosen_for_texts_too_and_texts_are_kept_for_the_next_time(index: LocalIndex, make) -> None:
+def test_probes_are_chosen_for_texts_too_and_are_no_fewer_without_a_model(index: LocalIndex, make) -> None:
     draw = np.random.default_rng(3)
     texts = draw.standard_normal((30, 8), dtype=np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    asked: list[int] = []
-    with open_for_writing(index.folder, lists=True, texts=lambda: asked.append(1) or texts):
+    asked: list[Sequence[str]] = []
+
+    def encode(reports: Sequence[str]) -> list[np.ndarray]:
+        asked.append(reports)
+        return [texts[:20], texts[20:]]
+
+    with open_for_writing(index.folder, lists=True):
         pass
+    before = approximate.read_info(index.folder)
+    assert before is not None
+    assert (before.text_recall, "not measured for texts" in before.sentence()) == (None, True)
+    for _ in range(2):
+        with open_for_writing(index.folder, texts=encode):
+            pass
+    assert [len(reports) for reports in asked] == [40], "once, as nothing has changed"
+    assert "Emphysema in both lungs." in asked[0][4]
     info = approximate.read_info(index.folder)
     assert info is not None
     assert info.text_recall is not None
     assert min(info.recall, info.text_recall) >= 0.99
-    assert "to texts" in info.sentence()
     reader, hits = LocalIndex(index.folder), 0
     for text in texts:
         exact = {n for n, _ in reader.vector_search(text, k=10, filters=_ALL, exact=True)}
         hits += len(exact & {n for n, _ in reader.vector_search(text, k=10, filters=_ALL)})
     assert hits / 300 >= 0.99
-    with open_for_writing(index.folder, texts=lambda: pytest.fail("they are kept")) as begun:
-        begun.add([make(number) for number in range(100, 150)])
-    assert asked == [1]
+    with open_for_writing(index.folder) as begun:
+        begun.add([make(number) for number in range(100, 110)])
     after = approximate.read_info(index.folder)
     assert after is not None
-    assert (after.clustered, after.text_recall is not None) == (90, True)
+    assert (after.last_id, after.text_recall, after.probes >= info.probes) == (50, info.text_recall, True)
 
 
 def test_texts_that_lie_elsewhere_need_more_probes_than_volumes(vectors: Vectors) -> None:
     texts = np.random.default_rng(5).standard_normal((40, 24), dtype=np.float32)  # no centre is near them
-    alone, both = approximate.build(vectors, lists=64), approximate.build(vectors, lists=64, texts=texts)
+    alone, both = approximate.build(vectors, lists=64), approximate.build(vectors, lists=64, texts=[vectors.array[:9], texts])
     assert alone.info.text_recall is None
     assert both.info.probes > alone.info.probes
     assert both.info.text_recall is not None
-    assert both.info.text_recall >= 0.99
+    assert both.info.text_recall >= 0.99, "of the kind that is found less"

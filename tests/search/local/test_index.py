@@ -320,6 +320,7 @@ def test_pending_erasure_is_said_and_stops_nobody(index: LocalIndex, make, small
     says = r"out of every search.*erased from vectors.bin.*may still be in index.sqlite \(.*full\).*Make . MB of room"
     with pytest.raises(ErasurePending, match=says), open_for_writing(folder) as begun:
         begun.delete(begun.ids_where(patient="p0"))
+    assert len(list(folder.iterdir())) == 4, "nothing half-written"
     reader = LocalIndex(folder)
     assert reader.ids_where(patient="p0") == []
     assert reader.keyword_search(parse("quagmire"), k=9, filters=_ALL) == []

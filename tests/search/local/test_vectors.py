@@ -165,5 +165,6 @@ def test_rows_behind_the_file_and_rows_that_are_gone_are_searched_as_one_array(
     expected = sorted((row for row in range(first, count) if live[row]), key=lambda row: (-scores[row], row))[:k]
     assert rows.tolist() == expected
     assert products.tolist() == scores[expected].tolist()
+    assert vectors.rows(np.array([3 * count, 0, 1, 3 * (count - 1), -3])).tolist() == [0, count - 1]
     order = np.array(data.draw(st.permutations(range(count))), np.intp)
     assert np.array_equal(vectors.take(order), array[order])

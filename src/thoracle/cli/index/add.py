@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,8 @@ def add(
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.model import load
     from thoracle.inference.model_locations import register
-    from thoracle.search.indexing import index_cohort, index_settings
+    from thoracle.search.indexing import encode_queries, index_cohort, index_settings
+    from thoracle.search.local.faiss_lists import read_info
     from thoracle.search.open_index import open_index_for_writing
     from thoracle.types import RESEARCH_USE
 
@@ -71,7 +73,8 @@ def add(
     folder = model_or_demo(model, notify=notify)
     network = load(folder, device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
-    with open_index_for_writing(out, index_settings(network, prepared, key), lists=approximate) as backend:
+    texts = partial(encode_queries, network)
+    with open_index_for_writing(out, index_settings(network, prepared, key), lists=approximate, texts=texts) as backend:
         with ProgressBar("volumes", console=console) as bar:
             failed = index_cohort(
                 backend,
@@ -85,6 +88,8 @@ def add(
         volumes = len(backend)
     register(folder, weights_sha256=network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
+    if info := read_info(Path(out)):
+        console.print(info.sentence())
     if not network.folder.trained:
         console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'what is found means')}[/]")
     console.print(RESEARCH_USE)

@@ -3,7 +3,7 @@
 Each change is one transaction, under a rollback journal: before 3.51.3 SQLite's WAL can damage what several processes write
 (docs/decisions/0030-search-index.md). A killed process leaves the old state or the new one.
 
-Erasing writes the file anew beside itself and puts it in its place (docs/decisions/0083-erasing-an-index.md). Readers therefore look
+Erasing writes the file anew beside itself and puts it in its place (docs/decisions/0035-growing-and-erasing.md). Readers therefore look
 whether theirs is still the file, and open it so that they cannot take another file's journal for its own.
 """
 
@@ -311,7 +311,8 @@ class Database:
                     self._connection, self._file = self._connect()
                 flush_to_disk(self.path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            for left in temporary.parent.glob(f"{temporary.name}*"):  # its journal too, where there was no room
+                left.unlink(missing_ok=True)
 
     def _merge(self, table: str) -> None:
         """All segments of a full text into one: a negative number of pages marks them, positive ones go on, until nothing changes."""
@@ -333,7 +334,6 @@ class Database:
             except sqlite3.OperationalError as error:
                 if not _meets_journal(error) or self._connection.in_transaction:
                     raise
-            self._connection.close()
             self._connection, self._file = self._connect()
             return self._connection.execute(statement, values).fetchall()
 
@@ -354,9 +354,8 @@ class Database:
             time.sleep(_PAUSE)
 
     def _reconnect_where_replaced(self) -> None:
-        """Open the file that has taken the place of the one that a reader has opened."""
+        """Open the file that has taken the place of the one that a reader has opened, which closes when no thread reads it any more."""
         if not self._write and not self._connection.in_transaction and _file(self.path) not in (self._file, _ABSENT):
-            self._connection.close()
             self._connection, self._file = self._connect()
 
     def _in(self, statement: str, numbers: Sequence[int]) -> list[Any]:

@@ -45,7 +45,7 @@ class FaissInfo:
         crc: of the file.
         lists, probes: how many there are, and are looked into.
         recall: of the 10 nearest to vectors of the index itself.
-        text_recall: of the 10 nearest to directions of texts; None where the index knows none.
+        text_recall: of the 10 nearest to texts and to reports, the lesser of the two; None where no model was at hand to encode any.
     """
 
     token: str
@@ -59,8 +59,8 @@ class FaissInfo:
 
     def sentence(self) -> str:
         """Say what they find and miss."""
-        texts = "" if self.text_recall is None else f" and {self.text_recall:.3f} to texts"
-        return f"approximate lists hold {self.recall:.3f} of the 10 nearest to volumes{texts} ({self.probes} of {self.lists:,} probed)"
+        texts = "not measured for texts" if self.text_recall is None else f"{self.text_recall:.3f} to texts"
+        return f"approximate lists find {self.recall:.3f} of the 10 nearest to volumes, {texts} ({self.probes} of {self.lists:,} probed)"
 
 
 class FaissIvf:
@@ -93,10 +93,12 @@ class FaissIvf:
         """Tell whether the index has so many more vectors that they should be clustered anew."""
         return len(self._vectors.ids) >= _GROWN * self.info.clustered
 
-    def joined(self, texts: LatentArray | None) -> FaissIvf:
-        """Put the vectors outside into the lists, and choose the probes again."""
+    def joined(self, texts: Sequence[LatentArray] = ()) -> FaissIvf:
+        """Put the vectors outside into the lists, and choose the probes again: no fewer than before where there are no texts to try."""
         _fill(self._lists, self._vectors, first=self.covered)
-        return _tuned(self._lists, self._vectors, texts, clustered=self.info.clustered)
+        tuned = _tuned(self._lists, self._vectors, texts, clustered=self.info.clustered, least=1 if texts else self.info.probes)
+        tuned.info = tuned.info if texts else replace(tuned.info, text_recall=self.info.text_recall)
+        return tuned
 
     def without(self, vectors: Vectors) -> FaissIvf:
         """Take out what these vectors, of the same file, do not have."""
@@ -105,13 +107,13 @@ class FaissIvf:
         return FaissIvf(self._lists, vectors, replace(self.info, token=vectors.token))
 
 
-def build(vectors: Vectors, *, lists: int | None = None, texts: LatentArray | None = None) -> FaissIvf:
+def build(vectors: Vectors, *, lists: int | None = None, texts: Sequence[LatentArray] = ()) -> FaissIvf:
     """Cluster, fill the lists, and probe as many of them as the aimed-at recall needs.
 
     Args:
         vectors: (n, L).
         lists: how many; by default by n.
-        texts: (T, L), directions of texts, which lie elsewhere than volumes; the probes are chosen for both.
+        texts: (T, L) of each kind of text that is looked for, which lie elsewhere than volumes; the probes are chosen for all kinds.
 
     Raises:
         ExtraMissing: FAISS is not installed.
@@ -119,7 +121,7 @@ def build(vectors: Vectors, *, lists: int | None = None, texts: LatentArray | No
     faiss = _faiss()
     rows = vectors.live_rows
     count, dim = len(rows), vectors.array.shape[1]
-    lists = lists or max(1, int(4 * count**0.5))
+    lists = lists or min(count, int(4 * count**0.5))  # a centre for each of a handful
     faiss_index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
@@ -186,14 +188,14 @@ def installed() -> bool:
     return True
 
 
-def _tuned(faiss_index: Any, vectors: Vectors, texts: LatentArray | None, *, clustered: int) -> FaissIvf:
-    """Probe as few lists as give the aimed-at recall, of volumes and of texts."""
+def _tuned(faiss_index: Any, vectors: Vectors, texts: Sequence[LatentArray], *, clustered: int, least: int = 4) -> FaissIvf:
+    """Probe as few lists as give the aimed-at recall, of volumes and of each kind of text."""
     rows, lists = vectors.live_rows, int(faiss_index.nlist)
     chosen = rows[np.sort(np.random.default_rng(1).permutation(len(rows))[:_TRIALS])]
     trials = vectors.take(chosen)
     exact = [[row for row in nearest_rows.tolist() if row != own] for own, (nearest_rows, _) in _paired(chosen, vectors, trials, k=11)]
-    exact_texts = [] if texts is None else [nearest_rows.tolist() for nearest_rows, _ in vectors.nearest(texts, k=10)]
-    probes = min(4, lists)
+    exact_texts = [[nearest_rows.tolist() for nearest_rows, _ in vectors.nearest(kind, k=10)] for kind in texts]
+    probes = min(max(4, least), lists)
     while True:
         faiss_index.nprobe = probes
         info = FaissInfo(
@@ -202,10 +204,10 @@ def _tuned(faiss_index: Any, vectors: Vectors, texts: LatentArray | None, *, clu
         )  # fmt: skip
         lists_in_use = FaissIvf(faiss_index, vectors, info)
         recall = _recall(lists_in_use, trials, exact, k=11)
-        text_recall = None if texts is None else _recall(lists_in_use, texts, exact_texts, k=10)
-        if min(recall, 1.0 if text_recall is None else text_recall) >= _RECALL or probes == lists:
-            rounded = None if text_recall is None else round(text_recall, 4)
-            lists_in_use.info = replace(info, recall=round(recall, 4), text_recall=rounded)
+        text_recalls = [_recall(lists_in_use, kind, exact_rows, k=10) for kind, exact_rows in zip(texts, exact_texts, strict=True)]
+        if min([recall, *text_recalls]) >= _RECALL or probes == lists:
+            text_recall = round(min(text_recalls), 4) if text_recalls else None
+            lists_in_use.info = replace(info, recall=round(recall, 4), text_recall=text_recall)
             return lists_in_use
         probes = min(probes * 3 // 2, lists)
 

@@ -6,7 +6,6 @@ A session of a writer ends with erasing what it deleted or replaced, or a sessio
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -37,9 +36,9 @@ from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
-#: What makes directions of texts, or None, for the approximate lists to be tuned on.
-TextDirections = Callable[[], LatentArray | None]
-_TEXTS: Final = "text-directions"
+#: Encodes texts as they are looked for, for approximate lists to be tuned on: takes reports, and returns an array (T, L) of each kind.
+TextEncoder = Callable[[Sequence[str]], Sequence[LatentArray]]
+_REPORTS: Final = 128  # of the index, for lists to be tuned on
 _WASTE: Final = 4  # the file of vectors is written anew once more than one row in so many is erased
 
 
@@ -150,7 +149,7 @@ class LocalIndex:
         with self._database.change():
             self._database.delete(numbers)
 
-    def refresh(self, *, lists: bool | None = None, texts: TextDirections | None = None) -> None:
+    def refresh(self, *, lists: bool | None = None, texts: TextEncoder | None = None) -> None:
         """Write to the files what they lack of the database.
 
         Args:
@@ -187,7 +186,7 @@ class LocalIndex:
             with self._writes():
                 remove_vectors(self.folder / VECTORS)
 
-    def finish(self, *, lists: bool | None = None, texts: TextDirections | None = None) -> None:
+    def finish(self, *, lists: bool | None = None, texts: TextEncoder | None = None) -> None:
         """Remove the bytes of what was deleted, and write to the files what they lack, as `open_for_writing` does at its end.
 
         Raises:
@@ -232,27 +231,24 @@ class LocalIndex:
         else:
             append_vectors(path, stored, self._database.latents_after(stored.last_id))
 
-    def _renew_lists(self, texts: TextDirections | None) -> None:
-        """Make lists, let what is outside them join, or leave them as they are."""
+    def _renew_lists(self, texts: TextEncoder | None) -> None:
+        """Make lists, let what is outside them join, choose probes for texts, or leave all as it is."""
         vectors = self.vectors()
         lists = approximate.read(self.folder, vectors)
         if lists is None or lists.doubled:
-            approximate.write(self.folder, approximate.build(vectors, texts=self._directions(texts)))
+            approximate.write(self.folder, approximate.build(vectors, texts=self._encoded(texts)))
         elif lists.outgrown:
-            approximate.write(self.folder, lists.joined(self._directions(texts)))
+            approximate.write(self.folder, lists.joined(self._encoded(texts)))
+        elif lists.info.text_recall is None and (encoded := self._encoded(texts)):
+            approximate.write(self.folder, lists.joined(encoded))
 
-    def _directions(self, texts: TextDirections | None) -> LatentArray | None:
-        """Directions of texts: those that are kept, or new ones, which are kept then."""
-        text = self._database.get(_TEXTS)
-        if text is None:
-            latents = texts() if texts is not None else None
-            if latents is None:
-                return None
-            text = base64.b64encode(np.ascontiguousarray(latents, "<f4").tobytes()).decode()
-            with self._database.change():
-                self._database.put(_TEXTS, text)
-            self._vectors = None
-        return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, self._dim)
+    def _encoded(self, texts: TextEncoder | None) -> Sequence[LatentArray]:
+        """Texts as they are looked for, some of the index's own reports among them; nothing of them is kept."""
+        if texts is None:
+            return ()
+        ids = self.ids()
+        records = self.records(ids[:: max(1, len(ids) // _REPORTS)][:_REPORTS])
+        return texts([text for record in records.values() if (text := record.report.text("both"))])
 
     def _erase(self) -> None:
         """Erase what was deleted or replaced, file by file.
@@ -290,7 +286,7 @@ class LocalIndex:
         approximate.remove(self.folder)
 
     def _pending(self, failures: Mapping[str, str]) -> ErasurePending:
-        erased = [name for name in (DATABASE, VECTORS, approximate.LISTS) if name not in failures]
+        erased = [name for name in (DATABASE, VECTORS) if name not in failures]
         left = ", ".join(f"{name} ({reason})" for name, reason in failures.items())
         room = (self.folder / DATABASE).stat().st_size / 1e6
         detail = (
@@ -302,7 +298,7 @@ class LocalIndex:
 
     def _sweep(self) -> None:
         """Take away what killed processes left half-written."""
-        for path in self.folder.glob(f".*{TEMPORARY}"):
+        for path in self.folder.glob(f".*{TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
     @contextmanager
@@ -318,7 +314,7 @@ class LocalIndex:
 
 @contextmanager
 def open_for_writing(
-    folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None, texts: TextDirections | None = None
+    folder: Path, settings: Mapping[str, Any] | None = None, *, lists: bool | None = None, texts: TextEncoder | None = None
 ) -> Iterator[LocalIndex]:
     """Open an index that this process alone may change; at the end its files are brought up to it, and what was deleted is erased.
 
@@ -326,7 +322,7 @@ def open_for_writing(
         folder: made, for its owner alone, where `settings` are given.
         settings: what its vectors depend on (`IndexBackend.settings`); None takes an index as it is.
         lists: as `LocalIndex.refresh`.
-        texts: makes directions of texts, where approximate lists are made and the index keeps none.
+        texts: encodes texts, where approximate lists are made or grow.
 
     Raises:
         IndexMissing: there is none, and no settings were given.

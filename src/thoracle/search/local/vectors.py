@@ -92,8 +92,11 @@ class Vectors:
     token: str = ""
 
     def rows(self, ids: Ids) -> Rows:
-        """Return the rows of ids; each must exist."""
-        return np.searchsorted(self.ids, ids)
+        """Return the rows of ids, in their order; ids that came after this state are left out."""
+        rows: Rows = np.searchsorted(self.ids, ids)
+        ids, rows = ids[rows < len(self.ids)], rows[rows < len(self.ids)]
+        known: Rows = rows[self.ids[rows] == ids]
+        return known
 
     @property
     def live_rows(self) -> Rows:

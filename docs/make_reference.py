@@ -36,30 +36,33 @@ def settings_page() -> str:
 def errors_page() -> str:
     """Write the page of all errors, parents before children."""
     rows = "\n".join(
-        f"| {'&nbsp;&nbsp;' * depth}`{cls.__name__}` | {f'`{cls.__base__.__name__}`' if depth else ''} | {meaning} | {advice} |"
+        f"| {'&nbsp;&nbsp;' * depth}`{cls.__name__}` | {f'`{cls.__base__.__name__}`' if depth else ''} | {meaning} | {advice} | {example} |"
         for depth, cls in _tree(errors.ThoracleError, 0)
-        for meaning, advice in [split_docstring(cls)]
+        for meaning, advice, example in [split_docstring(cls)]
     )
     return f"""# Errors
 
 {_MARK}
 Every error that a user can cause, with its parent, so that `except` can name a whole branch. A message says what was expected, what came
-and how to mend it; this table says it in general.
+and how to mend it; this table says it in general, with an example of what meets it.
 
-| error | is a | what happened | what to do |
-| --- | --- | --- | --- |
+| error | is a | what happened | what to do | example |
+| --- | --- | --- | --- | --- |
 {rows}
 """
 
 
-def split_docstring(cls: type[errors.ThoracleError]) -> tuple[str, str]:
-    """Split an error's docstring into what happened, its first sentence, and what to do, the rest."""
+def split_docstring(cls: type[errors.ThoracleError]) -> tuple[str, str, str]:
+    """Split an error's docstring into what happened, its first sentence, what to do, the rest, and the example in its last paragraph."""
     if cls is errors.ThoracleError:
-        return "Any of these.", "Read the message."
-    meaning, _, advice = inspect.cleandoc(cls.__doc__ or "").replace("\n", " ").partition(". ")
+        return "Any of these.", "Read the message.", ""
+    summary, _, example = inspect.cleandoc(cls.__doc__ or "").replace("\n", " ").partition("  Example: ")
+    meaning, _, advice = summary.partition(". ")
     if not advice:
         raise ValueError(f"{cls.__name__} does not say what to do")
-    return f"{meaning}.", advice
+    if not example and not cls.__subclasses__():
+        raise ValueError(f"{cls.__name__} has no example of what meets it")
+    return f"{meaning}.", advice, example[:1].upper() + example[1:] if example else "Any of those below."
 
 
 def _configurations() -> Iterator[type[Any]]:

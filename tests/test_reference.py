@@ -44,3 +44,18 @@ def test_an_error_says_what_to_do(reference: ModuleType) -> None:
 
     with pytest.raises(ValueError, match="Silent"):
         reference.split_docstring(Silent)
+
+    class Bare(ThoracleError):
+        """Something happened. Mend it."""
+
+    with pytest.raises(ValueError, match="Bare has no example"):
+        reference.split_docstring(Bare)
+
+    class Whole(ThoracleError):
+        """Something happened
+        here. Mend it. Then go on.
+
+        Example: a thing.
+        """
+
+    assert reference.split_docstring(Whole) == ("Something happened here.", "Mend it. Then go on.", "A thing.")

@@ -83,7 +83,10 @@ class ThoracleError(Exception):
 
 
 class InputError(ThoracleError):
-    """Argument that makes no sense, found before any file is opened. Correct the argument, option or setting that the message names."""
+    """Argument that makes no sense, found before any file is opened. Correct the argument, option or setting that the message names.
+
+    Example: `--shard 5/3`, or a path that does not exist.
+    """
 
 
 class ScanError(ThoracleError):
@@ -91,39 +94,66 @@ class ScanError(ThoracleError):
 
 
 class ScanUnreadable(ScanError):
-    """Bytes that the system would not give. Check that the file exists, that you may read it, and the disk."""
+    """Bytes that the system would not give. Check that the file exists, that you may read it, and the disk.
+
+    Example: a slice that belongs to another user, or lies on a share that is no longer mounted.
+    """
 
 
 class UnsupportedFormat(ScanError):
-    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD, MetaImage or DICOM."""
+    """Format that Thoracle does not read. Export the scan as NIfTI, NRRD, MetaImage or DICOM.
+
+    Example: a text or a photograph that is called scan.nii.gz, or DICOM compressed as a video.
+    """
 
 
 class CorruptFile(ScanError):
-    """Bytes that contradict themselves. Copy or export the file again."""
+    """Bytes that contradict themselves. Copy or export the file again.
+
+    Example: a DICOM slice that declares 17 stored bits in 16.
+    """
 
 
 class TruncatedFile(CorruptFile):
-    """Fewer bytes than the header promises. Copy the file again."""
+    """Fewer bytes than the header promises. Copy the file again.
+
+    Example: a NIfTI of which a broken download left the first half.
+    """
 
 
 class CodecCrashed(CorruptFile):
-    """Compressed pixels at which the decoder's process died. Try it again; if it dies again, export the series uncompressed."""
+    """Compressed pixels at which the decoder's process died. Try it again; if it dies again, export the series uncompressed.
+
+    Example: a JPEG 2000 slice with damage that ends OpenJPEG instead of being told by it.
+    """
 
 
 class BudgetExceeded(CorruptFile):
-    """More bytes, members or memory than a scan may take. Do not trust the file; export the series again."""
+    """More bytes, members or memory than a scan may take. Do not trust the file; export the series again.
+
+    Example: a .zip of 70 KB whose one member inflates to 70 MB of zeros.
+    """
 
 
 class UnsafeArchive(ScanError):
-    """Archive member that is a link or points outside the archive. Unpack it, and give the folder of the files themselves."""
+    """Archive member that is a link or points outside the archive. Unpack it, and give the folder of the files themselves.
+
+    Example: a .zip with a member called ../../slice.dcm.
+    """
 
 
 class NotCT(ScanError):
-    """Images that are not one CT volume. Give the CT series itself."""
+    """Images that are not one CT volume. Give the CT series itself.
+
+    Example: an MR series, or a segmentation.
+    """
 
 
 class SeriesAmbiguous(ScanError):
-    """More than one series could be meant; the message lists them. Choose one with --series."""
+    """More than one series could be meant; the message lists them. Choose one with --series.
+
+    Example: a study's folder with a soft and a sharp reconstruction, or two phases under one SeriesInstanceUID.
+    """
 
 
 class GeometryError(ScanError):
@@ -131,35 +161,59 @@ class GeometryError(ScanError):
 
 
 class GeometryUnknown(GeometryError):
-    """File that does not say where its voxels are. Give the scan's row with --metadata, or the folder of its series."""
+    """File that does not say where its voxels are. Give the scan's row with --metadata, or the folder of its series.
+
+    Example: slices from which an anonymiser took ImagePositionPatient, or a NIfTI whose affine is the identity.
+    """
 
 
 class GeometryInvalid(GeometryError):
-    """NaN, zero, singular, sheared or contradictory geometry. Export the series again."""
+    r"""NaN, zero, singular, sheared or contradictory geometry. Export the series again.
+
+    Example: a PixelSpacing of 0.7\O.7, with a letter for the zero.
+    """
 
 
 class GantryTilt(GeometryError):
-    """Slices sheared against their normal. Resample the slices upright with another tool (dcm2niix does), or take an untilted series."""
+    """Slices sheared against their normal. Resample the slices upright with another tool (dcm2niix does), or take an untilted series.
+
+    Example: a series taken with the gantry tilted by 15 degrees.
+    """
 
 
 class SliceGap(GeometryError):
-    """Slices missing, or steps unlike. Give the whole series."""
+    """Slices missing, or steps unlike. Give the whole series.
+
+    Example: a series of which the transfer lost one slice.
+    """
 
 
 class DuplicateSlices(GeometryError):
-    """Several slices at one position. Remove copies; export each phase or reconstruction by itself."""
+    """Several slices at one position. Remove copies; export each phase or reconstruction by itself.
+
+    Example: two exports of one series in one folder, the second with new SOPInstanceUIDs.
+    """
 
 
 class MixedSeries(GeometryError):
-    """Slices of unlike orientation, size or spacing in one series. Give one series."""
+    """Slices of unlike orientation, size or spacing in one series. Give one series.
+
+    Example: a few axial slices and a coronal image under one SeriesInstanceUID.
+    """
 
 
 class ObliqueGeometry(GeometryError):
-    """Turned further from the body's axes than is resampled. Resample the scan along the body's axes."""
+    """Turned further from the body's axes than is resampled. Resample the scan along the body's axes.
+
+    Example: a NIfTI turned by 40 degrees about the body's axis.
+    """
 
 
 class TooFewSlices(GeometryError):
-    """Fewer slices than a volume needs. Give the whole series, or lower --min-slices."""
+    """Fewer slices than a volume needs. Give the whole series, or lower --min-slices.
+
+    Example: a folder of five slices.
+    """
 
 
 class HounsfieldError(ScanError):
@@ -167,23 +221,38 @@ class HounsfieldError(ScanError):
 
 
 class HounsfieldUnknown(HounsfieldError):
-    """Voxels that cannot be told to be Hounsfield units, or how they become such. State the units with --hu or --metadata."""
+    """Voxels that cannot be told to be Hounsfield units, or how they become such. State the units with --hu or --metadata.
+
+    Example: voxels scaled to 0 to 1 for another network, or a series in mg/ml (RescaleType MGML).
+    """
 
 
 class RescaleMissing(HounsfieldError):
-    """DICOM CT without RescaleSlope and RescaleIntercept. State the units with --hu."""
+    """DICOM CT without RescaleSlope and RescaleIntercept. State the units with --hu.
+
+    Example: slices that lost RescaleSlope in an export.
+    """
 
 
 class VoxelsInvalid(ScanError):
-    """NaN or infinite voxels. Export the scan again."""
+    """NaN or infinite voxels. Export the scan again.
+
+    Example: a NIfTI in float32 with NaN outside the field of view.
+    """
 
 
 class OutsideIntendedUse(ScanError):
-    """Readable, but not what the model was made for. Leave --strict out to go on with a warning."""
+    """Readable, but not what the model was made for. Leave --strict out to go on with a warning.
+
+    Example: `detect --strict` on an abdomen.
+    """
 
 
 class MetadataError(ThoracleError):
-    """Metadata table or row that cannot be used. Save the table again as CSV in UTF-8, with the columns that the message names."""
+    """Metadata table or row that cannot be used. Save the table again as CSV in UTF-8, with the columns that the message names.
+
+    Example: a metadata table without a row for the scan.
+    """
 
 
 class ModelError(ThoracleError):
@@ -191,31 +260,52 @@ class ModelError(ThoracleError):
 
 
 class CheckpointUnsafe(ModelError):
-    """Pickle that would run code. Do not open it; ask for a state dict or safetensors."""
+    """Pickle that would run code. Do not open it; ask for a state dict or safetensors.
+
+    Example: a .pt file whose pickle calls os.system.
+    """
 
 
 class CheckpointDamaged(ModelError):
-    """Bytes that contradict themselves, more than a checkpoint may take, or weights that are not finite. Copy or fetch the file again."""
+    """Bytes that contradict themselves, more than a checkpoint may take, or weights that are not finite. Copy or fetch the file again.
+
+    Example: a .safetensors file that a full disk cut.
+    """
 
 
 class CheckpointUnknown(ModelError):
-    """Keys of no published model. Give the state dict of a model that `thoracle import` lists."""
+    """Keys of no published model. Give the state dict of a model that `thoracle import` lists.
+
+    Example: the weights of another network, such as ResNet-50.
+    """
 
 
 class CheckpointIncomplete(ModelError):
-    """Keys missing, left over or of the wrong shape. Give the whole state dict, unchanged."""
+    """Keys missing, left over or of the wrong shape. Give the whole state dict, unchanged.
+
+    Example: CT-CLIP's image encoder without its text encoder.
+    """
 
 
 class ModelFolderInvalid(ModelError):
-    """config.json or model.safetensors missing, damaged or of another version. Import or train it again."""
+    """config.json or model.safetensors missing, damaged or of another version. Import or train it again.
+
+    Example: a folder with config.json and without model.safetensors.
+    """
 
 
 class TokenizerMissing(ModelError):
-    """Words cannot be read without the model's own tokenizer. Fetch the one that the message names, and import again with --tokenizer."""
+    """Words cannot be read without the model's own tokenizer. Fetch the one that the message names, and import again with --tokenizer.
+
+    Example: text for a model imported without --tokenizer.
+    """
 
 
 class CapabilityMissing(ModelError):
-    """Request that this kind of model cannot fulfil. Give another model, or ask what this one can do."""
+    """Request that this kind of model cannot fulfil. Give another model, or ask what this one can do.
+
+    Example: `detect` with a model that has no text encoder and no classifier.
+    """
 
 
 class SearchError(ThoracleError):
@@ -223,31 +313,52 @@ class SearchError(ThoracleError):
 
 
 class IndexMissing(SearchError):
-    """There is no index. Make one with `thoracle index`."""
+    """There is no index. Make one with `thoracle index`.
+
+    Example: `thoracle search` in a folder where no index was made.
+    """
 
 
 class IndexMismatch(SearchError):
-    """Vectors of another model or preprocessing. Give the model that the index was made with, or make the index anew."""
+    """Vectors of another model or preprocessing. Give the model that the index was made with, or make the index anew.
+
+    Example: an index of one model, searched with another.
+    """
 
 
 class IndexDamaged(SearchError):
-    """Database that is not what was written. Make the index anew."""
+    """Database that is not what was written. Make the index anew.
+
+    Example: an index.sqlite overwritten by another program.
+    """
 
 
 class IndexBusy(SearchError):
-    """Another process is at the index. Wait for the other process."""
+    """Another process is at the index. Wait for the other process.
+
+    Example: two `thoracle index` into one folder at once.
+    """
 
 
 class IndexUnwritable(SearchError):
-    """Disk that is full or fails; the index is as it was. Make room on the disk, then give the command again."""
+    """Disk that is full or fails; the index is as it was. Make room on the disk, then give the command again.
+
+    Example: a disk that fills up while scans are added.
+    """
 
 
 class ErasurePending(SearchError):
-    """Deleted records that nobody finds any more, but whose bytes a full disk keeps. Make room, then `thoracle index check` erases them."""
+    """Deleted records that nobody finds any more, but whose bytes a full disk keeps. Make room, then `thoracle index check` erases them.
+
+    Example: `thoracle index delete` of a 6 MB index on a disk with 1 MB free.
+    """
 
 
 class TrainingDiverged(ThoracleError):
-    """Loss or gradient that is no number. Look at the samples that the message names, or lower the learning rate; --resume goes on."""
+    """Loss or gradient that is no number. Look at the samples that the message names, or lower the learning rate; --resume goes on.
+
+    Example: a learning rate of 1, after which the loss is NaN.
+    """
 
 
 class CohortError(ThoracleError):
@@ -255,39 +366,66 @@ class CohortError(ThoracleError):
 
 
 class LayoutMismatch(CohortError):
-    """Folder that holds nothing of the requested layout. Give another folder or another --layout."""
+    """Folder that holds nothing of the requested layout. Give another folder or another --layout.
+
+    Example: `prepare --layout ct-rate` on a tree of DICOM.
+    """
 
 
 class SplitLeak(CohortError):
-    """Patient or scan in two splits. Take one of them away, or put both into one split."""
+    """Patient or scan in two splits. Take one of them away, or put both into one split.
+
+    Example: a patient whose first scan the table puts into train, and the second into valid.
+    """
 
 
 class CohortUnfinished(CohortError):
-    """Preparation was not begun or not finished. Run `thoracle prepare` with the same --out again."""
+    """Preparation was not begun or not finished. Run `thoracle prepare` with the same --out again.
+
+    Example: training on a folder in which `prepare` was stopped.
+    """
 
 
 class CacheDamaged(CohortError):
-    """Cached volume that is not what was written. Run `thoracle prepare --verify`: it reads what is damaged again."""
+    """Cached volume that is not what was written. Run `thoracle prepare --verify`: it reads what is damaged again.
+
+    Example: a cached volume that a copy over the network cut.
+    """
 
 
 class OutputConflict(ThoracleError):
-    """Output that exists and was not made by this run. Give another --out, or the settings of that run."""
+    """Output that exists and was not made by this run. Give another --out, or the settings of that run.
+
+    Example: `detect --out` into a table that another model made.
+    """
 
 
 class FetchFailed(ThoracleError):
-    """Download that was refused or broke off. Look at the address that the message names; accept its terms, or fetch again."""
+    """Download that was refused or broke off. Look at the address that the message names; accept its terms, or fetch again.
+
+    Example: published weights whose terms were not accepted.
+    """
 
 
 class EndpointFailed(ThoracleError):
-    """Language model's server that is absent or refuses. Check the server, its address, the model's name and the key."""
+    """Language model's server that is absent or refuses. Check the server, its address, the model's name and the key.
+
+    Example: `--llm` with an address at which no server listens.
+    """
 
 
 class WorkerKilled(ThoracleError):
-    """Worker process that was killed, most often for its memory. Run it again with fewer --workers; what is done is kept."""
+    """Worker process that was killed, most often for its memory. Run it again with fewer --workers; what is done is kept.
+
+    Example: `prepare --workers 16` on a machine of 16 GB, whose system ends a worker.
+    """
 
 
 class ExtraMissing(ThoracleError):
-    """Optional dependency that is absent. Install it with the line that the message gives."""
+    """Optional dependency that is absent. Install it with the line that the message gives.
+
+    Example: `thoracle train` where PyTorch is not installed.
+    """
 
 
 def _rebuild(kind: type[ThoracleError], detail: str, hint: str, source: str | None) -> ThoracleError:

@@ -90,6 +90,17 @@ def test_units_padding_of_a_scale_that_is_halved_is_not_air():
     assert evidence(padded // 2, slope=2.0)
 
 
+@pytest.mark.parametrize("values", [(-2048, -2000), (-2000, -2048), (-2000, -1500), (-8192, -2000)])
+def test_units_paddings_of_a_halved_abdomen_are_not_its_air(values):
+    """No lung between them says that the numbers are halved; air of a scan has noise, or lung beside it."""
+    body = sketch({-100: 200, 40: 300})
+    padded = np.concatenate([body, np.full((150, 10, 10), values[0]), np.full((100, 10, 10), values[1])])
+    assert evidence(padded / 2) is None
+    air = sketch({-1000: 200})
+    assert evidence(np.concatenate([padded, air])) is not None
+    assert evidence(np.concatenate([padded, air]) / 2, slope=2.0) is not None
+
+
 def test_padding_of_raw_numbers_is_not_air():
     raw = {value + 1024: share for value, share in {-850: 95, 40: 5}.items()}  # a crop of lung
     assert evidence(np.concatenate([sketch(raw), np.full((300, 10, 10), -1024)])) is None

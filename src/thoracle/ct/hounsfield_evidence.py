@@ -26,6 +26,8 @@ _RINGING = 0.05  # of the step from padding to air: how far a cubic spline's sec
 _MOST_FRINGE, _MOST_RINGING = 0.25, 0.5  # of the padding itself; lung beside air is more
 _FRINGE_WINDOW = 100.0  # HU
 _AIR = -1000.0  # HU, by definition of the scale
+_FLAT = 2.0  # HU about a value that interpolation leaves of a padding
+_LEAST_SPREAD = 0.3  # of gas, beside its two fullest values: more of true air is noise
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,26 @@ def _gas_and_tissue(units: Histogram) -> str | None:
     valley = between / (_BETWEEN - _GAS) < tissue / (_TISSUE - _BETWEEN)
     watery = units.share_between(*_WATER) > 0.1 * (tissue + dense)
     enough = gas > 0.03 and tissue > 0.003 and units.share_between(_DENSE, np.inf) < 0.1
-    if not (enough and valley and watery and _AIR_OR_LUNG[0] < peak < _AIR_OR_LUNG[1]):
+    if not (enough and valley and watery and _AIR_OR_LUNG[0] < peak < _AIR_OR_LUNG[1]) or _is_padding(units):
         return None
     return f"air or lung peaks at {peak:.0f} HU, tissue at {units.mode(_BETWEEN, _TISSUE):.0f} HU"
+
+
+def _is_padding(units: Histogram) -> bool:
+    """Tell whether what lies where gas should is one or two values, while tissue is spread by noise: paddings of another scale."""
+    gas, tissue = (_beside_fullest(units, low, high) for low, high in ((_LOWEST, _GAS), (_BETWEEN, _TISSUE)))
+    return gas < _LEAST_SPREAD and tissue > 0.5
+
+
+def _beside_fullest(units: Histogram, low: float, high: float) -> float:
+    """Return the fraction of a range that is not within 2 HU of its two fullest values."""
+    first, last = np.searchsorted(units.values, (low, high))
+    values, shares = units.values[first:last], units.shares[first:last].copy()
+    whole = shares.sum()
+    for _ in range(2):
+        if shares.size:
+            shares[np.abs(values - values[shares.argmax()]) <= _FLAT] = 0
+    return float(shares.sum() / whole) if whole else 0.0
 
 
 def _fat_and_water(units: Histogram) -> str | None:

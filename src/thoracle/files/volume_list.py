@@ -111,7 +111,7 @@ def write_volume_list(path: Path, rows: Iterable[Sequence[str]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode("utf-8", "replace"))
+    write_atomic(path, text.getvalue().encode("utf-8", "replace"), private=True)
 
 
 def _key(name: str) -> str:

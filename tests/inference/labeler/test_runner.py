@@ -71,6 +71,7 @@ class Stopping(RuleLabeller):
     parallel = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls = 0
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
@@ -95,6 +96,7 @@ class Dying(RuleLabeller):
     """Kills its process at the second batch: always, or where `once` is a file, only the first time."""
 
     def __init__(self, once: Path | None = None) -> None:
+        super().__init__()
         self.once = once
 
     def label(self, reports: Sequence[str]) -> list[Labels]:

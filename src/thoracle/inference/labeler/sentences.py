@@ -18,7 +18,7 @@ _ANSWER: Final = r"(?i:none|no|nil|not|absent|negative|yes|present|positive|n/a|
 #: A quote or bullet parts items of an impression; so does a stop, a semicolon or a question mark before what can begin a sentence.
 _PART: Final = re.compile(
     rf"""[•·●▪◦‣■□“”„«»]+|"+        # bullets and quotes, however many
-      | (?P<line>[^\S\n\r]*[\n\r]\s*) # a line's end
+      | (?P<line>(?<![^\S\n\r])[^\S\n\r]*[\n\r]\s*) # a line's end
       | (?<=\s)[*➢→-]\s+(?=[A-Z])(?!{_ANSWER})  # a dash as a bullet
       | (?<=\s)\d{{1,2}}[.)]\s+(?=[A-Z]) | (?<=\s)\d{{1,2}}\)\s+
       | (?<=\S)\s/\s(?=[A-Z][A-Za-z ]{{2,30}}:) # a slash between items of a template
@@ -30,6 +30,10 @@ _PART: Final = re.compile(
       | '{{2,}}
     """,
     re.VERBOSE,
+)
+#: An answer that has a line of its own.
+_ALONE: Final = re.compile(
+    r"(?i:none|no|nil|absent|negative|not (?:seen|present|identified|detected)|yes|present|positive)\.?[^\S\n]*(?:[\n\r]|$)"
 )
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(])(?:dr|mr|mrs|ms|vs|approx|ca|cf|fig|no|st|e\.g|i\.e|pt|bilat|mod|pl|min|max|incl|resp|lt|rt|diam)$", re.IGNORECASE
@@ -45,6 +49,8 @@ _NOT_GIVEN: Final = "Not given."
 _BROKEN: Final = re.compile("[\udc80-\udcff]")
 #: No sentence is longer: what is, is cut where a phrase ends, so that time stays linear in a report's length.
 _LONGEST: Final = 600
+#: A word or two in quotes amid a sentence.
+_QUOTED: Final = re.compile(r"""["“]\w[^"“”\n.]{0,30}\w["”](?=\s[a-z])""")
 _LISTS: Final = re.compile(r"\s*no\s", re.IGNORECASE)
 _LISTED: Final = re.compile(r"\s[a-z][a-z -]{2,24}(?:[;.]|$)")
 _BEHIND: Final = re.compile(r"\(\?<[!=][^)]*\)")
@@ -81,12 +87,16 @@ def any_blanks(expression: str) -> str:
 def sentences(report: str, begin: int = 0, end: int | None = None) -> Iterator[Sentence]:
     """Split a report, or a part of it, into sentences in order, without bullets, quotes and final stops."""
     last = len(report) if end is None else end
-    opens = True
+    opens, quoted = True, -1
     for part in _PART.finditer(report, begin, last):
         if part.start() < begin or (part.group()[0] == "." and _ABBREVIATION.search(report, max(begin, part.start() - 12), part.start())):
             continue
         if part.group()[0] == ";" and _LISTS.match(report[begin : begin + 8]) and _LISTED.match(report, part.end()):
             continue  # "No effusion; nodule; consolidation."
+        if quotation := _QUOTED.match(report, part.start()):
+            quoted = quotation.end()
+        if part.start() < quoted:
+            continue
         is_line = part.lastgroup == "line"
         if is_line and _goes_on(report, begin, part):
             continue
@@ -108,8 +118,10 @@ def unreadable(report: str) -> str:
 
 def _goes_on(report: str, begin: int, line_end: re.Match[str]) -> bool:
     """Whether a sentence goes on in the next line: behind a colon, or where a long line was wrapped."""
-    before = report[begin : line_end.start()].rstrip()
+    before = report[max(begin, line_end.start() - 2 * _WRAPPED) : line_end.start()].rstrip()
     after = report[line_end.end() : line_end.end() + 40]
+    if _ALONE.match(after) and (":" not in line_end.group()) and re.search(r"[A-Za-z]$", before):
+        return True
     if before.endswith(":"):
         return ":" not in after.partition("\n")[0] and line_end.group().count("\n") == 1
     line = len(before) - before.rfind("\n") - 1

@@ -21,8 +21,8 @@ Verdict = Literal["denied", "stated", "words"]
 #: Between a name and its field. The weak ones part them only where an answer follows.
 _MARK: Final = re.compile(
     r"\s*(?::|=+|\||\t|->|=>)\s*"
-    r"|\s*(?P<weak>\?|\.{3,}|…|_{3,}|(?<=\w)\s-{1,2}(?=\s)|\s{3,})\s*"
-    r"|\s?(?P<bracket>[(\[])"
+    r"|\s*(?P<weak>\?|,(?=\s?(?:none|no|nil|absent|negative|yes|present)\s*(?:$|;))|\.{3,}|…|_{3,}|(?<=\w)\s-{1,2}(?=\s)|\s{3,}|\n)\s*"
+    r"|\s?(?P<bracket>[(\[{])"
 )
 #: Yes or no, ticked: the box stands before its word.
 _CHOICE: Final = re.compile(
@@ -30,11 +30,16 @@ _CHOICE: Final = re.compile(
 )
 _TICKED: Final = re.compile(r"[x✓✔*☑☒]")
 _BOX: Final = re.compile(r"(?P<tick>\[ ?\]|☐|\[[x✓✔*]\]|☑|☒|✓|✔)\s*(?=[a-z])")
-_CLOSED: Final = {"(": ")", "[": "]"}
+_CLOSED: Final = {"(": ")", "[": "]", "{": "}"}
+_NAMES: Final = re.compile(r"\s*[:=|]")
+_QUESTION: Final = re.compile(
+    r"^\s*(?:is|are|was|were) there (?:any |an? )?|^\s*(?:is|are) (?=.* (?:present|seen|visible)\s*$)| (?:present|seen|visible)\s*$"
+)
 _FRONT: Final = re.compile(r"[\s,;.]+")
 _WORDS: Final = re.compile(r"[\w/&'.+-]+")
 #: A name has no more words, and no verb.
 _LONGEST_NAME: Final = 8
+_LONGEST_BRACKET: Final = 40
 _VERB: Final = re.compile(
     r"\b(?:is|are|was|were|has|have|had|be|been|shows?|showed|seen|observed|noted|detected|measures?|measuring|which|that)\b"
 )
@@ -70,7 +75,7 @@ def template_fields(text: str) -> list[TemplateField]:
         if mark.start() < name_start:
             continue
         own_start = _phrase(text, name_start, mark.start())
-        if not _is_name(text[own_start : mark.start()]):
+        if not _is_name(text[own_start : mark.start()]) or _answer(text, own_start, mark.start(), whole=True)[0] == "denied":
             name_start = own_start
             continue
         field = _field(text, own_start, mark, marks[number + 1 :])
@@ -86,7 +91,7 @@ def template_fields(text: str) -> list[TemplateField]:
 def _field(text: str, name: int, mark: re.Match[str], following: list[re.Match[str]]) -> TemplateField | None:
     if mark["bracket"]:
         close = text.find(_CLOSED[mark["bracket"]], mark.end())
-        if close < 0 or close - mark.end() > 40:
+        if close < 0 or close - mark.end() > _LONGEST_BRACKET or _NAMES.match(text, close + 1):
             return None
         verdict, answered = _answer(text, mark.start("bracket"), close + 1, whole=True)
         if verdict == "words":
@@ -115,6 +120,7 @@ def _phrase(text: str, first: int, last: int, *, least: int | None = None) -> in
 
 
 def _is_name(text: str) -> bool:
+    text = _QUESTION.sub("", text)
     words = _WORDS.findall(text)
     return 0 < len(words) <= _LONGEST_NAME and any(letter.isalpha() for letter in text) and not _VERB.search(text)
 

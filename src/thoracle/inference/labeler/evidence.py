@@ -44,6 +44,7 @@ class Labels:
         unknown: why all values are None; "" where they are not.
         scores: probabilities, of backends that have them.
         abnormalities: what is labelled, in the order of the values.
+        windows: in how many the text was read; more than one where it is longer than a network reads at once.
     """
 
     values: tuple[int | None, ...]
@@ -51,6 +52,7 @@ class Labels:
     unknown: str = ""
     scores: tuple[float, ...] | None = None
     abnormalities: tuple[str, ...] = ABNORMALITIES
+    windows: int = 1
 
     @classmethod
     def none(cls, reason: str, *, abnormalities: tuple[str, ...] = ABNORMALITIES) -> Labels:

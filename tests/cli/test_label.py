@@ -49,3 +49,22 @@ def test_what_is_wrong_is_said(command, reports: Path, tmp_path: Path, options: 
     ran = command("label", reports, "--out", tmp_path / "labels.csv", *options)
     assert ran.status == status
     assert words in ran.err
+
+
+def test_abnormalities_of_ones_own_and_states(command, reports: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "own.yaml"
+    rules.write_text("abnormalities:\n  - abnormality: Lingula\n    rules:\n      - id: word\n        find: ['lingula']\n")
+    ran = command("label", reports, "--out", tmp_path / "own.csv", "--rules", rules, "--states", "--workers", 1)
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "own.csv").read_text() == "AccessionNo,Lingula\na,stated\nb,not mentioned\n"
+    rules.write_text("abnormalities:\n  - abnormality: Lingula\n    rules:\n      - id: word\n        find: lingula\n")
+    ran = command("label", reports, "--out", tmp_path / "other.csv", "--rules", rules)
+    assert ran.status == 2
+    assert "abnormalities[0].rules[0].find: expected a list" in ran.err
+    assert not (tmp_path / "other.csv").exists()
+
+
+def test_ids_that_a_spreadsheet_runs_are_said(command, reports: Path, tmp_path: Path) -> None:
+    reports.write_text("AccessionNo,report_text\n=1+1,A nodule is seen in the lingula.\n")
+    ran = command("label", reports, "--out", tmp_path / "labels.csv", "--workers", 1)
+    assert "1 ids begin as a formula does" in ran.err

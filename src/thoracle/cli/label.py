@@ -34,6 +34,13 @@ def label(
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
     encoding: Annotated[str, typer.Option(help="Of CSV and JSON lines.")] = "utf-8",
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", metavar="YAML", help="Abnormalities of your own in place of the 18; docs/label.md has the form."),
+    ] = None,
+    states: Annotated[
+        bool, typer.Option("--states", help="Write stated, denied, uncertain and not mentioned in place of 1 and 0.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes for rules; as many as cores by default.")] = None,
 ) -> None:
     """Label chest CT reports with the 18 abnormalities: 1 stated, 0 denied or not mentioned, nothing where the report cannot be read.
@@ -48,11 +55,22 @@ def label(
     from thoracle.inference.labeler.backends import open_labeller
     from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.inference.labeler.runner import label_table
+    from thoracle.inference.labeler.vocabulary import read_vocabulary
+    from thoracle.types import ABNORMALITIES
 
     console = Console(stderr=True, highlight=False)
     table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding)
-    labeller = open_labeller(backend, model=model, endpoint=llm_url, llm=llm_model)
-    steps = label_table(table, labeller, out=out, evidence=evidence, workers=workers or os.cpu_count() or 1)
+    vocabulary = None if rules is None else read_vocabulary(rules)
+    labeller = open_labeller(backend, model=model, endpoint=llm_url, llm=llm_model, vocabulary=vocabulary)
+    steps = label_table(
+        table,
+        labeller,
+        out=out,
+        evidence=evidence,
+        workers=workers or os.cpu_count() or 1,
+        abnormalities=ABNORMALITIES if vocabulary is None else vocabulary.abnormalities,
+        states=states,
+    )
     last = _follow(steps, console)
     _say(last, console, out)
     if last.unknown:
@@ -76,4 +94,10 @@ def _say(last: LabelProgress, console: Console, out: Path) -> None:
     console.print(f"{last.completed:,} reports, {last.unknown:,} of them unknown: {escape(str(out))}")
     if last.unknown:
         console.print(f"{escape(str(out.with_suffix('.unknown.csv')))} says why.")
+    if last.windowed:
+        console.print(
+            f"{last.windowed:,} reports are longer than the network reads at once: they were read in several windows, and not cut."
+        )
+    if last.formulas:
+        console.print(f"{last.formulas:,} ids begin as a formula does: import {escape(out.name)} into a spreadsheet as text.")
     console.print(RESEARCH_USE)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from thoracle.errors import InputError
 from thoracle.inference.labeler.backends import BACKENDS, open_labeller
+from thoracle.inference.labeler.vocabulary import builtin_vocabulary
 
 
 @pytest.mark.parametrize("backend", ["rules", "auto"])
@@ -21,3 +24,9 @@ def test_a_server_and_its_model_make_a_labeler() -> None:
     labeler = open_labeller("llm", endpoint="http://localhost:8000/v1", llm="m")
     assert (labeler.name, labeler.settings()["llm"]) == ("llm", "m")
     assert set(BACKENDS) == {"auto", "rules", "classifier", "llm"}
+
+
+@pytest.mark.parametrize(("backend", "model"), [("classifier", None), ("llm", None), ("auto", Path("model"))])
+def test_own_abnormalities_are_read_by_rules_alone(backend: str, model: Path | None) -> None:
+    with pytest.raises(InputError, match="only rules read"):
+        open_labeller(backend, model=model, vocabulary=builtin_vocabulary())

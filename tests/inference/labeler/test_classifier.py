@@ -100,3 +100,14 @@ def test_a_backend_says_what_it_needs() -> None:
         with pytest.raises(InputError):
             open_labeller(backend, model=model)
     assert open_labeller("auto").name == "rules"
+
+
+def test_a_text_longer_than_the_network_reads_is_read_in_windows(published: Path) -> None:
+    labeller = ClassifierLabeller(published)
+    report = "A nodule is seen in the lingula and the lungs are clear. " * 40
+    (labels,) = labeller.label([report])
+    parts = labeller._tokenizer.windows(report, max_length=labeller._length)
+    assert labels.windows == len(parts) > 1
+    torch.testing.assert_close(labeller.logits([report])[0], torch.stack([labeller.logits([part])[0] for part in parts]).amax(dim=0))
+    (short,) = labeller.label(["A nodule is seen."])
+    assert short.windows == 1

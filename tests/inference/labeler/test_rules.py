@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from thoracle.inference.labeler.negation_scope import AssertionScope
 from thoracle.inference.labeler.rules import RuleLabeller
+from thoracle.inference.labeler.sentences import sentences
 from thoracle.metrics.classification import confusion
 from thoracle.phantom.case import plan_cohort, report_patient
 from thoracle.phantom.presets import PRESETS
@@ -137,3 +139,52 @@ def test_rules_read_phantom_reports() -> None:
 def _macro_f1(texts: Sequence[str], truth: Sequence[Sequence[int]]) -> float:
     found = [labels.values for labels in RuleLabeller().label(texts)]
     return float(confusion(np.array(found, dtype=float), np.array(truth), thresholds=np.full(18, 0.5)).f1.mean())
+
+
+def _calls(report: str) -> int:
+    """Calls of functions, Python's and C's, while a report is labelled; each sentence is new."""
+    count = 0
+
+    def profile(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        RuleLabeller().label([report])
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["pleural effusion of the lung {} ", "effusion: none, nodule {}: ", "the heart, nodule {} and ", "nodule {} (", "history: {}. "],
+)
+def test_work_grows_as_the_report_does(piece: str) -> None:
+    _calls("The heart is normal.")
+    short, long = (_calls("".join(piece.format(number) for number in range(size))) for size in (200, 800))
+    assert long < 4.6 * short
+
+
+def test_a_sentence_without_end_is_parted() -> None:
+    report = "pleural effusion of the lung " * 2000
+    assert max(len(sentence.text) for sentence in sentences(report)) <= 600
+    assert stated(report) == {"Pleural effusion"}
+
+
+SETS = Path(__file__).parent / "sentences"
+
+
+def _right(name: str) -> tuple[int, int]:
+    """How many sentences of a set have every label right, and how many there are."""
+    rows = [json.loads(line) for line in (SETS / name).read_text(encoding="utf-8").splitlines()]
+    labels = RuleLabeller().label([row["text"] for row in rows])
+    expected = [tuple(int(name in row["labels"]) for name in ABNORMALITIES) for row in rows]
+    return sum(row.values == values for row, values in zip(labels, expected, strict=True)), len(rows)
+
+
+def test_sentences_that_rules_were_mended_on() -> None:
+    right, count = _right("dev.jsonl")
+    assert count >= 307
+    assert right >= 0.99 * count

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from thoracle.errors import InputError, OutputConflict, WorkerKilled
+from thoracle.errors import InputError, MetadataError, OutputConflict, WorkerKilled
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportTable
 from thoracle.inference.labeler.rules import RuleLabeller
@@ -71,6 +71,7 @@ class Stopping(RuleLabeller):
     parallel = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls = 0
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
@@ -95,6 +96,7 @@ class Dying(RuleLabeller):
     """Kills its process at the second batch: always, or where `once` is a file, only the first time."""
 
     def __init__(self, once: Path | None = None) -> None:
+        super().__init__()
         self.once = once
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
@@ -156,3 +158,72 @@ def test_a_second_run_is_refused(table: ReportTable, tmp_path: Path) -> None:
 def test_reports_are_not_written_over(table: ReportTable) -> None:
     with pytest.raises(InputError, match="written over"):
         list(label_table(table, RuleLabeller(), out=table.path))
+
+
+def test_labels_and_evidence_are_two_files(table: ReportTable, tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    out.touch()
+    (tmp_path / "soft").symlink_to(out)
+    (tmp_path / "hard").hardlink_to(out)
+    for evidence in (out, tmp_path / "soft", tmp_path / "hard", tmp_path / "labels.unknown.csv", tmp_path / "labels.csv.run.json"):
+        with pytest.raises(InputError, match="to one file"):
+            list(label_table(table, RuleLabeller(), out=out, evidence=evidence))
+    (tmp_path / "reports").symlink_to(table.path)
+    with pytest.raises(InputError, match="written over"):
+        list(label_table(table, RuleLabeller(), out=out, evidence=tmp_path / "reports"))
+
+
+def test_a_start_that_fails_leaves_nothing_behind(table: ReportTable, tmp_path: Path) -> None:
+    before = {path for path in tmp_path.rglob("*") if path.suffix != ".lock"}
+    wrong = ReportTable(path=table.path, text_columns=("findings",))
+    with pytest.raises(MetadataError, match="has no column findings"):
+        run(wrong, tmp_path / "labels.csv")
+    with pytest.raises(RuntimeError):
+        run(table, tmp_path / "labels.csv", labeller=Broken())
+    assert {path for path in tmp_path.rglob("*") if path.suffix != ".lock"} == before
+    run(table, tmp_path / "labels.csv")
+
+
+class Broken(RuleLabeller):
+    """Fails at once, as a server that is not there."""
+
+    parallel = False
+
+    def label(self, reports: Sequence[str]) -> list[Labels]:
+        raise RuntimeError("no server")
+
+
+@pytest.mark.parametrize("cut", [1, 3, 20, 39, 41, 60])
+def test_ids_with_line_ends_and_quotes_are_continued(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "reports.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("AccessionNo", "report_text"), ("a", "Nodule."), ('b\n"x"\nc', "Hernia."), ("d\ne", "Effusion.")])
+    table, whole, out = ReportTable(path=path), tmp_path / "whole.csv", tmp_path / "labels.csv"
+    run(table, whole)
+    run(table, out)
+    out.write_bytes(out.read_bytes()[:-cut])
+    run(table, out)
+    assert out.read_bytes() == whole.read_bytes()
+    assert [row[0] for row in read(out)[1:]] == ["a", 'b\n"x"\nc', "d\ne"]
+
+
+def test_ids_that_a_spreadsheet_runs_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    names = ["=HYPERLINK(1)", "+cmd", "-1+2", "@sum", "-17", "3.5", "a=b"]
+    path.write_text("AccessionNo,report_text\n" + "".join(f"{name},Nodule.\n" for name in names))
+    (step,) = label_table(ReportTable(path=path), RuleLabeller(), out=tmp_path / "labels.csv")
+    assert step.formulas == 4
+
+
+def test_states_in_place_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "reports.csv"
+    text = "Small effusion. No nodule. Possible emphysema. History of bronchiectasis."
+    path.write_text(f"AccessionNo,report_text\n1,{text}\n2,\n")
+    table, out = ReportTable(path=path), tmp_path / "labels.csv"
+    list(label_table(table, RuleLabeller(), out=out, states=True))
+    first, second = csv.DictReader(out.open())
+    names = ("Pleural effusion", "Lung nodule", "Emphysema", "Bronchiectasis", "Hiatal hernia")
+    assert [first[name] for name in names] == ["stated", "denied", "uncertain", "not mentioned", "not mentioned"]
+    assert {second[name] for name in ABNORMALITIES} == {""}
+    with pytest.raises(OutputConflict):
+        list(label_table(table, RuleLabeller(), out=out))

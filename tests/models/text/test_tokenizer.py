@@ -140,3 +140,19 @@ def test_absent_and_damaged_files_are_named(tmp_path: Path, files: dict[str, byt
 def test_nothing_to_encode(bert_folder: Path) -> None:
     with pytest.raises(InputError):
         Tokenizer.from_folder(bert_folder).encode([])
+
+
+@pytest.mark.parametrize("max_length", [16, 24, 512])
+def test_windows_hold_every_word_and_are_not_cut(bert_folder: Path, max_length: int) -> None:
+    tokenizer = Tokenizer.from_folder(bert_folder)
+    text = "no effusion is seen in the lung " * 30
+    windows = tokenizer.windows(text, max_length=max_length)
+    assert tokenizer.count_cut([text, "lung"], max_length=max_length) == (max_length < 512)
+    assert tokenizer.count_cut(windows, max_length=max_length) == 0
+    assert (windows == [text]) == (max_length == 512)
+    place = 0
+    for window in windows:  # each begins in or right behind the one before it
+        begin = text.index(window, max(0, place - len(window)))
+        assert not text[place:begin].strip()
+        place = begin + len(window)
+    assert not text[place:].strip()

@@ -167,13 +167,18 @@ def lock_table(path: Path) -> AbstractContextManager[None]:
     return exclusive_lock(path.parent, refusal=OutputConflict, detail=detail, name=f"{path.name}.lock")
 
 
+def settings_path(path: Path) -> Path:
+    """Return where the settings of a table lie."""
+    return path.with_name(path.name + ".run.json")
+
+
 def claim(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings beside a new table, or compare them with those of an old one.
 
     Raises:
         OutputConflict: the table was made with other settings, or by something else.
     """
-    sidecar = path.with_name(path.name + ".run.json")
+    sidecar = settings_path(path)
     if not sidecar.exists() and path.exists() and path.stat().st_size:
         raise OutputConflict(f"exists, but not {sidecar.name}", hint="Give another --out, or move the file away.", source=path)
     hint = "Give another --out, or the model and options of that run."

@@ -7,12 +7,18 @@ from pathlib import Path
 from thoracle.errors import InputError
 from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.inference.labeler.runner import LabelerBackend
+from thoracle.inference.labeler.vocabulary import Vocabulary
 
 BACKENDS = ("auto", "rules", "classifier", "llm")
 
 
 def open_labeller(
-    backend: str = "auto", *, model: Path | None = None, endpoint: str | None = None, llm: str | None = None
+    backend: str = "auto",
+    *,
+    model: Path | None = None,
+    endpoint: str | None = None,
+    llm: str | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> LabelerBackend:
     """Open a labeler backend by name.
 
@@ -22,17 +28,20 @@ def open_labeller(
         model: folder of a report classifier.
         endpoint: base of an OpenAI-compatible server.
         llm: the name of its model.
+        vocabulary: abnormalities of one's own, for the rules alone.
 
     Raises:
-        InputError: another name, or something missing.
+        InputError: another name, something missing, or `vocabulary` with a backend that knows the 18 abnormalities only.
         ModelError: the folder is no report classifier.
     """
     if backend not in BACKENDS:
         raise InputError(f"no backend {backend!r}", hint=f"Choose {', '.join(BACKENDS)}.")
+    if vocabulary is not None and (backend not in ("auto", "rules") or model is not None):
+        raise InputError("only rules read abnormalities of one's own", hint="Give --rules without --model, and --backend rules.")
     if backend == "llm":
         return _llm(endpoint, llm)
     if backend == "rules" or (backend == "auto" and model is None):
-        return RuleLabeller()
+        return RuleLabeller(vocabulary)
     if model is None:
         raise InputError("classifier needs a trained model", hint="Give its folder as --model.")
     from thoracle.inference.labeler.classifier import AutoLabeller, ClassifierLabeller

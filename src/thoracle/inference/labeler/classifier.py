@@ -79,13 +79,24 @@ class ClassifierLabeller:
         """Label each report; evidence is that of the rules, scores are the classifier's."""
         by_rules = self._rules.label(reports)
         readable = [row for row, labels in enumerate(by_rules) if not labels.unknown]
-        logits = self.logits([reports[row] for row in readable])
-        for row_index, row in zip(readable, logits.tolist(), strict=True):
-            by_rules[row_index] = self._decided(by_rules[row_index], row)
+        windows = [self._tokenizer.windows(reports[row], max_length=self._length) for row in readable]
+        logits = self._window_logits(windows)
+        for row_index, row, parts in zip(readable, logits.tolist(), windows, strict=True):
+            by_rules[row_index] = replace(self._decided(by_rules[row_index], row), windows=len(parts))
         return by_rules
 
     def logits(self, reports: Sequence[str]) -> Tensor:
-        """Return (len(reports), K), in order; texts of similar length are read together."""
+        """Return (len(reports), K), in order; of a text longer than the network reads at once, the largest of its windows."""
+        return self._window_logits([self._tokenizer.windows(report, max_length=self._length) for report in reports])
+
+    def _window_logits(self, windows: Sequence[Sequence[str]]) -> Tensor:
+        logits_NK = self._encoded_logits([window for parts in windows for window in parts])
+        return (
+            torch.stack([part.amax(dim=0) for part in torch.split(logits_NK, [len(parts) for parts in windows])]) if windows else logits_NK
+        )
+
+    def _encoded_logits(self, reports: Sequence[str]) -> Tensor:
+        """Texts of similar length are read together."""
         logits_NK = torch.zeros(len(reports), len(ABNORMALITIES))
         order = sorted(range(len(reports)), key=lambda row: len(reports[row]))
         for at in range(0, len(order), _AT_ONCE):

@@ -2,105 +2,87 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
 from thoracle.inference.labeler.evidence import LabelEvidence, Labels
-from thoracle.inference.labeler.negation_scope import AssertionJudgement, AssertionScope
-from thoracle.inference.labeler.sentences import sentences, unreadable
-from thoracle.inference.labeler.vocabulary import Rule, fingerprint, rules
-from thoracle.types import ABNORMALITIES
+from thoracle.inference.labeler.mentions import Mention, SentenceReader
+from thoracle.inference.labeler.sections import stating_parts
+from thoracle.inference.labeler.sentences import Sentence, sentences, unreadable
+from thoracle.inference.labeler.vocabulary import Vocabulary, builtin_vocabulary
 
-_COMMA: Final = re.compile(r",\s|\s-\s")
 #: Sentences recur from report to report: at most so many are remembered, about 100 MB.
 _REMEMBERED: Final = 100_000
 
 
 class RuleLabeller:
-    """Label reports by rules."""
+    """Label reports by rules.
+
+    Args:
+        vocabulary: abnormalities of one's own; None for the 18 of CT-RATE.
+    """
 
     name: Final = "rules"
     parallel: Final = True
 
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        self._own = vocabulary
+
+    @property
+    def abnormalities(self) -> tuple[str, ...]:
+        """Return what is labelled, in the order of the values."""
+        return self._vocabulary.abnormalities
+
+    @property
+    def _vocabulary(self) -> Vocabulary:
+        return builtin_vocabulary() if self._own is None else self._own
+
     def settings(self) -> dict[str, str]:
         """Return the hash of its rules and cues."""
-        return {"rules": fingerprint()}
+        return {"rules": self._vocabulary.fingerprint}
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
         """Label each report, with evidence."""
-        return [_label(report) for report in reports]
+        return [self._label(report) for report in reports]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Mention:
-    rule: Rule
-    start: int
-    end: int
-    judgement: AssertionJudgement
-
-
-def _label(report: str) -> Labels:
-    if reason := unreadable(report):
-        return Labels.none(reason)
-    evidence: list[list[LabelEvidence]] = [[] for _ in ABNORMALITIES]
-    for sentence in sentences(report):
-        for mention in _mentions(sentence.text):
-            evidence[mention.rule.abnormality].append(
-                LabelEvidence(
-                    sentence=sentence.text,
-                    start=sentence.start + mention.start,
-                    end=sentence.start + mention.end,
-                    rule=mention.rule.name,
-                    assertion=mention.judgement.assertion,
-                    cue=mention.judgement.cue,
-                    counts=mention.judgement.assertion in mention.rule.positive,
+    def _label(self, report: str) -> Labels:
+        names = self.abnormalities
+        if reason := unreadable(report):
+            return Labels.none(reason, abnormalities=names)
+        evidence: list[list[LabelEvidence]] = [[] for _ in names]
+        for sentence, topic in _with_topics(report):
+            for mention in _mentions(self._vocabulary, sentence.text, topic):
+                evidence[mention.rule.abnormality].append(
+                    LabelEvidence(
+                        sentence=sentence.text,
+                        start=sentence.start + mention.start,
+                        end=sentence.start + mention.end,
+                        rule=mention.rule.name,
+                        assertion=mention.judgement.assertion,
+                        cue=mention.judgement.cue,
+                        counts=mention.judgement.assertion in mention.rule.positive,
+                    )
                 )
-            )
-    values = tuple(int(any(mention.counts for mention in mentions)) for mentions in evidence)
-    return Labels(values=values, evidence=tuple(map(tuple, evidence)))
+        values = tuple(int(any(mention.counts for mention in mentions)) for mentions in evidence)
+        return Labels(values=values, evidence=tuple(map(tuple, evidence)), abnormalities=names)
+
+
+def _with_topics(report: str) -> Iterator[tuple[Sentence, str]]:
+    """Yield sentences that can state something, each with the name of the field in its line that it still belongs to."""
+    for begin, end in stating_parts(report):
+        topic = ""
+        for sentence in sentences(report, begin, end):
+            topic = "" if sentence.opens_line else topic
+            yield sentence, topic
+            topic = _topic(sentence.text) or topic
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _mentions(sentence: str) -> tuple[_Mention, ...]:
-    lower = sentence.lower()
-    scope: AssertionScope | None = None
-    mentions = []
-    for rule in rules():
-        for match in rule.find.finditer(lower):
-            scope = scope or AssertionScope(sentence)
-            if _holds(rule, scope, match):
-                judgement = scope.classify(match.start(), match.end())
-                mentions.append(_Mention(rule=rule, start=match.start(), end=match.end(), judgement=judgement))
-    return tuple(mentions)
+def _topic(sentence: str) -> str:
+    return SentenceReader(sentence).topic
 
 
-def _holds(rule: Rule, scope: AssertionScope, match: re.Match[str]) -> bool:
-    """Whether a rule's other words are where it needs them, and not where it does not."""
-    if rule.require is None and rule.exclude is None:
-        return True
-    first, last = _region(rule, scope, match)
-    if rule.exclude is not None and rule.exclude.search(scope.text, first, last):
-        return False
-    return rule.require is None or any(
-        _close(rule, scope.text, match, companion) for companion in rule.require.finditer(scope.text, first, last)
-    )
-
-
-def _region(rule: Rule, scope: AssertionScope, match: re.Match[str]) -> tuple[int, int]:
-    if rule.window == "sentence":
-        return 0, len(scope.text)
-    first, last = scope.clause(match.start())
-    if rule.window == "phrase":
-        bounds = [first, *(comma.end() for comma in _COMMA.finditer(scope.text, first, last)), last]
-        index = bisect_right(bounds, match.start())
-        first, last = bounds[index - 1], bounds[min(index, len(bounds) - 1)]
-    return first, max(last, match.end())
-
-
-def _close(rule: Rule, text: str, match: re.Match[str], companion: re.Match[str]) -> bool:
-    between = text[min(match.end(), companion.end()) : max(match.start(), companion.start())]
-    return rule.split is None or len(between.split()) <= rule.split
+@lru_cache(maxsize=_REMEMBERED)
+def _mentions(vocabulary: Vocabulary, sentence: str, topic: str) -> tuple[Mention, ...]:
+    return SentenceReader(sentence, topic=topic).mentions(vocabulary.rules)

@@ -25,6 +25,9 @@ SETTINGS: Final = "tokenizer_config.json"
 #: The largest published file has 2 MB.
 FILE_BUDGET: Final = 64 * 2**20
 
+#: Tokens of a window left free: a word at its front may be spelled with others than amid a text.
+_SPARE: Final = 8
+
 _BERT: Final = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 _ROBERTA: Final = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
@@ -87,6 +90,27 @@ class Tokenizer:
             ids_BN[row, : len(ids)] = torch.tensor(ids)
             mask_BN[row, : len(ids)] = 1
         return EncodedText(input_ids_BN=ids_BN, attention_mask_BN=mask_BN)
+
+    def count_cut(self, texts: Sequence[str], *, max_length: int) -> int:
+        """Count the texts that `encode` cuts at this length."""
+        return sum(len(self._core.encode(text).ids) > max_length for text in texts)
+
+    def windows(self, text: str, *, max_length: int) -> list[str]:
+        """Split a text into overlapping windows of whole words that `encode` does not cut at this length; the text alone where it fits."""
+        encoded = self._core.encode(text)
+        if len(encoded.ids) <= max_length:
+            return [text]
+        tokens = [token for token, special in enumerate(encoded.special_tokens_mask) if not special]
+        budget = max(1, max_length - (len(encoded.ids) - len(tokens)) - _SPARE)
+        starts = [row for row, token in enumerate(tokens) if row == 0 or encoded.word_ids[token] != encoded.word_ids[tokens[row - 1]]]
+        windows, first = [], 0
+        while True:
+            fitting = [start for start in starts if first < start <= first + budget]
+            last = len(tokens) if len(tokens) - first <= budget or not fitting else fitting[-1]
+            windows.append(text[encoded.offsets[tokens[first]][0] : encoded.offsets[tokens[last - 1]][1]])
+            if last == len(tokens):
+                return windows
+            first = max((start for start in fitting if start <= first + budget * 3 // 4), default=last)
 
 
 def _build(files: Mapping[str, bytes]) -> tuple[tokenizers.Tokenizer, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from thoracle.inference.chat.conversation import Conversation, Turn
-from thoracle.inference.chat.grounded import CitableEvidence, answer, cited_sources
+from thoracle.inference.chat.grounded import CitableEvidence, EvidenceLayout, answer, cited_sources
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.generator import TextGenerator
-from thoracle.models.chat.prompt import AnswerType
+from thoracle.models.chat.prompt import AnswerType, Message
 
 
 def cited_answer(
@@ -19,8 +19,11 @@ def cited_answer(
     conversation: Conversation,
     task: AnswerType,
     sampling: SamplingOptions,
+    layout: EvidenceLayout = "plain",
 ) -> Iterator[str]:
     """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
+
+    The turn holds the model's own words: marks, notice and sources are added to what is shown.
 
     Args:
         generate: the language model.
@@ -29,15 +32,23 @@ def cited_answer(
         conversation: the turns before.
         task: the kind of answer, which the turn keeps.
         sampling: how the answer is generated.
+        layout: where the evidence stands.
 
     Raises:
         ThoracleError: as `generate`; the conversation is left as it was.
     """
     earlier = [(turn.question, turn.answer) for turn in conversation.turns]
-    text = ""
-    for piece in answer(generate, question, evidence, before=earlier, sampling=sampling):
-        text += piece
+    words, shown = "", ""
+
+    def generate_recorded(messages: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
+        nonlocal words
+        for piece in generate(messages, sampling=sampling):
+            words += piece
+            yield piece
+
+    for piece in answer(generate_recorded, question, evidence, before=earlier, sampling=sampling, layout=layout):
+        shown += piece
         yield piece
-    for name, source in cited_sources(text, evidence).items():
+    for name, source in cited_sources(shown, evidence).items():
         yield f"\n[{name}] {source}"
-    conversation.turns.append(Turn(question=question, task=task, answer=text.strip()))
+    conversation.turns.append(Turn(question=question, task=task, answer=words.strip()))

@@ -102,7 +102,8 @@ def label_rows(labeller: LabelerBackend, rows: Sequence[ReportRow]) -> list[Labe
 
 def _labelled(rows: Iterator[ReportRow], labeller: LabelerBackend, executor: Executor) -> Iterator[tuple[list[ReportRow], list[Labels]]]:
     """Yield batches of rows and their labels in the order of the rows; batches that end early wait for those before them."""
-    batches = iter(lambda: list(islice(rows, _AT_ONCE)), [])
+    at_once = getattr(labeller, "at_once", _AT_ONCE)
+    batches = iter(lambda: list(islice(rows, at_once)), [])
     early: dict[int, ItemOutcome[list[ReportRow], list[Labels]]] = {}
     due = 0
     with closing(executor.map(partial(_row_labeller, labeller), batches)) as outcomes:

@@ -17,8 +17,8 @@ from tests.language_server import LanguageServer
 from thoracle.cohort.reports import Report
 from thoracle.inference.demo.assets import write_scan
 from thoracle.inference.llm import openai_client
-from thoracle.inference.llm.data_turn import BEGIN, END
 from thoracle.inference.model import load
+from thoracle.models.chat.layout import BEGIN_DATA, END_DATA
 from thoracle.search.open_index import open_index_for_writing
 from thoracle.search.record import IndexedVolume, LatentArray, Record
 
@@ -60,7 +60,7 @@ def test_fifty_reports_that_would_be_obeyed_stay_data(
     ran, body = ask(command, language_server, sketch, model_dir, index, "--num-similar", 50)
     (turn,) = body["messages"]
     lines = turn["content"].split("\n")
-    cases = lines[lines.index(BEGIN) + 19 : lines.index(END)]
+    cases = lines[lines.index(BEGIN_DATA) + 19 : lines.index(END_DATA)]
     assert ASKED not in "\n".join(line for line in lines if line not in cases)
     sent = {json.loads('"' + line.split("report: ", 1)[1] + '"') for line in cases}
     assert len(sent) == len(cases) == 50
@@ -91,8 +91,8 @@ def test_the_evidence_is_the_return_of_a_tool_where_that_is_asked_for(
 ) -> None:
     language_server.words = ["Yes [F1]."]
     _, body = ask(command, language_server, sketch, model_dir, index, "--evidence", "tool")
-    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "tool"]
-    assert len(json.loads(body["messages"][-1]["content"])["findings"]) == 18
+    assert [turn["role"] for turn in body["messages"]] == ["system", "user", "assistant", "tool"]
+    assert [line.split(":")[0] for line in body["messages"][-1]["content"].split("\n")][:19] == [*(f"F{k}" for k in range(1, 19)), "C1"]
 
 
 def test_an_index_that_is_not_there_is_said(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from thoracle.inference.chat.session import Chat
     from thoracle.inference.llm.decoding import SamplingOptions
 
-Layout = Literal["plain", "tool"]
+Placement = Literal["user", "tool"]
 Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
 #: Answers a question, given `task`, in pieces.
 Reply = Callable[..., Iterator[str]]
@@ -43,7 +43,7 @@ def chat(
     timeout: Timeout = 120.0,
     detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
     index: Annotated[str | None, typer.Option(metavar="INDEX", help="Index whose most similar cases answers may rest on too.")] = None,
-    evidence: Annotated[Layout, typer.Option(help="Where findings and cases stand: lines of text, or the return of a tool.")] = "plain",
+    evidence: Annotated[Placement, typer.Option(help="Where findings and cases stand: in the user's turn, or in a tool's.")] = "user",
     num_similar: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
     conversation: Annotated[Path | None, typer.Option(metavar="JSON", help="Continued, and written after each answer.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
@@ -69,7 +69,7 @@ def chat(
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.llm.decoding import SamplingOptions
 
-    server = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout)
+    server = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout, evidence=evidence)
     load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
     sampling = SamplingOptions(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     volumes = _volumes(scans or [], read_arguments.reading())
@@ -82,7 +82,7 @@ def chat(
         generate = server.generate if server is not None else load_model().complete_text
         folder = model_or_demo(detector, notify=notify)
         sources = _evidence(volumes, detector=folder, index=index, num_similar=num_similar, device=device)
-        reply: Reply = partial(cited_answer, generate, evidence=sources, conversation=dialog, sampling=sampling, layout=evidence)
+        reply: Reply = partial(cited_answer, generate, evidence=sources, conversation=dialog, sampling=sampling)
     else:
         reply = _seeing(volumes, dialog, sampling, loaded=load_model())
     failed = False

@@ -8,13 +8,14 @@ import typer
 
 if TYPE_CHECKING:
     from thoracle.inference.llm.openai_client import OpenAIClient
+    from thoracle.models.chat.layout import EvidencePlacement
 
 LlmModel = Annotated[str | None, typer.Option(metavar="NAME", help="Which of the server's models; the only one by default.")]
 Timeout = Annotated[float, typer.Option(metavar="S", help="Of a server: seconds for the connection, and without a word.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Of an answer; a model's thoughts have 4,096 beside them.")]
 
 
-def open_server(url: str, *, model: str | None, timeout: float) -> OpenAIClient:
+def open_server(url: str, *, model: str | None, timeout: float, evidence: EvidencePlacement = "user") -> OpenAIClient:
     """Ask a server for its models, and warn of plain http.
 
     Raises:
@@ -23,7 +24,7 @@ def open_server(url: str, *, model: str | None, timeout: float) -> OpenAIClient:
     """
     from thoracle.inference.llm.openai_client import OpenAIClient
 
-    client = OpenAIClient(url, model=model or "", timeout=timeout, notify=_warn)
+    client = OpenAIClient(url, model=model or "", timeout=timeout, evidence=evidence, notify=_warn)
     if client.warning:
         _warn(client.warning)
     client.check()

@@ -12,9 +12,9 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.inference.chat.citations import NO_CITATION
 from thoracle.inference.chat.grounded import SimilarCase, answer, build_messages, cited_sources, collect_evidence
 from thoracle.inference.findings import Findings
-from thoracle.inference.llm.data_turn import BEGIN, END
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.openai_client import OpenAIClient
+from thoracle.models.chat.layout import BEGIN_DATA, END_DATA, SERVER_LAYOUTS, EvidencePlacement, to_turns
 from thoracle.models.chat.prompt import IMAGE
 
 FINDINGS = Findings(
@@ -31,44 +31,34 @@ FINDINGS = Findings(
 )
 
 
+@pytest.mark.parametrize("placement", ["user", "tool"])
 @pytest.mark.parametrize("injection", INJECTIONS)
-def test_no_report_leaves_its_line(injection: str) -> None:
+def test_no_report_leaves_its_line(injection: str, placement: EvidencePlacement) -> None:
     assert len(INJECTIONS) >= 50
     cases = [SimilarCase(name="p7", similarity=0.9, report=injection), SimilarCase(name="p8", similarity=0.8, report="Clear.")]
-    system, user = build_messages("Is there an effusion?", collect_evidence(FINDINGS, cases))
-    assert (system.role, user.role, ASKED in system.content) == ("system", "user", False)
-    lines = user.content.split("\n")
-    assert lines[0] == BEGIN
-    assert lines[lines.index(END) + 1 :] == ["", "Is there an effusion?"]
-    assert [line.split(":")[0] for line in lines[1 : lines.index(END)]] == ["F1", "F2", "C1", "C2"]
-    report = lines[3].split("report: ", 1)[1]
-    assert json.loads(f'"{report}"') == injection, "nothing was lost, and nothing broke out"
-    assert all(mark not in user.content for mark in MARKS[:15])
+    messages = build_messages("Is there an effusion?", collect_evidence(FINDINGS, cases))
+    assert [message.role for message in messages] == ["system", "user", "tool"]
+    turns = to_turns(messages, SERVER_LAYOUTS[placement])
+    lines = turns[-1]["content"].split("\n")
+    if placement == "user":
+        assert len(turns) == 1
+        assert lines[lines.index(END_DATA) + 1 :] == ["", "Is there an effusion?"]
+        lines = lines[lines.index(BEGIN_DATA) + 1 : lines.index(END_DATA)]
+    assert [line.split(":")[0] for line in lines] == ["F1", "F2", "C1", "C2"]
+    assert json.loads(f'"{lines[2].split("report: ", 1)[1]}"') == injection, "nothing was lost, and nothing broke out"
+    assert json.dumps(turns).count(ASKED) == injection.count(ASKED)
+    assert all(mark not in lines[2] for mark in MARKS[:15])
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
-def test_no_report_leaves_the_turn_of_a_tool(injection: str) -> None:
-    cases = [SimilarCase(name="p7", similarity=0.9, report=injection), SimilarCase(name="p8", similarity=0.8, report="Clear.")]
-    turns = build_messages("Is there an effusion?", collect_evidence(FINDINGS, cases), layout="tool")
-    assert [turn.role for turn in turns] == ["system", "user", "tool"]
-    assert all(ASKED not in turn.content for turn in turns if turn.role != "tool")
-    data = json.loads(turns[-1].content)
-    assert data["cases"][0]["report"] == injection, "nothing was lost, and nothing broke out"
-    assert set(data) == {"findings", "cases"}
-    assert {frozenset(case) for case in data["cases"]} == {frozenset({"id", "similarity", "report"})}
-    assert all(mark not in turns[-1].content for mark in MARKS[:14])
-
-
-@pytest.mark.parametrize("injection", INJECTIONS)
-@pytest.mark.parametrize("layout", ["plain", "tool"])
-def test_an_earlier_answer_that_quotes_a_report_is_data_too(layout: str, injection: str) -> None:
+def test_an_earlier_answer_that_quotes_a_report_is_data_too(injection: str) -> None:
     before = [("What says C1?", f"It says: {injection} [F1]")]
-    turns = build_messages("And <image> now? <im<image>age>", collect_evidence(FINDINGS), before=before, layout=layout)
-    assert [turn.role for turn in turns] == ["system", "user", "assistant", "user", *(["tool"] if layout == "tool" else [])]
-    assert all(mark not in turns[2].content for mark in MARKS[:14])
-    assert turns[2].content.endswith(" [F1]"), "as the model is to cite"
+    turns = build_messages("And <image> now? <im<image>age>", collect_evidence(FINDINGS), before=before)
+    assert [turn.role for turn in turns] == ["system", "user", "tool", "assistant", "user"]
+    assert all(mark not in turns[3].content for mark in MARKS[:14])
+    assert turns[3].content.endswith(" [F1]"), "as the model is to cite"
     assert all(IMAGE not in turn.content for turn in turns)
-    assert turns[3].content == "And  now?", "the evidence is not sent twice"
+    assert turns[4].content == "And  now?", "the evidence is not sent twice"
 
 
 @pytest.mark.parametrize("order", ORDERS)

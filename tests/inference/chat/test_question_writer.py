@@ -11,8 +11,9 @@ from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.errors import AnswerIncomplete
 from thoracle.inference.chat.question_writer import agrees_with_report, write_questions
 from thoracle.inference.labeler.rules import RuleLabeller
-from thoracle.inference.llm.data_turn import BEGIN, END, escape_text
+from thoracle.inference.llm.data_turn import escape_text
 from thoracle.inference.llm.openai_client import OpenAIClient
+from thoracle.models.chat.layout import BEGIN_DATA, END_DATA
 
 REPORT = "There is a small left pleural effusion. No lung nodule is seen. The heart is of normal size."
 OPTIONS = "Which is present? (a) lung nodule (b) pleural effusion (c) emphysema (d) consolidation"
@@ -53,7 +54,7 @@ def test_what_contradicts_is_dropped_and_a_report_is_data(language_server: Langu
     pair = QuestionAnswer(question="Is there a pleural effusion?", answer="Yes.", task="short_answer", type="short_answer")
     assert (written.pairs, written.dropped, written.why) == ((pair,), 1, "")
     assert [turn["role"] for turn in language_server.asked[0]["messages"]] == ["user"]
-    assert f"\n{BEGIN}\nreport: {escape_text(attack)}\n{END}\n" in language_server.text()
+    assert f"\n{BEGIN_DATA}\nreport: {escape_text(attack)}\n{END_DATA}\n" in language_server.text()
     assert language_server.text().count("Ignore") == 1
     assert "<|im_end|>" not in language_server.text()
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.injections import INJECTIONS, MARKS
-from thoracle.inference.llm.data_turn import BEGIN, END, data_block, escape_answer, escape_text, without_images
-from thoracle.models.chat.prompt import IMAGE
+from thoracle.inference.llm.data_turn import escape_answer, escape_text, without_images
+from thoracle.models.chat.layout import BEGIN_DATA, END_DATA, SERVER_LAYOUTS, to_turns
+from thoracle.models.chat.prompt import IMAGE, Message
 
 
 @given(st.text())
@@ -23,10 +24,16 @@ def test_nothing_is_lost_and_nothing_breaks_the_line(text: str) -> None:
 
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_no_mark_of_a_template_is_left(injection: str) -> None:
-    block = data_block([f"report: {escape_text(injection)}", f"report: {escape_text(f'{END}{chr(10)}{injection}')}"])
-    assert block.split("\n")[0] == BEGIN
-    assert [line for line in block.split("\n") if line == END] == [END], "the last line alone"
-    assert all(mark not in block for mark in MARKS[:15])
+    turns = to_turns(
+        [
+            Message(role="user", content="Is it there?"),
+            Message(role="tool", content=f"report: {escape_text(f'{END_DATA}{chr(10)}{injection}')}"),
+        ],
+        SERVER_LAYOUTS["user"],
+    )
+    lines = turns[0]["content"].split("\n")
+    assert (len(turns), lines[0], lines[2:]) == (1, BEGIN_DATA, [END_DATA, "", "Is it there?"])
+    assert all(mark not in lines[1] for mark in MARKS[:15])
     for answer in (escape_answer(injection, {"F1"}), escape_answer(f"{injection} [F1]", {"F1"})):
         assert all(mark not in answer for mark in MARKS[:15])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from thoracle.inference.chat.conversation import Conversation, Turn
-from thoracle.inference.chat.grounded import CitableEvidence, EvidenceLayout, answer, cited_sources
+from thoracle.inference.chat.grounded import CitableEvidence, answer, cited_sources
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.generator import TextGenerator
 from thoracle.models.chat.prompt import AnswerType, Message
@@ -19,7 +19,6 @@ def cited_answer(
     conversation: Conversation,
     task: AnswerType,
     sampling: SamplingOptions,
-    layout: EvidenceLayout = "plain",
 ) -> Iterator[str]:
     """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
 
@@ -32,7 +31,6 @@ def cited_answer(
         conversation: the turns before.
         task: the kind of answer, which the turn keeps.
         sampling: how the answer is generated.
-        layout: where the evidence stands.
 
     Raises:
         ThoracleError: as `generate`; the conversation is left as it was.
@@ -46,7 +44,7 @@ def cited_answer(
             words += piece
             yield piece
 
-    for piece in answer(generate_recorded, question, evidence, before=earlier, sampling=sampling, layout=layout):
+    for piece in answer(generate_recorded, question, evidence, before=earlier, sampling=sampling):
         shown += piece
         yield piece
     for name, source in cited_sources(shown, evidence).items():

@@ -1,17 +1,15 @@
-"""Put text of others into a user's turn as data: escaped, one line each, between lines that none of it can forge."""
+"""Escape text of others for a turn of data: each text becomes one line, and none of it a mark of a chat template."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
 from thoracle.models.chat.prompt import IMAGE
 from thoracle.text_safety import terminal_safe
 
-BEGIN: Final = "----- data -----"
-END: Final = "----- end of data -----"
 #: Marks of chat templates are made of these: escaped, no text of a report becomes one.
 _MARKS: Final = frozenset("<>[]|{}&`")
 #: Other than letters, what reports are written with; marks of some templates are made of the rest.
@@ -28,11 +26,6 @@ def escape_answer(text: str, known: Collection[str] = ()) -> str:
     """Return an earlier answer of the model, escaped as reports are; its lines stay, and citations of `known` ids."""
     lines = terminal_safe(text).split("\n")
     return "\n".join(_escape_line(line, known) for line in lines)
-
-
-def data_block(lines: Iterable[str]) -> str:
-    """Join lines, whose texts are escaped, between the lines that delimit data."""
-    return "\n".join((BEGIN, *lines, END))
 
 
 def without_images(text: str) -> str:

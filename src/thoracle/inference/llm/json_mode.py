@@ -42,7 +42,7 @@ def ask_json(generate: TextGenerator, messages: list[Message], *, sampling: Samp
 
     Args:
         generate: the language model.
-        messages: the conversation; its last turn is a user's.
+        messages: the conversation; the last of the user's gets the fault of an answer before.
         sampling: how the answer is generated.
         read: raises ValueError, KeyError or TypeError for JSON of another form.
 
@@ -51,6 +51,7 @@ def ask_json(generate: TextGenerator, messages: list[Message], *, sampling: Samp
         Exception: as `generate`.
     """
     turns, fault = messages, ""
+    asking = max(number for number, message in enumerate(messages) if message.role == "user")
     for attempt in range(ATTEMPTS):
         try:
             return read(parse_json_answer("".join(generate(turns, sampling=replace(sampling, seed=sampling.seed + attempt)))))
@@ -61,6 +62,7 @@ def ask_json(generate: TextGenerator, messages: list[Message], *, sampling: Samp
         except (ValueError, TypeError) as error:
             fault = str(error)
         correction = f"\n\nThis is attempt {attempt + 2}: your answer before this one was refused: {fault}. Answer with the JSON alone."
-        turns = [*messages[:-1], replace(messages[-1], content=messages[-1].content + correction)]
+        question = replace(messages[asking], content=messages[asking].content + correction)
+        turns = [*messages[:asking], question, *messages[asking + 1 :]]
     detail = f"the language model's answer was not of the form that was asked for ({fault})"
     raise AnswerIncomplete(detail, hint="Ask another model, or give a larger --max-tokens.")

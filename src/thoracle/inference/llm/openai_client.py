@@ -27,6 +27,7 @@ from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed, Inpu
 from thoracle.inference.llm.answer_stream import AnswerEvent, ServerMessage, quote_reason, read_events
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.thoughts import ThoughtFilter
+from thoracle.models.chat.layout import SERVER_LAYOUTS, EvidencePlacement, Layout, to_turns
 from thoracle.models.chat.prompt import Message
 from thoracle.text_safety import terminal_safe
 
@@ -44,7 +45,6 @@ _REQUEST: Final = frozenset({400, 413, 422})
 _LIMITED: Final = 429
 _PAUSE: Final = 1.0  # seconds before the second attempt, doubled before the third
 _CHECK_SECONDS: Final = 10.0
-_CALL: Final = "evidence"
 _HINT: Final = "Check that the server runs; what is done is kept."
 _MALFORMED: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 #: What a server may not take, and an answer can do without.
@@ -59,13 +59,22 @@ class OpenAIClient:
         address: base of the server, for example http://localhost:8000/v1.
         model: name of one of its models; "" for the only one, which `check` finds.
         timeout: seconds for the connection, and without a word, after which the server counts as silent.
+        evidence: where data stand: in the user's turn, or in a tool's.
         notify: takes a sentence about what the server does not do.
 
     Raises:
         InputError: no address, a key that is no HTTP header, or no time at all.
     """
 
-    def __init__(self, address: str, *, model: str = "", timeout: float = TIMEOUT, notify: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str = "",
+        timeout: float = TIMEOUT,
+        evidence: EvidencePlacement = "user",
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
         if reason := _reject_address(address):
             hint = f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
             shown = re.split("[?#]", re.sub("//.*@", "//…@", address))[0]  # passwords and keys are not repeated
@@ -77,6 +86,7 @@ class OpenAIClient:
             raise InputError(f"a timeout of {timeout:g} s", hint="Give a number of seconds above 0.")
         self._base = address.rstrip("/")
         self.url, self.model, self._timeout, self._notify = self._base + "/chat/completions", model, timeout, notify
+        self._layout = SERVER_LAYOUTS[evidence]
         self._sockets: set[socket.socket] = set()
         self._closed = False
         handlers = (_NoRedirect(), _HttpHandler(self._sockets), _HttpsHandler(self._sockets))
@@ -106,7 +116,7 @@ class OpenAIClient:
         if names is None:
             if not self.model:
                 raise EndpointFailed("does not list its models", hint="Name one with --llm-model.", source=self.url)
-            probe = _body([Message(role="user", content="Hello")], SamplingOptions(max_tokens=1), 0, None)
+            probe = _body([Message(role="user", content="Hello")], self._layout, SamplingOptions(max_tokens=1), 0, None)
             next(self._attempt(lambda: (event.text for event in self._events(probe))), None)
             return
         listed = ", ".join(terminal_safe(name) for name in names[:10]) + (", …" if len(names) > 10 else "")
@@ -172,7 +182,7 @@ class OpenAIClient:
         while True:
             room, words = self._thought_tokens, ThoughtFilter(hold=self._hold)
             count, finish = 0, ""
-            for event in self._events(_body(messages, sampling, room, schema)):
+            for event in self._events(_body(messages, self._layout, sampling, room, schema)):
                 if event.thought:
                     words.thought, words.hold = True, False
                 finish = event.finish or finish
@@ -326,10 +336,12 @@ def _retry_after(header: str | None) -> float:
         return 0.0
 
 
-def _body(messages: Sequence[Message], sampling: SamplingOptions, room: int, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+def _body(
+    messages: Sequence[Message], layout: Layout, sampling: SamplingOptions, room: int, schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
     form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
     return {
-        "messages": _turns(messages),
+        "messages": to_turns(messages, layout),
         "stream": True,
         "max_tokens": sampling.max_tokens + room,
         "temperature": sampling.temperature,
@@ -337,25 +349,6 @@ def _body(messages: Sequence[Message], sampling: SamplingOptions, room: int, sch
         **({"stop": list(sampling.stop)} if sampling.stop else {}),
         **({} if schema is None else {"response_format": form}),
     }
-
-
-def _turns(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
-    """Fold the system's words into the user's first turn: the server's template is not seen, and many have no place for them.
-
-    Data is the return of a tool that was called.
-    """
-    turns: list[Mapping[str, Any]] = []
-    system = "\n\n".join(message.content for message in messages if message.role == "system")
-    for message in messages:
-        if message.role == "tool":
-            call = {"id": "evidence1", "type": "function", "function": {"name": _CALL, "arguments": "{}"}}
-            turns.append({"role": "assistant", "content": "", "tool_calls": [call]})
-            turns.append({"role": "tool", "tool_call_id": call["id"], "name": _CALL, "content": message.content})
-        elif message.role != "system":
-            content = f"{system}\n\n{message.content}" if system and message.role == "user" else message.content
-            system = "" if message.role == "user" else system
-            turns.append({"role": message.role, "content": content})
-    return turns
 
 
 class _HttpHandler(urllib.request.HTTPHandler):

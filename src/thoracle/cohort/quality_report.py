@@ -21,6 +21,7 @@ from thoracle.cohort.sources import SPLITS
 from thoracle.cohort.splits import Leakage
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.files.atomic import write_atomic
+from thoracle.text_safety import terminal_safe
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 #: What a row says of its volume: refused; warned: odd; noted: mended or not applied as it was read; kept though its source is gone; leak:
@@ -87,7 +88,7 @@ def write_quality(
     writer.writerow((VOLUME_NAME, "status", "error", "message"))
     writer.writerows((issue.volume, issue.status, issue.error, issue.message) for issue in findings)
     write_atomic(folder / "quality.csv", text.getvalue().encode("utf-8", "replace"))
-    write_atomic(folder / "quality.html", _page(entries, findings, outcomes, notes).encode("utf-8", "replace"))
+    write_atomic(folder / "quality.html", terminal_safe(_page(entries, findings, outcomes, notes)).encode("utf-8", "replace"))
 
 
 def _page(

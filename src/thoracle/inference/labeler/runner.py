@@ -26,6 +26,7 @@ from thoracle.files.append_log import append_csv, append_lines, truncate_partial
 from thoracle.inference.batch.result_table import SCHEMA, claim, lock_table
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
+from thoracle.text_safety import spreadsheet_safe
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 from thoracle.version import __version__
 
@@ -146,18 +147,23 @@ class _Files:
             )
             append_lines(self._evidence, map(_clean, lines))
         faults = [
-            (self.done + offset, _clean(rows[offset].id), row_labels.unknown)
+            (self.done + offset, _cell_text(rows[offset].id), spreadsheet_safe(row_labels.unknown))
             for offset, row_labels in enumerate(labels)
             if row_labels.unknown
         ]
         if faults:
             append_csv(self._unknown, faults if self._unknown.exists() else [("row", "id", "reason"), *faults])
-        append_csv(self._out, [(_clean(row.id), *map(_cell, row_labels.values)) for row, row_labels in zip(rows, labels, strict=True)])
+        append_csv(self._out, [(_cell_text(row.id), *map(_cell, row_labels.values)) for row, row_labels in zip(rows, labels, strict=True)])
         self.done += len(rows)
 
 
 def _cell(value: int | None) -> str:
     return "" if value is None else str(value)
+
+
+def _cell_text(text: str) -> str:
+    """Clean text that a spreadsheet will show."""
+    return spreadsheet_safe(_clean(text))
 
 
 def _clean(text: str) -> str:

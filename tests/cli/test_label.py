@@ -121,7 +121,7 @@ def test_a_report_without_an_answer_is_unknown_and_says_why(
 
 def test_ctrl_c_ends_the_servers_work(paid: tuple[object, ...], language_server: LanguageServer) -> None:
     gone = threading.Event()
-    language_server.say = lambda _: (gone.wait(30), (200, STATED))[1]
+    language_server.say = lambda _: (gone.wait(200), (200, STATED))[1]
     arguments = [sys.executable, "-c", _INTERRUPTED, *map(str, paid)]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         while len(language_server.asked) < 4 and process.poll() is None:

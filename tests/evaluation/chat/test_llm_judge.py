@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,14 @@ def test_what_was_judged_is_not_paid_twice(language_server: LanguageServer, tmp_
         score(language_server, texts, journal=tmp_path / "judge.jsonl")
     language_server.asked.clear()
     language_server.say = lambda _: (200, '{"score": 7}')
-    assert score(language_server, texts, journal=tmp_path / "judge.jsonl").values.tolist() == [7.0] * 6
+    totals: list[int] = []
+
+    def progress(answers: Iterator[Any], total: int) -> Iterator[Any]:
+        totals.append(total)
+        return answers
+
+    scores = score(language_server, texts, journal=tmp_path / "judge.jsonl", progress=progress)
+    assert (scores.values.tolist(), totals) == ([7.0] * 6, [6])
     assert len(language_server.asked) == 3
 
 

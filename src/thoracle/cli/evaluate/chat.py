@@ -81,6 +81,7 @@ def chat(
         judged = partial(
             judge_answers, server.generate_whole, llm=judge_name, max_tokens=judge_tokens, journal=out / "judge.jsonl", check=server.check,
             close=server.close,
+            progress=lambda answers, total: track(answers, description="judged", total=total, console=console, rate="min"),
         )  # fmt: skip
     seeing, blind = (summarise(answered, label=label_texts, judged=judged, resamples=resamples) for answered in answers)
     training = [entry.report.text("both") for entry in prepared.entries if entry.split == "train"][:200]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +53,7 @@ def score_with_llm(
     journal: Path | None = None,
     check: Callable[[], None] = lambda: None,
     close: Callable[[], None] = lambda: None,
+    progress: Callable[[Iterator[tuple[str, Any]], int], Iterator[tuple[str, Any]]] = lambda answers, _: answers,
 ) -> JudgeScores:
     """Score answers with a language model, from 0 to `MOST`; NaN where it gave no score.
 
@@ -62,6 +63,7 @@ def score_with_llm(
         llm: the judge's name.
         max_tokens: of an answer of the judge.
         journal, check, close: as `ask_all`.
+        progress: passes the answers on as they come, given how many there will be.
 
     Raises:
         EndpointFailed: the server is not there, or refuses; what it said before is in the journal.
@@ -74,7 +76,7 @@ def score_with_llm(
     def ask(question: AnsweredQuestion) -> int:
         return ask_json(generate, _turns(question), sampling=SamplingOptions(max_tokens=max_tokens), read=_score)
 
-    for key, score in ask_all(ask, questions, journal=journal, check=check, close=close):
+    for key, score in progress(ask_all(ask, questions, journal=journal, check=check, close=close), len(questions)):
         scores[key] = float("nan") if isinstance(score, AnswerFailed) else float(score)
     return JudgeScores(values=np.array([scores[key] for key in keys], dtype=float), verdicts=sum(key in verdicts for key in keys))
 

@@ -88,7 +88,7 @@ def write_quality(
     writer.writerow((VOLUME_NAME, "status", "error", "message"))
     writer.writerows((issue.volume, issue.status, issue.error, issue.message) for issue in findings)
     write_atomic(folder / "quality.csv", text.getvalue().encode("utf-8", "replace"))
-    write_atomic(folder / "quality.html", terminal_safe(_page(entries, findings, outcomes, notes)).encode("utf-8", "replace"))
+    write_atomic(folder / "quality.html", _page(entries, findings, outcomes, notes).encode("utf-8", "replace"))
 
 
 def _page(
@@ -116,7 +116,7 @@ def _page(
         _table(f"Kept, though not in the archive now ({len(kept):,})", (VOLUME_NAME,), [(issue.volume,) for issue in kept]),
         _table(f"Absent: in a table, and not in the folder ({len(absent):,})", (VOLUME_NAME,), [(issue.volume,) for issue in absent]),
     ]
-    return "\n".join(parts) + "</html>\n"
+    return terminal_safe("\n".join(parts) + "</html>\n")
 
 
 def _charts(entries: Sequence[CohortEntry], outcomes: Mapping[str, VolumeOutcome]) -> list[str]:

@@ -103,7 +103,8 @@ def _models() -> dict[str, str]:
         "site key": (key, f"none; it is made at {key} when it is first needed"),
     }
     lines = {name: str(path if path == key else path.parent) if path.is_file() else absent for name, (path, absent) in files.items()}
-    return lines | {f"model used {number}": str(folder) for number, folder in enumerate(known_folders(), start=1)}
+    used = dict.fromkeys(str(folder) for folder in known_folders() if (folder / "config.json").is_file())
+    return lines | {f"model used {number}": folder for number, folder in enumerate(used, start=1)}
 
 
 def _version(package: str) -> str:

@@ -19,15 +19,15 @@ def register(folder: Path, *, weights_sha256: str) -> None:
         return
 
 
-def known_folders() -> list[Path]:
-    """List the folders of models that were used here and are still there, each once."""
-    return [Path(folder) for folder in dict.fromkeys(_known().values()) if (Path(folder) / "config.json").is_file()]
-
-
 def lookup(weights_sha256: str) -> Path | None:
     """Look up the folder where a model of these weights was last used, if it is still a model folder."""
     folder = _known().get(weights_sha256)
     return Path(folder) if folder is not None and (Path(folder) / "config.json").is_file() else None
+
+
+def known_folders() -> list[Path]:
+    """List the folders of all models that are remembered."""
+    return [Path(folder) for folder in _known().values()]
 
 
 def _known() -> dict[str, str]:

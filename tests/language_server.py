@@ -25,6 +25,7 @@ class LanguageServer(ThreadingHTTPServer):
         refusal: body of an answer whose status is not 200; `more` headers of it.
         whole: a server that does not stream.
         models: those that it lists; None where it lists none, and answers 404.
+        loading: how often it says that it loads its model before it lists it.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class LanguageServer(ThreadingHTTPServer):
         self.refusal, self.more = b"", {}
         self.whole = False
         self.models: list[str] | None = ["m"]
+        self.loading = 0
         self.asked: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
         self.hung_up = 0
@@ -91,7 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.path == "/v1/models", "a report was sent on"
         listed = self.server.models
         content = b"Not Found" if listed is None else json.dumps({"data": [{"id": name} for name in listed]}).encode()
-        self.send_response(404 if listed is None else 200)
+        status = 404 if listed is None else 200
+        if self.server.loading:
+            self.server.loading -= 1
+            status, content = 503, b'{"error": {"message": "Loading model", "code": 503}}'
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -333,6 +333,33 @@ def test_a_server_is_asked_for_its_models(models: list[str] | None, name: str, w
     assert len(language_server.asked) == (models is None and bool(name)), "one that lists none is asked for a word"
 
 
+@pytest.mark.parametrize("busy", [2, 3])
+def test_a_server_that_loads_its_model_is_waited_for(busy: int, language_server: LanguageServer, pauses: list[float]) -> None:
+    language_server.loading = busy
+    client = OpenAIClient(language_server.address)
+    if busy < 3:
+        client.check()
+        assert (client.model, pauses) == ("m", [1.0, 2.0])
+    else:
+        with pytest.raises(AnswerFailed, match="answers 503 Service Unavailable: Loading model"):
+            client.check()
+
+
+def test_an_answer_that_is_not_read_on_ends_on_the_server(language_server: LanguageServer) -> None:
+    client = OpenAIClient(language_server.address, model="m")
+    language_server.words = ["a"]
+    generate_with(client)
+    language_server.words, language_server.stall = ["a " * 1000] * 2000, 0.5
+    answer = client.generate(TURNS, sampling=SamplingOptions())
+    next(answer)
+    answer.close()
+    for _ in range(200):
+        if language_server.hung_up:
+            break
+        threading.Event().wait(0.05)
+    assert language_server.hung_up == 1
+
+
 def test_a_server_that_is_absent_or_another_is_named_before_anything_is_sent(language_server: LanguageServer) -> None:
     with pytest.raises(EndpointFailed, match="does not answer"):
         OpenAIClient("http://127.0.0.1:1/v1", model="m").check()

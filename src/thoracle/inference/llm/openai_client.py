@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed, InputError
@@ -50,6 +50,9 @@ _MALFORMED: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError
 #: What a server may not take, and an answer can do without.
 _DISPENSABLE: Final = ("temperature", "seed", "response_format")
 _UNSUPPORTED: Final = re.compile(r"unsupported|not supported|does not support|unrecognized|unknown|unexpected|extra|not permitted", re.I)
+
+
+Part = TypeVar("Part")
 
 
 class OpenAIClient:
@@ -110,7 +113,7 @@ class OpenAIClient:
             EndpointFailed: the server is not there, refuses, or has no such model.
         """
         try:
-            names = self._model_names()
+            names = next(self._attempt(lambda: iter([self._model_names()])))
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from error
         if names is None:
@@ -162,7 +165,7 @@ class OpenAIClient:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _attempt(self, answer: Callable[[], Iterator[str]]) -> Iterator[str]:
+    def _attempt(self, answer: Callable[[], Iterator[Part]]) -> Iterator[Part]:
         """Ask again while the server is busy, absent or breaks off, and nothing was shown."""
         shown = False
         for pause in (*(_PAUSE * 2**attempt for attempt in range(_ATTEMPTS - 1)), None):
@@ -290,7 +293,7 @@ class OpenAIClient:
             with self._opener.open(request, timeout=min(self._timeout, _CHECK_SECONDS)) as response:
                 content = response.read(_MOST_BYTES)
         except urllib.error.HTTPError as error:
-            if error.code in (401, 403):
+            if error.code in {401, 403} or error.code in _BUSY:
                 raise self._refusal(error, self._reason(error)) from error
             error.close()
             return None

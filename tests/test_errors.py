@@ -28,7 +28,7 @@ def test_docstring_draws_every_class_under_its_parent() -> None:
     stack: list[str] = []
     drawn: dict[str, str | None] = {}
     for line in (errors.__doc__ or "").splitlines():
-        match = re.match(r"^\s*?((?:│   |├── |└── )*)([A-Z]\w+)(?:  |$)", line)
+        match = re.match(r"^\s*?((?:│   |    |├── |└── )*)([A-Z]\w+)(?:  |$)", line)
         if match:
             depth = len(match[1]) // 4
             stack[depth:] = [match[2]]

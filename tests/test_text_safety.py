@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoracle.text_safety import terminal_safe
+from thoracle.text_safety import spreadsheet_safe, terminal_safe
 
 _BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -35,3 +35,15 @@ def test_no_control_is_left_and_pieces_are_cleaned_as_the_whole(text: str) -> No
     assert not [c for c in cleaned if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in "\n\t"]
     assert not [c for c in cleaned if unicodedata.bidirectional(c) in _BIDIRECTIONAL]
     assert "".join(map(terminal_safe, text)) == cleaned == terminal_safe(cleaned)
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ('=HYPERLINK("http://evil")', '\'=HYPERLINK("http://evil")'), ("+1+cmd", "'+1+cmd"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"), ("\r=1", "'\r=1"), ("-", "'-"), ("-5", "-5"), ("+1e-3", "+1e-3"), ("-0.25", "-0.25"), ("a=1", "a=1"),
+        ("", ""), ("ACC-1", "ACC-1"), (" =1", " =1"),
+    ],
+)  # fmt: skip
+def test_a_cell_is_no_formula(cell: str, safe: str) -> None:
+    assert spreadsheet_safe(cell) == safe

@@ -51,6 +51,8 @@ ThoracleError
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
 ├── EndpointFailed             a language model's server that is not there, or refuses
+│   └── AnswerFailed           one answer that was refused, broke off or fell silent
+│       └── AnswerIncomplete   an answer that ended at its limit of tokens, was only thought, or holds no words
 ├── WorkerKilled               a worker process that ended at its work, most often for its memory
 └── ExtraMissing               an optional dependency, with the line that installs it
 """
@@ -411,6 +413,20 @@ class EndpointFailed(ThoracleError):
     """Language model's server that is absent or refuses. Check the server, its address, the model's name and the key.
 
     Example: `--llm` with an address at which no server listens.
+    """
+
+
+class AnswerFailed(EndpointFailed):
+    """One answer that was refused, broke off or fell silent. Ask again, or ask for less; other answers of the server may be whole.
+
+    Example: a server that is killed in the middle of a sentence, or refuses a prompt longer than its context.
+    """
+
+
+class AnswerIncomplete(AnswerFailed):
+    """Answer that ended at its limit of tokens, was only thought, or holds no words. Give a larger --max-tokens, or another model.
+
+    Example: a model that thinks for all of its 256 tokens.
     """
 
 

@@ -1,4 +1,7 @@
-"""Clean text of reports, models and servers before a terminal shows it: it may hold what moves the cursor or turns writing around."""
+"""Clean text of reports, models and servers before a terminal, a page or a spreadsheet shows it.
+
+It may hold what moves the cursor, turns writing around, or is a formula.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ _DIRECTIONS: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2
 #: Vertical tab, form feed, next line, line and paragraph separator.
 _LINE_ENDS: Final = (0x0B, 0x0C, 0x85, 0x2028, 0x2029)
 _SURROGATES: Final = range(0xD800, 0xE000)
+#: A spreadsheet takes a cell that begins with one of these for a formula, whatever stands in quotes around it.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _TABLE: Final = {
     **dict.fromkeys((*_CONTROLS, *_DIRECTIONS)),
     **dict.fromkeys(_LINE_ENDS, "\n"),
@@ -27,3 +32,17 @@ def terminal_safe(text: str) -> str:
     that the pieces of a stream can be cleaned one by one.
     """
     return text.translate(_TABLE)
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return a cell of free text that a spreadsheet shows and does not run: an apostrophe stands before what would begin a formula.
+
+    Numbers stay as they are.
+    """
+    if not text.startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

@@ -101,3 +101,20 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     made = read_vqa(tmp_path / "vqa.json")
     assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
     assert ran.err.count("Research use only") == 1
+
+
+def test_one_report_that_fails_is_named_and_asked_about_again(
+    trained: TrainedChat, command: Callable[..., Any], language_server: LanguageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "_PAUSE", 0.0)
+    pair = {"task": "short_answer", "question": "Is lung nodule present?", "answer": "Yes."}
+    language_server.say = lambda _: (500 if len(language_server.asked) <= 3 * 4 else 200, json.dumps({"questions": [pair]}))
+    ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
+    assert ran.status == 1, ran.err
+    assert "has no questions: answers 500 Internal Server Error" in ran.err
+    failed = 6 - len(read_vqa(tmp_path / "vqa.json"))
+    assert f"{failed} reports failed: the same command asks about them again" in ran.err
+    before = len(language_server.asked)
+    ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
+    assert ran.status == 0, ran.err
+    assert (len(read_vqa(tmp_path / "vqa.json")), len(language_server.asked)) == (6, before + failed)

@@ -77,6 +77,20 @@ def test_json_is_what_the_library_says(command, model_dir: Path, sketch: Path, t
     assert [p.name for p in path.parent.iterdir()] == ["findings.json"]
 
 
+def test_a_dash_is_standard_output(command, model_dir: Path, sketch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = command("detect", sketch, "--model", model_dir, "--json", "-")
+    assert ran.status == 0, ran.err
+    expected = thoracle.load(model_dir).detect(thoracle.read(sketch)).as_dict()
+    printed = json.loads(ran.out)
+    assert printed.keys() == expected.keys()
+    assert [finding["probability"] for finding in printed["findings"]] == pytest.approx(
+        [finding["probability"] for finding in expected["findings"]], abs=1e-6
+    )
+    assert "Research use only" in ran.err, "the table is for people, and out of the way"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import thoracle.cli.import_  # noqa: F401 - adds the verb
 from thoracle.cli.app import app
-from thoracle.errors import CheckpointUnsafe, InputError, TokenizerMissing
+from thoracle.errors import CheckpointUnsafe, FetchFailed, InputError, TokenizerMissing
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import RESEARCH_USE
@@ -88,3 +88,14 @@ def test_a_hub_name_is_fetched(golden_dir: Path, tmp_path: Path, hub: Any) -> No
     result = run(golden_dir / "published" / "ctclip2_checkpoint.pt", "--out", tmp_path / "m", "--tokenizer", name)
     assert result.exit_code == 0, result.exception
     assert set(open_model(tmp_path / "m").tokenizer().files) == {"vocab.txt"}
+    assert f"{name} is no folder here: 127.0.0.1 is asked for a repository of that name." in result.stderr
+
+
+def test_a_name_is_said_before_the_hub_is_asked(golden_dir: Path, tmp_path: Path, hub: Any) -> None:
+    result = run(golden_dir / "published" / "ctclip2_checkpoint.pt", "--out", tmp_path / "m", "--tokenizer", "models/tok")
+    assert isinstance(result.exception, FetchFailed)
+    assert hub.log
+    assert "models/tok is no folder here: 127.0.0.1 is asked" in result.stderr
+    (tmp_path / "models").mkdir()
+    result = run(golden_dir / "published" / "ctclip2_checkpoint.pt", "--out", tmp_path / "m", "--tokenizer", tmp_path / "models")
+    assert "is asked" not in result.stderr

@@ -63,6 +63,10 @@ def test_json_is_versioned_and_names_nobody(command, data_dir, tmp_path):
     assert inspection["provenance"]["hounsfield"]["source"] == "RescaleSlope/RescaleIntercept"
     assert "Doe" not in ran.out
     assert str(tmp_path) not in ran.out
+    for arguments in ((folder, "--json", "-"), ("--json", "-", folder), (folder, "--json")):
+        assert command("inspect", *arguments).out == ran.out
+    for arguments in ((folder, "-"), (folder, folder, "--json"), ("-", "--json")):
+        assert command("inspect", *arguments).status in {1, 2}
 
 
 def test_a_refused_scan_is_one_message_and_status_1(command, data_dir):

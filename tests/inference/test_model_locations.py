@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.inference.model_locations import lookup, register
+from thoracle.inference.model_locations import known_folders, lookup, register
 
 
 def test_a_model_is_found_again_while_it_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -16,6 +16,7 @@ def test_a_model_is_found_again_while_it_is_there(monkeypatch: pytest.MonkeyPatc
     register(model, weights_sha256="a")
     register(tmp_path / "gone", weights_sha256="b")
     assert (lookup("a"), lookup("b"), lookup("c")) == (model, None, None)
+    assert known_folders() == [model, tmp_path / "gone"]
     for content in ("", "[]", "{", "\xff"):
         (tmp_path / "cache" / "models.json").write_text(content, "latin-1")
         assert lookup("a") is None

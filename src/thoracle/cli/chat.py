@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.llm_options import LlmModel, MaxTokens, Timeout, open_server
 from thoracle.cli.options import Device, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from thoracle.inference.chat.session import Chat
     from thoracle.inference.llm.decoding import SamplingOptions
 
+Placement = Literal["user", "tool"]
 Kind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
 #: Answers a question, given `task`, in pieces.
 Reply = Callable[..., Iterator[str]]
@@ -37,14 +39,16 @@ def chat(
     ask: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A question; several in turn. Without, you are asked.")] = None,
     task: Annotated[Kind, typer.Option(help="What kind of answer is wanted.")] = "long_answer",
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that answers from --detector.")] = None,
-    llm_model: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
+    llm_model: LlmModel = None,
+    timeout: Timeout = 120.0,
     detector: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder whose findings answers rest on and cite.")] = None,
     index: Annotated[str | None, typer.Option(metavar="INDEX", help="Index whose most similar cases answers may rest on too.")] = None,
+    evidence: Annotated[Placement, typer.Option(help="Where findings and cases stand: in the user's turn, or in a tool's.")] = "user",
     num_similar: Annotated[int, typer.Option(min=1, max=50, help="How many of them: their reports are in the prompt.")] = 3,
     conversation: Annotated[Path | None, typer.Option(metavar="JSON", help="Continued, and written after each answer.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same words again, above temperature 0.")] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
+    max_tokens: MaxTokens = 256,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Ends an answer.")] = None,
     read_arguments: ReadArguments,
     device: Device = "auto",
@@ -52,16 +56,20 @@ def chat(
     """Ask a chat model about a scan. Research use only; not a medical device.
 
     With --detector the answer rests on a detector's findings, with --index on similar cases too, and each sentence cites them; the words
-    are the chat model's, or with --llm-url a server's. Without a scan, questions about one are declined.
+    are the chat model's, or with --llm-url a server's. Without a scan, questions about one are declined. An answer that breaks off says so
+    and is not kept.
+
+    Exit status: 0 all well, 1 an answer, a scan or a model failed, 2 the command was wrong.
     """
     from thoracle.cli.findings_table import notify
+    from thoracle.errors import AnswerFailed
     from thoracle.inference.chat.cited_answer import cited_answer
     from thoracle.inference.chat.conversation import Conversation, continue_conversation, scan_fingerprint
     from thoracle.inference.chat.open_chat import open_chat
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.llm.decoding import SamplingOptions
-    from thoracle.inference.llm.openai_client import OpenAIClient
 
+    server = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout, evidence=evidence)
     load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
     sampling = SamplingOptions(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     volumes = _volumes(scans or [], read_arguments.reading())
@@ -71,22 +79,42 @@ def chat(
     else:
         dialog = Conversation(fingerprints=fingerprints)
     if not (detector is None and llm_url is None and index is None):
-        server = None if llm_url is None else OpenAIClient(llm_url, model=llm_model)
         generate = server.generate if server is not None else load_model().complete_text
         folder = model_or_demo(detector, notify=notify)
-        evidence = _evidence(volumes, detector=folder, index=index, num_similar=num_similar, device=device)
-        reply: Reply = partial(cited_answer, generate, evidence=evidence, conversation=dialog, sampling=sampling)
+        sources = _evidence(volumes, detector=folder, index=index, num_similar=num_similar, device=device)
+        reply: Reply = partial(cited_answer, generate, evidence=sources, conversation=dialog, sampling=sampling)
     else:
         reply = _seeing(volumes, dialog, sampling, loaded=load_model())
+    failed = False
     for question in ask or _asked():
         try:
-            for piece in reply(question, task=task):
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+            _show(reply(question, task=task))
+        except AnswerFailed as error:
+            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            failed = True
         finally:  # a server that goes down takes the answer with it, not the conversation
-            sys.stdout.write("\n")
             if conversation is not None:
                 dialog.save(conversation)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(pieces: Iterator[str]) -> None:
+    """Write an answer as it comes; one that breaks off says so."""
+    from thoracle.errors import EndpointFailed
+    from thoracle.text_safety import terminal_safe
+
+    end = "\n"
+    try:
+        for piece in pieces:
+            sys.stdout.write(terminal_safe(piece))
+            sys.stdout.flush()
+    except (EndpointFailed, KeyboardInterrupt) as error:
+        end = f" [broken off, not kept: {error.detail if isinstance(error, EndpointFailed) else 'interrupted'}]\n"
+        raise
+    finally:
+        sys.stdout.write(end)
+        sys.stdout.flush()
 
 
 def _asked() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ def detect(
     scans: Scans,
     *,
     model: ModelFolder = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings as JSON.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings; - prints them.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="CSV", help="Many scans: CT-RATE's label columns, continued if it exists.")] = None,
     shard: Part = None,
     read_arguments: ReadArguments,
@@ -87,13 +88,16 @@ def _one(
     del volume
     with watch("detect"):
         findings = model.detect(prepared)
-    console = Console()
+    printed = str(json_file) == "-"
+    console = Console(stderr=printed)
     show_findings(console, findings, scan=scan.name, model=folder.resolve().name, watch=watch)
     if check_precision:
         effect = model.check_precision(prepared)
         codes = "" if effect.equal_codes is None else f"{effect.equal_codes:.2%} of codes equal, "
         console.print(f"{dtype} against float32: {codes}latent cosine {effect.latent_cosine:.6f}")
-    if json_file is not None:
+    if printed:
+        typer.echo(json.dumps(findings.as_dict(), indent=2))
+    elif json_file is not None:
         write_json(json_file, findings.as_dict(), indent=2)
 
 

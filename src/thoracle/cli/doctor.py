@@ -9,17 +9,23 @@ from typing import Annotated
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.options import StandardOutput
+from thoracle.errors import InputError
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print versions, DICOM codecs, devices, memory, SQLite, and where the cache is."""
+def doctor(
+    output: StandardOutput = None, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as `--json -` does.")] = False
+) -> None:
+    """Print versions, extras, DICOM codecs, devices, memory, models, chat, site key, SQLite, and where the cache is."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from thoracle.inference.environment import examine
 
+    if output is not None and (output != "-" or not as_json):
+        raise InputError(f"{output!r} is one argument too many", hint="Give --json for JSON.")
     environment = examine()
     if as_json:
         typer.echo(json.dumps(asdict(environment), indent=2))
@@ -27,8 +33,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     console = Console(highlight=False)
     topics = {
         "Versions": environment.versions,
+        "Extras": environment.extras,
         "DICOM codecs": {name: ", ".join(libraries) or "none" for name, libraries in environment.codecs.items()},
         "Devices": environment.devices,
+        "Models": environment.models,
         "Machine": {"memory": environment.memory, "cache": environment.cache, "disk": environment.disk},
     }
     for topic, facts in topics.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -52,8 +54,13 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _tokenizer_folder(name: str, scratch: Path) -> Path:
+    """The folder of that name, or what the hub has under it; says so before it asks."""
     folder = Path(name)
-    return folder if folder.exists() or name.count("/") != 1 else fetch_tokenizer(name, out=scratch)
+    if folder.exists() or name.count("/") != 1:
+        return folder
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    typer.echo(f"{name} is no folder here: {hub} is asked for a repository of that name.", err=True)
+    return fetch_tokenizer(name, out=scratch)
 
 
 def _print(report: ImportReport) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import ReadArguments, reads_scans
+from thoracle.cli.options import ReadArguments, StandardOutput, reads_scans
+from thoracle.errors import InputError
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 @reads_scans
 def inspect(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A file, a DICOM folder, or a .zip of one.")],
+    output: StandardOutput = None,
     *,
     read_arguments: ReadArguments,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as `--json -` does.")] = False,
 ) -> None:
     """Print a scan's geometry, how its Hounsfield units were found, what of a chest it covers, and what to be wary of.
 
@@ -36,6 +38,10 @@ def inspect(
     from thoracle.ct.read import read
     from thoracle.files.table import TABLE_SUFFIXES
 
+    if output is not None:
+        scan, output = (Path(output), str(scan)) if str(scan) == "-" else (scan, output)
+        if output != "-" or not as_json:
+            raise InputError(f"{output!r} is one argument too many", hint="Give one scan; --json prints JSON.")
     arguments = asdict(read_arguments)
     encoding, metadata = arguments.pop("encoding"), read_arguments.metadata
     if metadata is not None and metadata.suffix.lower() in TABLE_SUFFIXES:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.llm_options import LlmModel, MaxTokens, Timeout, open_server
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,9 @@ def label(
     backend: Annotated[Backend, typer.Option(help="auto takes rules, and with --model the better of both for each label.")] = "auto",
     model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A report classifier, trained or imported.")] = None,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server, http://localhost:8000/v1.")] = None,
-    llm_model: Annotated[str | None, typer.Option(metavar="NAME", help="llm: which of the server's models.")] = None,
+    llm_model: LlmModel = None,
+    timeout: Timeout = 120.0,
+    max_tokens: MaxTokens = 1024,
     text_column: Annotated[list[str] | None, typer.Option(metavar="NAME", help="The report's column; give it again to join more.")] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
     encoding: Annotated[str, typer.Option(help="Of CSV and JSON lines.")] = "utf-8",
@@ -46,7 +49,7 @@ def label(
     """Label chest CT reports with the 18 abnormalities: 1 stated, 0 denied or not mentioned, nothing where the report cannot be read.
 
     Beside CSV comes CSV.run.json with what the labels depend on, and .unknown.csv with the reports that have no labels, and why. A run that
-    was stopped goes on where it was when the same command is given again.
+    was stopped goes on where it was when the same command is given again; what a server answered is in CSV.answers.jsonl, and paid once.
 
     Exit status: 0 all well, 1 a report was not labelled, 2 the command was wrong.
     """
@@ -61,7 +64,9 @@ def label(
     console = Console(stderr=True, highlight=False)
     table = ReportTable(path=reports, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), encoding=encoding)
     vocabulary = None if rules is None else read_vocabulary(rules)
-    labeller = open_labeller(backend, model=model, endpoint=llm_url, llm=llm_model, vocabulary=vocabulary)
+    client = open_server(llm_url, model=llm_model, timeout=timeout) if backend == "llm" and llm_url is not None else None
+    journal = out.with_name(f"{out.name}.answers.jsonl")
+    labeller = open_labeller(backend, model=model, client=client, max_tokens=max_tokens, journal=journal, vocabulary=vocabulary)
     steps = label_table(
         table,
         labeller,
@@ -99,5 +104,5 @@ def _say(last: LabelProgress, console: Console, out: Path) -> None:
             f"{last.windowed:,} reports are longer than the network reads at once: they were read in several windows, and not cut."
         )
     if last.formulas:
-        console.print(f"{last.formulas:,} ids begin as a formula does: import {escape(out.name)} into a spreadsheet as text.")
+        console.print(f"{last.formulas:,} ids begin as a formula does: an apostrophe stands before them in {escape(out.name)}.")
     console.print(RESEARCH_USE)

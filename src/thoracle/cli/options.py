@@ -35,6 +35,8 @@ Only = Annotated[
 ]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+#: `--json -` where `--json` is a flag: what stands behind it.
+StandardOutput = Annotated[str | None, typer.Argument(metavar="[-]", hidden=True)]
 Dtype = Annotated[Precision, typer.Option(help="float32 is exact; bf16 is faster and flips some codes.")]
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.llm_options import LlmModel, MaxTokens, Timeout, open_server
 
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import CohortEntry
     from thoracle.cohort.vqa.vqa_file import QuestionSet
+    from thoracle.inference.llm.openai_client import OpenAIClient
 
 
 Section = Literal["findings", "impression", "both"]
@@ -26,7 +28,9 @@ def vqa(
     section: Annotated[Section, typer.Option(help="Of a report, which is to be written.")] = "both",
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
-    llm_model: Annotated[str, typer.Option(metavar="NAME", help="The server's model.")] = "default",
+    llm_model: LlmModel = None,
+    timeout: Timeout = 120.0,
+    max_tokens: MaxTokens = 4096,
 ) -> None:
     """Make questions with answers for training and for measuring a chat model.
 
@@ -34,7 +38,10 @@ def vqa(
     asked of each abnormality as often where it is as where it is not. The same cohort and seed give the same file.
 
     With --llm-url a language model writes them instead, from each report; those whose answers contradict the report are dropped. Reports
-    leave this machine then, if the server is another. A run that was stopped goes on.
+    leave this machine then, if the server is another. A run that was stopped goes on; a report that fails is named, and asked about again
+    by the next run.
+
+    Exit status: 0 all well, 1 a report failed, 2 the command was wrong.
     """
     from collections import Counter
 
@@ -45,10 +52,11 @@ def vqa(
     from thoracle.cohort.vqa.vqa_file import write_questions
     from thoracle.types import RESEARCH_USE
 
-    entries = open_cohort(cohort).entries
+    client = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout)
+    entries, failed = open_cohort(cohort).entries, 0
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
-    if llm_url is not None:
-        conversations = _written(entries, llm_url, llm_model, out)
+    if client is not None:
+        conversations, failed = _written(entries, client, out, max_tokens=max_tokens)
     else:
         conversations = [
             conversation
@@ -59,16 +67,19 @@ def vqa(
     topics = Counter(pair.topic or pair.type for conversation in conversations for pair in conversation.pairs)
     counts = ", ".join(f"{count:,} {topic}" for topic, count in topics.most_common())
     typer.echo(f"{len(conversations):,} questions ({counts}): {out}\n{RESEARCH_USE}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
-def _written(entries: tuple[CohortEntry, ...], llm_url: str, llm_model: str, out: Path) -> list[QuestionSet]:
-    """Of each scan's report, by its first volume."""
+def _written(entries: tuple[CohortEntry, ...], client: OpenAIClient, out: Path, *, max_tokens: int) -> tuple[list[QuestionSet], int]:
+    """Of each scan's report, by its first volume; and how many reports failed."""
     from rich.console import Console
 
     from thoracle.cli.progress import track
     from thoracle.cohort.vqa.vqa_file import QuestionSet
+    from thoracle.errors import AnswerFailed
+    from thoracle.inference.chat.question_writer import WrittenQuestions
     from thoracle.inference.chat.question_writer_run import write_all_questions
-    from thoracle.inference.llm.openai_client import OpenAIClient
 
     first: dict[str, CohortEntry] = {}
     for entry in entries:
@@ -76,11 +87,24 @@ def _written(entries: tuple[CohortEntry, ...], llm_url: str, llm_model: str, out
     reports = {entry.volume: entry.report.text("both") for entry in first.values() if entry.report.text("both")}
     journal = out.with_name(f"{out.name}.written.jsonl")
     console = Console(stderr=True, highlight=False)
-    conversations: list[QuestionSet] = []
-    dropped, empty = 0, 0
-    many = write_all_questions(OpenAIClient(llm_url, model=llm_model).generate_whole, reports, llm=llm_model, journal=journal)
-    for volume, written in track(many, total=len(reports), description="questions", console=console, rate="min"):
-        conversations += [QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,)) for k, pair in enumerate(written.pairs)]
-        dropped, empty = dropped + written.dropped, empty + bool(written.why)
-    typer.echo(f"{dropped:,} questions contradict their reports and were dropped; {empty:,} reports gave none.", err=True)
-    return conversations
+    written: dict[str, WrittenQuestions] = {}
+    failures = 0
+    many = write_all_questions(
+        client.generate_whole, reports, llm=client.model, journal=journal, max_tokens=max_tokens, check=client.check, close=client.close
+    )
+    for volume, answer in track(many, total=len(reports), description="questions", console=console, rate="min"):
+        if isinstance(answer, AnswerFailed):
+            console.print(f"{volume} has no questions: {answer.detail}", markup=False)
+            failures += 1
+        else:
+            written[volume] = answer
+    dropped, empty = sum(answer.dropped for answer in written.values()), sum(bool(answer.why) for answer in written.values())
+    failed = f"; {failures:,} reports failed: the same command asks about them again" if failures else ""
+    typer.echo(f"{dropped:,} questions contradict their reports and were dropped; {empty:,} reports gave none{failed}.", err=True)
+    conversations = [
+        QuestionSet(id=f"{volume}:{k}", images=(volume,), pairs=(pair,))
+        for volume in reports
+        if volume in written
+        for k, pair in enumerate(written[volume].pairs)
+    ]
+    return conversations, failures

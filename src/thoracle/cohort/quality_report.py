@@ -21,6 +21,7 @@ from thoracle.cohort.sources import SPLITS
 from thoracle.cohort.splits import Leakage
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.files.atomic import write_atomic
+from thoracle.text_safety import terminal_safe
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 #: What a row says of its volume: refused; warned: odd; noted: mended or not applied as it was read; kept though its source is gone; leak:
@@ -121,7 +122,7 @@ def _page(
         _table(f"Kept, though not in the archive now ({len(kept):,})", (VOLUME_NAME,), [(issue.volume,) for issue in kept]),
         _table(f"Absent: in a table, and not in the folder ({len(absent):,})", (VOLUME_NAME,), [(issue.volume,) for issue in absent]),
     ]
-    return "\n".join(parts) + "</html>\n"
+    return terminal_safe("\n".join(parts) + "</html>\n")
 
 
 def _charts(entries: Sequence[CohortEntry], outcomes: Mapping[str, VolumeOutcome]) -> list[str]:

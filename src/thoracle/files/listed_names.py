@@ -9,11 +9,13 @@ from typing import Final
 
 #: Marks without width that spreadsheets and web pages leave around a name: order of bytes, direction of script, where a line may break.
 _AROUND: Final = re.compile("^[\\s\ufeff\u200b\u200e\u200f\u2060]+|[\\s\ufeff\u200b\u200e\u200f\u2060]+$")
+#: The apostrophe that stands before a cell which a spreadsheet would run as a formula.
+_APOSTROPHE: Final = re.compile("^'(?=[=+@-])")
 
 
 def normalized_name(name: str) -> str:
-    """Return a name without blanks and marks without width around it, in composed Unicode, with slashes between folders."""
-    return _AROUND.sub("", unicodedata.normalize("NFC", name)).replace("\\", "/")
+    """Return a name without blanks, marks without width or a formula's apostrophe around it, in composed Unicode, with slashes for folders."""
+    return _APOSTROPHE.sub("", _AROUND.sub("", unicodedata.normalize("NFC", name))).replace("\\", "/")
 
 
 def locate(folder: Path, listed: str) -> Path:

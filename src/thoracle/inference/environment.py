@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sqlite3
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import psutil
@@ -15,12 +16,17 @@ import torch
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import AllTransferSyntaxes
 
+from thoracle.cohort.pseudonyms import default_key_file
 from thoracle.files.cache_folder import cache_dir
+from thoracle.inference.demo.locations import demo_chat, demo_model
+from thoracle.inference.model_locations import known_folders
+from thoracle.models.chat.chat_folder import ABOUT
 
 _PACKAGES = (
     "thoracle", "torch", "numpy", "scipy", "pydicom", "python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "nibabel", "pynrrd", "isal",
     "safetensors", "tokenizers", "pyarrow", "huggingface_hub",
 )  # fmt: skip
+_OF_DEVELOPERS = ("bench", "dev", "services")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 #: The first release without the WAL reset bug, which can corrupt a database that several processes write.
 _SQLITE_SOUND = (3, 51, 3)
@@ -33,6 +39,8 @@ class Environment:
 
     Attributes:
         versions: package to version, "absent" where it is not installed.
+        extras: each to the packages it needs, with their versions.
+        models: the demo's, its chat model, those that were used, and the site's key: where each is, or what makes it.
         codecs: DICOM transfer syntax to the libraries that decode it; empty where none does.
         devices: what can run a model.
         memory: bytes as text.
@@ -41,6 +49,8 @@ class Environment:
     """
 
     versions: dict[str, str]
+    extras: dict[str, str]
+    models: dict[str, str]
     codecs: dict[str, tuple[str, ...]]
     devices: dict[str, str]
     memory: str
@@ -57,6 +67,8 @@ def examine() -> Environment:
     free = shutil.disk_usage(_existing(cache)).free
     return Environment(
         versions=versions,
+        extras=_extras(),
+        models=_models(),
         codecs=_codecs(),
         devices=_devices(),
         memory=f"{memory.available / _GIB:.1f} GiB free of {memory.total / _GIB:.1f} GiB",
@@ -71,6 +83,28 @@ def _sqlite_warnings() -> list[str]:
         return []
     sound = ".".join(map(str, _SQLITE_SOUND))
     return [f"SQLite {sqlite3.sqlite_version} can corrupt a WAL database that several processes write; {sound} mends it."]
+
+
+def _extras() -> dict[str, str]:
+    """List the extras that people install, with their packages."""
+    packages: dict[str, list[str]] = {}
+    for requirement in requires("thoracle") or ():
+        match = re.match(r"([\w.-]+).*\bextra == ['\"](\w+)['\"]", requirement)
+        if match and match[2] not in _OF_DEVELOPERS:
+            packages.setdefault(match[2], []).append(f"{match[1]} {_version(match[1])}")
+    return {extra: ", ".join(names) for extra, names in packages.items()}
+
+
+def _models() -> dict[str, str]:
+    key = default_key_file()
+    files = {
+        "demo model": (demo_model() / "config.json", "none; `thoracle demo` makes it"),
+        "demo chat": (demo_chat() / "model" / ABOUT, "none; `thoracle demo` makes it"),
+        "site key": (key, f"none; it is made at {key} when it is first needed"),
+    }
+    lines = {name: str(path if path == key else path.parent) if path.is_file() else absent for name, (path, absent) in files.items()}
+    used = dict.fromkeys(str(folder) for folder in known_folders() if (folder / "config.json").is_file())
+    return lines | {f"model used {number}": folder for number, folder in enumerate(used, start=1)}
 
 
 def _version(package: str) -> str:

@@ -13,7 +13,8 @@ from tests.language_server import LanguageServer
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.vqa.vqa_file import read_vqa, write_questions
 from thoracle.evaluation.chat.answers import answer_questions, draw_questions
-from thoracle.inference.chat.session import load_chat
+from thoracle.inference.chat.session import Chat, load_chat
+from thoracle.inference.llm import openai_client
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.training.chat.run import split_questions
 
@@ -69,12 +70,13 @@ def test_answers_that_are_written_are_those_with_the_scan(command, trained: Trai
 def test_a_judge_scores_what_is_not_closed_and_is_named(
     command, asked: tuple[Any, ...], language_server: LanguageServer, tmp_path: Path
 ) -> None:
-    language_server.say = lambda _: (200, json.dumps({"score": 7}))
+    language_server.say, language_server.models = lambda _: (200, json.dumps({"score": 7})), ["strict"]
     ran = command(*asked, "--judge-url", language_server.address, "--llm-model", "strict")
     assert ran.status == 0, ran.err
     document = json.loads((tmp_path / "out" / "chat.json").read_text())
     for way in ("with the scan", "without the scan"):
         assert document[way]["judge, 0 to 10"] == {"value": 7.0, "low": 7.0, "high": 7.0}
+        assert document[way]["judge, answers scored"]["value"] == document[way]["judge, answers asked"]["value"] > 0
     assert document["judge"] == f"strict at {language_server.address}"
     assert {body["model"] for body in language_server.asked} == {"strict"}
 
@@ -83,6 +85,26 @@ def test_a_judge_that_does_not_answer_ends_in_1_and_leaves_nothing(command, aske
     ran = command(*asked, "--judge-url", "http://127.0.0.1:1/v1")
     assert (ran.status, "does not answer" in ran.err) == (1, True), ran.err
     assert not (tmp_path / "out").exists()
+
+
+def test_answers_are_written_before_the_judge_is_asked_and_none_is_made_twice(
+    command, asked: tuple[Any, ...], language_server: LanguageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "_PAUSE", 0.0)
+    language_server.say = lambda _: (401, "")
+    ran = command(*asked, "--judge-url", language_server.address)
+    assert (ran.status, "answers 401" in ran.err) == (1, True), ran.err
+    answers = (tmp_path / "out" / "answers.json").read_bytes()
+    assert len(json.loads(answers)) == 5 + 1
+    assert not (tmp_path / "out" / "chat.json").exists()
+    monkeypatch.setattr(Chat, "generate", lambda *_, **__: pytest.fail("an answer was made twice"))
+    language_server.say = lambda _: (200, "I cannot say.")
+    ran = command(*asked, "--judge-url", language_server.address)
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "out" / "answers.json").read_bytes() == answers
+    document = json.loads((tmp_path / "out" / "chat.json").read_text())["with the scan"]
+    assert document["judge, 0 to 10"]["value"] is None, "a judge that never answers is a row"
+    assert document["judge, answers scored"]["value"] == 0
 
 
 def test_what_cannot_be_measured_is_refused(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:

@@ -35,18 +35,18 @@ def test_a_whole_answer_is_a_turn_and_names_what_it_cites() -> None:
 
     def generate(messages: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
         asked.append([message.content for message in messages])
-        yield from ("There is an effusion", " [F1].")
+        yield from ("There is an effusion", " [F1]. It is [F9] large.")
 
     pieces = list(
         cited_answer(generate, "Effusion?", evidence=EVIDENCE, conversation=conversation, task="long_answer", sampling=SamplingOptions())
     )
     assert pieces[-1].startswith("\n[F1] ")
     assert not any("[F2]" in piece for piece in pieces)
-    assert {"Hello?", "Yes.", "Effusion?"} <= set(asked[0])
+    assert [asked[0][number] for number in (1, 3, 4)] == ["Hello?", "Yes.", "Effusion?"]
     question, turn = conversation.turns
     assert (question, turn.question, turn.task) == (earlier, "Effusion?", "long_answer")
-    assert turn.answer.startswith("There is an effusion [F1].")
-    assert "\n[F1]" not in turn.answer
+    assert turn.answer == "There is an effusion [F1]. It is [F9] large.", "what the model said, without marks, notice and sources"
+    assert "large. [no source]\nResearch use only. Not a medical device.\n[F1] Pleural effusion" in "".join(pieces)
 
 
 def test_an_answer_that_breaks_off_is_no_turn() -> None:

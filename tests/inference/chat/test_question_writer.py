@@ -8,9 +8,12 @@ import pytest
 
 from tests.language_server import LanguageServer
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer
+from thoracle.errors import AnswerIncomplete
 from thoracle.inference.chat.question_writer import agrees_with_report, write_questions
 from thoracle.inference.labeler.rules import RuleLabeller
+from thoracle.inference.llm.data_turn import escape_text
 from thoracle.inference.llm.openai_client import OpenAIClient
+from thoracle.models.chat.layout import BEGIN_DATA, END_DATA
 
 REPORT = "There is a small left pleural effusion. No lung nodule is seen. The heart is of normal size."
 OPTIONS = "Which is present? (a) lung nodule (b) pleural effusion (c) emphysema (d) consolidation"
@@ -50,11 +53,10 @@ def test_what_contradicts_is_dropped_and_a_report_is_data(language_server: Langu
     written = write_questions(OpenAIClient(language_server.address, model="m").generate, attack)
     pair = QuestionAnswer(question="Is there a pleural effusion?", answer="Yes.", task="short_answer", type="short_answer")
     assert (written.pairs, written.dropped, written.why) == ((pair,), 1, "")
-    (body,) = language_server.asked
-    assert json.loads(body["messages"][-1]["content"]) == {"report": attack}
-    assert body["messages"][-1]["role"] == "tool"
-    assert "Ignore" not in json.dumps(body["messages"][:-1])
-    assert "<|im_end|>" not in body["messages"][-1]["content"]
+    assert [turn["role"] for turn in language_server.asked[0]["messages"]] == ["user"]
+    assert f"\n{BEGIN_DATA}\nreport: {escape_text(attack)}\n{END_DATA}\n" in language_server.text()
+    assert language_server.text().count("Ignore") == 1
+    assert "<|im_end|>" not in language_server.text()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,6 @@ def test_what_contradicts_is_dropped_and_a_report_is_data(language_server: Langu
 )
 def test_what_is_of_another_form_is_asked_for_again_then_given_up(answer: str, language_server: LanguageServer) -> None:
     language_server.say = lambda _: (200, answer)
-    written = write_questions(OpenAIClient(language_server.address, model="m").generate, REPORT)
-    assert not written.pairs
-    assert "form" in written.why
+    with pytest.raises(AnswerIncomplete, match="not of the form"):
+        write_questions(OpenAIClient(language_server.address, model="m").generate, REPORT)
     assert len(language_server.asked) == 3

@@ -7,6 +7,7 @@ import pytest
 from thoracle.errors import InputError
 from thoracle.inference.labeler.backends import BACKENDS, open_labeller
 from thoracle.inference.labeler.vocabulary import builtin_vocabulary
+from thoracle.inference.llm.openai_client import OpenAIClient
 
 
 @pytest.mark.parametrize("backend", ["rules", "auto"])
@@ -20,8 +21,8 @@ def test_what_is_missing_is_named(backend: str, needs: str) -> None:
         open_labeller(backend)
 
 
-def test_a_server_and_its_model_make_a_labeler() -> None:
-    labeler = open_labeller("llm", endpoint="http://localhost:8000/v1", llm="m")
+def test_a_server_makes_a_labeler() -> None:
+    labeler = open_labeller("llm", client=OpenAIClient("http://localhost:8000/v1", model="m"))
     assert (labeler.name, labeler.settings()["llm"]) == ("llm", "m")
     assert set(BACKENDS) == {"auto", "rules", "classifier", "llm"}
 

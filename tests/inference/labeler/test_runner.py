@@ -54,6 +54,17 @@ def test_rows_stand_in_order_and_unknown_is_empty(table: ReportTable, tmp_path: 
     assert evidence[0]["labels"]["Lung nodule"]["evidence"][0]["sentence"] == "A nodule is seen in the lingula"
 
 
+def test_an_id_is_no_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    names = ["=1+1", "@cmd", "-7", "+a", "r1"]
+    with (tmp_path / "reports.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("AccessionNo", "report_text"), *((name, "") for name in names)])
+    run(ReportTable(path=tmp_path / "reports.csv"), tmp_path / "labels.csv")
+    for rows in (read(tmp_path / "labels.csv")[1:], [row[1:] for row in read(tmp_path / "labels.unknown.csv")[1:]]):
+        assert [row[0] for row in rows] == ["'=1+1", "'@cmd", "-7", "'+a", "r1"]
+    evidence = [json.loads(line)["id"] for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert evidence == names, "which no spreadsheet opens"
+
+
 @pytest.mark.parametrize("cut", [0, 1, 7, 2000, 20_000, 10**9])
 def test_whatever_a_killed_run_left_is_continued(table: ReportTable, tmp_path: Path, cut: int) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "labels.csv"

@@ -65,3 +65,8 @@ def test_marks_in_a_query_or_a_report_stay_text(marks: str) -> None:
     plain = contact_sheet([_hit(1, sentence="Seen ")], {}, query_text="")
     assert re.findall("<[a-z!/][^>]*>", page) == re.findall("<[a-z!/][^>]*>", plain)
     assert page.count("&lt;") == 2 * marks.count("<")
+
+
+def test_no_control_character_reaches_a_page() -> None:
+    page = contact_sheet([_hit(1, sentence="Seen\x1b[2J\u202e")], {}, query_text="a\x07")
+    assert not set("\x1b\u202e\x07") & set(page)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.evaluate import evaluate
+from thoracle.cli.llm_options import LlmModel, MaxTokens, Timeout, open_server
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,9 @@ def labeler(
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", metavar="DIR", help="A report classifier, trained or imported.")] = None,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="llm: an OpenAI-compatible server.")] = None,
-    llm_model: Annotated[str | None, typer.Option(metavar="NAME", help="llm: which of the server's models.")] = None,
+    llm_model: LlmModel = None,
+    timeout: Timeout = 120.0,
+    max_tokens: MaxTokens = 1024,
     out: Annotated[Path | None, typer.Option(metavar="JSON", help="Gets every figure with its interval.")] = None,
     disagreements: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Gets every report on which two parties differ, with their evidence and its words.")
@@ -61,7 +64,8 @@ def labeler(
     if save_decision_rule:
         _save_decision_rule(table, model)
     names = dict.fromkeys(backend or ["auto"])
-    labelled = label_all(table, {name: open_labeller(name, model=model, endpoint=llm_url, llm=llm_model) for name in names})
+    client = open_server(llm_url, model=llm_model, timeout=timeout) if "llm" in names and llm_url is not None else None
+    labelled = label_all(table, {name: open_labeller(name, model=model, client=client, max_tokens=max_tokens) for name in names})
     summaries = {}
     for name in names if not no_reference else ():
         summaries[name] = labelled.summary(name, resamples=resamples)

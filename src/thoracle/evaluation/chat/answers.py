@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +16,9 @@ from torch import Tensor
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.vqa.vqa_file import QuestionSet
+from thoracle.errors import AnswerIncomplete
 from thoracle.evaluation.chat.metrics import AnsweredQuestion
+from thoracle.files.append_log import append_lines, recover_lines
 from thoracle.inference.chat.conversation import Conversation as Dialog
 from thoracle.inference.chat.conversation import Turn
 from thoracle.inference.chat.scan_tokens import scan_tokens
@@ -20,6 +27,7 @@ from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.prepare import PreparedVolume
 from thoracle.types import FloatArray
+from thoracle.version import __version__
 
 
 def draw_questions(conversations: Sequence[QuestionSet], *, limit: int, reports: int) -> tuple[QuestionSet, ...]:
@@ -33,9 +41,18 @@ def draw_questions(conversations: Sequence[QuestionSet], *, limit: int, reports:
 
 
 def answer_questions(
-    chat: Chat, cohort: Cohort, conversations: Sequence[QuestionSet], *, sampling: SamplingOptions, blind: bool
+    chat: Chat,
+    cohort: Cohort,
+    conversations: Sequence[QuestionSet],
+    *,
+    sampling: SamplingOptions,
+    blind: bool,
+    model: str = "",
+    journal: Path | None = None,
 ) -> Iterator[AnsweredQuestion]:
     """Answer the last question of each conversation, after the reference answers to the questions before it.
+
+    An answer that ends at its limit of tokens counts as far as it goes.
 
     Args:
         chat: the model.
@@ -43,6 +60,8 @@ def answer_questions(
         conversations: as `draw_questions` gives them.
         sampling: how answers are generated.
         blind: answer without the scans.
+        model: `chat_fingerprint` of the model; answers of another one in the journal are not gone by.
+        journal: file that gets each answer as it comes, and from which a run that was stopped goes on.
 
     Raises:
         CacheDamaged: a cached volume that is not what was written.
@@ -54,13 +73,34 @@ def answer_questions(
         volume = read_volume(cohort.folder / entries[name].cache)
         return scan_tokens(chat.encoder, PreparedVolume(array=volume, provenance=None, warnings=()))
 
+    cached = {} if journal is None else {line["key"]: line["answer"] for line in map(json.loads, recover_lines(journal))}
     for conversation in conversations:
-        scans = () if blind else tuple(map(tokens, conversation.images))
-        earlier = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in conversation.pairs[:-1]]  # type: ignore[arg-type]
+        sources = [entries[name].cache_sha256 for name in conversation.images]
+        key = sha256(json.dumps([model, blind, sources, asdict(conversation), asdict(sampling)]).encode()).hexdigest()
         last = conversation.pairs[-1]
-        messages = Dialog(scans=scans, turns=earlier).messages(last.question, last.task)  # type: ignore[arg-type]
-        answer = "".join(chat.generate(messages, scans, sampling=sampling)).strip()
-        yield AnsweredQuestion(patient=entries[conversation.images[0]].patient, pair=last, answer=answer)
+        if key not in cached:
+            scans = () if blind else tuple(map(tokens, conversation.images))
+            earlier = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in conversation.pairs[:-1]]  # type: ignore[arg-type]
+            messages = Dialog(scans=scans, turns=earlier).messages(last.question, last.task)  # type: ignore[arg-type]
+            cached[key] = _whole(chat.generate(messages, scans, sampling=sampling)).strip()
+            if journal is not None:
+                append_lines(journal, [json.dumps({"key": key, "answer": cached[key]})])
+        yield AnsweredQuestion(patient=entries[conversation.images[0]].patient, pair=last, answer=cached[key])
+
+
+def chat_fingerprint(folder: Path) -> str:
+    """Hash all files of a chat folder, which name its encoder and its language model by their hashes."""
+    digests = [sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return sha256("".join([__version__, *digests]).encode()).hexdigest()
+
+
+def _whole(pieces: Iterator[str]) -> str:
+    """Join an answer's pieces, up to its limit."""
+    text = ""
+    with suppress(AnswerIncomplete):
+        for piece in pieces:
+            text += piece
+    return text
 
 
 def label_texts(texts: Sequence[str]) -> FloatArray:

@@ -42,8 +42,21 @@ class AnsweredQuestion:
     answer: str
 
 
-#: Answers to what each is worth, NaN where nobody says.
-Judge = Callable[[Sequence[AnsweredQuestion]], FloatArray]
+@dataclass(frozen=True, kw_only=True)
+class JudgeScores:
+    """Hold what a judge says answers are worth.
+
+    Attributes:
+        values: (N,) whole numbers, NaN where the judge gave none.
+        verdicts: answers that hold the form of a verdict, which have the lowest score.
+    """
+
+    values: FloatArray
+    verdicts: int
+
+
+#: Answers to what each is worth.
+Judge = Callable[[Sequence[AnsweredQuestion]], JudgeScores]
 
 
 def plain_labels(texts: Sequence[str]) -> FloatArray:
@@ -61,7 +74,8 @@ def summarise(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Compute every metric that the questions allow, with intervals over patients; `judged` adds the mean score of open answers."""
+    """Compute every metric that the questions allow, with intervals over patients; `judged` adds the mean score of open answers,
+    of how many, and how many of these hold the form of a verdict."""
     closed = [question for question in answered if question.pair.topic in CLOSED]
     reports = [question for question in answered if question.pair.topic == "report"]
     words = [question for question in answered if question.pair.topic != "report" and question.pair.topic not in CLOSED]
@@ -78,11 +92,7 @@ def summarise(
         predicted, reference = label([question.answer for question in reports]), label([question.pair.answer for question in reports])
         metrics |= _interval(reports, lambda weights: clinical(predicted, reference, weights), resamples, seed)
     if judged is not None and (words or reports):
-        scores = judged([*words, *reports])
-        scored = [question for question, score in zip([*words, *reports], scores, strict=True) if not np.isnan(score)]
-        worth = scores[~np.isnan(scores)]
-        if scored:
-            metrics |= _interval(scored, lambda weights: {"judge, 0 to 10": weights @ worth / weights.sum(axis=1)}, resamples, seed)
+        metrics |= _judge_metrics([*words, *reports], judged([*words, *reports]), resamples, seed)
     return metrics
 
 
@@ -127,6 +137,22 @@ def is_correct(answer: str, reference: str) -> bool:
         and predicted[0].strip("(),.") == expected[0].strip("(),.")
         and (len(expected) < 3 or predicted[:3] == expected[:3])
     )
+
+
+def _judge_metrics(part: Sequence[AnsweredQuestion], scores: JudgeScores, resamples: int, seed: int) -> dict[str, Interval]:
+    """Mean of the scores that there are, NaN of none; with counts, so that a judge that did not answer is seen."""
+    is_scored = ~np.isnan(scores.values)
+    scored, worth = [question for question, score in zip(part, is_scored, strict=True) if score], scores.values[is_scored]
+    name, nan = "judge, 0 to 10", float("nan")
+    metrics = {name: Interval(value=nan, low=nan, high=nan)}
+    if scored:
+        metrics = _interval(scored, lambda weights: {name: weights @ worth / weights.sum(axis=1)}, resamples, seed)
+    counts = {
+        "judge, answers asked": len(part),
+        "judge, answers scored": len(scored),
+        "judge, answers that hold a verdict": scores.verdicts,
+    }
+    return metrics | {key: Interval(value=count, low=count, high=count) for key, count in counts.items()}
 
 
 def _accuracy(part: Sequence[AnsweredQuestion], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from thoracle.text_safety import terminal_safe
 from thoracle.types import RESEARCH_USE
 
 _STYLE: Final = (
@@ -25,7 +26,7 @@ def page(title: str, parts: Sequence[str], *, script: str = "") -> bytes:
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     top = f'<h1>{escape(title)}</h1><p class="notice">{escape(RESEARCH_USE)}</p>'
     end = f"<script>{script}</script>" if script else ""
-    return "\n".join((head, top, *parts, f"{end}</html>\n")).encode("utf-8", "replace")
+    return terminal_safe("\n".join((head, top, *parts, f"{end}</html>\n"))).encode("utf-8", "replace")
 
 
 def heading(text: str) -> str:

@@ -8,7 +8,7 @@ from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.grounded import CitableEvidence, answer, cited_sources
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.generator import TextGenerator
-from thoracle.models.chat.prompt import AnswerType
+from thoracle.models.chat.prompt import AnswerType, Message
 
 
 def cited_answer(
@@ -22,6 +22,8 @@ def cited_answer(
 ) -> Iterator[str]:
     """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
 
+    The turn holds the model's own words: marks, notice and sources are added to what is shown.
+
     Args:
         generate: the language model.
         question: the next one.
@@ -34,10 +36,17 @@ def cited_answer(
         ThoracleError: as `generate`; the conversation is left as it was.
     """
     earlier = [(turn.question, turn.answer) for turn in conversation.turns]
-    text = ""
-    for piece in answer(generate, question, evidence, before=earlier, sampling=sampling):
-        text += piece
+    words, shown = "", ""
+
+    def generate_recorded(messages: list[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
+        nonlocal words
+        for piece in generate(messages, sampling=sampling):
+            words += piece
+            yield piece
+
+    for piece in answer(generate_recorded, question, evidence, before=earlier, sampling=sampling):
+        shown += piece
         yield piece
-    for name, source in cited_sources(text, evidence).items():
+    for name, source in cited_sources(shown, evidence).items():
         yield f"\n[{name}] {source}"
-    conversation.turns.append(Turn(question=question, task=task, answer=text.strip()))
+    conversation.turns.append(Turn(question=question, task=task, answer=words.strip()))

@@ -13,6 +13,7 @@ from torch import Tensor
 from thoracle.ct.volume import Volume
 from thoracle.errors import InputError
 from thoracle.files.json_file import read_json_object, write_json
+from thoracle.inference.llm.data_turn import escape_answer
 from thoracle.models.chat.prompt import SYSTEM, TASKS, AnswerType, Message, question_text
 from thoracle.types import RESEARCH_USE
 
@@ -44,13 +45,13 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)
 
     def messages(self, question: str, task: AnswerType) -> list[Message]:
-        """Return all turns and a new question as messages."""
+        """Return all turns and a new question as messages; earlier answers, which may quote others, hold no marks of templates."""
         messages = [Message(role="system", content=SYSTEM)]
         for number, turn in enumerate([*self.turns, Turn(question=question, task=task, answer="")]):
             images = 0 if number else len(self.scans)
             messages.append(Message(role="user", content=question_text(turn.question, task=turn.task, images=images)))
             if number < len(self.turns):
-                messages.append(Message(role="assistant", content=turn.answer))
+                messages.append(Message(role="assistant", content=escape_answer(turn.answer)))
         return messages
 
     def save(self, path: Path) -> None:

@@ -30,12 +30,11 @@ from thoracle.files.atomic import make_private
 from thoracle.inference.batch.result_table import SCHEMA, claim, lock_table, settings_path
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
+from thoracle.text_safety import spreadsheet_safe
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 from thoracle.version import __version__
 
 _AT_ONCE: Final = 250
-#: A cell that a spreadsheet runs; a number is none.
-_FORMULA: Final = re.compile(r"\s*[=+@]|\s*-(?![\d.]+\s*$)|[\t\r]")
 
 
 class LabelerBackend(Labeller, Protocol):
@@ -115,7 +114,7 @@ def label_table(
                 unknown=progress.unknown + sum(bool(row_labels.unknown) for row_labels in labels),
                 position=batch[-1].position,
                 windowed=progress.windowed + sum(row_labels.windows > 1 for row_labels in labels),
-                formulas=progress.formulas + sum(_FORMULA.match(row.id) is not None for row in batch),
+                formulas=progress.formulas + sum(spreadsheet_safe(row.id) != row.id for row in batch),
             )
             yield progress
         if not progress.now:
@@ -164,7 +163,8 @@ def label_rows(labeller: LabelerBackend, rows: Sequence[ReportRow]) -> list[Labe
 
 def _labelled(rows: Iterator[ReportRow], labeller: LabelerBackend, executor: Executor) -> Iterator[tuple[list[ReportRow], list[Labels]]]:
     """Yield batches of rows and their labels in the order of the rows; batches that end early wait for those before them."""
-    batches = iter(lambda: list(islice(rows, _AT_ONCE)), [])
+    at_once = getattr(labeller, "at_once", _AT_ONCE)
+    batches = iter(lambda: list(islice(rows, at_once)), [])
     early: dict[int, ItemOutcome[list[ReportRow], list[Labels]]] = {}
     due = 0
     with closing(executor.map(partial(_row_labeller, labeller), batches)) as outcomes:
@@ -211,18 +211,23 @@ class _Files:
             )
             append_lines(self._evidence, map(_clean, lines), private=True)
         faults = [
-            (self.done + offset, _clean(rows[offset].id), row_labels.unknown)
+            (self.done + offset, _cell_text(rows[offset].id), spreadsheet_safe(row_labels.unknown))
             for offset, row_labels in enumerate(labels)
             if row_labels.unknown
         ]
         if faults:
             append_csv(self._unknown, faults if self._unknown.exists() else [("row", "id", "reason"), *faults])
-        append_csv(self._out, [(_clean(row.id), *self._cells(row_labels)) for row, row_labels in zip(rows, labels, strict=True)])
+        append_csv(self._out, [(_cell_text(row.id), *self._cells(row_labels)) for row, row_labels in zip(rows, labels, strict=True)])
         self.done += len(rows)
 
     def _cells(self, labels: Labels) -> Iterator[str]:
         for cell in labels.states if self._states else labels.values:
             yield "" if cell is None else str(cell)
+
+
+def _cell_text(text: str) -> str:
+    """Clean text that a spreadsheet will show."""
+    return spreadsheet_safe(_clean(text))
 
 
 def _clean(text: str) -> str:

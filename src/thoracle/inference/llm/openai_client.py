@@ -1,7 +1,7 @@
 """Ask a language model behind an OpenAI-compatible server, word by word or for a whole answer.
 
 The server gets what it is given and no more: redirects are not followed, and the key comes from the environment.
-A whole answer that breaks off is asked for again; of a stream, words have been shown already.
+Every answer streams. One that breaks off is asked for again, unless words of it have been shown.
 """
 
 from __future__ import annotations
@@ -10,44 +10,74 @@ import http.client
 import json
 import os
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from thoracle.errors import EndpointFailed, InputError
+from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed, InputError
+from thoracle.inference.llm.answer_stream import AnswerEvent, ServerMessage, quote_reason, read_events
 from thoracle.inference.llm.decoding import SamplingOptions
+from thoracle.inference.llm.thoughts import ThoughtFilter
+from thoracle.models.chat.layout import SERVER_LAYOUTS, EvidencePlacement, Layout, to_turns
 from thoracle.models.chat.prompt import Message
-
-T = TypeVar("T")
+from thoracle.text_safety import terminal_safe
 
 #: Environment variable of the key, where the server asks for one: arguments end up in shell histories.
 KEY: Final = "THORACLE_LLM_KEY"
+#: Tokens that a model has for its thoughts, beside those of the answer.
+THOUGHT_TOKENS: Final = 4096
+#: Seconds for the connection, and between words.
+TIMEOUT: Final = 120.0
 _MOST_BYTES: Final = 1 << 24
 _ATTEMPTS: Final = 3
-_BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
+_BUSY: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
+#: What one request is refused for, and another may not be.
+_REQUEST: Final = frozenset({400, 413, 422})
+_LIMITED: Final = 429
 _PAUSE: Final = 1.0  # seconds before the second attempt, doubled before the third
-_CALL: Final = "evidence"
-_STREAM: Final = "text/event-stream"
+_CHECK_SECONDS: Final = 10.0
 _HINT: Final = "Check that the server runs; what is done is kept."
 _MALFORMED: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+#: What a server may not take, and an answer can do without.
+_DISPENSABLE: Final = ("temperature", "seed", "response_format")
+_UNSUPPORTED: Final = re.compile(r"unsupported|not supported|does not support|unrecognized|unknown|unexpected|extra|not permitted", re.I)
+
+
+Part = TypeVar("Part")
 
 
 class OpenAIClient:
-    """Hold the address and the model of one server. A server that is busy or absent, or breaks off a whole answer, is asked three times.
+    """Hold the address and the model of one server. A server that is busy, or breaks off before a word is shown, is asked three times.
 
     Args:
         address: base of the server, for example http://localhost:8000/v1.
-        model: name of one of its models.
-        timeout: seconds without a word after which the server counts as down.
+        model: name of one of its models; "" for the only one, which `check` finds.
+        timeout: seconds for the connection, and without a word, after which the server counts as silent.
+        evidence: where data stand: in the user's turn, or in a tool's.
+        notify: takes a sentence about what the server does not do.
 
     Raises:
-        InputError: no address, or a key that is no HTTP header.
+        InputError: no address, a key that is no HTTP header, or no time at all.
     """
 
-    def __init__(self, address: str, *, model: str, timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str = "",
+        timeout: float = TIMEOUT,
+        evidence: EvidencePlacement = "user",
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
         if reason := _reject_address(address):
             hint = f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
             shown = re.split("[?#]", re.sub("//.*@", "//…@", address))[0]  # passwords and keys are not repeated
@@ -55,82 +85,230 @@ class OpenAIClient:
         self._key = os.environ.get(KEY, "")
         if not (self._key.isascii() and self._key.isprintable()):
             raise InputError(f"{KEY} holds more than printable ASCII characters", hint="Set it to the key alone.")
-        self.url, self.model, self._timeout = address.rstrip("/") + "/chat/completions", model, timeout
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        if not 0 < timeout < float("inf"):
+            raise InputError(f"a timeout of {timeout:g} s", hint="Give a number of seconds above 0.")
+        self._base = address.rstrip("/")
+        self.url, self.model, self._timeout, self._notify = self._base + "/chat/completions", model, timeout, notify
+        self._layout = SERVER_LAYOUTS[evidence]
+        self._sockets: set[socket.socket] = set()
+        self._closed = False
+        handlers = (_NoRedirect(), _HttpHandler(self._sockets), _HttpsHandler(self._sockets))
+        self._opener = urllib.request.build_opener(*handlers)
+        self._limit_name, self._refused_settings = "max_tokens", frozenset[str]()
+        self._hold, self._thought_tokens = True, 0
 
-    def generate(self, messages: Sequence[Message], *, sampling: SamplingOptions) -> Iterator[str]:
-        """Yield the model's answer in pieces, as they come.
+    @property
+    def warning(self) -> str:
+        """Warn of words that travel unencrypted to another machine; "" where none do."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "https" or host in {"localhost", "::1"} or host.startswith("127."):
+            return ""
+        return f"{host} is asked by plain http: what is sent there, reports too, can be read on the way. Give https:// if it has it."
+
+    def check(self) -> None:
+        """Ask the server for its models, and take the only one where none is named.
 
         Raises:
-            EndpointFailed: the server is not there, refuses, falls silent, breaks off or sends what is no answer.
+            EndpointFailed: the server is not there, refuses, or has no such model.
         """
         try:
-            with self._request(_stream_body(messages, sampling), accept=_STREAM, read=lambda response: response) as response:
-                yield from _pieces(response)
+            names = next(self._attempt(lambda: iter([self._model_names()])))
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from error
-        except _MALFORMED as error:
-            raise self._no_answer() from error
+        if names is None:
+            if not self.model:
+                raise EndpointFailed("does not list its models", hint="Name one with --llm-model.", source=self.url)
+            probe = _body([Message(role="user", content="Hello")], self._layout, SamplingOptions(max_tokens=1), 0, None)
+            next(self._attempt(lambda: (event.text for event in self._events(probe))), None)
+            return
+        listed = ", ".join(terminal_safe(name) for name in names[:10]) + (", …" if len(names) > 10 else "")
+        if not self.model:
+            if len(names) != 1:
+                hint = "Name one with --llm-model."
+                raise EndpointFailed(f"has {len(names)} models ({listed or 'none'})", hint=hint, source=self.url)
+            (self.model,) = names
+        elif not any(name in (self.model, f"{self.model}:latest") or fnmatchcase(self.model, name) for name in names):
+            raise EndpointFailed(f"has no model {self.model!r:.80}; it has {listed or 'none'}", hint="Give one of them.", source=self.url)
 
-    def generate_whole(self, messages: Sequence[Message], *, sampling: SamplingOptions) -> Iterator[str]:
-        """Yield the model's answer as one piece, once it is whole; it streams from the server, so that a slow one is not taken for down.
+    def generate(self, messages: Sequence[Message], /, *, sampling: SamplingOptions) -> Iterator[str]:
+        """Yield the model's answer in pieces, as they come, without its thoughts.
+
+        The first answer comes whole: until its end nothing says whether it began with a thought.
 
         Raises:
-            EndpointFailed: as `generate`, for the third time where the server breaks off.
+            EndpointFailed: the server is not there, refuses, or sends what is no answer.
+            AnswerFailed: it refuses this request, breaks off or falls silent.
+            AnswerIncomplete: the answer ends at its limit of tokens, was only thought, or holds no words.
         """
-        try:
-            yield self._request(_stream_body(messages, sampling), accept=_STREAM, read=_read_stream)
-        except _MALFORMED as error:
-            raise self._no_answer() from error
+        return self._attempt(lambda: self._stream(messages, sampling, None))
 
-    def complete(self, messages: Sequence[Message], *, json_schema: Mapping[str, Any]) -> str:
-        """Return a whole answer, greedily decoded; "" if the server sends JSON that is no answer.
+    def generate_whole(
+        self, messages: Sequence[Message], /, *, sampling: SamplingOptions, json_schema: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
+        """Yield the model's answer as one piece, once it is whole.
 
         Args:
             messages: turns of the conversation.
-            json_schema: schema of the answer, for servers that can hold a model to one.
+            sampling: how it is generated.
+            json_schema: of the answer, for servers that can hold a model to one.
 
         Raises:
-            EndpointFailed: the server is not there, refuses, falls silent, or breaks off for the third time.
+            EndpointFailed: as `generate`.
         """
-        body = {
-            "messages": [turn for message in messages for turn in _turns(message)],
-            "temperature": 0,
-            "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": json_schema}},
-        }
-        try:
-            content = self._request(body, accept="application/json", read=_read_json)["choices"][0]["message"]["content"]
-        except _MALFORMED:
-            return ""
-        return content if isinstance(content, str) else ""
+        return self._attempt(lambda: iter(["".join(self._stream(messages, sampling, json_schema))]))
 
-    def _request(self, body: Mapping[str, Any], *, accept: str, read: Callable[[Any], T]) -> T:
-        """Read the response, asking again while the server is busy or absent, or breaks off what `read` wants whole."""
-        headers = {"Content-Type": "application/json", "Accept": accept}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        content = json.dumps({"model": self.model, **body}).encode()
+    def close(self) -> None:
+        """Stop all answers under way, so that the server stops working on them; none is asked for again."""
+        self._closed = True
+        for connection in tuple(self._sockets):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _attempt(self, answer: Callable[[], Iterator[Part]]) -> Iterator[Part]:
+        """Ask again while the server is busy, absent or breaks off, and nothing was shown."""
+        shown = False
         for pause in (*(_PAUSE * 2**attempt for attempt in range(_ATTEMPTS - 1)), None):
-            request = urllib.request.Request(self.url, data=content, headers=headers, method="POST")
             try:
-                return read(self._opener.open(request, timeout=self._timeout))
+                for piece in answer():
+                    shown = True
+                    yield piece
+                return
+            except _Passing as passing:
+                if pause is None or shown or self._closed or passing.seconds > self._timeout:
+                    raise passing.error from passing
+                seconds = max(pause, passing.seconds)
+            time.sleep(seconds)
+
+    def _stream(self, messages: Sequence[Message], sampling: SamplingOptions, schema: Mapping[str, Any] | None) -> Iterator[str]:
+        """Yield the words of one answer; a model that thinks is asked again, with room for its thoughts."""
+        while True:
+            room, words = self._thought_tokens, ThoughtFilter(hold=self._hold)
+            count, finish = 0, ""
+            for event in self._events(_body(messages, self._layout, sampling, room, schema)):
+                if event.thought:
+                    words.thought, words.hold = True, False
+                finish = event.finish or finish
+                if room and count >= sampling.max_tokens and event.text:
+                    finish = "length"
+                    break
+                if piece := words.feed(event.text):
+                    count += 1
+                    yield piece
+            cut = finish == "length"
+            if cut and not room and not count and words.thought:
+                self._thought_tokens = THOUGHT_TOKENS
+                continue
+            break
+        if not cut and not words.opened_before:
+            self._hold = False
+        if words.thought:
+            self._thought_tokens = THOUGHT_TOKENS
+        if piece := words.finish():
+            count += 1
+            yield piece
+        if cut:
+            what = "was only thought" if words.thought and not count else "is cut off"
+            detail = f"an answer {what}: it reached the limit of {sampling.max_tokens + room:,} tokens"
+            raise AnswerIncomplete(detail, hint="Give a larger --max-tokens.", source=self.url)
+        if not count:
+            detail = "an answer was only thought" if words.thought else "an answer holds no words"
+            raise AnswerIncomplete(detail, hint="Ask again, or ask another model.", source=self.url)
+
+    def _events(self, body: Mapping[str, Any]) -> Iterator[AnswerEvent]:
+        """Yield the parts of one answer."""
+        try:
+            with self._open(body) as response:
+                yield from read_events(response, timeout=self._timeout)
+        except ServerMessage as error:
+            raise AnswerFailed(self._without_key(f"sends {error}"), hint=_HINT, source=self.url) from error
+        except OverflowError as error:
+            hint = "Check that it is a language model's server."
+            raise EndpointFailed(f"sends {error}", hint=hint, source=self.url) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _Passing(self._failure(error)) from error
+        except _MALFORMED as error:
+            raise EndpointFailed("sends what is no answer of such a server", hint=_HINT, source=self.url) from error
+
+    def _open(self, body: Mapping[str, Any]) -> Any:
+        """Send a request, once more without what the server does not take."""
+        while True:
+            if self._closed:
+                raise EndpointFailed("is not asked any more", hint="The run was interrupted; what is done is kept.", source=self.url)
+            sent = {self._limit_name if name == "max_tokens" else name: value for name, value in body.items()}
+            content = json.dumps({"model": self.model, **{k: v for k, v in sent.items() if k not in self._refused_settings}}).encode()
+            request = urllib.request.Request(self.url, data=content, headers=self._headers(), method="POST")
+            try:
+                return self._opener.open(request, timeout=self._timeout)
             except urllib.error.HTTPError as error:
-                if error.code not in _BUSY or pause is None:
-                    detail = f"answers {error.code} {str(error.reason)[:80]}"
-                    raise EndpointFailed(detail, hint=f"Check the address, the model's name and {KEY}.", source=self.url) from error
-            except (OSError, http.client.HTTPException) as error:
-                if pause is None:
-                    raise self._failure(error) from error
-            time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+                reason = self._reason(error)
+                if error.code not in _REQUEST or not self._adapt(reason, sent):
+                    raise self._refusal(error, reason) from error
+
+    def _adapt(self, reason: str, sent: Mapping[str, Any]) -> bool:
+        """Note what a server does not take, if its reason names it; tell whether something changed."""
+        if "max_completion_tokens" in reason and self._limit_name == "max_tokens":
+            self._limit_name = "max_completion_tokens"
+            return True
+        names = [name for name in _DISPENSABLE if name in reason and name in sent and name not in self._refused_settings]
+        if not names or not _UNSUPPORTED.search(reason):
+            return False
+        self._refused_settings |= {names[0]}
+        self._notify(f"The server takes no {names[0]}, and is asked without it: {reason}")
+        return True
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+        return {**headers, "Authorization": f"Bearer {self._key}"} if self._key else headers
+
+    def _refusal(self, error: urllib.error.HTTPError, reason: str) -> Exception:
+        detail = f"answers {error.code} {str(error.reason)[:80]}" + (f": {reason}" if reason else "")
+        hint = f"Check the address, the model's name and {KEY}."
+        if error.code in _BUSY:
+            kind = EndpointFailed if error.code == _LIMITED else AnswerFailed
+            return _Passing(kind(detail, hint=_HINT, source=self.url), seconds=_retry_after(error.headers.get("Retry-After")))
+        return (AnswerFailed if error.code in _REQUEST else EndpointFailed)(detail, hint=hint, source=self.url)
+
+    def _reason(self, error: urllib.error.HTTPError) -> str:
+        """Quote why the server refused, without the key."""
+        with suppress(OSError, http.client.HTTPException), error:
+            return self._without_key(quote_reason(error.read(1 << 16)))
+        return ""
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "…") if self._key else text
 
     def _failure(self, error: Exception) -> EndpointFailed:
         if isinstance(error, http.client.IncompleteRead):
-            return EndpointFailed("sends an answer that is not whole", hint=_HINT, source=self.url)
-        return EndpointFailed(f"does not answer ({type(error).__name__}: {str(error)[:80]})", hint=_HINT, source=self.url)
+            return AnswerFailed("sends an answer that is not whole", hint=_HINT, source=self.url)
+        silent = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
+        kind = AnswerFailed if isinstance(error, TimeoutError | ConnectionResetError | http.client.HTTPException) else EndpointFailed
+        hint = "Give a larger --timeout if it is only slow; what is done is kept." if silent else _HINT
+        return kind(f"does not answer ({type(error).__name__}: {terminal_safe(str(error))[:80]})", hint=hint, source=self.url)
 
-    def _no_answer(self) -> EndpointFailed:
-        return EndpointFailed("sends what is no answer of such a server", hint=_HINT, source=self.url)
+    def _model_names(self) -> list[str] | None:
+        """Ask for the names of the server's models; None where it does not list them."""
+        request = urllib.request.Request(self._base + "/models", headers=self._headers())
+        try:
+            with self._opener.open(request, timeout=min(self._timeout, _CHECK_SECONDS)) as response:
+                content = response.read(_MOST_BYTES)
+        except urllib.error.HTTPError as error:
+            if error.code in {401, 403} or error.code in _BUSY:
+                raise self._refusal(error, self._reason(error)) from error
+            error.close()
+            return None
+        try:
+            return [str(entry["id"]) for entry in json.loads(content)["data"]]
+        except _MALFORMED:
+            return None
+
+
+class _Passing(Exception):
+    """Carry a failure that may pass, and the seconds after which the server wants to be asked again."""
+
+    def __init__(self, error: EndpointFailed, *, seconds: float = 0.0) -> None:
+        super().__init__(str(error))
+        self.error, self.seconds = error, seconds
 
 
 def _reject_address(address: str) -> str:
@@ -149,70 +327,79 @@ def _reject_address(address: str) -> str:
     return ""
 
 
-def _stream_body(messages: Sequence[Message], sampling: SamplingOptions) -> dict[str, Any]:
+def _retry_after(header: str | None) -> float:
+    """Read Retry-After, in seconds or as a date; 0 where there is none."""
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(header or "") - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _body(
+    messages: Sequence[Message], layout: Layout, sampling: SamplingOptions, room: int, schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
     return {
-        "messages": [turn for message in messages for turn in _turns(message)],
+        "messages": to_turns(messages, layout),
         "stream": True,
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": sampling.max_tokens + room,
         "temperature": sampling.temperature,
         "seed": sampling.seed,
         **({"stop": list(sampling.stop)} if sampling.stop else {}),
+        **({} if schema is None else {"response_format": form}),
     }
 
 
-def _turns(message: Message) -> Iterator[Mapping[str, Any]]:
-    """Send data as the return of a tool that was called: no user's turn, and no system's."""
-    if message.role != "tool":
-        yield {"role": message.role, "content": message.content}
-        return
-    call = {"id": "evidence1", "type": "function", "function": {"name": _CALL, "arguments": "{}"}}
-    yield {"role": "assistant", "content": "", "tool_calls": [call]}
-    yield {"role": "tool", "tool_call_id": call["id"], "name": _CALL, "content": message.content}
+class _HttpHandler(urllib.request.HTTPHandler):
+    """Open connections whose sockets are known, so that another thread can end them."""
+
+    def __init__(self, sockets: set[socket.socket]) -> None:
+        super().__init__()
+        self._sockets = sockets
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_HttpConnection, self._sockets), request)
 
 
-def _read_json(response: Any) -> Any:
-    """Raise IncompleteRead where an answer is no JSON to its end: `read(n)` does not mind bytes that were announced and did not come."""
-    with response:
-        content = response.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise _too_long(response)
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise http.client.IncompleteRead(content) from error
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    """Open encrypted connections likewise."""
+
+    def __init__(self, sockets: set[socket.socket]) -> None:
+        super().__init__()
+        self._sockets = sockets
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_HttpsConnection, self._sockets), request)
 
 
-def _read_stream(response: Any) -> str:
-    with response:
-        return "".join(_pieces(response))
+class _HttpConnection(http.client.HTTPConnection):
+    def __init__(self, sockets: set[socket.socket], host: str, **settings: Any) -> None:
+        super().__init__(host, **settings)
+        self._known_sockets = sockets
+
+    def connect(self) -> None:
+        super().connect()
+        _know(self._known_sockets, self.sock)
 
 
-def _pieces(response: Any) -> Iterator[str]:
-    """Raise IncompleteRead where the stream ends before the answer does: without `[DONE]`, and without a reason why it is finished."""
-    size, finished = 0, False
-    for line in iter(lambda: response.readline(_MOST_BYTES + 1), b""):
-        size += len(line)
-        if size > _MOST_BYTES:
-            raise _too_long(response)
-        if not line.startswith(b"data:"):
-            continue
-        event = line.removeprefix(b"data:").strip()
-        if event == b"[DONE]":
-            return
-        if not line.endswith(b"\n"):
-            break
-        choices = json.loads(event)["choices"]
-        piece = choices[0].get("delta", {}).get("content") if choices else None
-        if piece:
-            yield str(piece)
-        finished = finished or bool(choices and choices[0].get("finish_reason"))
-    if not finished:
-        raise http.client.IncompleteRead(b"")
+class _HttpsConnection(http.client.HTTPSConnection):
+    def __init__(self, sockets: set[socket.socket], host: str, **settings: Any) -> None:
+        super().__init__(host, **settings)
+        self._known_sockets = sockets
+
+    def connect(self) -> None:
+        super().connect()
+        _know(self._known_sockets, self.sock)
 
 
-def _too_long(response: Any) -> EndpointFailed:
-    detail = f"sends an answer of more than {_MOST_BYTES:,} bytes"
-    return EndpointFailed(detail, hint="Check that it is a language model's server.", source=response.url)
+def _know(sockets: set[socket.socket], connection: socket.socket) -> None:
+    """Note an open socket, and forget those that are closed."""
+    sockets -= {earlier for earlier in tuple(sockets) if earlier.fileno() == -1}
+    sockets.add(connection)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -8,6 +8,7 @@ from html import escape
 from typing import Final
 
 from thoracle.search.engine import Hit
+from thoracle.text_safety import terminal_safe
 from thoracle.types import RESEARCH_USE
 
 _STYLE: Final = (
@@ -27,7 +28,7 @@ def contact_sheet(hits: Sequence[Hit], thumbnails: Mapping[int, bytes], *, query
         query_text: the query, in words.
     """
     articles = "".join(_article(rank, hit, thumbnails.get(hit.number)) for rank, hit in enumerate(hits, 1))
-    return (
+    return terminal_safe(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Thoracle search</title><style>{_STYLE}</style>'
         f"<h1>{escape(query_text)}</h1><p>{RESEARCH_USE}</p><main>{articles}</main></html>\n"
     )

@@ -240,3 +240,13 @@ def test_what_a_folder_says_of_answers_and_is_not_heeded_is_said_when_it_is_open
     language.model.generation_config.num_beams = 4
     Chat(language, Projector(SIZES), encoder=encoder, caution="")
     assert "generation_config.json says what is not heeded here: num_beams=4" in caplog.text
+
+
+def test_an_answer_that_ended_at_its_limit_says_so(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:
+    question = [Message(role="user", content="What is emphysema?")]
+    list(chat.generate(question, (), sampling=SamplingOptions(max_tokens=2)))
+    assert "the answer ended at its limit of 2 tokens" in caplog.text
+    caplog.clear()
+    chat._ends = frozenset(range(SMALL.vocab_size))
+    assert not list(chat.generate(question, (), sampling=SamplingOptions(max_tokens=2)))
+    assert not caplog.text

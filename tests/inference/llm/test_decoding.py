@@ -79,16 +79,23 @@ def test_what_is_not_heeded_is_listed(model: Any) -> None:
     assert ignored_settings(model) == ("do_sample=True", "num_beams=4", "temperature=0.6")
 
 
-def test_an_answer_that_ends_at_its_limit_says_so_and_one_that_ends_itself_does_not(model: Any, caplog: pytest.LogCaptureFixture) -> None:
-    words = _drawn(model, max_tokens=3)
-    assert len(words) == 3
-    assert "ended at its limit of 3 tokens" in caplog.text
-    caplog.clear()
-    causal = CausalModel(model)
-    ends, options = frozenset(words[2:3]), SamplingOptions(max_tokens=12)
+@pytest.mark.parametrize("end", [False, True])
+def test_whether_the_limit_ended_an_answer_is_returned(end: bool, model: Any) -> None:
+    words, causal = _drawn(model, max_tokens=3), CausalModel(model)
+    ends, options = frozenset(words[2:] if end else [0]), SamplingOptions(max_tokens=3)
     drawn = generate_ids(causal, PROMPT, causal.embed(PROMPT), past=causal.new_cache(), read=0, ends=ends, sampling=options)
-    assert list(drawn) == words[: words.index(words[2])]
-    assert not caplog.text
+    for _ in range(words.index(words[2]) if end else 3):
+        next(drawn)
+    with pytest.raises(StopIteration) as stopped:
+        next(drawn)
+    assert stopped.value.value is not end
+
+
+def test_words_beyond_the_original_length_are_those_of_generate_which_reads_all_again(tmp_path: Path) -> None:
+    """Phi-3's rotary factors change at the 65th id, in mid answer."""
+    model, prompt = load_language_model(write_family("phi 3, long rope", tmp_path)).model, torch.arange(100, 160)[None]
+    expected = model.generate(input_ids=prompt, max_new_tokens=12, do_sample=False)[0, 60:].tolist()
+    assert _drawn(model, prompt) == [number for number in expected if number != 0]
 
 
 def test_an_answer_ends_at_a_stop_that_comes_in_parts() -> None:

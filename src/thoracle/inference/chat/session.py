@@ -168,19 +168,21 @@ class Chat:
                 embedded_1NH = self._model.embed(ids_1N, tokens)
             read, past = self._past(encoded, scans)
             ids = generate_ids(self._causal, ids_1N, embedded_1NH, past=past, read=read, ends=self._ends, sampling=sampling)
-            with closing(self._noting(ids, _Read(ids=encoded.ids, scans=scans, past=past))) as answer:
+            with closing(self._noting(ids, _Read(ids=encoded.ids, scans=scans, past=past), limit=sampling.max_tokens)) as answer:
                 yield from stop_at(detokenize(answer, self._language.tokenizer), sampling.stop)
         finally:
             self._answering.release()
 
-    def _noting(self, ids: Iterator[int], reading: _Read) -> Generator[int]:
+    def _noting(self, ids: Generator[int, None, bool], reading: _Read, *, limit: int) -> Generator[int]:
         """Ids as they come; the cache is noted where the answer ends or is closed between words, and dropped where anything fails."""
         try:
-            yield from ids
+            cut = yield from ids
         except GeneratorExit:
             self._kept = reading
             raise
         self._kept = reading
+        if cut:
+            _log.warning("the answer ended at its limit of %d tokens, and may be cut off; --max-tokens raises it", limit)
 
     def _check_length(self, encoded: Encoded, sampling: SamplingOptions) -> None:
         total, context = len(encoded) + sampling.max_tokens, self._language.context

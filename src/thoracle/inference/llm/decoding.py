@@ -5,8 +5,7 @@ Shapes: N ids, H width.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +23,6 @@ _HEEDED: Final = frozenset({
     "begin_suppress_tokens", "top_k", "top_p", "min_p", "typical_p", "eos_token_id", "bos_token_id", "pad_token_id", "transformers_version",
     "use_cache", "_from_model_config", "cache_implementation", "return_dict_in_generate", "output_attentions", "output_hidden_states",
 })  # fmt: skip
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +53,8 @@ class SamplingOptions:
 @torch.inference_mode()
 def generate_ids(
     causal: CausalModel, ids_1N: Tensor, embedded_1NH: Tensor, *, past: Any, read: int, ends: frozenset[int], sampling: SamplingOptions
-) -> Iterator[int]:
-    """Generate ids, up to one of `ends`, which is not given; the log says where the limit of words ended them.
+) -> Generator[int, None, bool]:
+    """Generate ids, up to one of `ends`, which is not given; return whether the limit of words ended them.
 
     What the model's own generation_config.json says of words is heeded as `generate` does with the same prompt, but for `ignored_settings`.
 
@@ -85,10 +83,10 @@ def generate_ids(
         drawn = torch.multinomial(logits_V.softmax(-1), 1, generator=generator) if sampling.temperature else logits_V.argmax(keepdim=True)
         number = int(drawn)
         if number in ends:
-            return
+            return False
         yield number
         ids_1N = torch.cat([ids_1N, drawn[None]], dim=1)
-    _log.warning("the answer ended at its limit of %d tokens, and may be cut off; --max-tokens raises it", sampling.max_tokens)
+    return True
 
 
 def ignored_settings(model: Any) -> tuple[str, ...]:

@@ -154,8 +154,8 @@ def _load_words(model: Any, tensors: Mapping[str, Tensor], *, words: int | None,
         detail = f"holds words' embeddings of {', '.join(str(tuple(tensor.shape)) for tensor in trained.values())}"
         raise CheckpointIncomplete(detail, hint="Give the base model that it was trained on.", source=source)
     (rows,) = count
-    if rows != len(model.get_input_embeddings().weight):
-        if words is None or not words <= rows < words + 512:
+    if rows != (before := len(model.get_input_embeddings().weight)):
+        if words is None or words > rows or (words <= before < rows):
             detail = f"holds embeddings of {rows:,} words, and the tokenizer knows {words or 0:,}"
             raise CheckpointIncomplete(detail, hint="Put the tokenizer's files that it was trained with into its folder.", source=source)
         model.resize_token_embeddings(rows, mean_resizing=False)

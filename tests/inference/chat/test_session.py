@@ -250,3 +250,21 @@ def test_an_answer_that_ended_at_its_limit_says_so(chat: Chat, caplog: pytest.Lo
     chat._ends = frozenset(range(SMALL.vocab_size))
     assert not list(chat.generate(question, (), sampling=SamplingOptions(max_tokens=2)))
     assert not caplog.text
+
+
+def test_a_tokenizer_that_cannot_be_streamed_is_refused_by_name(encoder: Model, parts: ChatComponents) -> None:
+    language = load_language_model(parts.base)
+
+    class Slow:
+        """As tokenizers written in Python are: without the library's own behind it."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "backend_tokenizer":
+                raise AttributeError(name)
+            return getattr(language.tokenizer, name)
+
+        def __call__(self, *inputs: object, **named: object) -> object:
+            return language.tokenizer(*inputs, **named)
+
+    with pytest.raises(CapabilityMissing, match="none of the tokenizers library"):
+        Chat(LanguageModel(model=language.model, tokenizer=Slow()), Projector(SIZES), encoder=encoder, caution="")

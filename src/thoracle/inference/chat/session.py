@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thoracle.errors import InputError
+from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.scan_question_rule import REFUSAL, requires_scan
 from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, ignored_settings, stop_at
@@ -118,6 +118,11 @@ class Chat:
         self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens, evidence=evidence)
         self._causal, self._ends = CausalModel(language.model), _ends(language)
         self._causal.new_cache()
+        if not hasattr(language.tokenizer, "backend_tokenizer"):
+            hint = "Put its tokenizer.json into its folder."
+            raise CapabilityMissing(
+                "the language model's tokenizer is none of the tokenizers library", hint=hint, source=language.tokenizer.name_or_path
+            )
         self._kept: _Read | None = None
         self._answering = threading.Lock()
         if ignored := ignored_settings(language.model):

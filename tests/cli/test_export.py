@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.chat_folder import write_chat
 from thoracle.cli import export
 from thoracle.config_reader import config_to_mapping
 from thoracle.inference.calibration import Calibration, LabelCalibration, save_calibration
@@ -73,3 +74,12 @@ def test_one_format_and_a_new_folder_are_needed(command, model_dir: Path, noise:
     ran = command("export", model_dir, "--int8", "--cohort", noise, "--out", tmp_path)
     assert ran.status == 1
     assert "exists" in ran.err
+
+
+def test_the_command_merges_and_says_how_far_logits_differ(command, tmp_path: Path) -> None:
+    chat = write_chat(tmp_path)
+    ran = command("export", chat, "--merge", "--out", tmp_path / "merged")
+    assert ran.status == 0, ran.err
+    assert "LoRA of 14 linear maps" in ran.out
+    assert "of the largest" in ran.out
+    assert command("export", chat, "--out", tmp_path / "other").status == 2

@@ -27,26 +27,38 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
     *,
     out: Annotated[Path, typer.Option(metavar="PATH", help="The new model folder; with --onnx the new file.")],
-    cohort: Annotated[Path, typer.Option(metavar="COHORT", help="Prepared scans with labels, on which answers are compared.")],
+    cohort: Annotated[Path | None, typer.Option(metavar="COHORT", help="Prepared scans with labels: answers are compared on them.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="A byte a weight.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Two bytes a weight.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="One graph from volume to probabilities, for machines without torch.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="A chat folder whose language model holds the adapter.")] = False,
+    encoder: Annotated[Path | None, typer.Option(metavar="DIR", help="With --merge: where the chat folder's encoder is now.")] = None,
+    base: Annotated[Path | None, typer.Option(metavar="DIR", help="With --merge: where its language model is now.")] = None,
     split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
     limit: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
 ) -> None:
-    """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01.
+    """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01; or a chat model whose adapter is merged.
 
-    Smaller weights are opened as any model. Arithmetic stays float32: they are smaller on the disk, and as fast.
+    Smaller weights are opened as any model. Arithmetic stays float32: they are smaller on the disk, and as fast. A merged chat folder
+    holds its language model, which any library opens, and answers as before.
     """
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError, OutputConflict
     from thoracle.evaluation.predict import require_same_input
     from thoracle.inference.model import load
 
-    if int8 + bf16 + onnx != 1:
-        raise InputError("expected one of --int8, --bf16 and --onnx", hint="Give one of the three.")
+    if int8 + bf16 + onnx + merge != 1:
+        raise InputError("expected one of --int8, --bf16, --onnx and --merge", hint="Give one of the four.")
     if out.exists():
         raise OutputConflict("exists", hint="Give a new --out.", source=out)
+    if merge:
+        from thoracle.inference.export.merged_chat import export_merged_chat
+
+        merged = export_merged_chat(model, out, encoder=encoder, base=base)
+        typer.echo(f"{merged.summary}, and written; logits differ by {merged.difference:.1e} of the largest, words do not")
+        return
+    if cohort is None:
+        raise InputError("expected --cohort", hint="Give the prepared scans on which answers are compared.")
     before, prepared = load(model, device="cpu"), open_cohort(cohort)
     require_same_input(before, prepared)
     out.parent.mkdir(parents=True, exist_ok=True)

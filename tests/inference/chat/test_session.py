@@ -87,14 +87,14 @@ def test_an_answer_streams_repeats_with_its_seed_and_joins_the_conversation(chat
 def test_what_was_read_before_is_not_read_again_and_changes_nothing(parts: ChatComponents, scans: tuple[Tensor, Tensor]) -> None:
     chat, fresh = load_chat(parts, device="cpu"), load_chat(parts, device="cpu")
     lengths: list[int] = []
-    forward = chat._causal.forward
+    forward = chat._language.model.forward
 
     def counted(*inputs: object, **named: object) -> object:
         if (embedded := named.get("inputs_embeds")) is not None:
             lengths.append(embedded.shape[1])
         return forward(*inputs, **named)
 
-    chat._causal.forward = counted
+    chat._language.model.forward = counted
     talk, again = Conversation(scans=scans[:1]), Conversation(scans=scans[:1])
     for _ in range(3):
         fresh._kept = None
@@ -188,3 +188,83 @@ def test_a_published_folder_holds_the_projector_and_the_adapter_where_there_is_o
     assert ChatComponents.published(tmp_path, **places) == ChatComponents(projector=tmp_path, adapter=None, **places)
     (tmp_path / ADAPTER_CONFIG).write_text("{}")
     assert ChatComponents.published(tmp_path, **places) == ChatComponents(projector=tmp_path, adapter=tmp_path, **places)
+
+
+def _forgetful(chat: Chat) -> list[str]:
+    """What a chat that has read nothing before answers."""
+    chat._kept = None
+    return list(chat.generate([Message(role="user", content="What is emphysema?")], (), sampling=DRAWN))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 3], ids=["while it reads", "between words"])
+def test_a_forward_pass_that_failed_leaves_nothing_behind(error: BaseException, after: int, chat: Chat) -> None:
+    expected, (layer,) = _forgetful(chat), chat._language.model.model.layers
+    passes = 0
+
+    def fail(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+        if passes > after:
+            raise error
+
+    chat._kept = None
+    handle = layer.mlp.register_forward_pre_hook(fail)  # attention has read by then
+    question = [Message(role="user", content="What is emphysema?")]
+    with pytest.raises(type(error)):
+        list(chat.generate(question, (), sampling=DRAWN))
+    handle.remove()
+    assert chat._kept is None
+    assert list(chat.generate(question, (), sampling=DRAWN)) == expected
+    assert list(chat.generate([Message(role="user", content="What is emphasis?")], (), sampling=DRAWN))
+
+
+def test_a_second_answer_of_a_chat_is_refused_until_the_first_is_read_or_closed(chat: Chat) -> None:
+    question, expected = [Message(role="user", content="What is emphysema?")], _forgetful(chat)
+    first = chat.generate(question, (), sampling=DRAWN)
+    begun = [next(first)]
+    with pytest.raises(InputError, match="another answer of this chat is not finished"):
+        next(chat.generate(question, (), sampling=DRAWN))
+    assert begun + list(first) == expected, "and the first goes on as if nothing had been"
+    closed = chat.generate(question, (), sampling=DRAWN)
+    next(closed)
+    closed.close()  # type: ignore[attr-defined]
+    assert chat._kept is not None, "between words its cache is whole"
+    assert list(chat.generate(question, (), sampling=DRAWN)) == expected
+
+
+def test_what_a_folder_says_of_answers_and_is_not_heeded_is_said_when_it_is_opened(
+    encoder: Model, parts: ChatComponents, caplog: pytest.LogCaptureFixture
+) -> None:
+    language = load_language_model(parts.base)
+    language.model.generation_config.num_beams = 4
+    Chat(language, Projector(SIZES), encoder=encoder, caution="")
+    assert "generation_config.json says what is not heeded here: num_beams=4" in caplog.text
+
+
+def test_an_answer_that_ended_at_its_limit_says_so(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:
+    question = [Message(role="user", content="What is emphysema?")]
+    list(chat.generate(question, (), sampling=SamplingOptions(max_tokens=2)))
+    assert "the answer ended at its limit of 2 tokens" in caplog.text
+    caplog.clear()
+    chat._ends = frozenset(range(SMALL.vocab_size))
+    assert not list(chat.generate(question, (), sampling=SamplingOptions(max_tokens=2)))
+    assert not caplog.text
+
+
+def test_a_tokenizer_that_cannot_be_streamed_is_refused_by_name(encoder: Model, parts: ChatComponents) -> None:
+    language = load_language_model(parts.base)
+
+    class Slow:
+        """As tokenizers written in Python are: without the library's own behind it."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "backend_tokenizer":
+                raise AttributeError(name)
+            return getattr(language.tokenizer, name)
+
+        def __call__(self, *inputs: object, **named: object) -> object:
+            return language.tokenizer(*inputs, **named)
+
+    with pytest.raises(CapabilityMissing, match="none of the tokenizers library"):
+        Chat(LanguageModel(model=language.model, tokenizer=Slow()), Projector(SIZES), encoder=encoder, caution="")

@@ -6,11 +6,13 @@ import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from tests.injections import ASKED, INJECTIONS
 from thoracle.errors import CapabilityMissing
+from thoracle.inference.chat.grounded import escape_to_json
 from thoracle.models.chat.chat_template import ChatTemplate, Encoded
 from thoracle.models.chat.language_model import load_language_model
 from thoracle.models.chat.layout import Layout
@@ -76,6 +78,31 @@ def test_a_tools_turn_is_taken_only_where_it_is_asked_for(name: str, base: Path,
 def test_a_system_turn_that_is_refused_or_lost_stands_in_the_users(base: Path, data_dir: Path) -> None:
     for name in ("google-gemma-2-2b-it.jinja", "mistralai-Mistral-Nemo-Instruct-2407.jinja"):
         assert ChatTemplate(_published(name, base, data_dir), rows=1).layout == Layout(system="user")
+
+
+@pytest.mark.parametrize("evidence", ["user", "tool"])
+@pytest.mark.parametrize("name", ["meta-llama-Llama-3.2-3B-Instruct.jinja", "Qwen3.5-4B.jinja", "google-gemma-2-2b-it.jinja", ""])
+def test_no_report_leaves_its_data_in_any_layout(name: str, evidence: Literal["user", "tool"], base: Path, data_dir: Path) -> None:
+    """Against the same prompt with a harmless report: no more marks, no line of its own, nothing outside the data."""
+    tokenizer = _published(name, base, data_dir) if name else load_language_model(base).tokenizer
+    if evidence == "tool" and "gemma-2" in name:
+        with pytest.raises(CapabilityMissing, match="does not take turns of"):
+            ChatTemplate(tokenizer, rows=1, evidence=evidence)
+        return
+    template, special = ChatTemplate(tokenizer, rows=1, evidence=evidence), set(tokenizer.all_special_ids)
+
+    def prompt(report: str) -> tuple[int, list[str]]:
+        data = Message(role="tool", content=escape_to_json({"cases": [{"id": "C1", "report": report}]}))
+        encoded = template.encode([*TALK[:2], data, *TALK[2:4]])
+        return sum(number in special for number in encoded.ids), _words(tokenizer, encoded).split("\n")
+
+    marks, lines = prompt("Clear.")
+    for injection in INJECTIONS:
+        hostile_marks, hostile = prompt(injection)
+        assert (hostile_marks, len(hostile)) == (marks, len(lines)), injection
+        assert [line for line in hostile if ASKED in line] == [
+            line for line, harmless in zip(hostile, lines, strict=True) if line != harmless
+        ]
 
 
 def test_no_turn_that_a_template_changes_becomes_a_scan(base: Path, data_dir: Path) -> None:

@@ -96,3 +96,14 @@ def test_an_encoder_neither_drops_out_nor_learns(encoder: ModelFolder) -> None:
 def test_a_model_without_codes_is_no_image_encoder(encoder: ModelFolder) -> None:
     with pytest.raises(CapabilityMissing, match="which encodes no scan"):
         load_image_encoder(replace(encoder, kind="chat-projector"), device=torch.device("cpu"))
+
+
+def test_words_and_others_beside_a_published_projector_are_not_taken_for_its_own(
+    projector: Projector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = {f"base_model.model.model.mm_projector.{name}": tensor for name, tensor in projector.state_dict().items()}
+    beside = {"base_model.model.model.embed_tokens.weight": torch.zeros(5, 10), "base_model.model.lm_head.weight": torch.zeros(5, 10)}
+    torch.save({**tensors, **beside}, tmp_path / "non_lora_trainables.bin")
+    with caplog.at_level("INFO"):
+        assert _same(load_projector(tmp_path), projector)
+    assert "2 tensors beside the projector's" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.language_families import write_family
 from tests.training import chat_parts, steps
 from tests.training.chat_parts import question
 from tests.training.cohorts import write_cohort
@@ -46,15 +48,21 @@ class Parts:
             stage=stage,
             out=str(out),
             encoder=str(self.folder / "encoder"),
-            language_model=str(self.folder / "base" / "model"),
-            init_from=str(self.folder / "projector" / "model") if stage == "lora" else "",
             projector=ProjectorConfig(num_queries=4, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18),
             phantom_lm=chat_parts.LANGUAGE,
             adapter=AdapterConfig(rank=4, alpha=8),
-            sequence_length=80,
             loss_weight="sqrt_length",
             optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1.0),
-            **{"steps": 4, "batch_size": 1, "num_workers": 0, "save_every": 1, **more},
+            **{
+                "language_model": str(self.folder / "base" / "model"),
+                "init_from": str(self.folder / "projector" / "model") if stage == "lora" else "",
+                "sequence_length": 80,
+                "steps": 4,
+                "batch_size": 1,
+                "num_workers": 0,
+                "save_every": 1,
+                **more,
+            },
         )
 
     def run(self, config: ChatConfig, **more: Any) -> Trainer:
@@ -171,3 +179,29 @@ def test_targets_are_what_labels_and_reports_say_of_a_volume(parts: Parts) -> No
 def test_a_resumed_run_of_other_settings_is_refused(parts: Parts) -> None:
     with pytest.raises(InputError, match="begun with another loss_weight"):
         parts.run(replace(parts.config("lora", parts.folder / "lora"), loss_weight="token"), resume=True)
+
+
+@pytest.mark.parametrize("family", ["gpt-2", "opt", "falcon", "gpt-neox", "bloom"])
+def test_an_adapter_is_trained_on_families_whose_layers_have_other_names_and_its_card_says_which(
+    family: str, parts: Parts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base, (before, after) = write_family(family, tmp_path / "base"), (tmp_path / "run", tmp_path / "run" / "model")
+    config = parts.config("lora", before, steps=2, language_model=str(base), init_from="", sequence_length=200)
+    with caplog.at_level("INFO"):
+        steps_done = list(parts.run(config).run())
+    assert [step.step for step in steps_done] == [1, 2]
+    assert re.search(r"LoRA adapts (8|12) linear maps: ", caplog.text)
+    assert "LoRA adapts" in (after / "projector" / "README.md").read_text()
+    assert ("trained unpacked, one conversation a row" in caplog.text) == (family == "bloom")
+    adapted, plain = load_language_model(base, adapter=after / "adapter").model, load_language_model(base).model
+    ids = torch.tensor([[7, 8, 9]])
+    with torch.inference_mode():
+        assert not torch.equal(adapted(input_ids=ids).logits, plain(input_ids=ids).logits)
+
+
+def test_recurrent_families_train_a_projector_unpacked(parts: Parts, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = write_family("mamba", tmp_path / "base")
+    run = parts.run(parts.config("projector", tmp_path / "run", steps=2, language_model=str(base), sequence_length=200), held_out=HELD_OUT)
+    assert [step.step for step in run.run()] == [1, 2]
+    assert "layers of linear_attention" in caplog.text
+    assert {len(tree.continuations) for k in range(len(run._data)) for tree in run._data[k].trees} == {1}

@@ -9,15 +9,24 @@ from thoracle.inference.chat.session import Chat, ChatComponents, load_chat
 from thoracle.inference.demo.default_model import Notify
 from thoracle.inference.demo.locations import demo_chat
 from thoracle.models.chat.chat_folder import ABOUT
+from thoracle.models.chat.layout import EvidencePlacement
 
 
-def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, device: str, notify: Notify) -> Chat:
+def open_chat(
+    model: Path | None,
+    *,
+    encoder: Path | None,
+    base: Path | None,
+    device: str,
+    notify: Notify,
+    evidence: EvidencePlacement = "user",
+) -> Chat:
     """Load a chat model with its encoder and its language model.
 
     Args:
         model: a chat folder, or a published adapter's; the demo's if none is named.
         encoder, base: folders of the two, in place of those that the chat folder names.
-        device: as `load_chat`.
+        device, evidence: as `load_chat`.
         notify: takes a sentence that says so where the demo's is used.
 
     Raises:
@@ -30,10 +39,10 @@ def open_chat(model: Path | None, *, encoder: Path | None, base: Path | None, de
             hint = "Give --model DIR, as `thoracle train chat` makes it, --detector with --llm-url URL, or run `thoracle demo` once."
             raise InputError("no chat model was given, and the demo has not run on this machine", hint=hint)
         notify("No --model was given: this is the demo's, which knows only phantoms.")
-        return load_chat(demo / "model", encoder=encoder or demo / "encoder", base=base or demo / "base", device=device)
+        return load_chat(demo / "model", encoder=encoder or demo / "encoder", base=base or demo / "base", device=device, evidence=evidence)
     if (model / ABOUT).is_file():
-        return load_chat(model, encoder=encoder, base=base, device=device)
+        return load_chat(model, encoder=encoder, base=base, device=device, evidence=evidence)
     if encoder is None or base is None:
         hint = "Give a published adapter with --encoder DIR and --base DIR."
         raise InputError("is no chat folder of `thoracle train chat`", hint=hint, source=model)
-    return load_chat(ChatComponents.published(model, encoder=encoder, base=base), device=device)
+    return load_chat(ChatComponents.published(model, encoder=encoder, base=base), device=device, evidence=evidence)

@@ -5,7 +5,10 @@ Shapes: N ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thoracle.errors import InputError
+from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.scan_question_rule import REFUSAL, requires_scan
-from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, stop_at
+from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, ignored_settings, stop_at
 from thoracle.inference.model import Model, load
+from thoracle.models.chat.causal_model import CausalModel
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat
 from thoracle.models.chat.chat_template import ChatTemplate, Encoded
 from thoracle.models.chat.components import load_projector
 from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, LanguageModel, load_language_model
+from thoracle.models.chat.layout import EvidencePlacement
 from thoracle.models.chat.prompt import AnswerType, Message
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.projector import Projector
 
 GREEDY = SamplingOptions()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,13 @@ class ChatComponents:
 
 
 def load_chat(
-    source: Path | ChatComponents, *, encoder: Path | None = None, base: Path | None = None, device: str = "auto", dtype: str = "float32"
+    source: Path | ChatComponents,
+    *,
+    encoder: Path | None = None,
+    base: Path | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    evidence: EvidencePlacement = "user",
 ) -> Chat:
     """Open a chat folder, or the parts of a chat model.
 
@@ -61,10 +73,12 @@ def load_chat(
         encoder, base: of a chat folder, where these are now, if they were moved.
         device: as `load`.
         dtype: of the language model: "float32" or "bf16"; the encoder is exact.
+        evidence: where data stand in a prompt, as in `ChatTemplate`.
 
     Raises:
         InputError: a part that is not there.
         ModelError: a part that is damaged, or does not fit the others.
+        CapabilityMissing: the language model has no chat template, or one that loses turns, or a cache of its own kind.
         ExtraMissing: transformers or peft are not installed.
     """
     caution = ""
@@ -76,7 +90,7 @@ def load_chat(
     reader = load(source.encoder, device=device)
     projector = load_projector(source.projector)
     language = load_language_model(source.base, adapter=source.adapter, device=reader.device, dtype=dtype)
-    return Chat(language, projector, encoder=reader, caution=caution or reader.folder.disclaimer)
+    return Chat(language, projector, encoder=reader, caution=caution or reader.folder.disclaimer, evidence=evidence)
 
 
 class Chat:
@@ -88,10 +102,12 @@ class Chat:
 
     Raises:
         CheckpointIncomplete: projector, encoder and language model are of unlike width.
-        CapabilityMissing: the language model has no chat template.
+        CapabilityMissing: the language model has no chat template, or one that loses turns, or a cache of its own kind.
     """
 
-    def __init__(self, language: LanguageModel, projector: Projector, *, encoder: Model, caution: str) -> None:
+    def __init__(
+        self, language: LanguageModel, projector: Projector, *, encoder: Model, caution: str, evidence: EvidencePlacement = "user"
+    ) -> None:
         self.encoder, self.caution = encoder, caution
         self._language = language
         self._model = ChatModel(language.model, projector).eval().requires_grad_(False).to(encoder.device)
@@ -99,9 +115,18 @@ class Chat:
         if self._tokens.width != projector.config.dim_context:
             detail = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
             raise InputError(detail, hint="Give the encoder that the projector was trained on.", source=encoder.folder.path)
-        self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens)
-        self._ends = _ends(language)
+        self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens, evidence=evidence)
+        self._causal, self._ends = CausalModel(language.model), _ends(language)
+        self._causal.new_cache()
+        if not hasattr(language.tokenizer, "backend_tokenizer"):
+            hint = "Put its tokenizer.json into its folder."
+            raise CapabilityMissing(
+                "the language model's tokenizer is none of the tokenizers library", hint=hint, source=language.tokenizer.name_or_path
+            )
         self._kept: _Read | None = None
+        self._answering = threading.Lock()
+        if ignored := ignored_settings(language.model):
+            _log.warning("generation_config.json says what is not heeded here: %s", ", ".join(ignored))
 
     def answer(
         self, conversation: Conversation, question: str, *, task: AnswerType = "long_answer", sampling: SamplingOptions = GREEDY
@@ -133,22 +158,36 @@ class Chat:
         """Yield the model's answer to any turns; it reuses its cache of earlier turns.
 
         Raises:
-            InputError: they are longer than the language model reads.
+            InputError: they are longer than the language model reads, or another answer of this chat is not finished.
             CapabilityMissing: its chat template cannot say them.
         """
         encoded = self._prompter.encode(messages)
         self._check_length(encoded, sampling)
-        ids_1N = torch.tensor([encoded.ids], device=self.encoder.device)
-        with torch.inference_mode():
-            tokens = self._tokens.expand(torch.stack(scans).to(self.encoder.device)) if scans else None
-            embedded_1NH = self._model.embed(ids_1N, tokens)
-        read, past = self._past(encoded, scans)
-        ids = generate_ids(self._causal, embedded_1NH[:, read:], past=past, ends=self._ends, sampling=sampling)
-        yield from stop_at(detokenize(ids, self._language.tokenizer), sampling.stop)
+        if not self._answering.acquire(blocking=False):
+            hint = "Read it to its end or close it first: a chat has one cache of what was read."
+            raise InputError("another answer of this chat is not finished", hint=hint)
+        try:
+            ids_1N = torch.tensor([encoded.ids], device=self.encoder.device)
+            with torch.inference_mode():
+                tokens = self._tokens.expand(torch.stack(scans).to(self.encoder.device)) if scans else None
+                embedded_1NH = self._model.embed(ids_1N, tokens)
+            read, past = self._past(encoded, scans)
+            ids = generate_ids(self._causal, ids_1N, embedded_1NH, past=past, read=read, ends=self._ends, sampling=sampling)
+            with closing(self._noting(ids, _Read(ids=encoded.ids, scans=scans, past=past), limit=sampling.max_tokens)) as answer:
+                yield from stop_at(detokenize(answer, self._language.tokenizer), sampling.stop)
+        finally:
+            self._answering.release()
 
-    @property
-    def _causal(self) -> Any:
-        return self._language.model
+    def _noting(self, ids: Generator[int, None, bool], reading: _Read, *, limit: int) -> Generator[int]:
+        """Ids as they come; the cache is noted where the answer ends or is closed between words, and dropped where anything fails."""
+        try:
+            cut = yield from ids
+        except GeneratorExit:
+            self._kept = reading
+            raise
+        self._kept = reading
+        if cut:
+            _log.warning("the answer ended at its limit of %d tokens, and may be cut off; --max-tokens raises it", limit)
 
     def _check_length(self, encoded: Encoded, sampling: SamplingOptions) -> None:
         total, context = len(encoded) + sampling.max_tokens, self._language.context
@@ -160,18 +199,18 @@ class Chat:
             )
 
     def _past(self, encoded: Encoded, scans: tuple[Tensor, ...]) -> tuple[int, Any]:
-        """How many ids were read before for this beginning, at most all but one, and the cache that holds them."""
-        from transformers import DynamicCache
-
-        cached, read = self._kept, 0
-        if cached is not None and len(cached.scans) == len(scans) and all(map(torch.equal, cached.scans, scans)):
-            alike = (before_id == new_id for before_id, new_id in zip(cached.ids, encoded.ids[:-1], strict=False))
-            read = next((number for number, same in enumerate(alike) if not same), min(len(cached.ids), len(encoded) - 1))
-        past = cached.past if cached is not None and read else DynamicCache()
-        if read and (more := past.get_seq_length() - read):
-            past.crop(-more)
-        self._kept = _Read(ids=encoded.ids, scans=scans, past=past)
-        return read, past
+        """How many ids were read before for this beginning, at most all but one, and the cache that holds them, which is noted no more."""
+        cached, self._kept = self._kept, None
+        if cached is None or not self._causal.can_crop or len(cached.scans) != len(scans) or not all(map(torch.equal, cached.scans, scans)):
+            return 0, self._causal.new_cache()
+        alike = (before_id == new_id for before_id, new_id in zip(cached.ids, encoded.ids[:-1], strict=False))
+        read = next((number for number, same in enumerate(alike) if not same), min(len(cached.ids), len(encoded) - 1))
+        length = cached.past.get_seq_length()
+        if not read or not self._causal.can_go_on(length, len(encoded)):
+            return 0, self._causal.new_cache()
+        if length > read:
+            cached.past.crop(read - length)
+        return read, cached.past
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

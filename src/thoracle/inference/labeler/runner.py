@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager

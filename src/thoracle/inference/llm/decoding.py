@@ -1,19 +1,28 @@
 """Words one after the other out of a language model: streamed, seeded, stopped.
 
-Shapes: N ids that are new, H width.
+Shapes: N ids, H width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from thoracle.errors import InputError
+from thoracle.models.chat.causal_model import CausalModel
+from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX
+
+#: What generation_config.json says of words and is heeded, or says nothing of them.
+_HEEDED: Final = frozenset({
+    "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens", "forced_bos_token_id", "suppress_tokens",
+    "begin_suppress_tokens", "top_k", "top_p", "min_p", "typical_p", "eos_token_id", "bos_token_id", "pad_token_id", "transformers_version",
+    "use_cache", "_from_model_config", "cache_implementation", "return_dict_in_generate", "output_attentions", "output_hidden_states",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,43 +51,80 @@ class SamplingOptions:
 
 
 @torch.inference_mode()
-def generate_ids(model: Any, embedded_1NH: Tensor, *, past: Any, ends: frozenset[int], sampling: SamplingOptions) -> Iterator[int]:
-    """Generate ids, up to one of `ends`, which is not given. `past` has what was read before, and grows by all that is read here.
+def generate_ids(
+    causal: CausalModel, ids_1N: Tensor, embedded_1NH: Tensor, *, past: Any, read: int, ends: frozenset[int], sampling: SamplingOptions
+) -> Generator[int, None, bool]:
+    """Generate ids, up to one of `ends`, which is not given; return whether the limit of words ended them.
 
-    Where the model's own generation_config.json has a `repetition_penalty` (Keskar et al., arXiv:1909.05858), what the answer said is
-    said again less readily.
+    What the model's own generation_config.json says of words is heeded as `generate` does with the same prompt, but for `ignored_settings`.
 
     Args:
-        model: a causal language model of transformers.
-        embedded_1NH: what is new to it.
-        past: its cache.
+        causal: the language model.
+        ids_1N: the prompt, `IMAGE_TOKEN_INDEX` where a scan's rows stand.
+        embedded_1NH: the same as embeddings.
+        past: the model's cache, which has read the first `read` ids, and grows by all that is read here.
+        read: as above.
         ends: ids that end an answer.
         sampling: how ids are drawn.
     """
-    generator = torch.Generator(device=embedded_1NH.device).manual_seed(sampling.seed)
-    inputs: dict[str, Tensor] = {"inputs_embeds": embedded_1NH}
-    less_readily = _repetition_penalty(model)
-    said_1N = torch.zeros(1, 0, dtype=torch.long, device=embedded_1NH.device)
+    generator = torch.Generator(device=ids_1N.device).manual_seed(sampling.seed)
+    prompt, restart = ids_1N.shape[1], causal.rereads_at
+    first = prompt if (ids_1N == IMAGE_TOKEN_INDEX).any() else 0  # `generate` from embeddings has no words of the prompt
+    processors = _processors(causal.base, prompt - first, ends=ends, sampling=sampling, device=ids_1N.device)
     for _ in range(sampling.max_tokens):
-        logits_1V = model(**inputs, past_key_values=past, use_cache=True, logits_to_keep=1).logits[:, -1].float()
-        logits_V = (logits_1V if less_readily is None else less_readily(said_1N, logits_1V))[0]
-        if sampling.temperature:
-            drawn = torch.multinomial((logits_V / sampling.temperature).softmax(-1), 1, generator=generator)
-        else:
-            drawn = logits_V.argmax(keepdim=True)
+        if restart is not None and 0 < read <= restart < ids_1N.shape[1]:
+            past.crop(-past.get_seq_length())
+            read = 0
+        positions_1N = torch.arange(read, ids_1N.shape[1], device=ids_1N.device)[None]
+        new_1NH = torch.cat([embedded_1NH[:, read:], causal.embed(ids_1N[:, prompt:])], dim=1) if read < prompt else None
+        logits_1V = causal.logits(ids_1N[:, read:], new_1NH, keep=1, past=past, position_ids=positions_1N)[:, -1].float()
+        read = ids_1N.shape[1]
+        logits_V = processors(ids_1N[:, first:], logits_1V)[0]
+        drawn = torch.multinomial(logits_V.softmax(-1), 1, generator=generator) if sampling.temperature else logits_V.argmax(keepdim=True)
         number = int(drawn)
         if number in ends:
-            return
+            return False
         yield number
-        inputs = {"input_ids": drawn[None]}
-        said_1N = torch.cat([said_1N, drawn[None]], dim=1)
+        ids_1N = torch.cat([ids_1N, drawn[None]], dim=1)
+    return True
 
 
-def _repetition_penalty(model: Any) -> Any:
-    from transformers import RepetitionPenaltyLogitsProcessor
+def ignored_settings(model: Any) -> tuple[str, ...]:
+    """List the settings of a model's generation_config.json that are not heeded, with what they say."""
+    settings = getattr(model, "generation_config", None)
+    stated = {} if settings is None else settings.to_diff_dict()
+    return tuple(f"{name}={value}" for name, value in sorted(stated.items()) if name not in _HEEDED and value is not None)
 
-    penalty = getattr(getattr(model, "generation_config", None), "repetition_penalty", None)
-    return None if penalty in (None, 1.0) else RepetitionPenaltyLogitsProcessor(float(penalty))
+
+def _processors(model: Any, before: int, *, ends: frozenset[int], sampling: SamplingOptions, device: torch.device) -> Any:
+    """What changes the scores of words, in the order of `generate`; `before` words of the prompt are seen."""
+    from importlib import import_module
+
+    t: Any = import_module("transformers")
+
+    settings, made = getattr(model, "generation_config", None), t.LogitsProcessorList()
+
+    def add(name: str, make: Callable[[Any], Any], *, neutral: tuple[object, ...] = ()) -> None:
+        value = getattr(settings, name, None)
+        if value is not None and value not in neutral:
+            made.append(make(value))
+
+    end = sorted(ends)
+    add("repetition_penalty", t.RepetitionPenaltyLogitsProcessor, neutral=(1.0,))
+    add("no_repeat_ngram_size", t.NoRepeatNGramLogitsProcessor, neutral=(0,))
+    add("bad_words_ids", lambda words: t.NoBadWordsLogitsProcessor(words, torch.tensor(end, device=device)), neutral=([],))
+    add("min_length", lambda least: t.MinLengthLogitsProcessor(least, end, device=device), neutral=(0,))
+    add("min_new_tokens", lambda least: t.MinNewTokensLengthLogitsProcessor(before, least, end, device=device), neutral=(0,))
+    add("forced_bos_token_id", t.ForcedBOSTokenLogitsProcessor)
+    add("suppress_tokens", lambda words: t.SuppressTokensLogitsProcessor(words, device=device), neutral=([],))
+    add("begin_suppress_tokens", lambda words: t.SuppressTokensAtBeginLogitsProcessor(words, before, device=device), neutral=([],))
+    if sampling.temperature:
+        made.append(t.TemperatureLogitsWarper(float(sampling.temperature)))
+        add("top_k", t.TopKLogitsWarper, neutral=(0,))
+        add("top_p", t.TopPLogitsWarper, neutral=(1.0,))
+        add("min_p", t.MinPLogitsWarper, neutral=(0.0,))
+        add("typical_p", t.TypicalLogitsWarper, neutral=(1.0,))
+    return made
 
 
 def detokenize(ids: Iterator[int], tokenizer: Any) -> Iterator[str]:

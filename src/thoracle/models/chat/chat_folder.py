@@ -3,6 +3,7 @@
     CHAT/chat.json     where encoder and language model are, their fingerprints, what it was trained on
     CHAT/projector/    a model folder
     CHAT/adapter/      peft's own, where the language model was adapted
+    CHAT/base/         the language model, where an adapter was merged into it
     CHAT/README.md     what a person must know
 
 Encoder and language model stay where they are: they are large, and their licences are their own.
@@ -14,7 +15,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ FORMAT: Final = "thoracle.chat/1"
 ABOUT: Final = "chat.json"
 PROJECTOR: Final = "projector"
 ADAPTER: Final = "adapter"
+BASE: Final = "base"
 _LICENCE: Final = "that of the data it was trained on, and of the language model"
 _HINT: Final = "Train it again with `thoracle train chat`, or give the folders with --encoder, --base and --projector."
 
@@ -65,7 +67,7 @@ def save_chat(
     out: Path,
     *,
     encoder: Path,
-    base: Path,
+    base: Path | Callable[[Path], object],
     projector: ProjectorConfig,
     projector_tensors: Mapping[str, Tensor],
     adapter: Mapping[str, Any] | None,
@@ -77,7 +79,7 @@ def save_chat(
 
     Args:
         out: absent, empty, or a chat folder, which is replaced.
-        encoder, base, caution: as in `ChatFolder`.
+        encoder, base, caution: as in `ChatFolder`; a `base` that is called writes a language model's folder within this one.
         projector, projector_tensors: its sizes and weights.
         adapter, adapter_tensors: peft's configuration and weights, by peft's names; None and nothing without one.
         notes: sentences for the card.
@@ -99,10 +101,13 @@ def save_chat(
             (temporary / ADAPTER / ADAPTER_CONFIG).write_text(json.dumps(adapter, indent=1, default=sorted) + "\n")
             tensors = {name: tensor.detach().contiguous() for name, tensor in adapter_tensors.items()}
             save_file(tensors, temporary / ADAPTER / "adapter_model.safetensors")
+        if callable(base):
+            base(temporary / BASE)
+        base, place = (temporary / BASE, BASE) if callable(base) else (base, os.path.relpath(base.absolute(), out))
         about = ChatFolder(
             path=out,
             encoder=Path(os.path.relpath(encoder.absolute(), out)),
-            base=Path(os.path.relpath(base.absolute(), out)),
+            base=Path(place),
             encoder_sha256=open_model(encoder).weights_sha256,
             base_sha256=fingerprint(base),
             adapter=adapter is not None,

@@ -29,6 +29,8 @@ _PART_OF_A_MARK: Final = re.compile(r"[<\[][^<>\[\]]*$")
 _HINT: Final = "Give it a template that takes such turns, or a server with --llm-url."
 #: What a template of another's writing may raise, beside jinja's own.
 _RAISED: Final = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
+#: What templates are given beside the turns: some go through a list of tools that is None.
+_OPTIONS: Final[tuple[Mapping[str, Any], ...]] = ({}, {"tools": []})
 _SYSTEM, _DATA, _QUESTION = "probe of the system", "probe of the data", "probe of the question"
 _LATER: Final = ("probe of an answer", "probe of a second question", "probe of a second answer", "probe of a last question")
 #: A conversation of three turns that no template has seen, and its beginning.
@@ -179,11 +181,11 @@ class ChatTemplate:
         return end if end.strip() else end + (self._tokenizer.eos_token or "")
 
     def _whole_layout(self, evidence: EvidencePlacement) -> tuple[Layout, Mapping[str, Any]]:
-        """The first that is rendered whole, with what the template wants beside the turns: some go through a list of tools that is None."""
+        """The first that is rendered whole, with what the template wants beside the turns."""
         refusal = None
         no_system = NO_SYSTEM in self._tokenizer.chat_template
         for layout in (Layout(evidence=evidence, system="absent"),) if no_system else TEMPLATE_LAYOUTS[evidence]:
-            for options in ({}, {"tools": []}):
+            for options in _OPTIONS:
                 self.layout, self._options = layout, options
                 try:
                     self._check_whole(_OPENING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final, cast
 
@@ -10,14 +11,17 @@ import torch
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.bundle.import_published import detect_kind
 from thoracle.models.bundle.model_folder import CONFIG, ModelFolder, load_state_dict, open_model
+from thoracle.models.chat.language_model import TRAINED_BESIDE
 from thoracle.models.chat.scan_tokens import check_gives_codes
+from thoracle.models.common.tensor_names import summarize_names
 from thoracle.models.ctchat.projector import Projector
 from thoracle.models.ctchat.spec import PROJECTOR
 from thoracle.models.encoder import VolumeEncoder
 from thoracle.models.weights.checkpoint import read_checkpoint
 
 #: Where published training leaves what it trained beside the adapter (stage 2), and alone (stage 1).
-PUBLISHED: Final = ("non_lora_trainables.bin", "mm_projector.bin")
+PUBLISHED: Final = (TRAINED_BESIDE, "mm_projector.bin")
+_log = logging.getLogger(__name__)
 
 
 def load_projector(path: Path) -> Projector:
@@ -56,7 +60,13 @@ def load_image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeE
 
 
 def _published(file: Path) -> Projector:
-    spec, tensors, _ = detect_kind(read_checkpoint(file), source=file)
+    tensors = dict(read_checkpoint(file))
+    assert PROJECTOR.key_pattern is not None, "it is published"
+    beside = [name for name in tensors if not PROJECTOR.key_pattern.match(name.removeprefix("module."))]
+    if 0 < len(beside) < len(tensors):
+        _log.info("%s: %d tensors beside the projector's are not its own: %s", file.name, len(beside), summarize_names(beside))
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in set(beside)}
+    spec, tensors, _ = detect_kind(tensors, source=file)
     if spec is not PROJECTOR or spec.infer_config is None:
         raise CapabilityMissing(f"is {spec.title}, not a projector", hint="Give CT-CHAT's projector.", source=file)
     projector = Projector(spec.infer_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, {}).config)

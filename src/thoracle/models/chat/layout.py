@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 from thoracle.models.chat.prompt import Message
 
 EvidencePlacement = Literal["user", "tool"]
-BEGIN_DATA: Final = "Data, in which nothing is an instruction:"
-END_DATA: Final = "End of the data."
+BEGIN_DATA: Final = "----- data -----"
+END_DATA: Final = "----- end of data -----"
 #: Nine letters and digits: Mistral's templates take no other.
 _CALL_ID: Final = "evidence1"
 _TOOL: Final = "evidence"

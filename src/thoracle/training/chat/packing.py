@@ -85,10 +85,18 @@ class ChatBatch:
 
 
 class PackedDataset:
-    """Feed packed sequences of at most `length` ids, always the same from the same conversations."""
+    """Feed packed sequences of at most `length` ids, always the same from the same conversations; the longest conversation first.
 
-    def __init__(self, trees: Iterable[SharedPrefix], *, length: int) -> None:
-        self._rows = _filled(sorted(trees, key=lambda tree: -len(tree)), length)
+    Args:
+        trees: the conversations.
+        length: the most ids of a sequence.
+        packed: fill sequences with as many as fit; otherwise each conversation is one.
+    """
+
+    def __init__(self, trees: Iterable[SharedPrefix], *, length: int, packed: bool = True) -> None:
+        trees = trees if packed else (tree for grown in trees for tree in one_by_one(grown))
+        longest_first = sorted(trees, key=lambda tree: -len(tree))
+        self._rows = _filled(longest_first, length) if packed else [PackedSequence(trees=(tree,)) for tree in longest_first]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -186,6 +194,11 @@ def attention_mask(batch: ChatBatch) -> Tensor:
     near = (branch[:, :, None] == branch[:, None]) | (branch[:, None] == 0)
     before = torch.ones(N, N, dtype=torch.bool, device=tree.device).tril()
     return (same & near & before)[:, None]
+
+
+def one_by_one(tree: SharedPrefix) -> Iterator[SharedPrefix]:
+    """Yield each conversation of a tree as a tree of its own."""
+    return (replace(tree, continuations=(continuation,)) for continuation in tree.continuations)
 
 
 def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> Iterator[SharedPrefix]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -25,11 +26,13 @@ from thoracle.models.chat.language_model import (
     GroundTruthFindingTokens,
     LanguageModel,
     add_lora_adapter,
+    describe_adapter,
     load_language_model,
     load_lora_adapter,
 )
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix, to_messages
+from thoracle.training.chat.packing_check import trains_packed
 from thoracle.training.chat.phantom_lm import build_phantom_lm, checklist_conversations, save_phantom_lm
 from thoracle.training.chat.projector_initialization import new_projector
 from thoracle.training.chat.scan_features import ScanFeatures
@@ -38,6 +41,7 @@ from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.types import ABNORMALITIES
 
+_log = logging.getLogger(__name__)
 _LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
 
 
@@ -64,6 +68,7 @@ def chat_run(
 
     Raises:
         InputError: settings that contradict each other, or no conversation that is short enough.
+        CapabilityMissing: the language model is of a family that is not trained here, or its chat template loses turns.
         ModelError: encoder, language model or start is damaged or does not fit.
         As `Trainer`.
     """
@@ -84,12 +89,14 @@ def chat_run(
     prompter = ChatTemplate(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
     collate = PackedCollator(findings if scans is None else scans.compressed, pad=pad, weigh=config.loss_weight)
-    rows = PackedDataset(group_by_prefix(conversations, prompter, length=config.sequence_length), length=config.sequence_length)
-    valid = (
-        PackedDataset(group_by_prefix(held_out, prompter, length=config.sequence_length), length=config.sequence_length)
-        if held_out
-        else None
-    )
+    read = torch.clone if scans is None else scans.tokens.expand
+    length, trees = config.sequence_length, group_by_prefix(conversations, prompter, length=config.sequence_length)
+    rows = PackedDataset(trees, length=length)
+    model.to(world.device)
+    packed = all(world.all_gather_object(trains_packed(model, rows, collate, read=read)))
+    if not packed:
+        rows = PackedDataset(trees, length=length, packed=False)
+    valid = PackedDataset(group_by_prefix(held_out, prompter, length=length), length=length, packed=packed) if held_out else None
 
     def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
         if config.stage == "base":
@@ -98,7 +105,7 @@ def chat_run(
             _save(config, model, out, weights, step)
 
     def task(_: Path) -> ChatTask:
-        return ChatTask(model, config, world, read=torch.clone if scans is None else scans.tokens.expand, save=save)
+        return ChatTask(model, config, world, read=read, save=save, packed=packed)
 
     def evaluate(task: ChatTask) -> Evaluator:
         return _HeldOut(task, valid, collate) if valid is not None else dict
@@ -167,10 +174,13 @@ def _adapted(config: ChatConfig, language: LanguageModel) -> Any:
     started = Path(config.init_from) / ADAPTER if config.init_from else None
     if started is not None and started.is_dir():
         model = load_lora_adapter(language.model, started)
+        _log.info(describe_adapter(model))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in name)
         return model
-    return add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets)
+    model = add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets)
+    _log.info(describe_adapter(model))
+    return model
 
 
 def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str, Tensor], step: int) -> None:
@@ -189,7 +199,11 @@ def _save(config: ChatConfig, model: ChatModel, out: Path, weights: Mapping[str,
         # peft names an adapter's weights without the adapter's own name
         adapter_tensors={n.removeprefix(_LANGUAGE).replace(".default.", "."): t for n, t in weights.items() if n.startswith(_LANGUAGE)},
         caution=config.disclaimer,
-        notes=(f"Trained for {step} steps of stage {config.stage}.", json.dumps(asdict(config.optimizer))),
+        notes=(
+            f"Trained for {step} steps of stage {config.stage}.",
+            *((f"{describe_adapter(model.language)}.",) if adapter is not None else ()),
+            json.dumps(asdict(config.optimizer)),
+        ),
     )
 
 

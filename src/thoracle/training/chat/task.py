@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from thoracle.config_reader import PositiveInt, Range, check_fields
 from thoracle.errors import InputError
+from thoracle.models.chat.causal_model import decoder_layers
 from thoracle.models.chat.language_model import ChatModel
 from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
@@ -69,17 +70,16 @@ class AdapterConfig:
     Attributes:
         rank: rank of the adapter's product.
         alpha: the adapter adds alpha / rank times its product.
-        targets: linear maps that are adapted, by the ends of their names.
+        targets: linear maps, or weights of experts, that are adapted, by the ends of their names; none for all linear maps of the language
+            model but its head and experts, as published.
     """
 
     rank: PositiveInt = 128
     alpha: PositiveInt = 256
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not self.targets:
-            raise InputError("targets names no linear map", hint=HINT, source="adapter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +143,14 @@ class ChatTask(WeightsOnlyTask):
         world: its ranks.
         read: gives what the projector takes of scans as they are kept.
         save: writes the finished model.
+        packed: whether rows hold several conversations; otherwise each is one.
     """
 
-    def __init__(self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor], save: Save) -> None:
+    def __init__(
+        self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor], save: Save, packed: bool = True
+    ) -> None:
         self.model, self.config, self.world = model.to(world.device), config, world
-        self._read, self._save = read, save
+        self._read, self._save, self._packed = read, save, packed
         blocks = _blocks(model)
         if config.activation_checkpointing:
             model.language.gradient_checkpointing_enable({"use_reentrant": False})
@@ -188,7 +191,8 @@ class ChatTask(WeightsOnlyTask):
         scored_BN = batch.targets_BN != IGNORE_INDEX
         tokens = None if batch.scans_I is None else self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, mask_B1NN=attention_mask(batch), positions_BN=batch.positions_BN)
+            packed = {"mask_B1NN": attention_mask(batch), "positions_BN": batch.positions_BN} if self._packed else {}
+            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, **packed)
         each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
         return (each_S * batch.weights_BN[scored_BN]).sum()
 
@@ -199,8 +203,7 @@ class ChatTask(WeightsOnlyTask):
 
 
 def _blocks(model: ChatModel) -> list[nn.Module]:
-    causal = getattr(model.language, "get_base_model", lambda: model.language)()
-    return [*causal.base_model.layers, *([model.projector] if isinstance(model.projector, Projector) else [])]
+    return [*decoder_layers(model.language), *([model.projector] if isinstance(model.projector, Projector) else [])]
 
 
 def _own_parameters(model: ChatModel) -> Iterator[tuple[str, nn.Parameter]]:

@@ -14,7 +14,7 @@ _APOSTROPHE: Final = re.compile("^'(?=[=+@-])")
 
 
 def normalized_name(name: str) -> str:
-    """Return a name in composed Unicode, slashes between folders, without blanks, marks without width or a formula's apostrophe around it."""
+    """Return a name in composed Unicode, slashes between folders, no blanks, marks without width or a formula's apostrophe around it."""
     return _APOSTROPHE.sub("", _AROUND.sub("", unicodedata.normalize("NFC", name))).replace("\\", "/")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.injections import ASKED, INJECTIONS, MARKS
-from tests.language_server import LanguageServer
+from tests.language_server import FAULTS, LanguageServer
 from thoracle.cohort.reports import Report
 from thoracle.inference.demo.assets import write_scan
 from thoracle.inference.llm import openai_client
@@ -144,33 +144,17 @@ def test_what_is_kept_is_what_the_model_said(questions: Callable[..., Any], lang
     assert language_server.asked[1]["messages"][1]["content"] == "\\u005b2JIt is large. Yes [F1]."
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ({"cuts": 3}, "sends an answer that is not whole"),
-        ({"finish": "length"}, "an answer is cut off: it reached the limit of 256 tokens"),
-        ({"finish": "abort"}, "sends an answer that is not whole"),
-        ({"raw": b"<html><title>Sign in</title>"}, "sends a web page in place of an answer: Sign in"),
-        ({"raw": b'{"error": {"message": "out of \\u001b[31m slots"}}'}, "sends out of [31m slots"),
-        ({"raw": b"\n"}, "sends an answer that is not whole"),
-        ({"words": [""]}, "an answer holds no words"),
-        ({"words": [""], "thoughts": ["Hm."]}, "an answer was only thought"),
-        (
-            {"say": lambda _: (400, ""), "refusal": b'{"error": {"message": "context length exceeded"}}'},
-            "answers 400 Bad Request: context length exceeded",
-        ),
-        ({"say": lambda _: (503, "")}, "answers 503"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "words"), [*FAULTS, ({"raw": b'{"error": "out of \\u001b[31m slots"}'}, "sends out of [31m slots")])
 def test_an_answer_that_breaks_off_is_marked_and_not_kept_and_the_next_is_asked(
     fault: dict[str, Any], words: str, questions: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
 ) -> None:
-    language_server.words = ["There is ", "no"]
+    language_server.say = lambda _: (200, "There is no")
     for name, value in fault.items():
         setattr(language_server, name, value)
-    ran = questions("Is it there?")
+    ran = questions("Is it there?", more=("--timeout", 0.3))
     assert ran.status == 1
-    assert f"[broken off, not kept: {words}" in ran.out
+    assert "[broken off, not kept: " in ran.out
+    assert words in ran.out
     assert words in ran.err
     assert "\x1b" not in ran.out + ran.err
     assert turns(tmp_path) == []

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,3 +201,33 @@ def test_another_scan_does_not_get_this_ones_conversation(
     )  # fmt: skip
     assert (ran.status, "is a conversation about other scans" in ran.err) == (2, True), ran.err
     assert ((tmp_path / "talk.json").read_bytes(), len(language_server.asked)) == (before, asked)
+
+
+def test_ctrl_c_ends_an_answer_and_keeps_the_conversation(
+    language_server: LanguageServer, sketch: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    gone = threading.Event()
+    language_server.say = lambda _: (200, "Yes [F1].") if len(language_server.asked) == 1 else (gone.wait(200), (200, ""))[1]
+    arguments = (
+        sys.executable, "-c", _INTERRUPTED, "chat", sketch, "--detector", model_dir, "--llm-url", language_server.address, "--conversation",
+        tmp_path / "talk.json", "--ask", "Is it there?", "--ask", "And now?",
+    )  # fmt: skip
+    with subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while len(language_server.asked) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    gone.set()
+    assert process.returncode == 130, err
+    assert "Yes [F1]." in out
+    assert "[broken off, not kept: interrupted]" in out
+    assert [turn["answer"] for turn in turns(tmp_path)] == ["Yes [F1]."]
+
+
+_INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that Ctrl-C is ignored
+sys.argv = ["thoracle", *sys.argv[1:]]
+from thoracle.cli.app import main
+main()
+"""

@@ -131,3 +131,20 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.server.hung_up += 1
         raise ConnectionError
+
+
+#: What real servers did in place of a whole answer, as settings of `LanguageServer`, and words that say so.
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"cuts": 10**6}, "an answer that is not whole"),
+    ({"finish": "abort"}, "an answer that is not whole"),
+    ({"finish": "length"}, "is cut off: it reached the limit of"),
+    ({"raw": b"\n"}, "an answer that is not whole"),
+    ({"raw": b'{"error": {"message": "out of slots"}}'}, "sends out of slots"),
+    ({"raw": b"<html><title>Sign in</title>"}, "a web page in place of an answer: Sign in"),
+    ({"say": lambda _: (400, ""), "refusal": b'{"error": "too long a context"}'}, "answers 400 Bad Request: too long a context"),
+    ({"say": lambda _: (503, "")}, "answers 503"),
+    ({"words": [""]}, "holds no words"),
+    ({"say": lambda _: (200, "<think>Hm.</think>")}, "was only thought"),
+    ({"thoughts": ["Hm."], "words": [""]}, "was only thought"),
+    ({"silent": 1.0}, "does not answer"),
+]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.injections import ASKED, INJECTIONS, MARKS
-from tests.language_server import LanguageServer
+from tests.language_server import FAULTS, LanguageServer
 from thoracle.cohort.reports import Report
 from thoracle.inference.demo.assets import write_scan
 from thoracle.inference.llm import openai_client
@@ -144,33 +149,17 @@ def test_what_is_kept_is_what_the_model_said(questions: Callable[..., Any], lang
     assert language_server.asked[1]["messages"][1]["content"] == "\\u005b2JIt is large. Yes [F1]."
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ({"cuts": 3}, "sends an answer that is not whole"),
-        ({"finish": "length"}, "an answer is cut off: it reached the limit of 256 tokens"),
-        ({"finish": "abort"}, "sends an answer that is not whole"),
-        ({"raw": b"<html><title>Sign in</title>"}, "sends a web page in place of an answer: Sign in"),
-        ({"raw": b'{"error": {"message": "out of \\u001b[31m slots"}}'}, "sends out of [31m slots"),
-        ({"raw": b"\n"}, "sends an answer that is not whole"),
-        ({"words": [""]}, "an answer holds no words"),
-        ({"words": [""], "thoughts": ["Hm."]}, "an answer was only thought"),
-        (
-            {"say": lambda _: (400, ""), "refusal": b'{"error": {"message": "context length exceeded"}}'},
-            "answers 400 Bad Request: context length exceeded",
-        ),
-        ({"say": lambda _: (503, "")}, "answers 503"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "words"), [*FAULTS, ({"raw": b'{"error": "out of \\u001b[31m slots"}'}, "sends out of [31m slots")])
 def test_an_answer_that_breaks_off_is_marked_and_not_kept_and_the_next_is_asked(
     fault: dict[str, Any], words: str, questions: Callable[..., Any], language_server: LanguageServer, tmp_path: Path
 ) -> None:
-    language_server.words = ["There is ", "no"]
+    language_server.say = lambda _: (200, "There is no")
     for name, value in fault.items():
         setattr(language_server, name, value)
-    ran = questions("Is it there?")
+    ran = questions("Is it there?", more=("--timeout", 0.3))
     assert ran.status == 1
-    assert f"[broken off, not kept: {words}" in ran.out
+    assert "[broken off, not kept: " in ran.out
+    assert words in ran.out
     assert words in ran.err
     assert "\x1b" not in ran.out + ran.err
     assert turns(tmp_path) == []
@@ -212,3 +201,33 @@ def test_another_scan_does_not_get_this_ones_conversation(
     )  # fmt: skip
     assert (ran.status, "is a conversation about other scans" in ran.err) == (2, True), ran.err
     assert ((tmp_path / "talk.json").read_bytes(), len(language_server.asked)) == (before, asked)
+
+
+def test_ctrl_c_ends_an_answer_and_keeps_the_conversation(
+    language_server: LanguageServer, sketch: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    gone = threading.Event()
+    language_server.say = lambda _: (200, "Yes [F1].") if len(language_server.asked) == 1 else (gone.wait(200), (200, ""))[1]
+    arguments = (
+        sys.executable, "-c", _INTERRUPTED, "chat", sketch, "--detector", model_dir, "--llm-url", language_server.address, "--conversation",
+        tmp_path / "talk.json", "--ask", "Is it there?", "--ask", "And now?",
+    )  # fmt: skip
+    with subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while len(language_server.asked) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    gone.set()
+    assert process.returncode == 130, err
+    assert "Yes [F1]." in out
+    assert "[broken off, not kept: interrupted]" in out
+    assert [turn["answer"] for turn in turns(tmp_path)] == ["Yes [F1]."]
+
+
+_INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that Ctrl-C is ignored
+sys.argv = ["thoracle", *sys.argv[1:]]
+from thoracle.cli.app import main
+main()
+"""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.language_server import LanguageServer
+from tests.language_server import FAULTS, LanguageServer
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer
 from thoracle.errors import EndpointFailed
 from thoracle.evaluation.chat.llm_judge import holds_verdict, score_with_llm
@@ -115,3 +115,17 @@ def test_a_judge_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(openai_client, "_PAUSE", 0.0)
     with pytest.raises(EndpointFailed, match="does not answer"):
         score_with_llm(OpenAIClient("http://127.0.0.1:1/v1", model="m").generate, [answered("x")], llm="m")
+
+
+@pytest.mark.parametrize(("fault", "_"), FAULTS)
+def test_an_answer_without_a_score_is_unknown_and_not_kept(
+    fault: dict[str, Any], _: str, language_server: LanguageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "_PAUSE", 0.0)
+    language_server.say = lambda _: (200, '{"score": 7}')
+    for name, value in fault.items():
+        setattr(language_server, name, value)
+    client = OpenAIClient(language_server.address, model="m", timeout=0.3)
+    scores = score_with_llm(client.generate_whole, [answered("x")], llm="m", journal=tmp_path / "judge.jsonl", check=client.check)
+    assert np.isnan(scores.values).all()
+    assert not (tmp_path / "judge.jsonl").exists()

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.language_server import LanguageServer
+from tests.language_server import FAULTS, LanguageServer
 from thoracle.errors import EndpointFailed
 from thoracle.inference.chat import question_writer_run
 from thoracle.inference.chat.question_writer_run import write_all_questions
+from thoracle.inference.llm import openai_client
 from thoracle.inference.llm.openai_client import OpenAIClient
 
 REPORT = "There is a small left pleural effusion. No lung nodule is seen. The heart is of normal size."
@@ -95,3 +96,17 @@ def test_a_journal_names_no_volume(language_server: LanguageServer, tmp_path: Pa
     list(write_all_questions(generate, {"patient-7": REPORT}, llm="m", journal=journal))
     assert "patient-7" not in journal.read_text()
     assert set(json.loads(journal.read_text())) == {"key", "answer"}
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+def test_a_report_without_an_answer_says_why_and_is_not_kept(
+    fault: dict[str, Any], words: str, language_server: LanguageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "_PAUSE", 0.0)
+    language_server.say = lambda _: (200, WRITTEN)
+    for name, value in fault.items():
+        setattr(language_server, name, value)
+    client = OpenAIClient(language_server.address, model="m", timeout=0.3)
+    many = write_all_questions(client.generate_whole, {"v": REPORT}, llm="m", journal=tmp_path / "journal.jsonl", check=client.check)
+    assert words in dict(many)["v"].detail
+    assert not (tmp_path / "journal.jsonl").exists()

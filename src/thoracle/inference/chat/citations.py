@@ -99,11 +99,11 @@ def _checked(statement: str, sources: Mapping[str, str]) -> str:
 def _cleaned(statement: str, sources: Mapping[str, str]) -> str:
     """Remove ids that were not given, in any spelling, and what was around them; spell the others as they were given."""
     text = _LINK.sub("", _NUMBERS.sub("", _OWN_MARK.sub("", statement.translate(_INVISIBLE))))
-    kept = _ID.sub(lambda match: name if (name := _name(match)) in sources else "", text)
-    while kept != text:
-        text = kept
-        kept = _DOUBLE.sub(r"\1", _TRAILING.sub(r"\1", _LEADING.sub(r"\1", _EMPTY.sub("", kept))))
-        kept = _UNCLOSED.sub("", kept)
+    cleaned = _ID.sub(lambda match: name if (name := _name(match)) in sources else "", text)
+    while cleaned != text:
+        text = cleaned
+        cleaned = _DOUBLE.sub(r"\1", _TRAILING.sub(r"\1", _LEADING.sub(r"\1", _EMPTY.sub("", cleaned))))
+        cleaned = _UNCLOSED.sub("", cleaned)
     return text
 
 

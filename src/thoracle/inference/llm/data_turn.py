@@ -22,10 +22,10 @@ def escape_text(text: str) -> str:
     return "".join(_escape(character) for character in json.dumps(text, ensure_ascii=False)[1:-1])
 
 
-def escape_answer(text: str, known: Collection[str] = ()) -> str:
-    """Return an earlier answer of the model, escaped as reports are; its lines stay, and citations of `known` ids."""
+def escape_answer(text: str, ids: Collection[str] = ()) -> str:
+    """Return an earlier answer of the model, escaped as reports are; its lines stay, and citations of `ids`."""
     lines = terminal_safe(text).split("\n")
-    return "\n".join(_escape_line(line, known) for line in lines)
+    return "\n".join(_escape_line(line, ids) for line in lines)
 
 
 def without_images(text: str) -> str:
@@ -41,9 +41,9 @@ def _escape(character: str) -> str:
     return character
 
 
-def _escape_line(line: str, known: Collection[str]) -> str:
+def _escape_line(line: str, ids: Collection[str]) -> str:
     escaped, start = "", 0
     for match in _CITATION.finditer(line):
-        if set(re.findall(r"\w+", match[0])) <= set(known):
+        if set(re.findall(r"\w+", match[0])) <= set(ids):
             escaped, start = escaped + escape_text(line[start : match.start()]) + match[0], match.end()
     return escaped + escape_text(line[start:])

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from thoracle.inference.llm.decoding import SamplingOptions, generate_ids
+from thoracle.models.chat.causal_model import CausalModel
 from thoracle.models.chat.language_model import ChatModel
 from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
@@ -42,7 +43,7 @@ SIZES = {
 
 
 def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     sizes = SIZES[name]
@@ -55,13 +56,14 @@ def measure(name: str, device: torch.device, dtype: torch.dtype) -> None:
         language = language.to(dtype).eval()
         ids = torch.cat([torch.randint(0, 1000, (1, 60)), torch.full((1, 256), IMAGE_TOKEN_INDEX), torch.randint(0, 1000, (1, 20))], dim=1)
         volume = torch.zeros(1, 1, frames, vit.image_size, vit.image_size)
-    model = ChatModel(language, projector).to(device)
+    model, causal = ChatModel(language, projector).to(device), CausalModel(language)
 
     def ask(tokens: torch.Tensor) -> tuple[float, float]:
         start = time.perf_counter()
         with torch.inference_mode():
             embedded = model.embed(ids, tokens)
-        drawn = generate_ids(language, embedded, past=DynamicCache(), ends=frozenset(), sampling=SamplingOptions(max_tokens=WORDS))
+        options = SamplingOptions(max_tokens=WORDS)
+        drawn = generate_ids(causal, ids, embedded, past=causal.new_cache(), read=0, ends=frozenset(), sampling=options)
         next(drawn)
         first = time.perf_counter() - start
         rest = sum(1 for _ in drawn)

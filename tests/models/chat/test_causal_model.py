@@ -10,6 +10,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaForCausalLM,
     MambaForCausalLM,
+    MiniMaxConfig,
+    MiniMaxForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     RwkvConfig,
@@ -126,3 +128,22 @@ def test_linear_maps_are_all_but_head_and_routers_and_say_what_is_an_experts(tmp
 @pytest.mark.parametrize("name", ["gpt-2", "opt", "falcon", "gpt-neox", "bloom", "mamba"])
 def test_layers_are_found_by_whatever_name(name: str, tmp_path: Path) -> None:
     assert len(decoder_layers(load_language_model(write_family(name, tmp_path)).model)) == 2
+
+
+def test_a_family_whose_cache_is_refused_in_its_own_words_is_named(tmp_path: Path) -> None:
+    """MiniMax's code refuses any cache but its own."""
+    config = MiniMaxConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, head_dim=8,
+        num_local_experts=2, layer_types=["linear_attention", "full_attention"], block_size=8,
+    )  # fmt: skip
+    with pytest.raises(CapabilityMissing, match=r"family minimax do not answer here .*cache"):
+        CausalModel(MiniMaxForCausalLM(config).eval()).check_cache()
+
+
+def test_words_one_by_one_that_are_not_those_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    causal = _causal("llama", tmp_path)
+    causal.check_cache()
+    whole = causal.logits
+    monkeypatch.setattr(causal, "logits", lambda ids, *more, **named: whole(ids, *more, **named) + len(ids[0]))
+    with pytest.raises(CapabilityMissing, match="read word by word what they do not read at once"):
+        causal.check_cache()

@@ -117,7 +117,7 @@ class Chat:
             raise InputError(detail, hint="Give the encoder that the projector was trained on.", source=encoder.folder.path)
         self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens, evidence=evidence)
         self._causal, self._ends = CausalModel(language.model), _ends(language)
-        self._causal.new_cache()
+        self._causal.check_cache()
         if not hasattr(language.tokenizer, "backend_tokenizer"):
             hint = "Put its tokenizer.json into its folder."
             raise CapabilityMissing(

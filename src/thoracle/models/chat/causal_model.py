@@ -21,6 +21,10 @@ from thoracle.models.chat.prompt import IMAGE_TOKEN_INDEX
 
 #: Layers of a cache that can be cut back to any earlier word.
 _CROPPABLE: Final = frozenset({"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"})
+#: What a family may raise that is called as others are.
+RAISED: Final = (CapabilityMissing, ValueError, TypeError, RuntimeError, AttributeError, LookupError)
+#: Of the largest logit, in bfloat16 too: what is wrong differs by far more.
+_TOLERANCE: Final = 0.05
 _FULL, _SLIDING, _CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 
 
@@ -87,6 +91,26 @@ class CausalModel:
             detail = f"language models of the family {self.family} have a cache of their own kind"
             raise CapabilityMissing(detail, hint="Give another language model, or a server with --llm-url.")
         return DynamicCache() if self.can_crop else DynamicCache(config=self.config)
+
+    @torch.inference_mode()
+    def check_cache(self) -> None:
+        """Check that the family reads from embeddings, and word by word what it reads at once.
+
+        Raises:
+            CapabilityMissing: it does not, or has a cache of its own kind.
+        """
+        ids_1N = torch.arange(3, device=self.base.device)[None]
+        past = self.new_cache()
+        try:
+            at_once = self.logits(ids_1N, self.embed(ids_1N), keep=1, position_ids=ids_1N).float()
+            self.logits(ids_1N[:, :2], self.embed(ids_1N[:, :2]), keep=1, past=past, position_ids=ids_1N[:, :2])
+            last = self.logits(ids_1N[:, 2:], keep=1, past=past, position_ids=ids_1N[:, 2:]).float()
+        except RAISED as error:
+            detail = f"language models of the family {self.family} do not answer here ({' '.join(str(error).split())[:160]})"
+            raise CapabilityMissing(detail, hint="Give another language model, or a server with --llm-url.") from error
+        if not (last - at_once).abs().max() <= _TOLERANCE * at_once.abs().max():
+            detail = f"language models of the family {self.family} read word by word what they do not read at once"
+            raise CapabilityMissing(detail, hint="Give another language model, or a server with --llm-url.")
 
     @property
     def context(self) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
-from thoracle.models.chat.causal_model import CausalModel
+from thoracle.models.chat.causal_model import RAISED, CausalModel
 from thoracle.models.chat.language_model import ChatModel
 from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.training.chat.packing import (
@@ -29,7 +29,6 @@ from thoracle.training.chat.packing import (
 
 #: Of the largest logit: rounding differs by less between a packed row and one conversation, and a wrong mask by far more.
 TOLERANCE: Final = 1e-4
-_RAISED: Final = (CapabilityMissing, ValueError, TypeError, RuntimeError, AttributeError, LookupError)
 _log = logging.getLogger(__name__)
 
 
@@ -74,12 +73,12 @@ def _difference(model: ChatModel, row: PackedSequence, collate: PackedCollator, 
     counts = [sum(tree.continuations[0].loss_mask[1:]) for tree in trees]
     try:
         packed_SV, failed = _logits(model, collate([row]), read, packed=True), None
-    except _RAISED as error:
+    except RAISED as error:
         packed_SV, failed = None, error
     for number in {max(range(len(trees)), key=lambda k: len(trees[k])), len(trees) - 1}:
         try:
             alone_SV = _logits(model, collate([PackedSequence(trees=(trees[number],))]), read, packed=False)
-        except _RAISED as error:
+        except RAISED as error:
             detail = f"language models of the family {CausalModel(model.language).family} are not trained here ({_words(error)})"
             raise CapabilityMissing(detail, hint="Give a language model of another family.") from error
         if packed_SV is None:

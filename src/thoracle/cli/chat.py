@@ -70,7 +70,7 @@ def chat(
     from thoracle.inference.llm.decoding import SamplingOptions
 
     server = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout, evidence=evidence)
-    load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, notify=notify)
+    load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, evidence=evidence, notify=notify)
     sampling = SamplingOptions(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     volumes = _volumes(scans or [], read_arguments.reading())
     fingerprints = tuple(map(scan_fingerprint, volumes))

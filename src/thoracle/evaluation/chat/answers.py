@@ -84,7 +84,7 @@ def answer_questions(
             messages = Dialog(scans=scans, turns=earlier).messages(last.question, last.task)  # type: ignore[arg-type]
             cached[key] = _whole(chat.generate(messages, scans, sampling=sampling)).strip()
             if journal is not None:
-                append_lines(journal, [json.dumps({"key": key, "answer": cached[key]})])
+                append_lines(journal, [json.dumps({"key": key, "answer": cached[key]})], private=True)
         yield AnsweredQuestion(patient=entries[conversation.images[0]].patient, pair=last, answer=cached[key])
 
 

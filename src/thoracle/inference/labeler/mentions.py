@@ -73,6 +73,8 @@ class SentenceReader:
             field = next((field for field in self.fields if field.name_start <= match.start() < field.name_end), None)
             if field is None:
                 judgement = self._in_words(rule, matches, number)
+            elif self._is_void(rule, match, field.name_start, field.end):
+                judgement = None
             else:
                 judgement = self._in_name(rule, match, field, any(field.start <= place < field.end for place in own))
             if judgement is not None:
@@ -80,20 +82,26 @@ class SentenceReader:
 
     def _in_name(self, rule: Rule, match: re.Match[str], field: TemplateField, is_repeated: bool) -> AssertionJudgement | None:
         """How a name is meant: by what its rule requires in the field, or by what the field answers."""
-        if self._is_void(rule, match, field.name_start, field.end):
-            return None
         if rule.require is not None and not rule.require.search(self.text, field.name_start, field.name_end):
             companions = rule.require.finditer(self.text, field.start, field.end)
-            return _strongest(self.scope.classify(*companion.span()) for companion in companions)
+            return _strongest(self._in_field(field, companion) for companion in companions)
         if rule.topic:
             return None
         if field.verdict == "denied":
             cue = self.text[field.start : field.answer_end] or self.text[field.name_end : field.end].strip()
             return AssertionJudgement(assertion="negated", cue=cue, start=min(field.start, field.name_end))
         named = self.scope.classify(*match.span())
+        if field.verdict == "stated" and named.assertion == "uncertain":  # by the "?" before its answer
+            return AssertionJudgement(assertion="affirmed")
         if field.verdict == "stated" or named.assertion != "affirmed":
             return named
         return None if is_repeated else self.scope.classify_field(field.start)
+
+    def _in_field(self, field: TemplateField, companion: re.Match[str]) -> AssertionJudgement:
+        """How words of a field are meant that its name needs: "none enlarged" denies them."""
+        if field.verdict == "denied" and not _COMMA.search(self.text, field.answer_end, companion.start()):
+            return AssertionJudgement(assertion="negated", cue=self.text[field.start : field.answer_end], start=field.start)
+        return self.scope.classify(*companion.span())
 
     def _in_words(self, rule: Rule, matches: Sequence[re.Match[str]], number: int) -> AssertionJudgement | None:
         match = matches[number]

@@ -22,7 +22,6 @@ UNMIRRORED: Final = {
     "models/hub/catalogue.py": "a list; cli/test_fetch.py",
     "models/medfinder/spec.py": "one entry of the registry; models/test_families.py takes each",
     "models/model_spec.py": "a record; models/test_families.py",
-    "training/engine/task.py": "a protocol; training/engine/test_trainer.py",
 }
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
 import typer
 
 from thoracle.cli.train import train
+from thoracle.cli.train.dry_run import print_plan, ranks
 from thoracle.cli.train.progress import follow
 
 if TYPE_CHECKING:
     from thoracle.training.engine.config import RunConfig
     from thoracle.training.engine.distributed import World
+    from thoracle.training.engine.plan import RunPlan
     from thoracle.training.engine.trainer import Trainer
 
 Settings = TypeVar("Settings", bound="RunConfig")
@@ -31,6 +33,7 @@ _OVERRIDES: Final = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Setting in place of the file's, such as optimizer.lr=1e-4; may be given again."),
 ]
+_DRY_RUN: Final = Annotated[bool, typer.Option("--dry-run", help="Print what the run needs and this machine lacks; train nothing.")]
 _RESUME: Final = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")]
 
 
@@ -64,6 +67,7 @@ class TrainTask(Generic[Settings]):
         inputs: options that `prepare` takes, by parameter, with their defaults.
         prepare: opens the data of a run.
         override: puts options in place of settings.
+        plan: works out what a run needs, on so many ranks in all and so many of a node; without it the task has no `--dry-run`.
     """
 
     name: str
@@ -73,8 +77,11 @@ class TrainTask(Generic[Settings]):
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     override: Callable[[Settings, Mapping[str, Any]], Settings] = lambda config, values: replace(config, **values)
+    plan: Callable[[Settings, int, int], RunPlan] | None = None
 
-    def run(self, *, config: Path, overrides: Sequence[str] | None = None, resume: bool = False, **options: Any) -> None:
+    def run(
+        self, *, config: Path, overrides: Sequence[str] | None = None, resume: bool = False, dry_run: bool = False, **options: Any
+    ) -> None:
         """Train to the end; options as those of the command.
 
         Raises:
@@ -87,6 +94,9 @@ class TrainTask(Generic[Settings]):
         inputs = {name: options.get(name, default) for name, (_, default) in self.inputs.items()}
         settings = {name: options.get(name) for name in (*self.settings, "cohort", "only", "out")}
         configured = self._config(config, settings, overrides or ())
+        if dry_run and self.plan is not None:
+            print_plan(configured, self.plan(configured, *ranks()))
+            return
         prepared = self.prepare(configured, **inputs)
         with distributed_context() as world:
             if world.rank == 0 and configured.only:
@@ -114,6 +124,7 @@ def add_command(task: TrainTask[Settings]) -> None:
         "out": (_OUT, None),
         "overrides": (_OVERRIDES, None),
         "resume": (_RESUME, False),
+        **({"dry_run": (_DRY_RUN, False)} if task.plan is not None else {}),
     }
 
     def command(**values: Any) -> None:

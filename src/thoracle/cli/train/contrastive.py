@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
     from thoracle.training.contrastive.ctclip import ContrastiveConfig
+    from thoracle.training.engine.plan import RunPlan
 
 
 def _config() -> type[ContrastiveConfig]:
@@ -29,6 +31,17 @@ def _prepare(config: ContrastiveConfig) -> Run:
     return Run(start=lambda world, resume: contrastive_run(config, pairs, world, words=reports, resume=resume, evaluate=evaluate))
 
 
+def _plan(config: ContrastiveConfig, ranks: int, local_ranks: int) -> RunPlan:
+    from thoracle.cli.train.pairs import data_sizes
+    from thoracle.models.ctclip.model import CTCLIP
+    from thoracle.training.contrastive.initialization import read_text_encoder, text_sizes
+    from thoracle.training.contrastive.pair_plan import plan_pairs
+
+    model = replace(config.model, bert=text_sizes(config.model.bert, read_text_encoder(config)))
+    samples, cache = data_sizes(config)
+    return plan_pairs(config, lambda: CTCLIP(model), samples=samples, cache=cache, ranks=ranks, local_ranks=local_ranks)
+
+
 CONTRASTIVE: Final = TrainTask(
     name="contrastive",
     help="""Align volumes with reports. Ends with DIR/model, which `thoracle detect` takes.
@@ -38,5 +51,6 @@ CONTRASTIVE: Final = TrainTask(
     config=_config,
     prepare=_prepare,
     settings={"init_text_encoder": setting("--text-weights", "PATH", "A BERT's weights, or a report classifier's folder")},
+    plan=_plan,
 )
 add_command(CONTRASTIVE)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
     from thoracle.training.contrastive.medfinder import MedFinderRunConfig
+    from thoracle.training.engine.plan import RunPlan
 
 
 def _config() -> type[MedFinderRunConfig]:
@@ -38,6 +40,27 @@ def _prepare(config: MedFinderRunConfig) -> Run:
     return Run(start=lambda world, resume: medfinder_run(config, pairs, world, words=reports, resume=resume, evaluate=evaluate))
 
 
+def _plan(config: MedFinderRunConfig, ranks: int, local_ranks: int) -> RunPlan:
+    from thoracle.cli.train.pairs import data_sizes
+    from thoracle.models.bundle.pretrained_text import load_pretrained_text
+    from thoracle.models.medfinder.model import MedFinder
+    from thoracle.training.contrastive.pair_plan import plan_pairs
+
+    bert = load_pretrained_text(Path(config.text)).described()[0] if config.text else config.model.bert
+    model = replace(config.model, bert=bert)
+    samples, cache = data_sizes(config)
+    return plan_pairs(
+        config,
+        lambda: MedFinder(model),
+        views=config.views,
+        frozen_text=config.freeze_text_encoder,
+        samples=samples,
+        cache=cache,
+        ranks=ranks,
+        local_ranks=local_ranks,
+    )
+
+
 MEDFINDER: Final = TrainTask(
     name="medfinder",
     help="""Align two views of volumes with reports. Ends with DIR/model, which `thoracle index` and `thoracle detect` take.
@@ -48,5 +71,6 @@ MEDFINDER: Final = TrainTask(
     prepare=_prepare,
     settings={"text": setting("--text", "DIR|NAME", "Pretrained text encoder, or its name on the hub")},
     override=_override,
+    plan=_plan,
 )
 add_command(MEDFINDER)

@@ -37,6 +37,13 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     return pairs
 
 
+def data_sizes(config: PairConfig) -> tuple[int, int]:
+    """Count the pairs that are trained on, and the bytes of the cohort's cache."""
+    pairs = open_pairs(config)
+    cohort = pairs.cohort
+    return len(pairs), sum((cohort.folder / entry.cache).stat().st_size for entry in cohort.entries)
+
+
 def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
     """Open what a run on pairs is evaluated on, as its `monitor` needs it: recall of pairs, or labels; None where it is not evaluated.
 

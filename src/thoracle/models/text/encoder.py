@@ -55,7 +55,9 @@ class BertEncoder(nn.Module):
 
 def first_token(encoder: BertEncoder, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
     """Return the first token's last hidden state (B, D). Columns that are padding in every row are not computed."""
-    longest = int(attention_mask_BN.any(dim=0).nonzero().max()) + 1
+    # A plan's mask has a shape and no values, and its storage is nowhere.
+    planned = attention_mask_BN.untyped_storage().device.type == "meta"
+    longest = attention_mask_BN.shape[1] if planned else int(attention_mask_BN.any(dim=0).nonzero().max()) + 1
     encoded: TextTokens = encoder(input_ids_BN[:, :longest], attention_mask_BN[:, :longest])
     return encoded.hidden_BND[:, 0]
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.errors import InputError
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.training.engine.task import B, Collate
+from thoracle.training.engine.task import B, Collate, PinnedBatch
 
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
@@ -33,7 +33,7 @@ class EpochDataset(Protocol[S_co]):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
+class Batch(PinnedBatch):
     """Hold pairs as the model takes them: volumes (B, 1, z, x, y), ids and mask (B, N), and the samples' names."""
 
     volume_B1ZHW: Tensor

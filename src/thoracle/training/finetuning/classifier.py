@@ -32,6 +32,7 @@ from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
 from thoracle.training.engine.sampler import EpochDataset
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
+from thoracle.training.engine.task import PinnedBatch
 from thoracle.training.finetuning.frozen_features import FrozenSample, expand_tokens
 from thoracle.training.finetuning.lora import add_lora, merge_lora
 from thoracle.types import ABNORMALITIES
@@ -103,7 +104,7 @@ class ClassifierConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledBatch:
+class LabelledBatch(PinnedBatch):
     """Hold latents, kept tokens or volumes (B, …), labels (B, K), and the samples' names."""
 
     given_B: Tensor

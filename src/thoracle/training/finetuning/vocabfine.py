@@ -26,6 +26,7 @@ from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.single_loss import accumulate_losses
+from thoracle.training.engine.task import PinnedBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class VocabFineConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledVolumes:
+class LabelledVolumes(PinnedBatch):
     """Hold volumes (B, 1, z, x, y), their labels (B, K), and the samples' names."""
 
     volume_B1ZHW: Tensor

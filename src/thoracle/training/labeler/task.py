@@ -29,7 +29,7 @@ from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.config import OptimizerConfig, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
-from thoracle.training.engine.task import Collate
+from thoracle.training.engine.task import Collate, PinnedBatch
 from thoracle.types import ABNORMALITIES
 
 _PREFIX: Final = "labeler."
@@ -112,7 +112,7 @@ class ReportDataset:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TextBatch:
+class TextBatch(PinnedBatch):
     """Hold ids and mask (B, N), labels (B, K) with NaN where nobody says, and the reports' names."""
 
     input_ids_BN: Tensor

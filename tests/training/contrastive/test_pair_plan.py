@@ -1,0 +1,38 @@
+"""What is planned by shapes alone is what two steps really take, and what the tables of a review say of full size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thoracle.models.ctclip.model import CTCLIP
+from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.contrastive.pair_plan import plan_pairs
+from thoracle.training.engine.config import load_config
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["whole batch", "chunks", "checkpointing", "two views"])
+def test_the_planned_peak_is_within_a_fifth_of_the_measured_one(name: str) -> None:
+    run = [sys.executable, "-m", "tests.training.contrastive.plan_steps", name]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["planned"] == pytest.approx(figures["measured"], rel=0.2)
+
+
+def test_full_size_is_planned_without_being_allocated() -> None:
+    """A loader of 8 workers holds 17 batches of 64 volumes of 55.3 M voxels in four bytes: 224 GiB; weights are the paper's 438 M."""
+    config = load_config(Path("ct-clip-small-gpu"), ContrastiveConfig)
+    plan = plan_pairs(config, lambda: CTCLIP(config.model), samples=47_149, cache=0, ranks=4, local_ranks=4)
+    batch = 64 * 240 * 480 * 480 * 4
+    assert plan.shared == (2 * 4 + 1) * batch
+    assert plan.device["batch"] == batch
+    assert plan.device["moments"] == 2 * plan.device["gradients"] == 2 * 4 * plan.trained
+    assert plan.steps_per_epoch == 47_149 // 256
+    assert 0 < plan.device["activations"] < 4 * 2**30  # two volumes, of whose layers only inputs are kept

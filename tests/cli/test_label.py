@@ -59,6 +59,7 @@ def test_what_is_wrong_is_said(command, reports: Path, tmp_path: Path, options: 
     ran = command("label", reports, "--out", tmp_path / "labels.csv", *options)
     assert ran.status == status
     assert words in ran.err
+    assert not list(tmp_path.glob("labels*"))
 
 
 def test_abnormalities_of_ones_own_and_states(command, reports: Path, tmp_path: Path) -> None:

@@ -145,6 +145,14 @@ def test_many_texts_are_encoded_in_order(model: Model) -> None:
     assert torch.allclose(latents[::5], model.encode_text([f"{word} is present." for word in ABNORMALITIES]), atol=1e-6)
 
 
+def test_texts_that_are_cut_are_counted(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    model.encode_text(["nodule"])
+    assert not caplog.text
+    limit = model.encoder.max_text_tokens
+    model.encode_text(["nodule", "nodule " * limit])
+    assert f"1 of 2 texts are longer than {limit} tokens: their ends are not read" in caplog.text
+
+
 def text_runs(model: Model, volume: Volume) -> int:
     """How often the text encoder runs in a detection."""
     runs: list[int] = []

@@ -5,6 +5,7 @@ Shapes: B batch, K abnormalities, L latent width.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ Precision = Literal["float32", "bf16"]
 #: What a model can be shown: a scan, what `prepare` made of one, or a preprocessed array or tensor (z, x, y) in units of 1000 HU.
 VolumeInput = Volume | PreparedVolume | ModelInput | Tensor
 
+_log = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 64
 _NO_LATENTS = "latents, which need CT-CLIP's projection; `encode_tokens` gives what it has"
 
@@ -181,7 +183,7 @@ class Model:
         return self._encode(volume)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts as latents of unit norm (len(texts), L), float32, on the model's device; long texts are cut, as published.
+        """Encode texts as latents of unit norm (len(texts), L), float32, on the model's device; long ones are cut, as published, and said.
 
         Raises:
             CapabilityMissing: the model reads no text.
@@ -190,6 +192,8 @@ class Model:
         self.require(Capability.TEXT)
         encoder = cast(VolumeTextEncoder, self.encoder)
         encoded = self._tokenizer.encode(texts, max_length=encoder.max_text_tokens)
+        if cut := self._tokenizer.count_cut(texts, max_length=encoder.max_text_tokens):
+            _log.warning("%d of %d texts are longer than %d tokens: their ends are not read", cut, len(texts), encoder.max_text_tokens)
         ids, mask = (torch.split(tensor.to(self.device), _TEXTS_AT_ONCE) for tensor in (encoded.input_ids_BN, encoded.attention_mask_BN))
         with torch.inference_mode():
             batches = (EncodedText(input_ids_BN=i, attention_mask_BN=m) for i, m in zip(ids, mask, strict=True))

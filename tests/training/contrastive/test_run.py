@@ -95,8 +95,12 @@ def test_a_vocabulary_is_made_of_the_texts_and_the_prompts_and_stays_the_runs(pa
     assert open_model(Path(pair_config.out) / "model").tokenizer().fingerprint == expected
 
 
-def test_reports_are_cut_to_the_tokens_of_the_configuration(pair_config: ContrastiveConfig) -> None:
-    trainer = contrastive_run(pair_config, Pairs(), ALONE, words=list)
+def test_reports_are_cut_to_the_tokens_of_the_configuration_and_counted(
+    pair_config: ContrastiveConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["nodule", *(Pairs()[index].report for index in range(8))]
+    trainer = contrastive_run(pair_config, Pairs(), ALONE, words=lambda: texts)
+    assert "2 of 9 reports are longer than 7 tokens" in caplog.text, "of three and four words, two more and a stop and two marks around"
     batch = trainer._collate([Pairs()[index] for index in range(4)])
     lengths = Tokenizer.from_folder(Path(pair_config.out) / "tokenizer").encode([Pairs()[index].report for index in range(4)])
     assert lengths.input_ids_BN.shape[1] > 7

@@ -50,6 +50,7 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
     Raises:
         InputError: the split `valid` has none.
     """
+    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.errors import InputError
     from thoracle.training.contrastive.retrieval_eval import RECALLS, RetrievalEvaluator
@@ -61,7 +62,7 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
         except InputError as error:
             hint = f"Set monitor to {RECALLS[1]}, which needs reports alone, or label them with `thoracle prepare --label`."
             raise InputError(error.detail, hint=hint, source=config.cohort) from error
-    pairs = CohortDataset(config.cohort, split="valid", section=config.section, needs=["report"])
+    pairs = CohortDataset(open_cohort(config.cohort, only=config.only), split="valid", section=config.section, needs=["report"])
     return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinde
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset, PairCollator
 from thoracle.training.engine.trainer import Evaluator, Trainer
+
+_log = logging.getLogger(__name__)
 
 
 def contrastive_run(
@@ -53,7 +56,9 @@ def contrastive_run(
         return ContrastiveTask(build_ctclip(config, tokenizer, text), config, world, tokenizer=tokenizer)
 
     def collate(folder: Path) -> PairCollator:
-        return PairCollator(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, config.model.bert.max_tokens))
+        return _pair_collator(
+            folder, min(config.max_text_tokens, config.model.bert.max_tokens), words() if world.rank == 0 and not resume else ()
+        )
 
     def files() -> dict[str, bytes]:
         return {f"{TOKENIZER}/{name}": content for name, content in select_tokenizer(config, text, words).files.items()}
@@ -94,10 +99,19 @@ def medfinder_run(
         return MedFinderTask(finder, config, world, tokenizer=tokenizer)
 
     def collate(folder: Path) -> PairCollator:
-        return PairCollator(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, model.bert.max_tokens))
+        reports = words() if world.rank == 0 and not resume and not config.crop_words else ()
+        return _pair_collator(folder, min(config.max_text_tokens, model.bert.max_tokens), reports)
 
     def files() -> dict[str, bytes]:
         tokenizer = Tokenizer.from_words([*words(), *format_prompts()]) if text is None else text.described()[1]
         return {f"{TOKENIZER}/{name}": content for name, content in tokenizer.files.items()}
 
     return Trainer(config, pairs, world, task=task, collate=collate, files=files, notes=notes, resume=resume, evaluate=evaluate)
+
+
+def _pair_collator(folder: Path, length: int, reports: Sequence[str]) -> PairCollator:
+    """Make a collator with a run's tokenizer; how many of these reports it cuts is logged."""
+    tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
+    if cut := tokenizer.count_cut(reports, max_length=length):
+        _log.warning("%d of %d reports are longer than %d tokens: their ends are not trained on", cut, len(reports), length)
+    return PairCollator(tokenizer, length)

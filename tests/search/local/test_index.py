@@ -76,10 +76,11 @@ def test_an_index_of_another_schema_is_refused_with_the_command_that_makes_it_an
 def test_latents_that_are_none_are_refused(index: LocalIndex, make) -> None:
     addition = make(50)
     with open_for_writing(index.folder) as begun:
-        for latent in (addition.latent_L[:-1], np.full(8, np.nan, np.float32)):
+        for latent in (addition.latent_L[:-1], np.full(8, np.nan, np.float32), np.zeros(8, np.float32)):
             object.__setattr__(addition, "latent_L", latent)
-            with pytest.raises(InputError, match="8 finite numbers"):
-                begun.add([addition])
+            with pytest.raises(InputError, match="8 finite numbers, not all zero"):
+                begun.add([make(51), addition])
+        assert begun.ids_where(volume="v51") == []
     assert index.ids_where(volume="v50") == []
 
 

@@ -193,7 +193,7 @@ def _tuned(faiss_index: Any, vectors: Vectors, texts: Sequence[LatentArray], *, 
     rows, lists = vectors.live_rows, int(faiss_index.nlist)
     chosen = rows[np.sort(np.random.default_rng(1).permutation(len(rows))[:_TRIALS])]
     trials = vectors.take(chosen)
-    exact = [[row for row in nearest_rows.tolist() if row != own] for own, (nearest_rows, _) in _paired(chosen, vectors, trials, k=11)]
+    exact = [[row for row in nearest_rows.tolist() if row != trial] for trial, (nearest_rows, _) in _paired(chosen, vectors, trials, k=11)]
     exact_texts = [[nearest_rows.tolist() for nearest_rows, _ in vectors.nearest(kind, k=10)] for kind in texts]
     probes = min(max(4, least), lists)
     while True:

@@ -32,7 +32,7 @@ from thoracle.search.local.vectors import (
     remove_vectors,
     write_vector_file,
 )
-from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record, check_latents
 
 DATABASE: Final = "index.sqlite"
 VECTORS: Final = "vectors.bin"
@@ -134,11 +134,9 @@ class LocalIndex:
         """Add volumes to the folder.
 
         Raises:
-            InputError: a latent of another width, or that is not finite.
+            InputError: a latent of another width, that is not finite, or zero.
         """
-        for addition in additions:
-            if addition.latent_L.shape != (self._dim,) or not np.isfinite(addition.latent_L).all():
-                raise InputError(f"expected {self._dim} finite numbers as a latent, got {addition.latent_L.shape}", hint="Encode it again.")
+        check_latents(additions, dim=self._dim)
         with self._database.change():
             self._database.add(additions)
         with suppress(OSError):  # the end of the session tries again, and says so

@@ -95,8 +95,8 @@ class Vectors:
         """Return the rows of ids, in their order; ids that came after this state are left out."""
         rows: Rows = np.searchsorted(self.ids, ids)
         ids, rows = ids[rows < len(self.ids)], rows[rows < len(self.ids)]
-        known: Rows = rows[self.ids[rows] == ids]
-        return known
+        rows = rows[self.ids[rows] == ids]
+        return rows
 
     @property
     def live_rows(self) -> Rows:

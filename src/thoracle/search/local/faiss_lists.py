@@ -7,7 +7,7 @@ repeated when the index has doubled. Needs the extra `faiss`; without it, or whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -186,6 +186,26 @@ def installed() -> bool:
     except ExtraMissing:
         return False
     return True
+
+
+def renew(folder: Path, vectors: Vectors, *, texts: Callable[[], Sequence[LatentArray]]) -> None:
+    """Make lists, let what is outside them join, choose probes for texts, or leave all as it is.
+
+    Args:
+        folder: of the index.
+        vectors: of its database's state.
+        texts: encodes texts as they are looked for; called where probes are chosen.
+
+    Raises:
+        As `build` and `write`.
+    """
+    lists = read(folder, vectors)
+    if lists is None or lists.doubled:
+        write(folder, build(vectors, texts=texts()))
+    elif lists.outgrown:
+        write(folder, lists.joined(texts()))
+    elif lists.info.text_recall is None and (encoded := texts()):
+        write(folder, lists.joined(encoded))
 
 
 def _tuned(faiss_index: Any, vectors: Vectors, texts: Sequence[LatentArray], *, clustered: int, least: int = 4) -> FaissIvf:

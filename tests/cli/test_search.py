@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -69,6 +71,10 @@ def test_a_table_a_page_and_times(command, index: Path, tmp_path: Path) -> None:
     assert "search" in ran.out
     assert "Research use only" in ran.out
     page = (tmp_path / "sheet.html").read_text()
+    assert (tmp_path / "sheet.html").stat().st_mode & 0o777 == 0o600, "it holds words of reports"
+    ran = command("search", index, "--keyword", '"number 5"', "--json", tmp_path / "hits.json")
+    assert "Number 5." in (tmp_path / "hits.json").read_text()
+    assert (tmp_path / "hits.json").stat().st_mode & 0o777 == 0o600
     assert page.count("data:image/png;base64,") == 1
     assert "PAT" not in page
 
@@ -114,6 +120,7 @@ def test_what_a_report_holds_for_a_terminal_never_reaches_it(command, index: Pat
         (("--keyword", "number", "--from", "2019-13-99"), "expected a date like"),
         (("--keyword", "number", "--from", "2020", "--to", "2019"), "no date is from 2020 to 2019"),
         (("--keyword", "number", "--exclude", "patient"), "words are nobody's"),
+        (("--keyword", "number", "--weight", "text=2"), "a weight of text is given, and the query has no text: its parts are keyword"),
         (("--keyword", "number", "--label", "Emphysema", "--without-label", "Emphysema"), "with Emphysema and without it"),
     ],
 )
@@ -160,6 +167,7 @@ def test_a_cohort_is_counted_and_listed(command, index: Path, tmp_path: Path) ->
     ran = command("search", index, "--all", "--csv", tmp_path / "list.csv", "--keyword", "number NOT 4")
     assert (ran.status, "7 scans of 7 patients match (8 volumes)." in ran.out) == (0, True), ran.err
     assert len((tmp_path / "list.csv").read_text().splitlines()) == 9
+    assert (tmp_path / "list.csv").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
@@ -177,3 +185,19 @@ def test_a_cohort_is_counted_and_listed(command, index: Path, tmp_path: Path) ->
 def test_counts_and_lists_take_keywords_and_filters_alone(command, index: Path, arguments: tuple[str, ...], says: str) -> None:
     ran = command("search", index, *arguments)
     assert (ran.status, says in ran.err) == (2, True), ran.err
+
+
+def test_keywords_import_neither_torch_nor_what_reads_scans(index: Path) -> None:
+    code = (
+        "import sys\n"
+        "from thoracle.cli.app import main\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'pydicom', 'scipy', 'faiss', 'qdrant_client', 'transformers'}\n"
+        "    print(*sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "search", str(index), "--keyword", "number"], capture_output=True, text=True, check=True
+    )
+    assert "Number" in ran.stdout
+    assert ran.stderr.strip() == ""

@@ -9,7 +9,9 @@ def test_names_in_any_spelling() -> None:
     assert normalized_name(" Pa\u0308\\s1\\x.nii ") == "Pä/s1/x.nii"
     assert normalized_name("\u200b\ufeff x.nii\u00a0\u200e\u2003") == "x.nii"
     assert normalized_name("'=1+1") == "=1+1", "as label tables write it"
+    assert normalized_name("'\t@x ") == normalized_name("\t'@x") == "@x"
     assert normalized_name("'quoted'") == "'quoted'"
+    assert normalized_name("' x") == "' x", "no spreadsheet runs it, so nobody put the apostrophe there"
     assert normalized_name("a\u200cb") == "a\u200cb", "within a Persian word it is a letter's form"
     assert column_key(" lung  Nodule ") == column_key("Lung_nodule") == column_key("LUNG NODULE")
 

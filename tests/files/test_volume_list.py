@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert _selected(tmp_path / "out.csv") == (["a_1.nii.gz", "b_1"], 1)
     assert listed.summary(2, 1) == "2 volumes are listed in out.csv; 1 of the 3 listed are not here."
     assert listed.summary(3, 0) == "3 volumes are listed in out.csv."
+
+
+def test_no_cell_is_a_formula_and_its_volume_is_found_again(tmp_path: Path) -> None:
+    names = ["=1+1.nii.gz", "+1+1", "-1+1.nii", "@x", "\t=1", "\r=2", "-5", "'=3", "a_1"]
+    write_volume_list(tmp_path / "out.csv", ([name, name, "=2+2", "@p", "train", ""] for name in names))
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert [row[0] for row in rows] == ["'=1+1.nii.gz", "'+1+1", "'-1+1.nii", "'@x", "'\t=1", "'\r=2", "-5", "'=3", "a_1"]
+    assert {tuple(row[2:]) for row in rows} == {("'=2+2", "'@p", "train", "")}
+    assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
+    volumes = [*names, "zzz"]
+    chosen, absent = read_volume_list(tmp_path / "out.csv").select(volumes, identity=lambda name: VolumeIdentity(names=(name,)))
+    assert (chosen, absent) == (names, 0)
 
 
 @pytest.mark.parametrize(

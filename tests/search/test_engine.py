@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from thoracle.cohort.reports import Report
@@ -38,11 +39,39 @@ def test_keywords_and_a_known_scan_need_no_model_and_words_and_scans_do(engine: 
         {"keyword": "a", "k": 10**6},
         {"keyword": "a", "weights": {"text": -1}},
         {"keyword": "a", "weights": {"words": 1}},
+        {"report": '"Not given."'},
+        {"report": " ' "},
     ],
 )
 def test_queries_that_make_no_sense(engine: Engine, query: dict) -> None:
     with pytest.raises(InputError):
         engine.search(Query(**query))
+
+
+def test_a_weight_of_what_is_not_looked_for_is_refused_by_name(engine: Engine, index: LocalIndex) -> None:
+    like = tuple(index.ids_where(volume="v4"))
+    for query, part, parts in (
+        ({"keyword": "nodule"}, "text", "keyword"),
+        ({"keyword": "nodule", "like": like}, "scan", "keyword, like"),
+        ({"keyword": "nodule", "report": "Not given."}, "report", "keyword"),
+    ):
+        with pytest.raises(InputError, match=f"a weight of {part} is given, and the query has no {part}: its parts are {parts}"):
+            engine.search(Query(**query, weights={"keyword": 2, part: 2}))
+    assert engine.search(Query(keyword="nodule", weights={"keyword": 2})).hits == engine.search(Query(keyword="nodule")).hits
+
+
+def test_a_known_scan_whose_volumes_are_opposite_is_like_no_case(engine: Engine, index: LocalIndex, make) -> None:
+    opposite, sideways = make(100, scan="s4"), make(101, scan="s5")
+    object.__setattr__(opposite, "latent_L", -make(4).latent_L)
+    object.__setattr__(sideways, "latent_L", make(6).latent_L)
+    with open_for_writing(index.folder) as begun:
+        begun.add([opposite, sideways])
+    with pytest.raises(InputError, match=r"latents of the 2 volumes of the known scan cancel out.*--scan"):
+        engine.search(Query(like=tuple(index.ids_where(scan="s4"))))
+    mean = (make(5).latent_L + make(6).latent_L) / 2
+    hit = engine.search(Query(like=tuple(index.ids_where(scan="s5")), k=1)).hits[0]
+    latents = [*(make(n).latent_L for n in range(40)), opposite.latent_L]
+    assert hit.score == pytest.approx(float(max(latent @ mean for latent in latents) / np.linalg.norm(mean)), abs=1e-6)
 
 
 def test_two_parts_are_fused_and_hits_say_where_each_had_them(engine: Engine, index: LocalIndex) -> None:

@@ -269,7 +269,7 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
     if str(path) == "-":
         typer.echo(text, nl=False)
     else:
-        write_atomic(path, text.encode())
+        write_atomic(path, text.encode(), private=True)
 
 
 def _write_html(path: Path, index: IndexBackend, answer: SearchResult, query_text: str) -> None:
@@ -277,4 +277,4 @@ def _write_html(path: Path, index: IndexBackend, answer: SearchResult, query_tex
     from thoracle.search.answers.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])
-    write_atomic(path, contact_sheet(answer.hits, thumbnails, query_text=query_text).encode("utf-8", "replace"))
+    write_atomic(path, contact_sheet(answer.hits, thumbnails, query_text=query_text).encode("utf-8", "replace"), private=True)

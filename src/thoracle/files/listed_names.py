@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 #: Marks without width that spreadsheets and web pages leave around a name: order of bytes, direction of script, where a line may break.
-_AROUND: Final = re.compile("^[\\s\ufeff\u200b\u200e\u200f\u2060]+|[\\s\ufeff\u200b\u200e\u200f\u2060]+$")
-#: The apostrophe that stands before a cell which a spreadsheet would run as a formula.
-_APOSTROPHE: Final = re.compile("^'(?=[=+@-])")
+_BLANK: Final = "[\\s\ufeff\u200b\u200e\u200f\u2060]"
+#: Before the name also the apostrophe of a cell that a spreadsheet would run as a formula (`thoracle.text_safety.spreadsheet_safe`).
+_AROUND: Final = re.compile(f"^(?:{_BLANK}|'(?=[=+@\t\r-]))+|{_BLANK}+$")
 
 
 def normalized_name(name: str) -> str:
-    """Return a name in composed Unicode, slashes between folders, no blanks, marks without width or a formula's apostrophe around it."""
-    return _APOSTROPHE.sub("", _AROUND.sub("", unicodedata.normalize("NFC", name))).replace("\\", "/")
+    """Return a name in composed Unicode, slashes between folders, without blanks, widthless marks or a formula's apostrophe around it."""
+    return _AROUND.sub("", unicodedata.normalize("NFC", name)).replace("\\", "/")
 
 
 def locate(folder: Path, listed: str) -> Path:

@@ -14,6 +14,7 @@ from thoracle.errors import InputError, MetadataError
 from thoracle.files.atomic import write_atomic
 from thoracle.files.listed_names import column_key, normalized_name
 from thoracle.files.table import UTF_8, TextTable
+from thoracle.text_safety import spreadsheet_safe
 
 #: Columns of a list that is written; one that is read needs the first, which may be called VolumeName.
 COLUMNS: Final = ("volume", "scan", "accession", "patient", "split", "source_sha256")
@@ -106,11 +107,11 @@ def read_volume_list(path: Path, *, encoding: str = UTF_8) -> VolumeList:
 
 
 def write_volume_list(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write rows of `COLUMNS` as CSV, whole or not at all."""
+    """Write rows of `COLUMNS` as CSV, whole, for its owner alone. No spreadsheet runs a cell, and reading takes the names back."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)  # its own line end, "\r\n": with another, a lone "\r" in a cell stays unquoted
     writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    writer.writerows([spreadsheet_safe(cell) for cell in row] for row in rows)
     write_atomic(path, text.getvalue().encode("utf-8", "replace"), private=True)
 
 

@@ -58,7 +58,9 @@ class IndexBackend(Protocol):
         """List all ids, in order."""
 
     def add(self, additions: Sequence[IndexedVolume]) -> None:
-        """Add volumes, each in place of a record of the same volume; on the disk at return."""
+        """Add volumes, each in place of a record of the same volume; on the disk at return. Raise InputError, and add none, where
+        `check_latents` does.
+        """
 
     def delete(self, numbers: Sequence[int]) -> None:
         """Delete records; at return they are not found. A folder's files hold nothing of them once it is closed, a server's once it has

@@ -32,6 +32,7 @@ _MOST: Final = 1000  # hits
 _DEPTH: Final = 1000  # of each ranking that is fused
 _DEEPER: Final = 8  # times so many, where that did not give enough hits
 _SAME: Final = 1 - 1e-6  # cosine of latents that are of the same voxels
+_CANCELLED: Final = 1e-6  # norm of a mean of unit latents that rounding alone leaves
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +46,7 @@ class Query:
         keyword: a keyword query (`thoracle.search.keywords`); what it excludes is no hit, whichever part finds it.
         like: ids of the volumes of a scan in the index.
         filters: what must hold of every hit.
-        weights: of the parts, where several are fused; 1 by default.
+        weights: of the parts that are there, where several are fused; 1 by default.
         leave_out: of what is looked for: its own scan, all of its patient's, or duplicates: of a scan, those of the same bytes, voxels or
             latent; of a report, those of the same words. A scan from a file is known by its bytes or latent, a report by its words; `text`
             and `keyword` are of nobody.
@@ -142,8 +143,7 @@ class Engine:
         if query.scan is not None:
             latents["scan"] = self._loaded.volume_latent(query.scan)
         if query.like:
-            mean = self._index.latents(query.like).mean(axis=0)
-            latents["like"] = mean / np.linalg.norm(mean)
+            latents["like"] = _direction(self._index.latents(query.like))
         return latents
 
     def _found(
@@ -152,11 +152,11 @@ class Engine:
         """Rankings, and the hits of them: so deep that volumes of one scan and what is left out do not cost hits."""
         alone = len(latents) + bool(query.keyword) == 1
         depth = 20 * query.k + 100 if alone else max(_DEPTH, 20 * query.k)
-        own = self._own(query, latents)
+        exclusions = self._exclusions(query, latents)
         while True:
             rankings = self._rankings(query, latents, keywords, k=depth)
             matches = fuse(rankings, weights=query.weights) if len(rankings) > 1 else next(iter(rankings.values()))
-            chosen = self._scans(query, matches, own)
+            chosen = self._scans(query, matches, exclusions)
             if len(chosen) == query.k or all(len(matches) < depth for matches in rankings.values()):
                 return rankings, chosen
             depth *= _DEEPER
@@ -173,21 +173,21 @@ class Engine:
             matches["keyword"] = self._index.keyword_search(keywords, k=k, filters=query.filters)
         return matches
 
-    def _scans(self, query: Query, matches: Matches, own: _Own) -> list[tuple[int, Record, float]]:
+    def _scans(self, query: Query, matches: Matches, exclusions: _Exclusions) -> list[tuple[int, Record, float]]:
         """The best volume of each of the best k scans, without what is to be left out."""
         chosen: dict[str, tuple[int, Record, float]] = {}
         for number, record, score in self._read(matches, at_once=4 * query.k):
-            if record.scan in chosen or own.holds(number, record):
+            if record.scan in chosen or exclusions.holds(number, record):
                 continue
             chosen[record.scan] = (number, record, score)
             if len(chosen) == query.k:
                 break
         return list(chosen.values())
 
-    def _own(self, query: Query, latents: Mapping[QueryPart, LatentArray]) -> _Own:
+    def _exclusions(self, query: Query, latents: Mapping[QueryPart, LatentArray]) -> _Exclusions:
         """What is looked for, where the index has it, as far as it is to be left out."""
         if not query.leave_out:
-            return _Own()
+            return _Exclusions()
         by_patient, duplicates = "patient" in query.leave_out, "duplicates" in query.leave_out
         parts: tuple[QueryPart, ...] = ("scan", "like") if duplicates else ("scan",)
         alike = {part: self._same_latent(latents[part]) for part in parts if part in latents}
@@ -198,7 +198,7 @@ class Engine:
         reports = self._index.ids_where(report_sha256=words) if words else []
         scanned = list(self._index.records(sorted(volumes)).values())
         records = [*scanned, *self._index.records(reports).values()]
-        return _Own(
+        return _Exclusions(
             scans=frozenset(record.scan for record in records) if by_patient or "scan" in query.leave_out else frozenset(),
             patients=frozenset(record.patient for record in records if record.patient) if by_patient else frozenset(),
             numbers=frozenset(number for numbers in (*alike.values(), reports) for number in numbers) if duplicates else frozenset(),
@@ -243,8 +243,32 @@ def check_same_model(index: IndexBackend, model: Model) -> None:
         )
 
 
+def _direction(latents_nL: LatentArray) -> LatentArray:
+    """(L,) of unit norm: where the mean points."""
+    mean = latents_nL.mean(axis=0)
+    norm = np.linalg.norm(mean)
+    if norm < _CANCELLED:
+        detail = f"the latents of the {len(latents_nL):,} volumes of the known scan cancel out: their mean is like no case"
+        raise InputError(detail, hint="Give one of its volumes as a file, with --scan.")
+    direction: LatentArray = mean / norm
+    return direction
+
+
+def _parts(query: Query) -> list[QueryPart]:
+    """The parts that something is looked for by."""
+    present: dict[QueryPart, bool] = {
+        "text": bool(query.text.strip()),
+        "scan": query.scan is not None,
+        "report": bool(clean_text(query.report)),
+        "keyword": bool(query.keyword.strip()),
+        "like": bool(query.like),
+    }
+    return [part for part in PARTS if present[part]]
+
+
 def _check(query: Query) -> None:
-    if not (query.text.strip() or query.scan is not None or query.report.strip() or query.keyword.strip() or query.like):
+    parts = _parts(query)
+    if not parts:
         raise InputError("nothing is looked for", hint="Give --text, --scan, --report, --keyword or --similar-to.")
     if not 1 <= query.k <= _MOST:
         raise InputError(f"between 1 and {_MOST:,} hits can be asked for, not {query.k:,}", hint="Ask for fewer.")
@@ -256,10 +280,13 @@ def _check(query: Query) -> None:
     for part, weight in query.weights.items():
         if part not in PARTS or not 0 < weight < float("inf"):
             raise InputError(f"a weight is a positive number of {', '.join(PARTS)}, got {part}={weight}", hint="Write for example text=2.")
+        if part not in parts:
+            detail = f"a weight of {part} is given, and the query has no {part}: its parts are {', '.join(parts)}"
+            raise InputError(detail, hint="Leave the weight out, or look for that too.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Own:
+class _Exclusions:
     """What is left out: scans, patients, volumes by id, and by hash of their bytes or voxels."""
 
     scans: frozenset[str] = frozenset()

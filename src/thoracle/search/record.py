@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date as day
 from hashlib import sha256
@@ -76,6 +77,19 @@ class IndexedVolume:
     record: Record
     latent_L: LatentArray
     thumbnail: bytes = b""
+
+
+def check_latents(additions: Sequence[IndexedVolume], *, dim: int) -> None:
+    """Refuse latents that nothing can be compared with.
+
+    Raises:
+        InputError: a latent of another width, that is not finite, or zero.
+    """
+    for addition in additions:
+        latent = addition.latent_L
+        if latent.shape != (dim,) or not np.isfinite(latent).all() or not latent.any():
+            detail = f"expected {dim} finite numbers, not all zero, as a latent, got {latent.shape} of norm {np.linalg.norm(latent):g}"
+            raise InputError(detail, hint="Encode it again.")
 
 
 @dataclass(frozen=True, kw_only=True)

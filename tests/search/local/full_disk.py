@@ -22,7 +22,9 @@ import numpy as np
 
 from thoracle.cohort.reports import Report
 from thoracle.errors import ErasurePending, ThoracleError
-from thoracle.search.local.index import DATABASE, VECTORS, LocalIndex, open_for_writing
+from thoracle.search.local.database import DATABASE
+from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.local.vectors import VECTORS
 from thoracle.search.record import IndexedVolume, Record
 
 _SETTINGS = {"model": "m", "dim_latent": 64}

@@ -1,37 +1,22 @@
-"""The database of an index: changes are whole or nothing, damage is said, and two writers take turns."""
+"""The database of an index: what is added comes back, words are looked up once, and damage is said."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from thoracle.errors import IndexBusy, IndexDamaged, IndexMissing, IndexUnwritable
+from thoracle.errors import IndexDamaged, IndexMissing, IndexUnwritable
 from thoracle.search.keywords import parse
-from thoracle.search.local import database as module
-from thoracle.search.local.database import Database
-from thoracle.search.local.index import DATABASE, LocalIndex
+from thoracle.search.local.database import DATABASE, Database
+from thoracle.search.local.index import LocalIndex
 from thoracle.search.local.schema import ranked
 from thoracle.search.record import Filters
 
 _ALL = Filters()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "index.sqlite"
-
-
-@pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    """New, and open for writing."""
-    database = Database(path, write=True)
-    yield database
-    database.close()
 
 
 def _add(database: Database, *additions) -> list[int]:
@@ -46,8 +31,6 @@ def test_what_is_added_comes_back_by_its_id(database: Database, path: Path, make
     assert reader.records([3, 1, 9]) == {1: make(1).record, 3: make(3).record}
     assert np.array_equal(reader.latents([3, 1]), np.stack([make(1).latent_L, make(3).latent_L])), "in order of id"
     assert reader.thumbnails([2, 9]) == {2: make(2).thumbnail}
-    vectors = reader.vectors(None, dim=8)
-    assert (vectors.ids.tolist(), vectors.array.shape, vectors.state) == ([1, 2, 3], (3, 8), reader.state)
     assert len(reader) == 3
 
 
@@ -76,31 +59,6 @@ def test_names_are_found_whole_or_by_their_ending(database: Database, make) -> N
     assert database.find(patient="") == [4]
     with pytest.raises(AssertionError):
         database.find(**{"1 = 1 OR scan": "x"})
-
-
-def test_a_change_that_fails_has_no_effect(database: Database, path: Path, make) -> None:
-    _add(database, make(1))
-    state = database.state
-    with pytest.raises(KeyboardInterrupt), database.change():  # noqa: PT012
-        database.add([make(2)])
-        database.delete([1])
-        database.put("note", "x")
-        raise KeyboardInterrupt
-    assert (len(database), database.state, database.get("note")) == (1, state, None)
-    assert Database(path).search(parse("pericardial"), k=9, filters=_ALL) == database.search(parse("pericardial"), k=9, filters=_ALL) != []
-    database.check()
-
-
-def test_each_change_has_another_state_and_notes_are_kept_until_taken_away(database: Database) -> None:
-    states = [database.state]
-    for note in ("a", "b", None):
-        with database.change():
-            database.put("note", note)
-        assert database.get("note") == note
-        states.append(database.state)
-    assert len(set(states)) == 4
-    assert {len(state) for state in states} == {16}
-    assert database.settings == {}
 
 
 def test_deleted_words_are_not_found_and_best_matches_come_first(database: Database, make) -> None:
@@ -151,38 +109,6 @@ def test_the_plan_that_took_minutes_is_the_one_that_is_looked_for(database: Data
     assert [step for step in steps if "VIRTUAL TABLE" in step and step.split(":")[-1][0] == "="]
 
 
-# Two of them
-
-
-def test_a_second_writer_is_refused_until_the_first_is_done(database: Database, path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WAIT", 0.05)
-    second = Database(path, write=True)
-    with database.change():
-        database.add([make(1)])
-        with pytest.raises(IndexBusy, match=r"another process has been writing to it.*Wait for it") as error, second.change():
-            pytest.fail("two writers at once")
-        assert error.value.source == str(path)
-    assert _add(second, make(2)) == [2]
-    assert len(database) == 2
-
-
-def test_a_reader_sees_the_state_before_until_a_change_is_done(database: Database, path: Path, make) -> None:
-    reader = Database(path)
-    before = reader.state
-    with database.change():
-        database.add([make(1)])
-        assert (len(reader), reader.state) == (0, before)
-    assert len(reader) == 1
-    assert reader.state == database.state != before
-
-
-def test_a_reader_changes_nothing(database: Database, path: Path, make) -> None:
-    reader = Database(path)
-    with pytest.raises(IndexUnwritable, match="could not be written"), reader.change():
-        reader.add([make(1)])
-    assert len(database) == 0
-
-
 # What is no index, or damaged
 
 
@@ -227,18 +153,6 @@ def test_rows_latents_and_full_text_must_agree(database: Database, path: Path, m
     with pytest.raises(IndexDamaged, match=says) as error:
         database.check()
     assert error.value.source == str(path)
-
-
-@pytest.mark.parametrize(
-    "cut", [lambda content: content[: len(content) // 2], lambda content: content[:4096] + b"\xff" * (len(content) - 4096), lambda _: b"x"]
-)
-def test_pages_that_are_cut_or_overwritten_are_said(path: Path, make, cut: Callable[[bytes], bytes]) -> None:
-    writer = Database(path, write=True)
-    _add(writer, *(make(number, words=f"filler{number} " * 50) for number in range(100)))
-    writer.close()
-    path.write_bytes(cut(path.read_bytes()))
-    with pytest.raises(IndexDamaged, match=r"is not the database of an index, or damaged"):
-        Database(path).check()
 
 
 def test_another_file_of_sqlite_is_no_index(path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from thoracle.cohort.reports import Report
-from thoracle.errors import IndexMismatch, IndexMissing, SearchError
+from thoracle.errors import IndexMismatch, IndexMissing, InputError, SearchError
 from thoracle.search.keywords import parse
 from thoracle.search.qdrant.index import QdrantIndex
 from thoracle.search.record import Filters
@@ -117,6 +117,15 @@ def test_a_volume_that_is_added_again_takes_its_own_place(index: QdrantIndex, ma
     assert [found for found, _ in index.keyword_search(parse("zebrafish"), k=9, filters=_ALL)] == [number]
     index.delete([number])
     assert (len(index), index.records([number]), index.ids_where(volume="v1")) == (1, {}, [])
+
+
+def test_latents_that_are_none_are_refused(index: QdrantIndex, make) -> None:
+    addition = make(50)
+    for latent in (addition.latent_L[:-1], np.full(8, np.nan, np.float32), np.zeros(8, np.float32)):
+        object.__setattr__(addition, "latent_L", latent)
+        with pytest.raises(InputError, match="8 finite numbers, not all zero"):
+            index.add([make(51), addition])
+    assert len(index) == 0
 
 
 def test_latents_and_pictures_are_told_by_id(index: QdrantIndex, make) -> None:

@@ -7,7 +7,7 @@ repeated when the index has doubled. Needs the extra `faiss`; without it, or whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -188,12 +188,32 @@ def installed() -> bool:
     return True
 
 
+def renew(folder: Path, vectors: Vectors, *, texts: Callable[[], Sequence[LatentArray]]) -> None:
+    """Make lists, let what is outside them join, choose probes for texts, or leave all as it is.
+
+    Args:
+        folder: of the index.
+        vectors: of its database's state.
+        texts: encodes texts as they are looked for; called where probes are chosen.
+
+    Raises:
+        As `build` and `write`.
+    """
+    lists = read(folder, vectors)
+    if lists is None or lists.doubled:
+        write(folder, build(vectors, texts=texts()))
+    elif lists.outgrown:
+        write(folder, lists.joined(texts()))
+    elif lists.info.text_recall is None and (encoded := texts()):
+        write(folder, lists.joined(encoded))
+
+
 def _tuned(faiss_index: Any, vectors: Vectors, texts: Sequence[LatentArray], *, clustered: int, least: int = 4) -> FaissIvf:
     """Probe as few lists as give the aimed-at recall, of volumes and of each kind of text."""
     rows, lists = vectors.live_rows, int(faiss_index.nlist)
     chosen = rows[np.sort(np.random.default_rng(1).permutation(len(rows))[:_TRIALS])]
     trials = vectors.take(chosen)
-    exact = [[row for row in nearest_rows.tolist() if row != own] for own, (nearest_rows, _) in _paired(chosen, vectors, trials, k=11)]
+    exact = [[row for row in nearest_rows.tolist() if row != trial] for trial, (nearest_rows, _) in _paired(chosen, vectors, trials, k=11)]
     exact_texts = [[nearest_rows.tolist() for nearest_rows, _ in vectors.nearest(kind, k=10)] for kind in texts]
     probes = min(max(4, least), lists)
     while True:

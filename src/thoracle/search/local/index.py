@@ -14,28 +14,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from thoracle.errors import ErasurePending, IndexBusy, IndexMismatch, IndexUnwritable, InputError
+from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputError
 from thoracle.files.atomic import TEMPORARY, make_private_folder
 from thoracle.files.lock import exclusive_lock
 from thoracle.files.run_settings import check_settings
 from thoracle.search.backend import SCHEMA, Matches
 from thoracle.search.keywords import Keywords
 from thoracle.search.local import faiss_lists as approximate
-from thoracle.search.local.database import ERASING, Database
+from thoracle.search.local.database import DATABASE, ERASING, Database
+from thoracle.search.local.erasure import erase_bytes
 from thoracle.search.local.faiss_lists import FaissIvf
-from thoracle.search.local.vectors import (
-    VectorFile,
-    Vectors,
-    append_vectors,
-    erase_vectors,
-    read_vector_file,
-    remove_vectors,
-    write_vector_file,
-)
-from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
+from thoracle.search.local.snapshot import is_consistent, read_vectors
+from thoracle.search.local.vectors import VECTORS, VectorFile, Vectors, append_vectors, read_vector_file, remove_vectors, write_vector_file
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record, check_latents
 
-DATABASE: Final = "index.sqlite"
-VECTORS: Final = "vectors.bin"
 #: Encodes texts as they are looked for, for approximate lists to be tuned on: takes reports, and returns an array (T, L) of each kind.
 TextEncoder = Callable[[Sequence[str]], Sequence[LatentArray]]
 _REPORTS: Final = 128  # of the index, for lists to be tuned on
@@ -78,7 +70,7 @@ class LocalIndex:
     def vectors(self) -> Vectors:
         """Return the vectors of the database's state: mapped from the file, and from the database what the file does not have yet."""
         if self._vectors is None or self._vectors.state != self._database.state:
-            self._vectors = self._database.vectors(self._stored(), dim=self._dim)
+            self._vectors = read_vectors(self._database, self._stored(), dim=self._dim)
             self._approximate = approximate.read(self.folder, self._vectors, before=self._approximate)
         return self._vectors
 
@@ -134,11 +126,9 @@ class LocalIndex:
         """Add volumes to the folder.
 
         Raises:
-            InputError: a latent of another width, or that is not finite.
+            InputError: a latent of another width, that is not finite, or zero.
         """
-        for addition in additions:
-            if addition.latent_L.shape != (self._dim,) or not np.isfinite(addition.latent_L).all():
-                raise InputError(f"expected {self._dim} finite numbers as a latent, got {addition.latent_L.shape}", hint="Encode it again.")
+        check_latents(additions, dim=self._dim)
         with self._database.change():
             self._database.add(additions)
         with suppress(OSError):  # the end of the session tries again, and says so
@@ -170,7 +160,7 @@ class LocalIndex:
             if not lists or not len(self):
                 approximate.remove(self.folder)
             else:
-                self._renew_lists(texts)
+                approximate.renew(self.folder, self.vectors(), texts=lambda: self._encoded(texts))
             self._vectors = None
 
     def check(self) -> None:
@@ -226,21 +216,10 @@ class LocalIndex:
     def _append(self) -> None:
         """Give the file of vectors the rows that it lacks; make it anew where it is none of this database, or mostly of erased rows."""
         path, stored = self.folder / VECTORS, self._stored()
-        if stored is None or not self._database.agrees_with(stored) or _WASTE * int((~stored.live).sum()) > len(stored.ids):
+        if stored is None or not is_consistent(self._database, stored) or _WASTE * int((~stored.live).sum()) > len(stored.ids):
             write_vector_file(path, self._database.latents_after(0), dim=self._dim)
         else:
             append_vectors(path, stored, self._database.latents_after(stored.last_id))
-
-    def _renew_lists(self, texts: TextEncoder | None) -> None:
-        """Make lists, let what is outside them join, choose probes for texts, or leave all as it is."""
-        vectors = self.vectors()
-        lists = approximate.read(self.folder, vectors)
-        if lists is None or lists.doubled:
-            approximate.write(self.folder, approximate.build(vectors, texts=self._encoded(texts)))
-        elif lists.outgrown:
-            approximate.write(self.folder, lists.joined(self._encoded(texts)))
-        elif lists.info.text_recall is None and (encoded := self._encoded(texts)):
-            approximate.write(self.folder, lists.joined(encoded))
 
     def _encoded(self, texts: TextEncoder | None) -> Sequence[LatentArray]:
         """Texts as they are looked for, some of the index's own reports among them; nothing of them is kept."""
@@ -258,43 +237,14 @@ class LocalIndex:
         """
         if self._database.get(ERASING) is None:
             return
-        failures: dict[str, str] = {}
         lists = approximate.read(self.folder, self.vectors())
-        for name, act in ((VECTORS, self._erase_vectors), (approximate.LISTS, self._erase_lists), (DATABASE, self._database.erase)):
-            try:
-                act()
-            except (OSError, IndexUnwritable) as error:
-                cause = error.__cause__ or error
-                failures[name] = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-        if failures:
-            raise self._pending(failures)
+        erase_bytes(self.folder, self._database, dim=self._dim)
         with self._database.change():
             self._database.put(ERASING, None)
         self._vectors = None
         if lists is not None:
             with self._writes():
                 approximate.write(self.folder, lists.without(self.vectors()))
-
-    def _erase_vectors(self) -> None:
-        stored = self._stored()
-        if stored is None:
-            remove_vectors(self.folder / VECTORS)
-        else:
-            erase_vectors(self.folder / VECTORS, stored, self._database.without_record(stored))
-
-    def _erase_lists(self) -> None:
-        approximate.remove(self.folder)
-
-    def _pending(self, failures: Mapping[str, str]) -> ErasurePending:
-        erased = [name for name in (DATABASE, VECTORS) if name not in failures]
-        left = ", ".join(f"{name} ({reason})" for name, reason in failures.items())
-        room = (self.folder / DATABASE).stat().st_size / 1e6
-        detail = (
-            "what was deleted or replaced is out of every search, and what was added is kept; bytes of the old are erased from "
-            f"{' and '.join(erased) or 'no file'}, and may still be in {left}"
-        )
-        hint = f"Make {room:,.0f} MB of room in its folder; then: thoracle index check INDEX. Until then search and adding go on."
-        return ErasurePending(detail, hint=hint, source=self.folder)
 
     def _sweep(self) -> None:
         """Take away what killed processes left half-written."""

@@ -27,6 +27,8 @@ from thoracle.files.atomic import atomic_file
 from thoracle.search.record import LatentArray
 
 MAGIC: Final = b"THORVEC2"
+#: The name of the latents in an index's folder.
+VECTORS: Final = "vectors.bin"
 #: The journal's name is that of the latents with this suffix.
 JOURNAL: Final = ".rows"
 _HEADER: Final = struct.Struct("<8s16sQ")  # magic, a token that both files share, L
@@ -95,8 +97,8 @@ class Vectors:
         """Return the rows of ids, in their order; ids that came after this state are left out."""
         rows: Rows = np.searchsorted(self.ids, ids)
         ids, rows = ids[rows < len(self.ids)], rows[rows < len(self.ids)]
-        known: Rows = rows[self.ids[rows] == ids]
-        return known
+        rows = rows[self.ids[rows] == ids]
+        return rows
 
     @property
     def live_rows(self) -> Rows:

@@ -30,7 +30,7 @@ from thoracle.search.qdrant.points import (
     to_payload,
     to_record,
 )
-from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
+from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record, check_latents
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -165,7 +165,12 @@ class QdrantIndex:
         return self._numbers(None)
 
     def add(self, additions: Sequence[IndexedVolume]) -> None:
-        """Add volumes to the collection."""
+        """Add volumes to the collection.
+
+        Raises:
+            InputError: a latent of another width, that is not finite, or zero; then none is added.
+        """
+        check_latents(additions, dim=self._settings["dim_latent"])
         models = qdrant_models()
         for start in range(0, len(additions), _AT_ONCE):
             part = additions[start : start + _AT_ONCE]

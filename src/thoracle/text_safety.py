@@ -46,3 +46,8 @@ def spreadsheet_safe(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def spreadsheet_plain(cell: str) -> str:
+    """Return the text of a cell that `spreadsheet_safe` wrote."""
+    return cell[1:] if cell.startswith("'") and spreadsheet_safe(cell[1:]) == cell else cell

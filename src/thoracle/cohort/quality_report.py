@@ -5,8 +5,6 @@ Neither holds a path, nor any name but those in the manifest.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from thoracle.cohort.sources import SPLITS
 from thoracle.cohort.splits import Leakage
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.files.atomic import write_atomic
+from thoracle.files.csv_text import csv_text
 from thoracle.text_safety import terminal_safe
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
@@ -87,11 +86,8 @@ def write_quality(
         notes: sentences on the whole.
         contrast: volumes by what reports say of contrast agent, and whether voxels are enhanced, are not, or give no verdict.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((VOLUME_NAME, "status", "error", "message"))
-    writer.writerows((issue.volume, issue.status, issue.error, issue.message) for issue in findings)
-    write_atomic(folder / "quality.csv", text.getvalue().encode("utf-8", "replace"))
+    lines = [(VOLUME_NAME, "status", "error", "message"), *((issue.volume, issue.status, issue.error, issue.message) for issue in findings)]
+    write_atomic(folder / "quality.csv", csv_text(lines).encode("utf-8", "replace"))
     write_atomic(folder / "quality.html", _page(entries, findings, outcomes, notes, contrast).encode("utf-8", "replace"))
 
 

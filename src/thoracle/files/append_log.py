@@ -5,24 +5,21 @@ An append is one write and one flush to the disk, so a killed process leaves who
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from thoracle.files.atomic import open_owned
+from thoracle.files.csv_text import csv_text
 
 
 def append_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Append CSV rows; they are on the disk when this returns. Makes the file.
+    """Append rows as `csv_text`; they are on the disk when this returns. Makes the file.
 
     Raises:
         OSError: it cannot be written.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    _append(path, text.getvalue(), private=False)
+    _append(path, csv_text(rows), private=False)
 
 
 def append_lines(path: Path, lines: Iterable[str], *, private: bool = False) -> None:

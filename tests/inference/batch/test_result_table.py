@@ -49,6 +49,21 @@ def test_rows_and_what_they_were_made_of_are_there_for_the_next_run(path: Path) 
     assert path.read_text() == HEADER + f'"a ""quoted"", name.nii",{"f" * 64},1.2.3,0.1,0.2\n'
 
 
+def test_names_that_a_spreadsheet_would_run_are_text_and_are_known_again(path: Path) -> None:
+    name = "=HYPERLINK(evil).nii.gz"
+    add(path, (name, ("0.1", "0.2")))
+    with table(path) as again:
+        assert again.sources == {name: SOURCE}
+        again.warn(name, ["odd"])
+        again.add(name, ("0.3", "0.4"), source=SOURCE)
+    for line in (path.read_text().splitlines()[1], path.with_suffix(".warnings.csv").read_text().splitlines()[1]):
+        assert line.startswith(f"'{name},")
+    with table(path) as again:
+        assert again.rows == {name: ("0.3", "0.4")}
+        again.warn(name, [])
+    assert name not in path.with_suffix(".warnings.csv").read_text()
+
+
 @pytest.mark.parametrize("cut", range(1, 140))
 def test_whatever_a_killed_run_left_is_continued(path: Path, cut: int) -> None:
     add(path, ("a.nii", ("0.1", "0.2")), ("b.nii", ("0.3", "0.4")))

@@ -8,7 +8,6 @@ fsync, so a killed run loses at most the row in work; a cut last line is dropped
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
@@ -19,10 +18,12 @@ from typing import Any, Final, Self
 from thoracle.errors import OutputConflict
 from thoracle.files.append_log import append_csv, truncate_partial_line
 from thoracle.files.atomic import write_atomic
+from thoracle.files.csv_text import csv_text
 from thoracle.files.json_file import read_json_object
 from thoracle.files.lock import exclusive_lock
 from thoracle.files.run_settings import check_or_write_settings
 from thoracle.inference.batch.discover_scans import VOLUME_NAME
+from thoracle.text_safety import spreadsheet_plain
 
 SCHEMA: Final = "thoracle.run/3"
 #: Columns between `VolumeName` and the numbers.
@@ -203,8 +204,8 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, tuple[st
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         try:
-            header = tuple(next(lines, ()))
-            rows = [tuple(line) for line in lines]
+            header = tuple(map(spreadsheet_plain, next(lines, ())))
+            rows = [tuple(map(spreadsheet_plain, line)) for line in lines]
         except (csv.Error, UnicodeDecodeError):
             header, rows = (), []
     if header != columns or any(len(row) != len(columns) for row in rows):
@@ -229,7 +230,7 @@ def _read_lines(path: Path) -> list[list[str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         try:
-            return list(filter(None, csv.reader(file)))[1:]
+            return [[*map(spreadsheet_plain, line)] for line in csv.reader(file) if line][1:]
         except (csv.Error, UnicodeDecodeError):
             return []
 
@@ -239,6 +240,4 @@ def _source_line(name: str, source: RowSource) -> tuple[str, ...]:
 
 
 def _write_csv(path: Path, lines: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    write_atomic(path, text.getvalue().encode())
+    write_atomic(path, csv_text(lines).encode())

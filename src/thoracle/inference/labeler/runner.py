@@ -29,7 +29,7 @@ from thoracle.files.atomic import make_private
 from thoracle.inference.batch.result_table import SCHEMA, claim, lock_table, settings_path
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
-from thoracle.text_safety import spreadsheet_safe
+from thoracle.text_safety import spreadsheet_plain, spreadsheet_safe
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 from thoracle.version import __version__
 
@@ -210,23 +210,18 @@ class _Files:
             )
             append_lines(self._evidence, map(_clean, lines), private=True)
         faults = [
-            (self.done + offset, _cell_text(rows[offset].id), spreadsheet_safe(row_labels.unknown))
+            (self.done + offset, _clean(rows[offset].id), row_labels.unknown)
             for offset, row_labels in enumerate(labels)
             if row_labels.unknown
         ]
         if faults:
             append_csv(self._unknown, faults if self._unknown.exists() else [("row", "id", "reason"), *faults])
-        append_csv(self._out, [(_cell_text(row.id), *self._cells(row_labels)) for row, row_labels in zip(rows, labels, strict=True)])
+        append_csv(self._out, [(_clean(row.id), *self._cells(row_labels)) for row, row_labels in zip(rows, labels, strict=True)])
         self.done += len(rows)
 
     def _cells(self, labels: Labels) -> Iterator[str]:
         for cell in labels.states if self._states else labels.values:
             yield "" if cell is None else str(cell)
-
-
-def _cell_text(text: str) -> str:
-    """Clean text that a spreadsheet will show."""
-    return spreadsheet_safe(_clean(text))
 
 
 def _clean(text: str) -> str:
@@ -248,7 +243,7 @@ def _truncate_partial_row(path: Path) -> None:
 def _count_rows(path: Path, columns: tuple[str, ...]) -> int:
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
-        if tuple(next(lines, ())) != columns:
+        if tuple(map(spreadsheet_plain, next(lines, ()))) != columns:
             raise OutputConflict(f"does not hold the columns {', '.join(columns[:3])}, …", hint="Move it away.", source=path)
         return sum(1 for _ in lines)
 

@@ -29,7 +29,7 @@ def test_a_copy_of_the_database_that_is_gone_is_made_anew(command, index: Path) 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("DELETE FROM vector WHERE id = 1", "9 records, 8 of 8 latents are theirs"),
+        ("DELETE FROM vector WHERE id = 1", "9 records, 8 of 8 latents and 9 of 9 reports are theirs"),
         ("INSERT INTO words(words, rowid, findings, impression) VALUES ('delete', 1, 'nothing', '')", "IndexDamaged"),
     ],
     ids=["latent", "words"],

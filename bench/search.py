@@ -76,7 +76,7 @@ def time_records(folder: Path, count: int, queries: int, texts: list[str]) -> No
             for n in range(queries):
                 like = (numbers[n * 7 % count],) if kind in ("exact", "hybrid") else ()
                 words = {"exact": "", "effusion": "effusion", "hybrid": kinds["words"][n]}
-                query = Query(like=like, keyword=words.get(kind) if kind in words else kinds[kind][n], filters=chosen, exact=True)
+                query = Query(like=like, keyword=words[kind] if kind in words else kinds[kind][n], filters=chosen, exact=True)
                 took.append(timed(lambda: engine.search(query)))  # noqa: B023
             medians[kind + about] = float(np.median([cpu for _, cpu in took]))
             show(kind + about, took, times=medians[kind + about] / medians[kind])

@@ -107,15 +107,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, words: list[str], *, cut: bool) -> None:
         time.sleep(self.server.silent)
+        more = {"finish_reason": None} if self.server.finish else {}
         if self.server.nulls:
-            self._event({"choices": [{"delta": {"role": "assistant", "content": None}, "finish_reason": None}]})
+            self._event({"choices": [{"delta": {"role": "assistant", "content": None}, **more}]})
         for thought in self.server.thoughts:
             self._event({"choices": [{"delta": {"reasoning_content": thought}}]})
         words = words[: len(words) // 2] if cut else words
         for number, word in enumerate(words, start=1):
             if number == len(words):
                 time.sleep(self.server.stall)
-            self._event("{]" if self.server.broken else {"choices": [{"delta": {"content": word}, "finish_reason": None}]})
+            self._event("{]" if self.server.broken else {"choices": [{"delta": {"content": word}, **more}]})
         if cut:
             return
         if self.server.finish:
@@ -139,6 +140,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"finish": "abort"}, "an answer that is not whole"),
     ({"finish": "length"}, "is cut off: it reached the limit of"),
     ({"raw": b"\n"}, "an answer that is not whole"),
+    # llama_cpp.server stops an answer for the next request
+    ({"raw": b'data: {"choices": [{"delta": {"content": "A"}, "finish_reason": null}]}\n\ndata: [DONE]\n'}, "an answer that is not whole"),
     ({"raw": b'{"error": {"message": "out of slots"}}'}, "sends out of slots"),
     ({"raw": b"<html><title>Sign in</title>"}, "a web page in place of an answer: Sign in"),
     ({"say": lambda _: (400, ""), "refusal": b'{"error": "too long a context"}'}, "answers 400 Bad Request: too long a context"),

@@ -47,6 +47,17 @@ def test_what_ends_early_is_not_whole(body: bytes) -> None:
         events(body)
 
 
+def reasoned(finish: str | None) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"delta": {"content": "a"}, "finish_reason": finish}]}).encode() + b"\n\n"
+
+
+def test_a_server_that_speaks_of_reasons_must_give_one() -> None:
+    with pytest.raises(http.client.IncompleteRead):
+        events(reasoned(None) + DONE)
+    assert [event.finish for event in events(reasoned(None) + reasoned("stop") + DONE)] == ["", "stop"]
+    assert [event.finish for event in events(reasoned("stop") + reasoned(None))] == ["stop", ""]
+
+
 def test_comments_are_no_words() -> None:
     with pytest.raises(TimeoutError, match="no word for 0 s"):
         events(b": ping\n\n" * 3 + event(content="a") + DONE, timeout=0.0)

@@ -45,13 +45,14 @@ def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
         timeout: seconds between words; comments and empty events are none.
 
     Raises:
-        http.client.IncompleteRead: it ends before the answer does: without `[DONE]`, and without a reason why it is finished.
+        http.client.IncompleteRead: it ends before the answer does: without a reason why it is finished. `[DONE]` alone is enough of a
+            server that never speaks of such reasons; one that does, and gives none, stopped for another request (llama_cpp.server).
         TimeoutError: no words for too long.
         ServerMessage: the server says why there is no answer, or sends a web page.
         ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError: it is no answer of such a server.
         OverflowError: it is longer than an answer can be.
     """
-    lines, finished, last_word = _lines(response), False, time.monotonic()
+    lines, finished, reasoned, last_word = _lines(response), False, False, time.monotonic()
     for line in lines:
         if line.startswith(b"<"):
             raise ServerMessage(f"a web page in place of an answer: {quote_reason(line + b''.join(lines))}")
@@ -61,11 +62,14 @@ def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
         if line.startswith(b"data:"):
             content = line.removeprefix(b"data:").strip()
             if content == b"[DONE]":
-                return
+                finished = finished or not reasoned
+                break
             if not line.endswith(b"\n"):
                 break
-            event = _event(json.loads(content), "delta")
+            document = json.loads(content)
+            event = _event(document, "delta")
             finished = finished or bool(event.finish)
+            reasoned = reasoned or any("finish_reason" in choice for choice in document["choices"])
             if event.text or event.thought or event.finish:
                 last_word = time.monotonic()
                 yield event

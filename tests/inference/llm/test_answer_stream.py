@@ -72,7 +72,8 @@ def test_a_page_is_a_message_of_the_server() -> None:
     ("body", "reason"),
     [
         (b'{"error": {"message": "a"}}', "a"), (b'{"error": "a"}', "a"), (b'{"message": "a"}', "a"), (b'{"detail": "a"}', "a"),
-        (b'{"detail": [{"loc": ["b"], "msg": "a"}]}', "a"), (b'[{"error": {"message": "a"}}]', "a"), (b" a\n b ", "a b"),
+        (b'{"detail": [{"loc": ["b", 0], "msg": "a"}]}', "b.0: a"),
+        (b'{"loc": ["b"], "code": 7}', '{"loc": ["b"], "code": 7}'), (b'[{"error": {"message": "a"}}]', "a"), (b" a\n b ", "a b"),
         (b"<p>a</p>", "a"), (b"\x1b[2Ja\rb", "[2Jab"), (b"", ""), (b"x" * 400, "x" * 300 + "…"),
         (b'{"code": 7}', '{"code": 7}'),
     ],

@@ -99,7 +99,8 @@ def _reason(document: Any) -> str:
         return "; ".join(filter(None, map(_reason, document)))
     if not isinstance(document, dict):
         return ""
-    return next(filter(None, (_reason(document.get(name)) for name in ("error", "message", "detail", "msg", "reason"))), "")
+    reason = next(filter(None, (_reason(document.get(name)) for name in ("error", "message", "detail", "msg", "reason"))), "")
+    return f"{'.'.join(map(str, document['loc']))}: {reason}" if reason and isinstance(document.get("loc"), list) else reason
 
 
 def _lines(response: Any) -> Iterator[bytes]:

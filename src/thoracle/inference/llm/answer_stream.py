@@ -37,6 +37,10 @@ class ServerMessage(Exception):
     """Report a server's own reason, in place of an answer."""
 
 
+class AnswerInterrupted(http.client.IncompleteRead):
+    """Report an answer that a server ends without a reason, though it speaks of reasons: it stopped for another request."""
+
+
 def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
     """Yield the parts of an answer, which is whole where this ends without an error.
 
@@ -45,8 +49,9 @@ def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
         timeout: seconds between words; comments and empty events are none.
 
     Raises:
-        http.client.IncompleteRead: it ends before the answer does: without a reason why it is finished. `[DONE]` alone is enough of a
-            server that never speaks of such reasons; one that does, and gives none, stopped for another request (llama_cpp.server).
+        http.client.IncompleteRead: it ends before the answer does: without a reason why it is finished, or `[DONE]` of a server that
+            never speaks of such reasons.
+        AnswerInterrupted: `[DONE]` comes without a reason, of a server that speaks of them: llama_cpp.server stops for another request.
         TimeoutError: no words for too long.
         ServerMessage: the server says why there is no answer, or sends a web page.
         ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError: it is no answer of such a server.
@@ -62,8 +67,9 @@ def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
         if line.startswith(b"data:"):
             content = line.removeprefix(b"data:").strip()
             if content == b"[DONE]":
-                finished = finished or not reasoned
-                break
+                if reasoned and not finished:
+                    raise AnswerInterrupted(b"")
+                return
             if not line.endswith(b"\n"):
                 break
             document = json.loads(content)

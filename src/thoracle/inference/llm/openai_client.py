@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed, InputError
-from thoracle.inference.llm.answer_stream import AnswerEvent, ServerMessage, quote_reason, read_events
+from thoracle.inference.llm.answer_stream import AnswerEvent, AnswerInterrupted, ServerMessage, quote_reason, read_events
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.thoughts import ThoughtFilter
 from thoracle.models.chat.layout import SERVER_LAYOUTS, EvidencePlacement, Layout, to_turns
@@ -100,6 +100,7 @@ class OpenAIClient:
         handlers = (_NoRedirect(), _HttpHandler(self._sockets), _HttpsHandler(self._sockets))
         self._opener = urllib.request.build_opener(*handlers)
         self._limit_name, self._refused_settings, self._adapting = "max_tokens", frozenset[str](), threading.Lock()
+        self._one_at_a_time, self._turn = False, threading.Lock()
         self._hold, self._thought_tokens = True, 0
 
     @property
@@ -161,7 +162,13 @@ class OpenAIClient:
         Raises:
             EndpointFailed: as `generate`.
         """
-        return self._attempt(lambda: iter(["".join(self._stream(messages, sampling, json_schema))]))
+
+        def answer() -> Iterator[str]:
+            with self._turn if self._one_at_a_time else nullcontext():
+                text = "".join(self._stream(messages, sampling, json_schema))
+            yield text
+
+        return self._attempt(answer)
 
     def close(self) -> None:
         """Stop all answers under way, so that the server stops working on them; none is asked for again."""
@@ -231,6 +238,8 @@ class OpenAIClient:
             hint = "Check that it is a language model's server."
             raise EndpointFailed(f"sends {error}", hint=hint, source=self.url) from error
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, AnswerInterrupted):
+                self._ask_one_at_a_time()
             raise _Passing(self._failure(error)) from error
         except _MALFORMED as error:
             raise EndpointFailed("sends what is no answer of such a server", hint=_HINT, source=self.url) from error
@@ -264,6 +273,12 @@ class OpenAIClient:
                 self._refused_settings |= {names[0]}
                 self._notify(f"The server takes no {names[0]}, and is asked without it: {reason}")
         return True
+
+    def _ask_one_at_a_time(self) -> None:
+        with self._adapting:
+            if not self._one_at_a_time:
+                self._one_at_a_time = True
+                self._notify("The server stops an answer when the next is asked for: from here on one is asked for at a time.")
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}

@@ -20,6 +20,7 @@ class LanguageServer(ThreadingHTTPServer):
         nulls: whether null deltas, a role and a chunk of token counts come too, as vLLM and llama.cpp send them.
         silent: seconds before the words; `stall` seconds before the last word.
         broken: answers are none.
+        interrupts: an answer ends without a reason, and with `[DONE]`, once the next is asked for, as llama_cpp.server's does.
         cuts: the next so many answers end in their middle.
         raw: is sent as the body, without its length, where it is set.
         refusal: body of an answer whose status is not 200; `more` headers of it.
@@ -35,7 +36,7 @@ class LanguageServer(ThreadingHTTPServer):
         self.thoughts: list[str] = []
         self.finish, self.nulls = "", False
         self.silent, self.stall, self.broken = 0.0, 0.0, False
-        self.cuts, self.raw = 0, b""
+        self.interrupts, self.cuts, self.raw = False, 0, b""
         self.refusal, self.more = b"", {}
         self.whole = False
         self.models: list[str] | None = ["m"]
@@ -64,7 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append({"path": self.path, **body})
+        body = {"path": self.path, **body}
+        self.server.asked.append(body)
         self.server.headers.append(dict(self.headers))
         status, said = self.server.say(body)
         self.send_response(status)
@@ -80,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         words = self.server.words or [said]
         if body.get("stream") and not self.server.whole:
             self.end_headers()
-            self._stream(words, cut=cut)
+            self._stream(words, cut=cut, interrupted=self.server.interrupts and self.server.asked[-1] is not body)
             return
         message = {"role": "assistant", "content": "".join(words)}
         content = json.dumps({"choices": [{"message": message, "finish_reason": self.server.finish or "stop"}]}).encode()
@@ -105,20 +107,21 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def _stream(self, words: list[str], *, cut: bool) -> None:
+    def _stream(self, words: list[str], *, cut: bool, interrupted: bool) -> None:
         time.sleep(self.server.silent)
+        more = {"finish_reason": None} if self.server.finish else {}
         if self.server.nulls:
-            self._event({"choices": [{"delta": {"role": "assistant", "content": None}, "finish_reason": None}]})
+            self._event({"choices": [{"delta": {"role": "assistant", "content": None}, **more}]})
         for thought in self.server.thoughts:
             self._event({"choices": [{"delta": {"reasoning_content": thought}}]})
         words = words[: len(words) // 2] if cut else words
         for number, word in enumerate(words, start=1):
             if number == len(words):
                 time.sleep(self.server.stall)
-            self._event("{]" if self.server.broken else {"choices": [{"delta": {"content": word}, "finish_reason": None}]})
+            self._event("{]" if self.server.broken else {"choices": [{"delta": {"content": word}, **more}]})
         if cut:
             return
-        if self.server.finish:
+        if self.server.finish and not interrupted:
             self._event({"choices": [{"delta": None if self.server.nulls else {}, "finish_reason": self.server.finish}]})
         if self.server.nulls:
             self._event({"choices": [], "usage": {"total_tokens": 7}})
@@ -139,6 +142,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"finish": "abort"}, "an answer that is not whole"),
     ({"finish": "length"}, "is cut off: it reached the limit of"),
     ({"raw": b"\n"}, "an answer that is not whole"),
+    # llama_cpp.server stops an answer for the next request
+    ({"raw": b'data: {"choices": [{"delta": {"content": "A"}, "finish_reason": null}]}\n\ndata: [DONE]\n'}, "an answer that is not whole"),
     ({"raw": b'{"error": {"message": "out of slots"}}'}, "sends out of slots"),
     ({"raw": b"<html><title>Sign in</title>"}, "a web page in place of an answer: Sign in"),
     ({"say": lambda _: (400, ""), "refusal": b'{"error": "too long a context"}'}, "answers 400 Bad Request: too long a context"),

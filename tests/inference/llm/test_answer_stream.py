@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from thoracle.inference.llm.answer_stream import AnswerEvent, ServerMessage, quote_reason, read_events
+from thoracle.inference.llm.answer_stream import AnswerEvent, AnswerInterrupted, ServerMessage, quote_reason, read_events
 
 
 def events(body: bytes, timeout: float = 5.0) -> list[AnswerEvent]:
@@ -47,6 +47,17 @@ def test_what_ends_early_is_not_whole(body: bytes) -> None:
         events(body)
 
 
+def reasoned(finish: str | None) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"delta": {"content": "a"}, "finish_reason": finish}]}).encode() + b"\n\n"
+
+
+def test_a_server_that_speaks_of_reasons_must_give_one() -> None:
+    with pytest.raises(AnswerInterrupted):
+        events(reasoned(None) + DONE)
+    assert [event.finish for event in events(reasoned(None) + reasoned("stop") + DONE)] == ["", "stop"]
+    assert [event.finish for event in events(reasoned("stop") + reasoned(None))] == ["stop", ""]
+
+
 def test_comments_are_no_words() -> None:
     with pytest.raises(TimeoutError, match="no word for 0 s"):
         events(b": ping\n\n" * 3 + event(content="a") + DONE, timeout=0.0)
@@ -61,7 +72,8 @@ def test_a_page_is_a_message_of_the_server() -> None:
     ("body", "reason"),
     [
         (b'{"error": {"message": "a"}}', "a"), (b'{"error": "a"}', "a"), (b'{"message": "a"}', "a"), (b'{"detail": "a"}', "a"),
-        (b'{"detail": [{"loc": ["b"], "msg": "a"}]}', "a"), (b'[{"error": {"message": "a"}}]', "a"), (b" a\n b ", "a b"),
+        (b'{"detail": [{"loc": ["b", 0], "msg": "a"}]}', "b.0: a"),
+        (b'{"loc": ["b"], "code": 7}', '{"loc": ["b"], "code": 7}'), (b'[{"error": {"message": "a"}}]', "a"), (b" a\n b ", "a b"),
         (b"<p>a</p>", "a"), (b"\x1b[2Ja\rb", "[2Jab"), (b"", ""), (b"x" * 400, "x" * 300 + "…"),
         (b'{"code": 7}', '{"code": 7}'),
     ],

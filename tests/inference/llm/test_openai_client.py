@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -244,6 +247,64 @@ def test_what_a_server_does_not_take_is_left_out_and_said_once(language_server: 
     assert len(language_server.asked) == 3
     assert len(notes) == 1
     assert "takes no temperature" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [
+        (422, b'{"detail": [{"loc": ["body", "response_format", "type"], "msg": "Input should be \'text\' or \'json_object\'"}]}'),
+        (
+            500,
+            b'{"error": {"message": "1 validation error: {\'loc\': (\'body\', \'response_format\', \'type\'),'
+            b' \'msg\': \\"Input should be \'text\' or \'json_object\'\\"}"}}',
+        ),
+    ],
+    ids=["FastAPI", "llama_cpp.server"],
+)  # fmt: skip
+def test_answers_that_are_asked_for_at_once_all_go_on_without_what_is_not_taken(
+    status: int, refusal: bytes, language_server: LanguageServer
+) -> None:
+    all_asked, notes = threading.Barrier(4), list[str]()
+
+    def say(body: dict[str, Any]) -> tuple[int, str]:
+        if "response_format" not in body:
+            return 200, "{}"
+        all_asked.wait(20)
+        return status, ""
+
+    language_server.say, language_server.refusal = say, refusal
+    client = OpenAIClient(language_server.address, model="m", notify=notes.append)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [
+            pool.submit(lambda: "".join(client.generate_whole(TURNS, sampling=SamplingOptions(), json_schema=SCHEMA))) for _ in range(4)
+        ]
+    assert [answer.result() for answer in answers] == ["{}"] * 4
+    assert len(notes) == 1
+    assert "takes no response_format" in notes[0]
+
+
+def test_a_server_that_stops_an_answer_for_the_next_is_asked_for_one_at_a_time(language_server: LanguageServer) -> None:
+    all_asked, notes, numbers = threading.Barrier(4), list[str](), itertools.count()
+    alone, together = threading.Lock(), list[int]()
+
+    def say(_: dict[str, Any]) -> tuple[int, str]:
+        if (number := next(numbers)) < 4:
+            all_asked.wait(20)
+        elif alone.acquire(blocking=False):
+            threading.Event().wait(0.1)  # for who asks meanwhile
+            alone.release()
+        else:
+            together.append(number)
+        return 200, "yes"
+
+    language_server.say, language_server.finish, language_server.interrupts = say, "stop", True
+    client = OpenAIClient(language_server.address, model="m", notify=notes.append)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            answers = [pool.submit(lambda: "".join(client.generate_whole(TURNS, sampling=SamplingOptions()))) for _ in range(4)]
+            assert [answer.result() for answer in answers] == ["yes"] * 4
+    assert together == []
+    assert [note[:45] for note in notes] == ["The server stops an answer when the next is a"]
 
 
 @EVERY

@@ -37,6 +37,10 @@ class ServerMessage(Exception):
     """Report a server's own reason, in place of an answer."""
 
 
+class AnswerInterrupted(http.client.IncompleteRead):
+    """Report an answer that a server ends without a reason, though it speaks of reasons: it stopped for another request."""
+
+
 def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
     """Yield the parts of an answer, which is whole where this ends without an error.
 
@@ -45,13 +49,15 @@ def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
         timeout: seconds between words; comments and empty events are none.
 
     Raises:
-        http.client.IncompleteRead: it ends before the answer does: without `[DONE]`, and without a reason why it is finished.
+        http.client.IncompleteRead: it ends before the answer does: without a reason why it is finished, or `[DONE]` of a server that
+            never speaks of such reasons.
+        AnswerInterrupted: `[DONE]` comes without a reason, of a server that speaks of them: llama_cpp.server stops for another request.
         TimeoutError: no words for too long.
         ServerMessage: the server says why there is no answer, or sends a web page.
         ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError: it is no answer of such a server.
         OverflowError: it is longer than an answer can be.
     """
-    lines, finished, last_word = _lines(response), False, time.monotonic()
+    lines, finished, reasoned, last_word = _lines(response), False, False, time.monotonic()
     for line in lines:
         if line.startswith(b"<"):
             raise ServerMessage(f"a web page in place of an answer: {quote_reason(line + b''.join(lines))}")
@@ -61,11 +67,15 @@ def read_events(response: Any, *, timeout: float) -> Iterator[AnswerEvent]:
         if line.startswith(b"data:"):
             content = line.removeprefix(b"data:").strip()
             if content == b"[DONE]":
+                if reasoned and not finished:
+                    raise AnswerInterrupted(b"")
                 return
             if not line.endswith(b"\n"):
                 break
-            event = _event(json.loads(content), "delta")
+            document = json.loads(content)
+            event = _event(document, "delta")
             finished = finished or bool(event.finish)
+            reasoned = reasoned or any("finish_reason" in choice for choice in document["choices"])
             if event.text or event.thought or event.finish:
                 last_word = time.monotonic()
                 yield event
@@ -95,7 +105,8 @@ def _reason(document: Any) -> str:
         return "; ".join(filter(None, map(_reason, document)))
     if not isinstance(document, dict):
         return ""
-    return next(filter(None, (_reason(document.get(name)) for name in ("error", "message", "detail", "msg", "reason"))), "")
+    reason = next(filter(None, (_reason(document.get(name)) for name in ("error", "message", "detail", "msg", "reason"))), "")
+    return f"{'.'.join(map(str, document['loc']))}: {reason}" if reason and isinstance(document.get("loc"), list) else reason
 
 
 def _lines(response: Any) -> Iterator[bytes]:

@@ -11,11 +11,12 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
@@ -24,7 +25,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed, InputError
-from thoracle.inference.llm.answer_stream import AnswerEvent, ServerMessage, quote_reason, read_events
+from thoracle.inference.llm.answer_stream import AnswerEvent, AnswerInterrupted, ServerMessage, quote_reason, read_events
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.thoughts import ThoughtFilter
 from thoracle.models.chat.layout import SERVER_LAYOUTS, EvidencePlacement, Layout, to_turns
@@ -42,6 +43,8 @@ _ATTEMPTS: Final = 3
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
 #: What one request is refused for, and another may not be.
 _REQUEST: Final = frozenset({400, 413, 422})
+#: llama_cpp.server answers 500 where a request is not of its form.
+_BROKEN: Final = 500
 _LIMITED: Final = 429
 _PAUSE: Final = 1.0  # seconds before the second attempt, doubled before the third
 _CHECK_SECONDS: Final = 10.0
@@ -49,7 +52,9 @@ _HINT: Final = "Check that the server runs; what is done is kept."
 _MALFORMED: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 #: What a server may not take, and an answer can do without.
 _DISPENSABLE: Final = ("temperature", "seed", "response_format")
-_UNSUPPORTED: Final = re.compile(r"unsupported|not supported|does not support|unrecognized|unknown|unexpected|extra|not permitted", re.I)
+_UNSUPPORTED: Final = re.compile(
+    r"unsupported|not supported|does not support|unrecognized|unknown|unexpected|extra|not permitted|input should be", re.I
+)
 
 
 Part = TypeVar("Part")
@@ -94,7 +99,8 @@ class OpenAIClient:
         self._closed = False
         handlers = (_NoRedirect(), _HttpHandler(self._sockets), _HttpsHandler(self._sockets))
         self._opener = urllib.request.build_opener(*handlers)
-        self._limit_name, self._refused_settings = "max_tokens", frozenset[str]()
+        self._limit_name, self._refused_settings, self._adapting = "max_tokens", frozenset[str](), threading.Lock()
+        self._one_at_a_time, self._turn = False, threading.Lock()
         self._hold, self._thought_tokens = True, 0
 
     @property
@@ -156,7 +162,13 @@ class OpenAIClient:
         Raises:
             EndpointFailed: as `generate`.
         """
-        return self._attempt(lambda: iter(["".join(self._stream(messages, sampling, json_schema))]))
+
+        def answer() -> Iterator[str]:
+            with self._turn if self._one_at_a_time else nullcontext():
+                text = "".join(self._stream(messages, sampling, json_schema))
+            yield text
+
+        return self._attempt(answer)
 
     def close(self) -> None:
         """Stop all answers under way, so that the server stops working on them; none is asked for again."""
@@ -226,6 +238,8 @@ class OpenAIClient:
             hint = "Check that it is a language model's server."
             raise EndpointFailed(f"sends {error}", hint=hint, source=self.url) from error
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, AnswerInterrupted):
+                self._ask_one_at_a_time()
             raise _Passing(self._failure(error)) from error
         except _MALFORMED as error:
             raise EndpointFailed("sends what is no answer of such a server", hint=_HINT, source=self.url) from error
@@ -235,27 +249,36 @@ class OpenAIClient:
         while True:
             if self._closed:
                 raise EndpointFailed("is not asked any more", hint="The run was interrupted; what is done is kept.", source=self.url)
-            sent = {self._limit_name if name == "max_tokens" else name: value for name, value in body.items()}
-            content = json.dumps({"model": self.model, **{k: v for k, v in sent.items() if k not in self._refused_settings}}).encode()
+            allowed = {name: value for name, value in body.items() if name not in self._refused_settings}
+            sent = {self._limit_name if name == "max_tokens" else name: value for name, value in allowed.items()}
+            content = json.dumps({"model": self.model, **sent}).encode()
             request = urllib.request.Request(self.url, data=content, headers=self._headers(), method="POST")
             try:
                 return self._opener.open(request, timeout=self._timeout)
             except urllib.error.HTTPError as error:
                 reason = self._reason(error)
-                if error.code not in _REQUEST or not self._adapt(reason, sent):
+                if error.code not in {*_REQUEST, _BROKEN} or not self._adapt(reason, sent):
                     raise self._refusal(error, reason) from error
 
     def _adapt(self, reason: str, sent: Mapping[str, Any]) -> bool:
-        """Note what a server does not take, if its reason names it; tell whether something changed."""
-        if "max_completion_tokens" in reason and self._limit_name == "max_tokens":
+        """Note what a server does not take, if its reason names it; tell whether the request can be sent without."""
+        if "max_completion_tokens" in reason and "max_tokens" in sent:
             self._limit_name = "max_completion_tokens"
             return True
-        names = [name for name in _DISPENSABLE if name in reason and name in sent and name not in self._refused_settings]
+        names = [name for name in _DISPENSABLE if name in reason and name in sent]
         if not names or not _UNSUPPORTED.search(reason):
             return False
-        self._refused_settings |= {names[0]}
-        self._notify(f"The server takes no {names[0]}, and is asked without it: {reason}")
+        with self._adapting:  # other requests under way are refused for the same
+            if names[0] not in self._refused_settings:
+                self._refused_settings |= {names[0]}
+                self._notify(f"The server takes no {names[0]}, and is asked without it: {reason}")
         return True
+
+    def _ask_one_at_a_time(self) -> None:
+        with self._adapting:
+            if not self._one_at_a_time:
+                self._one_at_a_time = True
+                self._notify("The server stops an answer when the next is asked for: from here on one is asked for at a time.")
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}

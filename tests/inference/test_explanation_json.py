@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from thoracle.inference.explain import Slab
-from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
+from thoracle.inference.explanation_json import ExplainedFinding, explanation_json, file_stem
 from thoracle.inference.model import load
 from thoracle.types import RESEARCH_USE
 
@@ -27,3 +27,22 @@ def test_each_finding_names_its_files_and_its_slices(model_dir: Path) -> None:
     assert (emphysema["finding"], emphysema["files"]) == ("Emphysema", "emphysema-gradient")
     assert emphysema["slices"] == [{"first": 3, "last": 5, "middle": 4, "z_mm": -12.5, "fraction": 0.75}]
     assert nodule["slices"] == []
+
+
+def test_findings_of_the_same_letters_have_files_of_their_own() -> None:
+    assert file_stem("Pleural effusion", "gradient") == "pleural-effusion-gradient"
+    names = [
+        "effusion left",
+        "effusion (left)",
+        "effusion: left",
+        "胸腔积液",
+        "心包积液",
+        "épanchement",
+        "panchement",
+        "a-b",
+        "a b",
+        "a  b",
+    ]
+    stems = [file_stem(name, "gradient") for name in names]
+    assert len({*stems}) == len(names)
+    assert all(stem.isascii() and "/" not in stem and len(stem) < 60 for stem in stems)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,7 +48,7 @@ def explain(
     from thoracle.inference.batch.runner import read_scan
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.explain import axial_contributions, saliency
-    from thoracle.inference.explanation_json import ExplainedFinding, explanation_json
+    from thoracle.inference.explanation_json import ExplainedFinding, explanation_json, file_stem
     from thoracle.inference.model import load
     from thoracle.inference.prepare import prepare
 
@@ -69,7 +68,7 @@ def explain(
     explained = []
     for name, probability, saliency_THW in zip(finding, findings.probabilities, maps, strict=True):
         rows = axial_contributions(saliency_THW, volume, loaded.preprocess)
-        stem = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'finding'}-{method}"
+        stem = file_stem(name, method)
         _write(volume, loaded, saliency_THW, rows, out=out, stem=stem, title=f"{name}, probability {probability:.3f}, {method}")
         explained.append(ExplainedFinding(finding=name, probability=probability, stem=stem, layers=tuple(rows)))
     document = explanation_json(explained, model=loaded, method=method, grid=maps.shape[1:], warnings=findings.warnings)

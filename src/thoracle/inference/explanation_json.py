@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from thoracle.inference.explain import Method, Slab
 from thoracle.inference.model import Model
 from thoracle.types import RESEARCH_USE
+
+#: Names that a file's name says whole.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,13 @@ class ExplainedFinding:
     probability: float
     stem: str
     layers: tuple[Slab, ...]
+
+
+def file_stem(finding: str, method: Method) -> str:
+    """Name a finding's files without suffix; signs and letters that a name leaves out are told apart by eight digits of a hash."""
+    words = re.sub(r"[^a-z0-9]+", "-", finding.lower()).strip("-") or "finding"
+    digits = "" if _PLAIN.fullmatch(finding) else f"-{sha256(finding.encode()).hexdigest()[:8]}"
+    return f"{words}{digits}-{method}"
 
 
 def explanation_json(

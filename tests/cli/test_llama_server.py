@@ -270,8 +270,8 @@ def test_the_limit_of_words_is_said(
 def test_the_servers_reason_is_quoted_where_its_context_is_too_small(
     command: Callable[..., Any], narrow: LlamaServer, question: tuple[object, ...], tmp_path: Path
 ) -> None:
-    ran = command(*question, "--llm-url", narrow.address)
+    ran = command(*question, "--ask", "Is there an effusion? " * 120, "--llm-url", narrow.address)
     assert ran.status == 1
     assert re.search(r"answers 400 .*exceeds the available context size \(512 tokens\)", ran.err), ran.err
-    assert _turns(tmp_path) == []
+    assert [turn["question"] for turn in _turns(tmp_path)] == ["Which findings are present?"]
     print(f"\ncontext: {ran.err}")

@@ -274,5 +274,5 @@ def test_the_servers_reason_is_quoted_where_its_context_is_too_small(
     ran = command(*question, "--ask", "Is there an effusion? " * 120, "--llm-url", narrow.address)
     assert ran.status == 1
     assert re.search(r"answers 400 .*exceeds the available context size \(512 tokens\)", ran.err), ran.err
-    assert [turn["question"] for turn in _turns(tmp_path)] == ["Which findings are present?"]
+    assert not any("effusion" in turn["question"] for turn in _turns(tmp_path))
     print(f"\ncontext: {ran.err}")

@@ -78,7 +78,8 @@ def _running(folder: Path, *options: str) -> Iterator[LlamaServer]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = folder / "server.log"
-    arguments = [program, "-m", weights, "--alias", "smollm2", "--host", "127.0.0.1", "--port", str(port), "-np", "4", "-t", "2", *options]
+    # one thread: two wait for each other in a loop, and are 60 times slower on cores that others use
+    arguments = [program, "-m", weights, "--alias", "smollm2", "--host", "127.0.0.1", "--port", str(port), "-np", "4", "-t", "1", *options]
     with log.open("wb") as file:
         process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
     try:
@@ -182,7 +183,7 @@ def test_each_report_has_questions_or_is_named_with_a_reason(
     entries = json.loads((tmp_path / "vqa.json").read_text())
     assert len(entries) == sum(len(answer["pairs"]) for answer in written)
     dropped = sum(answer["dropped"] for answer in written)
-    print(f"\nvqa: {len(failed)} of 8 reports failed, {len(entries)} questions, {dropped} dropped")
+    print(f"\nvqa: {len(failed)} of 8 reports failed, {len(entries)} questions, {dropped} dropped", Counter(_REASON.findall(ran.err)))
 
 
 def test_a_judge_scores_or_is_counted_as_silent(
@@ -273,5 +274,5 @@ def test_the_servers_reason_is_quoted_where_its_context_is_too_small(
     ran = command(*question, "--ask", "Is there an effusion? " * 120, "--llm-url", narrow.address)
     assert ran.status == 1
     assert re.search(r"answers 400 .*exceeds the available context size \(512 tokens\)", ran.err), ran.err
-    assert [turn["question"] for turn in _turns(tmp_path)] == ["Which findings are present?"]
+    assert not any("effusion" in turn["question"] for turn in _turns(tmp_path))
     print(f"\ncontext: {ran.err}")

@@ -119,7 +119,8 @@ def begun(world: World, out: Path) -> int:
         return {"tokenizer/vocab.txt": b"nodule\n"}
 
     for resume in (False, True):
-        open_run_folder(RunConfig(out=str(out)), files, world, resume=resume)
+        with open_run_folder(RunConfig(out=str(out)), files, world, resume=resume) as folder:
+            assert (folder / "tokenizer" / "vocab.txt").read_bytes() == b"nodule\n"
         assert (out / "tokenizer" / "vocab.txt").read_bytes() == b"nodule\n"
     return len(calls)
 

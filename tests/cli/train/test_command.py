@@ -49,7 +49,7 @@ def test_options_replace_settings_and_a_table_takes_a_cohorts_place(tmp_path: Pa
     assert config.cohort
     write_config(config, settings)
     unchanged, inputs = prepared(LABELER, config=settings)
-    assert (unchanged, inputs) == (config, {"text_column": None, "id_column": "AccessionNo"})
+    assert (unchanged, inputs) == (config, {"text_column": None, "id_column": "AccessionNo", "encoding": "utf-8"})
     changed, _ = prepared(LABELER, config=settings, cohort=tmp_path / "c", out=tmp_path / "o")
     assert (changed.cohort, changed.out, changed.init_from) == (str(tmp_path / "c"), str(tmp_path / "o"), config.init_from)
     from_table, inputs = prepared(LABELER, config=settings, reports=tmp_path / "r.csv", cohort=tmp_path / "c", id_column="id")

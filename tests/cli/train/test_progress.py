@@ -21,6 +21,7 @@ class Steps:
 
     config: RunConfig
     steps: Sequence[TrainStep]
+    notes: Sequence[str] = ("Begun with [CXR-BERT].",)
     done: int = 0
 
     def run(self) -> Iterator[TrainStep]:
@@ -41,6 +42,7 @@ def test_loss_rate_and_memory_are_shown_and_each_evaluation_is_a_line(capsys: py
     follow(trainer, quiet=False)
     assert trainer.done == 2
     text = _printed(capsys)
+    assert text.startswith("Begun with [CXR-BERT].")
     assert "loss 0.5000 12.3 samples/s 1.5 GiB" in text
     assert "2/2" in text
     assert "step 1:" not in text

@@ -30,12 +30,12 @@ def _select(**changes: Any) -> Selection:
 
 def test_a_list_names_volumes_as_the_archive_or_as_the_cohort_does(tmp_path: Path) -> None:
     key = SiteKey.open(tmp_path / "key", outside=tmp_path / "out")
-    pseudonym = _select(key=key).sources[2].volume
+    sources = {source.path.name: source for source in _select(key=key).sources}
+    pseudonym = sources["b1"].volume
     (tmp_path / "list.csv").write_text(f"volume\na1\n{pseudonym}\nz9\n")
     selection = _select(key=key, only=tmp_path / "list.csv")
-    everything = _select(key=key).sources
-    assert selection.chosen == (everything[0], everything[2])
-    assert selection.sources == everything, "what is not listed is in the archive all the same"
+    assert {*selection.chosen} == {sources["a1"], sources["b1"]}
+    assert selection.sources == tuple(sources.values()), "what is not listed is in the archive all the same"
     assert "2 volumes are listed in list.csv; 1 of the 3 listed are not here." in selection.notes
     both = _select(only=_write(tmp_path / "both.csv", "volume\na1\na2\n"), reconstruction=ReconstructionFilter.parse("kernel=Br40"))
     assert [source.volume for source in both.chosen] == ["a1"]

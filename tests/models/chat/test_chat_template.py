@@ -12,7 +12,7 @@ import pytest
 
 from tests.injections import ASKED, INJECTIONS
 from thoracle.errors import CapabilityMissing
-from thoracle.inference.chat.grounded import escape_to_json
+from thoracle.inference.llm.data_turn import escape_text
 from thoracle.models.chat.chat_template import ChatTemplate, Encoded
 from thoracle.models.chat.language_model import load_language_model
 from thoracle.models.chat.layout import Layout
@@ -92,7 +92,7 @@ def test_no_report_leaves_its_data_in_any_layout(name: str, evidence: Literal["u
     template, special = ChatTemplate(tokenizer, rows=1, evidence=evidence), set(tokenizer.all_special_ids)
 
     def prompt(report: str) -> tuple[int, list[str]]:
-        data = Message(role="tool", content=escape_to_json({"cases": [{"id": "C1", "report": report}]}))
+        data = Message(role="tool", content=f"C1: {escape_text(report)}")
         encoded = template.encode([*TALK[:2], data, *TALK[2:4]])
         return sum(number in special for number in encoded.ids), _words(tokenizer, encoded).split("\n")
 

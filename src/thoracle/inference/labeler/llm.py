@@ -75,6 +75,8 @@ class LlmLabeller:
 
     def __init__(self, client: OpenAIClient, *, max_tokens: int = 1024, journal: Path | None = None) -> None:
         self._client, self._sampling, self._journal = client, SamplingOptions(max_tokens=max_tokens), journal
+        #: Rows from the first unknown one on are labelled again by the next run: what was answered is in the journal.
+        self.asks_again = journal is not None
 
     def settings(self) -> dict[str, Any]:
         """Name the server, its model and the hash of the prompt."""

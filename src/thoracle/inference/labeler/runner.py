@@ -25,7 +25,8 @@ from thoracle.errors import InputError, OutputConflict
 from thoracle.execution.executor import Executor, ItemOutcome
 from thoracle.execution.local import LocalExecutor
 from thoracle.files.append_log import append_csv, append_lines
-from thoracle.files.atomic import make_private
+from thoracle.files.atomic import make_private, write_atomic
+from thoracle.files.csv_text import csv_text
 from thoracle.inference.batch.result_table import SCHEMA, claim, lock_table, settings_path
 from thoracle.inference.labeler.evidence import Labels
 from thoracle.inference.labeler.report_table import ReportRow, ReportTable
@@ -197,6 +198,9 @@ class _Files:
         if not out.exists() or out.stat().st_size == 0:
             append_csv(out, [columns])
         self.done = _count_rows(out, columns)
+        if getattr(labeller, "asks_again", False) and (unknown := _unknown_rows(self._unknown)):
+            self.done = min(self.done, unknown[0])
+            _keep_rows(out, self.done)
         if evidence is not None:
             evidence.parent.mkdir(parents=True, exist_ok=True)
             _keep_lines(evidence, self.done)
@@ -248,6 +252,13 @@ def _count_rows(path: Path, columns: tuple[str, ...]) -> int:
         return sum(1 for _ in lines)
 
 
+def _keep_rows(path: Path, count: int) -> None:
+    """Cut a table behind its first `count` rows."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(islice(csv.reader(file), 1 + count))
+    write_atomic(path, csv_text(lines).encode())
+
+
 def _keep_lines(path: Path, count: int) -> None:
     """Cut a file behind its first `count` lines."""
     make_private(path)
@@ -261,6 +272,14 @@ def _keep_lines(path: Path, count: int) -> None:
 def _tell_after(file: io.BufferedRandom, count: int) -> int:
     file.seek(0)
     return sum(len(line) for line in islice(file, count))
+
+
+def _unknown_rows(path: Path) -> list[int]:
+    if not path.exists():
+        return []
+    _truncate_partial_row(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        return [int(line[0]) for line in islice(csv.reader(file), 1, None)]
 
 
 def _keep_unknown(path: Path, completed: int) -> int:

@@ -95,6 +95,8 @@ def test_a_field_that_states(field: str) -> None:
         ("A nodule (series 3, image 112) in the lingula", []),
         ("Findings that are of note: a nodule", []),
         ("There is a small nodule", []),
+        ("Pleural effusion: no. Nodule: [x] yes [ ] no", [("pleural effusion", "denied"), ("nodule", "stated")]),
+        ("Effusion: [ ] yes [x] no. Nodule: [x] yes, [ ] no", [("effusion", "denied"), ("nodule", "stated")]),
     ],
 )
 def test_names_and_fields_of_a_sentence(sentence: str, expected: list[tuple[str, str]]) -> None:

@@ -138,7 +138,7 @@ def _boxes(text: str) -> Iterator[TemplateField]:
 
 def _answer(text: str, start: int, end: int, *, whole: bool = False) -> tuple[Verdict, int]:
     """Whether a field denies, states, or goes on in words; and where that ends. With `whole`, nothing else may stand there."""
-    choices = list(_CHOICE.finditer(text, start, end))
+    choices = list(_choices(text, start, end))
     for choice in choices:
         if _TICKED.search(choice["tick"]):
             return ("denied" if choice["word"] in ("no", "absent", "none", "normal") else "stated"), choices[-1].end()
@@ -147,6 +147,15 @@ def _answer(text: str, start: int, end: int, *, whole: bool = False) -> tuple[Ve
         if match and (not whole or match.end() == end):
             return verdict, match.end()
     return "words", start
+
+
+def _choices(text: str, start: int, end: int) -> Iterator[re.Match[str]]:
+    """Boxes one behind the other from `start` on: those further on are another field's."""
+    for choice in _CHOICE.finditer(text, start, end):
+        if text[start : choice.start()].strip(" ,;/|"):
+            return
+        start = choice.end()
+        yield choice
 
 
 @cache

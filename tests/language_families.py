@@ -19,8 +19,9 @@ from thoracle.inference.chat.session import Chat
 from thoracle.inference.llm.decoding import SamplingOptions, detokenize
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import PreparedVolume
+from thoracle.models.chat.adapters import add_lora_adapter, describe_adapter
 from thoracle.models.chat.chat_template import ChatTemplate
-from thoracle.models.chat.language_model import ChatModel, LanguageModel, add_lora_adapter, describe_adapter, load_language_model
+from thoracle.models.chat.language_model import ChatModel, LanguageModel, load_language_model
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector

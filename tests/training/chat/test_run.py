@@ -50,12 +50,12 @@ class Parts:
             encoder=str(self.folder / "encoder"),
             projector=ProjectorConfig(num_queries=4, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18),
             phantom_lm=chat_parts.LANGUAGE,
-            adapter=AdapterConfig(rank=4, alpha=8),
             loss_weight="sqrt_length",
             optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1.0),
             **{
                 "language_model": str(self.folder / "base" / "model"),
                 "init_from": str(self.folder / "projector" / "model") if stage == "lora" else "",
+                "adapter": AdapterConfig(rank=4, alpha=8),
                 "sequence_length": 80,
                 "steps": 4,
                 "batch_size": 1,
@@ -205,3 +205,41 @@ def test_recurrent_families_train_a_projector_unpacked(parts: Parts, tmp_path: P
     assert [step.step for step in run.run()] == [1, 2]
     assert "layers of linear_attention" in caplog.text
     assert {len(tree.continuations) for k in range(len(run._data)) for tree in run._data[k].trees} == {1}
+
+
+@pytest.mark.parametrize("stage", ["projector", "lora"])
+def test_a_base_in_bf16_stays_so_and_what_is_trained_is_float32(
+    stage: Stage, parts: Parts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exact = [step.loss for step in parts.run(parts.config(stage, tmp_path / "exact", init_from="")).run()]
+    run = parts.run(parts.config(stage, tmp_path / "bf16", init_from="", dtype="bf16"))
+    assert [step.loss for step in run.run()] == pytest.approx(exact, rel=0.05)
+    assert "unpacked" not in caplog.text
+    assert {parameter.dtype for parameter in run.task.trainable_parameters()} == {torch.float32}
+    frozen = {parameter.dtype for parameter in run.task.model.language.parameters() if not parameter.requires_grad}
+    assert frozen == {torch.bfloat16}
+
+
+def test_stage_one_on_plain_conversations_reads_no_question_and_trains(parts: Parts, tmp_path: Path) -> None:
+    run = parts.run(parts.config("projector", tmp_path / "run", prompt="plain", steps=2))
+    assert [step.step for step in run.run()] == [1, 2]
+    tokenizer = load_language_model(parts.folder / "base" / "model").tokenizer
+    said = {
+        tokenizer.decode([number for number in (*tree.prefix, *rest.ids) if number >= 0])
+        for k in range(len(run._data))
+        for tree in run._data[k].trees
+        for rest in tree.continuations
+    }
+    assert said == {"No.\n", "Yes, on the left.\n"}
+    with pytest.raises(InputError, match="stage lora is not trained on plain conversations"):
+        parts.config("lora", tmp_path / "lora", prompt="plain")
+
+
+def test_an_adapters_dropout_is_drawn_in_training_and_kept_in_its_folder(parts: Parts, tmp_path: Path) -> None:
+    config = parts.config("lora", tmp_path / "run", adapter=AdapterConfig(rank=4, alpha=8, dropout=0.5), steps=2)
+    dropped = [step.loss for step in parts.run(config).run()]
+    config = replace(config, out=str(tmp_path / "whole"), adapter=AdapterConfig(rank=4, alpha=8, dropout=0.0))
+    whole = [step.loss for step in parts.run(config).run()]
+    assert dropped[0] == whole[0], "a new adapter adds nothing, whatever it sees"
+    assert dropped[1] != whole[1]
+    assert json.loads((tmp_path / "run" / "model" / "adapter" / "adapter_config.json").read_text())["lora_dropout"] == 0.5

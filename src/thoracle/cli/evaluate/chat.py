@@ -9,7 +9,7 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.llm_options import LlmModel, Timeout, open_server
-from thoracle.cli.options import Device
+from thoracle.cli.options import Device, LanguageDtype
 
 if TYPE_CHECKING:
     from thoracle.metrics.bootstrap import Interval
@@ -31,6 +31,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     device: Device = "auto",
+    dtype: LanguageDtype = "auto",
 ) -> None:
     """Measure answers about scans that were not trained on, with intervals over patients.
 
@@ -58,7 +59,7 @@ def chat(
     _, held_out = split_questions(read_vqa(questions), prepared)
     if not held_out:
         raise InputError("no question is about a scan of the split valid", hint="Give the cohort's own questions.", source=questions)
-    loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
+    loaded, console = load_chat(model, device=device, dtype=dtype), Console(stderr=True, highlight=False)
     conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
     out.mkdir(parents=True, exist_ok=True)
     answer = partial(answer_questions, loaded, prepared, conversations, sampling=sampling)

@@ -50,6 +50,9 @@ CHAT: Final = TrainTask(
         "vqa_file": setting("--questions", "JSON", "What `thoracle vqa` wrote", kind=Path),
         "encoder": setting("--encoder", "DIR", "CT-CLIP model folder", kind=Path),
         "language_model": setting("--base", "DIR", "Language model's folder", kind=Path),
+        "dtype": setting(
+            "--dtype", "auto|bf16|float32", "Numbers of the language model where it is not trained", kind=Literal["auto", "bf16", "float32"]
+        ),
         "init_from": setting("--start", "DIR", "Chat folder to go on from", kind=Path),
     },
 )

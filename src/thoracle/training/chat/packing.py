@@ -12,17 +12,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
-from thoracle.models.chat.chat_template import ChatTemplate, Encoded
+from thoracle.models.chat.chat_template import Encoded
 from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, Message, question_text
 
 _log = logging.getLogger(__name__)
+
+
+class AnswerEncoder(Protocol):
+    """Encode a conversation whose answers are trained on: as one sequence, or as one for each answer."""
+
+    def encode_answers(self, messages: Sequence[Message], /) -> tuple[Encoded, ...]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +123,7 @@ def to_messages(conversation: QuestionSet) -> list[Message]:
     return turns
 
 
-def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate, *, length: int) -> list[SharedPrefix]:
+def group_by_prefix(conversations: Iterable[QuestionSet], prompter: AnswerEncoder, *, length: int) -> list[SharedPrefix]:
     """Group conversations to trees of at most `length` ids; longer conversations are left out, and counted in the log.
 
     Raises:

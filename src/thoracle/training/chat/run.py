@@ -18,20 +18,14 @@ from thoracle.cohort.vqa.cases import finding_attributes
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.chat.adapters import add_lora_adapter, describe_adapter, load_lora_adapter, read_adapter
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
 from thoracle.models.chat.chat_template import ChatTemplate
 from thoracle.models.chat.components import load_projector
-from thoracle.models.chat.language_model import (
-    ChatModel,
-    GroundTruthFindingTokens,
-    LanguageModel,
-    add_lora_adapter,
-    describe_adapter,
-    load_language_model,
-    load_lora_adapter,
-)
+from thoracle.models.chat.language_model import ChatModel, GroundTruthFindingTokens, LanguageModel, load_language_model
+from thoracle.models.chat.published_prompt import PlainPrompt
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix, to_messages
+from thoracle.training.chat.packing import AnswerEncoder, PackedCollator, PackedDataset, group_by_prefix, to_messages
 from thoracle.training.chat.packing_check import trains_packed
 from thoracle.training.chat.phantom_lm import build_phantom_lm, checklist_conversations, save_phantom_lm
 from thoracle.training.chat.projector_initialization import new_projector
@@ -81,12 +75,13 @@ def chat_run(
         tokens = GroundTruthFindingTokens(language, ABNORMALITIES)
         model, rows_of_scan = ChatModel(language.model, tokens), len(ABNORMALITIES)
     else:
-        language = load_language_model(Path(config.language_model))
+        language = load_language_model(Path(config.language_model), dtype=config.dtype)
         assert scans is not None, "of these stages"
         projector = _projector(config, conversations, findings, scans, language)
         model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.num_tokens
         config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).disclaimer)
-    prompter = ChatTemplate(language.tokenizer, rows=rows_of_scan)
+    prompt = PlainPrompt if config.prompt == "plain" else ChatTemplate
+    prompter: AnswerEncoder = prompt(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
     collate = PackedCollator(findings if scans is None else scans.compressed, pad=pad, weigh=config.loss_weight)
     read = torch.clone if scans is None else scans.tokens.expand
@@ -173,12 +168,12 @@ def _adapted(config: ChatConfig, language: LanguageModel) -> Any:
     adapter = config.adapter
     started = Path(config.init_from) / ADAPTER if config.init_from else None
     if started is not None and started.is_dir():
-        model = load_lora_adapter(language.model, started)
+        model = load_lora_adapter(language.model, read_adapter(started))
         _log.info(describe_adapter(model))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in name)
         return model
-    model = add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets)
+    model = add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, dropout=adapter.dropout, targets=adapter.targets)
     _log.info(describe_adapter(model))
     return model
 

@@ -17,10 +17,12 @@ from tests.training import chat_parts, steps
 from tests.training.chat_parts import question
 from tests.training.cohorts import write_cohort
 from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.vqa.question_file import open_questions
+from thoracle.cohort.vqa.vqa_file import QuestionSet, write_questions
 from thoracle.errors import InputError
 from thoracle.models.chat.language_model import load_language_model
 from thoracle.models.ctchat.config import ProjectorConfig
-from thoracle.training.chat.run import chat_run, finding_targets, split_questions
+from thoracle.training.chat.run import QuestionSplit, chat_run, finding_targets, split_questions
 from thoracle.training.chat.scan_features import ScanFeatures, encode_cohort_scans
 from thoracle.training.chat.task import AdapterConfig, ChatConfig, Stage
 from thoracle.training.engine.config import OptimizerConfig
@@ -152,17 +154,37 @@ def test_a_language_model_of_the_base_stage_has_a_word_for_each_finding(parts: P
         assert len(tokenizer(f" {name.lower()}", add_special_tokens=False)["input_ids"]) == 1
 
 
-def test_questions_are_split_as_their_scans_are(parts: Parts) -> None:
+def _split(sets: list[QuestionSet], folder: Path, cohort: Cohort) -> QuestionSplit:
+    write_questions(folder / "vqa.json", sets)
+    return split_questions(open_questions(folder / "vqa.json"), cohort)
+
+
+def test_questions_are_split_as_their_scans_are_and_what_is_left_out_is_said(parts: Parts, tmp_path: Path) -> None:
     of = [question(0, "v0"), question(1, "v3", "v1"), question(2, "v4"), question(3, "v1", "v5"), question(4, "v9"), question(5, "v5")]
-    train, valid = split_questions(of, parts.cohort)
-    assert [conversation.id for conversation in train] == ["q0", "q1"]
-    assert {conversation.id for conversation in valid} == {"q2", "q5"}
+    split = _split(of, tmp_path, parts.cohort)
+    assert [conversation.id for conversation in split.train] == ["q0", "q1"]
+    assert {conversation.id for conversation in split.valid} == {"q2", "q5"}
+    assert split.notes == (
+        "1 of 6 questions are left out: they are about volumes that the cohort has not (those that `--reconstruction` left out, too).",
+        "1 of 6 questions are left out: they are about two splits.",
+    )
     many = [question(100 + k, "v4" if k < 20 else "v5") for k in range(40)]
-    _, shuffled = split_questions([*of, *many], parts.cohort)
-    assert split_questions([*many[::-1], *of], parts.cohort)[1] == shuffled
+    shuffled = list(_split([*of, *many], tmp_path, parts.cohort).valid)
+    assert list(_split([*many[::-1], *of], tmp_path, parts.cohort).valid) == shuffled
     assert {conversation.images for conversation in shuffled[:12]} == {("v4",), ("v5",)}, "a few are of both scans"
-    with pytest.raises(InputError, match="no question is about a scan of the split train"):
-        split_questions(of[2:], parts.cohort)
+    assert not len(_split(of[2:], tmp_path, parts.cohort).train)
+
+
+def test_questions_about_no_scan_are_trained_on_and_asked_where_no_scan_of_the_split_train_is(parts: Parts, tmp_path: Path) -> None:
+    general = question(7)
+    split = _split([question(0, "v0"), general, question(2, "v4")], tmp_path, parts.cohort)
+    assert ([one.id for one in split.train], [one.id for one in split.valid], split.notes) == (["q0", "q7"], ["q2"], ())
+    split = _split([general, question(2, "v4")], tmp_path, parts.cohort)
+    assert (list(split.train), {one.id for one in split.valid}) == ([], {"q7", "q2"})
+    config = parts.config("projector", tmp_path / "run", steps=2, batch_size=1, sequence_length=200)
+    run = chat_run(config, [general, *QUESTIONS], ALONE, findings=finding_targets(parts.cohort), scans=parts.scans)
+    assert any(tree.images == () for k in range(len(run._data)) for tree in run._data[k].trees)
+    assert [step.step for step in run.run()] == [1, 2]
 
 
 def test_targets_are_what_labels_and_reports_say_of_a_volume(parts: Parts) -> None:

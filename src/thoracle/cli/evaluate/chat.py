@@ -43,7 +43,7 @@ def chat(
 
     from thoracle.cli.progress import track
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.vqa.vqa_file import read_vqa
+    from thoracle.cohort.vqa.question_file import open_questions
     from thoracle.errors import InputError
     from thoracle.evaluation.chat.answers import answer_questions, chat_fingerprint, draw_questions, label_texts
     from thoracle.evaluation.chat.llm_judge import score_with_llm as judge_answers
@@ -56,11 +56,13 @@ def chat(
 
     server = None if judge_url is None else open_server(judge_url, model=llm_model, timeout=timeout)
     prepared = open_cohort(cohort)
-    _, held_out = split_questions(read_vqa(questions), prepared)
-    if not held_out:
+    split = split_questions(open_questions(questions), prepared)
+    for note in split.notes:
+        typer.echo(note, err=True)
+    if not len(split.valid):
         raise InputError("no question is about a scan of the split valid", hint="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device, dtype=dtype), Console(stderr=True, highlight=False)
-    conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
+    conversations, sampling = draw_questions(split.valid, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
     out.mkdir(parents=True, exist_ok=True)
     answer = partial(answer_questions, loaded, prepared, conversations, sampling=sampling)
     fingerprint, journal = chat_fingerprint(model), out / "answers.jsonl"

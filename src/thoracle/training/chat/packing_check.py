@@ -7,7 +7,7 @@ that attention adds by itself) shows here, and such a family is trained unpacked
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -48,20 +48,13 @@ def trains_packed(model: ChatModel, rows: PackedDataset, collate: PackedCollator
     training = model.training
     try:
         with torch.no_grad():
-            reason = next(filter(None, (_difference(model.eval(), row, collate, read) for row in _telling(rows))), "")
+            reason = next(filter(None, (_difference(model.eval(), row, collate, read) for row in rows.telling())), "")
     finally:
         model.train(training)
     if reason:
         family = CausalModel(model.language).family
         _log.warning("language models of the family %s are trained unpacked, one conversation a row: %s", family, reason)
     return not reason
-
-
-def _telling(rows: PackedDataset) -> Iterator[PackedSequence]:
-    """The row of the longest conversation, which windows matter to most, and the row of the most conversations."""
-    every = [rows[k] for k in range(len(rows))]
-    yield max(every, key=lambda row: max(map(len, _alone(row.trees))))
-    yield max(every, key=lambda row: len(_alone(row.trees)))
 
 
 def _alone(trees: Sequence[SharedPrefix]) -> list[SharedPrefix]:

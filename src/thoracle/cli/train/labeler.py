@@ -13,6 +13,7 @@ from thoracle.cli.options import Encoding
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
+    from thoracle.training.engine.plan import RunPlan
     from thoracle.training.labeler.task import LabelerConfig, LabelledReportText
 
 
@@ -30,13 +31,18 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
     return replace(config, init_from=fetched(config.init_from))
 
 
-def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str) -> Run:
+def _open_reports(config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str) -> list[LabelledReportText]:
     from thoracle.errors import InputError
-    from thoracle.training.labeler.run import labeler_run
 
     if config.only and not config.cohort:
         raise InputError("--only takes volumes of a prepared cohort", hint="Give --cohort, or a shorter table of reports.")
-    reports = _cohort_reports(config) if config.cohort else _table_reports(Path(config.reports), text_column, id_column, encoding)
+    return _cohort_reports(config) if config.cohort else _table_reports(Path(config.reports), text_column, id_column, encoding)
+
+
+def _prepare(config: LabelerConfig, **inputs: Any) -> Run:
+    from thoracle.training.labeler.run import labeler_run
+
+    reports = _open_reports(config, **inputs)
     return Run(
         start=lambda world, resume: labeler_run(config, reports, world, resume=resume),
         finish=lambda: _save_decision_rule(Path(config.out), reports),
@@ -92,6 +98,14 @@ def _save_decision_rule(out: Path, reports: list[LabelledReportText]) -> None:
     console.print(RESEARCH_USE)
 
 
+def _plan(config: LabelerConfig, ranks: int, local_ranks: int, **inputs: Any) -> RunPlan:
+    from thoracle.training.labeler.plan import plan_labeler
+    from thoracle.training.labeler.task import ReportDataset
+
+    training, _ = ReportDataset.split(_open_reports(config, **inputs))
+    return plan_labeler(config, reports=len(training), ranks=ranks, local_ranks=local_ranks)
+
+
 LABELER: Final = TrainTask(
     name="labeler",
     help="""Teach a transformer the 18 labels of reports. Ends with DIR/model, which `thoracle label --model` takes.
@@ -114,5 +128,6 @@ LABELER: Final = TrainTask(
         "encoding": (Encoding, "utf-8"),
     },
     override=_override,
+    plan=_plan,
 )
 add_command(LABELER)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thoracle.cohort.manifest import Cohort
     from thoracle.cohort.samples.augment import Augmentation
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.contrastive.gradient_cache import PairConfig
@@ -37,11 +38,9 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     return pairs
 
 
-def data_sizes(config: PairConfig) -> tuple[int, int]:
-    """Count the pairs that are trained on, and the bytes of the cohort's cache."""
-    pairs = open_pairs(config)
-    cohort = pairs.cohort
-    return len(pairs), sum((cohort.folder / entry.cache).stat().st_size for entry in cohort.entries)
+def cache_size(cohort: Cohort) -> int:
+    """Count the bytes of a cohort's cache."""
+    return sum((cohort.folder / entry.cache).stat().st_size for entry in cohort.entries)
 
 
 def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:

@@ -114,7 +114,7 @@ def labeler(folder: Path) -> Planned:
     sizes = replace(TEXT, hidden_size=128, num_hidden_layers=4, intermediate_size=512)
     config = LabelerConfig(model=sizes, out=f"{folder}/run", max_text_tokens=256, batch_size=32, **SHORT)
     reports = [LabelledReportText(name=str(k), text=f"{k} " + "a b c d " * 70, labels=(1,) * 18) for k in range(96)]
-    return plan_labeler(config, reports=len(reports), **RANKS), lambda: labeler_run(config, reports, ALONE)
+    return plan_labeler(config, reports=len(reports), **RANKS), lambda: labeler_run(config, reports, ALONE, validation=())
 
 
 CASES: dict[str, Callable[[Path], Planned]] = {

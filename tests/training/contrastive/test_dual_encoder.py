@@ -57,6 +57,29 @@ def test_bf16_rounds_activations_and_keeps_weights_in_float32(steps: ModuleType,
     assert {gradient.dtype for gradient in rounded.gradients.values()} == {torch.float32}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"extra_latent_projection": True},
+        {"decoupled_loss": True},
+        {"spatial_pool": "grid"},
+        {"slice_pool": "attention"},
+        {"ctvit": {"hu_windows": ((-1.0, 0.0), (0.0, 1.0)), "subpatches": 2, "dim_cell": 8}},
+    ],
+    ids=lambda change: "-".join(change) or "plain",
+)
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_every_parameter_that_trains_has_a_gradient(loss: str, change: dict[str, Any], steps: ModuleType) -> None:
+    """DDP waits for each of them at its second step."""
+    if loss == "sigmoid" and change.keys() & {"extra_latent_projection", "decoupled_loss"}:
+        pytest.skip("belongs to the softmax loss")
+    values = {**change, **({"ctvit": replace(steps.MODEL.ctvit, **change["ctvit"])} if "ctvit" in change else {})}
+    task = steps.task(replace(steps.CONFIG, model=replace(steps.MODEL, **values), loss=loss), ALONE)
+    task.accumulate_gradients([steps.batch()])
+    assert [name for name, p in task.checkpoint_modules().named_parameters() if p.requires_grad and p.grad is None] == []
+
+
 def test_the_temperature_stays_within_its_limit(steps: ModuleType) -> None:
     task = steps.task(steps.CONFIG, ALONE)
     with torch.no_grad():

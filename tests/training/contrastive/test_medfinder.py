@@ -6,14 +6,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.training import rank_run
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.models.common.losses import consistency_loss
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
+from thoracle.training.engine.checkpoints import checkpoints
 from thoracle.training.engine.config import load_config
 from thoracle.training.engine.distributed import World
 
@@ -65,9 +68,12 @@ def test_no_augmentation_leaves_every_view_as_it_was(steps: ModuleType) -> None:
 
 
 def test_gradients_reach_what_is_trained_and_nothing_else(steps: ModuleType) -> None:
-    trained = steps.task(replace(steps.FINDER, augmentation=STRONG), ALONE)
-    trained.accumulate_gradients([steps.batch()])
-    assert all(parameter.grad is not None for parameter in trained.trainable_parameters())
+    for config in (steps.FINDER, rank_run.CASES["vit"], rank_run.CASES["resnet"]):
+        for cross in (True, False):
+            model = replace(config.model, cross_attention=cross)
+            trained = steps.task(replace(config, model=model, augmentation=STRONG, batch_size=8), ALONE)
+            trained.accumulate_gradients([steps.batch()])
+            assert all(parameter.grad is not None for parameter in trained.trainable_parameters())
     frozen = steps.task(replace(steps.FINDER, text="biobert", freeze_text_encoder=True, augmentation=STRONG), ALONE)
     frozen.accumulate_gradients([steps.batch()])
     with_gradient = {name for name, parameter in frozen.clip.named_parameters() if parameter.grad is not None}
@@ -127,3 +133,11 @@ def test_a_step_of_resnet_50_on_small_volumes(steps: ModuleType) -> None:
     assert 0 < done.loss.item() < 20
     assert done.gradients["clip.image.net.layer4.2.conv3.weight"].shape == (2048, 512, 1, 1, 1)
     assert not any(name.startswith("clip.text_transformer.") for name in done.gradients)
+
+
+@pytest.mark.parametrize("case", ["vit", "resnet"])
+def test_two_ranks_train_either_image_encoder_beyond_the_second_step(case: str, ranks: Any, tmp_path: Path) -> None:
+    """A parameter that no loss reaches ends DDP at its second step."""
+    config = rank_run.CASES[case]
+    ranks("-m", "tests.training.rank_run", *rank_run.settings(config, out=str(tmp_path / "run")))
+    assert [checkpoint.step for checkpoint in checkpoints(tmp_path / "run" / "checkpoints")] == [1, 2, 3]

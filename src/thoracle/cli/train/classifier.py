@@ -24,12 +24,13 @@ def _config() -> type[ClassifierConfig]:
 
 def _open_volumes(config: ClassifierConfig) -> tuple[CohortDataset, CohortDataset | None]:
     """Open the volumes that are trained on, and those that are evaluated on."""
+    from thoracle.cli.train.pairs import open_evaluated
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
 
     cohort = open_cohort(config.cohort, only=config.only)
     volumes = CohortDataset(cohort, split="train", needs=["labels"])
-    return volumes, CohortDataset(cohort, split="valid", needs=["labels"]) if config.eval_every else None
+    return volumes, CohortDataset(open_evaluated(config, config.cohort), split="dev", needs=["labels"]) if config.eval_every else None
 
 
 def _prepare(config: ClassifierConfig) -> Run:

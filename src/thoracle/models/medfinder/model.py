@@ -91,8 +91,9 @@ class MedFinder(nn.Module):
         return self.text_transformer.parameters()
 
     def unused_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the text encoder's pooler, which reaches no loss."""
-        return self.text_transformer.pooler.parameters()
+        """Yield what reaches no loss: the text encoder's pooler, and a norm of MONAI's transformer layers that waits for other tokens."""
+        yield from self.text_transformer.pooler.parameters()
+        yield from (parameter for name, parameter in self.image.named_parameters() if ".norm_cross_attn." in name)
 
     def _tokens(self, views_BVZHW: Tensor) -> Tensor:
         """(B, V, N, L) of each view for itself."""

@@ -29,7 +29,7 @@ _Told = Callable[[int, int], None]
 def classifier_run(
     config: ClassifierConfig,
     train: CohortDataset,
-    valid: CohortDataset | None,
+    dev: CohortDataset | None,
     world: World,
     *,
     resume: bool = False,
@@ -40,7 +40,7 @@ def classifier_run(
     Args:
         config: of the run.
         train: volumes that are trained on.
-        valid: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
+        dev: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
         world: as `join` gives it.
         resume: as in `contrastive_run`.
         encoded: told how many volumes are encoded, of how many in all.
@@ -51,7 +51,7 @@ def classifier_run(
     """
     start = open_classifier_start(config, train.cohort.preprocess)
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
-    sets = [volumes for volumes in (train, valid) if volumes is not None]
+    sets = [volumes for volumes in (train, dev) if volumes is not None]
     labels = [_labels(volumes) for volumes in sets]
     data: list[EpochDataset[FrozenSample | Sample]] = [*sets]
     if config.features != "volumes":
@@ -71,7 +71,7 @@ def classifier_run(
         return ClassifierEvaluator(task, data[1], batch=config.batch_size)
 
     return Trainer(
-        config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if valid is None else evaluate
+        config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if dev is None else evaluate
     )
 
 

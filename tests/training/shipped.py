@@ -125,7 +125,9 @@ def main(folder: Path, *, stop: bool, resume: bool) -> None:
     steps: list[TrainStep] = []
 
     def follow(trainer: Any, *, quiet: bool) -> None:
-        steps.extend(islice(trainer.run(), STOPPED) if stop else trainer.run())
+        steps.extend(islice(trainer.run(), STOPPED if stop else None))
+        if stop:
+            sys.exit()  # before the model is written
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "follow", follow)

@@ -57,21 +57,8 @@ def test_runs_begin_stop_and_go_on(hosts: tuple[str, str], tmp_path: Path) -> No
         started = [
             subprocess.Popen(
                 [
-                    *(
-                        "ip",
-                        "netns",
-                        "exec",
-                        host,
-                        sys.executable,
-                        "-m",
-                        "torch.distributed.run",
-                        "--nnodes",
-                        "2",
-                        "--node-rank",
-                        str(rank),
-                    ),
-                    *("--master-addr", ADDRESSES[0], "--master-port", "29517"),
-                    *("-m", "tests.training.shipped", str(shared), how),
+                    *("ip", "netns", "exec", host, *torchrun, "--node-rank", str(rank)),
+                    *("--master-addr", ADDRESSES[0], "--master-port", "29517", "-m", "tests.training.shipped", str(shared), how),
                 ],
                 env={
                     **os.environ,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 Ranks = Callable[..., None]
+#: Takes the name of a case of `plan_steps`; gives bytes by part, `planned` and `measured`.
+PlannedSteps = Callable[[str], dict[str, int]]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,5 +69,18 @@ def ranks() -> Ranks:
             for process in started:
                 process.kill()
         assert [process.returncode for process in started] == [0, 0], "\n".join(printed)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def planned_steps() -> PlannedSteps:
+    """Plan a run and take two steps of it in a process of its own, whose memory is measured."""
+
+    def run(name: str) -> dict[str, int]:
+        told = [sys.executable, "-m", "tests.training.plan_steps", name]
+        done = subprocess.run(told, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+        figures: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+        return figures
 
     return run

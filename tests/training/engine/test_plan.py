@@ -50,8 +50,9 @@ def test_everything_else_follows_from_numbers(config: RunConfig, chunk: int, pas
     assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 50, "backward": 7, "batch": 80}
     assert plan.device_total == 11_337
     assert (plan.shared, plan.workers) == (5 * 80, 2 * 2 * 80)  # two workers: two batches each, and the one in use
-    assert (plan.checkpoint, plan.saving, plan.checkpoints) == (4000 + 4800, 2 * 8800, 5)
-    assert plan.host_total == 400 + 320 + 17_600
+    assert (plan.checkpoint, plan.saving, plan.checkpoints) == (4000 + 4800, 8800, 5)
+    assert plan.host_total == 400 + 320 + 8800
+    assert plan.node_total == 2 * (400 + 320) + 8800, "one rank of the two saves"
     assert plan.steps_per_epoch == 100 // 32
     assert plan.flops == passes * 100
     assert plan.samples_per_second(1e6) == 0.4 * 1e6 / (passes * 100)

@@ -54,7 +54,7 @@ class RunPlan:
         device: by part, on each rank; "backward" is the gradient of the largest activation.
         shared: /dev/shm of each rank.
         workers: of the loader's processes, on each rank, beside that.
-        saving: of a checkpoint's copy, on each rank.
+        saving: of a checkpoint's copy, on the first rank, while it is written.
         checkpoint: of one on the disk.
         checkpoints: most that are there at once.
         cache: of the cohort on the disk.
@@ -86,8 +86,13 @@ class RunPlan:
 
     @property
     def host_total(self) -> int:
-        """Return the host memory of a rank, its part of /dev/shm included."""
+        """Return the host memory of the first rank, its part of /dev/shm included."""
         return self.shared + self.workers + self.saving
+
+    @property
+    def node_total(self) -> int:
+        """Return the host memory of the first rank's node."""
+        return (self.shared + self.workers) * self.local_ranks + self.saving
 
     def samples_per_second(self, flops_per_second: float) -> float:
         """Compute what the loader of a rank must give a device of that peak."""
@@ -191,7 +196,7 @@ def plan_run(
         },
         shared=ahead * batch,
         workers=_COLLATING * config.num_workers * batch,
-        saving=2 * state,
+        saving=state,
         checkpoint=state,
         checkpoints=config.keep_checkpoints + 2,
         cache=cache,

@@ -68,7 +68,7 @@ class World:
         return gathered
 
     def on_first(self, function: Callable[[], _T]) -> _T:
-        """Call on the first rank alone; every rank returns what it returned, or raises what it raised.
+        """Run a function on the first rank alone; every rank returns what that returned, or raises what it raised.
 
         What the first rank alone reads of the disk, no other rank looks up before it is there: a network file system would go on
         answering that it is absent.
@@ -166,10 +166,10 @@ def full_state_dict(module: nn.Module, optimiser: Optimizer, *, keep: bool = Tru
 
     Every rank must ask, for a sharded tensor is gathered by all; one that does not `keep` drops each before the next, and copies none.
     """
-    whole = _whole if keep else _gather_and_drop
-    weights = {name: whole(tensor) for name, tensor in module.state_dict().items()}
+    copy = _whole if keep else _gather_and_drop
+    weights = {name: copy(tensor) for name, tensor in module.state_dict().items()}
     moments = optimiser.state_dict()
-    state = {number: {name: whole(tensor) for name, tensor in moments_of.items()} for number, moments_of in moments["state"].items()}
+    state = {number: {name: copy(tensor) for name, tensor in moments_of.items()} for number, moments_of in moments["state"].items()}
     return weights, {**moments, "state": state}
 
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.errors import InputError
+from thoracle.execution.stop_signals import leave_process_group
 from thoracle.models.text.tokenizer import Tokenizer
-from thoracle.training.engine.stop_signals import leave_process_group
 from thoracle.training.engine.task import B, Collate, PinnedBatch
 
 S = TypeVar("S")

@@ -24,6 +24,7 @@ import psutil
 import torch
 
 from thoracle.errors import InputError, TrainingDiverged, TrainingStopped
+from thoracle.execution.stop_signals import StopSignals
 from thoracle.training.engine.checkpoints import CheckpointWriter, best, checkpoints, last_whole
 from thoracle.training.engine.config import RunConfig, load_run_config, resume_notes
 from thoracle.training.engine.distributed import World, clip_gradients, full_state_dict, load_full_state_dict
@@ -34,7 +35,6 @@ from thoracle.training.engine.rng import get_rng_state, set_rng_state
 from thoracle.training.engine.run_folder import CHECKPOINTS, CONFIG, FAILURES, MODEL, open_run_folder
 from thoracle.training.engine.sampler import EpochDataset, StepSampler, iterate_batches
 from thoracle.training.engine.schedule import learning_rate_at
-from thoracle.training.engine.stop_signals import StopSignals
 from thoracle.training.engine.task import Collate, Task, sample_names
 
 #: Of glibc's malloc.h.
@@ -208,18 +208,18 @@ class Trainer:
             raise InputError(detail, hint="Set steps to as many, or more.", source=self._out)
         state = checkpoint.load(verify=False)
         self._check_layout(state)
-        before, size = len(state["ranks"]), self._world.size
-        local = state["ranks"][self._world.rank % before]
+        former, size = len(state["ranks"]), self._world.size
+        local = state["ranks"][self._world.rank % former]
         load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
         self.task.load_rank_state(local["own"])
         self.done = state["step"]
-        if before == size:
+        if former == size:
             set_rng_state(local["generators"], self._world.device)
             return
         self._seed_rank()
-        note = f"{size} ranks go on with what {before} began: a step sees the same samples, dropout draws other numbers from here on"
-        own = f"; codes that each keeps for itself are those of rank r modulo {before}" if local["own"] else ""
-        self.notes += (f"{note}{own}.",)
+        note = f"{size} ranks go on with what {former} began: a step sees the same samples, dropout draws other numbers from here on"
+        codes = f"; codes that each keeps for itself are those of rank r modulo {former}" if local["own"] else ""
+        self.notes += (f"{note}{codes}.",)
 
     def _layout(self) -> dict[str, int]:
         """Return how a step is shared out, beside the number of ranks."""
@@ -227,17 +227,17 @@ class Trainer:
 
     def _check_layout(self, state: Mapping[str, Any]) -> None:
         """Refuse steps of another number of samples, whose numbers would be another run's."""
-        config, (batch, accumulated), ranks = self.config, (state[name] for name in self._layout()), len(state["ranks"])
-        samples = batch * accumulated * ranks
+        config, (batch, accumulation), ranks = self.config, (state[name] for name in self._layout()), len(state["ranks"])
+        samples = batch * accumulation * ranks
         if samples == self._order.global_batch_size and (batch == config.batch_size or not config.compares_batch):
             return
         detail = (
-            f"a step was of {ranks} ranks x {accumulated} batches x {batch} samples, and would be of "
+            f"a step was of {ranks} ranks x {accumulation} batches x {batch} samples, and would be of "
             f"{self._world.size} x {config.gradient_accumulation_steps} x {config.batch_size}"
         )
         free = "gradient_accumulation_steps" if config.compares_batch else "batch_size or gradient_accumulation_steps"
-        kept = ", and batch_size, whose samples are compared with each other" if config.compares_batch else ""
-        raise InputError(detail, hint=f"Keep the product, {samples}{kept}: set {free}, or the number of ranks.", source=self._out)
+        condition = ", and batch_size, whose samples are compared with each other" if config.compares_batch else ""
+        raise InputError(detail, hint=f"Keep the product, {samples}{condition}: set {free}, or the number of ranks.", source=self._out)
 
     def _export(self) -> None:
         self._writer.wait()

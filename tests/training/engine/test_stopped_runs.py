@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,7 +16,6 @@ import torch
 
 from tests.training import rank_run
 from thoracle.training.engine.checkpoints import Checkpoint, last_whole
-from thoracle.training.engine.stop_signals import STOP_SIGNALS, StopSignals
 
 STEPS = 30
 _MODEL = rank_run.CASES["ct-clip"].model
@@ -86,25 +84,6 @@ def test_after_any_other_end_the_last_checkpoint_is_whole(
     assert 0 not in statuses
     assert 0 < _last(tmp_path / "run").step < STEPS
     _goes_on(ranks, tmp_path / "run", whole)
-
-
-def test_signals_are_noted_within_and_handled_as_before_after() -> None:
-    before = [signal.getsignal(number) for number in STOP_SIGNALS]
-    with StopSignals() as stop:
-        assert not stop.received
-        os.kill(os.getpid(), signal.SIGUSR1)
-        assert stop.received
-    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
-    caught: list[bool] = []
-
-    def elsewhere() -> None:
-        with StopSignals() as stop:
-            caught.append(stop.received)
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert caught == [False], "another thread cannot handle signals, and is not refused"
 
 
 def _stop(send: Callable[[Ranks], None], start_ranks: Start, out: Path, **changes: Any) -> tuple[list[str], list[int | None]]:

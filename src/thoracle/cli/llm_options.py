@@ -25,8 +25,8 @@ def open_server(url: str, *, model: str | None, timeout: float, evidence: Eviden
     from thoracle.inference.llm.openai_client import OpenAIClient
 
     client = OpenAIClient(url, model=model or "", timeout=timeout, evidence=evidence, notify=_warn)
-    if client.warning:
-        _warn(client.warning)
+    if client.connection.warning:
+        _warn(client.connection.warning)
     client.check()
     if model is None:
         typer.echo(f"The server's model is {client.model}.", err=True)

@@ -11,8 +11,9 @@ from tests.language_server import LanguageServer
 from thoracle.errors import EndpointFailed
 from thoracle.inference.labeler.llm import SCHEMA, LlmLabeller
 from thoracle.inference.llm import openai_client
+from thoracle.inference.llm.connection import KEY
 from thoracle.inference.llm.data_turn import escape_text
-from thoracle.inference.llm.openai_client import KEY, OpenAIClient
+from thoracle.inference.llm.openai_client import OpenAIClient
 from thoracle.models.chat.layout import END_DATA
 from thoracle.types import ABNORMALITIES
 

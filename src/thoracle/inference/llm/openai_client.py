@@ -1,6 +1,5 @@
 """Ask a language model behind an OpenAI-compatible server, word by word or for a whole answer.
 
-The server gets what it is given and no more: redirects are not followed, and the key comes from the environment.
 Every answer streams. One that breaks off is asked for again, unless words of it have been shown.
 """
 
@@ -8,47 +7,36 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
-import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
-from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed, InputError
-from thoracle.inference.llm.answer_stream import AnswerEvent, AnswerInterrupted, ServerMessage, quote_reason, read_events
+from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed
+from thoracle.inference.llm.answer_stream import AnswerEvent, AnswerInterrupted, ServerMessage, read_events
+from thoracle.inference.llm.connection import BUSY, HINT, REQUEST, ServerBusy, ServerConnection, silence
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.thoughts import ThoughtFilter
 from thoracle.models.chat.layout import SERVER_LAYOUTS, EvidencePlacement, Layout, to_turns
 from thoracle.models.chat.prompt import Message
 from thoracle.text_safety import terminal_safe
 
-#: Environment variable of the key, where the server asks for one: arguments end up in shell histories.
-KEY: Final = "THORACLE_LLM_KEY"
 #: Tokens that a model has for its thoughts, beside those of the answer.
 THOUGHT_TOKENS: Final = 4096
 #: Seconds for the connection, and between words.
 TIMEOUT: Final = 120.0
 _MOST_BYTES: Final = 1 << 24
 _ATTEMPTS: Final = 3
-_BUSY: Final = frozenset({408, 429, 500, 502, 503, 504, 529})
-#: What one request is refused for, and another may not be.
-_REQUEST: Final = frozenset({400, 413, 422})
+_PATH: Final = "/chat/completions"
 #: llama_cpp.server answers 500 where a request is not of its form.
 _BROKEN: Final = 500
-_LIMITED: Final = 429
 _PAUSE: Final = 1.0  # seconds before the second attempt, doubled before the third
 _CHECK_SECONDS: Final = 10.0
-_HINT: Final = "Check that the server runs; what is done is kept."
 _MALFORMED: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 #: What a server may not take, and an answer can do without.
 _DISPENSABLE: Final = ("temperature", "seed", "response_format")
@@ -83,34 +71,12 @@ class OpenAIClient:
         evidence: EvidencePlacement = "user",
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        if reason := _reject_address(address):
-            hint = f"Give for example http://localhost:8000/v1; a key goes into {KEY}."
-            shown = re.split("[?#]", re.sub("//.*@", "//…@", address))[0]  # passwords and keys are not repeated
-            raise InputError(f"no address of a server: {shown!r:.80} {reason}", hint=hint)
-        self._key = os.environ.get(KEY, "")
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise InputError(f"{KEY} holds more than printable ASCII characters", hint="Set it to the key alone.")
-        if not 0 < timeout < float("inf"):
-            raise InputError(f"a timeout of {timeout:g} s", hint="Give a number of seconds above 0.")
-        self._base = address.rstrip("/")
-        self.url, self.model, self._timeout, self._notify = self._base + "/chat/completions", model, timeout, notify
+        self.connection = ServerConnection(address, timeout=timeout)
+        self.url, self.model, self._notify = self.connection.base + _PATH, model, notify
         self._layout = SERVER_LAYOUTS[evidence]
-        self._sockets: set[socket.socket] = set()
-        self._closed = False
-        handlers = (_NoRedirect(), _HttpHandler(self._sockets), _HttpsHandler(self._sockets))
-        self._opener = urllib.request.build_opener(*handlers)
         self._limit_name, self._refused_settings, self._adapting = "max_tokens", frozenset[str](), threading.Lock()
         self._one_at_a_time, self._turn = False, threading.Lock()
         self._hold, self._thought_tokens = True, 0
-
-    @property
-    def warning(self) -> str:
-        """Warn of words that travel unencrypted to another machine; "" where none do."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        if parts.scheme == "https" or host in {"localhost", "::1"} or host.startswith("127."):
-            return ""
-        return f"{host} is asked by plain http: what is sent there, reports too, can be read on the way. Give https:// if it has it."
 
     def check(self) -> None:
         """Ask the server for its models, and take the only one where none is named.
@@ -121,7 +87,7 @@ class OpenAIClient:
         try:
             names = next(self._attempt(lambda: iter([self._model_names()])))
         except (OSError, http.client.HTTPException) as error:
-            raise self._failure(error) from error
+            raise silence(error, source=self.url) from error
         if names is None:
             if not self.model:
                 raise EndpointFailed("does not list its models", hint="Name one with --llm-model.", source=self.url)
@@ -171,11 +137,8 @@ class OpenAIClient:
         return self._attempt(answer)
 
     def close(self) -> None:
-        """Stop all answers under way, so that the server stops working on them; none is asked for again."""
-        self._closed = True
-        for connection in tuple(self._sockets):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        """Stop all answers under way; none is asked for again."""
+        self.connection.close()
 
     def _attempt(self, answer: Callable[[], Iterator[Part]]) -> Iterator[Part]:
         """Ask again while the server is busy, absent or breaks off, and nothing was shown."""
@@ -186,8 +149,8 @@ class OpenAIClient:
                     shown = True
                     yield piece
                 return
-            except _Passing as passing:
-                if pause is None or shown or self._closed or passing.seconds > self._timeout:
+            except ServerBusy as passing:
+                if pause is None or shown or self.connection.closed or passing.seconds > self.connection.timeout:
                     raise passing.error from passing
                 seconds = max(pause, passing.seconds)
             time.sleep(seconds)
@@ -231,34 +194,33 @@ class OpenAIClient:
         """Yield the parts of one answer."""
         try:
             with self._open(body) as response:
-                yield from read_events(response, timeout=self._timeout)
+                yield from read_events(response, timeout=self.connection.timeout)
         except ServerMessage as error:
-            raise AnswerFailed(self._without_key(f"sends {error}"), hint=_HINT, source=self.url) from error
+            raise AnswerFailed(self.connection.without_key(f"sends {error}"), hint=HINT, source=self.url) from error
         except OverflowError as error:
             hint = "Check that it is a language model's server."
             raise EndpointFailed(f"sends {error}", hint=hint, source=self.url) from error
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, AnswerInterrupted):
                 self._ask_one_at_a_time()
-            raise _Passing(self._failure(error)) from error
+            raise ServerBusy(silence(error, source=self.url)) from error
         except _MALFORMED as error:
-            raise EndpointFailed("sends what is no answer of such a server", hint=_HINT, source=self.url) from error
+            raise EndpointFailed("sends what is no answer of such a server", hint=HINT, source=self.url) from error
 
     def _open(self, body: Mapping[str, Any]) -> Any:
         """Send a request, once more without what the server does not take."""
         while True:
-            if self._closed:
+            if self.connection.closed:
                 raise EndpointFailed("is not asked any more", hint="The run was interrupted; what is done is kept.", source=self.url)
             allowed = {name: value for name, value in body.items() if name not in self._refused_settings}
             sent = {self._limit_name if name == "max_tokens" else name: value for name, value in allowed.items()}
             content = json.dumps({"model": self.model, **sent}).encode()
-            request = urllib.request.Request(self.url, data=content, headers=self._headers(), method="POST")
             try:
-                return self._opener.open(request, timeout=self._timeout)
+                return self.connection.open(_PATH, content)
             except urllib.error.HTTPError as error:
-                reason = self._reason(error)
-                if error.code not in {*_REQUEST, _BROKEN} or not self._adapt(reason, sent):
-                    raise self._refusal(error, reason) from error
+                reason = self.connection.read_reason(error)
+                if error.code not in {*REQUEST, _BROKEN} or not self._adapt(reason, sent):
+                    raise self.connection.refusal(error, reason, source=self.url) from error
 
     def _adapt(self, reason: str, sent: Mapping[str, Any]) -> bool:
         """Note what a server does not take, if its reason names it; tell whether the request can be sent without."""
@@ -280,86 +242,21 @@ class OpenAIClient:
                 self._one_at_a_time = True
                 self._notify("The server stops an answer when the next is asked for: from here on one is asked for at a time.")
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
-        return {**headers, "Authorization": f"Bearer {self._key}"} if self._key else headers
-
-    def _refusal(self, error: urllib.error.HTTPError, reason: str) -> Exception:
-        detail = f"answers {error.code} {str(error.reason)[:80]}" + (f": {reason}" if reason else "")
-        hint = f"Check the address, the model's name and {KEY}."
-        if error.code in _BUSY:
-            kind = EndpointFailed if error.code == _LIMITED else AnswerFailed
-            return _Passing(kind(detail, hint=_HINT, source=self.url), seconds=_retry_after(error.headers.get("Retry-After")))
-        return (AnswerFailed if error.code in _REQUEST else EndpointFailed)(detail, hint=hint, source=self.url)
-
-    def _reason(self, error: urllib.error.HTTPError) -> str:
-        """Quote why the server refused, without the key."""
-        with suppress(OSError, http.client.HTTPException), error:
-            return self._without_key(quote_reason(error.read(1 << 16)))
-        return ""
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "…") if self._key else text
-
-    def _failure(self, error: Exception) -> EndpointFailed:
-        if isinstance(error, http.client.IncompleteRead):
-            return AnswerFailed("sends an answer that is not whole", hint=_HINT, source=self.url)
-        silent = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
-        kind = AnswerFailed if isinstance(error, TimeoutError | ConnectionResetError | http.client.HTTPException) else EndpointFailed
-        hint = "Give a larger --timeout if it is only slow; what is done is kept." if silent else _HINT
-        return kind(f"does not answer ({type(error).__name__}: {terminal_safe(str(error))[:80]})", hint=hint, source=self.url)
-
     def _model_names(self) -> list[str] | None:
         """Ask for the names of the server's models; None where it does not list them."""
-        request = urllib.request.Request(self._base + "/models", headers=self._headers())
         try:
-            with self._opener.open(request, timeout=min(self._timeout, _CHECK_SECONDS)) as response:
+            with self.connection.open("/models", timeout=min(self.connection.timeout, _CHECK_SECONDS)) as response:
                 content = response.read(_MOST_BYTES)
         except urllib.error.HTTPError as error:
-            if error.code in {401, 403} or error.code in _BUSY:
-                raise self._refusal(error, self._reason(error)) from error
+            if error.code in {401, 403} or error.code in BUSY:
+                reason = self.connection.read_reason(error)
+                raise self.connection.refusal(error, reason, source=self.url) from error
             error.close()
             return None
         try:
             return [str(entry["id"]) for entry in json.loads(content)["data"]]
         except _MALFORMED:
             return None
-
-
-class _Passing(Exception):
-    """Carry a failure that may pass, and the seconds after which the server wants to be asked again."""
-
-    def __init__(self, error: EndpointFailed, *, seconds: float = 0.0) -> None:
-        super().__init__(str(error))
-        self.error, self.seconds = error, seconds
-
-
-def _reject_address(address: str) -> str:
-    """Say why an address is none of a server; "" for one that is."""
-    if not (address.isascii() and address.isprintable()) or " " in address:
-        return "holds a blank, or more than printable ASCII characters"
-    try:
-        parts = urlsplit(address)
-        port, _ = parts.port, (parts.hostname or "").encode("idna")
-    except ValueError as error:
-        return f"is not of the form ({error})"
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        return "lacks http:// or https:// with a host"
-    if parts.username is not None or parts.query or parts.fragment:
-        return "holds more than scheme, host, port and path"
-    return ""
-
-
-def _retry_after(header: str | None) -> float:
-    """Read Retry-After, in seconds or as a date; 0 where there is none."""
-    try:
-        return max(0.0, float(header or 0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(header or "") - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _body(
@@ -375,58 +272,3 @@ def _body(
         **({"stop": list(sampling.stop)} if sampling.stop else {}),
         **({} if schema is None else {"response_format": form}),
     }
-
-
-class _HttpHandler(urllib.request.HTTPHandler):
-    """Open connections whose sockets are known, so that another thread can end them."""
-
-    def __init__(self, sockets: set[socket.socket]) -> None:
-        super().__init__()
-        self._sockets = sockets
-
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_HttpConnection, self._sockets), request)
-
-
-class _HttpsHandler(urllib.request.HTTPSHandler):
-    """Open encrypted connections likewise."""
-
-    def __init__(self, sockets: set[socket.socket]) -> None:
-        super().__init__()
-        self._sockets = sockets
-
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_HttpsConnection, self._sockets), request)
-
-
-class _HttpConnection(http.client.HTTPConnection):
-    def __init__(self, sockets: set[socket.socket], host: str, **settings: Any) -> None:
-        super().__init__(host, **settings)
-        self._known_sockets = sockets
-
-    def connect(self) -> None:
-        super().connect()
-        _know(self._known_sockets, self.sock)
-
-
-class _HttpsConnection(http.client.HTTPSConnection):
-    def __init__(self, sockets: set[socket.socket], host: str, **settings: Any) -> None:
-        super().__init__(host, **settings)
-        self._known_sockets = sockets
-
-    def connect(self) -> None:
-        super().connect()
-        _know(self._known_sockets, self.sock)
-
-
-def _know(sockets: set[socket.socket], connection: socket.socket) -> None:
-    """Note an open socket, and forget those that are closed."""
-    sockets -= {earlier for earlier in tuple(sockets) if earlier.fileno() == -1}
-    sockets.add(connection)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Send data to the server that was named, and to no other."""
-
-    def redirect_request(self, *_: object, **__: object) -> None:
-        """Return None, which makes the redirect an error."""

@@ -28,7 +28,7 @@ _Told = Callable[[int, int], None]
 def classifier_run(
     config: ClassifierConfig,
     train: CohortDataset,
-    valid: CohortDataset | None,
+    dev: CohortDataset | None,
     world: World,
     *,
     resume: bool = False,
@@ -39,7 +39,7 @@ def classifier_run(
     Args:
         config: of the run.
         train: volumes that are trained on.
-        valid: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
+        dev: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
         world: as `join` gives it.
         resume: as in `contrastive_run`.
         encoded: told how many volumes are encoded, of how many in all.
@@ -52,7 +52,7 @@ def classifier_run(
     if start.kind not in CTCLIP_KINDS:
         raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
-    sets = [volumes for volumes in (train, valid) if volumes is not None]
+    sets = [volumes for volumes in (train, dev) if volumes is not None]
     labels = [_labels(volumes) for volumes in sets]
     data: list[EpochDataset[FrozenSample | Sample]] = [*sets]
     if config.features != "volumes":
@@ -72,7 +72,7 @@ def classifier_run(
         return ClassifierEvaluator(task, data[1], batch=config.batch_size)
 
     return Trainer(
-        config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if valid is None else evaluate
+        config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if dev is None else evaluate
     )
 
 

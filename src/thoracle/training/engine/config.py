@@ -85,7 +85,8 @@ class RunConfig:
         eval_every: steps between evaluations; 0 never evaluates.
         keep_checkpoints: number of last checkpoints that are kept, beside the best.
         monitor: metric of the evaluation that decides which checkpoint is best: a mean, or the figure of one abnormality by its name. Runs
-            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, which needs no labels.
+            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, and "minus_loss", their loss
+            with the other sign, which need no labels. It is of split dev.
         optimizer: settings of the optimizer and of its schedule.
     """
 

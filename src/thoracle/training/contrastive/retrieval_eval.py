@@ -58,7 +58,7 @@ class RetrievalEvaluator:
 
 def pair_loss(logits_VV: Tensor, same_scan_VV: Tensor) -> float:
     """Compute InfoNCE of pairs on the diagonal, mean of both directions; other volumes of a pair's scan are no negatives."""
-    own = torch.eye(len(logits_VV), dtype=torch.bool)
-    logits_VV = logits_VV.masked_fill(same_scan_VV & ~own, -torch.inf)
+    diagonal = torch.eye(len(logits_VV), dtype=torch.bool)
+    logits_VV = logits_VV.masked_fill(same_scan_VV & ~diagonal, -torch.inf)
     targets = torch.arange(len(logits_VV))
     return ((F.cross_entropy(logits_VV, targets) + F.cross_entropy(logits_VV.T, targets)) / 2).item()

@@ -81,6 +81,8 @@ class RunConfig:
         compile: torch.compile on each layer.
         num_workers: processes that read and tokenize.
         logger: where curves go.
+        logger_project: project of the run on Weights & Biases.
+        logger_name: name of the run there; "" takes that of its folder.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations; 0 never evaluates.
         keep_checkpoints: number of last checkpoints that are kept, beside the best.
@@ -110,6 +112,8 @@ class RunConfig:
     compile: bool = False
     num_workers: NonNegativeInt = 2
     logger: Literal["tensorboard", "wandb"] = "tensorboard"
+    logger_project: str = "thoracle"
+    logger_name: str = ""
     save_every: PositiveInt = 1000
     eval_every: NonNegativeInt = 0
     keep_checkpoints: PositiveInt = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import torch
 
 Ranks = Callable[..., None]
 StartRanks = Callable[..., AbstractContextManager[list[subprocess.Popen[str]]]]
+#: Takes the name of a case of `plan_steps`; gives bytes by part, `planned` and `measured`.
+PlannedSteps = Callable[[str], dict[str, int]]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -81,5 +84,18 @@ def ranks(start_ranks: StartRanks) -> Ranks:
         with start_ranks(*arguments, count=count) as started:
             printed = [process.communicate(timeout=400)[0] for process in started]
             assert [process.returncode for process in started] == [0] * count, "\n".join(printed)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def planned_steps() -> PlannedSteps:
+    """Plan a run and take two steps of it in a process of its own, whose memory is measured."""
+
+    def run(name: str) -> dict[str, int]:
+        told = [sys.executable, "-m", "tests.training.plan_steps", name]
+        done = subprocess.run(told, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+        figures: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+        return figures
 
     return run

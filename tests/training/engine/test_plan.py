@@ -2,64 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.engine.plan import ForwardCost, forward_cost, plan_run
+from thoracle.training.engine.plan import Encoding, Outline, StepCost, plan_run, step_cost
+
+FLOAT = 4
+ROWS, WIDTH = 64, 8
+#: Of a layer's output; and of its weights, a matrix and a bias.
+OUTPUT, WEIGHTS = ROWS * WIDTH * FLOAT, (WIDTH * WIDTH + WIDTH) * FLOAT
+#: Of the product of a layer's rows and matrix.
+PRODUCT = 2 * ROWS * WIDTH * WIDTH
 
 
-def layers(depth: int) -> Callable[[], tuple[nn.Module, Callable[[], Any], Sequence[Tensor], Iterable[nn.Module]]]:
-    """Linear maps of 8 to 8 with tanh behind each, on 4 rows."""
+def layers(depth: int, *, again: bool = False) -> Callable[[], Outline]:
+    """Linear maps of 8 to 8 with tanh behind each, on 64 rows; `again` computes each layer once more in the backward pass."""
 
-    def build() -> tuple[nn.Module, Callable[[], Any], Sequence[Tensor], Iterable[nn.Module]]:
-        module = nn.Sequential(*(nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(depth)))
-        x = torch.zeros(4, 8)
-        return module, lambda: module(x), (x,), list(module)
+    def build() -> Outline:
+        module = nn.Sequential(*(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()) for _ in range(depth)))
+        for block in module:
+            if again:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        x = torch.zeros(ROWS, WIDTH)
+        return Outline(module=module, forward=lambda: [module(x)], blocks=list(module), saved=module[0])
 
     return build
 
 
-def test_outputs_that_the_backward_pass_needs_are_counted_once() -> None:
-    """tanh keeps its output, which the next linear map keeps as its input: 4 x 8 x 4 bytes a layer; a map is 2 x 4 x 8 x 8 operations."""
-    cost = forward_cost(layers(3), bf16=False, checkpointing=False)
-    assert cost == ForwardCost(activations=3 * 128, largest=128, flops=3 * 512)
+def test_what_lives_at_once_is_counted_beside_weights_gradients_and_inputs() -> None:
+    """In the backward pass of the last layer: outputs of all (tanh keeps its own), two or three gradients of their size, and those of its
+    weights, which are added to what is there. The input wants no gradient: 3 products forward, 3 + 2 backward.
+    """
+    cost = step_cost(layers(3), bf16=False)
+    assert (cost.parameters, cost.trained) == (3 * 72, 3 * 72)
+    assert cost.weights == cost.gradients == 3 * WEIGHTS
+    assert cost.saved == WEIGHTS
+    assert cost.gathered == 2 * 2 * WEIGHTS  # two of the layers, with their gradients; nothing lies outside of them
+    assert 3 * OUTPUT + 2 * OUTPUT <= cost.activations <= 3 * OUTPUT + 3 * OUTPUT + WEIGHTS
+    assert (cost.forward_flops, cost.flops) == (3 * PRODUCT, (3 + 3 + 2) * PRODUCT)
 
 
-def test_with_checkpointing_each_layer_keeps_its_input_and_one_layer_all() -> None:
-    cost = forward_cost(layers(3), bf16=False, checkpointing=True)
-    assert cost.activations == 3 * 128 + 128
-    assert forward_cost(layers(3), bf16=True, checkpointing=False).activations < 2 * 3 * 128
+def test_with_checkpointing_a_layer_keeps_its_input_and_is_computed_again() -> None:
+    wide, narrow = step_cost(layers(30), bf16=False), step_cost(layers(30, again=True), bf16=False)
+    assert narrow.flops - wide.flops == 30 * PRODUCT
+    assert narrow.activations <= wide.activations + OUTPUT  # tanh is a layer's only output, and the next layer's input
+    assert step_cost(layers(30), bf16=True).activations < wide.activations
 
 
-@pytest.mark.parametrize(
-    ("config", "chunk", "passes"),
-    [
-        (RunConfig(batch_size=8), 8, 3),
-        (RunConfig(batch_size=8), 2, 4),
-        (RunConfig(batch_size=8, activation_checkpointing=True), 2, 5),
-    ],
+def test_a_forward_pass_alone_keeps_nothing() -> None:
+    """Of each layer the map's output and tanh's live side by side."""
+    cost = step_cost(layers(30), bf16=False, backward=False)
+    assert (cost.trained, cost.gradients) == (0, 0)
+    assert cost.activations <= 3 * OUTPUT
+    assert cost.flops == cost.forward_flops == 30 * PRODUCT
+
+
+COST = StepCost(
+    parameters=1000, trained=600, weights=4000, gradients=2400, gathered=900, saved=3000, activations=57, forward_flops=800, flops=2400
 )
-def test_everything_else_follows_from_numbers(config: RunConfig, chunk: int, passes: int) -> None:
-    cost = ForwardCost(activations=50, largest=7, flops=100 * chunk)
-    plan = plan_run(config, cost, parameters=1000, trained=600, chunk=chunk, sample_bytes=10, samples=100, cache=9, ranks=4, local_ranks=2)
-    assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 50, "backward": 7, "batch": 80}
+
+
+@pytest.mark.parametrize(("chunk", "flops"), [(8, 2400 // 8), (2, (2400 + 800) // 2)])
+def test_everything_else_follows_from_numbers(chunk: int, flops: int) -> None:
+    config = RunConfig(batch_size=8)
+    plan = plan_run(config, COST, chunk=chunk, sample_bytes=10, samples=100, cache=9, ranks=4, local_ranks=2, held=6)
+    assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 57, "batch": 80}
     assert plan.device_total == 11_337
     assert (plan.shared, plan.workers) == (5 * 80, 2 * 2 * 80)  # two workers: two batches each, and the one in use
-    assert (plan.checkpoint, plan.saving, plan.checkpoints) == (4000 + 4800, 8800, 5)
-    assert plan.host_total == 400 + 320 + 8800
-    assert plan.node_total == 2 * (400 + 320) + 8800, "one rank of the two saves"
+    assert (plan.checkpoint, plan.saving, plan.checkpoints) == (3000 + 4800, 7800, 5)
+    assert plan.host_total == 400 + 320 + 7800 + 6
+    assert plan.node_total == 2 * (400 + 320 + 6) + 7800, "one rank of the two saves"
     assert plan.steps_per_epoch == 100 // 32
-    assert plan.flops == passes * 100
-    assert plan.samples_per_second(1e6) == 0.4 * 1e6 / (passes * 100)
+    assert plan.flops == flops
+    assert plan.samples_per_second(1e6) == 0.4 * 1e6 / flops
 
 
 def test_shards_are_divided_and_a_loader_without_workers_holds_nothing_ahead() -> None:
-    cost = ForwardCost(activations=0, largest=0, flops=1)
     config = RunConfig(batch_size=1, parallelism="fsdp", num_workers=0)
-    plan = plan_run(config, cost, parameters=1000, trained=1000, chunk=1, sample_bytes=10, samples=4, cache=0, ranks=4, local_ranks=4)
-    assert (plan.device["weights"], plan.device["moments"], plan.shared, plan.workers) == (1000, 2000, 0, 0)
+    plan = plan_run(config, COST, chunk=1, sample_bytes=10, samples=4, cache=0, ranks=4, local_ranks=4)
+    assert plan.device == {"weights": 1000, "gradients": 600, "moments": 1200, "gathered": 900, "activations": 57, "batch": 10}
+    assert (plan.shared, plan.workers) == (0, 0)
+    alone = plan_run(config, COST, chunk=1, sample_bytes=10, samples=4, cache=0, ranks=1, local_ranks=1)
+    assert "gathered" not in alone.device
+
+
+def test_the_hungrier_of_encoding_and_training_counts() -> None:
+    encoding = Encoding(cost=COST, batch=4, sample_bytes=5000)
+    plan = plan_run(RunConfig(), COST, chunk=8, sample_bytes=1, samples=9, cache=0, ranks=1, local_ranks=1, encoding=encoding)
+    assert plan.device == {"weights": 4000, "encoding": 57, "batch": 20_000}
+    assert plan.flops == 2400 // 4

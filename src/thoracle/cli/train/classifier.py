@@ -9,7 +9,9 @@ from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 from thoracle.cli.train.progress import encoding
 
 if TYPE_CHECKING:
+    from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.engine.distributed import World
+    from thoracle.training.engine.plan import RunPlan
     from thoracle.training.engine.trainer import Trainer
     from thoracle.training.finetuning.classifier import ClassifierConfig
 
@@ -20,21 +22,36 @@ def _config() -> type[ClassifierConfig]:
     return ClassifierConfig
 
 
-def _prepare(config: ClassifierConfig) -> Run:
+def _open_volumes(config: ClassifierConfig) -> tuple[CohortDataset, CohortDataset | None]:
+    """Open the volumes that are trained on, and those that are evaluated on."""
     from thoracle.cli.train.pairs import open_evaluated
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
-    from thoracle.training.finetuning.classifier_run import classifier_run
 
     cohort = open_cohort(config.cohort, only=config.only)
     volumes = CohortDataset(cohort, split="train", needs=["labels"])
-    labelled = CohortDataset(open_evaluated(config, config.cohort), split="dev", needs=["labels"]) if config.eval_every else None
+    return volumes, CohortDataset(open_evaluated(config, config.cohort), split="dev", needs=["labels"]) if config.eval_every else None
+
+
+def _prepare(config: ClassifierConfig) -> Run:
+    from thoracle.training.finetuning.classifier_run import classifier_run
+
+    volumes, labelled = _open_volumes(config)
 
     def start(world: World, resume: bool) -> Trainer:
         with encoding(quiet=world.rank > 0) as encoded:
             return classifier_run(config, volumes, labelled, world, resume=resume, encoded=encoded)
 
     return Run(start=start)
+
+
+def _plan(config: ClassifierConfig, ranks: int, local_ranks: int) -> RunPlan:
+    from thoracle.cli.train.pairs import cache_size
+    from thoracle.training.finetuning.plan import plan_classifier
+
+    volumes, labelled = _open_volumes(config)
+    sizes = {"samples": len(volumes), "evaluated": len(labelled or ()), "cache": cache_size(volumes.cohort)}
+    return plan_classifier(config, volumes.cohort.preprocess, **sizes, ranks=ranks, local_ranks=local_ranks)
 
 
 CLASSIFIER: Final = TrainTask(
@@ -47,5 +64,6 @@ CLASSIFIER: Final = TrainTask(
     config=_config,
     prepare=_prepare,
     settings={"init_from": setting("--start", "DIR", "CT-CLIP or classifier model folder", kind=Path)},
+    plan=_plan,
 )
 add_command(CLASSIFIER)

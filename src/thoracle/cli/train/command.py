@@ -68,7 +68,8 @@ class TrainTask(Generic[Settings]):
         inputs: options that `prepare` takes, by parameter, with their defaults.
         prepare: opens the data of a run.
         override: puts options in place of settings.
-        plan: works out what a run needs, on so many ranks in all and so many of a node; without it the task has no `--dry-run`.
+        plan: works out what a run needs, on so many ranks in all and so many of a node; takes what `prepare` does.
+            Without it the task has no `--dry-run`.
     """
 
     name: str
@@ -78,7 +79,7 @@ class TrainTask(Generic[Settings]):
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     override: Callable[[Settings, Mapping[str, Any]], Settings] = lambda config, values: replace(config, **values)
-    plan: Callable[[Settings, int, int], RunPlan] | None = None
+    plan: Callable[..., RunPlan] | None = None
 
     def run(
         self, *, config: Path, overrides: Sequence[str] | None = None, resume: bool = False, dry_run: bool = False, **options: Any
@@ -96,7 +97,7 @@ class TrainTask(Generic[Settings]):
         settings = {name: options.get(name) for name in (*self.settings, "cohort", "only", "out")}
         configured = self._config(config, settings, overrides or ())
         if dry_run and self.plan is not None:
-            print_plan(configured, self.plan(configured, *ranks()))
+            print_plan(configured, self.plan(configured, *ranks(), **inputs))
             return
         prepared = self.prepare(configured, **inputs)
         with distributed_context(timedelta(hours=configured.collective_timeout_hours)) as world:

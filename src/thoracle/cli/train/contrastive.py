@@ -32,14 +32,15 @@ def _prepare(config: ContrastiveConfig) -> Run:
 
 
 def _plan(config: ContrastiveConfig, ranks: int, local_ranks: int) -> RunPlan:
-    from thoracle.cli.train.pairs import data_sizes
+    from thoracle.cli.train.pairs import cache_size, open_pairs
     from thoracle.models.ctclip.model import CTCLIP
     from thoracle.training.contrastive.initialization import read_text_encoder, text_sizes
     from thoracle.training.contrastive.pair_plan import plan_pairs
 
     model = replace(config.model, bert=text_sizes(config.model.bert, read_text_encoder(config)))
-    samples, cache = data_sizes(config)
-    return plan_pairs(config, lambda: CTCLIP(model), samples=samples, cache=cache, ranks=ranks, local_ranks=local_ranks)
+    pairs = open_pairs(config)
+    cache = cache_size(pairs.cohort)
+    return plan_pairs(config, lambda: CTCLIP(model), samples=len(pairs), cache=cache, ranks=ranks, local_ranks=local_ranks)
 
 
 CONTRASTIVE: Final = TrainTask(

@@ -38,7 +38,8 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     yield f"parameters        {plan.parameters:,}, of which {plan.trained:,} are trained"
     parts = ", ".join(f"{name} {_shown(size)}" for name, size in plan.device.items())
     yield f"device, a rank    {_shown(plan.device_total)}: {parts}"
-    parts = f"/dev/shm {_shown(plan.shared)}, workers {_shown(plan.workers)}, saving {_shown(plan.saving)}"
+    sizes = {"/dev/shm": plan.shared, "workers": plan.workers, "saving": plan.saving, **({"samples": plan.held} if plan.held else {})}
+    parts = ", ".join(f"{name} {_shown(size)}" for name, size in sizes.items())
     yield f"host, first rank  {_shown(plan.host_total)}: {parts}"
     node, shared = plan.node_total, plan.shared * plan.local_ranks
     yield f"host, a node      {_shown(node)}, /dev/shm {_shown(shared)} ({plan.local_ranks} ranks)"

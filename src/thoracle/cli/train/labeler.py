@@ -13,6 +13,7 @@ from thoracle.cli.options import Encoding
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
 if TYPE_CHECKING:
+    from thoracle.training.engine.plan import RunPlan
     from thoracle.training.labeler.task import LabelerConfig, LabelledReportText
 
 
@@ -30,18 +31,25 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
     return replace(config, init_from=fetched(config.init_from))
 
 
-def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str) -> Run:
+def _open_reports(
+    config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str
+) -> tuple[tuple[LabelledReportText, ...], tuple[LabelledReportText, ...]]:
+    """Read the reports that are trained on, and those that are validated on."""
     from thoracle.errors import InputError
-    from thoracle.training.labeler.run import labeler_run
     from thoracle.training.labeler.task import ReportDataset
 
     if config.only and not config.cohort:
         raise InputError("--only takes volumes of a prepared cohort", hint="Give --cohort, or a shorter table of reports.")
     if config.cohort:
-        reports, validation = _cohort_reports(config)
-    else:
-        sides = ReportDataset.split(_table_reports(Path(config.reports), text_column, id_column, encoding))
-        reports, validation = (side.reports for side in sides)
+        return _cohort_reports(config)
+    training, validation = ReportDataset.split(_table_reports(Path(config.reports), text_column, id_column, encoding))
+    return training.reports, validation.reports
+
+
+def _prepare(config: LabelerConfig, **inputs: Any) -> Run:
+    from thoracle.training.labeler.run import labeler_run
+
+    reports, validation = _open_reports(config, **inputs)
     return Run(
         start=lambda world, resume: labeler_run(config, reports, world, validation=validation, resume=resume),
         finish=lambda: _save_decision_rule(Path(config.out), validation),
@@ -105,6 +113,13 @@ def _save_decision_rule(out: Path, validation: Sequence[LabelledReportText]) -> 
     console.print(RESEARCH_USE)
 
 
+def _plan(config: LabelerConfig, ranks: int, local_ranks: int, **inputs: Any) -> RunPlan:
+    from thoracle.training.labeler.plan import plan_labeler
+
+    training, _ = _open_reports(config, **inputs)
+    return plan_labeler(config, reports=len(training), ranks=ranks, local_ranks=local_ranks)
+
+
 LABELER: Final = TrainTask(
     name="labeler",
     help="""Teach a transformer the 18 labels of reports. Ends with DIR/model, which `thoracle label --model` takes.
@@ -127,5 +142,6 @@ LABELER: Final = TrainTask(
         "encoding": (Encoding, "utf-8"),
     },
     override=_override,
+    plan=_plan,
 )
 add_command(LABELER)

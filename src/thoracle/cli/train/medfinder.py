@@ -41,21 +41,21 @@ def _prepare(config: MedFinderRunConfig) -> Run:
 
 
 def _plan(config: MedFinderRunConfig, ranks: int, local_ranks: int) -> RunPlan:
-    from thoracle.cli.train.pairs import data_sizes
+    from thoracle.cli.train.pairs import cache_size, open_pairs
     from thoracle.models.bundle.pretrained_text import load_pretrained_text
     from thoracle.models.medfinder.model import MedFinder
     from thoracle.training.contrastive.pair_plan import plan_pairs
 
     bert = load_pretrained_text(Path(config.text)).described()[0] if config.text else config.model.bert
     model = replace(config.model, bert=bert)
-    samples, cache = data_sizes(config)
+    pairs = open_pairs(config)
     return plan_pairs(
         config,
         lambda: MedFinder(model),
         views=config.views,
         frozen_text=config.freeze_text_encoder,
-        samples=samples,
-        cache=cache,
+        samples=len(pairs),
+        cache=cache_size(pairs.cohort),
         ranks=ranks,
         local_ranks=local_ranks,
     )

@@ -54,11 +54,9 @@ def open_evaluated(config: RunConfig, cohort: str) -> Cohort:
     return opened
 
 
-def data_sizes(config: PairConfig) -> tuple[int, int]:
-    """Count the pairs that are trained on, and the bytes of the cohort's cache."""
-    pairs = open_pairs(config)
-    cohort = pairs.cohort
-    return len(pairs), sum((cohort.folder / entry.cache).stat().st_size for entry in cohort.entries)
+def cache_size(cohort: Cohort) -> int:
+    """Count the bytes of a cohort's cache."""
+    return sum((cohort.folder / entry.cache).stat().st_size for entry in cohort.entries)
 
 
 def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:

@@ -1,16 +1,19 @@
-"""Plan a run on pairs: what its model keeps of a chunk of volumes and reports."""
+"""Plan a run on volumes and texts: what its model keeps of a chunk of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from thoracle.models.encoder import EncodedText, TrainableEncoder
+from thoracle.training.contrastive.dual_encoder import wrap_blocks
 from thoracle.training.contrastive.gradient_cache import PairConfig
-from thoracle.training.engine.plan import RunPlan, forward_cost, plan_run
+from thoracle.training.engine.config import RunConfig
+from thoracle.training.engine.plan import Outline, RunPlan, plan_run, step_cost
 
 
 def plan_pairs(
@@ -37,30 +40,15 @@ def plan_pairs(
     """
     chunk = config.gradient_cache_chunk or config.batch_size
 
-    def prepared() -> tuple[TrainableEncoder, nn.Module]:
-        clip = build()
-        module = cast(nn.Module, clip).train()
-        for parameter in (*clip.unused_parameters(), *(clip.text_parameters() if frozen_text else ())):
-            parameter.requires_grad_(False)
-        if clip.codebook is not None:
-            cast(nn.Module, clip.codebook).eval()  # it counts tokens in training, which have no values here
-        return clip, module
+    def outline() -> Outline:
+        return outline_dual_encoder(
+            config, build(), chunk=chunk, size=config.preprocess.size, texts=chunk, tokens=config.max_text_tokens, views=views,
+            frozen_text=frozen_text,
+        )  # fmt: skip
 
-    def chunk_of_pairs() -> tuple[nn.Module, Callable[[], Any], Sequence[Tensor], Iterable[nn.Module]]:
-        clip, module = prepared()
-        ids_BN = torch.zeros(chunk, min(config.max_text_tokens, clip.max_text_tokens), dtype=torch.int64)
-        volume = torch.empty(chunk, views or 1, *config.preprocess.size)
-        text = EncodedText(input_ids_BN=ids_BN, attention_mask_BN=torch.ones_like(ids_BN))
-        inputs = () if views else (volume,)  # views are made of a volume that is counted with the batch
-        return module, lambda: clip.encode_pair_latents(text, volume), inputs, clip.transformer_blocks()
-
-    with torch.device("meta"):
-        _, module = prepared()
     return plan_run(
         config,
-        forward_cost(chunk_of_pairs, bf16=config.precision == "bf16", checkpointing=config.activation_checkpointing),
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        trained=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        step_cost(outline, bf16=config.precision == "bf16"),
         chunk=chunk,
         sample_bytes=4 * torch.Size(config.preprocess.size).numel(),
         samples=samples,
@@ -68,3 +56,41 @@ def plan_pairs(
         ranks=ranks,
         local_ranks=local_ranks,
     )
+
+
+def outline_dual_encoder(
+    config: RunConfig,
+    clip: TrainableEncoder,
+    *,
+    chunk: int,
+    size: tuple[int, int, int],
+    texts: int,
+    tokens: int,
+    views: int = 0,
+    frozen_text: bool = False,
+) -> Outline:
+    """Describe a step that encodes volumes and texts.
+
+    Args:
+        config: of the run.
+        clip: with whatever weights.
+        chunk: volumes that are encoded at once.
+        size: of a volume.
+        texts: that are encoded beside them.
+        tokens: of a text at most.
+        views, frozen_text: as in `plan_pairs`.
+    """
+    module = cast(nn.Module, clip).train()
+    for parameter in (*clip.unused_parameters(), *(clip.text_parameters() if frozen_text else ())):
+        parameter.requires_grad_(False)
+    if clip.codebook is not None:
+        cast(nn.Module, clip.codebook).eval()  # it counts tokens in training, which have no values here
+    ids_BN = torch.zeros(texts, min(tokens, clip.max_text_tokens), dtype=torch.int64)
+    text = EncodedText(input_ids_BN=ids_BN, attention_mask_BN=torch.ones_like(ids_BN))
+    volume = torch.empty(chunk, 1, *size)
+
+    def forward() -> tuple[torch.Tensor, ...]:
+        # Views are made of a volume that is counted with the batch.
+        return clip.encode_pair_latents(text, torch.empty(chunk, views, *size) if views else volume)
+
+    return Outline(module=module, forward=forward, blocks=wrap_blocks(clip, replace(config, compile=False)))

@@ -1,11 +1,12 @@
 """Plan a run before it begins: what it needs of the device, the host and the disk, by shapes alone.
 
-The model is built and run forward on fake tensors, which have shapes and no values: nothing is allocated, whatever its size. What autograd
-keeps for the backward pass is counted there; everything else follows from numbers of weights, of samples and of bytes.
+The model is built and a step of it run, forward and backward, on fake tensors, which have shapes and no values: nothing is allocated,
+whatever its size. What lives at once is counted there; everything else follows from numbers of weights, of samples and of bytes.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from thoracle.training.engine.config import RunConfig
@@ -21,28 +24,75 @@ from thoracle.training.engine.config import RunConfig
 _AHEAD: Final = 2
 #: Copies of a batch inside a worker while it collates: the list of samples, and the stack.
 _COLLATING: Final = 2
-_FLOAT: Final = 4
 #: Of AdamW: two moments.
 _MOMENTS: Final = 2
+#: Layers that are whole at once where weights are sharded: the one that computes, and the next.
+_GATHERED: Final = 2
 #: Published dense peaks, in FLOP/s, without and with bfloat16: NVIDIA's data sheets of the A100 and the H100 (SXM).
 CARDS: Final[Mapping[str, tuple[float, float]]] = {"A100": (19.5e12, 312e12), "H100": (67e12, 989e12)}
 #: Share of the peak that training of such models reaches at best.
 UTILISATION: Final = 0.4
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForwardCost:
-    """Hold what one forward pass of a chunk costs.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outline:
+    """Hold what a step runs.
 
     Attributes:
-        activations: bytes that are kept for the backward pass, the volumes left out.
-        largest: of one of them, whose gradient stands beside it.
-        flops: of the forward pass.
+        module: with the weights that learn asking for gradients, and no others.
+        forward: computes what the backward pass begins with.
+        blocks: layers that fully sharded data parallelism gathers one at a time.
+        saved: what a checkpoint holds; None for all of `module`.
     """
 
+    module: nn.Module
+    forward: Callable[[], Iterable[Tensor]]
+    blocks: Sequence[nn.Module] = ()
+    saved: nn.Module | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """Hold what a step over a chunk of samples costs, in bytes where nothing else is said.
+
+    Attributes:
+        parameters, trained: numbers of weights, of all and of those that learn.
+        weights, gradients: of all weights, and of the gradients of those that learn.
+        gathered: of weights, and gradients, that are whole on a rank at once though they are sharded.
+        saved: of the weights of a checkpoint.
+        activations: most that lives at once beside weights, gradients and inputs.
+        forward_flops, flops: of the forward pass, and of all of it.
+    """
+
+    parameters: int
+    trained: int
+    weights: int
+    gradients: int
+    gathered: int
+    saved: int
     activations: int
-    largest: int
+    forward_flops: int
     flops: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Hold what encoding samples once costs, before a run on what it gives.
+
+    Attributes:
+        cost: of a batch.
+        batch: samples of one.
+        sample_bytes: of a sample.
+    """
+
+    cost: StepCost
+    batch: int
+    sample_bytes: int
+
+    @property
+    def device(self) -> Mapping[str, int]:
+        """Return bytes on the device, by part."""
+        return {"weights": self.cost.weights, "encoding": self.cost.activations, "batch": self.batch * self.sample_bytes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +101,17 @@ class RunPlan:
 
     Attributes:
         parameters, trained: numbers of weights, of all and of those that learn.
-        device: by part, on each rank; "backward" is the gradient of the largest activation.
+        device: by part, on each rank, in the hungrier of training and of encoding what is trained on.
         shared: /dev/shm of each rank.
         workers: of the loader's processes, on each rank, beside that.
         saving: of a checkpoint's copy, on the first rank, while it is written.
+        held: of samples that each rank has in memory.
         checkpoint: of one on the disk.
         checkpoints: most that are there at once.
-        cache: of the cohort on the disk.
+        cache: on the disk, of what is read.
         samples: of the training split.
         steps_per_epoch: of all ranks.
-        flops: of a sample's part of a step.
+        flops: of a sample's part of a step, or of encoding it where a frozen encoder does that first.
         ranks, local_ranks: of the run, and of a node.
     """
 
@@ -70,6 +121,7 @@ class RunPlan:
     shared: int
     workers: int
     saving: int
+    held: int
     checkpoint: int
     checkpoints: int
     cache: int
@@ -87,130 +139,140 @@ class RunPlan:
     @property
     def host_total(self) -> int:
         """Return the host memory of the first rank, its part of /dev/shm included."""
-        return self.shared + self.workers + self.saving
+        return self.shared + self.workers + self.saving + self.held
 
     @property
     def node_total(self) -> int:
         """Return the host memory of the first rank's node."""
-        return (self.shared + self.workers) * self.local_ranks + self.saving
+        return (self.shared + self.workers + self.held) * self.local_ranks + self.saving
 
     def samples_per_second(self, flops_per_second: float) -> float:
         """Compute what the loader of a rank must give a device of that peak."""
         return UTILISATION * flops_per_second / self.flops
 
 
-def forward_cost(
-    build: Callable[[], tuple[nn.Module, Callable[[], Any], Sequence[Tensor], Iterable[nn.Module]]], *, bf16: bool, checkpointing: bool
-) -> ForwardCost:
-    """Count what a forward pass keeps and computes.
+def step_cost(build: Callable[[], Outline], *, bf16: bool, backward: bool = True) -> StepCost:
+    """Run a step on fake tensors.
 
     Args:
-        build: makes the module, its forward pass, the inputs that are counted elsewhere, and the layers that are computed again with
-            `checkpointing`; called among fake tensors.
+        build: makes what the step runs, and its inputs, which are counted elsewhere; called among fake tensors.
         bf16: with autocast.
-        checkpointing: keep of a layer its input, and of one layer all.
+        backward: compute gradients; otherwise nothing is kept for them.
     """
-    kept: dict[int, tuple[Tensor, nn.Module | None]] = {}
-    inside: list[nn.Module] = []
-    entered: dict[nn.Module, int] = {}
-
-    def enter(block: nn.Module, given: Any) -> None:
-        inside.append(block)
-        entered[block] = _bytes(given)
-
-    def leave(*_: Any) -> None:
-        inside.pop()
-
-    with FakeTensorMode():
-        module, forward, inputs, blocks = build()
-        for block in blocks:
-            block.register_forward_pre_hook(enter)
-            block.register_forward_hook(leave)
-        known = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers(), *inputs)}
-
-        def keep(tensor: Tensor) -> Tensor:
-            if _storage(tensor) not in known:
-                kept.setdefault(_storage(tensor), (tensor, inside[-1] if inside else None))
-            return tensor
-
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            torch.autocast("cpu", torch.bfloat16, enabled=bf16),
-            FlopCounterMode(display=False) as counter,
-        ):
-            result = forward()
-        del result
-    sizes: dict[nn.Module | None, int] = {}
-    for tensor, owner in kept.values():
-        sizes[owner] = sizes.get(owner, 0) + tensor.untyped_storage().nbytes()
-    layers = {owner: size for owner, size in sizes.items() if owner is not None}
-    activations = sum(sizes.values())
-    if checkpointing and layers:
-        activations = sizes.get(None, 0) + sum(entered.values()) + max(layers.values())
-    largest = max((tensor.untyped_storage().nbytes() for tensor, _ in kept.values()), default=0)
-    return ForwardCost(activations=activations, largest=largest, flops=counter.get_total_flops())
+    with FakeTensorMode(), _LiveBytes() as live, FlopCounterMode(display=False) as counter:
+        outline = build()
+        parameters = list(outline.module.parameters())
+        trained = [parameter for parameter in parameters if parameter.requires_grad and backward]
+        for parameter in trained:
+            parameter.grad = torch.zeros_like(parameter)  # a step's gradients are added to those of the chunk before
+        before = live.peak = live.now
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.set_grad_enabled(backward):
+            results = list(outline.forward())
+        forward_flops = counter.get_total_flops()
+        if backward:
+            torch.autograd.backward(results, [torch.ones_like(result) for result in results])
+    blocks = [_bytes(block.parameters()) for block in outline.blocks]
+    trained_blocks = [_bytes(parameter for parameter in block.parameters() if parameter.requires_grad) for block in outline.blocks]
+    root = _bytes(parameters) - sum(blocks) + _bytes(trained) - sum(trained_blocks)
+    return StepCost(
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trained=sum(parameter.numel() for parameter in trained),
+        weights=_bytes(parameters),
+        gradients=_bytes(trained),
+        gathered=root + _GATHERED * max(map(sum, zip(blocks, trained_blocks, strict=True)), default=0),
+        saved=_bytes((outline.saved or outline.module).state_dict().values()),
+        activations=live.peak - before,
+        forward_flops=forward_flops,
+        flops=counter.get_total_flops(),
+    )
 
 
 def plan_run(
     config: RunConfig,
-    cost: ForwardCost,
+    cost: StepCost,
     *,
-    parameters: int,
-    trained: int,
     chunk: int,
     sample_bytes: int,
     samples: int,
     cache: int,
     ranks: int,
     local_ranks: int,
+    held: int = 0,
+    encoding: Encoding | None = None,
 ) -> RunPlan:
     """Add up what a run needs.
 
     Args:
         config: of the run.
         cost: of a chunk.
-        parameters, trained: numbers of weights.
         chunk: samples that are encoded at once.
-        sample_bytes: of a volume, as the loader gives it.
+        sample_bytes: of a sample, as the loader gives it.
         samples: of the training split.
-        cache: bytes of the cohort's cache.
+        cache: bytes on the disk of what is read.
         ranks, local_ranks: of the run, and of a node.
+        held: bytes of all samples, where a rank holds them in memory.
+        encoding: by a frozen encoder, of what is trained on.
     """
-    shards = ranks if config.parallelism == "fsdp" else 1
+    sharded = config.parallelism == "fsdp" and ranks > 1
+    shards = ranks if sharded else 1
     batch = config.batch_size * sample_bytes
-    held = batch * config.gradient_accumulation_steps
-    state = _FLOAT * (parameters + _MOMENTS * trained)
+    state = cost.saved + _MOMENTS * cost.gradients
     ahead = _AHEAD * config.num_workers + 1 if config.num_workers else 0
-    cached = chunk < config.batch_size
-    passes = 3 + cached + config.activation_checkpointing  # forward, and twice that backward; each chunk again; each layer again
+    device: Mapping[str, int] = {
+        "weights": cost.weights // shards,
+        "gradients": cost.gradients // shards,
+        "moments": _MOMENTS * cost.gradients // shards,
+        **({"gathered": cost.gathered} if sharded else {}),
+        "activations": cost.activations,
+        "batch": batch * config.gradient_accumulation_steps,
+    }
+    flops = (cost.flops + cost.forward_flops * (chunk < config.batch_size)) // chunk  # gradient caching encodes each chunk twice
+    if encoding is not None:
+        device, flops = max(device, encoding.device, key=lambda parts: sum(parts.values())), encoding.cost.flops // encoding.batch
     return RunPlan(
-        parameters=parameters,
-        trained=trained,
-        device={
-            "weights": _FLOAT * parameters // shards,
-            "gradients": _FLOAT * trained // shards,
-            "moments": _FLOAT * _MOMENTS * trained // shards,
-            "activations": cost.activations,
-            "backward": cost.largest,
-            "batch": held,
-        },
+        parameters=cost.parameters,
+        trained=cost.trained,
+        device=device,
         shared=ahead * batch,
         workers=_COLLATING * config.num_workers * batch,
         saving=state,
+        held=held,
         checkpoint=state,
         checkpoints=config.keep_checkpoints + 2,
         cache=cache,
         samples=samples,
         steps_per_epoch=samples // (config.batch_size * config.gradient_accumulation_steps * ranks),
-        flops=passes * cost.flops // chunk,
+        flops=flops,
         ranks=ranks,
         local_ranks=local_ranks,
     )
 
 
-def _bytes(given: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in given if isinstance(tensor, Tensor))
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
+    """Count the bytes of all tensors that live.
+
+    Attributes:
+        now, peak: bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and (key := (storage := tensor.untyped_storage())._cdata) not in self._sizes:
+                self._sizes[key] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._free, key)
+        return result
+
+    def _free(self, key: int) -> None:
+        self.now -= self._sizes.pop(key)
 
 
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

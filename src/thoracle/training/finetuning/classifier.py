@@ -139,8 +139,8 @@ class ClassifierTask(WeightsOnlyTask):
             head.load_state_dict(head_state(load_state_dict(start)))
         # Nothing of the encoder is kept in memory where all that is seen is its latents.
         clip = None if config.features == "latents" else _clip(self._model, start)
-        self._learning: dict[str, nn.Module] = {} if clip is None else _learning(clip, config)
-        self.network = _Network(clip, head, config.features).to(world.device)
+        self._learning: dict[str, nn.Module] = {} if clip is None else learning_parts(clip, config)
+        self.network = ClassifierNetwork(clip, head, config.features).to(world.device)
         self._weights_K = weights_K.to(world.device)
         self._spread = parallelize(self.network, world, shard=False, blocks=())
 
@@ -209,8 +209,8 @@ class ClassifierEvaluator:
         return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
 
 
-class _Network(nn.Module):
-    """Logits of what is given; of the encoder only as much as that needs."""
+class ClassifierNetwork(nn.Module):
+    """Compute logits of what is given; holds of the encoder only as much as that needs."""
 
     def __init__(self, clip: CTCLIP | None, head: Head, features: Given) -> None:
         super().__init__()
@@ -246,8 +246,8 @@ def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
     return clip.requires_grad_(False)
 
 
-def _learning(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
-    """What of a frozen CT-CLIP learns, by name, made to."""
+def learning_parts(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
+    """Return what of a frozen CT-CLIP learns, by name, made to."""
     tower, latent = clip.visual_transformer, config.head == "linear"
     tower.codes.on_assignment = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
     if config.encoder != "frozen":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
+from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import ModelFolder
 from thoracle.models.common.losses import positive_weights
@@ -48,9 +49,7 @@ def classifier_run(
         InputError: `init_from` is no CT-CLIP or classifier, or was made for other volumes.
         As `Trainer`, `open_model` and `load_state_dict`.
     """
-    start = open_start_model(config.init_from, train.cohort.preprocess)
-    if start.kind not in CTCLIP_KINDS:
-        raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
+    start = open_classifier_start(config, train.cohort.preprocess)
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
     sets = [volumes for volumes in (train, dev) if volumes is not None]
     labels = [_labels(volumes) for volumes in sets]
@@ -74,6 +73,14 @@ def classifier_run(
     return Trainer(
         config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if dev is None else evaluate
     )
+
+
+def open_classifier_start(config: ClassifierConfig, preprocess: PreprocessConfig) -> ModelFolder:
+    """Open the model that a run goes on from; raises as `classifier_run`."""
+    start = open_start_model(config.init_from, preprocess)
+    if start.kind not in CTCLIP_KINDS:
+        raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
+    return start
 
 
 def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:

@@ -91,7 +91,7 @@ def encode_frozen_features(
     """
     parts = [range(first, min(first + _AT_ONCE, len(volumes))) for first in range(0, len(volumes), _AT_ONCE)]
     files = [_file(folder, feature, model_sha256, [keys[index] for index in part]) for part in parts]
-    shape = _shape(clip, feature)
+    shape = feature_shape(clip, feature)
     clip.eval()
     for part, file in list(zip(parts, files, strict=True))[world.rank :: world.size]:
         if _read(file, feature, (len(part), *shape)) is None:
@@ -111,7 +111,8 @@ def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
     return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
 
 
-def _shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
+def feature_shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
+    """Return the shape of a volume's feature."""
     if feature == "latents":
         return (clip.config.dim_latent,)
     grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)

@@ -9,7 +9,7 @@ from pathlib import Path
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
-from thoracle.models.bundle.model_folder import load_state_dict
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CT_CLIP
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
@@ -42,9 +42,7 @@ def vocabfine_run(
         InputError: `init_from` is no CT-CLIP, or was made for other volumes.
         As `Trainer`, `open_model` and `load_state_dict`.
     """
-    start = open_start_model(config.init_from, preprocess)
-    if start.spec is not CT_CLIP or not start.prompts:
-        raise InputError("is no CT-CLIP, which VocabFine goes on from", hint="Give one as `init_from`.", source=start.path)
+    start = open_vocabfine_start(config, preprocess)
     model, tokenizer = start.config, start.tokenizer()
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
 
@@ -54,3 +52,11 @@ def vocabfine_run(
         return VocabFineTask(clip, config, world, tokenizer=tokenizer, preprocess=preprocess, templates=start.prompts)
 
     return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)
+
+
+def open_vocabfine_start(config: VocabFineConfig, preprocess: PreprocessConfig) -> ModelFolder:
+    """Open the CT-CLIP that a run goes on from; raises as `vocabfine_run`."""
+    start = open_start_model(config.init_from, preprocess)
+    if start.spec is not CT_CLIP or not start.prompts:
+        raise InputError("is no CT-CLIP, which VocabFine goes on from", hint="Give one as `init_from`.", source=start.path)
+    return start

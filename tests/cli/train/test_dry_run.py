@@ -83,7 +83,7 @@ Disk = namedtuple("Disk", "free")
     ("host", "disk", "expected"),
     [
         (200, 200, []),
-        (61, 200, ["the host"]),
+        (64, 200, ["the host"]),
         (200, 34, ["the disk of"]),
         (10, 10, ["the host", "/dev/shm", "the disk of"]),
     ],

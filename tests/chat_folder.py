@@ -10,8 +10,9 @@ import peft
 import torch
 
 from thoracle.inference.demo.assets import write_model
+from thoracle.models.chat.adapters import add_lora_adapter
 from thoracle.models.chat.chat_folder import save_chat
-from thoracle.models.chat.language_model import add_lora_adapter, load_language_model
+from thoracle.models.chat.language_model import load_language_model
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.phantom_lm import build_phantom_lm, save_phantom_lm

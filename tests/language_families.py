@@ -19,12 +19,13 @@ from thoracle.inference.chat.session import Chat
 from thoracle.inference.llm.decoding import SamplingOptions, detokenize
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import PreparedVolume
+from thoracle.models.chat.adapters import add_lora_adapter, describe_adapter
 from thoracle.models.chat.chat_template import ChatTemplate
-from thoracle.models.chat.language_model import ChatModel, LanguageModel, add_lora_adapter, describe_adapter, load_language_model
+from thoracle.models.chat.language_model import ChatModel, LanguageModel, load_language_model
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix, to_messages
+from thoracle.training.chat.packing import PackedCollator, PackedDataset, to_messages
 from thoracle.training.chat.packing_check import trains_packed
 from thoracle.training.chat.phantom_lm import build_phantom_lm
 from thoracle.training.chat.task import ChatConfig, ChatTask, SmallLanguageConfig
@@ -352,9 +353,11 @@ def _compare_loss(language: LanguageModel) -> tuple[bool, float]:
     model = ChatModel(language.model, _projector(6)).eval()
     prompter, codes = ChatTemplate(language.tokenizer, rows=4), {name: torch.randn(1, 2, 2, 6) for name in "ab"}
     collate = PackedCollator(codes.__getitem__, pad=1, weigh="token")
-    trees = group_by_prefix(_TALKS, prompter, length=200)
-    packed = trains_packed(model, PackedDataset(trees, length=200), collate, read=torch.clone)
-    rows = PackedDataset(trees, length=200, packed=packed)
+    packed = trains_packed(model, PackedDataset(_TALKS, prompter, length=200), collate, read=torch.clone)
+    rows, collate = (
+        PackedDataset(_TALKS, prompter, length=200, packed=packed),
+        PackedCollator(codes.__getitem__, pad=1, weigh="token", packed=packed),
+    )
     task = ChatTask(model, ChatConfig(language_model="x"), _ALONE, read=torch.clone, save=lambda *_: None, packed=packed)
     ours, expected, count = 0.0, 0.0, 0
     with torch.no_grad():

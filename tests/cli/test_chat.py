@@ -15,7 +15,7 @@ import torch
 
 from tests.cli.chat_training import TrainedChat
 from tests.language_server import LanguageServer
-from thoracle.cohort.vqa.vqa_file import read_vqa
+from thoracle.cohort.vqa.question_file import open_questions
 from thoracle.inference.demo.locations import keep_demo_chat
 from thoracle.inference.llm import openai_client
 from thoracle.models.ctchat.config import ProjectorConfig
@@ -98,7 +98,7 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
     assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
-    made = read_vqa(tmp_path / "vqa.json")
+    made = open_questions(tmp_path / "vqa.json")
     assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
     assert ran.err.count("Research use only") == 1
 
@@ -112,9 +112,9 @@ def test_one_report_that_fails_is_named_and_asked_about_again(
     ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 1, ran.err
     assert "has no questions: answers 500 Internal Server Error" in ran.err
-    failed = 6 - len(read_vqa(tmp_path / "vqa.json"))
+    failed = 6 - len(open_questions(tmp_path / "vqa.json"))
     assert f"{failed} reports failed: the same command asks about them again" in ran.err
     before = len(language_server.asked)
     ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
-    assert (len(read_vqa(tmp_path / "vqa.json")), len(language_server.asked)) == (6, before + failed)
+    assert (len(open_questions(tmp_path / "vqa.json")), len(language_server.asked)) == (6, before + failed)

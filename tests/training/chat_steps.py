@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
+from thoracle.models.chat.adapters import add_lora_adapter
 from thoracle.models.chat.chat_template import ChatTemplate
-from thoracle.models.chat.language_model import ChatModel, add_lora_adapter
+from thoracle.models.chat.language_model import ChatModel
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import PackedCollator, PackedSequence, group_by_prefix
@@ -27,6 +28,9 @@ CASES = {
     f"{stage}, {parallel}": ChatConfig(stage=stage, language_model="x", parallelism=parallel, loss_weight=weigh)  # type: ignore[arg-type]
     for stage, weigh in (("projector", "token"), ("lora", "sqrt_length"))
     for parallel in ("ddp", "fsdp")
+} | {
+    "lora, fsdp, base in bf16": ChatConfig(stage="lora", language_model="x", parallelism="fsdp", dtype="bf16"),
+    "projector, ddp, base in bf16": ChatConfig(stage="projector", language_model="x", dtype="bf16"),
 }
 #: More is answered of some scans than of others, so that ranks weigh unlike.
 TALKS = [
@@ -45,6 +49,8 @@ def task(config: ChatConfig, world: World) -> tuple[ChatTask, ChatTemplate]:
     torch.manual_seed(0)
     language = build_phantom_lm(SMALL, [pair.question + pair.answer for one in TALKS for pair in one.pairs])
     language.model.requires_grad_(False)
+    if config.dtype == "bf16":
+        language.model.to(torch.bfloat16)
     projector = Projector(PROJECTOR)
     assert projector.findings is not None
     for parameter in projector.findings.parameters():

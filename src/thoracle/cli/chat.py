@@ -12,7 +12,7 @@ import typer
 
 from thoracle.cli.app import app
 from thoracle.cli.llm_options import LlmModel, MaxTokens, Timeout, open_server
-from thoracle.cli.options import Device, ReadArguments, reads_scans
+from thoracle.cli.options import Device, LanguageDtype, ReadArguments, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.ct.volume import Volume
@@ -52,6 +52,7 @@ def chat(
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Ends an answer.")] = None,
     read_arguments: ReadArguments,
     device: Device = "auto",
+    dtype: LanguageDtype = "auto",
 ) -> None:
     """Ask a chat model about a scan. Research use only; not a medical device.
 
@@ -70,7 +71,7 @@ def chat(
     from thoracle.inference.llm.decoding import SamplingOptions
 
     server = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout, evidence=evidence)
-    load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, evidence=evidence, notify=notify)
+    load_model = partial(open_chat, model, encoder=encoder, base=base, device=device, dtype=dtype, evidence=evidence, notify=notify)
     sampling = SamplingOptions(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=tuple(stop or ()))
     volumes = _volumes(scans or [], read_arguments.reading())
     fingerprints = tuple(map(scan_fingerprint, volumes))

@@ -38,6 +38,9 @@ Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do th
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 #: `--json -` where `--json` is a flag: what stands behind it.
 StandardOutput = Annotated[str | None, typer.Argument(metavar="[-]", hidden=True)]
+LanguageDtype = Annotated[
+    Literal["auto", "bf16", "float32"], typer.Option(help="Numbers of the language model's weights: as its folder has them, or these.")
+]
 Dtype = Annotated[Precision, typer.Option(help="float32 is exact; bf16 is faster and flips some codes.")]
 
 

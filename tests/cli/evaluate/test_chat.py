@@ -11,7 +11,8 @@ import pytest
 from tests.cli.chat_training import TrainedChat
 from tests.language_server import LanguageServer
 from thoracle.cohort.manifest import open_cohort
-from thoracle.cohort.vqa.vqa_file import read_vqa, write_questions
+from thoracle.cohort.vqa.question_file import open_questions
+from thoracle.cohort.vqa.vqa_file import write_questions
 from thoracle.evaluation.chat.answers import answer_questions, draw_questions
 from thoracle.inference.chat.session import Chat, load_chat
 from thoracle.inference.llm import openai_client
@@ -57,7 +58,7 @@ def test_answers_that_are_written_are_those_with_the_scan(command, trained: Trai
     ran = command(*asked)
     assert ran.status == 0, ran.err
     chat, cohort = load_chat(trained.chat), open_cohort(trained.cohort)
-    held_out = split_questions(read_vqa(trained.folder / "vqa.json"), cohort, held_out="valid")[1]
+    held_out = split_questions(open_questions(trained.folder / "vqa.json"), cohort, held_out="valid").held_out
     questions = draw_questions(held_out, limit=5, reports=1)
     seeing, unseeing = (
         [answered.answer for answered in answer_questions(chat, cohort, questions, sampling=SamplingOptions(max_tokens=4), blind=blind)]
@@ -108,7 +109,7 @@ def test_answers_are_written_before_the_judge_is_asked_and_none_is_made_twice(
 
 
 def test_what_cannot_be_measured_is_refused(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:
-    learned = [asking for asking in read_vqa(trained.folder / "vqa.json") if not set(asking.images) & {"v4.nii.gz", "v5.nii.gz"}]
+    learned = [asking for asking in open_questions(trained.folder / "vqa.json") if not set(asking.images) & {"v4.nii.gz", "v5.nii.gz"}]
     write_questions(tmp_path / "learned.json", learned)
     for questions, words in (
         (tmp_path / "learned.json", "no question is about a scan of the split valid. Give the cohort's own questions."),
@@ -119,3 +120,42 @@ def test_what_cannot_be_measured_is_refused(command, trained: TrainedChat, asked
     ran = command(*asked[:2], trained.encoder, *asked[3:])
     assert (ran.status, "is no chat folder" in ran.err) == (1, True), ran.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_published_file_gives_figures_of_every_type_and_no_report_where_none_is_asked(
+    command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path
+) -> None:
+    """As CT-CHAT's authors published theirs: types and no topics, questions about no scan, volumes that the cohort has not."""
+
+    def entry(kind: str, tag: str, answer: str, *images: str) -> dict[str, object]:
+        turns = [{"from": "human", "value": f"<image>\nWhat of it? <{tag}>", "type": kind}, {"from": "gpt", "value": answer}]
+        return {"id": f"{kind} {images}", **({"image": images[0]} if images else {}), "conversations": turns}
+
+    entries = [
+        entry(kind, tag, answer, volume)
+        for kind, tag, answer in (
+            ("free_response", "long_answer", "There is a nodule in the lung."),
+            ("short_answer", "short_answer", "A nodule."),
+            ("multiple_choice", "multiple_choice", "(b) a nodule"),
+            ("report_generation", "report_generation", "Lung nodule is seen. No pleural effusion."),
+        )
+        for volume in ("v4.nii.gz", "v5.nii.gz", "v99.nii.gz")
+    ]
+    (tmp_path / "published.json").write_text(json.dumps([*entries, entry("free_response", "long_answer", "A wide airway.")]))
+    command_line = (*asked, "--questions", tmp_path / "published.json", "--limit", 50, "--reports", 50)
+    ran = command(*command_line)
+    assert ran.status == 0, ran.err
+    assert "4 of 13 questions are left out: they are about volumes that the cohort has not" in ran.err
+    document = json.loads((tmp_path / "out" / "chat.json").read_text())
+    assert document["questions"] == 9
+    figures = document["with the scan"]
+    for name in ("choice accuracy", "clinical F1", "CRG", "report BLEU-1", "long answer BLEU-1", "short answer BLEU-1"):
+        assert name in figures, sorted(figures)
+    answers = {answer["id"]: answer["answer"] for answer in json.loads((tmp_path / "out" / "answers.json").read_text())}
+    assert "free_response ()" in answers
+    journal = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()
+    assert len(journal) == 2 * 9 - 1, "what is about no scan is answered once"
+    ran = command(*command_line[:-2], "--reports", 0)
+    assert ran.status == 0, ran.err
+    figures = json.loads((tmp_path / "out" / "chat.json").read_text())["with the scan"]
+    assert not [name for name in figures if name.startswith(("report", "clinical", "CRG"))]

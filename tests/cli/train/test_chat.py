@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.cli.chat_training import TrainedChat
-from thoracle.cohort.vqa.vqa_file import read_vqa, write_questions
+from thoracle.cohort.vqa.question_file import open_questions
+from thoracle.cohort.vqa.vqa_file import write_questions
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_second_run_is_refused_or_resumed(command, trained: TrainedChat, asked
 
 
 def test_what_cannot_be_trained_on_is_refused(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:
-    held_out = [asking for asking in read_vqa(trained.folder / "vqa.json") if set(asking.images) <= {"v4.nii.gz", "v5.nii.gz"}]
+    held_out = [asking for asking in open_questions(trained.folder / "vqa.json") if set(asking.images) <= {"v4.nii.gz", "v5.nii.gz"}]
     write_questions(tmp_path / "held-out.json", held_out)
     base = trained.folder / "base" / "model"
     for arguments, status, words in (

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from thoracle.cohort.vqa.attributes import FindingAttributes, facts_in, facts_of_mask, keyword_evidence
+from thoracle.cohort.vqa.question_file import open_questions
 from thoracle.cohort.vqa.templates import Case, make_questions
-from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet, read_vqa, write_questions
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet, write_questions
 from thoracle.errors import InputError, MetadataError
 from thoracle.types import ABNORMALITIES
 
@@ -108,7 +109,7 @@ def test_masks_tell_side_number_and_size() -> None:
 def test_the_published_form_goes_in_and_out(tmp_path: Path) -> None:
     made = make_questions(cases(6))
     write_questions(tmp_path / "vqa.json", made)
-    assert read_vqa(tmp_path / "vqa.json") == made
+    assert tuple(open_questions(tmp_path / "vqa.json")) == made
     entry = json.loads((tmp_path / "vqa.json").read_text())[0]
     assert set(entry) == {"id", "image", "conversations"}
     assert entry["conversations"][0]["value"].startswith("<image>\n")
@@ -123,14 +124,14 @@ def test_the_published_form_goes_in_and_out(tmp_path: Path) -> None:
         }
     ]
     (tmp_path / "p.json").write_text(json.dumps(published))
-    pair = QuestionAnswer(question="What is seen?", answer="An effusion.", task="long_answer", type="free_response")
-    assert read_vqa(tmp_path / "p.json") == (QuestionSet(id="7", images=("valid_1_a_1.nii.gz",), pairs=(pair,)),)
+    pair = QuestionAnswer(question="What is seen?", answer="An effusion.", task="long_answer", type="free_response", topic="long")
+    assert tuple(open_questions(tmp_path / "p.json")) == (QuestionSet(id="7", images=("valid_1_a_1.nii.gz",), pairs=(pair,)),)
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"id": 1, "image": "a", "conversations": [{"from": "gpt", "value": "x"}]}]'])
 def test_another_form_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "vqa.json").write_text(text)
     with pytest.raises(MetadataError, match="is no file of questions"):
-        read_vqa(tmp_path / "vqa.json")
+        open_questions(tmp_path / "vqa.json")
     with pytest.raises(InputError, match="no such file"):
-        read_vqa(tmp_path / "absent.json")
+        open_questions(tmp_path / "absent.json")

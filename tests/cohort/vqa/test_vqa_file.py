@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet, read_vqa, write_questions
-from thoracle.errors import InputError, MetadataError
+from thoracle.cohort.vqa.question_file import open_questions
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet, parse_entry, write_questions
 
 PAIR = QuestionAnswer(
     question="Is there an effusion?", answer="Yes.", task="short_answer", type="short_answer", topic="presence", about="x"
@@ -16,7 +16,7 @@ SETS = (QuestionSet(id="1", images=("a.nii.gz",), pairs=(PAIR, PAIR)), QuestionS
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write_questions(tmp_path / "vqa.json", SETS)
-    assert read_vqa(tmp_path / "vqa.json") == SETS
+    assert tuple(open_questions(tmp_path / "vqa.json")) == SETS
     first = json.loads((tmp_path / "vqa.json").read_text())[0]["conversations"]
     assert first[0]["value"] == "<image>\nIs there an effusion? <short_answer>"
     assert "<image>" not in first[2]["value"]
@@ -25,23 +25,29 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_published_entry_without_a_task_token_has_that_of_its_type(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "<image>\nWhich lobe?", "type": "multiple_choice"}, {"from": "gpt", "value": "(a)"}]
     (tmp_path / "vqa.json").write_text(json.dumps([{"id": 7, "image": "v", "conversations": turns}]))
-    ((pair,),) = (conversation.pairs for conversation in read_vqa(tmp_path / "vqa.json"))
-    assert (pair.question, pair.task, pair.topic) == ("Which lobe?", "multiple_choice", "")
+    ((pair,),) = (conversation.pairs for conversation in open_questions(tmp_path / "vqa.json"))
+    assert (pair.question, pair.task, pair.topic) == ("Which lobe?", "multiple_choice", "choice")
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("kind", "tag", "topic"),
     [
-        ("{", "cannot be read"),
-        ("{}", "no list"),
-        ('[{"id": 1, "image": "v", "conversations": []}]', "entry 0"),
-        ('[{"id": 1, "image": "v", "conversations": [{"from": "gpt", "value": "x"}, {"from": "gpt", "value": "y"}]}]', "human"),
-        ('[{"id": 1, "image": 3, "conversations": []}]', "entry 0"),
+        ("report_generation", " <report_generation>", "report"), ("multiple_choice", "", "choice"), ("short_answer", "", "short"),
+        ("free_response", " <long_answer>", "long"), ("description", "", "long"), ("conversation", " <long_answer>", "long"),
+        ("", " <multiple_choice>", "choice"), ("", "", "long"), ("of another kind", " <short_answer>", "short"),
     ],
-)
-def test_another_form_is_refused_with_its_entry(content: str, why: str, tmp_path: Path) -> None:
-    (tmp_path / "vqa.json").write_text(content)
-    with pytest.raises(MetadataError, match=why):
-        read_vqa(tmp_path / "vqa.json")
-    with pytest.raises(InputError, match="no such file"):
-        read_vqa(tmp_path / "absent.json")
+)  # fmt: skip
+def test_a_published_questions_topic_is_that_of_its_type_or_of_the_answer_it_wants(kind: str, tag: str, topic: str) -> None:
+    asked = {"from": "human", "value": f"<image>\nWhat?{tag}", **({"type": kind} if kind else {})}
+    entry = {"id": 1, "image": "v", "conversations": [asked, {"from": "gpt", "value": "That."}]}
+    assert parse_entry(entry).pairs[0].topic == topic
+
+
+@pytest.mark.parametrize("image", [{}, {"image": None}, {"image": ""}])
+def test_an_entry_without_an_image_is_about_no_scan(image: dict[str, object], tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "What is emphysema?"}, {"from": "gpt", "value": "Wide air spaces."}]
+    conversation = parse_entry({"id": "general", **image, "conversations": turns})
+    assert conversation.images == ()
+    write_questions(tmp_path / "vqa.json", [conversation])
+    assert "image" not in json.loads((tmp_path / "vqa.json").read_text())[0]
+    assert tuple(open_questions(tmp_path / "vqa.json")) == (conversation,)

@@ -33,7 +33,8 @@ def test_templates_are_exposed() -> None:
     [
         ("Yes, there is.", "Yes.", True), ("no", "Yes.", False), ("", "No.", False), ("(b) emphysema", "(b) emphysema", True),
         ("(a) emphysema", "(b) emphysema", False), ("Left upper lobe.", "Left upper lobe.", True),
-        ("Left lower lobe.", "Left upper lobe.", False),
+        ("Left lower lobe.", "Left upper lobe.", False), ("(b)", "(b) a nodule of 5 mm", True), ("B. A nodule", "b) a nodule", True),
+        ("a", "(b) emphysema", False), ("c", "c) both", True), ("A nodule.", "(a) a nodule", False),
     ],
 )  # fmt: skip
 def test_closed_answers(answer: str, reference: str, is_right: bool) -> None:

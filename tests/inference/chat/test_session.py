@@ -18,7 +18,8 @@ from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.bundle.model_folder import save_model
-from thoracle.models.chat.language_model import ADAPTER_CONFIG, LanguageModel, load_language_model
+from thoracle.models.chat.adapters import ADAPTER_CONFIG
+from thoracle.models.chat.language_model import LanguageModel, load_language_model
 from thoracle.models.chat.prompt import Message
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.config import ProjectorConfig

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -14,7 +12,15 @@ from thoracle.models.chat.language_model import ChatModel
 from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import PackedCollator, PackedDataset, PackedSequence, attention_mask, group_by_prefix, to_messages
+from thoracle.training.chat.packing import (
+    PackedCollator,
+    PackedDataset,
+    PackedSequence,
+    attention_mask,
+    group_by_prefix,
+    one_by_one,
+    to_messages,
+)
 from thoracle.training.chat.phantom_lm import build_phantom_lm
 from thoracle.training.chat.task import ChatConfig, ChatTask, SmallLanguageConfig
 from thoracle.training.engine.distributed import World
@@ -56,7 +62,7 @@ def task() -> ChatTask:
 def test_conversations_packed_lose_what_they_lose_alone(task: ChatTask, weigh: str) -> None:
     prompter = task.prompter  # type: ignore[attr-defined]
     collate = PackedCollator(CODES.__getitem__, pad=0, weigh=weigh)
-    packed = PackedDataset(group_by_prefix(TALKS, prompter, length=400), length=400)
+    packed = PackedDataset(TALKS, prompter, length=400)
     batch = collate([packed[k] for k in range(len(packed))])
     assert len(packed) < len(TALKS)
     assert (batch.ids_BN == IMAGE_TOKEN_INDEX).sum() == 4 * 3, "a, b, and both for what changed"
@@ -95,9 +101,36 @@ def _short(prompter: ChatTemplate) -> PackedSequence:
 def test_rows_hold_whole_trees_and_long_conversations_are_left_out(task: ChatTask) -> None:
     prompter = task.prompter  # type: ignore[attr-defined]
     whole = max(len(encoded) for one in TALKS[:6] for encoded in prompter.encode_answers(to_messages(one)))
-    rows = PackedDataset(group_by_prefix(TALKS[:6], prompter, length=whole), length=whole)
+    rows = PackedDataset(TALKS[:6], prompter, length=whole)
     assert all(len(rows[k]) <= whole for k in range(len(rows)))
     assert sum(len(tree.continuations) for k in range(len(rows)) for tree in rows[k].trees) == 6
     with pytest.raises(InputError, match="no conversation has 10 ids or fewer"):
-        group_by_prefix(TALKS, prompter, length=10)
-    assert replace(rows[0]).trees == rows[0].trees
+        PackedDataset(TALKS, prompter, length=10)
+    assert [rows[k] for k in range(len(rows))] == [rows[k] for k in range(len(rows))], "the same each time that it is read"
+    longest, most = rows.telling()
+    assert max(map(len, (alone for tree in longest.trees for alone in one_by_one(tree)))) == whole
+    assert sum(len(tree.continuations) for tree in most.trees) == max(
+        sum(len(tree.continuations) for tree in rows[k].trees) for k in range(len(rows))
+    )
+
+
+def test_unpacked_each_conversation_is_a_row_of_its_own(task: ChatTask) -> None:
+    prompter = task.prompter  # type: ignore[attr-defined]
+    rows = PackedDataset(TALKS, prompter, length=400, packed=False)
+    assert [len(rows[k].trees) for k in range(len(rows))] == [1] * len(TALKS)
+    two = PackedSequence(trees=(*rows[0].trees, *rows[1].trees))
+    batch = PackedCollator(CODES.__getitem__, pad=0, weigh="token", packed=False)([two])
+    assert len(batch.ids_BN) == 2, "what may not share a row does not"
+
+
+def test_a_batch_about_no_scan_gives_the_projector_a_gradient_of_zero(task: ChatTask) -> None:
+    """Ranks wait for it: a rank without one would stop them all."""
+    general = [QuestionSet(id="g", images=(), pairs=(pair("What is a nodule?", "It is round."),))]
+    rows = PackedDataset(general, task.prompter, length=400)  # type: ignore[attr-defined]
+    batch = PackedCollator(CODES.__getitem__, pad=0, weigh="token", stand_in="a")([rows[0]])
+    alone = PackedCollator(CODES.__getitem__, pad=0, weigh="token")([rows[0]])
+    assert batch.names == ()
+    assert not (batch.ids_BN == IMAGE_TOKEN_INDEX).any()
+    assert task.accumulate_gradients([batch]).item() == task.loss(alone).item()
+    gradients = [parameter.grad for parameter in task.model.projector.parameters()]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)

@@ -16,7 +16,7 @@ from thoracle.models.chat.chat_template import ChatTemplate
 from thoracle.models.chat.language_model import ChatModel, load_language_model
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix
+from thoracle.training.chat.packing import PackedCollator, PackedDataset
 from thoracle.training.chat.packing_check import trains_packed
 
 TALKS = [question(1, "a"), question(2, "a", answer="No, there is none."), question(3, "b", answer="It is on the left.")]
@@ -28,8 +28,8 @@ def _tried(family: str, folder: Path, *, change: Any = lambda model: None) -> tu
     model = ChatModel(language.model, Projector(ProjectorConfig(num_queries=4, dim=8, dim_context=6, attention_dim=8, hidden_size=32)))
     change(language.model)
     collate = PackedCollator(CODES.__getitem__, pad=1, weigh="token")
-    trees = group_by_prefix(TALKS, ChatTemplate(language.tokenizer, rows=4), length=300)
-    return trains_packed(model.train(), PackedDataset(trees, length=300), collate, read=torch.clone), model
+    rows = PackedDataset(TALKS, ChatTemplate(language.tokenizer, rows=4), length=300)
+    return trains_packed(model.train(), rows, collate, read=torch.clone), model
 
 
 def test_a_family_whose_masks_are_known_is_packed_and_goes_on_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

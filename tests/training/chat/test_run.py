@@ -17,10 +17,12 @@ from tests.training import chat_parts, steps
 from tests.training.chat_parts import question
 from tests.training.cohorts import write_cohort
 from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.vqa.question_file import open_questions
+from thoracle.cohort.vqa.vqa_file import QuestionSet, write_questions
 from thoracle.errors import InputError
 from thoracle.models.chat.language_model import load_language_model
 from thoracle.models.ctchat.config import ProjectorConfig
-from thoracle.training.chat.run import chat_run, finding_targets, split_questions
+from thoracle.training.chat.run import QuestionSplit, chat_run, finding_targets, split_questions
 from thoracle.training.chat.scan_features import ScanFeatures, encode_cohort_scans
 from thoracle.training.chat.task import AdapterConfig, ChatConfig, Stage
 from thoracle.training.engine.config import OptimizerConfig
@@ -50,12 +52,12 @@ class Parts:
             encoder=str(self.folder / "encoder"),
             projector=ProjectorConfig(num_queries=4, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18),
             phantom_lm=chat_parts.LANGUAGE,
-            adapter=AdapterConfig(rank=4, alpha=8),
             loss_weight="sqrt_length",
             optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1.0),
             **{
                 "language_model": str(self.folder / "base" / "model"),
                 "init_from": str(self.folder / "projector" / "model") if stage == "lora" else "",
+                "adapter": AdapterConfig(rank=4, alpha=8),
                 "sequence_length": 80,
                 "steps": 4,
                 "batch_size": 1,
@@ -152,18 +154,37 @@ def test_a_language_model_of_the_base_stage_has_a_word_for_each_finding(parts: P
         assert len(tokenizer(f" {name.lower()}", add_special_tokens=False)["input_ids"]) == 1
 
 
-def test_questions_are_split_as_their_scans_are(parts: Parts) -> None:
+def _split(sets: list[QuestionSet], folder: Path, cohort: Cohort) -> QuestionSplit:
+    write_questions(folder / "vqa.json", sets)
+    return split_questions(open_questions(folder / "vqa.json"), cohort, held_out="dev")
+
+
+def test_questions_are_split_as_their_scans_are_and_what_is_left_out_is_said(parts: Parts, tmp_path: Path) -> None:
     of = [question(0, "v0"), question(1, "v3", "v1"), question(2, "v4"), question(3, "v1", "v5"), question(4, "v9"), question(5, "v5")]
-    train, dev = split_questions(of, parts.cohort, held_out="dev")
-    assert [conversation.id for conversation in train] == ["q0", "q1"]
-    assert {conversation.id for conversation in dev} == {"q2", "q5"}
+    split = _split(of, tmp_path, parts.cohort)
+    assert [conversation.id for conversation in split.train] == ["q0", "q1"]
+    assert {conversation.id for conversation in split.held_out} == {"q2", "q5"}
+    assert split.notes == (
+        "1 of 6 questions are left out: they are about volumes that the cohort has not (those that `--reconstruction` left out, too).",
+        "1 of 6 questions are left out: they are about two splits.",
+    )
     many = [question(100 + k, "v4" if k < 20 else "v5") for k in range(40)]
-    _, shuffled = split_questions([*of, *many], parts.cohort, held_out="dev")
-    assert split_questions([*many[::-1], *of], parts.cohort, held_out="dev")[1] == shuffled
+    shuffled = list(_split([*of, *many], tmp_path, parts.cohort).held_out)
+    assert list(_split([*many[::-1], *of], tmp_path, parts.cohort).held_out) == shuffled
     assert {conversation.images for conversation in shuffled[:12]} == {("v4",), ("v5",)}, "a few are of both scans"
-    with pytest.raises(InputError, match="no question is about a scan of the split train"):
-        split_questions(of[2:], parts.cohort, held_out="dev")
-    assert split_questions(of, parts.cohort, held_out="valid")[1] == (), "nobody is in it"
+    assert not len(_split(of[2:], tmp_path, parts.cohort).train)
+
+
+def test_questions_about_no_scan_are_trained_on_and_asked_where_no_scan_of_the_split_train_is(parts: Parts, tmp_path: Path) -> None:
+    general = question(7)
+    split = _split([question(0, "v0"), general, question(2, "v4")], tmp_path, parts.cohort)
+    assert ([one.id for one in split.train], [one.id for one in split.held_out], split.notes) == (["q0", "q7"], ["q2"], ())
+    split = _split([general, question(2, "v4")], tmp_path, parts.cohort)
+    assert (list(split.train), {one.id for one in split.held_out}) == ([], {"q7", "q2"})
+    config = parts.config("projector", tmp_path / "run", steps=2, batch_size=1, sequence_length=200)
+    run = chat_run(config, [general, *QUESTIONS], ALONE, findings=finding_targets(parts.cohort), scans=parts.scans)
+    assert any(tree.images == () for k in range(len(run._data)) for tree in run._data[k].trees)
+    assert [step.step for step in run.run()] == [1, 2]
 
 
 def test_targets_are_what_labels_and_reports_say_of_a_volume(parts: Parts) -> None:
@@ -206,3 +227,41 @@ def test_recurrent_families_train_a_projector_unpacked(parts: Parts, tmp_path: P
     assert [step.step for step in run.run()] == [1, 2]
     assert "layers of linear_attention" in caplog.text
     assert {len(tree.continuations) for k in range(len(run._data)) for tree in run._data[k].trees} == {1}
+
+
+@pytest.mark.parametrize("stage", ["projector", "lora"])
+def test_a_base_in_bf16_stays_so_and_what_is_trained_is_float32(
+    stage: Stage, parts: Parts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exact = [step.loss for step in parts.run(parts.config(stage, tmp_path / "exact", init_from="")).run()]
+    run = parts.run(parts.config(stage, tmp_path / "bf16", init_from="", dtype="bf16"))
+    assert [step.loss for step in run.run()] == pytest.approx(exact, rel=0.05)
+    assert "unpacked" not in caplog.text
+    assert {parameter.dtype for parameter in run.task.trainable_parameters()} == {torch.float32}
+    frozen = {parameter.dtype for parameter in run.task.model.language.parameters() if not parameter.requires_grad}
+    assert frozen == {torch.bfloat16}
+
+
+def test_stage_one_on_plain_conversations_reads_no_question_and_trains(parts: Parts, tmp_path: Path) -> None:
+    run = parts.run(parts.config("projector", tmp_path / "run", prompt="plain", steps=2))
+    assert [step.step for step in run.run()] == [1, 2]
+    tokenizer = load_language_model(parts.folder / "base" / "model").tokenizer
+    said = {
+        tokenizer.decode([number for number in (*tree.prefix, *rest.ids) if number >= 0])
+        for k in range(len(run._data))
+        for tree in run._data[k].trees
+        for rest in tree.continuations
+    }
+    assert said == {"No.\n", "Yes, on the left.\n"}
+    with pytest.raises(InputError, match="stage lora is not trained on plain conversations"):
+        parts.config("lora", tmp_path / "lora", prompt="plain")
+
+
+def test_an_adapters_dropout_is_drawn_in_training_and_kept_in_its_folder(parts: Parts, tmp_path: Path) -> None:
+    config = parts.config("lora", tmp_path / "run", adapter=AdapterConfig(rank=4, alpha=8, dropout=0.5), steps=2)
+    dropped = [step.loss for step in parts.run(config).run()]
+    config = replace(config, out=str(tmp_path / "whole"), adapter=AdapterConfig(rank=4, alpha=8, dropout=0.0))
+    whole = [step.loss for step in parts.run(config).run()]
+    assert dropped[0] == whole[0], "a new adapter adds nothing, whatever it sees"
+    assert dropped[1] != whole[1]
+    assert json.loads((tmp_path / "run" / "model" / "adapter" / "adapter_config.json").read_text())["lora_dropout"] == 0.5

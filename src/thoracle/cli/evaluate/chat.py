@@ -9,7 +9,7 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.llm_options import LlmModel, Timeout, open_server
-from thoracle.cli.options import Device, SplitName
+from thoracle.cli.options import Device, LanguageDtype, SplitName
 
 if TYPE_CHECKING:
     from thoracle.metrics.bootstrap import Interval
@@ -32,6 +32,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     device: Device = "auto",
+    dtype: LanguageDtype = "auto",
 ) -> None:
     """Measure answers about scans that were not trained on, with intervals over patients.
 
@@ -43,7 +44,7 @@ def chat(
 
     from thoracle.cli.progress import track
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.vqa.vqa_file import read_vqa
+    from thoracle.cohort.vqa.question_file import open_questions
     from thoracle.errors import InputError
     from thoracle.evaluation.chat.answers import answer_questions, chat_fingerprint, draw_questions, label_texts
     from thoracle.evaluation.chat.llm_judge import score_with_llm as judge_answers
@@ -56,11 +57,13 @@ def chat(
 
     server = None if judge_url is None else open_server(judge_url, model=llm_model, timeout=timeout)
     prepared = open_cohort(cohort)
-    _, held_out = split_questions(read_vqa(questions), prepared, held_out=split)
-    if not held_out:
+    parts = split_questions(open_questions(questions), prepared, held_out=split)
+    for note in parts.notes:
+        typer.echo(note, err=True)
+    if not len(parts.held_out):
         raise InputError(f"no question is about a scan of the split {split}", hint="Give the cohort's own questions.", source=questions)
-    loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
-    conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
+    loaded, console = load_chat(model, device=device, dtype=dtype), Console(stderr=True, highlight=False)
+    conversations, sampling = draw_questions(parts.held_out, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
     out.mkdir(parents=True, exist_ok=True)
     answer = partial(answer_questions, loaded, prepared, conversations, sampling=sampling)
     fingerprint, journal = chat_fingerprint(model), out / "answers.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -21,18 +22,35 @@ def _config() -> type[ChatConfig]:
 
 def _prepare(config: ChatConfig) -> Run:
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.vqa.vqa_file import read_vqa
+    from thoracle.cohort.vqa.question_file import open_questions, outline
+    from thoracle.errors import InputError
     from thoracle.training.chat.run import chat_run, finding_targets, split_questions
     from thoracle.training.chat.scan_features import encode_cohort_scans
 
     cohort = open_cohort(config.cohort, only=config.only)
-    conversations, held_out = split_questions(read_vqa(Path(config.vqa_file)), cohort, held_out="dev")
-    held_out = held_out[: config.num_eval_conversations] if config.eval_every else ()
 
     def start(world: World, resume: bool) -> Trainer:
-        names = {name for conversation in (*conversations, *held_out) for name in conversation.images}
+        notes_folder = cohort.folder / "questions"
+        if world.rank == 0:
+            open_questions(Path(config.vqa_file), cache=notes_folder, workers=os.cpu_count() or 1)
+        world.barrier()
+        split = split_questions(open_questions(Path(config.vqa_file), cache=notes_folder), cohort, held_out="dev")
+        if not len(split.train):
+            hint = "Give the cohort's own questions."
+            raise InputError("no question is about a scan of the split train", hint=hint, source=config.vqa_file)
+        held_out = list(split.held_out[: config.num_eval_conversations]) if config.eval_every else []
+        names = outline(split.train).names | outline(held_out).names
         scans = None if config.stage == "base" else encode_cohort_scans(cohort, names, world, encoder=Path(config.encoder))
-        return chat_run(config, conversations, world, findings=finding_targets(cohort), scans=scans, held_out=held_out, resume=resume)
+        return chat_run(
+            config,
+            split.train,
+            world,
+            findings=finding_targets(cohort),
+            scans=scans,
+            held_out=held_out,
+            notes=split.notes,
+            resume=resume,
+        )
 
     return Run(start=start)
 
@@ -50,6 +68,9 @@ CHAT: Final = TrainTask(
         "vqa_file": setting("--questions", "JSON", "What `thoracle vqa` wrote", kind=Path),
         "encoder": setting("--encoder", "DIR", "CT-CLIP model folder", kind=Path),
         "language_model": setting("--base", "DIR", "Language model's folder", kind=Path),
+        "dtype": setting(
+            "--dtype", "auto|bf16|float32", "Numbers of the language model where it is not trained", kind=Literal["auto", "bf16", "float32"]
+        ),
         "init_from": setting("--start", "DIR", "Chat folder to go on from", kind=Path),
     },
 )

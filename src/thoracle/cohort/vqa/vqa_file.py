@@ -1,7 +1,8 @@
 """A file of questions and answers, as CT-CHAT's authors published theirs.
 
 A JSON list of `{"id", "image", "conversations": [{"from": "human", "value": "<image>\\n… <long_answer>", "type": …}, {"from": "gpt",
-"value": …}, …]}`. Ours add `topic` and `about` to a human's turn; whoever reads the published ones may pass them over.
+"value": …}, …]}`, without `image` where it is about no scan. Ours add `topic` and `about` to a human's turn; whoever reads the published
+ones may pass them over.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from thoracle.errors import InputError, MetadataError
-from thoracle.files.json_file import load_json, write_json
+from thoracle.files.json_file import write_json
 
 IMAGE: Final = "<image>"
 #: The wanted kind of answer, by what a turn's type is called in published files.
 _TASK_OF: Final = {"multiple_choice": "multiple_choice", "report_generation": "report_generation", "short_answer": "short_answer"}
+#: What a question asks where nobody says, by its type in published files, or by the wanted kind of answer.
+_TOPIC_OF: Final = {
+    "multiple_choice": "choice",
+    "report_generation": "report",
+    "short_answer": "short",
+    **dict.fromkeys(("free_response", "description", "conversation", "long_answer"), "long"),
+}
 _TASK: Final = re.compile(r"\s*<(long_answer|short_answer|multiple_choice|report_generation)>\s*$")
-_BUDGET: Final = 4 << 30  # 2.7 million published pairs have less
 _LONGEST: Final = 50_000
 
 
@@ -32,7 +38,7 @@ class QuestionAnswer:
         answer: in words.
         task: "long_answer", "short_answer", "multiple_choice" or "report_generation".
         type: as published: "free_response", "description", "conversation", "multiple_choice", "report_generation", "short_answer".
-        topic: what it asks ("presence", "side", …); "" where nobody says.
+        topic: what it asks ("presence", "side", …); of published questions "choice", "report", "short" or "long".
         about: the abnormality it asks about; "" where it is none, or nobody says.
     """
 
@@ -46,7 +52,7 @@ class QuestionAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionSet:
-    """Hold the questions about one scan, or about two in order of time.
+    """Hold the questions about one scan, about two in order of time, or about none.
 
     Attributes:
         id: of this conversation, unique in its file.
@@ -64,30 +70,6 @@ def write_questions(path: Path, conversations: Sequence[QuestionSet]) -> None:
     write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1, private=True)
 
 
-def read_vqa(path: Path) -> tuple[QuestionSet, ...]:
-    """Read a published question file, or ours.
-
-    Raises:
-        InputError: no such file.
-        MetadataError: another form; says at which entry.
-    """
-    if not path.is_file():
-        raise InputError("no such file", hint="Make one with `thoracle vqa COHORT --out vqa.json`.", source=path)
-    try:
-        entries = load_json(path, budget=_BUDGET)
-    except ValueError as error:
-        raise _not_questions(path, f"it cannot be read ({str(error)[:80]})") from error
-    if not isinstance(entries, list):
-        raise _not_questions(path, "it is no list")
-    conversations = []
-    for number, entry in enumerate(entries):
-        try:
-            conversations.append(_conversation(entry))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _not_questions(path, f"entry {number} is of another form ({type(error).__name__}: {str(error)[:80]})") from error
-    return tuple(conversations)
-
-
 def _as_dict(conversation: QuestionSet) -> dict[str, Any]:
     turns: list[dict[str, str]] = []
     for number, pair in enumerate(conversation.pairs):
@@ -96,35 +78,48 @@ def _as_dict(conversation: QuestionSet) -> dict[str, Any]:
         question = {"from": "human", "value": f"{scans}{pair.question} <{pair.task}>", "type": pair.type, **more}
         turns += [question, {"from": "gpt", "value": pair.answer}]
     images: Any = conversation.images[0] if len(conversation.images) == 1 else list(conversation.images)
-    return {"id": conversation.id, "image": images, "conversations": turns}
+    return {"id": conversation.id, **({"image": images} if images else {}), "conversations": turns}
 
 
-def _conversation(entry: Mapping[str, Any]) -> QuestionSet:
-    image, turns = entry["image"], entry["conversations"]
+def check_entry(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Check the form of an entry; returns the names of its volumes, none where it is about no scan.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is of another form.
+    """
+    image, turns = entry.get("image") or (), entry["conversations"]
     images = (image,) if isinstance(image, str) else tuple(image)
-    if not all(isinstance(name, str) for name in images) or len(turns) % 2 or not turns:
-        raise ValueError("image must name files, and questions and answers must be pairs")
-    pairs = tuple(_pair(question, answer) for question, answer in zip(turns[::2], turns[1::2], strict=True))
+    if not all(isinstance(name, str) for name in images) or not isinstance(turns, list) or len(turns) % 2 or not turns or "id" not in entry:
+        raise ValueError("it needs an id, images must name files, and questions and answers must be pairs")
+    for question, reply in zip(turns[::2], turns[1::2], strict=True):
+        value, answer = question["value"], reply["value"]
+        if question["from"] != "human" or reply["from"] != "gpt" or not isinstance(value, str) or not isinstance(answer, str):
+            raise ValueError("a human's turn and then gpt's were expected")
+        if len(value) + len(answer) > _LONGEST:
+            raise ValueError(f"more than {_LONGEST:,} characters")
+    return images
+
+
+def parse_entry(entry: Mapping[str, Any]) -> QuestionSet:
+    """Make a conversation of an entry.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is of another form.
+    """
+    images, turns = check_entry(entry), entry["conversations"]
+    pairs = tuple(_pair(question, reply) for question, reply in zip(turns[::2], turns[1::2], strict=True))
     return QuestionSet(id=str(entry["id"]), images=images, pairs=pairs)
 
 
 def _pair(question: Mapping[str, Any], reply: Mapping[str, Any]) -> QuestionAnswer:
-    value, answer = question["value"], reply["value"]
-    if (question["from"], reply["from"]) != ("human", "gpt") or not isinstance(value, str) or not isinstance(answer, str):
-        raise ValueError("a human's turn and then gpt's were expected")
-    if len(value) + len(answer) > _LONGEST:
-        raise ValueError(f"more than {_LONGEST:,} characters")
-    kind = str(question.get("type", "free_response"))
+    value, kind = question["value"], str(question.get("type", ""))
     task = _TASK.search(value)
+    named = task[1] if task else _TASK_OF.get(kind, "long_answer")
     return QuestionAnswer(
         question=_TASK.sub("", value).replace(IMAGE, "").strip(),
-        answer=answer,
-        task=task[1] if task else _TASK_OF.get(kind, "long_answer"),
-        type=kind,
-        topic=str(question.get("topic", "")),
+        answer=reply["value"],
+        task=named,
+        type=kind or "free_response",
+        topic=str(question.get("topic") or _TOPIC_OF.get(kind) or _TOPIC_OF[named]),
         about=str(question.get("about", "")),
     )
-
-
-def _not_questions(path: Path, why: str) -> MetadataError:
-    return MetadataError(f"is no file of questions: {why}", hint="Give one as CT-CHAT's, or of `thoracle vqa`.", source=path)

@@ -35,9 +35,14 @@ def draw_questions(conversations: Sequence[QuestionSet], *, limit: int, reports:
 
     A scan's questions follow each other, so that its tokens are computed once.
     """
-    report_requests = [conversation for conversation in conversations if conversation.pairs[-1].topic == "report"][:reports]
-    questions = [conversation for conversation in conversations if conversation.pairs[-1].topic != "report"][:limit]
-    return tuple(sorted([*questions, *report_requests], key=lambda conversation: conversation.images))
+    drawn: dict[bool, list[QuestionSet]] = {False: [], True: []}
+    for conversation in conversations:
+        kind = drawn[conversation.pairs[-1].topic == "report"]
+        if len(kind) < (reports if kind is drawn[True] else limit):
+            kind.append(conversation)
+        if len(drawn[False]) >= limit and len(drawn[True]) >= reports:
+            break
+    return tuple(sorted([*drawn[False], *drawn[True]], key=lambda conversation: conversation.images))
 
 
 def answer_questions(
@@ -76,7 +81,8 @@ def answer_questions(
     cached = {} if journal is None else {line["key"]: line["answer"] for line in map(json.loads, recover_lines(journal))}
     for conversation in conversations:
         sources = [entries[name].cache_sha256 for name in conversation.images]
-        key = sha256(json.dumps([model, blind, sources, asdict(conversation), asdict(sampling)]).encode()).hexdigest()
+        unseen = blind and bool(sources)  # a question about no scan is answered once
+        key = sha256(json.dumps([model, unseen, sources, asdict(conversation), asdict(sampling)]).encode()).hexdigest()
         last = conversation.pairs[-1]
         if key not in cached:
             scans = () if blind else tuple(map(tokens, conversation.images))
@@ -85,7 +91,8 @@ def answer_questions(
             cached[key] = _whole(chat.generate(messages, scans, sampling=sampling)).strip()
             if journal is not None:
                 append_lines(journal, [json.dumps({"key": key, "answer": cached[key]})], private=True)
-        yield AnsweredQuestion(patient=entries[conversation.images[0]].patient, pair=last, answer=cached[key])
+        patient = entries[conversation.images[0]].patient if conversation.images else conversation.id
+        yield AnsweredQuestion(patient=patient, pair=last, answer=cached[key])
 
 
 def chat_fingerprint(folder: Path) -> str:

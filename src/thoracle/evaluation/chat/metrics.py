@@ -5,6 +5,7 @@ Shapes: N answers, K abnormalities, R draws.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from thoracle.types import ABNORMALITIES, FloatArray
 
 #: Topics whose answers are right or wrong.
 CLOSED: Final = ("presence", "side", "lobe", "count", "choice", "change")
+#: What figures of open answers are called, by topic; of all other topics "answer".
+_OPEN: Final = {"short": "short answer", "long": "long answer"}
+#: A choice's letter: in or before a bracket or point, or alone.
+_LETTER: Final = re.compile(r"\(?([a-z])(?:[).:]|$)")
 #: Reports of a text to 0 and 1 of each abnormality, (N, K).
 Label = Callable[[Sequence[str]], FloatArray]
 
@@ -84,7 +89,10 @@ def summarise(
         part = [question for question in closed if question.pair.topic == topic]
         if part:
             metrics |= _interval(part, _accuracy(part, topic), resamples, seed)
-    for name, part in (("report", reports), ("answer", words)):
+    open_parts: dict[str, list[AnsweredQuestion]] = {"report": reports}
+    for question in words:
+        open_parts.setdefault(_OPEN.get(question.pair.topic, "answer"), []).append(question)
+    for name, part in open_parts.items():
         if part:
             measure = measure_texts([question.answer for question in part], [question.pair.answer for question in part])
             metrics |= {f"{name} {key}": value for key, value in _interval(part, measure, resamples, seed).items()}
@@ -130,7 +138,10 @@ def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapp
 
 
 def is_correct(answer: str, reference: str) -> bool:
-    """Tell whether a closed answer agrees with the reference: its first word, or a choice's letter."""
+    """Tell whether a closed answer agrees with the reference: its first word, or a choice's letter, whatever follows it."""
+    letters = [_LETTER.match(text.strip().lower()) for text in (answer, reference)]
+    if letters[0] and letters[1]:
+        return letters[0][1] == letters[1][1]
     predicted, expected = (text.strip().strip("().!").lower().split() for text in (answer, reference))
     return (
         bool(predicted and expected)

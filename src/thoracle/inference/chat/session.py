@@ -21,13 +21,15 @@ from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.scan_question_rule import REFUSAL, requires_scan
 from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, ignored_settings, stop_at
 from thoracle.inference.model import Model, load
+from thoracle.models.chat.adapters import ADAPTER_CONFIG
 from thoracle.models.chat.causal_model import CausalModel
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat
 from thoracle.models.chat.chat_template import ChatTemplate, Encoded
 from thoracle.models.chat.components import load_projector
-from thoracle.models.chat.language_model import ADAPTER_CONFIG, ChatModel, LanguageModel, load_language_model
+from thoracle.models.chat.language_model import ChatModel, Dtype, LanguageModel, load_language_model
 from thoracle.models.chat.layout import EvidencePlacement
 from thoracle.models.chat.prompt import AnswerType, Message
+from thoracle.models.chat.published_prompt import PublishedPrompt
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.projector import Projector
 
@@ -63,7 +65,7 @@ def load_chat(
     encoder: Path | None = None,
     base: Path | None = None,
     device: str = "auto",
-    dtype: str = "float32",
+    dtype: Dtype = "auto",
     evidence: EvidencePlacement = "user",
 ) -> Chat:
     """Open a chat folder, or the parts of a chat model.
@@ -72,7 +74,7 @@ def load_chat(
         source: the folder that `thoracle train chat` wrote, or parts.
         encoder, base: of a chat folder, where these are now, if they were moved.
         device: as `load`.
-        dtype: of the language model: "float32" or "bf16"; the encoder is exact.
+        dtype: of the language model, as `load_language_model`; the encoder is exact.
         evidence: where data stand in a prompt, as in `ChatTemplate`.
 
     Raises:
@@ -115,7 +117,8 @@ class Chat:
         if self._tokens.width != projector.config.dim_context:
             detail = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
             raise InputError(detail, hint="Give the encoder that the projector was trained on.", source=encoder.folder.path)
-        self._prompter = ChatTemplate(language.tokenizer, rows=projector.config.num_tokens, evidence=evidence)
+        prompt = PublishedPrompt if language.published else ChatTemplate
+        self._prompter = prompt(language.tokenizer, rows=projector.config.num_tokens, evidence=evidence)
         self._causal, self._ends = CausalModel(language.model), _ends(language)
         self._causal.check_cache()
         if not hasattr(language.tokenizer, "backend_tokenizer"):

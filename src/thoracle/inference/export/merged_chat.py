@@ -13,10 +13,11 @@ from torch import Tensor
 from thoracle.errors import InputError, ModelFolderInvalid
 from thoracle.inference.llm.decoding import SamplingOptions, generate_ids
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
+from thoracle.models.chat.adapters import describe_adapter
 from thoracle.models.chat.causal_model import CausalModel
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
 from thoracle.models.chat.chat_template import ChatTemplate
-from thoracle.models.chat.language_model import LanguageModel, describe_adapter, load_language_model
+from thoracle.models.chat.language_model import LanguageModel, load_language_model
 from thoracle.models.chat.prompt import SYSTEM, Message
 
 #: Of the largest logit: sums of float32 in another order differ by less.
@@ -49,7 +50,7 @@ def export_merged_chat(chat: Path, out: Path, *, encoder: Path | None = None, ba
     folder = open_chat(chat, encoder=encoder, base=base)
     if not folder.adapter:
         raise InputError("has no adapter: its language model is its base as it is", hint="Give the folder of stage lora.", source=chat)
-    language = load_language_model(folder.base, adapter=chat / ADAPTER)
+    language = load_language_model(folder.base, adapter=chat / ADAPTER, dtype="float32")
     summary, before = describe_adapter(language.model).replace("adapts", "of", 1), _answer(language)
     projector = open_model(chat / PROJECTOR, verify=True)
     differences: list[float] = []
@@ -57,7 +58,7 @@ def export_merged_chat(chat: Path, out: Path, *, encoder: Path | None = None, ba
     def write(place: Path) -> None:
         language.model.merge_and_unload().save_pretrained(place)
         language.tokenizer.save_pretrained(place)
-        differences.append(_difference(before, _answer(load_language_model(place)), source=chat))
+        differences.append(_difference(before, _answer(load_language_model(place, dtype="float32")), source=chat))
 
     work = out.with_name(f".{out.name}.merged.tmp")
     try:

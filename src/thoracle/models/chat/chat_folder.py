@@ -27,7 +27,8 @@ from thoracle.errors import ModelFolderInvalid, OutputConflict
 from thoracle.files.atomic import replace_folder
 from thoracle.files.json_file import read_json_object
 from thoracle.models.bundle.model_folder import CARD, CONFIG, open_model, save_model
-from thoracle.models.chat.language_model import ADAPTER_CONFIG, fingerprint
+from thoracle.models.chat.adapters import ADAPTER_CONFIG
+from thoracle.models.chat.language_model import fingerprint
 from thoracle.models.ctchat import spec as ctchat_spec
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.types import RESEARCH_USE

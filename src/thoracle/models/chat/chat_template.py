@@ -20,8 +20,8 @@ from thoracle.models.chat.prompt import IMAGE, IMAGE_TOKEN_INDEX, Message, witho
 #: A template with this comment says that its model never learned a system's turn; of no other are the system's words dropped.
 NO_SYSTEM: Final = "{#- thoracle: no system turn -#}"
 #: Stand for a scan and for an answer while a template renders; Unicode's private use, which no text of a person or report needs.
-_SCAN, _ANSWER = "\ue000", "\ue001"
-_PRIVATE: Final = re.compile(f"[{_SCAN}{_ANSWER}]")
+SCAN, _ANSWER = "\ue000", "\ue001"
+_PRIVATE: Final = re.compile(f"[{SCAN}{_ANSWER}]")
 _THOUGHT: Final = re.compile(
     r"(?:[<\[](?P<name>(?!\|?END_)[\w:|]*think[\w:|]*)[>\]]|<\|open\|>think<\|sep\|>|<\|channel>thought)\s*$", re.IGNORECASE
 )
@@ -200,14 +200,14 @@ class ChatTemplate:
     def _check_whole(self, messages: Sequence[Message]) -> None:
         """Check that all parts stand in what is rendered, in order."""
         text, at = self._render(messages, begin=True), 0
-        opening = (_DATA, _SCAN, _QUESTION) if self.layout.evidence == "user" else (_SCAN, _QUESTION, _DATA)
+        opening = (_DATA, SCAN, _QUESTION) if self.layout.evidence == "user" else (SCAN, _QUESTION, _DATA)
         for part in (*(() if self.layout.system == "absent" else (_SYSTEM,)), *opening, *_LATER[: len(messages) - len(_OPENING)]):
             at = text.find(part, at)
-            if at < 0 or (part == _SCAN and text.count(part) != 1):
-                raise self._lost("the place of a scan" if part == _SCAN else part.removeprefix("probe of "))
+            if at < 0 or (part == SCAN and text.count(part) != 1):
+                raise self._lost("the place of a scan" if part == SCAN else part.removeprefix("probe of "))
 
     def _with_scans(self, text: str) -> list[int]:
-        first, *others = text.split(_SCAN)
+        first, *others = text.split(SCAN)
         return [*self._ids(first), *(number for part in others for number in [IMAGE_TOKEN_INDEX] * self._rows + self._ids(part))]
 
     def _tokenised(self, text: str) -> list[int]:
@@ -217,14 +217,14 @@ class ChatTemplate:
     def _render(self, messages: Sequence[Message], *, begin: bool) -> str:
         from jinja2 import TemplateError
 
-        turns = to_turns([_as_template_wants(message) for message in messages], self.layout, call_arguments={})
+        turns = to_turns([mark_scans(message) for message in messages], self.layout, call_arguments={})
         try:
             text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=begin, **self._options)
         except (TemplateError, *_RAISED) as error:
             roles = ", ".join(dict.fromkeys(turn["role"] for turn in turns))
             detail = f"the language model's chat template does not take turns of {roles} ({' '.join(str(error).split())[:120]})"
             raise CapabilityMissing(detail, hint=_HINT, source=self._name) from error
-        if text.count(_SCAN) != sum(turn["content"].count(_SCAN) for turn in turns):
+        if text.count(SCAN) != sum(turn["content"].count(SCAN) for turn in turns):
             raise self._lost("the place of a scan")
         return str(text)
 
@@ -232,12 +232,12 @@ class ChatTemplate:
         return CapabilityMissing(f"the language model's chat template loses {part}, or its order", hint=_HINT, source=self._name)
 
 
-def _as_template_wants(message: Message) -> Message:
-    """With `_SCAN` where a scan is meant, which no text can spell, and none elsewhere."""
+def mark_scans(message: Message) -> Message:
+    """Put `SCAN`, which no text can spell, where a scan is meant, and take the word for it out elsewhere."""
     text = _PRIVATE.sub("", message.content) if message.content != _ANSWER else _ANSWER
-    text = text.replace(IMAGE, _SCAN) if message.role == "user" else without_scans(text)
+    text = text.replace(IMAGE, SCAN) if message.role == "user" else without_scans(text)
     return Message(role=message.role, content=text)
 
 
 def _plain(message: Message) -> str:
-    return _as_template_wants(message).content.strip()
+    return mark_scans(message).content.strip()

@@ -11,7 +11,7 @@ import torch
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.bundle.import_published import detect_kind
 from thoracle.models.bundle.model_folder import CONFIG, ModelFolder, load_state_dict, open_model
-from thoracle.models.chat.language_model import TRAINED_BESIDE
+from thoracle.models.chat.adapters import TRAINED_BESIDE
 from thoracle.models.chat.scan_tokens import check_gives_codes
 from thoracle.models.common.tensor_names import summarize_names
 from thoracle.models.ctchat.projector import Projector

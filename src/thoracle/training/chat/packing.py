@@ -12,17 +12,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from thoracle.cohort.vqa.vqa_file import QuestionSet
+from thoracle.cohort.vqa.question_file import outline
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.errors import InputError
-from thoracle.models.chat.chat_template import ChatTemplate, Encoded
+from thoracle.models.chat.chat_template import Encoded
 from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, Message, question_text
+from thoracle.training.chat.row_plan import Numbers, plan_rows
 
 _log = logging.getLogger(__name__)
+
+
+class AnswerEncoder(Protocol):
+    """Encode a conversation whose answers are trained on: as one sequence, or as one for each answer."""
+
+    def encode_answers(self, messages: Sequence[Message], /) -> tuple[Encoded, ...]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,27 +94,52 @@ class ChatBatch:
 
 
 class PackedDataset:
-    """Feed packed sequences of at most `length` ids, always the same from the same conversations; the longest conversation first.
+    """Feed packed sequences of about `length` ids, always the same from the same conversations; these are read and tokenised when they are
+    needed.
 
     Args:
-        trees: the conversations.
-        length: the most ids of a sequence.
-        packed: fill sequences with as many as fit; otherwise each conversation is one.
+        conversations: a list, or a file's.
+        prompter: writes them.
+        length: the most ids of a conversation, and about the most of a sequence.
+        packed: fill sequences with as many as fit; otherwise each tree of one is to be read alone.
+
+    Raises:
+        InputError: no conversation is short enough.
     """
 
-    def __init__(self, trees: Iterable[SharedPrefix], *, length: int, packed: bool = True) -> None:
-        trees = trees if packed else (tree for grown in trees for tree in one_by_one(grown))
-        longest_first = sorted(trees, key=lambda tree: -len(tree))
-        self._rows = _filled(longest_first, length) if packed else [PackedSequence(trees=(tree,)) for tree in longest_first]
+    def __init__(self, conversations: Sequence[QuestionSet], prompter: AnswerEncoder, *, length: int, packed: bool = True) -> None:
+        self._conversations, self._prompter, self._length, self.packed = conversations, prompter, length, packed
+        outlined = outline(conversations)
+        stem = {count: _stem(prompter, count) for count in {len(group) for group in outlined.images}}
+        stem_G = np.array([stem[len(group)] for group in outlined.images])
+
+        def measure(number: int) -> tuple[int, int]:
+            lengths = [len(sequence) for sequence in prompter.encode_answers(to_messages(conversations[number]))]
+            return sum(lengths) - stem_G[outlined.group_K[number]] * len(lengths), max(lengths, default=0)
+
+        plan = plan_rows(outlined, measure, stem_G, length=length, packed=packed)
+        if plan is None:
+            raise InputError(f"no conversation has {length} ids or fewer", hint="Raise length, or shorten the questions.", source="config")
+        self._plan = plan
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._plan)
 
     def __getitem__(self, index: int) -> PackedSequence:
-        return self._rows[index]
+        trees = [tree for members in self._plan.row(index) for tree in self._read(members)]
+        if not trees:  # all of it was estimated shorter than it is
+            return self[(index + 1) % len(self)]
+        return PackedSequence(trees=tuple(trees if self.packed else (alone for tree in trees for alone in one_by_one(tree))))
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: nothing changes from epoch to epoch."""
+
+    def telling(self) -> list[PackedSequence]:
+        """Return the sequence of the longest conversation, which windows matter to most, and that of the most conversations."""
+        return [self[index] for index in self._plan.telling]
+
+    def _read(self, members: Numbers) -> list[SharedPrefix]:
+        return group_by_prefix([self._conversations[number] for number in members.tolist()], self._prompter, length=self._length)
 
 
 def to_messages(conversation: QuestionSet) -> list[Message]:
@@ -117,12 +151,8 @@ def to_messages(conversation: QuestionSet) -> list[Message]:
     return turns
 
 
-def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate, *, length: int) -> list[SharedPrefix]:
-    """Group conversations to trees of at most `length` ids; longer conversations are left out, and counted in the log.
-
-    Raises:
-        InputError: none is short enough.
-    """
+def group_by_prefix(conversations: Iterable[QuestionSet], prompter: AnswerEncoder, *, length: int) -> list[SharedPrefix]:
+    """Group conversations on the same scans to a tree each; sequences of more than `length` ids are left out, and counted in the log."""
     together: dict[tuple[str, ...], list[Encoded]] = {}
     too_long = 0
     for conversation in conversations:
@@ -133,20 +163,27 @@ def group_by_prefix(conversations: Iterable[QuestionSet], prompter: ChatTemplate
                 too_long += 1
     if too_long:
         _log.warning("%d conversations have more than %d ids and are left out", too_long, length)
-    trees = [tree for images, group in together.items() for tree in _trees(images, group, length)]
-    if not trees:
-        raise InputError(f"no conversation has {length} ids or fewer", hint="Raise length, or shorten the questions.", source="config")
-    return trees
+    return [_tree(images, group) for images, group in together.items()]
 
 
 class PackedCollator:
-    """Collate rows to a batch, with the scans as `scans` gives them by name; `weigh` is `loss_weight` of `ChatConfig`."""
+    """Collate rows to a batch.
 
-    def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str) -> None:
-        self._scans, self._pad, self._weigh = scans, pad, weigh
+    Args:
+        scans: gives one by its name.
+        pad: id that fills rows.
+        weigh: `loss_weight` of `ChatConfig`.
+        packed: whether the trees of a row share it.
+        stand_in: a scan for batches about none. No row reads it, and the projector, which ranks wait for, gets a gradient of zero.
+    """
+
+    def __init__(self, scans: Callable[[str], Tensor], *, pad: int, weigh: str, packed: bool = True, stand_in: str | None = None) -> None:
+        self._scans, self._pad, self._weigh, self._packed, self._stand_in = scans, pad, weigh, packed, stand_in
 
     def __call__(self, rows: Sequence[PackedSequence]) -> ChatBatch:
-        """Padded to the longest row."""
+        """Collate them, padded to the longest row; where rows are not packed, each tree is one."""
+        if not self._packed:
+            rows = [PackedSequence(trees=(tree,)) for row in rows for tree in row.trees]
         size = (len(rows), max(map(len, rows)))
         ids, targets = torch.full(size, self._pad), torch.full(size, IGNORE_INDEX)
         weights, positions = torch.zeros(size), torch.zeros(size, dtype=torch.long)
@@ -167,7 +204,8 @@ class PackedCollator:
                     targets[b, span], weights[b, span] = self._scored(part)
                     at += len(part)
         names = tuple(name for row in rows for tree in row.trees for name in tree.images)
-        scans = torch.stack([self._scans(name) for name in names]) if names else None
+        read = names if names or self._stand_in is None else (self._stand_in,)
+        scans = torch.stack([self._scans(name) for name in read]) if read else None
         return ChatBatch(
             ids_BN=ids,
             targets_BN=targets,
@@ -201,19 +239,22 @@ def one_by_one(tree: SharedPrefix) -> Iterator[SharedPrefix]:
     return (replace(tree, continuations=(continuation,)) for continuation in tree.continuations)
 
 
-def _trees(images: tuple[str, ...], encoded: Sequence[Encoded], length: int) -> Iterator[SharedPrefix]:
-    """As few as hold them, in order."""
-    images = images if any(IMAGE_TOKEN_INDEX in sequence.ids for sequence in encoded) else ()
-    group: list[Encoded] = []
-    stem = 0
-    for sequence in encoded:
-        shared = _alike(group[0].ids[:stem], sequence.ids[: _most(sequence)]) if group else _most(sequence)
-        if group and shared + sum(len(member) - shared for member in (*group, sequence)) > length:
-            yield _tree(images, group, stem)
-            group, shared = [], _most(sequence)
-        group.append(sequence)
-        stem = shared
-    yield _tree(images, group, stem)
+def _tree(images: tuple[str, ...], group: Sequence[Encoded]) -> SharedPrefix:
+    stem = min(_most(sequence) for sequence in group)
+    for sequence in group[1:]:
+        stem = _alike(group[0].ids[:stem], sequence.ids[:stem])
+    rest = tuple(Encoded(ids=sequence.ids[stem:], loss_mask=sequence.loss_mask[stem:]) for sequence in group)
+    has_scans = any(IMAGE_TOKEN_INDEX in sequence.ids for sequence in group)
+    return SharedPrefix(images=images if has_scans else (), prefix=group[0].ids[:stem], continuations=rest)
+
+
+def _stem(prompter: AnswerEncoder, images: int) -> int:
+    """How many ids all conversations on so many scans begin with."""
+    texts = (("A", "A"), ("B", "B"))
+    pairs = (QuestionAnswer(question=question, answer=answer, task="short_answer", type="short_answer") for question, answer in texts)
+    dummies = [QuestionSet(id="", images=("",) * images, pairs=(pair,)) for pair in pairs]
+    first, second = (prompter.encode_answers(to_messages(conversation)) for conversation in dummies)
+    return _alike(first[0].ids[: _most(first[0])], second[0].ids) if first else 0
 
 
 def _most(sequence: Encoded) -> int:
@@ -223,19 +264,3 @@ def _most(sequence: Encoded) -> int:
 
 def _alike(first: Sequence[int], second: Sequence[int]) -> int:
     return next((index for index, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
-
-
-def _tree(images: tuple[str, ...], group: Sequence[Encoded], stem: int) -> SharedPrefix:
-    rest = tuple(Encoded(ids=sequence.ids[stem:], loss_mask=sequence.loss_mask[stem:]) for sequence in group)
-    return SharedPrefix(images=images, prefix=group[0].ids[:stem], continuations=rest)
-
-
-def _filled(trees: Sequence[SharedPrefix], length: int) -> list[PackedSequence]:
-    """Each tree, longest first, into the fullest row that has room for it."""
-    room: dict[int, list[list[SharedPrefix]]] = {}
-    for tree in trees:
-        left = next((space for space in range(len(tree), length + 1) if room.get(space)), None)
-        row = room[left].pop() if left is not None else []
-        row.append(tree)
-        room.setdefault((length if left is None else left) - len(tree), []).append(row)
-    return [PackedSequence(trees=tuple(row)) for space in sorted(room) for row in room[space]]

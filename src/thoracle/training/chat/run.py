@@ -5,34 +5,30 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from hashlib import sha256
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.sources import Split
 from thoracle.cohort.vqa.cases import finding_attributes
+from thoracle.cohort.vqa.question_file import QuestionFile, outline
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.chat.adapters import add_lora_adapter, describe_adapter, load_lora_adapter, read_adapter
 from thoracle.models.chat.chat_folder import ADAPTER, PROJECTOR, open_chat, save_chat
 from thoracle.models.chat.chat_template import ChatTemplate
 from thoracle.models.chat.components import load_projector
-from thoracle.models.chat.language_model import (
-    ChatModel,
-    GroundTruthFindingTokens,
-    LanguageModel,
-    add_lora_adapter,
-    describe_adapter,
-    load_language_model,
-    load_lora_adapter,
-)
+from thoracle.models.chat.language_model import ChatModel, GroundTruthFindingTokens, LanguageModel, load_language_model
+from thoracle.models.chat.published_prompt import PlainPrompt
 from thoracle.models.ctchat.projector import Projector
-from thoracle.training.chat.packing import PackedCollator, PackedDataset, group_by_prefix, to_messages
+from thoracle.training.chat.packing import AnswerEncoder, PackedCollator, PackedDataset, to_messages
 from thoracle.training.chat.packing_check import trains_packed
 from thoracle.training.chat.phantom_lm import build_phantom_lm, checklist_conversations, save_phantom_lm
 from thoracle.training.chat.projector_initialization import new_projector
@@ -44,6 +40,8 @@ from thoracle.types import ABNORMALITIES
 
 _log = logging.getLogger(__name__)
 _LANGUAGE, _PROJECTOR_PREFIX = "language.", "projector."
+#: Sides of questions that are neither trained on nor asked.
+_ABSENT, _BETWEEN = "absent", "between"
 
 
 def chat_run(
@@ -54,6 +52,7 @@ def chat_run(
     findings: Callable[[str], Tensor],
     scans: ScanFeatures | None = None,
     held_out: Sequence[QuestionSet] = (),
+    notes: Sequence[str] = (),
     resume: bool = False,
 ) -> Trainer:
     """Make a run of one stage.
@@ -65,6 +64,7 @@ def chat_run(
         findings: as `finding_targets`: stage "base" reads them in place of scans, and rows of findings are fitted to them.
         scans: that they are about; none for stage "base".
         held_out: what is never trained on: its loss each `eval_every` steps says which checkpoint is best.
+        notes: sentences on what is trained on.
         resume: go on in a folder that exists.
 
     Raises:
@@ -75,29 +75,36 @@ def chat_run(
     """
     torch.manual_seed(config.seed)
     if config.stage == "base":
-        names = sorted({name for conversation in conversations for name in conversation.images})
-        conversations = [*conversations, *checklist_conversations(names, findings)]
+        conversations = [*conversations, *checklist_conversations(sorted(outline(conversations).names), findings)]
         texts = [message.content for conversation in conversations for message in to_messages(conversation)]
         language = build_phantom_lm(config.phantom_lm, texts, whole_words=[name.lower() for name in ABNORMALITIES])
         tokens = GroundTruthFindingTokens(language, ABNORMALITIES)
         model, rows_of_scan = ChatModel(language.model, tokens), len(ABNORMALITIES)
     else:
-        language = load_language_model(Path(config.language_model))
+        language = load_language_model(Path(config.language_model), dtype=config.dtype)
         assert scans is not None, "of these stages"
         projector = _projector(config, conversations, findings, scans, language)
         model, rows_of_scan = ChatModel(_adapted(config, language), projector), projector.config.num_tokens
         config = replace(config, disclaimer=config.disclaimer or open_model(Path(config.encoder)).disclaimer)
-    prompter = ChatTemplate(language.tokenizer, rows=rows_of_scan)
+    prompt = PlainPrompt if config.prompt == "plain" else ChatTemplate
+    prompter: AnswerEncoder = prompt(language.tokenizer, rows=rows_of_scan)
     pad = language.tokenizer.pad_token_id or 0
-    collate = PackedCollator(findings if scans is None else scans.compressed, pad=pad, weigh=config.loss_weight)
+    stand_in = min(outline(conversations).names, default=None)
+    if stand_in is None:
+        hint = "Give the cohort's own questions."
+        raise InputError("no question is about a scan", hint=hint, source=config.vqa_file)
+    new_collator = partial(
+        PackedCollator, findings if scans is None else scans.compressed, pad=pad, weigh=config.loss_weight, stand_in=stand_in
+    )
+    collate = new_collator()
     read = torch.clone if scans is None else scans.tokens.expand
-    length, trees = config.sequence_length, group_by_prefix(conversations, prompter, length=config.sequence_length)
-    rows = PackedDataset(trees, length=length)
+    rows = PackedDataset(conversations, prompter, length=config.sequence_length)
     model.to(world.device)
     packed = all(world.all_gather_object(trains_packed(model, rows, collate, read=read)))
     if not packed:
-        rows = PackedDataset(trees, length=length, packed=False)
-    dev = PackedDataset(group_by_prefix(held_out, prompter, length=length), length=length, packed=packed) if held_out else None
+        rows = PackedDataset(conversations, prompter, length=config.sequence_length, packed=False)
+        collate = new_collator(packed=False)
+    dev = PackedDataset(held_out, prompter, length=config.sequence_length, packed=packed) if held_out else None
 
     def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
         if config.stage == "base":
@@ -111,25 +118,49 @@ def chat_run(
     def evaluate(task: ChatTask) -> Evaluator:
         return _HeldOut(task, dev, collate) if dev is not None else dict
 
-    return Trainer(config, rows, world, task=task, collate=lambda _: collate, resume=resume, evaluate=evaluate if held_out else None)
+    return Trainer(
+        config, rows, world, task=task, collate=lambda _: collate, notes=notes, resume=resume, evaluate=evaluate if held_out else None
+    )
 
 
-def split_questions(
-    conversations: Sequence[QuestionSet], cohort: Cohort, *, held_out: Split
-) -> tuple[tuple[QuestionSet, ...], tuple[QuestionSet, ...]]:
-    """Split questions into those about scans of the split train, and those of a held-out split, shuffled so that a few are of all kinds.
+@dataclass(frozen=True, kw_only=True)
+class QuestionSplit:
+    """Hold questions as their scans are split.
 
-    Raises:
-        InputError: none is of the split train.
+    Attributes:
+        train: questions about scans of the split `train`, and those about none.
+        held_out: questions about scans of a held-out split, shuffled so that a few are of all kinds. In a file without questions about
+            scans of `train`, those about none are here.
+        notes: sentences on what is in neither.
     """
+
+    train: QuestionFile
+    held_out: QuestionFile
+    notes: tuple[str, ...]
+
+
+def split_questions(questions: QuestionFile, cohort: Cohort, *, held_out: Split) -> QuestionSplit:
+    """Split questions into those about scans of the split train, and those of a held-out split."""
     splits = {entry.volume: entry.split for entry in cohort.entries}
-    of = {
-        split: [conversation for conversation in conversations if {splits.get(name) for name in conversation.images} == {split}]
-        for split in ("train", held_out)
-    }
-    if not of["train"]:
-        raise InputError("no question is about a scan of the split train", hint="Give the cohort's own questions.", source=cohort.folder)
-    return tuple(of["train"]), tuple(sorted(of[held_out], key=lambda conversation: sha256(conversation.id.encode()).digest()))
+    sides = [_side({splits.get(name, _ABSENT) for name in images}) for images in questions.images]
+    side_K = np.array(sides or [""])[questions.notes_K["images"]]
+    side_K[side_K == ""] = held_out if held_out in sides and "train" not in sides else "train"
+    counts = {_ABSENT: "about volumes that the cohort has not (those that `--reconstruction` left out, too)", _BETWEEN: "about two splits"}
+    left_out = {why: int((side_K == side).sum()) for side, why in counts.items()}
+    notes = tuple(f"{count:,} of {len(questions):,} questions are left out: they are {why}." for why, count in left_out.items() if count)
+    others = questions.select(side_K == held_out)
+    return QuestionSplit(
+        train=questions.select(side_K == "train"),
+        held_out=others.select(np.argsort(others.notes_K["hash"], kind="stable")),
+        notes=notes,
+    )
+
+
+def _side(splits: set[str]) -> str:
+    """Name the split of all scans of a question; "" where it is about none."""
+    if _ABSENT in splits:
+        return _ABSENT
+    return "".join(splits) if len(splits) < 2 else _BETWEEN
 
 
 def finding_targets(cohort: Cohort) -> Callable[[str], Tensor]:
@@ -166,8 +197,8 @@ def _projector(
         return load_projector(
             open_chat(Path(config.init_from), encoder=Path(config.encoder), base=Path(config.language_model)).path / PROJECTOR
         )
-    names = sorted({name for conversation in conversations for name in conversation.images})
-    return new_projector(config.projector, scans, language, fitted_to={name: findings(name) for name in names})
+    fitted_to = {name: findings(name) for name in sorted(outline(conversations).names)}
+    return new_projector(config.projector, scans, language, fitted_to=fitted_to)
 
 
 def _adapted(config: ChatConfig, language: LanguageModel) -> Any:
@@ -176,12 +207,12 @@ def _adapted(config: ChatConfig, language: LanguageModel) -> Any:
     adapter = config.adapter
     started = Path(config.init_from) / ADAPTER if config.init_from else None
     if started is not None and started.is_dir():
-        model = load_lora_adapter(language.model, started)
+        model = load_lora_adapter(language.model, read_adapter(started))
         _log.info(describe_adapter(model))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in name)
         return model
-    model = add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets)
+    model = add_lora_adapter(language.model, rank=adapter.rank, alpha=adapter.alpha, dropout=adapter.dropout, targets=adapter.targets)
     _log.info(describe_adapter(model))
     return model
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from thoracle.config_reader import PositiveInt, Range, check_fields
 from thoracle.errors import InputError
 from thoracle.models.chat.causal_model import decoder_layers
-from thoracle.models.chat.language_model import ChatModel
+from thoracle.models.chat.language_model import ChatModel, Dtype
 from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
@@ -70,12 +70,14 @@ class AdapterConfig:
     Attributes:
         rank: rank of the adapter's product.
         alpha: the adapter adds alpha / rank times its product.
+        dropout: share of what an adapted map reads that its adapter does not see in a step.
         targets: linear maps, or weights of experts, that are adapted, by the ends of their names; none for all linear maps of the language
             model but its head and experts, as published.
     """
 
     rank: PositiveInt = 128
     alpha: PositiveInt = 256
+    dropout: Annotated[float, Range(min=0, below=1)] = 0.05
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,6 +95,10 @@ class ChatConfig(RunConfig):
         vqa_file: file that `thoracle vqa` wrote.
         encoder: model folder whose tokens are read; not trained.
         language_model: folder of the language model.
+        dtype: numbers of the language model's weights where they are not trained: "auto" for those of its folder, "bf16" or "float32". What
+            is trained is float32.
+        prompt: "template" trains on whole conversations, written by the language model's own chat template; "plain", in stage "projector"
+            alone, on LLaVA's plain conversations: the scan and each answer, without question and system prompt, as published.
         init_from: chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.
         projector: sizes of a new projector; its widths are those of the encoder and of the language model.
         adapter: settings of stage "lora".
@@ -118,6 +124,8 @@ class ChatConfig(RunConfig):
     vqa_file: str = "vqa.json"
     encoder: str = "model"
     language_model: str = ""
+    dtype: Dtype = "auto"
+    prompt: Literal["template", "plain"] = "template"
     init_from: str = ""
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
@@ -132,6 +140,8 @@ class ChatConfig(RunConfig):
         if self.stage != "base" and not self.language_model:
             hint = f"{HINT[:-1]}: name its folder as `language_model`."
             raise InputError(f"stage {self.stage} needs a language model", hint=hint, source="config")
+        if self.stage != "projector" and self.prompt == "plain":
+            raise InputError(f"stage {self.stage} is not trained on plain conversations", hint='Set prompt to "template".', source="config")
 
 
 class ChatTask(WeightsOnlyTask):

@@ -48,6 +48,7 @@ ThoracleError
 │   ├── IndexUnwritable        the disk is full or fails; the index is as it was
 │   └── ErasurePending         what was deleted is not found any more, but bytes of it could not be erased
 ├── TrainingDiverged           a loss or gradient that is no number
+├── TrainingStopped            a run that a signal asked to end, and whose state is saved
 ├── OutputConflict             an output that exists and was not made by this run
 ├── FetchFailed                a download that was refused or broke off
 ├── EndpointFailed             a language model's server that is not there, or refuses
@@ -392,6 +393,14 @@ class CacheDamaged(CohortError):
     """Cached volume that is not what was written. Run `thoracle prepare --verify`: it reads what is damaged again.
 
     Example: a cached volume that a copy over the network cut.
+    """
+
+
+class TrainingStopped(ThoracleError):
+    """Run that a signal asked to end, as a scheduler does, and whose state is saved. Give the same command with `--resume`.
+
+    Example: SIGTERM or SIGUSR1 to one rank. The command's exit status is 99, on which Grid Engine, and others where they are told so, start
+    a job again.
     """
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ import torch
 Ranks = Callable[..., None]
 #: Takes the name of a case of `plan_steps`; gives bytes by part, `planned` and `measured`.
 PlannedSteps = Callable[[str], dict[str, int]]
+StartRanks = Callable[..., AbstractContextManager[list[subprocess.Popen[str]]]]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,14 +47,15 @@ def steps() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def ranks() -> Ranks:
-    """Run a Python command on two ranks, as torchrun would, over gloo."""
+def start_ranks() -> StartRanks:
+    """Start a Python command on two ranks, or as many as are asked for, as torchrun would, over gloo; what is left at the end is killed."""
 
-    def run(*arguments: object) -> None:
+    @contextmanager
+    def start(*arguments: object, count: int = 2) -> Iterator[list[subprocess.Popen[str]]]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
         started = [
             subprocess.Popen(
                 [sys.executable, *map(str, arguments)],
@@ -60,15 +63,27 @@ def ranks() -> Ranks:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
-            for rank in range(2)
+            for rank in range(count)
         ]
         try:
-            printed = [process.communicate(timeout=400)[0] for process in started]
+            yield started
         finally:
             for process in started:
                 process.kill()
-        assert [process.returncode for process in started] == [0, 0], "\n".join(printed)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def ranks(start_ranks: StartRanks) -> Ranks:
+    """Run a Python command on two ranks, or as many as are asked for, to a good end."""
+
+    def run(*arguments: object, count: int = 2) -> None:
+        with start_ranks(*arguments, count=count) as started:
+            printed = [process.communicate(timeout=400)[0] for process in started]
+            assert [process.returncode for process in started] == [0] * count, "\n".join(printed)
 
     return run
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -69,16 +69,19 @@ def settings(config: PairConfig, **changes: Any) -> list[str]:
     return [type(config).TASK, json.dumps(config_to_mapping(replace(config, **changes)))]
 
 
-def main(task: str, values: str, *, resume: bool) -> None:
-    """Run to the end; the first rank prints each step's loss."""
+def main(task: str, values: str, *, resume: bool, slow: bool) -> None:
+    """Run to the end, `slow` enough to be stopped before; the first rank prints what the run begins with and each step's loss."""
     cls = {cls.TASK: cls for cls in (ContrastiveConfig, MedFinderRunConfig)}[task]
     torch.set_num_threads(1)
     with distributed_context() as world:
         run = trainer(config_from_mapping(cls, json.loads(values), source="settings"), world, resume=resume)
+        if world.rank == 0:
+            print(json.dumps({"notes": run.notes}), flush=True)
         for step in run.run():
             if world.rank == 0:
-                print(json.dumps({"step": step.step, "loss": step.loss, "pid": os.getpid()}), flush=True)
+                print(json.dumps({"step": step.step, "loss": step.loss}), flush=True)
+            time.sleep(0.2 * slow)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], resume="--resume" in sys.argv)
+    main(sys.argv[1], sys.argv[2], resume="--resume" in sys.argv, slow="--slow" in sys.argv)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from thoracle.errors import InputError
 from thoracle.training.engine.config import RunConfig
 from thoracle.training.engine.distributed import (
     World,
@@ -71,6 +72,10 @@ def two_steps(world: World, *, before: bool, after: bool) -> dict[str, Any]:
     load_full_state_dict(resumed, optimizer, weights=weights, moments=moments)
     step(world, resumed, wrapped, optimizer)
     last, _ = full_state_dict(resumed, optimizer)
+    dropped, moments_dropped = full_state_dict(resumed, optimizer, keep=False)
+    assert dropped.keys() == last.keys()
+    elements = [*dropped.values(), *(t for state in moments_dropped["state"].values() for t in state.values())]
+    assert sum(tensor.numel() for tensor in elements) == 0, "nothing is copied"
     return {"gradients": gradients, "norm": norm, "weights": weights, "moments": moments["state"], "last": last}
 
 
@@ -79,13 +84,30 @@ def exchanged(world: World) -> dict[str, Any]:
     local = (torch.arange(6.0).view(2, 3) + 10 * world.rank).requires_grad_()
     gathered = world.all_gather(local)
     (gathered * torch.arange(1.0, len(gathered) + 1)[:, None]).sum().backward()
+    asked: list[int] = []
     return {
         "rows": gathered.detach(),
+        "on first": world.on_first(lambda: asked.append(world.rank) or f"of rank {world.rank}"),
+        "asked": asked,
+        "raised": _raised(world),
+        "objects on first": world.gather_object({"rank": world.rank}),
+        "any": [world.any_rank(False), world.any_rank(world.rank == world.size - 1), world.any_rank(True)],
         "gradient": local.grad,
         "sum": world.all_reduce_sum(torch.tensor([1.0, world.rank + 1.0])),
         "mean": world.all_reduce_mean(torch.tensor([1.0, world.rank + 1.0])),
         "objects": world.all_gather_object({"rank": world.rank, "names": ["v"] * (world.rank + 1)}),
     }
+
+
+def _raised(world: World) -> str:
+    def refuse() -> None:
+        raise InputError(f"rank {world.rank} refuses", hint="Ask another.")
+
+    try:
+        world.on_first(refuse)
+    except InputError as error:
+        return str(error)
+    return "nothing"
 
 
 def accumulated(world: World, *, apart: bool) -> dict[str, Tensor]:

@@ -64,6 +64,7 @@ CASES = {
     "sharded, cached": replace(CONFIG, parallelism="fsdp", gradient_cache_chunk=2, activation_checkpointing=True),
     "sigmoid": replace(CONFIG, loss="sigmoid", init_logit_bias=-1.0),
     "cloob": replace(CONFIG, model=replace(MODEL, extra_latent_projection=True, decoupled_loss=True)),
+    "shared": CONFIG,
     "own negatives": replace(CONFIG, negatives="local"),
     "own codes": replace(CONFIG, codebook_sync=False),
     "medfinder": FINDER,
@@ -83,15 +84,20 @@ class Step:
     weights: dict[str, Tensor]
 
 
-def batch(*, first: int = 0, pairs: int = PAIRS) -> Batch:
-    """Some of eight pairs, always the same."""
+#: Pairs 0 and 4, which two ranks share out, are of one scan; 2 and 6 have one text.
+IDENTITY = torch.tensor([[0, 10], [1, 11], [2, 12], [3, 13], [0, 14], [5, 15], [6, 12], [7, 17]])
+
+
+def batch(*, first: int = 0, pairs: int = PAIRS, shared: bool = False) -> Batch:
+    """Some of eight pairs, always the same, all unlike or as `IDENTITY` says."""
     generator = torch.Generator().manual_seed(1)
     volumes = torch.randn(PAIRS, 1, 20, 40, 40, generator=generator)
     ids = torch.randint(5, 64, (PAIRS, LENGTH), generator=generator)
     part = slice(first, first + pairs)
     mask = torch.ones(PAIRS, LENGTH, dtype=torch.long)
     names = tuple(f"pair {number}" for number in range(PAIRS))
-    return Batch(volume_B1ZHW=volumes[part], input_ids_BN=ids[part], attention_mask_BN=mask[part], names=names[part])
+    identity = IDENTITY[part] if shared else None
+    return Batch(volume_B1ZHW=volumes[part], input_ids_BN=ids[part], attention_mask_BN=mask[part], names=names[part], identity_B2=identity)
 
 
 def task(config: PairConfig, world: World) -> ContrastivePairTask:
@@ -133,8 +139,10 @@ def main(out: Path) -> None:
     """Each case on this rank's part of the pairs, written to a file of its own."""
     with distributed_context() as world:
         count = PAIRS // world.size
-        local = batch(first=world.rank * count, pairs=count)
-        taken = {name: step(replace(config, batch_size=count), world, [local]) for name, config in CASES.items()}
+        taken = {}
+        for name, config in CASES.items():
+            local = batch(first=world.rank * count, pairs=count, shared=name == "shared")
+            taken[name] = step(replace(config, batch_size=count), world, [local])
         torch.save({name: vars(values) for name, values in taken.items()}, out / f"{world.rank}.pt")
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import typer
 
-from thoracle.errors import InputError, ThoracleError
+from thoracle.errors import InputError, ThoracleError, TrainingStopped
 from thoracle.text_safety import terminal_safe
 from thoracle.version import __version__
 
@@ -37,6 +37,9 @@ VERBS = (
     "doctor",
     "demo.stages",
 )
+
+#: Asks a scheduler to start the job again (docs/decisions/0125-stop-signals.md).
+_REQUEUE = 99
 
 app = typer.Typer(
     name="thoracle",
@@ -67,7 +70,7 @@ def _add_verbs(package: str, names: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 130 interrupted."""
+    """Exit status: 0 all well, 1 a scan or model failed, 2 the command was wrong, 99 stopped by a scheduler's signal, 130 interrupted."""
     # Threads that wait for each other asleep: awake, they take the time of whatever else runs on these cores. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _add_verbs("thoracle.cli", VERBS)
@@ -75,7 +78,7 @@ def main() -> None:
         app()
     except ThoracleError as error:
         typer.echo(terminal_safe(f"{type(error).__name__}: {error}"), err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        sys.exit(2 if isinstance(error, InputError) else _REQUEUE if isinstance(error, TrainingStopped) else 1)
     except OSError as error:
         typer.echo(f"{type(error).__name__}: {error.filename or 'output'}: {error.strerror}", err=True)
         sys.exit(1)

@@ -68,8 +68,8 @@ def test_each_part_has_its_line() -> None:
     lines = list(describe(ContrastiveConfig(out="run", precision="bf16", steps=70), PLAN))
     assert lines[0] == "parameters        1,000, of which 800 are trained"
     assert lines[1] == "device, a rank    5.00 GiB: weights 2.00 GiB, batch 3.00 GiB"
-    assert lines[2] == "host, a rank      15.00 GiB: /dev/shm 4.00 GiB, workers 5.00 GiB, saving 5.00 GiB, samples 1.00 GiB"
-    assert lines[3] == "host, a node      60.00 GiB, /dev/shm 16.00 GiB (4 ranks)"
+    assert lines[2] == "host, first rank  15.00 GiB: /dev/shm 4.00 GiB, workers 5.00 GiB, saving 5.00 GiB, samples 1.00 GiB"
+    assert lines[3] == "host, a node      45.00 GiB, /dev/shm 16.00 GiB (4 ranks)"
     assert lines[4] == "disk              cache 8.00 GiB, checkpoints 35.00 GiB (5 of 7.00 GiB)"
     assert lines[5] == "steps an epoch    9 of 90 samples on 8 ranks; the run has 70"
     assert lines[6] == "samples a second  125 a rank, for an A100 at 40% of its peak in bf16"  # 0.4 x 312e12 / 1e12
@@ -83,7 +83,7 @@ Disk = namedtuple("Disk", "free")
     ("host", "disk", "expected"),
     [
         (200, 200, []),
-        (79, 200, ["the host"]),
+        (61, 200, ["the host"]),
         (200, 34, ["the disk of"]),
         (10, 10, ["the host", "/dev/shm", "the disk of"]),
     ],
@@ -91,7 +91,7 @@ Disk = namedtuple("Disk", "free")
 def test_it_warns_where_the_machine_has_less(
     host: int, disk: int, expected: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without a GPU the device's 5 GiB a rank are the host's too: 4 x 20 GiB; checkpoints take 35 GiB, /dev/shm 16."""
+    """Without a GPU the device's 5 GiB a rank are the host's too: 4 x 15 GiB and 5 to save; checkpoints take 35 GiB, /dev/shm 16."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(host * GIB))
     monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda _: Disk(disk * GIB))
     lines = list(warnings(ContrastiveConfig(out=str(tmp_path / "not" / "yet")), PLAN))

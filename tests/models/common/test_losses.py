@@ -31,6 +31,40 @@ def test_equals_the_published_formula(size: int, decoupled: bool) -> None:
     assert contrastive_loss(text_to_image, image_to_text, decoupled=decoupled).item() == pytest.approx(float(expected), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("decoupled", "expected"),
+    [
+        # Pairs 0 and 2 are of one scan. Rows 0 and 2 meet themselves and pair 1; row 1 meets all.
+        (False, (math.log(3 + 1) - math.log(3) + math.log(1 + 5 + 1) - math.log(5) + math.log(1 + 7) - math.log(7)) / 3),
+        (True, (math.log(1) - math.log(3) + math.log(1 + 1) - math.log(5) + math.log(1) - math.log(7)) / 3),
+    ],
+)
+def test_pairs_of_one_scan_are_not_each_others_negatives(decoupled: bool, expected: float) -> None:
+    logits = torch.tensor([[3.0, 1.0, 9.0], [1.0, 5.0, 1.0], [9.0, 1.0, 7.0]], dtype=torch.float64).log()
+    excluded = torch.tensor([[False, False, True], [False, False, False], [True, False, False]])
+    assert contrastive_loss(logits, logits, decoupled=decoupled, excluded_BB=excluded).item() == pytest.approx(expected, abs=1e-12)
+    one_way = contrastive_loss(logits, torch.eye(3, dtype=torch.float64) * 50, decoupled=False, excluded_BB=excluded)
+    both = contrastive_loss(logits, logits, decoupled=False, excluded_BB=excluded)
+    assert one_way.item() == pytest.approx(both.item() / 2, abs=1e-12), "each direction for itself"
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_pair_that_is_compared_with_none_counts_as_nothing(decoupled: bool) -> None:
+    logits = torch.zeros(2, 2, requires_grad=True)
+    loss = contrastive_loss(logits, logits.T, decoupled=decoupled, excluded_BB=~torch.eye(2, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_sigmoid_loss_does_not_ask_about_pairs_of_one_scan() -> None:
+    logits, bias = torch.tensor([[2.0, 7.0], [-9.0, 1.0]], dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    expected = (math.log1p(math.exp(-2.5)) + math.log1p(math.exp(-1.5))) / 2
+    excluded = torch.tensor([[False, True], [True, False]])
+    assert sigmoid_loss(logits, bias, excluded_BB=excluded).item() == pytest.approx(expected, abs=1e-12)
+
+
 def test_large_logits_do_not_overflow() -> None:
     logits = torch.tensor([[500.0, 0.0], [0.0, 500.0]])
     assert contrastive_loss(logits, logits.T).item() == 0

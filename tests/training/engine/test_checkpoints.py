@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import pytest
 import torch
 
 from thoracle.errors import CheckpointDamaged
-from thoracle.training.engine.checkpoints import Checkpoint, best, checkpoints, clean, save_checkpoint
+from thoracle.training.engine.checkpoints import Checkpoint, CheckpointWriter, best, checkpoints, clean, last_whole, save_checkpoint
 
 #: Audited events that change a folder, or open what will be changed.
 _EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"})
@@ -90,9 +93,79 @@ def test_a_damaged_state_is_refused_and_the_one_before_is_whole(damage: Callable
     assert checkpoints(tmp_path)[0].load()["step"] == 1
 
 
+def test_the_last_that_is_whole_is_found_and_what_is_passed_over_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert last_whole(tmp_path) is None
+    saved = [_save(tmp_path, step) for step in (1, 2, 3)]
+    assert last_whole(tmp_path) == saved[2]
+    (saved[2].path / "state.pt").write_bytes(b"PK")
+    assert last_whole(tmp_path) == saved[1]
+    assert "step-00000003/state.pt is not the file that was saved" in caplog.text
+
+
+def test_the_hash_of_what_was_written_is_that_of_the_file(tmp_path: Path) -> None:
+    path = _save(tmp_path, 2).path
+    assert json.loads((path / "checkpoint.json").read_text())["sha256"] == hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
+
+
+def test_a_writer_writes_beside_its_caller_in_order_and_is_done_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is listed while the first is held up, and the second waits for it."""
+    gate, plain = threading.Event(), torch.save
+
+    def held_up(*args: Any, **named: Any) -> None:
+        assert gate.wait(60)
+        plain(*args, **named)
+
+    monkeypatch.setattr(torch, "save", held_up)
+    with CheckpointWriter(tmp_path, keep_last=3) as writer:
+        writer.save(_state(1), step=1, score=0.5)
+        assert checkpoints(tmp_path) == []
+        assert not writer.failed
+        gate.set()
+        writer.save(_state(2), step=2, score=None)
+        assert _steps(tmp_path) in ([1], [1, 2])
+    assert _steps(tmp_path) == [1, 2]
+    assert [checkpoint.load()["step"] for checkpoint in checkpoints(tmp_path)] == [1, 2]
+
+
+def test_a_full_disk_is_raised_where_the_writer_is_asked_next_and_the_one_before_is_whole(tmp_path: Path) -> None:
+    """The kernel refuses files beyond a size, in a process of its own, as a full disk would: in the middle of a large state."""
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=_fill_the_disk, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert _steps(tmp_path) == [1]
+    assert checkpoints(tmp_path)[0].load()["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_a_failed_write_does_not_hide_the_error_that_ends_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyError, match="diverged"):
+        _diverge(tmp_path / "file")
+    assert "the last checkpoint was not written" in caplog.text
+
+
+def _diverge(folder: Path) -> None:
+    with CheckpointWriter(folder, keep_last=1) as writer:
+        writer.save(_state(1), step=1, score=None)
+        raise KeyError("diverged")
+
+
+def _fill_the_disk(folder: Path) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with CheckpointWriter(folder, keep_last=3) as writer:
+        writer.save(_state(1), step=1, score=None)
+        writer.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY))
+        writer.save({**_state(2), "large": torch.zeros(2**20)}, step=2, score=None)
+        with pytest.raises(OSError, match="File too large"):
+            writer.wait()
+
+
 @pytest.mark.parametrize(
     "text",
-    ['{"format": "thoracle.checkpoint/2", "st', "[]", "", '{"format": "thoracle.checkpoint/1", "step": 2, "score": null, "sha256": "0"}'],
+    ['{"format": "thoracle.checkpoint/3", "st', "[]", "", '{"format": "thoracle.checkpoint/2", "step": 2, "score": null, "sha256": "0"}'],
 )
 def test_what_does_not_describe_itself_is_passed_over_with_a_line_in_the_log(
     text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

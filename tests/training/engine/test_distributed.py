@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.training import rank_steps
+from thoracle.training.engine.config import RunConfig
 from thoracle.training.engine.distributed import (
     World,
     clip_gradients,
@@ -67,6 +68,30 @@ def test_sums_means_and_objects_are_of_all_ranks(two_ranks: list[dict[str, Any]]
         assert rank["exchanged"]["sum"].tolist() == [2, 3]
         assert rank["exchanged"]["mean"].tolist() == [1, 1.5]
         assert rank["exchanged"]["objects"] == [{"rank": 0, "names": ["v"]}, {"rank": 1, "names": ["v", "v"]}]
+
+
+def test_what_the_first_rank_alone_does_all_are_told_of(two_ranks: list[dict[str, Any]]) -> None:
+    for number, rank in enumerate(two_ranks):
+        told = rank["exchanged"]
+        assert told["on first"] == "of rank 0"
+        assert told["asked"] == ([0] if number == 0 else [])
+        assert told["raised"] == "rank 0 refuses. Ask another."
+        assert told["objects on first"] == ([{"rank": 0}, {"rank": 1}] if number == 0 else [])
+        assert told["any"] == [False, True, True]
+
+
+def test_a_rank_that_waits_longer_than_the_timeout_ends_the_run(start_ranks: Any) -> None:
+    """Rank 1 works alone for longer than rank 0 may wait, and for less than the default of hours."""
+    program = (
+        "import sys, time; from datetime import timedelta; from thoracle.training.engine.distributed import distributed_context\n"
+        "with distributed_context(timedelta(hours=float(sys.argv[1]))) as world:\n"
+        "    time.sleep(6 * world.rank); world.barrier(); print('met')"
+    )
+    with start_ranks("-c", program, 1 / 3600) as (first, _):
+        assert "timed out" in first.communicate(timeout=60)[0].lower()
+        assert first.returncode != 0
+    with start_ranks("-c", program, RunConfig().collective_timeout_hours) as ranks:
+        assert [(rank.communicate(timeout=60)[0].split()[-1], rank.returncode) for rank in ranks] == [("met", 0)] * 2
 
 
 @pytest.mark.parametrize("layouts", ["ddp, then ddp", "ddp, then fsdp", "fsdp, then ddp", "fsdp, then fsdp"])
@@ -134,6 +159,9 @@ def test_one_rank_gets_back_what_it_gave() -> None:
     assert ALONE.all_gather(rows) is rows
     assert ALONE.all_reduce_mean(rows).tolist() == [[1, 1, 1]] * 2
     assert ALONE.all_gather_object("rank") == ["rank"]
+    assert ALONE.gather_object("rank") == ["rank"]
+    assert ALONE.on_first(lambda: "rank") == "rank"
+    assert (ALONE.any_rank(True), ALONE.any_rank(False)) == (True, False)
     assert parallelize(module, ALONE, shard=True, blocks=()) is module
     with no_sync(module, apart=True):
         module(rows).sum().backward()

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.engine.plan import Encoding, Outline, StepCost, plan_run, step_cost
+from thoracle.training.engine.plan import Encoding, StepCost, StepOutline, plan_run, step_cost
 
 FLOAT = 4
 ROWS, WIDTH = 64, 8
@@ -21,16 +21,16 @@ OUTPUT, WEIGHTS = ROWS * WIDTH * FLOAT, (WIDTH * WIDTH + WIDTH) * FLOAT
 PRODUCT = 2 * ROWS * WIDTH * WIDTH
 
 
-def layers(depth: int, *, again: bool = False) -> Callable[[], Outline]:
+def layers(depth: int, *, again: bool = False) -> Callable[[], StepOutline]:
     """Linear maps of 8 to 8 with tanh behind each, on 64 rows; `again` computes each layer once more in the backward pass."""
 
-    def build() -> Outline:
+    def build() -> StepOutline:
         module = nn.Sequential(*(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()) for _ in range(depth)))
         for block in module:
             if again:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         x = torch.zeros(ROWS, WIDTH)
-        return Outline(module=module, forward=lambda: [module(x)], blocks=list(module), saved=module[0])
+        return StepOutline(module=module, forward=lambda: [module(x)], blocks=list(module), saved=module[0])
 
     return build
 
@@ -75,8 +75,9 @@ def test_everything_else_follows_from_numbers(chunk: int, flops: int) -> None:
     assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 57, "batch": 80}
     assert plan.device_total == 11_337
     assert (plan.shared, plan.workers) == (5 * 80, 2 * 2 * 80)  # two workers: two batches each, and the one in use
-    assert (plan.checkpoint, plan.saving, plan.checkpoints) == (3000 + 4800, 2 * 7800, 5)
-    assert plan.host_total == 400 + 320 + 15_600 + 6
+    assert (plan.checkpoint, plan.saving, plan.checkpoints) == (3000 + 4800, 7800, 5)
+    assert plan.host_total == 400 + 320 + 7800 + 6
+    assert plan.node_total == 2 * (400 + 320 + 6) + 7800, "one rank of the two saves"
     assert plan.steps_per_epoch == 100 // 32
     assert plan.flops == flops
     assert plan.samples_per_second(1e6) == 0.4 * 1e6 / flops

@@ -57,10 +57,10 @@ def test_a_folder_that_is_resumed_stays_as_it_was_and_its_files_are_not_made_aga
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"batch_size": 2}, "batch_size"),
-        ({"seed": 4, "steps": 8}, "seed, steps"),
+        ({"precision": "bf16"}, "precision"),
+        ({"seed": 4, "steps": 8, "disclaimer": "-"}, "disclaimer, seed"),
         ({"optimizer": OptimizerConfig(lr=1.0)}, "optimizer"),
-        ({"keep_checkpoints": 1}, "keep_checkpoints"),
+        ({"monitor": "Emphysema"}, "monitor"),
     ],
 )
 def test_another_configuration_is_refused_by_the_names_of_its_settings(change: dict, names: str, config: RunConfig) -> None:
@@ -79,6 +79,17 @@ def test_a_folder_that_was_moved_is_resumed_with_a_cohort_that_was_moved(tmp_pat
     begin(replace(config, out=str(moved), cohort="/elsewhere/cohort"), resume=True)
     with pytest.raises(InputError, match="another negatives"):
         begin(replace(config, out=str(moved), negatives="local"), resume=True)
+
+
+def test_what_a_run_goes_on_with_is_written_down_once_it_has_begun(config: RunConfig) -> None:
+    out = begin(config)
+    more = replace(config, steps=9, num_workers=0, save_every=2, eval_every=3, keep_checkpoints=1, logger="wandb", compile=True)
+    more = replace(more, activation_checkpointing=True, collective_timeout_hours=1.0)
+    with pytest.raises(InputError), open_run_folder(more, dict, ALONE, resume=True):
+        raise InputError("no GPU", hint="Buy one.")
+    assert load_run_config(out / CONFIG, RunConfig) == config
+    begin(more, resume=True)
+    assert load_run_config(out / CONFIG, RunConfig) == more
 
 
 def test_a_run_is_gone_on_with_only_where_that_was_asked_for(config: RunConfig) -> None:

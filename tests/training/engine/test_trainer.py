@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +20,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training import rank_run
 from thoracle.cohort.samples.dataset import Sample
-from thoracle.errors import TrainingDiverged
+from thoracle.errors import InputError, TrainingDiverged
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
@@ -33,6 +37,9 @@ from thoracle.types import ABNORMALITIES
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 STEPS = 6
+#: What two ranks begin, without dropout; its constant rate makes three steps of a run of three those of a longer one.
+BEGUN = replace(rank_run.CASES["ct-clip"], optimizer=OptimizerConfig(lr=1e-3, schedule="constant"))
+SHARED: dict[str, dict[str, Any]] = {"global": {}, "local": {"negatives": "local"}}
 
 
 class Pairs:
@@ -182,6 +189,103 @@ def test_evaluating_changes_nothing_and_detect_takes_the_model(config: Contrasti
     assert list((Path(config.out) / "curves").iterdir())
 
 
+@pytest.fixture(scope="module")
+def two_ranks_began(ranks: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of three steps on two ranks, by the change of `SHARED`."""
+    out = tmp_path_factory.mktemp("two ranks")
+    for name, change in SHARED.items():
+        ranks("-m", "tests.training.rank_run", *rank_run.settings(replace(BEGUN, **change), out=str(out / name)))
+    return {name: out / name for name in SHARED}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("global", {"batch_size": 8}), ("local", {"gradient_accumulation_steps": 2})],
+)
+def test_one_rank_goes_on_with_what_two_began_as_if_it_had_begun_it(
+    name: str, change: dict[str, Any], two_ranks_began: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(two_ranks_began[name], tmp_path / "run")
+    config = replace(BEGUN, **SHARED[name], **change, steps=5)
+    alone = rank_run.trainer(replace(config, out=str(tmp_path / "alone")), ALONE)
+    expected = [step.loss for step in alone.run()]
+    trainer = rank_run.trainer(replace(config, out=str(tmp_path / "run")), ALONE, resume=True)
+    assert trainer.done == 3
+    assert "1 ranks go on with what 2 began" in trainer.notes[-1]
+    assert "steps is 5 now, was 3: the learning rate follows the schedule of so many steps from here on." in trainer.notes
+    assert [step.loss for step in trainer.run()] == pytest.approx(expected[3:], abs=1e-4)
+
+
+def test_two_ranks_go_on_with_what_one_began(ranks: Any, tmp_path: Path) -> None:
+    config = replace(BEGUN, out=str(tmp_path / "run"))
+    list(rank_run.trainer(replace(config, batch_size=8), ALONE).run())
+    ranks("-m", "tests.training.rank_run", *rank_run.settings(config, steps=5), "--resume")
+    alone = rank_run.trainer(replace(config, batch_size=8, steps=5, out=str(tmp_path / "alone")), ALONE)
+    list(alone.run())
+    one, other = (checkpoints(tmp_path / name / "checkpoints")[-1].load()["weights"] for name in ("run", "alone"))
+    for weight, tensor in one.items():
+        torch.testing.assert_close(tensor, other[weight], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "detail", "hint"),
+    [
+        ("global", {}, "2 ranks x 1 batches x 4 samples, and would be of 1 x 1 x 4", "Keep the product, 8: set batch_size or gradient"),
+        ("local", {"batch_size": 8}, "and would be of 1 x 1 x 8", "Keep the product, 8, and batch_size, whose samples are compared"),
+    ],
+)
+def test_steps_of_another_number_of_samples_are_refused_and_the_run_stays(
+    name: str, change: dict[str, Any], detail: str, hint: str, two_ranks_began: dict[str, Path], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(two_ranks_began[name], tmp_path / "run"))
+    before = (out / "config.yaml").read_text()
+    with pytest.raises(InputError, match="a step was of") as caught:
+        rank_run.trainer(replace(BEGUN, **SHARED[name], **change, steps=5, out=str(out)), ALONE, resume=True)
+    assert detail in caught.value.detail
+    assert hint in caught.value.hint
+    assert (out / "config.yaml").read_text() == before
+
+
+def test_fewer_steps_than_are_done_are_refused(config: ContrastiveConfig) -> None:
+    train(config, until=4)
+    with pytest.raises(InputError, match="4 steps are done, more than the 3 of the configuration"):
+        train(replace(config, steps=3), resume=True)
+
+
+def test_what_may_always_change_changes_no_weight(config: ContrastiveConfig, tmp_path: Path) -> None:
+    train(config)
+    again = replace(config, out=str(tmp_path / "changed"))
+    train(again, until=2)
+    more = {"num_workers": 1, "save_every": 3, "keep_checkpoints": 1, "eval_every": 4, "activation_checkpointing": True}
+    trainer = contrastive_run(replace(again, **more), Pairs(), ALONE, words=words, resume=True, evaluate=lambda _: dict)
+    assert [note.split(" ")[0] for note in trainer.notes] == [
+        "activation_checkpointing", "num_workers", "save_every", "eval_every", "keep_checkpoints"
+    ]  # fmt: skip
+    list(trainer.run())
+    assert all(torch.equal(tensor, weights(config)[name]) for name, tensor in weights(again).items())
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(
+    config: ContrastiveConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, full = torch.save, threading.Event()
+
+    def fill(state: dict[str, Any], file: Any) -> None:
+        if state["step"] == 2:
+            full.set()
+            raise OSError(errno.ENOSPC, "No space left on device", "state.pt")
+        plain(state, file)
+
+    monkeypatch.setattr(module.torch, "save", fill)
+    run = contrastive_run(replace(config, save_every=2), Pairs(), ALONE, words=words).run()
+    assert [next(run).step for _ in range(2)] == [1, 2]
+    assert full.wait(60)
+    with pytest.raises(OSError, match="No space left on device"):
+        next(run)
+    monkeypatch.setattr(module.torch, "save", plain)
+    assert [step.step for step in train(config, resume=True)] == list(range(1, STEPS + 1))
+
+
 def _run_until_killed(config: ContrastiveConfig, calls: int) -> None:
     """`calls`: system calls of checkpoints until this process ends itself; 0 waits for its parent to do it."""
     left = [calls]
@@ -191,7 +295,7 @@ def _run_until_killed(config: ContrastiveConfig, calls: int) -> None:
             left[0] -= 1
             if not left[0]:
                 if call is torch.save:
-                    args[1].write_bytes(b"PK\x03\x04 and no more")
+                    args[1].write(b"PK\x03\x04 and no more")
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(*args, **named)
 

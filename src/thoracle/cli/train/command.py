@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar
 
@@ -99,7 +100,7 @@ class TrainTask(Generic[Settings]):
             print_plan(configured, self.plan(configured, *ranks(), **inputs))
             return
         prepared = self.prepare(configured, **inputs)
-        with distributed_context() as world:
+        with distributed_context(timedelta(hours=configured.collective_timeout_hours)) as world:
             if world.rank == 0 and configured.only:
                 typer.echo(open_cohort(config_to_mapping(configured)["cohort"], only=configured.only).selection, err=True)
             follow(prepared.start(world, resume), quiet=world.rank > 0)

@@ -40,8 +40,8 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     yield f"device, a rank    {_shown(plan.device_total)}: {parts}"
     sizes = {"/dev/shm": plan.shared, "workers": plan.workers, "saving": plan.saving, **({"samples": plan.held} if plan.held else {})}
     parts = ", ".join(f"{name} {_shown(size)}" for name, size in sizes.items())
-    yield f"host, a rank      {_shown(plan.host_total)}: {parts}"
-    node, shared = plan.host_total * plan.local_ranks, plan.shared * plan.local_ranks
+    yield f"host, first rank  {_shown(plan.host_total)}: {parts}"
+    node, shared = plan.node_total, plan.shared * plan.local_ranks
     yield f"host, a node      {_shown(node)}, /dev/shm {_shown(shared)} ({plan.local_ranks} ranks)"
     saved = plan.checkpoint * plan.checkpoints
     yield f"disk              cache {_shown(plan.cache)}, checkpoints {_shown(saved)} ({plan.checkpoints} of {_shown(plan.checkpoint)})"
@@ -57,9 +57,9 @@ def warnings(config: RunConfig, plan: RunPlan) -> Iterator[str]:
 
     if torch.cuda.is_available():
         yield from _short("the device", plan.device_total, torch.cuda.get_device_properties(0).total_memory)
-        host = plan.host_total * plan.local_ranks
+        host = plan.node_total
     else:
-        host = (plan.host_total + plan.device_total) * plan.local_ranks
+        host = plan.node_total + plan.device_total * plan.local_ranks
     yield from _short("the host", host, psutil.virtual_memory().available)
     if _SHARED.is_dir():
         yield from _short(str(_SHARED), plan.shared * plan.local_ranks, shutil.disk_usage(_SHARED).free)

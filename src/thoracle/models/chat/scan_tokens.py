@@ -90,7 +90,7 @@ class TokenCache:
 
     def get(self, key: str, *, origin: str = "") -> Tensor | None:
         """Read a scan's tokens; None where there is no file, or one that is damaged or of another encoder."""
-        path = self._path(key, origin)
+        path = self.path(key, origin=origin)
         try:
             if path.stat().st_size > _MOST_BYTES:
                 return None
@@ -102,8 +102,9 @@ class TokenCache:
     def put(self, key: str, tensor: Tensor, *, origin: str = "") -> None:
         """Write a scan's tokens, whole or not at all."""
         make_private_folder(self._folder)
-        write_atomic(self._path(key, origin), save({_KEY: tensor.contiguous()}), private=True)
+        write_atomic(self.path(key, origin=origin), save({_KEY: tensor.contiguous()}), private=True)
 
-    def _path(self, key: str, origin: str) -> Path:
+    def path(self, key: str, *, origin: str = "") -> Path:
+        """Locate a scan's file, whether it is there or not."""
         hashed = sha256(f"{self._encoder} {key}".encode()).hexdigest()[:40]
         return self._folder / f"{'-'.join(filter(None, (origin, hashed)))}.safetensors"

@@ -32,7 +32,9 @@ def pair_logits(latents: tuple[Tensor, ...], scale: Tensor) -> tuple[Tensor, Ten
     return text_to_image, scale * latents[3] @ latents[2].T if len(latents) == 4 else text_to_image.T
 
 
-def contrastive_loss(text_to_image_BB: Tensor, image_to_text_BB: Tensor, *, decoupled: bool = False) -> Tensor:
+def contrastive_loss(
+    text_to_image_BB: Tensor, image_to_text_BB: Tensor, *, decoupled: bool = False, excluded_BB: Tensor | None = None
+) -> Tensor:
     """Average the cross-entropies of both directions; pair i is on the diagonal.
 
     Args:
@@ -40,11 +42,15 @@ def contrastive_loss(text_to_image_BB: Tensor, image_to_text_BB: Tensor, *, deco
         image_to_text_BB: logits, a row an image: the transpose of the other, unless each direction has its own projections
             (CLOOB, Fürst et al., arXiv:2110.11316).
         decoupled: the pair itself leaves the denominators (Yeh et al., arXiv:2110.06848).
+        excluded_BB: pairs that are no negatives of each other and leave each other's denominators, symmetric; never a pair of itself.
 
     Returns:
         A scalar (van den Oord et al., arXiv:1807.03748), in log space throughout.
     """
-    return (_rows(text_to_image_BB, decoupled=decoupled) + _rows(image_to_text_BB, decoupled=decoupled)) / 2
+    left_out_BB = torch.zeros_like(text_to_image_BB, dtype=torch.bool) if excluded_BB is None else excluded_BB
+    if decoupled:
+        left_out_BB = left_out_BB | torch.eye(len(left_out_BB), dtype=torch.bool, device=left_out_BB.device)
+    return (_rows(text_to_image_BB, left_out_BB) + _rows(image_to_text_BB, left_out_BB)) / 2
 
 
 def consistency_loss(one_BL: Tensor, other_BL: Tensor) -> Tensor:
@@ -59,19 +65,21 @@ def consistency_loss(one_BL: Tensor, other_BL: Tensor) -> Tensor:
     return (one_BL - other_BL).square().sum(dim=-1).mean()
 
 
-def sigmoid_loss(text_to_image_BB: Tensor, bias: Tensor) -> Tensor:
+def sigmoid_loss(text_to_image_BB: Tensor, bias: Tensor, *, excluded_BB: Tensor | None = None) -> Tensor:
     """Score each text with each image as a binary question whether they belong together (SigLIP, Zhai et al., arXiv:2303.15343).
 
     Args:
         text_to_image_BB: logits, a row a text; pair i is on the diagonal.
         bias: a learnt scalar that begins low, for almost all pairs are none.
+        excluded_BB: questions that are not asked, as in `contrastive_loss`.
 
     Returns:
-        A scalar: the sum over all questions, divided by B.
+        A scalar: the sum over all questions that are asked, divided by B.
     """
     logits_BB = text_to_image_BB + bias
     signs_BB = 2 * torch.eye(len(logits_BB), dtype=logits_BB.dtype, device=logits_BB.device) - 1
-    return -F.logsigmoid(signs_BB * logits_BB).sum() / len(logits_BB)
+    losses_BB = -F.logsigmoid(signs_BB * logits_BB)
+    return (losses_BB if excluded_BB is None else losses_BB.masked_fill(excluded_BB, 0.0)).sum() / len(logits_BB)
 
 
 def prompt_loss(text_2KL: Tensor, image_BL: Tensor, labels_BK: Tensor, scale: Tensor, *, squared: bool = False) -> Tensor:
@@ -116,9 +124,7 @@ def weighted_label_loss(logits_BK: Tensor, labels_BK: Tensor, weights_K: Tensor)
     return (losses_BK * known_BK).sum() / known_BK.sum().clamp(min=1)
 
 
-def _rows(logits_BB: Tensor, *, decoupled: bool) -> Tensor:
-    against = logits_BB
-    if decoupled:
-        pair = torch.eye(len(logits_BB), dtype=torch.bool, device=logits_BB.device)
-        against = logits_BB.masked_fill(pair, -torch.inf)
-    return (against.logsumexp(dim=-1) - logits_BB.diagonal()).mean()
+def _rows(logits_BB: Tensor, left_out_BB: Tensor) -> Tensor:
+    """Average over rows that are compared with anything; the others count as 0."""
+    against = logits_BB.masked_fill(left_out_BB, -torch.inf)
+    return (against.logsumexp(dim=-1) - logits_BB.diagonal()).masked_fill(left_out_BB.all(dim=-1), 0.0).mean()

@@ -12,6 +12,7 @@ from torch import Tensor
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.errors import InputError
+from thoracle.files.visible import wait_until_visible
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.chat.components import load_image_encoder
 from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache
@@ -70,6 +71,7 @@ def encode_cohort_scans(
             store.put(keys[name], tokens.compress(network.encode_volume(volume.to(world.device))))
         progress(count, len(todo))
     world.barrier()
+    wait_until_visible(store.path(key) for key in keys.values())
 
     def kept(name: str) -> Tensor:
         cached = store.get(keys[name])

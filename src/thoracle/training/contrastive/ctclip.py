@@ -83,9 +83,9 @@ class ContrastiveTask(ContrastivePairTask):
         """Return the temperature and the bias."""
         return (self.clip.temperature, self.bias)
 
-    def loss(self, latents: Latents) -> Tensor:
+    def loss(self, latents: Latents, excluded_BB: Tensor | None = None) -> Tensor:
         """Compute this rank's contrastive loss among pairs of all ranks or its own, as the config says; a scalar."""
         logits = pair_logits(self.gather_latents(latents), logit_scale(self.clip.temperature))
         if self.config.loss == "sigmoid":
-            return sigmoid_loss(logits[0], self.bias)
-        return contrastive_loss(*logits, decoupled=self.config.model.decoupled_loss)
+            return sigmoid_loss(logits[0], self.bias, excluded_BB=excluded_BB)
+        return contrastive_loss(*logits, decoupled=self.config.model.decoupled_loss, excluded_BB=excluded_BB)

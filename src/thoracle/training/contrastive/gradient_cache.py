@@ -1,7 +1,10 @@
 """Pairs of volumes and texts, whatever is asked of their latents: a step's gradients over the latents of all ranks.
 
+Pairs of one scan, or of one text, are not each other's negatives.
+
 A step's batch may be encoded in chunks (gradient caching, Gao et al., arXiv:2101.06983): latents without gradient first, then the loss's
-gradient at the latents, then each chunk again with it. Dropout repeats, because the generators do; codes move once, after the step.
+gradient at the latents, then each chunk again with it. Dropout repeats, because the generators do, and so does rounding, because both
+passes attend by the same kernels; codes move once, after the step.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Annotated, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from thoracle.cohort.reports import Section
 from thoracle.config_reader import NonNegativeInt, Range
@@ -21,7 +25,7 @@ from thoracle.errors import InputError
 from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask, Latents
-from thoracle.training.contrastive.retrieval_eval import RECALLS
+from thoracle.training.contrastive.retrieval_eval import PAIR_MONITORS
 from thoracle.training.engine.config import HINT, BatchScope, RunConfig
 from thoracle.training.engine.distributed import World, no_sync
 from thoracle.training.engine.rng import Generators, get_rng_state, set_rng_state
@@ -43,8 +47,8 @@ class PairConfig(RunConfig):
         negatives: pairs that a pair is compared with: "global", of all ranks, or "local", of its own rank, as published.
     """
 
-    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort"}
-    MONITORS: ClassVar[tuple[str, ...]] = (*RECALLS, *RunConfig.MONITORS)
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort", "gradient_cache_chunk"}
+    MONITORS: ClassVar[tuple[str, ...]] = (*PAIR_MONITORS, *RunConfig.MONITORS)
 
     cohort: str = "cohort"
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
@@ -63,6 +67,11 @@ class PairConfig(RunConfig):
             hint = "Give a larger batch_size and a gradient_cache_chunk, or set negatives to local."
             raise InputError(detail, hint=hint, source="config")
 
+    @property
+    def compares_batch(self) -> bool:
+        """Return whether negatives are of a rank's own batch."""
+        return self.negatives == "local"
+
     def check_size(self, size: tuple[int, int, int]) -> None:
         """Raise InputError where volumes are not of the size that the model takes."""
         if self.preprocess.size != size:
@@ -79,8 +88,8 @@ class ContrastivePairTask(DualEncoderTask, ABC):
         self._pairs = config
 
     @abstractmethod
-    def loss(self, latents: Latents) -> Tensor:
-        """Compute the loss of this rank's pairs from the latents of `encode`; a scalar."""
+    def loss(self, latents: Latents, excluded_BB: Tensor | None = None) -> Tensor:
+        """Compute the loss of this rank's pairs from the latents of `encode`, with `excluded_pairs` of all that are compared; a scalar."""
 
     def loss_parameters(self) -> Sequence[nn.Parameter]:
         """Return the parameters that the loss learns, outside the encoders."""
@@ -89,6 +98,15 @@ class ContrastivePairTask(DualEncoderTask, ABC):
     def gather_latents(self, latents: Latents) -> Latents:
         """Gather latents of all ranks, or return this one's, as the config says."""
         return tuple(self.world.all_gather(latent) for latent in latents) if self._pairs.negatives == "global" else latents
+
+    def excluded_pairs(self, batch: Batch) -> Tensor | None:
+        """Compute which pairs of all that are compared, (B, B), share a scan or a text with another; None where no batch says."""
+        if batch.identity_B2 is None:
+            return None
+        identity_B2 = batch.identity_B2.to(self.world.device)
+        if self._pairs.negatives == "global":
+            identity_B2 = self.world.all_gather(identity_B2)
+        return (identity_B2[:, None] == identity_B2).any(dim=-1).fill_diagonal_(False)
 
     def accumulate_gradients(self, batches: Sequence[Batch]) -> Tensor:
         """Add a step's gradients, and update the codes."""
@@ -107,11 +125,15 @@ class ContrastivePairTask(DualEncoderTask, ABC):
         if len(chunks) == 1:
             with no_sync(self.towers, apart=not last), self.codes.collecting():
                 latents = self.encode(*chunks[0])
-            loss, gradients = self._at_latents(latents)
+            loss, gradients = self._at_latents(latents, batch)
             torch.autograd.backward(latents, gradients)
             return loss
+        with sdpa_kernel(_kernels(self.world.device)):
+            return self._backward_in_chunks(chunks, batch, last=last)
+
+    def _backward_in_chunks(self, chunks: list[tuple[Tensor, Tensor, Tensor]], batch: Batch, *, last: bool) -> Tensor:
         before, latents = self._encode_without_gradient(chunks)
-        loss, gradients = self._at_latents(latents)
+        loss, gradients = self._at_latents(latents, batch)
         after = get_rng_state(self.world.device)
         parts = zip(*(torch.split(gradient, len(chunks[0][0])) for gradient in gradients), strict=True)
         for number, (chunk, states, part) in enumerate(zip(chunks, before, parts, strict=True)):
@@ -121,13 +143,13 @@ class ContrastivePairTask(DualEncoderTask, ABC):
         set_rng_state(after, self.world.device)
         return loss
 
-    def _at_latents(self, latents: Latents) -> tuple[Tensor, list[Tensor]]:
+    def _at_latents(self, latents: Latents, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The loss, and its gradient at each of this rank's latents; the temperature's own is added on the way.
 
         Gradients of ranks are averaged later on: of a loss over all pairs each rank has only its own pairs' share, so it counts fully.
         """
         leaves = tuple(latent.detach().requires_grad_() for latent in latents)
-        loss = self.loss(leaves)
+        loss = self.loss(leaves, self.excluded_pairs(batch))
         (loss / self._pairs.gradient_accumulation_steps).backward()  # type: ignore[no-untyped-call]
         weight = self.world.size if self._pairs.negatives == "global" else 1
         return loss.detach(), [cast(Tensor, leaf.grad) * weight for leaf in leaves]
@@ -141,3 +163,13 @@ class ContrastivePairTask(DualEncoderTask, ABC):
             with self.codes.collecting():
                 gathered.append(self.encode(*chunk))
         return before, tuple(torch.cat(parts) for parts in zip(*gathered, strict=True))
+
+
+def _kernels(device: torch.device) -> list[SDPBackend]:
+    """List kernels of attention that are chosen alike with gradient and without.
+
+    cuDNN's, and the fused one of CPUs, refuse a bias that wants a gradient: the pass without would take them, the other could not, and
+    latents that are rounded otherwise may be of other codes than those whose gradient is applied. Flash attention takes no bias on a GPU.
+    """
+    kernels = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return [SDPBackend.FLASH_ATTENTION, *kernels] if device.type == "cuda" else kernels

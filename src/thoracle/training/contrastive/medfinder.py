@@ -84,8 +84,9 @@ class MedFinderTask(ContrastivePairTask):
         views = [self.config.augmentation.batch(volume_BZHW, pad=preprocess.pad_value) for _ in range(self.config.views)]
         return torch.stack(views, dim=1).clamp_(low, high)
 
-    def loss(self, latents: Latents) -> Tensor:
+    def loss(self, latents: Latents, excluded_BB: Tensor | None = None) -> Tensor:
         """Add the consistency loss of views and the weighted contrastive loss of texts and volumes."""
         text_BL, image_BL, *views = self.gather_latents(latents)
-        loss = self.config.contrastive_weight * contrastive_loss(*pair_logits((text_BL, image_BL), logit_scale(self.clip.temperature)))
+        logits = pair_logits((text_BL, image_BL), logit_scale(self.clip.temperature))
+        loss = self.config.contrastive_weight * contrastive_loss(*logits, excluded_BB=excluded_BB)
         return loss + consistency_loss(*views) if views else loss

@@ -24,6 +24,7 @@ from thoracle.config_reader import (
     parse_yaml,
 )
 from thoracle.errors import InputError
+from thoracle.files.atomic import write_atomic
 from thoracle.types import ABNORMALITIES
 
 #: Which pairs of a step are compared: those of all ranks, or a rank's own.
@@ -32,6 +33,17 @@ HINT: Final = "Correct the configuration."
 #: Of a run's config.yaml; a change that breaks readers takes the next number.
 FORMAT: Final = "thoracle.training/2"
 _MAX_BYTES: Final = 2**20
+#: What a resumed run's other setting changes; of the rest nothing follows for the weights.
+_RESUMED: Final = {
+    "steps": "the learning rate follows the schedule of so many steps from here on",
+    "batch_size": "a step sees the same samples, which dropout meets in another order",
+    "gradient_accumulation_steps": "a step sees the same samples, which dropout meets in another order",
+    "gradient_cache_chunk": "dropout and views draw other numbers from here on",
+    "compile": "sums are rounded, and dropout is drawn, in another order from here on",
+    "activation_checkpointing": "the same numbers, but for rounding",
+    "eval_every": "other steps have a score",
+}
+_NO_CHANGE: Final = "the weights do not depend on it"
 _Run = TypeVar("_Run", bound="RunConfig")
 
 
@@ -79,20 +91,29 @@ class RunConfig:
         parallelism: strategy on several ranks: "ddp" replicates the model, "fsdp" (FSDP2) shards it.
         activation_checkpointing: compute each layer again in the backward pass instead of storing its activations.
         compile: torch.compile on each layer.
+        collective_timeout_hours: hours that a rank waits for the others before the run is aborted; one that encodes a cohort or writes a
+            model works alone for long.
         num_workers: processes that read and tokenize.
         logger: where curves go.
+        logger_project: project of the run on Weights & Biases.
+        logger_name: name of the run there; "" takes that of its folder.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations; 0 never evaluates.
         keep_checkpoints: number of last checkpoints that are kept, beside the best.
         monitor: metric of the evaluation that decides which checkpoint is best: a mean, or the figure of one abnormality by its name. Runs
-            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, which needs no labels.
+            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, and "minus_loss", their loss
+            with the other sign, which need no labels. It is of split dev.
         optimizer: settings of the optimizer and of its schedule.
     """
 
     #: Verb of `thoracle train`; a configuration may state it as `task`.
     TASK: ClassVar[str] = ""
-    #: Settings that may differ when a run is resumed: folders may be moved.
-    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"out"})
+    #: Settings that may differ when a run is resumed: folders that were moved, and what does not decide what is learnt from which samples.
+    #: How a step is shared out over batches and ranks is compared with the checkpoint: the product stays.
+    RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = frozenset(
+        {"out", "steps", "batch_size", "gradient_accumulation_steps", "activation_checkpointing", "compile", "num_workers", "logger"}
+        | {"save_every", "eval_every", "keep_checkpoints", "collective_timeout_hours"}
+    )
     #: What `monitor` may be: figures of which the highest is best.
     MONITORS: ClassVar[tuple[str, ...]] = ("macro_auroc", *ABNORMALITIES)
 
@@ -107,8 +128,11 @@ class RunConfig:
     parallelism: Literal["ddp", "fsdp"] = "ddp"
     activation_checkpointing: bool = False
     compile: bool = False
+    collective_timeout_hours: PositiveFloat = 10.0
     num_workers: NonNegativeInt = 2
     logger: Literal["tensorboard", "wandb"] = "tensorboard"
+    logger_project: str = "thoracle"
+    logger_name: str = ""
     save_every: PositiveInt = 1000
     eval_every: NonNegativeInt = 0
     keep_checkpoints: PositiveInt = 3
@@ -122,6 +146,11 @@ class RunConfig:
             detail = f"monitor is {self.monitor!r}, which no evaluation of this run gives"
             hint = f"Give {means}{', or the name of an abnormality' if ABNORMALITIES[0] in self.MONITORS else ''}."
             raise InputError(detail, hint=hint, source="config")
+
+    @property
+    def compares_batch(self) -> bool:
+        """Return whether the loss compares the samples of a batch of one rank, so that `batch_size` is part of it."""
+        return False
 
 
 def builtin_config(name: str) -> Path:
@@ -167,13 +196,21 @@ def load_run_config(path: Path, cls: type[_Run]) -> _Run:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write a configuration as `load_config` and `load_run_config` read it."""
-    path.write_text(yaml.safe_dump({"format": FORMAT, "task": config.TASK, **config_to_mapping(config)}, sort_keys=False))
+    text = yaml.safe_dump({"format": FORMAT, "task": config.TASK, **config_to_mapping(config)}, sort_keys=False)
+    write_atomic(path, text.encode())
 
 
 def changed_fields(before: _Run, after: _Run) -> list[str]:
     """List settings that differ, except those that may change when a run is resumed."""
     after = replace(after, **{name: getattr(before, name) for name in before.RESUME_MAY_CHANGE})
     return [f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)]
+
+
+def resume_notes(before: _Run, after: _Run) -> list[str]:
+    """Say which settings a resumed run goes on with that it was not begun with, and what they change."""
+    after = replace(after, out=before.out)
+    changed = [f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)]
+    return [f"{name} is {getattr(after, name)} now, was {getattr(before, name)}: {_RESUMED.get(name, _NO_CHANGE)}." for name in changed]
 
 
 def locate_config(path: Path) -> Path:

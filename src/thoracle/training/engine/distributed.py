@@ -6,10 +6,12 @@ Knows no loss and no data. On one rank everything here returns what it was given
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -57,6 +59,37 @@ class World:
         dist.all_gather_object(gathered, local)
         return gathered
 
+    def gather_object(self, local: _T) -> list[_T]:
+        """Gather every rank's object on the first rank; the others get none."""
+        if self.size == 1:
+            return [local]
+        gathered: list[Any] = [None] * self.size if self.rank == 0 else []
+        dist.gather_object(local, gathered or None)
+        return gathered
+
+    def on_first(self, function: Callable[[], _T]) -> _T:
+        """Run a function on the first rank alone; every rank returns what that returned, or raises what it raised.
+
+        What the first rank alone reads of the disk, no other rank looks up before it is there: a network file system would go on
+        answering that it is absent.
+        """
+        if self.size == 1:
+            return function()
+        outcome: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                outcome[0] = function()
+            except Exception as error:  # noqa: BLE001  # whatever it is, every rank raises it
+                outcome[1] = error
+        dist.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return cast(_T, outcome[0])
+
+    def any_rank(self, flag: bool) -> bool:
+        """Return on every rank whether the flag is set on one of them."""
+        return self.all_reduce_sum(torch.tensor(float(flag), device=self.device)).item() > 0
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
@@ -64,19 +97,26 @@ class World:
 
 
 @contextmanager
-def distributed_context() -> Iterator[World]:
-    """Join the process group that `torchrun` describes in the environment; a world of one where there is none."""
+def distributed_context(timeout: timedelta | None = None) -> Iterator[World]:
+    """Join the process group that `torchrun` describes in the environment; a world of one where there is none.
+
+    Args:
+        timeout: how long a rank waits for the others before the run is aborted; None is torch's own, 10 minutes on GPUs.
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if size > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     try:
         yield World(rank=rank, size=size, device=device)
     finally:
         if size > 1:
+            # gloo's threads may not have let go of the last message's tensors, for which they need Python's lock; the group's destructor
+            # would hold it, and wait for them for ever. Asleep, this thread does not hold it.
+            time.sleep(0.1)
             dist.destroy_process_group()
 
 
@@ -121,11 +161,15 @@ def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) 
     return norm.item()
 
 
-def full_state_dict(module: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Gather whole weights by name, and the optimiser's whole state, on the CPU; every rank must ask."""
-    weights = {name: _whole(tensor) for name, tensor in module.state_dict().items()}
+def full_state_dict(module: nn.Module, optimiser: Optimizer, *, keep: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Copy whole weights by name, and the optimiser's whole state, to the CPU.
+
+    Every rank must ask, for a sharded tensor is gathered by all; one that does not `keep` drops each before the next, and copies none.
+    """
+    copy = _whole if keep else _gather_and_drop
+    weights = {name: copy(tensor) for name, tensor in module.state_dict().items()}
     moments = optimiser.state_dict()
-    state = {number: {name: _whole(tensor) for name, tensor in moments_of.items()} for number, moments_of in moments["state"].items()}
+    state = {number: {name: copy(tensor) for name, tensor in moments_of.items()} for number, moments_of in moments["state"].items()}
     return weights, {**moments, "state": state}
 
 
@@ -146,7 +190,13 @@ def load_full_state_dict(module: nn.Module, optimiser: Optimizer, *, weights: Ma
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu().clone()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().to("cpu", copy=True)
+
+
+def _gather_and_drop(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, DTensor):
+        tensor.full_tensor()
+    return torch.empty(0)
 
 
 def _laid(full: Tensor, like: Tensor) -> Tensor:

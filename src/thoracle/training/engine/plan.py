@@ -35,7 +35,7 @@ UTILISATION: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outline:
+class StepOutline:
     """Hold what a step runs.
 
     Attributes:
@@ -104,7 +104,7 @@ class RunPlan:
         device: by part, on each rank, in the hungrier of training and of encoding what is trained on.
         shared: /dev/shm of each rank.
         workers: of the loader's processes, on each rank, beside that.
-        saving: of a checkpoint's copy, on each rank.
+        saving: of a checkpoint's copy, on the first rank, while it is written.
         held: of samples that each rank has in memory.
         checkpoint: of one on the disk.
         checkpoints: most that are there at once.
@@ -138,15 +138,20 @@ class RunPlan:
 
     @property
     def host_total(self) -> int:
-        """Return the host memory of a rank, its part of /dev/shm included."""
-        return self.shared + self.workers + self.saving + self.held
+        """Return the host memory of the first rank, its part of /dev/shm included."""
+        return self.shared + self.workers + self.held + self.saving
+
+    @property
+    def node_total(self) -> int:
+        """Return the host memory of the first rank's node."""
+        return (self.shared + self.workers + self.held) * self.local_ranks + self.saving
 
     def samples_per_second(self, flops_per_second: float) -> float:
         """Compute what the loader of a rank must give a device of that peak."""
         return UTILISATION * flops_per_second / self.flops
 
 
-def step_cost(build: Callable[[], Outline], *, bf16: bool, backward: bool = True) -> StepCost:
+def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = True) -> StepCost:
     """Run a step on fake tensors.
 
     Args:
@@ -230,7 +235,7 @@ def plan_run(
         device=device,
         shared=ahead * batch,
         workers=_COLLATING * config.num_workers * batch,
-        saving=2 * state,
+        saving=state,
         held=held,
         checkpoint=state,
         checkpoints=config.keep_checkpoints + 2,

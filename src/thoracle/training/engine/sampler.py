@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.errors import InputError
+from thoracle.execution.stop_signals import leave_process_group
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.task import B, Collate, PinnedBatch
 
@@ -34,12 +36,16 @@ class EpochDataset(Protocol[S_co]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch(PinnedBatch):
-    """Hold pairs as the model takes them: volumes (B, 1, z, x, y), ids and mask (B, N), and the samples' names."""
+    """Hold pairs as the model takes them: volumes (B, 1, z, x, y), ids and mask (B, N), and the samples' names.
+
+    `identity_B2` has a number for each pair's scan and one for its text: pairs that share one are not each other's negatives.
+    """
 
     volume_B1ZHW: Tensor
     input_ids_BN: Tensor
     attention_mask_BN: Tensor
     names: tuple[str, ...]
+    identity_B2: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -110,6 +116,7 @@ def iterate_batches(data: EpochDataset[S], order: StepSampler, collate: Collate[
             collate_fn=collate,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_process_group,
             # Workers' seeds must not be drawn from the generator that dropout uses: a resumed run draws them at another step.
             generator=torch.Generator().manual_seed(order.seed),
         )
@@ -131,4 +138,10 @@ class PairCollator:
             input_ids_BN=text.input_ids_BN,
             attention_mask_BN=text.attention_mask_BN,
             names=tuple(sample.volume for sample in samples),
+            identity_B2=torch.tensor([[_number(sample.scan), _number(sample.report)] for sample in samples]),
         )
+
+
+def _number(text: str) -> int:
+    """Hash a text to a number that ranks can send each other, the same in every process."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

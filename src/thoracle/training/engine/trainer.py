@@ -23,15 +23,16 @@ from typing import Any
 import psutil
 import torch
 
-from thoracle.errors import CheckpointDamaged, InputError, TrainingDiverged
-from thoracle.training.engine.checkpoints import best, checkpoints, save_checkpoint
-from thoracle.training.engine.config import RunConfig
+from thoracle.errors import InputError, TrainingDiverged, TrainingStopped
+from thoracle.execution.stop_signals import StopSignals
+from thoracle.training.engine.checkpoints import CheckpointWriter, best, checkpoints, last_whole
+from thoracle.training.engine.config import RunConfig, load_run_config, resume_notes
 from thoracle.training.engine.distributed import World, clip_gradients, full_state_dict, load_full_state_dict
 from thoracle.training.engine.metric_logger import MetricLogger
 from thoracle.training.engine.optimizer import build_adamw
 from thoracle.training.engine.progress import TrainStep
 from thoracle.training.engine.rng import get_rng_state, set_rng_state
-from thoracle.training.engine.run_folder import CHECKPOINTS, FAILURES, MODEL, open_run_folder
+from thoracle.training.engine.run_folder import CHECKPOINTS, CONFIG, FAILURES, MODEL, open_run_folder
 from thoracle.training.engine.sampler import EpochDataset, StepSampler, iterate_batches
 from thoracle.training.engine.schedule import learning_rate_at
 from thoracle.training.engine.task import Collate, Task, sample_names
@@ -48,7 +49,7 @@ class Trainer:
     Attributes:
         done: steps that are done.
         task: the model in training.
-        notes: sentences on what the run begins with.
+        notes: sentences on what the run begins with, or goes on with.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Trainer:
 
         Raises:
             OutputConflict: the folder exists, and `resume` was not asked for.
-            InputError: another configuration or number of ranks, or too few samples.
+            InputError: another configuration, or steps of another number of samples, or too few samples.
         """
         if config.precision == "bf16" and world.device.type == "cpu":
             raise InputError("bf16 trains on GPUs", hint="Set precision to float32.", source="config")
@@ -94,31 +95,37 @@ class Trainer:
             _keep_memory()
         self.config, self._data, self._world = config, data, world
         self._out = Path(config.out)
+        self._writer = CheckpointWriter(self._out / CHECKPOINTS, keep_last=config.keep_checkpoints)
         self.notes, self.done = tuple(notes), 0
         with open_run_folder(config, files, world, resume=resume) as folder:
+            self.notes += tuple(world.on_first(lambda: resume_notes(load_run_config(folder / CONFIG, type(config)), config)))
             torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
             self.task, self._collate = task(folder), collate(folder)
             trained = [parameter for parameter in self.task.checkpoint_modules().parameters() if parameter.requires_grad]
             self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
-            torch.manual_seed(config.seed * 1_000_003 + world.rank + 1)  # unlike, for dropout
+            self._seed_rank()
             self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
             self._restore()
 
     def run(self) -> Iterator[TrainStep]:
         """Yield the remaining steps as they are done, then write the model folder.
 
+        SIGTERM and SIGUSR1, to whichever rank, end it at the end of a step.
+
         Raises:
             TrainingDiverged: a loss or gradient that is no number; which samples it was of is written down.
+            TrainingStopped: a signal came; all is saved, on every rank alike.
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
         stream = iterate_batches(self._data, self._order, self._collate, steps=steps, workers=config.num_workers)
-        with MetricLogger(self._out, config, self._world, first=self.done) as curves:
+        with StopSignals() as stop, self._writer, MetricLogger(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:
                 loss, norm = self._step(step, list(islice(stream, config.gradient_accumulation_steps)))
                 scores = self._evaluated()
-                if self.done % config.save_every == 0 or scores or self.done == config.steps:
+                stopped = self._world.any_rank(stop.received or self._writer.failed)
+                if self.done % config.save_every == 0 or scores or self.done == config.steps or stopped:
                     self._save(scores.get(config.monitor))
                 now = time.perf_counter()
                 progress = TrainStep(
@@ -133,7 +140,11 @@ class Trainer:
                 since = now
                 curves.add(progress)
                 yield progress
-        self._export()
+                if stopped and self.done < config.steps:
+                    self._world.on_first(self._writer.wait)
+                    detail = f"stopped by a signal after step {self.done} of {config.steps}, which is saved"
+                    raise TrainingStopped(detail, hint="Go on with --resume.", source=self._out)
+            self._world.on_first(self._export)
 
     def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
@@ -174,36 +185,64 @@ class Trainer:
         set_rng_state(states, self._world.device)
         return scores
 
+    def _seed_rank(self) -> None:
+        """Seed what differs between ranks: dropout."""
+        torch.manual_seed((self.config.seed * 1_000_003 + self._world.rank + 1 + self.done * (2**31 - 1)) % 2**63)
+
     def _save(self, score: float | None) -> None:
-        weights, moments = full_state_dict(self.task.checkpoint_modules(), self._optimizer)
-        ranks = self._world.all_gather_object({"generators": get_rng_state(self._world.device), "own": dict(self.task.rank_state())})
-        if self._world.rank == 0:
-            state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks}
-            save_checkpoint(self._out / CHECKPOINTS, state, step=self.done, score=score, keep_last=self.config.keep_checkpoints)
-        self._world.barrier()
+        """Copy the state on the first rank, which writes it while training goes on; one that is still being written is waited for."""
+        self._world.on_first(self._writer.wait)
+        first = self._world.rank == 0
+        weights, moments = full_state_dict(self.task.checkpoint_modules(), self._optimizer, keep=first)
+        ranks = self._world.gather_object({"generators": get_rng_state(self._world.device), "own": dict(self.task.rank_state())})
+        if first:
+            state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks, **self._layout()}
+            self._writer.save(state, step=self.done, score=score)
 
     def _restore(self) -> None:
-        for checkpoint in reversed(checkpoints(self._out / CHECKPOINTS)):
-            try:
-                state = checkpoint.load()
-            except CheckpointDamaged:
-                continue  # the one before is whole, or the run begins again
-            if len(state["ranks"]) != self._world.size:
-                raise InputError(
-                    f"the run was on {len(state['ranks'])} ranks, this is on {self._world.size}", hint="Start as many.", source=self._out
-                )
-            local = state["ranks"][self._world.rank]
-            load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
-            self.task.load_rank_state(local["own"])
-            set_rng_state(local["generators"], self._world.device)
-            self.done = state["step"]
+        checkpoint = self._world.on_first(lambda: last_whole(self._out / CHECKPOINTS))
+        if checkpoint is None:
             return
+        if checkpoint.step > self.config.steps:
+            detail = f"{checkpoint.step} steps are done, more than the {self.config.steps} of the configuration"
+            raise InputError(detail, hint="Set steps to as many, or more.", source=self._out)
+        state = checkpoint.load(verify=False)
+        self._check_layout(state)
+        former, size = len(state["ranks"]), self._world.size
+        local = state["ranks"][self._world.rank % former]
+        load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
+        self.task.load_rank_state(local["own"])
+        self.done = state["step"]
+        if former == size:
+            set_rng_state(local["generators"], self._world.device)
+            return
+        self._seed_rank()
+        note = f"{size} ranks go on with what {former} began: a step sees the same samples, dropout draws other numbers from here on"
+        codes = f"; codes that each keeps for itself are those of rank r modulo {former}" if local["own"] else ""
+        self.notes += (f"{note}{codes}.",)
+
+    def _layout(self) -> dict[str, int]:
+        """Return how a step is shared out, beside the number of ranks."""
+        return {name: getattr(self.config, name) for name in ("batch_size", "gradient_accumulation_steps")}
+
+    def _check_layout(self, state: Mapping[str, Any]) -> None:
+        """Refuse steps of another number of samples, whose numbers would be another run's."""
+        config, (batch, accumulation), ranks = self.config, (state[name] for name in self._layout()), len(state["ranks"])
+        samples = batch * accumulation * ranks
+        if samples == self._order.global_batch_size and (batch == config.batch_size or not config.compares_batch):
+            return
+        detail = (
+            f"a step was of {ranks} ranks x {accumulation} batches x {batch} samples, and would be of "
+            f"{self._world.size} x {config.gradient_accumulation_steps} x {config.batch_size}"
+        )
+        free = "gradient_accumulation_steps" if config.compares_batch else "batch_size or gradient_accumulation_steps"
+        condition = ", and batch_size, whose samples are compared with each other" if config.compares_batch else ""
+        raise InputError(detail, hint=f"Keep the product, {samples}{condition}: set {free}, or the number of ranks.", source=self._out)
 
     def _export(self) -> None:
-        if self._world.rank == 0:
-            state = best(checkpoints(self._out / CHECKPOINTS)).load()
-            self.task.save_model(self._out / MODEL, state["weights"], step=state["step"])
-        self._world.barrier()
+        self._writer.wait()
+        state = best(checkpoints(self._out / CHECKPOINTS)).load()
+        self.task.save_model(self._out / MODEL, state["weights"], step=state["step"])
 
 
 def _keep_memory() -> None:

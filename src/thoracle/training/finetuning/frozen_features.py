@@ -25,6 +25,7 @@ from torch import Tensor
 
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.files.atomic import write_atomic
+from thoracle.files.visible import wait_until_visible
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset
@@ -101,6 +102,7 @@ def encode_frozen_features(
             write_atomic(file, save({feature: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
         completed(part.stop)
     world.barrier()
+    wait_until_visible(files)
     return torch.cat([load_file(file)[feature] for file in files])
 
 

@@ -136,7 +136,10 @@ def main(folder: Path, *, stop: bool, resume: bool) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "follow", follow)
-        for path in CONFIGS:
+        patch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+        port = int(os.environ.get("MASTER_PORT", "29500"))
+        for number, path in enumerate(CONFIGS, start=1):
+            patch.setenv("MASTER_PORT", str(port + number))  # a store of its own, which knows nothing of the run before
             values = shrunk(path, folder)
             config = folder / f"rank-{os.environ['RANK']}" / path.name
             config.parent.mkdir(exist_ok=True)

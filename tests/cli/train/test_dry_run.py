@@ -18,8 +18,8 @@ from thoracle.training.engine.plan import RunPlan
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 GIB = 2**30
 PLAN = RunPlan(
-    parameters=1000, trained=800, device={"weights": 2 * GIB, "batch": 3 * GIB}, shared=4 * GIB, workers=5 * GIB, saving=6 * GIB,
-    checkpoint=7 * GIB, checkpoints=5, cache=8 * GIB, samples=90, steps_per_epoch=9, flops=10**12, ranks=8, local_ranks=4,
+    parameters=1000, trained=800, device={"weights": 2 * GIB, "batch": 3 * GIB}, buffers=9 * GIB, saving=6 * GIB,
+    checkpoint=7 * GIB, checkpoints=5, cache=8 * GIB, samples=90, steps_per_epoch=9, flops=10**12, reads=1, ranks=8, local_ranks=4,
 )  # fmt: skip
 
 
@@ -39,11 +39,13 @@ def test_each_part_has_its_line() -> None:
     lines = list(describe(ContrastiveConfig(out="run", precision="bf16", steps=70), PLAN))
     assert lines[0] == "parameters        1,000, of which 800 are trained"
     assert lines[1] == "device, a rank    5.00 GiB: weights 2.00 GiB, batch 3.00 GiB"
-    assert lines[2] == "host, a rank      15.00 GiB: /dev/shm 4.00 GiB, workers 5.00 GiB, saving 6.00 GiB"
-    assert lines[3] == "host, a node      60.00 GiB, /dev/shm 16.00 GiB (4 ranks)"
+    assert lines[2] == "host, a rank      15.00 GiB: volumes read ahead 9.00 GiB, saving 6.00 GiB; nothing of /dev/shm"
+    assert lines[3] == "host, a node      60.00 GiB (4 ranks)"
     assert lines[4] == "disk              cache 8.00 GiB, checkpoints 35.00 GiB (5 of 7.00 GiB)"
     assert lines[5] == "steps an epoch    9 of 90 samples on 8 ranks; the run has 70"
     assert lines[6] == "samples a second  125 a rank, for an A100 at 40% of its peak in bf16"  # 0.4 x 312e12 / 1e12
+    again = list(describe(ContrastiveConfig(precision="bf16"), replace(PLAN, reads=2)))
+    assert again[6] == "samples a second  125 a rank, each read twice, for an A100 at 40% of its peak in bf16"
 
 
 Memory = namedtuple("Memory", "available")
@@ -56,13 +58,13 @@ Disk = namedtuple("Disk", "free")
         (200, 200, []),
         (79, 200, ["the host"]),
         (200, 34, ["the disk of"]),
-        (10, 10, ["the host", "/dev/shm", "the disk of"]),
+        (10, 10, ["the host", "the disk of"]),
     ],
 )
 def test_it_warns_where_the_machine_has_less(
     host: int, disk: int, expected: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without a GPU the device's 5 GiB a rank are the host's too: 4 x 20 GiB; checkpoints take 35 GiB, /dev/shm 16."""
+    """Without a GPU the device's 5 GiB a rank are the host's too: 4 x 20 GiB; checkpoints take 35 GiB."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(host * GIB))
     monkeypatch.setattr(dry_run.shutil, "disk_usage", lambda _: Disk(disk * GIB))
     lines = list(warnings(ContrastiveConfig(out=str(tmp_path / "not" / "yet")), PLAN))

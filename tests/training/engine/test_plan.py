@@ -37,28 +37,31 @@ def test_with_checkpointing_each_layer_keeps_its_input_and_one_layer_all() -> No
 
 
 @pytest.mark.parametrize(
-    ("config", "chunk", "passes"),
+    ("config", "chunk", "passes", "batch"),
     [
-        (RunConfig(batch_size=8), 8, 3),
-        (RunConfig(batch_size=8), 2, 4),
-        (RunConfig(batch_size=8, activation_checkpointing=True), 2, 5),
+        (RunConfig(batch_size=8), 8, 3, 2 * 8 * 20 + 10),  # voxels are 5, in four bytes as a model takes them, in two as they are read
+        (RunConfig(batch_size=8, num_workers=0), 8, 3, 8 * 20 + 10),
+        (RunConfig(batch_size=8), 2, 4, 2 * 2 * 20 + 10),
+        (RunConfig(batch_size=8, num_workers=0, activation_checkpointing=True), 2, 5, 2 * 2 * 20 + 10),
+        (RunConfig(batch_size=8, gradient_accumulation_steps=4, eval_every=1), 8, 3, 2 * 8 * 20 + 10),
     ],
 )
-def test_everything_else_follows_from_numbers(config: RunConfig, chunk: int, passes: int) -> None:
+def test_everything_else_follows_from_numbers(config: RunConfig, chunk: int, passes: int, batch: int) -> None:
     cost = ForwardCost(activations=50, largest=7, flops=100 * chunk)
-    plan = plan_run(config, cost, parameters=1000, trained=600, chunk=chunk, sample_bytes=10, samples=100, cache=9, ranks=4, local_ranks=2)
-    assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 50, "backward": 7, "batch": 80}
-    assert plan.device_total == 11_337
-    assert (plan.shared, plan.workers) == (5 * 80, 2 * 2 * 80)  # two workers: two batches each, and the one in use
+    plan = plan_run(config, cost, parameters=1000, trained=600, chunk=chunk, voxels=5, samples=100, cache=9, ranks=4, local_ranks=2)
+    assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 50, "backward": 7, "batch": batch}
+    assert plan.device_total == 11_257 + batch
+    assert plan.buffers == (config.num_workers + 1) * 10 * (2 if config.eval_every else 1)
     assert (plan.checkpoint, plan.saving, plan.checkpoints) == (4000 + 4800, 2 * 8800, 5)
-    assert plan.host_total == 400 + 320 + 17_600
-    assert plan.steps_per_epoch == 100 // 32
+    assert plan.host_total == plan.buffers + 17_600
+    assert plan.steps_per_epoch == 100 // (32 * config.gradient_accumulation_steps)
     assert plan.flops == passes * 100
+    assert plan.reads == (2 if chunk == 2 else 1)
     assert plan.samples_per_second(1e6) == 0.4 * 1e6 / (passes * 100)
 
 
-def test_shards_are_divided_and_a_loader_without_workers_holds_nothing_ahead() -> None:
+def test_shards_are_divided_and_a_feed_without_workers_holds_one_volume() -> None:
     cost = ForwardCost(activations=0, largest=0, flops=1)
     config = RunConfig(batch_size=1, parallelism="fsdp", num_workers=0)
-    plan = plan_run(config, cost, parameters=1000, trained=1000, chunk=1, sample_bytes=10, samples=4, cache=0, ranks=4, local_ranks=4)
-    assert (plan.device["weights"], plan.device["moments"], plan.shared, plan.workers) == (1000, 2000, 0, 0)
+    plan = plan_run(config, cost, parameters=1000, trained=1000, chunk=1, voxels=5, samples=4, cache=0, ranks=4, local_ranks=4)
+    assert (plan.device["weights"], plan.device["moments"], plan.buffers) == (1000, 2000, 10)

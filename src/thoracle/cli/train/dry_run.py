@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psutil
 import typer
@@ -14,8 +14,6 @@ import typer
 if TYPE_CHECKING:
     from thoracle.training.engine.config import RunConfig
     from thoracle.training.engine.plan import RunPlan
-
-_SHARED: Final = Path("/dev/shm")
 
 
 def ranks() -> tuple[int, int]:
@@ -38,16 +36,16 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     yield f"parameters        {plan.parameters:,}, of which {plan.trained:,} are trained"
     parts = ", ".join(f"{name} {_shown(size)}" for name, size in plan.device.items())
     yield f"device, a rank    {_shown(plan.device_total)}: {parts}"
-    parts = f"/dev/shm {_shown(plan.shared)}, workers {_shown(plan.workers)}, saving {_shown(plan.saving)}"
+    parts = f"volumes read ahead {_shown(plan.buffers)}, saving {_shown(plan.saving)}; nothing of /dev/shm"
     yield f"host, a rank      {_shown(plan.host_total)}: {parts}"
-    node, shared = plan.host_total * plan.local_ranks, plan.shared * plan.local_ranks
-    yield f"host, a node      {_shown(node)}, /dev/shm {_shown(shared)} ({plan.local_ranks} ranks)"
+    yield f"host, a node      {_shown(plan.host_total * plan.local_ranks)} ({plan.local_ranks} ranks)"
     saved = plan.checkpoint * plan.checkpoints
     yield f"disk              cache {_shown(plan.cache)}, checkpoints {_shown(saved)} ({plan.checkpoints} of {_shown(plan.checkpoint)})"
     yield f"steps an epoch    {plan.steps_per_epoch:,} of {plan.samples:,} samples on {plan.ranks} ranks; the run has {config.steps:,}"
     for card, peaks in CARDS.items():
         rate = plan.samples_per_second(peaks[config.precision == "bf16"])
-        yield f"samples a second  {rate:.3g} a rank, for an {card} at {UTILISATION:.0%} of its peak in {config.precision}"
+        twice = ", each read twice," if plan.reads == 2 else ","
+        yield f"samples a second  {rate:.3g} a rank{twice} for an {card} at {UTILISATION:.0%} of its peak in {config.precision}"
 
 
 def warnings(config: RunConfig, plan: RunPlan) -> Iterator[str]:
@@ -60,8 +58,6 @@ def warnings(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     else:
         host = (plan.host_total + plan.device_total) * plan.local_ranks
     yield from _short("the host", host, psutil.virtual_memory().available)
-    if _SHARED.is_dir():
-        yield from _short(str(_SHARED), plan.shared * plan.local_ranks, shutil.disk_usage(_SHARED).free)
     out = Path(config.out).absolute()
     place = next(folder for folder in (out, *out.parents) if folder.is_dir())
     yield from _short(f"the disk of {place}", plan.checkpoint * plan.checkpoints, shutil.disk_usage(place).free)

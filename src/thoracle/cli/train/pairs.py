@@ -63,7 +63,7 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
             hint = f"Set monitor to {RECALLS[1]}, which needs reports alone, or label them with `thoracle prepare --label`."
             raise InputError(error.detail, hint=hint, source=config.cohort) from error
     pairs = CohortDataset(open_cohort(config.cohort, only=config.only), split="valid", section=config.section, needs=["report"])
-    return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens)
+    return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens, workers=config.num_workers)
 
 
 def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluator] | None:
@@ -75,4 +75,4 @@ def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], 
     if not config.eval_every:
         return None
     labelled = CohortDataset(open_cohort(cohort, only=config.only), split="valid", needs=["labels"])
-    return lambda task: ZeroShotEvaluator(task, labelled, batch=batch)
+    return lambda task: ZeroShotEvaluator(task, labelled, batch=batch, workers=config.num_workers)

@@ -21,6 +21,7 @@ from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
 from thoracle.models.chat.chat_template import ChatTemplate, Encoded
 from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, Message, question_text
+from thoracle.training.engine.task import PinnedBatch
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class PackedSequence:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChatBatch:
+class ChatBatch(PinnedBatch):
     """Hold rows as the model takes them.
 
     Attributes:

@@ -62,7 +62,7 @@ def plan_pairs(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         trained=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         chunk=chunk,
-        sample_bytes=4 * torch.Size(config.preprocess.size).numel(),
+        voxels=torch.Size(config.preprocess.size).numel(),
         samples=samples,
         cache=cache,
         ranks=ranks,

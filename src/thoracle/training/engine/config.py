@@ -79,7 +79,8 @@ class RunConfig:
         parallelism: strategy on several ranks: "ddp" replicates the model, "fsdp" (FSDP2) shards it.
         activation_checkpointing: compute each layer again in the backward pass instead of storing its activations.
         compile: torch.compile on each layer.
-        num_workers: processes that read and tokenize.
+        num_workers: threads that read volumes ahead, each with a buffer of one volume, and one buffer beside them; or processes that read
+            and tokenize, for a task without volumes. With 0 nothing is read ahead.
         logger: where curves go.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations; 0 never evaluates.
@@ -114,6 +115,11 @@ class RunConfig:
     keep_checkpoints: PositiveInt = 3
     monitor: str = "macro_auroc"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    @property
+    def volumes_at_once(self) -> int:
+        """Return how many volumes of a batch are encoded at once; 0 for a task without volumes."""
+        return 0
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -17,11 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thoracle.training.engine.config import RunConfig
 
-#: Batches that a loader holds ahead: two a worker, and the one in use.
-_AHEAD: Final = 2
-#: Copies of a batch inside a worker while it collates: the list of samples, and the stack.
-_COLLATING: Final = 2
 _FLOAT: Final = 4
+#: Bytes of a voxel as the cache holds it.
+_STORED: Final = 2
 #: Of AdamW: two moments.
 _MOMENTS: Final = 2
 #: Published dense peaks, in FLOP/s, without and with bfloat16: NVIDIA's data sheets of the A100 and the H100 (SXM).
@@ -52,8 +50,7 @@ class RunPlan:
     Attributes:
         parameters, trained: numbers of weights, of all and of those that learn.
         device: by part, on each rank; "backward" is the gradient of the largest activation.
-        shared: /dev/shm of each rank.
-        workers: of the loader's processes, on each rank, beside that.
+        buffers: of volumes that are read ahead, on each rank; twice as many where it is evaluated, which reads ahead too.
         saving: of a checkpoint's copy, on each rank.
         checkpoint: of one on the disk.
         checkpoints: most that are there at once.
@@ -61,14 +58,14 @@ class RunPlan:
         samples: of the training split.
         steps_per_epoch: of all ranks.
         flops: of a sample's part of a step.
+        reads: of a volume in a step; gradient caching reads it again for the second pass.
         ranks, local_ranks: of the run, and of a node.
     """
 
     parameters: int
     trained: int
     device: Mapping[str, int]
-    shared: int
-    workers: int
+    buffers: int
     saving: int
     checkpoint: int
     checkpoints: int
@@ -76,6 +73,7 @@ class RunPlan:
     samples: int
     steps_per_epoch: int
     flops: int
+    reads: int
     ranks: int
     local_ranks: int
 
@@ -86,8 +84,8 @@ class RunPlan:
 
     @property
     def host_total(self) -> int:
-        """Return the host memory of a rank, its part of /dev/shm included."""
-        return self.shared + self.workers + self.saving
+        """Return the host memory of a rank."""
+        return self.buffers + self.saving
 
     def samples_per_second(self, flops_per_second: float) -> float:
         """Compute what the loader of a rank must give a device of that peak."""
@@ -153,7 +151,7 @@ def plan_run(
     parameters: int,
     trained: int,
     chunk: int,
-    sample_bytes: int,
+    voxels: int,
     samples: int,
     cache: int,
     ranks: int,
@@ -166,17 +164,15 @@ def plan_run(
         cost: of a chunk.
         parameters, trained: numbers of weights.
         chunk: samples that are encoded at once.
-        sample_bytes: of a volume, as the loader gives it.
+        voxels: of a volume.
         samples: of the training split.
         cache: bytes of the cohort's cache.
         ranks, local_ranks: of the run, and of a node.
     """
     shards = ranks if config.parallelism == "fsdp" else 1
-    batch = config.batch_size * sample_bytes
-    held = batch * config.gradient_accumulation_steps
     state = _FLOAT * (parameters + _MOMENTS * trained)
-    ahead = _AHEAD * config.num_workers + 1 if config.num_workers else 0
     cached = chunk < config.batch_size
+    chunks = 2 if cached or config.num_workers else 1  # the one that is encoded, and the next, which is made meanwhile
     passes = 3 + cached + config.activation_checkpointing  # forward, and twice that backward; each chunk again; each layer again
     return RunPlan(
         parameters=parameters,
@@ -187,10 +183,9 @@ def plan_run(
             "moments": _FLOAT * _MOMENTS * trained // shards,
             "activations": cost.activations,
             "backward": cost.largest,
-            "batch": held,
+            "batch": (chunks * chunk * _FLOAT + _STORED) * voxels,
         },
-        shared=ahead * batch,
-        workers=_COLLATING * config.num_workers * batch,
+        buffers=(config.num_workers + 1) * _STORED * voxels * (2 if config.eval_every else 1),
         saving=2 * state,
         checkpoint=state,
         checkpoints=config.keep_checkpoints + 2,
@@ -198,6 +193,7 @@ def plan_run(
         samples=samples,
         steps_per_epoch=samples // (config.batch_size * config.gradient_accumulation_steps * ranks),
         flops=passes * cost.flops // chunk,
+        reads=1 + cached,
         ranks=ranks,
         local_ranks=local_ranks,
     )

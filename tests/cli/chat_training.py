@@ -19,6 +19,7 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.models.bundle.model_folder import open_model
 
+SPLITS = ("train", "train", "valid", "dev")
 CONFIG = {
     "disclaimer": "Knows only noise.",
     "language_model": "set below",
@@ -60,19 +61,19 @@ def _run(*arguments: object) -> None:
 
 
 def train_chat(folder: Path) -> TrainedChat:
-    """Six volumes of noise, of which two are held out; questions about them; three steps of each stage."""
+    """Eight volumes of noise, two patients of train, one of valid, one of dev; questions about them; three steps of each stage."""
     encoder = write_model(folder / "encoder").path
     preprocess = open_model(encoder).preprocess
     assert preprocess is not None
     cohort, rng, entries = folder / "cohort", np.random.default_rng(0), []
     claim(cohort, {"preprocess": config_to_mapping(preprocess)})
-    for k in range(6):
+    for k in range(8):
         labels = tuple((k + number) % 2 for number in range(18))
         volume = rng.normal(-0.5, 0.1, preprocess.size).astype(np.float32)
         content = pack(volume, scale=preprocess.intensity_scale)
         (cohort / "cache").mkdir(exist_ok=True)
         (cohort / "cache" / f"{k}.vol").write_bytes(content)
-        ids: dict[str, Any] = {"volume": f"v{k}.nii.gz", "scan": f"s{k}", "patient": f"p{k // 2}", "split": "valid" if k > 3 else "train"}
+        ids: dict[str, Any] = {"volume": f"v{k}.nii.gz", "scan": f"s{k}", "patient": f"p{k // 2}", "split": SPLITS[k // 2]}
         hashes = {"source_sha256": "0" * 64, "cache": f"cache/{k}.vol", "cache_sha256": f"{k}" * 64}
         entries.append(CohortEntry(**ids, **hashes, report=Report(findings="Lung nodule is present, 8 mm."), labels=labels))
     write_manifest(cohort, entries)

@@ -226,7 +226,7 @@ def test_bimcv_r_has_no_labels_and_is_trained_and_measured_without(done: Any, hu
         "heads": 2,
     }
     config = shrunk("medfinder-bimcv-r", **SHORT, model=model, preprocess=VOLUMES, gradient_cache_chunk=1)
-    done(f"prepare BIMCV-R --layout bimcv-r --split-seed 49 --preprocess {config} --out cohort")
+    done(f"prepare BIMCV-R --layout bimcv-r --split-seed 60 --dev-share 0.3 --preprocess {config} --out cohort")
     assert "are trained" in done(f"train medfinder --config {config} --dry-run").out
     ran = done(f"train medfinder --config {config}")
     assert "R@5" in ran.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoracle.cohort.demographics import Demographics
-from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, read_manifest, require_cohort_or_empty, write_manifest
+from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, read_manifest, require_cohort_or_empty, with_dev, write_manifest
 from thoracle.cohort.reports import Report
-from thoracle.cohort.sources import UNLABELLED
+from thoracle.cohort.sources import UNLABELLED, Split
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
@@ -61,6 +62,66 @@ def test_only_the_same_settings_continue_a_cohort(tmp_path: Path) -> None:
     claim(tmp_path, _SETTINGS)
     with pytest.raises(OutputConflict, match="another split_seed"):
         claim(tmp_path, {**_SETTINGS, "split_seed": 1})
+
+
+def _patients(count: int, split: Split = "train") -> list[CohortEntry]:
+    """Two volumes of each."""
+    return [
+        replace(_entry(), volume=f"{split}_{n}_{v}", patient=f"{split}_{n}", split=split, cache_sha256=f"{split}{n}{v}")
+        for n in range(count)
+        for v in "ab"
+    ]
+
+
+def test_split_dev_is_told_from_train_as_a_manifest_is_read_and_is_not_in_it(tmp_path: Path) -> None:
+    entries = [*_patients(200), *_patients(20, "valid")]
+    claim(tmp_path, {**_SETTINGS, "dev_share": 0.2})
+    write_manifest(tmp_path, entries)
+    cohort = open_cohort(tmp_path)
+    by_patient = {
+        patient: {entry.split for entry in cohort.entries if entry.patient == patient} for patient in {e.patient for e in entries}
+    }
+    assert all(len(splits) == 1 for splits in by_patient.values()), "all volumes of a patient together"
+    assert {next(iter(splits)) for patient, splits in by_patient.items() if patient.startswith("valid")} == {"valid"}
+    assert sum(splits == {"dev"} for splits in by_patient.values()) == pytest.approx(40, abs=12)
+    assert [replace(entry, split="train") if entry.split == "dev" else entry for entry in cohort.entries] == list(read_manifest(tmp_path))
+    assert {entry.split for entry in read_manifest(tmp_path)} == {"train", "valid"}
+
+
+def test_a_cohort_of_before_the_split_has_its_dev_by_the_default_share(tmp_path: Path) -> None:
+    claim(tmp_path, _SETTINGS)
+    write_manifest(tmp_path, _patients(400))
+    settings = json.loads((tmp_path / "cohort.json").read_text())
+    assert settings.pop("dev_share") == 0.05
+    (tmp_path / "cohort.json").write_text(json.dumps(settings))
+    assert {entry.patient for entry in open_cohort(tmp_path).entries if entry.split == "dev"} == {
+        entry.patient for entry in with_dev(_patients(400), dev_share=0.05) if entry.split == "dev"
+    }
+    claim(tmp_path, _SETTINGS)  # is continued
+    with pytest.raises(OutputConflict, match="another dev_share"):
+        claim(tmp_path, {**_SETTINGS, "dev_share": 0.1})
+
+
+def test_a_list_of_volumes_leaves_who_is_in_dev(tmp_path: Path) -> None:
+    claim(tmp_path, {**_SETTINGS, "dev_share": 0.5})
+    write_manifest(tmp_path, _patients(10))
+    (tmp_path / "list.csv").write_text("volume\n" + "".join(f"train_{n}_a\n" for n in range(5)))
+    chosen = open_cohort(tmp_path, only=tmp_path / "list.csv").entries
+    whole = {entry.volume: entry.split for entry in open_cohort(tmp_path).entries}
+    assert {entry.volume: entry.split for entry in chosen} == {f"train_{n}_a": whole[f"train_{n}_a"] for n in range(5)}
+
+
+def test_an_archives_own_split_dev_is_kept_and_none_is_drawn() -> None:
+    entries = [*_patients(50), *_patients(3, "dev")]
+    assert with_dev(entries, dev_share=0.5) == tuple(entries)
+
+
+@pytest.mark.parametrize("share", [1, -0.1, "a tenth"])
+def test_a_share_that_is_none_is_refused(share: object, tmp_path: Path) -> None:
+    claim(tmp_path, {**_SETTINGS, "dev_share": share})
+    write_manifest(tmp_path, [])
+    with pytest.raises(OutputConflict, match="does not describe a cohort"):
+        open_cohort(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "VolumeName,split\n", "\x00", "1\n2\n"])

@@ -316,3 +316,17 @@ def test_a_list_is_prepared_alone_and_the_rest_can_come_later(ct_rate: Path, sma
     with pytest.raises(InputError, match="none of them is here"):
         run(tmp_path / "none.csv")
     assert len(open_cohort(tmp_path / "out").entries) == 2
+
+
+def test_who_is_in_dev_is_counted_on_the_page_and_stays_train_in_the_manifest(ct_rate: Path, small, tmp_path: Path) -> None:
+    prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, dev_share=0.99)
+    cohort = open_cohort(tmp_path / "out")
+    members = [entry for entry in cohort.entries if entry.split == "dev"]
+    counts = len({entry.patient for entry in members}), len({entry.scan for entry in members}), len(members)
+    assert min(counts) > 0
+    page = (tmp_path / "out" / "quality.html").read_text()
+    assert f"<td>dev<td>{counts[0]}<td>{counts[1]}<td>{counts[2]}<td>" in page
+    assert "Split dev, which training is evaluated on, has fewer than 20 scans with: " in page
+    assert ",dev," not in (tmp_path / "out" / "manifest.csv").read_text()
+    with pytest.raises(OutputConflict, match="another dev_share"):
+        prepare(ct_rate, layout="ct-rate", out=tmp_path / "out", preprocess=small, dev_share=0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoracle.cohort.sources import VolumeSource
-from thoracle.cohort.splits import find_leaks, refuse_leaks, split_of
+from thoracle.cohort.splits import dev_patients, find_leaks, refuse_leaks, split_of
 from thoracle.errors import SplitLeak
 
 
@@ -31,6 +31,30 @@ def test_a_tenth_each_is_for_validation_and_test_and_the_seed_decides_who() -> N
     assert counts["valid"] == pytest.approx(500, abs=80)
     other = [split_of(_source(f"p{n}"), seed=4) for n in range(50)]
     assert other != [split_of(_source(f"p{n}"), seed=3) for n in range(50)]
+
+
+def test_a_share_of_training_patients_is_drawn_for_dev_and_whoever_is_drawn_stays() -> None:
+    rows = [(f"train_{n}", f"voxels {n}") for n in range(20_000)]
+    drawn = dev_patients(rows, dev_share=0.05)
+    assert len(drawn) == pytest.approx(1000, abs=100)
+    assert dev_patients(rows[:10_000], dev_share=0.05) == {patient for patient in drawn if int(patient[6:]) < 10_000}, (
+        "growing moves nobody"
+    )
+    assert dev_patients(rows, dev_share=0.03) < drawn < dev_patients(rows, dev_share=0.2)
+    assert dev_patients(rows, dev_share=0) == frozenset()
+    assert dev_patients([*rows, ("train_3", "another volume")], dev_share=0.05) == drawn, "a patient is drawn, not a scan"
+
+
+def test_dev_holds_nobody_whose_scan_is_trained_on_under_another_name() -> None:
+    """Who is drawn is known: train_9 and train_25 are of the first thirty, of the others none of those used here."""
+    drawn = sorted(dev_patients([(f"train_{n}", f"v{n}") for n in range(30)], dev_share=0.1))
+    one, two = drawn[:2]
+    others = [name for name in (f"train_{n}" for n in range(30)) if name not in drawn]
+    copied = [(one, "a"), (two, "b"), (others[0], "c"), (others[1], "a")]
+    assert dev_patients(copied, dev_share=0.1) == {two}
+    chain = [(one, "a"), (one, "b"), (two, "b"), (others[0], "a")]
+    assert dev_patients(chain, dev_share=0.1) == frozenset(), "two shares a scan with one, who shares one with a training patient"
+    assert dev_patients([(one, "a"), (two, "a"), (others[0], "c")], dev_share=0.1) == {one, two}, "both are held out"
 
 
 def test_every_patient_in_two_splits_is_listed_and_the_error_names_volumes() -> None:

@@ -14,7 +14,7 @@ from thoracle.ct.preprocess import PreprocessConfig
 
 
 def write_cohort(folder: Path, preprocess: PreprocessConfig, *, volumes: int = 6) -> Cohort:
-    """Write v0, v1, …, the last two of the split `valid`. Volume k has abnormality a if k <= a % 4; of v0 and 17 nobody says."""
+    """Write v0, v1, …, the last two of the split dev. Volume k has abnormality a if k <= a % 4; of v0 and 17 nobody says."""
     claim(folder, {"preprocess": config_to_mapping(preprocess)})
     (folder / "cache").mkdir()
     entries = []
@@ -27,7 +27,7 @@ def write_cohort(folder: Path, preprocess: PreprocessConfig, *, volumes: int = 6
                 volume=f"v{k}",
                 scan=f"s{k}",
                 patient=f"p{k}",
-                split="valid" if k >= volumes - 2 else "train",
+                split="dev" if k >= volumes - 2 else "train",
                 source_sha256="0" * 64,
                 cache=f"cache/{k}.vol",
                 cache_sha256=f"{k}" * 64,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.options import SplitName
 
 if TYPE_CHECKING:
     from thoracle.cohort.manifest import Cohort
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from thoracle.inference.model import Model
     from thoracle.models.weights.quantization import Compression
 
-Split = Literal["train", "valid", "test"]
 #: Of the mean AUROC: what falls further is not written.
 MOST_LOST = 0.01
 
@@ -34,7 +34,7 @@ def export(
     merge: Annotated[bool, typer.Option("--merge", help="A chat folder whose language model holds the adapter.")] = False,
     encoder: Annotated[Path | None, typer.Option(metavar="DIR", help="With --merge: where the chat folder's encoder is now.")] = None,
     base: Annotated[Path | None, typer.Option(metavar="DIR", help="With --merge: where its language model is now.")] = None,
-    split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
+    split: Annotated[SplitName, typer.Option(help="Whose scans.")] = "valid",
     limit: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
 ) -> None:
     """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01; or a chat model whose adapter is merged.
@@ -96,7 +96,7 @@ def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, 
     return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
 
 
-def _compared(before: Model, after: Detect, cohort: Cohort, *, split: Split, limit: int) -> tuple[EquivalenceReport, int]:
+def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName, limit: int) -> tuple[EquivalenceReport, int]:
     import numpy as np
     from rich.console import Console
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Units = Literal["auto", "stored", "rescale"]
 Precision = Literal["float32", "bf16"]
+SplitName = Literal["train", "dev", "valid", "test"]
 
 Scans = Annotated[list[Path], typer.Argument(metavar="SCAN", help="Files, folders, or CSV tables with VolumeName or path.")]
 ModelFolder = Annotated[

@@ -37,6 +37,9 @@ def prepare(
     ] = "all",
     only: Only = None,
     split_seed: Annotated[int, typer.Option(help="Splits patients whom the archive does not split.")] = 0,
+    dev_share: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Of training patients, what training is evaluated on and chosen by; 0 trains on all.")
+    ] = 0.05,
     keep_identifiers: Annotated[
         bool, typer.Option("--keep-identifiers", help="dicom, folder: keep names and numbers instead of pseudonyms.")
     ] = False,
@@ -102,6 +105,7 @@ def prepare(
             preprocess=config,
             reconstruction=choice,
             split_seed=split_seed,
+            dev_share=dev_share,
             keep_ids=keep_identifiers,
             derived=derived,
             site_key=site_key,

@@ -11,7 +11,7 @@ import typer
 
 from thoracle.cli.app import app
 from thoracle.cli.index import IndexLocation
-from thoracle.cli.options import Device, ReadArguments, reads_scans
+from thoracle.cli.options import Device, ReadArguments, SplitName, reads_scans
 
 if TYPE_CHECKING:
     from thoracle.inference.model import Model
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from thoracle.search.record import Filters
 
 Sex = Literal["F", "M", "O"]
-SplitName = Literal["train", "valid", "test"]
 _FILTER = "Filters"
 _COHORT = "Cohorts"
 _LARGEST_REPORT = 1 << 20

@@ -1,14 +1,15 @@
 """The prepared cohort on the disk: cohort.json with its settings, manifest.csv with a row a volume, cache/.
 
-The manifest is written last and whole: where there is one, every volume it names was in the cache when it was written.
+The manifest is written last and whole: where there is one, every volume it names was in the cache when it was written. It has the
+splits of the archive; which training patients are of split dev follows from their names and cohort.json's `dev_share` as it is read.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +17,7 @@ from thoracle.cohort.demographics import NO_FACTS, Demographics
 from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import COHORT_SETTINGS, SPLITS, Labels, Split
+from thoracle.cohort.splits import DEV_SHARE, dev_patients
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig
@@ -83,7 +85,7 @@ class Cohort:
     Attributes:
         folder: where it is.
         preprocess: what its volumes were made with.
-        entries: the volumes in order of name.
+        entries: the volumes in order of name, with split dev told from train.
         layout: of the archive that it was made of; "" where nobody says.
         naming: "pseudonyms" of the site key with this `key`, "published" by the archive, or "real": a hospital's own.
         site_key_fingerprint: the site key's fingerprint, where names are its pseudonyms.
@@ -115,7 +117,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / COHORT_SETTINGS
     check_or_write_settings(
         path,
-        settings={"schema": SCHEMA, **settings},
+        settings={"schema": SCHEMA, "dev_share": DEV_SHARE, **settings},
         read=_settings,
         refusal=OutputConflict,
         hint="Give another --out, or the options of that run.",
@@ -146,6 +148,15 @@ def read_manifest(folder: Path) -> tuple[CohortEntry, ...]:
     return _read(folder / _MANIFEST) if (folder / _MANIFEST).exists() else ()
 
 
+def with_dev(entries: Iterable[CohortEntry], *, dev_share: float) -> tuple[CohortEntry, ...]:
+    """Tell split dev from train: this share of the training patients, unless the archive has a split dev of its own."""
+    rows = tuple(entries)
+    if any(entry.split == "dev" for entry in rows):
+        return rows
+    patients = dev_patients(((entry.patient, entry.cache_sha256) for entry in rows if entry.split == "train"), dev_share=dev_share)
+    return tuple(replace(entry, split="dev") if entry.split == "train" and entry.patient in patients else entry for entry in rows)
+
+
 def open_cohort(folder: str | Path, *, only: str | Path | None = None) -> Cohort:
     """Open a cohort that `thoracle prepare` has finished.
 
@@ -165,7 +176,8 @@ def open_cohort(folder: str | Path, *, only: str | Path | None = None) -> Cohort
     if not (root / COHORT_SETTINGS).is_file() or not (root / _MANIFEST).is_file():
         raise CohortUnfinished(f"holds no {COHORT_SETTINGS} with a {_MANIFEST}", hint=_HINT, source=root)
     settings = _settings(root / COHORT_SETTINGS)
-    key, entries, selection = settings.get("site_key"), _read(root / _MANIFEST), ""
+    key, selection = settings.get("site_key"), ""
+    entries = with_dev(_read(root / _MANIFEST), dev_share=settings["dev_share"])
     if only:
         listed = read_volume_list(Path(only))
         chosen, absent = listed.select(entries, identity=_identity)
@@ -200,6 +212,9 @@ def _settings(path: Path) -> dict[str, Any]:
 def _parse(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(values.get("preprocess"), dict):
         raise ValueError("no preprocess")
+    dev_share = values.setdefault("dev_share", DEV_SHARE)  # what cohorts of before the split had it said of
+    if not isinstance(dev_share, int | float) or not 0 <= dev_share < 1:
+        raise ValueError("dev_share is no share")
     return values
 
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 from thoracle.cohort.journal import Journal, VolumeOutcome
 from thoracle.cohort.label_missing import Labeller
 from thoracle.cohort.layouts import bimcv_r, ct_rate, dicom, folder
-from thoracle.cohort.manifest import CACHE, CohortEntry, claim, read_manifest, require_cohort_or_empty, write_manifest
+from thoracle.cohort.manifest import CACHE, CohortEntry, claim, read_manifest, require_cohort_or_empty, with_dev, write_manifest
 from thoracle.cohort.preparation.contrast_statements import contrast_counts, contrast_issues, contrast_note
-from thoracle.cohort.preparation.entries import counts_of, manifest_entries, published_counts
+from thoracle.cohort.preparation.entries import counts_of, manifest_entries, published_counts, rare_in_dev
 from thoracle.cohort.preparation.retention import Cache, Retained, cache_notes, retained_rows, standing_outcome, sweep
 from thoracle.cohort.preparation.selection import Selection, select_volumes
 from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS, SiteKey, default_key_file
@@ -25,7 +25,7 @@ from thoracle.cohort.quality_report import QualityIssue, findings_of, leak_issue
 from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.cohort.samples.volume_cache import require_cacheable
 from thoracle.cohort.sources import ArchiveListing, VolumeSource
-from thoracle.cohort.splits import Leakage, find_leaks, refuse_leaks, split_of
+from thoracle.cohort.splits import DEV_SHARE, Leakage, find_leaks, refuse_leaks, split_of
 from thoracle.cohort.worker import PrepareVolume, refused, source_fingerprint
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.dicom.slice_geometry import Uneven
@@ -77,6 +77,7 @@ def prepare(
     preprocess: PreprocessConfig = _CT_CLIP,
     reconstruction: ReconstructionFilter = _ALL,
     split_seed: int = 0,
+    dev_share: float = DEV_SHARE,
     keep_ids: bool = False,
     derived: bool = False,
     site_key: Path | None = None,
@@ -107,6 +108,7 @@ def prepare(
         preprocess: of the model it is for.
         reconstruction: which volumes of a scan.
         split_seed: of the hash that splits patients, where the archive does not.
+        dev_share: of training patients, for the split dev; 0 trains on all of them.
         keep_ids: of "dicom" and "folder", keep names and numbers, which otherwise become pseudonyms.
         derived: of "dicom", take series of derived images (projections, reformatted images, maps of other quantities) too.
         site_key: file of the key to these; by default the user's own.
@@ -157,6 +159,7 @@ def prepare(
         "series": whole_series,  # of "dicom" they are each one volume's affair, and in its stamp, as rows of metadata are
         "reconstruction": str(reconstruction),
         "split_seed": split_seed,
+        "dev_share": dev_share,
         "site_key": key.fingerprint if key else None,
         **({"derived": True} if derived else {}),
         **({"labelled_by": {"backend": labeller.name, **labeller.settings()}} if labeller else {}),
@@ -171,6 +174,7 @@ def prepare(
             before=read_manifest(target),
             cache=Cache(folder=target / CACHE),
             seed=split_seed,
+            dev_share=dev_share,
             one_per_scan=reconstruction.by != "all",
             prune=prune,
             published=published_counts(source, layout),
@@ -195,6 +199,7 @@ class _Preparation:
     before: Sequence[CohortEntry]
     cache: Cache
     seed: int
+    dev_share: float
     one_per_scan: bool
     prune: bool
     published: str
@@ -241,12 +246,14 @@ class _Preparation:
         prepared = [source for source in self.selection.chosen if not outcomes[source.volume].error]
         moments = {source.volume: source.study_time for source in self.selection.sources}
         entries = manifest_entries(prepared, outcomes, kept=kept, before=self.before, moments=moments, seed=self.seed)
+        split_entries = with_dev(entries, dev_share=self.dev_share)
         statements = {source.volume: source.stated_contrast for source in self.selection.chosen if source.stated_contrast}
         notes = (
             *self.selection.notes,
             *contrast_note(statements, outcomes),
             *rows.notes(cached),
             *cache_notes(damaged=damaged, unlisted=0 if self.prune else self._unlisted(entries)),
+            *rare_in_dev(split_entries),
             *([f"{self.published}; here are {counts_of(entries)}."] if self.published else []),
         )
         issues = [
@@ -258,7 +265,7 @@ class _Preparation:
         scans = ((entry.cache_sha256, entry.volume, entry.split) for entry in entries)
         self._refuse(find_leaks(scans, what="scan"), entries, issues, notes=notes)
         contrast = contrast_counts((entry.volume for entry in entries), statements, cached)
-        write_quality(self.target, entries, issues, outcomes=cached, notes=notes, contrast=contrast)
+        write_quality(self.target, split_entries, issues, outcomes=cached, notes=notes, contrast=contrast)
         write_manifest(self.target, entries)
         vouched = set() if self.prune else {f"{CACHE}/{outcome.cache}" for outcome in cached.values()}
         sweep(self.target, vouched | {entry.cache for entry in entries})

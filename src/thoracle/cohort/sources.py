@@ -14,13 +14,13 @@ from thoracle.errors import ScanUnreadable, ThoracleError
 from thoracle.files.folder_tree import list_tree
 from thoracle.types import ABNORMALITIES
 
-Split = Literal["train", "valid", "test"]
+Split = Literal["train", "dev", "valid", "test"]
 #: 0 or 1 for each of `ABNORMALITIES`, None where nobody says.
 Labels = tuple[int | None, ...]
 
 #: The file that makes a folder a cohort's: archives are read without the cohorts that lie in them.
 COHORT_SETTINGS: Final = "cohort.json"
-SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
+SPLITS: Final[tuple[Split, ...]] = ("train", "dev", "valid", "test")
 NO_REPORT: Final = Report()
 UNLABELLED: Final[Labels] = (None,) * len(ABNORMALITIES)
 

@@ -34,7 +34,7 @@ class Record:
         scan: the examination, of which there may be several volumes; they share its report.
         accession: the number people call the scan by.
         patient: whose.
-        split: "train", "valid", "test" or "".
+        split: "train", "dev", "valid", "test" or "".
         report: its words.
         labels: of `ABNORMALITIES`.
         facts: age, sex, date, scanner.
@@ -102,7 +102,7 @@ class Filters:
         sex: "F", "M" or "O".
         date_from, date_to: "2019", "2019-03" or "2019-03-04", both included; a date of which less is told holds if it may.
         scanner: part of its name, in any case.
-        split: "train", "valid" or "test".
+        split: "train", "dev", "valid" or "test".
 
     Raises:
         InputError: a label that is none of the 18, another form, no day of a calendar, or filters that no record can pass.

@@ -57,7 +57,7 @@ def test_answers_that_are_written_are_those_with_the_scan(command, trained: Trai
     ran = command(*asked)
     assert ran.status == 0, ran.err
     chat, cohort = load_chat(trained.chat), open_cohort(trained.cohort)
-    held_out = split_questions(read_vqa(trained.folder / "vqa.json"), cohort)[1]
+    held_out = split_questions(read_vqa(trained.folder / "vqa.json"), cohort, held_out="valid")[1]
     questions = draw_questions(held_out, limit=5, reports=1)
     seeing, unseeing = (
         [answered.answer for answered in answer_questions(chat, cohort, questions, sampling=SamplingOptions(max_tokens=4), blind=blind)]

@@ -22,7 +22,7 @@ def _values(out: Path) -> dict[str, Any]:
 
 def test_a_model_is_scored_on_a_cohort(command: Command, model_dir: Path, noise: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    ran = command("evaluate", "detection", model_dir, noise, "--protocol", "phantom", "--out", out, "--resamples", 50)
+    ran = command("evaluate", "detection", model_dir, noise, "--protocol", "ct-rate", "--out", out, "--resamples", 50)
     assert ran.status == 0, ran.err
     values = _values(out)
     assert values["notice"] == NOTICE
@@ -58,14 +58,14 @@ def test_a_run_goes_on_and_another_model_does_not(command: Command, model_dir: P
 def test_calibration_is_kept_and_detect_uses_it(command: Command, model_dir: Path, noise: Path, sketch: Path, tmp_path: Path) -> None:
     own = shutil.copytree(model_dir, tmp_path / "model")
     ran = command(
-        "evaluate", "detection", own, noise, "--protocol", "phantom", "--out", tmp_path / "run", "--save-calibration", "--resamples", 20
+        "evaluate", "detection", own, noise, "--protocol", "ct-rate", "--out", tmp_path / "run", "--save-calibration", "--resamples", 20
     )
     assert ran.status == 0, ran.err
     kept = load(own).calibration
     assert kept is not None
     assert kept.fitted_on == "all 16 patients of the scored split"
     assert "Calibrated. At least 90% of verdicts" in command("detect", sketch, "--model", own).out
-    again = command("evaluate", "detection", own, noise, "--protocol", "phantom", "--out", tmp_path / "run", "--resamples", 20)
+    again = command("evaluate", "detection", own, noise, "--protocol", "ct-rate", "--out", tmp_path / "run", "--resamples", 20)
     assert again.status == 0  # the model's own probabilities are scored, whatever is kept
 
 
@@ -101,7 +101,7 @@ def test_another_archive_is_scored_by_a_mapping(command: Command, tmp_path: Path
         (("MODEL", "COHORT", "--protocol", "phantom", "--mapping", "m.csv"), "takes no mapping"),
         (("MODEL", "COHORT", "--protocol", "phantom", "--thresholds-from", "valid"), "thresholds cannot come from valid, which is scored"),
         (("MODEL", "COHORT", "--protocol", "ct-clip-legacy", "--save-calibration"), "there is no calibration to keep"),
-        (("MODEL", "COHORT", "--protocol", "phantom", "--coverage", "1.5"), "coverage must lie between 0 and 1"),
+        (("MODEL", "COHORT", "--protocol", "ct-rate", "--coverage", "1.5"), "coverage must lie between 0 and 1"),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -119,7 +119,7 @@ def test_a_cohort_of_another_model_is_refused(command: Command, model_dir: Path,
     settings = json.loads((other / "cohort.json").read_text())
     settings["preprocess"]["spacing"] = [1.0, 1.0, 1.0]
     (other / "cohort.json").write_text(json.dumps(settings))
-    ran = command("evaluate", "detection", model_dir, other, "--protocol", "phantom", "--out", tmp_path / "run")
+    ran = command("evaluate", "detection", model_dir, other, "--protocol", "ct-rate", "--out", tmp_path / "run")
     assert ran.status == 2
     assert "was prepared with another preprocessing" in ran.err
 

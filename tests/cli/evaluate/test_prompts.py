@@ -24,7 +24,7 @@ def test_each_wording_is_scored(command: Command, model_dir: Path, noise: Path, 
     assert set(values["macro"]) == {*values["templates"], *values["ensembles"]}
     assert set(values["spread"]) == set(ABNORMALITIES)
     assert RESEARCH_USE in (out / "prompts.html").read_text()
-    run = command("evaluate", "detection", model_dir, noise, "--protocol", "phantom", "--out", tmp_path / "run", "--resamples", 20)
+    run = command("evaluate", "detection", model_dir, noise, "--protocol", "ct-rate", "--out", tmp_path / "run", "--resamples", 20)
     assert run.status == 0
     scored = json.loads((tmp_path / "run" / "results.json").read_text())["labels"]
     own = {label: one["value"] for label, one in values["by_label"]["published zero-shot"].items()}

@@ -109,7 +109,7 @@ def test_what_makes_no_sense_ends_with_2(command, hospital: Path, model_dir: Pat
     index = tmp_path / "index"
     for arguments, words in (
         ((hospital, "--out", index), "no --model was given, and the demo has not run"),
-        ((hospital, "--model", model_dir, "--out", index, "--split", "all"), "no split 'all'. There are train, valid, test."),
+        ((hospital, "--model", model_dir, "--out", index, "--split", "all"), "no split 'all'. There are train, dev, valid, test."),
         ((tmp_path / "nowhere", "--model", model_dir, "--out", index), "nowhere"),
         ((hospital, "--model", model_dir, "--out", tmp_path / "taken"), "is not empty and holds no index"),
         ((hospital, "--model", model_dir, "--out", index, "--site-key", index / "site.key"), "the site key lies in"),

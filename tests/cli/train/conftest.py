@@ -21,12 +21,12 @@ from thoracle.training.engine.config import load_config
 from thoracle.types import ABNORMALITIES
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
-SPLITS = ("train", "train", "train", "train", "valid", "valid")
+SPLITS = ("train", "train", "train", "train", "dev", "dev", "valid", "valid")
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six patients, prepared as the configuration of the demo asks for."""
+    """Eight patients, prepared as the configuration of the demo asks for."""
     root = tmp_path_factory.mktemp("scans")
     with (root / "scans.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -38,7 +38,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.writerow([f"{number}.nii.gz", number, split, words, *(int(column % 2 == number % 2) for column in range(18))])
     out = root / "cohort"
     done = prepare(root, layout="folder", out=out, preprocess=load_config(CONFIG, ContrastiveConfig).preprocess, keep_ids=True)
-    assert (done.volumes, done.refused) == (6, 0)
+    assert (done.volumes, done.refused) == (8, 0)
     return out
 
 

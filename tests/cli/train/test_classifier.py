@@ -47,8 +47,8 @@ def test_a_list_is_trained_on_alone(command, cohort: Path, start: Path, tmp_path
     config = load_config(CONFIGS / "phantom-tiny-classifier.yaml", ClassifierConfig)
     write_config(replace(config, steps=1, batch_size=1, save_every=1, eval_every=1), tmp_path / "short.yaml")
     entries = open_cohort(cohort).entries
-    train, valid = ([entry.volume for entry in entries if entry.split == split] for split in ("train", "valid"))
-    (tmp_path / "list.csv").write_text("\n".join(["volume", *train[:2], *valid, "elsewhere"]))
+    train, dev = ([entry.volume for entry in entries if entry.split == split] for split in ("train", "dev"))
+    (tmp_path / "list.csv").write_text("\n".join(["volume", *train[:2], *dev, "elsewhere"]))
     asked = ("train", "classifier", "--config", tmp_path / "short.yaml", "--start", start, "--cohort", cohort, "--only")
     ran = command(*asked, tmp_path / "list.csv", "--out", tmp_path / "run")
     assert ran.status == 0, ran.err

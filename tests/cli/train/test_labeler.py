@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from thoracle.cli.train.labeler import _cohort_reports
+from thoracle.cohort.manifest import open_cohort, write_manifest
 from thoracle.models.bundle.model_folder import LABELLING, open_model
 from thoracle.models.text.config import TextConfig
 from thoracle.phantom.case import plan_cohort, report_patient
@@ -102,3 +105,14 @@ def test_a_cohort_teaches_words_that_a_ct_clip_begins_with(command, cohort: Path
     assert command(*asked, "--text-weights", moved / "model", "--out", tmp_path / "run", "--resume").status == 0
     begun, words = (open_model(tmp_path / name / "model").tokenizer() for name in ("run", "moved"))
     assert begun.fingerprint == words.fingerprint
+
+
+def test_reports_of_dev_that_are_not_trained_on_word_for_word_are_validated_on(noise: Path, tmp_path: Path) -> None:
+    cohort = shutil.copytree(noise, tmp_path / "cohort")
+    moved = {"valid_3": "dev", "valid_4": "dev", "valid_5": "train"}
+    entries = [replace(entry, split=moved.get(entry.patient, entry.split)) for entry in open_cohort(noise).entries]
+    trained = next(entry.report for entry in entries if entry.patient == "valid_5")
+    write_manifest(cohort, [replace(entry, report=trained) if entry.patient == "valid_4" else entry for entry in entries])
+    training, validation = _cohort_reports(LabelerConfig(cohort=str(cohort), section="findings"))
+    assert {report.name for report in training} == {"train_16_a", "train_17_a", "valid_5_a"}
+    assert [report.name for report in validation] == ["valid_3_a"]

@@ -66,7 +66,7 @@ def test_what_the_page_says_to_type_works(command, places: dict[str, str]) -> No
         assert ran.status == 0, ran.err
         said.append(ran)
     assert "step 2: macro_auroc 0." in said[0].err
-    assert "6 volumes, 0 failed" in said[1].err
+    assert "8 volumes, 0 failed" in said[1].err
     found = json.loads((Path(places["FOUND"]) / "results.json").read_text())
     assert found["model"]["kind"] == "medfinder"
     assert {"report to volume", "volume to report", "words to volume"} <= found["tasks"].keys()
@@ -88,7 +88,7 @@ def test_a_scan_is_looked_for_and_what_needs_codes_says_so(command, places: dict
     ran = command("search", tmp_path / "cases", "--text", "emphysema", "--scan", scan, "--json", "-")
     assert ran.status == 0, ran.err
     hits = json.loads(ran.out)["hits"]
-    assert (len(hits), hits[0]["ranks"].keys()) == (6, {"text", "scan"})
+    assert (len(hits), hits[0]["ranks"].keys()) == (8, {"text", "scan"})
     ran = command("embed", scan, "--model", model, "--out", tmp_path / "latents.parquet", "--tokens", tmp_path / "tokens")
     assert ran.status == 0, ran.err
     ran = command("explain", scan, "--model", model, "--finding", "Emphysema", "--out", tmp_path / "maps")

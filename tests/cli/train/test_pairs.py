@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,10 +59,17 @@ def test_a_cohort_prepared_for_another_model_is_refused(config: ContrastiveConfi
     assert config.cohort in str(refusal.value)
 
 
-def test_labelled_volumes_of_valid_are_evaluated_where_it_is_asked_for(config: ContrastiveConfig, noise: Path, tmp_path: Path) -> None:
+def test_labelled_volumes_of_dev_are_evaluated_where_it_is_asked_for(config: ContrastiveConfig, noise: Path, tmp_path: Path) -> None:
     assert zero_shot(replace(config, eval_every=0), "nowhere", batch=2) is None, "nothing is opened"
-    assert zero_shot(config, config.cohort, batch=2) is not None
+    with pytest.raises(InputError, match=r"has nobody in split dev.*larger --dev-share, or set eval_every to 0"):
+        zero_shot(config, config.cohort, batch=2)
     cohort = shutil.copytree(noise, tmp_path / "cohort")
-    write_manifest(cohort, [replace(entry, labels=UNLABELLED) for entry in open_cohort(cohort).entries])
-    with pytest.raises(InputError, match="no volume with labels in split 'valid'"):
+    entries = [replace(entry, split="dev") if entry.patient in ("valid_3", "valid_4") else entry for entry in open_cohort(noise).entries]
+    write_manifest(cohort, entries)
+    task = SimpleNamespace(tokenizer=SimpleNamespace(encode=lambda _: None))
+    evaluator = zero_shot(config, str(cohort), batch=2)
+    assert evaluator is not None
+    assert {entry.patient for entry in evaluator(task)._volumes.entries} == {"valid_3", "valid_4"}
+    write_manifest(cohort, [replace(entry, labels=UNLABELLED) for entry in entries])
+    with pytest.raises(InputError, match="no volume with labels in split 'dev'"):
         zero_shot(config, str(cohort), batch=2)

@@ -6,8 +6,11 @@ import pytest
 
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.journal import VolumeOutcome
-from thoracle.cohort.preparation.entries import counts_of, manifest_entries, published_counts
-from thoracle.cohort.sources import VolumeSource
+from thoracle.cohort.manifest import CohortEntry
+from thoracle.cohort.preparation.entries import counts_of, manifest_entries, published_counts, rare_in_dev
+from thoracle.cohort.reports import Report
+from thoracle.cohort.sources import UNLABELLED, VolumeSource
+from thoracle.types import ABNORMALITIES
 
 
 def _source(volume: str, patient: str, moment: tuple[str, str]) -> VolumeSource:
@@ -52,3 +55,22 @@ def test_phantoms_are_not_counted_among_a_published_archive(tmp_path: Path) -> N
     assert published_counts(tmp_path, "folder") == ""
     (tmp_path / "phantom.json").write_text("{}")
     assert published_counts(tmp_path, "ct-rate") == published_counts(tmp_path, "bimcv-r") == ""
+
+
+def test_findings_that_are_rare_in_dev_are_named_with_their_scans() -> None:
+    """Of 30 scans of two volumes each, 20 have all findings, 19 of them the third; what is in train or unlabelled does not count."""
+
+    def entry(scan: int, volume: int, split: str, labels: tuple[int | None, ...]) -> CohortEntry:
+        return CohortEntry(
+            volume=f"{split}{scan}_{volume}", scan=f"{split}{scan}", patient=f"{split}{scan}", split=split, source_sha256="", cache="",
+            cache_sha256="", report=Report(), labels=labels,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    labels = [tuple(int(n < (19 if k == 2 else 20)) for k in range(18)) for n in range(30)]
+    dev = [entry(n, volume, "dev", labels[n]) for n in range(30) for volume in (1, 2)]
+    more = [entry(n, 1, split, (1,) * 18) for n in range(5) for split in ("train", "valid")] + [entry(99, 1, "dev", UNLABELLED)]
+    assert rare_in_dev([*dev, *more]) == [
+        f"Split dev, which training is evaluated on, has fewer than 20 scans with: {ABNORMALITIES[2]} (19)."
+    ]
+    assert rare_in_dev(more) == []
+    assert rare_in_dev([entry for entry in dev if entry.scan != "dev0"])[0].count("(19)") == 17

@@ -102,7 +102,7 @@ def test_a_patient_in_two_splits_is_named(made: Made, tables: Write) -> None:
         ("VolumeName,x,patient\na,1,p\na,0,p\n", "rows of one volume twice: a"),
         ("VolumeName,x,patient\na,1\n", "lines 2 have more or fewer fields"),
         ("VolumeName,x\na,1\n", "no column patient, and names that are not CT-RATE's: a"),
-        ("VolumeName,x,patient,split\na,1,p,dev\n", "split must be one of train, valid, test, is 'dev'"),
+        ("VolumeName,x,patient,split\na,1,p,all\n", "split must be one of train, dev, valid, test, is 'all'"),
         ("x,patient\n1,p\n", "a column VolumeName"),
         ("VolumeName,x,x\na,1,1\n", "each once"),
         ("VolumeName,x\n", "expected rows"),

@@ -20,7 +20,7 @@ Made = Callable[..., tuple[LabelledCases, LabelTable]]
 
 
 def _run(tmp_path: Path, name: str, cases: LabelledCases, table: LabelTable) -> EvaluationRun:
-    values = as_dict(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=EvaluationOptions(resamples=20)), model={"table": name})
+    values = as_dict(evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=EvaluationOptions(resamples=20)), model={"table": name})
     path = tmp_path / name / "results.json"
     path.parent.mkdir()
     path.write_text(json.dumps(values))

@@ -19,10 +19,10 @@ QUICK = EvaluationOptions(resamples=50)
 def test_no_threshold_depends_on_the_labels_that_it_decides(made: Made) -> None:
     """The published thresholds are chosen on the scored labels. Ours: a patient's labels turned round change no threshold of hers."""
     cases, table = made(patients=120)
-    before = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    before = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     hers = np.array([who == "p7" for who in cases.patients])
     turned = replace(cases, truth_NK=np.where(hers[:, None], 1 - cases.truth_NK, cases.truth_NK))
-    after = evaluate(turned, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    after = evaluate(turned, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     assert before.thresholds_NK is not None
     assert after.thresholds_NK is not None
     np.testing.assert_array_equal(after.thresholds_NK[hers], before.thresholds_NK[hers])
@@ -32,20 +32,30 @@ def test_no_threshold_depends_on_the_labels_that_it_decides(made: Made) -> None:
     assert (everyone.published.thresholds_K != published.published.thresholds_K).any()
 
 
-def test_thresholds_of_a_split_do_not_see_the_scored_one(made: Made) -> None:
-    cases, table = made(patients=200, splits=("valid", "test"))
-    scored = np.array([split == "test" for split in cases.splits])
-    before = evaluate(cases, table, protocol=PROTOCOLS["holdout"], plan=QUICK)
+@pytest.mark.parametrize(("name", "tuning", "split"), [("holdout", "valid", "test"), ("phantom", "dev", "valid")])
+def test_thresholds_of_a_split_do_not_see_the_scored_one(name: str, tuning: str, split: str, made: Made) -> None:
+    cases, table = made(patients=200, splits=(tuning, split))
+    scored = np.array([of == split for of in cases.splits])
+    before = evaluate(cases, table, protocol=PROTOCOLS[name], plan=QUICK)
     turned = replace(cases, truth_NK=np.where(scored[:, None], 1 - cases.truth_NK, cases.truth_NK))
-    after = evaluate(turned, table, protocol=PROTOCOLS["holdout"], plan=QUICK)
+    after = evaluate(turned, table, protocol=PROTOCOLS[name], plan=QUICK)
     np.testing.assert_array_equal(after.thresholds_NK, before.thresholds_NK)
-    assert before.tuned_on.startswith("split valid: 100 patients")
+    assert before.tuned_on.startswith(f"split {tuning}: 100 patients")
     assert before.volumes == scored.sum()
+
+
+def test_dev_gives_thresholds_where_it_is_asked_for_and_train_is_said_to_be_surer(made: Made) -> None:
+    cases, table = made(patients=90, splits=("train", "dev", "valid"))
+    dev, train = (
+        evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=replace(QUICK, threshold_source=source)) for source in ("dev", "train")
+    )
+    assert (dev.tuned_on.startswith("split dev: 30 patients"), train.tuned_on.startswith("split train: 30 patients")) == (True, True)
+    assert ["surer" in " ".join(of.notes) for of in (dev, train)] == [False, True]
 
 
 def test_no_patient_is_on_both_sides_of_a_fold(made: Made) -> None:
     cases, table = made(patients=100)
-    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    found = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     assert found.thresholds_NK is not None
     for who in set(cases.patients):
         hers = found.thresholds_NK[[one == who for one in cases.patients]]
@@ -85,7 +95,7 @@ def test_scoring_by_scan_counts_each_scan_once(made: Made) -> None:
 def test_a_label_with_one_answer_is_nan_and_named(made: Made) -> None:
     cases, table = made()
     cases.truth_NK[:, 1] = 0
-    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    found = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     assert math.isnan(found.summary.by_label[cases.labels[1]]["auroc"].value)
     assert any(note.startswith(f"{cases.labels[1]}: the scored scans have one answer only") for note in found.notes)
     both = [found.summary.by_label[cases.labels[k]]["auroc"].value for k in (0, 2)]
@@ -95,17 +105,17 @@ def test_a_label_with_one_answer_is_nan_and_named(made: Made) -> None:
 def test_volumes_without_labels_are_left_out_and_counted(made: Made) -> None:
     cases, table = made()
     cases.truth_NK[:3] = np.nan
-    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    found = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     assert found.volumes == len(cases.names) - 3
     assert "3 volumes in split valid have no labels, and are left out." in found.notes
     cases.truth_NK[:] = np.nan
     with pytest.raises(InputError, match="no volume with labels in split valid"):
-        evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+        evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
 
 
 def test_calibration_is_of_others_and_better(made: Made) -> None:
     cases, table = made(patients=400)
-    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    found = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     assert found.calibrated is not None
     for label in cases.labels:
         own, after = found.summary.by_label[label]["brier"].value, found.calibrated.by_label[label]["brier"].value

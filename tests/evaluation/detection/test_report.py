@@ -24,7 +24,7 @@ def test_the_worst_mistakes_are_the_surest_wrong_ones_of_unlike_scans(made: Made
     cases, table = made()
     table.values_NK[3], cases.truth_NK[3] = (0.9999, 0.9998, 0.2), (0, 0, 0)
     table.values_NK[9], cases.truth_NK[9] = (0.9, 0.0001, 0.9), (1, 1, 1)
-    alarms, misses = most_confident_errors(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK).scored, most=4)
+    alarms, misses = most_confident_errors(evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK).scored, most=4)
     assert (alarms[0].name, alarms[0].label, alarms[0].present) == (cases.names[3], cases.labels[0], False)
     assert (misses[0].name, misses[0].label, misses[0].present) == (cases.names[9], cases.labels[1], True)
     assert len({one.name for one in alarms}) == len(alarms) == 4
@@ -46,7 +46,7 @@ class _Tags(HTMLParser):
 
 def test_a_handful_of_scans_draws_no_share(made: Made) -> None:
     cases, table = made(patients=200)
-    found = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    found = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     truth, given = found.scored.truth_NK.copy(), found.scored.probabilities_NK.copy()
     given[:, 0], truth[:, 0] = 0.25, 0.0
     given[:4, 0], truth[:4, 0] = 0.95, 1.0  # a bin of four
@@ -59,7 +59,7 @@ def test_a_handful_of_scans_draws_no_share(made: Made) -> None:
 def test_the_page_needs_no_network_and_says_what_it_is_for(made: Made) -> None:
     cases, table = made()
     named = replace(cases, labels=("<b>Cardio&", *cases.labels[1:]))
-    found = evaluate(named, replace(table, columns=named.labels), protocol=PROTOCOLS["phantom"], plan=QUICK)
+    found = evaluate(named, replace(table, columns=named.labels), protocol=PROTOCOLS["ct-rate"], plan=QUICK)
     model = {"trained": False, "caution": "Knows only phantoms."}
     page = write_report(found, model=model, look=lambda name: np.full((4, 6, 6), -700.0)).decode()
     tags = _Tags()
@@ -77,7 +77,7 @@ def test_the_page_needs_no_network_and_says_what_it_is_for(made: Made) -> None:
 def test_a_label_with_one_answer_is_a_dash_and_a_note_in_the_page(made: Made) -> None:
     cases, table = made(patients=60)
     cases.truth_NK[:, 1] = 0
-    page = write_report(evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK), model={}).decode()
+    page = write_report(evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK), model={}).decode()
     scans = len(cases.names)
     assert f"<td>{cases.labels[1]}</td><td>0</td><td>{scans}</td><td>–</td><td>–</td><td>–</td><td>–</td>" in page
     assert f"{cases.labels[1]}: the scored scans have one answer only" in page

@@ -27,7 +27,7 @@ def evaluation(made: Made) -> Evaluation:
     cases, table = made(patients=60)
     cases.truth_NK[:, 1] = 0
     cases.truth_NK[0, 2] = np.nan
-    return evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    return evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=QUICK)
 
 
 def _document(evaluation: Evaluation, **model: object) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _document(evaluation: Evaluation, **model: object) -> dict[str, Any]:
 def test_figures_stand_under_their_names_and_what_there_is_none_of_is_null(evaluation: Evaluation) -> None:
     document, (first, second, third) = _document(evaluation, kind="ct-clip"), evaluation.scored.labels
     assert (document["schema"], document["notice"], document["model"]) == (SCHEMA, RESEARCH_USE, {"kind": "ct-clip"})
-    assert (document["protocol"]["name"], document["protocol"]["resamples"], document["protocol"]["scored"]) == ("phantom", 20, "valid")
+    assert (document["protocol"]["name"], document["protocol"]["resamples"], document["protocol"]["scored"]) == ("ct-rate", 20, "valid")
     assert document["scored"] == {"patients": 60, "scans": 60, "volumes": evaluation.volumes}
     auroc = evaluation.summary.by_label[first]["auroc"]
     assert document["labels"][first]["own"]["auroc"] == {

@@ -154,15 +154,16 @@ def test_a_language_model_of_the_base_stage_has_a_word_for_each_finding(parts: P
 
 def test_questions_are_split_as_their_scans_are(parts: Parts) -> None:
     of = [question(0, "v0"), question(1, "v3", "v1"), question(2, "v4"), question(3, "v1", "v5"), question(4, "v9"), question(5, "v5")]
-    train, valid = split_questions(of, parts.cohort)
+    train, dev = split_questions(of, parts.cohort, held_out="dev")
     assert [conversation.id for conversation in train] == ["q0", "q1"]
-    assert {conversation.id for conversation in valid} == {"q2", "q5"}
+    assert {conversation.id for conversation in dev} == {"q2", "q5"}
     many = [question(100 + k, "v4" if k < 20 else "v5") for k in range(40)]
-    _, shuffled = split_questions([*of, *many], parts.cohort)
-    assert split_questions([*many[::-1], *of], parts.cohort)[1] == shuffled
+    _, shuffled = split_questions([*of, *many], parts.cohort, held_out="dev")
+    assert split_questions([*many[::-1], *of], parts.cohort, held_out="dev")[1] == shuffled
     assert {conversation.images for conversation in shuffled[:12]} == {("v4",), ("v5",)}, "a few are of both scans"
     with pytest.raises(InputError, match="no question is about a scan of the split train"):
-        split_questions(of[2:], parts.cohort)
+        split_questions(of[2:], parts.cohort, held_out="dev")
+    assert split_questions(of, parts.cohort, held_out="valid")[1] == (), "nobody is in it"
 
 
 def test_targets_are_what_labels_and_reports_say_of_a_volume(parts: Parts) -> None:

@@ -45,7 +45,7 @@ def config(steps: ModuleType, tmp_path: Path) -> ClassifierConfig:
 
 
 def volumes(cohort: Cohort) -> tuple[CohortDataset, CohortDataset]:
-    return CohortDataset(cohort, split="train"), CohortDataset(cohort, split="valid")
+    return CohortDataset(cohort, split="train"), CohortDataset(cohort, split="dev")
 
 
 def test_latents_of_both_splits_are_computed_once_and_are_the_encoders(config: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.llm_options import LlmModel, Timeout, open_server
-from thoracle.cli.options import Device
+from thoracle.cli.options import Device, SplitName
 
 if TYPE_CHECKING:
     from thoracle.metrics.bootstrap import Interval
@@ -22,7 +22,8 @@ def chat(
     *,
     questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle vqa` wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="chat.json, answers.json, and what a stopped run goes on from.")],
-    limit: Annotated[int, typer.Option(min=1, help="Questions, drawn from those of the split valid.")] = 500,
+    limit: Annotated[int, typer.Option(min=1, help="Questions, drawn from those of the split.")] = 500,
+    split: Annotated[SplitName, typer.Option(help="Whose scans: dev to choose by, valid to score.")] = "valid",
     reports: Annotated[int, typer.Option(min=0, help="Reports, drawn likewise.")] = 50,
     judge_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that judges what is not closed.")] = None,
     llm_model: LlmModel = None,
@@ -55,9 +56,9 @@ def chat(
 
     server = None if judge_url is None else open_server(judge_url, model=llm_model, timeout=timeout)
     prepared = open_cohort(cohort)
-    _, held_out = split_questions(read_vqa(questions), prepared)
+    _, held_out = split_questions(read_vqa(questions), prepared, held_out=split)
     if not held_out:
-        raise InputError("no question is about a scan of the split valid", hint="Give the cohort's own questions.", source=questions)
+        raise InputError(f"no question is about a scan of the split {split}", hint="Give the cohort's own questions.", source=questions)
     loaded, console = load_chat(model, device=device), Console(stderr=True, highlight=False)
     conversations, sampling = draw_questions(held_out, limit=limit, reports=reports), SamplingOptions(max_tokens=max_tokens)
     out.mkdir(parents=True, exist_ok=True)

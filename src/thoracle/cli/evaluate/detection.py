@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Level = Literal["volume", "scan"]
 Method = Literal["platt", "temperature"]
-Tuning = Literal["folds", "train", "valid", "test"]
+Tuning = Literal["folds", "train", "dev", "valid", "test"]
 
 
 @evaluate.command("classifier", help="The same as detection, which takes classifiers as well.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device, Only
+from thoracle.cli.options import Device, Only, SplitName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from thoracle.inference.explain import Method as Maps
 
 Method = Literal["gradient", "occlusion", "attention"]
-Split = Literal["train", "valid", "test"]
 
 
 @evaluate.command()
@@ -28,7 +27,7 @@ def explanation(
     masks: Annotated[Path, typer.Option(metavar="PHANTOMS", help="What `thoracle phantom` wrote, with its masks/.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="explanation.html, explanation.json, a row a volume.")],
     method: Annotated[Method, typer.Option(help="As `thoracle explain` has them; occlusion takes hundreds of passes a scan.")] = "gradient",
-    split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
+    split: Annotated[SplitName, typer.Option(help="Whose volumes.")] = "valid",
     only: Only = None,
     limit: Annotated[int, typer.Option(min=1, help="Volumes, the first by name.")] = 3000,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,

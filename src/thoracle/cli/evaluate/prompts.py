@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.evaluate.space import embedded
-from thoracle.cli.options import Device, Dtype, Only
+from thoracle.cli.options import Device, Dtype, Only, SplitName
 
 if TYPE_CHECKING:
     from thoracle.evaluation.detection.prompt_study import PromptStudy
-
-Split = Literal["train", "valid", "test"]
 
 
 @evaluate.command()
@@ -25,7 +23,7 @@ def prompts(
     *,
     templates: Annotated[Path, typer.Option(metavar="YAML", help="Templates and ensembles, as in configs/prompts.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="prompts.html, prompts.json, latents.")],
-    split: Annotated[Split, typer.Option(help="Whose volumes.")] = "valid",
+    split: Annotated[SplitName, typer.Option(help="Whose volumes.")] = "valid",
     only: Only = None,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,

@@ -11,7 +11,7 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.index import IndexLocation
-from thoracle.cli.options import Device, Only
+from thoracle.cli.options import Device, Only, SplitName
 
 if TYPE_CHECKING:
     from thoracle.evaluation.retrieval.report import RetrievalReport
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from thoracle.search.record import Record
 
 Protocol = Literal["ct-clip", "bimcv-r"]
-SplitName = Literal["train", "valid", "test"]
 Section = Literal["findings", "impression", "both"]
 
 

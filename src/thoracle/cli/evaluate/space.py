@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device, Dtype, Only
+from thoracle.cli.options import Device, Dtype, Only, SplitName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from thoracle.types import FloatArray
 
 Section = Literal["findings", "impression", "both"]
-Split = Literal["train", "valid", "test"]
 
 
 @evaluate.command()
@@ -30,7 +29,7 @@ def space(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="space.html, space.json, PNGs, latents.")],
-    split: Annotated[Split, typer.Option(help="Whose scans.")] = "valid",
+    split: Annotated[SplitName, typer.Option(help="Whose scans.")] = "valid",
     only: Only = None,
     section: Annotated[Section, typer.Option(help="Which of the report's words.")] = "findings",
     limit: Annotated[int, typer.Option(min=3, help="Scans, the first by name.")] = 3000,

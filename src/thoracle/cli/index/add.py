@@ -25,7 +25,7 @@ def add(
     out: Annotated[str, typer.Option(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")],
     model: ModelFolder = None,
     split: Annotated[
-        list[str] | None, typer.Option(metavar="train|valid|test", help="Only these splits; may be repeated.", show_default=False)
+        list[str] | None, typer.Option(metavar="train|dev|valid|test", help="Only these splits; may be repeated.", show_default=False)
     ] = None,
     only: Only = None,
     keep_identifiers: Annotated[

@@ -26,7 +26,7 @@ def _prepare(config: ChatConfig) -> Run:
     from thoracle.training.chat.scan_features import encode_cohort_scans
 
     cohort = open_cohort(config.cohort, only=config.only)
-    conversations, held_out = split_questions(read_vqa(Path(config.vqa_file)), cohort)
+    conversations, held_out = split_questions(read_vqa(Path(config.vqa_file)), cohort, held_out="dev")
     held_out = held_out[: config.num_eval_conversations] if config.eval_every else ()
 
     def start(world: World, resume: bool) -> Trainer:

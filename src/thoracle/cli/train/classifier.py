@@ -21,13 +21,14 @@ def _config() -> type[ClassifierConfig]:
 
 
 def _prepare(config: ClassifierConfig) -> Run:
+    from thoracle.cli.train.pairs import open_evaluated
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.finetuning.classifier_run import classifier_run
 
     cohort = open_cohort(config.cohort, only=config.only)
     volumes = CohortDataset(cohort, split="train", needs=["labels"])
-    labelled = CohortDataset(cohort, split="valid", needs=["labels"]) if config.eval_every else None
+    labelled = CohortDataset(open_evaluated(config, config.cohort), split="dev", needs=["labels"]) if config.eval_every else None
 
     def start(world: World, resume: bool) -> Trainer:
         with encoding(quiet=world.rank > 0) as encoded:

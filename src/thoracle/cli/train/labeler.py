@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -33,13 +33,18 @@ def _override(config: LabelerConfig, values: Mapping[str, Any]) -> LabelerConfig
 def _prepare(config: LabelerConfig, *, text_column: list[str] | None, id_column: str, encoding: str) -> Run:
     from thoracle.errors import InputError
     from thoracle.training.labeler.run import labeler_run
+    from thoracle.training.labeler.task import ReportDataset
 
     if config.only and not config.cohort:
         raise InputError("--only takes volumes of a prepared cohort", hint="Give --cohort, or a shorter table of reports.")
-    reports = _cohort_reports(config) if config.cohort else _table_reports(Path(config.reports), text_column, id_column, encoding)
+    if config.cohort:
+        reports, validation = _cohort_reports(config)
+    else:
+        sides = ReportDataset.split(_table_reports(Path(config.reports), text_column, id_column, encoding))
+        reports, validation = (side.reports for side in sides)
     return Run(
-        start=lambda world, resume: labeler_run(config, reports, world, resume=resume),
-        finish=lambda: _save_decision_rule(Path(config.out), reports),
+        start=lambda world, resume: labeler_run(config, reports, world, validation=validation, resume=resume),
+        finish=lambda: _save_decision_rule(Path(config.out), validation),
     )
 
 
@@ -55,18 +60,28 @@ def _table_reports(path: Path, text_column: list[str] | None, id_column: str, en
     return [LabelledReportText(name=row.id, text=row.text, labels=labels) for row, labels in read_labelled(table)]
 
 
-def _cohort_reports(config: LabelerConfig) -> list[LabelledReportText]:
-    """Read the reports of the scans that are trained on; a scan of several volumes has one report."""
+def _cohort_reports(config: LabelerConfig) -> tuple[tuple[LabelledReportText, ...], tuple[LabelledReportText, ...]]:
+    """Read the reports of split train, and those of split dev that are not word for word among them; a scan's volumes have one report.
+
+    Raises:
+        InputError: no report in split train.
+    """
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.cohort.samples.dataset import CohortDataset
+    from thoracle.errors import InputError
     from thoracle.training.labeler.task import LabelledReportText
 
-    cohort, section = open_cohort(config.cohort, only=config.only), config.section
-    scans = {entry.scan: entry for entry in CohortDataset(cohort, split="train", section=section, needs=["report"]).entries}
-    return [LabelledReportText(name=scan, text=entry.report.text(section), labels=entry.labels) for scan, entry in scans.items()]
+    reports: dict[str, dict[str, LabelledReportText]] = {"train": {}, "dev": {}}
+    for entry in open_cohort(config.cohort, only=config.only).entries:
+        if entry.split in reports and (text := entry.report.text(config.section)):
+            reports[entry.split][entry.scan] = LabelledReportText(name=entry.scan, text=text, labels=entry.labels)
+    training = tuple(reports["train"].values())
+    if not training:
+        raise InputError("no volume with report in split 'train'", hint="Give a cohort that has some.", source=config.cohort)
+    texts = {report.text.strip() for report in training}
+    return training, tuple(report for report in reports["dev"].values() if report.text.strip() not in texts)
 
 
-def _save_decision_rule(out: Path, reports: list[LabelledReportText]) -> None:
+def _save_decision_rule(out: Path, validation: Sequence[LabelledReportText]) -> None:
     """Fit on reports that were not trained on how far to trust the network beside the rules, and save it with the model."""
     from rich.console import Console
 
@@ -75,12 +90,10 @@ def _save_decision_rule(out: Path, reports: list[LabelledReportText]) -> None:
     from thoracle.inference.labeler.classifier import ClassifierLabeller
     from thoracle.inference.labeler.decision import save_decision_rule
     from thoracle.training.engine.run_folder import MODEL
-    from thoracle.training.labeler.task import ReportDataset
     from thoracle.types import RESEARCH_USE
 
-    _, validation = ReportDataset.split(reports)
     console = Console(stderr=True, highlight=False)
-    texts, labels = [report.text for report in validation.reports], [report.labels for report in validation.reports]
+    texts, labels = [report.text for report in validation], [report.labels for report in validation]
     try:
         rule = fit_labelling(ClassifierLabeller(out / MODEL), texts, labels)
     except InputError as error:
@@ -96,8 +109,8 @@ LABELER: Final = TrainTask(
     name="labeler",
     help="""Teach a transformer the 18 labels of reports. Ends with DIR/model, which `thoracle label --model` takes.
 
-    A fifth of the reports is not trained on: off it are read the best checkpoint, thresholds, and how far to trust the network beside the
-    rules. A run that was stopped, in whatever way, goes on with --resume as if it had not been.
+    A cohort's split dev, or a fifth of a table's reports, is not trained on: off it are read the best checkpoint, thresholds, and how far
+    to trust the network beside the rules. A run that was stopped, in whatever way, goes on with --resume as if it had not been.
     """,
     config=_config,
     prepare=_prepare,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thoracle.cohort.manifest import Cohort
     from thoracle.cohort.samples.augment import Augmentation
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.contrastive.gradient_cache import PairConfig
@@ -37,6 +38,22 @@ def open_pairs(config: PairConfig, *, augmentation: Augmentation | None = None, 
     return pairs
 
 
+def open_evaluated(config: RunConfig, cohort: str) -> Cohort:
+    """Open a cohort whose split dev a run is evaluated on.
+
+    Raises:
+        InputError: it has nobody in split dev.
+    """
+    from thoracle.cohort.manifest import open_cohort
+    from thoracle.errors import InputError
+
+    opened = open_cohort(cohort, only=config.only)
+    if all(entry.split != "dev" for entry in opened.entries):
+        hint = "Prepare it with a larger --dev-share, or set eval_every to 0."
+        raise InputError("has nobody in split dev, which training is evaluated on", hint=hint, source=cohort)
+    return opened
+
+
 def data_sizes(config: PairConfig) -> tuple[int, int]:
     """Count the pairs that are trained on, and the bytes of the cohort's cache."""
     pairs = open_pairs(config)
@@ -48,9 +65,8 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
     """Open what a run on pairs is evaluated on, as its `monitor` needs it: recall of pairs, or labels; None where it is not evaluated.
 
     Raises:
-        InputError: the split `valid` has none.
+        InputError: the split dev has none of them, or nobody.
     """
-    from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.errors import InputError
     from thoracle.training.contrastive.retrieval_eval import RECALLS, RetrievalEvaluator
@@ -62,17 +78,16 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
         except InputError as error:
             hint = f"Set monitor to {RECALLS[1]}, which needs reports alone, or label them with `thoracle prepare --label`."
             raise InputError(error.detail, hint=hint, source=config.cohort) from error
-    pairs = CohortDataset(open_cohort(config.cohort, only=config.only), split="valid", section=config.section, needs=["report"])
+    pairs = CohortDataset(open_evaluated(config, config.cohort), split="dev", section=config.section, needs=["report"])
     return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens, workers=config.num_workers)
 
 
 def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluator] | None:
-    """Open the labelled volumes of split valid, and evaluate on them as the configuration asks; None where it does not."""
-    from thoracle.cohort.manifest import open_cohort
+    """Open the labelled volumes of split dev, and evaluate on them as the configuration asks; None where it does not."""
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
 
     if not config.eval_every:
         return None
-    labelled = CohortDataset(open_cohort(cohort, only=config.only), split="valid", needs=["labels"])
+    labelled = CohortDataset(open_evaluated(config, cohort), split="dev", needs=["labels"])
     return lambda task: ZeroShotEvaluator(task, labelled, batch=batch, workers=config.num_workers)

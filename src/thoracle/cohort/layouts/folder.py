@@ -1,7 +1,7 @@
 """A folder of scans with one table that says which file is whose: columns `path` (or `VolumeName`) and `patient`.
 
-Columns that may be there: `scan`, `accession`, `split` (train, valid, test), a report (`Findings_EN` and `Impressions_EN`, `findings` and
-`impression`, or `report`), the 18 abnormalities (0 or 1), and CT-RATE's metadata (`XYSpacing`, `PatientAge`, `StudyDate`, …).
+Columns that may be there: `scan`, `accession`, `split` (train, dev, valid, test), a report (`Findings_EN` and `Impressions_EN`, `findings`
+and `impression`, or `report`), the 18 abnormalities (0 or 1), and CT-RATE's metadata (`XYSpacing`, `PatientAge`, `StudyDate`, …).
 """
 
 from __future__ import annotations

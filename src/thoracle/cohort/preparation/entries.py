@@ -12,6 +12,7 @@ from thoracle.cohort.manifest import CACHE, CohortEntry
 from thoracle.cohort.preparation.visits import ScanTime, number_visits
 from thoracle.cohort.sources import VolumeSource
 from thoracle.cohort.splits import split_of
+from thoracle.types import ABNORMALITIES
 
 #: Volumes, scans and patients that an archive has as published, as far as it says.
 _PUBLISHED: Final = {
@@ -20,6 +21,8 @@ _PUBLISHED: Final = {
 }
 #: What marks a folder of phantoms, which pass for an archive and are none.
 _PHANTOMS: Final = "phantom.json"
+#: Scans with a finding below which choosing on split dev is choosing by chance.
+_FEWEST_POSITIVE: Final = 20
 
 
 def manifest_entries(
@@ -59,6 +62,18 @@ def counts_of(entries: Sequence[CohortEntry]) -> str:
     """Count volumes, scans and patients in words."""
     scans, patients = {(entry.patient, entry.scan) for entry in entries}, {entry.patient for entry in entries}
     return f"{len(entries):,} volumes of {len(scans):,} scans and {len(patients):,} patients"
+
+
+def rare_in_dev(entries: Sequence[CohortEntry]) -> list[str]:
+    """Name the findings of too few labelled scans of split dev to choose a model by; nothing where it holds none."""
+    scans = {
+        (entry.patient, entry.scan): entry.labels for entry in entries if entry.split == "dev" and any(x is not None for x in entry.labels)
+    }
+    counts = [sum(labels[k] == 1 for labels in scans.values()) for k in range(len(ABNORMALITIES))]
+    rare = [f"{name} ({count})" for name, count in zip(ABNORMALITIES, counts, strict=True) if count < _FEWEST_POSITIVE]
+    if not scans or not rare:
+        return []
+    return [f"Split dev, which training is evaluated on, has fewer than {_FEWEST_POSITIVE} scans with: {', '.join(rare)}."]
 
 
 def _entry(source: VolumeSource, outcome: VolumeOutcome, *, seed: int) -> CohortEntry:

@@ -109,7 +109,7 @@ class CohortDataset(Dataset[Sample]):
 
     Args:
         cohort: its folder, or what `open_cohort` gave.
-        split: "train", "valid" or "test".
+        split: "train", "dev", "valid" or "test".
         section: which of the report's words.
         needs: leave out volumes that have no report (in the chosen section), or not all labels.
         augmentation: none by default.

@@ -35,7 +35,7 @@ def cases_of(
 
     Args:
         entries: of a cohort's manifest.
-        split: "train", "valid" or "test".
+        split: "train", "dev", "valid" or "test".
         section: of a report, which is to be written; facts are looked for in both.
         evidence: gives the sentences of a report that state each abnormality.
         masks: a folder of masks as `thoracle phantom` writes them; what they show of side and number goes before what reports say.

@@ -216,7 +216,7 @@ def _labelled(cases: LabelledCases, split: str) -> tuple[LabelledCases, list[str
     labelled = ~np.isnan(cases.truth_NK).all(axis=1)
     where = f" in split {split}" if split else ""
     if not labelled.any():
-        raise InputError(f"no volume with labels{where}", hint="Give their labels, or another protocol.")
+        raise InputError(f"no volume with labels{where}", hint="Give their labels, or take thresholds from another split or from folds.")
     left_out = int((~labelled).sum())
     return cases.select(labelled), [f"{left_out:,} volumes{where} have no labels, and are left out."] if left_out else []
 

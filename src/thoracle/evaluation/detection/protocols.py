@@ -43,7 +43,7 @@ _CT_RATE_ABOUT: Final = (
 )
 _FROM_OTHERS: Final = (
     " Thresholds and calibration of a patient are chosen on the other patients of the split, in five turns, so that F1, accuracy, precision"
-    " and recall are not the published ones' measure; AUROC is."
+    " and recall are not the published ones' measure; AUROC is. A model that did not train on split dev can take them from there."
 )
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
     protocol.name: protocol
@@ -68,8 +68,9 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         Protocol(
             name="phantom",
             scored="valid",
-            tuning="folds",
-            about="Synthetic scans. What a model scores on phantoms says whether a pipeline works, and nothing of patients.",
+            tuning="dev",
+            about="Synthetic scans. Thresholds and calibration come from split dev, which is not trained on. What a model scores"
+            " on phantoms says whether a pipeline works, and nothing of patients.",
         ),
         Protocol(name="holdout", scored="test", tuning="valid", about="Split test is scored, thresholds come from split valid."),
     )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort
+from thoracle.cohort.sources import Split
 from thoracle.cohort.vqa.cases import finding_attributes
 from thoracle.cohort.vqa.vqa_file import QuestionSet
 from thoracle.errors import InputError
@@ -96,7 +97,7 @@ def chat_run(
     packed = all(world.all_gather_object(trains_packed(model, rows, collate, read=read)))
     if not packed:
         rows = PackedDataset(trees, length=length, packed=False)
-    valid = PackedDataset(group_by_prefix(held_out, prompter, length=length), length=length, packed=packed) if held_out else None
+    dev = PackedDataset(group_by_prefix(held_out, prompter, length=length), length=length, packed=packed) if held_out else None
 
     def save(out: Path, weights: Mapping[str, Tensor], step: int) -> None:
         if config.stage == "base":
@@ -108,25 +109,27 @@ def chat_run(
         return ChatTask(model, config, world, read=read, save=save, packed=packed)
 
     def evaluate(task: ChatTask) -> Evaluator:
-        return _HeldOut(task, valid, collate) if valid is not None else dict
+        return _HeldOut(task, dev, collate) if dev is not None else dict
 
     return Trainer(config, rows, world, task=task, collate=lambda _: collate, resume=resume, evaluate=evaluate if held_out else None)
 
 
-def split_questions(conversations: Sequence[QuestionSet], cohort: Cohort) -> tuple[tuple[QuestionSet, ...], tuple[QuestionSet, ...]]:
-    """Split questions into those about scans of the split `train`, and those of `valid`, shuffled so that a few are of all kinds.
+def split_questions(
+    conversations: Sequence[QuestionSet], cohort: Cohort, *, held_out: Split
+) -> tuple[tuple[QuestionSet, ...], tuple[QuestionSet, ...]]:
+    """Split questions into those about scans of the split train, and those of a held-out split, shuffled so that a few are of all kinds.
 
     Raises:
-        InputError: none is of the split `train`.
+        InputError: none is of the split train.
     """
     splits = {entry.volume: entry.split for entry in cohort.entries}
     of = {
         split: [conversation for conversation in conversations if {splits.get(name) for name in conversation.images} == {split}]
-        for split in ("train", "valid")
+        for split in ("train", held_out)
     }
     if not of["train"]:
         raise InputError("no question is about a scan of the split train", hint="Give the cohort's own questions.", source=cohort.folder)
-    return tuple(of["train"]), tuple(sorted(of["valid"], key=lambda conversation: sha256(conversation.id.encode()).digest()))
+    return tuple(of["train"]), tuple(sorted(of[held_out], key=lambda conversation: sha256(conversation.id.encode()).digest()))
 
 
 def finding_targets(cohort: Cohort) -> Callable[[str], Tensor]:

@@ -98,7 +98,7 @@ class ChatConfig(RunConfig):
         adapter: settings of stage "lora".
         phantom_lm: sizes of the language model of stage "base".
         sequence_length: tokens of a sequence, into which conversations are packed; longer ones are left out.
-        num_eval_conversations: conversations of the split `valid` whose loss is measured each `eval_every` steps.
+        num_eval_conversations: conversations of the split dev whose loss is measured each `eval_every` steps.
         loss_weight: "token" weighs every word of answers equally, as published; "sqrt_length" weighs an answer by the root of its length:
             among short answers and a few reports, nearly all words are the reports'.
     """

@@ -36,7 +36,7 @@ _Told = Callable[[int, int], None]
 def classifier_run(
     config: ClassifierConfig,
     train: CohortDataset,
-    valid: CohortDataset | None,
+    dev: CohortDataset | None,
     world: World,
     *,
     resume: bool = False,
@@ -47,7 +47,7 @@ def classifier_run(
     Args:
         config: of the run.
         train: volumes that are trained on.
-        valid: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
+        dev: volumes that are evaluated on each `eval_every` steps; None does not evaluate.
         world: as `join` gives it.
         resume: as in `contrastive_run`.
         encoded: told how many volumes are encoded, of how many in all.
@@ -60,7 +60,7 @@ def classifier_run(
     if start.kind not in CTCLIP_KINDS:
         raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
-    sets = [volumes for volumes in (train, valid) if volumes is not None]
+    sets = [volumes for volumes in (train, dev) if volumes is not None]
     labels = [_labels(volumes) for volumes in sets]
     data: list[EpochDataset[Any]] = [*sets]
     if config.features != "volumes":
@@ -86,7 +86,7 @@ def classifier_run(
         task=task,
         collate=lambda _: collate_volumes if config.volumes_at_once else collate_features,
         resume=resume,
-        evaluate=None if valid is None else evaluate,
+        evaluate=None if dev is None else evaluate,
     )
 
 

@@ -23,23 +23,30 @@ from thoracle.training.labeler.task import (
 )
 
 
-def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], world: World, *, resume: bool = False) -> Trainer:
+def labeler_run(
+    config: LabelerConfig,
+    reports: Sequence[LabelledReportText],
+    world: World,
+    *,
+    validation: Sequence[LabelledReportText],
+    resume: bool = False,
+) -> Trainer:
     """Make a run that teaches a report classifier labels.
 
     Args:
         config: of the run.
-        reports: all there are; which of them are trained on is as `Texts.split` has it.
+        reports: that are trained on.
         world: as `join` gives it.
+        validation: reports that the run is evaluated on each `eval_every` steps.
         resume: as in `contrastive_run`.
 
     Raises:
         InputError: no report is left to validate on.
         As `Trainer` and `begin`.
     """
-    training, validation = ReportDataset.split(reports)
     if config.eval_every and not validation:
         raise InputError("no report is left to validate on", hint="Give more reports, or set eval_every to 0.", source="reports")
-    training = ReportDataset((*training.reports, *(config.prompt_repeats * prompt_reports())))
+    training = ReportDataset((*reports, *(config.prompt_repeats * prompt_reports())))
     start = initialize_text(config, lambda: [report.text for report in training.reports])
     config = replace(config, disclaimer=config.disclaimer or start.caution)
 
@@ -52,7 +59,10 @@ def labeler_run(config: LabelerConfig, reports: Sequence[LabelledReportText], wo
 
     def evaluate(task: LabelerTask) -> LabelerEvaluator:
         return LabelerEvaluator(
-            task, validation, ReportCollator(task.tokenizer, min(config.max_text_tokens, start.sizes.max_tokens)), batch=config.batch_size
+            task,
+            ReportDataset(tuple(validation)),
+            ReportCollator(task.tokenizer, min(config.max_text_tokens, start.sizes.max_tokens)),
+            batch=config.batch_size,
         )
 
     def files() -> dict[str, bytes]:

@@ -102,7 +102,7 @@ class ReportDataset:
 
     @classmethod
     def split(cls, reports: Sequence[LabelledReportText]) -> tuple[ReportDataset, ReportDataset]:
-        """Split reports for training and validation; equal texts are on one side, whatever their order and number."""
+        """Split reports of a table for training and validation; equal texts are on one side, whatever their order and number."""
         apart = [
             int(hashlib.sha256(report.text.strip().encode("utf-8", "replace")).hexdigest(), 16) % _VALID_EVERY == 0 for report in reports
         ]

@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self, TypeVar, cast
 
 from torch import Tensor, nn
 
+from thoracle.training.feed.volume_feed import Volumes
+
 S_contra = TypeVar("S_contra", contravariant=True)
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -32,6 +34,12 @@ class Collate(Protocol[S_contra, B_co]):
     """Collate samples to a batch; crosses to worker processes, so it must pickle."""
 
     def __call__(self, samples: Sequence[S_contra], /) -> B_co: ...  # noqa: D102
+
+
+class VolumeCollate(Protocol[S_contra, B_co]):
+    """Collate samples to a batch whose volumes come from a feed."""
+
+    def __call__(self, samples: Sequence[S_contra], volumes: Volumes, /) -> B_co: ...  # noqa: D102
 
 
 class Task(Protocol[B_contra]):

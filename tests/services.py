@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Final
 
 import pytest
 
 #: How each service is found: what is returned tells the test where it is; None where it is absent.
-SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {"chromium": lambda: shutil.which("chromium")}
+SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {
+    "chromium": lambda: shutil.which("chromium"),
+    "wandb": lambda: spec.origin if (spec := find_spec("wandb")) else None,
+}
 
 
 def require_service(name: str) -> str:

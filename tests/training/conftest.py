@@ -17,9 +17,9 @@ import pytest
 import torch
 
 Ranks = Callable[..., None]
-StartRanks = Callable[..., AbstractContextManager[list[subprocess.Popen[str]]]]
 #: Takes the name of a case of `plan_steps`; gives bytes by part, `planned` and `measured`.
 PlannedSteps = Callable[[str], dict[str, int]]
+StartRanks = Callable[..., AbstractContextManager[list[subprocess.Popen[str]]]]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from tests.services import require_service
 from thoracle.errors import ExtraMissing
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.distributed import World
@@ -80,6 +81,22 @@ def test_weights_and_biases_gets_numbers_by_step_and_no_folder_of_this_machine(t
     assert [(step, points["train/loss"]) for step, points in logged] == [(1, 1.5), (2, 2.5), (3, 3.5), (1, 1.5)]
     assert logged[1][1]["evaluation/macro_auroc"] == 0.5
     assert len(ended) == 3
+
+
+@pytest.mark.service
+def test_the_real_client_writes_curves_under_the_runs_project_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, which needs no account; what would be sent lies in one file."""
+    require_service("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = ContrastiveConfig(
+        out=str(tmp_path), cohort="/hospital/DOE", logger="wandb", logger_project="MedFinder", logger_name="resnet-50"
+    )
+    with MetricLogger(tmp_path, config, World(rank=0, size=1, device=torch.device("cpu")), first=0) as curves:
+        curves.add(TrainStep(step=1, loss=0.5, gradient_norm=1.0, learning_rate=0.1, samples_per_second=5.0, memory=1, scores={}))
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert {word for word in (b"MedFinder", b"resnet-50", b"train/loss", b"DOE") if word in file.read_bytes()} == {
+        b"MedFinder", b"resnet-50", b"train/loss",
+    }  # fmt: skip
 
 
 def test_without_its_client_weights_and_biases_is_an_error_that_says_what_to_install(

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.engine.plan import Encoding, Outline, StepCost, plan_run, step_cost
+from thoracle.training.engine.plan import Encoding, StepCost, StepOutline, plan_run, step_cost
 
 FLOAT = 4
 ROWS, WIDTH = 64, 8
@@ -21,16 +21,16 @@ OUTPUT, WEIGHTS = ROWS * WIDTH * FLOAT, (WIDTH * WIDTH + WIDTH) * FLOAT
 PRODUCT = 2 * ROWS * WIDTH * WIDTH
 
 
-def layers(depth: int, *, again: bool = False) -> Callable[[], Outline]:
+def layers(depth: int, *, again: bool = False) -> Callable[[], StepOutline]:
     """Linear maps of 8 to 8 with tanh behind each, on 64 rows; `again` computes each layer once more in the backward pass."""
 
-    def build() -> Outline:
+    def build() -> StepOutline:
         module = nn.Sequential(*(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()) for _ in range(depth)))
         for block in module:
             if again:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         x = torch.zeros(ROWS, WIDTH)
-        return Outline(module=module, forward=lambda: [module(x)], blocks=list(module), saved=module[0])
+        return StepOutline(module=module, forward=lambda: [module(x)], blocks=list(module), saved=module[0])
 
     return build
 

@@ -67,14 +67,14 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
     """
     from thoracle.cohort.samples.dataset import CohortDataset
     from thoracle.errors import InputError
-    from thoracle.training.contrastive.retrieval_eval import RECALLS, RetrievalEvaluator
+    from thoracle.training.contrastive.retrieval_eval import PAIR_MONITORS, RetrievalEvaluator
 
     batch = config.gradient_cache_chunk or config.batch_size
-    if not config.eval_every or config.monitor not in RECALLS:
+    if not config.eval_every or config.monitor not in PAIR_MONITORS:
         try:
             return zero_shot(config, config.cohort, batch=batch)
         except InputError as error:
-            hint = f"Set monitor to {RECALLS[1]}, which needs reports alone, or label them with `thoracle prepare --label`."
+            hint = f"{error.hint} Monitors {', '.join(PAIR_MONITORS)} need reports alone; `thoracle prepare --label` labels them."
             raise InputError(error.detail, hint=hint, source=config.cohort) from error
     pairs = CohortDataset(open_evaluated(config, config.cohort), split="dev", section=config.section, needs=["report"])
     return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens)

@@ -74,7 +74,8 @@ class Evaluation:
         coverages: of verdicts, by label.
         delong: AUROC with DeLong's interval, by label.
         published: the published figures.
-        calibration: fitted on all patients that thresholds came from, to be kept with the model.
+        calibration: fitted on volumes, whatever the level, of all patients that thresholds came from: to be kept with the model, which is
+            asked about one volume at a time.
         notes: sentences on what a reader must know.
     """
 
@@ -163,12 +164,14 @@ class _Tuned:
 
 
 def _tuned(scored: Scores, cases: LabelledCases, predictions: LabelTable, *, tuning: Tuning, split: str, plan: EvaluationOptions) -> _Tuned:
-    if tuning == "folds":
-        return _in_turns(scored, plan)
     if tuning == split:
         raise InputError(f"thresholds cannot come from {tuning}, which is scored", hint="Take another split, or folds.")
-    chosen, _ = _labelled(cases.select([name == tuning for name in cases.splits]), tuning)
-    tuning_scores = _scores(chosen, predictions, plan.level)
+    source = split if tuning == "folds" else tuning
+    chosen, _ = _labelled(cases.select([name == source for name in cases.splits]), source)
+    volumes = join(chosen, predictions)
+    if tuning == "folds":
+        return _in_turns(scored, volumes, plan)
+    tuning_scores = volumes if plan.level == "volume" else by_scan(volumes, chosen)
     words = f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(tuning_scores.names):,} {plan.level}s"
     calibration = _calibration(tuning_scores, plan, words)
     mended = fitting.calibrated_scores(scored, calibration)
@@ -178,13 +181,13 @@ def _tuned(scored: Scores, cases: LabelledCases, predictions: LabelTable, *, tun
         thresholds_NK=np.broadcast_to(choosing.youden_thresholds(tuning_scores), scored.truth_NK.shape),
         mended=mended,
         coverages=coverages(fitting.verdicts(mended, calibration), mended),
-        calibration=calibration,
+        calibration=_calibration(volumes, plan, f"split {tuning}: {len(set(chosen.patients)):,} patients, {len(volumes.names):,} volumes"),
         notes=notes if tuning == "train" else (),
     )
 
 
-def _in_turns(scored: Scores, plan: EvaluationOptions) -> _Tuned:
-    """Each fifth of the patients by thresholds and calibration of the other four."""
+def _in_turns(scored: Scores, volumes: Scores, plan: EvaluationOptions) -> _Tuned:
+    """Each fifth of the patients by thresholds and calibration of the other four; what is kept is of the volumes of all."""
     folds = np.array([int.from_bytes(sha256(patient.encode()).digest()[:4]) % FOLDS for patient in scored.patients])
     words = f"the other patients of the scored split, in {FOLDS} turns"
     thresholds, mended = np.full(scored.truth_NK.shape, np.nan), scored.probabilities_NK.copy()
@@ -202,7 +205,7 @@ def _in_turns(scored: Scores, plan: EvaluationOptions) -> _Tuned:
         thresholds_NK=thresholds,
         mended=replace(scored, probabilities_NK=mended),
         coverages=coverages(verdicts, scored),
-        calibration=_calibration(scored, plan, f"all {len(set(scored.patients)):,} patients of the scored split"),
+        calibration=_calibration(volumes, plan, f"all {len(set(scored.patients)):,} patients of the scored split"),
     )
 
 

@@ -25,7 +25,7 @@ from thoracle.errors import InputError
 from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask, Latents
-from thoracle.training.contrastive.retrieval_eval import RECALLS
+from thoracle.training.contrastive.retrieval_eval import PAIR_MONITORS
 from thoracle.training.engine.config import HINT, BatchScope, RunConfig
 from thoracle.training.engine.distributed import World, no_sync
 from thoracle.training.engine.rng import Generators, get_rng_state, set_rng_state
@@ -48,7 +48,7 @@ class PairConfig(RunConfig):
     """
 
     RESUME_MAY_CHANGE: ClassVar[frozenset[str]] = RunConfig.RESUME_MAY_CHANGE | {"cohort", "gradient_cache_chunk"}
-    MONITORS: ClassVar[tuple[str, ...]] = (*RECALLS, *RunConfig.MONITORS)
+    MONITORS: ClassVar[tuple[str, ...]] = (*PAIR_MONITORS, *RunConfig.MONITORS)
 
     cohort: str = "cohort"
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)

@@ -13,7 +13,7 @@ from thoracle.models.encoder import EncodedText, TrainableEncoder
 from thoracle.training.contrastive.dual_encoder import wrap_blocks
 from thoracle.training.contrastive.gradient_cache import PairConfig
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.engine.plan import Outline, RunPlan, plan_run, step_cost
+from thoracle.training.engine.plan import RunPlan, StepOutline, plan_run, step_cost
 
 
 def plan_pairs(
@@ -40,7 +40,7 @@ def plan_pairs(
     """
     chunk = config.gradient_cache_chunk or config.batch_size
 
-    def outline() -> Outline:
+    def outline() -> StepOutline:
         return outline_dual_encoder(
             config, build(), chunk=chunk, size=config.preprocess.size, texts=chunk, tokens=config.max_text_tokens, views=views,
             frozen_text=frozen_text,
@@ -68,7 +68,7 @@ def outline_dual_encoder(
     tokens: int,
     views: int = 0,
     frozen_text: bool = False,
-) -> Outline:
+) -> StepOutline:
     """Describe a step that encodes volumes and texts.
 
     Args:
@@ -93,4 +93,4 @@ def outline_dual_encoder(
         # Views are made of a volume that is counted with the batch.
         return clip.encode_pair_latents(text, torch.empty(chunk, views, *size) if views else volume)
 
-    return Outline(module=module, forward=forward, blocks=wrap_blocks(clip, replace(config, compile=False)))
+    return StepOutline(module=module, forward=forward, blocks=wrap_blocks(clip, replace(config, compile=False)))

@@ -1,4 +1,4 @@
-"""Recall of held-out pairs as a run goes on: needs reports, and no labels.
+"""Recall and loss of held-out pairs as a run goes on: needs reports, and no labels.
 
 Shapes: V volumes with their reports, L latent width.
 """
@@ -10,6 +10,8 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.metrics.retrieval import per_query_metrics, sort_by_score
@@ -18,14 +20,16 @@ from thoracle.training.contrastive.zero_shot_eval import rank_batches
 from thoracle.training.engine.sampler import EpochDataset, PairCollator
 
 _DEPTHS: Final = (1, 5, 10)
-#: Names of the figures.
+#: Names of the figures of which the highest is best.
 RECALLS: Final = tuple(f"R@{depth}" for depth in _DEPTHS)
+PAIR_MONITORS: Final = (*RECALLS, "minus_loss")
 
 
 class RetrievalEvaluator:
     """Evaluate the share of reports that find a volume of their scan, and of volumes that find its report, among the first 1, 5 and 10.
 
-    Each figure is the mean of both directions. Ties count against the query.
+    Each figure is the mean of both directions. Ties count against the query. `held_out_loss` is InfoNCE over all held-out pairs at once, at
+    the model's temperature; its negative is `minus_loss`.
     """
 
     def __init__(self, task: DualEncoderTask, pairs: EpochDataset[Sample], *, batch: int, length: int) -> None:
@@ -43,8 +47,18 @@ class RetrievalEvaluator:
                 volumes.append(image_BL.cpu())
             scans += [sample.scan for sample in samples]
         parts = world.all_gather_object((torch.cat(texts), torch.cat(volumes), scans))
-        scores_VV = (torch.cat([part[0] for part in parts]) @ torch.cat([part[1] for part in parts]).T).double().numpy()
+        cosines_VV = (torch.cat([part[0] for part in parts]) @ torch.cat([part[1] for part in parts]).T).double()
+        scores_VV = cosines_VV.numpy()
         names = np.array([scan for part in parts for scan in part[2]])
         relevance_VV = (names[:, None] == names).astype(np.float64)
         ways = [per_query_metrics(sort_by_score(scores, relevance_VV), ks=_DEPTHS) for scores in (scores_VV, scores_VV.T)]
-        return {name: float(np.mean([way[name] for way in ways])) for name in RECALLS}
+        loss = pair_loss(cosines_VV * self._task.clip.temperature.exp().item(), torch.from_numpy(relevance_VV) == 1)
+        return {**{name: float(np.mean([way[name] for way in ways])) for name in RECALLS}, "minus_loss": -loss, "held_out_loss": loss}
+
+
+def pair_loss(logits_VV: Tensor, same_scan_VV: Tensor) -> float:
+    """Compute InfoNCE of pairs on the diagonal, mean of both directions; other volumes of a pair's scan are no negatives."""
+    diagonal = torch.eye(len(logits_VV), dtype=torch.bool)
+    logits_VV = logits_VV.masked_fill(same_scan_VV & ~diagonal, -torch.inf)
+    targets = torch.arange(len(logits_VV))
+    return ((F.cross_entropy(logits_VV, targets) + F.cross_entropy(logits_VV.T, targets)) / 2).item()

@@ -95,11 +95,14 @@ class RunConfig:
             model works alone for long.
         num_workers: processes that read and tokenize.
         logger: where curves go.
+        logger_project: project of the run on Weights & Biases.
+        logger_name: name of the run there; "" takes that of its folder.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations; 0 never evaluates.
         keep_checkpoints: number of last checkpoints that are kept, beside the best.
         monitor: metric of the evaluation that decides which checkpoint is best: a mean, or the figure of one abnormality by its name. Runs
-            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, which needs no labels.
+            on pairs have "R@1", "R@5" and "R@10" too, the recall of held-out pairs, mean of both directions, and "minus_loss", their loss
+            with the other sign, which need no labels. It is of split dev.
         optimizer: settings of the optimizer and of its schedule.
     """
 
@@ -128,6 +131,8 @@ class RunConfig:
     collective_timeout_hours: PositiveFloat = 10.0
     num_workers: NonNegativeInt = 2
     logger: Literal["tensorboard", "wandb"] = "tensorboard"
+    logger_project: str = "thoracle"
+    logger_name: str = ""
     save_every: PositiveInt = 1000
     eval_every: NonNegativeInt = 0
     keep_checkpoints: PositiveInt = 3

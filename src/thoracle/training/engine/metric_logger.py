@@ -81,11 +81,18 @@ def _wandb(out: Path, config: RunConfig) -> Any:
     try:
         import wandb  # type: ignore[import-not-found]
     except ImportError as error:
-        raise ExtraMissing("log: wandb needs the package wandb", hint="Run `pip install wandb`, or set log to tensorboard.") from error
+        raise ExtraMissing("logger wandb needs its package", hint="Run `pip install wandb`, or set logger to tensorboard.") from error
     name = out / _FOLDER / _RUN_ID  # a run's own, kept with it: two runs in folders of one name are two
     if not name.exists():
         name.parent.mkdir(exist_ok=True)
         write_atomic(name, secrets.token_hex(8).encode())
     # What is sent leaves the house: no folder of this machine.
     settings = {setting: value for setting, value in config_to_mapping(config).items() if setting not in config.RESUME_MAY_CHANGE}
-    return wandb.init(project="thoracle", name=out.name, id=name.read_text(), resume="allow", dir=str(out), config=settings)
+    return wandb.init(
+        project=config.logger_project,
+        name=config.logger_name or out.name,
+        id=name.read_text(),
+        resume="allow",
+        dir=str(out),
+        config=settings,
+    )

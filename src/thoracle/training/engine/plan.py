@@ -35,7 +35,7 @@ UTILISATION: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outline:
+class StepOutline:
     """Hold what a step runs.
 
     Attributes:
@@ -139,7 +139,7 @@ class RunPlan:
     @property
     def host_total(self) -> int:
         """Return the host memory of the first rank, its part of /dev/shm included."""
-        return self.shared + self.workers + self.saving + self.held
+        return self.shared + self.workers + self.held + self.saving
 
     @property
     def node_total(self) -> int:
@@ -151,7 +151,7 @@ class RunPlan:
         return UTILISATION * flops_per_second / self.flops
 
 
-def step_cost(build: Callable[[], Outline], *, bf16: bool, backward: bool = True) -> StepCost:
+def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = True) -> StepCost:
     """Run a step on fake tensors.
 
     Args:

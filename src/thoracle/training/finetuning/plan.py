@@ -13,7 +13,7 @@ from thoracle.models.ctclip.classifier import build_head
 from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.contrastive.pair_plan import outline_dual_encoder
-from thoracle.training.engine.plan import Encoding, Outline, RunPlan, plan_run, step_cost
+from thoracle.training.engine.plan import Encoding, RunPlan, StepOutline, plan_run, step_cost
 from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierNetwork, learning_parts, target_config
 from thoracle.training.finetuning.classifier_run import open_classifier_start
 from thoracle.training.finetuning.frozen_features import feature_shape
@@ -40,7 +40,7 @@ def plan_vocabfine(
     start = open_vocabfine_start(config, preprocess)
     tokens_KN = start.tokenizer().encode(format_prompts(templates=start.prompts), max_length=start.config.bert.max_tokens).input_ids_BN
 
-    def outline() -> Outline:
+    def outline() -> StepOutline:
         clip, texts, tokens = CTCLIP(start.config), *tokens_KN.shape
         return outline_dual_encoder(config, clip, chunk=config.batch_size, size=preprocess.size, texts=texts, tokens=tokens)
 
@@ -106,17 +106,17 @@ def _given(config: ClassifierConfig, start: CTCLIPConfig, size: tuple[int, int, 
     return feature_shape(clip, config.features), torch.float32 if config.features == "latents" else kept
 
 
-def _outline_encoder(config: ClassifierConfig, start: CTCLIPConfig, size: tuple[int, int, int]) -> Outline:
+def _outline_encoder(config: ClassifierConfig, start: CTCLIPConfig, size: tuple[int, int, int]) -> StepOutline:
     clip = CTCLIP(start).eval()
     volume_B1ZHW = torch.empty(config.encode_batch_size, 1, *size)
-    return Outline(module=clip, forward=lambda: [clip.project_tokens(clip.pooling_tokens(clip.visual_transformer(volume_B1ZHW)))])
+    return StepOutline(module=clip, forward=lambda: [clip.project_tokens(clip.pooling_tokens(clip.visual_transformer(volume_B1ZHW)))])
 
 
-def _outline_network(config: ClassifierConfig, model: CTCLIPConfig, given_B: Tensor) -> Outline:
+def _outline_network(config: ClassifierConfig, model: CTCLIPConfig, given_B: Tensor) -> StepOutline:
     clip = None if config.features == "latents" else CTCLIP(model).requires_grad_(False)
     head = build_head(model, n_labels=len(ABNORMALITIES))
     learning = {} if clip is None else learning_parts(clip, config)
     network = ClassifierNetwork(clip, head, config.features).train()
     if clip is not None:
         clip.codebook.eval()  # it counts tokens in training, which have no values here
-    return Outline(module=network, forward=lambda: [network(given_B)], saved=nn.ModuleDict({"head": head, **learning}))
+    return StepOutline(module=network, forward=lambda: [network(given_B)], saved=nn.ModuleDict({"head": head, **learning}))

@@ -9,7 +9,7 @@ import torch
 from thoracle.models.bundle.pretrained_text import load_pretrained_text
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.encoder import TransformerLayer
-from thoracle.training.engine.plan import Outline, RunPlan, plan_run, step_cost
+from thoracle.training.engine.plan import RunPlan, StepOutline, plan_run, step_cost
 from thoracle.training.labeler.task import LabelerConfig, prompt_reports
 from thoracle.types import ABNORMALITIES
 
@@ -23,11 +23,11 @@ def plan_labeler(config: LabelerConfig, *, reports: int, ranks: int, local_ranks
     sizes = load_pretrained_text(Path(config.init_from)).described()[0] if config.init_from else config.model
     length = min(config.max_text_tokens, sizes.max_tokens)
 
-    def outline() -> Outline:
+    def outline() -> StepOutline:
         network = TextClassifier(sizes, n_labels=len(ABNORMALITIES)).train()
         ids_BN = torch.zeros(config.batch_size, length, dtype=torch.int64)
         blocks = [module for module in network.modules() if isinstance(module, TransformerLayer)]
-        return Outline(module=network, forward=lambda: [network(ids_BN, torch.ones_like(ids_BN))], blocks=blocks)
+        return StepOutline(module=network, forward=lambda: [network(ids_BN, torch.ones_like(ids_BN))], blocks=blocks)
 
     return plan_run(
         config,

@@ -31,7 +31,7 @@ from thoracle.training.finetuning.classifier import (
 )
 from thoracle.training.finetuning.frozen_features import FeatureDataset, encode_frozen_features
 
-_Told = Callable[[int, int], None]
+_CountDone = Callable[[int, int], None]
 
 
 def classifier_run(
@@ -41,7 +41,7 @@ def classifier_run(
     world: World,
     *,
     resume: bool = False,
-    encoded: _Told = lambda _, __: None,
+    encoded: _CountDone = lambda _, __: None,
 ) -> Trainer:
     """Make a run that trains a classifier; latents or tokens of a frozen encoder are computed first, if they are absent.
 
@@ -97,7 +97,7 @@ def open_classifier_start(config: ClassifierConfig, preprocess: PreprocessConfig
     return start
 
 
-def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:
+def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _CountDone) -> list[Tensor]:
     assert config.features != "volumes"
     clip = CTCLIP(start.config)
     clip.load_state_dict(clip_weights(start))

@@ -71,6 +71,6 @@ def test_a_file_must_say_which_task_it_is_of(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not say which task.*task: contrastive.*labeler"):
         printed(str(tmp_path / "my.yaml"))
     (tmp_path / "my.yaml").write_text("task: labeler\nsteps: 3")
-    assert "steps = 3 steps    (my.yaml, default 1000)" in printed(str(tmp_path / "my.yaml"))
+    assert "steps = 3 steps    (my.yaml, default 0)" in printed(str(tmp_path / "my.yaml"))
     with pytest.raises(InputError, match="is not a configuration file"):
         printed("ct-clap")

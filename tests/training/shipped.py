@@ -88,7 +88,7 @@ def shrunk(path: Path, folder: Path) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load(path.read_text())
     values["out"] = str(folder / "runs" / path.stem)
     # bfloat16 is refused on a CPU, and compiling takes minutes
-    values |= {"steps": STEPS, "batch_size": 2, "num_workers": 0, "save_every": 1, "precision": "float32", "compile": False}
+    values |= {"steps": STEPS, "epochs": 0, "batch_size": 2, "num_workers": 0, "save_every": 1, "precision": "float32", "compile": False}
     values["optimizer"] = {**values["optimizer"], "warmup_steps": min(1, values["optimizer"].get("warmup_steps", 0))}
     for name, most in (("eval_every", STEPS), ("gradient_cache_chunk", 1), ("gradient_accumulation_steps", 2), ("prompt_repeats", 1)):
         if values.get(name):

@@ -48,7 +48,7 @@ def test_an_unknown_monitor_is_refused(task: str, known: tuple[str, ...], unknow
         "chat": "language_model: base\n",
     }
     for monitor in (*known, *unknown):
-        (tmp_path / "config.yaml").write_text(f"{more.get(task, '')}monitor: '{monitor}'")
+        (tmp_path / "config.yaml").write_text(f"steps: 1\n{more.get(task, '')}monitor: '{monitor}'")
         if monitor in known:
             assert load_config(tmp_path / "config.yaml", TASKS[task]).monitor == monitor
         else:

@@ -77,6 +77,11 @@ def test_each_part_has_its_line() -> None:
     assert again[6] == "samples a second  125 a rank, each read twice, for an A100 at 40% of its peak in bf16"
 
 
+def test_epochs_are_said_in_steps() -> None:
+    lines = list(describe(ContrastiveConfig(out="run", epochs=20), PLAN))
+    assert lines[5] == "steps an epoch    9 of 90 samples on 8 ranks; the run has 180"
+
+
 Memory = namedtuple("Memory", "available")
 Disk = namedtuple("Disk", "free")
 

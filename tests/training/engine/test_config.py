@@ -108,6 +108,7 @@ def test_medfinder_has_the_published_hyperparameters() -> None:
         4,
         True,
     )
+    assert (config.seed, config.steps, config.epochs) == (42, 0, 20)
     changes = config.augmentation
     assert (changes.probability, changes.rotation, changes.zoom, changes.shift, changes.noise) == (0.3, 0.2, 0.1, 0.0, 0.2)
     assert (config.optimizer.lr, config.optimizer.schedule) == (1e-4, "cosine")
@@ -150,8 +151,10 @@ def test_small_gpu_has_larger_patches() -> None:
     ("text", "said"),
     [
         ("step: 10", "unknown step; known are .* Did you mean steps"),
-        ("steps: '10'", "steps must be a whole number at least 1, is '10'"),
-        ("steps: 0", "steps must be a whole number at least 1, is 0"),
+        ("steps: '10'", "steps must be a whole number at least 0, is '10'"),
+        ("steps: -1", "steps must be a whole number at least 0, is -1"),
+        ("steps: 0", r"config\.yaml: neither steps nor epochs is given\. Give one of them\."),
+        ("steps: 10\nepochs: 2", r"both steps, 10, and epochs, 2, are given\. Set one of them to 0\."),
         ("precision: fp8", "precision must be float32 or bf16"),
         ("batch_size: 8\ngradient_cache_chunk: 3", "gradient_cache_chunk 3 does not divide batch_size 8"),
         ("gradient_accumulation_steps: 2", "do not see each other"),

@@ -31,7 +31,7 @@ from thoracle.training.contrastive.run import contrastive_run
 from thoracle.training.contrastive.zero_shot_eval import ZeroShotEvaluator
 from thoracle.training.engine import checkpoints as module
 from thoracle.training.engine.checkpoints import checkpoints
-from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.config import OptimizerConfig, load_run_config
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.progress import TrainStep
 from thoracle.types import ABNORMALITIES
@@ -249,6 +249,36 @@ def test_steps_of_another_number_of_samples_are_refused_and_the_run_stays(
     assert detail in caught.value.detail
     assert hint in caught.value.hint
     assert (out / "config.yaml").read_text() == before
+
+
+def test_epochs_are_so_many_steps_from_the_start(config: ContrastiveConfig, tmp_path: Path) -> None:
+    """Twelve pairs are three steps of four; the run's own configuration says six, and the command may go on saying two epochs."""
+    whole = [step.loss for step in train(config)]
+    again = replace(config, steps=0, epochs=2, out=str(tmp_path / "epochs"))
+    trainer = contrastive_run(again, Pairs(), ALONE, words=words)
+    assert trainer.notes[0] == "2 epochs of 12 samples are 6 steps of 4."
+    run = trainer.run()
+    begun = [next(run).loss for _ in range(2)]
+    run.close()
+    written = load_run_config(Path(again.out) / "config.yaml", ContrastiveConfig)
+    assert (written.steps, written.epochs) == (6, 0)
+    trainer = contrastive_run(again, Pairs(), ALONE, words=words, resume=True)
+    assert (trainer.done, len(trainer.notes)) == (2, 1), "nothing has changed"
+    assert begun + [step.loss for step in trainer.run()] == whole
+    assert all(torch.equal(tensor, weights(config)[name]) for name, tensor in weights(again).items())
+
+
+def test_epochs_are_as_many_steps_on_another_number_of_ranks(two_ranks_began: dict[str, Path], tmp_path: Path) -> None:
+    """24 pairs are three steps of 2 x 4, and of 1 x 8; of 4 they would be six, and are refused."""
+    out = str(shutil.copytree(two_ranks_began["global"], tmp_path / "run"))
+    begun = replace(BEGUN, steps=0, epochs=1, batch_size=8, out=out)
+    trainer = rank_run.trainer(begun, ALONE, resume=True)
+    assert (trainer.config.steps, trainer.done) == (3, 3)
+    assert not any(note.startswith("steps is") for note in trainer.notes)
+    trainer = rank_run.trainer(replace(begun, epochs=2), ALONE, resume=True)
+    assert "steps is 6 now, was 3: the learning rate follows the schedule of so many steps from here on." in trainer.notes
+    with pytest.raises(InputError, match="a step was of 2 ranks"):
+        rank_run.trainer(replace(begun, batch_size=4), ALONE, resume=True)
 
 
 def test_fewer_steps_than_are_done_are_refused(config: ContrastiveConfig) -> None:

@@ -45,7 +45,8 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     yield f"host, a node      {_shown(node)}, /dev/shm {_shown(shared)} ({plan.local_ranks} ranks)"
     saved = plan.checkpoint * plan.checkpoints
     yield f"disk              cache {_shown(plan.cache)}, checkpoints {_shown(saved)} ({plan.checkpoints} of {_shown(plan.checkpoint)})"
-    yield f"steps an epoch    {plan.steps_per_epoch:,} of {plan.samples:,} samples on {plan.ranks} ranks; the run has {config.steps:,}"
+    steps = config.total_steps(plan.steps_per_epoch)
+    yield f"steps an epoch    {plan.steps_per_epoch:,} of {plan.samples:,} samples on {plan.ranks} ranks; the run has {steps:,}"
     for card, peaks in CARDS.items():
         rate = plan.samples_per_second(peaks[config.precision == "bf16"])
         twice = ", each read twice," if plan.reads == 2 else ","

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.cohort.samples.augment import Augmentation
-from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
 from thoracle.models.common.losses import contrastive_loss, logit_scale, pair_logits, sigmoid_loss
 from thoracle.models.ctclip.config import CTCLIPConfig
@@ -50,7 +49,6 @@ class ContrastiveConfig(PairConfig):
     tokenizer: str = ""
     init_text_encoder: str = ""
     augmentation: Augmentation | None = None
-    steps: PositiveInt = 100_001
     loss: Loss = "softmax"
     init_log_logit_scale: float = 1.0
     init_logit_bias: float = -10.0

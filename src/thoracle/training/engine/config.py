@@ -84,7 +84,8 @@ class RunConfig:
         only: list of the volumes to take of the cohort, as `thoracle search --all --csv` writes it; "" takes all.
         disclaimer: sentence that every result of the model carries, about its training data; "" where it was patients.
         seed: seed of weights, order, augmentation and dropout.
-        steps: optimizer steps of the whole run.
+        steps: optimizer steps of the whole run; a run has these or `epochs`, and 0 of the other.
+        epochs: passes over the training split, in place of `steps`: so many times the steps that its samples fill.
         batch_size: samples of a batch, on each rank.
         gradient_accumulation_steps: batches whose losses are averaged before the optimizer steps.
         precision: "bf16" is autocast; weights, codebook and loss stay float32. It has not run on a GPU yet.
@@ -122,7 +123,8 @@ class RunConfig:
     only: str = ""
     disclaimer: str = ""
     seed: NonNegativeInt = 0
-    steps: PositiveInt = 1000
+    steps: NonNegativeInt = 0
+    epochs: NonNegativeInt = 0
     batch_size: PositiveInt = 8
     gradient_accumulation_steps: PositiveInt = 1
     precision: Literal["float32", "bf16"] = "float32"
@@ -147,11 +149,20 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.steps and self.epochs:
+            detail = f"both steps, {self.steps}, and epochs, {self.epochs}, are given"
+            raise InputError(detail, hint="Set one of them to 0.", source="config")
         if self.monitor not in self.MONITORS:
             means = ", ".join(name for name in self.MONITORS if name not in ABNORMALITIES)
             detail = f"monitor is {self.monitor!r}, which no evaluation of this run gives"
             hint = f"Give {means}{', or the name of an abnormality' if ABNORMALITIES[0] in self.MONITORS else ''}."
             raise InputError(detail, hint=hint, source="config")
+
+    def total_steps(self, steps_per_epoch: int, *, source: str | Path = "config") -> int:
+        """Return the steps of the whole run; raises InputError, of `source`, where nothing says how long it is."""
+        if not self.steps and not self.epochs:
+            raise InputError("neither steps nor epochs is given", hint="Give one of them.", source=source)
+        return self.steps or self.epochs * steps_per_epoch
 
     @property
     def compares_batch(self) -> bool:
@@ -184,7 +195,9 @@ def load_config(path: Path, cls: type[_Run], *, overrides: Iterable[str] = ()) -
     task = values.pop("task", cls.TASK)
     if task != cls.TASK:
         raise InputError(f"is a configuration of `thoracle train {task}`", hint=f"Give one of {cls.TASK}.", source=path)
-    return config_from_mapping(cls, values, source=path, overridden=overridden_keys(overrides))
+    config = config_from_mapping(cls, values, source=path, overridden=overridden_keys(overrides))
+    config.total_steps(1, source=path)  # before data are opened, which say how many an epoch has
+    return config
 
 
 def load_run_config(path: Path, cls: type[_Run]) -> _Run:

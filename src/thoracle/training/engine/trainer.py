@@ -16,6 +16,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -94,10 +95,14 @@ class Trainer:
         )
         if world.device.type == "cpu":
             _keep_memory()
+        self.notes, self.done = tuple(notes), 0
+        steps = config.total_steps(self._order.steps_per_epoch)
+        if config.epochs:
+            self.notes += (f"{config.epochs} epochs of {len(data):,} samples are {steps:,} steps of {self._order.global_batch_size}.",)
+            config = replace(config, steps=steps, epochs=0)  # what the run is, and goes on as, on however many ranks
         self.config, self._data, self._world = config, data, world
         self._out = Path(config.out)
         self._writer = CheckpointWriter(self._out / CHECKPOINTS, keep_last=config.keep_checkpoints)
-        self.notes, self.done = tuple(notes), 0
         with open_run_folder(config, files, world, resume=resume) as folder:
             self.notes += tuple(world.on_first(lambda: resume_notes(load_run_config(folder / CONFIG, type(config)), config)))
             torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights

@@ -47,9 +47,11 @@ class RetrievalEvaluator:
             volumes.append(image_BL.cpu())
             scans += [sample.scan for sample in samples]
         parts = world.all_gather_object((torch.cat(texts), torch.cat(volumes), scans))
-        cosines_VV = (torch.cat([part[0] for part in parts]) @ torch.cat([part[1] for part in parts]).T).double()
+        count = len(self._pairs)
+        text_VL, image_VL = (torch.cat([part[side] for part in parts])[:count] for side in (0, 1))
+        cosines_VV = (text_VL @ image_VL.T).double()
         scores_VV = cosines_VV.numpy()
-        names = np.array([scan for part in parts for scan in part[2]])
+        names = np.array([scan for part in parts for scan in part[2]][:count])
         relevance_VV = (names[:, None] == names).astype(np.float64)
         ways = [per_query_metrics(sort_by_score(scores, relevance_VV), ks=_DEPTHS) for scores in (scores_VV, scores_VV.T)]
         loss = pair_loss(cosines_VV * self._task.clip.temperature.exp().item(), torch.from_numpy(relevance_VV) == 1)

@@ -40,16 +40,17 @@ class ZeroShotEvaluator:
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
         gathered = world.all_gather_object((torch.cat(margins), torch.cat(labels)))
-        return label_aurocs(torch.cat([part for part, _ in gathered]), torch.cat([part for _, part in gathered]))
+        count = len(self._volumes)
+        return label_aurocs(torch.cat([part for part, _ in gathered])[:count], torch.cat([part for _, part in gathered])[:count])
 
 
 def rank_batches(count: int, world: World, *, batch: int) -> Sequence[Sequence[int]]:
     """List a rank's share of `count` volumes in batches, alike in number on all ranks, for sharded weights are gathered by all or none.
 
-    Some volumes are left out at the end where ranks do not divide them.
+    The shares of all ranks, one behind the other, are the volumes in order, the last of them repeated where ranks do not divide them.
     """
-    length = count // world.size
-    local = range(world.rank * length, (world.rank + 1) * length)
+    length = -(-count // world.size)
+    local = [min(index, count - 1) for index in range(world.rank * length, (world.rank + 1) * length)]
     return [local[first : first + batch] for first in range(0, length, batch)]
 
 

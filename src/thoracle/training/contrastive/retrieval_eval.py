@@ -48,7 +48,7 @@ class RetrievalEvaluator:
             scans += [sample.scan for sample in samples]
         parts = world.all_gather_object((torch.cat(texts), torch.cat(volumes), scans))
         count = len(self._pairs)
-        text_VL, image_VL = (torch.cat([part[side] for part in parts])[:count] for side in (0, 1))
+        text_VL, image_VL = torch.cat([part[0] for part in parts])[:count], torch.cat([part[1] for part in parts])[:count]
         cosines_VV = (text_VL @ image_VL.T).double()
         scores_VV = cosines_VV.numpy()
         names = np.array([scan for part in parts for scan in part[2]][:count])

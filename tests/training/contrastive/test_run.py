@@ -153,7 +153,8 @@ def test_reports_are_cut_to_the_tokens_of_the_configuration_and_counted(
     assert batch.input_ids_BN.shape == (4, 7)
     assert batch.names == ("train_0", "train_1", "train_2", "train_3")
     assert batch.identity_B2.unique().numel() == 8, "four scans and four texts"
-    twice = trainer._collate([Pairs()[0], replace(Pairs()[1], scan="0"), replace(Pairs()[2], report=Pairs()[0].report)]).identity_B2
+    samples = [Pairs()[0], replace(Pairs()[1], scan="0"), replace(Pairs()[2], report=Pairs()[0].report)]
+    twice = trainer._collate(samples, stack(samples)).identity_B2
     assert (twice[:, None] == twice).any(dim=-1).tolist() == [[True, True, True], [True, True, False], [True, False, True]]
 
 

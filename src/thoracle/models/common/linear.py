@@ -12,4 +12,5 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply over the last axis. Autocast, where it is on, casts both itself: a cast before it would be kept for nothing."""
-        return F.linear(x if torch.is_autocast_enabled(x.device.type) else x.to(self.weight.dtype), self.weight, self.bias)
+        alike = x.dtype == self.weight.dtype or (self.weight.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type))
+        return F.linear(x if alike else x.to(self.weight.dtype), self.weight, self.bias)

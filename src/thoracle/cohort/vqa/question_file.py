@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from thoracle.cohort.vqa.published_entries import BOUNDARY, NOTE, note_published
 from thoracle.cohort.vqa.vqa_file import QuestionSet, check_entry, parse_entry
 from thoracle.errors import InputError, MetadataError
 from thoracle.execution.local import LocalExecutor
@@ -32,13 +33,10 @@ from thoracle.files.json_file import load_json, write_json
 
 #: Of the notes on the disk; a change that breaks readers takes the next number.
 _FORMAT: Final = "thoracle.questions/1"
-#: Of an entry: where it begins and its bytes, the number of its images among `QuestionFile.images`, and a hash of its id.
-_NOTE: Final = np.dtype([("offset", "<i8"), ("size", "<i4"), ("images", "<i4"), ("hash", "<u8")])
 _LONGEST: Final = 1 << 22
 _CHUNK: Final = 1 << 24
 _PART: Final = 1 << 25
 _MOST_IMAGES: Final = 1 << 28
-_ENTRY_BEGINS: Final = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*(?=\{[ \t\r\n]*"(?:id|image|conversations)"[ \t\r\n]*:)')
 _COMMA: Final = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 
@@ -49,7 +47,7 @@ class QuestionFile(Sequence[QuestionSet]):
     Attributes:
         path: of the file.
         images: names of volumes that conversations are about; each combination once.
-        notes_K: of each conversation, as `_NOTE`.
+        notes_K: of each conversation, as `NOTE`.
     """
 
     def __init__(self, path: Path, images: Sequence[tuple[str, ...]], notes_K: NDArray[np.void]) -> None:
@@ -163,7 +161,7 @@ def _parts(path: Path) -> list[range]:
         begins, ends = [begin + 1], []
         for target in range(begin + _PART, end - _LONGEST, _PART):
             file.seek(target)
-            match = _ENTRY_BEGINS.search(file.read(_LONGEST))
+            match = BOUNDARY.search(file.read(_LONGEST))
             if match is not None:
                 ends.append(target + match.start() + 1)
                 begins.append(target + match.end())
@@ -176,6 +174,12 @@ def _worker(path: Path) -> partial[tuple[list[tuple[str, ...]], NDArray[np.void]
 
 def _note(path: Path, part: range) -> tuple[list[tuple[str, ...]], NDArray[np.void]]:
     """What is noted of the entries of a part."""
+    published = note_published(path, part)
+    return _note_any(path, part) if published is None else published
+
+
+def _note_any(path: Path, part: range) -> tuple[list[tuple[str, ...]], NDArray[np.void]]:
+    """Note entries one by one, in whatever form they are taken; says of which one is not."""
     numbers: dict[tuple[str, ...], int] = {}
     notes = array("Q")  # four numbers an entry: millions of tuples would keep the garbage collector at work
     try:
@@ -187,8 +191,8 @@ def _note(path: Path, part: range) -> tuple[list[tuple[str, ...]], NDArray[np.vo
         why = "it cannot be read" if isinstance(error, json.JSONDecodeError | RecursionError) else "it is of another form"
         raise _refused(path, f"entry {len(notes) // 4}: {why} ({type(error).__name__}: {str(error)[:80]})") from error
     columns = np.frombuffer(notes, np.uint64).reshape(-1, 4)
-    notes_K = np.empty(len(columns), _NOTE)
-    for name, column in zip(_NOTE.names or (), columns.T, strict=True):
+    notes_K = np.empty(len(columns), NOTE)
+    for name, column in zip(NOTE.names or (), columns.T, strict=True):
         notes_K[name] = column
     return list(numbers), notes_K
 

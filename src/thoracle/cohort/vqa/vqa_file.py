@@ -26,7 +26,8 @@ _TOPIC_OF: Final = {
     **dict.fromkeys(("free_response", "description", "conversation", "long_answer"), "long"),
 }
 _TASK: Final = re.compile(r"\s*<(long_answer|short_answer|multiple_choice|report_generation)>\s*$")
-_LONGEST: Final = 50_000
+#: Characters of a question and its answer.
+LONGEST: Final = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +96,8 @@ def check_entry(entry: Mapping[str, Any]) -> tuple[str, ...]:
         value, answer = question["value"], reply["value"]
         if question["from"] != "human" or reply["from"] != "gpt" or not isinstance(value, str) or not isinstance(answer, str):
             raise ValueError("a human's turn and then gpt's were expected")
-        if len(value) + len(answer) > _LONGEST:
-            raise ValueError(f"more than {_LONGEST:,} characters")
+        if len(value) + len(answer) > LONGEST:
+            raise ValueError(f"more than {LONGEST:,} characters")
     return images
 
 

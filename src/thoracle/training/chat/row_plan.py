@@ -129,10 +129,15 @@ def _tree_starts(groups: NDArray[Any], own: Numbers, stem_G: Numbers, length: in
 def _filled(length_T: Numbers, length: int) -> list[list[int]]:
     """Each tree, longest first, into the fullest row that has room for it."""
     room: dict[int, list[list[int]]] = {}
+    spaces = 1 << length  # a bit for each space that a row has; the last is a new row's
     for tree in np.argsort(-length_T, kind="stable").tolist():
         size = min(int(length_T[tree]), length)
-        left = next((space for space in range(size, length + 1) if room.get(space)), None)
-        row = room[left].pop() if left is not None else []
+        enough = spaces >> size
+        space = size + (enough & -enough).bit_length() - 1
+        row = room[space].pop() if room.get(space) else []
+        if space < length and not room[space]:
+            spaces ^= 1 << space
         row.append(tree)
-        room.setdefault((length if left is None else left) - size, []).append(row)
+        room.setdefault(space - size, []).append(row)
+        spaces |= 1 << (space - size)
     return [row for space in sorted(room) for row in room[space]]

@@ -17,15 +17,22 @@ from torch import Tensor
 
 from tests.training.cohorts import write_cohort
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.common.prompts import format_prompts
+from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
 from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.chat.phantom_lm import build_phantom_lm, save_phantom_lm
+from thoracle.training.chat.plan import plan_chat
+from thoracle.training.chat.run import chat_run, finding_targets
+from thoracle.training.chat.scan_features import encode_cohort_scans
+from thoracle.training.chat.task import AdapterConfig, ChatConfig, SmallLanguageConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.contrastive.pair_plan import plan_pairs
@@ -135,6 +142,31 @@ def labeler(folder: Path) -> Planned:
     return plan_labeler(config, reports=len(reports), **RANKS), lambda: labeler_run(config, reports, ALONE, validation=())
 
 
+def chat(folder: Path, **changes: Any) -> Planned:
+    """Four layers and 4,000 words, asked of 16 scans in long answers."""
+    encoder, base = write_model(folder), folder / "base"
+    sizes = SmallLanguageConfig(
+        vocab_size=4000, hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=8, max_position_embeddings=512
+    )
+    language = build_phantom_lm(sizes, ["Which is it? a b c d"])
+    language.model.resize_token_embeddings(sizes.vocab_size)
+    save_phantom_lm(base, language, {name: tensor.clone() for name, tensor in language.model.named_parameters()})
+    config = ChatConfig(
+        encoder=encoder, language_model=str(base), out=f"{folder}/run", batch_size=4, sequence_length=512,
+        projector=ProjectorConfig(num_queries=32, dim=64, attention_dim=64), adapter=AdapterConfig(rank=8, alpha=16), **SHORT, **changes,
+    )  # fmt: skip
+    cohort = write_cohort(folder / "cohort", PREPROCESS, volumes=18)
+    names = [entry.volume for entry in cohort.entries if entry.split == "train"]
+    pair = QuestionAnswer(question="Which is it?", answer="a b c d " * 20, task="short_answer", type="short_answer")
+    asked = [QuestionSet(id=f"{name}-{k}", images=(name,), pairs=(pair,)) for name in names for k in range(4)]
+
+    def make() -> Trainer:
+        scans = encode_cohort_scans(cohort, names, ALONE, encoder=Path(encoder))
+        return chat_run(config, asked, ALONE, findings=finding_targets(cohort), scans=scans)
+
+    return plan_chat(config, asked, cache=0, **RANKS), make
+
+
 CASES: dict[str, Callable[[Path], Planned]] = {
     "whole batch": partial(contrastive, batch_size=8),
     "chunks": partial(contrastive, batch_size=16, gradient_cache_chunk=8),
@@ -146,6 +178,8 @@ CASES: dict[str, Callable[[Path], Planned]] = {
     "classifier with LoRA": partial(classifier, encoder="lora"),
     "classifier, all of it": partial(classifier, encoder="full", activation_checkpointing=True),
     "labeler": labeler,
+    "chat, projector": partial(chat, stage="projector", activation_checkpointing=True),
+    "chat, adapter": partial(chat, stage="lora"),
 }
 
 

@@ -50,8 +50,8 @@ def test_logits_are_those_of_the_language_model_on_words_alone(base: Path) -> No
     N = ids.shape[1]
     model = ChatModel(language.model, GroundTruthFindingTokens(language, ["effusion"]))
     with torch.inference_mode():
-        scored = torch.ones_like(ids, dtype=torch.bool)
-        got = model(ids, None, scored, mask_B1NN=torch.ones(1, 1, N, N).tril().bool(), positions_BN=torch.arange(N)[None])
+        kept, scored = torch.arange(N), torch.stack([torch.zeros(N, dtype=torch.int64), torch.arange(N)])
+        got = model(ids, None, kept, scored, mask_B1NN=torch.ones(1, 1, N, N).tril().bool(), positions_BN=torch.arange(N)[None])
         torch.testing.assert_close(got, language.model(input_ids=ids).logits[0])
 
 

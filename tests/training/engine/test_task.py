@@ -22,7 +22,16 @@ BATCHES: dict[str, Callable[[], Any]] = {
     "volumes": lambda: LabelledVolumes(volume_B1ZHW=VOLUMES, labels_BK=LABELS, names=("a", "b")),
     "features": lambda: LabelledBatch(given_B=VOLUMES, labels_BK=LABELS, names=("a", "b")),
     "conversations": lambda: ChatBatch(
-        ids_BN=IDS, targets_BN=IDS, weights_BN=LABELS, tree_BN=IDS, branch_BN=IDS, positions_BN=IDS, scans_I=VOLUMES, names=("a",)
+        ids_BN=IDS,
+        targets_BN=IDS,
+        weights_BN=LABELS,
+        kept_K=IDS[0],
+        scored_2S=IDS,
+        tree_BN=IDS,
+        branch_BN=IDS,
+        positions_BN=IDS,
+        scans_I=VOLUMES,
+        names=("a",),
     ),
     "reports": lambda: TextBatch(input_ids_BN=IDS, attention_mask_BN=IDS, labels_BK=LABELS, names=("a", "b")),
 }

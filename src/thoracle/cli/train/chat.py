@@ -11,6 +11,7 @@ from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 if TYPE_CHECKING:
     from thoracle.training.chat.task import ChatConfig
     from thoracle.training.engine.distributed import World
+    from thoracle.training.engine.plan import RunPlan
     from thoracle.training.engine.trainer import Trainer
 
 
@@ -55,6 +56,23 @@ def _prepare(config: ChatConfig) -> Run:
     return Run(start=start)
 
 
+def _plan(config: ChatConfig, ranks: int, local_ranks: int) -> RunPlan:
+    from thoracle.cli.train.pairs import cache_size
+    from thoracle.cohort.manifest import open_cohort
+    from thoracle.cohort.vqa.question_file import open_questions
+    from thoracle.errors import CapabilityMissing, InputError
+    from thoracle.training.chat.plan import plan_chat
+    from thoracle.training.chat.run import split_questions
+
+    if config.stage == "base":
+        raise CapabilityMissing("--dry-run plans no stage base, which is for phantoms", hint="Give --stage projector or lora.")
+    cohort = open_cohort(config.cohort, only=config.only)
+    split = split_questions(open_questions(Path(config.vqa_file), workers=os.cpu_count() or 1), cohort, held_out="dev")
+    if not len(split.train):
+        raise InputError("no question is about a scan of the split train", hint="Give the cohort's own questions.", source=config.vqa_file)
+    return plan_chat(config, split.train, cache=cache_size(cohort), ranks=ranks, local_ranks=local_ranks)
+
+
 CHAT: Final = TrainTask(
     name="chat",
     help="""Train a chat model: first its projector, then a LoRA adapter too. Ends with DIR/model, which `thoracle chat` takes.
@@ -63,6 +81,7 @@ CHAT: Final = TrainTask(
     """,
     config=_config,
     prepare=_prepare,
+    plan=_plan,
     settings={
         "stage": setting("--stage", "base|projector|lora", "Which part is trained", kind=Literal["base", "projector", "lora"]),
         "vqa_file": setting("--questions", "JSON", "What `thoracle vqa` wrote", kind=Path),

@@ -95,6 +95,27 @@ def load_language_model(
     return LanguageModel(model=model.eval().to(device), tokenizer=tokenizer, published=published)
 
 
+def outline_language_model(base: Path, *, dtype: Dtype = "auto") -> LanguageModel:
+    """Build a base model from its configuration alone, with its tokenizer: under `FakeTensorMode`, a model of any size.
+
+    Its weights are not read, and may be absent; "auto" is what the configuration says of their numbers, or float32.
+
+    Raises:
+        As `load_language_model`.
+    """
+    transformers = _transformers()
+    options = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(base, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **options)
+        numbers = (config.dtype or torch.float32) if dtype == "auto" else _DTYPES[dtype]
+        model = transformers.AutoModelForCausalLM.from_config(text_config(config), dtype=numbers)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        detail = f"is no causal language model that transformers opens ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+        raise ModelFolderInvalid(detail, hint="Copy or download the folder again.", source=base) from error
+    return LanguageModel(model=model.requires_grad_(False).eval(), tokenizer=tokenizer)
+
+
 def _language_part(model: Any, transformers: Any, *, source: Path) -> Any:
     """The causal model around the decoder of a model that reads images too, which stay unread; another model as it is."""
     config = text_config(model.config)
@@ -179,16 +200,18 @@ class ChatModel(nn.Module):
         self,
         ids_BN: Tensor,
         tokens_ITHWC: Tensor | None,
-        scored_BN: Tensor,
+        kept_K: Tensor,
+        scored_2S: Tensor,
         *,
         mask_B1NN: Tensor | None = None,
         positions_BN: Tensor | None = None,
     ) -> Tensor:
-        """Return (S, V) logits at the S positions that `scored_BN` marks; those that no row marks are not computed.
+        """Return (S, V) logits at S positions; those of columns in which no row has one are not computed.
 
         Args:
             ids_BN, tokens_ITHWC: as in `embed`.
-            scored_BN: bool.
+            kept_K: columns in which some row has one of the positions.
+            scored_2S: row of each position, and where its column is in `kept_K`.
             mask_B1NN: bool, which id sees which; None where each row is one conversation, padded at its end.
             positions_BN: of each id in its own conversation; None as above.
         """
@@ -196,9 +219,9 @@ class ChatModel(nn.Module):
         packed: dict[str, Any] = {}
         if mask_B1NN is not None and positions_BN is not None:
             packed = {"attention_mask": self._causal.masks(mask_B1NN, positions_BN, embedded_BNH.dtype), "position_ids": positions_BN}
-        kept_K = scored_BN.any(dim=0).nonzero().flatten()
         logits_BKV = self._causal.logits(ids_BN, embedded_BNH, keep=kept_K, **packed)
-        return logits_BKV[scored_BN[:, kept_K]]
+        row_S, kept_S = scored_2S
+        return logits_BKV[row_S, kept_S]
 
 
 def _transformers() -> Any:

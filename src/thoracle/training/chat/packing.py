@@ -71,6 +71,8 @@ class ChatBatch(PinnedBatch):
         ids_BN: with `IMAGE_TOKEN_INDEX` where a scan's rows stand.
         targets_BN: the id that follows; `IGNORE_INDEX` where it is not an answer's.
         weights_BN: of each target in the loss.
+        kept_K: columns in which some row has a target.
+        scored_2S: row of each target, and where its column is in `kept_K`.
         tree_BN, branch_BN: which tree and branch an id is of; branch 0 is the stem; tree -1 is padding.
         positions_BN: in its own conversation.
         scans_I: as `ScanTokens` keeps them; None where there are none.
@@ -80,6 +82,8 @@ class ChatBatch(PinnedBatch):
     ids_BN: Tensor
     targets_BN: Tensor
     weights_BN: Tensor
+    kept_K: Tensor
+    scored_2S: Tensor
     tree_BN: Tensor
     branch_BN: Tensor
     positions_BN: Tensor
@@ -204,6 +208,8 @@ class PackedCollator:
                     positions[b, span] = torch.arange(first, first + len(part))
                     targets[b, span], weights[b, span] = self._scored(part)
                     at += len(part)
+        scored_BN = targets != IGNORE_INDEX
+        kept_K = scored_BN.any(dim=0).nonzero().flatten()
         names = tuple(name for row in rows for tree in row.trees for name in tree.images)
         read = names if names or self._stand_in is None else (self._stand_in,)
         scans = torch.stack([self._scans(name) for name in read]) if read else None
@@ -211,6 +217,8 @@ class PackedCollator:
             ids_BN=ids,
             targets_BN=targets,
             weights_BN=weights,
+            kept_K=kept_K,
+            scored_2S=scored_BN[:, kept_K].nonzero().T.contiguous(),
             tree_BN=tree,
             branch_BN=branch,
             positions_BN=positions,

@@ -16,7 +16,6 @@ from torch import Tensor
 from thoracle.errors import CapabilityMissing
 from thoracle.models.chat.causal_model import RAISED, CausalModel
 from thoracle.models.chat.language_model import ChatModel
-from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.training.chat.packing import (
     ChatBatch,
     PackedCollator,
@@ -88,7 +87,7 @@ def _logits(model: ChatModel, batch: ChatBatch, read: Callable[[Tensor], Tensor]
     batch = batch.to(next(model.parameters()).device)
     tokens = None if batch.scans_I is None else read(batch.scans_I)
     masks: dict[str, Any] = {"mask_B1NN": attention_mask(batch), "positions_BN": batch.positions_BN} if packed else {}
-    logits_SV: Tensor = model(batch.ids_BN, tokens, batch.targets_BN != IGNORE_INDEX, **masks)
+    logits_SV: Tensor = model(batch.ids_BN, tokens, batch.kept_K, batch.scored_2S, **masks)
     return logits_SV
 
 

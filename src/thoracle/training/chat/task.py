@@ -20,7 +20,6 @@ from thoracle.config_reader import PositiveInt, Range, check_fields
 from thoracle.errors import InputError
 from thoracle.models.chat.causal_model import decoder_layers
 from thoracle.models.chat.language_model import ChatModel, Dtype
-from thoracle.models.chat.prompt import IGNORE_INDEX
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import ChatBatch, attention_mask
@@ -148,7 +147,7 @@ class ChatTask(WeightsOnlyTask):
     """Train a chat model.
 
     Args:
-        model: with what is trained asking for gradients, and nothing else.
+        model: on the rank's device, with what is trained asking for gradients, and nothing else.
         config: of the run.
         world: its ranks.
         read: gives what the projector takes of scans as they are kept.
@@ -159,9 +158,9 @@ class ChatTask(WeightsOnlyTask):
     def __init__(
         self, model: ChatModel, config: ChatConfig, world: World, *, read: Callable[[Tensor], Tensor], save: Save, packed: bool = True
     ) -> None:
-        self.model, self.config, self.world = model.to(world.device), config, world
+        self.model, self.config, self.world = model, config, world
         self._read, self._save, self._packed = read, save, packed
-        blocks = _blocks(model)
+        blocks = decoder_blocks(model)
         if config.activation_checkpointing:
             model.language.gradient_checkpointing_enable({"use_reentrant": False})
             model.language.train()
@@ -198,13 +197,14 @@ class ChatTask(WeightsOnlyTask):
         """The same, summed."""
         device = self.world.device
         batch = batch.to(device)
-        scored_BN = batch.targets_BN != IGNORE_INDEX
         tokens = None if batch.scans_I is None else self._read(batch.scans_I)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             packed = {"mask_B1NN": attention_mask(batch), "positions_BN": batch.positions_BN} if self._packed else {}
-            logits_SV = self._spread(batch.ids_BN, tokens, scored_BN, **packed)
-        each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[scored_BN], reduction="none")
-        return (each_S * batch.weights_BN[scored_BN]).sum()
+            logits_SV = self._spread(batch.ids_BN, tokens, batch.kept_K, batch.scored_2S, **packed)
+        row_S, kept_S = batch.scored_2S
+        column_S = batch.kept_K[kept_S]
+        each_S = F.cross_entropy(logits_SV.float(), batch.targets_BN[row_S, column_S], reduction="none")
+        return (each_S * batch.weights_BN[row_S, column_S]).sum()
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the chat folder."""
@@ -212,7 +212,8 @@ class ChatTask(WeightsOnlyTask):
         self._save(out, {named[name.removeprefix("trained.")]: tensor for name, tensor in weights.items()}, step)
 
 
-def _blocks(model: ChatModel) -> list[nn.Module]:
+def decoder_blocks(model: ChatModel) -> list[nn.Module]:
+    """List what is gathered at a time where weights are sharded: the decoder's layers, and the projector."""
     return [*decoder_layers(model.language), *([model.projector] if isinstance(model.projector, Projector) else [])]
 
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from thoracle.training.engine.config import RunConfig
+from thoracle.training.feed.throughput import FlopCounter
 
 #: Bytes of a voxel as a model takes it, and as the cache holds it.
 _FLOAT, _STORED = 4, 2
@@ -167,7 +167,7 @@ def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = 
         bf16: with autocast.
         backward: compute gradients; otherwise nothing is kept for them.
     """
-    with FakeTensorMode(), _LiveBytes() as live, FlopCounterMode(display=False) as counter:
+    with FakeTensorMode(), _LiveBytes() as live, FlopCounter() as counter:
         outline = build()
         parameters = list(outline.module.parameters())
         trained = [parameter for parameter in parameters if parameter.requires_grad and backward]
@@ -176,7 +176,7 @@ def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = 
         before = live.peak = live.now
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.set_grad_enabled(backward):
             results = list(outline.forward())
-        forward_flops = counter.get_total_flops()
+        forward_flops = counter.flops
         if backward:
             torch.autograd.backward(results, [torch.ones_like(result) for result in results])
     blocks = [_bytes(block.parameters()) for block in outline.blocks]
@@ -191,7 +191,7 @@ def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = 
         saved=_bytes((outline.saved or outline.module).state_dict().values()),
         activations=live.peak - before,
         forward_flops=forward_flops,
-        flops=counter.get_total_flops(),
+        flops=counter.flops,
     )
 
 

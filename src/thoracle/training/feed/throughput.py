@@ -60,7 +60,7 @@ class ArithmeticMeter:
         if self._flops:
             yield
             return
-        with _FlopCounter() as counter:
+        with FlopCounter() as counter:
             yield
         self._flops = counter.flops
 
@@ -69,7 +69,7 @@ class ArithmeticMeter:
         return self._flops / seconds / self._peak
 
 
-class _FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count as torch's FlopCounterMode does, without its module hooks, which keep what activation checkpointing lets go."""
 
     def __init__(self) -> None:

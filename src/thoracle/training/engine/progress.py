@@ -18,6 +18,8 @@ class TrainStep:
         samples_per_second: over all ranks, since the step before.
         memory: bytes at most so far: the device's, or the process's own on a CPU.
         scores: the evaluation's, where there was one.
+        loss_scale: factor of the gradients while this step computed them, 1 but in float16.
+        skipped: steps so far whose gradient overflowed in float16, and that moved no weight.
     """
 
     step: int
@@ -27,3 +29,5 @@ class TrainStep:
     samples_per_second: float
     memory: int
     scores: Mapping[str, float]
+    loss_scale: float = 1.0
+    skipped: int = 0

@@ -10,7 +10,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
+
+from thoracle.training.engine.config import Precision
 
 S_contra = TypeVar("S_contra", contravariant=True)
 B = TypeVar("B")
@@ -46,8 +49,11 @@ class Task(Protocol[B_contra]):
     def text_parameters(self) -> Sequence[nn.Parameter]:
         """Return those of a text encoder whose learning rate is scaled for itself; none where a task has none."""
 
-    def accumulate_gradients(self, batches: Sequence[B_contra]) -> Tensor:
-        """Add a step's gradients, averaged over its batches and ranks; returns the loss over all ranks, a scalar without gradient."""
+    def accumulate_gradients(self, batches: Sequence[B_contra], *, loss_scale: float = 1.0) -> Tensor:
+        """Add a step's gradients times `loss_scale`, averaged over its batches and ranks.
+
+        Returns the loss over all ranks, as it is: a scalar without gradient.
+        """
 
     def on_optimizer_step(self) -> None:
         """Run after the optimizer has moved the weights."""
@@ -60,6 +66,12 @@ class Task(Protocol[B_contra]):
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the model folder; `weights` are the best checkpoint's, by the names of `modules`, as they were after `step` steps."""
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Compute in the precision of a run, where an operation bears it; weights stay as they are."""
+    dtype = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "float32")
 
 
 def sample_names(batch: Any) -> Sequence[str]:

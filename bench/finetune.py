@@ -87,7 +87,7 @@ def _run(out: Path, settings: dict[str, Any], seed: int, options: argparse.Names
             print(f"{out.name} step {step.step} loss {step.loss:.4f}", flush=True)
     took, used = time.perf_counter() - since, time.process_time() - cpu
     model = load(out / "model", device="cpu")
-    rows = [model.detect(valid[index].volume_1ZHW[0]).probabilities for index in range(len(valid))]
+    rows = [model.detect(valid[index].read_volume()[0]).probabilities for index in range(len(valid))]
     np.save(out / "valid.npy", np.array(rows))
     (out / "seconds.txt").write_text(f"{took:.0f} s, {used:.0f} CPU s")
 

@@ -45,6 +45,23 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 SHOWN = (("report to volume", "R@10"), ("report to volume", "MdR"), ("volume to report", "R@10"), ("words to volume", "MAP@10"))
 
 
+@dataclass(frozen=True, eq=False)
+class HalvedVolume:
+    """A volume in memory, of which there is nothing to read."""
+
+    volume_ZHW: Tensor
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        z, height, width = self.volume_ZHW.shape
+        return z, height, width
+
+    def read_into(self, hu_ZHW: Tensor) -> None: ...
+
+    def write_input(self, hu_ZHW: Tensor, input_ZHW: Tensor) -> None:
+        input_ZHW.copy_(self.volume_ZHW)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Halved:
     """A split in memory, each two voxels along an axis averaged; reports as the cohort gives them."""
@@ -57,7 +74,7 @@ class Halved:
         """Kept in a file, for reading takes as long as a short run."""
         cohort = CohortDataset(path, split=split, section=config.section, needs=["report"], excerpt=excerpt, seed=config.seed)
         if not cache.exists():
-            torch.save(torch.stack([F.avg_pool3d(cohort[index].volume_1ZHW, 2).half() for index in range(len(cohort))]), cache)
+            torch.save(torch.stack([F.avg_pool3d(cohort[index].read_volume(), 2).half() for index in range(len(cohort))]), cache)
         return cls(volumes_V1ZHW=torch.load(cache, weights_only=True), cohort=cohort)
 
     def __len__(self) -> int:
@@ -66,10 +83,13 @@ class Halved:
     def set_epoch(self, epoch: int) -> None:
         self.cohort.set_epoch(epoch)
 
+    def stored_volume(self, index: int, epoch: int) -> HalvedVolume:
+        return HalvedVolume(self.volumes_V1ZHW[index, 0])
+
     def __getitem__(self, index: int) -> Sample:
         entry = self.cohort.entries[index]
         return Sample(
-            volume_1ZHW=self.volumes_V1ZHW[index].float(),
+            stored=self.stored_volume(index, 0),
             report=self.cohort.report(entry),
             labels=torch.zeros(18),
             volume=entry.volume,

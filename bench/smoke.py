@@ -71,6 +71,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],
         "dicom_tree": ["--series", 2],
         "evaluation": ["--scans", 60, "--draws", 5],
+        "feed": ["--volumes", 2, "--workers", 1, "--scan", scan, "--no-codecs"],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
         "label": ["--resamples", 2, "--phantoms", 20] if real else None,
         "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],

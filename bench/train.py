@@ -129,7 +129,7 @@ def naive_step(config: CTCLIPConfig, pairs: Batch, device: torch.device) -> Step
     optimizer = torch.optim.Adam(clip.parameters(), lr=1.25e-6, betas=(0.9, 0.99), foreach=False)
     ids = F.pad(pairs.input_ids_BN, (0, PADDED - TOKENS)).to(device)
     mask = F.pad(pairs.attention_mask_BN, (0, PADDED - TOKENS)).to(device)
-    volume = pairs.volume_B1ZHW.to(device)
+    volume = next(iter(pairs.volume_B1ZHW.split(len(pairs)))).to(device)
     book = weights["visual_transformer.vq._codebook.embed"]
 
     def step() -> None:

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
+from thoracle.ct.chest.quality import assess
 from thoracle.ct.inspection import SCHEMA, extent_mm, inspection_json
-from thoracle.ct.quality import assess
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.types import RESEARCH_USE
 

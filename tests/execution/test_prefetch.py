@@ -30,6 +30,26 @@ def test_the_next_is_loaded_meanwhile_and_no_further() -> None:
         assert not any(event.is_set() for event in started[number + 2 :])
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_as_many_are_loaded_ahead_as_was_asked(ahead: int) -> None:
+    """With 0 each is loaded by the caller itself, when it is due."""
+    loaders: dict[int, int] = {}
+    all_begun = threading.Barrier(max(1, ahead))
+
+    def load(number: int) -> int:
+        loaders[number] = threading.get_ident()
+        if number < ahead:
+            all_begun.wait(60)  # each in a thread of its own, or this breaks
+        return -number
+
+    for number, output in prefetch(load, range(8), ahead=ahead):
+        assert output == -number
+        assert max(loaders) <= number + ahead
+    assert len(loaders) == 8
+    assert (set(loaders.values()) == {threading.get_ident()}) == (ahead == 0)
+    assert _loader_threads() == []
+
+
 def test_an_error_is_raised_when_its_item_is_due() -> None:
     loaded = []
 

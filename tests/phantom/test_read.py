@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import thoracle
-from thoracle.ct.quality import assess
+from thoracle.ct.chest.quality import assess
 from thoracle.phantom.cohort import write_cohort
 
 

@@ -69,5 +69,5 @@ int fstatat64(int folder, const char *path, struct stat64 *about, int flags) { N
 int statx(int folder, const char *path, int flags, unsigned mask, struct statx *about) { NEXT(statx); return *path && hidden(folder, path) ? -1 : next(folder, path, flags, mask, about); }
 int access(const char *path, int mode) { NEXT(access); return hidden(AT_FDCWD, path) ? -1 : next(path, mode); }
 FILE *fopen64(const char *path, const char *mode) { NEXT(fopen64); if (mode[0] != 'r') made(path); else if (hidden(AT_FDCWD, path)) return NULL; return next(path, mode); }
-int mkdir(const char *path, mode_t mode) { NEXT(mkdir); int done = next(path, mode); if (!done) made(path); return done; }
+int mkdir(const char *path, mode_t mode) { NEXT(mkdir); int done = next(path, mode); if (!done || errno == EEXIST) made(path); return done; } /* the reply tells */
 int rename(const char *from, const char *to) { NEXT(rename); int done = next(from, to); if (!done) made(to); return done; }

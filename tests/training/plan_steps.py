@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tests.training.cohorts import write_cohort
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
@@ -72,15 +73,32 @@ RESNET = ResNetConfig(blocks=(1, 1, 1, 1), widths=(16, 32, 64, 128), bottleneck=
 FINDER = MedFinderConfig(size=SIZE, resnet=RESNET, bert=TEXT, dim_latent=64, heads=4)
 
 
+class Noise:
+    """A volume of noise, which takes no memory before it is asked for, as one in a cache."""
+
+    size = SIZE
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def read_into(self, hu_ZHW: Tensor) -> None: ...
+
+    def write_input(self, hu_ZHW: Tensor, input_ZHW: Tensor) -> None:
+        input_ZHW.normal_(generator=self._generator).clamp_(-1, 1)
+
+
 class Pairs:
     """Pairs of noise whose reports fill the text encoder."""
 
     def __len__(self) -> int:
         return 128
 
+    def stored_volume(self, index: int, epoch: int) -> Noise:
+        return Noise(index)
+
     def __getitem__(self, index: int) -> Sample:
-        volume = torch.randn(1, *SIZE, generator=torch.Generator().manual_seed(index)).clamp(-1, 1)
-        return Sample(volume_1ZHW=volume, report="a b c d " * 20, labels=torch.zeros(18), volume=str(index), scan=str(index), patient="p")
+        stored = self.stored_volume(index, 0)
+        return Sample(stored=stored, report="a b c d " * 20, labels=torch.zeros(18), volume=str(index), scan=str(index), patient="p")
 
     def set_epoch(self, epoch: int) -> None: ...
 

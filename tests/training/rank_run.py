@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from tests.training.memory_volumes import MemoryVolume
 from tests.training.steps import CONFIG, FINDER, MODEL
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.config_reader import config_from_mapping, config_to_mapping
@@ -45,11 +46,14 @@ class Pairs:
 
     def set_epoch(self, epoch: int) -> None: ...
 
+    def stored_volume(self, index: int, epoch: int) -> MemoryVolume:
+        return MemoryVolume(torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(index)).clamp(-1, 1))
+
     def __getitem__(self, index: int) -> Sample:
-        volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(index)).clamp(-1, 1)
+        stored = self.stored_volume(index, 0)
         report = f"There is {ABNORMALITIES[index % 18].lower()}, number {index}."
         labels = (torch.arange(18) == index % 18).float()
-        return Sample(volume_1ZHW=volume, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
+        return Sample(stored=stored, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
 
 
 def words() -> list[str]:

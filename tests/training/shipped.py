@@ -22,6 +22,8 @@ import yaml
 from tests.training.cohorts import write_cohort
 from thoracle.cli.app import main as thoracle
 from thoracle.cli.train import command
+from thoracle.cohort.manifest import write_manifest
+from thoracle.cohort.reports import Report
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet, write_questions
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
@@ -55,7 +57,10 @@ def write_parts(folder: Path) -> None:
     """Write a cohort of noise, questions and a table of reports, a CT-CLIP, a text encoder and a language model."""
     torch.manual_seed(0)
     cohort = write_cohort(folder / "cohort", PREPROCESS, volumes=12)
-    words = Tokenizer.from_words([*format_prompts(), "Lung nodule is present, 8 mm.", *map(str, range(40))])
+    # Texts that are alike would not be each other's negatives.
+    entries = [replace(entry, report=Report(findings=f"Lung nodule is present, {k} mm.")) for k, entry in enumerate(cohort.entries)]
+    write_manifest(cohort.folder, entries)
+    words = Tokenizer.from_words([*format_prompts(), "Lung nodule is present, mm.", *map(str, range(40))])
     facts: dict[str, Any] = {"labels": ABNORMALITIES, "tokenizer": words, "licence": "", "trained": False, "caution": ""}
     save_model(folder / "clip", kind="ct-clip", config=CLIP, preprocess=PREPROCESS, tensors=CTCLIP(CLIP).state_dict(), **facts)
     reader = TextClassifier(TEXT, n_labels=len(ABNORMALITIES)).state_dict()
@@ -131,7 +136,10 @@ def main(folder: Path, *, stop: bool, resume: bool) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "follow", follow)
-        for path in CONFIGS:
+        patch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+        port = int(os.environ.get("MASTER_PORT", "29500"))
+        for number, path in enumerate(CONFIGS, start=1):
+            patch.setenv("MASTER_PORT", str(port + number))  # a store of its own, which knows nothing of the run before
             values = shrunk(path, folder)
             config = folder / f"rank-{os.environ['RANK']}" / path.name
             config.parent.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import Ranks
+from tests.training.conftest import StartRanks
 from tests.training.shipped import CONFIGS, STEPS, STOPPED, write_parts
 from thoracle.training.engine.checkpoints import checkpoints
 
@@ -16,16 +16,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory, ranks: Ranks) -> Path:
+def rehearsed(tmp_path_factory: pytest.TempPathFactory, start_ranks: StartRanks) -> Path:
     """Two pairs of processes take all configurations in turn, for torch starts longer than they step; a failure ends them."""
     folder = tmp_path_factory.mktemp("rehearsal")
     write_parts(folder)
     failures = []
     for how in ("--stop", "--resume"):
-        try:
-            ranks("-m", "tests.training.shipped", folder, how)
-        except AssertionError as error:
-            failures.append(str(error))
+        with start_ranks("-m", "tests.training.shipped", folder, how) as started:
+            printed = [process.communicate(timeout=1500)[0] for process in started]
+        failures += [text for process, text in zip(started, printed, strict=True) if process.returncode]
         for path in folder.glob("*.json"):
             if path.name != "vqa.json":
                 path.rename(path.with_name(f"{path.stem}{how}"))

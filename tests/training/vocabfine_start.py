@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from tests.training import steps
-from thoracle.cohort.samples.dataset import Sample
+from tests.training.memory_volumes import MemoryVolume
+from thoracle.cohort.samples.dataset import LazyVolume, Sample
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.common.prompts import format_prompts
@@ -36,7 +37,11 @@ class Volumes:
         volume = torch.randn(1, 20, 40, 40, generator=generator) * 0.1
         for number in labels.nonzero().flatten().tolist():
             volume[0, number, : 4 + number, 20:] += 1
-        return Sample(volume_1ZHW=volume, report="", labels=labels, volume=f"v{index}", scan=str(index), patient=str(index))
+        stored = MemoryVolume(volume)
+        return Sample(stored=stored, report="", labels=labels, volume=f"v{index}", scan=str(index), patient=str(index))
+
+    def stored_volume(self, index: int, epoch: int) -> LazyVolume:
+        return self[index].stored
 
 
 def write_start(folder: Path) -> Path:

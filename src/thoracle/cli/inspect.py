@@ -15,7 +15,7 @@ from thoracle.errors import InputError
 from thoracle.types import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from thoracle.ct.quality import Quality
+    from thoracle.ct.chest.quality import Quality
     from thoracle.ct.volume import Volume
 
 
@@ -32,9 +32,9 @@ def inspect(
 
     Exit status: 0 read, 1 refused, 2 the command was wrong. A scan that is no chest is warned of, not refused.
     """
+    from thoracle.ct.chest.quality import assess
     from thoracle.ct.inspection import inspection_json
     from thoracle.ct.metadata import MetadataTable
-    from thoracle.ct.quality import assess
     from thoracle.ct.read import read
     from thoracle.files.table import TABLE_SUFFIXES
 
@@ -74,6 +74,7 @@ def _show(volume: Volume, quality: Quality, *, name: str) -> None:
         "Repaired": "; ".join(provenance.notes),
         "Chest": "yes" if quality.is_chest else "no",
         "Coverage": quality.coverage,
+        "Box": quality.box.as_text() if quality.box else "",
         "SHA-256": provenance.sha256,
     }
     table = Table(title=escape(name), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)

@@ -116,7 +116,7 @@ def prepare(
         hu: as for `thoracle.read`.
         series: of each DICOM folder or UID that holds several volumes, the one to read.
         min_slices: fewest axial slices that are taken as a volume.
-        judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.quality`), the slowest step where volumes are small.
+        judge: also tell of volumes that are unlike a whole chest (`thoracle.ct.chest.quality`), the slowest step where volumes are small.
         uneven: what becomes of slices whose distance changes, see `thoracle.read`.
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         encoding: of tables of reports, labels and metadata.

@@ -15,9 +15,9 @@ from thoracle.cohort.journal import VolumeOutcome
 from thoracle.cohort.samples.volume_cache import SUFFIX, pack
 from thoracle.cohort.sources import VolumeSource
 from thoracle.config_reader import config_to_mapping
+from thoracle.ct.chest.quality import assess
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
-from thoracle.ct.quality import assess
 from thoracle.ct.read import Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import BudgetExceeded, CodecCrashed, InputError, MetadataError, ScanUnreadable, ThoracleError, WorkerKilled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from thoracle.ct.quality import Quality
+from thoracle.ct.chest.quality import Quality
 from thoracle.ct.volume import Volume
 from thoracle.types import RESEARCH_USE
 from thoracle.version import __version__

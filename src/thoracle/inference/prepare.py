@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thoracle.ct.chest.quality import assess
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
-from thoracle.ct.quality import assess
 from thoracle.ct.volume import Provenance, Volume
 from thoracle.errors import OutsideIntendedUse
 from thoracle.types import ModelInput

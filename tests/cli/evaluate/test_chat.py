@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.cli.chat_training import TrainedChat
 from tests.language_server import LanguageServer
@@ -159,3 +160,23 @@ def test_a_published_file_gives_figures_of_every_type_and_no_report_where_none_i
     assert ran.status == 0, ran.err
     figures = json.loads((tmp_path / "out" / "chat.json").read_text())["with the scan"]
     assert not [name for name in figures if name.startswith(("report", "clinical", "CRG"))]
+
+
+def test_the_language_model_is_computed_in_the_numbers_that_are_asked_for(
+    command, trained: TrainedChat, asked: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.dtype] = []
+    generate = Chat.generate
+
+    def noted(self: Chat, *arguments: Any, **options: Any) -> Any:
+        seen.append(self._language.model.get_input_embeddings().weight.dtype)
+        return generate(self, *arguments, **options)
+
+    monkeypatch.setattr(Chat, "generate", noted)
+    for arguments, dtype in (((), torch.float32), (("--dtype", "bf16"), torch.bfloat16)):
+        ran = command("chat", trained.scan, "--model", trained.chat, "--ask", "Is lung nodule present?", "--max-tokens", 2, *arguments)
+        assert ran.status == 0, ran.err
+        assert seen.pop() == dtype
+    ran = command(*asked[:-2], "--limit", 1, "--reports", 0, "--resamples", 5, "--dtype", "bf16")
+    assert ran.status == 0, ran.err
+    assert set(seen) == {torch.bfloat16}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from thoracle.files.visible import wait_until_visible
 from thoracle.inference.demo.assets import write_scan
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
@@ -65,6 +66,27 @@ def test_a_setting_of_the_command_line_goes_before_the_files(command, cohort: Pa
     assert ran.status == 0, ran.err
     written = load_run_config(tmp_path / "run" / "config.yaml", ContrastiveConfig)
     assert (written.steps, written.optimizer.lr, written.batch_size) == (1, 1e-4, 2)
+
+
+def test_a_schedulers_signal_ends_it_with_99_and_it_goes_on_to_fewer_steps(command, cohort: Path, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    asked = ("train", "contrastive", "--config", config, "--cohort", cohort, "--out", run, "--set", "eval_every=0")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "thoracle", *map(str, asked), "--set", "steps=100000"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until_visible([run / "checkpoints" / "step-00000002"])
+        started.terminate()
+        _, printed = started.communicate(timeout=120)
+    finally:
+        started.kill()
+    assert started.returncode == 99, printed
+    done = checkpoints(run / "checkpoints")[-1].step
+    assert f"stopped by a signal after step {done} of 100000, which is saved. Go on with --resume." in printed
+    ran = command(*asked, "--set", f"steps={done + 1}", "--resume")
+    assert ran.status == 0, ran.err
+    assert f"steps is {done + 1} now, was 100000" in ran.err
+    assert load_run_config(run / "config.yaml", ContrastiveConfig).steps == done + 1
 
 
 def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:

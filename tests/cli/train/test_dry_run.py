@@ -18,8 +18,8 @@ from thoracle.training.engine.plan import RunPlan
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 GIB = 2**30
 PLAN = RunPlan(
-    parameters=1000, trained=800, device={"weights": 2 * GIB, "batch": 3 * GIB}, shared=4 * GIB, workers=5 * GIB, saving=5 * GIB, held=GIB,
-    checkpoint=7 * GIB, checkpoints=5, cache=8 * GIB, samples=90, steps_per_epoch=9, flops=10**12, ranks=8, local_ranks=4,
+    parameters=1000, trained=800, device={"weights": 2 * GIB, "batch": 3 * GIB}, shared=4 * GIB, buffers=5 * GIB, saving=5 * GIB, held=GIB,
+    checkpoint=7 * GIB, checkpoints=5, cache=8 * GIB, samples=90, steps_per_epoch=9, flops=10**12, reads=1, ranks=8, local_ranks=4,
 )  # fmt: skip
 
 
@@ -68,11 +68,13 @@ def test_each_part_has_its_line() -> None:
     lines = list(describe(ContrastiveConfig(out="run", precision="bf16", steps=70), PLAN))
     assert lines[0] == "parameters        1,000, of which 800 are trained"
     assert lines[1] == "device, a rank    5.00 GiB: weights 2.00 GiB, batch 3.00 GiB"
-    assert lines[2] == "host, first rank  15.00 GiB: /dev/shm 4.00 GiB, workers 5.00 GiB, saving 5.00 GiB, samples 1.00 GiB"
+    assert lines[2] == "host, first rank  15.00 GiB: /dev/shm 4.00 GiB, read ahead 5.00 GiB, saving 5.00 GiB, samples 1.00 GiB"
     assert lines[3] == "host, a node      45.00 GiB, /dev/shm 16.00 GiB (4 ranks)"
     assert lines[4] == "disk              cache 8.00 GiB, checkpoints 35.00 GiB (5 of 7.00 GiB)"
     assert lines[5] == "steps an epoch    9 of 90 samples on 8 ranks; the run has 70"
     assert lines[6] == "samples a second  125 a rank, for an A100 at 40% of its peak in bf16"  # 0.4 x 312e12 / 1e12
+    again = list(describe(ContrastiveConfig(precision="bf16", steps=70), replace(PLAN, reads=2)))
+    assert again[6] == "samples a second  125 a rank, each read twice, for an A100 at 40% of its peak in bf16"
 
 
 def test_epochs_are_said_in_steps() -> None:
@@ -88,7 +90,7 @@ Disk = namedtuple("Disk", "free")
     ("host", "disk", "expected"),
     [
         (200, 200, []),
-        (61, 200, ["the host"]),
+        (64, 200, ["the host"]),
         (200, 34, ["the disk of"]),
         (10, 10, ["the host", "/dev/shm", "the disk of"]),
     ],

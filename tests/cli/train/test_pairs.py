@@ -46,9 +46,9 @@ def test_a_volume_without_a_report_is_no_pair(config: ContrastiveConfig, noise: 
 def test_changes_and_excerpts_are_of_the_configurations_seed(config: ContrastiveConfig) -> None:
     changes = Augmentation(probability=1.0, noise=0.1)
     first, again, other = (open_pairs(replace(config, seed=seed), augmentation=changes, excerpt=1)[0] for seed in (1, 1, 2))
-    assert first.volume_1ZHW.equal(again.volume_1ZHW)
-    assert not first.volume_1ZHW.equal(other.volume_1ZHW)
-    assert not first.volume_1ZHW.equal(open_pairs(config)[0].volume_1ZHW)
+    assert first.read_volume().equal(again.read_volume())
+    assert not first.read_volume().equal(other.read_volume())
+    assert not first.read_volume().equal(open_pairs(config)[0].read_volume())
     assert len(first.report.split()) == 1
 
 

@@ -12,7 +12,17 @@ from thoracle.cli.train.progress import encoding, follow
 from thoracle.training.engine.config import RunConfig
 from thoracle.training.engine.progress import TrainStep
 
-STEP = TrainStep(step=1, loss=0.75, gradient_norm=1.0, learning_rate=1e-3, samples_per_second=12.34, memory=3 << 29, scores={})
+STEP = TrainStep(
+    step=1,
+    loss=0.75,
+    gradient_norm=1.0,
+    learning_rate=1e-3,
+    samples_per_second=12.34,
+    data_wait=0.25,
+    flops_utilization=0.371,
+    memory=3 << 29,
+    scores={},
+)
 
 
 @dataclass(kw_only=True)
@@ -43,7 +53,7 @@ def test_loss_rate_and_memory_are_shown_and_each_evaluation_is_a_line(capsys: py
     assert trainer.done == 2
     text = _printed(capsys)
     assert text.startswith("Begun with [CXR-BERT].")
-    assert "loss 0.5000 12.3 samples/s 1.5 GiB 3 skipped" in text
+    assert "loss 0.5000 12.3 samples/s waits 0.2 s 37% of peak 1.5 GiB 3 skipped" in text
     assert "2/2" in text
     assert "step 1:" not in text
     assert "step 2: macro_auroc 0.625, [Hernia] 0.500" in text

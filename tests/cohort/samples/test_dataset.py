@@ -29,9 +29,9 @@ def test_a_sample_is_a_tensor_a_report_labels_and_names(ct_rate: Path, small, ou
     assert len(dataset) == 4
     sample = dataset[1]
     expected = preprocess(read(next(ct_rate.rglob("train_1_a_2.nii.gz"))), small)
-    assert sample.volume_1ZHW.shape == (1, *small.size)
-    assert sample.volume_1ZHW.dtype == torch.float32
-    assert np.abs(sample.volume_1ZHW[0].numpy() - expected).max() <= 0.0005001
+    assert sample.read_volume().shape == (1, *small.size)
+    assert sample.read_volume().dtype == torch.float32
+    assert np.abs(sample.read_volume()[0].numpy() - expected).max() <= 0.0005001
     assert sample.report == "Nodule 1 mm in the patients left lung, upper lobe.\nNo effusion."
     assert sample.labels.tolist() == [float(k == 1) for k in range(18)]
     assert (sample.volume, sample.scan, sample.patient) == ("train_1_a_2.nii.gz", "train_1_a", "train_1")
@@ -56,16 +56,16 @@ def test_what_nobody_labelled_is_no_number(ct_rate: Path, small, tmp_path: Path)
 
 
 def test_augmentation_is_the_same_for_seed_epoch_and_volume_and_unlike_otherwise(out: Path) -> None:
-    plain, one = CohortDataset(out, split="train")[0].volume_1ZHW, CohortDataset(out, split="train", augmentation=_ALL, seed=1)
-    first = one[0].volume_1ZHW
+    plain, one = CohortDataset(out, split="train")[0].read_volume(), CohortDataset(out, split="train", augmentation=_ALL, seed=1)
+    first = one[0].read_volume()
     assert not torch.equal(first, plain)
-    assert torch.equal(first, one[0].volume_1ZHW)
-    assert torch.equal(first, CohortDataset(out, split="train", augmentation=_ALL, seed=1)[0].volume_1ZHW)
-    assert not torch.equal(first, CohortDataset(out, split="train", augmentation=_ALL, seed=2)[0].volume_1ZHW)
+    assert torch.equal(first, one[0].read_volume())
+    assert torch.equal(first, CohortDataset(out, split="train", augmentation=_ALL, seed=1)[0].read_volume())
+    assert not torch.equal(first, CohortDataset(out, split="train", augmentation=_ALL, seed=2)[0].read_volume())
     one.set_epoch(1)
-    assert not torch.equal(first, one[0].volume_1ZHW)
+    assert not torch.equal(first, one[0].read_volume())
     one.set_epoch(0)
-    assert torch.equal(first, one[0].volume_1ZHW)
+    assert torch.equal(first, one[0].read_volume())
 
 
 def test_an_excerpt_is_a_run_of_words_that_seed_epoch_and_volume_choose(out: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_excerpt_is_a_run_of_words_that_seed_epoch_and_volume_choose(out: Pat
         assert excerpt in " ".join(whole[0].report.split())
         found.add(excerpt)
     assert len(found) > 1
-    assert torch.equal(some[0].volume_1ZHW, whole[0].volume_1ZHW)
+    assert torch.equal(some[0].read_volume(), whole[0].read_volume())
     assert CohortDataset(out, split="train", section="both", excerpt=1000)[0].report == whole[0].report
 
 
@@ -89,8 +89,8 @@ def test_workers_of_a_loader_that_live_on_see_the_epoch(out: Path) -> None:
     loader = DataLoader(dataset, batch_size=None, num_workers=1, persistent_workers=True)
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
-        loaded = [sample.volume_1ZHW.clone() for sample in loader]
-        assert all(torch.equal(volume, dataset[n].volume_1ZHW) for n, volume in enumerate(loaded))
+        loaded = [sample.read_volume() for sample in loader]
+        assert all(torch.equal(volume, dataset[n].read_volume()) for n, volume in enumerate(loaded))
 
 
 def test_a_damaged_volume_and_an_unfinished_cohort_are_refused(out: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_damaged_volume_and_an_unfinished_cohort_are_refused(out: Path) -> Non
     path = out / dataset.entries[0].cache
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CacheDamaged):
-        dataset[0]
+        dataset[0].read_volume()
     (out / "manifest.csv").unlink()
     with pytest.raises(CohortUnfinished):
         open_cohort(out)

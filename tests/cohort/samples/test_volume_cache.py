@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numcodecs.blosc import Blosc
 
-from thoracle.cohort.samples.volume_cache import MAGIC, pack, read_volume, require_cacheable
+from thoracle.cohort.samples import volume_cache
+from thoracle.cohort.samples.volume_cache import MAGIC, pack, read_hounsfield, read_volume, require_cacheable
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CacheDamaged, InputError
 from thoracle.files.atomic import write_atomic
@@ -44,6 +46,33 @@ def test_whole_hounsfield_units_come_back_as_they_were(hu: np.ndarray, scale: fl
     assert np.array_equal(np.rint(again * np.float32(scale)), hu)
 
 
+def test_hounsfield_units_are_read_into_a_buffer_as_they_were_packed(volume: np.ndarray, tmp_path: Path) -> None:
+    path, buffer = _write(tmp_path / "a.vol", volume), np.full(volume.shape, 77, np.int16)
+    read_hounsfield(path, buffer, scale=1000.0)
+    assert np.array_equal(buffer, np.rint(volume * np.float32(1000)))
+    assert np.array_equal(read_volume(path), buffer / np.float32(1000))
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((77, 300, 201), 1000.0), ((77, 300, 200), 600.0)])
+def test_a_volume_for_another_model_is_refused(shape: tuple[int, int, int], scale: float, volume: np.ndarray, tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.vol", volume)
+    with pytest.raises(CacheDamaged, match=rf"shape \(77, 300, 200\) and scale 1000, .* {scale:g}.*thoracle prepare"):
+        read_hounsfield(path, np.empty(shape, np.int16), scale=scale)
+
+
+@pytest.mark.parametrize("codec", [Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE), Blosc(cname="lz4", shuffle=Blosc.SHUFFLE)])
+def test_a_cache_that_was_packed_by_another_codec_is_read_all_the_same(
+    codec: Blosc, volume: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zstd at level 1 is what caches were packed by before LZ4; what reads them is asked for nothing of it."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(volume_cache, "_CODEC", codec)
+        before = _write(tmp_path / "before.vol", volume)
+    now = _write(tmp_path / "now.vol", volume)
+    assert before.read_bytes() != now.read_bytes()
+    assert np.array_equal(read_volume(before), read_volume(now))
+
+
 def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.vol", np.linspace(-1, 1, 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6))
     sound = path.read_bytes()
@@ -53,6 +82,8 @@ def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(CacheDamaged):
             read_volume(path)
+        with pytest.raises(CacheDamaged):
+            read_hounsfield(path, np.empty((4, 5, 6), np.int16), scale=1000.0)
 
 
 @pytest.mark.parametrize("cut", [0, 4, 16, 40, -1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from thoracle.errors import MetadataError
-from thoracle.evaluation.demo.chat import Asked, figures_of, section, sentences
+from thoracle.evaluation.demo.chat import SampleConversation, figures_of, section, sentences
 from thoracle.types import RESEARCH_USE
 
 
@@ -42,14 +42,14 @@ def test_sentences_say_which_is_which() -> None:
 
 
 def test_a_section_escapes_what_was_said_and_says_what_it_is() -> None:
-    answers = Asked(turns=[("Is there <b>fluid</b>?", "<script>Yes.")], present=["Pleural <effusion>"])
+    answers = SampleConversation(turns=[("Is there <b>fluid</b>?", "<script>Yes.")], present=["Pleural <effusion>"])
     content = "".join(section({"<CRG>": ("0.500", "0.125")}, answers))
     assert "<td>&lt;CRG&gt;</td><td>0.500</td><td>0.125</td>" in content
     assert "Is there &lt;b&gt;fluid&lt;/b&gt;? &lt;script&gt;Yes." in content
     assert "painted: Pleural &lt;effusion&gt;." in content
     assert "words of a model that knows only phantoms" in content
     assert RESEARCH_USE in content
-    assert "painted: nothing." in "".join(section({}, Asked(turns=[], present=[])))
+    assert "painted: nothing." in "".join(section({}, SampleConversation(turns=[], present=[])))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"with the scan": {"CRG": {"value": 1}}, "without the scan": {"CRG": {}}}'])

@@ -21,12 +21,13 @@ def test_the_planned_peak_is_within_a_fifth_of_the_measured_one(name: str, plann
 
 
 def test_full_size_is_planned_without_being_allocated() -> None:
-    """A loader of 8 workers holds 17 batches of 64 volumes of 55.3 M voxels in four bytes: 224 GiB; weights are the paper's 438 M."""
+    """Four workers hold five volumes of 55.3 M voxels in two bytes, and as many when it is evaluated; weights are the paper's 438 M."""
     config = load_config(Path("ct-clip-small-gpu"), ContrastiveConfig)
     plan = plan_pairs(config, lambda: CTCLIP(config.model), samples=47_149, cache=0, ranks=4, local_ranks=4)
-    batch = 64 * 240 * 480 * 480 * 4
-    assert plan.shared == (2 * 4 + 1) * batch
-    assert plan.device["batch"] == batch
+    voxels = 240 * 480 * 480
+    assert config.num_workers == 4
+    assert plan.buffers == 2 * 5 * 2 * voxels
+    assert plan.device["batch"] == 2 * 2 * 4 * voxels + 2 * voxels, "a chunk of two and the next one, and one volume on its way"
     assert plan.device["moments"] == 2 * plan.device["gradients"] == 2 * 4 * plan.trained
     assert plan.steps_per_epoch == 47_149 // 256
     assert 0 < plan.device["activations"] < 4 * 2**30  # two volumes, of whose layers only inputs are kept

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.memory_volumes import MemoryVolume
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.retrieval_eval import PAIR_MONITORS, RECALLS, RetrievalEvaluator, pair_loss
@@ -31,7 +32,7 @@ class Pairs:
     def __getitem__(self, index: int) -> Sample:
         volume, labels = torch.full((1, 1, 1, 1), float(index)), torch.full((18,), torch.nan)
         return Sample(
-            volume_1ZHW=volume,
+            stored=MemoryVolume(volume),
             report=self.scans[index],
             labels=labels,
             volume=str(index),

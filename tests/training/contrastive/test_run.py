@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.cohorts import write_cohort
+from tests.training.memory_volumes import MemoryVolume, stack
 from thoracle.cohort.samples.augment import Augmentation
-from thoracle.cohort.samples.dataset import Sample
+from thoracle.cohort.samples.dataset import CohortDataset, Sample
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
@@ -41,11 +43,14 @@ class Pairs:
 
     def set_epoch(self, epoch: int) -> None: ...
 
+    def stored_volume(self, index: int, epoch: int) -> MemoryVolume:
+        return MemoryVolume(torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(index)).clamp(-1, 1))
+
     def __getitem__(self, index: int) -> Sample:
-        volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(index)).clamp(-1, 1)
+        stored = self.stored_volume(index, 0)
         labels = (torch.arange(18) % 8 == index).float()
         report = f"There is {ABNORMALITIES[index].lower()}."
-        return Sample(volume_1ZHW=volume, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
+        return Sample(stored=stored, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
 
 
 @pytest.fixture
@@ -95,19 +100,61 @@ def test_a_vocabulary_is_made_of_the_texts_and_the_prompts_and_stays_the_runs(pa
     assert open_model(Path(pair_config.out) / "model").tokenizer().fingerprint == expected
 
 
+def test_a_cohort_is_trained_on_to_the_bit_as_if_its_volumes_were_in_memory(pair_config: ContrastiveConfig, tmp_path: Path) -> None:
+    """Read ahead or not, twice or not, augmented, over two epochs; a stop and a resume among them."""
+    cohort = write_cohort(tmp_path / "cohort", pair_config.preprocess, volumes=10)
+    data = CohortDataset(cohort, split="train", augmentation=STRONG, seed=2)
+
+    class InMemory:
+        """The same samples, whose volumes were read as an epoch begins."""
+
+        def __len__(self) -> int:
+            return len(data)
+
+        def set_epoch(self, epoch: int) -> None:
+            data.set_epoch(epoch)
+
+        def __getitem__(self, index: int) -> Sample:
+            return data[index]
+
+        def stored_volume(self, index: int, epoch: int) -> MemoryVolume:
+            before = int(data._epoch)
+            data.set_epoch(epoch)
+            volume = data[index].read_volume()
+            data.set_epoch(before)
+            return MemoryVolume(volume)
+
+    def run(name: str, pairs: Any, **settings: Any) -> dict[str, Tensor]:
+        config = replace(pair_config, out=str(tmp_path / name), steps=4, batch_size=4, save_every=1, max_text_tokens=16, **settings)
+        for step in contrastive_run(config, pairs, ALONE, words=lambda: ["lung nodule"]).run():
+            if step.step == 3 and "stopped" in name:
+                break
+        if "stopped" in name:
+            list(contrastive_run(config, pairs, ALONE, words=list, resume=True).run())
+        return load_state_dict(open_model(tmp_path / name / "model"))
+
+    for chunk in (0, 2):
+        expected = run(f"memory {chunk}", InMemory(), gradient_cache_chunk=chunk, num_workers=0)
+        for name, workers in (("inline", 0), ("ahead", 3), ("stopped", 3)):
+            got = run(f"{name} {chunk}", data, gradient_cache_chunk=chunk, num_workers=workers)
+            assert all(torch.equal(tensor, got[key]) for key, tensor in expected.items()), (name, chunk)
+
+
 def test_reports_are_cut_to_the_tokens_of_the_configuration_and_counted(
     pair_config: ContrastiveConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = ["nodule", *(Pairs()[index].report for index in range(8))]
     trainer = contrastive_run(pair_config, Pairs(), ALONE, words=lambda: texts)
     assert "2 of 9 reports are longer than 7 tokens" in caplog.text, "of three and four words, two more and a stop and two marks around"
-    batch = trainer._collate([Pairs()[index] for index in range(4)])
+    samples = [Pairs()[index] for index in range(4)]
+    batch = trainer._collate(samples, stack(samples))
     lengths = Tokenizer.from_folder(Path(pair_config.out) / "tokenizer").encode([Pairs()[index].report for index in range(4)])
     assert lengths.input_ids_BN.shape[1] > 7
     assert batch.input_ids_BN.shape == (4, 7)
     assert batch.names == ("train_0", "train_1", "train_2", "train_3")
     assert batch.identity_B2.unique().numel() == 8, "four scans and four texts"
-    twice = trainer._collate([Pairs()[0], replace(Pairs()[1], scan="0"), replace(Pairs()[2], report=Pairs()[0].report)]).identity_B2
+    samples = [Pairs()[0], replace(Pairs()[1], scan="0"), replace(Pairs()[2], report=Pairs()[0].report)]
+    twice = trainer._collate(samples, stack(samples)).identity_B2
     assert (twice[:, None] == twice).any(dim=-1).tolist() == [[True, True, True], [True, True, False], [True, False, True]]
 
 
@@ -138,7 +185,7 @@ def test_the_folder_detects_embeds_and_says_what_it_cannot_do(config: MedFinderR
 
     train(replace(config, eval_every=2), evaluate=evaluate)
     assert [sorted(scores)[-1] for scores in scored] == ["macro_auroc"] * 2
-    model, volume = load(Path(config.out) / "model"), Pairs()[0].volume_1ZHW[0]
+    model, volume = load(Path(config.out) / "model"), Pairs()[0].read_volume()[0]
     findings = model.detect(volume)
     assert findings.abnormalities == ABNORMALITIES
     assert findings.model_kind == "medfinder"

@@ -60,7 +60,7 @@ def test_one_that_ships_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, tm
         load_config(Path("ct-clap"), ContrastiveConfig)
 
 
-@pytest.mark.parametrize(("name", "published"), [("ct-chat", ("projector", 1e-3, 12, 1)), ("ct-chat-lora", ("lora", 2e-5, 3, 12))])
+@pytest.mark.parametrize(("name", "published"), [("ct-chat", ("projector", 1e-3, 3, 4)), ("ct-chat-lora", ("lora", 2e-5, 3, 12))])
 def test_ct_chat_has_the_published_hyperparameters(name: str, published: tuple[str, float, int, int]) -> None:
     config = load_config(CONFIGS / f"{name}.yaml", ChatConfig)
     assert (config.stage, config.optimizer.lr, config.batch_size, config.gradient_accumulation_steps) == published

@@ -29,6 +29,8 @@ def _write(out: Path, steps: range, *, loss: float, log: Literal["tensorboard", 
                     gradient_norm=1.0,
                     learning_rate=0.1,
                     samples_per_second=5.0,
+                    data_wait=0.25 * step,
+                    flops_utilization=0.5,
                     memory=1,
                     scores={"macro_auroc": 0.5} if step == 2 else {},
                 )
@@ -40,6 +42,8 @@ def test_numbers_come_back_by_name_and_step(tmp_path: Path) -> None:
     found = read_curves(tmp_path)
     assert found["train/loss"] == {1: 1.5, 2: 2.5, 3: 3.5}
     assert found["evaluation/macro_auroc"] == {2: 0.5}
+    assert found["train/data_wait"] == {1: 0.25, 2: 0.5, 3: 0.75}
+    assert found["train/flops_utilization"] == {1: 0.5, 2: 0.5, 3: 0.5}
 
 
 def test_a_step_done_again_counts_once_as_it_was_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,32 +68,53 @@ COST = StepCost(
 )
 
 
-@pytest.mark.parametrize(("chunk", "flops"), [(8, 2400 // 8), (2, (2400 + 800) // 2)])
-def test_everything_else_follows_from_numbers(chunk: int, flops: int) -> None:
-    config = RunConfig(batch_size=8)
-    plan = plan_run(config, COST, chunk=chunk, sample_bytes=10, samples=100, cache=9, ranks=4, local_ranks=2, held=6)
-    assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 57, "batch": 80}
-    assert plan.device_total == 11_337
-    assert (plan.shared, plan.workers) == (5 * 80, 2 * 2 * 80)  # two workers: two batches each, and the one in use
+RANKS = {"ranks": 4, "local_ranks": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "chunk", "flops", "batch"),
+    [
+        (
+            RunConfig(batch_size=8),
+            8,
+            2400 // 8,
+            2 * 8 * 20 + 10,
+        ),  # 5 voxels, of four bytes for a model and two as read
+        (RunConfig(batch_size=8, num_workers=0), 8, 2400 // 8, 8 * 20 + 10),
+        (RunConfig(batch_size=8), 2, (2400 + 800) // 2, 2 * 2 * 20 + 10),
+        (RunConfig(batch_size=8, gradient_accumulation_steps=4, eval_every=1), 8, 2400 // 8, 2 * 8 * 20 + 10),
+    ],
+)
+def test_volumes_are_read_into_few_buffers_and_made_on_the_device(config: RunConfig, chunk: int, flops: int, batch: int) -> None:
+    plan = plan_run(config, COST, chunk=chunk, voxels=5, samples=100, cache=9, **RANKS, held=6)
+    assert plan.device == {"weights": 4000, "gradients": 2400, "moments": 4800, "activations": 57, "batch": batch}
+    assert plan.device_total == 11_257 + batch
+    assert (plan.buffers, plan.shared) == ((config.num_workers + 1) * 10 * (2 if config.eval_every else 1), 0)
     assert (plan.checkpoint, plan.saving, plan.checkpoints) == (3000 + 4800, 7800, 5)
-    assert plan.host_total == 400 + 320 + 7800 + 6
-    assert plan.node_total == 2 * (400 + 320 + 6) + 7800, "one rank of the two saves"
-    assert plan.steps_per_epoch == 100 // 32
-    assert plan.flops == flops
+    assert plan.host_total == plan.buffers + 7800 + 6
+    assert plan.node_total == 2 * (plan.buffers + 6) + 7800, "one rank of the two saves"
+    assert plan.steps_per_epoch == 100 // (32 * config.gradient_accumulation_steps)
+    assert (plan.flops, plan.reads) == (flops, 1 + (chunk == 2))
     assert plan.samples_per_second(1e6) == 0.4 * 1e6 / flops
+
+
+def test_samples_without_volumes_are_collated_by_workers() -> None:
+    plan = plan_run(RunConfig(batch_size=8), COST, chunk=8, sample_bytes=10, samples=100, cache=9, **RANKS)
+    assert plan.device["batch"] == 80
+    assert (plan.shared, plan.buffers) == (5 * 80, 2 * 2 * 80)  # two workers: two batches each, and the one in use
 
 
 def test_shards_are_divided_and_a_loader_without_workers_holds_nothing_ahead() -> None:
     config = RunConfig(batch_size=1, parallelism="fsdp", num_workers=0)
     plan = plan_run(config, COST, chunk=1, sample_bytes=10, samples=4, cache=0, ranks=4, local_ranks=4)
     assert plan.device == {"weights": 1000, "gradients": 600, "moments": 1200, "gathered": 900, "activations": 57, "batch": 10}
-    assert (plan.shared, plan.workers) == (0, 0)
+    assert (plan.shared, plan.buffers) == (0, 0)
     alone = plan_run(config, COST, chunk=1, sample_bytes=10, samples=4, cache=0, ranks=1, local_ranks=1)
     assert "gathered" not in alone.device
 
 
 def test_the_hungrier_of_encoding_and_training_counts() -> None:
-    encoding = Encoding(cost=COST, batch=4, sample_bytes=5000)
+    encoding = Encoding(cost=COST, batch=4, voxels=1000, ahead=True)
     plan = plan_run(RunConfig(), COST, chunk=8, sample_bytes=1, samples=9, cache=0, ranks=1, local_ranks=1, encoding=encoding)
-    assert plan.device == {"weights": 4000, "encoding": 57, "batch": 20_000}
+    assert plan.device == {"weights": 4000, "encoding": 57, "batch": 2 * 4 * 4000 + 2000}
     assert plan.flops == 2400 // 4

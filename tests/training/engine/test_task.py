@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
+from thoracle.training.chat.packing import ChatBatch
 from thoracle.training.engine.sampler import Batch
 from thoracle.training.finetuning.classifier import LabelledBatch
 from thoracle.training.finetuning.vocabfine import LabelledVolumes
@@ -20,6 +21,9 @@ BATCHES: dict[str, Callable[[], Any]] = {
     "pairs": lambda: Batch(volume_B1ZHW=VOLUMES, input_ids_BN=IDS, attention_mask_BN=IDS, names=("a", "b")),
     "volumes": lambda: LabelledVolumes(volume_B1ZHW=VOLUMES, labels_BK=LABELS, names=("a", "b")),
     "features": lambda: LabelledBatch(given_B=VOLUMES, labels_BK=LABELS, names=("a", "b")),
+    "conversations": lambda: ChatBatch(
+        ids_BN=IDS, targets_BN=IDS, weights_BN=LABELS, tree_BN=IDS, branch_BN=IDS, positions_BN=IDS, scans_I=VOLUMES, names=("a",)
+    ),
     "reports": lambda: TextBatch(input_ids_BN=IDS, attention_mask_BN=IDS, labels_BK=LABELS, names=("a", "b")),
 }
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tests.training import rank_run
+from tests.training.memory_volumes import MemoryVolume
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.errors import InputError, TrainingDiverged
 from thoracle.inference.model import load
@@ -54,13 +55,17 @@ class Pairs:
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
 
-    def __getitem__(self, index: int) -> Sample:
-        volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(100 * self._epoch + index))
+    def stored_volume(self, index: int, epoch: int) -> MemoryVolume:
+        volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(100 * epoch + index))
         if index == self._broken:
             volume[0, 0, 0, 0] = torch.nan
+        return MemoryVolume(volume)
+
+    def __getitem__(self, index: int) -> Sample:
+        stored = self.stored_volume(index, self._epoch)
         report = f"There is {ABNORMALITIES[index].lower()}."
         labels = (torch.arange(18) % 12 == index).float()
-        return Sample(volume_1ZHW=volume, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
+        return Sample(stored=stored, report=report, labels=labels, volume=f"train_{index}", scan=str(index), patient=str(index))
 
 
 def words() -> list[str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from tests.training.memory_volumes import LabelledMemoryVolumes
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.inference.explain import saliency
@@ -23,7 +26,15 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierEvaluator, ClassifierTask, clip_weights, collate_features
+from thoracle.training.finetuning.classifier import (
+    ClassifierConfig,
+    ClassifierEvaluator,
+    ClassifierTask,
+    LabelledBatch,
+    clip_weights,
+    collate_features,
+    collate_volumes,
+)
 from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample
 from thoracle.types import ABNORMALITIES
 
@@ -75,7 +86,7 @@ def trainer(told: ClassifierConfig, latents: FeatureDataset, start: ModelFolder,
         task=lambda _: ClassifierTask(told, ALONE, start=start, weights_K=weights),
         collate=lambda _: collate_features,
         resume=resume,
-        evaluate=lambda task: ClassifierEvaluator(task, latents, batch=64),
+        evaluate=lambda task: ClassifierEvaluator(task, latents, config=told),
     )
 
 
@@ -207,20 +218,31 @@ def given(told: ClassifierConfig, start: ModelFolder, volumes: torch.Tensor) -> 
         return clip.pooling_tokens(encoded) if clip.pool is not None else encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1])
 
 
+def dataset(told: ClassifierConfig, start: ModelFolder, volumes: torch.Tensor, labels: torch.Tensor) -> Any:
+    """What the run is trained on."""
+    if told.volumes_at_once:
+        return LabelledMemoryVolumes(volumes, labels)
+    return FeatureDataset(given(told, start, volumes), labels, [f"v{index}" for index in range(len(volumes))])
+
+
+def collate(told: ClassifierConfig) -> Callable[..., LabelledBatch]:
+    return collate_volumes if told.volumes_at_once else collate_features
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: ModelFolder, tmp_path: Path, variant: str) -> None:
     settings, prefixes = VARIANTS[variant]
     told = config(tmp_path / "run", steps=8, save_every=8, eval_every=8, batch_size=4, disclaimer="Knows only noise.", **settings)
     volumes = torch.randn(8, 1, 20, 40, 40, generator=torch.Generator().manual_seed(1))
     labels = (torch.rand(8, 18, generator=torch.Generator().manual_seed(2)) < 0.5).float()
-    data = FeatureDataset(given(told, either, volumes), labels, [f"v{index}" for index in range(8)])
+    data = dataset(told, either, volumes, labels)
     run = Trainer(
         told,
         data,
         ALONE,
         task=lambda _: ClassifierTask(told, ALONE, start=either, weights_K=torch.ones(18)),
-        collate=lambda _: collate_features,
-        evaluate=lambda task: ClassifierEvaluator(task, data, batch=3),
+        collate=lambda _: collate(told),
+        evaluate=lambda task: ClassifierEvaluator(task, data, config=told),
     )
     assert len(list(run.run())[-1].scores) == 19
     model = load(tmp_path / "run" / "model", device="cpu")
@@ -236,7 +258,7 @@ def test_what_should_learn_does_and_the_folder_answers_as_the_task(either: Model
     assert {prefix for prefix in there if any(name.startswith(prefix) for name in moved)} == there
     assert not any("codebook" in name for name in moved)
     with torch.no_grad():
-        expected = run.task.network.eval()(data.given_V).sigmoid()
+        expected = run.task.network.eval()(given(told, either, volumes)).sigmoid()
     for index in (0, 5):
         found = model.detect(volumes[index, 0])
         assert found.probabilities == pytest.approx(expected[index].tolist(), abs=1e-5)
@@ -266,9 +288,9 @@ def test_every_variant_resumes_to_the_bit(start: ModelFolder, tmp_path: Path, va
 
     def run(name: str, *, resume: bool = False) -> Trainer:
         told = config(tmp_path / name, steps=4, batch_size=4, **VARIANTS[variant][0])
-        data = FeatureDataset(given(told, start, volumes), labels, [f"v{index}" for index in range(8)])
+        data = dataset(told, start, volumes, labels)
         task = lambda _: ClassifierTask(told, ALONE, start=start, weights_K=torch.ones(18))  # noqa: E731
-        return Trainer(told, data, ALONE, task=task, collate=lambda _: collate_features, resume=resume)
+        return Trainer(told, data, ALONE, task=task, collate=lambda _: collate(told), resume=resume)
 
     list(run("whole").run())
     for progress in run("parts").run():

@@ -59,7 +59,7 @@ def test_latents_of_both_splits_are_computed_once_and_are_the_encoders(config: C
     clip.load_state_dict(load_state_dict(open_model(Path(config.init_from))))
     with torch.no_grad():
         for index in range(4):
-            latent = clip.encode_volume(train[index].volume_1ZHW[None]).latent_BL[0]
+            latent = clip.encode_volume(train[index].read_volume()[None]).latent_BL[0]
             torch.testing.assert_close(run._data[index].features, latent, atol=1e-6, rtol=0)
             assert (run._data[index].name, run._data[index].labels_K[16]) == (f"v{index}", float(index < 1))
     assert run._data[0].labels_K[17].isnan()

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.training.memory_volumes import MemoryVolume
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.distributed import World
@@ -18,8 +19,21 @@ from thoracle.training.finetuning.frozen_features import expand_tokens
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
+class Counted(MemoryVolume):
+    """A volume whose reading is counted."""
+
+    def __init__(self, volume_1ZHW: torch.Tensor, noise: Noise, index: int) -> None:
+        super().__init__(volume_1ZHW)
+        self._noise, self._index = noise, index
+
+    def read_into(self, hu_ZHW: torch.Tensor) -> None:
+        if self._index == self._noise.fail:
+            raise KeyboardInterrupt
+        self._noise.read.append(self._index)
+
+
 class Noise:
-    """Five volumes; `read` says which were asked for, and `fail` is one that cannot be read."""
+    """Five volumes; `read` says which were read, and `fail` is one that cannot be read."""
 
     def __init__(self, fail: int = -1) -> None:
         self.read: list[int] = []
@@ -32,11 +46,8 @@ class Noise:
         pass
 
     def __getitem__(self, index: int) -> Sample:
-        if index == self.fail:
-            raise KeyboardInterrupt
-        self.read.append(index)
         volume = torch.randn(1, 20, 40, 40, generator=torch.Generator().manual_seed(index))
-        return Sample(volume_1ZHW=volume, report="", labels=torch.zeros(18), volume=f"v{index}", scan="", patient="")
+        return Sample(stored=Counted(volume, self, index), report="", labels=torch.zeros(18), volume=f"v{index}", scan="", patient="")
 
 
 @pytest.fixture
@@ -56,7 +67,7 @@ def test_they_are_those_of_each_volume_alone_and_computed_once(clip: CTCLIP, tmp
     told: list[int] = []
     got = latents(clip.train(), Noise(), tmp_path, completed=told.append)
     with torch.no_grad():
-        expected = torch.cat([clip.eval().encode_volume(Noise()[index].volume_1ZHW[None]).latent_BL for index in range(5)])
+        expected = torch.cat([clip.eval().encode_volume(Noise()[index].read_volume()[None]).latent_BL for index in range(5)])
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
     assert told == sorted(told)
     assert told[-1] == 5
@@ -90,7 +101,7 @@ def test_another_volume_or_model_and_a_damaged_file_are_computed_again(clip: CTC
 def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CTCLIP, tmp_path: Path, pool: str) -> None:
     clip = CTCLIP(replace(steps.MODEL, spatial_pool=pool)).eval()
     kept = latents(clip, Noise(), tmp_path, kept="tokens")
-    volumes = torch.stack([Noise()[index].volume_1ZHW for index in range(5)])
+    volumes = torch.stack([Noise()[index].read_volume() for index in range(5)])
     with torch.no_grad():
         expected = clip.pooling_tokens(clip.visual_transformer(volumes))
     if pool == "mean":  # codes are kept, by which tokens are exact

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.training.memory_volumes import stack
 from tests.training.vocabfine_start import PREPROCESS, Volumes, config, write_start
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
 from thoracle.models.common.losses import logit_scale
@@ -31,7 +32,8 @@ def test_its_loss_is_the_mean_over_known_labels_of_each_pairs_softmax(squared: b
     clip = CTCLIP(folder.config)
     clip.load_state_dict(load_state_dict(folder))
     task = VocabFineTask(clip, settings, ALONE, tokenizer=folder.tokenizer(), preprocess=PREPROCESS, templates=folder.prompts)
-    batch = collate_labelled([Volumes()[index] for index in range(3)])
+    samples = [Volumes()[index] for index in range(3)]
+    batch = collate_labelled(samples, stack(samples))
     batch.labels_BK[1, 4] = torch.nan
     texts = folder.tokenizer().encode(format_prompts())
     text, image = task.encode(texts.input_ids_BN, texts.attention_mask_BN, batch.volume_B1ZHW)

@@ -45,11 +45,11 @@ def test_it_learns_labels_it_was_shown_and_keeps_its_words_and_its_caution(start
     assert losses[-1] < 0.65 * losses[0]
     model = load(tmp_path / "run" / "model")
     sample = Volumes()[0]
-    findings = model.detect(sample.volume_1ZHW[0])
+    findings = model.detect(sample.read_volume()[0])
     right = [(p > 0.5) == bool(label) for p, label in zip(findings.probabilities, sample.labels.tolist(), strict=True)]
     assert sum(right) >= 14
     assert findings.warnings == ("Knows only noise.",)
-    assert len(model.detect(sample.volume_1ZHW[0], abnormalities=["Hernia"]).probabilities) == 1
+    assert len(model.detect(sample.read_volume()[0], abnormalities=["Hernia"]).probabilities) == 1
 
 
 def test_stopped_and_resumed_the_weights_are_bit_equal(start: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from thoracle.evaluation.demo.chat import Asked
+    from thoracle.evaluation.demo.chat import SampleConversation
     from thoracle.training.chat.task import ChatConfig
 
 #: Makes a stage of the demo: its name, and the command that it is.
@@ -87,10 +87,10 @@ class DemoChat:
             evaluate_chat(model, self.cohort, questions=self.questions, limit=_QUESTIONS, reports=_REPORTS, out=where)
         return where / "chat.json"
 
-    def ask(self, scan: Path, *, present: Sequence[str]) -> Asked:
+    def ask(self, scan: Path, *, present: Sequence[str]) -> SampleConversation:
         """Ask the default chat model a few questions, then for a report, about a scan into which `present` was painted."""
         from thoracle.cli.chat import chat
-        from thoracle.evaluation.demo.chat import Asked
+        from thoracle.evaluation.demo.chat import SampleConversation
         from thoracle.inference.chat.conversation import read_turns
 
         talk, report = self.out / "talk.json", self.out / "talk-report.json"
@@ -102,4 +102,4 @@ class DemoChat:
         with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --conversation {report}'):
             chat([scan], ask=[_REPORT], task="report_generation", conversation=report)
         turns = [*read_turns(talk), *read_turns(report)]
-        return Asked(turns=[(turn.question, turn.answer) for turn in turns], present=present)
+        return SampleConversation(turns=[(turn.question, turn.answer) for turn in turns], present=present)

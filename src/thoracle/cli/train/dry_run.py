@@ -38,7 +38,7 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     yield f"parameters        {plan.parameters:,}, of which {plan.trained:,} are trained"
     parts = ", ".join(f"{name} {_shown(size)}" for name, size in plan.device.items())
     yield f"device, a rank    {_shown(plan.device_total)}: {parts}"
-    sizes = {"/dev/shm": plan.shared, "workers": plan.workers, "saving": plan.saving, **({"samples": plan.held} if plan.held else {})}
+    sizes = {"/dev/shm": plan.shared, "read ahead": plan.buffers, "saving": plan.saving, **({"samples": plan.held} if plan.held else {})}
     parts = ", ".join(f"{name} {_shown(size)}" for name, size in sizes.items())
     yield f"host, first rank  {_shown(plan.host_total)}: {parts}"
     node, shared = plan.node_total, plan.shared * plan.local_ranks
@@ -49,7 +49,8 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     yield f"steps an epoch    {plan.steps_per_epoch:,} of {plan.samples:,} samples on {plan.ranks} ranks; the run has {steps:,}"
     for card, peaks in CARDS.items():
         rate = plan.samples_per_second(peaks[config.precision != "float32"])
-        yield f"samples a second  {rate:.3g} a rank, for an {card} at {UTILISATION:.0%} of its peak in {config.precision}"
+        twice = ", each read twice," if plan.reads == 2 else ","
+        yield f"samples a second  {rate:.3g} a rank{twice} for an {card} at {UTILISATION:.0%} of its peak in {config.precision}"
 
 
 def warnings(config: RunConfig, plan: RunPlan) -> Iterator[str]:
@@ -62,7 +63,7 @@ def warnings(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     else:
         host = plan.node_total + plan.device_total * plan.local_ranks
     yield from _short("the host", host, psutil.virtual_memory().available)
-    if _SHARED.is_dir():
+    if plan.shared and _SHARED.is_dir():
         yield from _short(str(_SHARED), plan.shared * plan.local_ranks, shutil.disk_usage(_SHARED).free)
     out = Path(config.out).absolute()
     place = next(folder for folder in (out, *out.parents) if folder.is_dir())

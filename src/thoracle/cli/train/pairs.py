@@ -77,7 +77,7 @@ def pair_evaluation(config: PairConfig) -> Callable[[Any], Evaluator] | None:
             hint = f"{error.hint} Monitors {', '.join(PAIR_MONITORS)} need reports alone; `thoracle prepare --label` labels them."
             raise InputError(error.detail, hint=hint, source=config.cohort) from error
     pairs = CohortDataset(open_evaluated(config, config.cohort), split="dev", section=config.section, needs=["report"])
-    return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens)
+    return lambda task: RetrievalEvaluator(task, pairs, batch=batch, length=config.max_text_tokens, workers=config.num_workers)
 
 
 def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], Evaluator] | None:
@@ -88,4 +88,4 @@ def zero_shot(config: RunConfig, cohort: str, *, batch: int) -> Callable[[Any], 
     if not config.eval_every:
         return None
     labelled = CohortDataset(open_evaluated(config, cohort), split="dev", needs=["labels"])
-    return lambda task: ZeroShotEvaluator(task, labelled, batch=batch)
+    return lambda task: ZeroShotEvaluator(task, labelled, batch=batch, workers=config.num_workers)

@@ -62,11 +62,11 @@ def select_volumes(
         InputError: one of `series` names none, or several.
         MetadataError: no such table, or one without a row for any volume.
     """
-    wanted = [volume for volume in listing.sources if derived or not volume.derived]
-    wanted, matched = with_metadata(wanted, metadata, encoding=encoding) if metadata else (wanted, "")
-    wanted = with_series(wanted, series) if series else wanted
-    sources = [key.pseudonymize(volume) for volume in wanted] if key else wanted
-    listed, selected = _listed(wanted, sources, only) if only else (sources, "")
+    volumes = [volume for volume in listing.sources if derived or not volume.derived]
+    volumes, matched = with_metadata(volumes, metadata, encoding=encoding) if metadata else (volumes, "")
+    volumes = with_series(volumes, series) if series else volumes
+    sources = [key.pseudonymize(volume) for volume in volumes] if key else volumes
+    listed, selected = _listed(volumes, sources, only) if only else (sources, "")
     chosen, without = reconstruction.choose(listed)
     chosen, labelled = label_missing(chosen, labeller) if labeller else (chosen, "")
     notes = (

@@ -42,7 +42,7 @@ class Augmentation:
 
         Args:
             volume_ZHW: (Z, H, W) float32.
-            generator: on the CPU.
+            generator: as in `batch`.
             pad: what comes in from outside.
         """
         return self.batch(volume_ZHW[None], generator=generator, pad=pad)[0]
@@ -53,8 +53,12 @@ class Augmentation:
         Args:
             volumes_BZHW: (B, Z, H, W) float32.
             pad: what comes in from outside.
-            generator: on the CPU, as are then the volumes; by default torch's own, of the CPU for amounts and of the device for noise.
+            generator: on the CPU; elsewhere noise is drawn from one of the device that begins with its seed. By default torch's own, of
+                the CPU for amounts and of the device for noise.
         """
+        noise_generator = generator
+        if generator is not None and volumes_BZHW.device.type != "cpu":
+            noise_generator = torch.Generator(volumes_BZHW.device).manual_seed(generator.initial_seed())
         draws = [_Draw.of(self, generator) for _ in volumes_BZHW]
         moved = [index for index, draw in enumerate(draws) if draw.moves_voxels]
         changed = volumes_BZHW
@@ -64,7 +68,7 @@ class Augmentation:
         for index, draw in enumerate(draws):
             if draw.noise:
                 changed = changed.clone() if changed is volumes_BZHW else changed
-                noise = torch.randn(changed.shape[1:], generator=generator, device=changed.device)
+                noise = torch.randn(changed.shape[1:], generator=noise_generator, device=changed.device)
                 changed[index] += abs(draw.noise) * noise
         return changed
 

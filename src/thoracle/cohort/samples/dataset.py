@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,11 +15,60 @@ from torch.utils.data import Dataset
 from thoracle.cohort.manifest import Cohort, CohortEntry, open_cohort
 from thoracle.cohort.reports import Section
 from thoracle.cohort.samples.augment import Augmentation
-from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.cohort.samples.volume_cache import read_hounsfield
 from thoracle.cohort.sources import Split
-from thoracle.errors import CacheDamaged, InputError
+from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import InputError
 
 Part = Literal["report", "labels"]
+
+
+class LazyVolume(Protocol):
+    """Hold a volume that is read in two steps: what is stored into a buffer, and a model's input made of that on a device."""
+
+    @property
+    def size(self) -> tuple[int, int, int]: ...  # noqa: D102
+    def read_into(self, hu_ZHW: Tensor, /) -> None: ...  # noqa: D102
+    def write_input(self, hu_ZHW: Tensor, input_ZHW: Tensor, /) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedVolume:
+    """Hold where a volume lies in the cache, and what makes a model's input of it.
+
+    Attributes:
+        path: of its file.
+        preprocess: of the cohort; its window is applied already.
+        augmentation: None leaves the volume as it is.
+        seed: of the augmentation.
+    """
+
+    path: Path
+    preprocess: PreprocessConfig
+    augmentation: Augmentation | None = None
+    seed: int = 0
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Return its voxels along (z, x, y)."""
+        return self.preprocess.size
+
+    def read_into(self, hu_ZHW: Tensor) -> None:
+        """Read its whole HU into a buffer on the CPU, int16.
+
+        Raises:
+            CacheDamaged: it is not what was written, or was written for another model.
+        """
+        read_hounsfield(self.path, hu_ZHW.numpy(), scale=self.preprocess.intensity_scale)
+
+    def write_input(self, hu_ZHW: Tensor, input_ZHW: Tensor) -> None:
+        """Scale and augment what was read, on its device, into float32 there."""
+        input_ZHW.copy_(hu_ZHW)
+        # By a tensor, since a GPU multiplies by a number's inverse instead, which rounds otherwise.
+        input_ZHW.div_(torch.full((), self.preprocess.intensity_scale, device=input_ZHW.device))
+        if self.augmentation is not None:
+            generator = torch.Generator().manual_seed(self.seed)
+            input_ZHW.copy_(self.augmentation(input_ZHW, generator=generator, pad=self.preprocess.pad_value))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +76,7 @@ class Sample:
     """Hold one volume with its report and labels.
 
     Attributes:
-        volume_1ZHW: (1, Z, H, W) float32, units of the config's scale (1000 HU), as `preprocess` gives it to half a HU.
+        stored: the volume, not read yet.
         report: cleaned text of the chosen section; "" where there is none.
         labels: (18,) float32, 0 or 1 in the order of `ABNORMALITIES`, NaN where nobody says.
         volume: the volume's name.
@@ -35,12 +84,24 @@ class Sample:
         patient: whose.
     """
 
-    volume_1ZHW: Tensor
+    stored: LazyVolume
     report: str
     labels: Tensor
     volume: str
     scan: str
     patient: str
+
+    def read_volume(self) -> Tensor:
+        """Read (1, Z, H, W) float32, units of the config's scale (1000 HU), as `preprocess` gives it to half a HU.
+
+        Raises:
+            CacheDamaged: the cached volume is not what was written.
+        """
+        hu_ZHW = torch.empty(self.stored.size, dtype=torch.int16)
+        self.stored.read_into(hu_ZHW)
+        input_ZHW = torch.empty(self.stored.size)
+        self.stored.write_input(hu_ZHW, input_ZHW)
+        return input_ZHW[None]
 
 
 class CohortDataset(Dataset[Sample]):
@@ -83,21 +144,24 @@ class CohortDataset(Dataset[Sample]):
         return len(self.entries)
 
     def __getitem__(self, index: int) -> Sample:
-        """Raises CacheDamaged where a cached volume is not what was written."""
         entry = self.entries[index]
-        volume = torch.from_numpy(read_volume(self.cohort.folder / entry.cache))
-        if tuple(volume.shape) != self.cohort.preprocess.size:
-            detail = f"is of shape {tuple(volume.shape)}, the cohort's volumes are {self.cohort.preprocess.size}"
-            raise CacheDamaged(detail, hint="Run `thoracle prepare` again.", source=self.cohort.folder / entry.cache)
-        if self._augmentation is not None:
-            volume = self._augmentation(volume, generator=self._generator(entry, "volume"), pad=self.cohort.preprocess.pad_value)
         return Sample(
-            volume_1ZHW=volume[None],
+            stored=self.stored_volume(index, int(self._epoch)),
             report=self.report(entry),
             labels=torch.tensor([float("nan") if label is None else float(label) for label in entry.labels]),
             volume=entry.volume,
             scan=entry.scan,
             patient=entry.patient,
+        )
+
+    def stored_volume(self, index: int, epoch: int) -> CachedVolume:
+        """Return a sample's volume, not read yet, as an epoch augments it, whichever is set."""
+        entry = self.entries[index]
+        return CachedVolume(
+            path=self.cohort.folder / entry.cache,
+            preprocess=self.cohort.preprocess,
+            augmentation=self._augmentation,
+            seed=self._draw_seed(entry, "volume", epoch),
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -110,14 +174,15 @@ class CohortDataset(Dataset[Sample]):
         words = text.split()
         if not self._excerpt or len(words) <= self._excerpt:
             return text
-        first = int(torch.randint(len(words) - self._excerpt + 1, (), generator=self._generator(entry, "report")))
+        generator = torch.Generator().manual_seed(self._draw_seed(entry, "report", int(self._epoch)))
+        first = int(torch.randint(len(words) - self._excerpt + 1, (), generator=generator))
         return " ".join(words[first : first + self._excerpt])
 
-    def _generator(self, entry: CohortEntry, of: str) -> torch.Generator:
+    def _draw_seed(self, entry: CohortEntry, of: str, epoch: int) -> int:
         """One for the volume and another for the report, so that neither depends on whether the other is changed."""
         salt = "" if of == "volume" else f"\0{of}"
-        digest = sha256(f"{self._seed}\0{int(self._epoch)}\0{entry.volume}{salt}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+        digest = sha256(f"{self._seed}\0{epoch}\0{entry.volume}{salt}".encode()).digest()
+        return int.from_bytes(digest[:8]) >> 1
 
 
 def _has(entry: CohortEntry, needs: Collection[Part], section: Section) -> bool:

@@ -1,7 +1,8 @@
 """Preprocessed volumes on the disk: int16 Hounsfield units, packed, checksummed, one file each.
 
 A file is MAGIC, the length and CRC-32 of a header, the header (JSON: shape, scale, and length and CRC-32 of each chunk), the chunks: runs
-of planes along z, each a Blosc frame (zstd, bitshuffle). docs/decisions/0011-cache.md says what else was measured.
+of planes along z, each a Blosc frame, which says itself how it is packed: LZ4 behind a bit shuffle, or zstd before 2026-12. What else was
+measured is in docs/decisions/0011-cache.md and 0120-cache-codec.md.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +28,7 @@ from thoracle.types import ModelInput
 MAGIC: Final = b"THORVOL1"
 SUFFIX: Final = ".vol"
 _PREFIX: Final = struct.Struct("<8sII")
-_CODEC: Final = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
+_CODEC: Final = Blosc(cname="lz4hc", clevel=2, shuffle=Blosc.BITSHUFFLE, blocksize=512 << 10)
 _CHUNK_BYTES: Final = 4 << 20  # a chunk's planes and their floats stay near the core that unpacks them
 _HEADER_BYTES: Final = 1 << 20
 _MOST_VOXELS: Final = 1 << 29  # as `PreprocessConfig`
@@ -63,21 +66,33 @@ def read_volume(path: Path) -> ModelInput:
     Raises:
         CacheDamaged: absent, cut, changed, or no such file.
     """
-    try:
-        with path.open("rb", buffering=0) as file:
-            header = _read_header(file)
-            result = np.empty(header.shape, np.float32)
-            hu = np.empty((header.planes, *header.shape[1:]), np.int16)
-            for number, (length, crc) in enumerate(header.chunks):
-                into = result[number * header.planes : (number + 1) * header.planes]
-                _unpack(file.read(length), length, crc, hu[: len(into)])
-                np.divide(hu[: len(into)], np.float32(header.scale), out=into)
-            if file.read(1):
-                raise ValueError("more than the header tells")
-    except _DAMAGE as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise CacheDamaged(f"is not what was written ({what})", hint=_CURE, source=path) from error
+    with _opened(path) as (file, header):
+        result = np.empty(header.shape, np.float32)
+        hu = np.empty((header.planes, *header.shape[1:]), np.int16)
+        for planes, chunk in header.runs():
+            into = result[planes]
+            _unpack(file, chunk, hu[: len(into)])
+            np.divide(hu[: len(into)], np.float32(header.scale), out=into)
     return result
+
+
+def read_hounsfield(path: Path, into: NDArray[np.int16], *, scale: float) -> None:
+    """Read a volume's whole HU into a buffer of its shape (z, x, y); every checksum is verified.
+
+    Args:
+        path: of the file.
+        into: contiguous; holds anything where reading fails.
+        scale: HU that are 1 for the model that the volume was prepared for.
+
+    Raises:
+        CacheDamaged: absent, cut, changed, no such file, or a volume of another shape or scale.
+    """
+    with _opened(path) as (file, header):
+        if (header.shape, header.scale) != (into.shape, scale):
+            detail = f"is of shape {header.shape} and scale {header.scale:g}, the cohort's volumes are {into.shape} and {scale:g}"
+            raise CacheDamaged(detail, hint="Run `thoracle prepare` again.", source=path)
+        for planes, chunk in header.runs():
+            _unpack(file, chunk, into[planes])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +101,24 @@ class _Header:
     scale: float
     planes: int
     chunks: tuple[tuple[int, int], ...]
+
+    def runs(self) -> Iterator[tuple[slice, tuple[int, int]]]:
+        """Yield the planes of each chunk, and its length and CRC-32."""
+        for number, chunk in enumerate(self.chunks):
+            yield slice(number * self.planes, (number + 1) * self.planes), chunk
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, _Header]]:
+    """The file behind its header, which is read to its end here; what damage raises becomes CacheDamaged."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            yield file, _read_header(file)
+            if file.read(1):
+                raise ValueError("more than the header tells")
+    except _DAMAGE as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise CacheDamaged(f"is not what was written ({what})", hint=_CURE, source=path) from error
 
 
 def _read_header(file: Any) -> _Header:
@@ -102,8 +135,9 @@ def _read_header(file: Any) -> _Header:
     return header
 
 
-def _unpack(chunk: bytes, length: int, crc: int, into: NDArray[np.int16]) -> None:
-    if len(chunk) != length or _crc(chunk) != crc:
+def _unpack(file: Any, described: tuple[int, int], into: NDArray[np.int16]) -> None:
+    chunk = file.read(described[0])
+    if (len(chunk), _crc(chunk)) != described:
         raise ValueError("a chunk is cut or changed")
     _CODEC.decode(chunk, into)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -176,16 +177,20 @@ def _worker(path: Path) -> partial[tuple[list[tuple[str, ...]], NDArray[np.void]
 def _note(path: Path, part: range) -> tuple[list[tuple[str, ...]], NDArray[np.void]]:
     """What is noted of the entries of a part."""
     numbers: dict[tuple[str, ...], int] = {}
-    notes: list[tuple[int, int, int, int]] = []
+    notes = array("Q")  # four numbers an entry: millions of tuples would keep the garbage collector at work
     try:
         for offset, size, entry in _entries(path, part):
             images = check_entry(entry)
             digest = int.from_bytes(sha256(str(entry["id"]).encode("utf-8", "replace")).digest()[:8])
-            notes.append((offset, size, numbers.setdefault(images, len(numbers)), digest))
+            notes.extend((offset, size, numbers.setdefault(images, len(numbers)), digest))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         why = "it cannot be read" if isinstance(error, json.JSONDecodeError | RecursionError) else "it is of another form"
-        raise _refused(path, f"entry {len(notes)}: {why} ({type(error).__name__}: {str(error)[:80]})") from error
-    return list(numbers), np.array(notes, _NOTE)
+        raise _refused(path, f"entry {len(notes) // 4}: {why} ({type(error).__name__}: {str(error)[:80]})") from error
+    columns = np.frombuffer(notes, np.uint64).reshape(-1, 4)
+    notes_K = np.empty(len(columns), _NOTE)
+    for name, column in zip(_NOTE.names or (), columns.T, strict=True):
+        notes_K[name] = column
+    return list(numbers), notes_K
 
 
 def _entries(path: Path, part: range) -> Iterator[tuple[int, int, Any]]:

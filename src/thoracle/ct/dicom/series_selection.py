@@ -135,17 +135,17 @@ def select_series(series: Sequence[Series], *, uid: str | None, source: str) -> 
         MixedSeries: the same, of volumes of unlike shape under one UID.
         DuplicateSlices: one instance in two versions.
         BudgetExceeded: more files than a series has.
-        InputError: none has the wanted UID or number.
+        InputError: none has the UID or number.
     """
     of_uid: dict[str, list[Series]] = {}
     for candidate in series:
         of_uid.setdefault(candidate.uid, []).append(candidate)
-    wanted, _, number = (uid or "").partition("#")
+    beginning, _, number = (uid or "").partition("#")
     notes: tuple[str, ...] = ()
     if uid is not None:
-        named = [wanted] if wanted in of_uid else [name for name in of_uid if name.startswith(wanted)]
+        named = [beginning] if beginning in of_uid else [name for name in of_uid if name.startswith(beginning)]
         if not named:
-            raise InputError(f"no CT series begins with {wanted}", hint="Give one of:" + _listed(series), source=source)
+            raise InputError(f"no CT series begins with {beginning}", hint="Give one of:" + _listed(series), source=source)
         if len(named) > 1:
             raise _ambiguous([candidate for name in named for candidate in of_uid[name]], source)
     else:

@@ -25,7 +25,7 @@ _SHOWN: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SampleConversation:
     """Hold questions about one scan with the answers, and what was painted into it."""
 
     turns: Sequence[tuple[str, str]]
@@ -48,7 +48,7 @@ def sentences(figures: Mapping[str, tuple[str, str]]) -> list[str]:
     return [f"Chat, {name}: {seeing} with the scan, {blind} without it." for name, (seeing, blind) in figures.items()]
 
 
-def section(figures: Mapping[str, tuple[str, str]], answers: Asked) -> list[str]:
+def section(figures: Mapping[str, tuple[str, str]], answers: SampleConversation) -> list[str]:
     """Build the parts of the demo's page."""
     return [
         heading("Questions about held-out phantoms"),

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from thoracle.ct.chest.lungs import lung_cells
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.ct.quality import lung_cells
 from thoracle.metrics.localization import localization_scores
 from thoracle.types import FloatArray, ModelInput
 

@@ -92,6 +92,15 @@ def paint(scene: Scene, grid: VoxelGrid) -> tuple[Floats, NDArray[np.uint32]]:
     return hu, mask
 
 
+def true_lungs(scene: Scene, grid: VoxelGrid) -> NDArray[np.bool_]:
+    """Return the voxels (nx, ny, nz) of lung, air-filled or not; fluid beside it is none. Paints the whole grid at once."""
+    canvas = _blank(scene, grid)
+    _paint_body(scene, canvas)
+    for finding in scene.findings:
+        finding.paint(canvas)
+    return np.asarray(canvas.hull > 0.5)
+
+
 def _blank(scene: Scene, grid: VoxelGrid) -> Canvas:
     """Air, and no lung in it yet."""
     hull, lung = (np.zeros(grid.shape, dtype=np.float32) for _ in range(2))

@@ -24,6 +24,7 @@ from thoracle.errors import InputError
 from thoracle.models.chat.chat_template import Encoded
 from thoracle.models.chat.prompt import IGNORE_INDEX, IMAGE_TOKEN_INDEX, SYSTEM, Message, question_text
 from thoracle.training.chat.row_plan import Numbers, plan_rows
+from thoracle.training.engine.task import PinnedBatch
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class PackedSequence:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChatBatch:
+class ChatBatch(PinnedBatch):
     """Hold rows as the model takes them.
 
     Attributes:

@@ -10,7 +10,7 @@ passes attend by the same kernels; codes move once, after the step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, cast
 
@@ -72,6 +72,11 @@ class PairConfig(RunConfig):
         """Return whether negatives are of a rank's own batch."""
         return self.negatives == "local"
 
+    @property
+    def volumes_at_once(self) -> int:
+        """Return the pairs of a chunk."""
+        return self.gradient_cache_chunk or self.batch_size
+
     def check_size(self, size: tuple[int, int, int]) -> None:
         """Raise InputError where volumes are not of the size that the model takes."""
         if self.preprocess.size != size:
@@ -121,24 +126,26 @@ class ContrastivePairTask(DualEncoderTask, ABC):
         return self.world.all_reduce_mean(total)
 
     def _backward(self, batch: Batch, *, last: bool, loss_scale: float) -> Tensor:
-        chunks = list(batch.chunks(self._pairs.gradient_cache_chunk or len(batch), self.world.device))
-        if len(chunks) == 1:
+        size = self._pairs.gradient_cache_chunk or len(batch)
+        if size == len(batch):
+            (chunk,) = batch.chunks(size, self.world.device)
             with no_sync(self.towers, apart=not last), self.codes.collecting():
-                latents = self.encode(*chunks[0])
+                latents = self.encode(*chunk)
             loss, gradients = self._at_latents(latents, batch, loss_scale)
             torch.autograd.backward(latents, gradients)
             return loss
         with sdpa_kernel(_kernels(self.world.device)):
-            return self._backward_in_chunks(chunks, batch, last=last, loss_scale=loss_scale)
+            return self._backward_in_chunks(batch, size, last=last, loss_scale=loss_scale)
 
-    def _backward_in_chunks(self, chunks: list[tuple[Tensor, Tensor, Tensor]], batch: Batch, *, last: bool, loss_scale: float) -> Tensor:
-        before, latents = self._encode_without_gradient(chunks)
+    def _backward_in_chunks(self, batch: Batch, size: int, *, last: bool, loss_scale: float) -> Tensor:
+        before, latents = self._encode_without_gradient(batch.chunks(size, self.world.device))
         loss, gradients = self._at_latents(latents, batch, loss_scale)
         after = get_rng_state(self.world.device)
-        parts = zip(*(torch.split(gradient, len(chunks[0][0])) for gradient in gradients), strict=True)
-        for number, (chunk, states, part) in enumerate(zip(chunks, before, parts, strict=True)):
+        parts = zip(*(torch.split(gradient, size) for gradient in gradients), strict=True)
+        again = batch.chunks(size, self.world.device)  # read again: a batch's volumes are more than a host or a device has room for
+        for number, (states, part, chunk) in enumerate(zip(before, parts, again, strict=True), start=1):
             set_rng_state(states, self.world.device)
-            with no_sync(self.towers, apart=not last or number < len(chunks) - 1):
+            with no_sync(self.towers, apart=not last or number < len(before)):
                 torch.autograd.backward(self.encode(*chunk), part)
         set_rng_state(after, self.world.device)
         return loss
@@ -155,7 +162,7 @@ class ContrastivePairTask(DualEncoderTask, ABC):
         return loss.detach(), [cast(Tensor, leaf.grad) * weight for leaf in leaves]
 
     @torch.no_grad()
-    def _encode_without_gradient(self, chunks: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[list[Generators], Latents]:
+    def _encode_without_gradient(self, chunks: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[list[Generators], Latents]:
         """The generators as they were before each chunk, and the latents of all."""
         before, gathered = [], []
         for chunk in chunks:

@@ -50,7 +50,7 @@ def plan_pairs(
         config,
         step_cost(outline, half=config.precision != "float32"),
         chunk=chunk,
-        sample_bytes=4 * torch.Size(config.preprocess.size).numel(),
+        voxels=torch.Size(config.preprocess.size).numel(),
         samples=samples,
         cache=cache,
         ranks=ranks,

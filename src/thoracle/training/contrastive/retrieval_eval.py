@@ -17,7 +17,7 @@ from thoracle.cohort.samples.dataset import Sample
 from thoracle.metrics.retrieval import per_query_metrics, sort_by_score
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.contrastive.zero_shot_eval import rank_batches
-from thoracle.training.engine.sampler import EpochDataset, PairCollator
+from thoracle.training.engine.sampler import EpochDataset, PairCollator, iterate_samples
 
 _DEPTHS: Final = (1, 5, 10)
 #: Names of the figures of which the highest is best.
@@ -32,24 +32,26 @@ class RetrievalEvaluator:
     the model's temperature; its negative is `minus_loss`.
     """
 
-    def __init__(self, task: DualEncoderTask, pairs: EpochDataset[Sample], *, batch: int, length: int) -> None:
-        self._task, self._pairs, self._batch = task, pairs, batch
+    def __init__(self, task: DualEncoderTask, pairs: EpochDataset[Sample], *, batch: int, length: int, workers: int = 0) -> None:
+        self._task, self._pairs, self._batch, self._workers = task, pairs, batch, workers
         self._collate = PairCollator(task.tokenizer, min(length, task.clip.max_text_tokens))
 
     def __call__(self) -> Mapping[str, float]:
         """Each rank encodes its share; all return the same numbers."""
         world, texts, volumes, scans = self._task.world, [], [], []
-        for local in rank_batches(len(self._pairs), world, batch=self._batch):
-            samples = [self._pairs[index] for index in local]
-            for ids_BN, mask_BN, volume_B1ZHW in self._collate(samples).chunks(len(samples), world.device):
-                text_BL, image_BL = self._task.encode(ids_BN, mask_BN, volume_B1ZHW)[:2]
-                texts.append(text_BL.cpu())
-                volumes.append(image_BL.cpu())
+        batches = rank_batches(len(self._pairs), world, batch=self._batch)
+        for samples, volume_B1ZHW in iterate_samples(self._pairs, batches, world.device, workers=self._workers):
+            (pairs,) = self._collate(samples, volume_B1ZHW).chunks(len(samples), world.device)
+            text_BL, image_BL = self._task.encode(*pairs)[:2]
+            texts.append(text_BL.cpu())
+            volumes.append(image_BL.cpu())
             scans += [sample.scan for sample in samples]
         parts = world.all_gather_object((torch.cat(texts), torch.cat(volumes), scans))
-        cosines_VV = (torch.cat([part[0] for part in parts]) @ torch.cat([part[1] for part in parts]).T).double()
+        count = len(self._pairs)
+        text_VL, image_VL = torch.cat([part[0] for part in parts])[:count], torch.cat([part[1] for part in parts])[:count]
+        cosines_VV = (text_VL @ image_VL.T).double()
         scores_VV = cosines_VV.numpy()
-        names = np.array([scan for part in parts for scan in part[2]])
+        names = np.array([scan for part in parts for scan in part[2]][:count])
         relevance_VV = (names[:, None] == names).astype(np.float64)
         ways = [per_query_metrics(sort_by_score(scores, relevance_VV), ks=_DEPTHS) for scores in (scores_VV, scores_VV.T)]
         loss = pair_loss(cosines_VV * self._task.clip.temperature.exp().item(), torch.from_numpy(relevance_VV) == 1)

@@ -17,15 +17,15 @@ from thoracle.metrics.classification import auroc
 from thoracle.models.common.prompts import format_prompts
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.engine.sampler import EpochDataset, iterate_samples
 from thoracle.types import ABNORMALITIES
 
 
 class ZeroShotEvaluator:
     """Evaluate AUROC of each abnormality, and `macro_auroc`, the mean over those with both answers."""
 
-    def __init__(self, task: DualEncoderTask, volumes: EpochDataset[Sample], *, batch: int) -> None:
-        self._task, self._volumes, self._batch = task, volumes, batch
+    def __init__(self, task: DualEncoderTask, volumes: EpochDataset[Sample], *, batch: int, workers: int = 0) -> None:
+        self._task, self._volumes, self._batch, self._workers = task, volumes, batch, workers
         self._prompts = task.tokenizer.encode(format_prompts())
 
     def __call__(self) -> Mapping[str, float]:
@@ -33,23 +33,24 @@ class ZeroShotEvaluator:
         world = self._task.world
         ids, mask = self._prompts.input_ids_BN.to(world.device), self._prompts.attention_mask_BN.to(world.device)
         margins, labels = [], []
-        for local in rank_batches(len(self._volumes), world, batch=self._batch):
-            samples = [self._volumes[index] for index in local]
-            text_PL, image_VL = self._task.encode(ids, mask, torch.stack([sample.volume_1ZHW for sample in samples]).to(world.device))[:2]
-            cosines_VK2 = (image_VL @ text_PL.T).view(len(local), -1, 2)
+        batches = rank_batches(len(self._volumes), world, batch=self._batch)
+        for samples, volume_B1ZHW in iterate_samples(self._volumes, batches, world.device, workers=self._workers):
+            text_PL, image_VL = self._task.encode(ids, mask, volume_B1ZHW)[:2]
+            cosines_VK2 = (image_VL @ text_PL.T).view(len(samples), -1, 2)
             margins.append((cosines_VK2[..., 0] - cosines_VK2[..., 1]).cpu())
             labels.append(torch.stack([sample.labels for sample in samples]))
         gathered = world.all_gather_object((torch.cat(margins), torch.cat(labels)))
-        return label_aurocs(torch.cat([part for part, _ in gathered]), torch.cat([part for _, part in gathered]))
+        count = len(self._volumes)
+        return label_aurocs(torch.cat([part for part, _ in gathered])[:count], torch.cat([part for _, part in gathered])[:count])
 
 
 def rank_batches(count: int, world: World, *, batch: int) -> Sequence[Sequence[int]]:
     """List a rank's share of `count` volumes in batches, alike in number on all ranks, for sharded weights are gathered by all or none.
 
-    Some volumes are left out at the end where ranks do not divide them.
+    The shares of all ranks, one behind the other, are the volumes in order, the last of them repeated where ranks do not divide them.
     """
-    length = count // world.size
-    local = range(world.rank * length, (world.rank + 1) * length)
+    length = -(-count // world.size)
+    local = [min(index, count - 1) for index in range(world.rank * length, (world.rank + 1) * length)]
     return [local[first : first + batch] for first in range(0, length, batch)]
 
 

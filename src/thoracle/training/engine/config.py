@@ -97,7 +97,8 @@ class RunConfig:
         compile: torch.compile on each layer.
         collective_timeout_hours: hours that a rank waits for the others before the run is aborted; one that encodes a cohort or writes a
             model works alone for long.
-        num_workers: processes that read and tokenize.
+        num_workers: threads that read volumes ahead, each with a buffer of one volume, and one buffer beside them; or processes that read
+            and tokenize, for a task without volumes. With 0 nothing is read ahead.
         logger: where curves go.
         logger_project: project of the run on Weights & Biases.
         logger_name: name of the run there; "" takes that of its folder.
@@ -143,6 +144,11 @@ class RunConfig:
     keep_checkpoints: PositiveInt = 3
     monitor: str = "macro_auroc"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    @property
+    def volumes_at_once(self) -> int:
+        """Return how many volumes of a batch are encoded at once; 0 for a task without volumes."""
+        return 0
 
     def __post_init__(self) -> None:
         check_fields(self)

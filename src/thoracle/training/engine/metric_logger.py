@@ -68,7 +68,7 @@ class MetricLogger:
 
     def add(self, progress: TrainStep) -> None:
         """Add one point to each curve."""
-        names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "memory", *self._scaling)
+        names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "data_wait", "flops_utilization", "memory", *self._scaling)
         points = {f"train/{name}": getattr(progress, name) for name in names}
         points |= {f"evaluation/{name}": score for name, score in progress.scores.items()}
         if self._wandb is not None:

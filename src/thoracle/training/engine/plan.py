@@ -20,9 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thoracle.training.engine.config import RunConfig
 
-#: Batches that a loader holds ahead: two a worker, and the one in use.
+#: Bytes of a voxel as a model takes it, and as the cache holds it.
+_FLOAT, _STORED = 4, 2
+#: Batches of samples without volumes that a loader holds ahead: two a worker, and the one in use.
 _AHEAD: Final = 2
-#: Copies of a batch inside a worker while it collates: the list of samples, and the stack.
+#: Copies of such a batch inside a worker while it collates: the list of samples, and the stack.
 _COLLATING: Final = 2
 #: Of AdamW: two moments.
 _MOMENTS: Final = 2
@@ -81,18 +83,21 @@ class Encoding:
 
     Attributes:
         cost: of a batch.
-        batch: samples of one.
-        sample_bytes: of a sample.
+        batch: volumes that are encoded at once.
+        voxels: of a volume.
+        ahead: the next volumes are made while these are encoded.
     """
 
     cost: StepCost
     batch: int
-    sample_bytes: int
+    voxels: int
+    ahead: bool
 
     @property
     def device(self) -> Mapping[str, int]:
         """Return bytes on the device, by part."""
-        return {"weights": self.cost.weights, "encoding": self.cost.activations, "batch": self.batch * self.sample_bytes}
+        batch = _volume_bytes(self.voxels, self.batch * (2 if self.ahead else 1))
+        return {"weights": self.cost.weights, "encoding": self.cost.activations, "batch": batch}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +107,9 @@ class RunPlan:
     Attributes:
         parameters, trained: numbers of weights, of all and of those that learn.
         device: by part, on each rank, in the hungrier of training and of encoding what is trained on.
+        buffers: of what is read ahead, on each rank, outside of /dev/shm; of twice as many volumes where it is evaluated, which reads
+            ahead too.
         shared: /dev/shm of each rank.
-        workers: of the loader's processes, on each rank, beside that.
         saving: of a checkpoint's copy, on the first rank, while it is written.
         held: of samples that each rank has in memory.
         checkpoint: of one on the disk.
@@ -112,14 +118,15 @@ class RunPlan:
         samples: of the training split.
         steps_per_epoch: of all ranks.
         flops: of a sample's part of a step, or of encoding it where a frozen encoder does that first.
+        reads: of a volume in a step; gradient caching reads it again for the second pass.
         ranks, local_ranks: of the run, and of a node.
     """
 
     parameters: int
     trained: int
     device: Mapping[str, int]
+    buffers: int
     shared: int
-    workers: int
     saving: int
     held: int
     checkpoint: int
@@ -128,6 +135,7 @@ class RunPlan:
     samples: int
     steps_per_epoch: int
     flops: int
+    reads: int
     ranks: int
     local_ranks: int
 
@@ -139,12 +147,12 @@ class RunPlan:
     @property
     def host_total(self) -> int:
         """Return the host memory of the first rank, its part of /dev/shm included."""
-        return self.shared + self.workers + self.held + self.saving
+        return self.buffers + self.shared + self.held + self.saving
 
     @property
     def node_total(self) -> int:
         """Return the host memory of the first rank's node."""
-        return (self.shared + self.workers + self.held) * self.local_ranks + self.saving
+        return (self.buffers + self.shared + self.held) * self.local_ranks + self.saving
 
     def samples_per_second(self, flops_per_second: float) -> float:
         """Compute what the loader of a rank must give a device of that peak."""
@@ -192,7 +200,8 @@ def plan_run(
     cost: StepCost,
     *,
     chunk: int,
-    sample_bytes: int,
+    voxels: int = 0,
+    sample_bytes: int = 0,
     samples: int,
     cache: int,
     ranks: int,
@@ -206,7 +215,8 @@ def plan_run(
         config: of the run.
         cost: of a chunk.
         chunk: samples that are encoded at once.
-        sample_bytes: of a sample, as the loader gives it.
+        voxels: of a volume; 0 for a task without.
+        sample_bytes: of any other sample, as the loader gives it.
         samples: of the training split.
         cache: bytes on the disk of what is read.
         ranks, local_ranks: of the run, and of a node.
@@ -215,26 +225,30 @@ def plan_run(
     """
     sharded = config.parallelism == "fsdp" and ranks > 1
     shards = ranks if sharded else 1
-    batch = config.batch_size * sample_bytes
     state = cost.saved + _MOMENTS * cost.gradients
+    batch = config.batch_size * sample_bytes
     ahead = _AHEAD * config.num_workers + 1 if config.num_workers else 0
+    cached = chunk < config.batch_size
+    chunks = 2 if cached or config.num_workers else 1  # the one that is encoded, and the next, which is made meanwhile
     device: Mapping[str, int] = {
         "weights": cost.weights // shards,
         "gradients": cost.gradients // shards,
         "moments": _MOMENTS * cost.gradients // shards,
         **({"gathered": cost.gathered} if sharded else {}),
         "activations": cost.activations,
-        "batch": batch * config.gradient_accumulation_steps,
+        "batch": _volume_bytes(voxels, chunks * chunk) + batch * config.gradient_accumulation_steps,
     }
-    flops = (cost.flops + cost.forward_flops * (chunk < config.batch_size)) // chunk  # gradient caching encodes each chunk twice
+    flops = (cost.flops + cost.forward_flops * cached) // chunk  # gradient caching encodes each chunk twice
+    buffers = (config.num_workers + 1) * _STORED * voxels * (2 if config.eval_every else 1)
     if encoding is not None:
         device, flops = max(device, encoding.device, key=lambda parts: sum(parts.values())), encoding.cost.flops // encoding.batch
+        buffers = (config.num_workers + 1) * _STORED * encoding.voxels
     return RunPlan(
         parameters=cost.parameters,
         trained=cost.trained,
         device=device,
+        buffers=buffers + _COLLATING * config.num_workers * batch,
         shared=ahead * batch,
-        workers=_COLLATING * config.num_workers * batch,
         saving=state,
         held=held,
         checkpoint=state,
@@ -243,6 +257,7 @@ def plan_run(
         samples=samples,
         steps_per_epoch=samples // (config.batch_size * config.gradient_accumulation_steps * ranks),
         flops=flops,
+        reads=1 + cached,
         ranks=ranks,
         local_ranks=local_ranks,
     )
@@ -272,6 +287,11 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torc
 
     def _free(self, key: int) -> None:
         self.now -= self._sizes.pop(key)
+
+
+def _volume_bytes(voxels: int, count: int) -> int:
+    """Return what volumes take on a device: as a model takes them, and the one that is being made, as it is stored."""
+    return (_FLOAT * count + _STORED) * voxels
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

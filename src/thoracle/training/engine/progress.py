@@ -16,6 +16,8 @@ class TrainStep:
         gradient_norm: before clipping.
         learning_rate: of this step.
         samples_per_second: over all ranks, since the step before.
+        data_wait: seconds of this step in which the first rank waited for its data.
+        flops_utilization: operations a second of this step, over what the first rank's device can do; see `throughput`.
         memory: bytes at most so far: the device's, or the process's own on a CPU.
         scores: the evaluation's, where there was one.
         loss_scale: factor of the gradients while this step computed them, 1 but in float16.
@@ -27,6 +29,8 @@ class TrainStep:
     gradient_norm: float
     learning_rate: float
     samples_per_second: float
+    data_wait: float
+    flops_utilization: float
     memory: int
     scores: Mapping[str, float]
     loss_scale: float = 1.0

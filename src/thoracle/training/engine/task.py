@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from thoracle.training.engine.config import Precision
+from thoracle.training.feed.volume_feed import Volumes
 
 S_contra = TypeVar("S_contra", contravariant=True)
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
+#: Numbers of each precision.
+DTYPES: Final[Mapping[Precision, torch.dtype]] = {"float32": torch.float32, "bf16": torch.bfloat16, "float16": torch.float16}
 
 
 class PinnedBatch:
@@ -35,6 +38,12 @@ class Collate(Protocol[S_contra, B_co]):
     """Collate samples to a batch; crosses to worker processes, so it must pickle."""
 
     def __call__(self, samples: Sequence[S_contra], /) -> B_co: ...  # noqa: D102
+
+
+class VolumeCollate(Protocol[S_contra, B_co]):
+    """Collate samples to a batch whose volumes come from a feed."""
+
+    def __call__(self, samples: Sequence[S_contra], volumes: Volumes, /) -> B_co: ...  # noqa: D102
 
 
 class Task(Protocol[B_contra]):
@@ -70,8 +79,7 @@ class Task(Protocol[B_contra]):
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Compute in the precision of a run, where an operation bears it; weights stay as they are."""
-    dtype = torch.float16 if precision == "float16" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=precision != "float32")
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
 
 
 def sample_names(batch: Any) -> Sequence[str]:

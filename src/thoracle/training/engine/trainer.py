@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -34,9 +34,10 @@ from thoracle.training.engine.optimizer import LossScale, build_adamw
 from thoracle.training.engine.progress import TrainStep
 from thoracle.training.engine.rng import get_rng_state, set_rng_state
 from thoracle.training.engine.run_folder import CHECKPOINTS, CONFIG, FAILURES, MODEL, open_run_folder
-from thoracle.training.engine.sampler import EpochDataset, StepSampler, iterate_batches
+from thoracle.training.engine.sampler import EpochDataset, StepSampler, VolumeDataset, iterate_batches, iterate_volume_batches
 from thoracle.training.engine.schedule import learning_rate_at
-from thoracle.training.engine.task import Collate, Task, sample_names
+from thoracle.training.engine.task import DTYPES, Task, sample_names
+from thoracle.training.feed.throughput import ArithmeticMeter, WaitClock
 
 #: Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -60,7 +61,7 @@ class Trainer:
         world: World,
         *,
         task: Callable[[Path], Task[Any]],
-        collate: Callable[[Path], Collate[Any, Any]],
+        collate: Callable[[Path], Callable[..., Any]],
         files: Callable[[], Mapping[str, bytes]] = dict,
         notes: Sequence[str] = (),
         resume: bool = False,
@@ -72,7 +73,7 @@ class Trainer:
             config: of the run.
             data: what is trained on.
             world: as `join` gives it.
-            task, collate: made with the run's folder, which holds `files`.
+            task, collate: made with the run's folder, which holds `files`; a `Collate`, or a `VolumeCollate` of a task with volumes.
             files: gives what a new folder holds beside the configuration, by path.
             notes: sentences on what the run begins with.
             resume: go on in a folder that exists; without one the run begins.
@@ -122,12 +123,16 @@ class Trainer:
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
-        stream = iterate_batches(self._data, self._order, self._collate, steps=steps, workers=config.num_workers)
+        clock, meter = WaitClock(), ArithmeticMeter(self._world.device, DTYPES[config.precision])
+        stream = clock.timed(self._stream(steps, clock))
         with StopSignals() as stop, self._writer, MetricLogger(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:
-                loss_scale = self._loss_scale.value
-                loss, norm = self._step(step, list(islice(stream, config.gradient_accumulation_steps)))
+                began, loss_scale = time.perf_counter(), self._loss_scale.value
+                todo = list(islice(stream, config.gradient_accumulation_steps))
+                with meter.counting():
+                    loss, norm = self._step(step, todo)
+                utilization, waited = meter.utilization(time.perf_counter() - began), clock.lap()
                 scores = self._evaluated()
                 stopped = self._world.any_rank(stop.received or self._writer.failed)
                 if self.done % config.save_every == 0 or scores or self.done == config.steps or stopped:
@@ -139,6 +144,8 @@ class Trainer:
                     gradient_norm=norm,
                     learning_rate=self._rate(step),
                     samples_per_second=self._order.global_batch_size / (now - since),
+                    data_wait=waited,
+                    flops_utilization=utilization,
                     memory=_memory(self._world.device),
                     scores=scores,
                     loss_scale=loss_scale,
@@ -152,6 +159,16 @@ class Trainer:
                     detail = f"stopped by a signal after step {self.done} of {config.steps}, which is saved"
                     raise TrainingStopped(detail, hint="Go on with --resume.", source=self._out)
             self._world.on_first(self._export)
+
+    def _stream(self, steps: range, clock: WaitClock) -> Iterator[Any]:
+        chunk, workers = self.config.volumes_at_once, self.config.num_workers
+        if not chunk:
+            return iterate_batches(self._data, self._order, self._collate, steps=steps, workers=workers)
+        data = cast(VolumeDataset[Any], self._data)
+        device = self._world.device
+        return iterate_volume_batches(
+            data, self._order, self._collate, steps=steps, chunk=chunk, device=device, workers=workers, clock=clock
+        )
 
     def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
         for group in self._optimizer.param_groups:

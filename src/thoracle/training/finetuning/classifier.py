@@ -7,7 +7,7 @@ Shapes: B volumes, K abnormalities, L latent width; T, h, w, D as in `models.ctv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, Literal, cast
@@ -30,9 +30,10 @@ from thoracle.training.contrastive.dual_encoder import wrap_blocks
 from thoracle.training.contrastive.zero_shot_eval import label_aurocs
 from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
-from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.engine.sampler import EpochDataset, iterate_samples
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
 from thoracle.training.engine.task import PinnedBatch, autocast
+from thoracle.training.feed.volume_feed import Volumes
 from thoracle.training.finetuning.frozen_features import FrozenSample, expand_tokens
 from thoracle.training.finetuning.lora import add_lora, merge_lora
 from thoracle.types import ABNORMALITIES
@@ -98,6 +99,11 @@ class ClassifierConfig(RunConfig):
         return "latents" if self.slice_pool == "inherit" and self.head == "linear" else "tokens"
 
     @property
+    def volumes_at_once(self) -> int:
+        """Return the volumes of a batch; 0 where features are cached."""
+        return self.batch_size if self.features == "volumes" else 0
+
+    @property
     def latents_folder(self) -> Path:
         """Return the folder of cached features."""
         return Path(self.feature_cache) if self.feature_cache else Path(self.out).parent / "latents"
@@ -107,18 +113,24 @@ class ClassifierConfig(RunConfig):
 class LabelledBatch(PinnedBatch):
     """Hold latents, kept tokens or volumes (B, …), labels (B, K), and the samples' names."""
 
-    given_B: Tensor
+    given_B: Tensor | Volumes
     labels_BK: Tensor
     names: tuple[str, ...]
 
 
-def collate_features(samples: Sequence[FrozenSample | Sample]) -> LabelledBatch:
+def collate_features(samples: Sequence[FrozenSample]) -> LabelledBatch:
     """Collate features into a batch."""
-    frozen = [FrozenSample(features=s.volume_1ZHW, labels_K=s.labels, name=s.volume) if isinstance(s, Sample) else s for s in samples]
     return LabelledBatch(
-        given_B=torch.stack([sample.features for sample in frozen]),
-        labels_BK=torch.stack([sample.labels_K for sample in frozen]),
-        names=tuple(sample.name for sample in frozen),
+        given_B=torch.stack([sample.features for sample in samples]),
+        labels_BK=torch.stack([sample.labels_K for sample in samples]),
+        names=tuple(sample.name for sample in samples),
+    )
+
+
+def collate_volumes(samples: Sequence[Sample], volumes: Volumes) -> LabelledBatch:
+    """Collate labelled volumes into a batch."""
+    return LabelledBatch(
+        given_B=volumes, labels_BK=torch.stack([sample.labels for sample in samples]), names=tuple(sample.volume for sample in samples)
     )
 
 
@@ -167,7 +179,8 @@ class ClassifierTask(WeightsOnlyTask):
         self.network.train()
 
         def loss_of(batch: LabelledBatch) -> Tensor:
-            return weighted_label_loss(self.logits(batch.given_B), batch.labels_BK.to(self.world.device), self._weights_K) / len(batches)
+            given_B = next(iter(batch.given_B.split(len(batch.names))))
+            return weighted_label_loss(self.logits(given_B), batch.labels_BK.to(self.world.device), self._weights_K) / len(batches)
 
         return accumulate_losses(self._spread, self.world, batches, loss_of, loss_scale=loss_scale)
 
@@ -194,19 +207,29 @@ class ClassifierTask(WeightsOnlyTask):
 class ClassifierEvaluator:
     """Evaluate AUROC of a classifier on a held-out split."""
 
-    def __init__(self, task: ClassifierTask, data: EpochDataset[FrozenSample | Sample], *, batch: int) -> None:
-        self._task, self._data, self._batch = task, data, batch
+    def __init__(self, task: ClassifierTask, data: EpochDataset[FrozenSample] | EpochDataset[Sample], *, config: ClassifierConfig) -> None:
+        self._task, self._data, self._config = task, data, config
 
     def __call__(self) -> Mapping[str, float]:
         """Each rank answers for its share; all return the same numbers."""
         self._task.network.eval()
         world, gathered = self._task.world, []
         local = range(world.rank, len(self._data), world.size)
-        for first in range(0, len(local), self._batch):
-            batch = collate_features([self._data[index] for index in local[first : first + self._batch]])
-            gathered.append((self._task.network(batch.given_B.to(world.device)).float().cpu(), batch.labels_BK))
+        batches = [local[first : first + self._config.batch_size] for first in range(0, len(local), self._config.batch_size)]
+        for given_B, labels_BK in self._inputs(batches):
+            gathered.append((self._task.network(given_B.to(world.device)).float().cpu(), labels_BK))
         every = [pair for rank in world.all_gather_object(gathered) for pair in rank]
         return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
+
+    def _inputs(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._config.volumes_at_once:
+            volumes = cast(EpochDataset[Sample], self._data)
+            for samples, volume_B1ZHW in iterate_samples(volumes, batches, self._task.world.device, workers=self._config.num_workers):
+                yield volume_B1ZHW, torch.stack([sample.labels for sample in samples])
+        else:
+            for indices in batches:
+                batch = collate_features([cast(FrozenSample, self._data[index]) for index in indices])
+                yield cast(Tensor, batch.given_B), batch.labels_BK
 
 
 class ClassifierNetwork(nn.Module):

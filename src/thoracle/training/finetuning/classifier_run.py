@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from thoracle.cohort.samples.dataset import CohortDataset, Sample
+from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import ModelFolder
@@ -20,10 +21,17 @@ from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset
 from thoracle.training.engine.start_model import open_start_model
 from thoracle.training.engine.trainer import Evaluator, Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierEvaluator, ClassifierTask, clip_weights, collate_features
-from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample, encode_frozen_features
+from thoracle.training.finetuning.classifier import (
+    ClassifierConfig,
+    ClassifierEvaluator,
+    ClassifierTask,
+    clip_weights,
+    collate_features,
+    collate_volumes,
+)
+from thoracle.training.finetuning.frozen_features import FeatureDataset, encode_frozen_features
 
-_Told = Callable[[int, int], None]
+_CountDone = Callable[[int, int], None]
 
 
 def classifier_run(
@@ -33,7 +41,7 @@ def classifier_run(
     world: World,
     *,
     resume: bool = False,
-    encoded: _Told = lambda _, __: None,
+    encoded: _CountDone = lambda _, __: None,
 ) -> Trainer:
     """Make a run that trains a classifier; latents or tokens of a frozen encoder are computed first, if they are absent.
 
@@ -53,7 +61,7 @@ def classifier_run(
     config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
     sets = [volumes for volumes in (train, dev) if volumes is not None]
     labels = [_labels(volumes) for volumes in sets]
-    data: list[EpochDataset[FrozenSample | Sample]] = [*sets]
+    data: list[EpochDataset[Any]] = [*sets]
     if config.features != "volumes":
         features = _frozen(config, start, sets, world, encoded)
         data = [
@@ -68,10 +76,16 @@ def classifier_run(
         return ClassifierTask(config, world, start=start, weights_K=weights_K)
 
     def evaluate(task: ClassifierTask) -> Evaluator:
-        return ClassifierEvaluator(task, data[1], batch=config.batch_size)
+        return ClassifierEvaluator(task, data[1], config=config)
 
     return Trainer(
-        config, data[0], world, task=task, collate=lambda _: collate_features, resume=resume, evaluate=None if dev is None else evaluate
+        config,
+        data[0],
+        world,
+        task=task,
+        collate=lambda _: collate_volumes if config.volumes_at_once else collate_features,
+        resume=resume,
+        evaluate=None if dev is None else evaluate,
     )
 
 
@@ -83,7 +97,7 @@ def open_classifier_start(config: ClassifierConfig, preprocess: PreprocessConfig
     return start
 
 
-def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _Told) -> list[Tensor]:
+def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _CountDone) -> list[Tensor]:
     assert config.features != "volumes"
     clip = CTCLIP(start.config)
     clip.load_state_dict(clip_weights(start))
@@ -100,6 +114,7 @@ def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDatas
                 model_sha256=start.weights_sha256,
                 folder=config.latents_folder,
                 batch=config.encode_batch_size,
+                workers=config.num_workers,
                 completed=lambda number, before=before: encoded(before + number, total),  # type: ignore[misc]
             )
         )

@@ -12,7 +12,7 @@ Shapes: V volumes, B of them, K abnormalities, L latent width; T, h, w, D as in 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -28,7 +28,7 @@ from thoracle.files.atomic import write_atomic
 from thoracle.files.visible import wait_until_visible
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.sampler import EpochDataset
+from thoracle.training.engine.sampler import EpochDataset, iterate_samples
 from thoracle.types import RESEARCH_USE
 
 FeatureKind = Literal["latents", "tokens"]
@@ -71,6 +71,7 @@ def encode_frozen_features(
     model_sha256: str,
     folder: Path,
     batch: int,
+    workers: int = 0,
     completed: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """Encode (V, …) as the files hold it, on the CPU, in full precision and evaluation mode, so that codes stay as they are.
@@ -84,6 +85,7 @@ def encode_frozen_features(
         model_sha256: of the model's weights.
         folder: where they are kept, the same for all ranks.
         batch: volumes that are encoded at once.
+        workers: threads that read volumes ahead.
         completed: told how many volumes are ready, as they get ready.
 
     Raises:
@@ -96,8 +98,9 @@ def encode_frozen_features(
     for part, file in list(zip(parts, files, strict=True))[world.rank :: world.size]:
         if _read(file, feature, (len(part), *shape)) is None:
             rows = []
-            for volume_B1ZHW in _stacked(volumes, part, batch):
-                rows.append(_encoded(clip, volume_B1ZHW.to(world.device), feature))
+            batches = [part[first : first + batch] for first in range(0, len(part), batch)]
+            for _, volume_B1ZHW in iterate_samples(volumes, batches, world.device, workers=workers):
+                rows.append(_encoded(clip, volume_B1ZHW, feature))
                 completed(part.start + sum(map(len, rows)))
             write_atomic(file, save({feature: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
         completed(part.stop)
@@ -117,11 +120,6 @@ def feature_shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
         return (clip.config.dim_latent,)
     grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
     return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
-
-
-def _stacked(volumes: EpochDataset[Sample], part: range, batch: int) -> Iterator[Tensor]:
-    for first in range(part.start, part.stop, batch):
-        yield torch.stack([volumes[index].volume_1ZHW for index in range(first, min(first + batch, part.stop))])
 
 
 @torch.inference_mode()

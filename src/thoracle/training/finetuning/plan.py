@@ -48,7 +48,7 @@ def plan_vocabfine(
         config,
         step_cost(outline, half=config.precision != "float32"),
         chunk=config.batch_size,
-        sample_bytes=torch.float32.itemsize * prod(preprocess.size),
+        voxels=prod(preprocess.size),
         samples=samples,
         cache=cache,
         ranks=ranks,
@@ -79,14 +79,15 @@ def plan_classifier(
     if config.features != "volumes":
         features = (samples + evaluated) * dtype.itemsize * prod(shape)
         cost = step_cost(lambda: _outline_encoder(config, start.config, size), half=False, backward=False)
-        encoding = Encoding(cost=cost, batch=config.encode_batch_size, sample_bytes=torch.float32.itemsize * prod(size))
+        encoding = Encoding(cost=cost, batch=config.encode_batch_size, voxels=prod(size), ahead=config.num_workers > 0)
     return plan_run(
         config,
         step_cost(
             lambda: _outline_network(config, model, torch.zeros(config.batch_size, *shape, dtype=dtype)), half=config.precision != "float32"
         ),
         chunk=config.batch_size,
-        sample_bytes=dtype.itemsize * prod(shape),
+        voxels=0 if encoding else prod(size),
+        sample_bytes=dtype.itemsize * prod(shape) if encoding else 0,
         samples=samples,
         cache=cache + features,
         ranks=ranks,

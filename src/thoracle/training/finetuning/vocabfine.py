@@ -27,6 +27,7 @@ from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.single_loss import accumulate_losses
 from thoracle.training.engine.task import PinnedBatch
+from thoracle.training.feed.volume_feed import Volumes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,11 @@ class VocabFineConfig(RunConfig):
     loss: Literal["cross-entropy", "squared"] = "cross-entropy"
     codebook_sync: bool = True
 
+    @property
+    def volumes_at_once(self) -> int:
+        """Return the volumes of a batch."""
+        return self.batch_size
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.init_from:
@@ -60,15 +66,15 @@ class VocabFineConfig(RunConfig):
 class LabelledVolumes(PinnedBatch):
     """Hold volumes (B, 1, z, x, y), their labels (B, K), and the samples' names."""
 
-    volume_B1ZHW: Tensor
+    volume_B1ZHW: Volumes
     labels_BK: Tensor
     names: tuple[str, ...]
 
 
-def collate_labelled(samples: Sequence[Sample]) -> LabelledVolumes:
+def collate_labelled(samples: Sequence[Sample], volumes: Volumes) -> LabelledVolumes:
     """Collate labelled volumes into a batch."""
     return LabelledVolumes(
-        volume_B1ZHW=torch.stack([sample.volume_1ZHW for sample in samples]),
+        volume_B1ZHW=volumes,
         labels_BK=torch.stack([sample.labels for sample in samples]),
         names=tuple(sample.volume for sample in samples),
     )
@@ -98,8 +104,9 @@ class VocabFineTask(DualEncoderTask):
 
         def loss_of(batch: LabelledVolumes) -> Tensor:
             ids, mask = self._prompts.input_ids_BN.to(device), self._prompts.attention_mask_BN.to(device)
+            volume_B1ZHW = next(iter(batch.volume_B1ZHW.split(len(batch.names))))
             with self.codes.collecting():
-                text_2KL, image_BL = self.encode(ids, mask, batch.volume_B1ZHW.to(device, non_blocking=True))[:2]
+                text_2KL, image_BL = self.encode(ids, mask, volume_B1ZHW.to(device, non_blocking=True))[:2]
             scale = logit_scale(self.clip.temperature)
             return prompt_loss(text_2KL, image_BL, batch.labels_BK.to(device), scale, squared=squared) / len(batches)
 

@@ -8,7 +8,7 @@ import pytest
 
 import thoracle
 from tests.ct.sketches import BODY, THROUGH, sketch
-from thoracle.ct.quality import assess
+from thoracle.ct.chest.quality import assess
 from thoracle.ct.volume import HeaderTags
 from thoracle.phantom.cohort import write_cohort
 

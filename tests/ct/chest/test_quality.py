@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.ct.sketches import BODY, THROUGH, sketch, volume
-from thoracle.ct.quality import air_around, assess
+from thoracle.ct.chest.quality import air_around, assess
 
 
 @pytest.fixture(scope="module")

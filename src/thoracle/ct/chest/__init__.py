@@ -1,0 +1,1 @@
+"""The chest in a volume: lungs, their box, contrast agent, and whether it is one."""

@@ -1,0 +1,1 @@
+"""Feed training from a cache, and measure how well it is fed."""

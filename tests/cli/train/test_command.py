@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from thoracle.cli.train import VERBS
 from thoracle.cli.train.command import Run, TrainTask
@@ -59,3 +60,12 @@ def test_options_replace_settings_and_a_table_takes_a_cohorts_place(tmp_path: Pa
 def test_a_configuration_of_another_task_is_refused(command) -> None:
     ran = command("train", "vocabfine", "--config", "phantom-tiny-labeler")
     assert (ran.status, InputError.__name__ in ran.err) == (2, True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="trains on the GPU")
+@pytest.mark.parametrize("precision", ["bf16", "float16"])
+def test_sixteen_bits_are_refused_without_a_gpu(precision: str, tmp_path: Path) -> None:
+    values = {name: getattr(LABELER, name) for name in ("name", "help", "config", "settings", "inputs", "override")}
+    task: TrainTask[Any] = TrainTask(prepare=lambda *_, **__: Run(start=lambda *_: pytest.fail("began")), **values)
+    with pytest.raises(InputError, match=f"{precision} trains on GPUs"):
+        task.run(config=Path("phantom-tiny-labeler"), overrides=[f"precision={precision}"], out=tmp_path / "run")

@@ -73,7 +73,7 @@ def test_each_part_has_its_line() -> None:
     assert lines[4] == "disk              cache 8.00 GiB, checkpoints 35.00 GiB (5 of 7.00 GiB)"
     assert lines[5] == "steps an epoch    9 of 90 samples on 8 ranks; the run has 70"
     assert lines[6] == "samples a second  125 a rank, for an A100 at 40% of its peak in bf16"  # 0.4 x 312e12 / 1e12
-    again = list(describe(ContrastiveConfig(precision="bf16"), replace(PLAN, reads=2)))
+    again = list(describe(ContrastiveConfig(precision="bf16", steps=70), replace(PLAN, reads=2)))
     assert again[6] == "samples a second  125 a rank, each read twice, for an A100 at 40% of its peak in bf16"
 
 

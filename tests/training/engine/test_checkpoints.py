@@ -165,7 +165,7 @@ def _fill_the_disk(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"format": "thoracle.checkpoint/3", "st', "[]", "", '{"format": "thoracle.checkpoint/2", "step": 2, "score": null, "sha256": "0"}'],
+    ['{"format": "thoracle.checkpoint/4", "st', "[]", "", '{"format": "thoracle.checkpoint/2", "step": 2, "score": null, "sha256": "0"}'],
 )
 def test_what_does_not_describe_itself_is_passed_over_with_a_line_in_the_log(
     text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -155,7 +155,7 @@ def test_small_gpu_has_larger_patches() -> None:
         ("steps: -1", "steps must be a whole number at least 0, is -1"),
         ("steps: 0", r"config\.yaml: neither steps nor epochs is given\. Give one of them\."),
         ("steps: 10\nepochs: 2", r"both steps, 10, and epochs, 2, are given\. Set one of them to 0\."),
-        ("precision: fp8", "precision must be float32 or bf16"),
+        ("precision: fp8", "precision must be float32 or bf16 or float16"),
         ("batch_size: 8\ngradient_cache_chunk: 3", "gradient_cache_chunk 3 does not divide batch_size 8"),
         ("gradient_accumulation_steps: 2", "do not see each other"),
         ("optimizer: 3", "optimizer must hold settings"),

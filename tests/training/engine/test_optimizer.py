@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from thoracle.training.engine.config import OptimizerConfig
-from thoracle.training.engine.optimizer import build_adamw
+from thoracle.training.engine.optimizer import LossScale, build_adamw
 
 
 def test_only_matrices_decay() -> None:
@@ -24,3 +24,23 @@ def test_the_text_encoder_trains_at_its_own_multiple_of_the_rate() -> None:
     optimizer = build_adamw([text, image], OptimizerConfig(text_lr_scale=0.25), text=[text])
     scales = {id(group["params"][0]): group["lr_scale"] for group in optimizer.param_groups}
     assert [scales[id(parameter)] for parameter in (text, image)] == [0.25, 1.0]
+
+
+def test_the_scale_of_a_loss_moves_as_torchs() -> None:
+    """Two overflows, 2,000 steps that grow it, an overflow within the next 2,000, and growth again."""
+    weight = nn.Parameter(torch.zeros(()))
+    optimizer, reference = torch.optim.SGD([weight], lr=0.0), torch.amp.GradScaler("cpu")
+    scale, overflows = LossScale(moves=True), {0, 1, 2500}
+    for step in range(4600):
+        weight.grad = reference.scale(torch.tensor(torch.inf if step in overflows else 1.0))
+        reference.step(optimizer)
+        reference.update()
+        scale.update(finite=step not in overflows)
+        assert scale.value == reference.get_scale()
+    assert (scale.value, scale.skipped) == (2.0**15, 3)
+
+
+def test_other_precisions_are_not_scaled() -> None:
+    scale = LossScale(moves=False)
+    scale.update(finite=False)
+    assert (scale.value, scale.skipped, scale.may_fall) == (1.0, 0, False)

@@ -39,7 +39,7 @@ def test_what_lives_at_once_is_counted_beside_weights_gradients_and_inputs() -> 
     """In the backward pass of the last layer: outputs of all (tanh keeps its own), two or three gradients of their size, and those of its
     weights, which are added to what is there. The input wants no gradient: 3 products forward, 3 + 2 backward.
     """
-    cost = step_cost(layers(3), bf16=False)
+    cost = step_cost(layers(3), half=False)
     assert (cost.parameters, cost.trained) == (3 * 72, 3 * 72)
     assert cost.weights == cost.gradients == 3 * WEIGHTS
     assert cost.saved == WEIGHTS
@@ -49,15 +49,15 @@ def test_what_lives_at_once_is_counted_beside_weights_gradients_and_inputs() -> 
 
 
 def test_with_checkpointing_a_layer_keeps_its_input_and_is_computed_again() -> None:
-    wide, narrow = step_cost(layers(30), bf16=False), step_cost(layers(30, again=True), bf16=False)
+    wide, narrow = step_cost(layers(30), half=False), step_cost(layers(30, again=True), half=False)
     assert narrow.flops - wide.flops == 30 * PRODUCT
     assert narrow.activations <= wide.activations + OUTPUT  # tanh is a layer's only output, and the next layer's input
-    assert step_cost(layers(30), bf16=True).activations < wide.activations
+    assert step_cost(layers(30), half=True).activations < wide.activations
 
 
 def test_a_forward_pass_alone_keeps_nothing() -> None:
     """Of each layer the map's output and tanh's live side by side."""
-    cost = step_cost(layers(30), bf16=False, backward=False)
+    cost = step_cost(layers(30), half=False, backward=False)
     assert (cost.trained, cost.gradients) == (0, 0)
     assert cost.activations <= 3 * OUTPUT
     assert cost.flops == cost.forward_flops == 30 * PRODUCT

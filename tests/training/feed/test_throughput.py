@@ -57,8 +57,8 @@ def test_arithmetic_is_counted_in_the_first_step_forward_and_backward(monkeypatc
     """A map of 8 to 16 on 4 rows is 2 x 4 x 8 x 16 operations; backward as many for its weights, none for an input without gradient."""
     monkeypatch.setattr(module, "peak_flops", lambda device, dtype: 1e4 if dtype == torch.float32 else 2e4)
     layer = nn.Linear(8, 16, bias=False)
-    for bf16, peak in ((False, 1e4), (True, 2e4)):
-        meter = ArithmeticMeter(CPU, bf16=bf16)
+    for dtype, peak in ((torch.float32, 1e4), (torch.bfloat16, 2e4)):
+        meter = ArithmeticMeter(CPU, dtype)
         with meter.counting():
             layer(torch.zeros(4, 8)).sum().backward()
         assert meter.utilization(2.0) == pytest.approx(2 * 1024 / 2.0 / peak)
@@ -79,7 +79,7 @@ def test_operations_are_those_that_torchs_own_counter_counts(checkpointed: bool,
         y = checkpoint(attention, x, use_reentrant=False) if checkpointed else attention(x)
         convolution(y).sum().backward()
 
-    meter = ArithmeticMeter(CPU, bf16=False)
+    meter = ArithmeticMeter(CPU, torch.float32)
     with meter.counting():
         step()
     with FlopCounterMode(display=False) as expected:

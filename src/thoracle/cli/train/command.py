@@ -91,6 +91,7 @@ class TrainTask(Generic[Settings]):
         """
         from thoracle.cohort.manifest import open_cohort
         from thoracle.config_reader import config_to_mapping
+        from thoracle.errors import InputError
         from thoracle.training.engine.distributed import distributed_context
 
         inputs = {name: options.get(name, default) for name, (_, default) in self.inputs.items()}
@@ -101,6 +102,8 @@ class TrainTask(Generic[Settings]):
             return
         prepared = self.prepare(configured, **inputs)
         with distributed_context(timedelta(hours=configured.collective_timeout_hours)) as world:
+            if configured.precision != "float32" and world.device.type == "cpu":
+                raise InputError(f"{configured.precision} trains on GPUs", hint="Set precision to float32.", source="config")
             if world.rank == 0 and configured.only:
                 typer.echo(open_cohort(config_to_mapping(configured)["cohort"], only=configured.only).selection, err=True)
             follow(prepared.start(world, resume), quiet=world.rank > 0)

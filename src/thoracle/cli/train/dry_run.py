@@ -48,7 +48,7 @@ def describe(config: RunConfig, plan: RunPlan) -> Iterator[str]:
     steps = config.total_steps(plan.steps_per_epoch)
     yield f"steps an epoch    {plan.steps_per_epoch:,} of {plan.samples:,} samples on {plan.ranks} ranks; the run has {steps:,}"
     for card, peaks in CARDS.items():
-        rate = plan.samples_per_second(peaks[config.precision == "bf16"])
+        rate = plan.samples_per_second(peaks[config.precision != "float32"])
         twice = ", each read twice," if plan.reads == 2 else ","
         yield f"samples a second  {rate:.3g} a rank{twice} for an {card} at {UTILISATION:.0%} of its peak in {config.precision}"
 

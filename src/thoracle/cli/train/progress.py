@@ -32,7 +32,7 @@ def follow(trainer: Trainer, *, quiet: bool) -> None:
         for step in trainer.run():
             speed = f"{step.samples_per_second:.1f} samples/s  waits {step.data_wait:.1f} s  {step.flops_utilization:.0%} of peak"
             text = f"loss {step.loss:.4f}  {speed}  {step.memory / 2**30:.1f} GiB"
-            bar.update(step.step, description=text)
+            bar.update(step.step, description=f"{text}  {step.skipped} skipped" if step.skipped else text)
             if step.scores:
                 scores = ", ".join(f"{escape(name)} {score:.3f}" for name, score in step.scores.items())
                 console.print(f"step {step.step}: {scores}")

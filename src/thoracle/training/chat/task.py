@@ -26,6 +26,7 @@ from thoracle.training.chat.packing import ChatBatch, attention_mask
 from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
+from thoracle.training.engine.task import autocast
 
 Stage = Literal["base", "projector", "lora"]
 STAGES: Final[tuple[Stage, ...]] = ("base", "projector", "lora")
@@ -182,12 +183,12 @@ class ChatTask(WeightsOnlyTask):
         """Return none: the language model trains at the scheduled rate."""
         return []
 
-    def accumulate_gradients(self, batches: Sequence[ChatBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[ChatBatch], *, loss_scale: float = 1.0) -> Tensor:
         """Add a step's gradients. An answer weighs the same in any batch and on any rank."""
         self.model.train()
         # Ranks' gradients are averaged: what each adds is so many times its share.
         total_weight = self.world.all_reduce_mean(torch.stack([batch.weights_BN.sum() for batch in batches]).sum().to(self.world.device))
-        return accumulate_losses(self._spread, self.world, batches, lambda batch: self._lost(batch) / total_weight)
+        return accumulate_losses(self._spread, self.world, batches, lambda batch: self._lost(batch) / total_weight, loss_scale=loss_scale)
 
     def loss(self, batch: ChatBatch) -> Tensor:
         """Compute cross-entropy of the answers' words, averaged by their weights; a scalar."""
@@ -198,7 +199,7 @@ class ChatTask(WeightsOnlyTask):
         device = self.world.device
         batch = batch.to(device)
         tokens = None if batch.scans_I is None else self._read(batch.scans_I)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with autocast(self.config.precision, device):
             packed = {"mask_B1NN": attention_mask(batch), "positions_BN": batch.positions_BN} if self._packed else {}
             logits_SV = self._spread(batch.ids_BN, tokens, batch.kept_K, batch.scored_2S, **packed)
         row_S, kept_S = batch.scored_2S

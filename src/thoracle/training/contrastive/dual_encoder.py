@@ -20,6 +20,7 @@ from thoracle.models.registry import spec_of
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.config import RunConfig
 from thoracle.training.engine.distributed import World, parallelize
+from thoracle.training.engine.task import autocast
 from thoracle.types import ABNORMALITIES
 
 _PREFIX: Final = "clip."
@@ -86,8 +87,7 @@ class DualEncoderTask:
 
     def encode(self, input_ids_BN: Tensor, attention_mask_BN: Tensor, volume_B1ZHW: Tensor) -> Latents:
         """Encode pairs to latents in the run's precision, texts' first; with and without gradient."""
-        bf16 = self._config.precision == "bf16"
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bf16):
+        with autocast(self._config.precision, self.world.device):
             latents = cast(Latents, self.towers(input_ids_BN, attention_mask_BN, volume_B1ZHW))
         return tuple(latent.float() for latent in latents)
 

@@ -113,33 +113,33 @@ class ContrastivePairTask(DualEncoderTask, ABC):
             identity_B2 = self.world.all_gather(identity_B2)
         return (identity_B2[:, None] == identity_B2).any(dim=-1).fill_diagonal_(False)
 
-    def accumulate_gradients(self, batches: Sequence[Batch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[Batch], *, loss_scale: float = 1.0) -> Tensor:
         """Add a step's gradients, and update the codes."""
         self.train()
         total = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(batches):
-            total += self._backward(batch, last=number == len(batches) - 1) / len(batches)
+            total += self._backward(batch, last=number == len(batches) - 1, loss_scale=loss_scale) / len(batches)
         for scalar in self.loss_parameters():
             if scalar.grad is not None:
                 self.world.all_reduce_mean(scalar.grad)
         self.update_codebook()
         return self.world.all_reduce_mean(total)
 
-    def _backward(self, batch: Batch, *, last: bool) -> Tensor:
+    def _backward(self, batch: Batch, *, last: bool, loss_scale: float) -> Tensor:
         size = self._pairs.gradient_cache_chunk or len(batch)
         if size == len(batch):
             (chunk,) = batch.chunks(size, self.world.device)
             with no_sync(self.towers, apart=not last), self.codes.collecting():
                 latents = self.encode(*chunk)
-            loss, gradients = self._at_latents(latents, batch)
+            loss, gradients = self._at_latents(latents, batch, loss_scale)
             torch.autograd.backward(latents, gradients)
             return loss
         with sdpa_kernel(_kernels(self.world.device)):
-            return self._backward_in_chunks(batch, size, last=last)
+            return self._backward_in_chunks(batch, size, last=last, loss_scale=loss_scale)
 
-    def _backward_in_chunks(self, batch: Batch, size: int, *, last: bool) -> Tensor:
+    def _backward_in_chunks(self, batch: Batch, size: int, *, last: bool, loss_scale: float) -> Tensor:
         before, latents = self._encode_without_gradient(batch.chunks(size, self.world.device))
-        loss, gradients = self._at_latents(latents, batch)
+        loss, gradients = self._at_latents(latents, batch, loss_scale)
         after = get_rng_state(self.world.device)
         parts = zip(*(torch.split(gradient, size) for gradient in gradients), strict=True)
         again = batch.chunks(size, self.world.device)  # read again: a batch's volumes are more than a host or a device has room for
@@ -150,14 +150,14 @@ class ContrastivePairTask(DualEncoderTask, ABC):
         set_rng_state(after, self.world.device)
         return loss
 
-    def _at_latents(self, latents: Latents, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss, and its gradient at each of this rank's latents; the temperature's own is added on the way.
+    def _at_latents(self, latents: Latents, batch: Batch, loss_scale: float) -> tuple[Tensor, list[Tensor]]:
+        """The loss, and its scaled gradient at each of this rank's latents; the temperature's own is added on the way.
 
         Gradients of ranks are averaged later on: of a loss over all pairs each rank has only its own pairs' share, so it counts fully.
         """
         leaves = tuple(latent.detach().requires_grad_() for latent in latents)
         loss = self.loss(leaves, self.excluded_pairs(batch))
-        (loss / self._pairs.gradient_accumulation_steps).backward()  # type: ignore[no-untyped-call]
+        (loss * loss_scale / self._pairs.gradient_accumulation_steps).backward()  # type: ignore[no-untyped-call]
         weight = self.world.size if self._pairs.negatives == "global" else 1
         return loss.detach(), [cast(Tensor, leaf.grad) * weight for leaf in leaves]
 

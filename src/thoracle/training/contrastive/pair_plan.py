@@ -48,7 +48,7 @@ def plan_pairs(
 
     return plan_run(
         config,
-        step_cost(outline, bf16=config.precision == "bf16"),
+        step_cost(outline, half=config.precision != "float32"),
         chunk=chunk,
         voxels=torch.Size(config.preprocess.size).numel(),
         samples=samples,

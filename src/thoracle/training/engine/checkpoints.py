@@ -24,7 +24,7 @@ from thoracle.errors import CheckpointDamaged
 from thoracle.files.atomic import replace_folder, sha256
 from thoracle.files.json_file import load_json
 
-FORMAT: Final = "thoracle.checkpoint/3"
+FORMAT: Final = "thoracle.checkpoint/4"
 _STATE: Final = "state.pt"
 _ABOUT: Final = "checkpoint.json"
 _log = logging.getLogger(__name__)

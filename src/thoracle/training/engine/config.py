@@ -30,6 +30,8 @@ from thoracle.types import ABNORMALITIES
 #: Which pairs of a step are compared: those of all ranks, or a rank's own.
 BatchScope = Literal["global", "local"]
 HINT: Final = "Correct the configuration."
+#: Numbers that a run computes in.
+Precision = Literal["float32", "bf16", "float16"]
 #: Of a run's config.yaml; a change that breaks readers takes the next number.
 FORMAT: Final = "thoracle.training/2"
 _MAX_BYTES: Final = 2**20
@@ -88,7 +90,8 @@ class RunConfig:
         epochs: passes over the training split, in place of `steps`: so many times the steps that its samples fill.
         batch_size: samples of a batch, on each rank.
         gradient_accumulation_steps: batches whose losses are averaged before the optimizer steps.
-        precision: "bf16" is autocast; weights, codebook and loss stay float32. It has not run on a GPU yet.
+        precision: "bf16" and "float16" are autocast; weights, codebook and loss stay float32. "float16" is for GPUs without bfloat16: the
+            loss is scaled, and a step whose gradient overflows is skipped. Neither has run on a GPU yet.
         parallelism: strategy on several ranks: "ddp" replicates the model, "fsdp" (FSDP2) shards it.
         activation_checkpointing: compute each layer again in the backward pass instead of storing its activations.
         compile: torch.compile on each layer.
@@ -127,7 +130,7 @@ class RunConfig:
     epochs: NonNegativeInt = 0
     batch_size: PositiveInt = 8
     gradient_accumulation_steps: PositiveInt = 1
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     parallelism: Literal["ddp", "fsdp"] = "ddp"
     activation_checkpointing: bool = False
     compile: bool = False

@@ -148,14 +148,17 @@ def no_sync(module: nn.Module, *, apart: bool) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float) -> float:
-    """Scale all gradients down to the norm `limit`; returns the norm before. Sharded ones count over all ranks, others once."""
+def clip_gradients(parameters: Iterable[Tensor], world: World, *, limit: float, loss_scale: float = 1.0) -> float:
+    """Scale all gradients down to the norm `limit`; returns the norm before. Sharded ones count over all ranks, others once.
+
+    They come `loss_scale` times too large, and leave without it.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
     sharded = [g.to_local() for g in gradients if isinstance(g, DTensor)]
     unsharded = [g for g in gradients if not isinstance(g, DTensor)]
     square = world.all_reduce_sum(_square(sharded, world.device)) if sharded else _square(sharded, world.device)
-    norm = (square + _square(unsharded, world.device)).sqrt()
-    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+    norm = (square + _square(unsharded, world.device)).sqrt() / loss_scale
+    scale = (limit / (norm + 1e-6)).clamp(max=1.0) / loss_scale
     for gradient in (*sharded, *unsharded):
         gradient.mul_(scale)
     return norm.item()

@@ -47,6 +47,7 @@ class MetricLogger:
         """Raises ExtraMissing where wandb was asked for and is not installed."""
         self._wandb: Any = None
         self._board: Any = None
+        self._scaling = ("loss_scale", "skipped") if config.precision == "float16" else ()
         if world.rank:
             return
         if config.logger == "wandb":
@@ -67,7 +68,7 @@ class MetricLogger:
 
     def add(self, progress: TrainStep) -> None:
         """Add one point to each curve."""
-        names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "data_wait", "flops_utilization", "memory")
+        names = ("loss", "gradient_norm", "learning_rate", "samples_per_second", "data_wait", "flops_utilization", "memory", *self._scaling)
         points = {f"train/{name}": getattr(progress, name) for name in names}
         points |= {f"evaluation/{name}": score for name, score in progress.scores.items()}
         if self._wandb is not None:

@@ -30,7 +30,7 @@ _COLLATING: Final = 2
 _MOMENTS: Final = 2
 #: Layers that are whole at once where weights are sharded: the one that computes, and the next.
 _GATHERED: Final = 2
-#: Published dense peaks, in FLOP/s, without and with bfloat16: NVIDIA's data sheets of the A100 and the H100 (SXM).
+#: Published dense peaks, in FLOP/s, in 32 and in 16 bits: NVIDIA's data sheets of the A100 and the H100 (SXM).
 CARDS: Final[Mapping[str, tuple[float, float]]] = {"A100": (19.5e12, 312e12), "H100": (67e12, 989e12)}
 #: Share of the peak that training of such models reaches at best.
 UTILISATION: Final = 0.4
@@ -159,12 +159,12 @@ class RunPlan:
         return UTILISATION * flops_per_second / self.flops
 
 
-def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = True) -> StepCost:
+def step_cost(build: Callable[[], StepOutline], *, half: bool, backward: bool = True) -> StepCost:
     """Run a step on fake tensors.
 
     Args:
         build: makes what the step runs, and its inputs, which are counted elsewhere; called among fake tensors.
-        bf16: with autocast.
+        half: with autocast to 16 bits.
         backward: compute gradients; otherwise nothing is kept for them.
     """
     with FakeTensorMode(), _LiveBytes() as live, FlopCounter() as counter:
@@ -174,7 +174,7 @@ def step_cost(build: Callable[[], StepOutline], *, bf16: bool, backward: bool = 
         for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)  # a step's gradients are added to those of the chunk before
         before = live.peak = live.now
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.set_grad_enabled(backward):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.set_grad_enabled(backward):
             results = list(outline.forward())
         forward_flops = counter.flops
         if backward:

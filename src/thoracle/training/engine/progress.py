@@ -20,6 +20,8 @@ class TrainStep:
         flops_utilization: operations a second of this step, over what the first rank's device can do; see `throughput`.
         memory: bytes at most so far: the device's, or the process's own on a CPU.
         scores: the evaluation's, where there was one.
+        loss_scale: factor of the gradients while this step computed them, 1 but in float16.
+        skipped: steps so far whose gradient overflowed in float16, and that moved no weight.
     """
 
     step: int
@@ -31,3 +33,5 @@ class TrainStep:
     flops_utilization: float
     memory: int
     scores: Mapping[str, float]
+    loss_scale: float = 1.0
+    skipped: int = 0

@@ -27,7 +27,14 @@ class WeightsOnlyTask:
         """Load no state."""
 
 
-def accumulate_losses(module: nn.Module, world: World, batches: Sequence[BatchT], loss_of: Callable[[BatchT], Tensor]) -> Tensor:
+def accumulate_losses(
+    module: nn.Module,
+    world: World,
+    batches: Sequence[BatchT],
+    loss_of: Callable[[BatchT], Tensor],
+    *,
+    loss_scale: float = 1.0,
+) -> Tensor:
     """Add the gradients of each batch's loss; ranks average theirs once, with the last batch.
 
     Args:
@@ -35,6 +42,7 @@ def accumulate_losses(module: nn.Module, world: World, batches: Sequence[BatchT]
         world: the ranks.
         batches: of one step on this rank.
         loss_of: a batch's part of the step's loss, a scalar.
+        loss_scale: factor of the gradients, but not of the loss that is returned.
 
     Returns:
         The sum of the losses, averaged over ranks, a scalar without gradient.
@@ -43,6 +51,6 @@ def accumulate_losses(module: nn.Module, world: World, batches: Sequence[BatchT]
     for number, batch in enumerate(batches):
         with no_sync(module, apart=number < len(batches) - 1):
             loss = loss_of(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss * loss_scale).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return world.all_reduce_mean(total)

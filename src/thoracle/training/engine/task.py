@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
+from thoracle.training.engine.config import Precision
 from thoracle.training.feed.volume_feed import Volumes
 
 S_contra = TypeVar("S_contra", contravariant=True)
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
+#: Numbers of each precision.
+DTYPES: Final[Mapping[Precision, torch.dtype]] = {"float32": torch.float32, "bf16": torch.bfloat16, "float16": torch.float16}
 
 
 class PinnedBatch:
@@ -54,8 +58,11 @@ class Task(Protocol[B_contra]):
     def text_parameters(self) -> Sequence[nn.Parameter]:
         """Return those of a text encoder whose learning rate is scaled for itself; none where a task has none."""
 
-    def accumulate_gradients(self, batches: Sequence[B_contra]) -> Tensor:
-        """Add a step's gradients, averaged over its batches and ranks; returns the loss over all ranks, a scalar without gradient."""
+    def accumulate_gradients(self, batches: Sequence[B_contra], *, loss_scale: float = 1.0) -> Tensor:
+        """Add a step's gradients times `loss_scale`, averaged over its batches and ranks.
+
+        Returns the loss over all ranks, as it is: a scalar without gradient.
+        """
 
     def on_optimizer_step(self) -> None:
         """Run after the optimizer has moved the weights."""
@@ -68,6 +75,11 @@ class Task(Protocol[B_contra]):
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the model folder; `weights` are the best checkpoint's, by the names of `modules`, as they were after `step` steps."""
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Compute in the precision of a run, where an operation bears it; weights stay as they are."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")
 
 
 def sample_names(batch: Any) -> Sequence[str]:

@@ -30,13 +30,13 @@ from thoracle.training.engine.checkpoints import CheckpointWriter, best, checkpo
 from thoracle.training.engine.config import RunConfig, load_run_config, resume_notes
 from thoracle.training.engine.distributed import World, clip_gradients, full_state_dict, load_full_state_dict
 from thoracle.training.engine.metric_logger import MetricLogger
-from thoracle.training.engine.optimizer import build_adamw
+from thoracle.training.engine.optimizer import LossScale, build_adamw
 from thoracle.training.engine.progress import TrainStep
 from thoracle.training.engine.rng import get_rng_state, set_rng_state
 from thoracle.training.engine.run_folder import CHECKPOINTS, CONFIG, FAILURES, MODEL, open_run_folder
 from thoracle.training.engine.sampler import EpochDataset, StepSampler, VolumeDataset, iterate_batches, iterate_volume_batches
 from thoracle.training.engine.schedule import learning_rate_at
-from thoracle.training.engine.task import Task, sample_names
+from thoracle.training.engine.task import DTYPES, Task, sample_names
 from thoracle.training.feed.throughput import ArithmeticMeter, WaitClock
 
 #: Of glibc's malloc.h.
@@ -83,8 +83,6 @@ class Trainer:
             OutputConflict: the folder exists, and `resume` was not asked for.
             InputError: another configuration, or steps of another number of samples, or too few samples.
         """
-        if config.precision == "bf16" and world.device.type == "cpu":
-            raise InputError("bf16 trains on GPUs", hint="Set precision to float32.", source="config")
         self._order = StepSampler(
             pairs=len(data),
             batch=config.batch_size,
@@ -109,6 +107,7 @@ class Trainer:
             self.task, self._collate = task(folder), collate(folder)
             trained = [parameter for parameter in self.task.checkpoint_modules().parameters() if parameter.requires_grad]
             self._optimizer = build_adamw(trained, config.optimizer, text=self.task.text_parameters())
+            self._loss_scale = LossScale(moves=config.precision == "float16")
             self._seed_rank()
             self._evaluate = evaluate(self.task) if evaluate and config.eval_every else None
             self._restore()
@@ -124,12 +123,12 @@ class Trainer:
             OSError: a checkpoint cannot be written.
         """
         config, steps = self.config, range(self.done, self.config.steps)
-        clock, meter = WaitClock(), ArithmeticMeter(self._world.device, bf16=config.precision == "bf16")
+        clock, meter = WaitClock(), ArithmeticMeter(self._world.device, DTYPES[config.precision])
         stream = clock.timed(self._stream(steps, clock))
         with StopSignals() as stop, self._writer, MetricLogger(self._out, config, self._world, first=self.done) as curves:
             since = time.perf_counter()
             for step in steps:
-                began = time.perf_counter()
+                began, loss_scale = time.perf_counter(), self._loss_scale.value
                 todo = list(islice(stream, config.gradient_accumulation_steps))
                 with meter.counting():
                     loss, norm = self._step(step, todo)
@@ -149,6 +148,8 @@ class Trainer:
                     flops_utilization=utilization,
                     memory=_memory(self._world.device),
                     scores=scores,
+                    loss_scale=loss_scale,
+                    skipped=self._loss_scale.skipped,
                 )
                 since = now
                 curves.add(progress)
@@ -172,13 +173,17 @@ class Trainer:
     def _step(self, step: int, todo: list[Any]) -> tuple[float, float]:
         for group in self._optimizer.param_groups:
             group["lr"] = group["lr_scale"] * self._rate(step)
-        loss = self.task.accumulate_gradients(todo).item()
-        norm = clip_gradients(self.task.trainable_parameters(), self._world, limit=self.config.optimizer.max_grad_norm)
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        scale, limit = self._loss_scale.value, self.config.optimizer.max_grad_norm
+        loss = self.task.accumulate_gradients(todo, loss_scale=scale).item()
+        norm = clip_gradients(self.task.trainable_parameters(), self._world, limit=limit, loss_scale=scale)
+        finite = math.isfinite(norm)  # on all ranks alike, which step or skip together
+        if not math.isfinite(loss) or not (finite or self._loss_scale.may_fall):
             self._diverged(step, loss, norm, todo)
-        self._optimizer.step()
+        if finite:
+            self._optimizer.step()
+            self.task.on_optimizer_step()
+        self._loss_scale.update(finite=finite)
         self._optimizer.zero_grad()
-        self.task.on_optimizer_step()
         self.done = step + 1
         return loss, norm
 
@@ -220,6 +225,7 @@ class Trainer:
         ranks = self._world.gather_object({"generators": get_rng_state(self._world.device), "own": dict(self.task.rank_state())})
         if first:
             state = {"step": self.done, "weights": weights, "moments": moments, "ranks": ranks, **self._layout()}
+            state |= {"loss_scale": self._loss_scale.state()}
             self._writer.save(state, step=self.done, score=score)
 
     def _restore(self) -> None:
@@ -236,6 +242,7 @@ class Trainer:
         load_full_state_dict(self.task.checkpoint_modules(), self._optimizer, weights=state["weights"], moments=state["moments"])
         self.task.load_rank_state(local["own"])
         self.done = state["step"]
+        self._loss_scale.load(state["loss_scale"])
         if former == size:
             set_rng_state(local["generators"], self._world.device)
             return

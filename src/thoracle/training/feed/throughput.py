@@ -50,8 +50,8 @@ class ArithmeticMeter:
     is possible is measured before it, by products of large square matrices in the run's precision.
     """
 
-    def __init__(self, device: torch.device, *, bf16: bool) -> None:
-        self._peak = peak_flops(device, torch.bfloat16 if bf16 else torch.float32)
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._peak = peak_flops(device, dtype)
         self._flops = 0
 
     @contextmanager

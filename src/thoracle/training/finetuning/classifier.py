@@ -32,7 +32,7 @@ from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
 from thoracle.training.engine.sampler import EpochDataset, iterate_samples
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
-from thoracle.training.engine.task import PinnedBatch
+from thoracle.training.engine.task import PinnedBatch, autocast
 from thoracle.training.feed.volume_feed import Volumes
 from thoracle.training.finetuning.frozen_features import FrozenSample, expand_tokens
 from thoracle.training.finetuning.lora import add_lora, merge_lora
@@ -171,10 +171,10 @@ class ClassifierTask(WeightsOnlyTask):
     def logits(self, given_B: Tensor) -> Tensor:
         """Compute (B, K) on the world's device in the run's precision; training or evaluation mode is the network's."""
         device = self.world.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+        with autocast(self._config.precision, device):
             return cast(Tensor, self._spread(given_B.to(device, non_blocking=True))).float()
 
-    def accumulate_gradients(self, batches: Sequence[LabelledBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[LabelledBatch], *, loss_scale: float = 1.0) -> Tensor:
         """Add a step's gradients."""
         self.network.train()
 
@@ -182,7 +182,7 @@ class ClassifierTask(WeightsOnlyTask):
             given_B = next(iter(batch.given_B.split(len(batch.names))))
             return weighted_label_loss(self.logits(given_B), batch.labels_BK.to(self.world.device), self._weights_K) / len(batches)
 
-        return accumulate_losses(self._spread, self.world, batches, loss_of)
+        return accumulate_losses(self._spread, self.world, batches, loss_of, loss_scale=loss_scale)
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write a file like the published ones, encoder and text encoder included. The task has these weights from now on."""

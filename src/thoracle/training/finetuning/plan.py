@@ -46,7 +46,7 @@ def plan_vocabfine(
 
     return plan_run(
         config,
-        step_cost(outline, bf16=config.precision == "bf16"),
+        step_cost(outline, half=config.precision != "float32"),
         chunk=config.batch_size,
         voxels=prod(preprocess.size),
         samples=samples,
@@ -78,12 +78,12 @@ def plan_classifier(
     features, encoding = 0, None
     if config.features != "volumes":
         features = (samples + evaluated) * dtype.itemsize * prod(shape)
-        cost = step_cost(lambda: _outline_encoder(config, start.config, size), bf16=False, backward=False)
+        cost = step_cost(lambda: _outline_encoder(config, start.config, size), half=False, backward=False)
         encoding = Encoding(cost=cost, batch=config.encode_batch_size, voxels=prod(size), ahead=config.num_workers > 0)
     return plan_run(
         config,
         step_cost(
-            lambda: _outline_network(config, model, torch.zeros(config.batch_size, *shape, dtype=dtype)), bf16=config.precision == "bf16"
+            lambda: _outline_network(config, model, torch.zeros(config.batch_size, *shape, dtype=dtype)), half=config.precision != "float32"
         ),
         chunk=config.batch_size,
         voxels=0 if encoding else prod(size),

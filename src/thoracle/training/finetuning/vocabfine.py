@@ -97,7 +97,7 @@ class VocabFineTask(DualEncoderTask):
         self.config = config
         self._prompts = tokenizer.encode(format_prompts(templates=templates), max_length=clip.max_text_tokens)
 
-    def accumulate_gradients(self, batches: Sequence[LabelledVolumes]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[LabelledVolumes], *, loss_scale: float = 1.0) -> Tensor:
         """Add a step's gradients, and update the codes."""
         self.train()
         device, squared = self.world.device, self.config.loss == "squared"
@@ -110,7 +110,7 @@ class VocabFineTask(DualEncoderTask):
             scale = logit_scale(self.clip.temperature)
             return prompt_loss(text_2KL, image_BL, batch.labels_BK.to(device), scale, squared=squared) / len(batches)
 
-        mean = accumulate_losses(self.towers, self.world, batches, loss_of)
+        mean = accumulate_losses(self.towers, self.world, batches, loss_of, loss_scale=loss_scale)
         if self.clip.temperature.grad is not None:
             self.world.all_reduce_mean(self.clip.temperature.grad)
         self.update_codebook()

@@ -31,7 +31,7 @@ def plan_labeler(config: LabelerConfig, *, reports: int, ranks: int, local_ranks
 
     return plan_run(
         config,
-        step_cost(outline, bf16=config.precision == "bf16"),
+        step_cost(outline, half=config.precision != "float32"),
         chunk=config.batch_size,
         sample_bytes=2 * torch.int64.itemsize * length + torch.float32.itemsize * len(ABNORMALITIES),
         samples=reports + config.prompt_repeats * len(prompt_reports()),

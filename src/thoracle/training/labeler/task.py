@@ -29,7 +29,7 @@ from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.config import OptimizerConfig, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
-from thoracle.training.engine.task import Collate, PinnedBatch
+from thoracle.training.engine.task import Collate, PinnedBatch, autocast
 from thoracle.types import ABNORMALITIES
 
 _PREFIX: Final = "labeler."
@@ -164,18 +164,18 @@ class LabelerTask(WeightsOnlyTask):
     def logits(self, batch: TextBatch) -> Tensor:
         """Compute logits (B, K), in the run's precision."""
         device = self.world.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+        with autocast(self._config.precision, device):
             logits: Tensor = self._spread(batch.input_ids_BN.to(device), batch.attention_mask_BN.to(device))
         return logits.float()
 
-    def accumulate_gradients(self, batches: Sequence[TextBatch]) -> Tensor:
+    def accumulate_gradients(self, batches: Sequence[TextBatch], *, loss_scale: float = 1.0) -> Tensor:
         """Add a step's gradients."""
         self.network.train()
 
         def loss_of(batch: TextBatch) -> Tensor:
             return labels_loss(self.logits(batch), batch.labels_BK.to(self.world.device)) / len(batches)
 
-        return accumulate_losses(self._spread, self.world, batches, loss_of)
+        return accumulate_losses(self._spread, self.world, batches, loss_of, loss_scale=loss_scale)
 
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write the model folder."""

@@ -89,7 +89,9 @@ def _outline(config: ChatConfig, model: ChatModel, batch: ChatBatch, read: Calla
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     task = ChatTask(model, replace(config, compile=False), alone, read=read, save=lambda *_: None)
     model.train()
-    shapes = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    shapes: dict[str, Any] = {
+        name: torch.empty(value.shape, dtype=value.dtype) for name, value in vars(batch).items() if isinstance(value, Tensor)
+    }
     given = replace(batch, **shapes)
     return StepOutline(module=model, forward=lambda: [task.loss(given)], blocks=decoder_blocks(model), saved=task.checkpoint_modules())
 

@@ -72,7 +72,7 @@ def plan_chat(config: ChatConfig, conversations: Sequence[QuestionSet], *, cache
         config,
         step_cost(
             lambda: _outline(config, model, batch, lambda kept_I: torch.empty(len(kept_I), *tokens.grid, tokens.width)),
-            bf16=config.precision == "bf16",
+            half=config.precision != "float32",
         ),
         chunk=config.batch_size,
         sample_bytes=sum(value.nbytes for value in vars(batch).values() if isinstance(value, Tensor)) // config.batch_size,

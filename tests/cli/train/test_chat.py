@@ -60,6 +60,27 @@ def test_a_second_run_is_refused_or_resumed(command, trained: TrainedChat, asked
     assert (ran.status, "optimizer" in ran.err) == (2, True), ran.err
 
 
+@pytest.mark.parametrize("stage", ["projector", "lora"])
+def test_a_dry_run_plans_a_stage_and_makes_nothing(
+    command, stage: str, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path
+) -> None:
+    start = ("--start", trained.folder / "projector" / "model") if stage == "lora" else ()
+    run = (*asked, "--stage", stage, "--base", trained.folder / "base" / "model", *start, "--out", tmp_path / "run", "--dry-run")
+    before = sorted(trained.cohort.rglob("*"))
+    ran = command(*run)
+    assert ran.status == 0, ran.err
+    for part in ("parameters", "device, a rank", "host, first rank", "host, a node", "disk", "steps an epoch", "samples a second"):
+        assert part in ran.out
+    assert "the run has 1" in ran.out
+    assert not (tmp_path / "run").exists()
+    assert sorted(trained.cohort.rglob("*")) == before
+
+
+def test_a_dry_run_of_the_stage_for_phantoms_is_refused(command, asked: tuple[Any, ...], tmp_path: Path) -> None:
+    ran = command(*asked, "--stage", "base", "--out", tmp_path / "run", "--dry-run")
+    assert (ran.status, "Give --stage projector or lora." in ran.err) == (1, True), ran.err
+
+
 def test_what_cannot_be_trained_on_is_refused(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:
     held_out = [asking for asking in open_questions(trained.folder / "vqa.json") if set(asking.images) <= {"v4.nii.gz", "v5.nii.gz"}]
     write_questions(tmp_path / "held-out.json", held_out)

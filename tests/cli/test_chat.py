@@ -97,9 +97,9 @@ def test_a_servers_questions_are_checked_and_written_in_the_published_form(
     language_server.say = lambda _: (200, json.dumps({"questions": entries}))
     ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
-    assert "6 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
+    assert "8 questions contradict their reports and were dropped; 0 reports gave none." in " ".join(ran.err.split())
     made = open_questions(tmp_path / "vqa.json")
-    assert [one.pairs[0].answer for one in made] == ["Yes."] * 6
+    assert [one.pairs[0].answer for one in made] == ["Yes."] * 8
     assert ran.err.count("Research use only") == 1
 
 
@@ -112,9 +112,9 @@ def test_one_report_that_fails_is_named_and_asked_about_again(
     ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 1, ran.err
     assert "has no questions: answers 500 Internal Server Error" in ran.err
-    failed = 6 - len(open_questions(tmp_path / "vqa.json"))
+    failed = 8 - len(open_questions(tmp_path / "vqa.json"))
     assert f"{failed} reports failed: the same command asks about them again" in ran.err
     before = len(language_server.asked)
     ran = command("vqa", trained.cohort, "--llm-url", language_server.address, "--out", tmp_path / "vqa.json")
     assert ran.status == 0, ran.err
-    assert (len(open_questions(tmp_path / "vqa.json")), len(language_server.asked)) == (6, before + failed)
+    assert (len(open_questions(tmp_path / "vqa.json")), len(language_server.asked)) == (8, before + failed)

@@ -19,7 +19,7 @@ from thoracle.training.finetuning.plan import plan_classifier, plan_vocabfine
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 
 PUBLISHED = PreprocessConfig(size=(240, 480, 480))
-VOLUME = 240 * 480 * 480 * 4
+VOXELS = 240 * 480 * 480
 #: Of which 283.7 million are left once those that no loss reaches are frozen (tests/models/test_full_size.py has the first).
 WEIGHTS = 438_148_761
 RUN = {"samples": 47_149, "cache": 1000, "ranks": 1, "local_ranks": 1}
@@ -48,9 +48,12 @@ def test_vocabfine_at_full_size_is_planned_without_being_allocated(full_size: st
     config = replace(load_config(Path("vocabfine"), VocabFineConfig), init_from=full_size)
     plan = plan_vocabfine(config, PUBLISHED, **RUN)
     assert plan.parameters == WEIGHTS
-    assert (plan.device["weights"], plan.device["batch"]) == (4 * WEIGHTS, VOLUME)
+    assert (plan.device["weights"], plan.device["batch"]) == (
+        4 * WEIGHTS,
+        (2 * 4 + 2) * VOXELS,
+    )  # encoded, next, and stored
     assert plan.device["moments"] == 2 * plan.device["gradients"] == 2 * 4 * plan.trained
-    assert plan.shared == (2 * 8 + 1) * VOLUME
+    assert (plan.shared, plan.buffers) == (0, 2 * (8 + 1) * 2 * VOXELS)  # 8 threads; it is evaluated
     assert 0 <= plan.checkpoint - 4 * (WEIGHTS + 2 * plan.trained) < 2**25  # the codes, which no gradient moves, are saved too
     assert plan.steps_per_epoch == 47_149
     assert 4.7 * 2**30 < plan.device["activations"] < 8 * 2**30  # a volume keeps 4.7 GiB beside its attention matrices
@@ -61,7 +64,7 @@ def test_lipro_at_full_size_needs_most_while_it_encodes(full_size: str) -> None:
     config = replace(load_config(Path("classifier"), ClassifierConfig), init_from=full_size)
     plan = plan_classifier(config, PUBLISHED, evaluated=3039, **RUN)
     assert plan.parameters == plan.trained == 18 * 512 + 18
-    assert (plan.device["weights"], plan.device["batch"]) == (4 * WEIGHTS, 4 * VOLUME)
+    assert (plan.device["weights"], plan.device["batch"]) == (4 * WEIGHTS, (4 * 4 + 2) * VOXELS)
     assert "moments" not in plan.device
     assert plan.checkpoint == 3 * 4 * plan.parameters
     assert plan.held == (47_149 + 3039) * 512 * 4
@@ -84,6 +87,6 @@ def test_tokens_that_a_head_reads_are_counted_as_they_are_kept(full_size: str, p
 def test_a_whole_encoder_that_learns_is_fed_volumes(full_size: str) -> None:
     config = ClassifierConfig(init_from=full_size, encoder="full", batch_size=1, precision="bf16")
     plan = plan_classifier(config, PUBLISHED, evaluated=3039, **RUN)
-    assert (plan.held, plan.cache, plan.device["batch"]) == (0, 1000, VOLUME)
+    assert (plan.held, plan.cache, plan.device["batch"]) == (0, 1000, (2 * 4 + 2) * VOXELS)
     assert 0 < plan.trained < WEIGHTS
     assert plan.checkpoint > 4 * 3 * plan.trained  # fixed codes are saved too

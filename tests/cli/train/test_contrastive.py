@@ -38,8 +38,6 @@ def test_a_cohort_becomes_a_model_that_detects(command, cohort: Path, config: Pa
     assert "step 2: macro_auroc 0." in ran.err
     shown = r"loss \d+\.\d{4} \d+\.\d samples/s waits \d+\.\d s( \d+% of peak)? \d+\.\d GiB .* 3/3 \d+:\d\d:\d\d"
     assert re.search(shown, ran.err), "loss, rate, waiting, memory, time left"
-        "loss, rate, waiting, memory, time left"
-    )
     assert "3 steps done" in ran.err
     assert open_model(run / "model", verify=True).trained
     write_scan(tmp_path / "chest.nii.gz")

@@ -30,7 +30,8 @@ def follow(trainer: Trainer, *, quiet: bool) -> None:
         console.print(note, markup=False)
     with ProgressBar("begin", console=console, total=config.steps, completed=trainer.done, rate="") as bar:
         for step in trainer.run():
-            speed = f"{step.samples_per_second:.1f} samples/s  waits {step.data_wait:.1f} s  {step.flops_utilization:.0%} of peak"
+            # No more than this: a terminal of 80 columns would cut the time left.
+            speed = f"{step.samples_per_second:.1f} samples/s  waits {step.data_wait:.1f} s"
             text = f"loss {step.loss:.4f}  {speed}  {step.memory / 2**30:.1f} GiB"
             bar.update(step.step, description=f"{text}  {step.skipped} skipped" if step.skipped else text)
             if step.scores:

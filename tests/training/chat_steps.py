@@ -61,7 +61,7 @@ def task(config: ChatConfig, world: World) -> tuple[ChatTask, ChatTemplate]:
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
-    made = ChatTask(ChatModel(adapted, projector), config, world, read=lambda kept: kept, save=lambda *_: None)
+    made = ChatTask(ChatModel(adapted, projector).to(world.device), config, world, read=lambda kept: kept, save=lambda *_: None)
     return made, ChatTemplate(language.tokenizer, rows=PROJECTOR.num_tokens)
 
 

@@ -21,6 +21,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from thoracle.execution.executor import attempt
+
 _T = TypeVar("_T")
 
 
@@ -75,12 +77,7 @@ class World:
         """
         if self.size == 1:
             return function()
-        outcome: list[Any] = [None, None]
-        if self.rank == 0:
-            try:
-                outcome[0] = function()
-            except Exception as error:  # noqa: BLE001  # whatever it is, every rank raises it
-                outcome[1] = error
+        outcome: list[Any] = [*attempt(function)] if self.rank == 0 else [None, None]
         dist.broadcast_object_list(outcome)
         if outcome[1] is not None:
             raise outcome[1]

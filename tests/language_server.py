@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -128,12 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._event("[DONE]")
 
     def _event(self, content: str | dict[str, Any]) -> None:
-        with suppress(BrokenPipeError):
-            text = content if isinstance(content, str) else json.dumps(content)
-            self.wfile.write(f"data: {text}\n\n".encode())
-            return
-        self.server.hung_up += 1
-        raise ConnectionError
+        text = content if isinstance(content, str) else json.dumps(content)
+        self.wfile.write(f"data: {text}\n\n".encode())
 
 
 #: What real servers did in place of a whole answer, as settings of `LanguageServer`, and words that say so.

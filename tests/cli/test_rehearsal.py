@@ -225,7 +225,7 @@ def test_bimcv_r_has_no_labels_and_is_trained_and_measured_without(done: Any, hu
         "dim_latent": 8,
         "heads": 2,
     }
-    config = shrunk("medfinder-bimcv-r", **SHORT, model=model, preprocess=VOLUMES, gradient_cache_chunk=1)
+    config = shrunk("medfinder-bimcv-r", **SHORT, epochs=0, model=model, preprocess=VOLUMES, gradient_cache_chunk=1)
     done(f"prepare BIMCV-R --layout bimcv-r --split-seed 60 --dev-share 0.3 --preprocess {config} --out cohort")
     assert "are trained" in done(f"train medfinder --config {config} --dry-run").out
     ran = done(f"train medfinder --config {config}")

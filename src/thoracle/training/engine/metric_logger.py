@@ -80,7 +80,7 @@ class MetricLogger:
 
 def _wandb(out: Path, config: RunConfig) -> Any:
     try:
-        import wandb  # type: ignore[import-not-found]
+        import wandb
     except ImportError as error:
         raise ExtraMissing("logger wandb needs its package", hint="Run `pip install wandb`, or set logger to tensorboard.") from error
     name = out / _FOLDER / _RUN_ID  # a run's own, kept with it: two runs in folders of one name are two

@@ -29,7 +29,7 @@ VOLUMES = {"spacing": [4.0, 4.0, 4.0], "size": [64, 80, 80]}
 CTVIT = {"dim": 16, "codebook_size": 32, "image_size": 80, "patch_size": 20, "temporal_patch_size": 16, "spatial_depth": 1}
 CTVIT |= {"temporal_depth": 1, "dim_head": 8, "heads": 2}
 CTCLIP = {"ctvit": CTVIT, "dim_latent": 16, "n_frames": 64}
-SHORT = {"steps": 2, "batch_size": 2, "num_workers": 0, "save_every": 2, "eval_every": 2, "precision": "float32"}
+SHORT = {"steps": 2, "epochs": 0, "batch_size": 2, "num_workers": 0, "save_every": 2, "eval_every": 2, "precision": "float32"}
 TEXT = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
 
 
@@ -225,7 +225,7 @@ def test_bimcv_r_has_no_labels_and_is_trained_and_measured_without(done: Any, hu
         "dim_latent": 8,
         "heads": 2,
     }
-    config = shrunk("medfinder-bimcv-r", **SHORT, epochs=0, model=model, preprocess=VOLUMES, gradient_cache_chunk=1)
+    config = shrunk("medfinder-bimcv-r", **SHORT, model=model, preprocess=VOLUMES, gradient_cache_chunk=1)
     done(f"prepare BIMCV-R --layout bimcv-r --split-seed 60 --dev-share 0.3 --preprocess {config} --out cohort")
     assert "are trained" in done(f"train medfinder --config {config} --dry-run").out
     ran = done(f"train medfinder --config {config}")

@@ -90,7 +90,7 @@ def test_fine_tuning_has_the_published_batch_and_clip(name: str, kind: type[RunC
     """As scripts/ct_vocabfine_train.py, which does not clip, and scripts/ct_lipro_train.py of CT-CLIP have them."""
     config = load_config(CONFIGS / f"{name}.yaml", kind)
     assert (config.batch_size, config.optimizer.max_grad_norm) == (batch, clip)
-    assert config.steps == epochs * (47_149 // batch)
+    assert (config.steps, config.epochs) == (0, epochs)
     optimizer = config.optimizer
     assert (optimizer.lr, optimizer.betas, optimizer.weight_decay, optimizer.warmup_steps, optimizer.schedule) == (
         1e-5, (0.9, 0.999), 0.1, 10_000, "cosine",

@@ -64,7 +64,9 @@ def test_lipro_at_full_size_needs_most_while_it_encodes(full_size: str) -> None:
     config = replace(load_config(Path("classifier"), ClassifierConfig), init_from=full_size)
     plan = plan_classifier(config, PUBLISHED, evaluated=3039, **RUN)
     assert plan.parameters == plan.trained == 18 * 512 + 18
-    assert (plan.device["weights"], plan.device["batch"]) == (4 * WEIGHTS, (4 * 4 + 2) * VOXELS)
+    two_chunks = 2 * 4 * 4  # what is encoded and what is read ahead, of four volumes of 4 bytes a voxel
+    assert (plan.device["weights"], plan.device["batch"]) == (4 * WEIGHTS, (two_chunks + 2) * VOXELS)
+    assert (plan.shared, plan.buffers) == (0, (8 + 1) * 2 * VOXELS)
     assert "moments" not in plan.device
     assert plan.checkpoint == 3 * 4 * plan.parameters
     assert plan.held == (47_149 + 3039) * 512 * 4

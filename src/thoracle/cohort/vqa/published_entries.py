@@ -2,7 +2,8 @@
 
 Why a boundary that the pattern finds is one: in valid JSON its quotation mark opens a key, so that all of it stands outside of strings; and
 entries of this layout hold no other object with such a key, for unknown keys are refused. So a block that decodes to one entry more than
-it has boundaries has no others either. What is not of this layout to the letter is left to whoever reads any.
+it has boundaries has no others either. One program writes a file, and all its boundaries as the same bytes: these are searched for first,
+and the pattern only where they are too few. What is not of this layout to the letter is left to whoever reads any.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from thoracle.cohort.vqa.vqa_file import LONGEST
 #: Of an entry: where it begins and its bytes, the number of its images among those of its file, and a hash of its id.
 NOTE: Final = np.dtype([("offset", "<i8"), ("size", "<i4"), ("images", "<i4"), ("hash", "<u8")])
 #: From the end of an entry to the beginning of the next one.
-BOUNDARY: Final = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*(?=\{[ \t\r\n]*"(?:id|image|conversations)"[ \t\r\n]*:)')
+BOUNDARY: Final = re.compile(rb'\}[ \t\r\n]*,[ \t\r\n]*(?=(\{[ \t\r\n]*"(?:id|image|conversations)"[ \t\r\n]*:))')
 #: Of under two hundred entries: what is made of them stays in a core's cache.
 _BLOCK: Final = 1 << 17
 _BLANK: Final = b" \t\r\n"
@@ -50,34 +51,44 @@ _DECODER: Final = msgspec.json.Decoder(list[_Entry])
 def note_published(path: Path, part: range) -> tuple[list[tuple[str, ...]], NDArray[np.void]] | None:
     """Note the entries of a part of a file, and the combinations of images that their notes number; None where one of them is, or may
     be, of another form."""
-    numbers: dict[tuple[str, ...], int] = {}
+    numbers: dict[str | tuple[str, ...], int] = {}
     notes: list[NDArray[np.void]] = []
+    pattern = BOUNDARY
     with path.open("rb") as file:
         file.seek(part.start)
         held, left = b"", len(part)
         while left:
             chunk = file.read(min(_BLOCK, left))
             held, left = held + chunk, left - len(chunk) if chunk else 0
-            ends, begins = _boundaries(held, at_end=not left)
-            entries = _decoded(held[begins[0] : ends[-1]]) if ends else None
-            if entries is None or len(entries) != len(ends):
+            if pattern is BOUNDARY and (first := BOUNDARY.search(held)):
+                pattern = re.compile(b"%b(?=%b)" % (re.escape(first[0]), re.escape(first[1])))
+            cut = _cut(held, pattern, at_end=not left) or _cut(held, BOUNDARY, at_end=not left)
+            if cut is None:
                 return None
+            entries, ends, begins = cut
             note_K = np.empty(len(entries), NOTE)
             note_K["offset"] = begins[: len(ends)]
             note_K["size"] = ends - note_K["offset"]
             note_K["offset"] += part.stop - left - len(held)
-            note_K["images"] = [numbers.setdefault(_names(entry.image), len(numbers)) for entry in entries]
+            images = [entry.image or () for entry in entries]
+            note_K["images"] = [numbers.setdefault(image if isinstance(image, str) else tuple(image), len(numbers)) for image in images]
             note_K["hash"] = np.frombuffer(b"".join([sha256(entry.id.encode()).digest()[:8] for entry in entries]), ">u8")
             notes.append(note_K)
             held = held[begins[-1] :]
-    return list(numbers), np.concatenate(notes or [np.empty(0, NOTE)])
+    return [(image,) if isinstance(image, str) else image for image in numbers], np.concatenate(notes or [np.empty(0, NOTE)])
 
 
-def _boundaries(held: bytes, *, at_end: bool) -> tuple[list[int], list[int]]:
-    """Return where entries end, and where they begin; the last one begins after the last that ends, unless it is the end."""
-    spans = [match.span() for match in BOUNDARY.finditer(held)]
+def _cut(held: bytes, pattern: re.Pattern[bytes], *, at_end: bool) -> tuple[list[_Entry], list[int], list[int]] | None:
+    """Return the entries between boundaries, where they end, and where they begin; None where the pattern does not part them all.
+
+    The last one begins after the last that ends, unless it is the end.
+    """
+    spans = [match.span() for match in pattern.finditer(held)]
     ends, begins = [end + 1 for end, _ in spans], [len(held) - len(held.lstrip(_BLANK)), *(begin for _, begin in spans)]
-    return ([*ends, len(held.rstrip(_BLANK))], begins) if at_end else (ends, begins)
+    if at_end:
+        ends.append(len(held.rstrip(_BLANK)))
+    entries = _decoded(held[begins[0] : ends[-1]]) if ends else None
+    return (entries, ends, begins) if entries is not None and len(entries) == len(ends) else None
 
 
 def _decoded(block: bytes) -> list[_Entry] | None:
@@ -91,7 +102,3 @@ def _decoded(block: bytes) -> list[_Entry] | None:
     if any(len(conversation) % 2 for conversation in turns) or speakers != ["human", "gpt"] * (len(speakers) // 2):
         return None
     return entries
-
-
-def _names(image: str | list[str] | None) -> tuple[str, ...]:
-    return (image,) if image and isinstance(image, str) else tuple(image or ())

@@ -98,7 +98,7 @@ class RunConfig:
         collective_timeout_hours: hours that a rank waits for the others before the run is aborted; one that encodes a cohort or writes a
             model works alone for long.
         num_workers: threads that read volumes ahead, each with a buffer of one volume, and one buffer beside them; or processes that read
-            and tokenize, for a task without volumes. With 0 nothing is read ahead.
+            and tokenize, for a task on texts. Cached features are read from memory, by none. With 0 nothing is read ahead.
         logger: where curves go.
         logger_project: project of the run on Weights & Biases.
         logger_name: name of the run there; "" takes that of its folder.
@@ -149,6 +149,11 @@ class RunConfig:
     def volumes_at_once(self) -> int:
         """Return how many volumes of a batch are encoded at once; 0 for a task without volumes."""
         return 0
+
+    @property
+    def batch_workers(self) -> int:
+        """Return how many processes make batches of a task without volumes."""
+        return self.num_workers
 
     def __post_init__(self) -> None:
         check_fields(self)

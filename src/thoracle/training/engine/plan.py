@@ -227,7 +227,7 @@ def plan_run(
     shards = ranks if sharded else 1
     state = cost.saved + _MOMENTS * cost.gradients
     batch = config.batch_size * sample_bytes
-    ahead = _AHEAD * config.num_workers + 1 if config.num_workers else 0
+    ahead = _AHEAD * config.batch_workers + 1 if config.batch_workers else 0
     cached = chunk < config.batch_size
     chunks = 2 if cached or config.num_workers else 1  # the one that is encoded, and the next, which is made meanwhile
     device: Mapping[str, int] = {
@@ -247,7 +247,7 @@ def plan_run(
         parameters=cost.parameters,
         trained=cost.trained,
         device=device,
-        buffers=buffers + _COLLATING * config.num_workers * batch,
+        buffers=buffers + _COLLATING * config.batch_workers * batch,
         shared=ahead * batch,
         saving=state,
         held=held,

@@ -161,11 +161,11 @@ class Trainer:
             self._world.on_first(self._export)
 
     def _stream(self, steps: range, clock: WaitClock) -> Iterator[Any]:
-        chunk, workers = self.config.volumes_at_once, self.config.num_workers
-        if not chunk:
-            return iterate_batches(self._data, self._order, self._collate, steps=steps, workers=workers)
+        config = self.config
+        if not config.volumes_at_once:
+            return iterate_batches(self._data, self._order, self._collate, steps=steps, workers=config.batch_workers)
         data = cast(VolumeDataset[Any], self._data)
-        device = self._world.device
+        chunk, device, workers = config.volumes_at_once, self._world.device, config.num_workers
         return iterate_volume_batches(
             data, self._order, self._collate, steps=steps, chunk=chunk, device=device, workers=workers, clock=clock
         )

@@ -104,6 +104,11 @@ class ClassifierConfig(RunConfig):
         return self.batch_size if self.features == "volumes" else 0
 
     @property
+    def batch_workers(self) -> int:
+        """Return `num_workers`; 0 where features are cached, which are in memory, and only the volumes they are made of are read ahead."""
+        return self.num_workers if self.features == "volumes" else 0
+
+    @property
     def latents_folder(self) -> Path:
         """Return the folder of cached features."""
         return Path(self.feature_cache) if self.feature_cache else Path(self.out).parent / "latents"

@@ -33,26 +33,33 @@ def _folders(folder: Path, language: LlamaConfig) -> dict[str, str]:
     return {"encoder": str(folder / "encoder"), "language_model": str(folder / "base")}
 
 
-def test_eight_billion_weights_are_planned_without_being_allocated(tmp_path: Path) -> None:
+WORDS, WIDTH, WIDE, KEYS, LAYERS = 128_256, 4096, 14_336, 1024, 32
+LLAMA = LlamaConfig(
+    vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=WIDE, num_hidden_layers=LAYERS, num_attention_heads=32,
+    num_key_value_heads=8, max_position_embeddings=131_072, tie_word_embeddings=False, dtype="bfloat16",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ct-chat", "ct-chat-lora"])
+def test_eight_billion_weights_are_planned_without_being_allocated(name: str, tmp_path: Path) -> None:
     """Llama 3.1 8B: words twice, 32 layers of queries, keys, values, their output, three maps of an MLP and two norms, and a norm."""
-    words, width, wide, layers = 128_256, 4096, 14_336, 32
-    llama = LlamaConfig(
-        vocab_size=words, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers, num_attention_heads=32,
-        num_key_value_heads=8, max_position_embeddings=131_072, tie_word_embeddings=False, dtype="bfloat16",
-    )  # fmt: skip
-    config = replace(load_config(builtin_config("ct-chat"), ChatConfig), **_folders(tmp_path, llama))
+    config = replace(load_config(builtin_config(name), ChatConfig), **_folders(tmp_path, LLAMA), init_from="")
     report = " ".join(["Yes."] * 300)
     asked = [question(k, f"v{k}", answer=report) for k in range(12)]
     plan = plan_chat(config, asked, cache=0, ranks=2, local_ranks=2)
-    layer = 2 * width * width + 2 * width * 1024 + 3 * width * wide + 2 * width
-    language = 2 * words * width + layers * layer + width
+    layer = 2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * WIDE + 2 * WIDTH
+    language = 2 * WORDS * WIDTH + LAYERS * layer + WIDTH
     assert language == 8_030_261_248  # as published
     assert plan.parameters - plan.trained == language
     assert plan.device["weights"] == (2 * language + 4 * plan.trained) // 2, "bfloat16 where it is frozen, and half on each of two ranks"
     assert plan.device["gradients"] == 4 * plan.trained // 2
     assert plan.device["moments"] == 2 * 4 * plan.trained // 2
-    assert plan.device["gathered"] == pytest.approx(2 * (2 * words * width + 2 * layer) + 4 * plan.trained, rel=0.1)
     assert plan.checkpoint == 3 * 4 * plan.trained
+    adapter = 128 * (4 * WIDTH + 2 * (WIDTH + KEYS) + 3 * (WIDTH + WIDE))  # a layer's: rows and columns of seven matrices
+    projector = plan.trained - (LAYERS * adapter if name == "ct-chat-lora" else 0)
+    assert projector == 19_556_384, "the same in both stages"
+    gathered = 2 * (2 * WORDS * WIDTH + 2 * layer) + 4 * projector + (4 * 2 * adapter if name == "ct-chat-lora" else 0)
+    assert plan.device["gathered"] == pytest.approx(gathered, rel=0.1)
 
 
 def test_only_the_adapter_and_the_projector_are_trained_and_rows_are_estimated(tmp_path: Path) -> None:

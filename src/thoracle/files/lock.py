@@ -17,7 +17,7 @@ _UNSUPPORTED: Final = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOL
 
 
 @contextmanager
-def exclusive_lock(folder: Path, *, refusal: Refusal, detail: str, name: str = _NAME) -> Iterator[None]:
+def exclusive_lock(folder: Path, *, refusal: Refusal, detail: str, name: str = _NAME, wait: bool = False) -> Iterator[None]:
     """Hold a folder's lock while the block runs. The system frees the lock of a process that is killed.
 
     Args:
@@ -25,13 +25,14 @@ def exclusive_lock(folder: Path, *, refusal: Refusal, detail: str, name: str = _
         refusal: the error where the lock cannot be had.
         detail: says that another process holds it.
         name: of the lock's file, where the lock is one file's and not the folder's.
+        wait: for the process that holds it, in place of a refusal.
 
     Raises:
         Exception: what `refusal` makes: another process holds the lock, or the file system has no locks.
         OSError: the folder cannot be written.
     """
     # A soft lock, the library's fallback, would outlive a holder that is killed.
-    lock = FileLock(folder / name, blocking=False, fallback_to_soft=False)
+    lock = FileLock(folder / name, blocking=wait, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from thoracle.errors import ExtraMissing, FetchFailed, InputError
+from thoracle.files.lock import exclusive_lock
 from thoracle.models.hub.catalogue import CATALOGUE, PublishedFile
 
 if TYPE_CHECKING:
@@ -61,13 +62,20 @@ def fetch_tokenizer(repository: str, *, out: Path) -> Path:
 
 
 def fetch_encoder(repository: str, *, out: Path) -> Path:
-    """Download a hub's text encoder owner/name into `out`: description, weights and tokenizer, and no code.
+    """Download a hub's text encoder owner/name into `out`, unless it is there: description, weights and tokenizer, and no code.
+
+    One process downloads, and others that ask for it meanwhile wait: ranks of a run. `out` exists once all is in it, and from then on
+    nothing is asked of the hub, which a node of a cluster may not reach.
 
     Raises:
         FetchFailed, ExtraMissing: as `fetch`.
     """
     entry = PublishedFile(name=repository, purpose="text encoder", repository=repository, repo_type="model")
-    _download(entry, (*_ENCODER_FILES, *_TOKENIZER_FILES), out)
+    with exclusive_lock(out.parent, refusal=FetchFailed, detail="another process downloads it", name=f".{out.name}.lock", wait=True):
+        if not out.exists():
+            part = out.with_name(f".{out.name}.part")
+            _download(entry, (*_ENCODER_FILES, *_TOKENIZER_FILES), part)
+            part.rename(out)
     return out
 
 

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,13 @@ def shrunk(name: str, **changes: Any) -> Path:
     return Path(f"{name}.yaml")
 
 
+def documented(page: str, heading: str) -> list[str]:
+    """The commands of the first block below a heading, without who starts them, on configurations of the working folder."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text().split(f"## {heading}\n", 1)[1]
+    lines = text.split("```sh\n", 1)[1].split("```", 1)[0].splitlines()
+    return [re.sub(r"--(config|preprocess) ([\w-]+)", r"--\1 \2.yaml", line.split("thoracle ", 1)[1]) for line in lines]
+
+
 @pytest.fixture
 def done(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a command in an empty folder; it must end well."""
@@ -115,7 +123,7 @@ def done(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
 
     def run(line: str) -> Any:
-        ran = command(*line.split())
+        ran = command(*shlex.split(line))
         assert ran.status == 0, f"thoracle {line}\n{ran.out}\n{ran.err}"
         return ran
 
@@ -148,36 +156,26 @@ def test_ct_rate_from_the_first_download_to_chat(done: Any, hub: Any, tmp_path: 
     publish_ct_rate(hub, tmp_path / "phantoms")
     hub.repositories["microsoft/BiomedVLP-CXR-BERT-specialized"] = cxr_bert([*format_prompts(), "Findings of a chest CT."])
 
-    done("fetch ct-rate-tables --out CT-RATE")
-    done("fetch ct-rate --out CT-RATE --include dataset/train_fixed/* --include dataset/valid_fixed/*")
-    done("fetch cxr-bert --out cxr-bert")
+    shrunk("ct-clip", **SHORT, model=CTCLIP, preprocess=VOLUMES)
+    shrunk("vocabfine", **{**SHORT, "batch_size": 1})
+    shrunk("classifier", **SHORT)
+    ran = {line: done(line) for line in documented("train.md", "Day one on CT-RATE")}
     assert sorted(path.name for path in Path("cxr-bert").iterdir() if path.is_file()) == [
         "config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt",
     ]  # fmt: skip
-
-    config = shrunk("ct-clip", **SHORT, model=CTCLIP, preprocess=VOLUMES)
-    ran = done(f"prepare CT-RATE --layout ct-rate --preprocess {config} --out cohort")
-    assert "refused" not in ran.err or "0 refused" in ran.err
-    assert "are trained" in done(f"train contrastive --config {config} --dry-run").out
-    ran = done(f"train contrastive --config {config}")
-    assert "Text encoder of cxr-bert" in ran.err
-    assert "no pooler" in ran.err
+    prepared = ran["prepare CT-RATE --layout ct-rate --preprocess ct-clip.yaml --out cohort"].err
+    assert "refused" not in prepared or "0 refused" in prepared
+    assert "are trained" in ran["train contrastive --config ct-clip.yaml --dry-run"].out
+    trained = ran["train contrastive --config ct-clip.yaml"].err
+    assert "Text encoder of cxr-bert" in trained
+    assert "no pooler" in trained
     clip = open_model(Path("runs/ct-clip/model"), verify=True)
     assert (clip.config.bert.hidden_size, clip.config.bert.hidden_dropout_prob) == (32, 0.25)
     done("train contrastive --config ct-clip.yaml --resume")
     scan = next(path for path in Path("CT-RATE").rglob("*.nii.gz") if "valid_fixed" in str(path))
     done(f"detect {scan} --model runs/ct-clip/model --json findings.json")
-
-    config = shrunk("vocabfine", **{**SHORT, "batch_size": 1})
-    done(f"train vocabfine --config {config} --start runs/ct-clip/model")
-    config = shrunk("classifier", **SHORT)
-    done(f"train classifier --config {config} --start runs/ct-clip/model --out runs/lipro")
-    for name in ("runs/vocabfine/model", "runs/lipro/model"):
-        done(f"evaluate detection {name} cohort --protocol ct-rate --level scan --resamples 5 --out {name}-evaluation")
+    assert {"report to volume", "volume to volume"} <= json.loads(Path("retrieval/results.json").read_text())["tasks"].keys()
     done("export runs/lipro/model --onnx --cohort cohort --limit 4 --out lipro.onnx")
-    done("index cohort --model runs/ct-clip/model --out cases --keep-identifiers")
-    done("evaluate retrieval cases --protocol ct-clip --split valid --resamples 5 --out found")
-    assert {"report to volume", "volume to volume"} <= json.loads(Path("found/results.json").read_text())["tasks"].keys()
 
     done("vqa cohort --out ours.json")
     as_published(Path("ours.json"), Path("vqa.json"))

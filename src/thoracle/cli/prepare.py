@@ -30,7 +30,11 @@ def prepare(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Manifest, quality report, cache.")],
     preprocess: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A model's config.json, a training configuration, or preprocessing alone. CT-CLIP's by default."),
+        typer.Option(
+            metavar="FILE",
+            help="A model's config.json, a training configuration, by its file or as `thoracle config` names it, or preprocessing alone. "
+            "CT-CLIP's by default.",
+        ),
     ] = None,
     reconstruction: Annotated[
         str, typer.Option(metavar="CHOICE", help="all, kernel=NAME,… or thickness=MM: which volumes of a scan.")
@@ -80,9 +84,10 @@ def prepare(
     from thoracle.cohort.reconstruction import ReconstructionFilter
     from thoracle.ct.preprocess import PreprocessConfig
     from thoracle.inference.labeler.rules import RuleLabeller
+    from thoracle.training.engine.config import locate_config
 
     console = Console(stderr=True, highlight=False)
-    config = PreprocessConfig() if preprocess is None else read_preprocess(preprocess)
+    config = PreprocessConfig() if preprocess is None else read_preprocess(locate_config(preprocess))
     choice = ReconstructionFilter.parse(reconstruction)
     with ExitStack() as stack:
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from thoracle.inference.localization.measured import Lead, MeasuredFinding, MeasuredMethod, PlaceRate, save_localization
+from thoracle.models.bundle.model_folder import open_model
 from thoracle.types import RESEARCH_USE
 
 
@@ -30,6 +33,41 @@ def test_a_finding_is_explained_where_it_lies(
     facts = json.loads((out / "explanation.json").read_text())
     assert facts["notice"] == RESEARCH_USE
     assert facts["findings"][0]["slices"][0]["fraction"] > 0
+    statement = "not measured against where it usually lies"
+    assert statement in ran.out.lower()
+    assert facts["findings"][0]["lead_statement"] == statement
+    page = (out / "explanation.html").read_text()
+    assert statement in page.lower()
+    assert RESEARCH_USE in page
+    assert "UNTRAINED" in page
+
+
+def test_what_was_measured_is_said_of_the_finding_and_method_that_it_was_measured_of(
+    command, model_dir: Path, sketch: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(model_dir, model)
+    lead = {"dice": Lead(value=0.1, low=-0.1, high=0.2)}
+    finding = MeasuredFinding(volumes=9, lead=lead, side=PlaceRate(scans=8, correct=7, atlas_correct=4), lobe=None)
+    measured = MeasuredMethod(measured_on="9 volumes of phantoms", findings={"Pleural effusion": finding})
+    save_localization(model, weights_sha256=open_model(model).weights_sha256, method="gradient", measured=measured)
+    names = ("--finding", "Pleural effusion", "--finding", "Gout")
+    ran = command("explain", sketch, *names, "--out", tmp_path / "out", "--model", model)
+    assert ran.status == 0, ran.err
+    document = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    effusion, gout = document["findings"]
+    assert effusion["lead_statement"] == "no better than where this finding usually lies"
+    assert gout["lead_statement"] == "not measured against where it usually lies"
+    assert document["measured_on"] == "9 volumes of phantoms"
+    for text in (ran.out, (tmp_path / "out" / "explanation.html").read_text()):
+        assert "No better than where this finding usually lies." in text
+        assert "Not measured against where it usually lies." in text
+        if effusion["place"] is not None:
+            assert "on phantoms the side was right in 7 of 8 scans" in text
+    (model / "localization.json").write_text("{}")
+    ran = command("explain", sketch, *names, "--out", tmp_path / "out", "--model", model)
+    assert ran.status != 0
+    assert "--save-localization" in ran.err
 
 
 def test_a_chest_without_a_model_says_what_to_give(command, sketch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from thoracle.cohort.manifest import CohortEntry, claim, open_cohort, read_manif
 from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import UNLABELLED, Split
 from thoracle.config_reader import config_to_mapping
+from thoracle.ct.chest.input_box import InputBox
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 
@@ -48,6 +49,19 @@ def test_facts_and_the_number_of_the_visit_are_kept(tmp_path: Path) -> None:
     assert (cohort.entries, cohort.naming, cohort.site_key_fingerprint) == ((entry,), "pseudonyms", "12345678")
     assert read_manifest(tmp_path) == (entry,)
     assert cohort.layout == "dicom"
+
+
+def test_the_box_of_the_chest_is_kept_and_a_manifest_of_before_has_none(tmp_path: Path) -> None:
+    box = InputBox(low=(-0.05, 0.1, 0.2), high=(0.9, 0.8, 0.75), encloses="lungs", cut=("top",))
+    claim(tmp_path, _SETTINGS)
+    write_manifest(tmp_path, [replace(_entry(), box=box), replace(_entry(), volume="w")])
+    assert [entry.box for entry in read_manifest(tmp_path)] == [box, None]
+    rows = [line.rpartition(",")[0] for line in (tmp_path / "manifest.csv").read_text().splitlines()]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    assert [entry.box for entry in read_manifest(tmp_path)] == [None, None]
+    (tmp_path / "manifest.csv").write_text("\n".join([f"{rows[0]},chest_box", f"{rows[1]},lungs 1 2 3"]) + "\n")
+    with pytest.raises(OutputConflict, match="is not the manifest"):
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(("layout", "names"), [("dicom", "real"), ("folder", "real"), ("ct-rate", "published")])

@@ -17,6 +17,7 @@ from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
 from thoracle.inference.explain import OCCLUSION_VALUES, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
+from thoracle.inference.regions import region_maps
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.classifier import build_head, join_state
 from thoracle.models.ctclip.heads import LabelAttention
@@ -158,6 +159,16 @@ def test_attention_is_where_the_labels_of_a_classifier_look(model_dir: Path, sca
     for other in (thoracle.load(model_dir, device="cpu"), thoracle.load(lipro_of(model_dir, tmp_path / "lipro"), device="cpu")):
         with pytest.raises(CapabilityMissing, match="label-attention"):
             saliency(other, scan, abnormalities=NAMES, method="attention")
+
+
+def test_regions_are_the_maps_of_a_model_that_reads_them(regions_dir: Path, model: thoracle.Model, sketch: Path, scan: np.ndarray) -> None:
+    regions, volume = thoracle.load(regions_dir, device="cpu"), thoracle.read(sketch)
+    maps = saliency(regions, volume, abnormalities=["Pleural effusion"], method="regions")
+    np.testing.assert_array_equal(maps, region_maps(regions, volume, abnormalities=["Pleural effusion"]))
+    with pytest.raises(CapabilityMissing, match="findings read by region"):
+        saliency(model, scan, abnormalities=NAMES, method="regions")
+    with pytest.raises(CapabilityMissing):
+        saliency(regions, volume, abnormalities=["Pleural effusion"], method="gradient")
 
 
 def looking_of(model_dir: Path, out: Path) -> Path:

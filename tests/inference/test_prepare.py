@@ -24,3 +24,12 @@ def test_warnings_are_refusals_where_strict(tmp_path: Path) -> None:
     assert warned.warnings
     with pytest.raises(OutsideIntendedUse, match=warned.warnings[0][:20]):
         prepare(contrast, CONFIG, strict=True)
+
+
+def test_the_box_of_the_chest_comes_with_the_input(tmp_path: Path) -> None:
+    """The lungs of the sketch, which the input holds whole: where it is darkest inside, and not at its rim."""
+    volume = read(write_scan(tmp_path / "scan.nii.gz"))
+    box = prepare(volume, CONFIG).lungs_box()
+    assert all(0 < low < high < 1 for low, high in zip(box.low, box.high, strict=True))
+    with pytest.raises(OutsideIntendedUse, match="no lungs were found"):
+        prepare(replace(volume, array=volume.array * 0 + 40), CONFIG).lungs_box()

@@ -18,10 +18,12 @@ import thoracle
 from tests.models.toy_family import LABELS, SIZE, TOY, Toy, ToyConfig
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
+from thoracle.ct.chest.input_box import InputBox
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import CapabilityMissing, CheckpointUnknown, InputError
+from thoracle.errors import CapabilityMissing, CheckpointUnknown, InputError, OutsideIntendedUse
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import Model
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.bundle.import_published import import_checkpoint
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.common.prompts import format_prompts
@@ -29,6 +31,7 @@ from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.encoder import Capability
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
+from thoracle.models.regions.config import ReaderConfig, RegionsConfig
 from thoracle.models.registry import REGISTRY, models_with, spec_of
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.checkpoint import read_checkpoint
@@ -44,6 +47,15 @@ CONFIGS: dict[str, Any] = {
     ),
     "ct-clip-classifier": TINY,
     "ctvit": TINY.ctvit,
+    "regions": RegionsConfig(
+        labels=("Emphysema", "Pleural effusion"),
+        margin=0.1,
+        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16),
+        cells=None,
+        before_attention=True,
+        encoder_kind="ct-clip",
+        encoder=TINY,
+    ),
     "text-classifier": TINY.bert,
     "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
 }
@@ -120,10 +132,13 @@ def _encodes(model: Model, scan: np.ndarray) -> None:
 
 
 def _detects_or_refuses(model: Model, scan: np.ndarray) -> None:
-    can = model.capabilities
-    if not can & {Capability.LABELS, Capability.ZERO_SHOT}:
-        with pytest.raises(CapabilityMissing, match=f"Give a {models_with(Capability.LABELS, Capability.ZERO_SHOT)} model"):
+    can, giving = model.capabilities, (Capability.LABELS, Capability.ZERO_SHOT, Capability.REGIONS)
+    if can.isdisjoint(giving):
+        with pytest.raises(CapabilityMissing, match=f"Give a {models_with(*giving)} model"):
             model.detect(scan)
+        return
+    if Capability.REGIONS in can:
+        _reads_regions(model, scan)
         return
     findings = model.detect(scan)
     assert findings.abnormalities == model.folder.labels == model.folder.spec.labels(model.folder.config)
@@ -138,6 +153,15 @@ def _detects_or_refuses(model: Model, scan: np.ndarray) -> None:
     else:
         assert len(model.detect(scan, abnormalities=["Gout"]).probabilities) == 1
         assert model.logit_scale() > 0
+
+
+def _reads_regions(model: Model, scan: np.ndarray) -> None:
+    with pytest.raises(OutsideIntendedUse, match="no lungs were found"):
+        model.detect(scan)
+    box = InputBox(low=(0.1, 0.1, 0.1), high=(0.9, 0.9, 0.9), encloses="lungs")
+    findings = model.detect(PreparedVolume(array=scan, provenance=None, warnings=(), box=box))
+    assert findings.abnormalities == model.folder.labels == model.folder.spec.labels(model.folder.config)
+    assert all(0 <= probability <= 1 for probability in findings.probabilities)
 
 
 def _is_found_or_refuses(model: Model, scan: np.ndarray, place: Path) -> None:
@@ -180,6 +204,7 @@ def test_hints_are_what_the_registry_says() -> None:
     assert models_with(Capability.LATENTS) == "CT-CLIP, MedFinder, LiPro or Toy"
     assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
     assert models_with(Capability.SALIENCY) == "CT-CLIP or LiPro"
+    assert models_with(Capability.REGIONS) == "regions"
 
 
 def test_two_published_files_become_one_folder(tmp_path: Path) -> None:

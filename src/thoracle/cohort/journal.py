@@ -34,6 +34,7 @@ class VolumeOutcome:
         kernel: convolution kernel, "" where nobody says.
         warnings: sentences on what is odd about it.
         enhanced: whether its voxels show contrast agent, as `Quality` has it; None also where nobody looked.
+        box: of the chest in the cached volume, as `InputBox.as_text` writes it; "" where there is none, or nobody looked.
         error: the class of the error that refused it, or "".
         message: of that error, without a path.
         temporary: the reason may pass (time, memory, a crash, a disk), so the next run reads it again.
@@ -54,6 +55,7 @@ class VolumeOutcome:
     kernel: str = ""
     warnings: tuple[str, ...] = ()
     enhanced: bool | None = None
+    box: str = ""
     error: str = ""
     message: str = ""
     temporary: bool = False

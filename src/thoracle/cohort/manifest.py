@@ -20,6 +20,7 @@ from thoracle.cohort.sources import COHORT_SETTINGS, SPLITS, Labels, Split
 from thoracle.cohort.splits import DEV_SHARE, dev_patients
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.config_reader import config_from_mapping
+from thoracle.ct.chest.input_box import InputBox
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files.atomic import write_atomic
@@ -51,6 +52,7 @@ _COLUMNS: Final = (
     "scanner",
     "visit",
 )
+_BOX: Final = "chest_box"  # since 2026-12; manifests of before lack it
 _LARGEST_CELL: Final = 1 << 20
 _HINT: Final = "Run `thoracle prepare` with this --out (again)."
 _MOVE_MANIFEST: Final = "Move it away, and run `thoracle prepare` with this --out again."
@@ -61,7 +63,8 @@ class CohortEntry:
     """Describe one prepared volume.
 
     `cache` is its file below the cohort's folder. `visit` numbers the patient's scans in the order of time, alike where it is not known
-    which came first, None where no date is known. The rest is as in `VolumeSource` and `VolumeOutcome`.
+    which came first, None where no date is known. `box` is the chest's in the cached volume, None where there is no chest, or nobody
+    looked. The rest is as in `VolumeSource` and `VolumeOutcome`.
     """
 
     volume: str
@@ -76,6 +79,7 @@ class CohortEntry:
     accession: str = ""
     facts: Demographics = NO_FACTS
     visit: int | None = None
+    box: InputBox | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +133,20 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
     """Write one row per volume, in order of name, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow((*_COLUMNS, _BOX))
     for entry in entries:
         labels = ("" if label is None else label for label in entry.labels)
         ids = (entry.volume, entry.scan, entry.patient, entry.split, entry.source_sha256, entry.cache, entry.cache_sha256)
         facts = entry.facts
-        columns = (entry.accession, "" if facts.age is None else facts.age, facts.sex, facts.date, facts.scanner, entry.visit)
+        columns = (
+            entry.accession,
+            "" if facts.age is None else facts.age,
+            facts.sex,
+            facts.date,
+            facts.scanner,
+            entry.visit,
+            entry.box.as_text() if entry.box else "",
+        )
         writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *columns))
     write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"), private=True)
 
@@ -224,7 +236,7 @@ def _read(path: Path) -> tuple[CohortEntry, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
             columns = tuple(next(lines, ()))
-            if columns != _COLUMNS:
+            if columns not in (_COLUMNS, (*_COLUMNS, _BOX)):
                 raise ValueError("other columns")
             return tuple(map(_entry, lines))
     except (csv.Error, ValueError) as error:
@@ -233,7 +245,8 @@ def _read(path: Path) -> tuple[CohortEntry, ...]:
 
 def _entry(cells: list[str]) -> CohortEntry:
     volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *rest = cells
-    labels, (accession, age, sex, date, scanner, visit) = rest[: len(ABNORMALITIES)], rest[len(ABNORMALITIES) :]
+    labels, (accession, age, sex, date, scanner, visit, *boxes) = rest[: len(ABNORMALITIES)], rest[len(ABNORMALITIES) :]
+    box = "".join(boxes)
     return CohortEntry(
         volume=volume,
         scan=scan,
@@ -247,4 +260,5 @@ def _entry(cells: list[str]) -> CohortEntry:
         accession=accession,
         facts=Demographics(age=int(age) if age else None, sex=sex, date=date, scanner=scanner),
         visit=int(visit) if visit else None,
+        box=InputBox.from_text(box) if box else None,
     )

@@ -15,6 +15,7 @@ from thoracle.cohort.journal import VolumeOutcome
 from thoracle.cohort.samples.volume_cache import SUFFIX, pack
 from thoracle.cohort.sources import VolumeSource
 from thoracle.config_reader import config_to_mapping
+from thoracle.ct.chest.input_box import input_box
 from thoracle.ct.chest.quality import assess
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
@@ -95,6 +96,7 @@ class PrepareVolume:
             kernel=source.kernel or volume.tags.kernel or "",
             warnings=quality.warnings if quality else (),
             enhanced=quality.enhanced if quality else None,
+            box=input_box(quality.box, volume, self.config).as_text() if quality and quality.box else "",
         )
         return outcome, content
 

@@ -16,6 +16,7 @@ from thoracle.execution.prefetch import prefetch
 from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.latents import latent_row
 from thoracle.inference.model import Model
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.types import ModelInput
 
 
@@ -53,7 +54,8 @@ def score(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: R
         CacheDamaged: a cached volume that is not what was written.
     """
     for entry, volume in prefetch_volumes(cohort, pending_entries(entries, table)):
-        findings = model.detect(volume, calibrated=False)
+        prepared = PreparedVolume(array=volume, provenance=None, warnings=(), box=entry.box)
+        findings = model.detect(prepared, calibrated=False)
         table.add(entry.volume, [f"{p:.9g}" for p in findings.probabilities], source=entry_source(entry))
         yield entry.volume
 

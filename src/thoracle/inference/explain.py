@@ -25,11 +25,12 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, VolumeInput
 from thoracle.inference.modules import exact_inference
+from thoracle.inference.regions import region_maps
 from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEncoder, PatchEmbeddings, PatchEncoder
 from thoracle.models.registry import models_with
 from thoracle.types import RESEARCH_USE, Affine
 
-Method = Literal["gradient", "occlusion", "attention"]
+Method = Literal["gradient", "occlusion", "attention", "regions"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 #: What a box is filled with, in units of 1000 HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
 OCCLUSION_VALUES: Final = (-0.85, 0.04)
@@ -67,25 +68,30 @@ def saliency(
     method: Method,
     progress: Callable[[int, int], None] = lambda count, of: None,
 ) -> Saliency:
-    """Compute (K, T, h, w): positive for evidence of each finding, negative against it; in logits, except for attention.
+    """Compute (K, T, h, w): positive for evidence of each finding, negative against it; in logits, except for attention and regions.
 
     Args:
-        model: has `Capability.SALIENCY`.
+        model: has `Capability.SALIENCY`, or for "regions" `Capability.REGIONS`.
         volume: as `Model.detect` takes it.
         abnormalities: what is asked for; a zero-shot model takes any words.
         method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
             "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `OCCLUSION_VALUES`.
             "attention" says where a classifier's labels look, a share of 1, whatever they make of it.
+            "regions" says where a scan differs from others as scans with the finding do, on a grid of its own (`region_maps`).
         progress: told how many of how many boxes are done.
 
     Raises:
-        CapabilityMissing: a model without findings, or, asked for attention, without a head of label-attention.
+        CapabilityMissing: a model without findings, or, asked for attention, without a head of label-attention, or, asked for regions, that
+            reads none.
         InputError: no such method, or as `Model.detect`.
+        OutsideIntendedUse: asked for regions, where no lungs were found.
     """
     if method not in METHODS:
         raise InputError(f"no method {method!r}", hint=f"There are {', '.join(METHODS)}.")
     if method == "attention":
         return _attention(model, volume, tuple(abnormalities))
+    if method == "regions":
+        return region_maps(model, volume, abnormalities=abnormalities)
     evidence = _evidence(model, tuple(abnormalities))
     if method == "gradient":
         return _gradient(model, volume, evidence)

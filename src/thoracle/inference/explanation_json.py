@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any, Final
 
 from thoracle.inference.explain import Method, Slab
+from thoracle.inference.localization.measured import MeasuredFinding, lead_statement, place_statement
+from thoracle.inference.localization.strongest_place import LOBAR, StrongestPlace
 from thoracle.inference.model import Model
 from thoracle.types import RESEARCH_USE
 
@@ -25,12 +27,20 @@ class ExplainedFinding:
         probability: that the model gives it.
         stem: the name of its files without suffix.
         layers: axial slabs, the strongest first.
+        location: where the map is strongest; None where nothing speaks for it, or no lungs were found.
+        measured: how the method was found to place it; None where nobody measured that.
     """
 
     finding: str
     probability: float
     stem: str
     layers: tuple[Slab, ...]
+    location: StrongestPlace | None
+    measured: MeasuredFinding | None
+
+    def statements(self) -> tuple[str, str]:
+        """Say where it is strongest, and whether the map is better than where the finding usually lies."""
+        return place_statement(self.finding, self.location, self.measured), lead_statement(self.measured)
 
 
 def file_stem(finding: str, method: Method) -> str:
@@ -41,7 +51,13 @@ def file_stem(finding: str, method: Method) -> str:
 
 
 def explanation_json(
-    findings: Sequence[ExplainedFinding], *, model: Model, method: Method, grid: Sequence[int], warnings: Sequence[str]
+    findings: Sequence[ExplainedFinding],
+    *,
+    model: Model,
+    method: Method,
+    grid: Sequence[int],
+    warnings: Sequence[str],
+    measured_on: str | None,
 ) -> dict[str, Any]:
     """Build the document of a scan's maps.
 
@@ -51,18 +67,26 @@ def explanation_json(
         method: how.
         grid: tokens along z, y and x.
         warnings: of the scan.
+        measured_on: phantoms on which the method's maps were compared with an atlas; None where nobody did.
 
     Returns:
         Plain JSON types.
     """
-    explained = [
-        {
-            "finding": finding.finding,
-            "probability": finding.probability,
-            "files": finding.stem,
-            "slices": [asdict(layer) for layer in finding.layers],
-        }
-        for finding in findings
-    ]
-    facts = {"notice": RESEARCH_USE, "method": method, "grid": list(grid), "model": model.settings()}
-    return {**facts, "warnings": list(warnings), "findings": explained}
+    facts = {"notice": RESEARCH_USE, "method": method, "grid": list(grid), "model": model.settings(), "measured_on": measured_on}
+    return {**facts, "warnings": list(warnings), "findings": [_document(finding) for finding in findings]}
+
+
+def _document(finding: ExplainedFinding) -> dict[str, Any]:
+    location, lead = finding.statements()
+    return {
+        "finding": finding.finding,
+        "probability": finding.probability,
+        "files": finding.stem,
+        "slices": [asdict(layer) for layer in finding.layers],
+        "place": None
+        if finding.location is None
+        else {"side": finding.location.side, "lobe": finding.location.lobe if finding.finding in LOBAR else None},
+        "place_statement": location,
+        "lead_statement": lead,
+        "measured": None if finding.measured is None else asdict(finding.measured),
+    }

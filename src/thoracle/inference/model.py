@@ -18,16 +18,16 @@ from torch import Tensor
 
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.volume import Volume
-from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
+from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
-from thoracle.inference.modules import device_of, exact_inference, load_encoder
-from thoracle.inference.prepare import PreparedVolume, prepare
+from thoracle.inference.modules import device_of, exact_inference, load_encoder, load_tokenizer
+from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
 from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.common.zero_shot import zero_shot_probabilities
-from thoracle.models.encoder import Capability, EncodedText, VolumeEmbedding, VolumeTextEncoder
+from thoracle.models.encoder import Capability, EncodedText, RegionEncoder, RegionReading, VolumeEmbedding, VolumeTextEncoder
 from thoracle.models.registry import models_with
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.precision import PrecisionReport, compare_precision
@@ -39,6 +39,9 @@ VolumeInput = Volume | PreparedVolume | ModelInput | Tensor
 
 _log = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 64
+#: Of findings: in any words, or in those that the model was fitted to.
+_OWN_LABELS = frozenset({Capability.LABELS, Capability.REGIONS})
+_FINDINGS = (Capability.ZERO_SHOT, *sorted(_OWN_LABELS, key=lambda capability: capability.name))
 _NO_LATENTS = "latents, which need CT-CLIP's projection; `encode_tokens` gives what it has"
 
 
@@ -97,6 +100,7 @@ class Model:
         names = self.resolve_abnormalities(abnormalities)
         self.warm_up(names)
         prepared = self.to_model_input(volume)
+        frame_warnings = prepared.frame_warnings() if Capability.REGIONS in self.capabilities else ()
         probabilities = tuple(self._probabilities(prepared, names)[0].tolist())
         calibration = self.calibration if calibrated else None
         if calibration is not None:
@@ -110,7 +114,7 @@ class Model:
             precision=self.precision,
             preprocess=self.preprocess,
             provenance=prepared.provenance,
-            warnings=(*filter(None, [self.folder.disclaimer]), *prepared.warnings),
+            warnings=(*filter(None, [self.folder.disclaimer]), *prepared.warnings, *frame_warnings),
             verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
             coverage=None if calibration is None else calibration.coverage,
         )
@@ -142,9 +146,9 @@ class Model:
         Raises:
             As `detect`, but for the scan.
         """
-        self.require(Capability.ZERO_SHOT, Capability.LABELS, wording="findings")
+        self.require(*_FINDINGS, wording="findings")
         _ = self.calibration
-        if Capability.LABELS not in self.capabilities:
+        if self.capabilities.isdisjoint(_OWN_LABELS):
             self.prompt_latents(abnormalities)
 
     @property
@@ -181,6 +185,23 @@ class Model:
         """
         self.require(Capability.CODES)
         return self._encode(volume)
+
+    def read_regions(self, volume: VolumeInput) -> RegionReading:
+        """Read findings place by place in one scan.
+
+        Args:
+            volume: a `Volume`, or prepared with the box of its chest; an array alone does not say where that is.
+
+        Raises:
+            CapabilityMissing: the model reads no regions.
+            OutsideIntendedUse: no lungs were found.
+            InputError: as `encode_volume`.
+        """
+        self.require(Capability.REGIONS)
+        prepared = self.to_model_input(volume)
+        lungs = prepared.lungs_box()
+        with exact_inference():
+            return cast(RegionEncoder, self.encoder).read_regions(self._input(prepared), [lungs])
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as latents of unit norm (len(texts), L), float32, on the model's device; long ones are cut, as published, and said.
@@ -247,18 +268,21 @@ class Model:
 
     def _probabilities(self, volume: PreparedVolume, names: tuple[str, ...]) -> Tensor:
         """(1, K)."""
+        columns = [] if self.capabilities.isdisjoint(_OWN_LABELS) else [self.folder.labels.index(name) for name in names]
+        if Capability.REGIONS in self.capabilities:
+            return self.read_regions(volume).logits_BK.sigmoid()[:, columns]
         embedding = self._encode(volume)
         with exact_inference():
             if embedding.logits_BK is None:
                 return zero_shot_probabilities(self.prompt_latents(names), cast(Tensor, embedding.latent_BL), self.logit_scale())
-            return embedding.logits_BK.sigmoid()[:, [self.folder.labels.index(name) for name in names]]
+            return embedding.logits_BK.sigmoid()[:, columns]
 
     def resolve_abnormalities(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
         """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""
-        self.require(Capability.ZERO_SHOT, Capability.LABELS, wording="findings")
+        self.require(*_FINDINGS, wording="findings")
         labels = self.folder.labels
         names = labels if abnormalities is None else tuple(abnormalities)
-        unknown = [name for name in names if name not in labels] if Capability.LABELS in self.capabilities else []
+        unknown = [name for name in names if name not in labels] if self.capabilities & _OWN_LABELS else []
         if unknown or not names or len(set(names)) < len(names):
             detail = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
             raise InputError(detail, hint=f"It knows {', '.join(labels)}.")
@@ -267,32 +291,14 @@ class Model:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         """Opened when words come; a LiPro model detects without one."""
-        tokenizer, rules = self.folder.tokenizer(), self.folder.spec.text_rules
-        assert rules is not None, "a model that reads text has rules for it"
-        entries = rules.vocab_size(self.folder.config)
-        if tokenizer.vocab_size > entries:
-            raise TokenizerMissing(
-                f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {entries:,}: it is another model's",
-                hint="Import the model again with --tokenizer and its own.",
-                source=self.folder.path,
-            )
-        return tokenizer
+        return load_tokenizer(self.folder)
 
     def to_model_input(self, volume: VolumeInput) -> PreparedVolume:
         """Prepare the model's input from whatever `volume` is."""
         if isinstance(volume, PreparedVolume):
             return volume
-        if isinstance(volume, Volume):
-            return prepare(volume, self.preprocess)
-        array = volume.detach().cpu().numpy() if isinstance(volume, Tensor) else volume
-        return PreparedVolume(array=np.ascontiguousarray(array, dtype=np.float32), provenance=None, warnings=())
+        return prepare(volume, self.preprocess) if isinstance(volume, Volume) else prepared_array(volume)
 
     def _input(self, volume: VolumeInput) -> Tensor:
         """(1, 1, z, x, y) on the model's device."""
-        array = self.to_model_input(volume).array
-        if array.shape != self.preprocess.size:
-            raise InputError(
-                f"expected a preprocessed volume of shape {self.preprocess.size}, got {array.shape}",
-                hint="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
-            )
-        return torch.from_numpy(array)[None, None].to(self.device)
+        return torch.from_numpy(self.to_model_input(volume).input_array(self.preprocess))[None, None].to(self.device)

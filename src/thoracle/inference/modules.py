@@ -1,4 +1,4 @@
-"""Load the encoder of a model folder on a device and in a precision."""
+"""Load the encoder of a model folder on a device and in a precision, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import cast
 
 import torch
 
-from thoracle.errors import CapabilityMissing, InputError
+from thoracle.errors import CapabilityMissing, InputError, TokenizerMissing
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.encoder import Capability, VolumeEncoder
 from thoracle.models.registry import models_with
+from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.precision import to_bfloat16
 
 
@@ -30,6 +31,24 @@ def load_encoder(folder: ModelFolder, *, device: torch.device, precision: str) -
     module.load_state_dict(load_state_dict(folder), assign=True)
     module.eval().requires_grad_(False).to(device)
     return cast(VolumeEncoder, to_bfloat16(module, torch.bfloat16) if precision == "bf16" else module)
+
+
+def load_tokenizer(folder: ModelFolder) -> Tokenizer:
+    """Load a folder's tokenizer.
+
+    Raises:
+        TokenizerMissing: it is not there, or has tokens that the model does not know.
+    """
+    tokenizer, rules = folder.tokenizer(), folder.spec.text_rules
+    assert rules is not None, "a model that reads text has rules for it"
+    entries = rules.vocab_size(folder.config)
+    if tokenizer.vocab_size > entries:
+        raise TokenizerMissing(
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {entries:,}: it is another model's",
+            hint="Import the model again with --tokenizer and its own.",
+            source=folder.path,
+        )
+    return tokenizer
 
 
 def device_of(name: str) -> torch.device:

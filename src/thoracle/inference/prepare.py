@@ -4,20 +4,63 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from torch import Tensor
+
+from thoracle.ct.chest.input_box import InputBox, input_box
 from thoracle.ct.chest.quality import assess
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.volume import Provenance, Volume
-from thoracle.errors import OutsideIntendedUse
+from thoracle.errors import InputError, OutsideIntendedUse
 from thoracle.types import ModelInput
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedVolume:
-    """Hold a model's input (z, x, y) in units of 1000 HU, its provenance, and warnings."""
+    """Hold a model's input (z, x, y) in units of 1000 HU, its provenance, warnings, and where the chest is in it, if that is known."""
 
     array: ModelInput
     provenance: Provenance | None
     warnings: tuple[str, ...]
+    box: InputBox | None = None
+
+    def input_array(self, config: PreprocessConfig) -> ModelInput:
+        """Return the array, which must be of the size that a model takes.
+
+        Raises:
+            InputError: it is of another.
+        """
+        if self.array.shape != config.size:
+            raise InputError(
+                f"expected a preprocessed volume of shape {config.size}, got {self.array.shape}",
+                hint="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
+            )
+        return self.array
+
+    def lungs_box(self) -> InputBox:
+        """Return the box of the lungs, by which places of the chest are told.
+
+        Raises:
+            OutsideIntendedUse: no lungs were found.
+        """
+        if self.box is None or self.box.encloses != "lungs":
+            hint = "Give a scan of the chest, or a model that reads no regions."
+            raise OutsideIntendedUse("no lungs were found, by which places of the chest are told", hint=hint)
+        return self.box
+
+    def frame_warnings(self) -> tuple[str, ...]:
+        """Say that places are told from a part of the lungs, where the scan ends before they do."""
+        if self.box is None or not self.box.cut:
+            return ()
+        return (
+            f"Places are told from a part of the lungs, which are cut at {', '.join(self.box.cut)}: what is read there may be shifted.",
+        )
+
+
+def prepared_array(array: ModelInput | Tensor) -> PreparedVolume:
+    """Take an array as it is, (z, x, y), preprocessed already; where the chest is in it nobody knows."""
+    values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    return PreparedVolume(array=np.ascontiguousarray(values, dtype=np.float32), provenance=None, warnings=())
 
 
 def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -> PreparedVolume:
@@ -31,7 +74,9 @@ def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -
     Raises:
         OutsideIntendedUse: strict, and there is something to warn of.
     """
-    warnings = assess(volume).warnings
+    quality = assess(volume)
+    warnings = quality.warnings
     if strict and warnings:
         raise OutsideIntendedUse("; ".join(warning.rstrip(".") for warning in warnings), hint="Leave --strict out to go on with a warning.")
-    return PreparedVolume(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings)
+    box = None if quality.box is None else input_box(quality.box, volume, config)
+    return PreparedVolume(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings, box=box)

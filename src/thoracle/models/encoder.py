@@ -7,12 +7,14 @@ Shapes: B batch, Z H W voxels, N text tokens, L latent width, K labels, C codes;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+
+from thoracle.ct.chest.input_box import InputBox
 
 
 class Capability(Enum):
@@ -29,6 +31,8 @@ class Capability(Enum):
     #: A regular grid of tokens from which its findings are read (`PatchEncoder`).
     SALIENCY = "findings whose tokens can be looked at"
     LABEL_ATTENTION = "labels that look at tokens"
+    #: Findings read place by place in the frame of the chest (`RegionEncoder`).
+    REGIONS = "findings read by region"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +71,28 @@ class VolumeEmbedding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatchEmbeddings:
-    """Embed each patch alone, before attention: (B, T, h, w, D)."""
+    """Hold what is known of each patch alone, before attention.
+
+    Attributes:
+        patch_embeddings: (B, T, h, w, D).
+        cells: (B, n T, n h, n w, C) numbers of the n^3 parts of each patch, where the encoder describes such; None elsewhere.
+    """
 
     patch_embeddings: Tensor
+    cells: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RegionReading:
+    """Hold findings that were read place by place.
+
+    Attributes:
+        logits_BK: of the strongest place.
+        maps_BKTHW: evidence on a grid over the input, at least 0, and 0 outside the frame of the chest; in no unit.
+    """
+
+    logits_BK: Tensor
+    maps_BKTHW: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +162,13 @@ class AttentiveLabelEncoder(LabelEncoder, Protocol):
 
     def attend_labels(self, tokens: Tensor, /) -> Tensor:
         """Compute how much each label looks at each token: (B, K, T, h, w), summing to 1 over tokens."""
+
+
+class RegionEncoder(VolumeEncoder, Protocol):
+    """Read findings place by place (`Capability.REGIONS`)."""
+
+    def read_regions(self, volume_B1ZHW: Tensor, boxes: Sequence[InputBox], /) -> RegionReading:
+        """Read volumes whose chests lie in `boxes`."""
 
 
 class MovingCodebook(Protocol):

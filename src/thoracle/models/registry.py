@@ -10,13 +10,16 @@ from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP, CTVIT
 from thoracle.models.encoder import Capability
 from thoracle.models.medfinder.spec import MEDFINDER
 from thoracle.models.model_spec import ModelSpec
+from thoracle.models.regions.spec import regions_spec
 from thoracle.models.text.spec import TEXT_CLASSIFIER
 
+_ENCODERS: Final = (CT_CLIP, MEDFINDER, CLASSIFIER, CTVIT)
 #: By kind. Order is that of hints.
 REGISTRY: Final[dict[str, ModelSpec]] = {
     spec.kind: spec
     for spec in (
-        *(CT_CLIP, MEDFINDER, CLASSIFIER, CTVIT),
+        *_ENCODERS,
+        regions_spec({spec.kind: spec for spec in _ENCODERS}),
         TEXT_CLASSIFIER,
         PROJECTOR,
     )

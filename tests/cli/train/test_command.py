@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from thoracle.cli.train import VERBS
 from thoracle.cli.train.command import Run, TrainTask
 from thoracle.cli.train.labeler import LABELER
 from thoracle.errors import InputError
 from thoracle.training.engine.config import load_config, write_config
 from thoracle.training.labeler.task import LabelerConfig
+from thoracle.training.tasks import TASKS
 
 
 class Stop(Exception):
@@ -34,7 +34,7 @@ def prepared(task: TrainTask[Any], **options: Any) -> tuple[Any, dict[str, Any]]
     return found[0]
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", TASKS)
 def test_every_task_has_a_command_of_its_options(command, name: str) -> None:
     ran = command("train", name, "--help")
     assert ran.status == 0

@@ -111,3 +111,14 @@ def test_attention_over_slices_begins_as_their_mean_and_leaves_it() -> None:
     found = pool(tokens)
     torch.testing.assert_close(found[..., :4], tokens.gather(1, best)[:, 0, ..., :4])
     torch.testing.assert_close(found[..., 4:], tokens.mean(dim=1)[..., 4:])
+
+
+def test_cells_lie_side_by_side_as_they_do_in_the_volume() -> None:
+    """Each cell of a volume holds one value: the grid of cells has its mean at its own place."""
+    embedding = WindowedPatchEmbedding(patch=(4, 6, 8), cells=2, windows=[(-1.0, 1.0)], dim_cell=3, dim=4)
+    values = torch.rand(1, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    volume = values.repeat_interleave(2, 1).repeat_interleave(3, 2).repeat_interleave(4, 3)
+    cells = embedding.cell_grid(embedding.describe(volume))
+    assert cells.shape == (1, 6, 4, 4, 3)
+    for number in range(3):
+        torch.testing.assert_close(cells[..., number], values)

@@ -12,6 +12,7 @@ from thoracle.cohort.manifest import CACHE, CohortEntry
 from thoracle.cohort.preparation.visits import ScanTime, number_visits
 from thoracle.cohort.sources import VolumeSource
 from thoracle.cohort.splits import split_of
+from thoracle.ct.chest.input_box import InputBox
 from thoracle.types import ABNORMALITIES
 
 #: Volumes, scans and patients that an archive has as published, as far as it says.
@@ -89,4 +90,5 @@ def _entry(source: VolumeSource, outcome: VolumeOutcome, *, seed: int) -> Cohort
         labels=source.labels,
         accession=source.accession or source.scan,
         facts=source.facts,
+        box=InputBox.from_text(outcome.box) if outcome.box else None,
     )

@@ -1,6 +1,6 @@
 """Make saliency maps that know nothing of a finding, which a model's maps must beat.
 
-Shapes: P patches; T h w token grid.
+Shapes: T h w token grid.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from thoracle.types import FloatArray, ModelInput
 _RANDOM_MAPS: Final = 16
 
 
-def random_score(fraction_P: FloatArray, *, seed: list[int]) -> FloatArray:
+def random_score(fraction_THW: FloatArray, *, seed: list[int]) -> FloatArray:
     """Average the scores of maps of independent noise.
 
     Args:
-        fraction_P: fraction of each patch that is the finding.
+        fraction_THW: fraction of each patch that is the finding.
         seed: of the noise.
 
     Returns:
-        (3,) in the order of `METRICS`.
+        (5,) in the order of `METRICS`.
     """
     random = np.random.default_rng(seed)
-    scores = np.stack([localization_scores(random.random(fraction_P.size), fraction_P) for _ in range(_RANDOM_MAPS)])
+    scores = np.stack([localization_scores(random.random(fraction_THW.shape), fraction_THW) for _ in range(_RANDOM_MAPS)])
     return np.asarray(scores.mean(axis=0))
 
 
 def lung_centre_baseline(array_ZXY: ModelInput, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> FloatArray:
-    """Map each patch to its nearness to the middle of the nearer lung; of the scan where no lung is found.
+    """Map each patch to its nearness to the middle of the nearer lung; of the scan where no lung is found. The farthest has 0.
 
     Args:
         array_ZXY: a model's input.
@@ -42,7 +42,7 @@ def lung_centre_baseline(array_ZXY: ModelInput, preprocess: PreprocessConfig, gr
         grid: patches along z, x and y.
 
     Returns:
-        (T, h, w) minus the distance in mm.
+        (T, h, w) in mm.
     """
     spacing = (preprocess.spacing[1], preprocess.spacing[2], preprocess.spacing[0])
     hu = np.ascontiguousarray(array_ZXY.transpose(1, 2, 0)) * np.float32(preprocess.intensity_scale)
@@ -56,5 +56,5 @@ def lung_centre_baseline(array_ZXY: ModelInput, preprocess: PreprocessConfig, gr
     widths = [n * mm / tokens for n, mm, tokens in zip(array_ZXY.shape, preprocess.spacing, grid, strict=True)]
     z, x, y = np.meshgrid(*((np.arange(tokens) + 0.5) * width for tokens, width in zip(grid, widths, strict=True)), indexing="ij")
     distance = np.linalg.norm(np.stack([x, y, z], axis=-1)[..., None, :] - centres, axis=-1).min(axis=-1)
-    nearness: FloatArray = -distance
+    nearness: FloatArray = distance.max() - distance
     return nearness

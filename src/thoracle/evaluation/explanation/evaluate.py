@@ -1,63 +1,69 @@
-"""Score a model's maps against masks, beside baselines that know nothing of findings, with intervals over patients.
+"""Score a model's maps against masks, beside maps that do not look at the scan, into a table that a stopped run goes on with.
 
-Shapes: N volumes, M maps (methods, then baselines), K abnormalities, 3 `METRICS`, R draws.
+Shapes: N volumes, M maps (`sources`), K abnormalities, S `METRICS`; 2 places (side, lobe).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 import numpy as np
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
-from thoracle.errors import InputError
-from thoracle.evaluation.detection.summary import mean_of_known
+from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.cohort.vqa.attributes import LOBES
+from thoracle.errors import InputError, OutsideIntendedUse
+from thoracle.evaluation.explanation.atlas import BODY_ATLAS, COMMONEST_SLICE, GRID_ATLAS, Atlases
 from thoracle.evaluation.explanation.baselines import lung_centre_baseline, random_score
 from thoracle.evaluation.explanation.masks import read_mask, share_of_patches
-from thoracle.evaluation.predict import entry_source, pending_entries, prefetch_volumes
+from thoracle.evaluation.explanation.phantom_truth import Truth
+from thoracle.evaluation.predict import entry_source, pending_entries
 from thoracle.files.atomic import sha256
 from thoracle.inference.batch.result_table import ResultTable, RowSource
-from thoracle.inference.explain import Method, saliency
+from thoracle.inference.explain import Method, Saliency, saliency
+from thoracle.inference.localization.strongest_place import StrongestPlace, strongest_place
 from thoracle.inference.model import Model
-from thoracle.metrics.bootstrap import RESAMPLES, Comparison, Interval, bootstrap, paired_difference, percentile_interval
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.metrics.localization import METRICS, localization_scores
-from thoracle.types import ABNORMALITIES, FloatArray
+from thoracle.types import ABNORMALITIES, FloatArray, ModelInput
 
-BASELINES: Final = ("random", "centre of lung")
-#: The name of what is averaged over abnormalities.
-ALL: Final = "all abnormalities"
+ATLASES: Final = (GRID_ATLAS, BODY_ATLAS)
+OTHER_SCAN: Final = "other scan's map"
+LUNG_CENTRE: Final = "centre of lung"
+RANDOM: Final = "random"
+#: What a method is compared with.
+BASELINES: Final = (*ATLASES, OTHER_SCAN, COMMONEST_SLICE, LUNG_CENTRE, RANDOM)
+#: The mask itself on the grid: no map of patches scores higher.
+CEILING: Final = "ceiling of the grid"
+PLACES: Final = ("side", "lobe")
+#: Scans whose maps are remembered, to be other scans' maps: a finding that one in a hundred scans has comes again within them.
+_REMEMBERED: Final = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LocalizationScores:
-    """Hold localization scores of one abnormality, or their average over all.
+class ScanMaps:
+    """Hold a method's maps of one scan (K, T, h, w), and the nearness of each patch to the middle of a lung (T, h, w)."""
 
-    Attributes:
-        volumes: with the finding in their mask.
-        scores: metric, map: mean over volumes.
-        lead: metric, method, baseline: paired difference.
-    """
-
-    volumes: int
-    scores: Mapping[str, Mapping[str, Interval]]
-    lead: Mapping[str, Mapping[str, Mapping[str, Comparison]]]
-
-    def beats(self, metric: str, method: str) -> bool:
-        """Tell whether the interval of a method's lead over every baseline lies above 0."""
-        return all(comparison.low > 0 for comparison in self.lead[metric][method].values())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give the scores as `explanation.json` holds them."""
-        return {"volumes": self.volumes, "scores": asdict(self)["scores"], "over": asdict(self)["lead"]}
+    maps_KTHW: Saliency
+    centre_THW: FloatArray
 
 
-def columns(methods: Sequence[Method]) -> tuple[str, ...]:
-    """Name the columns of the table that `measure` fills, in the order of (M, K, 3)."""
-    return tuple(f"{source}: {label}: {metric}" for source in (*methods, *BASELINES) for label in ABNORMALITIES for metric in METRICS)
+def sources(method: Method) -> tuple[str, ...]:
+    """Name the maps that are scored, in the order of (M,)."""
+    return (method, *BASELINES, CEILING)
+
+
+def columns(method: Method) -> tuple[str, ...]:
+    """Name the columns of the table that `measure` fills: (M, K, S), then (2, K, 2) of the places of the method and of the body's atlas."""
+    scores = [f"{source}: {label}: {metric}" for source in sources(method) for label in ABNORMALITIES for metric in METRICS]
+    correct = [f"{source}: {label}: {kind}" for source in (method, BODY_ATLAS) for label in ABNORMALITIES for kind in PLACES]
+    return (*scores, *correct)
 
 
 def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> list[CohortEntry]:
@@ -77,85 +83,118 @@ def pending_masked(entries: Sequence[CohortEntry], table: ResultTable, masks: Ma
     return pending_entries(entries, table, source_of=lambda entry: _masked_source(entry, masks))
 
 
+def map_grid(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], method: Method) -> tuple[int, int, int]:
+    """Return the grid (T, h, w) of a method's maps, by the first volume that it takes.
+
+    Raises:
+        OutsideIntendedUse: it takes none.
+    """
+    for entry in entries:
+        with suppress(OutsideIntendedUse):
+            _, T, h, w = _read_maps(model, entry, read_volume(cohort.folder / entry.cache), method).shape
+            return T, h, w
+    hint = "Give the chests that the model was made for; a cohort of before 2026-12 must be prepared anew, to know where their lungs are."
+    raise OutsideIntendedUse("lungs were found in none of the volumes", hint=hint, source=cohort.folder)
+
+
+def map_reader(model: Model, cohort: Cohort, method: Method, grid: tuple[int, int, int]) -> Callable[[CohortEntry], ScanMaps]:
+    """Make a function from a volume to its maps, which remembers the last ones; maps of a scan that the method refuses are 0.
+
+    The function raises `CacheDamaged` as `read_volume`, and what else `saliency` raises.
+    """
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def read(entry: CohortEntry) -> ScanMaps:
+        array_ZXY = read_volume(cohort.folder / entry.cache)
+        try:
+            maps_KTHW = _read_maps(model, entry, array_ZXY, method)
+        except OutsideIntendedUse:
+            maps_KTHW = np.zeros((len(ABNORMALITIES), *grid), np.float32)
+        return ScanMaps(maps_KTHW=maps_KTHW, centre_THW=lung_centre_baseline(array_ZXY, cohort.preprocess, grid))
+
+    return read
+
+
+def earlier_scans(entries: Sequence[CohortEntry]) -> list[dict[int, CohortEntry]]:
+    """Find for each volume and abnormality the last volume before it of another patient whose label says that it is present."""
+    earlier: list[dict[int, CohortEntry]] = []
+    last: dict[int, list[CohortEntry]] = {}  # of each abnormality, one of each of the last two patients
+    for entry in entries:
+        earlier.append({k: scan for k, scans in last.items() for scan in scans if scan.patient != entry.patient})
+        for k in (k for k, label in enumerate(entry.labels) if label == 1):
+            last[k] = [*[scan for scan in last.get(k, []) if scan.patient != entry.patient][-1:], entry]
+    return earlier
+
+
 def measure(
-    model: Model,
-    cohort: Cohort,
     entries: Sequence[CohortEntry],
     table: ResultTable,
     *,
-    methods: Sequence[Method],
+    read_maps: Callable[[CohortEntry], ScanMaps],
+    atlases: Atlases,
     masks: Mapping[str, Path],
+    truth: Truth,
+    cohort: Cohort,
 ) -> Iterator[str]:
-    """Add a row for each volume that has none, and yield its name; cells of findings that its mask does not have are empty.
+    """Add a row for each volume that has none, and yield its name. Cells are empty of findings that its mask does not have, or the
+    model does not know.
 
     Raises:
         ScanUnreadable: a mask that is none.
         CacheDamaged: a cached volume that is not what was written.
     """
-    for entry, volume in prefetch_volumes(cohort, pending_masked(entries, table, masks)):
-        maps = {method: saliency(model, volume, abnormalities=ABNORMALITIES, method=method) for method in methods}
-        _, *sizes = next(iter(maps.values())).shape
-        grid = (sizes[0], sizes[1], sizes[2])
-        centre = lung_centre_baseline(volume, cohort.preprocess, grid)
-        shares = share_of_patches(read_mask(masks[entry.volume], cohort.preprocess), grid)
-        values = np.full((len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS)), np.nan)
-        for k, fraction in enumerate(shares):
-            if fraction.any():
-                noise = random_score(fraction, seed=[crc32(entry.volume.encode()), k])
-                values[:, k] = [
-                    *(localization_scores(maps[method][k], fraction) for method in methods),
-                    noise,
-                    localization_scores(centre, fraction),
-                ]
-        cells = ["" if np.isnan(score) else f"{score:.6g}" for score in values.ravel()]
+    pending = {entry.volume for entry in pending_masked(entries, table, masks)}
+    for entry, earlier in zip(entries, earlier_scans(entries), strict=True):
+        if entry.volume not in pending:
+            continue
+        scan = read_maps(entry)
+        shares_KTHW = share_of_patches(read_mask(masks[entry.volume], cohort.preprocess), atlases.grid)
+        scores = np.full((len(BASELINES) + 2, len(ABNORMALITIES), len(METRICS)), np.nan)
+        correct_2K2 = np.full((2, len(ABNORMALITIES), len(PLACES)), np.nan)
+        present = shares_KTHW.any(axis=(1, 2, 3)) & ~np.isnan(scan.maps_KTHW).any(axis=(1, 2, 3))
+        for k in np.flatnonzero(present).tolist():
+            share_THW, atlas_maps = shares_KTHW[k], atlases.maps(k, entry.box)
+            maps = {"method": scan.maps_KTHW[k], **atlas_maps, LUNG_CENTRE: scan.centre_THW, CEILING: share_THW}
+            if k in earlier:
+                maps[OTHER_SCAN] = read_maps(earlier[k]).maps_KTHW[k]
+            scored = {name: localization_scores(heat, share_THW) for name, heat in maps.items()}
+            scored[RANDOM] = random_score(share_THW, seed=[crc32(entry.volume.encode()), k])
+            scores[:, k] = [scored.get(name, np.full(len(METRICS), np.nan)) for name in ("method", *BASELINES, CEILING)]
+            attributes = truth.get(entry.volume, {}).get(ABNORMALITIES[k])
+            if attributes is not None:
+                strongest = [strongest_place(heat, entry.box) for heat in (scan.maps_KTHW[k], atlas_maps[BODY_ATLAS])]
+                correct_2K2[:, k] = [_correct(location, attributes.side, attributes.lobes) for location in strongest]
+        cells = ["" if np.isnan(number) else f"{number:.6g}" for number in (*scores.ravel(), *correct_2K2.ravel())]
         table.add(entry.volume, cells, source=_masked_source(entry, masks))
         yield entry.volume
 
 
+def values_of(table: ResultTable, entries: Sequence[CohortEntry]) -> tuple[FloatArray, FloatArray]:
+    """Return what `measure` wrote: scores (N, M, K, S), and whether places were right (N, 2, K, 2)."""
+    cells = np.array([[float(cell) if cell else np.nan for cell in table.rows[entry.volume]] for entry in entries])
+    scores = (len(BASELINES) + 2, len(ABNORMALITIES), len(METRICS))
+    split = int(np.prod(scores))
+    return cells[:, :split].reshape(-1, *scores), cells[:, split:].reshape(-1, 2, len(ABNORMALITIES), len(PLACES))
+
+
+def _read_maps(model: Model, entry: CohortEntry, array_ZXY: ModelInput, method: Method) -> Saliency:
+    """Compute maps of `ABNORMALITIES`, NaN for those that are none of the model's labels."""
+    prepared = PreparedVolume(array=array_ZXY, provenance=None, warnings=(), box=entry.box)
+    labels = [k for k, name in enumerate(ABNORMALITIES) if name in model.folder.labels]
+    heats_THW = saliency(model, prepared, abnormalities=[ABNORMALITIES[k] for k in labels], method=method)
+    maps_KTHW = np.full((len(ABNORMALITIES), *heats_THW.shape[1:]), np.nan, np.float32)
+    maps_KTHW[labels] = heats_THW
+    return maps_KTHW
+
+
+def _correct(location: StrongestPlace | None, side: str | None, lobes: tuple[str, ...]) -> tuple[float, float]:
+    """Judge side and lobe: NaN where every answer would be right, or nobody knows; a place that is not named is wrong."""
+    on_one_side, in_some_lobes = side in ("right", "left"), 0 < len(lobes) < len(LOBES)
+    return (
+        float(location is not None and location.side == side) if on_one_side else np.nan,
+        float(location is not None and location.lobe in lobes) if in_some_lobes else np.nan,
+    )
+
+
 def _masked_source(entry: CohortEntry, masks: Mapping[str, Path]) -> RowSource:
     return replace(entry_source(entry), reading=f"{entry.cache_sha256} {sha256(masks[entry.volume])}")
-
-
-def values_of(table: ResultTable, entries: Sequence[CohortEntry], *, methods: Sequence[Method]) -> FloatArray:
-    """Return (N, M, K, 3) of what `measure` wrote."""
-    rows = [[float(cell) if cell else np.nan for cell in table.rows[entry.volume]] for entry in entries]
-    return np.array(rows).reshape(len(entries), len(methods) + len(BASELINES), len(ABNORMALITIES), len(METRICS))
-
-
-def summarise(
-    values_NMK3: FloatArray, patients: Sequence[str], *, methods: Sequence[Method], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, LocalizationScores]:
-    """Summarize by abnormality, without those that no mask has, and first `ALL`, the mean over abnormalities.
-
-    Raises:
-        InputError: no volume, or no draw.
-    """
-    defined = ~np.isnan(values_NMK3[:, 0, :, 0])
-    filled = np.nan_to_num(values_NMK3).reshape(len(values_NMK3), -1)
-
-    def mean(weights_RN: FloatArray) -> FloatArray:
-        """Return means (R, M, K + 1, 3)."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = (weights_RN @ filled).reshape(-1, *values_NMK3.shape[1:]) / (weights_RN @ defined)[:, None, :, None]
-        return np.concatenate([mean_of_known(means.swapaxes(2, 3))[:, :, None], means], axis=2)
-
-    value, draws = mean(np.ones((1, len(defined))))[0], bootstrap(mean, patients, resamples=resamples, seed=seed)
-    counts = [int(defined.any(axis=1).sum()), *defined.sum(axis=0).tolist()]
-    named = zip((ALL, *ABNORMALITIES), counts, strict=True)
-    return {name: _placed(value[:, k], draws[:, :, k], methods, count) for k, (name, count) in enumerate(named) if count}
-
-
-def _placed(value_M3: FloatArray, draws_RM3: FloatArray, methods: Sequence[Method], volumes: int) -> LocalizationScores:
-    maps = (*methods, *BASELINES)
-    scores: dict[str, dict[str, Interval]] = {}
-    lead: dict[str, dict[str, dict[str, Comparison]]] = {}
-    for n, metric in enumerate(METRICS):
-        scores[metric] = dict(zip(maps, percentile_interval(value_M3[:, n], draws_RM3[:, :, n]), strict=True))
-        lead[metric] = {
-            method: {
-                baseline: paired_difference(value_M3[m, n], value_M3[b, n], draws_RM3[:, m, n], draws_RM3[:, b, n])[0]
-                for b, baseline in enumerate(BASELINES, start=len(methods))
-            }
-            for m, method in enumerate(methods)
-        }
-    return LocalizationScores(volumes=volumes, scores=scores, lead=lead)

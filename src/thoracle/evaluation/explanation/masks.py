@@ -59,11 +59,27 @@ def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
     return np.ascontiguousarray(padded[np.ix_(x, y, z)].transpose(2, 0, 1))
 
 
+def labels_in(mask_ZXY: NDArray[np.int64]) -> list[int]:
+    """List the abnormalities that a mask has, by number."""
+    bits = int(np.bitwise_or.reduce(mask_ZXY, axis=None))
+    return [label for label in range(len(ABNORMALITIES)) if bits >> label & 1]
+
+
 def share_of_patches(mask_ZXY: NDArray[np.int64], grid: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Return (K, T, h, w): the fraction of each patch of a token grid that every abnormality takes."""
+    """Return (K, T, h, w): the fraction of each patch of a grid that every abnormality takes.
+
+    Raises:
+        InputError: the grid does not divide the mask's size.
+    """
+    if any(size % cells for size, cells in zip(mask_ZXY.shape, grid, strict=True)):
+        detail = f"a map of {grid} patches does not divide an input of {mask_ZXY.shape} voxels"
+        raise InputError(detail, hint="Give a model whose patches are of whole voxels.")
     (Z, X, Y), (T, h, w) = mask_ZXY.shape, grid
     parts = mask_ZXY.reshape(T, Z // T, h, X // h, w, Y // w)
-    return np.stack([((parts >> bit) & 1).mean(axis=(1, 3, 5)) for bit in range(len(ABNORMALITIES))])
+    shares = np.zeros((len(ABNORMALITIES), *grid))
+    for label in labels_in(mask_ZXY):
+        shares[label] = ((parts >> label) & 1).mean(axis=(1, 3, 5))
+    return shares
 
 
 def _nearest(step: float, shift: float, samples: int, count: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@
     MODEL/tokenizer/          the tokenizer's own files, where the model reads text and its user had them
     MODEL/README.md           the model card
     MODEL/calibration.json    what its probabilities were found to mean, where somebody measured it; goes when the weights are replaced
+    MODEL/localization.json   how its maps were found to place findings, where somebody measured it; goes likewise
 
 Prompt latents that inference keeps beside the weights (`prompt-latents-*.safetensors`) can be deleted at any time.
 """
@@ -43,6 +44,7 @@ TOKENIZER: Final = "tokenizer"
 CARD: Final = "README.md"
 CALIBRATION: Final = "calibration.json"
 LABELLING: Final = "labelling.json"
+LOCALIZATION: Final = "localization.json"
 
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
 _IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`, or train it again with `thoracle train`."
@@ -269,7 +271,7 @@ def _check_replaceable(out: Path) -> None:
         described = None
     if not is_model_json(described):
         raise OutputConflict("exists and is not a model folder", hint="Choose another --out.", source=out)
-    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING}
+    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING, LOCALIZATION}
     foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.match(_KEPT_LATENTS))
     if foreign:
         raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", hint="Move them, or choose another --out.", source=out)

@@ -20,7 +20,7 @@ from thoracle.models.ctclip.codebook import Codebook
 from thoracle.models.ctclip.config import CTViTConfig
 from thoracle.models.ctclip.layers import PositionBias, Stack
 from thoracle.models.ctclip.patch_embedding import WindowedPatchEmbedding
-from thoracle.models.encoder import Outputs, VolumeEmbedding
+from thoracle.models.encoder import Outputs, PatchEmbeddings, VolumeEmbedding
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +77,18 @@ class CTViT(nn.Module):
             InputError: another size.
         """
         return self.encode(self.embed(volume_B1ZHW))
+
+    def embed_patches(self, volume_B1ZHW: Tensor) -> PatchEmbeddings:
+        """Embed each patch for itself, and describe its cells where patches are embedded through cells.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        if not isinstance(self.to_patch_emb, WindowedPatchEmbedding):
+            return PatchEmbeddings(patch_embeddings=self.embed(volume_B1ZHW))
+        self._check(volume_B1ZHW)
+        described = self.to_patch_emb.describe(volume_B1ZHW[:, 0])
+        return PatchEmbeddings(patch_embeddings=self.to_patch_emb.embed(described), cells=self.to_patch_emb.cell_grid(described))
 
     def embed(self, volume_B1ZHW: Tensor) -> Tensor:
         """Embed each patch for itself, (B, T, h, w, D), one time step after the other: all patches together are as large as the volume.

@@ -95,7 +95,7 @@ class CTCLIP(nn.Module):
 
     def embed_patches(self, volume_B1ZHW: Tensor) -> PatchEmbeddings:
         """Embed each patch alone; raises InputError as `encode_volume`."""
-        return PatchEmbeddings(patch_embeddings=self.visual_transformer.embed(volume_B1ZHW))
+        return self.visual_transformer.embed_patches(volume_B1ZHW)
 
     def encode_patches(self, patches: PatchEmbeddings) -> Tensor:
         """Compute the pooling tokens (B, T, h, w, D) of embedded patches."""

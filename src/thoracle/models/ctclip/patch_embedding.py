@@ -33,11 +33,23 @@ class WindowedPatchEmbedding(nn.Module):
 
     def forward(self, volume_BZHW: Tensor) -> Tensor:
         """Return (B, T, h, w, D)."""
+        return self.embed(self.describe(volume_BZHW))
+
+    def describe(self, volume_BZHW: Tensor) -> Tensor:
+        """Describe the n^3 cells of each patch: (B, T, h, w, n^3, 3 W)."""
         # One after the other: a volume fits a CPU's cache, a batch does not, and takes seven times as long.
-        described_BThwnS = torch.stack([self._described(volume) for volume in volume_BZHW])
+        return torch.stack([self._described(volume) for volume in volume_BZHW])
+
+    def embed(self, described_BThwnS: Tensor) -> Tensor:
+        """Embed described patches: (B, T, h, w, D)."""
         hidden_BThwnC = F.gelu(self.hidden(described_BThwnS))
         met_BThwC = torch.cat([hidden_BThwnC.mean(dim=4), hidden_BThwnC.max(dim=4).values], dim=-1)
         return cast(Tensor, self.norm(self.project(met_BThwC)))
+
+    def cell_grid(self, described_BThwnS: Tensor) -> Tensor:
+        """Place the cells of all patches side by side: (B, T n, h n, w n, 3 W)."""
+        n, (B, T, h, w, _, S) = self._cells, described_BThwnS.shape
+        return described_BThwnS.view(B, T, h, w, n, n, n, S).permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(B, T * n, h * n, w * n, S)
 
     @torch.no_grad()
     def _described(self, volume_ZHW: Tensor) -> Tensor:

@@ -1,0 +1,70 @@
+"""Train the second stage on maps of the first: where a finding is, among scans that have it, and nowhere in those that do not.
+
+Shapes: B scans of S, N places, P numbers of a place, K findings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thoracle.models.regions.evidence import RegionReader
+
+#: Passes over the scans.
+EPOCHS = 8
+_BATCH = 16
+_LEARNING_RATE = 3e-3
+_WEIGHT_DECAY = 0.02
+
+
+def train_network(
+    reader: RegionReader,
+    read_rows: Callable[[Tensor], Tensor],
+    labels_SK: Tensor,
+    *,
+    seed: int,
+    epochs: int = EPOCHS,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda count, total: None,
+) -> None:
+    """Train a reader's network in place; its evidence is fitted already.
+
+    Args:
+        reader: on the device.
+        read_rows: gives (B, N, P) of scans by their numbers.
+        labels_SK: 0 or 1.
+        seed: of the order of scans.
+        epochs: passes over them.
+        device: of the reader.
+        progress: told how many of how many batches are done.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(reader.network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    total = epochs * math.ceil(len(labels_SK) / _BATCH)
+    reader.network.train()
+    for count, rows_B in enumerate(_batches(len(labels_SK), epochs, generator), start=1):
+        places_BNP = read_rows(rows_B).to(device)
+        target_BKN = soft_targets(reader, places_BNP, labels_SK[rows_B].to(device))
+        loss = F.binary_cross_entropy_with_logits(reader.logits(places_BNP), target_BKN)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        progress(count, total)
+    reader.network.eval()
+
+
+@torch.no_grad()
+def soft_targets(reader: RegionReader, places_BNP: Tensor, labels_BK: Tensor) -> Tensor:
+    """Divide each map of the first stage by its maximum where the finding is present; 0 elsewhere: (B, K, N)."""
+    maps_BKN: Tensor = reader.evidence(places_BNP)
+    highest_BK1 = maps_BKN.amax(dim=-1, keepdim=True)
+    return torch.where(highest_BK1 > 0, maps_BKN / highest_BK1.clamp(min=1e-30), 0) * labels_BK[:, :, None]
+
+
+def _batches(scans: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
+    for _ in range(epochs):
+        yield from torch.split(torch.randperm(scans, generator=generator), _BATCH)

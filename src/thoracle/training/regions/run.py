@@ -1,0 +1,277 @@
+"""Fit a model that reads findings place by place to the labels of a cohort: `thoracle train regions`.
+
+Training is on split train; split dev is scored, and nothing else of the cohort is read.
+
+Shapes: S scans, K findings.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thoracle.cohort.manifest import Cohort, CohortEntry
+from thoracle.cohort.samples.dataset import CohortDataset
+from thoracle.cohort.sources import Split
+from thoracle.config_reader import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields
+from thoracle.errors import CapabilityMissing, InputError
+from thoracle.metrics.classification import auroc
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
+from thoracle.models.encoder import Capability, VolumeEncoder
+from thoracle.models.regions.config import RegionsConfig
+from thoracle.models.regions.evidence import RegionReader, smooth
+from thoracle.models.regions.model import RegionModel
+from thoracle.models.regions.spec import KIND
+from thoracle.models.registry import models_with
+from thoracle.training.engine.start_model import open_start_model
+from thoracle.training.regions.features import PlacedScans, RegionBatch, component_rows, entry_boxes, reader_configs, region_batches
+from thoracle.training.regions.network import EPOCHS, train_network
+from thoracle.types import ABNORMALITIES, FloatArray
+
+#: Of the lungs' box, on each side of it: what lies below, before and behind the lungs is in the frame.
+MARGIN: Final = 0.15
+#: Principal components of a cell; at CT-CLIP's size covariances of all 512 numbers would take 14.5 GB.
+COMPONENTS: Final = 16
+#: Of tokens and of cells: the fraction of a place's own covariance.
+_LOCAL_WEIGHTS: Final = (0.95, 0.98)
+#: For each finding; with fewer, effects of several findings cannot be told apart.
+_FEWEST_SCANS: Final = 2
+_NO_BOX: Final = "Prepare the cohort anew with this Thoracle, which keeps where the lungs are: `thoracle prepare` with a new --out."
+#: Told what is done, how many of how many.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionsSettings:
+    """Configure a fit.
+
+    Attributes:
+        components: the most numbers of a cell that are used, as principal components where it has more.
+        margin: of the frame around the lungs' box, on each side, of its extent.
+        epochs: passes of the second stage over all scans.
+        seed: of the second stage.
+    """
+
+    components: PositiveInt = COMPONENTS
+    margin: NonNegativeFloat = MARGIN
+    epochs: PositiveInt = EPOCHS
+    seed: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+_DEFAULTS: Final = RegionsSettings()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RegionsFit:
+    """Hold a fitted model.
+
+    Attributes:
+        folder: of the model.
+        notes: sentences on what was left out.
+        entries: of split dev that were scored.
+        probabilities_SK: of these, not calibrated.
+        truth_SK: 0 or 1.
+    """
+
+    folder: ModelFolder
+    notes: tuple[str, ...]
+    entries: tuple[CohortEntry, ...]
+    probabilities_SK: FloatArray
+    truth_SK: FloatArray
+
+    @property
+    def aurocs(self) -> dict[str, float]:
+        """Return the AUROC of each finding on split dev; NaN where it has one answer alone."""
+        if not self.entries:
+            return {}
+        return dict(zip(self.folder.labels, auroc(self.probabilities_SK, self.truth_SK).tolist(), strict=True))
+
+
+def fit_regions(
+    model: str,
+    cohort: Cohort,
+    out: Path,
+    *,
+    settings: RegionsSettings = _DEFAULTS,
+    device: torch.device,
+    progress: Progress = lambda what, count, total: None,
+) -> RegionsFit:
+    """Fit both stages on both grids, score split dev, and write the model's folder.
+
+    Args:
+        model: folder of the encoder.
+        cohort: with labels and boxes of lungs.
+        out: the new folder.
+        settings: of the fit.
+        device: where it is fitted.
+        progress: told of scans that are read and of batches that are trained on.
+
+    Raises:
+        CapabilityMissing: the model takes no volume, or has no grid of tokens.
+        InputError: too few scans with labels and lungs, no finding that some have and some lack, or another preprocessing.
+    """
+    start = open_start_model(model, cohort.preprocess)
+    if Capability.VOLUMES not in start.capabilities or start.kind == KIND:
+        hint = f"Give a {models_with(Capability.LATENTS, Capability.CODES)} model."
+        raise CapabilityMissing(f"is {start.spec.title}, which gives no tokens of volumes", hint=hint, source=start.path)
+    volumes, notes = _usable(cohort, "train")
+    findings, more = _varying(volumes)
+    labels_SK = _labels(volumes)[:, findings]
+    names = tuple(ABNORMALITIES[k] for k in findings)
+    if len(volumes) < _FEWEST_SCANS * len(names):
+        raise InputError(
+            f"{len(volumes)} scans of split train are too few to fit {len(names)} findings to",
+            hint=f"Give {_FEWEST_SCANS * len(names)} at least; some hundred are needed for maps that are worth it.",
+            source=cohort.folder,
+        )
+    fitting = _Fitting(start=start, settings=settings, device=device, progress=progress)
+    fitted = fitting.fit(volumes, labels_SK, names)
+    entries, probabilities_SK, truth_SK = fitting.score(fitted, cohort, findings)
+    notes = (*notes, *more)
+    aurocs = auroc(probabilities_SK, truth_SK).tolist() if entries else []
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, aurocs, strict=False))
+    about = "patches before attention" if fitted.config.before_attention else "tokens after attention, since its encoder gives no others"
+    folder = save_model(
+        out,
+        kind=KIND,
+        config=fitted.config,
+        preprocess=start.preprocess,
+        labels=names,
+        tensors=fitted.state_dict(),
+        tokenizer=None,
+        licence=f"that of its encoder ({start.licence}), and of the data it was fitted to",
+        trained=start.trained,
+        caution=start.disclaimer,
+        assumptions=(
+            f"Fitted to {len(volumes):,} scans of split train, on {about}, and to labels of scans alone: no mask was read.",
+            "It says where a scan differs as scans with a finding do, not what another classifier of them used.",
+            f"AUROC on {len(entries):,} scans of split dev: {scores}." if entries else "There was no split dev to score it on.",
+            *notes,
+        ),
+    )
+    return RegionsFit(folder=folder, notes=notes, entries=entries, probabilities_SK=probabilities_SK, truth_SK=truth_SK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitting:
+    """One fit: the model it begins with, and how it is done."""
+
+    start: ModelFolder
+    settings: RegionsSettings
+    device: torch.device
+    progress: Progress
+
+    @property
+    def before_attention(self) -> bool:
+        return Capability.SALIENCY in self.start.capabilities
+
+    def fit(self, volumes: CohortDataset, labels_SK: Tensor, names: tuple[str, ...]) -> RegionModel:
+        """Read all volumes once, after some for principal components, then fit each grid's reader."""
+        encoder, scans = self._load_encoder(), len(volumes)
+        components = self._batches(encoder, volumes, component_rows(scans))
+        readers, bases = reader_configs(components, components=self.settings.components)
+        torch.manual_seed(self.settings.seed)
+        config = RegionsConfig(
+            labels=names,
+            margin=self.settings.margin,
+            tokens=readers[0],
+            cells=readers[1] if len(readers) > 1 else None,
+            before_attention=self.before_attention,
+            encoder_kind=self.start.kind,
+            encoder=self.start.config,
+        )
+        model = RegionModel(config, encoder).to(self.device).eval()
+        stages = [reader for reader in (model.tokens, model.cells) if reader is not None]
+        for reader, (centre_D, basis_DP) in zip(stages, bases, strict=True):
+            reader.evidence.centre_D.copy_(centre_D)
+            reader.evidence.basis_DP.copy_(basis_DP)
+        with tempfile.TemporaryDirectory(prefix="thoracle-regions-") as folder:
+            placed = [PlacedScans(Path(folder) / f"{n}.f16", reader, labels_SK) for n, reader in enumerate(readers)]
+            for rows, features in self._batches(encoder, volumes, range(scans)):
+                for scans_placed, reader, cells_BTHWD in zip(placed, stages, features, strict=False):
+                    scans_placed.add(rows[0], reader, cast(Tensor, cells_BTHWD), entry_boxes(volumes, rows), margin=config.margin)
+                self.progress("scans", rows[-1] + 1, scans)
+            for what, local_weight, scans_placed, reader in zip(("tokens", "cells"), _LOCAL_WEIGHTS, placed, stages, strict=False):
+                _set_evidence(reader, scans_placed, local_weight=local_weight)
+                train_network(
+                    reader,
+                    scans_placed.read_rows,
+                    labels_SK,
+                    seed=self.settings.seed,
+                    epochs=self.settings.epochs,
+                    device=self.device,
+                    progress=partial(self.progress, what),
+                )
+        return model
+
+    def score(self, model: RegionModel, cohort: Cohort, findings: list[int]) -> tuple[tuple[CohortEntry, ...], FloatArray, FloatArray]:
+        """Return the entries of split dev, and probabilities and truth of each; nothing where it has no usable scan."""
+        if not any(entry.split == "dev" and None not in entry.labels for entry in cohort.entries):
+            return (), np.zeros((0, len(findings))), np.zeros((0, len(findings)))
+        volumes, _ = _usable(cohort, "dev")
+        logits = []
+        for rows, (tokens_BTHWD, _) in self._batches(model.encoder, volumes, range(len(volumes))):
+            with torch.inference_mode():
+                logits.append(model.token_logits(tokens_BTHWD, entry_boxes(volumes, rows)).cpu())
+            self.progress("dev", rows[-1] + 1, len(volumes))
+        return volumes.entries, torch.cat(logits).sigmoid().double().numpy(), _labels(volumes)[:, findings].double().numpy()
+
+    def _batches(self, encoder: nn.Module, volumes: CohortDataset, rows: Sequence[int]) -> Iterator[RegionBatch]:
+        return region_batches(cast(VolumeEncoder, encoder), volumes, rows, before_attention=self.before_attention, device=self.device)
+
+    def _load_encoder(self) -> nn.Module:
+        encoder = self.start.spec.build(self.start.config)
+        encoder.load_state_dict(load_state_dict(self.start))
+        return encoder.eval().requires_grad_(False).to(self.device)
+
+
+def _set_evidence(reader: RegionReader, scans_placed: PlacedScans, *, local_weight: float) -> None:
+    discriminant = scans_placed.moments.solve(local_weight=local_weight)
+    reader.evidence.mean_NP.copy_(discriminant.mean_NP)
+    reader.evidence.weights_KNP.copy_(discriminant.weights_KNP)
+    reader.evidence.prior_KN.copy_(smooth(discriminant.prior_KN, scans_placed.config.frame, sigma=scans_placed.config.sigma))
+
+
+def _usable(cohort: Cohort, split: Split) -> tuple[CohortDataset, tuple[str, ...]]:
+    """Volumes of a split with all labels and the box of their lungs, and how many others were left out."""
+    entries = [entry for entry in cohort.entries if entry.split == split and None not in entry.labels]
+    boxed = [entry for entry in entries if entry.box is not None and entry.box.encloses == "lungs"]
+    if entries and not boxed:
+        raise InputError(f"no volume of split {split} says where its lungs are", hint=_NO_BOX, source=cohort.folder)
+    dataset = CohortDataset(replace(cohort, entries=tuple(boxed)), split=split, needs=["labels"])
+    left_out, cut = len(entries) - len(boxed), sum(bool(entry.box and entry.box.cut) for entry in boxed)
+    notes = [
+        *([f"{left_out:,} of {len(entries):,} scans of split {split} were left out: no lungs were found in them."] if left_out else []),
+        *([f"In {cut:,} scans of split {split} the lungs are cut at a face of the scan: their frame is that of a part."] if cut else []),
+    ]
+    return dataset, tuple(notes)
+
+
+def _varying(volumes: CohortDataset) -> tuple[list[int], tuple[str, ...]]:
+    """Columns of findings that some scans have and some lack, and a sentence on the others."""
+    counts = _labels(volumes).sum(dim=0).tolist()
+    findings = [k for k, count in enumerate(counts) if 0 < count < len(volumes)]
+    same = [name for k, name in enumerate(ABNORMALITIES) if k not in findings]
+    if not findings:
+        raise InputError(
+            "no finding is present in some scans of split train and absent in others",
+            hint="Give more scans, or others.",
+            source=volumes.cohort.folder,
+        )
+    note = f"Left out, since all scans of split train have it or none has: {', '.join(same)}."
+    return findings, (note,) if same else ()
+
+
+def _labels(volumes: CohortDataset) -> Tensor:
+    return torch.tensor([[float(cast(int, label)) for label in entry.labels] for entry in volumes.entries])

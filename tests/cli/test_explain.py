@@ -63,7 +63,7 @@ def test_what_was_measured_is_said_of_the_finding_and_method_that_it_was_measure
         assert "No better than where this finding usually lies." in text
         assert "Not measured against where it usually lies." in text
         if effusion["place"] is not None:
-            assert "on phantoms the side was right in 7 of 8 scans" in text
+            assert "side right in 7 of 8 phantom scans, 4 by the usual place" in text
     (model / "localization.json").write_text("{}")
     ran = command("explain", sketch, *names, "--out", tmp_path / "out", "--model", model)
     assert ran.status != 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.chat_training import TrainedChat, train_chat
+from tests.inference.conftest import regions_dir  # noqa: F401  # a fixture
 from thoracle.cli.app import main
 from thoracle.cohort.manifest import CohortEntry, claim, write_manifest
 from thoracle.cohort.reports import Report
@@ -55,6 +56,7 @@ def stopped(path, rows):
 result_table.append_csv = stopped
 sys.argv = ["thoracle", *sys.argv[2:]]
 from tests.cli.chat_training import TrainedChat, train_chat
+from tests.inference.conftest import regions_dir  # noqa: F401  # a fixture
 from thoracle.cli.app import main
 main()
 """

@@ -42,6 +42,24 @@ def test_a_finding_is_explained_where_it_lies(
     assert "UNTRAINED" in page
 
 
+def test_maps_by_region_are_shown_as_others_are(command, regions_dir: Path, sketch: Path, tmp_path: Path) -> None:
+    asked = ("explain", sketch, "--finding", "Pleural effusion", "--out", tmp_path / "out", "--model", regions_dir)
+    ran = command(*asked, "--method", "regions")
+    assert ran.status == 0, ran.err
+    heat, scan = nib.load(tmp_path / "out" / "pleural-effusion-regions.nii.gz"), nib.load(sketch)
+    assert heat.shape == scan.shape
+    np.testing.assert_allclose(np.abs(heat.affine), np.abs(scan.affine), atol=1e-3)
+    assert heat.get_fdata().max() > 0
+    document = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert (document["method"], document["grid"]) == ("regions", [6, 6, 6])
+    assert document["findings"][0]["place"]["side"] in ("right", "left")
+    assert document["findings"][0]["place"]["lobe"] is None, "an effusion lies in no lobe"
+    assert "Strongest on the" in ran.out
+    ran = command(*asked)
+    assert ran.status != 0
+    assert "--method regions" in ran.err
+
+
 def test_what_was_measured_is_said_of_the_finding_and_method_that_it_was_measured_of(
     command, model_dir: Path, sketch: Path, tmp_path: Path
 ) -> None:
@@ -63,7 +81,7 @@ def test_what_was_measured_is_said_of_the_finding_and_method_that_it_was_measure
         assert "No better than where this finding usually lies." in text
         assert "Not measured against where it usually lies." in text
         if effusion["place"] is not None:
-            assert "on phantoms the side was right in 7 of 8 scans" in text
+            assert "side right in 7 of 8 phantom scans, 4 by the usual place" in text
     (model / "localization.json").write_text("{}")
     ran = command("explain", sketch, *names, "--out", tmp_path / "out", "--model", model)
     assert ran.status != 0

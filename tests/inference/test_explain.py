@@ -167,7 +167,7 @@ def test_regions_are_the_maps_of_a_model_that_reads_them(regions_dir: Path, mode
     np.testing.assert_array_equal(maps, region_maps(regions, volume, abnormalities=["Pleural effusion"]))
     with pytest.raises(CapabilityMissing, match="findings read by region"):
         saliency(model, scan, abnormalities=NAMES, method="regions")
-    with pytest.raises(CapabilityMissing):
+    with pytest.raises(CapabilityMissing, match="or --method regions"):
         saliency(regions, volume, abnormalities=["Pleural effusion"], method="gradient")
 
 

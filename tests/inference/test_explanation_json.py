@@ -36,7 +36,7 @@ def test_each_finding_names_its_files_and_its_slices(model_dir: Path) -> None:
     assert (emphysema["finding"], emphysema["files"]) == ("Emphysema", "emphysema-gradient")
     assert emphysema["slices"] == [{"first": 3, "last": 5, "middle": 4, "z_mm": -12.5, "fraction": 0.75}]
     assert emphysema["place"] == {"side": "left", "lobe": "left upper lobe"}
-    assert "the lobe was right in 2 of 3" in emphysema["place_statement"]
+    assert "lobe right in 2 of 3 phantom scans, 1 by the usual place" in emphysema["place_statement"]
     assert emphysema["lead_statement"] == "no better than where this finding usually lies"
     assert emphysema["measured"]["lead"]["dice"] == {"value": 0.1, "low": -0.1, "high": 0.3}
     assert nodule["slices"] == []

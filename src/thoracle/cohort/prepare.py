@@ -24,15 +24,15 @@ from thoracle.cohort.pseudonyms import PSEUDONYMIZED_LAYOUTS, SiteKey, default_k
 from thoracle.cohort.quality_report import QualityIssue, findings_of, leak_issues, write_quality
 from thoracle.cohort.reconstruction import ReconstructionFilter
 from thoracle.cohort.samples.volume_cache import require_cacheable
-from thoracle.cohort.sources import ArchiveListing, VolumeSource
+from thoracle.cohort.sources import ArchiveListing
 from thoracle.cohort.splits import DEV_SHARE, Leakage, find_leaks, refuse_leaks, split_of
-from thoracle.cohort.worker import PrepareVolume, refused, source_fingerprint
+from thoracle.cohort.worker import PrepareVolume, source_fingerprint, volume_outcome
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.read import Units
-from thoracle.errors import CacheDamaged, InputError, OutputConflict, WorkerKilled
-from thoracle.execution.executor import Executor, ItemOutcome
+from thoracle.errors import CacheDamaged, InputError, OutputConflict
+from thoracle.execution.executor import Executor
 from thoracle.execution.local import LocalExecutor
 from thoracle.files.lock import exclusive_lock
 from thoracle.files.table import UTF_8
@@ -99,8 +99,6 @@ def prepare(
 ) -> PreparationSummary:
     """Make the cohort of an archive, or finish one that was begun; on a finished one, take up what is new in the archive.
 
-    What is no longer in the archive stays in the cohort, unless `prune` is said.
-
     Args:
         src: the archive.
         layout: a name in `LAYOUTS`.
@@ -121,7 +119,7 @@ def prepare(
         labeller: labels scans that have a report and no labels; without one they stay unlabelled.
         encoding: of tables of reports, labels and metadata.
         only: a list of the volumes to take (`thoracle.files.volume_list`); the cohort then has no other that is in the archive.
-        prune: remove volumes that are no longer in the archive.
+        prune: remove volumes that are no longer in the archive; without it they stay in the cohort.
         verify: hash each cached volume, and read again what is damaged.
         retry: try all that was refused again.
         workers: processes. With more than one, a script needs the usual `if __name__ == "__main__"`.
@@ -232,7 +230,7 @@ class _Preparation:
         damaged = sum(not source.error and self.journal.has_cached(source.volume, stamp) for source, stamp in todo)
         before = len(outcomes)
         with closing(executor.map(make_job, todo)) as finished:
-            for count, outcome in enumerate(map(_volume_outcome, finished), start=1):
+            for count, outcome in enumerate(map(volume_outcome, finished), start=1):
                 self.journal.add([outcome])
                 outcomes[outcome.volume] = outcome
                 progress(PrepareProgress(outcome=outcome, completed=count, total=len(todo), before=before))
@@ -300,11 +298,3 @@ def _check(source: Path, layout: str) -> None:
         raise InputError(f"no layout {layout!r:.40}; there are {', '.join(LAYOUTS)}", hint="Choose one of them.")
     if not source.is_dir():
         raise InputError("no such folder", hint="Check the path.", source=source)
-
-
-def _volume_outcome(finished: ItemOutcome[tuple[VolumeSource, str], VolumeOutcome]) -> VolumeOutcome:
-    """Return what became of a volume; one that killed its workers is refused, and any other error stops the run."""
-    if isinstance(finished.error, WorkerKilled):
-        source, stamp = finished.item
-        return refused(source, stamp, finished.error, finished.error.redacted())
-    return finished.output_or_raise()

@@ -22,6 +22,7 @@ from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.read import Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import BudgetExceeded, CodecCrashed, InputError, MetadataError, ScanUnreadable, ThoracleError, WorkerKilled
+from thoracle.execution.executor import ItemOutcome
 from thoracle.files.atomic import write_atomic
 from thoracle.version import __version__
 
@@ -157,3 +158,11 @@ def refused(source: VolumeSource, stamp: str, error: Exception, message: str) ->
         temporary=isinstance(error, _TEMPORARY),
         reader=__version__,
     )
+
+
+def volume_outcome(finished: ItemOutcome[tuple[VolumeSource, str], VolumeOutcome]) -> VolumeOutcome:
+    """Return what became of a volume; one that killed its workers is refused, and any other error stops the run."""
+    if isinstance(finished.error, WorkerKilled):
+        source, stamp = finished.item
+        return refused(source, stamp, finished.error, finished.error.redacted())
+    return finished.output_or_raise()

@@ -155,7 +155,9 @@ _Evidence = Callable[[Tensor], Tensor]
 def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
     """Return a function from the tokens that a model reads (B, T, h, w, D) to logits (B, K)."""
     if Capability.SALIENCY not in model.capabilities:
-        hint = f"Give a {models_with(Capability.SALIENCY)} model."
+        hint = (
+            f"Give a {models_with(Capability.SALIENCY)} model{', or --method regions' if Capability.REGIONS in model.capabilities else ''}."
+        )
         raise CapabilityMissing(f"has no {Capability.SALIENCY.value}", hint=hint, source=model.folder.path)
     if Capability.LABELS in model.capabilities:
         columns, classifier = (

@@ -70,7 +70,6 @@ def test_a_cohort_becomes_a_model_that_detects(command, sketches: Path, start: P
     assert model.calibration is not None
     expected = model.calibration.probabilities(model.folder.labels, raw)
     assert [finding["probability"] for finding in findings["findings"]] == pytest.approx(expected, abs=1e-6)
-    assert command("evaluate", "detection", out, cohort, "--protocol", "phantom", "--out", tmp_path / "scores").status in (0, 2)
 
 
 def test_a_cohort_of_an_earlier_thoracle_is_refused_with_its_cure(command, cohort: Path, start: Path, tmp_path: Path) -> None:

@@ -165,6 +165,19 @@ def test_sides_of_both_and_all_lobes_are_not_asked_for(scored, tmp_path: Path) -
     assert np.isnan(correct).all()
 
 
+def test_a_row_belongs_to_the_volume_the_mask_and_the_scan_before(scored, tmp_path: Path) -> None:
+    cohort, entries, masks, atlases = scored
+    maps = ScanMaps(maps_KTHW=np.ones((18, *GRID), np.float32), centre_THW=np.ones(GRID))
+    with ResultTable(tmp_path / "out.csv", columns=columns("gradient"), settings={}) as table:
+        list(measure(entries, table, read_maps=lambda _: maps, atlases=atlases, masks=masks, truth={}, cohort=cohort))
+        assert pending_masked(entries, table, masks) == []
+        assert pending_masked(entries[1:], table, masks) == entries[1:], "the scan before it is not in the list"
+        moved = replace(entries[0], box=None)
+        assert pending_masked([moved, entries[1]], table, masks) == [moved]
+        masks["b"].write_bytes(masks["a"].read_bytes())
+        assert pending_masked(entries, table, masks) == entries[1:]
+
+
 def test_volumes_without_masks_are_left_out(scored) -> None:
     _, entries, masks, _ = scored
     assert with_masks(entries, {"b": masks["b"]}) == entries[1:]

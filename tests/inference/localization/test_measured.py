@@ -64,7 +64,7 @@ def test_leads_in_words() -> None:
 
 def test_places_in_words_with_the_rates_of_phantoms() -> None:
     measured = finding(dice=AHEAD)
-    side = "on phantoms the side was right in 4 of 5 scans, where it usually lies in 2"
+    side = "side right in 4 of 5 phantom scans, 2 by the usual place"
     assert place_statement("Pleural effusion", PLACE, measured) == f"strongest on the right ({side})"
     words = f"strongest in the right lower lobe ({side}; how often the lobe is right was not measured)"
     assert place_statement("Consolidation", PLACE, measured) == words

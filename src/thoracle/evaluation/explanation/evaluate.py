@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -79,8 +80,9 @@ def with_masks(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> lis
 
 
 def pending_masked(entries: Sequence[CohortEntry], table: ResultTable, masks: Mapping[str, Path]) -> list[CohortEntry]:
-    """List the volumes that have no row, or one that was made of another volume or mask."""
-    return pending_entries(entries, table, source_of=lambda entry: _masked_source(entry, masks))
+    """List the volumes that have no row, or one that was made of another volume or mask, or of other scans' maps."""
+    made_of = _row_sources(entries, masks)
+    return pending_entries(entries, table, source_of=lambda entry: made_of[entry.volume])
 
 
 def map_grid(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], method: Method) -> tuple[int, int, int]:
@@ -143,7 +145,8 @@ def measure(
         ScanUnreadable: a mask that is none.
         CacheDamaged: a cached volume that is not what was written.
     """
-    pending = {entry.volume for entry in pending_masked(entries, table, masks)}
+    made_of = _row_sources(entries, masks)
+    pending = {entry.volume for entry in pending_entries(entries, table, source_of=lambda entry: made_of[entry.volume])}
     for entry, earlier in zip(entries, earlier_scans(entries), strict=True):
         if entry.volume not in pending:
             continue
@@ -165,7 +168,7 @@ def measure(
                 strongest = [strongest_place(heat, entry.box) for heat in (scan.maps_KTHW[k], atlas_maps[BODY_ATLAS])]
                 correct_2K2[:, k] = [_correct(location, attributes.side, attributes.lobes) for location in strongest]
         cells = ["" if np.isnan(number) else f"{number:.6g}" for number in (*scores.ravel(), *correct_2K2.ravel())]
-        table.add(entry.volume, cells, source=_masked_source(entry, masks))
+        table.add(entry.volume, cells, source=made_of[entry.volume])
         yield entry.volume
 
 
@@ -196,5 +199,11 @@ def _correct(location: StrongestPlace | None, side: str | None, lobes: tuple[str
     )
 
 
-def _masked_source(entry: CohortEntry, masks: Mapping[str, Path]) -> RowSource:
-    return replace(entry_source(entry), reading=f"{entry.cache_sha256} {sha256(masks[entry.volume])}")
+def _row_sources(entries: Sequence[CohortEntry], masks: Mapping[str, Path]) -> dict[str, RowSource]:
+    """Identify by volume what its row is made of."""
+    made_of = {}
+    for entry, earlier in zip(entries, earlier_scans(entries), strict=True):
+        others = sorted((k, scan.cache_sha256) for k, scan in earlier.items())
+        reading = f"{entry.cache_sha256} {sha256(masks[entry.volume])} {entry.box} {others}"
+        made_of[entry.volume] = replace(entry_source(entry), reading=sha256_of(reading.encode()).hexdigest())
+    return made_of

@@ -127,14 +127,14 @@ def place_statement(name: str, location: StrongestPlace | None, finding: Measure
         return "side not named: nothing speaks for it, or no lungs were found"
     side, lobe = (None, None) if finding is None else (finding.side, finding.lobe)
     if name not in LOBAR:
-        return f"strongest on the {location.side} ({_rate(side, 'the side')})"
-    return f"strongest in the {location.lobe} ({_rate(side, 'the side')}; {_rate(lobe, 'the lobe')})"
+        return f"strongest on the {location.side} ({_rate(side, 'side')})"
+    return f"strongest in the {location.lobe} ({_rate(side, 'side')}; {_rate(lobe, 'lobe')})"
 
 
 def _rate(rate: PlaceRate | None, subject: str) -> str:
     if rate is None:
-        return f"how often {subject} is right was not measured"
-    return f"on phantoms {subject} was right in {rate.correct} of {rate.scans} scans, where it usually lies in {rate.atlas_correct}"
+        return f"how often the {subject} is right was not measured"
+    return f"{subject} right in {rate.correct} of {rate.scans} phantom scans, {rate.atlas_correct} by the usual place"
 
 
 def _parse(values: Mapping[str, Any]) -> tuple[str, dict[str, MeasuredMethod]]:

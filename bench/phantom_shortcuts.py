@@ -40,15 +40,26 @@ def surroundings(scan: PhantomScan) -> list[float]:
     volume = scan.volumes[0]
     hu, row = volume.stored.hu, volume.metadata
     content = nifti(hu, spacing=volume.stored.spacing, origin=volume.stored.origin)
-    middle = hu.shape[0] // 2
-    air = hu[middle - 3 : middle + 3, 1:5].astype(float).std()
+    above = hu[:, 1:5]
+    air = above[(above > -1024) & (above < -940)]  # a chest may reach this far, noise of air does not
+    noise = float(air.std()) if air.size > 50 else 0.0
     vendor = [float(row["Manufacturer"] == name) for name in ("Philips", "SIEMENS", "PNMS")]
     numbers = [
         float(row[name])
         for name in ("ReconstructionDiameter", "TableHeight", "CTDIvol", "XRayTubeCurrent", "RescaleIntercept", "ExposureTime")
     ]
     person = [float(row["PatientAge"][:3]), float(row["PatientSex"] == "M"), float(row["StudyDate"])]
-    return [len(content), len(content) / hu.size, hu.shape[2], *volume.stored.origin, air, len(scan.volumes), *vendor, *numbers, *person]
+    return [
+        len(content),
+        len(content) / hu.size,
+        hu.shape[2],
+        *volume.stored.origin,
+        noise,
+        len(scan.volumes),
+        *vendor,
+        *numbers,
+        *person,
+    ]
 
 
 def cells(scan: PhantomScan) -> np.ndarray:

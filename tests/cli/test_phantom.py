@@ -12,6 +12,14 @@ def test_makes_a_cohort_and_says_what(command, tmp_path):
     assert "3 were already there" in command("phantom", "--out", out, *wanted).out
 
 
+def test_aligned_phantoms_are_made_on_request(command, tmp_path):
+    done = command("phantom", "--out", tmp_path / "cohort", "--num-scans", 1, "--aligned", "--workers", 1)
+    assert done.status == 0, done.err
+    write_cohort(tmp_path / "library", cases=1, aligned=True, workers=1)
+    volume = "train/train_1/train_1_a/train_1_a_1.nii.gz"
+    assert (tmp_path / "cohort" / volume).read_bytes() == (tmp_path / "library" / volume).read_bytes()
+
+
 def test_a_wrong_argument_ends_in_2_and_a_foreign_folder_in_1(command, tmp_path):
     assert command("phantom", "--out", tmp_path / "new", "--preset", "huge").status == 2
     (tmp_path / "mine").write_text("mine")

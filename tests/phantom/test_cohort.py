@@ -53,6 +53,18 @@ def test_another_seed_makes_other_phantoms(cohort, tmp_path):
     assert _hashes(tmp_path / "other")[first] != _hashes(cohort)[first]
 
 
+def test_aligned_phantoms_are_another_cohort_of_the_same_persons(cohort, tmp_path):
+    out = tmp_path / "aligned"
+    write_cohort(out, cases=2, seed=_SEED, aligned=True, workers=1)
+    first = "truth/train_1.json"
+    aligned, lying = (json.loads((folder / first).read_text())["scans"][0] for folder in (out, cohort))
+    assert aligned["labels"] == lying["labels"]
+    assert aligned["volumes"][0]["PatientAge"] == lying["volumes"][0]["PatientAge"]
+    assert aligned["volumes"][0]["ReconstructionDiameter"] != lying["volumes"][0]["ReconstructionDiameter"]
+    with pytest.raises(OutputConflict, match="aligned"):
+        write_cohort(out, cases=2, seed=_SEED, workers=1)
+
+
 def test_a_killed_run_is_finished_without_redoing_anything(cohort, tmp_path):
     out = tmp_path / "killed"
     call = f"write_cohort(Path({str(out)!r}), cases={_CASES}, seed={_SEED}, workers=1)"

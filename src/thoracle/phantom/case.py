@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.phantom.anatomy.patient import Patient, Rng, sample_patient, sample_visit
+from thoracle.phantom.anatomy.patient import Patient, Rng, sample_patient, sample_position, sample_visit
 from thoracle.phantom.anatomy.thorax import LOBES, Thorax
 from thoracle.phantom.cooccurrence import sample_labels
 from thoracle.phantom.findings import FindingGenerator
 from thoracle.phantom.imaging.grid import Floats, VoxelGrid
 from thoracle.phantom.imaging.metadata import metadata_row
-from thoracle.phantom.imaging.scanner import StoredVolume, reconstruct, sample_acquisition
+from thoracle.phantom.imaging.scanner import Acquisition, StoredVolume, reconstruct, sample_acquisition
 from thoracle.phantom.imaging.scene import Scene, paint, sample_scene
 from thoracle.phantom.presets import Preset
 from thoracle.phantom.reporting.report import PhantomReport, write_report
@@ -45,6 +45,7 @@ class _Stream(IntEnum):
     NOISE = 7
     REPORT = 8
     METADATA = 9
+    POSITION = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,33 +120,39 @@ def plan_cohort(cases: int, *, seed: int) -> tuple[PatientPlan, ...]:
     return tuple(plans)
 
 
-def make_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[PhantomScan]:
-    """Make the scans of one patient, in order."""
-    draws = _Draws(seed=seed, patient=plan.index)
-    person = sample_patient(draws(_Stream.PERSON))
-    labels = sample_labels(draws(_Stream.LABELS), plan.visits)
-    for visit in range(plan.visits):
-        if visit:
-            person = sample_visit(draws(_Stream.PERSON, visit), person)
-        names = tuple(name for name, present in zip(ABNORMALITIES, labels[visit], strict=True) if present)
-        yield _Visit(name=f"{plan.name}_{'abc'[visit]}", patient=person, preset=preset, draws=draws, visit=visit).scan(names)
+def make_patient(plan: PatientPlan, *, seed: int, preset: Preset, aligned: bool = False) -> Iterator[PhantomScan]:
+    """Make the scans of one patient, in order; `aligned`: all chests alike in the picture, as no patients lie."""
+    for visit in _visits(plan, seed, preset, aligned=aligned):
+        yield visit.scan()
 
 
 def report_patient(plan: PatientPlan, *, seed: int, preset: Preset) -> Iterator[tuple[PhantomReport, tuple[int, ...]]]:
     """Write what `make_patient` would report of each visit, and its labels, without painting: hundreds a second.
 
-    A finding that the picture would not show where it was drawn is not drawn again, so that a sentence now and then names another lobe.
+    A finding that fluid would hide where it was drawn is not drawn again, so that a sentence now and then names another lobe.
     """
+    for visit in _visits(plan, seed, preset, aligned=False):
+        scene = visit.in_the_picture(dict.fromkeys(visit.abnormalities, 0), visit.acquisition.grid)
+        yield visit.report(scene), tuple(int(name in visit.abnormalities) for name in ABNORMALITIES)
+
+
+def _visits(plan: PatientPlan, seed: int, preset: Preset, *, aligned: bool) -> Iterator[_Visit]:
     draws = _Draws(seed=seed, patient=plan.index)
     person = sample_patient(draws(_Stream.PERSON))
     labels = sample_labels(draws(_Stream.LABELS), plan.visits)
     for visit in range(plan.visits):
         if visit:
             person = sample_visit(draws(_Stream.PERSON, visit), person)
-        names = tuple(name for name, present in zip(ABNORMALITIES, labels[visit], strict=True) if present)
-        scene = _Visit(name=plan.name, patient=person, preset=preset, draws=draws, visit=visit).sampled(names, dict.fromkeys(names, 0))
-        report = write_report(draws(_Stream.REPORT, visit), scene.findings, person, step=preset.step)
-        yield report, tuple(int(name in names) for name in ABNORMALITIES)
+        patient = person if aligned else sample_position(draws(_Stream.POSITION, visit), person)
+        yield _Visit(
+            name=f"{plan.name}_{'abc'[visit]}",
+            patient=patient,
+            abnormalities=tuple(name for name, present in zip(ABNORMALITIES, labels[visit], strict=True) if present),
+            preset=preset,
+            acquisition=sample_acquisition(draws(_Stream.ACQUISITION, visit), patient, preset, aligned=aligned),
+            draws=draws,
+            visit=visit,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +172,15 @@ class _Visit:
 
     name: str
     patient: Patient
+    abnormalities: tuple[str, ...]
     preset: Preset
+    acquisition: Acquisition
     draws: _Draws
     visit: int
 
-    def scan(self, abnormalities: tuple[str, ...]) -> PhantomScan:
-        acquisition = sample_acquisition(self.draws(_Stream.ACQUISITION, self.visit), self.patient, self.preset)
-        scene, hu, mask = self._painted(abnormalities, acquisition.grid)
+    def scan(self) -> PhantomScan:
+        acquisition = self.acquisition
+        scene, hu, mask = self._painted(acquisition.grid)
         rng = self.draws(_Stream.METADATA, self.visit)
         date = f"20{int(rng.integers(18, 23))}{int(rng.integers(1, 13)):02d}{int(rng.integers(1, 29)):02d}"
         volumes = []
@@ -182,29 +191,42 @@ class _Visit:
                 rng, name=file, patient=self.patient, acquisition=acquisition, reconstruction=reconstruction, stored=stored, date=date
             )
             volumes.append(PhantomVolume(name=file, stored=stored, metadata=row))
-        report = write_report(self.draws(_Stream.REPORT, self.visit), scene.findings, self.patient, step=self.preset.step)
-        return PhantomScan(name=self.name, patient=self.patient, findings=scene.findings, report=report, volumes=tuple(volumes))
+        return PhantomScan(name=self.name, patient=self.patient, findings=scene.findings, report=self.report(scene), volumes=tuple(volumes))
 
-    def sampled(self, abnormalities: tuple[str, ...], drawn: dict[str, int]) -> Scene:
-        """Sample a scene with these findings; `drawn` counts how often each was drawn before."""
+    def report(self, scene: Scene) -> PhantomReport:
+        return write_report(self.draws(_Stream.REPORT, self.visit), scene.findings, self.patient, step=self.preset.step)
+
+    def in_the_picture(self, drawn: dict[str, int], grid: VoxelGrid) -> Scene:
+        """Sample a scene all parts of whose findings lie in the picture; `drawn` counts how often each was drawn before."""
+        for _ in range(_ATTEMPTS):
+            scene = self._sampled(drawn)
+            outside = [finding.abnormality for finding in scene.findings if not grid.holds(finding.parts).all()]
+            if not outside:
+                return scene
+            for name in outside:
+                drawn[name] += 1
+        raise AssertionError(f"{outside} cannot be placed where the scan sees them")
+
+    def _sampled(self, drawn: dict[str, int]) -> Scene:
         return sample_scene(
             self.patient,
-            abnormalities,
+            self.abnormalities,
             anatomy=self.draws(_Stream.ANATOMY),
             visit=self.draws(_Stream.VISIT, self.visit),
             finding=lambda name: self.draws(_Stream.FINDING, ABNORMALITIES.index(name), drawn[name]),
             finest=self.preset.pixel,
         )
 
-    def _painted(self, abnormalities: tuple[str, ...], grid: VoxelGrid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
+    def _painted(self, grid: VoxelGrid) -> tuple[Scene, Floats, NDArray[np.uint32]]:
         """A painted scene in which every finding can be seen where it is named: one that cannot is drawn again.
 
-        It may fall outside the picture, or into fluid that took the lung's place.
+        It may fall outside the picture, or into fluid that took the lung's place. What lies where no ray crosses is marked in no mask.
         """
-        drawn = dict.fromkeys(abnormalities, 0)
+        drawn = dict.fromkeys(self.abnormalities, 0)
         for _ in range(_ATTEMPTS):
-            scene = self.sampled(abnormalities, drawn)
+            scene = self.in_the_picture(drawn, grid)
             hu, mask = paint(scene, grid)
+            mask[~grid.crossed] = 0
             bits = _bits_of_lobes(scene.thorax, grid, mask)
             lost = [finding.abnormality for finding in scene.findings if not _is_seen(finding, bits)]
             if not lost:
@@ -216,14 +238,9 @@ class _Visit:
 
 def _bits_of_lobes(thorax: Thorax, grid: VoxelGrid, mask: NDArray[np.uint32]) -> dict[str, int]:
     """The bits of all findings that a mask has in each lobe; every voxel counts to one, whatever its tissue."""
-    x, y, z = grid.coordinates
-    bits = dict.fromkeys(LOBES, 0)
-    for sheet, x_sheet, y_sheet in zip(mask, x[:, :, 0], y[:, :, 0], strict=True):
-        j, k = np.nonzero(sheet)
-        lobe = thorax.lobe_index(x_sheet[j], y_sheet[j], z[0, 0, k])
-        for i, name in enumerate(LOBES):
-            bits[name] |= int(np.bitwise_or.reduce(sheet[j, k][lobe == i], initial=0))
-    return bits
+    marked = np.flatnonzero(mask)
+    values, lobe = mask.ravel()[marked], thorax.lobe_index(*grid.at(marked))
+    return {name: int(np.bitwise_or.reduce(values[lobe == i], initial=0)) for i, name in enumerate(LOBES)}
 
 
 def _is_seen(finding: FindingGenerator, bits: Mapping[str, int]) -> bool:

@@ -21,7 +21,7 @@ from thoracle.phantom.layout import Files, Layout, nifti, tables
 from thoracle.phantom.presets import PRESETS
 
 #: Changes when the same seed gives other phantoms.
-FORMAT = 3
+FORMAT = 4
 _SETTINGS = "phantom.json"
 _BUDGET = 1 << 24
 _DAMAGED = "is not what was written"
@@ -44,17 +44,19 @@ def write_cohort(
     seed: int = 0,
     preset: str = "tiny",
     layout: Layout = "ct-rate",
+    aligned: bool = False,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda scans: None,
 ) -> PhantomCohort:
     """Make `cases` scans below `out`, or finish what a killed run began there.
 
     Args:
-        out: folder; its files depend on cases, seed, preset and layout alone.
+        out: folder; its files depend on cases, seed, preset, layout and `aligned` alone.
         cases: scans, at least 1; patients have one to three, scans one or two volumes.
         seed: 0 or more.
         preset: a name in `PRESETS`.
         layout: whose paths and tables.
+        aligned: lay all chests alike in the picture, as phantoms lay up to format 3 and no patients do.
         workers: processes; by default as many as cores and one, so that all cores paint while one worker waits for the disk. More than
             one needs a script's `if __name__ == "__main__":`.
         progress: told how many scans each patient added, those already there included.
@@ -66,7 +68,7 @@ def write_cohort(
     """
     _check(cases, seed, preset, layout)
     executor = LocalExecutor(workers=(os.cpu_count() or 1) + 1 if workers is None else workers)
-    settings = {"format": FORMAT, "cases": cases, "seed": seed, "preset": preset, "layout": layout}
+    settings = {"format": FORMAT, "cases": cases, "seed": seed, "preset": preset, "layout": layout, "aligned": aligned}
     _claim(out, settings)
     plans = plan_cohort(cases, seed=seed)
     files = Files(layout=layout)
@@ -74,7 +76,7 @@ def write_cohort(
     present = cases - sum(plan.visits for plan in missing)
     if present:
         progress(present)
-    make_worker = partial(_Job, out=out, seed=seed, preset=preset, layout=layout)
+    make_worker = partial(_Job, out=out, seed=seed, preset=preset, layout=layout, aligned=aligned)
     with closing(executor.map(make_worker, missing)) as outcomes:
         for outcome in outcomes:
             progress(outcome.output_or_raise())
@@ -93,11 +95,12 @@ class _Job:
     seed: int
     preset: str
     layout: Layout
+    aligned: bool
 
     def __call__(self, plan: PatientPlan) -> int:
         """Write one patient; the facts last."""
         files, scans, sizes = Files(layout=self.layout), [], {}
-        for scan in make_patient(plan, seed=self.seed, preset=PRESETS[self.preset]):
+        for scan in make_patient(plan, seed=self.seed, preset=PRESETS[self.preset], aligned=self.aligned):
             for volume in scan.volumes:
                 stored = volume.stored
                 frame = {"spacing": stored.spacing, "origin": stored.origin}

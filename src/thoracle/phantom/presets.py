@@ -12,8 +12,8 @@ class Preset:
 
     Attributes:
         matrix: rows and columns.
-        pixel: mean pixel size, mm; the field of view varies around `matrix * pixel`.
-        slices: mean number of slices; coverage varies.
+        pixel: about the mean pixel size, mm, what the scanner resolves; an aligned phantom's field of view varies around `matrix * pixel`.
+        slices: mean number of slices of an aligned phantom.
         step: distance of slices, mm.
         noise: standard deviation of a medium dose and soft kernel, HU.
         twice: share of scans with a second reconstruction.

@@ -20,7 +20,10 @@ class Patient:
 
     Attributes:
         scale: person's size over the canonical chest along x, y, z.
+        shift: of the body from the scanner's axis along x, y, mm; in an aligned phantom the field of view's from the body's.
         roll: turn on the table about the long axis, radians.
+        pitch: how far the upper chest is raised from the table, radians.
+        arms_raised: whether those arms that do not lie on the chest lie beside the head.
         inspiration: -1 (expiration) to 1; lowers the diaphragm and thins the lung.
         fat: thickness of the subcutaneous fat, mm.
         marbling: fat in muscle, 0 to 1.
@@ -54,6 +57,8 @@ class Patient:
     cortex_hu: float
     calcified_cartilage: float
     lumps: tuple[tuple[float, float], ...]
+    pitch: float = 0.0
+    arms_raised: bool = False
 
 
 def sample_patient(rng: Rng) -> Patient:
@@ -101,6 +106,17 @@ def sample_visit(rng: Rng, patient: Patient) -> Patient:
         lung_hu=patient.lung_hu + float(rng.normal(0, 8)),
     )
     return _on_the_table(rng, later)
+
+
+def sample_position(rng: Rng, patient: Patient) -> Patient:
+    """Place a person in the scanner as patients lie, where `sample_patient` aligns them; docs/phantom.md has the source of each spread."""
+    return replace(
+        patient,
+        shift=(float(rng.normal(0, 8)), float(rng.normal(0, 16))),
+        roll=float(np.radians(np.clip(rng.normal(0, 4), -12, 12))),
+        pitch=float(np.radians(np.clip(rng.normal(2, 3.5), -8, 12))),
+        arms_raised=bool(rng.random() < 0.6),
+    )
 
 
 def _on_the_table(rng: Rng, patient: Patient) -> Patient:

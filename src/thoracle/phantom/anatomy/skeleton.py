@@ -35,18 +35,17 @@ def paint_skeleton(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
 
 
 def _paint_ribs(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
-    """Twelve arcs that fall from back to front in the shell around the cavity; cartilage in front."""
+    """Twelve arcs that fall from back to front in the shell around the cavity, the last of them short; cartilage in front."""
     patient, grid = canvas.thorax.patient, canvas.grid
-    x, y, z = grid.coordinates
     edge = grid.edge
-    at = np.flatnonzero((np.abs(cavity - 5.5) < 4.5 + edge) & (z < 105))
-    column, level = np.divmod(at, grid.shape[2])
-    angle = np.arctan2(np.abs(x), y - 8).ravel()[column]  # 0 behind, pi in front
-    height = z.ravel()[level] + 19 * angle + 6 * angle**2
+    at = np.flatnonzero((np.abs(cavity - 5.5) < 4.5 + edge) & (grid.coordinates[2] < 105))
+    x, y, z = grid.at(at)
+    angle = np.arctan2(np.abs(x), y - 8)  # 0 behind, pi in front
+    height = z + 19 * angle + 6 * angle**2
     phase = height / _PITCH
     off = (phase - np.floor(phase) - 0.5) * _PITCH
     distance = np.hypot((cavity.ravel()[at] - 5.5) / 4.2, off / 6.2) - 1
-    fraction = soft(distance * np.float32(4.8), edge)
+    fraction = soft(distance * np.float32(4.8), edge) * (angle < 3.3 + 0.022 * np.minimum(height + 100, 0)) * (height > -172)
     front = smoothstep((angle - 2.25 - 0.08 * np.sin(3 * phase)) / 0.12)
     bone = _bone_hu(canvas, distance * np.float32(4.8))
     flecks = np.clip(uneven.ravel()[at] + 1.2 * patient.calcified_cartilage - 0.3, 0, 1.5)
@@ -80,7 +79,7 @@ def _paint_sternum(canvas: Canvas) -> None:
     edge = canvas.grid.edge
     box = canvas.grid.box((-30, -115, -75), (30, -35, 85))
     x, y, z = canvas.grid.within(box).coordinates
-    front = np.array([canvas.thorax.front(float(height)) for height in z.ravel()], dtype=np.float32).reshape(z.shape)
+    front = canvas.thorax.front_at(z)
     half = np.interp(z, (-70, -20, 55, 75), (9, 17, 18, 26)).astype(np.float32)
     slab = np.maximum(np.maximum(np.abs(y - front + 5.5) - 5.2, np.abs(x) - half), np.abs(z - 6) - 72)
     canvas.paint(soft(slab, edge), _bone_hu(canvas, slab) - 30, box)

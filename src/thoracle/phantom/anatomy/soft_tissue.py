@@ -29,8 +29,8 @@ AORTA: Final = path(
     ]
 )
 _NECK_ARTERIES: Final = joined(
-    path([(0, -14, 50, 6.5), (-14, -8, 80, 6), (-24, -6, 135, 5)]),
-    path([(8, -4, 52, 4.5), (12, 0, 90, 4), (20, 4, 135, 4)]),
+    path([(0, -14, 50, 6.5), (-14, -8, 80, 6), (-24, -6, 135, 5), (-30, 12, 260, 4)]),
+    path([(8, -4, 52, 4.5), (12, 0, 90, 4), (20, 4, 135, 4), (30, 14, 260, 4)]),
     path([(16, 8, 52, 5), (24, 14, 85, 5), (48, 8, 112, 4.5)]),
 )
 _VEINS: Final = joined(
@@ -38,13 +38,15 @@ _VEINS: Final = joined(
     path([(12, -16, 4, 12), (-10, -8, -3, 11.5), (-38, 0, -8, 9)]),
     path([(16, -20, 4, 11.5), (28, -2, 9, 11), (40, 10, 4, 8)]),
     path([(-24, -14, 62, 8.5), (-24, -18, 10, 9), (-22, -14, -18, 10)]),
-    path([(-24, -14, 60, 6.5), (-34, -18, 100, 6.5), (-36, -10, 135, 6)]),
-    path([(-20, -22, 54, 6), (20, -36, 62, 6), (42, -28, 100, 6), (40, -14, 135, 6)]),
-    path([(-22, 4, -72, 12), (-20, 20, -160, 12)]),
+    path([(-24, -14, 60, 6.5), (-34, -18, 100, 6.5), (-36, -10, 135, 6), (-36, 14, 260, 6)]),
+    path([(-20, -22, 54, 6), (20, -36, 62, 6), (42, -28, 100, 6), (40, -14, 135, 6), (36, 14, 260, 6)]),
+    path([(-22, 4, -72, 12), (-20, 20, -160, 12), (-20, 30, -360, 12)]),
     path([(-6, 48, -150, 3.5), (-7, 46, 10, 4), (-16, 32, 20, 4.5), (-24, -10, 18, 4.5)]),
 )
-ESOPHAGUS: Final = path([(2, 32, 135, 7.5), (4, 33, 0, 8), (5, 36, -60, 8), (14, 26, -98, 8), (30, 8, -116, 8)])
+ESOPHAGUS: Final = path([(2, 26, 260, 7.5), (2, 32, 135, 7.5), (4, 33, 0, 8), (5, 36, -60, 8), (14, 26, -98, 8), (30, 8, -116, 8)])
 
+
+_BELOW: Final = path([(3, 48, -160, 10), (2, 44, -360, 9)])
 
 #: What the heart fits in, however large.
 HEART_BOX: Final = ((-85.0, -105.0, -150.0), (130.0, 60.0, 25.0))
@@ -102,7 +104,7 @@ def paint_cavity(canvas: Canvas, cavity: Floats, uneven: Floats) -> None:
 
 
 def paint_abdomen(canvas: Canvas, cavity: Floats, uneven: Floats, stomach: tuple[float, float, float]) -> None:
-    """Paint liver, spleen and stomach under the diaphragm. `stomach`: fluid's HU, its level along y, size."""
+    """Paint liver, spleen, stomach, kidneys and bowel under the diaphragm. `stomach`: fluid's HU, its level along y, size."""
     thorax, patient = canvas.thorax, canvas.thorax.patient
     top = -40 + 26 * max(0.0, -patient.inspiration)
     box = canvas.grid.box((-150, -110, -400), (150, 130, top))
@@ -113,8 +115,15 @@ def paint_abdomen(canvas: Canvas, cavity: Floats, uneven: Floats, stomach: tuple
     inside = np.maximum(cavity[box] + 5, under)
     liver = np.maximum(inside, x - 34 + 0.35 * (y + 10) + 0.18 * (z + 90))
     np.maximum(liver, 20 - np.hypot(x, y - 62), out=liver)
+    np.maximum(liver, -185 + 0.5 * x - z, out=liver)
     _crura(canvas, box, under)
+    bowel = np.maximum(np.maximum(cavity[box] + 8, z + 175), y - 28)
+    canvas.paint(soft(bowel, 12) * np.clip(0.5 + uneven[box], 0, 1), 30.0, box)
     canvas.paint(soft(liver, canvas.grid.edge), patient.liver_hu + 0.25 * (patient.vein_hu - 42) + 4 * uneven[box], box)
+    for side in (-56, 56):
+        low, part = canvas.around((side, 62, -208), 56)
+        kidney = _ellipsoid(*part.grid.coordinates, (side, 62, -208), (27, 23, 54))
+        canvas.paint(soft(kidney, canvas.grid.edge), 34 + 0.4 * (patient.vein_hu - 42), low)
     spleen = np.maximum(inside, _ellipsoid(x, y, z, (84, 48, -122), (36, 40, 52)))
     canvas.paint(soft(spleen, canvas.grid.edge), 48 + 0.3 * (patient.vein_hu - 42), box)
     fluid, level, size = stomach
@@ -148,7 +157,7 @@ def paint_vessels(canvas: Canvas) -> None:
     wall = patient.muscle_hu
     canvas.tubes(ESOPHAGUS, wall)
     canvas.tubes(_VEINS, patient.vein_hu)
-    canvas.tubes(joined(AORTA, _NECK_ARTERIES), patient.artery_hu)
+    canvas.tubes(joined(AORTA, _BELOW, _NECK_ARTERIES), patient.artery_hu)
 
 
 def _crura(canvas: Canvas, box: tuple[slice, slice, slice], under: Floats) -> None:

@@ -18,6 +18,8 @@ from thoracle.phantom.imaging.grid import Floats, smoothstep
 LOBES = ("right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe", "left lower lobe")
 
 APEX = 108.0
+#: What the lungs fit in, however deep the breath.
+LUNG_BOX = ((-135.0, -98.0, -240.0), (135.0, 110.0, APEX + 6))
 #: Middle of the vertebral bodies and of the descending aorta, (x, y).
 SPINE, AORTA = (0.0, 66.0), (25.0, 50.0)
 _CAVITY = (126.0, 89.0)
@@ -48,11 +50,15 @@ class Thorax:
     def diaphragm(self, x: Floats, y: Floats) -> Floats:
         """Return the height of the diaphragm."""
         drop = -13 * self.patient.inspiration
-        heights = [
-            top + drop - 80 * np.clip(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2, 0, 4) ** np.float32(1.2)
-            for cx, cy, top, rx, ry in _DOMES
-        ]
-        return np.asarray(np.maximum(np.maximum(heights[0], heights[1]), heights[2]).astype(np.float32))
+        heights = []
+        for cx, cy, top, rx, ry in _DOMES:
+            height = np.asarray(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
+            np.clip(height, 0, 4, out=height)
+            height **= np.float32(1.2)
+            height *= -80
+            height += top + drop
+            heights.append(height)
+        return np.asarray(np.maximum(np.maximum(heights[0], heights[1]), heights[2]).astype(np.float32, copy=False))
 
     def heart_surface(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Return the outer face of the heart: a body along its axis and the right atrium."""
@@ -93,11 +99,13 @@ class Thorax:
         return height * profile - np.abs(x - 3)
 
     def body(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Return the skin, with shoulders."""
+        """Return the skin, with shoulders and neck."""
         a, b = self._body_axes
-        shoulders = smoothstep((z - 30) / 75)
+        shoulders, neck = smoothstep((z - 30) / 75), smoothstep((z - 126) / 40)
         wide, deep = a + 40 * shoulders, b - 12 * shoulders
-        k = np.sqrt((x / wide) ** 2 + ((y - 4) / deep) ** 2)
+        wide += neck * (60 + np.float32(0.35 * self.patient.fat) - wide)
+        deep += neck * (64 + np.float32(0.3 * self.patient.fat) - deep)
+        k = np.sqrt((x / wide) ** 2 + ((y - (4 + 46 * neck)) / deep) ** 2)
         k *= self._squareness(x, y, 0.075) * self._lumps(x, y)
         k -= 1
         k *= (wide + deep) / 2
@@ -121,20 +129,25 @@ class Thorax:
 
     def wall(self, x: Floats, y: Floats) -> Floats:
         """Return the thickness of fat under the skin."""
-        angle = np.arctan2(y, x)
-        return np.asarray(self.patient.fat * (1 - 0.25 * np.sin(angle) + 0.12 * np.cos(2 * angle)))
+        across, deep = x * x, y * y
+        square = across + deep + np.float32(1e-9)
+        return np.asarray(self.patient.fat * (1 - 0.25 * y / np.sqrt(square) + 0.12 * (across - deep) / square))
 
     def front(self, z: float) -> float:
         """Return y of the rib cage's front at a height."""
-        _, b, middle = self._cavity_axes(np.array([z], dtype=np.float32))
-        return float(middle[0] - b[0])
+        return float(self.front_at(np.array([z], dtype=np.float32))[0])
+
+    def front_at(self, z: Floats) -> Floats:
+        """Return y of the rib cage's front at many heights."""
+        _, b, middle = self._cavity_axes(z)
+        return np.asarray(middle - b)
 
     @property
     def bounds(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Return the corners of a box that holds the body: shoulders, breasts and the bones beneath."""
         a, b = self._body_axes
         wide, breast = 1.08 * a + 44, 10 + self.patient.fat if self.patient.sex == "F" else 0.0
-        return (-wide, -1.08 * b - breast, -600.0), (wide, 1.08 * b + 12, 600.0)
+        return (-wide, -1.08 * b - breast, -360.0), (wide, 1.08 * b + 12, 260.0)
 
     def skin_before(self) -> float:
         """Return y of the skin over the breastbone."""
@@ -153,12 +166,18 @@ class Thorax:
         return a.astype(np.float32), b.astype(np.float32), (16 * deep**2 - 3).astype(np.float32)
 
     def _squareness(self, x: Floats, y: Floats, amount: float) -> Floats:
-        angle = np.arctan2(y * np.float32(_CAVITY[0] / _CAVITY[1]), x)
-        return np.asarray(1 - np.float32(amount) * np.sin(2 * angle) ** 2)
+        """1 - amount * sin(2 angle) ** 2, without the angle."""
+        across, deep = x * x, y * y * np.float32((_CAVITY[0] / _CAVITY[1]) ** 2)
+        total = across + deep + np.float32(1e-9)
+        return np.asarray(1 - np.float32(4 * amount) * (across * deep) / (total * total))
 
     def _lumps(self, x: Floats, y: Floats) -> Floats:
         angle = np.arctan2(y, x)
-        uneven = np.ones_like(angle)
+        uneven, wave = np.ones_like(angle), np.empty_like(angle)
         for order, (phase, size) in enumerate(self.patient.lumps, start=2):
-            uneven += np.float32(size) * np.cos(order * angle + np.float32(phase))
+            np.multiply(angle, np.float32(order), out=wave)
+            wave += np.float32(phase)
+            np.cos(wave, out=wave)
+            wave *= np.float32(size)
+            uneven += wave
         return uneven

@@ -31,6 +31,7 @@ def sample_nodule(rng: Rng, site: GrowthSite) -> FindingGenerator:
         size_mm=round(site.millimetres(2 * float(shapes[0].max())), 1),
         number=number,
         centre=at(centres[0]),
+        parts=centres,
         painter=partial(_paint_nodules, centres=centres, shapes=shapes, fills=fills, rough=Field.sample(rng, 10)),
     )
 
@@ -60,6 +61,7 @@ def sample_opacity(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=number,
         size_mm=round(site.millimetres(2 * float(max(s.max() for s in shapes))), 0),
         centre=at(centres[0]),
+        parts=centres,
         painter=partial(_paint_opacity, centres=centres, shapes=shapes, density=density, rough=Field.sample(rng, 11)),
     )
 
@@ -89,6 +91,7 @@ def sample_consolidation(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=number,
         size_mm=round(site.millimetres(2 * float(shapes[0].max())), 0),
         centre=at(centres[0]),
+        parts=centres,
         painter=partial(_paint_consolidation, centres=centres, shapes=shapes, fill=fill, rough=Field.sample(rng, 10)),
     )
 
@@ -131,6 +134,7 @@ def sample_atelectasis(rng: Rng, site: GrowthSite) -> FindingGenerator:
         size_mm=round(site.millimetres(thickness), 0) if plates else None,
         kind="linear" if plates else "passive",
         centre=at(centres[0]) if plates else None,
+        parts=centres[: number if plates else 0],
         painter=painter,
     )
 

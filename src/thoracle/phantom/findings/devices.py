@@ -38,6 +38,7 @@ def sample_material(rng: Rng, site: GrowthSite) -> FindingGenerator:
         side=side if kind in ("pacemaker", "central venous port") else None,
         kind=kind,
         centre=(float(tubes.start[0, 0]), float(tubes.start[0, 1]), float(tubes.start[0, 2])),
+        parts=tubes.start[:1],
         painter=partial(_paint, tubes=tubes, fill=float(rng.uniform(low, high))),
     )
 
@@ -102,7 +103,7 @@ def _valve(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
 
 def _tube(rng: Rng, site: GrowthSite, sign: int) -> Tubes:
     radius = max(2.0, 0.55 * site.finest)
-    stations = np.concatenate([ESOPHAGUS.start, ESOPHAGUS.end[-1:]])
+    stations = np.concatenate([ESOPHAGUS.start, ESOPHAGUS.end[-1:]])[::-1]  # from the stomach up: every scan shows where it begins
     return path([(float(x), float(y), float(z), radius) for x, y, z in stations])
 
 

@@ -27,6 +27,7 @@ def sample_emphysema(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=number or 1,
         size_mm=round(site.millimetres(2 * float(radii.max())), 0) if number else None,
         kind="paraseptal" if bullae else "centrilobular",
+        parts=np.array(centres, dtype=np.float32).reshape(-1, 3),
         painter=partial(
             _paint_emphysema,
             holes=Field.sample(rng, max(8.0, 2.6 * site.finest)),
@@ -126,6 +127,7 @@ def sample_fibrosis(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=len(centres),
         kind="apical" if apical else "band",
         centre=at(centres[0]),
+        parts=centres,
         painter=partial(
             _paint_scars,
             centres=centres,

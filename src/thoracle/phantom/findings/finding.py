@@ -7,7 +7,7 @@ its mask; what resembles it without being it (`mimics.py`) marks none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -46,6 +46,7 @@ class FindingGenerator:
             named, it is painted in each of them and nowhere else.
         kind: what sort of it ("pacemaker", "linear", …).
         centre: canonical mm, of the largest part.
+        parts: (n, 3) canonical mm, the middles of all that its facts count or name: a scan that shows the finding shows each.
         painter: paints its share of hull or lung, and marks its mask.
     """
 
@@ -57,6 +58,7 @@ class FindingGenerator:
     number: int = 1
     kind: str | None = None
     centre: tuple[float, float, float] | None = None
+    parts: Floats = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
     painter: Callable[[Canvas], None]
 
     def paint(self, canvas: Canvas) -> None:

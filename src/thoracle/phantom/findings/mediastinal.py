@@ -62,6 +62,7 @@ def sample_hernia(rng: Rng, site: GrowthSite) -> FindingGenerator:
         size_mm=round(site.millimetres(2 * radius), 0),
         kind="fat" if fatty else "sliding",
         centre=at(centre),
+        parts=centre[None],
         painter=partial(
             _paint_hernia,
             centre=centre,
@@ -105,6 +106,7 @@ def sample_lymphadenopathy(rng: Rng, site: GrowthSite) -> FindingGenerator:
         number=number,
         kind=", ".join(dict.fromkeys(STATIONS[i][0] for i in chosen)),
         centre=at(centres[0]),
+        parts=centres,
         painter=partial(
             _paint_nodes,
             centres=centres.astype(np.float32),

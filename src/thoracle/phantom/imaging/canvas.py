@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -71,17 +70,13 @@ class Canvas:
     @contextmanager
     def confined(self, lobes: Collection[str]) -> Iterator[None]:
         """Take the lung of all other lobes away for a while: what fills a share of hull or lung stays in these."""
-        outside = np.array([name not in lobes for name in LOBES])[self._lobe]
-        hull, lung = self.hull.copy(), self.lung.copy()
-        for layer in (self.hull, self.lung):
-            np.copyto(layer, 0, where=outside)
+        voxels = np.flatnonzero(self.hull)
+        outside = np.array([name not in lobes for name in LOBES])[self.thorax.lobe_index(*self.grid.at(voxels))]
+        places = np.unravel_index(voxels[outside], self.grid.shape)
+        hull, lung = self.hull[places], self.lung[places]
+        self.hull[places] = self.lung[places] = 0
         yield
-        np.copyto(self.hull, hull, where=outside)
-        np.copyto(self.lung, lung, where=outside)
-
-    @cached_property
-    def _lobe(self) -> NDArray[np.uint8]:
-        return self.thorax.lobe_index(*self.grid.coordinates).astype(np.uint8)
+        self.hull[places], self.lung[places] = hull, lung
 
     def within(self, box: Box) -> Canvas:
         """Return the part in a box; painting it paints this canvas."""

@@ -37,8 +37,13 @@ def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
     if rng.random() < 0.8:
         fill, gap, thick = (float(rng.uniform(low, high)) for low, high in ((-900, -640), (4, 14), (2, 16)))
         painters.append(partial(_paint_cloth, rough=Field.sample(rng, 24), fill=fill, gap=gap, thick=thick))
+    sides = [-1, 1]
     if rng.random() < 0.3:
-        painters.append(_sample_arms(rng, thorax))
+        laid = sides[: int(rng.integers(1, 3))]
+        sides = sides[len(laid) :]
+        painters.append(_sample_arms(rng, thorax, laid))
+    if sides and thorax.patient.arms_raised:
+        painters.append(_sample_raised_arms(rng.spawn(1)[0], sides))
     if rng.random() < 0.65:
         painters.append(_sample_bag(rng, thorax))
     for _ in range(int(rng.choice(3, p=(0.25, 0.5, 0.25)))):
@@ -47,14 +52,24 @@ def sample_outside(rng: Rng, thorax: Thorax, *, finest: float) -> list[Painter]:
     return painters
 
 
-def _sample_arms(rng: Rng, thorax: Thorax) -> Painter:
+def _sample_arms(rng: Rng, thorax: Thorax, sides: Sequence[int]) -> Painter:
     """Forearms laid on the chest by who cannot raise them: skin, fat, muscle, bone."""
     arms = []
-    for side in (-1, 1)[: int(rng.integers(1, 3))]:
+    for side in sides:
         z, thick = float(rng.uniform(-120, 0)), float(rng.uniform(26, 36))
         far, near = side * 175.0, -side * float(rng.uniform(0, 60))
         front = thorax.skin_before() - thick - 4
         arms.append(path([(far, front + 60, z - 30, thick * 1.1), (side * 90, front + 12, z, thick), (near, front, z + 25, thick * 0.8)]))
+    return partial(_paint_arms, arms=joined(*arms))
+
+
+def _sample_raised_arms(rng: Rng, sides: Sequence[int]) -> Painter:
+    """Upper arms beside neck and head, from the shoulders on."""
+    arms = []
+    for side in sides:
+        thick, lean, ahead = float(rng.uniform(34, 44)), float(rng.uniform(-30, 25)), float(rng.uniform(-30, 10))
+        shoulder, elbow = (side * 170, 6, 124, thick), (side * (172 + lean), 6 + ahead, 300, 0.75 * thick)
+        arms.append(path([shoulder, elbow]))
     return partial(_paint_arms, arms=joined(*arms))
 
 

@@ -1,7 +1,9 @@
 """Define voxel grids in the chest: coordinates, boxes, soft edges and slow random fields.
 
-A grid belongs to a scan: its axes are the scanner's (LPS, millimetres). The chest is described in canonical coordinates; a roll about z and
-a scale lead from one to the other, so that x and y are (nx, ny, 1), z is (1, 1, nz), and formulas over them broadcast.
+A grid belongs to a scan: its axes are the scanner's (LPS, millimetres). The chest is described in canonical coordinates; a scale, a roll
+about its long axis and a pitch about the scanner's x lead from one to the other. Coordinates have as few numbers as that allows, so that
+formulas over z alone cost little: in a pitched chest x and y are (nx, ny, nz) and z is (1, ny, nz), in a level one (nx, ny, 1) and
+(1, 1, nz).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class VoxelGrid:
         shape: voxels along x, y, z.
         spacing: mm a voxel.
         origin: of voxel (0, 0, 0), mm from the canonical origin (midline, middle of the chest, carina), in the scanner's axes.
-        scale, roll: of the patient.
+        scale, roll, pitch: of the patient; pitch lifts the upper chest from the table.
     """
 
     shape: tuple[int, int, int]
@@ -35,6 +37,7 @@ class VoxelGrid:
     origin: tuple[float, float, float]
     scale: tuple[float, float, float]
     roll: float
+    pitch: float = 0.0
 
     @cached_property
     def axes(self) -> tuple[Floats, Floats, Floats]:
@@ -45,12 +48,33 @@ class VoxelGrid:
 
     @cached_property
     def coordinates(self) -> tuple[Floats, Floats, Floats]:
-        """Return canonical x (nx, ny, 1), y (nx, ny, 1), z (1, 1, nz)."""
-        u, v, w = self.axes
+        """Return canonical x, y and z, which broadcast to the grid's shape."""
+        u, v, w = self.axes[0][:, None, None], self.axes[1][None, :, None], self.axes[2][None, None, :]
+        if self.pitch:
+            cos, sin = np.float32(np.cos(self.pitch)), np.float32(np.sin(self.pitch))
+            v, w = v * cos + w * sin, w * cos - v * sin
         cos, sin = np.float32(np.cos(self.roll)), np.float32(np.sin(self.roll))
-        x = (u[:, None] * cos + v[None, :] * sin) / np.float32(self.scale[0])
-        y = (v[None, :] * cos - u[:, None] * sin) / np.float32(self.scale[1])
-        return x[:, :, None], y[:, :, None], (w / np.float32(self.scale[2]))[None, None, :]
+        x = (u * cos + v * sin) / np.float32(self.scale[0])
+        y = (v * cos - u * sin) / np.float32(self.scale[1])
+        return x, y, w / np.float32(self.scale[2])
+
+    def at(self, voxels: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Return canonical x, y and z of voxels given by their places in the flattened grid."""
+        places = np.unravel_index(voxels, self.shape)
+        return tuple(np.broadcast_to(axis, self.shape)[places] for axis in self.coordinates)  # type: ignore[return-value]
+
+    @cached_property
+    def crossed(self) -> NDArray[np.bool_]:
+        """Return which columns (nx, ny) rays cross: a round field, without the corners."""
+        away = [np.abs(np.arange(n) - (n - 1) / 2) * s for n, s in zip(self.shape[:2], self.spacing[:2], strict=True)]
+        return np.asarray(np.hypot(away[0][:, None], away[1][None, :]) <= (self.shape[0] / 2 + 0.5) * self.spacing[0])
+
+    def holds(self, points: Floats) -> NDArray[np.bool_]:
+        """Return which canonical points (n, 3) lie in the picture: where rays cross, between the first and the last slice."""
+        nearest = np.rint(self.indices(points)).astype(int)
+        inside = np.all((nearest >= 0) & (nearest < np.array(self.shape)), axis=1)
+        i, j, _ = (nearest * inside[:, None]).T
+        return np.asarray(inside & self.crossed[i, j])
 
     @cached_property
     def edge(self) -> float:
@@ -66,7 +90,9 @@ class VoxelGrid:
         """Return the fractional voxel indices (n, 3) of canonical points (n, 3)."""
         x, y = points[:, 0] * self.scale[0], points[:, 1] * self.scale[1]
         cos, sin = np.cos(self.roll), np.sin(self.roll)
-        scanner = (x * cos - y * sin, x * sin + y * cos, points[:, 2] * self.scale[2])
+        x, y, z = x * cos - y * sin, x * sin + y * cos, points[:, 2] * self.scale[2]
+        cos, sin = np.cos(self.pitch), np.sin(self.pitch)
+        scanner = (x, y * cos - z * sin, z * cos + y * sin)
         return np.stack([(c - o) / s for c, o, s in zip(scanner, self.origin, self.spacing, strict=True)], axis=1).astype(np.float32)
 
     def box(self, low: tuple[float, float, float], high: tuple[float, float, float]) -> Box:
@@ -81,7 +107,7 @@ class VoxelGrid:
         """Return the part of the grid in a box."""
         origin = tuple(o + s * b.start for o, s, b in zip(self.origin, self.spacing, box, strict=True))
         shape = tuple(b.stop - b.start for b in box)
-        return VoxelGrid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll)
+        return VoxelGrid(shape=shape, spacing=self.spacing, origin=origin, scale=self.scale, roll=self.roll, pitch=self.pitch)
 
     def slabs(self, voxels: int) -> list[Box]:
         """Return boxes of whole slices with at most about so many voxels, in order."""
@@ -136,6 +162,7 @@ _HALF = (220.0, 200.0, 180.0)
 
 
 def _hat(axis: Floats, half: float, pitch: float, nodes: int) -> Floats:
-    """(len(axis), nodes) weights of linear interpolation."""
-    at = np.clip((axis + half) / pitch, 0, nodes - 1.001)
+    """(len(axis), nodes) weights of linear interpolation; beyond the outermost nodes the field is mirrored."""
+    last = nodes - 1.001
+    at = last - np.abs((axis + half) / pitch % (2 * last) - last)
     return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)[None, :]), 0, 1).astype(np.float32))

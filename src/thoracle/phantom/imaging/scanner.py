@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.phantom.anatomy.patient import Patient, Rng
+from thoracle.phantom.imaging.field_of_view import sample_aligned_field, sample_field
 from thoracle.phantom.imaging.grid import Floats, VoxelGrid
 from thoracle.phantom.presets import Preset
 
@@ -73,11 +74,11 @@ class ReconstructionKernel:
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition:
-    """Describe one scan. `grid` is that of the thinnest slices; `table`: z of the canonical origin in the scanner's frame, mm."""
+    """Describe one scan. `grid` is that of the thinnest slices; `body`: the canonical origin in the scanner's frame, mm."""
 
     machine: ScannerModel
     grid: VoxelGrid
-    table: float
+    body: tuple[float, float, float]
     reconstructions: tuple[ReconstructionKernel, ...]
 
 
@@ -91,21 +92,20 @@ class StoredVolume:
     origin: tuple[float, float, float]
 
 
-def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisition:
-    """Sample machine, field of view, coverage and reconstructions."""
+def sample_acquisition(rng: Rng, patient: Patient, preset: Preset, *, aligned: bool = False) -> Acquisition:
+    """Sample machine, field of view, coverage and reconstructions; `aligned`: all lungs alike in the field."""
     machine = MACHINES[int(rng.choice(len(MACHINES), p=[m.weight for m in MACHINES]))]
-    field = np.clip(rng.normal(0.96, 0.055), 0.84, 1.08) * preset.matrix * preset.pixel
-    pixel = round(float(field) / preset.matrix, 6)
-    slices = round(preset.slices * float(rng.uniform(0.94, 1.08)))
-    shape = (preset.matrix, preset.matrix, slices)
+    field = sample_aligned_field(rng, patient, preset) if aligned else sample_field(rng, patient)
+    pixel = round(field.width / preset.matrix, 6)
+    shape = (preset.matrix, preset.matrix, round(field.coverage / preset.step))
     spacing = (pixel, pixel, preset.step)
-    middle = (patient.shift[0], patient.shift[1] + 6, float(rng.normal(-12, 4)))
     grid = VoxelGrid(
         shape=shape,
         spacing=spacing,
-        origin=tuple(round(float(m - s * (n - 1) / 2), 4) for m, s, n in zip(middle, spacing, shape, strict=True)),  # type: ignore[arg-type]
+        origin=tuple(round(float(m - s * (n - 1) / 2), 4) for m, s, n in zip(field.middle, spacing, shape, strict=True)),  # type: ignore[arg-type]
         scale=patient.scale,
         roll=patient.roll,
+        pitch=patient.pitch,
     )
     dose = preset.noise * float(np.exp(rng.normal(0, 0.3)))
     first = bool(rng.random() < 0.5)
@@ -115,7 +115,8 @@ def sample_acquisition(rng: Rng, patient: Patient, preset: Preset) -> Acquisitio
         ReconstructionKernel(sharp=sharp, thick=wide, noise=dose * (1.9 if sharp else 1.0) / wide**0.5)
         for sharp, wide in zip(kernels, thick, strict=False)
     )
-    return Acquisition(machine=machine, grid=grid, table=round(float(rng.uniform(-1500, 60)), 1), reconstructions=reconstructions)
+    body = (*field.body, round(float(rng.uniform(-1500, 60)), 1))
+    return Acquisition(machine=machine, grid=grid, body=body, reconstructions=reconstructions)
 
 
 def reconstruct(
@@ -132,14 +133,14 @@ def reconstruct(
     image += noise
     np.clip(np.rint(image, out=image), -1024, 3071, out=image)
     stored = image.astype(np.int16)
-    stored[_outside_field(stored.shape[0])] = acquisition.machine.padding
+    stored[~grid.crossed] = acquisition.machine.padding
     step = grid.spacing[2] * reconstruction.thick
-    first = grid.origin[2] + acquisition.table + (reconstruction.thick - 1) / 2 * grid.spacing[2]
+    x, y, z = (o + b for o, b in zip(grid.origin, acquisition.body, strict=True))
     return StoredVolume(
         hu=stored,
         mask=mask,
         spacing=(grid.spacing[0], grid.spacing[1], step),
-        origin=(grid.origin[0], grid.origin[1], round(first, 4)),
+        origin=(round(x, 4), round(y, 4), round(z + (reconstruction.thick - 1) / 2 * grid.spacing[2], 4)),
     )
 
 
@@ -179,9 +180,3 @@ def _thicken(hu: Floats, mask: NDArray[np.uint32], factor: float) -> tuple[Float
     for old, new in zip(*np.nonzero(overlap > 0.25), strict=True):
         merged[:, :, new] |= mask[:, :, old]
     return hu @ (overlap / factor).astype(np.float32), merged
-
-
-def _outside_field(matrix: int) -> NDArray[np.bool_]:
-    """Corners that no ray crosses."""
-    away = np.abs(np.arange(matrix) - (matrix - 1) / 2)
-    return np.asarray(np.hypot(away[:, None], away[None, :]) > matrix / 2 + 0.5)

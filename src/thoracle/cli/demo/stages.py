@@ -134,8 +134,8 @@ class _Stages:
         from thoracle.training.engine.config import write_config
 
         phantoms, cohort, settings = out / "phantoms", out / "cohort", out / "contrastive.yaml"
-        with self("phantoms", f"phantom --out {phantoms} --num-scans {cases} --seed {seed}"):
-            phantom(out=phantoms, num_scans=cases, seed=seed)
+        with self("phantoms", f"phantom --out {phantoms} --num-scans {cases} --seed {seed} --aligned"):
+            phantom(out=phantoms, num_scans=cases, seed=seed, aligned=True)
         write_config(config, settings)
         with self("cohort", f"prepare {phantoms} --layout ct-rate --preprocess {settings} --dev-share {_DEV_SHARE} --out {cohort}"):
             prepare(phantoms, layout="ct-rate", preprocess=settings, dev_share=_DEV_SHARE, out=cohort)

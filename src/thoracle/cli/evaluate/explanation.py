@@ -119,7 +119,6 @@ def _print(localization: Mapping[str, LocalizationScores], method: Method, notes
     from thoracle.evaluation.explanation.evaluate import sources
     from thoracle.evaluation.explanation.report import verdicts
     from thoracle.evaluation.explanation.summary import ALL
-    from thoracle.evaluation.html.page import with_bounds
     from thoracle.metrics.localization import METRICS
     from thoracle.types import RESEARCH_USE
 
@@ -130,8 +129,7 @@ def _print(localization: Mapping[str, LocalizationScores], method: Method, notes
     for column in ("mean over abnormalities", *METRICS):
         shown.add_column(column)
     for name in sources(method):
-        intervals = [localization[ALL].scores[metric][name] for metric in METRICS]
-        shown.add_row(name, *(with_bounds(interval.value, interval.low, interval.high) for interval in intervals))
+        shown.add_row(name, *(f"{localization[ALL].scores[metric][name].value:.3f}" for metric in METRICS))
     printer.print(shown)
     for sentence in verdicts(localization, method):
         printer.print(escape(sentence))

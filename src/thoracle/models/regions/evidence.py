@@ -15,6 +15,7 @@ from thoracle.models.regions.config import ReaderConfig
 from thoracle.models.regions.frame import Grid
 
 _GROUPS = 8  # of the convolution
+_RARE_LOGIT = -3.0  # that the network begins with: few places of few scans have a finding
 
 
 class PlaceEvidence(nn.Module):
@@ -54,8 +55,8 @@ class PlaceEvidence(nn.Module):
 
 
 class PlaceNetwork(nn.Module):
-    """Learn from maps of `PlaceEvidence` where a finding is, with what lies around each place: one hidden convolution, a gain and a bias
-    by place, and a perceptron.
+    """Learn from maps of `PlaceEvidence` where a finding is, with what lies around each place: a convolution that is added to the place's
+    own numbers, a gain and a bias by place, and a perceptron.
     """
 
     def __init__(self, config: ReaderConfig, *, findings: int) -> None:
@@ -67,12 +68,13 @@ class PlaceNetwork(nn.Module):
         self.bias_CF = nn.Parameter(torch.zeros(hidden, *self._frame))
         self.hidden = nn.Linear(hidden, hidden)
         self.out = nn.Linear(hidden, findings)
+        nn.init.constant_(self.out.bias, _RARE_LOGIT)
 
     def forward(self, places_BNP: Tensor, mean_NP: Tensor) -> Tensor:
         """Compute logits (B, K, N)."""
         placed_BNC = self.project(torch.cat([places_BNP - mean_NP, places_BNP], dim=-1))
-        around_BCF = self.around(placed_BNC.transpose(1, 2).reshape(len(placed_BNC), -1, *self._frame))
-        hidden_BNC = F.gelu(around_BCF * self.gain_CF + self.bias_CF).flatten(2).transpose(1, 2)
+        placed_BCF = placed_BNC.transpose(1, 2).reshape(len(placed_BNC), -1, *self._frame)
+        hidden_BNC = F.gelu((placed_BCF + self.around(placed_BCF)) * self.gain_CF + self.bias_CF).flatten(2).transpose(1, 2)
         return cast(Tensor, self.out(F.gelu(self.hidden(hidden_BNC)))).transpose(1, 2)
 
 

@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thoracle.models.regions.evidence import RegionReader
+from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.schedule import learning_rate_at
 
 #: Passes over the scans.
 EPOCHS = 8
 _BATCH = 16
 _LEARNING_RATE = 3e-3
+_WARMUP_STEPS = 50
 _WEIGHT_DECAY = 0.02
 
 
@@ -43,13 +46,15 @@ def train_network(
         progress: told how many of how many batches are done.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(reader.network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     total = epochs * math.ceil(len(labels_SK) / _BATCH)
+    config = OptimizerConfig(lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, warmup_steps=min(_WARMUP_STEPS, total // 10))
+    optimizer = torch.optim.AdamW(reader.network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     reader.network.train()
     for count, rows_B in enumerate(_batches(len(labels_SK), epochs, generator), start=1):
         places_BNP = read_rows(rows_B).to(device)
         target_BKN = soft_targets(reader, places_BNP, labels_SK[rows_B].to(device))
         loss = F.binary_cross_entropy_with_logits(reader.logits(places_BNP), target_BKN)
+        optimizer.param_groups[0]["lr"] = learning_rate_at(config, count - 1, steps=total)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

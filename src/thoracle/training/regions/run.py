@@ -37,7 +37,7 @@ from thoracle.training.regions.network import EPOCHS, train_network
 from thoracle.types import ABNORMALITIES, FloatArray
 
 #: Of the lungs' box, on each side of it: what lies below, before and behind the lungs is in the frame.
-MARGIN: Final = 0.15
+MARGIN: Final = 0.05
 #: Principal components of a cell; at CT-CLIP's size covariances of all 512 numbers would take 14.5 GB.
 COMPONENTS: Final = 16
 #: Of tokens and of cells: the fraction of a place's own covariance.

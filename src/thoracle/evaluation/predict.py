@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.latents import latent_row
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import PreparedVolume
+from thoracle.models.encoder import Capability
 from thoracle.types import ModelInput
 
 
@@ -33,6 +35,23 @@ def require_same_input(model: Model, cohort: Cohort) -> None:
             hint="Run `thoracle prepare` with --preprocess MODEL/config.json.",
             source=cohort.folder,
         )
+
+
+def select_readable(model: Model, cohort: Cohort) -> tuple[Cohort, tuple[str, ...]]:
+    """Select the volumes that a model takes, without those that have no lungs where it reads by region, and say how many these are.
+
+    Raises:
+        InputError: none is left.
+    """
+    if Capability.REGIONS not in model.capabilities:
+        return cohort, ()
+    readable = tuple(entry for entry in cohort.entries if entry.box is not None and entry.box.encloses == "lungs")
+    if not readable:
+        hint = "Prepare it anew with this Thoracle, which keeps where the lungs are: `thoracle prepare` with a new --out."
+        raise InputError("no volume says where its lungs are", hint=hint, source=cohort.folder)
+    left_out = len(cohort.entries) - len(readable)
+    note = f"{left_out:,} of {len(cohort.entries):,} volumes are left out: no lungs were found in them, by which this model tells places."
+    return replace(cohort, entries=readable), (note,) if left_out else ()
 
 
 def entry_source(entry: CohortEntry) -> RowSource:

@@ -16,7 +16,7 @@ from thoracle.inference.demo.assets import write_scan
 from thoracle.inference.model import load
 from thoracle.types import ABNORMALITIES
 
-SPLITS = (*["train"] * 12, *["dev"] * 8, "valid")
+SPLITS = (*["train"] * 12, *["dev"] * 8, *["valid"] * 5)
 
 
 @pytest.fixture
@@ -70,6 +70,18 @@ def test_a_cohort_becomes_a_model_that_detects(command, sketches: Path, start: P
     assert model.calibration is not None
     expected = model.calibration.probabilities(model.folder.labels, raw)
     assert [finding["probability"] for finding in findings["findings"]] == pytest.approx(expected, abs=1e-6)
+    rows = list(csv.reader((cohort / "manifest.csv").open(newline="")))
+    (valid,) = (row for row in rows if row[0].startswith("24."))
+    valid[-1] = valid[-1].replace("lungs", "body")
+    with (cohort / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    ran = command("evaluate", "detection", out, cohort, "--protocol", "phantom", "--resamples", 5, "--out", tmp_path / "scores")
+    assert ran.status == 0, ran.err
+    assert "1 of 25 volumes are left out: no lungs were found in them" in ran.err
+    assert f"Not scored, since the model does not know them: {', '.join(ABNORMALITIES[2:])}." in ran.err
+    results = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert sorted(results["labels"]) == sorted(ABNORMALITIES[:2])
+    assert len(list(csv.reader((tmp_path / "scores" / "predictions.csv").open()))) == 1 + 8 + 4
 
 
 def test_a_cohort_of_an_earlier_thoracle_is_refused_with_its_cure(command, cohort: Path, start: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort
-    from thoracle.evaluation.detection.cases import LabelTable
+    from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
     from thoracle.evaluation.detection.evaluate import Evaluation
     from thoracle.evaluation.detection.protocols import Protocol
     from thoracle.inference.model import Model
@@ -62,6 +62,7 @@ def detection(
     from thoracle.evaluation.detection.evaluate import evaluate as run
     from thoracle.evaluation.detection.label_mapping import mapped, read_mapping
     from thoracle.evaluation.detection.protocols import protocol as named
+    from thoracle.evaluation.predict import select_readable
     from thoracle.files.table import TABLE_SUFFIXES
     from thoracle.inference.model import load
 
@@ -82,7 +83,11 @@ def detection(
     loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
     if save_calibration and (loaded is None or way.mapped or way.tuning is None):
         raise InputError("there is no calibration to keep", hint="Give a model folder, and a protocol of the model's own labels.")
+    notes: tuple[str, ...] = ()
+    if loaded is not None and prepared is not None:
+        prepared, notes = select_readable(loaded, prepared)
     cases = cases_of_table(cohort, encoding=encoding) if prepared is None else cases_of_cohort(prepared)
+    cases, unknown = (cases, ()) if loaded is None or way.mapped else _known(cases, loaded)
     if loaded is None or prepared is None:
         predictions = read_table(model, encoding=encoding)
     else:
@@ -93,6 +98,7 @@ def detection(
         level=level, threshold_source=thresholds_from, method=calibration, coverage=coverage, resamples=resamples, seed=seed
     )
     evaluation = run(cases, predictions, protocol=way, plan=plan)
+    evaluation = replace(evaluation, notes=(*notes, *unknown, *evaluation.notes))
     _write(evaluation, out, console, model=_facts(model, loaded), cohort=prepared)
     if save_calibration and loaded is not None and evaluation.calibration is not None:
         from thoracle.inference.calibration import save_calibration as write_calibration
@@ -100,6 +106,13 @@ def detection(
         folder = loaded.folder
         write_calibration(folder.path, replace(evaluation.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
         console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
+
+
+def _known(cases: LabelledCases, model: Model) -> tuple[LabelledCases, tuple[str, ...]]:
+    """Cases with the labels that a model knows, and a sentence on the others."""
+    unknown = [name for name in cases.labels if name not in model.folder.labels]
+    note = f"Not scored, since the model does not know them: {', '.join(unknown)}."
+    return (cases.of_labels(model.folder.labels), (note,)) if unknown else (cases, ())
 
 
 def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tuning | None, *, out: Path, console: Console) -> LabelTable:

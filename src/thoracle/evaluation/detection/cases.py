@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,11 @@ class LabelledCases:
             labels=self.labels,
             truth_NK=self.truth_NK[rows],
         )
+
+    def of_labels(self, labels: Collection[str]) -> LabelledCases:
+        """Return the same cases with those of their labels that are among `labels`."""
+        columns = [index for index, name in enumerate(self.labels) if name in labels]
+        return replace(self, labels=tuple(self.labels[index] for index in columns), truth_NK=self.truth_NK[:, columns])
 
 
 def cases_of_cohort(cohort: Cohort) -> LabelledCases:

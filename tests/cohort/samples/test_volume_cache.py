@@ -35,6 +35,11 @@ def test_what_is_read_is_within_half_a_hounsfield_unit_of_what_was_written(volum
     assert np.abs(again - volume).max() <= 0.0005001
 
 
+def test_equal_voxels_are_equal_bytes(volume: np.ndarray) -> None:
+    """Files are known by their hash. Blosc's threads would give several in a dozen."""
+    assert len({pack(volume, scale=1000.0) for _ in range(12)}) == 1
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     hu=hnp.arrays(np.int16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(-32767, 32767)),

@@ -12,7 +12,7 @@ import pytest
 import thoracle
 from tests.ct.sketches import BODY, sketch, volume
 from thoracle.ct.chest.quality import assess
-from thoracle.phantom.anatomy.patient import sample_patient
+from thoracle.phantom.anatomy.patient import sample_patient, sample_position
 from thoracle.phantom.imaging.scanner import reconstruct, sample_acquisition
 from thoracle.phantom.imaging.scene import paint, sample_scene, true_lungs
 from thoracle.phantom.presets import PRESETS
@@ -105,11 +105,12 @@ def test_what_is_no_chest_has_none(organs):
     assert assess(sketch(organs, EXTENT)).box is None
 
 
-def phantom_misses(seed: int, names: tuple[str, ...]):
+def phantom_misses(seed: int, names: tuple[str, ...], *, aligned: bool):
     """How far the box of a phantom's volume is from that of its true lungs, mm of each face."""
     rng, preset = np.random.default_rng(seed), PRESETS["tiny"]
     patient = sample_patient(rng)
-    acquisition = sample_acquisition(rng, patient, preset)
+    patient = patient if aligned else sample_position(rng, patient)
+    acquisition = sample_acquisition(rng, patient, preset, aligned=aligned)
     scene = sample_scene(patient, names, anatomy=rng, visit=rng, finding=lambda _: rng, finest=preset.pixel)
     hu, mask = paint(scene, acquisition.grid)
     stored = reconstruct(rng, hu, mask, acquisition, acquisition.reconstructions[0])
@@ -117,25 +118,27 @@ def phantom_misses(seed: int, names: tuple[str, ...]):
     scan.affine[:3, 3] = stored.origin
     lungs, grid = true_lungs(scene, acquisition.grid), acquisition.grid
     ends = [np.flatnonzero(lungs.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    start = np.add(grid.origin, (0, 0, acquisition.table))
+    start = np.add(grid.origin, acquisition.body)
     true = [start[axis] + grid.spacing[axis] * (ends[axis][end] + half) for end, half in ((0, -0.5), (-1, 0.5)) for axis in range(3)]
     return box_of(scan)[0] - true
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_box_of_a_phantom_with_effusion_and_consolidation_is_that_of_its_lungs(seed):
-    np.testing.assert_array_less(np.abs(phantom_misses(seed, ("Pleural effusion", "Consolidation"))), TOLERANCE)
+    """Of one that lies as all do: of those that lie as patients do, one in five has a face that is missed by more (docs/experiments.md)."""
+    np.testing.assert_array_less(np.abs(phantom_misses(seed, ("Pleural effusion", "Consolidation"), aligned=True)), TOLERANCE)
 
 
 @pytest.mark.manual
-def test_the_boxes_of_500_phantoms():
-    """Prints what is missed by more than 10 mm; the last figures are in docs/experiments.md."""
+@pytest.mark.parametrize(("aligned", "most"), [(True, 20), (False, 104)])
+def test_the_boxes_of_500_phantoms(aligned, most):
+    """Prints what is missed by more than 10 mm; `most` is what docs/experiments.md has, and not what is aimed at."""
     random, missed = np.random.default_rng(7), []
     for seed in range(500):
         names = tuple(np.array(["Pleural effusion", "Consolidation", "Atelectasis", "Emphysema"])[random.random(4) < 0.4])
-        miss = phantom_misses(1000 + seed, names)
+        miss = phantom_misses(1000 + seed, names, aligned=aligned)
         if np.abs(miss).max() > TOLERANCE:
             missed.append(miss)
             print(seed, names, miss.round())
     print(len(missed), "of 500")
-    assert len(missed) <= 20
+    assert len(missed) <= most

@@ -18,6 +18,7 @@ from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, op
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
+from thoracle.models.regions.config import ReaderConfig, RegionsConfig
 from thoracle.models.registry import REGISTRY
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
@@ -30,6 +31,15 @@ CONFIGS = {
     ),
     "ct-clip-classifier": TINY,
     "ctvit": TINY.ctvit,
+    "regions": RegionsConfig(
+        labels=ABNORMALITIES,
+        margin=0.1,
+        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16),
+        cells=None,
+        before_attention=True,
+        encoder_kind="ct-clip",
+        encoder=TINY,
+    ),
     "text-classifier": TINY.bert,
     "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
 }

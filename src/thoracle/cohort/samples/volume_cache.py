@@ -18,12 +18,17 @@ from typing import Any, Final
 
 import numpy as np
 from isal import isal_zlib
+from numcodecs import blosc
 from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CacheDamaged, InputError
 from thoracle.types import ModelInput
+
+# Blosc's threads append a frame's blocks in the order in which they finish: equal voxels would be other bytes now and then, and what is
+# known by the hash of a file (a patient's tokens, to be deleted) would not be found by it.
+blosc.use_threads = False
 
 MAGIC: Final = b"THORVOL1"
 SUFFIX: Final = ".vol"

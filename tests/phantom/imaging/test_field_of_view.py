@@ -67,7 +67,7 @@ def test_lungs_lie_anywhere_in_the_field_and_few_are_cut(people, fields):
 
 def _margins(field, patient) -> tuple[float, float]:
     """How far the scan goes beyond the lungs above and below, mm, from the lungs as they are painted."""
-    x, y = np.arange(-126, 127, 3.0)[:, None, None], np.arange(-100, 101, 3.0)[None, :, None]
+    x, y = np.arange(-126, 127, 6.0)[:, None, None], np.arange(-100, 101, 6.0)[None, :, None]
     z = np.arange(-230, 115, 2.0)[None, None, :]
     lung = (Thorax(patient=patient, heart=patient.heart).lung(x, y, z) < 0).any(axis=(0, 1))
     low, high = z.ravel()[lung][[0, -1]] * patient.scale[2]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -52,10 +53,7 @@ def start_ranks() -> StartRanks:
 
     @contextmanager
     def start(*arguments: object, count: int = 2) -> Iterator[list[subprocess.Popen[str]]]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_ports()), "OMP_NUM_THREADS": "1"}
         started = [
             subprocess.Popen(
                 [sys.executable, *map(str, arguments)],
@@ -74,6 +72,16 @@ def start_ranks() -> StartRanks:
                 process.kill()
 
     return start
+
+
+def _free_ports(count: int = 32) -> int:
+    """The first of so many free ports in a row, below those that the system gives to connections: nothing takes one of them meanwhile."""
+    while True:
+        first = random.randrange(15_000, 30_000)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,
         "phantom_shortcuts": ["--cases", 60],
         "preprocess": ["--repeat", 1],
+        "regions": [4, 8, 4],
         "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
         "search_open": ["--records", 300, "--repeat", 1],
         "train": ["--preset", "tiny", "--batch", 1],

@@ -1,6 +1,6 @@
 """Every kind of model does what its capabilities say, refuses the rest by name, and comes back from its own export.
 
-A kind that is added to the registry fails here until it has a tiny configuration in `CONFIGS`, and everything below holds of it.
+A kind that is added to the registry fails here until it has a configuration in `tiny_configs.CONFIGS`, and everything below holds of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import thoracle
+from tests.models.tiny_configs import CONFIGS
 from tests.models.toy_family import LABELS, SIZE, TOY, Toy, ToyConfig
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
@@ -27,38 +28,14 @@ from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.bundle.import_published import import_checkpoint
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.common.prompts import format_prompts
-from thoracle.models.ctchat.config import ProjectorConfig
-from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.encoder import Capability
-from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
-from thoracle.models.regions.config import ReaderConfig, RegionsConfig
 from thoracle.models.registry import REGISTRY, models_with, spec_of
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.checkpoint import read_checkpoint
 from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.record import Filters, IndexedVolume, Record
 
-TINY = PRESETS["tiny"]
 WORDS = Tokenizer.from_words(format_prompts())
-CONFIGS: dict[str, Any] = {
-    "ct-clip": TINY,
-    "medfinder": MedFinderConfig(
-        size=(60, 120, 120), vit=ViTConfig(patch_size=20, dim=16, depth=1, heads=2, mlp=16), bert=TINY.bert, dim_latent=16, heads=2
-    ),
-    "ct-clip-classifier": TINY,
-    "ctvit": TINY.ctvit,
-    "regions": RegionsConfig(
-        labels=("Emphysema", "Pleural effusion"),
-        margin=0.1,
-        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16),
-        cells=None,
-        before_attention=True,
-        encoder_kind="ct-clip",
-        encoder=TINY,
-    ),
-    "text-classifier": TINY.bert,
-    "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
-}
 SIZES = {"toy": SIZE}
 
 

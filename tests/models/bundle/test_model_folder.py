@@ -10,39 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.tiny_configs import CONFIGS, TINY
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.models.bundle import model_folder as module
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.ctchat.config import ProjectorConfig
-from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig
-from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
-from thoracle.models.regions.config import ReaderConfig, RegionsConfig
+from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.registry import REGISTRY
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
-
-TINY = PRESETS["tiny"]
-CONFIGS = {
-    "ct-clip": TINY,
-    "medfinder": MedFinderConfig(
-        size=(60, 120, 120), vit=ViTConfig(patch_size=20, dim=16, depth=1, heads=2, mlp=16), bert=TINY.bert, dim_latent=16, heads=2
-    ),
-    "ct-clip-classifier": TINY,
-    "ctvit": TINY.ctvit,
-    "regions": RegionsConfig(
-        labels=ABNORMALITIES,
-        margin=0.1,
-        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16),
-        cells=None,
-        before_attention=True,
-        encoder_kind="ct-clip",
-        encoder=TINY,
-    ),
-    "text-classifier": TINY.bert,
-    "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
-}
 
 
 def weights(kind: str = "ct-clip") -> dict[str, Tensor]:

@@ -1,0 +1,31 @@
+"""A tiny configuration of each kind in the registry, which tests of all kinds share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thoracle.models.ctchat.config import ProjectorConfig
+from thoracle.models.ctclip.config import PRESETS
+from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
+from thoracle.models.regions.config import ReaderConfig, RegionsConfig
+
+TINY = PRESETS["tiny"]
+CONFIGS: dict[str, Any] = {
+    "ct-clip": TINY,
+    "medfinder": MedFinderConfig(
+        size=(60, 120, 120), vit=ViTConfig(patch_size=20, dim=16, depth=1, heads=2, mlp=16), bert=TINY.bert, dim_latent=16, heads=2
+    ),
+    "ct-clip-classifier": TINY,
+    "ctvit": TINY.ctvit,
+    "regions": RegionsConfig(
+        labels=("Emphysema", "Pleural effusion"),
+        margin=0.1,
+        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16),
+        cells=None,
+        before_attention=True,
+        encoder_kind="ct-clip",
+        encoder=TINY,
+    ),
+    "text-classifier": TINY.bert,
+    "chat-projector": ProjectorConfig(num_queries=4, dim=16, dim_context=16, attention_dim=16, heads=4, hidden_size=24),
+}

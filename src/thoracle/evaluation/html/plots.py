@@ -82,7 +82,7 @@ def dots(names: Sequence[str], series: Mapping[str, Sequence[Interval]], *, x: s
         ax.set_xlabel(x)
         ax.grid(axis="x", lw=0.3)
         if len(series) > 1:
-            drawing.legend(loc="outside lower center", ncols=len(series), frameon=False)
+            drawing.legend(loc="outside lower center", ncols=min(len(series), 3), frameon=False)
         return _svg(drawing)
 
 

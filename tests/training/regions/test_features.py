@@ -11,7 +11,7 @@ import torch
 from thoracle.ct.chest.input_box import InputBox
 from thoracle.models.regions.config import ReaderConfig
 from thoracle.models.regions.evidence import RegionReader
-from thoracle.models.regions.model import place
+from thoracle.models.regions.model import RegionFeatures, place
 from thoracle.training.regions.features import PlacedScans, component_rows, reader_configs
 
 CONFIG = ReaderConfig(grid=(4, 3, 3), dim=5, components=5, frame=(4, 3, 3), sigma=0.4, hidden=16)
@@ -33,14 +33,15 @@ def test_places_are_read_back_by_scan(tmp_path: Path) -> None:
 
 def test_each_grid_has_a_reader_of_its_own_size() -> None:
     generator = torch.Generator().manual_seed(0)
-    batches = [([0, 1], (torch.randn(2, 2, 3, 3, 7, generator=generator), torch.randn(2, 4, 6, 6, 3, generator=generator)))] * 2
+    tokens, cells = torch.randn(2, 2, 3, 3, 7, generator=generator), torch.randn(2, 4, 6, 6, 3, generator=generator)
+    batches = [([0, 1], RegionFeatures(tokens=tokens, cells=cells, latent_BL=None))] * 2
     configs, bases = reader_configs(iter(batches), components=4)
     assert [(config.grid, config.frame, config.dim, config.components) for config in configs] == [
         ((2, 3, 3), (2, 3, 3), 7, 4),
         ((4, 6, 6), (4, 6, 6), 3, 3),
     ]
     assert [tuple(basis.shape) for _, basis in bases] == [(7, 4), (3, 3)]
-    alone, _ = reader_configs(iter([(rows, (tokens, None)) for rows, (tokens, _) in batches]), components=4)
+    alone, _ = reader_configs(iter([([0, 1], RegionFeatures(tokens=tokens, cells=None, latent_BL=None))]), components=4)
     assert alone == configs[:1]
 
 

@@ -26,6 +26,9 @@ def regions(
     components: Annotated[
         int, typer.Option(min=1, help="Most numbers of a patch that are used; more are reduced to so many principal components.")
     ] = 16,
+    average_prompts: Annotated[
+        bool, typer.Option("--average-prompts", help="A probability is the mean of the regions' and of that of MODEL's own prompts.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the second stage.")] = 0,
     device: Device = "auto",
 ) -> None:
@@ -49,7 +52,7 @@ def regions(
             str(model),
             opened,
             out,
-            settings=RegionsSettings(components=components, seed=seed),
+            settings=RegionsSettings(components=components, seed=seed, average_prompts=average_prompts),
             device=device_of(device),
             progress=lambda what, count, total: bar.update(count, total=total, description=what),
         )

@@ -5,7 +5,7 @@ Shapes: S scans, B of them, (T, h, w) cells of a grid, D numbers of a cell, N pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -16,10 +16,9 @@ from torch import Tensor
 from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.ct.chest.input_box import InputBox
 from thoracle.errors import CapabilityMissing
-from thoracle.models.encoder import VolumeEncoder
 from thoracle.models.regions.config import ReaderConfig, grid_of
 from thoracle.models.regions.evidence import RegionReader
-from thoracle.models.regions.model import place, region_features
+from thoracle.models.regions.model import RegionFeatures, place
 from thoracle.training.engine.sampler import iterate_samples
 from thoracle.training.regions.moments import CellMoments, PlaceMoments
 
@@ -29,14 +28,14 @@ _COMPONENT_SCANS: Final = 256
 #: Of tokens and of cells: the smoothing, in places, and the network's channels; of cells there are several times as many.
 _SIGMAS: Final = (0.4, 0.5)
 _HIDDEN: Final = (96, 32)
-#: Scans by their numbers; tokens, and cells where there is a finer grid.
-RegionBatch = tuple[list[int], tuple[Tensor, Tensor | None]]
+#: Scans by their numbers, and what the encoder makes of them.
+RegionBatch = tuple[list[int], RegionFeatures]
 
 
 def region_batches(
-    encoder: VolumeEncoder, volumes: CohortDataset, rows: Sequence[int], *, before_attention: bool, device: torch.device
+    encode: Callable[[Tensor], RegionFeatures], volumes: CohortDataset, rows: Sequence[int], *, device: torch.device
 ) -> Iterator[RegionBatch]:
-    """Yield scans by their numbers, and tokens and cells of each, read ahead by a thread.
+    """Yield scans by their numbers, and what `encode` makes of them, read ahead by a thread.
 
     Raises:
         CapabilityMissing: tokens are on no grid.
@@ -45,8 +44,8 @@ def region_batches(
     batches = [list(rows[first : first + BATCH]) for first in range(0, len(rows), BATCH)]
     for batch, (_, volume_B1ZHW) in zip(batches, iterate_samples(volumes, batches, device, workers=1), strict=True):
         with torch.inference_mode():
-            features = region_features(encoder, volume_B1ZHW, before_attention=before_attention)
-        if features[0].dim() != 5:
+            features = encode(volume_B1ZHW)
+        if features.tokens.dim() != 5:
             raise CapabilityMissing("has no grid of tokens", hint="Give a model whose tokens lie on a grid, such as CT-CLIP.")
         yield batch, features
 
@@ -61,14 +60,13 @@ def reader_configs(batches: Iterator[RegionBatch], *, components: int) -> tuple[
     moments: list[CellMoments] = []
     configs: list[ReaderConfig] = []
     for _, features in batches:
-        grids = [cells for cells in features if cells is not None]
         if not moments:
-            for cells_BTHWD, sigma, hidden in zip(grids, _SIGMAS, _HIDDEN, strict=False):
+            for cells_BTHWD, sigma, hidden in zip(features.grids, _SIGMAS, _HIDDEN, strict=False):
                 grid, dim = grid_of(cells_BTHWD), cells_BTHWD.shape[-1]
                 config = ReaderConfig(grid=grid, dim=dim, components=min(dim, components), frame=grid, sigma=sigma, hidden=hidden)
                 configs.append(config)
                 moments.append(CellMoments(cells=config.places, numbers=dim))
-        for moment, cells_BTHWD in zip(moments, grids, strict=True):
+        for moment, cells_BTHWD in zip(moments, features.grids, strict=True):
             moment.add(cells_BTHWD)
     return configs, [moment.components(config.components) for moment, config in zip(moments, configs, strict=True)]
 

@@ -72,9 +72,8 @@ def train_network(
 @torch.no_grad()
 def soft_targets(reader: RegionReader, places_BNP: Tensor, labels_BK: Tensor) -> Tensor:
     """Divide each map of the first stage by its maximum where the finding is present; 0 elsewhere: (B, K, N)."""
-    maps_BKN: Tensor = reader.evidence(places_BNP)
-    highest_BK1 = maps_BKN.amax(dim=-1, keepdim=True)
-    return torch.where(highest_BK1 > 0, maps_BKN / highest_BK1.clamp(min=1e-30), 0) * labels_BK[:, :, None]
+    maps_BKN = reader.evidence.map_present(places_BNP, labels_BK)
+    return maps_BKN / maps_BKN.amax(dim=-1, keepdim=True).clamp(min=1e-30)
 
 
 def _batches(scans: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -37,6 +37,13 @@ def test_a_map_is_evidence_above_zero_with_its_mean_times_the_root_of_the_prior(
             np.testing.assert_allclose(maps[b, k], (positive + positive.mean()) * np.sqrt(prior[k]), rtol=1e-4, atol=1e-5)
 
 
+def test_maps_of_what_is_present_are_those_of_all_and_zero_elsewhere() -> None:
+    evidence, places = fitted(), torch.randn(3, 12, 3, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    torch.testing.assert_close(evidence.map_present(places, labels), evidence(places) * labels[:, :, None])
+    assert not evidence.map_present(places, torch.zeros(3, 2)).any()
+
+
 def test_smoothing_is_scipys_away_from_the_rim() -> None:
     values = np.zeros((9, 9, 9))
     values[3:6, 3:6, 3:6] = np.random.default_rng(0).normal(size=(3, 3, 3))

@@ -66,8 +66,9 @@ def test_a_shifted_patient_gives_a_shifted_map_and_the_same_findings(cells: bool
 @torch.no_grad()
 def test_the_strongest_place_of_the_tokens_decides() -> None:
     regions = model(cells=True)
-    tokens, cells = region_features(regions.encoder, volumes(), before_attention=True)
-    assert cells is not None
+    features = region_features(regions.encoder, volumes(), before_attention=True)
+    tokens, cells = features.grids
+    assert features.latent_BL is None
     assert cells.shape == (2, 12, 12, 12, 6)
     placed = place(regions.tokens, regions.config.tokens, tokens, [BOX, MOVED], margin=0.1)
     expected = torch.stack([regions.tokens.logits(placed)[:, k].max(dim=1).values for k in range(2)], dim=1)

@@ -49,6 +49,7 @@ class RegionsConfig:
         cells: reader of the encoder's finer grid; None where it has none, and maps are the tokens'.
         before_attention: whether tokens are patches that were embedded each alone; where an encoder does not give them, they are what it
             pools, and have met their neighbours.
+        average_prompts: whether a probability is the mean of the regions' and of that of the encoder's own prompts.
         encoder_kind: of the encoder.
         encoder: its configuration, of that kind.
     """
@@ -58,6 +59,7 @@ class RegionsConfig:
     tokens: ReaderConfig
     cells: ReaderConfig | None
     before_attention: bool
+    average_prompts: bool = False
     encoder_kind: str
     encoder: Any = None
 

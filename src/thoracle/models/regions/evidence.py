@@ -49,9 +49,21 @@ class PlaceEvidence(nn.Module):
 
     def forward(self, places_BNP: Tensor) -> Tensor:
         """Map evidence and where it is usual: (e+ + mean e+) sqrt(prior), (B, K, N)."""
-        evidence_BKN = torch.einsum("bnp,knp->bkn", places_BNP - self.mean_NP, self.weights_KNP)
-        positive_BKN = smooth(evidence_BKN, self._frame, sigma=self._sigma).clamp(min=0)
-        return (positive_BKN + positive_BKN.mean(dim=-1, keepdim=True)) * self.prior_KN.sqrt()
+        return self._map(torch.einsum("bnp,knp->bkn", places_BNP - self.mean_NP, self.weights_KNP), self.prior_KN)
+
+    def map_present(self, places_BNP: Tensor, labels_BK: Tensor) -> Tensor:
+        """Map as `forward` where a label is not 0, and 0 elsewhere: most findings are absent, and smoothing takes longest."""
+        deviations_BNP, maps_BKN = places_BNP - self.mean_NP, places_BNP.new_zeros(*labels_BK.shape, places_BNP.shape[1])
+        scans, findings = labels_BK.nonzero(as_tuple=True)
+        if len(scans):
+            pairs = zip(scans.tolist(), findings.tolist(), strict=True)
+            evidence_MN = torch.stack([(deviations_BNP[b] * self.weights_KNP[k]).sum(dim=-1) for b, k in pairs])
+            maps_BKN[scans, findings] = self._map(evidence_MN, self.prior_KN[findings])
+        return maps_BKN
+
+    def _map(self, evidence: Tensor, prior: Tensor) -> Tensor:
+        positive = smooth(evidence, self._frame, sigma=self._sigma).clamp(min=0)
+        return (positive + positive.mean(dim=-1, keepdim=True)) * prior.sqrt()
 
 
 class PlaceNetwork(nn.Module):
@@ -72,10 +84,13 @@ class PlaceNetwork(nn.Module):
 
     def forward(self, places_BNP: Tensor, mean_NP: Tensor) -> Tensor:
         """Compute logits (B, K, N)."""
-        placed_BNC = self.project(torch.cat([places_BNP - mean_NP, places_BNP], dim=-1))
-        placed_BCF = placed_BNC.transpose(1, 2).reshape(len(placed_BNC), -1, *self._frame)
-        hidden_BNC = F.gelu((placed_BCF + self.around(placed_BCF)) * self.gain_CF + self.bias_CF).flatten(2).transpose(1, 2)
-        return cast(Tensor, self.out(F.gelu(self.hidden(hidden_BNC)))).transpose(1, 2)
+        deviation_CP, value_CP = self.project.weight.chunk(2, dim=1)  # of [places - mean, places], which is never put together
+        placed_BNC = F.linear(places_BNP, deviation_CP + value_CP) + (self.project.bias - mean_NP @ deviation_CP.T)
+        placed_BFC = placed_BNC.view(len(placed_BNC), *self._frame, -1)
+        # Channels stay last: a convolution is then more than twice as fast on a CPU, and nothing is transposed.
+        around_BFC = self.around(placed_BFC.movedim(-1, 1)).movedim(1, -1)
+        hidden_BFC = F.gelu((placed_BFC + around_BFC) * self.gain_CF.movedim(0, -1) + self.bias_CF.movedim(0, -1))
+        return cast(Tensor, self.out(F.gelu(self.hidden(hidden_BFC)))).flatten(1, 3).transpose(1, 2)
 
 
 class RegionReader(nn.Module):
@@ -95,12 +110,15 @@ class RegionReader(nn.Module):
         return cast(Tensor, self.evidence(places_BNP)) * self.logits(places_BNP).sigmoid()
 
 
-def smooth(values_BKN: Tensor, frame: Grid, *, sigma: float) -> Tensor:
-    """Smooth over the frame by a Gaussian of `sigma` places; at its rim by what of it lies within."""
-    values_BKZXY = values_BKN.reshape(*values_BKN.shape[:-1], *frame)
-    for axis, size in enumerate(frame, start=values_BKN.dim() - 1):
-        at = torch.arange(size, device=values_BKN.device)
-        weights = torch.exp(-((at[:, None] - at).to(values_BKN.dtype) ** 2) / (2 * sigma**2))
-        weights = weights / weights.sum(dim=1, keepdim=True)
-        values_BKZXY = (values_BKZXY.movedim(axis, -1) @ weights.T).movedim(-1, axis)
-    return values_BKZXY.reshape(values_BKN.shape)
+def smooth(values: Tensor, frame: Grid, *, sigma: float) -> Tensor:
+    """Smooth (…, N) over the frame by a Gaussian of `sigma` places; at its rim by what of it lies within."""
+    (_, x, y), (z_by_z, x_by_x, y_by_y) = frame, (_gaussian(size, sigma, like=values) for size in frame)
+    along_y = values.reshape(-1, y) @ y_by_y.T
+    along_x = x_by_x @ along_y.view(-1, x, y)
+    return (z_by_z @ along_x.view(-1, len(z_by_z), x * y)).view(values.shape)
+
+
+def _gaussian(size: int, sigma: float, *, like: Tensor) -> Tensor:
+    at = torch.arange(size, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-((at[:, None] - at) ** 2) / (2 * sigma**2))
+    return weights / weights.sum(dim=1, keepdim=True)

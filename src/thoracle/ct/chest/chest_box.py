@@ -91,30 +91,31 @@ def cut_faces(mask: Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
 
 def _with_rim(cells: NDArray[np.float32], lung: Mask) -> Mask:
     """Keep the large parts of the lung, and add their half-filled rim, which thin recesses are made of."""
-    core = ~grown(~lung)
-    core = ~grown(~core)
-    gas = _bowel_gas(cells, lung, core)
-    parts, count = ndimage.label(lung & ~gas)
-    sizes = ndimage.sum_labels(core, parts, range(1, count + 1))
-    large_parts: Mask = np.isin(parts, 1 + np.flatnonzero(sizes >= _PART_SHARE * sizes.max()))
-    airy = (cells < _RIM_HU) & ~gas & ~find_outside(np.ascontiguousarray(cells.T)).T
+    upright, lung = np.ascontiguousarray(cells.T), np.ascontiguousarray(lung.T)  # (z, y, x), as scans lie in memory
+    core = ~grown(grown(~lung))
+    gas = _bowel_gas(upright, lung, core)
+    parts, _ = ndimage.label(lung & ~gas)
+    sizes = np.bincount(parts[core], minlength=int(parts.max()) + 1)
+    sizes[0] = 0
+    large_parts: Mask = (sizes >= _PART_SHARE * sizes.max()).take(parts) & (parts > 0)
+    airy = (upright < _RIM_HU) & ~gas & ~find_outside(upright)
     lungs = large_parts
     for _ in range(_RIM_STEPS):
         lungs = (grown(lungs) & airy) | large_parts
-    return lungs
+    return lungs.T
 
 
-def _bowel_gas(cells: NDArray[np.float32], lung: Mask, core: Mask) -> Mask:
+def _bowel_gas(upright: NDArray[np.float32], lung: Mask, core: Mask) -> Mask:
     """Find gas beneath the diaphragm, which half-filled cells join with lung.
 
     It is thin, and its core (what is two cells from any edge) is small, apart, and reaches lower than those of the lungs.
     """
     cores, count = ndimage.label(core)
-    sizes = ndimage.sum_labels(core, cores, range(1, count + 1))
-    bottoms = np.array([box[2].start for box in ndimage.find_objects(cores)])
+    sizes = np.bincount(cores.ravel(), minlength=count + 1)[1:]
+    bottoms = np.array([box[0].start for box in ndimage.find_objects(cores)])
     lungs = sizes > _GAS_SHARE * sizes.max(initial=0)
-    below = np.flatnonzero(~lungs & (bottoms < bottoms[lungs].min(initial=cells.shape[2]))) + 1
-    gas = np.isin(cores, [part for part in below if np.median(cells[cores == part]) < _GAS_HU])
+    below = np.flatnonzero(~lungs & (bottoms < bottoms[lungs].min(initial=len(upright)))) + 1
+    gas: Mask = np.isin(cores, [part for part in below if np.median(upright[cores == part]) < _GAS_HU])
     if not gas.any():
         return gas
     beyond = core & ~gas

@@ -19,11 +19,13 @@ from thoracle.ct.chest.input_box import InputBox
 from thoracle.models.regions.config import ReaderConfig
 from thoracle.models.regions.evidence import RegionReader
 from thoracle.models.regions.model import place
+from thoracle.training.engine.distributed import World
 from thoracle.training.regions.moments import PlaceMoments
 from thoracle.training.regions.network import train_network
 
 #: Cells along an axis, numbers of a cell, components that are used: the demo's tokens, its finer grid, and CT-CLIP's tokens.
 CASES = ((8, 64, 64), (16, 18, 18), (24, 512, 16))
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 _FINDINGS, _BATCH, _EPOCHS = 18, 16, 4
 _BOX = InputBox(low=(0.05, 0.1, 0.15), high=(0.95, 0.9, 0.85), encloses="lungs")
 
@@ -64,7 +66,7 @@ def measure(cells: int, numbers: int, components: int) -> None:
     scans = torch.cat(placed)
     for epochs in (1, _EPOCHS):  # the first also compiles kernels
         clock[-1] = time.process_time()
-        train_network(reader, lambda rows: scans[rows], labels, seed=0, epochs=epochs, device=torch.device("cpu"))
+        train_network(reader, lambda rows: scans[rows], labels, rows=range(len(scans)), seed=0, epochs=epochs, world=ALONE)
     clock.append(time.process_time())
     with torch.inference_mode():
         reader.maps(place(reader, config, torch.randn(1, *grid, numbers), [_BOX], margin=0.15))

@@ -67,6 +67,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
     return {
         "cache": ["--volumes", 1, "--workers", 1, "--scan", scan],
         "chat": ["--only", "phantom"],
+        "chest_boxes": [DATA, folder / "boxes.png"] if real else None,
         "classifier": ["--scans", 64, "--batch", 8],
         "cooccurrence": [labels, folder / "cooccurrence.json"],
         "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from thoracle.models.regions.config import ReaderConfig
 from thoracle.models.regions.evidence import RegionReader
+from thoracle.training.engine.distributed import World
 from thoracle.training.regions.moments import PlaceMoments
 from thoracle.training.regions.network import soft_targets, train_network
 
 FRAME = (3, 3, 3)
 CONFIG = ReaderConfig(grid=FRAME, dim=4, components=4, frame=FRAME, sigma=0.4, hidden=32)
-CPU = torch.device("cpu")
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
 def cases(scans: int = 200) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,7 +58,7 @@ def test_targets_are_maps_by_their_maximum_where_the_finding_is_and_zero_elsewhe
 
 def test_it_tells_who_has_a_finding_and_where(reader: RegionReader) -> None:
     places, labels, truth = cases()
-    train_network(reader, lambda rows: places[rows], labels, seed=0, device=CPU)
+    train_network(reader, lambda rows: places[rows], labels, rows=range(len(places)), seed=0, world=ALONE)
     with torch.no_grad():
         logits, maps = reader.logits(places), reader.maps(places)
     for k in range(2):
@@ -74,7 +75,7 @@ def test_a_seed_gives_the_same_weights_and_another_others(reader: RegionReader) 
     ends = []
     for seed in (1, 1, 2):
         reader.network.load_state_dict(start)
-        train_network(reader, lambda rows: places[rows], labels, seed=seed, epochs=2, device=CPU)
+        train_network(reader, lambda rows: places[rows], labels, rows=range(64), seed=seed, epochs=2, world=ALONE)
         ends.append(reader.network.out.weight.detach().clone())
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])

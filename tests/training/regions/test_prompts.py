@@ -17,9 +17,10 @@ from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.ctvit import CTViT
 from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.engine.distributed import World
 from thoracle.training.regions.run import RegionsFit, RegionsSettings, fit_regions
 
-CPU = torch.device("cpu")
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 def fit(encoder: Path, cohort: Cohort, out: Path, *, average_prompts: bool) -> RegionsFit:
     settings = RegionsSettings(epochs=1, average_prompts=average_prompts)
-    return fit_regions(str(encoder), cohort, out, settings=settings, device=CPU)
+    return fit_regions(str(encoder), cohort, out, settings=settings, world=ALONE)
 
 
 def test_probabilities_are_the_mean_of_both(tmp_path: Path, cohort: Cohort) -> None:

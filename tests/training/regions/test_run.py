@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import Ranks
 from tests.training.regions.chests import CLIP, CONSTANT, PREPROCESS, VARYING, chest, encoder_folder, write_chests
 from thoracle.cohort.manifest import Cohort
 from thoracle.ct.chest.input_box import InputBox
@@ -18,10 +19,11 @@ from thoracle.models.bundle.model_folder import load_state_dict, open_model, sav
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
 from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.classifier import TextClassifier
+from thoracle.training.engine.distributed import World
 from thoracle.training.regions.run import RegionsFit, RegionsSettings, fit_regions
 from thoracle.types import ABNORMALITIES
 
-CPU = torch.device("cpu")
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 NAMES = tuple(ABNORMALITIES[k] for k in VARYING)
 
 
@@ -29,7 +31,7 @@ def fit(tmp_path: Path, cohort: Cohort, out: str = "regions", **settings: int) -
     model = tmp_path / "encoder"
     if not model.exists():
         encoder_folder(model)
-    return fit_regions(str(model), cohort, tmp_path / out, settings=RegionsSettings(**{"epochs": 8, **settings}), device=CPU)  # type: ignore[arg-type]
+    return fit_regions(str(model), cohort, tmp_path / out, settings=RegionsSettings(**{"epochs": 8, **settings}), world=ALONE)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_a_fit_detects_and_points(tmp_path: Path, cohort: Cohort) -> None:
         cohort,
         tmp_path / "regions",
         settings=RegionsSettings(epochs=40),
-        device=CPU,
+        world=ALONE,
         progress=lambda what, _, __: seen.append(what),
     )
     assert list(dict.fromkeys(seen)) == ["scans", "tokens", "cells", "dev"]
@@ -134,3 +136,15 @@ def test_an_encoder_without_patches_gives_its_tokens_and_the_card_says_so(tmp_pa
     assert not folder.config.before_attention
     assert (folder.config.tokens.grid, folder.config.cells, folder.trained) == ((3, 3, 3), None, False)
     assert "on tokens after attention, since its encoder gives no others" in (tmp_path / "regions" / "README.md").read_text()
+
+
+def test_two_ranks_fit_what_one_fits(tmp_path: Path, cohort: Cohort, ranks: Ranks) -> None:
+    alone = fit(tmp_path, cohort, "alone")
+    ranks("-m", "thoracle", "train", "regions", tmp_path / "encoder", cohort.folder, "--out", tmp_path / "both", "--device", "cpu")
+    both = open_model(tmp_path / "both", verify=True)
+    assert both.config == alone.folder.config
+    for name, tensor in load_state_dict(alone.folder).items():
+        torch.testing.assert_close(load_state_dict(both)[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    card, expected = ((tmp_path / name / "README.md").read_text() for name in ("both", "alone"))
+    assert card.split("Fitted to")[1].split("scans")[0] == expected.split("Fitted to")[1].split("scans")[0]
+    assert (tmp_path / "both" / "calibration.json").is_file()

@@ -36,27 +36,32 @@ def regions(
 
     Split train is fitted to; probabilities are calibrated on split dev, which is scored too. Nothing else of the cohort is read.
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.manifest import open_cohort
     from thoracle.inference.modules import device_of
+    from thoracle.training.engine.distributed import distributed_context
     from thoracle.training.regions.run import RegionsSettings, fit_regions
 
     console = Console(stderr=True, highlight=False)
     opened = open_cohort(cohort, only=only)
     if opened.selection:
         console.print(opened.selection, markup=False)
-    with ProgressBar("scans", console=console, rate="", transient=True) as bar:
+    with distributed_context() as world, ProgressBar("scans", console=console, rate="", transient=True) as bar:
+        console.quiet = world.rank > 0
         fit = fit_regions(
             str(model),
             opened,
             out,
             settings=RegionsSettings(components=components, seed=seed, average_prompts=average_prompts),
-            device=device_of(device),
+            world=world if world.size > 1 else replace(world, device=device_of(device)),
             progress=lambda what, count, total: bar.update(count, total=total, description=what),
         )
-    _calibrate(fit, console)
+    if world.rank == 0:
+        _calibrate(fit, console)
 
 
 def _calibrate(fit: RegionsFit, console: Console) -> None:

@@ -19,6 +19,7 @@ from thoracle.errors import CapabilityMissing
 from thoracle.models.regions.config import ReaderConfig, grid_of
 from thoracle.models.regions.evidence import RegionReader
 from thoracle.models.regions.model import RegionFeatures, place
+from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import iterate_samples
 from thoracle.training.regions.moments import CellMoments, PlaceMoments
 
@@ -50,12 +51,15 @@ def region_batches(
         yield batch, features
 
 
-def reader_configs(batches: Iterator[RegionBatch], *, components: int) -> tuple[list[ReaderConfig], list[tuple[Tensor, Tensor]]]:
+def reader_configs(
+    batches: Iterator[RegionBatch], *, components: int, world: World
+) -> tuple[list[ReaderConfig], list[tuple[Tensor, Tensor]]]:
     """Configure the reader of each grid, and compute the mean and the basis of its cells' principal components.
 
     Args:
         batches: of `region_batches`.
         components: the most numbers of a cell.
+        world: the ranks, each of which has some batches.
     """
     moments: list[CellMoments] = []
     configs: list[ReaderConfig] = []
@@ -68,20 +72,29 @@ def reader_configs(batches: Iterator[RegionBatch], *, components: int) -> tuple[
                 moments.append(CellMoments(cells=config.places, numbers=dim))
         for moment, cells_BTHWD in zip(moments, features.grids, strict=True):
             moment.add(cells_BTHWD)
+    for moment in moments:
+        moment.reduce(world)
     return configs, [moment.components(config.components) for moment, config in zip(moments, configs, strict=True)]
 
 
-def component_rows(scans: int) -> list[int]:
-    """Choose the scans that principal components are computed of."""
-    return sorted({int(row) for row in np.linspace(0, scans - 1, min(scans, _COMPONENT_SCANS))})
+def component_rows(scans: int, world: World) -> list[int]:
+    """Choose the scans that principal components are computed of, those of this rank."""
+    return sorted({int(row) for row in np.linspace(0, scans - 1, min(scans, _COMPONENT_SCANS))})[world.rank :: world.size]
+
+
+def rank_rows(scans: int, world: World) -> range:
+    """Return the scans that this rank reads, neighbours."""
+    return range(scans * world.rank // world.size, scans * (world.rank + 1) // world.size)
 
 
 class PlacedScans:
-    """Keep places of all scans in a file of float16, of which memory holds what the system likes; a reader's sums are made on the way."""
+    """Keep places of a rank's scans in a file of float16, of which memory holds what the system likes; sums are made on the way."""
 
-    def __init__(self, path: Path, config: ReaderConfig, labels_SK: Tensor) -> None:
+    def __init__(self, path: Path, config: ReaderConfig, labels_SK: Tensor, rows: range) -> None:
+        """Take the labels of all scans, and which of them will be added."""
         self.config = config
-        shape = (len(labels_SK), config.places, config.components)
+        self._rows = rows
+        shape = (len(rows), config.places, config.components)
         self._file: np.memmap[tuple[int, ...], np.dtype[np.float16]] = np.memmap(path, np.float16, "w+", shape=shape)
         self.moments = PlaceMoments(labels_SK, places=config.places, numbers=config.components)
 
@@ -89,13 +102,13 @@ class PlacedScans:
         """Add scans from the number `first` on."""
         with torch.inference_mode():
             places_BNP = place(reader, self.config, cells_BTHWD, boxes, margin=margin)
-        rows = slice(first, first + len(boxes))
-        self._file[rows] = places_BNP.half().cpu().numpy()
-        self.moments.add(rows, places_BNP)
+        at = first - self._rows.start
+        self._file[at : at + len(boxes)] = places_BNP.half().cpu().numpy()
+        self.moments.add(slice(first, first + len(boxes)), places_BNP)
 
     def read_rows(self, rows_B: Tensor) -> Tensor:
         """Read (B, N, P) of scans by their numbers."""
-        return torch.from_numpy(np.asarray(self._file[rows_B.numpy()], dtype=np.float32))
+        return torch.from_numpy(np.asarray(self._file[rows_B.numpy() - self._rows.start], dtype=np.float32))
 
 
 def entry_boxes(volumes: CohortDataset, rows: Sequence[int]) -> list[InputBox]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from thoracle.training.engine.distributed import World
+
 #: Of the ridge, on centred labels.
 RIDGE = 1.0
 #: Of the identity in a place's covariance, relative to its mean variance.
@@ -41,6 +43,11 @@ class PlaceMoments:
         self._sum_NP += values_NBP.sum(dim=1)
         torch.baddbmm(self._squares_NPP, values_NBP.transpose(1, 2), values_NBP, out=self._squares_NPP)
         self._labelled_KNP += torch.einsum("bk,nbp->knp", self._centred_SK[rows], values_NBP)
+
+    def reduce(self, world: World) -> None:
+        """Sum over ranks."""
+        for sums in (self._sum_NP, self._squares_NPP, self._labelled_KNP):
+            world.all_reduce_sum(sums)
 
     def solve(self, *, local_weight: float) -> Discriminant:
         """Solve by ridge regression on all findings at once; residual covariances are shrunk to their mean over places.
@@ -84,6 +91,13 @@ class CellMoments:
         self._sum_ND += values_BND.sum(dim=0)
         flat = values_BND.flatten(0, 1)
         self._squares_DD += flat.T @ flat
+
+    def reduce(self, world: World) -> None:
+        """Sum over ranks."""
+        scans = world.all_reduce_sum(torch.tensor(self._scans))
+        self._scans = int(scans)
+        for sums in (self._sum_ND, self._squares_DD):
+            world.all_reduce_sum(sums)
 
     def components(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the mean (D) and the basis (D, count), the component of most variance first; all of D as they are where count is D."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from thoracle.models.regions.evidence import RegionReader
 from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.distributed import World
 from thoracle.training.engine.schedule import learning_rate_at
 
 #: Passes over the scans.
@@ -29,9 +30,10 @@ def train_network(
     read_rows: Callable[[Tensor], Tensor],
     labels_SK: Tensor,
     *,
+    rows: range,
     seed: int,
     epochs: int = EPOCHS,
-    device: torch.device,
+    world: World,
     progress: Callable[[int, int], None] = lambda count, total: None,
 ) -> None:
     """Train a reader's network in place; its evidence is fitted already.
@@ -40,9 +42,10 @@ def train_network(
         reader: on the device.
         read_rows: gives (B, N, P) of scans by their numbers.
         labels_SK: 0 or 1.
+        rows: of the scans that this rank reads; each scan is one rank's.
         seed: of the order of scans.
         epochs: passes over them.
-        device: of the reader.
+        world: the ranks, whose networks begin with the same weights.
         progress: told how many of how many batches are done.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -51,12 +54,16 @@ def train_network(
     optimizer = torch.optim.AdamW(reader.network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     reader.network.train()
     for count, rows_B in enumerate(_batches(len(labels_SK), epochs, generator), start=1):
-        places_BNP = read_rows(rows_B).to(device)
-        target_BKN = soft_targets(reader, places_BNP, labels_SK[rows_B].to(device))
-        loss = F.binary_cross_entropy_with_logits(reader.logits(places_BNP), target_BKN)
         optimizer.param_groups[0]["lr"] = learning_rate_at(config, count - 1, steps=total)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        local_B = rows_B[(rows_B >= rows.start) & (rows_B < rows.stop)]
+        if len(local_B):
+            places_BNP = read_rows(local_B).to(world.device)
+            target_BKN = soft_targets(reader, places_BNP, labels_SK[local_B].to(world.device))
+            loss = F.binary_cross_entropy_with_logits(reader.logits(places_BNP), target_BKN) * (len(local_B) / len(rows_B))
+            loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in reader.network.parameters():
+            parameter.grad = world.all_reduce_sum(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
         optimizer.step()
         progress(count, total)
     reader.network.eval()

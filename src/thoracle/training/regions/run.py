@@ -33,8 +33,9 @@ from thoracle.models.regions.model import RegionModel, region_features
 from thoracle.models.regions.spec import KIND
 from thoracle.models.registry import models_with
 from thoracle.models.text.tokenizer import Tokenizer
+from thoracle.training.engine.distributed import World
 from thoracle.training.engine.start_model import open_start_model
-from thoracle.training.regions.features import PlacedScans, component_rows, entry_boxes, reader_configs, region_batches
+from thoracle.training.regions.features import PlacedScans, component_rows, entry_boxes, rank_rows, reader_configs, region_batches
 from thoracle.training.regions.network import EPOCHS, train_network
 from thoracle.training.regions.prompts import encode_prompts, prompt_tokenizer
 from thoracle.types import ABNORMALITIES, FloatArray
@@ -109,7 +110,7 @@ def fit_regions(
     out: Path,
     *,
     settings: RegionsSettings = _DEFAULTS,
-    device: torch.device,
+    world: World,
     progress: Progress = lambda what, count, total: None,
 ) -> RegionsFit:
     """Fit both stages on both grids, score split dev, and write the model's folder.
@@ -119,7 +120,7 @@ def fit_regions(
         cohort: with labels and boxes of lungs.
         out: the new folder.
         settings: of the fit.
-        device: where it is fitted.
+        world: the ranks that fit it, each of which calls this; a rank reads its part of the scans, and the first one writes.
         progress: told of scans that are read and of batches that are trained on.
 
     Raises:
@@ -142,14 +143,15 @@ def fit_regions(
             hint=f"Give {_FEWEST_SCANS * len(names)} at least; some hundred are needed for maps that are worth it.",
             source=cohort.folder,
         )
-    fitting = _Fitting(start=start, tokenizer=tokenizer, settings=settings, device=device, progress=progress)
+    fitting = _Fitting(start=start, tokenizer=tokenizer, settings=settings, world=world, progress=progress)
     fitted = fitting.fit(volumes, labels_SK, names)
     entries, probabilities_SK, truth_SK = fitting.score(fitted, cohort, findings)
     notes = (*notes, *more)
     aurocs = auroc(probabilities_SK, truth_SK).tolist() if entries else []
     scores = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, aurocs, strict=False))
     about = "patches before attention" if fitted.config.before_attention else "tokens after attention, since its encoder gives no others"
-    folder = save_model(
+    write = partial(
+        save_model,
         out,
         kind=KIND,
         config=fitted.config,
@@ -168,6 +170,7 @@ def fit_regions(
             *notes,
         ),
     )
+    folder = world.on_first(write)
     return RegionsFit(folder=folder, notes=notes, entries=entries, probabilities_SK=probabilities_SK, truth_SK=truth_SK)
 
 
@@ -178,7 +181,7 @@ class _Fitting:
     start: ModelFolder
     tokenizer: Tokenizer | None
     settings: RegionsSettings
-    device: torch.device
+    world: World
     progress: Progress
 
     @property
@@ -187,10 +190,11 @@ class _Fitting:
 
     def fit(self, volumes: CohortDataset, labels_SK: Tensor, names: tuple[str, ...]) -> RegionModel:
         """Read all volumes once, after some for principal components, then fit each grid's reader."""
-        encoder, scans = self._load_encoder(), len(volumes)
+        encoder, scans, device = self._load_encoder(), len(volumes), self.world.device
+        rank_scans = rank_rows(scans, self.world)
         encode = partial(region_features, cast(VolumeEncoder, encoder), before_attention=self.before_attention)
-        components = region_batches(encode, volumes, component_rows(scans), device=self.device)
-        readers, bases = reader_configs(components, components=self.settings.components)
+        components = region_batches(encode, volumes, component_rows(scans, self.world), device=device)
+        readers, bases = reader_configs(components, components=self.settings.components, world=self.world)
         torch.manual_seed(self.settings.seed)
         config = RegionsConfig(
             labels=names,
@@ -202,30 +206,32 @@ class _Fitting:
             encoder_kind=self.start.kind,
             encoder=self.start.config,
         )
-        model = RegionModel(config, encoder).to(self.device).eval()
+        model = RegionModel(config, encoder).to(device).eval()
         if self.tokenizer is not None:
             prompts = format_prompts(names, self.start.prompts)
             text_encoder = cast(VolumeTextEncoder, encoder)
-            model.prompt_latents_2KL.copy_(encode_prompts(text_encoder, self.tokenizer, prompts, device=self.device))
+            model.prompt_latents_2KL.copy_(encode_prompts(text_encoder, self.tokenizer, prompts, device=device))
         stages = [reader for reader in (model.tokens, model.cells) if reader is not None]
         for reader, (centre_D, basis_DP) in zip(stages, bases, strict=True):
             reader.evidence.centre_D.copy_(centre_D)
             reader.evidence.basis_DP.copy_(basis_DP)
         with tempfile.TemporaryDirectory(prefix="thoracle-regions-") as folder:
-            placed = [PlacedScans(Path(folder) / f"{n}.f16", reader, labels_SK) for n, reader in enumerate(readers)]
-            for rows, features in region_batches(encode, volumes, range(scans), device=self.device):
+            placed = [PlacedScans(Path(folder) / f"{n}.f16", reader, labels_SK, rank_scans) for n, reader in enumerate(readers)]
+            for rows, features in region_batches(encode, volumes, rank_scans, device=device):
                 for scans_placed, reader, cells_BTHWD in zip(placed, stages, features.grids, strict=True):
                     scans_placed.add(rows[0], reader, cells_BTHWD, entry_boxes(volumes, rows), margin=config.margin)
-                self.progress("scans", rows[-1] + 1, scans)
+                self.progress("scans", rows[-1] + 1 - rank_scans.start, len(rank_scans))
             for what, local_weight, scans_placed, reader in zip(("tokens", "cells"), _LOCAL_WEIGHTS, placed, stages, strict=False):
+                scans_placed.moments.reduce(self.world)
                 _set_evidence(reader, scans_placed, local_weight=local_weight)
                 train_network(
                     reader,
                     scans_placed.read_rows,
                     labels_SK,
+                    rows=rank_scans,
                     seed=self.settings.seed,
                     epochs=self.settings.epochs,
-                    device=self.device,
+                    world=self.world,
                     progress=partial(self.progress, what),
                 )
         return model
@@ -235,17 +241,18 @@ class _Fitting:
         if not any(entry.split == "dev" and None not in entry.labels for entry in cohort.entries):
             return (), np.zeros((0, len(findings))), np.zeros((0, len(findings)))
         volumes, _ = _usable(cohort, "dev")
-        logits = []
-        for rows, features in region_batches(model.features, volumes, range(len(volumes)), device=self.device):
+        logits, rank_scans = [torch.zeros(0, len(findings))], rank_rows(len(volumes), self.world)
+        for rows, features in region_batches(model.features, volumes, rank_scans, device=self.world.device):
             with torch.inference_mode():
                 logits.append(model.finding_logits(features, entry_boxes(volumes, rows)).cpu())
-            self.progress("dev", rows[-1] + 1, len(volumes))
-        return volumes.entries, torch.cat(logits).sigmoid().double().numpy(), _labels(volumes)[:, findings].double().numpy()
+            self.progress("dev", rows[-1] + 1 - rank_scans.start, len(rank_scans))
+        logits_SK = torch.cat(self.world.all_gather_object(torch.cat(logits)))
+        return volumes.entries, logits_SK.sigmoid().double().numpy(), _labels(volumes)[:, findings].double().numpy()
 
     def _load_encoder(self) -> nn.Module:
         encoder = self.start.spec.build(self.start.config)
         encoder.load_state_dict(load_state_dict(self.start))
-        return encoder.eval().requires_grad_(False).to(self.device)
+        return encoder.eval().requires_grad_(False).to(self.world.device)
 
 
 def _set_evidence(reader: RegionReader, scans_placed: PlacedScans, *, local_weight: float) -> None:

@@ -26,10 +26,11 @@ from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import prepared_array
 from thoracle.metrics.bootstrap import bootstrap, paired_difference, percentile_interval
 from thoracle.metrics.classification import auroc
+from thoracle.training.engine.distributed import World
 from thoracle.training.regions.run import fit_regions
 from thoracle.types import ABNORMALITIES, FloatArray
 
-_CPU = torch.device("cpu")
+_ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 _ANSWERS = "answers"
 
 
@@ -95,7 +96,7 @@ def predicted(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], file
 def fit(cohort: Cohort, model: Path, out: Path) -> None:
     """Fit, and keep probabilities of dev in the order of the cohort's entries; NaN where a scan was refused or a finding left out."""
     start = time.process_time()
-    fitted = fit_regions(str(model), cohort, out, device=_CPU)
+    fitted = fit_regions(str(model), cohort, out, world=_ALONE)
     seconds = time.process_time() - start
     rows = {entry.volume: row for row, entry in enumerate(entry for entry in cohort.entries if entry.split == "dev")}
     kept = np.full((len(rows), len(ABNORMALITIES)), np.nan)

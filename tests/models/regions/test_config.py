@@ -13,10 +13,10 @@ from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.regions.config import ReaderConfig, RegionsConfig, grid_of
 from thoracle.models.registry import REGISTRY
 
-READER = {"grid": (6, 6, 6), "dim": 32, "components": 4, "frame": (6, 6, 6), "sigma": 0.4, "hidden": 16}
+READER = {"grid": (6, 6, 6), "dim": 32, "components": 4, "frame": (6, 6, 6), "sigma": 0.4}
 
 
-@pytest.mark.parametrize("field", ["dim", "components", "hidden", "sigma"])
+@pytest.mark.parametrize("field", ["dim", "components", "sigma"])
 def test_a_reader_of_nothing_is_refused(field: str) -> None:
     with pytest.raises(InputError, match=field):
         ReaderConfig(**{**READER, field: 0})  # type: ignore[arg-type]

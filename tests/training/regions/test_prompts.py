@@ -29,7 +29,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 
 def fit(encoder: Path, cohort: Cohort, out: Path, *, average_prompts: bool) -> RegionsFit:
-    settings = RegionsSettings(epochs=1, average_prompts=average_prompts)
+    settings = RegionsSettings(average_prompts=average_prompts)
     return fit_regions(str(encoder), cohort, out, settings=settings, world=ALONE)
 
 

@@ -29,7 +29,6 @@ def regions(
     average_prompts: Annotated[
         bool, typer.Option("--average-prompts", help="A probability is the mean of the regions' and of that of MODEL's own prompts.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the second stage.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Fit findings to places of the chest, from labels of scans alone. Ends with DIR, which `thoracle detect` takes.
@@ -56,7 +55,7 @@ def regions(
             str(model),
             opened,
             out,
-            settings=RegionsSettings(components=components, seed=seed, average_prompts=average_prompts),
+            settings=RegionsSettings(components=components, average_prompts=average_prompts),
             world=world if world.size > 1 else replace(world, device=device_of(device)),
             progress=lambda what, count, total: bar.update(count, total=total, description=what),
         )

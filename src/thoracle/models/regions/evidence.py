@@ -1,25 +1,22 @@
-"""Weigh what speaks for a finding at each place of the chest's frame, by a regression at that place; and what is learned beside it.
+"""Weigh what speaks for a finding at each place of the chest's frame, by a regression at that place.
 
-Shapes: B scans, F = (z, x, y) places of the frame, N = z x y of them, D numbers of a cell, P principal components of these, K findings.
+Shapes: B scans, F = (z, x, y) places of the frame, N = z x y of them, (T, h, w) cells of a grid over the input, D numbers of a cell,
+P principal components of these, K findings.
 """
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.regions.config import ReaderConfig
-from thoracle.models.regions.frame import Grid
-
-_GROUPS = 8  # of the convolution
-_RARE_LOGIT = -3.0  # that the network begins with: few places of few scans have a finding
+from thoracle.models.regions.frame import FrameResampling, Grid
 
 
 class PlaceEvidence(nn.Module):
     """Measure evidence by a linear discriminant at each place, which `thoracle train regions` fits; nothing here has a gradient.
+
+    A map is evidence above 0 and its mean, times the root of how much a finding moves the place.
 
     Attributes:
         centre_D, basis_DP: principal components of a cell's numbers.
@@ -48,66 +45,29 @@ class PlaceEvidence(nn.Module):
         return (cells_BTHWD.float() - self.centre_D) @ self.basis_DP
 
     def forward(self, places_BNP: Tensor) -> Tensor:
-        """Map evidence and where it is usual: (e+ + mean e+) sqrt(prior), (B, K, N)."""
-        return self._map(torch.einsum("bnp,knp->bkn", places_BNP - self.mean_NP, self.weights_KNP), self.prior_KN)
+        """Map the places of the frame: (B, K, N)."""
+        evidence_BKN = torch.einsum("bnp,knp->bkn", places_BNP - self.mean_NP, self.weights_KNP)
+        positive_BKN = smooth(evidence_BKN, self._frame, sigma=self._sigma).clamp(min=0)
+        return (positive_BKN + positive_BKN.mean(dim=-1, keepdim=True)) * self.prior_KN.sqrt()
 
-    def map_present(self, places_BNP: Tensor, labels_BK: Tensor) -> Tensor:
-        """Map as `forward` where a label is not 0, and 0 elsewhere: most findings are absent, and smoothing takes longest."""
-        deviations_BNP, maps_BKN = places_BNP - self.mean_NP, places_BNP.new_zeros(*labels_BK.shape, places_BNP.shape[1])
-        scans, findings = labels_BK.nonzero(as_tuple=True)
-        if len(scans):
-            pairs = zip(scans.tolist(), findings.tolist(), strict=True)
-            evidence_MN = torch.stack([(deviations_BNP[b] * self.weights_KNP[k]).sum(dim=-1) for b, k in pairs])
-            maps_BKN[scans, findings] = self._map(evidence_MN, self.prior_KN[findings])
-        return maps_BKN
+    def map_cells(self, cells_BTHWP: Tensor, resampling: FrameResampling) -> Tensor:
+        """Map the cells of a grid over the input: (B, K, T, h, w), 0 outside the frame.
 
-    def _map(self, evidence: Tensor, prior: Tensor) -> Tensor:
-        positive = smooth(evidence, self._frame, sigma=self._sigma).clamp(min=0)
-        return (positive + positive.mean(dim=-1, keepdim=True)) * prior.sqrt()
-
-
-class PlaceNetwork(nn.Module):
-    """Learn from maps of `PlaceEvidence` where a finding is, with what lies around each place: a convolution that is added to the place's
-    own numbers, a gain and a bias by place, and a perceptron.
-    """
-
-    def __init__(self, config: ReaderConfig, *, findings: int) -> None:
-        super().__init__()
-        self._frame, hidden = config.frame, config.hidden
-        self.project = nn.Linear(2 * config.components, hidden)
-        self.around = nn.Conv3d(hidden, hidden, 3, padding=1, groups=_GROUPS)
-        self.gain_CF = nn.Parameter(torch.ones(hidden, *self._frame))
-        self.bias_CF = nn.Parameter(torch.zeros(hidden, *self._frame))
-        self.hidden = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, findings)
-        nn.init.constant_(self.out.bias, _RARE_LOGIT)
-
-    def forward(self, places_BNP: Tensor, mean_NP: Tensor) -> Tensor:
-        """Compute logits (B, K, N)."""
-        deviation_CP, value_CP = self.project.weight.chunk(2, dim=1)  # of [places - mean, places], which is never put together
-        placed_BNC = F.linear(places_BNP, deviation_CP + value_CP) + (self.project.bias - mean_NP @ deviation_CP.T)
-        placed_BFC = placed_BNC.view(len(placed_BNC), *self._frame, -1)
-        # Channels stay last: a convolution is then more than twice as fast on a CPU, and nothing is transposed.
-        around_BFC = self.around(placed_BFC.movedim(-1, 1)).movedim(1, -1)
-        hidden_BFC = F.gelu((placed_BFC + around_BFC) * self.gain_CF.movedim(0, -1) + self.bias_CF.movedim(0, -1))
-        return cast(Tensor, self.out(F.gelu(self.hidden(hidden_BFC)))).flatten(1, 3).transpose(1, 2)
-
-
-class RegionReader(nn.Module):
-    """Hold both stages on one grid."""
-
-    def __init__(self, config: ReaderConfig, *, findings: int) -> None:
-        super().__init__()
-        self.evidence = PlaceEvidence(config, findings=findings)
-        self.network = PlaceNetwork(config, findings=findings)
-
-    def logits(self, places_BNP: Tensor) -> Tensor:
-        """Compute the second stage's logits (B, K, N)."""
-        return cast(Tensor, self.network(places_BNP, self.evidence.mean_NP))
-
-    def maps(self, places_BNP: Tensor) -> Tensor:
-        """Multiply the maps of both stages: (B, K, N)."""
-        return cast(Tensor, self.evidence(places_BNP)) * self.logits(places_BNP).sigmoid()
+        Discriminants are interpolated to the cells, which stay as they are; a map of places would have been interpolated twice.
+        """
+        offsets_KN1 = (self.weights_KNP * self.mean_NP).sum(dim=-1, keepdim=True)
+        fields_KNQ = torch.cat([self.weights_KNP, offsets_KN1, self.prior_KN[..., None]], dim=-1)
+        fields_FR = fields_KNQ.transpose(0, 1).reshape(*self._frame, -1)
+        fields_BTHWR = resampling.to_grid(fields_FR.expand(len(cells_BTHWP), *fields_FR.shape))
+        fields_BTHWKQ = fields_BTHWR.view(*fields_BTHWR.shape[:-1], len(fields_KNQ), -1)
+        weights_BTHWKP, offset_BTHWK, prior_BTHWK = fields_BTHWKQ[..., :-2], fields_BTHWKQ[..., -2], fields_BTHWKQ[..., -1]
+        evidence_BTHWK = (weights_BTHWKP @ cells_BTHWP[..., None])[..., 0] - offset_BTHWK
+        _, *grid, _ = evidence_BTHWK.shape
+        evidence_BKC, prior_BKC = (values.movedim(-1, 1).flatten(2) for values in (evidence_BTHWK, prior_BTHWK))
+        within_BC = resampling.covered().flatten(1)
+        positive_BKC = smooth(evidence_BKC, (grid[0], grid[1], grid[2]), sigma=self._sigma).clamp(min=0) * within_BC[:, None]
+        mean_BK1 = (positive_BKC.sum(dim=-1) / within_BC.sum(dim=-1, keepdim=True).clamp(min=1))[..., None]
+        return ((positive_BKC + mean_BK1) * prior_BKC.sqrt()).view(*positive_BKC.shape[:2], *grid)
 
 
 def smooth(values: Tensor, frame: Grid, *, sigma: float) -> Tensor:

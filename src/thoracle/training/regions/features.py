@@ -17,18 +17,16 @@ from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.ct.chest.input_box import InputBox
 from thoracle.errors import CapabilityMissing
 from thoracle.models.regions.config import ReaderConfig, grid_of
-from thoracle.models.regions.evidence import RegionReader
-from thoracle.models.regions.model import RegionFeatures, place
+from thoracle.models.regions.model import RegionFeatures
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import iterate_samples
-from thoracle.training.regions.moments import CellMoments, PlaceMoments
+from thoracle.training.regions.moments import CellMoments
 
 BATCH: Final = 16
 #: Scans that principal components are computed of, spread evenly over all.
 _COMPONENT_SCANS: Final = 256
-#: Of tokens and of cells: the smoothing, in places, and the network's channels; of cells there are several times as many.
+#: Of tokens and of cells: the smoothing.
 _SIGMAS: Final = (0.4, 0.5)
-_HIDDEN: Final = (96, 32)
 #: Scans by their numbers, and what the encoder makes of them.
 RegionBatch = tuple[list[int], RegionFeatures]
 
@@ -65,9 +63,9 @@ def reader_configs(
     configs: list[ReaderConfig] = []
     for _, features in batches:
         if not moments:
-            for cells_BTHWD, sigma, hidden in zip(features.grids, _SIGMAS, _HIDDEN, strict=False):
+            for cells_BTHWD, sigma in zip(features.grids, _SIGMAS, strict=False):
                 grid, dim = grid_of(cells_BTHWD), cells_BTHWD.shape[-1]
-                config = ReaderConfig(grid=grid, dim=dim, components=min(dim, components), frame=grid, sigma=sigma, hidden=hidden)
+                config = ReaderConfig(grid=grid, dim=dim, components=min(dim, components), frame=grid, sigma=sigma)
                 configs.append(config)
                 moments.append(CellMoments(cells=config.places, numbers=dim))
         for moment, cells_BTHWD in zip(moments, features.grids, strict=True):
@@ -88,27 +86,22 @@ def rank_rows(scans: int, world: World) -> range:
 
 
 class PlacedScans:
-    """Keep places of a rank's scans in a file of float16, of which memory holds what the system likes; sums are made on the way."""
+    """Keep places of a rank's scans in a file of float16, of which memory holds what the system likes."""
 
-    def __init__(self, path: Path, config: ReaderConfig, labels_SK: Tensor, rows: range) -> None:
-        """Take the labels of all scans, and which of them will be added."""
-        self.config = config
-        self._rows = rows
-        shape = (len(rows), config.places, config.components)
+    def __init__(self, path: Path, config: ReaderConfig, *, scans: int) -> None:
+        self._scans = 0
+        shape = (scans, config.places, config.components)
         self._file: np.memmap[tuple[int, ...], np.dtype[np.float16]] = np.memmap(path, np.float16, "w+", shape=shape)
-        self.moments = PlaceMoments(labels_SK, places=config.places, numbers=config.components)
 
-    def add(self, first: int, reader: RegionReader, cells_BTHWD: Tensor, boxes: Sequence[InputBox], *, margin: float) -> None:
-        """Add scans from the number `first` on."""
-        with torch.inference_mode():
-            places_BNP = place(reader, self.config, cells_BTHWD, boxes, margin=margin)
-        at = first - self._rows.start
-        self._file[at : at + len(boxes)] = places_BNP.half().cpu().numpy()
-        self.moments.add(slice(first, first + len(boxes)), places_BNP)
+    def add(self, places_BNP: Tensor) -> None:
+        """Add scans."""
+        self._file[self._scans : self._scans + len(places_BNP)] = places_BNP.half().cpu().numpy()
+        self._scans += len(places_BNP)
 
-    def read_rows(self, rows_B: Tensor) -> Tensor:
-        """Read (B, N, P) of scans by their numbers."""
-        return torch.from_numpy(np.asarray(self._file[rows_B.numpy() - self._rows.start], dtype=np.float32))
+    def batches(self) -> Iterator[Tensor]:
+        """Read (B, N, P) of all scans, in the order in which they were added."""
+        for first in range(0, self._scans, BATCH):
+            yield torch.from_numpy(np.asarray(self._file[first : first + BATCH], dtype=np.float32))
 
 
 def entry_boxes(volumes: CohortDataset, rows: Sequence[int]) -> list[InputBox]:

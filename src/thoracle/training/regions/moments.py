@@ -76,6 +76,16 @@ class PlaceMoments:
         return Discriminant(mean_NP=mean_NP.float(), weights_KNP=weights_KNP.float(), prior_KN=prior_KN.float())
 
 
+def score_logits(scores_SK: Tensor, labels_SK: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit the scale and the shift (K) that make a logit of a score: a discriminant of scans with a finding and without, of one variance."""
+    scores, present = scores_SK.double(), labels_SK.double()
+    counts = present.sum(dim=0), (1 - present).sum(dim=0)
+    means = (scores * present).sum(dim=0) / counts[0], (scores * (1 - present)).sum(dim=0) / counts[1]
+    deviations = torch.where(labels_SK > 0, scores - means[0], scores - means[1])
+    scale = (means[0] - means[1]) / deviations.square().mean(dim=0).clamp(min=1e-12)
+    return scale.float(), (torch.log(counts[0] / counts[1]) - scale * (means[0] + means[1]) / 2).float()
+
+
 class CellMoments:
     """Sum what principal components of a cell's numbers need: their covariance within places, from some scans."""
 

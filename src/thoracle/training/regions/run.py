@@ -21,22 +21,22 @@ from torch import Tensor, nn
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.cohort.sources import Split
-from thoracle.config_reader import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields
+from thoracle.config_reader import NonNegativeFloat, PositiveInt, check_fields
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.metrics.classification import auroc
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.encoder import Capability, VolumeEncoder, VolumeTextEncoder
 from thoracle.models.regions.config import RegionsConfig
-from thoracle.models.regions.evidence import RegionReader, smooth
-from thoracle.models.regions.model import RegionModel, region_features
+from thoracle.models.regions.evidence import smooth
+from thoracle.models.regions.model import RegionModel, place, region_features
 from thoracle.models.regions.spec import KIND
 from thoracle.models.registry import models_with
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.start_model import open_start_model
 from thoracle.training.regions.features import PlacedScans, component_rows, entry_boxes, rank_rows, reader_configs, region_batches
-from thoracle.training.regions.network import EPOCHS, train_network
+from thoracle.training.regions.moments import PlaceMoments, score_logits
 from thoracle.training.regions.prompts import encode_prompts, prompt_tokenizer
 from thoracle.types import ABNORMALITIES, FloatArray
 
@@ -60,15 +60,11 @@ class RegionsSettings:
     Attributes:
         components: the most numbers of a cell that are used, as principal components where it has more.
         margin: of the frame around the lungs' box, on each side, of its extent.
-        epochs: passes of the second stage over all scans.
-        seed: of the second stage.
         average_prompts: make a probability the mean of the regions' and of that of the encoder's prompts.
     """
 
     components: PositiveInt = COMPONENTS
     margin: NonNegativeFloat = MARGIN
-    epochs: PositiveInt = EPOCHS
-    seed: NonNegativeInt = 0
     average_prompts: bool = False
 
     def __post_init__(self) -> None:
@@ -113,7 +109,7 @@ def fit_regions(
     world: World,
     progress: Progress = lambda what, count, total: None,
 ) -> RegionsFit:
-    """Fit both stages on both grids, score split dev, and write the model's folder.
+    """Fit a regression at each place of both grids, score split dev, and write the model's folder.
 
     Args:
         model: folder of the encoder.
@@ -121,7 +117,7 @@ def fit_regions(
         out: the new folder.
         settings: of the fit.
         world: the ranks that fit it, each of which calls this; a rank reads its part of the scans, and the first one writes.
-        progress: told of scans that are read and of batches that are trained on.
+        progress: told of scans that are read.
 
     Raises:
         CapabilityMissing: the model takes no volume, has no grid of tokens, or no prompts to average.
@@ -189,13 +185,12 @@ class _Fitting:
         return Capability.SALIENCY in self.start.capabilities
 
     def fit(self, volumes: CohortDataset, labels_SK: Tensor, names: tuple[str, ...]) -> RegionModel:
-        """Read all volumes once, after some for principal components, then fit each grid's reader."""
+        """Read all volumes once, after some for principal components; then solve, and see how high scans with a finding score."""
         encoder, scans, device = self._load_encoder(), len(volumes), self.world.device
         rank_scans = rank_rows(scans, self.world)
         encode = partial(region_features, cast(VolumeEncoder, encoder), before_attention=self.before_attention)
         components = region_batches(encode, volumes, component_rows(scans, self.world), device=device)
         readers, bases = reader_configs(components, components=self.settings.components, world=self.world)
-        torch.manual_seed(self.settings.seed)
         config = RegionsConfig(
             labels=names,
             margin=self.settings.margin,
@@ -211,29 +206,34 @@ class _Fitting:
             prompts = format_prompts(names, self.start.prompts)
             text_encoder = cast(VolumeTextEncoder, encoder)
             model.prompt_latents_2KL.copy_(encode_prompts(text_encoder, self.tokenizer, prompts, device=device))
-        stages = [reader for reader in (model.tokens, model.cells) if reader is not None]
-        for reader, (centre_D, basis_DP) in zip(stages, bases, strict=True):
-            reader.evidence.centre_D.copy_(centre_D)
-            reader.evidence.basis_DP.copy_(basis_DP)
-        with tempfile.TemporaryDirectory(prefix="thoracle-regions-") as folder:
-            placed = [PlacedScans(Path(folder) / f"{n}.f16", reader, labels_SK, rank_scans) for n, reader in enumerate(readers)]
+        grids = [
+            (reader, c)
+            for reader, c in ((model.tokens, config.tokens), (model.cells, config.cells))
+            if reader is not None and c is not None
+        ]
+        sums = [PlaceMoments(labels_SK, places=c.places, numbers=c.components) for _, c in grids]
+        for (reader, _), (centre_D, basis_DP) in zip(grids, bases, strict=True):
+            reader.centre_D.copy_(centre_D)
+            reader.basis_DP.copy_(basis_DP)
+        with tempfile.TemporaryDirectory(prefix="thoracle-regions-") as folder, torch.inference_mode():
+            placed = PlacedScans(Path(folder) / "tokens.f16", config.tokens, scans=len(rank_scans))
             for rows, features in region_batches(encode, volumes, rank_scans, device=device):
-                for scans_placed, reader, cells_BTHWD in zip(placed, stages, features.grids, strict=True):
-                    scans_placed.add(rows[0], reader, cells_BTHWD, entry_boxes(volumes, rows), margin=config.margin)
+                for (reader, c), moments, cells_BTHWD in zip(grids, sums, features.grids, strict=True):
+                    places_BNP = place(reader, c, cells_BTHWD, entry_boxes(volumes, rows), margin=config.margin)
+                    moments.add(slice(rows[0], rows[-1] + 1), places_BNP)
+                    if reader is model.tokens:
+                        placed.add(places_BNP)
                 self.progress("scans", rows[-1] + 1 - rank_scans.start, len(rank_scans))
-            for what, local_weight, scans_placed, reader in zip(("tokens", "cells"), _LOCAL_WEIGHTS, placed, stages, strict=False):
-                scans_placed.moments.reduce(self.world)
-                _set_evidence(reader, scans_placed, local_weight=local_weight)
-                train_network(
-                    reader,
-                    scans_placed.read_rows,
-                    labels_SK,
-                    rows=rank_scans,
-                    seed=self.settings.seed,
-                    epochs=self.settings.epochs,
-                    world=self.world,
-                    progress=partial(self.progress, what),
-                )
+            for (reader, c), moments, local_weight in zip(grids, sums, _LOCAL_WEIGHTS, strict=False):
+                moments.reduce(self.world)
+                discriminant = moments.solve(local_weight=local_weight)
+                reader.mean_NP.copy_(discriminant.mean_NP)
+                reader.weights_KNP.copy_(discriminant.weights_KNP)
+                reader.prior_KN.copy_(smooth(discriminant.prior_KN, c.frame, sigma=c.sigma))
+            scores = [torch.zeros(0, len(names)), *(model.strongest(places_BNP.to(device)).cpu() for places_BNP in placed.batches())]
+            scale_K, shift_K = score_logits(torch.cat(self.world.all_gather_object(torch.cat(scores))), labels_SK)
+        model.scale_K.copy_(scale_K)
+        model.shift_K.copy_(shift_K)
         return model
 
     def score(self, model: RegionModel, cohort: Cohort, findings: list[int]) -> tuple[tuple[CohortEntry, ...], FloatArray, FloatArray]:
@@ -253,13 +253,6 @@ class _Fitting:
         encoder = self.start.spec.build(self.start.config)
         encoder.load_state_dict(load_state_dict(self.start))
         return encoder.eval().requires_grad_(False).to(self.world.device)
-
-
-def _set_evidence(reader: RegionReader, scans_placed: PlacedScans, *, local_weight: float) -> None:
-    discriminant = scans_placed.moments.solve(local_weight=local_weight)
-    reader.evidence.mean_NP.copy_(discriminant.mean_NP)
-    reader.evidence.weights_KNP.copy_(discriminant.weights_KNP)
-    reader.evidence.prior_KN.copy_(smooth(discriminant.prior_KN, scans_placed.config.frame, sigma=scans_placed.config.sigma))
 
 
 def _usable(cohort: Cohort, split: Split) -> tuple[CohortDataset, tuple[str, ...]]:

@@ -23,8 +23,8 @@ from thoracle.models.regions.model import place
 from thoracle.training.regions.moments import PlaceMoments
 from thoracle.training.regions.run import MARGIN
 
-#: Cells along an axis, numbers of a cell, components that are used: the demo's tokens, its finer grid, and CT-CLIP's tokens.
-CASES = ((8, 64, 64), (16, 18, 18), (24, 512, 16))
+#: Cells along an axis, numbers of a cell, components that are used: the demo's tokens, its finer grid, and CT-CLIP's tokens twice.
+CASES = ((8, 64, 64), (16, 18, 18), (24, 512, 16), (24, 512, 64))
 _FINDINGS, _BATCH = 18, 16
 _BOX = InputBox(low=(0.05, 0.1, 0.15), high=(0.95, 0.9, 0.85), encloses="lungs")
 

@@ -11,7 +11,7 @@ import torch
 from thoracle.models.regions.config import ReaderConfig
 from thoracle.models.regions.model import RegionFeatures
 from thoracle.training.engine.distributed import World
-from thoracle.training.regions.features import PlacedScans, component_rows, rank_rows, reader_configs
+from thoracle.training.regions.features import PlacedScans, component_rows, rank_rows, reader_configs, scored_rows
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 CONFIG = ReaderConfig(grid=(4, 3, 3), dim=5, components=5, frame=(4, 3, 3), sigma=0.4)
@@ -44,6 +44,17 @@ def test_components_are_of_scans_spread_over_all(scans: int, first: int, last: i
     rows = component_rows(scans, ALONE)
     assert (rows[0], rows[-1], len(rows)) == (first, last, count)
     assert max(np.diff(rows)) <= scans // count + 1
+
+
+def test_what_is_scored_is_spread_over_all_and_has_every_finding() -> None:
+    labels = torch.zeros(5000, 2)
+    labels[3::7, 0] = 1
+    labels[[1, 4998], 1] = 1
+    rows = scored_rows(labels)
+    assert {0, 1, 4998, 4999} <= rows
+    assert 2048 <= len(rows) <= 2048 + 4 * 32
+    assert max(np.diff(sorted(rows))) <= 3
+    assert scored_rows(labels[:60]) == {*range(60)}
 
 
 @pytest.mark.parametrize(("scans", "ranks"), [(7, 3), (60, 2), (5, 5)])

@@ -25,7 +25,7 @@ def regions(
     only: Only = None,
     components: Annotated[
         int, typer.Option(min=1, help="Most numbers of a patch that are used; more are reduced to so many principal components.")
-    ] = 16,
+    ] = 64,
     average_prompts: Annotated[
         bool, typer.Option("--average-prompts", help="A probability is the mean of the regions' and of that of MODEL's own prompts.")
     ] = False,

@@ -25,6 +25,8 @@ from thoracle.training.regions.moments import CellMoments
 BATCH: Final = 16
 #: Scans that principal components are computed of, spread evenly over all.
 _COMPONENT_SCANS: Final = 256
+#: Scans whose scores tell how high those with a finding and those without score; and how many of each of both kinds, where so many are.
+_SCORED_SCANS, _SCORED_EACH = 2048, 32
 #: Of tokens and of cells: the smoothing.
 _SIGMAS: Final = (0.4, 0.5)
 #: Scans by their numbers, and what the encoder makes of them.
@@ -77,7 +79,17 @@ def reader_configs(
 
 def component_rows(scans: int, world: World) -> list[int]:
     """Choose the scans that principal components are computed of, those of this rank."""
-    return sorted({int(row) for row in np.linspace(0, scans - 1, min(scans, _COMPONENT_SCANS))})[world.rank :: world.size]
+    return sorted(_spread(scans, _COMPONENT_SCANS))[world.rank :: world.size]
+
+
+def scored_rows(labels_SK: Tensor) -> set[int]:
+    """Choose the scans that are scored again by what was fitted to all."""
+    kinds = [labels_SK[:, k] == value for k in range(labels_SK.shape[1]) for value in (0, 1)]
+    return {*_spread(len(labels_SK), _SCORED_SCANS), *(row for of_kind in kinds for row in of_kind.nonzero()[:_SCORED_EACH, 0].tolist())}
+
+
+def _spread(scans: int, count: int) -> set[int]:
+    return {int(row) for row in np.linspace(0, scans - 1, min(scans, count))}
 
 
 def rank_rows(scans: int, world: World) -> range:
@@ -86,7 +98,7 @@ def rank_rows(scans: int, world: World) -> range:
 
 
 class PlacedScans:
-    """Keep places of a rank's scans in a file of float16, of which memory holds what the system likes."""
+    """Keep places of some of a rank's scans in a file of float16, of which memory holds what the system likes."""
 
     def __init__(self, path: Path, config: ReaderConfig, *, scans: int) -> None:
         self._scans = 0

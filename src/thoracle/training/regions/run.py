@@ -35,7 +35,15 @@ from thoracle.models.registry import models_with
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.start_model import open_start_model
-from thoracle.training.regions.features import PlacedScans, component_rows, entry_boxes, rank_rows, reader_configs, region_batches
+from thoracle.training.regions.features import (
+    PlacedScans,
+    component_rows,
+    entry_boxes,
+    rank_rows,
+    reader_configs,
+    region_batches,
+    scored_rows,
+)
 from thoracle.training.regions.moments import PlaceMoments, score_logits
 from thoracle.training.regions.prompts import encode_prompts, prompt_tokenizer
 from thoracle.types import ABNORMALITIES, FloatArray
@@ -43,7 +51,7 @@ from thoracle.types import ABNORMALITIES, FloatArray
 #: Of the lungs' box, on each side of it: what lies below, before and behind the lungs is in the frame.
 MARGIN: Final = 0.05
 #: Principal components of a cell; at CT-CLIP's size covariances of all 512 numbers would take 14.5 GB.
-COMPONENTS: Final = 16
+COMPONENTS: Final = 64
 #: Of tokens and of cells: the fraction of a place's own covariance.
 _LOCAL_WEIGHTS: Final = (0.95, 0.98)
 #: For each finding; with fewer, effects of several findings cannot be told apart.
@@ -216,13 +224,14 @@ class _Fitting:
             reader.centre_D.copy_(centre_D)
             reader.basis_DP.copy_(basis_DP)
         with tempfile.TemporaryDirectory(prefix="thoracle-regions-") as folder, torch.inference_mode():
-            placed = PlacedScans(Path(folder) / "tokens.f16", config.tokens, scans=len(rank_scans))
+            scored = scored_rows(labels_SK)
+            placed = PlacedScans(Path(folder) / "tokens.f16", config.tokens, scans=sum(row in rank_scans for row in scored))
             for rows, features in region_batches(encode, volumes, rank_scans, device=device):
                 for (reader, c), moments, cells_BTHWD in zip(grids, sums, features.grids, strict=True):
                     places_BNP = place(reader, c, cells_BTHWD, entry_boxes(volumes, rows), margin=config.margin)
                     moments.add(slice(rows[0], rows[-1] + 1), places_BNP)
                     if reader is model.tokens:
-                        placed.add(places_BNP)
+                        placed.add(places_BNP[[row in scored for row in rows]])
                 self.progress("scans", rows[-1] + 1 - rank_scans.start, len(rank_scans))
             for (reader, c), moments, local_weight in zip(grids, sums, _LOCAL_WEIGHTS, strict=False):
                 moments.reduce(self.world)
@@ -231,7 +240,7 @@ class _Fitting:
                 reader.weights_KNP.copy_(discriminant.weights_KNP)
                 reader.prior_KN.copy_(smooth(discriminant.prior_KN, c.frame, sigma=c.sigma))
             scores = [torch.zeros(0, len(names)), *(model.strongest(places_BNP.to(device)).cpu() for places_BNP in placed.batches())]
-            scale_K, shift_K = score_logits(torch.cat(self.world.all_gather_object(torch.cat(scores))), labels_SK)
+            scale_K, shift_K = score_logits(torch.cat(self.world.all_gather_object(torch.cat(scores))), labels_SK[sorted(scored)])
         model.scale_K.copy_(scale_K)
         model.shift_K.copy_(shift_K)
         return model

@@ -36,7 +36,7 @@ def demo(
     num_scans: Annotated[int, typer.Option(min=72, help="How many phantoms.")] = CASES,
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
 ) -> None:
-    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: half an hour on two cores.
+    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: three quarters of an hour on two cores.
 
     Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
     """

@@ -55,7 +55,7 @@ def measure(cells: int, numbers: int, components: int) -> None:
     clock = [time.process_time()]
     with torch.inference_mode():
         for first in (0, _BATCH):
-            places = place(reader, config, torch.randn(_BATCH, *grid, numbers), [_BOX] * _BATCH, margin=MARGIN)
+            places = place(reader, torch.randn(_BATCH, *grid, numbers), [_BOX] * _BATCH, margin=MARGIN)
             moments.add(slice(first, first + _BATCH), places)
         clock.append(time.process_time())
         solved = moments.solve(local_weight=0.95)

@@ -72,7 +72,7 @@ def test_the_mean_of_the_eight_strongest_places_of_the_tokens_decides() -> None:
     tokens, cells = features.grids
     assert features.latent_BL is None
     assert cells.shape == (2, 12, 12, 12, 6)
-    maps = regions.tokens(place(regions.tokens, regions.config.tokens, tokens, [BOX, MOVED], margin=0.1))
+    maps = regions.tokens(place(regions.tokens, tokens, [BOX, MOVED], margin=0.1))
     strongest = maps.sort(dim=-1, descending=True).values[..., :8].sum(dim=-1) / 8
     expected = strongest * torch.tensor([2.0, 0.5]) + torch.tensor([-3.0, 1.0])
     torch.testing.assert_close(regions.read_regions(volumes(), [BOX, MOVED]).logits_BK, expected)

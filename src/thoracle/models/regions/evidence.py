@@ -19,6 +19,7 @@ class PlaceEvidence(nn.Module):
     A map is evidence above 0 and its mean, times the root of how much a finding moves the place.
 
     Attributes:
+        config: of the grid and its frame.
         centre_D, basis_DP: principal components of a cell's numbers.
         mean_NP: of the components at each place.
         weights_KNP: of what deviates from the mean.
@@ -33,7 +34,7 @@ class PlaceEvidence(nn.Module):
 
     def __init__(self, config: ReaderConfig, *, findings: int) -> None:
         super().__init__()
-        self._frame, self._sigma = config.frame, config.sigma
+        self.config = config
         self.register_buffer("centre_D", torch.zeros(config.dim))
         self.register_buffer("basis_DP", torch.zeros(config.dim, config.components))
         self.register_buffer("mean_NP", torch.zeros(config.places, config.components))
@@ -47,7 +48,7 @@ class PlaceEvidence(nn.Module):
     def forward(self, places_BNP: Tensor) -> Tensor:
         """Map the places of the frame: (B, K, N)."""
         evidence_BKN = torch.einsum("bnp,knp->bkn", places_BNP - self.mean_NP, self.weights_KNP)
-        positive_BKN = smooth(evidence_BKN, self._frame, sigma=self._sigma).clamp(min=0)
+        positive_BKN = smooth(evidence_BKN, self.config.frame, sigma=self.config.sigma).clamp(min=0)
         return (positive_BKN + positive_BKN.mean(dim=-1, keepdim=True)) * self.prior_KN.sqrt()
 
     def map_cells(self, cells_BTHWP: Tensor, resampling: FrameResampling) -> Tensor:
@@ -57,7 +58,7 @@ class PlaceEvidence(nn.Module):
         """
         offsets_KN1 = (self.weights_KNP * self.mean_NP).sum(dim=-1, keepdim=True)
         fields_KNQ = torch.cat([self.weights_KNP, offsets_KN1, self.prior_KN[..., None]], dim=-1)
-        fields_FR = fields_KNQ.transpose(0, 1).reshape(*self._frame, -1)
+        fields_FR = fields_KNQ.transpose(0, 1).reshape(*self.config.frame, -1)
         fields_BTHWR = resampling.to_grid(fields_FR.expand(len(cells_BTHWP), *fields_FR.shape))
         fields_BTHWKQ = fields_BTHWR.view(*fields_BTHWR.shape[:-1], len(fields_KNQ), -1)
         weights_BTHWKP, offset_BTHWK, prior_BTHWK = fields_BTHWKQ[..., :-2], fields_BTHWKQ[..., -2], fields_BTHWKQ[..., -1]
@@ -65,7 +66,7 @@ class PlaceEvidence(nn.Module):
         _, *grid, _ = evidence_BTHWK.shape
         evidence_BKC, prior_BKC = (values.movedim(-1, 1).flatten(2) for values in (evidence_BTHWK, prior_BTHWK))
         within_BC = resampling.covered().flatten(1)
-        positive_BKC = smooth(evidence_BKC, (grid[0], grid[1], grid[2]), sigma=self._sigma).clamp(min=0) * within_BC[:, None]
+        positive_BKC = smooth(evidence_BKC, (grid[0], grid[1], grid[2]), sigma=self.config.sigma).clamp(min=0) * within_BC[:, None]
         mean_BK1 = (positive_BKC.sum(dim=-1) / within_BC.sum(dim=-1, keepdim=True).clamp(min=1))[..., None]
         return ((positive_BKC + mean_BK1) * prior_BKC.sqrt()).view(*positive_BKC.shape[:2], *grid)
 

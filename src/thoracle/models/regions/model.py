@@ -72,6 +72,11 @@ class RegionModel(nn.Module):
             self.register_buffer("prompt_latents_2KL", torch.zeros(2 * findings, width))
 
     @property
+    def readers(self) -> list[PlaceEvidence]:
+        """Return the reader of each of `RegionFeatures.grids`."""
+        return [self.tokens] if self.cells is None else [self.tokens, self.cells]
+
+    @property
     def outputs(self) -> Outputs:
         """Return the width of what is read; there is no latent."""
         return Outputs(token_dim=self.config.tokens.dim, latent_dim=None)
@@ -82,17 +87,14 @@ class RegionModel(nn.Module):
 
     def read_regions(self, volume_B1ZHW: Tensor, boxes: Sequence[InputBox]) -> RegionReading:
         """Read each finding at each place: `finding_logits` decide, maps are of the finest grid."""
-        features = self.features(volume_B1ZHW)
-        reader, config = self.tokens, self.config.tokens
-        if self.cells is not None and self.config.cells is not None:
-            reader, config = self.cells, self.config.cells
+        features, reader = self.features(volume_B1ZHW), self.readers[-1]
         cells_BTHWP = reader.reduce(features.grids[-1])
-        maps_BKTHW = reader.map_cells(cells_BTHWP, _resampling(config, boxes, self.config.margin, cells_BTHWP.device))
+        maps_BKTHW = reader.map_cells(cells_BTHWP, _resampling(reader.config, boxes, self.config.margin, cells_BTHWP.device))
         return RegionReading(logits_BK=self.finding_logits(features, boxes), maps_BKTHW=maps_BKTHW)
 
     def finding_logits(self, features: RegionFeatures, boxes: Sequence[InputBox]) -> Tensor:
         """Compute logits (B, K) by the strongest places of the tokens' grid, or those of the mean of their probability and the prompts'."""
-        places_BNP = place(self.tokens, self.config.tokens, features.tokens, boxes, margin=self.config.margin)
+        places_BNP = place(self.tokens, features.tokens, boxes, margin=self.config.margin)
         logits_BK = self.strongest(places_BNP) * self.scale_K + self.shift_K
         if features.latent_BL is None:
             return logits_BK
@@ -121,10 +123,10 @@ def region_features(encoder: VolumeEncoder, volume_B1ZHW: Tensor, *, before_atte
     return RegionFeatures(tokens=patches.patch_embeddings, cells=patches.cells, latent_BL=latent_BL)
 
 
-def place(reader: PlaceEvidence, config: ReaderConfig, cells_BTHWD: Tensor, boxes: Sequence[InputBox], *, margin: float) -> Tensor:
+def place(reader: PlaceEvidence, cells_BTHWD: Tensor, boxes: Sequence[InputBox], *, margin: float) -> Tensor:
     """Take cells to the frame's places: their components (B, N, P)."""
     reduced_BTHWP = reader.reduce(cells_BTHWD)
-    return _resampling(config, boxes, margin, reduced_BTHWP.device).to_frame(reduced_BTHWP).flatten(1, 3)
+    return _resampling(reader.config, boxes, margin, reduced_BTHWP.device).to_frame(reduced_BTHWP).flatten(1, 3)
 
 
 def _resampling(config: ReaderConfig, boxes: Sequence[InputBox], margin: float, device: torch.device) -> FrameResampling:

@@ -198,12 +198,12 @@ class _Fitting:
         rank_scans = rank_rows(scans, self.world)
         encode = partial(region_features, cast(VolumeEncoder, encoder), before_attention=self.before_attention)
         components = region_batches(encode, volumes, component_rows(scans, self.world), device=device)
-        readers, bases = reader_configs(components, components=self.settings.components, world=self.world)
+        configs, bases = reader_configs(components, components=self.settings.components, world=self.world)
         config = RegionsConfig(
             labels=names,
             margin=self.settings.margin,
-            tokens=readers[0],
-            cells=readers[1] if len(readers) > 1 else None,
+            tokens=configs[0],
+            cells=configs[1] if len(configs) > 1 else None,
             before_attention=self.before_attention,
             average_prompts=self.tokenizer is not None,
             encoder_kind=self.start.kind,
@@ -214,31 +214,26 @@ class _Fitting:
             prompts = format_prompts(names, self.start.prompts)
             text_encoder = cast(VolumeTextEncoder, encoder)
             model.prompt_latents_2KL.copy_(encode_prompts(text_encoder, self.tokenizer, prompts, device=device))
-        grids = [
-            (reader, c)
-            for reader, c in ((model.tokens, config.tokens), (model.cells, config.cells))
-            if reader is not None and c is not None
-        ]
-        sums = [PlaceMoments(labels_SK, places=c.places, numbers=c.components) for _, c in grids]
-        for (reader, _), (centre_D, basis_DP) in zip(grids, bases, strict=True):
+        sums = [PlaceMoments(labels_SK, places=c.places, numbers=c.components) for c in configs]
+        for reader, (centre_D, basis_DP) in zip(model.readers, bases, strict=True):
             reader.centre_D.copy_(centre_D)
             reader.basis_DP.copy_(basis_DP)
         with tempfile.TemporaryDirectory(prefix="thoracle-regions-") as folder, torch.inference_mode():
             scored = scored_rows(labels_SK)
             placed = PlacedScans(Path(folder) / "tokens.f16", config.tokens, scans=sum(row in rank_scans for row in scored))
             for rows, features in region_batches(encode, volumes, rank_scans, device=device):
-                for (reader, c), moments, cells_BTHWD in zip(grids, sums, features.grids, strict=True):
-                    places_BNP = place(reader, c, cells_BTHWD, entry_boxes(volumes, rows), margin=config.margin)
+                for reader, moments, cells_BTHWD in zip(model.readers, sums, features.grids, strict=True):
+                    places_BNP = place(reader, cells_BTHWD, entry_boxes(volumes, rows), margin=config.margin)
                     moments.add(slice(rows[0], rows[-1] + 1), places_BNP)
                     if reader is model.tokens:
                         placed.add(places_BNP[[row in scored for row in rows]])
                 self.progress("scans", rows[-1] + 1 - rank_scans.start, len(rank_scans))
-            for (reader, c), moments, local_weight in zip(grids, sums, _LOCAL_WEIGHTS, strict=False):
+            for reader, moments, local_weight in zip(model.readers, sums, _LOCAL_WEIGHTS, strict=False):
                 moments.reduce(self.world)
                 discriminant = moments.solve(local_weight=local_weight)
                 reader.mean_NP.copy_(discriminant.mean_NP)
                 reader.weights_KNP.copy_(discriminant.weights_KNP)
-                reader.prior_KN.copy_(smooth(discriminant.prior_KN, c.frame, sigma=c.sigma))
+                reader.prior_KN.copy_(smooth(discriminant.prior_KN, reader.config.frame, sigma=reader.config.sigma))
             scores = [torch.zeros(0, len(names)), *(model.strongest(places_BNP.to(device)).cpu() for places_BNP in placed.batches())]
             scale_K, shift_K = score_logits(torch.cat(self.world.all_gather_object(torch.cat(scores))), labels_SK[sorted(scored)])
         model.scale_K.copy_(scale_K)

@@ -11,7 +11,7 @@ import pytest
 
 from thoracle.cli.demo import chat as demo_chat
 from thoracle.cli.demo.stages import run
-from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, HISTOGRAM, TUNED, Figures
+from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, CONTRASTIVE, HISTOGRAM, TUNED, Figures
 from thoracle.inference.chat.session import load_chat
 from thoracle.inference.demo.locations import demo_chat as kept_chat
 from thoracle.training.chat.task import ChatConfig
@@ -72,7 +72,7 @@ def test_the_page_shows_every_abnormality_with_its_figures_beside_the_histogram(
 
 def test_figures_are_of_held_out_scans_alone(demo: Demo) -> None:
     held_out = {path.parent.name for path in (demo.out / "phantoms" / "valid").glob("*/*/*.nii.gz")}
-    assert set(demo.figures.macro) == {"contrastive, zero-shot", TUNED, BY_REGION, AVERAGED, HISTOGRAM}
+    assert set(demo.figures.macro) == {CONTRASTIVE, TUNED, BY_REGION, AVERAGED, HISTOGRAM}
     assert all(demo.figures.positives[name] + demo.figures.negatives[name] == len(held_out) for name in ABNORMALITIES)
 
 

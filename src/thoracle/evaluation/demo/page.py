@@ -15,11 +15,11 @@ from thoracle.evaluation.html.plots import Line, Panel, dots, panels, slices
 from thoracle.metrics.bootstrap import Interval
 
 #: Which probabilities of held-out scans the page compares.
-CONTRASTIVE: Final = "contrastive, zero-shot"
-TUNED: Final = "with tuned prompts"
+CONTRASTIVE: Final = "zero-shot"
+TUNED: Final = "tuned prompts"
 BY_REGION: Final = "by region"
-AVERAGED: Final = "by region and prompts, averaged"
-HISTOGRAM: Final = "HU histogram alone"
+AVERAGED: Final = "both, averaged"
+HISTOGRAM: Final = "HU histogram"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,8 +102,9 @@ def write_page(
             [["macro average", "", "", *map(bounds, figures.macro.values())], *rows],
         ),
         paragraph(
-            "Intervals are 95%, by 1,000 draws of patients. The last column is a linear model that sees how often each HU occurs in a scan"
-            " and nothing else: a model that is no better has not looked at the picture."
+            "Intervals are 95%, by 1,000 draws of patients. Zero-shot is the contrastive model; averaged are the probabilities by region"
+            " and of tuned prompts. The last column is a linear model that sees how often each HU occurs in a scan and nothing else: a"
+            " model that is no better has not looked at the picture."
         ),
         figure(
             dots(labels, {name: [figures.labels[name][label] for label in labels] for name in names}, x="AUROC", reference=0.5),

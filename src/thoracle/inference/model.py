@@ -140,6 +140,8 @@ class Model:
             "caution": self.folder.disclaimer,
             "precision": self.precision,
             "preprocess": config_to_mapping(self.preprocess),
+            "licence": self.folder.licence,
+            "citations": list(self.folder.citations),
             "notice": RESEARCH_USE,
         }
 

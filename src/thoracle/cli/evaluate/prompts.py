@@ -46,6 +46,7 @@ def prompts(
     from thoracle.evaluation.detection.cases import cases_of_cohort
     from thoracle.evaluation.detection.prompt_report import prompts_json, write_page
     from thoracle.evaluation.detection.prompt_study import compare_templates, read_wordings
+    from thoracle.evaluation.html.page import terms
     from thoracle.evaluation.predict import require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
@@ -86,7 +87,7 @@ def prompts(
     label_settings = findings_settings(requested, labels=loaded.folder.labels, templates=loaded.folder.prompts)
     document = prompts_json(study, wordings=wordings, model={**loaded.settings(), **label_settings})
     write_json(out / "prompts.json", document, indent=1)
-    write_atomic(out / "prompts.html", write_page(study, notes=notes))
+    write_atomic(out / "prompts.html", write_page(study, notes=[*notes, *terms(loaded.settings())]))
     _print(study, notes)
     console.print(str(out / "prompts.html"))
 

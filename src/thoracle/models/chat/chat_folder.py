@@ -92,10 +92,10 @@ def save_chat(
     out = out.absolute()
     if out.exists() and not (out / ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputConflict("exists and is no chat folder", hint="Choose another --out.", source=out)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir(parents=True)
     image_encoder = open_model(encoder)
     licence = f"{_LICENCE}, and of its encoder: {image_encoder.licence}"
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir(parents=True)
     try:
         save_model(
             temporary / PROJECTOR,

@@ -75,6 +75,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "evaluation": ["--scans", 60, "--draws", 5],
         "feed": ["--volumes", 2, "--workers", 1, "--scan", scan, "--no-codecs"],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
+        "held_out_findings": [cohort, "--phantoms", folder / "phantoms", "--out", folder / "unnamed", "--steps", 1, "--resamples", 2],
         "label": ["--resamples", 2, "--phantoms", 20] if real else None,
         "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],
         "phantom": ["--presets", "tiny", "--cases", 2],

@@ -83,11 +83,11 @@ def test_the_schema_forbids_what_it_does_not_name(findings: Findings, schema: di
 
 def test_the_written_form_is_versioned_and_says_what_it_is_for(findings: Findings) -> None:
     values = written(findings)
-    assert values["schema"] == "thoracle.findings/2"
+    assert values["schema"] == "thoracle.findings/3"
     assert values["notice"] == "Research use only. Not a medical device."
     assert values["findings"] == [
-        {"abnormality": "Emphysema", "probability": 0.25, "verdict": None},
-        {"abnormality": "Cardiomegaly", "probability": 1.0, "verdict": None},
+        {"abnormality": "Emphysema", "probability": 0.25, "verdict": None, "calibrated": False, "prompts": None},
+        {"abnormality": "Cardiomegaly", "probability": 1.0, "verdict": None, "calibrated": False, "prompts": None},
     ]
     assert values["calibration"] is None
     assert values["model"] == {"kind": "ct-clip", "sha256": "0" * 64, "trained": False, "precision": "float32"}
@@ -95,7 +95,8 @@ def test_the_written_form_is_versioned_and_says_what_it_is_for(findings: Finding
 
 
 def test_a_calibrated_one_follows_the_schema_too(findings: Findings, schema: dict[str, Any]) -> None:
-    values = written(replace(findings, verdicts=("cannot tell", None), coverage=0.9))
+    values = written(replace(findings, verdicts=("cannot tell", None), prompts=(None, ("a", "b")), coverage=0.9))
     assert faults(values, schema) == []
+    assert [(one["calibrated"], one["prompts"]) for one in values["findings"]] == [(True, None), (False, ["a", "b"])]
     assert [one["verdict"] for one in values["findings"]] == ["cannot tell", None]
     assert values["calibration"] == {"coverage": 0.9}

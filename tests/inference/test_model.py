@@ -13,9 +13,11 @@ import thoracle
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid, TokenizerMissing
+from thoracle.inference.calibration import Calibration, LabelCalibration, save_calibration
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import prepare
+from thoracle.inference.requested_findings import Finding
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig, published_ctclip_config
 from thoracle.models.ctclip.model import CTCLIP
@@ -203,6 +205,42 @@ def test_any_words_can_be_asked_of_a_zero_shot_model(model: Model, volume: Volum
     assert findings.abnormalities == ("Cardiomegaly", "Rib fracture")
     index = ABNORMALITIES.index("Cardiomegaly")
     assert findings.probabilities[0] == pytest.approx(model.detect(volume).probabilities[index], abs=1e-6)
+
+
+def test_a_finding_with_prompts_of_its_own_is_asked_for_by_them(model: Model, volume: Volume) -> None:
+    """Templates that say what the published prompts say give the same; a pair that is turned round gives the complement."""
+    own = Finding(name="Cardiomegaly", prompts=("{abnormality} is present.", "{abnormality} is not present."))
+    turned = Finding(name="no cardiomegaly", prompts=("Cardiomegaly is not present.", "Cardiomegaly is present."))
+    findings = model.detect(volume, abnormalities=[own, turned, "Emphysema"])
+    listed = dict(zip(ABNORMALITIES, model.detect(volume).probabilities, strict=True))
+    expected = (listed["Cardiomegaly"], 1 - listed["Cardiomegaly"], listed["Emphysema"])
+    assert findings.probabilities == pytest.approx(expected, abs=1e-6)
+    assert findings.abnormalities == ("Cardiomegaly", "no cardiomegaly", "Emphysema")
+    assert findings.prompts == (own.prompts, turned.prompts, None)
+    (note,) = [warning for warning in findings.warnings if "calibrated" in warning]
+    assert "Cardiomegaly, no cardiomegaly." in note
+
+
+def test_a_calibration_is_of_listed_findings_alone(model_dir: Path, volume: Volume) -> None:
+    """The same name with other prompts is another finding."""
+    plain = load(model_dir)
+    folder = plain.folder
+    mending = LabelCalibration(slope=1.0, offset=2.0, rule_in_at=0.5, rule_out_at=0.4)
+    calibration = Calibration(
+        weights_sha256=folder.weights_sha256,
+        prompts=folder.prompts,
+        method="platt",
+        coverage=0.9,
+        fitted_on="nothing",
+        mendings=dict.fromkeys(("Cardiomegaly", "Rib fracture"), mending),  # a name that is no label, in a calibration by hand
+    )
+    save_calibration(model_dir, calibration)
+    own = Finding(name="Cardiomegaly", prompts=("Cardiomegaly is present.", "Cardiomegaly is not present."))
+    raw = dict(zip(ABNORMALITIES, plain.detect(volume, calibrated=False).probabilities, strict=True))["Cardiomegaly"]
+    for asked, probability in (("Cardiomegaly", mending.probability(raw)), (own, raw)):
+        findings = load(model_dir).detect(volume, abnormalities=[asked, "Rib fracture"])
+        assert findings.probabilities[0] == pytest.approx(probability, abs=1e-6)
+        assert [verdict is None for verdict in findings.verdicts] == [asked is own, True]
 
 
 @pytest.mark.parametrize("names", [[], ["Cardiomegaly", "Cardiomegaly"]])

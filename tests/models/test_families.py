@@ -25,6 +25,7 @@ from thoracle.errors import CapabilityMissing, CheckpointUnknown, InputError, Ou
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import PreparedVolume
+from thoracle.inference.requested_findings import Finding
 from thoracle.models.bundle.import_published import import_checkpoint
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model, save_model
 from thoracle.models.common.prompts import format_prompts
@@ -128,7 +129,7 @@ def _detects_or_refuses(model: Model, scan: np.ndarray) -> None:
         with pytest.raises(CapabilityMissing, match="not prompted"):
             model.prompt_latents()
     else:
-        assert len(model.detect(scan, abnormalities=["Gout"]).probabilities) == 1
+        assert len(model.detect(scan, abnormalities=["Gout", Finding(name="Mass", prompts=("A mass.", "No mass."))]).probabilities) == 2
         assert model.logit_scale() > 0
 
 
@@ -136,7 +137,11 @@ def _reads_regions(model: Model, scan: np.ndarray) -> None:
     with pytest.raises(OutsideIntendedUse, match="no lungs were found"):
         model.detect(scan)
     box = InputBox(low=(0.1, 0.1, 0.1), high=(0.9, 0.9, 0.9), encloses="lungs")
-    findings = model.detect(PreparedVolume(array=scan, provenance=None, warnings=(), box=box))
+    prepared = PreparedVolume(array=scan, provenance=None, warnings=(), box=box)
+    for words in ("Gout", Finding(name=model.folder.labels[0], prompts=("a", "b"))):
+        with pytest.raises(InputError, match="does not know"):
+            model.detect(prepared, abnormalities=[words])
+    findings = model.detect(prepared)
     assert findings.abnormalities == model.folder.labels == model.folder.spec.labels(model.folder.config)
     assert all(0 <= probability <= 1 for probability in findings.probabilities)
 

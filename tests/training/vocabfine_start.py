@@ -48,7 +48,7 @@ def write_start(folder: Path) -> Path:
     """Write a random CT-CLIP whose words are the prompts'."""
     torch.manual_seed(1)  # another than a run's seed, whose random weights would be these
     model = replace(steps.MODEL, bert=replace(steps.MODEL.bert, vocab_size=512))
-    facts = {"licence": "", "trained": False, "caution": "Knows only noise."}
+    facts = {"licence": "Theirs alone", "trained": False, "caution": "Knows only noise."}
     save_model(
         folder,
         kind="ct-clip",

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Dtype, ModelFolder, Part, Precision, ReadArguments, Scans, Strict, reads_scans
+from thoracle.cli.options import (
+    Device,
+    Dtype,
+    FindingNames,
+    FindingsFile,
+    ModelFolder,
+    Part,
+    Precision,
+    ReadArguments,
+    Scans,
+    Strict,
+    reads_scans,
+)
 from thoracle.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
 
     from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.batch.runner import ReadOptions
+    from thoracle.inference.requested_findings import Finding
 
 
 @app.command()
@@ -25,6 +38,8 @@ def detect(
     scans: Scans,
     *,
     model: ModelFolder = None,
+    finding: FindingNames = None,
+    findings: FindingsFile = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one scan's findings; - prints them.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="CSV", help="Many scans: CT-RATE's label columns, continued if it exists.")] = None,
     shard: Part = None,
@@ -34,7 +49,7 @@ def detect(
     dtype: Dtype = "float32",
     check_precision: Annotated[bool, typer.Option("--check-precision", help="With bf16: codes and latent against float32.")] = False,
 ) -> None:
-    """Print the probability of 18 abnormalities in a chest CT, or write them for many.
+    """Print the probability of 18 abnormalities, or of findings in any words, in a chest CT, or write them for many.
 
     With --out a folder is a tree: each image file and each DICOM folder in it is a scan, named in the CSV by its file name, or by its
     path below the folder given. A run that was stopped goes on where it was when the same command is given again.
@@ -44,6 +59,7 @@ def detect(
     from thoracle.cli.findings_table import notify
     from thoracle.inference.batch.discover_scans import find_scans
     from thoracle.inference.demo.default_model import model_or_demo
+    from thoracle.inference.requested_findings import requested_findings
 
     if check_precision and (out is not None or dtype != "bf16"):
         raise InputError("--check-precision compares bf16 with float32 on one scan", hint="Add --dtype bf16, leave --out.")
@@ -55,18 +71,27 @@ def detect(
         notify=notify,
     )
     reading = read_arguments.reading(strict=strict)
+    requested = requested_findings(finding or (), findings, encoding=read_arguments.encoding)
     if out is None:
         if len(locations) != 1 or shard is not None:
             raise InputError(f"{len(locations)} scans are not one table", hint="Give --out predictions.csv.")
-        _one(locations[0], folder, reading, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
+        _one(locations[0], folder, reading, requested, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
     else:
         if json_file is not None:
             raise InputError("--json is for one scan, --out for many", hint="Give one of the two.")
-        _many(locations, folder, reading, device=device, dtype=dtype, out=out, shard=shard)
+        _many(locations, folder, reading, requested, device=device, dtype=dtype, out=out, shard=shard)
 
 
 def _one(
-    scan: ScanLocation, folder: Path, reading: ReadOptions, *, device: str, dtype: Precision, json_file: Path | None, check_precision: bool
+    scan: ScanLocation,
+    folder: Path,
+    reading: ReadOptions,
+    requested: Sequence[Finding] | None,
+    *,
+    device: str,
+    dtype: Precision,
+    json_file: Path | None,
+    check_precision: bool,
 ) -> None:
     from rich.console import Console
 
@@ -80,14 +105,14 @@ def _one(
     with watch("load"):
         model = load(folder, device=device, dtype=dtype)
     with watch("prompts"):
-        model.warm_up()
+        model.warm_up(requested)
     with watch("read"):
         volume = read_scan(scan, reading)
     with watch("preprocess"):
         prepared = prepare(volume, model.preprocess, strict=reading.strict)
     del volume
     with watch("detect"):
-        findings = model.detect(prepared)
+        findings = model.detect(prepared, abnormalities=requested)
     printed = str(json_file) == "-"
     console = Console(stderr=printed)
     show_findings(console, findings, scan=scan.name, model=folder.resolve().name, watch=watch)
@@ -102,28 +127,41 @@ def _one(
 
 
 def _many(
-    scans: Sequence[ScanLocation], folder: Path, reading: ReadOptions, *, device: str, dtype: Precision, out: Path, shard: str | None
+    scans: Sequence[ScanLocation],
+    folder: Path,
+    reading: ReadOptions,
+    requested: Sequence[Finding] | None,
+    *,
+    device: str,
+    dtype: Precision,
+    out: Path,
+    shard: str | None,
 ) -> None:
     from thoracle.cli.batch_progress import follow, select
+    from thoracle.cli.findings_table import notify
     from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.batch.runner import process_scans
     from thoracle.inference.batch.scan_source import pending_scans
     from thoracle.inference.model import load
+    from thoracle.inference.requested_findings import findings_settings, uncalibrated_note
 
     scans, out = select(scans, out, shard, metadata=reading.metadata)
     model = load(folder, device=device, dtype=dtype)
-    model.warm_up()
+    findings = model.resolve_abnormalities(requested)
+    model.warm_up(findings)
+    if note := uncalibrated_note(findings, labels=model.folder.labels):
+        notify(note)
     calibration = None if model.calibration is None else model.calibration.as_dict()
-    label_settings = {"labels": model.folder.labels, "prompts": model.folder.prompts, "calibration": calibration}
-    settings = {**model.settings(), **reading.settings(), **label_settings}
-    with ResultTable(out, columns=model.folder.labels, settings=settings) as table:
+    label_settings = findings_settings(findings, labels=model.folder.labels, templates=model.folder.prompts)
+    settings = {**model.settings(), **reading.settings(), **label_settings, "calibration": calibration}
+    with ResultTable(out, columns=[finding.name for finding in findings], settings=settings) as table:
         todo = pending_scans(scans, table, metadata=reading.metadata, series=reading.series)
         outcomes = process_scans(
             todo,
             table,
             preprocess=model.preprocess,
             reading=reading,
-            row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared).probabilities],
+            row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared, abnormalities=findings).probabilities],
         )
         failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
     if failed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Dtype, ModelFolder, Part, ReadArguments, Scans, Strict, reads_scans
+from thoracle.cli.options import Device, Dtype, ModelFolder, Part, Precision, ReadArguments, Scans, Strict, reads_scans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,13 @@ def embed(
     *,
     out: Annotated[Path, typer.Option(metavar="PARQUET", help="VolumeName, latent, hashes of scan and model.")],
     model: ModelFolder = None,
+    reports: Annotated[
+        bool, typer.Option("--reports", help="SCAN are no scans but reports: text files, or tables with --id-column and --text-column.")
+    ] = False,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="What a report is called.")] = "AccessionNo",
+    text_column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The report's column; again to join more.", show_default="report_text")
+    ] = None,
     tokens: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each scan's tokens and codes, NAME.safetensors.")] = None,
     shard: Part = None,
     read_arguments: ReadArguments,
@@ -31,7 +38,7 @@ def embed(
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
-    """Write the latents of chest CTs, for search and for training on top of them.
+    """Write the latents of chest CTs, or of reports, for search and for training on top of them.
 
     While it runs, latents go into NAME.rows.csv beside the parquet file, which is made of it at the end; a run that was stopped goes on
     where it was when the same command is given again. Scans are found and named as by `thoracle detect --out`.
@@ -40,6 +47,7 @@ def embed(
     """
     from thoracle.cli.batch_progress import follow, select
     from thoracle.cli.findings_table import notify
+    from thoracle.errors import InputError
     from thoracle.inference.batch.discover_scans import find_scans
     from thoracle.inference.batch.result_table import ResultTable, RowSource
     from thoracle.inference.batch.runner import process_scans
@@ -48,6 +56,12 @@ def embed(
     from thoracle.inference.latents import ROW_COLUMNS, has_tokens, latent_row, token_file, write_latents, write_tokens
     from thoracle.inference.model import load
 
+    if reports:
+        if tokens is not None or shard is not None:
+            raise InputError("--tokens and --shard are of scans", hint="Leave them out with --reports.")
+        model_folder = model_or_demo(model, notify=notify)
+        _reports(scans, out, model_folder, (id_column, text_column), encoding=read_arguments.encoding, device=device, dtype=dtype)
+        return
     whole_folders = read_arguments.series is not None
     listed = find_scans(scans, whole_folders=whole_folders, encoding=read_arguments.encoding, notify=notify)
     reading = read_arguments.reading(strict=strict)
@@ -80,3 +94,34 @@ def embed(
             write_latents(out, table, model_sha256=weights)
     if failed:
         raise typer.Exit(1)
+
+
+def _reports(
+    paths: Sequence[Path],
+    out: Path,
+    model: Path,
+    columns: tuple[str, list[str] | None],
+    *,
+    encoding: str,
+    device: str,
+    dtype: Precision,
+) -> None:
+    from rich.console import Console
+
+    from thoracle.inference.batch.report_latents import embed_reports, read_reports
+    from thoracle.inference.batch.result_table import ResultTable
+    from thoracle.inference.labeler.report_table import TEXT_COLUMN
+    from thoracle.inference.latents import ROW_COLUMNS, write_latents
+    from thoracle.inference.model import load
+    from thoracle.types import RESEARCH_USE
+
+    id_column, text_columns = columns
+    texts = read_reports(paths, id_column=id_column, text_columns=text_columns or [TEXT_COLUMN], encoding=encoding)
+    network = load(model, device=device, dtype=dtype)
+    settings = {**network.settings(), "dim_latent": network.dim_latent, "of": "reports"}
+    with ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings) as table:
+        new = sum(1 for _ in embed_reports(network, texts, table))
+        write_latents(out, table, model_sha256=network.folder.weights_sha256)
+    console = Console(stderr=True, highlight=False)
+    console.print(f"{len(texts):,} reports, {new:,} of them encoded now: {out}", markup=False)
+    console.print(RESEARCH_USE)

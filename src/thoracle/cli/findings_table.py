@@ -60,8 +60,10 @@ def show_findings(console: Console, findings: Findings, *, scan: str, model: str
     table.add_column(width=_BAR_WIDTH)
     table.add_column("" if findings.coverage is None else "Verdict")
     verdicts = findings.verdicts or (None,) * len(findings.abnormalities)
+    uncalibrated = "" if findings.coverage is None else "not calibrated"
     for name, probability, verdict in zip(findings.abnormalities, findings.probabilities, verdicts, strict=True):
-        table.add_row(escape(name), f"{probability:.3f}", Bar(size=1.0, begin=0.0, end=probability, width=_BAR_WIDTH), verdict or "")
+        bar = Bar(size=1.0, begin=0.0, end=probability, width=_BAR_WIDTH)
+        table.add_row(escape(name), f"{probability:.3f}", bar, verdict or uncalibrated)
     console.print(table)
     if findings.coverage is not None:
         console.print(f"Calibrated. At least {findings.coverage:.0%} of verdicts are not the wrong one.", highlight=False)

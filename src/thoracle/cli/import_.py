@@ -76,6 +76,8 @@ def _print(report: ImportReport) -> None:
         console.print(f"Dropped:    {', '.join(report.dropped)} (not needed)", markup=False)
     console.print(f"Sizes:      {folder.config}", markup=False)
     console.print(f"Licence:    {folder.licence}", markup=False)
+    for paper in folder.citations:
+        console.print(f"To cite:    {paper}", markup=False)
     console.print(f"Written:    {folder.path}", markup=False)
     prompted = Capability.ZERO_SHOT in folder.capabilities
     if prompted or Capability.LABELS in folder.capabilities:

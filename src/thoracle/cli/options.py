@@ -34,6 +34,15 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse what the model wa
 Only = Annotated[
     Path | None, typer.Option("--only", metavar="FILE", help="List of the volumes to take, as `thoracle search --all --csv` writes it.")
 ]
+FindingNames = Annotated[
+    list[str] | None, typer.Option("--finding", metavar="NAME", help="In place of the model's labels: a finding in any words. Repeatable.")
+]
+FindingsFile = Annotated[
+    Path | None, typer.Option("--findings", metavar="FILE", help="More of them: YAML or table of names, with a pair of prompts or none.")
+]
+FindingLabels = Annotated[
+    Path | None, typer.Option("--labels", metavar="CSV", help="VolumeName and labels of any name, in place of the cohort's 18.")
+]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 #: `--json -` where `--json` is a flag: what stands behind it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,6 +42,9 @@ def search(
     similar_to: Annotated[
         str | None, typer.Option(metavar="ACCESSION", help="A scan in the index: cases that look like it.", show_default=False)
     ] = None,
+    gallery: Annotated[
+        Literal["scans", "reports"], typer.Option("--for", help="What is looked for: scans, or the reports that the index keeps.")
+    ] = "scans",
     weight: Annotated[
         list[str] | None,
         typer.Option(metavar="PART=X", help="text=2: of the parts text, scan, report, keyword, like that are fused.", show_default=False),
@@ -91,7 +95,8 @@ def search(
 ) -> None:
     """Find cases. Several of --text, --scan, --report, --keyword and --similar-to are fused by rank.
 
-    A hit is a scan; its sentence is that of its report with most words of the query. Keywords and --similar-to need no model.
+    A hit is a scan, or with --for reports a report of words that no better hit has; its sentence is that of its report with most words of
+    the query. Keywords and --similar-to need no model.
 
     With --count, or --all and --csv, everything that matches keywords and filters is counted or listed, without ranks and without a limit.
     """
@@ -103,6 +108,7 @@ def search(
     from thoracle.search.lookup import find_scan, site_key_for
     from thoracle.search.model_lookup import model_of
     from thoracle.search.open_index import open_index as opened_index
+    from thoracle.search.open_index import open_reports
     from thoracle.search.query_text import parse_age_range, parse_weights
     from thoracle.search.record import Filters
 
@@ -129,7 +135,7 @@ def search(
     if count or everything:
         _require_absent(
             {"--text": text, "--scan": scan, "--report": report, "--similar-to": similar_to, "--weight": weight, "--exclude": exclude}
-            | {"--top": top, "--exact": exact, "--html": html, "--model": model}
+            | {"--top": top, "--exact": exact, "--html": html, "--model": model, "--for": gallery == "reports"}
         )
         with opened_index(index_location) as index:
             records = select_records(index, keyword=keyword or "", filters=filters)
@@ -138,10 +144,15 @@ def search(
         counts = count_records(records, groups=[group for group in GROUPS if group in (by or ())])
         _show_counts(counts, keyword=keyword or "", filters=filters, json_file=json_file)
         return
-    with opened_index(index_location) as index:
+    with opened_index(index_location) as index, ExitStack() as stack:
+        reports = stack.enter_context(open_reports(index_location)) if gallery == "reports" else None
+        if gallery == "reports" and reports is None:
+            raise InputError(
+                "the index keeps no reports", hint="Index its cohort again with a model that reads text.", source=index_location
+            )
         needs_model = text is not None or scan is not None or report is not None
         network = model_of(index, folder=model, device=device, notify=notify) if needs_model else None
-        engine = Engine(index, model=network)
+        engine = Engine(index, model=network, reports=reports)
         query = Query(
             text=text or "",
             scan=_read(scan, read_arguments, network) if scan is not None and network is not None else None,
@@ -160,9 +171,10 @@ def search(
         if html is not None:
             _write_html(html, index, answer, query_text)
         if json_file is None or str(json_file) != "-":
-            _show(answer, size=len(index), trained=trained, latents=bool(query.like) or network is not None)
+            size = f"{len(index):,} volumes" if reports is None else f"{len(reports):,} reports"
+            _show(answer, size=size, trained=trained, latents=bool(query.like) or network is not None)
         if json_file is not None:
-            _write_json(json_file, answer_json(answer, filters=filters, trained=trained))
+            _write_json(json_file, answer_json(answer, filters=filters, trained=trained, gallery=gallery))
 
 
 def _require_values(options: Mapping[str, str | None]) -> None:
@@ -236,7 +248,7 @@ def _asked(*, text: str | None, scan: Path | None, report: Path | None, keyword:
     return " + ".join(filter(None, parts))
 
 
-def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> None:
+def _show(answer: SearchResult, *, size: str, trained: bool, latents: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -256,7 +268,7 @@ def _show(answer: SearchResult, *, size: int, trained: bool, latents: bool) -> N
     console.print(table if answer.hits else "Nothing found.")
     if latents and not trained:
         console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'likeness means')}[/]")
-    times = f"{size:,} volumes; encode {answer.encoding * 1000:.0f} ms, search {answer.searching * 1000:.1f} ms"
+    times = f"{size}; encode {answer.encoding * 1000:.0f} ms, search {answer.searching * 1000:.1f} ms"
     console.print(times, style="dim", highlight=False)
     console.print(RESEARCH_USE)
 

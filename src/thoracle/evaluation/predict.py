@@ -18,6 +18,7 @@ from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.latents import latent_row
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import PreparedVolume
+from thoracle.inference.requested_findings import Finding
 from thoracle.models.encoder import Capability
 from thoracle.types import ModelInput
 
@@ -66,16 +67,25 @@ def pending_entries(
     return [entry for entry in entries if (row := table.sources.get(entry.volume)) is None or not row.equals(source_of(entry))]
 
 
-def score(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: ResultTable) -> Iterator[str]:
+def score(
+    model: Model, cohort: Cohort, entries: Sequence[CohortEntry], table: ResultTable, *, findings: Sequence[Finding] | None = None
+) -> Iterator[str]:
     """Add a row for each volume that has none of its own, and yield its name: the model's own probabilities, not calibrated.
+
+    Args:
+        model: is asked for `findings`, its own labels by default.
+        cohort: holds the volumes.
+        entries: the volumes.
+        table: has a column for each finding.
+        findings: to detect.
 
     Raises:
         CacheDamaged: a cached volume that is not what was written.
     """
     for entry, volume in prefetch_volumes(cohort, pending_entries(entries, table)):
         prepared = PreparedVolume(array=volume, provenance=None, warnings=(), box=entry.box)
-        findings = model.detect(prepared, calibrated=False)
-        table.add(entry.volume, [f"{p:.9g}" for p in findings.probabilities], source=entry_source(entry))
+        probabilities = model.detect(prepared, abnormalities=findings, calibrated=False).probabilities
+        table.add(entry.volume, [f"{p:.9g}" for p in probabilities], source=entry_source(entry))
         yield entry.volume
 
 

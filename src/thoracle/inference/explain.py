@@ -160,10 +160,7 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
         )
         raise CapabilityMissing(f"has no {Capability.SALIENCY.value}", hint=hint, source=model.folder.path)
     if Capability.LABELS in model.capabilities:
-        columns, classifier = (
-            [model.folder.labels.index(name) for name in model.resolve_abnormalities(names)],
-            cast(LabelEncoder, model.encoder),
-        )
+        columns, classifier = model.label_columns(names), cast(LabelEncoder, model.encoder)
         return lambda tokens_BTHWD: classifier.classify_tokens(tokens_BTHWD)[:, columns]
     prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
     axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
@@ -184,7 +181,7 @@ def _attention(model: Model, volume: VolumeInput, names: tuple[str, ...]) -> Sal
     if Capability.LABEL_ATTENTION not in model.capabilities:
         hint = "Give a classifier that was trained with `head: label-attention`, or another method."
         raise CapabilityMissing(f"has no {Capability.LABEL_ATTENTION.value}", hint=hint, source=model.folder.path)
-    columns = [model.folder.labels.index(name) for name in model.resolve_abnormalities(names)]
+    columns = model.label_columns(names)
     with torch.inference_mode():
         attention_BKTHW = cast(AttentiveLabelEncoder, model.encoder).attend_labels(model.encode_volume(volume).tokens)
     return attention_BKTHW[0, columns].cpu().numpy()

@@ -13,7 +13,7 @@ from thoracle.types import RESEARCH_USE
 from thoracle.version import __version__
 
 #: Described by `findings.schema.json` beside this file; a change that breaks readers takes the next number.
-SCHEMA: Final = "thoracle.findings/2"
+SCHEMA: Final = "thoracle.findings/3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,8 @@ class Findings:
         preprocess: how the scan became the model's input.
         provenance: where the scan's units and geometry came from; None for a tensor.
         warnings: sentences on what is odd about the scan.
-        verdicts: of each abnormality, where the model's folder keeps a calibration; the probabilities are mended by it then.
+        verdicts: of each abnormality, where the model's folder keeps a calibration of it; its probability is mended by that then.
+        prompts: of each abnormality, the two that it was asked for by in place of the model's own; None where it was by those.
         coverage: how often a verdict is not the wrong one; None without calibration.
     """
 
@@ -44,11 +45,13 @@ class Findings:
     provenance: Provenance | None
     warnings: tuple[str, ...] = ()
     verdicts: tuple[Verdict | None, ...] = ()
+    prompts: tuple[tuple[str, str] | None, ...] = ()
     coverage: float | None = None
     notice: str = RESEARCH_USE
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON types, as `findings.schema.json` describes them."""
+        nothing = (None,) * len(self.abnormalities)
         return {
             "schema": SCHEMA,
             "notice": self.notice,
@@ -58,9 +61,9 @@ class Findings:
             "provenance": None if self.provenance is None else self.provenance.as_dict(),
             "calibration": None if self.coverage is None else {"coverage": self.coverage},
             "findings": [
-                {"abnormality": name, "probability": probability, "verdict": verdict}
-                for name, probability, verdict in zip(
-                    self.abnormalities, self.probabilities, self.verdicts or (None,) * len(self.abnormalities), strict=True
+                {"abnormality": name, "probability": probability, "verdict": verdict, "calibrated": verdict is not None, "prompts": prompts}
+                for name, probability, verdict, prompts in zip(
+                    self.abnormalities, self.probabilities, self.verdicts or nothing, self.prompts or nothing, strict=True
                 )
             ],
             "warnings": list(self.warnings),

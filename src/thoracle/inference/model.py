@@ -24,8 +24,8 @@ from thoracle.inference.findings import Findings
 from thoracle.inference.modules import device_of, exact_inference, load_encoder, load_tokenizer
 from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
 from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
+from thoracle.inference.requested_findings import Finding, resolve_findings, uncalibrated_note
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
-from thoracle.models.common.prompts import format_prompts
 from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability, EncodedText, RegionEncoder, RegionReading, VolumeEmbedding, VolumeTextEncoder
 from thoracle.models.registry import models_with
@@ -82,31 +82,34 @@ class Model:
         self.encoder = load_encoder(folder, device=device, precision=precision)
         assert folder.preprocess is not None, "models that take volumes have it"
         self.preprocess = folder.preprocess
-        self._prompts: dict[tuple[str, ...], Tensor] = {}
+        self._prompts: dict[tuple[Finding, ...], Tensor] = {}
 
-    def detect(self, volume: VolumeInput, *, abnormalities: Sequence[str] | None = None, calibrated: bool = True) -> Findings:
+    def detect(self, volume: VolumeInput, *, abnormalities: Sequence[str | Finding] | None = None, calibrated: bool = True) -> Findings:
         """Compute probabilities of abnormalities in one scan, which is encoded once for all of them.
 
         Args:
             volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor (z, x, y).
-            abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words.
-            calibrated: use what the folder keeps of what probabilities mean, if it does.
+            abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words, and prompts (`Finding`).
+            calibrated: use what the folder keeps of what probabilities mean, if it does; of its own labels alone.
 
         Raises:
             CapabilityMissing: the model has no findings.
             TokenizerMissing: it is prompted, and its tokenizer is not there.
             InputError: a label that a classifier was not trained on, or an array of another size.
         """
-        names = self.resolve_abnormalities(abnormalities)
-        self.warm_up(names)
+        findings = self.resolve_abnormalities(abnormalities)
+        self.warm_up(findings)
         prepared = self.to_model_input(volume)
         frame_warnings = prepared.frame_warnings() if Capability.REGIONS in self.capabilities else ()
-        probabilities = tuple(self._probabilities(prepared, names)[0].tolist())
-        calibration = self.calibration if calibrated else None
+        probabilities = tuple(self._probabilities(prepared, findings)[0].tolist())
+        calibration, labels = self.calibration if calibrated else None, self.folder.labels
+        names = [finding.name if finding.is_listed(labels) else "" for finding in findings]  # by which calibrations know them
+        cautions = filter(None, [self.folder.disclaimer, uncalibrated_note(findings, labels=labels)])
         if calibration is not None:
             probabilities = calibration.probabilities(names, probabilities)
         return Findings(
-            abnormalities=names,
+            abnormalities=tuple(finding.name for finding in findings),
+            prompts=tuple(finding.prompts for finding in findings),
             probabilities=probabilities,
             model_kind=self.folder.kind,
             model_sha256=self.folder.weights_sha256,
@@ -114,7 +117,7 @@ class Model:
             precision=self.precision,
             preprocess=self.preprocess,
             provenance=prepared.provenance,
-            warnings=(*filter(None, [self.folder.disclaimer]), *prepared.warnings, *frame_warnings),
+            warnings=(*cautions, *prepared.warnings, *frame_warnings),
             verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
             coverage=None if calibration is None else calibration.coverage,
         )
@@ -137,19 +140,21 @@ class Model:
             "caution": self.folder.disclaimer,
             "precision": self.precision,
             "preprocess": config_to_mapping(self.preprocess),
+            "licence": self.folder.licence,
+            "citations": list(self.folder.citations),
             "notice": RESEARCH_USE,
         }
 
-    def warm_up(self, abnormalities: Sequence[str] | None = None) -> None:
+    def warm_up(self, abnormalities: Sequence[str | Finding] | None = None) -> None:
         """Do what is done once, and say what is missing, before the first scan.
 
         Raises:
             As `detect`, but for the scan.
         """
-        self.require(*_FINDINGS, wording="findings")
         _ = self.calibration
+        findings = self.resolve_abnormalities(abnormalities)
         if self.capabilities.isdisjoint(_OWN_LABELS):
-            self.prompt_latents(abnormalities)
+            self.prompt_latents(findings)
 
     @property
     def dim_latent(self) -> int:
@@ -220,25 +225,26 @@ class Model:
             batches = (EncodedText(input_ids_BN=i, attention_mask_BN=m) for i, m in zip(ids, mask, strict=True))
             return torch.cat([encoder.encode_text(batch) for batch in batches]).float()
 
-    def prompt_latents(self, abnormalities: Sequence[str] | None = None) -> Tensor:
+    def prompt_latents(self, abnormalities: Sequence[str | Finding] | None = None) -> Tensor:
         """Return (2 K, L): row 2k states abnormality k, row 2k + 1 denies it. Computed once, then cached beside the model.
 
         Raises:
             CapabilityMissing: the model is not prompted.
             TokenizerMissing: its tokenizer is not there.
         """
-        names = self.resolve_abnormalities(abnormalities)
+        findings = self.resolve_abnormalities(abnormalities)
         if Capability.ZERO_SHOT not in self.capabilities or not self.folder.prompts:
             detail = f"is {self.folder.spec.title}, and not prompted"
             raise CapabilityMissing(detail, hint="Ask it for its own labels.", source=self.folder.path)
-        if names not in self._prompts:
-            prompts = format_prompts(names, self.folder.prompts)
+        if findings not in self._prompts:
+            prompts = [text for finding in findings for text in finding.texts(self.folder.prompts)]
+            texts = [text for finding in findings for text in (finding.name, *(finding.prompts or ()))]
             fingerprint = self._tokenizer.fingerprint
             key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
             shape = (len(prompts), self.dim_latent)
-            latents = cached_prompt_latents(self.folder.path, key=key, shape=shape, texts=names, compute=lambda: self.encode_text(prompts))
-            self._prompts[names] = latents.to(self.device)
-        return self._prompts[names]
+            latents = cached_prompt_latents(self.folder.path, key=key, shape=shape, texts=texts, compute=lambda: self.encode_text(prompts))
+            self._prompts[findings] = latents.to(self.device)
+        return self._prompts[findings]
 
     def check_precision(self, volume: VolumeInput) -> PrecisionReport:
         """Compare this model's precision with float32 on one scan: the weights are loaded once more for it.
@@ -266,27 +272,25 @@ class Model:
         with exact_inference():
             return self.encoder.encode_volume(self._input(volume))
 
-    def _probabilities(self, volume: PreparedVolume, names: tuple[str, ...]) -> Tensor:
+    def _probabilities(self, volume: PreparedVolume, findings: tuple[Finding, ...]) -> Tensor:
         """(1, K)."""
-        columns = [] if self.capabilities.isdisjoint(_OWN_LABELS) else [self.folder.labels.index(name) for name in names]
+        columns = [] if self.capabilities.isdisjoint(_OWN_LABELS) else self.label_columns(findings)
         if Capability.REGIONS in self.capabilities:
             return self.read_regions(volume).logits_BK.sigmoid()[:, columns]
         embedding = self._encode(volume)
         with exact_inference():
             if embedding.logits_BK is None:
-                return zero_shot_probabilities(self.prompt_latents(names), cast(Tensor, embedding.latent_BL), self.logit_scale())
+                return zero_shot_probabilities(self.prompt_latents(findings), cast(Tensor, embedding.latent_BL), self.logit_scale())
             return embedding.logits_BK.sigmoid()[:, columns]
 
-    def resolve_abnormalities(self, abnormalities: Sequence[str] | None) -> tuple[str, ...]:
+    def resolve_abnormalities(self, abnormalities: Sequence[str | Finding] | None) -> tuple[Finding, ...]:
         """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""
         self.require(*_FINDINGS, wording="findings")
-        labels = self.folder.labels
-        names = labels if abnormalities is None else tuple(abnormalities)
-        unknown = [name for name in names if name not in labels] if self.capabilities & _OWN_LABELS else []
-        if unknown or not names or len(set(names)) < len(names):
-            detail = f"this classifier does not know {', '.join(unknown)}" if unknown else "abnormalities must be named, each once"
-            raise InputError(detail, hint=f"It knows {', '.join(labels)}.")
-        return names
+        return resolve_findings(abnormalities, labels=self.folder.labels, is_prompted=self.capabilities.isdisjoint(_OWN_LABELS))
+
+    def label_columns(self, abnormalities: Sequence[str | Finding] | None) -> list[int]:
+        """List which of the model's labels these abnormalities are. Raises like `detect`."""
+        return [self.folder.labels.index(finding.name) for finding in self.resolve_abnormalities(abnormalities)]
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

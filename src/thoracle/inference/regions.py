@@ -23,7 +23,7 @@ def region_maps(model: Model, volume: VolumeInput, *, abnormalities: Sequence[st
         As `Model.read_regions`, and InputError for a label that the model was not fitted to.
     """
     model.require(Capability.REGIONS)
-    names = model.resolve_abnormalities(abnormalities)
+    columns = model.label_columns(abnormalities)
     maps_BKTHW = model.read_regions(volume).maps_BKTHW
-    maps: NDArray[np.float32] = maps_BKTHW[0, [model.folder.labels.index(name) for name in names]].float().cpu().numpy()
+    maps: NDArray[np.float32] = maps_BKTHW[0, columns].float().cpu().numpy()
     return maps

@@ -59,6 +59,7 @@ class ModelSpec:
         name: short, as hints list it.
         title: in one phrase, for people.
         licence: of published weights, in words.
+        citations: papers that whoever uses such a model must cite.
         read_config: makes the configuration from plain types; raises InputError.
         build: makes the module, with random weights; its state dict has the published names.
         modules: exact classes of what `build` returns.
@@ -81,6 +82,7 @@ class ModelSpec:
     modules: tuple[type[nn.Module], ...]
     capabilities: Callable[[Any], frozenset[Capability]]
     labels: Callable[[Any], tuple[str, ...]]
+    citations: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     text_rules: TextRules | None = None
     key_pattern: re.Pattern[str] | None = None

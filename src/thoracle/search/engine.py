@@ -98,14 +98,20 @@ class SearchResult:
 class Engine:
     """Search an index with the model of its latents; without a model, by keywords and known scans.
 
+    Args:
+        index: of volumes, which known scans are looked up in.
+        model: of its latents.
+        reports: the index's reports; hits are of them then, each with words of its own, and not of volumes.
+
     Raises:
         IndexMismatch: it is another model, or preprocesses differently.
     """
 
-    def __init__(self, index: IndexBackend, *, model: Model | None = None) -> None:
-        self._index, self._model = index, model
+    def __init__(self, index: IndexBackend, *, model: Model | None = None, reports: IndexBackend | None = None) -> None:
+        self._index, self._model, self._gallery = index, model, index if reports is None else reports
         if model is not None:
             check_same_model(index, model)
+            check_same_model(self._gallery, model)
 
     def search(self, query: Query) -> SearchResult:
         """Return the best hits.
@@ -166,20 +172,21 @@ class Engine:
     ) -> dict[QueryPart, Matches]:
         without = None if keywords is None else exclusion(keywords)
         matches: dict[QueryPart, Matches] = {
-            part: self._index.vector_search(latent, k=k, filters=query.filters, exact=query.exact, without=without)
+            part: self._gallery.vector_search(latent, k=k, filters=query.filters, exact=query.exact, without=without)
             for part, latent in latents.items()
         }
         if keywords is not None:
-            matches["keyword"] = self._index.keyword_search(keywords, k=k, filters=query.filters)
+            matches["keyword"] = self._gallery.keyword_search(keywords, k=k, filters=query.filters)
         return matches
 
     def _scans(self, query: Query, matches: Matches, exclusions: _Exclusions) -> list[tuple[int, Record, float]]:
-        """The best volume of each of the best k scans, without what is to be left out."""
+        """The best volume of each of the best k scans, or report of each wording, without what is to be left out."""
         chosen: dict[str, tuple[int, Record, float]] = {}
         for number, record, score in self._read(matches, at_once=4 * query.k):
-            if record.scan in chosen or exclusions.holds(number, record):
+            hit = record.scan if self._gallery is self._index else record.report_sha256
+            if hit in chosen or exclusions.holds(number, record):
                 continue
-            chosen[record.scan] = (number, record, score)
+            chosen[hit] = (number, record, score)
             if len(chosen) == query.k:
                 break
         return list(chosen.values())
@@ -195,13 +202,18 @@ class Engine:
         if query.scan is not None and query.scan.provenance is not None:
             volumes.update(self._index.ids_where(source_sha256=query.scan.provenance.sha256))
         words = hash_report(query.report)
-        reports = self._index.ids_where(report_sha256=words) if words else []
+        reports = self._gallery.ids_where(report_sha256=words) if words else []
         scanned = list(self._index.records(sorted(volumes)).values())
-        records = [*scanned, *self._index.records(reports).values()]
+        records = [*scanned, *self._gallery.records(reports).values()]
+        scans = {record.scan for record in records} if by_patient or "scan" in query.leave_out else set()
+        copies = {number for numbers in alike.values() for number in numbers} if duplicates else set()
+        if self._gallery is not self._index:  # copies are volumes; what is left out is their reports
+            scans |= {record.scan for record in self._index.records(sorted(copies | volumes if duplicates else copies)).values()}
+            copies = set()
         return _Exclusions(
-            scans=frozenset(record.scan for record in records) if by_patient or "scan" in query.leave_out else frozenset(),
+            scans=frozenset(scans),
             patients=frozenset(record.patient for record in records if record.patient) if by_patient else frozenset(),
-            numbers=frozenset(number for numbers in (*alike.values(), reports) for number in numbers) if duplicates else frozenset(),
+            numbers=frozenset(copies.union(reports)) if duplicates else frozenset(),
             digests=frozenset(digest for record in scanned for digest in _digests(record)) if duplicates else frozenset(),
         )
 
@@ -218,7 +230,7 @@ class Engine:
     def _read(self, matches: Matches, *, at_once: int) -> Iterator[tuple[int, Record, float]]:
         for at in range(0, len(matches), at_once):
             part = matches[at : at + at_once]
-            records = self._index.records([number for number, _ in part])
+            records = self._gallery.records([number for number, _ in part])
             yield from ((number, records[number], score) for number, score in part if number in records)
 
     @property

@@ -56,7 +56,12 @@ def index_settings(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[st
             hint="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
             source=cohort.folder,
         )
-    return {**model.settings(), "dim_latent": model.dim_latent, "key": key.fingerprint if key is not None else cohort.site_key_fingerprint}
+    return latent_settings(model, key=key.fingerprint if key is not None else cohort.site_key_fingerprint)
+
+
+def latent_settings(model: Model, *, key: str | None) -> dict[str, Any]:
+    """Return the settings that any index of a model's latents depends on; `key` is the fingerprint of the site key, None without one."""
+    return {**model.settings(), "dim_latent": model.dim_latent, "key": key}
 
 
 def index_cohort(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from thoracle.errors import ExtraMissing, InputError
+from thoracle.errors import ExtraMissing, IndexMissing, InputError
 from thoracle.search.backend import IndexBackend
 from thoracle.search.local.index import LocalIndex, TextEncoder, open_for_writing
 from thoracle.search.qdrant.index import QdrantIndex
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SCHEMES: Final = ("http", "https", "qdrant")
 _KEY: Final = "QDRANT_API_KEY"
+_REPORTS: Final = "reports"
 
 
 def is_url(location: str) -> bool:
@@ -35,11 +36,8 @@ def open_index(location: str) -> Iterator[IndexBackend]:
         ExtraMissing: it is on a server, and Qdrant's client is not there.
     """
     if is_url(location):
-        client, collection = _client(location)
-        try:
+        with _client(location) as (client, collection):
             yield QdrantIndex(client, collection)
-        finally:
-            client.close()
     else:
         index = LocalIndex(Path(location))
         try:
@@ -64,14 +62,29 @@ def open_index_for_writing(
         with open_for_writing(Path(location), settings, lists=lists, texts=texts) as index:
             yield index
         return
-    client, collection = _client(location)
-    try:
+    with _client(location) as (client, collection):
         yield QdrantIndex(client, collection) if settings is None else QdrantIndex.create_or_open(client, collection, settings)
-    finally:
-        client.close()
 
 
-def _client(location: str) -> tuple[QdrantClient, str]:
+def reports_location(location: str) -> str:
+    """Return where the reports of an index are indexed: a folder in its folder, or a collection beside its collection."""
+    return f"{location.rstrip('/')}-{_REPORTS}" if is_url(location) else str(Path(location) / _REPORTS)
+
+
+@contextmanager
+def open_reports(location: str, *, write: bool = False) -> Iterator[IndexBackend | None]:
+    """Open the reports of an index, for reading or for writing too; None where it has none. Raises as `open_index_for_writing`."""
+    address = reports_location(location)
+    reports: IndexBackend | None = None
+    with ExitStack() as stack:
+        with suppress(IndexMissing):
+            reports = stack.enter_context(open_index_for_writing(address) if write else open_index(address))
+        yield reports
+
+
+@contextmanager
+def _client(location: str) -> Iterator[tuple[QdrantClient, str]]:
+    """A client and the collection's name; a folder of the local mode, which is opened once, is shared with whoever has it open."""
     try:
         from qdrant_client import QdrantClient
     except ImportError as error:
@@ -80,7 +93,22 @@ def _client(location: str) -> tuple[QdrantClient, str]:
     above, _, collection = parts.path.rstrip("/").rpartition("/")
     if not collection or (parts.scheme == "qdrant" and not above):
         raise InputError("expected http://HOST:6333/NAME", hint="Name the collection after the last slash.", source=location)
-    if parts.scheme == "qdrant":
-        return QdrantClient(path=above), collection
+    is_folder = parts.scheme == "qdrant"
+    if is_folder and above in _folders:
+        yield _folders[above], collection
+        return
     url = f"{parts.scheme}://{parts.netloc}{above}"
-    return QdrantClient(url=url, api_key=os.environ.get(_KEY), timeout=60, check_compatibility=False), collection
+    if is_folder:
+        client = _folders[above] = QdrantClient(path=above)
+    else:
+        client = QdrantClient(url=url, api_key=os.environ.get(_KEY), timeout=60, check_compatibility=False)
+    try:
+        yield client, collection
+    finally:
+        if is_folder:
+            del _folders[above]
+        client.close()
+
+
+#: Folders of the local mode that are open, with their clients.
+_folders: dict[str, QdrantClient] = {}

@@ -19,7 +19,7 @@ def _document(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "published"), [("ct-clip", {"report to volume", "volume to volume"}), ("bimcv-r", {"words to volume"})]
+    ("protocol", "published"), [("ct-clip", {"report to volume", "volume to volume"}), ("bimcv-r", {"words to volume", "volume to volume"})]
 )
 def test_an_index_is_evaluated_with_chance_and_the_published_way_beside(
     command, index: Path, model_dir: Path, tmp_path: Path, protocol: str, published: set[str]

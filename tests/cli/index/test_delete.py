@@ -9,7 +9,7 @@ import torch
 
 from thoracle.inference.patient_caches import scan_origin
 from thoracle.inference.prompt_cache import cached_prompt_latents
-from thoracle.search.open_index import open_index
+from thoracle.search.open_index import open_index, open_index_for_writing, open_reports
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +37,38 @@ def test_no_file_keeps_a_word_of_a_deleted_patient(command, index: Path) -> None
     with open_index(str(index)) as opened:
         (number,) = [number for number, record in opened.records(opened.ids()).items() if "Number 3." in record.report.findings]
         (record,), latent, thumbnail = opened.records([number]).values(), opened.latents([number])[0], opened.thumbnails([number])[number]
-    traces = [record.patient.encode(), record.accession.encode(), b"Number 3.", latent.tobytes(), thumbnail[100:200]]
+    with open_reports(str(index)) as reports:
+        report_latent = reports.latents(reports.ids_where(patient=record.patient))[0]
+    traces = [
+        record.patient.encode(),
+        record.accession.encode(),
+        b"Number 3.",
+        latent.tobytes(),
+        thumbnail[100:200],
+        report_latent.tobytes(),
+    ]
     assert [trace in content() for trace in traces] == [True] * len(traces)
     assert command("index", "delete", index, "--patient", record.patient).status == 0
     assert [trace in content() for trace in traces] == [False] * len(traces)
+
+
+def test_a_deletion_that_was_stopped_between_reports_and_volumes_is_finished(command, index: Path) -> None:
+    """Either may have gone first: the patient is still known by the other."""
+    with open_index(str(index)) as opened:
+        patients = [record.patient for record in opened.records(opened.ids()).values() if "Number 3." in record.report.findings]
+        others = [record.patient for record in opened.records(opened.ids()).values() if "Number 5." in record.report.findings]
+    with open_reports(str(index), write=True) as reports:
+        reports.delete(reports.ids_where(patient=patients[0]))
+    ran = command("index", "delete", index, "--patient", patients[0])
+    assert (ran.status, "0 reports and 1 volumes deleted, 8 left" in ran.out) == (0, True), ran.err
+    with open_index_for_writing(str(index)) as opened:
+        opened.delete(opened.ids_where(patient=others[0]))
+    ran = command("index", "delete", index, "--patient", others[0])
+    assert (ran.status, "1 reports and 0 volumes deleted, 7 left" in ran.out) == (0, True), ran.err
+    with open_reports(str(index)) as reports:
+        assert len(reports) == 6
+    ran = command("index", "delete", index, "--patient", others[0])
+    assert ran.status == 2, ran.err
 
 
 def test_what_chat_and_prompts_keep_of_the_same_voxels_and_words_goes_too_and_is_listed(

@@ -51,12 +51,24 @@ def test_the_document_has_every_task_and_null_where_nothing_can_be_found(report:
     assert document["precision@10"]["keyword"] == {"nodule": 0.1, "effusion": 0.0, "<hernia>": None}
 
 
+def test_no_name_stands_for_two_measures(report: RetrievalReport) -> None:
+    """Average precision has one name; the published mean of overlaps, and what counts one shared label as a hit, have others."""
+    document = json.loads(json.dumps(report.as_dict()))
+    assert "MAP@10" in document["tasks"]["words to volume"]["figures"]
+    graded = document["tasks"]["volume to volume"]
+    assert set(graded["figures"]) == set(graded["random"])
+    assert {name.partition("@")[0] for name in graded["figures"]} == {"nDCG", "overlap"}
+    assert not any(name in graded["figures"] or name.startswith("MAP") for name in document["published"]["volume to volume"])
+    assert {name for name, *_ in report.rows("volume to volume")} == {"nDCG@10", "nDCG@50", "overlap@10", "overlap@50"}
+
+
 def test_the_page_warns_of_untrained_weights_and_escapes_names(report: RetrievalReport) -> None:
     content = write_page(report).decode()
     assert RESEARCH_USE in content
     assert "By abnormality" in content
     assert "&lt;hernia&gt;" in content
-    assert "R@5 as published" in content
+    assert "ct-clip as published, R@5: " in content
+    assert "ct-clip as published, R@10, one shared label a hit, random: " in content
     assert report.summary("keyword") in content
     assert "UNTRAINED" not in content
     assert "UNTRAINED WEIGHTS" in write_page(replace(report, trained=False)).decode()

@@ -320,6 +320,8 @@ def test_the_card_carries_the_licence_of_published_weights(tmp_path: Path) -> No
     folder = imported(tmp_path, tiny()).folder
     card = (folder.path / "README.md").read_text()
     assert "CC BY-NC-SA 4.0" in folder.licence
+    assert all(paper in card for paper in folder.citations)
+    assert "arXiv:2403.17834v2" in card
     assert folder.licence in card
     assert folder.source_sha256 is not None
     assert folder.source_sha256 in card

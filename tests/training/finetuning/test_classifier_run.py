@@ -37,7 +37,7 @@ def config(steps: ModuleType, tmp_path: Path) -> ClassifierConfig:
     torch.manual_seed(0)
     folder = save_model(
         tmp_path / "start", kind="ct-clip", config=steps.MODEL, preprocess=PREPROCESS, labels=ABNORMALITIES,
-        tensors=CTCLIP(steps.MODEL).state_dict(), tokenizer=None, licence="", trained=True, caution="Knows only noise.",
+        tensors=CTCLIP(steps.MODEL).state_dict(), tokenizer=None, licence="Theirs alone", trained=True, caution="Knows only noise.",
     )  # fmt: skip
     return ClassifierConfig(
         out=str(tmp_path / "run"), init_from=str(folder.path), steps=2, batch_size=2, eval_every=1, num_workers=0, encode_batch_size=3
@@ -76,6 +76,7 @@ def test_a_run_is_evaluated_and_its_folder_inherits_what_the_start_says_of_itsel
     assert scored == [{}, {}]
     folder = open_model(Path(config.out) / "model", verify=True)
     assert (folder.kind, folder.disclaimer, folder.trained) == ("ct-clip-classifier", "Knows only noise.", True)
+    assert folder.licence == "Theirs alone; and that of the data it was trained on"
 
 
 def test_a_disclaimer_of_the_configuration_goes_before_the_starts_and_train_is_scored_as_valid(

@@ -11,8 +11,10 @@ from tests.training import steps
 from tests.training.vocabfine_start import PREPROCESS, Volumes, config, write_start
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
+from thoracle.inference.export.quantized import export_quantized
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
+from thoracle.models.citations import CT_CLIP
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.medfinder.model import MedFinder
@@ -49,6 +51,11 @@ def test_it_learns_labels_it_was_shown_and_keeps_its_words_and_its_caution(start
     right = [(p > 0.5) == bool(label) for p, label in zip(findings.probabilities, sample.labels.tolist(), strict=True)]
     assert sum(right) >= 14
     assert findings.warnings == ("Knows only noise.",)
+    small = export_quantized(model, tmp_path / "small", "bf16", summary="rounded")
+    for folder in (model.folder, small):  # from an imported file to its export
+        assert folder.licence == "Theirs alone; and that of the data it was trained on"
+        assert folder.citations == (CT_CLIP,)
+    assert model.settings()["licence"] == model.folder.licence
     assert len(model.detect(sample.read_volume()[0], abnormalities=["Hernia"]).probabilities) == 1
 
 

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.evaluate import evaluate
-from thoracle.cli.options import Device, Dtype, Encoding, Only
+from thoracle.cli.options import Device, Dtype, Encoding, FindingLabels, FindingNames, FindingsFile, Only
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
     from rich.console import Console
 
     from thoracle.cohort.manifest import Cohort
     from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
     from thoracle.evaluation.detection.evaluate import Evaluation
-    from thoracle.evaluation.detection.protocols import Protocol
     from thoracle.inference.model import Model
+    from thoracle.inference.requested_findings import Finding
 
 Level = Literal["volume", "scan"]
 Method = Literal["platt", "temperature"]
@@ -34,6 +36,9 @@ def detection(
     protocol: Annotated[str, typer.Option(help="ct-rate, ct-clip-legacy, rad-chestct, phantom or holdout.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="report.html, results.json, predictions.csv.")],
     only: Only = None,
+    finding: FindingNames = None,
+    findings: FindingsFile = None,
+    labels: FindingLabels = None,
     level: Annotated[Level, typer.Option(help="One row a volume, or the mean over a scan's volumes.")] = "volume",
     thresholds_from: Annotated[
         Tuning | None, typer.Option(help="Where thresholds and calibration come from, in place of the protocol's choice.")
@@ -63,35 +68,33 @@ def detection(
     from thoracle.evaluation.detection.label_mapping import mapped, read_mapping
     from thoracle.evaluation.detection.protocols import protocol as named
     from thoracle.evaluation.predict import select_readable
-    from thoracle.files.table import TABLE_SUFFIXES
     from thoracle.inference.model import load
+    from thoracle.inference.requested_findings import requested_findings
 
     way, console = named(protocol), Console(stderr=True, highlight=False)
     if way.mapped != (mapping is not None):
         hint = "Give --mapping CSV with label, abnormality." if way.mapped else "Leave --mapping out."
         raise InputError(f"protocol {protocol} takes {'a' if way.mapped else 'no'} mapping", hint=hint)
-    if cohort.suffix.lower() in TABLE_SUFFIXES and (model.is_dir() or save_calibration):
-        raise InputError("a table of labels has no scans", hint="Give a prepared cohort, or a CSV of probabilities.")
-    for path in (model, cohort):
-        if not path.exists():
-            raise InputError("no such file or folder", hint="Check the path.", source=path)
-    if only is not None and cohort.suffix.lower() in TABLE_SUFFIXES:
-        raise InputError("--only takes volumes of a prepared cohort", hint="Give a cohort, or a shorter table of labels.")
-    prepared = None if cohort.suffix.lower() in TABLE_SUFFIXES else open_cohort(cohort, only=only)
+    _check_paths(model, cohort, needs_scans={"--only": only, "--labels": labels, "--save-calibration": save_calibration or None})
+    requested = requested_findings(finding or (), findings, encoding=encoding)
+    prepared = open_cohort(cohort, only=only) if cohort.is_dir() else None
     if prepared is not None and prepared.selection:
         console.print(prepared.selection, markup=False)
     loaded = load(model, device=device, dtype=dtype) if model.is_dir() else None
-    if save_calibration and (loaded is None or way.mapped or way.tuning is None):
+    if save_calibration and (loaded is None or way.mapped or way.tuning is None or requested is not None):
         raise InputError("there is no calibration to keep", hint="Give a model folder, and a protocol of the model's own labels.")
     notes: tuple[str, ...] = ()
     if loaded is not None and prepared is not None:
         prepared, notes = select_readable(loaded, prepared)
     cases = cases_of_table(cohort, encoding=encoding) if prepared is None else cases_of_cohort(prepared)
-    cases, unknown = (cases, ()) if loaded is None or way.mapped else _known(cases, loaded)
+    if labels is not None:
+        cases = cases.with_labels(labels, encoding=encoding)
+    cases, unknown = (cases, ()) if way.mapped else _known(cases, loaded, requested)
     if loaded is None or prepared is None:
         predictions = read_table(model, encoding=encoding)
     else:
-        predictions = _predicted(loaded, prepared, way, thresholds_from, out=out, console=console)
+        splits = {way.scored, thresholds_from or way.tuning}  # "folds" and None are no split
+        predictions = _predicted(loaded, prepared, cases, requested=requested, splits=splits, out=out, console=console)
     if mapping is not None:
         cases, predictions = mapped(cases, predictions, read_mapping(mapping, encoding=encoding))
     plan = EvaluationOptions(
@@ -99,7 +102,7 @@ def detection(
     )
     evaluation = run(cases, predictions, protocol=way, plan=plan)
     evaluation = replace(evaluation, notes=(*notes, *unknown, *evaluation.notes))
-    _write(evaluation, out, console, model=_facts(model, loaded), cohort=prepared)
+    _write(evaluation, out, console, model=_facts(model, loaded, requested), cohort=prepared)
     if save_calibration and loaded is not None and evaluation.calibration is not None:
         from thoracle.inference.calibration import save_calibration as write_calibration
 
@@ -108,34 +111,77 @@ def detection(
         console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
 
 
-def _known(cases: LabelledCases, model: Model) -> tuple[LabelledCases, tuple[str, ...]]:
-    """Cases with the labels that a model knows, and a sentence on the others."""
-    unknown = [name for name in cases.labels if name not in model.folder.labels]
-    note = f"Not scored, since the model does not know them: {', '.join(unknown)}."
-    return (cases.of_labels(model.folder.labels), (note,)) if unknown else (cases, ())
+def _check_paths(model: Path, cohort: Path, *, needs_scans: Mapping[str, object]) -> None:
+    """Refuse what is not there, and a table of labels for what needs scans: a model, and options that are given."""
+    from thoracle.errors import InputError
+    from thoracle.files.table import TABLE_SUFFIXES
+
+    is_table = cohort.suffix.lower() in TABLE_SUFFIXES
+    if is_table and model.is_dir():
+        raise InputError("a table of labels has no scans", hint="Give a prepared cohort, or a CSV of probabilities.")
+    for path in (model, cohort):
+        if not path.exists():
+            raise InputError("no such file or folder", hint="Check the path.", source=path)
+    if options := [name for name, value in needs_scans.items() if is_table and value is not None]:
+        raise InputError(f"{options[0]} takes volumes of a prepared cohort", hint="Give a cohort, or one table of the labels to score.")
 
 
-def _predicted(model: Model, cohort: Cohort, way: Protocol, thresholds_from: Tuning | None, *, out: Path, console: Console) -> LabelTable:
+def _known(cases: LabelledCases, model: Model | None, requested: Sequence[Finding] | None) -> tuple[LabelledCases, tuple[str, ...]]:
+    """Cases with the labels that are requested, or that a model knows, and a sentence on the others or on what those are."""
+    from thoracle.errors import InputError
+    from thoracle.inference.requested_findings import uncalibrated_note
+
+    if requested is not None:
+        note = uncalibrated_note(requested, labels=() if model is None else model.folder.labels)
+        return cases.require_labels([finding.name for finding in requested]), tuple(filter(None, [note]))
+    unknown = [] if model is None else [name for name in cases.labels if name not in model.folder.labels]
+    if model is None or not unknown:
+        return cases, ()
+    if len(unknown) == len(cases.labels):
+        hint = "A model with text and a temperature is asked for them by --finding."
+        raise InputError(f"the model knows none of the labels {', '.join(unknown[:10])}", hint=hint)
+    return cases.of_labels(model.folder.labels), (f"Not scored, since the model does not know them: {', '.join(unknown)}.",)
+
+
+def _predicted(
+    model: Model,
+    cohort: Cohort,
+    cases: LabelledCases,
+    *,
+    requested: Sequence[Finding] | None,
+    splits: Container[str | None],
+    out: Path,
+    console: Console,
+) -> LabelTable:
     """Probabilities of all that is scored or tuned on, made or gone on with in DIR/predictions.csv."""
+    from itertools import compress
+
     from thoracle.cli.progress import follow
     from thoracle.evaluation.detection.cases import read_table
-    from thoracle.evaluation.predict import labelled_entries, pending_entries, require_same_input, score
+    from thoracle.evaluation.predict import pending_entries, require_same_input, score
     from thoracle.inference.batch.result_table import ResultTable
+    from thoracle.inference.requested_findings import findings_settings
 
     require_same_input(model, cohort)
-    tuning = thresholds_from or way.tuning
-    entries = labelled_entries(cohort, {way.scored, *([] if tuning in (None, "folds") else [tuning])})  # type: ignore[arg-type]  # not folds
-    model.warm_up()
-    settings = {**model.settings(), "labels": model.folder.labels, "prompts": model.folder.prompts, "calibrated": False}
-    with ResultTable(out / "predictions.csv", columns=model.folder.labels, settings=settings) as table:
-        follow(score(model, cohort, entries, table), total=len(pending_entries(entries, table)), console=console)
+    labelled = {*compress(cases.names, cases.labelled)}
+    entries = [entry for entry in cohort.entries if entry.split in splits and entry.volume in labelled]
+    findings = model.resolve_abnormalities(requested)
+    model.warm_up(findings)
+    label_settings = findings_settings(findings, labels=model.folder.labels, templates=model.folder.prompts)
+    settings = {**model.settings(), **label_settings, "calibrated": False}
+    with ResultTable(out / "predictions.csv", columns=[finding.name for finding in findings], settings=settings) as table:
+        total = len(pending_entries(entries, table))
+        follow(score(model, cohort, entries, table, findings=findings), total=total, console=console)
     return read_table(table.path)
 
 
-def _facts(path: Path, model: Model | None) -> dict[str, Any]:
+def _facts(path: Path, model: Model | None, requested: Sequence[Finding] | None) -> dict[str, Any]:
+    from thoracle.inference.requested_findings import findings_settings
+
     if model is None:
         return {"table": path.name}
-    return {**model.settings(), "prompts": list(model.folder.prompts)}
+    findings = model.resolve_abnormalities(requested)
+    return {**model.settings(), **findings_settings(findings, labels=model.folder.labels, templates=model.folder.prompts)}
 
 
 def _write(evaluation: Evaluation, out: Path, console: Console, *, model: dict[str, Any], cohort: Cohort | None) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from thoracle.cli.evaluate import evaluate
 from thoracle.cli.evaluate.space import embedded
-from thoracle.cli.options import Device, Dtype, Only, SplitName
+from thoracle.cli.options import Device, Dtype, Encoding, FindingLabels, FindingNames, FindingsFile, Only, SplitName
 
 if TYPE_CHECKING:
     from thoracle.evaluation.detection.prompt_study import PromptStudy
@@ -25,8 +25,12 @@ def prompts(
     out: Annotated[Path, typer.Option(metavar="DIR", help="prompts.html, prompts.json, latents.")],
     split: Annotated[SplitName, typer.Option(help="Whose volumes.")] = "valid",
     only: Only = None,
+    finding: FindingNames = None,
+    findings: FindingsFile = None,
+    labels: FindingLabels = None,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    encoding: Encoding = "utf-8",
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
@@ -39,13 +43,15 @@ def prompts(
 
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError
+    from thoracle.evaluation.detection.cases import cases_of_cohort
     from thoracle.evaluation.detection.prompt_report import prompts_json, write_page
     from thoracle.evaluation.detection.prompt_study import compare_templates, read_wordings
-    from thoracle.evaluation.predict import labelled_entries, require_same_input
+    from thoracle.evaluation.html.page import terms
+    from thoracle.evaluation.predict import require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.model import load
-    from thoracle.types import ABNORMALITIES
+    from thoracle.inference.requested_findings import findings_settings, requested_findings, uncalibrated_note
 
     if not templates.is_file():
         raise InputError("no such file", hint="Give for example configs/prompts/chest-ct.yaml.", source=templates)
@@ -54,26 +60,34 @@ def prompts(
         console.print(prepared.selection, markup=False)
     loaded = load(model, device=device, dtype=dtype)
     require_same_input(loaded, prepared)
-    entries = labelled_entries(prepared, [split])
-    if not entries:
+    requested = loaded.resolve_abnormalities(requested_findings(finding or (), findings, encoding=encoding))
+    cases = cases_of_cohort(prepared) if labels is None else cases_of_cohort(prepared).with_labels(labels, encoding=encoding)
+    cases = cases.require_labels([finding.name for finding in requested])
+    cases = cases.select(cases.labelled & (np.array(cases.splits) == split))
+    if not cases.names:
         raise InputError(f"no volume with labels in split {split}", hint="Give another --split.", source=cohort)
+    entries = [entry for entry in prepared.entries if entry.volume in {*cases.names}]
     loaded.encode_text(["words are read before scans are"])
+    pairs = [finding.texts(loaded.folder.prompts) for finding in requested]
     study = compare_templates(
         wordings,
         image_NL=embedded(loaded, prepared, entries, out=out, console=console),
-        truth_NK=np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries]),
-        patients=[entry.patient for entry in entries],
-        labels=ABNORMALITIES,
+        truth_NK=cases.truth_NK,
+        patients=cases.patients,
+        labels=cases.labels,
         encode=lambda texts: loaded.encode_text(texts).cpu().numpy().astype(np.float64),
+        pairs=pairs if any(finding.prompts for finding in requested) else (),
         resamples=resamples,
         seed=seed,
     )
     notes = [f"{len(entries):,} volumes of split {split}, 95% intervals over patients."]
     notes += [] if loaded.folder.trained else ["UNTRAINED WEIGHTS: no figure here means anything."]
     notes += [loaded.folder.disclaimer] if loaded.folder.disclaimer else []
-    document = prompts_json(study, wordings=wordings, model=loaded.settings())
+    notes += filter(None, [uncalibrated_note(requested, labels=loaded.folder.labels)])
+    label_settings = findings_settings(requested, labels=loaded.folder.labels, templates=loaded.folder.prompts)
+    document = prompts_json(study, wordings=wordings, model={**loaded.settings(), **label_settings})
     write_json(out / "prompts.json", document, indent=1)
-    write_atomic(out / "prompts.html", write_page(study, notes=notes))
+    write_atomic(out / "prompts.html", write_page(study, notes=[*notes, *terms(loaded.settings())]))
     _print(study, notes)
     console.print(str(out / "prompts.html"))
 

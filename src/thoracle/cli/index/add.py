@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from thoracle.cli.index import index
-from thoracle.cli.options import Device, Dtype, ModelFolder, Only
+from thoracle.cli.options import Device, Dtype, Encoding, ModelFolder, Only
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
     from thoracle.cli.progress import ProgressBar
+    from thoracle.cohort.reports import Section
+    from thoracle.inference.model import Model
     from thoracle.search.indexing import IndexProgress
+    from thoracle.search.record import Record
 
 
 @index.command()
 def add(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote, for this model.")],
+    cohort: Annotated[
+        Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote, for this model; or a table of reports without scans.")
+    ],
     *,
     out: Annotated[str, typer.Option(metavar="INDEX", help="A folder, or http://HOST:6333/NAME on a Qdrant server.")],
     model: ModelFolder = None,
@@ -28,6 +35,15 @@ def add(
         list[str] | None, typer.Option(metavar="train|dev|valid|test", help="Only these splits; may be repeated.", show_default=False)
     ] = None,
     only: Only = None,
+    section: Annotated[
+        Literal["findings", "impression", "both"], typer.Option(help="Which of a report is encoded: what the model learned to read.")
+    ] = "both",
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="Of a table: what a report's scan is called.")] = "AccessionNo",
+    text_column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Of a table: the report; again to join more.", show_default="report_text")
+    ] = None,
+    patient_column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a table: whose report it is.", show_default=False)] = None,
+    encoding: Encoding = "utf-8",
     keep_identifiers: Annotated[
         bool, typer.Option("--keep-identifiers", help="Keep a hospital's own names and numbers instead of pseudonyms.")
     ] = False,
@@ -39,7 +55,7 @@ def add(
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
-    """Encode each volume of a cohort, and keep its latent with its report, labels and facts where `thoracle search` finds them.
+    """Encode each volume and each report of a cohort, and keep latents, words, labels and facts where `thoracle search` finds them.
 
     A run that was stopped goes on where it was when the same command is given again; so does one on a cohort that has grown or changed.
 
@@ -48,53 +64,86 @@ def add(
     from rich.console import Console
     from rich.markup import escape
 
-    from thoracle.cli.findings_table import UNTRAINED, notify
+    from thoracle.cli.findings_table import notify
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.manifest import open_cohort
     from thoracle.cohort.pseudonyms import SiteKey, default_key_file
     from thoracle.cohort.sources import SPLITS
     from thoracle.errors import InputError
+    from thoracle.files.table import TABLE_SUFFIXES
     from thoracle.inference.demo.default_model import model_or_demo
+    from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.inference.model import load
     from thoracle.inference.model_locations import register
-    from thoracle.search.indexing import encode_queries, index_cohort, index_settings
-    from thoracle.search.local.faiss_lists import read_info
+    from thoracle.search.indexing import encode_queries, index_cohort, index_settings, latent_settings
     from thoracle.search.open_index import open_index_for_writing
-    from thoracle.types import RESEARCH_USE
+    from thoracle.search.report_index import cohort_reports, table_reports
 
     console, chosen = Console(stderr=True, highlight=False), split or SPLITS
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", hint=f"There are {', '.join(SPLITS)}.")
-    prepared = open_cohort(cohort, only=only)
-    if prepared.selection:
+    is_table = cohort.suffix.lower() in TABLE_SUFFIXES
+    if is_table and (only is not None or split):
+        raise InputError("--only and --split take volumes of a prepared cohort", hint="Give a cohort, or a shorter table of reports.")
+    prepared = None if is_table else open_cohort(cohort, only=only)
+    if prepared is not None and prepared.selection:
         console.print(prepared.selection, markup=False)
-    covered = prepared.naming == "real" and not keep_identifiers
+    covered = (prepared is None or prepared.naming == "real") and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     folder = model_or_demo(model, notify=notify)
     network = load(folder, device=device, dtype=dtype)
-    splits = [name for name in SPLITS if name in chosen]
-    texts = partial(encode_queries, network)
-    with open_index_for_writing(out, index_settings(network, prepared, key), lists=approximate, texts=texts) as backend:
-        with ProgressBar("volumes", console=console) as bar:
-            failed = index_cohort(
-                backend,
-                prepared,
-                network,
-                splits=splits,
-                key=key,
-                thumbnails=thumbnails,
-                progress=lambda progress: _show(progress, bar, console),
-            )
+    splits, failed = [name for name in SPLITS if name in chosen], 0
+    if prepared is None:
+        also = [patient_column] if patient_column else []
+        table = ReportTable(path=cohort, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=also, encoding=encoding)
+        settings, records = latent_settings(network, key=None if key is None else key.fingerprint), table_reports(table, key)
+    else:
+        settings, records = index_settings(network, prepared, key), cohort_reports(prepared, key, splits=splits)
+    with open_index_for_writing(out, settings, lists=approximate, texts=partial(encode_queries, network)) as backend:
+        if prepared is not None:
+            with ProgressBar("volumes", console=console) as bar:
+                failed = index_cohort(
+                    backend,
+                    prepared,
+                    network,
+                    splits=splits,
+                    key=key,
+                    thumbnails=thumbnails,
+                    progress=lambda progress: _show(progress, bar, console),
+                )
         volumes = len(backend)
     register(folder, weights_sha256=network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
-    if info := read_info(Path(out)):
-        console.print(info.sentence())
-    if not network.folder.trained:
-        console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'what is found means')}[/]")
-    console.print(RESEARCH_USE)
+    console.print(_add_reports(records, network, section=section, out=out, settings=settings))
+    _conclude(Path(out), network, console)
     if failed:
         raise typer.Exit(1)
+
+
+def _conclude(out: Path, model: Model, console: Console) -> None:
+    from thoracle.cli.findings_table import UNTRAINED
+    from thoracle.search.local.faiss_lists import read_info
+    from thoracle.types import RESEARCH_USE
+
+    if info := read_info(out):
+        console.print(info.sentence())
+    if not model.folder.trained:
+        console.print(f"[bold red]{UNTRAINED.replace('probabilities mean', 'what is found means')}[/]")
+    console.print(RESEARCH_USE)
+
+
+def _add_reports(records: Sequence[Record], model: Model, *, section: Section, out: str, settings: Mapping[str, Any]) -> str:
+    """Add reports to the index beside that of the volumes, and say how many it has."""
+    from thoracle.search.open_index import open_index_for_writing, reports_location
+    from thoracle.search.report_index import can_read_reports, index_reports
+
+    if not any(record.report.text(section) for record in records):
+        return "No reports: nothing is said of the scans."
+    if not can_read_reports(model):
+        return "No reports: the model reads no text, or its tokenizer is not there."
+    with open_index_for_writing(reports_location(out), {**settings, "section": section}) as reports:
+        index_reports(reports, records, model, section=section)
+        return f"{len(reports):,} reports ({section})"
 
 
 def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:

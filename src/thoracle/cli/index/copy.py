@@ -22,7 +22,7 @@ def copy(
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.search.copy import copy_index
-    from thoracle.search.open_index import open_index, open_index_for_writing
+    from thoracle.search.open_index import open_index, open_index_for_writing, open_reports, reports_location
 
     console = Console(stderr=True, highlight=False)
     with (
@@ -32,4 +32,11 @@ def copy(
     ):
         copy_index(old, new, progress=bar.update)
         volumes = len(new)
+    with open_reports(source) as old_reports:
+        if old_reports is not None:
+            with (
+                open_index_for_writing(reports_location(target), old_reports.settings) as new_reports,
+                ProgressBar("reports", console=console, total=len(old_reports)) as bar,
+            ):
+                copy_index(old_reports, new_reports, progress=bar.update)
     console.print(f"{volumes:,} volumes: {target}", markup=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.sources import SPLITS, Split
@@ -70,10 +70,43 @@ class LabelledCases:
             truth_NK=self.truth_NK[rows],
         )
 
-    def of_labels(self, labels: Collection[str]) -> LabelledCases:
-        """Return the same cases with those of their labels that are among `labels`."""
-        columns = [index for index, name in enumerate(self.labels) if name in labels]
-        return replace(self, labels=tuple(self.labels[index] for index in columns), truth_NK=self.truth_NK[:, columns])
+    def of_labels(self, labels: Sequence[str]) -> LabelledCases:
+        """Return the same cases with those of `labels` that they have, in that order, whatever their case and blanks."""
+        positions = {column_key(name): index for index, name in enumerate(self.labels)}
+        names = tuple(name for name in labels if column_key(name) in positions)
+        return replace(self, labels=names, truth_NK=self.truth_NK[:, [positions[column_key(name)] for name in names]])
+
+    def require_labels(self, labels: Sequence[str]) -> LabelledCases:
+        """Return the same cases with these labels alone.
+
+        Raises:
+            InputError: a label that nobody gave.
+        """
+        cases = self.of_labels(labels)
+        if missing := [name for name in labels if name not in cases.labels]:
+            hint = f"Give --labels CSV with VolumeName and a column for each. There are {_listed(self.labels)}."
+            raise InputError(f"nobody labelled {_listed(missing)}", hint=hint)
+        return cases
+
+    def with_labels(self, path: Path, *, encoding: str = UTF_8) -> LabelledCases:
+        """Return the same cases with the labels of a table in place of theirs; all unknown where it has no row.
+
+        Raises:
+            MetadataError: no such table.
+            InputError: values that cannot be, or none of these cases in it.
+        """
+        table = read_table(path, encoding=encoding)
+        truth_RK, rows = _truth(table, path), _rows_of(self.names, table.names)
+        if all(row is None for row in rows):
+            hint = f"It has {_listed(table.names[:2])}; the cohort has {_listed(self.names[:2])}."
+            raise InputError("has a row of none of the cohort's volumes", hint=hint, source=path)
+        unknown = np.full(len(table.columns), np.nan)
+        return replace(self, labels=table.columns, truth_NK=np.array([unknown if row is None else truth_RK[row] for row in rows]))
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Tell which cases have a label."""
+        return np.array(~np.isnan(self.truth_NK).all(axis=1), dtype=bool)
 
 
 def cases_of_cohort(cohort: Cohort) -> LabelledCases:
@@ -116,11 +149,7 @@ def cases_of_table(path: Path, *, encoding: str = UTF_8) -> LabelledCases:
     wrong = sorted(set(about.get("split", ())) - {*SPLITS, ""})
     if wrong:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, is {wrong[0]!r:.40}", hint="Correct the column.", source=path)
-    truth_NK = np.where(table.values_NK == -1, np.nan, table.values_NK)
-    odd = ~(np.isnan(truth_NK) | np.isin(truth_NK, (0, 1)))
-    if odd.any():
-        rows = [table.names[row] for row in np.flatnonzero(odd.any(axis=1))]
-        raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", hint="Correct them.", source=path)
+    truth_NK = _truth(table, path)
     return _checked(
         LabelledCases(
             names=table.names,
@@ -169,6 +198,16 @@ def read_table(path: Path, *, encoding: str = UTF_8) -> LabelTable:
     about: dict[str, tuple[str, ...]] = {column: tuple(texts[index] for _, texts in values.values()) for index, column in enumerate(abouts)}
     array = np.array([numbers for numbers, _ in values.values()], dtype=np.float64).reshape(len(values), len(numeric))
     return LabelTable(names=tuple(values), columns=tuple(map(_label, numeric)), values_NK=array, about=about)
+
+
+def _truth(table: LabelTable, path: Path) -> FloatArray:
+    """(N, K) of 1, 0 and NaN."""
+    truth_NK = np.where(table.values_NK == -1, np.nan, table.values_NK)
+    odd = ~(np.isnan(truth_NK) | np.isin(truth_NK, (0, 1)))
+    if odd.any():
+        rows = [table.names[row] for row in np.flatnonzero(odd.any(axis=1))]
+        raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", hint="Correct them.", source=path)
+    return truth_NK
 
 
 def join(cases: LabelledCases, predictions: LabelTable) -> Scores:

@@ -216,7 +216,7 @@ def _calibration(scores: Scores, plan: EvaluationOptions, words: str) -> Calibra
 
 def _labelled(cases: LabelledCases, split: str) -> tuple[LabelledCases, list[str]]:
     """Without volumes that nobody gave a label to."""
-    labelled = ~np.isnan(cases.truth_NK).all(axis=1)
+    labelled = cases.labelled
     where = f" in split {split}" if split else ""
     if not labelled.any():
         raise InputError(f"no volume with labels{where}", hint="Give their labels, or take thresholds from another split or from folds.")

@@ -20,6 +20,8 @@ from thoracle.metrics.classification import auroc
 from thoracle.types import FloatArray
 
 PLACEHOLDER: Final = "{abnormality}"
+#: The wording of findings that come with prompts of their own.
+OWN_PROMPTS: Final = "their own prompts"
 _MOST_BYTES: Final = 1 << 20
 _MOST: Final = 200  # templates, or ensembles
 
@@ -84,6 +86,7 @@ def compare_templates(
     patients: Sequence[str],
     labels: Sequence[str],
     encode: Encode,
+    pairs: Sequence[Sequence[str]] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PromptStudy:
@@ -94,10 +97,13 @@ def compare_templates(
         image_NL, truth_NK, patients: of the scans; labels of 1, 0 or NaN.
         labels: names of the K columns, which take the place in the templates.
         encode: of texts.
+        pairs: of each label the prompts that are its own, compared with the templates as `OWN_PROMPTS`.
         resamples, seed: of the bootstrap; all wordings see the same draws.
     """
     directions = {name: _directions(pair, labels, encode) for name, pair in wordings.templates.items()}
     directions |= {name: _joined([directions[part] for part in parts]) for name, parts in wordings.ensembles.items()}
+    if pairs:
+        directions[OWN_PROMPTS] = np.stack([encode(texts) for texts in zip(*pairs, strict=True)])
     macro, by_label = {}, {}
     for name, direction in directions.items():
         margins = image_NL @ (direction[0] - direction[1]).T

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from thoracle.evaluation.detection.evaluate import Evaluation
 from thoracle.evaluation.detection.summary import DECISION, POOLED, PROBABILITY, RANKING, Scores
-from thoracle.evaluation.html.page import figure, heading, page, paragraph, shown, side_by_side, table, with_bounds
+from thoracle.evaluation.html.page import figure, heading, page, paragraph, shown, side_by_side, table, terms, with_bounds
 from thoracle.evaluation.html.plots import Line, Panel, dots, panels, slices
 from thoracle.metrics.bootstrap import Interval
 from thoracle.metrics.classification import bin_of, curve
@@ -84,6 +84,7 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
         heading("As published by CT-CLIP, for comparison with papers alone"),
         _published(evaluation),
         *_mistakes(evaluation, look),
+        *map(paragraph, terms(model)),
     ]
     return page(f"Detection, protocol {evaluation.protocol.name}", parts)
 

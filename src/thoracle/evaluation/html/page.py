@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 from thoracle.text_safety import terminal_safe
 from thoracle.types import RESEARCH_USE
@@ -37,6 +37,13 @@ def heading(text: str) -> str:
 def paragraph(text: str) -> str:
     """Format plain words."""
     return f"<p>{escape(text)}</p>"
+
+
+def terms(model: Mapping[str, Any]) -> list[str]:
+    """List in sentences what `Model.settings` says of licence and papers; nothing where a table has no model."""
+    papers = "; ".join(model.get("citations", ()))
+    lines = {"Licence of the model's weights": model.get("licence", ""), "To be cited": papers}
+    return [f"{name}: {text}." for name, text in lines.items() if text]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from thoracle.evaluation.html.page import heading, page, paragraph, shown, table, with_bounds
+from thoracle.evaluation.html.page import heading, page, paragraph, shown, table, terms, with_bounds
 from thoracle.evaluation.retrieval.tasks import PROTOCOLS, SCORING_NOTES, Name
 from thoracle.metrics.retrieval import RetrievalResult
 from thoracle.types import RESEARCH_USE
 
 #: A change that breaks readers of the JSON takes the next number.
-SCHEMA: Final = "thoracle.retrieval/1"
-_METRICS: Final = ("R@1", "R@5", "R@10", "R@50", "R@100", "MdR", "MnR", "MAP@10", "precision@10", "nDCG@10", "overlap@10")
+SCHEMA: Final = "thoracle.retrieval/2"
+_METRICS: Final = (
+    *("R@1", "R@5", "R@10", "R@50", "R@100", "MdR", "MnR", "MAP@10", "precision@10"),
+    *("nDCG@10", "nDCG@50", "overlap@10", "overlap@50"),
+)
 _LABEL_METRIC: Final = "precision@10"
 _LABEL_TASKS: Final = ("words to volume", "keyword")
 _UNTRAINED: Final = "UNTRAINED WEIGHTS: what is found means nothing."
@@ -89,7 +92,7 @@ class RetrievalReport:
 
     def published_lines(self, task: str) -> list[str]:
         """Say a task's metrics as they were published."""
-        return [f"{name} as published: {shown(metric)}" for name, metric in self.published.get(task, {}).items()]
+        return [f"{self.protocol} as published, {name}: {shown(metric)}" for name, metric in self.published.get(task, {}).items()]
 
 
 def write_page(report: RetrievalReport) -> bytes:
@@ -100,7 +103,7 @@ def write_page(report: RetrievalReport) -> bytes:
     for task in report.tasks:
         parts += [heading(task), paragraph(report.summary(task)), table(("", "value (95%)", "random"), report.rows(task))]
         parts += map(paragraph, report.published_lines(task))
-    return page("Retrieval", [*parts, *_label_section(report)])
+    return page("Retrieval", [*parts, *_label_section(report), *map(paragraph, terms(report.model))])
 
 
 def _task(retrieval: RetrievalResult) -> dict[str, Any]:

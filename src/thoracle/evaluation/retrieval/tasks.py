@@ -6,7 +6,7 @@ Knows arrays and texts; where they come from, an index or a table, it does not k
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.errors import InputError
-from thoracle.evaluation.retrieval.published import published_keyword, published_report_to_volume, published_volume_to_volume
+from thoracle.evaluation.retrieval.published import (
+    published_keyword,
+    published_report_to_volume,
+    published_shared_label,
+    published_volume_to_volume,
+)
 from thoracle.metrics.bootstrap import RESAMPLES
 from thoracle.metrics.retrieval import RetrievalResult, evaluate_retrieval, label_overlap
 from thoracle.types import FloatArray
@@ -24,7 +29,8 @@ Name = Literal["ct-clip", "bimcv-r"]
 PROTOCOLS: Final[dict[Name, tuple[tuple[int, ...], str]]] = {
     "ct-clip": (
         (1, 5, 10, 50, 100),
-        "As CT-CLIP was measured: report to volume, and volume to volume by the overlap of labels, here with the query's patient left out.",
+        "As CT-CLIP was measured: report to volume, and volume to volume by the overlap of labels, here with the query's patient left out;"
+        " its MAP@K of volumes is a running mean of overlaps, and is called so here.",
     ),
     "bimcv-r": ((1, 5, 10, 50), "As MedFinder was measured on BIMCV-R: words to image, image to words, image to image, keyword."),
 }
@@ -32,10 +38,15 @@ PROTOCOLS: Final[dict[Name, tuple[tuple[int, ...], str]]] = {
 SCORING_NOTES: Final = (
     "Ties count against the query. To a report belong all volumes of its scan and of scans whose report has the same words; to a volume,"
     " the reports with the words of its own. Volume to volume leaves out the query's patient and volumes of the same voxels; what belongs"
-    " is graded by labels of both over labels of either. Keyword looks in reports, by BM25, for all words of an abnormality's name, and is"
+    " is graded by labels of both over labels of either (nDCG, overlap); where one shared label is a hit, chance finds as much,"
+    " so that R@K stands under the published protocol alone. Keyword looks"
+    " in reports, by BM25, for all words of an abnormality's name, and is"
     " judged by labels, as words to volume is: what a report denies is found and counts as wrong, what it calls otherwise is missed."
     " Queries to which nothing belongs are left out. Bounds are over the queries' patients, of words and keywords over the abnormalities."
 )
+
+
+_GRADED: Final = ("nDCG", "overlap@")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,9 +95,12 @@ def run_tasks(
         metrics |= _reports(volumes, scores_NN, measure)
         if protocol == "ct-clip":
             published["report to volume"] = published_report_to_volume(scores_NN)
-    metrics["volume to volume"] = _volumes(volumes, measure)
+    by_labels = _volumes(volumes, measure)
+    metrics["volume to volume"] = _graded(by_labels)
+    if by_labels.queries:
+        published["volume to volume"] = published_shared_label(by_labels)
     if protocol == "ct-clip" and (volumes.labels_NC == 1).any():
-        published["volume to volume"] = published_volume_to_volume(volumes.latents_NL, volumes.labels_NC)
+        published.setdefault("volume to volume", {}).update(published_volume_to_volume(volumes.latents_NL, volumes.labels_NC))
     held_CN = (volumes.labels_NC.T == 1).astype(np.float64)
     if words_CL is not None:
         scores_CN = words_CL @ volumes.latents_NL.T
@@ -121,6 +135,13 @@ def _volumes(volumes: Gallery, measure: Callable[..., RetrievalResult]) -> Retri
         patients=volumes.patients,
         gallery_QG=~(_same(volumes.patients) | (_same(volumes.voxels) & hashed[:, None])),
     )
+
+
+def _graded(retrieval: RetrievalResult) -> RetrievalResult:
+    """The metrics that weigh how far labels agree; others count one shared label as a hit, of which chance finds as many."""
+    metrics = {name: interval for name, interval in retrieval.metrics.items() if name.startswith(_GRADED)}
+    random = {name: value for name, value in retrieval.random.items() if name in metrics}
+    return replace(retrieval, metrics=metrics, random=random)
 
 
 def _same(names: tuple[str, ...]) -> NDArray[np.bool_]:

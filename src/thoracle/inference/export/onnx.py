@@ -120,6 +120,7 @@ def _facts(model: Model) -> Mapping[str, str]:
         "calibration": "" if model.calibration is None else model.calibration.fitted_on,
         "weights_sha256": model.folder.weights_sha256,
         "licence": model.folder.licence,
+        "citations": json.dumps(model.folder.citations),
     }
 
 

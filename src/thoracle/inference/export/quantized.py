@@ -35,6 +35,7 @@ def export_quantized(model: Model, out: Path, kind: Compression, *, summary: str
         tensors=quantize(load_state_dict(folder), kind),
         tokenizer=_tokenizer(folder),
         licence=folder.licence,
+        citations=folder.citations,
         trained=folder.trained,
         caution=" ".join(filter(None, [folder.disclaimer, summary])),
         source_sha256=folder.source_sha256,

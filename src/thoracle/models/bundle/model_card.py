@@ -17,6 +17,7 @@ def card(*, kind: str, config: Mapping[str, Any], notes: Sequence[str], **facts:
     preprocess = json.dumps(facts["preprocess"]) if facts["preprocess"] else "none: this model takes no volume"
     lines = {
         "Licence of the weights": facts["licence"],
+        "To be cited": "; ".join(facts["citations"]) or "nothing",
         "Labels": ", ".join(facts["labels"]) or "none",
         "Preprocessing": preprocess,
         "Tokenizer": facts["tokenizer_sha256"] or "none given",

@@ -64,7 +64,8 @@ class ModelFolder:
         weights_bytes: its size.
         tokenizer_sha256: the tokenizer's fingerprint; None where none was given.
         source_sha256: of the file it was imported from; None where there was none.
-        licence: in words.
+        licence: in words; that of weights it was made from goes along.
+        citations: papers to cite: its kind's, and those of the model it was made from.
         trained: False for random weights, whose numbers mean nothing.
         disclaimer: what a person must be told of what it was trained on, with every result; "" for models of patients.
     """
@@ -82,6 +83,7 @@ class ModelFolder:
     licence: str
     trained: bool
     disclaimer: str = ""
+    citations: tuple[str, ...] = ()
 
     @property
     def spec(self) -> ModelSpec:
@@ -121,6 +123,7 @@ def save_model(
     trained: bool,
     caution: str = "",
     source_sha256: str | None = None,
+    citations: Sequence[str] = (),
     assumptions: Sequence[str] = (),
 ) -> ModelFolder:
     """Write a model folder beside `out`, flush it to the disk, then put it in place: `out` is the old folder or the new one.
@@ -130,6 +133,7 @@ def save_model(
         kind, config, preprocess, labels, licence, trained, caution, source_sha256: as in `ModelFolder`.
         tensors: names and shapes of `ModelSpec.weight_shapes(config)`.
         tokenizer: its files are copied.
+        citations: of the model it was made from; the kind's own are added.
         assumptions: sentences for the card.
 
     Raises:
@@ -155,6 +159,7 @@ def save_model(
             licence=licence,
             trained=trained,
             disclaimer=caution,
+            citations=tuple(dict.fromkeys([*citations, *REGISTRY[kind].citations])),
         )
         content = {
             CONFIG: (json.dumps(_as_dict(folder), indent=1) + "\n").encode(),
@@ -252,6 +257,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
             disclaimer=str(values.get("disclaimer", "")),
+            citations=tuple(str(paper) for paper in values.get("citations", REGISTRY[values["kind"]].citations)),
             **{
                 name: values[name]
                 for name in ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")

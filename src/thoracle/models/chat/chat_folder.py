@@ -92,11 +92,25 @@ def save_chat(
     out = out.absolute()
     if out.exists() and not (out / ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputConflict("exists and is no chat folder", hint="Choose another --out.", source=out)
+    image_encoder = open_model(encoder)
+    licence = f"{_LICENCE}, and of its encoder: {image_encoder.licence}"
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir(parents=True)
-    facts = {"kind": ctchat_spec.PROJECTOR.kind, "preprocess": None, "labels": (), "tokenizer": None, "licence": _LICENCE, "trained": True}
     try:
-        save_model(temporary / PROJECTOR, config=projector, tensors=projector_tensors, caution=caution, assumptions=notes, **facts)  # type: ignore[arg-type]
+        save_model(
+            temporary / PROJECTOR,
+            kind=ctchat_spec.PROJECTOR.kind,
+            config=projector,
+            preprocess=None,
+            labels=(),
+            tensors=projector_tensors,
+            tokenizer=None,
+            licence=licence,
+            trained=True,
+            caution=caution,
+            citations=image_encoder.citations,
+            assumptions=notes,
+        )
         if adapter is not None:
             (temporary / ADAPTER).mkdir()
             (temporary / ADAPTER / ADAPTER_CONFIG).write_text(json.dumps(adapter, indent=1, default=sorted) + "\n")
@@ -109,7 +123,7 @@ def save_chat(
             path=out,
             encoder=Path(os.path.relpath(encoder.absolute(), out)),
             base=Path(place),
-            encoder_sha256=open_model(encoder).weights_sha256,
+            encoder_sha256=image_encoder.weights_sha256,
             base_sha256=fingerprint(base),
             adapter=adapter is not None,
             caution=caution,
@@ -117,7 +131,7 @@ def save_chat(
         described = {name: _plain(value) for name, value in asdict(about).items() if name != "path"}
         values = {"format": FORMAT, "notice": RESEARCH_USE, **described}
         (temporary / ABOUT).write_text(json.dumps(values, indent=1) + "\n")
-        (temporary / CARD).write_text(_card(about, notes))
+        (temporary / CARD).write_text(_card(about, notes, licence=licence, citations=open_model(temporary / PROJECTOR).citations))
         replace_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -178,12 +192,13 @@ def _plain(value: object) -> object:
     return value.as_posix() if isinstance(value, Path) else value
 
 
-def _card(about: ChatFolder, notes: tuple[str, ...]) -> str:
+def _card(about: ChatFolder, notes: tuple[str, ...], *, licence: str, citations: tuple[str, ...]) -> str:
     disclaimer = f"**{about.caution}**\n\n" if about.caution else ""
     lines = "\n".join(
         f"- {name}: {value}"
         for name, value in {
-            "Licence of the weights": _LICENCE,
+            "Licence of the weights": licence,
+            "To be cited": "; ".join(citations),
             "Encoder": about.encoder_sha256,
             "Language model": about.base_sha256,
             "Adapter": "LoRA" if about.adapter else "none",

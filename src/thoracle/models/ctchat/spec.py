@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from thoracle.config_reader import config_from_mapping
+from thoracle.models.citations import CT_CLIP
 from thoracle.models.common.shapes import Shapes
 from thoracle.models.common.size_inference import Values, settle, size_of
 from thoracle.models.ctchat.config import ProjectorConfig
@@ -41,6 +42,7 @@ PROJECTOR: Final = ModelSpec(
     name="mm_projector",
     title="CT-CHAT's projector from volume tokens to a language model",
     licence=CT_RATE_LICENCE,
+    citations=(CT_CLIP,),
     read_config=_read_config,
     build=Projector,
     modules=(Projector,),

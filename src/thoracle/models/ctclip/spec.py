@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from thoracle.config_reader import config_from_mapping
 from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.models.citations import CT_CLIP as CT_CLIP_PAPER
 from thoracle.models.common.prompts import PROMPTS
 from thoracle.models.common.shapes import Shapes
 from thoracle.models.common.size_inference import Values, depth_of, section_of, settle, size_of, square_root
@@ -102,6 +103,7 @@ CT_CLIP: Final = ModelSpec(
     name="CT-CLIP",
     title="CT-CLIP (volume and text encoder; VocabFine files are the same)",
     licence=CT_RATE_LICENCE,
+    citations=(CT_CLIP_PAPER,),
     read_config=partial(config_from_mapping, CTCLIPConfig),
     build=CTCLIP,
     modules=(CTCLIP,),
@@ -117,6 +119,7 @@ CLASSIFIER: Final = ModelSpec(
     name="LiPro",
     title="a classifier on CT-CLIP: LiPro, or one whose labels look at its tokens",
     licence=CT_RATE_LICENCE,
+    citations=(CT_CLIP_PAPER,),
     read_config=partial(config_from_mapping, CTCLIPConfig),
     build=build_classifier,
     modules=(LatentCTCLIPClassifier, TokenCTCLIPClassifier),
@@ -131,6 +134,7 @@ CTVIT: Final = ModelSpec(
     name="CTViT",
     title="CTViT, CT-CLIP's volume encoder alone",
     licence=CT_RATE_LICENCE,
+    citations=(CT_CLIP_PAPER,),
     read_config=partial(config_from_mapping, CTViTConfig),
     build=CTViT,
     modules=(CTViT,),

@@ -1,7 +1,8 @@
 """List what has been published and where: weights, tokenizers, data sets, with licence and size.
 
 Sources: the repositories of CT-CLIP and CT-CHAT, CT-RATE's card, and what others wrote who had downloaded them; the addresses themselves
-could not be asked when this was written. "not stated" means that none of these says it.
+could not be asked when this was written. "not stated" means that none of these says it. The weights are the authors' newer ones (v2); the
+older (`models/CT_CLIP_zeroshot.pt`, `CT_VocabFine.pt`, `CT_LiPro.pt`) import as well.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ CATALOGUE: Final = {
             *(f"dataset/radiology_text_reports/{split}_reports.csv" for split in ("train", "validation")),
         ),
         _ct_rate("ct-rate", "CT-RATE: 50,188 chest CT volumes of 21,304 patients", size="21.3 TB"),
-        PublishedFile(name="bimcv-r", purpose="BIMCV-R: 8,069 CT volumes with reports", repository="cyd0806/BIMCV-R"),
+        PublishedFile(name="bimcv-r", purpose="BIMCV-R: 8,069 CT volumes with reports", repository="cyd0806/BIMCV-R", gated=True),
         PublishedFile(
             name="rad-chestct", purpose="RAD-ChestCT: 3,630 chest CT volumes with labels", page="https://zenodo.org/records/6406114"
         ),

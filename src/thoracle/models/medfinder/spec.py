@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from thoracle.config_reader import config_from_mapping
+from thoracle.models.citations import MEDFINDER as MEDFINDER_PAPER
 from thoracle.models.common.prompts import PROMPTS
 from thoracle.models.encoder import Capability
 from thoracle.models.medfinder.config import MedFinderConfig
@@ -18,6 +19,7 @@ MEDFINDER: Final = ModelSpec(
     name="MedFinder",
     title="MedFinder (volume and text encoder)",
     licence="that of the data it was trained on",
+    citations=(MEDFINDER_PAPER,),
     read_config=partial(config_from_mapping, MedFinderConfig),
     build=MedFinder,
     modules=(MedFinder,),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from thoracle.config_reader import config_from_mapping
 from thoracle.errors import CheckpointIncomplete, InputError
+from thoracle.models.citations import CT_CLIP
 from thoracle.models.common.shapes import Shapes
 from thoracle.models.common.size_inference import Values, depth_of, section_of, settle, size_of
 from thoracle.models.model_spec import CT_RATE_LICENCE, ConfigGuess, ModelSpec, TextRules
@@ -97,6 +98,7 @@ TEXT_CLASSIFIER: Final = ModelSpec(
     name="report labeller",
     title="a report labeller (RoBERTa)",
     licence=CT_RATE_LICENCE,
+    citations=(CT_CLIP,),
     read_config=_read_config,
     build=lambda config: TextClassifier(config, n_labels=len(ABNORMALITIES)),
     modules=(TextClassifier,),

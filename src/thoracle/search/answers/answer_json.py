@@ -14,13 +14,14 @@ SCHEMA: Final = "thoracle.search/1"
 _NAMES: Final = ("accession", "scan", "volume", "patient", "split")
 
 
-def answer_json(answer: SearchResult, *, filters: Filters, trained: bool) -> dict[str, Any]:
+def answer_json(answer: SearchResult, *, filters: Filters, trained: bool, gallery: str = "scans") -> dict[str, Any]:
     """Build the document of an answer.
 
     Args:
         answer: hits, best first, and seconds.
         filters: that the query had.
         trained: whether the index's model was.
+        gallery: what hits are, "scans" or "reports"; of a report `volume` is its scan.
 
     Returns:
         Plain JSON types, tuples among them.
@@ -38,4 +39,5 @@ def answer_json(answer: SearchResult, *, filters: Filters, trained: bool) -> dic
         for rank, hit in enumerate(answer.hits, 1)
     ]
     seconds = {"encoding": answer.encoding, "searching": answer.searching}
-    return {"schema": SCHEMA, "filters": asdict(filters), "trained": trained, "seconds": seconds, "hits": hits, "notice": RESEARCH_USE}
+    query = {"for": gallery, "filters": asdict(filters)}
+    return {"schema": SCHEMA, **query, "trained": trained, "seconds": seconds, "hits": hits, "notice": RESEARCH_USE}

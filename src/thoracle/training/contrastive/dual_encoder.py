@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.bundle.model_folder import ModelFolder, save_model
+from thoracle.models.citations import derived_licence
 from thoracle.models.common.losses import MOST_SCALE
 from thoracle.models.encoder import EncodedText, TrainableEncoder
 from thoracle.models.registry import spec_of
@@ -24,6 +25,7 @@ from thoracle.training.engine.task import autocast
 from thoracle.types import ABNORMALITIES
 
 _PREFIX: Final = "clip."
+_DATA: Final = "the data it was trained on"
 Latents = tuple[Tensor, ...]
 
 
@@ -49,7 +51,10 @@ class DualEncoderTask:
         tokenizer: its words.
         towers: what encodes, over all ranks.
         codes: what a step's tokens would move the codes by.
+        start: the model it goes on from, whose licence and citations go along; None for random weights.
     """
+
+    start: ModelFolder | None = None
 
     def __init__(
         self,
@@ -119,7 +124,8 @@ class DualEncoderTask:
             labels=ABNORMALITIES,
             tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items() if name.startswith(_PREFIX)},
             tokenizer=self.tokenizer,
-            licence="that of the data it was trained on",
+            licence=f"that of {_DATA}" if self.start is None else derived_licence(self.start.licence, data=_DATA),
+            citations=() if self.start is None else self.start.citations,
             trained=True,
             caution=self._config.disclaimer,
             assumptions=(f"Trained for {step} steps.",),

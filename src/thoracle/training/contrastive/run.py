@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thoracle.cohort.samples.dataset import Sample
-from thoracle.models.bundle.model_folder import TOKENIZER
+from thoracle.models.bundle.model_folder import TOKENIZER, open_model
 from thoracle.models.bundle.pretrained_text import initialize_text, load_pretrained_text
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.medfinder.model import MedFinder
@@ -53,7 +53,9 @@ def contrastive_run(
 
     def task(folder: Path) -> ContrastiveTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
-        return ContrastiveTask(build_ctclip(config, tokenizer, text), config, world, tokenizer=tokenizer)
+        contrastive = ContrastiveTask(build_ctclip(config, tokenizer, text), config, world, tokenizer=tokenizer)
+        contrastive.start = open_model(Path(config.init_from)) if config.init_from else None
+        return contrastive
 
     def collate(folder: Path) -> PairCollator:
         return _pair_collator(

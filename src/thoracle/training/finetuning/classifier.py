@@ -19,6 +19,7 @@ from thoracle.cohort.samples.dataset import Sample
 from thoracle.config_reader import PositiveInt
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import TOKENIZER, ModelFolder, load_state_dict, save_model
+from thoracle.models.citations import derived_licence
 from thoracle.models.common.linear import Linear
 from thoracle.models.common.losses import weighted_label_loss
 from thoracle.models.ctclip.classifier import Head, build_head, classify_tokens, encoder_state, head_state, join_state
@@ -202,7 +203,8 @@ class ClassifierTask(WeightsOnlyTask):
             labels=ABNORMALITIES,
             tensors=join_state(clip_weights(self._start) if clip is None else merge_lora(clip), head.state_dict()),
             tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
-            licence="that of the model it began with, and of the data it was trained on",
+            licence=derived_licence(self._start.licence, data="the data it was trained on"),
+            citations=self._start.citations,
             trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
             caution=self._config.disclaimer,
             assumptions=(f"Its classifier was trained for {step} steps on {how[self._config.encoder]}.",),

@@ -49,7 +49,9 @@ def vocabfine_run(
     def task(_: Path) -> VocabFineTask:
         clip = CTCLIP(model)
         clip.load_state_dict(load_state_dict(start))
-        return VocabFineTask(clip, config, world, tokenizer=tokenizer, preprocess=preprocess, templates=start.prompts)
+        vocabfine = VocabFineTask(clip, config, world, tokenizer=tokenizer, preprocess=preprocess, templates=start.prompts)
+        vocabfine.start = start
+        return vocabfine
 
     return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)
 

@@ -71,7 +71,7 @@ def test_a_scan_finds_reports_and_a_known_scan_its_likeness(command, index: Path
     ran = command("search", index, "--similar-to", "ACC2", "--site-key", tmp_path / "site.key", "--for", "reports", "--exclude", "patient",
                   "--json", tmp_path / "others.json")  # fmt: skip
     assert ran.status == 0, ran.err
-    assert not [hit for hit in _hits(tmp_path / "others.json") if "Number 2." in hit["sentence"]]
+    assert not [hit for hit in _hits(tmp_path / "others.json") if "Cardiomegaly" in hit["sentence"]]
     assert len(_hits(tmp_path / "others.json")) == 7
     ran = command("search", index, "--keyword", "number", "--count", "--for", "reports")
     assert (ran.status, "--for ranks cases" in ran.err) == (2, True), ran.err
@@ -92,7 +92,7 @@ def test_reports_of_the_same_words_are_one_hit(command, hospital: Path, model_di
     assert ran.status == 0, ran.err
     sentences = [hit["sentence"] for hit in _hits(tmp_path / "hits.json")]
     assert len(sentences) == len({hit["accession"] for hit in _hits(tmp_path / "hits.json")}) == 10
-    assert sum("Number 7" in sentence for sentence in sentences) == 1
+    assert sentences.count("Emphysema is present.") == 1, "the hospital's and the table's are one wording"
     assert not [hit for hit in _hits(tmp_path / "hits.json") if hit["accession"] in {"R1", "R2", "P1"}], "names became pseudonyms"
     ran = command("search", index, "--keyword", "number", "--json", tmp_path / "scans.json")
     assert len(_hits(tmp_path / "scans.json")) == 8, "a report without a scan is no scan"

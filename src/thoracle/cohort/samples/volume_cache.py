@@ -80,9 +80,8 @@ def read_volume(path: Path) -> ModelInput:
         for planes, chunk in header.runs():
             into = result[planes]
             _unpack(file, chunk, hu[: len(into)])
-            np.divide(hu[: len(into)], np.float32(header.scale), out=into)
-            if header.zero:
-                into -= np.float32(header.zero / header.scale)
+            stored: NDArray[Any] = hu[: len(into)]
+            np.divide(stored - np.float32(header.zero) if header.zero else stored, np.float32(header.scale), out=into)
     return result
 
 

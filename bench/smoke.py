@@ -62,10 +62,12 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
     halves = write_cohorts(folder, cohort)
     train(folder, cohort, model)
     view = "--seeds 0 --steps 1 --batch-size 4 --variants"
+    mapped = "--sizes 36 --resamples 5 --limit 4"
     tuned = "--variants lipro --seeds 0 --tune --steps 1 --batch-size 4"
     return {
         "cache": ["--volumes", 1, "--workers", 1, "--scan", scan],
         "chat": ["--only", "phantom"],
+        "chest_boxes": [DATA, folder / "boxes.png"] if real else None,
         "classifier": ["--scans", 64, "--batch", 8],
         "cooccurrence": [labels, folder / "cooccurrence.json"],
         "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],
@@ -79,6 +81,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,
         "phantom_shortcuts": ["--cases", 60],
         "preprocess": ["--repeat", 1],
+        "region_labels": [cohort, model, "--out", folder / "by-labels", "--masks", folder / "phantoms", *mapped.split()],
         "regions": [4, 8, 4],
         "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
         "search_open": ["--records", 300, "--repeat", 1],
@@ -96,9 +99,9 @@ def write_labels(path: Path) -> None:
 
 
 def write_cohorts(folder: Path, cohort: Path) -> Path:
-    """Make a dozen phantoms, and prepare them for CT-CLIP and, in the folder that is returned, for MedFinder."""
+    """Make phantoms, as many as a fit by region needs, and prepare them for CT-CLIP and, in the folder that is returned, for MedFinder."""
     configs = BENCH.parent / "configs"
-    thoracle("phantom", "--out", folder / "phantoms", "--num-scans", 24)
+    thoracle("phantom", "--out", folder / "phantoms", "--num-scans", 72)
     for out, config in ((cohort, "phantom-tiny"), (folder / "halves", "phantom-medfinder")):
         thoracle("prepare", folder / "phantoms", "--layout", "ct-rate", "--preprocess", configs / f"{config}.yaml", "--out", out)
     return folder / "halves"

@@ -30,7 +30,7 @@ def model_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def regions_dir(tmp_path: Path) -> Path:
     """A model of random weights that reads two findings by region."""
-    tokens = ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16)
+    tokens = ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4)
     labels = ("Emphysema", "Pleural effusion")
     config = RegionsConfig(
         labels=labels, margin=0.15, tokens=tokens, cells=None, before_attention=True, encoder_kind="ct-clip", encoder=TINY
@@ -38,7 +38,7 @@ def regions_dir(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     module = REGISTRY["regions"].build(config)
     for name, buffer in module.named_buffers():
-        if ".evidence." in name:
+        if name.startswith("tokens."):
             buffer.copy_(torch.rand(buffer.shape) if name.endswith("prior_KN") else torch.randn(buffer.shape))
     preprocess = PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=(60, 120, 120))
     out = tmp_path / "regions"

@@ -28,7 +28,7 @@ def test_maps_are_in_the_order_that_is_asked_for(regions_dir: Path, sketch: Path
         region_maps(model, volume, abnormalities=["Gout"])
 
 
-def test_findings_are_those_of_the_strongest_place(regions_dir: Path, sketch: Path) -> None:
+def test_findings_are_those_of_the_strongest_places(regions_dir: Path, sketch: Path) -> None:
     model = load(regions_dir, device="cpu")
     findings = model.detect(read(sketch))
     logits = model.read_regions(read(sketch)).logits_BK[0]

@@ -20,7 +20,7 @@ CONFIGS: dict[str, Any] = {
     "regions": RegionsConfig(
         labels=("Emphysema", "Pleural effusion"),
         margin=0.1,
-        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4, hidden=16),
+        tokens=ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=4, frame=(6, 6, 6), sigma=0.4),
         cells=None,
         before_attention=True,
         encoder_kind="ct-clip",

@@ -92,10 +92,10 @@ def saliency(
     """
     if method not in METHODS:
         raise InputError(f"no method {method!r}", hint=f"There are {', '.join(METHODS)}.")
+    if method == "regions":
+        return region_maps(model, volume, abnormalities=abnormalities)
     if method == "attention":
         maps = _attention(model, volume, tuple(abnormalities))
-    elif method == "regions":
-        maps = region_maps(model, volume, abnormalities=abnormalities)
     else:
         evidence = _evidence(model, tuple(abnormalities))
         maps = _gradient(model, volume, evidence) if method == "gradient" else _occlusion(model, volume, evidence, progress)

@@ -87,7 +87,7 @@ class RegionReading:
     """Hold findings that were read place by place.
 
     Attributes:
-        logits_BK: of the strongest place.
+        logits_BK: of the strongest places.
         maps_BKTHW: evidence on a grid over the input, along its axes, at least 0, and 0 outside the frame of the chest; in no unit.
     """
 

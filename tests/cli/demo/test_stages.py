@@ -11,7 +11,7 @@ import pytest
 
 from thoracle.cli.demo import chat as demo_chat
 from thoracle.cli.demo.stages import run
-from thoracle.evaluation.demo.page import HISTOGRAM, TUNED, Figures
+from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, HISTOGRAM, TUNED, Figures
 from thoracle.inference.chat.session import load_chat
 from thoracle.inference.demo.locations import demo_chat as kept_chat
 from thoracle.training.chat.task import ChatConfig
@@ -72,7 +72,7 @@ def test_the_page_shows_every_abnormality_with_its_figures_beside_the_histogram(
 
 def test_figures_are_of_held_out_scans_alone(demo: Demo) -> None:
     held_out = {path.parent.name for path in (demo.out / "phantoms" / "valid").glob("*/*/*.nii.gz")}
-    assert set(demo.figures.macro) == {"contrastive, zero-shot", TUNED, HISTOGRAM}
+    assert set(demo.figures.macro) == {"contrastive, zero-shot", TUNED, BY_REGION, AVERAGED, HISTOGRAM}
     assert all(demo.figures.positives[name] + demo.figures.negatives[name] == len(held_out) for name in ABNORMALITIES)
 
 
@@ -122,6 +122,20 @@ def test_a_cohort_is_indexed_with_the_model_that_is_kept_where_none_is_named(
     ran = command("search", tmp_path / "index", "--text", "emphysema", "--label", "Emphysema")
     assert ran.status == 0, ran.err
     assert "Research use only" in ran.out
+
+
+def test_findings_are_read_by_region_and_their_maps_stand_beside_an_atlas(demo: Demo) -> None:
+    page = (demo.out / "report.html").read_text()
+    shown = page.split("<h2>Read by region</h2>")[1].split("<h2>")[0]
+    labels = json.loads((demo.out / "regions" / "config.json").read_text())["labels"]
+    examples = page.split("<h2>Held-out phantoms</h2>")[1].count("data:image/png")
+    assert 0 < shown.count("data:image/png") == len([name for name in labels if f"<figcaption>{name}</figcaption>" in shown]) <= examples
+    assert "atlas, body&#x27;s frame" in shown
+    found = json.loads((demo.out / "evaluation-maps" / "explanation.json").read_text())
+    assert all(sentence[:60] in shown for sentence in found["verdicts"])
+    assert (demo.out / "regions" / "localization.json").is_file(), "explain says it"
+    both = (demo.figures.labels[name]["Lung opacity"].value for name in (BY_REGION, AVERAGED))
+    assert all(0 <= value <= 1 for value in both)
 
 
 def test_one_held_out_phantom_was_asked_and_measured_beside_no_scan(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:

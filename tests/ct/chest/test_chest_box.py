@@ -93,6 +93,13 @@ def test_the_windpipe_above_the_lungs_is_not_in_the_box():
     assert found[5] == pytest.approx(140 + 100, abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("gas_hu", [-1000, -960])
+def test_gas_that_half_filled_cells_join_with_lung_is_not_in_the_box(gas_hu):
+    stomach, sheet = ((75, -5, -142), (38, 34, 38), gas_hu), ((75, -5, -102), (9, 9, 6), -600)
+    found, _ = box_of(sketch([BODY, sheet, stomach, *LUNGS], (400, 300, 400)))
+    np.testing.assert_allclose(found, (70, 75, 100, 330, 225, 300), atol=TOLERANCE)
+
+
 def test_without_lung_it_is_the_box_of_the_body():
     found, box = box_of(sketch([((0, 0, 0), (160, 110, 1e9), 40)], EXTENT))
     assert box.encloses == "body"
@@ -125,12 +132,12 @@ def phantom_misses(seed: int, names: tuple[str, ...], *, aligned: bool):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_box_of_a_phantom_with_effusion_and_consolidation_is_that_of_its_lungs(seed):
-    """Of one that lies as all do: of those that lie as patients do, one in five has a face that is missed by more (docs/experiments.md)."""
-    np.testing.assert_array_less(np.abs(phantom_misses(seed, ("Pleural effusion", "Consolidation"), aligned=True)), TOLERANCE)
+    """Of phantoms that lie as patients do: of 500, docs/experiments.md has how many are missed by more."""
+    np.testing.assert_array_less(np.abs(phantom_misses(seed, ("Pleural effusion", "Consolidation"), aligned=False)), TOLERANCE)
 
 
 @pytest.mark.manual
-@pytest.mark.parametrize(("aligned", "most"), [(True, 20), (False, 104)])
+@pytest.mark.parametrize(("aligned", "most"), [(True, 4), (False, 15)])
 def test_the_boxes_of_500_phantoms(aligned, most):
     """Prints what is missed by more than 10 mm; `most` is what docs/experiments.md has, and not what is aimed at."""
     random, missed = np.random.default_rng(7), []

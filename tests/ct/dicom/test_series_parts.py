@@ -80,6 +80,20 @@ def test_an_instance_in_other_bytes_counts_once_whichever_is_met_first(forty: Sl
     assert len(hashes) == 1
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_instance_in_three_files_counts_once(forty: Slices, save: Save) -> None:
+    """All of a patient's slices, sent again twice under other names: each is compared with one of them."""
+    others = [deepcopy(ds) for ds in forty for _ in range(2)]
+    for number, ds in enumerate(others):
+        ds.PatientName = f"ANOTHER^{number % 2}"
+    scan = _read(save([*forty, *others]))
+    np.testing.assert_array_equal(scan.voxels, _read(save(forty, "plain")).voxels)
+    assert scan.repaired == ("files that repeat an instance, counted once: 80",)
+    others[3].PixelData = bytes(len(others[3].PixelData))
+    with pytest.raises(DuplicateSlices, match=r"[12] slice"):
+        _read(save([*forty, *others], "unlike"))
+
+
 @pytest.mark.parametrize("change", ["pixels", "place", "rescale"])
 def test_one_instance_uid_with_other_content_is_refused(forty: Slices, save: Save, change: str) -> None:
     other = deepcopy(forty[7])

@@ -21,6 +21,7 @@ from thoracle.evaluation.explanation.atlas import (
     GRID_ATLAS,
     Atlases,
     build_atlases,
+    cached_atlases,
     fingerprint,
     training_entries,
 )
@@ -128,3 +129,28 @@ def test_no_mask_but_those_of_training_enters(tmp_path: Path) -> None:
     assert fingerprint(training, masks) != known
     with pytest.raises(InputError, match="no training volume has a mask"):
         training_entries(replace(cohort, entries=tuple(entries[1:])), masks)
+
+
+def test_atlases_are_read_again_and_built_anew_for_anything_else(tmp_path: Path) -> None:
+    cells, path, built_counts = (slice(6, 8), slice(8, 10), slice(6, 8)), tmp_path / "atlases", []
+    masks = {"a": mask(tmp_path, "a", {NODULE: cells})}
+
+    def cached(grid: tuple[int, int, int] = GRID, preprocess: PreprocessConfig = CONFIG) -> Atlases:
+        return cached_atlases(
+            path, [entry("a")], masks, preprocess=preprocess, grid=grid, progress=lambda count, of: built_counts.append(count)
+        )
+
+    first, again = cached(), cached()
+    assert len(built_counts) == 1, "the second was read"
+    for name, array in vars(first).items():
+        np.testing.assert_array_equal(getattr(again, name), array)
+    assert cached(grid=(4, 4, 4)).grid == (4, 4, 4)
+    assert cached().grid == GRID
+    cached(preprocess=replace(CONFIG, spacing=(2.0, 1.0, 1.0)))
+    assert len(built_counts) == 4
+    masks["a"] = mask(tmp_path, "a", {EFFUSION: cells})
+    assert cached().scans_K[[NODULE, EFFUSION]].tolist() == [0, 1], "a mask that changed"
+    for damage in (path.read_bytes()[:-100], b"nothing"):
+        path.write_bytes(damage)
+        assert cached().scans_K[EFFUSION] == 1
+    assert len(built_counts) == 7

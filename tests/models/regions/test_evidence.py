@@ -1,4 +1,4 @@
-"""Maps of both stages by hand, in numpy, on a few places."""
+"""Maps of places and of cells by hand, in numpy, on a few places."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from thoracle.ct.chest.input_box import InputBox
 from thoracle.models.regions.config import ReaderConfig
-from thoracle.models.regions.evidence import PlaceEvidence, RegionReader, smooth
+from thoracle.models.regions.evidence import PlaceEvidence, smooth
+from thoracle.models.regions.frame import frame_resampling
 
 FRAME = (2, 3, 2)
-CONFIG = ReaderConfig(grid=FRAME, dim=5, components=3, frame=FRAME, sigma=0.4, hidden=16)
+CONFIG = ReaderConfig(grid=FRAME, dim=5, components=3, frame=FRAME, sigma=0.4)
 
 
 def fitted(findings: int = 2) -> PlaceEvidence:
@@ -37,6 +39,26 @@ def test_a_map_is_evidence_above_zero_with_its_mean_times_the_root_of_the_prior(
             np.testing.assert_allclose(maps[b, k], (positive + positive.mean()) * np.sqrt(prior[k]), rtol=1e-4, atol=1e-5)
 
 
+def test_a_map_of_cells_has_discriminants_that_are_interpolated_to_them() -> None:
+    """Each of 4 x 5 x 3 cells by the weights of its axes' matrices, which are tested by themselves; what lies outside the box is 0."""
+    evidence, grid = fitted(), (4, 5, 3)
+    box = InputBox(low=(0.3, 0.0, 0.1), high=(1.0, 0.7, 0.9), encloses="lungs")
+    resampling = frame_resampling([box], grid=grid, frame=FRAME, margin=0.0, device=torch.device("cpu"))
+    cells = torch.randn(1, *grid, 3, generator=torch.Generator().manual_seed(1))
+    maps = evidence.map_cells(cells, resampling)[0].numpy()
+    z, x, y = (matrix[0].numpy() for matrix in resampling.outward)
+    at_cells = np.einsum("ai,bj,ck->abcijk", z, x, y).reshape(60, 12)
+    within = at_cells.sum(axis=1) > 0.5
+    assert 0 < within.sum() < 60
+    mean, weights, prior = (buffer.numpy() for buffer in (evidence.mean_NP, evidence.weights_KNP, evidence.prior_KN))
+    for k in range(2):
+        raw = (at_cells @ weights[k] * cells.numpy().reshape(60, 3)).sum(axis=1) - at_cells @ (weights[k] * mean).sum(axis=1)
+        positive = np.maximum(smooth(torch.from_numpy(raw), grid, sigma=0.4).numpy(), 0) * within
+        expected = (positive + positive.sum() / within.sum()) * np.sqrt(at_cells @ prior[k])
+        np.testing.assert_allclose(maps[k].ravel(), expected, rtol=1e-4, atol=1e-5)
+        assert not maps[k].ravel()[~within].any()
+
+
 def test_smoothing_is_scipys_away_from_the_rim() -> None:
     values = np.zeros((9, 9, 9))
     values[3:6, 3:6, 3:6] = np.random.default_rng(0).normal(size=(3, 3, 3))
@@ -50,33 +72,3 @@ def test_components_are_of_what_deviates_from_the_centre() -> None:
     evidence, cells = fitted(), torch.randn(1, 2, 3, 2, 5)
     expected = (cells.numpy() - evidence.centre_D.numpy()) @ evidence.basis_DP.numpy()
     np.testing.assert_allclose(evidence.reduce(cells).numpy(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_the_network_sees_a_place_its_neighbours_and_which_place_it_is() -> None:
-    torch.manual_seed(0)
-    reader = RegionReader(CONFIG, findings=2)
-    places = torch.randn(1, 12, 3)
-    logits = reader.logits(places)
-    assert logits.shape == (1, 2, 12)
-    moved = places.clone()
-    moved[0, 0] += 1  # at (0, 0, 0); its neighbours reach to (1, 1, 1), not to (., 2, .)
-    changed = (reader.logits(moved) != logits)[0].any(dim=0).view(FRAME)
-    assert changed[:, :2].all()
-    assert not changed[:, 2].any()
-    same = reader.logits(torch.ones(1, 12, 3)).view(2, *FRAME)
-    with torch.no_grad():
-        reader.network.gain_CF[:, 0, 0, 0] = 2
-    other = reader.logits(torch.ones(1, 12, 3)).view(2, *FRAME)
-    assert not torch.allclose(other[:, 0, 0, 0], same[:, 0, 0, 0])
-    torch.testing.assert_close(other[:, 1, 2, 1], same[:, 1, 2, 1])
-
-
-def test_what_is_shown_is_the_product_of_both_stages() -> None:
-    torch.manual_seed(0)
-    reader = RegionReader(CONFIG, findings=2)
-    reader.evidence = fitted()
-    places = torch.randn(2, 12, 3)
-    with torch.no_grad():
-        expected = reader.evidence(places) / (1 + torch.exp(-reader.logits(places)))
-        torch.testing.assert_close(reader.maps(places), expected)
-    assert float(expected.amax()) > 0

@@ -22,7 +22,7 @@ MOVED = InputBox(low=(2 / 6, 1 / 6, 1 / 6), high=(5 / 6, 4 / 6, 4 / 6), encloses
 
 
 def model(*, cells: bool, before_attention: bool = True) -> RegionModel:
-    tokens = ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=3, frame=(4, 4, 4), sigma=0.4, hidden=16)
+    tokens = ReaderConfig(grid=(6, 6, 6), dim=TINY.ctvit.dim, components=3, frame=(4, 4, 4), sigma=0.4)
     config = RegionsConfig(
         labels=("Emphysema", "Pleural effusion"),
         margin=0.1,
@@ -35,7 +35,7 @@ def model(*, cells: bool, before_attention: bool = True) -> RegionModel:
     torch.manual_seed(0)
     built = RegionModel(config, CTCLIP(config.encoder)).eval()
     for reader in filter(None, (built.tokens, built.cells)):
-        for name, buffer in reader.evidence.named_buffers():
+        for name, buffer in reader.named_buffers():
             buffer.copy_(torch.rand(buffer.shape) if name == "prior_KN" else torch.randn(buffer.shape))
     return built
 
@@ -64,13 +64,17 @@ def test_a_shifted_patient_gives_a_shifted_map_and_the_same_findings(cells: bool
 
 
 @torch.no_grad()
-def test_the_strongest_place_of_the_tokens_decides() -> None:
+def test_the_mean_of_the_eight_strongest_places_of_the_tokens_decides() -> None:
     regions = model(cells=True)
-    tokens, cells = region_features(regions.encoder, volumes(), before_attention=True)
-    assert cells is not None
+    regions.scale_K.copy_(torch.tensor([2.0, 0.5]))
+    regions.shift_K.copy_(torch.tensor([-3.0, 1.0]))
+    features = region_features(regions.encoder, volumes(), before_attention=True)
+    tokens, cells = features.grids
+    assert features.latent_BL is None
     assert cells.shape == (2, 12, 12, 12, 6)
-    placed = place(regions.tokens, regions.config.tokens, tokens, [BOX, MOVED], margin=0.1)
-    expected = torch.stack([regions.tokens.logits(placed)[:, k].max(dim=1).values for k in range(2)], dim=1)
+    maps = regions.tokens(place(regions.tokens, tokens, [BOX, MOVED], margin=0.1))
+    strongest = maps.sort(dim=-1, descending=True).values[..., :8].sum(dim=-1) / 8
+    expected = strongest * torch.tensor([2.0, 0.5]) + torch.tensor([-3.0, 1.0])
     torch.testing.assert_close(regions.read_regions(volumes(), [BOX, MOVED]).logits_BK, expected)
 
 

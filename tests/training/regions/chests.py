@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.config import TextConfig
+from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.types import ABNORMALITIES
 
 SIZE = (24, 24, 24)
@@ -37,12 +39,13 @@ VARYING = {2: (2, 2, 2), 7: (10, 10, 10)}
 CONSTANT = 4
 
 
-def encoder_folder(out: Path) -> Path:
-    """Write a CT-CLIP of random weights."""
+def encoder_folder(out: Path, *, tokenizer: Tokenizer | None = None) -> Path:
+    """Write a CT-CLIP of random weights, with as many words as the tokenizer has."""
     torch.manual_seed(0)
+    config = CLIP if tokenizer is None else replace(CLIP, bert=replace(CLIP.bert, vocab_size=tokenizer.vocab_size))
     save_model(
-        out, kind="ct-clip", config=CLIP, preprocess=PREPROCESS, labels=ABNORMALITIES, tensors=CTCLIP(CLIP).state_dict(), tokenizer=None,
-        licence="free", trained=True, caution="Blocks, not patients.",
+        out, kind="ct-clip", config=config, preprocess=PREPROCESS, labels=ABNORMALITIES, tensors=CTCLIP(config).state_dict(),
+        tokenizer=tokenizer, licence="free", trained=True, caution="Blocks, not patients.",
     )  # fmt: skip
     return out
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from thoracle.training.regions.moments import CellMoments, PlaceMoments
+from thoracle.training.regions.moments import CellMoments, PlaceMoments, score_logits
 
 SCANS, PLACES, NUMBERS, FINDINGS = 40, 5, 4, 3
 
@@ -59,6 +60,16 @@ def test_the_order_and_size_of_what_is_added_changes_nothing() -> None:
     for row in reversed(range(SCANS)):
         parts.add(slice(row, row + 1), torch.from_numpy(x[row : row + 1]).float())
     torch.testing.assert_close(parts.solve(local_weight=0.95).weights_KNP, whole.solve(local_weight=0.95).weights_KNP)
+
+
+def test_logits_of_scores_by_hand() -> None:
+    """Scores 3, 5 with the finding and 0, 2, 1 without: means 4 and 1, mean square deviation (1 + 1 + 1 + 1 + 0) / 5, odds 2 to 3."""
+    scores, labels = torch.tensor([[3.0], [5.0], [0.0], [2.0], [1.0]]), torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.0]])
+    scale, shift = score_logits(scores, labels)
+    assert scale.tolist() == pytest.approx([3 / 0.8])
+    assert shift.tolist() == pytest.approx([np.log(2 / 3) - 3 / 0.8 * 2.5])
+    scale, shift = score_logits(torch.zeros(5, 1), labels)  # no place is moved
+    assert (scale.tolist(), shift.tolist()) == ([0.0], pytest.approx([np.log(2 / 3)]))
 
 
 def test_components_are_those_of_what_varies_within_places() -> None:

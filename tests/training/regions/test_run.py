@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import Ranks
 from tests.training.regions.chests import CLIP, CONSTANT, PREPROCESS, VARYING, chest, encoder_folder, write_chests
 from thoracle.cohort.manifest import Cohort
 from thoracle.ct.chest.input_box import InputBox
@@ -18,10 +19,11 @@ from thoracle.models.bundle.model_folder import load_state_dict, open_model, sav
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
 from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.classifier import TextClassifier
+from thoracle.training.engine.distributed import World
 from thoracle.training.regions.run import RegionsFit, RegionsSettings, fit_regions
 from thoracle.types import ABNORMALITIES
 
-CPU = torch.device("cpu")
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 NAMES = tuple(ABNORMALITIES[k] for k in VARYING)
 
 
@@ -29,7 +31,7 @@ def fit(tmp_path: Path, cohort: Cohort, out: str = "regions", **settings: int) -
     model = tmp_path / "encoder"
     if not model.exists():
         encoder_folder(model)
-    return fit_regions(str(model), cohort, tmp_path / out, settings=RegionsSettings(**{"epochs": 8, **settings}), device=CPU)  # type: ignore[arg-type]
+    return fit_regions(str(model), cohort, tmp_path / out, settings=RegionsSettings(**settings), world=ALONE)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +46,10 @@ def test_a_fit_detects_and_points(tmp_path: Path, cohort: Cohort) -> None:
         str(tmp_path / "encoder"),
         cohort,
         tmp_path / "regions",
-        settings=RegionsSettings(epochs=40),
-        device=CPU,
+        world=ALONE,
         progress=lambda what, _, __: seen.append(what),
     )
-    assert list(dict.fromkeys(seen)) == ["scans", "tokens", "cells", "dev"]
+    assert list(dict.fromkeys(seen)) == ["scans", "dev"]
     assert fitted.folder.labels == NAMES
     assert all(value > 0.95 for value in fitted.aurocs.values()), fitted.aurocs
     assert len(fitted.notes) == 1
@@ -75,12 +76,12 @@ def test_a_fit_detects_and_points(tmp_path: Path, cohort: Cohort) -> None:
 
 def test_nothing_of_valid_is_read(tmp_path: Path, cohort: Cohort) -> None:
     spoilt = write_chests(tmp_path / "cohort", spoil_valid=True)
-    hashes = {fit(tmp_path, which, out, epochs=1).folder.weights_sha256 for which, out in ((cohort, "one"), (spoilt, "other"))}
+    hashes = {fit(tmp_path, which, out).folder.weights_sha256 for which, out in ((cohort, "one"), (spoilt, "other"))}
     assert len(hashes) == 1
 
 
 def test_numbers_of_a_cell_beyond_the_components_are_reduced(tmp_path: Path, cohort: Cohort) -> None:
-    config = fit(tmp_path, cohort, epochs=1, components=5).folder.config
+    config = fit(tmp_path, cohort, components=5).folder.config
     assert (config.tokens.dim, config.tokens.components, config.cells.dim, config.cells.components) == (24, 5, 6, 5)
 
 
@@ -90,7 +91,7 @@ def test_scans_without_lungs_are_left_out_and_cut_ones_named(tmp_path: Path, coh
     without = InputBox(low=boxes[0].low, high=boxes[0].high, encloses="body")
     boxes[:3] = [None, without, replace(boxes[0], cut=("top",))]
     entries = [replace(entry, box=box) for entry, box in zip(cohort.entries, boxes, strict=True)]
-    notes = fit(tmp_path, replace(cohort, entries=tuple(entries)), epochs=1).notes
+    notes = fit(tmp_path, replace(cohort, entries=tuple(entries))).notes
     assert notes[0] == "2 of 60 scans of split train were left out: no lungs were found in them."
     assert notes[1].startswith("In 1 scans of split train the lungs are cut")
 
@@ -130,7 +131,19 @@ def test_an_encoder_without_patches_gives_its_tokens_and_the_card_says_so(tmp_pa
         tmp_path / "encoder", kind="medfinder", config=config, preprocess=PREPROCESS, labels=ABNORMALITIES,
         tensors=MedFinder(config).state_dict(), tokenizer=None, licence="free", trained=False,
     )  # fmt: skip
-    folder = fit(tmp_path, cohort, epochs=1).folder
+    folder = fit(tmp_path, cohort).folder
     assert not folder.config.before_attention
     assert (folder.config.tokens.grid, folder.config.cells, folder.trained) == ((3, 3, 3), None, False)
     assert "on tokens after attention, since its encoder gives no others" in (tmp_path / "regions" / "README.md").read_text()
+
+
+def test_two_ranks_fit_what_one_fits(tmp_path: Path, cohort: Cohort, ranks: Ranks) -> None:
+    alone = fit(tmp_path, cohort, "alone")
+    ranks("-m", "thoracle", "train", "regions", tmp_path / "encoder", cohort.folder, "--out", tmp_path / "both", "--device", "cpu")
+    both = open_model(tmp_path / "both", verify=True)
+    assert both.config == alone.folder.config
+    for name, tensor in load_state_dict(alone.folder).items():
+        torch.testing.assert_close(load_state_dict(both)[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    card, expected = ((tmp_path / name / "README.md").read_text() for name in ("both", "alone"))
+    assert card.split("Fitted to")[1].split("scans")[0] == expected.split("Fitted to")[1].split("scans")[0]
+    assert (tmp_path / "both" / "calibration.json").is_file()

@@ -33,10 +33,10 @@ _HITS = 5
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where all goes; a run that was stopped there goes on.")] = Path("demo"),
-    num_scans: Annotated[int, typer.Option(min=60, help="How many phantoms.")] = CASES,
+    num_scans: Annotated[int, typer.Option(min=72, help="How many phantoms.")] = CASES,
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
 ) -> None:
-    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: half an hour on two cores.
+    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: three quarters of an hour on two cores.
 
     Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
     """
@@ -64,12 +64,15 @@ def demo(
 def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig, chat: ChatConfig) -> Figures:
     """Run every stage in `out`, skipping finished ones, and return the measured figures."""
     from thoracle.cli.demo.chat import DemoChat
+    from thoracle.cli.demo.regions import DemoRegions
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.demo.chat import figures_of as figures_of_chat
     from thoracle.evaluation.demo.chat import section as chat_section
     from thoracle.evaluation.demo.chat import sentences as chat_sentences
     from thoracle.evaluation.demo.held_out import examples, held_out, histogram_scores, phantom_file, positive_labels
-    from thoracle.evaluation.demo.page import CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
+    from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
+    from thoracle.evaluation.demo.regions import averaged
+    from thoracle.evaluation.demo.regions import sentences as region_sentences
     from thoracle.evaluation.demo.search import section as search_section
     from thoracle.evaluation.demo.search import sentences as search_sentences
     from thoracle.evaluation.detection.results_json import read_run
@@ -84,6 +87,10 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     for name, config in runs.items():
         stages.train(name, config, out)
         stages.evaluate(name, Path(config.out) / "model", out)
+    by_region = DemoRegions(encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
+    by_region.fit()
+    stages.evaluate("regions", by_region.model, out)
+    by_region.evaluate_maps()
     search_quality = stages.index_and_find(Path(contrastive.out) / "model", out)
     keep_demo_model(Path(vocabfine.out) / "model")
     shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(positive_labels(entry)))
@@ -93,19 +100,26 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     answers = talk.ask(out / "phantoms" / phantom_file(shown), present=positive_labels(shown))
     with stages("report"):
         cohort = open_cohort(out / "cohort")
-        before, after = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in runs)
-        figures = figures_of({CONTRASTIVE: before, TUNED: after, HISTOGRAM: histogram_scores(cohort, after)})
+        before, after, regions = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in (*runs, "regions"))
+        rows = {CONTRASTIVE: before, TUNED: after, BY_REGION: regions, AVERAGED: averaged(after, regions)}
+        figures = figures_of({**rows, HISTOGRAM: histogram_scores(cohort, after)})
+        region_quality = by_region.quality(prompts=after, regions=regions)
+        shown_scans = examples(cohort, out / "phantoms", after)
         content = write_page(
             figures,
             facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
             losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
-            examples=examples(cohort, out / "phantoms", after),
-            more=[*search_section(search_quality, query_text=ASKED, hits=_hits(out)), *chat_section(chat_metrics, answers)],
+            examples=shown_scans,
+            more=[
+                *by_region.section(region_quality, shown_scans),
+                *search_section(search_quality, query_text=ASKED, hits=_hits(out)),
+                *chat_section(chat_metrics, answers),
+            ],
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
     _say(figures)
-    typer.echo("\n" + "\n".join([*search_sentences(search_quality), *chat_sentences(chat_metrics)]))
+    typer.echo("\n" + "\n".join([*region_sentences(region_quality), *search_sentences(search_quality), *chat_sentences(chat_metrics)]))
     typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
     typer.echo(f"The models are in {demo_model()} and {demo_chat()}: commands use them where no --model is given. They know only phantoms.")
     typer.echo(RESEARCH_USE)
@@ -134,8 +148,8 @@ class _Stages:
         from thoracle.training.engine.config import write_config
 
         phantoms, cohort, settings = out / "phantoms", out / "cohort", out / "contrastive.yaml"
-        with self("phantoms", f"phantom --out {phantoms} --num-scans {cases} --seed {seed} --aligned"):
-            phantom(out=phantoms, num_scans=cases, seed=seed, aligned=True)
+        with self("phantoms", f"phantom --out {phantoms} --num-scans {cases} --seed {seed}"):
+            phantom(out=phantoms, num_scans=cases, seed=seed)
         write_config(config, settings)
         with self("cohort", f"prepare {phantoms} --layout ct-rate --preprocess {settings} --dev-share {_DEV_SHARE} --out {cohort}"):
             prepare(phantoms, layout="ct-rate", preprocess=settings, dev_share=_DEV_SHARE, out=cohort)

@@ -28,7 +28,7 @@ def explanation(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` made of the phantoms.")],
     *,
     masks: Annotated[Path, typer.Option(metavar="PHANTOMS", help="What `thoracle phantom` wrote, with its masks/ and truth/.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="explanation.html, explanation.json, a row a volume.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="explanation.html, explanation.json, a row a volume, the atlases.")],
     method: Annotated[Method, typer.Option(help="As `thoracle explain` has them; occlusion takes hundreds of passes a scan.")] = "gradient",
     split: Annotated[Scored, typer.Option(help="Whose volumes; atlases are made of split train.")] = "valid",
     save_localization: Annotated[
@@ -48,7 +48,7 @@ def explanation(
 
     from thoracle.cli.progress import follow
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.evaluation.explanation.atlas import build_atlases, fingerprint, training_entries
+    from thoracle.evaluation.explanation.atlas import ATLASES_FILE, cached_atlases, fingerprint, training_entries
     from thoracle.evaluation.explanation.evaluate import columns, map_grid, map_reader, measure, pending_masked, values_of, with_masks
     from thoracle.evaluation.explanation.masks import find_masks
     from thoracle.evaluation.explanation.phantom_truth import read_truth
@@ -75,7 +75,8 @@ def explanation(
             grid = map_grid(loaded, prepared, pending, method)
             read_maps = map_reader(loaded, prepared, method, grid)
             with console.status("atlas") as status:
-                atlases = build_atlases(
+                atlases = cached_atlases(
+                    out / ATLASES_FILE,
                     training,
                     paths,
                     preprocess=prepared.preprocess,

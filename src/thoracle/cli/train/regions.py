@@ -25,35 +25,42 @@ def regions(
     only: Only = None,
     components: Annotated[
         int, typer.Option(min=1, help="Most numbers of a patch that are used; more are reduced to so many principal components.")
-    ] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Of the second stage.")] = 0,
+    ] = 64,
+    average_prompts: Annotated[
+        bool, typer.Option("--average-prompts", help="A probability is the mean of the regions' and of that of MODEL's own prompts.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Fit findings to places of the chest, from labels of scans alone. Ends with DIR, which `thoracle detect` takes.
 
     Split train is fitted to; probabilities are calibrated on split dev, which is scored too. Nothing else of the cohort is read.
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.manifest import open_cohort
     from thoracle.inference.modules import device_of
+    from thoracle.training.engine.distributed import distributed_context
     from thoracle.training.regions.run import RegionsSettings, fit_regions
 
     console = Console(stderr=True, highlight=False)
     opened = open_cohort(cohort, only=only)
     if opened.selection:
         console.print(opened.selection, markup=False)
-    with ProgressBar("scans", console=console, rate="", transient=True) as bar:
+    with distributed_context() as world, ProgressBar("scans", console=console, rate="", transient=True) as bar:
+        console.quiet = world.rank > 0
         fit = fit_regions(
             str(model),
             opened,
             out,
-            settings=RegionsSettings(components=components, seed=seed),
-            device=device_of(device),
+            settings=RegionsSettings(components=components, average_prompts=average_prompts),
+            world=world if world.size > 1 else replace(world, device=device_of(device)),
             progress=lambda what, count, total: bar.update(count, total=total, description=what),
         )
-    _calibrate(fit, console)
+    if world.rank == 0:
+        _calibrate(fit, console)
 
 
 def _calibrate(fit: RegionsFit, console: Console) -> None:

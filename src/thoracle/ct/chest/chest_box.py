@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from thoracle.ct.chest.lungs import TISSUE, Mask, find_outside, grown
+from thoracle.ct.chest.opaque_bases import hidden_mm
 from thoracle.types import Affine, Spacing
 
 FACES: Final = ("right", "left", "front", "back", "bottom", "top")
-_PART_SHARE: Final = 0.1  # of all lung; a smaller part is a gap between arm and chest, or gas below the diaphragm
+_PART_SHARE: Final = 0.15  # of the largest core; a part with a smaller one is a gap between arm and chest
 _RIM_HU: Final = -350.0  # of a cell: half-filled lung at the rim
 _RIM_STEPS: Final = 5
-_APEX_CM2: Final = 4.0  # lung in its highest plane; less is the windpipe
+_GAS_SHARE: Final = 0.4  # of the largest core; gas has a smaller one
+_GAS_HU: Final = -940.0  # median of its core, at most
+_GAS_STEPS: Final = 6  # cells from its core to its edge
+_APEX_CM2: Final = 5.0  # lung in its highest plane; less is the windpipe
+_RECESS_MM: Final = 4.0  # at the end of a recess is thinner lung than fills half a cell
 _CUT_CM2: Final = 10.0  # lung on a face of the volume; less is the rim of a lung that just ends there
 _SMALLEST_BODY_MM: Final = (200.0, 120.0)  # across and deep; a head or a limb is smaller
 
@@ -65,8 +70,14 @@ def find_chest_box(cells: NDArray[np.float32], lung: Mask, cell: tuple[float, ..
         areas = inside.sum(axis=(0, 1)) * cell[0] * cell[1] / 100
         ends[2] = (ends[2][0], int(np.flatnonzero(areas > min(_APEX_CM2, areas.max() / 2))[-1]) + 1)
     corner = affine[:3, 3] - np.asarray(spacing) / 2
-    low, high = (tuple(round(float(c + size * end[side]), 1) for c, size, end in zip(corner, cell, ends, strict=True)) for side in (0, 1))
-    return ChestBox(low=low, high=high, encloses=encloses, cut=cut_faces(inside, cell))  # type: ignore[arg-type]
+    faces = np.array([[c + size * end[side] for c, size, end in zip(corner, cell, ends, strict=True)] for side in (0, 1)])
+    cut = cut_faces(inside, cell)
+    if encloses == "lungs":
+        behind, below = hidden_mm(cells, inside, ends, cell)
+        faces[1, 1] += 0 if "back" in cut else behind
+        faces[0, 2] -= 0 if "bottom" in cut else max(below, _RECESS_MM)
+    low, high = (tuple(round(float(face), 1) for face in side) for side in faces)
+    return ChestBox(low=low, high=high, encloses=encloses, cut=cut)  # type: ignore[arg-type]
 
 
 def cut_faces(mask: Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
@@ -80,14 +91,38 @@ def cut_faces(mask: Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
 
 def _with_rim(cells: NDArray[np.float32], lung: Mask) -> Mask:
     """Keep the large parts of the lung, and add their half-filled rim, which thin recesses are made of."""
-    parts, count = ndimage.label(lung)
-    sizes = ndimage.sum_labels(lung, parts, range(1, count + 1))
-    large_parts: Mask = np.isin(parts, 1 + np.flatnonzero(sizes >= _PART_SHARE * np.count_nonzero(lung)))
-    airy = (cells < _RIM_HU) & ~find_outside(np.ascontiguousarray(cells.T)).T
+    upright, lung = np.ascontiguousarray(cells.T), np.ascontiguousarray(lung.T)  # (z, y, x), as scans lie in memory
+    core = ~grown(grown(~lung))
+    gas = _bowel_gas(upright, lung, core)
+    parts, _ = ndimage.label(lung & ~gas)
+    sizes = np.bincount(parts[core], minlength=int(parts.max()) + 1)
+    sizes[0] = 0
+    large_parts: Mask = (sizes >= _PART_SHARE * sizes.max()).take(parts) & (parts > 0)
+    airy = (upright < _RIM_HU) & ~gas & ~find_outside(upright)
     lungs = large_parts
     for _ in range(_RIM_STEPS):
         lungs = (grown(lungs) & airy) | large_parts
-    return lungs
+    return lungs.T
+
+
+def _bowel_gas(upright: NDArray[np.float32], lung: Mask, core: Mask) -> Mask:
+    """Find gas beneath the diaphragm, which half-filled cells join with lung.
+
+    It is thin, and its core (what is two cells from any edge) is small, apart, and reaches lower than those of the lungs.
+    """
+    cores, count = ndimage.label(core)
+    sizes = np.bincount(cores.ravel(), minlength=count + 1)[1:]
+    bottoms = np.array([box[0].start for box in ndimage.find_objects(cores)])
+    lungs = sizes > _GAS_SHARE * sizes.max(initial=0)
+    below = np.flatnonzero(~lungs & (bottoms < bottoms[lungs].min(initial=len(upright)))) + 1
+    gas: Mask = np.isin(cores, [part for part in below if np.median(upright[cores == part]) < _GAS_HU])
+    if not gas.any():
+        return gas
+    beyond = core & ~gas
+    for _ in range(_GAS_STEPS):
+        beyond = grown(beyond) & lung & ~gas
+        gas = grown(gas) & lung & ~beyond
+    return grown(gas) & ~beyond
 
 
 def _body(cells: NDArray[np.float32]) -> Mask:

@@ -51,7 +51,7 @@ class PixelStack:
 
 
 def read_pixels(slices: Sequence[Slice]) -> PixelStack:
-    """Read stored values of slices of one size; padding holds the lowest value of the rest.
+    """Read stored values of slices of one size, of which one may come several times; padding holds the lowest value of the rest.
 
     Raises:
         UnsupportedFormat: pixels of a kind CT does not have.
@@ -69,16 +69,16 @@ def read_pixels(slices: Sequence[Slice]) -> PixelStack:
     with Decoder() as decoder:
         for header, positions in of_file.items():
             content = header.source.read()
-            slice_of_frame = {frame: k for k, frame in positions}
+            slices_of_frame: dict[int, list[int]] = {}
+            for k, frame in positions:
+                slices_of_frame.setdefault(frame, []).append(k)
             digests.append(hashlib.sha256(content))
-            if len(positions) < header.nonnegative_int("NumberOfFrames", default=1):  # volumes of one file are scans of their own
-                digests[-1].update(repr(sorted(slice_of_frame)).encode())
+            if len(slices_of_frame) < header.nonnegative_int("NumberOfFrames", default=1):  # volumes of one file are scans of their own
+                digests[-1].update(repr(sorted(slices_of_frame)).encode())
             for frame, (pixels, codestream) in enumerate(_frames(header, content, (shape[1], shape[2]), decoder)):
-                if frame not in slice_of_frame:
-                    continue
-                k = slice_of_frame[frame]
-                cells[k] = pixels  # a sign is extended over a wider cell
-                forms[k] = _sample_format(header, codestream)
+                for k in slices_of_frame.get(frame, ()):
+                    cells[k] = pixels  # a sign is extended over a wider cell
+                    forms[k] = _sample_format(header, codestream)
     digest = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(d.digest() for d in digests))
     labelled = [forms[k] for k in range(len(slices))]
     padding, padding_notes = find_padding(cells, labelled, slices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from thoracle.metrics.bootstrap import Interval
 #: Which probabilities of held-out scans the page compares.
 CONTRASTIVE: Final = "contrastive, zero-shot"
 TUNED: Final = "with tuned prompts"
+BY_REGION: Final = "by region"
+AVERAGED: Final = "by region and prompts, averaged"
 HISTOGRAM: Final = "HU histogram alone"
 
 
@@ -41,12 +44,15 @@ class Figures:
 
 
 def figures_of(scores: Mapping[str, Scores]) -> Figures:
-    """Summarize scores of the same scans with intervals over patients."""
+    """Summarize scores of the same scans with intervals over patients; the first have all labels, and what others lack is NaN."""
     summaries = {name: summarise(case_scores, thresholds=None) for name, case_scores in scores.items()}
-    any_one = next(iter(scores.values()))
+    any_one, unknown = next(iter(scores.values())), Interval(value=nan, low=nan, high=nan)
     return Figures(
         macro={name: summary.average["macro_auroc"] for name, summary in summaries.items()},
-        labels={name: {label: values["auroc"] for label, values in summary.by_label.items()} for name, summary in summaries.items()},
+        labels={
+            name: {label: summary.by_label[label]["auroc"] if label in summary.by_label else unknown for label in any_one.labels}
+            for name, summary in summaries.items()
+        },
         positives={label: int((any_one.truth_NK[:, k] == 1).sum()) for k, label in enumerate(any_one.labels)},
         negatives={label: int((any_one.truth_NK[:, k] == 0).sum()) for k, label in enumerate(any_one.labels)},
     )
@@ -73,7 +79,7 @@ def write_page(
     """
     names, labels = list(figures.macro), list(figures.positives)
     rows = [
-        [label, figures.positives[label], figures.negatives[label], *(_bounds(figures.labels[name][label]) for name in names)]
+        [label, figures.positives[label], figures.negatives[label], *(bounds(figures.labels[name][label]) for name in names)]
         for label in labels
     ]
     pictures = [
@@ -93,7 +99,7 @@ def write_page(
         heading("Detection on held-out phantoms"),
         table(
             ["AUROC", "present", "absent", *names],
-            [["macro average", "", "", *map(_bounds, figures.macro.values())], *rows],
+            [["macro average", "", "", *map(bounds, figures.macro.values())], *rows],
         ),
         paragraph(
             "Intervals are 95%, by 1,000 draws of patients. The last column is a linear model that sees how often each HU occurs in a scan"
@@ -115,5 +121,6 @@ def write_page(
     return page("Thoracle's demo", parts)
 
 
-def _bounds(interval: Interval) -> str:
+def bounds(interval: Interval) -> str:
+    """Write an interval in a cell."""
     return with_bounds(interval.value, interval.low, interval.high)

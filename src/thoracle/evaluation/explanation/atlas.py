@@ -6,12 +6,15 @@ Shapes: K abnormalities; T h w grid over a model's input; F cells of the body's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.ct.chest.input_box import InputBox
@@ -19,12 +22,14 @@ from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frame
 from thoracle.evaluation.explanation.masks import labels_in, read_mask, share_of_patches
-from thoracle.files.atomic import sha256
+from thoracle.files.atomic import sha256, write_atomic
 from thoracle.types import ABNORMALITIES, FloatArray
 
 GRID_ATLAS: Final = "atlas, scan's grid"
 BODY_ATLAS: Final = "atlas, body's frame"
 COMMONEST_SLICE: Final = "commonest slice"
+#: In the folder of an evaluation.
+ATLASES_FILE: Final = "atlases.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,6 +119,33 @@ def build_atlases(
         frame_KFFF=sums_KFFF / np.maximum(covered_KFFF, 1),
         slices_KT=slices_KT / scans[:, None],
     )
+
+
+def cached_atlases(
+    path: Path,
+    training: Sequence[CohortEntry],
+    masks: Mapping[str, Path],
+    *,
+    preprocess: Preprocessing,
+    grid: tuple[int, int, int],
+    progress: Callable[[int, int], None] = lambda count, of: None,
+) -> Atlases:
+    """Read atlases from a file, or build them and write it where it is missing, damaged, or of anything else.
+
+    Args:
+        path: a safetensors file.
+        training, masks, preprocess, grid, progress: as for `build_atlases`.
+
+    Raises:
+        ScanUnreadable: a mask that is none.
+    """
+    made_of = f"{fingerprint(training, masks)} {grid} {preprocess}"
+    with suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as file:
+        if (file.metadata() or {}).get("made_of") == made_of:
+            return Atlases(**{field.name: file.get_tensor(field.name) for field in fields(Atlases)})
+    atlases = build_atlases(training, masks, preprocess=preprocess, grid=grid, progress=progress)
+    write_atomic(path, save({name: np.ascontiguousarray(array) for name, array in vars(atlases).items()}, {"made_of": made_of}))
+    return atlases
 
 
 def _lungs(box: InputBox | None) -> InputBox | None:

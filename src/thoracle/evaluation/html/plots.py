@@ -82,7 +82,7 @@ def dots(names: Sequence[str], series: Mapping[str, Sequence[Interval]], *, x: s
         ax.set_xlabel(x)
         ax.grid(axis="x", lw=0.3)
         if len(series) > 1:
-            drawing.legend(loc="outside lower center", ncols=len(series), frameon=False)
+            drawing.legend(loc="outside lower center", ncols=min(len(series), 3), frameon=False)
         return _svg(drawing)
 
 
@@ -170,21 +170,43 @@ def heat_slices(
         pixel: mm along x and y.
         title: over all.
     """
-    most = max(float(heat_XYZ.max()), np.finfo(np.float32).tiny)
     with matplotlib.rc_context(_SETTINGS):
         drawing = Figure(figsize=(3.6 * len(at), 4.0), layout="constrained")
         axes = drawing.subplots(1, len(at), squeeze=False).ravel().tolist()
         for ax, z, words in zip(axes, at, titles, strict=True):
-            heat = np.clip(heat_XYZ[:, :, z].T / most, 0, 1)
-            shape: Any = {"aspect": pixel[1] / pixel[0], "interpolation": "nearest"}
-            ax.imshow(hu_XYZ[:, :, z].T, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], **shape)
-            ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat, **shape)
-            ax.set_title(words, fontsize=8)
-            ax.set_axis_off()
+            slices_of = (hu_XYZ[:, :, z], heat_XYZ[:, :, z])
+            _draw_heat(ax, *slices_of, most=float(heat_XYZ.max()), aspect=pixel[1] / pixel[0], title=words)
         drawing.suptitle(title, fontsize=9)
-        out = io.BytesIO()
-        drawing.savefig(out, format="png", dpi=110, metadata={"Software": None})
-        return out.getvalue()
+        return _png_of(drawing)
+
+
+def heat_columns(hu_XY: NDArray[Any], heats: Mapping[str, tuple[NDArray[Any], float]]) -> bytes:
+    """Draw a PNG of one axial slice several times, as radiologists look at it, a heat over each.
+
+    Args:
+        hu_XY: HU of square voxels.
+        heats: by title, alike, and what has its full colour.
+    """
+    with matplotlib.rc_context(_SETTINGS):
+        drawing = Figure(figsize=(2.2 * len(heats), 2.4), layout="constrained")
+        axes = drawing.subplots(1, len(heats), squeeze=False).ravel().tolist()
+        for ax, (title, (heat_XY, most)) in zip(axes, heats.items(), strict=True):
+            _draw_heat(ax, hu_XY, heat_XY, most=most, aspect=1.0, title=title)
+        return _png_of(drawing)
+
+
+def _draw_heat(ax: Any, hu_XY: NDArray[Any], heat_XY: NDArray[Any], *, most: float, aspect: float, title: str) -> None:
+    heat = np.clip(heat_XY.T / max(most, np.finfo(np.float32).tiny), 0, 1)
+    ax.imshow(hu_XY.T, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], aspect=aspect, interpolation="nearest")
+    ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat, aspect=aspect, interpolation="nearest")
+    ax.set_title(title, fontsize=8)
+    ax.set_axis_off()
+
+
+def _png_of(drawing: Figure) -> bytes:
+    out = io.BytesIO()
+    drawing.savefig(out, format="png", dpi=110, metadata={"Software": None})
+    return out.getvalue()
 
 
 def png(rgb_HWC: NDArray[Any], *, zoom: float = 1.0) -> bytes:

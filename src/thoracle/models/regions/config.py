@@ -18,8 +18,7 @@ class ReaderConfig:
         dim: numbers of a cell.
         components: principal components of these that are used.
         frame: places over the chest's box and its margin.
-        sigma: of the smoothing of evidence, in places.
-        hidden: channels of the network.
+        sigma: of the smoothing of evidence, in places, or in cells where these are mapped.
     """
 
     grid: tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -27,7 +26,6 @@ class ReaderConfig:
     components: PositiveInt
     frame: tuple[PositiveInt, PositiveInt, PositiveInt]
     sigma: PositiveFloat
-    hidden: PositiveInt
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -45,10 +43,11 @@ class RegionsConfig:
     Attributes:
         labels: findings, in the order of logits and maps.
         margin: of the frame around the lungs' box, on each side, of the box's extent.
-        tokens: reader of the grid of tokens, whose strongest place decides.
+        tokens: reader of the grid of tokens, whose strongest places decide.
         cells: reader of the encoder's finer grid; None where it has none, and maps are the tokens'.
         before_attention: whether tokens are patches that were embedded each alone; where an encoder does not give them, they are what it
             pools, and have met their neighbours.
+        average_prompts: whether a probability is the mean of the regions' and of that of the encoder's own prompts.
         encoder_kind: of the encoder.
         encoder: its configuration, of that kind.
     """
@@ -58,6 +57,7 @@ class RegionsConfig:
     tokens: ReaderConfig
     cells: ReaderConfig | None
     before_attention: bool
+    average_prompts: bool = False
     encoder_kind: str
     encoder: Any = None
 

@@ -1,27 +1,25 @@
-"""Weigh what speaks for a finding at each place of the chest's frame, by a regression at that place; and what is learned beside it.
+"""Weigh what speaks for a finding at each place of the chest's frame, by a regression at that place.
 
-Shapes: B scans, F = (z, x, y) places of the frame, N = z x y of them, D numbers of a cell, P principal components of these, K findings.
+Shapes: B scans, F = (z, x, y) places of the frame, N = z x y of them, (T, h, w) cells of a grid over the input, D numbers of a cell,
+P principal components of these, K findings.
 """
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thoracle.models.regions.config import ReaderConfig
-from thoracle.models.regions.frame import Grid
-
-_GROUPS = 8  # of the convolution
-_RARE_LOGIT = -3.0  # that the network begins with: few places of few scans have a finding
+from thoracle.models.regions.frame import FrameResampling, Grid
 
 
 class PlaceEvidence(nn.Module):
     """Measure evidence by a linear discriminant at each place, which `thoracle train regions` fits; nothing here has a gradient.
 
+    A map is evidence above 0 and its mean, times the root of how much a finding moves the place.
+
     Attributes:
+        config: of the grid and its frame.
         centre_D, basis_DP: principal components of a cell's numbers.
         mean_NP: of the components at each place.
         weights_KNP: of what deviates from the mean.
@@ -36,7 +34,7 @@ class PlaceEvidence(nn.Module):
 
     def __init__(self, config: ReaderConfig, *, findings: int) -> None:
         super().__init__()
-        self._frame, self._sigma = config.frame, config.sigma
+        self.config = config
         self.register_buffer("centre_D", torch.zeros(config.dim))
         self.register_buffer("basis_DP", torch.zeros(config.dim, config.components))
         self.register_buffer("mean_NP", torch.zeros(config.places, config.components))
@@ -48,59 +46,40 @@ class PlaceEvidence(nn.Module):
         return (cells_BTHWD.float() - self.centre_D) @ self.basis_DP
 
     def forward(self, places_BNP: Tensor) -> Tensor:
-        """Map evidence and where it is usual: (e+ + mean e+) sqrt(prior), (B, K, N)."""
+        """Map the places of the frame: (B, K, N)."""
         evidence_BKN = torch.einsum("bnp,knp->bkn", places_BNP - self.mean_NP, self.weights_KNP)
-        positive_BKN = smooth(evidence_BKN, self._frame, sigma=self._sigma).clamp(min=0)
+        positive_BKN = smooth(evidence_BKN, self.config.frame, sigma=self.config.sigma).clamp(min=0)
         return (positive_BKN + positive_BKN.mean(dim=-1, keepdim=True)) * self.prior_KN.sqrt()
 
+    def map_cells(self, cells_BTHWP: Tensor, resampling: FrameResampling) -> Tensor:
+        """Map the cells of a grid over the input: (B, K, T, h, w), 0 outside the frame.
 
-class PlaceNetwork(nn.Module):
-    """Learn from maps of `PlaceEvidence` where a finding is, with what lies around each place: a convolution that is added to the place's
-    own numbers, a gain and a bias by place, and a perceptron.
-    """
-
-    def __init__(self, config: ReaderConfig, *, findings: int) -> None:
-        super().__init__()
-        self._frame, hidden = config.frame, config.hidden
-        self.project = nn.Linear(2 * config.components, hidden)
-        self.around = nn.Conv3d(hidden, hidden, 3, padding=1, groups=_GROUPS)
-        self.gain_CF = nn.Parameter(torch.ones(hidden, *self._frame))
-        self.bias_CF = nn.Parameter(torch.zeros(hidden, *self._frame))
-        self.hidden = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, findings)
-        nn.init.constant_(self.out.bias, _RARE_LOGIT)
-
-    def forward(self, places_BNP: Tensor, mean_NP: Tensor) -> Tensor:
-        """Compute logits (B, K, N)."""
-        placed_BNC = self.project(torch.cat([places_BNP - mean_NP, places_BNP], dim=-1))
-        placed_BCF = placed_BNC.transpose(1, 2).reshape(len(placed_BNC), -1, *self._frame)
-        hidden_BNC = F.gelu((placed_BCF + self.around(placed_BCF)) * self.gain_CF + self.bias_CF).flatten(2).transpose(1, 2)
-        return cast(Tensor, self.out(F.gelu(self.hidden(hidden_BNC)))).transpose(1, 2)
+        Discriminants are interpolated to the cells, which stay as they are; a map of places would have been interpolated twice.
+        """
+        offsets_KN1 = (self.weights_KNP * self.mean_NP).sum(dim=-1, keepdim=True)
+        fields_KNQ = torch.cat([self.weights_KNP, offsets_KN1, self.prior_KN[..., None]], dim=-1)
+        fields_FR = fields_KNQ.transpose(0, 1).reshape(*self.config.frame, -1)
+        fields_BTHWR = resampling.to_grid(fields_FR.expand(len(cells_BTHWP), *fields_FR.shape))
+        fields_BTHWKQ = fields_BTHWR.view(*fields_BTHWR.shape[:-1], len(fields_KNQ), -1)
+        weights_BTHWKP, offset_BTHWK, prior_BTHWK = fields_BTHWKQ[..., :-2], fields_BTHWKQ[..., -2], fields_BTHWKQ[..., -1]
+        evidence_BTHWK = (weights_BTHWKP @ cells_BTHWP[..., None])[..., 0] - offset_BTHWK
+        _, *grid, _ = evidence_BTHWK.shape
+        evidence_BKC, prior_BKC = (values.movedim(-1, 1).flatten(2) for values in (evidence_BTHWK, prior_BTHWK))
+        within_BC = resampling.covered().flatten(1)
+        positive_BKC = smooth(evidence_BKC, (grid[0], grid[1], grid[2]), sigma=self.config.sigma).clamp(min=0) * within_BC[:, None]
+        mean_BK1 = (positive_BKC.sum(dim=-1) / within_BC.sum(dim=-1, keepdim=True).clamp(min=1))[..., None]
+        return ((positive_BKC + mean_BK1) * prior_BKC.sqrt()).view(*positive_BKC.shape[:2], *grid)
 
 
-class RegionReader(nn.Module):
-    """Hold both stages on one grid."""
-
-    def __init__(self, config: ReaderConfig, *, findings: int) -> None:
-        super().__init__()
-        self.evidence = PlaceEvidence(config, findings=findings)
-        self.network = PlaceNetwork(config, findings=findings)
-
-    def logits(self, places_BNP: Tensor) -> Tensor:
-        """Compute the second stage's logits (B, K, N)."""
-        return cast(Tensor, self.network(places_BNP, self.evidence.mean_NP))
-
-    def maps(self, places_BNP: Tensor) -> Tensor:
-        """Multiply the maps of both stages: (B, K, N)."""
-        return cast(Tensor, self.evidence(places_BNP)) * self.logits(places_BNP).sigmoid()
+def smooth(values: Tensor, frame: Grid, *, sigma: float) -> Tensor:
+    """Smooth (…, N) over the frame by a Gaussian of `sigma` places; at its rim by what of it lies within."""
+    (_, x, y), (z_by_z, x_by_x, y_by_y) = frame, (_gaussian(size, sigma, like=values) for size in frame)
+    along_y = values.reshape(-1, y) @ y_by_y.T
+    along_x = x_by_x @ along_y.view(-1, x, y)
+    return (z_by_z @ along_x.view(-1, len(z_by_z), x * y)).view(values.shape)
 
 
-def smooth(values_BKN: Tensor, frame: Grid, *, sigma: float) -> Tensor:
-    """Smooth over the frame by a Gaussian of `sigma` places; at its rim by what of it lies within."""
-    values_BKZXY = values_BKN.reshape(*values_BKN.shape[:-1], *frame)
-    for axis, size in enumerate(frame, start=values_BKN.dim() - 1):
-        at = torch.arange(size, device=values_BKN.device)
-        weights = torch.exp(-((at[:, None] - at).to(values_BKN.dtype) ** 2) / (2 * sigma**2))
-        weights = weights / weights.sum(dim=1, keepdim=True)
-        values_BKZXY = (values_BKZXY.movedim(axis, -1) @ weights.T).movedim(-1, axis)
-    return values_BKZXY.reshape(values_BKN.shape)
+def _gaussian(size: int, sigma: float, *, like: Tensor) -> Tensor:
+    at = torch.arange(size, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-((at[:, None] - at) ** 2) / (2 * sigma**2))
+    return weights / weights.sum(dim=1, keepdim=True)

@@ -40,6 +40,11 @@ class FrameResampling:
         """Interpolate linearly at the grid's cells: (B, T, h, w, D), 0 outside the frame."""
         return _resample(self.outward, places_BFD)
 
+    def covered(self) -> Tensor:
+        """Tell which cells lie within the frame: (B, T, h, w), 0 or 1."""
+        z, x, y = (matrix.sum(dim=-1).round() for matrix in self.outward)
+        return z[:, :, None, None] * x[:, None, :, None] * y[:, None, None, :]
+
 
 def frame_resampling(boxes: Sequence[InputBox], *, grid: Grid, frame: Grid, margin: float, device: torch.device) -> FrameResampling:
     """Make the matrices of scans.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from thoracle.training.engine.distributed import World
+
 #: Of the ridge, on centred labels.
 RIDGE = 1.0
 #: Of the identity in a place's covariance, relative to its mean variance.
@@ -42,6 +44,11 @@ class PlaceMoments:
         torch.baddbmm(self._squares_NPP, values_NBP.transpose(1, 2), values_NBP, out=self._squares_NPP)
         self._labelled_KNP += torch.einsum("bk,nbp->knp", self._centred_SK[rows], values_NBP)
 
+    def reduce(self, world: World) -> None:
+        """Sum over ranks."""
+        for sums in (self._sum_NP, self._squares_NPP, self._labelled_KNP):
+            world.all_reduce_sum(sums)
+
     def solve(self, *, local_weight: float) -> Discriminant:
         """Solve by ridge regression on all findings at once; residual covariances are shrunk to their mean over places.
 
@@ -69,6 +76,16 @@ class PlaceMoments:
         return Discriminant(mean_NP=mean_NP.float(), weights_KNP=weights_KNP.float(), prior_KN=prior_KN.float())
 
 
+def score_logits(scores_SK: Tensor, labels_SK: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit the scale and the shift (K) that make a logit of a score: a discriminant of scans with a finding and without, of one variance."""
+    scores, present = scores_SK.double(), labels_SK.double()
+    counts = present.sum(dim=0), (1 - present).sum(dim=0)
+    means = (scores * present).sum(dim=0) / counts[0], (scores * (1 - present)).sum(dim=0) / counts[1]
+    deviations = torch.where(labels_SK > 0, scores - means[0], scores - means[1])
+    scale = (means[0] - means[1]) / deviations.square().mean(dim=0).clamp(min=1e-12)
+    return scale.float(), (torch.log(counts[0] / counts[1]) - scale * (means[0] + means[1]) / 2).float()
+
+
 class CellMoments:
     """Sum what principal components of a cell's numbers need: their covariance within places, from some scans."""
 
@@ -84,6 +101,13 @@ class CellMoments:
         self._sum_ND += values_BND.sum(dim=0)
         flat = values_BND.flatten(0, 1)
         self._squares_DD += flat.T @ flat
+
+    def reduce(self, world: World) -> None:
+        """Sum over ranks."""
+        scans = world.all_reduce_sum(torch.tensor(self._scans))
+        self._scans = int(scans)
+        for sums in (self._sum_ND, self._squares_DD):
+            world.all_reduce_sum(sums)
 
     def components(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the mean (D) and the basis (D, count), the component of most variance first; all of D as they are where count is D."""

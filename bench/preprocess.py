@@ -1,6 +1,10 @@
 """One .nii.gz of 512 x 512 x 300 to a model's input: Thoracle, a straight float64 rendering of the published steps, and gunzip alone.
 
     python bench/preprocess.py [--repeat 3]
+    THORACLE_TORCHIO_PYTHON=/some/environment/bin/python python bench/preprocess.py
+
+Then the recipes of other encoders on the same scan, its voxels in memory: Merlin's and Astra's beside MONAI, COLIPRI's beside torchio,
+which needs an environment of its own, whose Python the variable names.
 
 The file is made here: a body with lungs, a spine and a scanner's noise, which packs about as well as real CT. Each variant runs in its
 own process, so that peak memory (the resident high-water mark, libraries included) is its own; the fastest of the repeats is printed.
@@ -12,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -36,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         variant, file = options.child
-        print(json.dumps({"write": write_scan, **VARIANTS}[variant](Path(file))))
+        print(json.dumps({"write": write_scan, **VARIANTS, **RECIPES}[variant](Path(file))))
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scan.nii.gz"
@@ -44,6 +49,7 @@ def main() -> None:
         ratio = 2 * SHAPE[0] * SHAPE[1] * SHAPE[2] / file.stat().st_size
         print(f"{' x '.join(map(str, SHAPE))} int16, {file.stat().st_size / 2**20:.0f} MiB, packed {ratio:.1f} times\n")
         report({name: best_of(name, file, options.repeat) for name in VARIANTS})
+        compare_recipes(file, options.repeat)
 
 
 def write_scan(file: Path) -> Stages:
@@ -132,6 +138,80 @@ def gunzip_zlib(file: Path) -> Stages:
     return gunzip(gzip.open, file)
 
 
+def recipe_way(name: str) -> Callable[[Path], Stages]:
+    """Thoracle's computation of a recipe, named in `thoracle.ct.recipes.published`."""
+
+    def run(file: Path) -> Stages:
+        from thoracle.ct.preprocess import preprocess
+        from thoracle.ct.read import read
+        from thoracle.ct.recipes import published
+
+        volume, clock = read(file), Clock()
+        with clock.stage("preprocess"):
+            result = preprocess(volume, getattr(published, name))
+        return [*clock.stages, ("mean", float(result.mean()), 0.0)]
+
+    return run
+
+
+def monai_way(name: str) -> Callable[[Path], Stages]:
+    """Run the published chain of MONAI's transforms, from an array in memory."""
+
+    def run(file: Path) -> Stages:
+        import nibabel as nib
+        import numpy as np
+        from monai import transforms as T
+        from monai.data.meta_tensor import MetaTensor
+
+        image = nib.nifti1.load(file)
+        scan = MetaTensor(np.asarray(image.dataobj, np.float32)[None], affine=image.affine)
+        merlin = [
+            T.Spacing(pixdim=(1.5, 1.5, 3), mode="bilinear"),
+            T.ScaleIntensityRange(a_min=-1000, a_max=1000, b_min=0.0, b_max=1.0, clip=True),
+            T.SpatialPad(spatial_size=(224, 224, 160)),
+            T.CenterSpatialCrop(roi_size=(224, 224, 160)),
+        ]
+        astra = [
+            T.CropForeground(select_fn=lambda x: x > -1000),
+            T.Resize(spatial_size=(224, 224, 160), mode="area"),
+            T.ScaleIntensityRange(a_min=-1000, a_max=200, b_min=0.0, b_max=1.0, clip=True),
+        ]
+        chain, clock = T.Compose([T.Orientation(axcodes="RAS"), *(merlin if name == "MERLIN" else astra)]), Clock()
+        with clock.stage("preprocess"):
+            result = chain(scan)
+        return [*clock.stages, ("mean", float(result.mean()), 0.0)]
+
+    return run
+
+
+def torchio_colipri(file: Path) -> Stages:
+    """Run COLIPRI's published chain of torchio's transforms, from an array in memory; in an environment of its own."""
+    import nibabel as nib
+    import numpy as np
+    import torch
+    import torchio as tio
+
+    image = nib.nifti1.load(file)
+    scan = tio.ScalarImage(tensor=torch.from_numpy(np.asarray(image.dataobj)[None]), affine=image.affine)
+    size = (192, 192, 192)
+    clock = Clock()
+    with clock.stage("preprocess"):
+        scan = tio.Resample(2)(tio.ToOrientation("RAS")(scan))
+        scan = tio.RescaleIntensity((-1, 1), in_min_max=(-1000, 1000))(tio.Clamp(-1000, 1000)(scan))
+        scan = tio.CropOrPad(size, padding_mode="minimum")(scan)
+        result = scan.data.float()
+    return [*clock.stages, ("mean", float(result.mean()), 0.0)]
+
+
+RECIPES: dict[str, Callable[[Path], Stages]] = {
+    "Merlin, thoracle": recipe_way("MERLIN"),
+    "Merlin, MONAI": monai_way("MERLIN"),
+    "Astra chest, thoracle": recipe_way("ASTRA_CHEST"),
+    "Astra chest, MONAI": monai_way("ASTRA_CHEST"),
+    "COLIPRI, thoracle": recipe_way("COLIPRI"),
+    "COLIPRI, torchio": torchio_colipri,
+}
+
 VARIANTS: dict[str, Callable[[Path], Stages]] = {
     "thoracle": thoracle_way,
     "straight float64": straight,
@@ -157,12 +237,31 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def compare_recipes(file: Path, repeat: int) -> None:
+    """Print each recipe beside the published library, by turns; their means must agree, or another thing was computed."""
+    torchio_python = os.environ.get("THORACLE_TORCHIO_PYTHON")
+    print(f"\n{'':22}{'seconds':>9}{'peak MiB':>10}")
+    names = list(RECIPES)
+    for ours, theirs in zip(names[::2], names[1::2], strict=True):
+        python = torchio_python if "torchio" in theirs else sys.executable
+        if python is None:
+            print(f"{theirs}: left out, THORACLE_TORCHIO_PYTHON names no Python that has it")
+        rivals = [(ours, sys.executable), *([(theirs, python)] if python else [])]
+        runs = [[in_child(name, file, python=interpreter) for name, interpreter in rivals] for _ in range(repeat)]
+        best = [min(turns, key=lambda stages: stages[1][1]) for turns in zip(*runs, strict=True)]
+        for (name, _), stages in zip(rivals, best, strict=True):
+            print(f"{name:22}{stages[1][1]:9.3f}{stages[1][2]:10.0f}")
+        if python:
+            assert abs(best[0][2][1] - best[1][2][1]) < 1e-3, "another computation"
+            print(f"{best[1][1][1] / best[0][1][1]:.1f} times faster")
+
+
 def best_of(variant: str, file: Path, repeat: int) -> Stages:
     return min((in_child(variant, file) for _ in range(repeat)), key=_seconds)
 
 
-def in_child(variant: str, file: Path) -> Stages:
-    command = [sys.executable, __file__, "--child", variant, str(file)]
+def in_child(variant: str, file: Path, *, python: str = sys.executable) -> Stages:
+    command = [python, __file__, "--child", variant, str(file)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 

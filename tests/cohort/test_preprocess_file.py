@@ -10,21 +10,23 @@ import yaml
 
 from thoracle.cohort.preprocess_file import read_preprocess
 from thoracle.config_reader import config_to_mapping
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI
 from thoracle.errors import InputError
 
 CONFIG = PreprocessConfig(size=(8, 16, 16))
 
 
-def test_json_yaml_and_what_lies_in_a_configuration(tmp_path: Path) -> None:
-    values = json.loads(json.dumps(config_to_mapping(CONFIG)))
+@pytest.mark.parametrize("config", [CONFIG, COLIPRI, ASTRA_CHEST])
+def test_json_yaml_and_what_lies_in_a_configuration(config: Preprocessing, tmp_path: Path) -> None:
+    values = json.loads(json.dumps(config_to_mapping(config)))
     for name, content in (
         ("config.json", json.dumps({"kind": "ct-clip", "preprocess": values})),
         ("alone.json", json.dumps(values)),
         ("train.yaml", yaml.safe_dump({"seed": 1, "preprocess": values})),
     ):
         (tmp_path / name).write_text(content)
-        assert read_preprocess(tmp_path / name) == CONFIG
+        assert read_preprocess(tmp_path / name) == config
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"preprocess: 3", b"{", b"\xff\xfe\x00", b"surprise: 1"])

@@ -12,11 +12,14 @@ import pytest
 import torch
 
 import thoracle
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.recipes.orientation import ZXY, view_as
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
+from thoracle.ct.recipes.recipe import CropOrPad, Recipe, ResampleToSpacing, ScaleIntensity
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
-from thoracle.inference.explain import OCCLUSION_VALUES, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
+from thoracle.inference.explain import OCCLUSION_HU, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
 from thoracle.inference.regions import region_maps
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.classifier import build_head, join_state
@@ -78,9 +81,9 @@ def test_occlusion_is_the_fall_of_the_logit(model: thoracle.Model, scan: np.ndar
     edge = next(e for e in range(1, 9) if -(-T // e) * -(-h // e) * -(-w // e) <= 30)
     assert h > edge > 1
     whole, falls = logit(model, model.encode_volume(scan).tokens, NAMES[0]), []
-    for fill in OCCLUSION_VALUES:
+    for hu in OCCLUSION_HU:
         filled = scan.copy()
-        filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = fill
+        filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = hu / 1000
         falls.append(whole - logit(model, model.encode_volume(filled).tokens, NAMES[0]))
     assert found[0, 0, 0, edge] == pytest.approx(np.mean(falls), abs=1e-4)
 
@@ -107,6 +110,44 @@ def test_a_token_lies_where_its_voxels_lie() -> None:
     assert np.argwhere(heat > 0.5).min(axis=0).tolist() == [16, 0, 8]
     (row,) = axial_contributions(tokens, volume, config)
     assert (row.first, row.last, row.middle, row.fraction, row.z_mm) == (8, 15, 11, 1.0, 30 + 22.0)
+
+
+@pytest.mark.parametrize("recipe", [COLIPRI, replace(COLIPRI, axes="SAR"), MERLIN, ASTRA_CHEST])
+def test_a_token_of_other_axes_lies_where_its_voxels_lie(recipe: Recipe) -> None:
+    """A bright box of the scan, averaged over patches of 8 voxels of the input, and taken back."""
+    volume = volume_of((120, 110, 90), (1.5, 1.5, 2.0))
+    volume.array[:] = -1000
+    volume.array[5:115, 5:105, 5:85] = -900
+    volume.array[25:45, 60:80, 20:35] = 150
+    inputs = preprocess(volume, recipe)
+    a, b, c = (size // 8 for size in inputs.shape)
+    tokens = inputs.reshape(a, 8, b, 8, c, 8).mean(axis=(1, 3, 5))
+    floor = (-900 - recipe.zero_hu) / recipe.intensity_scale
+    heat = resample_to_scan(np.maximum(view_as(tokens, recipe.axes, ZXY) - floor - 0.05, 0), volume, recipe)
+    middle = (np.indices(heat.shape) * heat).sum(axis=(1, 2, 3)) / heat.sum()
+    np.testing.assert_allclose(middle, (34.5, 69.5, 27), atol=1)
+
+
+@pytest.mark.parametrize("method", ["gradient", "occlusion"])
+def test_maps_of_an_input_of_other_axes_lie_as_those_of_ct_clips(method: str, model_dir: Path, scan: np.ndarray, tmp_path: Path) -> None:
+    """One encoder, one array: what is right in one is left in the other, in the map as in the input."""
+    folder = open_model(model_dir)
+    recipe = Recipe(
+        axes="SRA",
+        resampling=ResampleToSpacing(spacing=folder.preprocess.spacing, grid="half-pixel"),
+        intensity=ScaleIntensity(hu_window=(-1000, 1000), interval=(-1, 1)),
+        fit=CropOrPad(size=folder.preprocess.size, padding=-1.0, odd_voxel="after"),
+    )
+    save_model(
+        tmp_path / "turned", kind=folder.kind, config=folder.config, preprocess=recipe, labels=folder.labels,
+        tensors=load_state_dict(folder), tokenizer=folder.tokenizer(), licence="x", trained=False,
+    )  # fmt: skip
+    maps, turned = (
+        saliency(thoracle.load(path, device="cpu"), scan, abnormalities=NAMES, method=method)  # type: ignore[arg-type]
+        for path in (model_dir, tmp_path / "turned")
+    )
+    assert open_model(tmp_path / "turned").preprocess == recipe
+    np.testing.assert_array_equal(turned, maps[:, :, ::-1, ::-1])
 
 
 def test_what_the_model_did_not_see_has_no_saliency() -> None:

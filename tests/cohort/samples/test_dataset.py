@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from torch.utils.data import DataLoader
 from thoracle.cohort.manifest import open_cohort
 from thoracle.cohort.prepare import prepare
 from thoracle.cohort.samples.augment import Augmentation
-from thoracle.cohort.samples.dataset import CohortDataset
-from thoracle.ct.preprocess import preprocess
+from thoracle.cohort.samples.dataset import CachedVolume, CohortDataset
+from thoracle.cohort.samples.volume_cache import pack
+from thoracle.ct.preprocess import PreprocessConfig, preprocess, to_hounsfield
 from thoracle.ct.read import read
+from thoracle.ct.recipes.orientation import ZXY, view_as
+from thoracle.ct.recipes.published import MERLIN
 from thoracle.errors import CacheDamaged, CohortUnfinished, InputError
 
 _ALL = Augmentation(probability=1.0)
@@ -104,3 +108,27 @@ def test_a_damaged_volume_and_an_unfinished_cohort_are_refused(out: Path) -> Non
         open_cohort(out)
     with pytest.raises(InputError):
         open_cohort(out / "nowhere")
+
+
+def test_a_volume_of_other_axes_and_units_is_read_and_augmented_in_plane(tmp_path: Path) -> None:
+    """The same HU as CT-CLIP and as Merlin are given them, turned and shifted alike."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (6, 20, 20)).astype(np.float32)  # z, x, y
+    recipe = replace(MERLIN, axes="LPS", fit=replace(MERLIN.fit, size=(20, 20, 6)))
+    config = PreprocessConfig(size=(6, 20, 20))
+    inputs = []
+    for units, turned in ((config, hu), (recipe, view_as(hu, ZXY, "LPS"))):
+        path = tmp_path / f"{units.axes}.vol"
+        values = (turned - np.float32(units.zero_hu)) / np.float32(units.intensity_scale)
+        path.write_bytes(pack(np.ascontiguousarray(values), scale=units.intensity_scale, zero=units.zero_hu))
+        moves = Augmentation(probability=1.0, noise=0.0)
+        for augmentation in (None, moves):
+            stored = CachedVolume(path=path, preprocess=units, augmentation=augmentation, seed=3)
+            buffer, volume = torch.empty(stored.size, dtype=torch.int16), torch.empty(stored.size)
+            stored.read_into(buffer)
+            stored.write_input(buffer, volume)
+            inputs.append(to_hounsfield(view_as(volume.numpy(), units.axes, ZXY), units))
+    plain, moved, plain_recipe, moved_recipe = inputs
+    np.testing.assert_allclose(plain, hu, atol=1e-3)
+    np.testing.assert_allclose(plain_recipe, hu, atol=1e-3)
+    assert np.abs(moved - plain).mean() > 50
+    np.testing.assert_allclose(moved_recipe, moved, atol=0.01)

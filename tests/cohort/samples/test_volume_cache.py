@@ -51,6 +51,21 @@ def test_whole_hounsfield_units_come_back_as_they_were(hu: np.ndarray, scale: fl
     assert np.array_equal(np.rint(again * np.float32(scale)), hu)
 
 
+def test_units_that_do_not_begin_at_water(volume: np.ndarray, tmp_path: Path) -> None:
+    """Merlin's: 0 is -1000 HU, 1 is 1000. A file of CT-CLIP's units does not name its zero, as before."""
+    path = tmp_path / "a.vol"
+    write_atomic(path, pack((volume + 1) / 2, scale=2000.0, zero=-1000.0))
+    hu = np.rint(volume * np.float32(1000))
+    again, buffer = read_volume(path), np.empty(volume.shape, np.int16)
+    read_hounsfield(path, buffer, scale=2000.0, zero=-1000.0)
+    assert np.abs(again - (volume + 1) / 2).max() <= 0.00025005
+    assert np.abs(buffer - hu).max() <= 1
+    assert np.array_equal(again, (buffer + np.float32(1000)) / np.float32(2000))
+    with pytest.raises(CacheDamaged, match="-1000 HU being 0; the cohort's volumes are"):
+        read_hounsfield(path, buffer, scale=2000.0)
+    assert b'"zero"' not in pack(volume[:1], scale=1000.0)
+
+
 def test_hounsfield_units_are_read_into_a_buffer_as_they_were_packed(volume: np.ndarray, tmp_path: Path) -> None:
     path, buffer = _write(tmp_path / "a.vol", volume), np.full(volume.shape, 77, np.int16)
     read_hounsfield(path, buffer, scale=1000.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,9 @@ from tests.ct.sketches import PROVENANCE
 from thoracle.ct.chest.chest_box import ChestBox
 from thoracle.ct.chest.input_box import InputBox, input_box
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.recipes.orientation import ZXY, view_as
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
+from thoracle.ct.recipes.recipe import Recipe
 from thoracle.ct.volume import Volume
 
 SIZE = (20, 40, 40)
@@ -47,6 +52,22 @@ def test_the_box_encloses_the_same_voxels_of_the_input_as_of_the_scan() -> None:
         size = config.size[axis]
         assert box.low[axis] * size == pytest.approx(planes[0], abs=1)
         assert box.high[axis] * size == pytest.approx(planes[-1] + 1, abs=1)
+
+
+@pytest.mark.parametrize("recipe", [COLIPRI, replace(COLIPRI, axes="SAR"), MERLIN, ASTRA_CHEST])
+def test_the_box_of_an_input_of_other_axes(recipe: Recipe) -> None:
+    """In fractions of the (z, x, y) view, and along the input's own axes; Astra's chain has cropped the air before."""
+    spacing = (1.7, 2.3, 3.1)
+    volume = scan((slice(40, 71), slice(12, 33), slice(6, 17)), shape=(120, 60, 24), spacing=spacing)
+    volume.array[20:110, 5:50, 3:22] += 20
+    edges = [np.asarray(volume.affine[:3, 3]) + (np.array(end) - 0.5) * spacing for end in ((40, 12, 6), (71, 33, 17))]
+    box = input_box(ChestBox(low=tuple(edges[0]), high=tuple(edges[1]), encloses="lungs", cut=()), volume, recipe)
+    water = preprocess(volume, recipe) > (-500 - recipe.zero_hu) / recipe.intensity_scale
+    for box_of, mask in ((box, view_as(water, recipe.axes, ZXY)), (box.along(recipe.axes), water)):
+        for axis in range(3):
+            planes = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+            assert box_of.low[axis] * mask.shape[axis] == pytest.approx(planes[0], abs=1)
+            assert box_of.high[axis] * mask.shape[axis] == pytest.approx(planes[-1] + 1, abs=1)
 
 
 def test_a_cell_of_a_table_and_back() -> None:

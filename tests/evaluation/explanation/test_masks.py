@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from thoracle.ct.preprocess import PreprocessConfig
+from tests.ct.sketches import PROVENANCE
+from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.recipes.orientation import ZXY, view_as
+from thoracle.ct.recipes.published import ASTRA_CHEST, MERLIN
+from thoracle.ct.volume import Volume
 from thoracle.errors import InputError, ScanUnreadable
 from thoracle.evaluation.explanation.masks import find_masks, read_mask, share_of_patches
 
@@ -32,6 +37,20 @@ def test_a_mask_lies_on_the_grid_of_the_models_input(tmp_path: Path) -> None:
     assert fractions.shape == (18, 2, 2, 2)
     assert fractions[3, 0, 1, 0] == 1 / (2 * 4 * 4)
     assert fractions.sum() == fractions[3, 0, 1, 0]
+
+
+def test_a_mask_lies_on_the_view_of_an_input_of_other_axes(tmp_path: Path) -> None:
+    """Where the mask is, the scan of the same shape is bright."""
+    recipe = replace(MERLIN, fit=replace(MERLIN.fit, size=(24, 20, 12)))
+    mask = np.zeros((20, 30, 16), np.int16)
+    mask[3:9, 12:20, 4:10] = 1
+    path = write(tmp_path / "m.nii.gz", mask, np.diag([-1.5, -1.5, 3.0, 1.0]))
+    volume = Volume(array=mask * np.int16(1000), spacing=(1.5, 1.5, 3.0), affine=np.eye(4), provenance=PROVENANCE)
+    bright = view_as(preprocess(volume, recipe), recipe.axes, ZXY) > 0.75
+    assert bright.any()
+    np.testing.assert_array_equal(read_mask(path, recipe) == 1, bright)
+    with pytest.raises(InputError, match="cropped to each scan's foreground, which masks do not show"):
+        read_mask(path, ASTRA_CHEST)
 
 
 @pytest.mark.parametrize(

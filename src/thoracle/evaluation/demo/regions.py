@@ -14,6 +14,8 @@ import numpy as np
 
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.ct.preprocess import to_hounsfield
+from thoracle.ct.recipes.orientation import ZXY, view_as
 from thoracle.errors import MetadataError, OutsideIntendedUse
 from thoracle.evaluation.demo.page import Example, bounds
 from thoracle.evaluation.detection.compare import compare
@@ -113,10 +115,10 @@ def map_pictures(examples: Sequence[Example], model: Model, cohort: Cohort, *, p
     grid = map_grid(model, cohort, [entry for _, entry in shown], "regions")
     usual = cached_atlases(atlases, training_entries(cohort, masks), masks, preprocess=preprocess, grid=grid)
     for example, entry in shown:
-        array_ZXY, k = read_volume(cohort.folder / entry.cache), ABNORMALITIES.index(example.label)
+        array, k = read_volume(cohort.folder / entry.cache), ABNORMALITIES.index(example.label)
         try:
             heat_THW = region_maps(
-                model, PreparedVolume(array=array_ZXY, provenance=None, warnings=(), box=entry.box), abnormalities=[example.label]
+                model, PreparedVolume(array=array, provenance=None, warnings=(), box=entry.box), abnormalities=[example.label]
             )[0]
         except OutsideIntendedUse:
             continue  # no lungs
@@ -124,8 +126,8 @@ def map_pictures(examples: Sequence[Example], model: Model, cohort: Cohort, *, p
         at = int(mask_ZXY.sum(axis=(1, 2)).argmax())
         heats = {"painted": mask_ZXY, "read": heat_THW, "where it usually lies": usual.maps(k, entry.box)[BODY_ATLAS]}
         picture = heat_columns(
-            array_ZXY[at] * preprocess.intensity_scale,
-            {name: (_enlarged(heat, array_ZXY.shape)[at], float(heat.max())) for name, heat in heats.items()},
+            to_hounsfield(view_as(array, preprocess.axes, ZXY)[at], preprocess),
+            {name: (_enlarged(heat, mask_ZXY.shape)[at], float(heat.max())) for name, heat in heats.items()},
         )
         pictures.append(MapPicture(label=example.label, picture=picture))
     return pictures

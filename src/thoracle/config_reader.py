@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,7 +78,8 @@ def config_from_mapping(
     """Read a frozen dataclass, and those nested in it, from plain types.
 
     Args:
-        cls: the dataclass. Its fields are of int, float, bool, str, `Literal`, tuples, dataclasses or one of these or None.
+        cls: the dataclass. Its fields are of int, float, bool, str, `Literal`, tuples, dataclasses, one of several dataclasses (settings
+            are read as the one that has most of their names), or one of these or None.
         mapping: settings by name; those that are absent keep their defaults. Lists become tuples, and 1 is fine for 1.0.
         source: file or section that errors name.
         overridden: dotted keys that come from the command line: errors in them name `--set`.
@@ -146,6 +147,22 @@ def field_types(cls: type[Any]) -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
+def closest_type(choices: Sequence[Any], value: object) -> Any:
+    """Choose the dataclass that a value is, or that has most of the names of a mapping; the first of equals, and of types that are none."""
+    if isinstance(value, Mapping):
+        return max(choices, key=lambda choice: len(value.keys() & _names_of(choice)))
+    return next((choice for choice in choices if isinstance(choice, type) and isinstance(value, choice)), choices[0])
+
+
+def _names_of(hint: Any) -> frozenset[str]:
+    return frozenset(field_types(hint)) if isinstance(hint, type) and is_dataclass(hint) else frozenset()
+
+
+def required_fields(cls: type[Any]) -> list[str]:
+    """List the fields of a dataclass that have no default."""
+    return [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
+
+
 def describe_type(hint: Any) -> str:
     """Say in words what a field accepts: "a whole number at least 1"."""
     if get_origin(hint) is Annotated:
@@ -173,6 +190,9 @@ class _Reader:
             if name not in hints:
                 self._refuse_unknown(_join(key, name), names=hints)
         values = {name: self.value(hints[name], value, _join(key, name)) for name, value in mapping.items()}
+        for name in required_fields(cls):
+            if name not in values:
+                raise self._wrong(_join(key, name), "is missing")
         try:
             return cls(**values)
         except InputError as error:
@@ -185,8 +205,9 @@ class _Reader:
         if origin is Annotated:
             return self._number(hint, value, key)
         if origin in (Union, types.UnionType):
-            inner = next(part for part in get_args(hint) if part is not type(None))
-            return None if value is None else self.value(inner, value, key)
+            if value is None and type(None) in get_args(hint):
+                return None
+            return self.value(closest_type([part for part in get_args(hint) if part is not type(None)], value), value, key)
         if origin is tuple:
             return self._tuple(hint, value, key)
         if is_dataclass(hint):

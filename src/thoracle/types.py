@@ -19,7 +19,7 @@ HounsfieldArray = NDArray[np.int16] | NDArray[np.float32]
 Affine = NDArray[np.float64]
 #: Millimetres a voxel along each array axis.
 Spacing = tuple[float, float, float]
-#: What a model is given: float32, (z, x, y), units of 1000 HU.
+#: What a model is given: float32 along the axes and in the units of its preprocessing; CT-CLIP's are (z, x, y) and 1000 HU.
 ModelInput = NDArray[np.float32]
 
 #: The labels of CT-RATE in the order of its columns (Hamamci et al., arXiv:2403.17834).

@@ -16,7 +16,7 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
-from thoracle.inference.explain import OCCLUSION_VALUES, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
+from thoracle.inference.explain import OCCLUSION_HU, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
 from thoracle.inference.regions import region_maps
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.classifier import build_head, join_state
@@ -78,9 +78,9 @@ def test_occlusion_is_the_fall_of_the_logit(model: thoracle.Model, scan: np.ndar
     edge = next(e for e in range(1, 9) if -(-T // e) * -(-h // e) * -(-w // e) <= 30)
     assert h > edge > 1
     whole, falls = logit(model, model.encode_volume(scan).tokens, NAMES[0]), []
-    for fill in OCCLUSION_VALUES:
+    for hu in OCCLUSION_HU:
         filled = scan.copy()
-        filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = fill
+        filled[: z * edge, : x * edge, y * edge : 2 * y * edge] = hu / 1000
         falls.append(whole - logit(model, model.encode_volume(filled).tokens, NAMES[0]))
     assert found[0, 0, 0, edge] == pytest.approx(np.mean(falls), abs=1e-4)
 

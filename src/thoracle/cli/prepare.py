@@ -82,12 +82,12 @@ def prepare(
     from thoracle.cohort.prepare import prepare as run
     from thoracle.cohort.preprocess_file import read_preprocess
     from thoracle.cohort.reconstruction import ReconstructionFilter
-    from thoracle.ct.preprocess import PreprocessConfig
+    from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
     from thoracle.inference.labeler.rules import RuleLabeller
     from thoracle.training.engine.config import locate_config
 
     console = Console(stderr=True, highlight=False)
-    config = PreprocessConfig() if preprocess is None else read_preprocess(locate_config(preprocess))
+    config: Preprocessing = PreprocessConfig() if preprocess is None else read_preprocess(locate_config(preprocess))
     choice = ReconstructionFilter.parse(reconstruction)
     with ExitStack() as stack:
 

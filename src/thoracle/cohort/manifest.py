@@ -19,9 +19,8 @@ from thoracle.cohort.reports import Report
 from thoracle.cohort.sources import COHORT_SETTINGS, SPLITS, Labels, Split
 from thoracle.cohort.splits import DEV_SHARE, dev_patients
 from thoracle.cohort.tables import VOLUME_NAME
-from thoracle.config_reader import config_from_mapping
 from thoracle.ct.chest.input_box import InputBox
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing, preprocessing_from_mapping
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files.atomic import write_atomic
 from thoracle.files.json_file import read_json_object
@@ -97,7 +96,7 @@ class Cohort:
     """
 
     folder: Path
-    preprocess: PreprocessConfig
+    preprocess: Preprocessing
     entries: tuple[CohortEntry, ...]
     layout: str = ""
     naming: Literal["pseudonyms", "published", "real"] = "real"
@@ -196,7 +195,7 @@ def open_cohort(folder: str | Path, *, only: str | Path | None = None) -> Cohort
         entries, selection = tuple(chosen), listed.summary(len(chosen), absent)
     return Cohort(
         folder=root,
-        preprocess=config_from_mapping(PreprocessConfig, settings["preprocess"], source=root / COHORT_SETTINGS),
+        preprocess=preprocessing_from_mapping(settings["preprocess"], source=root / COHORT_SETTINGS),
         entries=entries,
         layout=str(settings.get("layout") or ""),
         naming="pseudonyms" if key else "real" if settings.get("layout") in PSEUDONYMIZED_LAYOUTS else "published",

@@ -29,7 +29,7 @@ from thoracle.cohort.splits import DEV_SHARE, Leakage, find_leaks, refuse_leaks,
 from thoracle.cohort.worker import PrepareVolume, source_fingerprint, volume_outcome
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.dicom.slice_geometry import Uneven
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
 from thoracle.ct.read import Units
 from thoracle.errors import CacheDamaged, InputError, OutputConflict
 from thoracle.execution.executor import Executor
@@ -74,7 +74,7 @@ def prepare(
     *,
     layout: str,
     out: str | Path,
-    preprocess: PreprocessConfig = _CT_CLIP,
+    preprocess: Preprocessing = _CT_CLIP,
     reconstruction: ReconstructionFilter = _ALL,
     split_seed: int = 0,
     dev_share: float = DEV_SHARE,

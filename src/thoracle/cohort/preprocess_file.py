@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
-from thoracle.config_reader import config_from_mapping, parse_yaml
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.config_reader import parse_yaml
+from thoracle.ct.preprocess import Preprocessing, preprocessing_from_mapping
 from thoracle.errors import InputError
 
 
-def read_preprocess(path: Path) -> PreprocessConfig:
+def read_preprocess(path: Path) -> Preprocessing:
     """Read a model's config.json, a training configuration, or preprocessing alone, as JSON or YAML.
 
     Raises:
@@ -25,4 +25,4 @@ def read_preprocess(path: Path) -> PreprocessConfig:
         values = values.get("preprocess", values)
     if not isinstance(values, dict):
         raise InputError("holds no preprocessing", hint="Give a model's config.json.", source=path)
-    return config_from_mapping(PreprocessConfig, values, source=path)
+    return preprocessing_from_mapping(values, source=path)

@@ -18,7 +18,7 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.ct.chest.input_box import input_box
 from thoracle.ct.chest.quality import assess
 from thoracle.ct.dicom.slice_geometry import Uneven
-from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.preprocess import Preprocessing, preprocess
 from thoracle.ct.read import Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import BudgetExceeded, CodecCrashed, InputError, MetadataError, ScanUnreadable, ThoracleError, WorkerKilled
@@ -41,7 +41,7 @@ class PrepareVolume:
     """Preprocess a source and store it in the cache; runs in a worker."""
 
     cache: Path
-    config: PreprocessConfig
+    config: Preprocessing
     hu: Units = "auto"
     min_slices: int = 10
     judge: bool = True
@@ -81,7 +81,7 @@ class PrepareVolume:
             uneven=self.uneven,
         )
         quality = assess(volume) if self.judge else None
-        content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale)
+        content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale, zero=self.config.zero_hu)
         outcome = VolumeOutcome(
             volume=source.volume,
             stamp=stamp,

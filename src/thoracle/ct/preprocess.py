@@ -1,38 +1,37 @@
-"""Preprocess a `Volume` into a model's input; the only place where voxels are resampled for a model.
+"""Preprocess a `Volume` into a model's input, as CT-CLIP's `PreprocessConfig` or another model's `Recipe` says.
 
-The published computation is: clip to the window, trilinear resampling (half-pixel centres, as torch's `align_corners=False`), division,
-centre crop or padding. Here each output slice is made on its own from the two input slices it lies between, only where the crop keeps
-it; in plane, resampling along an axis is a sparse matrix with two weights a row.
+CT-CLIP's published computation is: clip to the window, trilinear resampling (half-pixel centres, as torch's `align_corners=False`),
+division, centre crop or padding. Here each output slice is made on its own from the two input slices it lies between, only where the crop
+keeps it; in plane, resampling along an axis is a sparse matrix with two weights a row.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from thoracle.config_reader import Range, check_fields
+from thoracle.config_reader import Range, check_fields, closest_type, config_from_mapping
+from thoracle.ct.recipes.orientation import ZXY
+from thoracle.ct.recipes.recipe import HINT, MOST_VOXELS, Hounsfield, InputUnits, Millimetres, Recipe, Voxels
+from thoracle.ct.recipes.run import MOST_THREADS, run_recipe
+from thoracle.ct.recipes.sampling import Box, SampledAxis, sample_axes
 from thoracle.ct.volume import Volume
 from thoracle.errors import GeometryInvalid, InputError
 from thoracle.types import Affine, HounsfieldArray, ModelInput, Spacing
 
 _AXES: Final = "zxy"
-_HINT: Final = "Correct the configuration."
-_MOST_THREADS: Final = 8  # memory is the limit beyond
-_MOST_VOXELS: Final = 1 << 29  # a config that asks for more than 2 GiB is a mistake
 _STRIDE: Final = 16  # floats; rows of 2048 bytes would all fall on the same few lines of the cache when transposed
 
 Slice = NDArray[np.float32]
-_LARGEST: Final = 1e9
-_Millimetres = Annotated[float, Range(above=0, below=_LARGEST, unit="mm")]
-_Voxels = Annotated[int, Range(min=1, below=_LARGEST, unit="voxels")]
-_Hounsfield = Annotated[float, Range(above=-_LARGEST, below=_LARGEST, unit="HU")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,37 +47,52 @@ class PreprocessConfig:
         clip_stage: clip before resampling, as published inference does, or after it, as published training did.
     """
 
-    spacing: tuple[_Millimetres, _Millimetres, _Millimetres] = (1.5, 0.75, 0.75)
-    size: tuple[_Voxels, _Voxels, _Voxels] = (240, 480, 480)
-    hu_window: tuple[_Hounsfield, _Hounsfield] = (-1000.0, 1000.0)
-    intensity_scale: Annotated[float, Range(above=0, below=_LARGEST, unit="HU")] = 1000.0
-    pad_value: Annotated[float, Range(above=-_LARGEST, below=_LARGEST)] = -1.0
+    axes: ClassVar[str] = ZXY
+    zero_hu: ClassVar[float] = 0.0
+
+    spacing: tuple[Millimetres, Millimetres, Millimetres] = (1.5, 0.75, 0.75)
+    size: tuple[Voxels, Voxels, Voxels] = (240, 480, 480)
+    hu_window: tuple[Hounsfield, Hounsfield] = (-1000.0, 1000.0)
+    intensity_scale: Annotated[float, Range(above=0, below=1e9, unit="HU")] = 1000.0
+    pad_value: InputUnits = -1.0
     clip_stage: Literal["before-resampling", "after-resampling"] = "before-resampling"
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.hu_window[0] >= self.hu_window[1]:
-            raise InputError(f"hu_window must rise, is {self.hu_window}", hint=_HINT, source="preprocess")
-        if math.prod(self.size) > _MOST_VOXELS:
-            raise InputError(f"size has {math.prod(self.size):,} voxels, {_MOST_VOXELS:,} is the limit", hint=_HINT, source="preprocess")
+            raise InputError(f"hu_window must rise, is {self.hu_window}", hint=HINT, source="preprocess")
+        if math.prod(self.size) > MOST_VOXELS:
+            raise InputError(f"size has {math.prod(self.size):,} voxels, {MOST_VOXELS:,} is the limit", hint=HINT, source="preprocess")
 
 
-def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) -> ModelInput:
+#: How a model's input is made. Both name its `axes` and its `size` along them, the HU that are one unit of it and those that are 0.
+Preprocessing = PreprocessConfig | Recipe
+
+
+def preprocessing_from_mapping(mapping: Mapping[str, Any], *, source: str | Path) -> Preprocessing:
+    """Read what `config_to_mapping` wrote of either; raises InputError as `config_from_mapping`."""
+    config: Preprocessing = config_from_mapping(closest_type((PreprocessConfig, Recipe), mapping), mapping, source=source)
+    return config
+
+
+def preprocess(volume: Volume, config: Preprocessing = PreprocessConfig()) -> ModelInput:
     """Preprocess one volume into a model's input.
 
     Returns:
-        (z, x, y) float32 of `config.size`, units of `config.intensity_scale` HU.
+        float32 of `config.size` along `config.axes` (CT-CLIP's are (z, x, y)), units of `config.intensity_scale` HU.
 
     Raises:
         GeometryInvalid: so thin along an axis that no voxel is left at the config's spacing.
     """
+    if isinstance(config, Recipe):
+        return run_recipe(volume, config)
     counts = [volume.array.shape[axis] for axis in (2, 0, 1)]
     spacings = [volume.spacing[axis] for axis in (2, 0, 1)]
     z, x, y = (_Axis.of(*arguments) for arguments in zip(_AXES, counts, spacings, config.spacing, config.size, strict=True))
     array = volume.array[x.needed, y.needed, z.needed]
     along_x, along_y = x.matrix(), y.matrix()
     result = np.empty(config.size, np.float32)
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
 
     def fill(first: int) -> None:
         """Yield slabs of planes, starting at one plane."""
@@ -104,12 +118,26 @@ def preprocess(volume: Volume, config: PreprocessConfig = PreprocessConfig()) ->
     return result
 
 
-def input_affine(shape: tuple[int, int, int], spacing: Spacing, config: PreprocessConfig = PreprocessConfig()) -> Affine:
-    """Compute the affine of a model's input in the scan's millimetres.
+def to_hounsfield(values: ModelInput, config: Preprocessing) -> ModelInput:
+    """Convert a model's input, or a part of it, back to HU."""
+    hu: ModelInput = values * np.float32(config.intensity_scale)
+    return hu + np.float32(config.zero_hu) if config.zero_hu else hu
+
+
+def to_input_units(hu: float, config: Preprocessing) -> float:
+    """Convert HU to units of a model's input."""
+    return (hu - config.zero_hu) / config.intensity_scale
+
+
+def input_affine(
+    shape: tuple[int, ...], spacing: Spacing, config: Preprocessing = PreprocessConfig(), *, foreground: Box | None = None
+) -> Affine:
+    """Compute the affine of a model's input in the scan's millimetres, whatever its axes are: of `view_as(array, config.axes, ZXY)`.
 
     Args:
         shape, spacing: of the scan's array, (x, y, z) and mm.
         config: what it was preprocessed with.
+        foreground: `foreground_box` of that scan.
 
     Returns:
         (4, 4): from an index (x, y, z) of the input to the scan's index, a voxel's centre being whole; diagonal but for the offset.
@@ -117,11 +145,16 @@ def input_affine(shape: tuple[int, int, int], spacing: Spacing, config: Preproce
 
     Raises:
         GeometryInvalid: as `preprocess`.
+        InputError: the recipe crops to a foreground that is not given.
     """
+    axes: Sequence[_Axis | SampledAxis]
+    if isinstance(config, Recipe):
+        axes = sample_axes(shape, spacing, config, foreground)
+    else:
+        axes = [_Axis.of(_AXES[axis], shape[n], spacing[n], config.spacing[axis], config.size[axis]) for n, axis in enumerate((1, 2, 0))]
     affine = np.eye(4)
-    for position, axis in enumerate((1, 2, 0)):
-        resampled = _Axis.of(_AXES[axis], shape[position], spacing[position], config.spacing[axis], config.size[axis])
-        affine[position, position], affine[position, 3] = resampled.step, resampled.shift
+    for position, axis in enumerate(axes):
+        affine[position, position], affine[position, 3] = axis.step, axis.shift
     return affine
 
 

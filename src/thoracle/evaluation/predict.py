@@ -12,6 +12,8 @@ from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.reports import Section
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.sources import Split
+from thoracle.ct.preprocess import to_hounsfield
+from thoracle.ct.recipes.orientation import ZXY, view_as
 from thoracle.errors import InputError
 from thoracle.execution.prefetch import prefetch
 from thoracle.inference.batch.result_table import ResultTable, RowSource
@@ -104,11 +106,14 @@ def volume_loader(cohort: Cohort) -> Callable[[str], NDArray[np.float32] | None]
     """Make a function from a volume's name, or a scan's, whose first volume counts, to HU (z, x, y); None for names the cohort does not
     have.
     """
+    preprocess = cohort.preprocess
     entries = {entry.scan: entry for entry in reversed(cohort.entries)} | {entry.volume: entry for entry in cohort.entries}
 
     def look(name: str) -> NDArray[np.float32] | None:
         entry = entries.get(name)
-        return None if entry is None else read_volume(cohort.folder / entry.cache) * np.float32(cohort.preprocess.intensity_scale)
+        if entry is None:
+            return None
+        return view_as(to_hounsfield(read_volume(cohort.folder / entry.cache), preprocess), preprocess.axes, ZXY)
 
     return look
 

@@ -20,7 +20,9 @@ from isal import igzip
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thoracle.ct.preprocess import PreprocessConfig, input_affine
+from thoracle.ct.preprocess import Preprocessing, input_affine, to_input_units
+from thoracle.ct.recipes.orientation import ZXY, reorder, view_as
+from thoracle.ct.recipes.run import foreground_box
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.model import Model, VolumeInput
@@ -32,8 +34,8 @@ from thoracle.types import RESEARCH_USE, Affine
 
 Method = Literal["gradient", "occlusion", "attention", "regions"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
-#: What a box is filled with, in units of 1000 HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
-OCCLUSION_VALUES: Final = (-0.85, 0.04)
+#: What a box is filled with, in HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
+OCCLUSION_HU: Final = (-850.0, 40.0)
 #: A grid of more tokens is occluded by boxes of several.
 _MOST_BOXES: Final = 512
 #: Tokens of boxes that are encoded together.
@@ -70,12 +72,14 @@ def saliency(
 ) -> Saliency:
     """Compute (K, T, h, w): positive for evidence of each finding, negative against it; in logits, except for attention and regions.
 
+    Maps lie along (z, x, y), whatever the axes of the model's input are.
+
     Args:
         model: has `Capability.SALIENCY`, or for "regions" `Capability.REGIONS`.
         volume: as `Model.detect` takes it.
         abnormalities: what is asked for; a zero-shot model takes any words.
         method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
-            "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `OCCLUSION_VALUES`.
+            "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `OCCLUSION_HU`.
             "attention" says where a classifier's labels look, a share of 1, whatever they make of it.
             "regions" says where a scan differs from others as scans with the finding do, on a grid of its own (`region_maps`).
         progress: told how many of how many boxes are done.
@@ -89,27 +93,27 @@ def saliency(
     if method not in METHODS:
         raise InputError(f"no method {method!r}", hint=f"There are {', '.join(METHODS)}.")
     if method == "attention":
-        return _attention(model, volume, tuple(abnormalities))
-    if method == "regions":
-        return region_maps(model, volume, abnormalities=abnormalities)
-    evidence = _evidence(model, tuple(abnormalities))
-    if method == "gradient":
-        return _gradient(model, volume, evidence)
-    return _occlusion(model, volume, evidence, progress)
+        maps = _attention(model, volume, tuple(abnormalities))
+    elif method == "regions":
+        maps = region_maps(model, volume, abnormalities=abnormalities)
+    else:
+        evidence = _evidence(model, tuple(abnormalities))
+        maps = _gradient(model, volume, evidence) if method == "gradient" else _occlusion(model, volume, evidence, progress)
+    return view_as(maps, model.preprocess.axes, ZXY)
 
 
-def token_affine(volume: Volume, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> Affine:
+def token_affine(volume: Volume, preprocess: Preprocessing, grid: tuple[int, int, int]) -> Affine:
     """Compute (4, 4): from an index (x, y, z) of the token grid to LPS millimetres of the scan; `grid` is (T, h, w)."""
-    tokens = np.eye(4)
+    tokens, size_zxy = np.eye(4), reorder(preprocess.size, preprocess.axes, ZXY)
     for position, axis in enumerate((1, 2, 0)):
-        width = preprocess.size[axis] / grid[axis]
+        width = size_zxy[axis] / grid[axis]
         tokens[position, position], tokens[position, 3] = width, (width - 1) / 2
-    shape = (volume.array.shape[0], volume.array.shape[1], volume.array.shape[2])
-    affine: Affine = volume.affine @ input_affine(shape, volume.spacing, preprocess) @ tokens
+    foreground = foreground_box(volume, preprocess)
+    affine: Affine = volume.affine @ input_affine(volume.array.shape, volume.spacing, preprocess, foreground=foreground) @ tokens
     return affine
 
 
-def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> Saliency:
+def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: Preprocessing) -> Saliency:
     """Interpolate (x, y, z) on the scan's own voxels, linearly between middles of patches; 0 outside the model's input.
 
     Between them it is no finer than a patch: smooth to look at, and not known better.
@@ -121,7 +125,7 @@ def resample_to_scan(saliency_THW: Saliency, volume: Volume, preprocess: Preproc
     return heat
 
 
-def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: PreprocessConfig) -> list[Slab]:
+def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: Preprocessing) -> list[Slab]:
     """List rows of tokens along z that lie in the scan and speak for the finding, the strongest first."""
     T, h, w = saliency_THW.shape
     affine = token_affine(volume, preprocess, (T, h, w))
@@ -196,7 +200,8 @@ def _occlusion(model: Model, volume: VolumeInput, evidence: _Evidence, progress:
     with exact_inference():
         volume_1ZHW = torch.from_numpy(array)[None, None].to(model.device)
         patches_1THWD = encoder.embed_patches(volume_1ZHW).patch_embeddings
-        fillings = [encoder.embed_patches(torch.full_like(volume_1ZHW, fill)).patch_embeddings for fill in OCCLUSION_VALUES]
+        values = [to_input_units(hu, model.preprocess) for hu in OCCLUSION_HU]
+        fillings = [encoder.embed_patches(torch.full_like(volume_1ZHW, value)).patch_embeddings for value in values]
         logits_K = evidence(encoder.encode_patches(PatchEmbeddings(patch_embeddings=patches_1THWD)))[0]
         _, T, h, w, _ = patches_1THWD.shape
         boxes = _boxes((T, h, w))
@@ -209,7 +214,7 @@ def _occlusion(model: Model, volume: VolumeInput, evidence: _Evidence, progress:
                 for occluded, box in zip(occluded_OTHWD, chunk, strict=True):
                     occluded[box] = filling_1THWD[0][box]
                 logits_OK = evidence(encoder.encode_patches(PatchEmbeddings(patch_embeddings=occluded_OTHWD)))
-                for falls_K, box in zip((logits_K - logits_OK).cpu() / len(OCCLUSION_VALUES), chunk, strict=True):
+                for falls_K, box in zip((logits_K - logits_OK).cpu() / len(OCCLUSION_HU), chunk, strict=True):
                     saliency_KThw[(slice(None), *box)] += falls_K[:, None, None, None]
             progress(start + len(chunk), len(boxes))
     return saliency_KThw.numpy()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from thoracle.config_reader import config_to_mapping
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.ct.volume import Provenance
 from thoracle.inference.calibration import Verdict
 from thoracle.types import RESEARCH_USE
@@ -40,7 +40,7 @@ class Findings:
     model_sha256: str
     trained: bool
     precision: str
-    preprocess: PreprocessConfig
+    preprocess: Preprocessing
     provenance: Provenance | None
     warnings: tuple[str, ...] = ()
     verdicts: tuple[Verdict | None, ...] = ()

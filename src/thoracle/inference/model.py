@@ -88,7 +88,7 @@ class Model:
         """Compute probabilities of abnormalities in one scan, which is encoded once for all of them.
 
         Args:
-            volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor (z, x, y).
+            volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor.
             abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words.
             calibrated: use what the folder keeps of what probabilities mean, if it does.
 
@@ -201,7 +201,7 @@ class Model:
         prepared = self.to_model_input(volume)
         lungs = prepared.lungs_box()
         with exact_inference():
-            return cast(RegionEncoder, self.encoder).read_regions(self._input(prepared), [lungs])
+            return cast(RegionEncoder, self.encoder).read_regions(self._input(prepared), [lungs.along(self.preprocess.axes)])
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as latents of unit norm (len(texts), L), float32, on the model's device; long ones are cut, as published, and said.
@@ -300,5 +300,5 @@ class Model:
         return prepare(volume, self.preprocess) if isinstance(volume, Volume) else prepared_array(volume)
 
     def _input(self, volume: VolumeInput) -> Tensor:
-        """(1, 1, z, x, y) on the model's device."""
+        """(1, 1, *size) on the model's device."""
         return torch.from_numpy(self.to_model_input(volume).input_array(self.preprocess))[None, None].to(self.device)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thoracle.ct.chest.input_box import InputBox, input_box
 from thoracle.ct.chest.quality import assess
-from thoracle.ct.preprocess import PreprocessConfig, preprocess
+from thoracle.ct.preprocess import Preprocessing, preprocess
 from thoracle.ct.volume import Provenance, Volume
 from thoracle.errors import InputError, OutsideIntendedUse
 from thoracle.types import ModelInput
@@ -17,14 +17,14 @@ from thoracle.types import ModelInput
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedVolume:
-    """Hold a model's input (z, x, y) in units of 1000 HU, its provenance, warnings, and where the chest is in it, if that is known."""
+    """Hold a model's input as its preprocessing gives it, its provenance, warnings, and where the chest is in it, if that is known."""
 
     array: ModelInput
     provenance: Provenance | None
     warnings: tuple[str, ...]
     box: InputBox | None = None
 
-    def input_array(self, config: PreprocessConfig) -> ModelInput:
+    def input_array(self, config: Preprocessing) -> ModelInput:
         """Return the array, which must be of the size that a model takes.
 
         Raises:
@@ -58,12 +58,12 @@ class PreparedVolume:
 
 
 def prepared_array(array: ModelInput | Tensor) -> PreparedVolume:
-    """Take an array as it is, (z, x, y), preprocessed already; where the chest is in it nobody knows."""
+    """Take an array as it is, preprocessed already; where the chest is in it nobody knows."""
     values = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
     return PreparedVolume(array=np.ascontiguousarray(values, dtype=np.float32), provenance=None, warnings=())
 
 
-def prepare(volume: Volume, config: PreprocessConfig, *, strict: bool = False) -> PreparedVolume:
+def prepare(volume: Volume, config: Preprocessing, *, strict: bool = False) -> PreparedVolume:
     """Judge and preprocess one volume.
 
     Args:

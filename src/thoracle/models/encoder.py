@@ -88,7 +88,7 @@ class RegionReading:
 
     Attributes:
         logits_BK: of the strongest place.
-        maps_BKTHW: evidence on a grid over the input, at least 0, and 0 outside the frame of the chest; in no unit.
+        maps_BKTHW: evidence on a grid over the input, along its axes, at least 0, and 0 outside the frame of the chest; in no unit.
     """
 
     logits_BK: Tensor
@@ -110,7 +110,9 @@ class VolumeEncoder(Protocol):
     def outputs(self) -> Outputs: ...  # noqa: D102
 
     def encode_volume(self, volume_B1ZHW: Tensor, /) -> VolumeEmbedding:
-        """Encode volumes (B, 1, Z, H, W), scaled by the model's preprocessing. A model that reads tiles cuts and joins them itself."""
+        """Encode volumes (B, 1, Z, H, W), along the axes and in the units of the model's preprocessing. A model that reads tiles cuts and
+        joins them itself.
+        """
 
 
 class LatentEncoder(VolumeEncoder, Protocol):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.models.common.shapes import Shapes, module_shapes
 from thoracle.models.encoder import Capability
 
@@ -31,7 +31,7 @@ class ConfigGuess:
     """
 
     config: Any
-    preprocess: PreprocessConfig | None
+    preprocess: Preprocessing | None
     assumptions: tuple[str, ...]
 
 

@@ -94,7 +94,7 @@ def index_cohort(
             completed += 1
             progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
             continue
-        strip = contact_strip(volume, spacing=cohort.preprocess.spacing, scale=cohort.preprocess.intensity_scale) if thumbnails else b""
+        strip = contact_strip(volume, cohort.preprocess) if thumbnails else b""
         group.append(IndexedVolume(record=record, latent_L=_latent(model, volume), thumbnail=strip))
         if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
             index.add(group)

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from thoracle.ct.preprocess import Preprocessing, to_hounsfield
+from thoracle.ct.recipes.orientation import ZXY, reorder, view_as
 from thoracle.types import ModelInput
 
 _SIDE: Final = 96  # pixels of each slice
@@ -16,18 +18,18 @@ _LUNG: Final = (-1350.0, 150.0)  # HU, black to white
 _LEVELS: Final = (0.65, 0.5, 0.35)  # of the height, axial; then a coronal slice through the middle
 
 
-def contact_strip(volume: ModelInput, *, spacing: tuple[float, float, float], scale: float) -> bytes:
+def contact_strip(volume: ModelInput, preprocess: Preprocessing) -> bytes:
     """Draw three axial slices and a coronal one, side by side, patient left on the right, in a lung window.
 
     Args:
-        volume: (z, x, y), units of `scale` HU, as a model is given it.
-        spacing: millimetres along z, x, y.
-        scale: HU that are 1 in it.
+        volume: a model's input.
+        preprocess: of that input. Where it gives voxels no size of their own, they are drawn as cubes.
     """
-    z, x, y = spacing
-    axial = [_fit(volume[int(level * (len(volume) - 1))].T, (y, x)) for level in _LEVELS]
-    coronal = _fit(volume[::-1, :, volume.shape[2] // 2], (z, x))
-    hu = np.concatenate([*axial, coronal], axis=1) * np.float32(scale)
+    view_ZXY = view_as(volume, preprocess.axes, ZXY)
+    z, x, y = (1.0, 1.0, 1.0) if preprocess.spacing is None else reorder(preprocess.spacing, preprocess.axes, ZXY)
+    axial = [_fit(view_ZXY[int(level * (len(view_ZXY) - 1))].T, (y, x)) for level in _LEVELS]
+    coronal = _fit(view_ZXY[::-1, :, view_ZXY.shape[2] // 2], (z, x))
+    hu = to_hounsfield(np.concatenate([*axial, coronal], axis=1), preprocess)
     black, white = _LUNG
     return png(((hu - black) / (white - black) * 255).clip(0, 255).astype(np.uint8))
 

@@ -17,7 +17,8 @@ from thoracle.cohort.reports import Section
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.cohort.samples.volume_cache import read_hounsfield
 from thoracle.cohort.sources import Split
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
+from thoracle.ct.recipes.orientation import ZXY, reorder
 from thoracle.errors import InputError
 
 Part = Literal["report", "labels"]
@@ -44,13 +45,13 @@ class CachedVolume:
     """
 
     path: Path
-    preprocess: PreprocessConfig
+    preprocess: Preprocessing
     augmentation: Augmentation | None = None
     seed: int = 0
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Return its voxels along (z, x, y)."""
+        """Return its voxels along the axes of the preprocessing."""
         return self.preprocess.size
 
     def read_into(self, hu_ZHW: Tensor) -> None:
@@ -59,16 +60,19 @@ class CachedVolume:
         Raises:
             CacheDamaged: it is not what was written, or was written for another model.
         """
-        read_hounsfield(self.path, hu_ZHW.numpy(), scale=self.preprocess.intensity_scale)
+        read_hounsfield(self.path, hu_ZHW.numpy(), scale=self.preprocess.intensity_scale, zero=self.preprocess.zero_hu)
 
     def write_input(self, hu_ZHW: Tensor, input_ZHW: Tensor) -> None:
         """Scale and augment what was read, on its device, into float32 there."""
         input_ZHW.copy_(hu_ZHW)
+        if self.preprocess.zero_hu:
+            input_ZHW.sub_(self.preprocess.zero_hu)
         # By a tensor, since a GPU multiplies by a number's inverse instead, which rounds otherwise.
         input_ZHW.div_(torch.full((), self.preprocess.intensity_scale, device=input_ZHW.device))
         if self.augmentation is not None:
             generator = torch.Generator().manual_seed(self.seed)
-            input_ZHW.copy_(self.augmentation(input_ZHW, generator=generator, pad=self.preprocess.pad_value))
+            view_ZHW = input_ZHW.permute(reorder((0, 1, 2), self.preprocess.axes, ZXY))
+            view_ZHW.copy_(self.augmentation(view_ZHW, generator=generator, pad=self.preprocess.pad_value))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

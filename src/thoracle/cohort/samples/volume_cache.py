@@ -22,7 +22,7 @@ from numcodecs import blosc
 from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import CacheDamaged, InputError
 from thoracle.types import ModelInput
 
@@ -36,31 +36,34 @@ _PREFIX: Final = struct.Struct("<8sII")
 _CODEC: Final = Blosc(cname="lz4hc", clevel=2, shuffle=Blosc.BITSHUFFLE, blocksize=512 << 10)
 _CHUNK_BYTES: Final = 4 << 20  # a chunk's planes and their floats stay near the core that unpacks them
 _HEADER_BYTES: Final = 1 << 20
-_MOST_VOXELS: Final = 1 << 29  # as `PreprocessConfig`
+_MOST_VOXELS: Final = 1 << 29  # as `PreprocessConfig` and `Recipe`
 _CURE: Final = "Run `thoracle prepare` with --verify: it finds what is damaged and reads those scans again."
 _DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, RuntimeError, struct.error)
 
 
-def require_cacheable(config: PreprocessConfig) -> None:
+def require_cacheable(config: Preprocessing) -> None:
     """Raise InputError for a window or padding that int16 cannot hold."""
-    reach = max(*(abs(end) for end in config.hu_window), abs(config.pad_value * config.intensity_scale))
+    reach = max(*(abs(end) for end in config.hu_window), abs(config.pad_value * config.intensity_scale + config.zero_hu))
     if reach > np.iinfo(np.int16).max:
         raise InputError(f"the window or padding reaches {reach:g} HU, int16 holds 32,767", hint="Narrow it.", source="preprocess")
 
 
-def pack(volume: ModelInput, *, scale: float) -> bytes:
+def pack(volume: ModelInput, *, scale: float, zero: float = 0.0) -> bytes:
     """Pack one volume as the bytes of a cache file.
 
     Args:
-        volume: (z, x, y), units of `scale` HU, as `preprocess` gives it.
-        scale: HU that are 1 in it. Values are rounded to whole HU.
+        volume: (z, x, y) or along other axes, units of `scale` HU, as `preprocess` gives it.
+        scale: HU of one unit of it. Values are rounded to whole HU.
+        zero: HU that are 0 in it.
     """
     planes = max(1, _CHUNK_BYTES // (2 * math.prod(volume.shape[1:])))
     chunks = []
     for first in range(0, len(volume), planes):
-        hu = np.rint(volume[first : first + planes] * np.float32(scale)).astype(np.int16)
+        hu = volume[first : first + planes] * np.float32(scale)
+        hu = np.rint(hu + np.float32(zero) if zero else hu).astype(np.int16)
         chunks.append(_CODEC.encode(hu))
     header = {"shape": volume.shape, "scale": scale, "planes": planes, "chunks": [(len(c), _crc(c)) for c in chunks]}
+    header |= {"zero": zero} if zero else {}
     text = json.dumps(header, separators=(",", ":")).encode()
     return b"".join((_PREFIX.pack(MAGIC, len(text), _crc(text)), text, *chunks))
 
@@ -78,23 +81,28 @@ def read_volume(path: Path) -> ModelInput:
             into = result[planes]
             _unpack(file, chunk, hu[: len(into)])
             np.divide(hu[: len(into)], np.float32(header.scale), out=into)
+            if header.zero:
+                into -= np.float32(header.zero / header.scale)
     return result
 
 
-def read_hounsfield(path: Path, into: NDArray[np.int16], *, scale: float) -> None:
+def read_hounsfield(path: Path, into: NDArray[np.int16], *, scale: float, zero: float = 0.0) -> None:
     """Read a volume's whole HU into a buffer of its shape (z, x, y); every checksum is verified.
 
     Args:
         path: of the file.
         into: contiguous; holds anything where reading fails.
-        scale: HU that are 1 for the model that the volume was prepared for.
+        scale, zero: HU of one unit of the model's input that the volume was prepared as, and those that are 0 in it.
 
     Raises:
         CacheDamaged: absent, cut, changed, no such file, or a volume of another shape or scale.
     """
     with _opened(path) as (file, header):
-        if (header.shape, header.scale) != (into.shape, scale):
-            detail = f"is of shape {header.shape} and scale {header.scale:g}, the cohort's volumes are {into.shape} and {scale:g}"
+        if (header.shape, header.scale, header.zero) != (into.shape, scale, zero):
+            detail = (
+                f"is of shape {header.shape} and scale {header.scale:g}, {header.zero:g} HU being 0;"
+                f" the cohort's volumes are {into.shape} and {scale:g}, {zero:g}"
+            )
             raise CacheDamaged(detail, hint="Run `thoracle prepare` again.", source=path)
         for planes, chunk in header.runs():
             _unpack(file, chunk, into[planes])
@@ -106,6 +114,7 @@ class _Header:
     scale: float
     planes: int
     chunks: tuple[tuple[int, int], ...]
+    zero: float = 0.0
 
     def runs(self) -> Iterator[tuple[slice, tuple[int, int]]]:
         """Yield the planes of each chunk, and its length and CRC-32."""
@@ -133,7 +142,11 @@ def _read_header(file: Any) -> _Header:
         raise ValueError("no header of a cached volume")
     values = json.loads(text)
     header = _Header(
-        shape=tuple(values["shape"]), scale=values["scale"], planes=values["planes"], chunks=tuple(map(tuple, values["chunks"]))
+        shape=tuple(values["shape"]),
+        scale=values["scale"],
+        planes=values["planes"],
+        chunks=tuple(map(tuple, values["chunks"])),
+        zero=values.get("zero", 0.0),
     )
     if math.prod(header.shape) > _MOST_VOXELS or header.planes < 1 or len(header.chunks) != -(-header.shape[0] // header.planes):
         raise ValueError("a header that contradicts itself")

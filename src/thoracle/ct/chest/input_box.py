@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
 import numpy as np
 
 from thoracle.ct.chest.chest_box import FACES, ChestBox
-from thoracle.ct.preprocess import PreprocessConfig, input_affine
+from thoracle.ct.preprocess import Preprocessing, input_affine
+from thoracle.ct.recipes.orientation import ZXY, is_flipped, reorder, scan_axes
+from thoracle.ct.recipes.run import foreground_box
 from thoracle.ct.volume import Volume
 
 _ENCLOSED: Final = ("lungs", "body")
@@ -18,6 +20,8 @@ _NUMBERS: Final = 6
 @dataclass(frozen=True, kw_only=True)
 class InputBox:
     """Hold a box in fractions of a model's input along (z, x, y): of n cells along an axis, the middle of cell i is at (i + 0.5) / n.
+
+    Inputs of other axes are viewed so (`view_as`); `along` gives fractions along theirs.
 
     Attributes:
         low: bottom, right and front face; below 0 where the input was cropped.
@@ -33,6 +37,14 @@ class InputBox:
     def as_text(self) -> str:
         """Write a cell of a table, which `from_text` reads."""
         return " ".join([self.encloses, *(f"{number:.4f}" for number in (*self.low, *self.high)), *self.cut])
+
+    def along(self, axes: str) -> InputBox:
+        """Return the box in fractions along the axes of an input; `low` and `high` are then of these."""
+        order = [scan_axes(ZXY).index(axis) for axis in scan_axes(axes)]
+        ends = [(self.low[n], self.high[n]) for n in order]
+        ends = [(1 - high, 1 - low) if is_flipped(letter) else (low, high) for (low, high), letter in zip(ends, axes, strict=True)]
+        (low_0, high_0), (low_1, high_1), (low_2, high_2) = ends
+        return replace(self, low=(low_0, low_1, low_2), high=(high_0, high_1, high_2))
 
     @classmethod
     def from_text(cls, text: str) -> InputBox:
@@ -50,11 +62,10 @@ class InputBox:
         return cls(low=low, high=high, encloses=cast('Literal["lungs", "body"]', encloses), cut=cut)
 
 
-def input_box(box: ChestBox, volume: Volume, config: PreprocessConfig) -> InputBox:
+def input_box(box: ChestBox, volume: Volume, config: Preprocessing) -> InputBox:
     """Place a box of a scan in the input that `preprocess` makes of it; raises GeometryInvalid as that."""
-    shape = (volume.array.shape[0], volume.array.shape[1], volume.array.shape[2])
-    to_scan = input_affine(shape, volume.spacing, config)
-    size_xyz = np.array([config.size[axis] for axis in (1, 2, 0)])
+    to_scan = input_affine(volume.array.shape, volume.spacing, config, foreground=foreground_box(volume, config))
+    size_xyz = np.array(reorder(config.size, config.axes, "LPS"))
 
     def fractions(corner_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         scan_index = (np.asarray(corner_mm) - volume.affine[:3, 3]) / volume.spacing

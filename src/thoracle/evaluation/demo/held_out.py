@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.samples.volume_cache import read_volume
+from thoracle.ct.preprocess import to_hounsfield
 from thoracle.evaluation.demo.page import Example
 from thoracle.evaluation.detection.histogram_baseline import histogram, histogram_probabilities
 from thoracle.evaluation.detection.summary import Scores
@@ -74,7 +75,7 @@ def examples(cohort: Cohort, phantoms: Path, scores: Scores) -> list[Example]:
 
 def _histograms(cohort: Cohort, entries: list[CohortEntry]) -> FloatArray:
     volumes = (read_volume(cohort.folder / entry.cache) for entry in entries)
-    return np.stack([histogram(np.rint(volume * cohort.preprocess.intensity_scale).astype(np.int16)) for volume in volumes])
+    return np.stack([histogram(np.rint(to_hounsfield(volume, cohort.preprocess)).astype(np.int16)) for volume in volumes])
 
 
 def _voxels(path: Path) -> NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.ct.chest.input_box import InputBox
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frame
 from thoracle.evaluation.explanation.masks import labels_in, read_mask, share_of_patches
@@ -83,7 +83,7 @@ def build_atlases(
     training: Sequence[CohortEntry],
     masks: Mapping[str, Path],
     *,
-    preprocess: PreprocessConfig,
+    preprocess: Preprocessing,
     grid: tuple[int, int, int],
     progress: Callable[[int, int], None] = lambda count, of: None,
 ) -> Atlases:

@@ -10,7 +10,9 @@ from typing import Final
 import numpy as np
 
 from thoracle.ct.chest.lungs import lung_cells
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing, to_hounsfield
+from thoracle.ct.recipes.orientation import ZXY, reorder, view_as
+from thoracle.errors import InputError
 from thoracle.metrics.localization import localization_scores
 from thoracle.types import FloatArray, ModelInput
 
@@ -33,19 +35,25 @@ def random_score(fraction_THW: FloatArray, *, seed: list[int]) -> FloatArray:
     return np.asarray(scores.mean(axis=0))
 
 
-def lung_centre_baseline(array_ZXY: ModelInput, preprocess: PreprocessConfig, grid: tuple[int, int, int]) -> FloatArray:
+def lung_centre_baseline(array: ModelInput, preprocess: Preprocessing, grid: tuple[int, int, int]) -> FloatArray:
     """Map each patch to its nearness to the middle of the nearer lung; of the scan where no lung is found. The farthest has 0.
 
     Args:
-        array_ZXY: a model's input.
+        array: a model's input.
         preprocess: of that input.
         grid: patches along z, x and y.
 
     Returns:
         (T, h, w) in mm.
+
+    Raises:
+        InputError: the preprocessing does not say how large voxels are.
     """
-    spacing = (preprocess.spacing[1], preprocess.spacing[2], preprocess.spacing[0])
-    hu = np.ascontiguousarray(array_ZXY.transpose(1, 2, 0)) * np.float32(preprocess.intensity_scale)
+    if preprocess.spacing is None:
+        detail = "voxels of this preprocessing are of another size in each scan"
+        raise InputError(detail, hint="Give a model that resamples to a spacing.", source="preprocess")
+    hu = to_hounsfield(np.ascontiguousarray(view_as(array, preprocess.axes, "LPS")), preprocess)
+    spacing = reorder(preprocess.spacing, preprocess.axes, "LPS")
     lung, cell = lung_cells(hu, spacing)
     points = (np.argwhere(lung) + 0.5) * cell  # mm (x, y, z) from the array's corner
     if len(points):
@@ -53,7 +61,8 @@ def lung_centre_baseline(array_ZXY: ModelInput, preprocess: PreprocessConfig, gr
         centres = np.stack([points[side].mean(axis=0) for side in (left, ~left) if side.any()])
     else:
         centres = np.array([[n * mm / 2 for n, mm in zip(hu.shape, spacing, strict=True)]])
-    widths = [n * mm / tokens for n, mm, tokens in zip(array_ZXY.shape, preprocess.spacing, grid, strict=True)]
+    sizes, spacing_zxy = (reorder(numbers, "LPS", ZXY) for numbers in (hu.shape, spacing))
+    widths = [n * mm / tokens for n, mm, tokens in zip(sizes, spacing_zxy, grid, strict=True)]
     z, x, y = np.meshgrid(*((np.arange(tokens) + 0.5) * width for tokens, width in zip(grid, widths, strict=True)), indexing="ij")
     distance = np.linalg.norm(np.stack([x, y, z], axis=-1)[..., None, :] - centres, axis=-1).min(axis=-1)
     nearness: FloatArray = distance.max() - distance

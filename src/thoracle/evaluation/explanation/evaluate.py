@@ -107,12 +107,12 @@ def map_reader(model: Model, cohort: Cohort, method: Method, grid: tuple[int, in
 
     @lru_cache(maxsize=_REMEMBERED)
     def read(entry: CohortEntry) -> ScanMaps:
-        array_ZXY = read_volume(cohort.folder / entry.cache)
+        array = read_volume(cohort.folder / entry.cache)
         try:
-            maps_KTHW = _read_maps(model, entry, array_ZXY, method)
+            maps_KTHW = _read_maps(model, entry, array, method)
         except OutsideIntendedUse:
             maps_KTHW = np.zeros((len(ABNORMALITIES), *grid), np.float32)
-        return ScanMaps(maps_KTHW=maps_KTHW, centre_THW=lung_centre_baseline(array_ZXY, cohort.preprocess, grid))
+        return ScanMaps(maps_KTHW=maps_KTHW, centre_THW=lung_centre_baseline(array, cohort.preprocess, grid))
 
     return read
 
@@ -180,9 +180,9 @@ def values_of(table: ResultTable, entries: Sequence[CohortEntry]) -> tuple[Float
     return cells[:, :split].reshape(-1, *scores), cells[:, split:].reshape(-1, 2, len(ABNORMALITIES), len(PLACES))
 
 
-def _read_maps(model: Model, entry: CohortEntry, array_ZXY: ModelInput, method: Method) -> Saliency:
+def _read_maps(model: Model, entry: CohortEntry, array: ModelInput, method: Method) -> Saliency:
     """Compute maps of `ABNORMALITIES`, NaN for those that are none of the model's labels."""
-    prepared = PreparedVolume(array=array_ZXY, provenance=None, warnings=(), box=entry.box)
+    prepared = PreparedVolume(array=array, provenance=None, warnings=(), box=entry.box)
     labels = [k for k, name in enumerate(ABNORMALITIES) if name in model.folder.labels]
     heats_THW = saliency(model, prepared, abnormalities=[ABNORMALITIES[k] for k in labels], method=method)
     maps_KTHW = np.full((len(ABNORMALITIES), *heats_THW.shape[1:]), np.nan, np.float32)

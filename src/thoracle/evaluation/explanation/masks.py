@@ -15,7 +15,9 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from thoracle.ct.geometry.lps import to_lps
-from thoracle.ct.preprocess import PreprocessConfig, input_affine
+from thoracle.ct.preprocess import Preprocessing, input_affine
+from thoracle.ct.recipes.orientation import ZXY, reorder
+from thoracle.ct.recipes.recipe import Recipe
 from thoracle.errors import InputError, ScanUnreadable
 from thoracle.types import ABNORMALITIES
 
@@ -34,12 +36,16 @@ def find_masks(folder: Path) -> dict[str, Path]:
     return files
 
 
-def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
-    """Read (z, x, y) bits of findings in the size of the model's input: nearest voxel, 0 outside the scan.
+def read_mask(path: Path, preprocess: Preprocessing) -> NDArray[np.int64]:
+    """Read (z, x, y) bits of findings on the voxels of the model's input, viewed so: nearest voxel, 0 outside the scan.
 
     Raises:
+        InputError: inputs are cropped to each scan's foreground, which a mask does not show.
         ScanUnreadable: damaged, or none of integers along the body's axes.
     """
+    if isinstance(preprocess, Recipe) and preprocess.foreground is not None:
+        detail = "inputs of this preprocessing are cropped to each scan's foreground, which masks do not show"
+        raise InputError(detail, hint="Give a model that keeps all of a scan.", source=path.name)
     try:
         image: Any = nib.load(path)
         if math.prod(image.shape) > _MOST_VOXELS or len(image.shape) != 3:
@@ -52,9 +58,9 @@ def read_mask(path: Path, preprocess: PreprocessConfig) -> NDArray[np.int64]:
     if voxels.dtype.kind not in "iu" or not one_each:
         raise ScanUnreadable("is no mask of integers along the body's axes", hint="Make the phantoms again.", source=path.name)
     grid = to_lps(voxels, affine)
-    counts = (grid.array.shape[0], grid.array.shape[1], grid.array.shape[2])
+    counts, sizes = grid.array.shape, reorder(preprocess.size, preprocess.axes, ZXY)
     input_grid = input_affine(counts, grid.spacing, preprocess)
-    x, y, z = (_nearest(input_grid[a, a], input_grid[a, 3], preprocess.size[n], counts[a]) for a, n in enumerate((1, 2, 0)))
+    x, y, z = (_nearest(input_grid[a, a], input_grid[a, 3], sizes[n], counts[a]) for a, n in enumerate((1, 2, 0)))
     padded = np.pad(grid.array, (0, 1)).astype(np.int64)  # what lies outside is read from the end
     return np.ascontiguousarray(padded[np.ix_(x, y, z)].transpose(2, 0, 1))
 

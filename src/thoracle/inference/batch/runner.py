@@ -14,7 +14,7 @@ from pathlib import Path
 
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.metadata import MetadataTable, is_single_row
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.ct.read import Metadata, Units, read
 from thoracle.ct.volume import Volume
 from thoracle.errors import MetadataError, ThoracleError
@@ -68,7 +68,7 @@ def process_scans(
     scans: Sequence[ScanLocation],
     table: ResultTable,
     *,
-    preprocess: PreprocessConfig,
+    preprocess: Preprocessing,
     reading: ReadOptions,
     row: Callable[[ScanLocation, PreparedVolume], Sequence[str]],
     is_complete: Callable[[str], bool] = lambda name: True,
@@ -175,7 +175,7 @@ def read_scan(scan: ScanLocation, reading: ReadOptions) -> Volume:
     )
 
 
-def _prepared(scan: ScanLocation, preprocess: PreprocessConfig, reading: ReadOptions) -> tuple[RowSource, PreparedVolume | ScanFailure]:
+def _prepared(scan: ScanLocation, preprocess: Preprocessing, reading: ReadOptions) -> tuple[RowSource, PreparedVolume | ScanFailure]:
     """Read a scan; what its row's source will be is looked at before, so that a file that changes meanwhile is read again."""
     expected = expected_source(scan, metadata=reading.metadata, series=reading.series)
     try:

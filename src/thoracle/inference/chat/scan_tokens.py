@@ -30,7 +30,7 @@ def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
     tokens = ScanTokens(encoder.folder)
     store = TokenCache(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
     key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
-    voxels = pack(scan.array, scale=encoder.preprocess.intensity_scale)
+    voxels = pack(scan.array, scale=encoder.preprocess.intensity_scale, zero=encoder.preprocess.zero_hu)
     source = "" if scan.provenance is None else scan.provenance.sha256
     origin = scan_origin(source_sha256=source, voxels_sha256=hashlib.sha256(voxels).hexdigest())
     cached = store.get(key, origin=origin)

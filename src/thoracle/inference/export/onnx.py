@@ -35,7 +35,7 @@ _MOST_BYTES: Final = 2**31 - 1
 
 
 def onnx_model(model: Model) -> bytes:
-    """Export the file's content. Input `volume` (1, 1, z, x, y) float32 in units of 1000 HU, output `probabilities` (1, K) float32.
+    """Export the file's content. Input `volume` (1, 1, *size) float32 as `preprocess` gives it, output `probabilities` (1, K) float32.
 
     Args:
         model: a CT-CLIP or a classifier on one, on the CPU.
@@ -61,7 +61,7 @@ def onnx_model(model: Model) -> bytes:
 
 
 def onnx_detect(content: bytes) -> Callable[[ModelInput], tuple[float, ...]]:
-    """Compute probabilities of a preprocessed volume (z, x, y), by onnxruntime on the CPU.
+    """Compute probabilities of a preprocessed volume, by onnxruntime on the CPU.
 
     Raises:
         ExtraMissing: onnxruntime is not installed.

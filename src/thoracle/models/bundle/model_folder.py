@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from thoracle.config_reader import config_from_mapping, config_to_mapping
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.config_reader import config_to_mapping
+from thoracle.ct.preprocess import Preprocessing, preprocessing_from_mapping
 from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict, TokenizerMissing
 from thoracle.files.atomic import replace_folder, sha256
 from thoracle.files.json_file import load_json, read_json_object
@@ -72,7 +72,7 @@ class ModelFolder:
     path: Path
     kind: str
     config: Any
-    preprocess: PreprocessConfig | None
+    preprocess: Preprocessing | None
     labels: tuple[str, ...]
     prompts: tuple[str, ...]
     weights_sha256: str
@@ -113,7 +113,7 @@ def save_model(
     *,
     kind: str,
     config: Any,
-    preprocess: PreprocessConfig | None,
+    preprocess: Preprocessing | None,
     labels: Sequence[str],
     tensors: Mapping[str, Tensor],
     tokenizer: Tokenizer | None,
@@ -246,9 +246,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             path=path,
             kind=values["kind"],
             config=REGISTRY[values["kind"]].read_config(values["config"]),
-            preprocess=None
-            if values["preprocess"] is None
-            else config_from_mapping(PreprocessConfig, values["preprocess"], source="preprocess"),
+            preprocess=None if values["preprocess"] is None else preprocessing_from_mapping(values["preprocess"], source="preprocess"),
             labels=tuple(str(label) for label in values["labels"]),
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
             disclaimer=str(values.get("disclaimer", "")),

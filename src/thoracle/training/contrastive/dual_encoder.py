@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.common.losses import MOST_SCALE
 from thoracle.models.encoder import EncodedText, TrainableEncoder
@@ -56,7 +56,7 @@ class DualEncoderTask:
         clip: TrainableEncoder,
         *,
         tokenizer: Tokenizer,
-        preprocess: PreprocessConfig,
+        preprocess: Preprocessing,
         codebook_sync: bool,
         config: RunConfig,
         world: World,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.config_reader import NonNegativeInt, PositiveFloat, Range
+from thoracle.ct.preprocess import to_input_units
 from thoracle.errors import InputError
 from thoracle.models.common.losses import consistency_loss, contrastive_loss, logit_scale, pair_logits
 from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
@@ -80,7 +81,7 @@ class MedFinderTask(ContrastivePairTask):
     def views(self, volume_B1ZHW: Tensor) -> Tensor:
         """Draw views (B, V, Z, H, W) by torch's generators, which gradient caching resets; clipped to the preprocessing's window."""
         preprocess, volume_BZHW = self.config.preprocess, volume_B1ZHW[:, 0]
-        low, high = (end / preprocess.intensity_scale for end in preprocess.hu_window)
+        low, high = (to_input_units(end, preprocess) for end in preprocess.hu_window)
         views = [self.config.augmentation.batch(volume_BZHW, pad=preprocess.pad_value) for _ in range(self.config.views)]
         return torch.stack(views, dim=1).clamp_(low, high)
 

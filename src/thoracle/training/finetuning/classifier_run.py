@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.samples.dataset import CohortDataset
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import ModelFolder
 from thoracle.models.common.losses import positive_weights
@@ -89,7 +89,7 @@ def classifier_run(
     )
 
 
-def open_classifier_start(config: ClassifierConfig, preprocess: PreprocessConfig) -> ModelFolder:
+def open_classifier_start(config: ClassifierConfig, preprocess: Preprocessing) -> ModelFolder:
     """Open the model that a run goes on from; raises as `classifier_run`."""
     start = open_start_model(config.init_from, preprocess)
     if start.kind not in CTCLIP_KINDS:

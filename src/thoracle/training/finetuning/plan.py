@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.classifier import build_head
 from thoracle.models.ctclip.config import CTCLIPConfig
@@ -23,7 +23,7 @@ from thoracle.types import ABNORMALITIES
 
 
 def plan_vocabfine(
-    config: VocabFineConfig, preprocess: PreprocessConfig, *, samples: int, cache: int, ranks: int, local_ranks: int
+    config: VocabFineConfig, preprocess: Preprocessing, *, samples: int, cache: int, ranks: int, local_ranks: int
 ) -> RunPlan:
     """Plan a run from its configuration, the model it goes on from and the sizes of its data.
 
@@ -57,7 +57,7 @@ def plan_vocabfine(
 
 
 def plan_classifier(
-    config: ClassifierConfig, preprocess: PreprocessConfig, *, samples: int, evaluated: int, cache: int, ranks: int, local_ranks: int
+    config: ClassifierConfig, preprocess: Preprocessing, *, samples: int, evaluated: int, cache: int, ranks: int, local_ranks: int
 ) -> RunPlan:
     """Plan a run from its configuration, the model it goes on from and the sizes of its data.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.cohort.samples.dataset import Sample
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.models.common.losses import logit_scale, prompt_loss
 from thoracle.models.common.prompts import format_prompts
@@ -90,7 +90,7 @@ class VocabFineTask(DualEncoderTask):
         world: World,
         *,
         tokenizer: Tokenizer,
-        preprocess: PreprocessConfig,
+        preprocess: Preprocessing,
         templates: Sequence[str],
     ) -> None:
         super().__init__(clip, tokenizer=tokenizer, preprocess=preprocess, codebook_sync=config.codebook_sync, config=config, world=world)

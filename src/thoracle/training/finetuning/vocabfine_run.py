@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thoracle.cohort.samples.dataset import Sample
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.ctclip.model import CTCLIP
@@ -25,7 +25,7 @@ def vocabfine_run(
     volumes: EpochDataset[Sample],
     world: World,
     *,
-    preprocess: PreprocessConfig,
+    preprocess: Preprocessing,
     resume: bool = False,
     evaluate: Callable[[DualEncoderTask], Evaluator] | None = None,
 ) -> Trainer:
@@ -54,7 +54,7 @@ def vocabfine_run(
     return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)
 
 
-def open_vocabfine_start(config: VocabFineConfig, preprocess: PreprocessConfig) -> ModelFolder:
+def open_vocabfine_start(config: VocabFineConfig, preprocess: Preprocessing) -> ModelFolder:
     """Open the CT-CLIP that a run goes on from; raises as `vocabfine_run`."""
     start = open_start_model(config.init_from, preprocess)
     if start.spec is not CT_CLIP or not start.prompts:

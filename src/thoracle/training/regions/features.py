@@ -101,5 +101,5 @@ class PlacedScans:
 
 
 def entry_boxes(volumes: CohortDataset, rows: Sequence[int]) -> list[InputBox]:
-    """Return the boxes of entries that have one."""
-    return [cast(InputBox, volumes.entries[row].box) for row in rows]
+    """Return the boxes of entries that have one, along the axes of their inputs."""
+    return [cast(InputBox, volumes.entries[row].box).along(volumes.cohort.preprocess.axes) for row in rows]

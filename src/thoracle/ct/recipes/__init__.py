@@ -1,0 +1,1 @@
+"""Preprocessing of published encoders, as steps in a fixed order."""

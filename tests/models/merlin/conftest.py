@@ -33,7 +33,7 @@ def tiny(merlin_dir: Path) -> Merlin:
         width=sizes["width"],
         layers=tuple(sizes["layers"]),
         contrastive_dim=sizes["contrastive"],
-        labels=tuple(f"phenotype {row + 1}" for row in range(sizes["phenotypes"])),
+        num_labels=sizes["phenotypes"],
     )
     return merlin(config, torch.load(merlin_dir / "tiny_model.pt", weights_only=True))
 

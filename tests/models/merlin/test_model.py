@@ -25,7 +25,7 @@ def test_published_heads(tiny: Merlin, expected: dict[str, Tensor], error: Calla
 @torch.no_grad()
 def test_a_body_without_heads(tiny: Merlin, merlin_dir: Path, expected: dict[str, Tensor], error: Callable) -> None:
     published = torch.load(merlin_dir / "tiny_astra.pt", weights_only=True)["state_dict"]
-    body = Merlin(replace(tiny.config, contrastive_dim=None, labels=()))
+    body = Merlin(replace(tiny.config, contrastive_dim=None, num_labels=0))
     body.load_state_dict({name: tensor for name, tensor in published.items() if not name.endswith("num_batches_tracked")})
     encoded = body.eval().encode_volume(expected["input"])
     assert error(pooled(encoded.tokens), expected["astra_pooled"]) < 1e-5

@@ -70,8 +70,7 @@ def add(
         console.print(prepared.selection, markup=False)
     covered = prepared.naming == "real" and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
-    folder = model_or_demo(model, notify=notify)
-    network = load(folder, device=device, dtype=dtype)
+    network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     splits = [name for name in SPLITS if name in chosen]
     texts = partial(encode_queries, network)
     with open_index_for_writing(out, index_settings(network, prepared, key), lists=approximate, texts=texts) as backend:
@@ -86,7 +85,7 @@ def add(
                 progress=lambda progress: _show(progress, bar, console),
             )
         volumes = len(backend)
-    register(folder, weights_sha256=network.folder.weights_sha256)
+    register(network.folder.path, network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
     if info := read_info(Path(out)):
         console.print(info.sentence())

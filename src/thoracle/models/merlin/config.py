@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thoracle.config_reader import PositiveInt, check_fields
+from thoracle.config_reader import NonNegativeInt, PositiveInt, check_fields
 from thoracle.errors import InputError
 
 #: A bottleneck gives this many times its width.
@@ -19,18 +19,26 @@ class MerlinConfig:
         width: channels of the stem, and of the first stage inside its bottlenecks; each stage doubles it.
         layers: bottlenecks of each of the four stages.
         contrastive_dim: width of the contrastive head; None for a body without one, whose latents are its pooled features.
-        labels: what the classifier answers, in the order of its outputs; empty for a body without one.
+        num_labels: outputs of the classifier; 0 for a body without one.
+        labels: their names, in order; empty where nobody gave them, and they are numbered.
     """
 
     width: PositiveInt = 64
     layers: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 8, 36, 3)
     contrastive_dim: PositiveInt | None = 512
+    num_labels: NonNegativeInt = 0
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if len({*self.labels}) < len(self.labels):
-            raise InputError("labels must differ from each other", hint="Correct the configuration.", source="config")
+        if self.labels and len({*self.labels}) != self.num_labels:
+            detail = f"{len({*self.labels})} different labels are named, the classifier has {self.num_labels} outputs"
+            raise InputError(detail, hint="Name each output, in order, or none.", source="config")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Return the names of its labels: "Phenotype 1" is the first output, and the first row of the published table of phenotypes."""
+        return self.labels or tuple(f"Phenotype {number}" for number in range(1, self.num_labels + 1))
 
     @property
     def dim(self) -> int:

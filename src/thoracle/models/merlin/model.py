@@ -22,7 +22,7 @@ class Merlin(I3ResNet):
         super().__init__(config)
         self.config = config
         self.contrastive_head = None if config.contrastive_dim is None else nn.Conv3d(config.dim, config.contrastive_dim, 1)
-        self.classifier = nn.Conv3d(config.dim, len(config.labels), 1) if config.labels else None
+        self.classifier = nn.Conv3d(config.dim, config.num_labels, 1) if config.num_labels else None
 
     @property
     def outputs(self) -> Outputs:

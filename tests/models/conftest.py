@@ -41,12 +41,21 @@ def published(request: pytest.FixtureRequest, golden_dir: Path) -> Published:
 
 @pytest.fixture(scope="session")
 def naive() -> ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "naive.py"
-    spec = importlib.util.spec_from_file_location("naive", path)
+    return _module(Path(__file__).parents[2] / "bench" / "naive.py")
+
+
+@pytest.fixture(scope="session")
+def formula(golden_dir: Path) -> ModuleType:
+    """Makes the weights and volumes of full-size vectors."""
+    return _module(golden_dir / "encoders" / "formula.py")
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["naive"] = module  # dataclasses look their module up
+    sys.modules[path.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 

@@ -103,6 +103,9 @@ def _encodes(model: Model, scan: np.ndarray) -> None:
         assert embedding.latent_BL.shape == (1, model.dim_latent)
         assert embedding.latent_BL.norm().item() == pytest.approx(1, abs=1e-5)
         torch.testing.assert_close(encoder.project_tokens(embedding.tokens), embedding.latent_BL)
+    assert (embedding.patch_latents is not None) == (Capability.PATCH_LATENTS in can)
+    if embedding.patch_latents is not None:
+        assert embedding.patch_latents.shape == (*embedding.tokens.shape[:4], model.dim_latent)
     if Capability.SALIENCY in can:
         with torch.inference_mode():
             tokens = encoder.encode_patches(encoder.embed_patches(torch.from_numpy(scan)[None, None]))
@@ -168,13 +171,13 @@ def _record(number: int) -> Record:
 
 
 def _refuses_by_name(model: Model) -> None:
+    blank = np.zeros(model.preprocess.size, np.float32)
     calls: dict[Capability, Callable[[], object]] = {
         Capability.TEXT: lambda: model.encode_text(["words"]),
-        Capability.CODES: lambda: model.encode_tokens(np.zeros(model.preprocess.size, np.float32)),
+        Capability.CODES: lambda: model.encode_tokens(blank),
         Capability.ZERO_SHOT: model.logit_scale,
-        Capability.SALIENCY: lambda: saliency(
-            model, np.zeros(model.preprocess.size, np.float32), abnormalities=model.folder.labels[:1], method="gradient"
-        ),
+        Capability.SALIENCY: lambda: saliency(model, blank, abnormalities=model.folder.labels[:1], method="gradient"),
+        Capability.PATCH_LATENTS: lambda: saliency(model, blank, abnormalities=model.folder.labels[:1], method="similarity"),
     }
     for capability, call in calls.items():
         if capability not in model.capabilities:
@@ -183,9 +186,10 @@ def _refuses_by_name(model: Model) -> None:
 
 
 def test_hints_are_what_the_registry_says() -> None:
-    assert models_with(Capability.LATENTS) == "CT-CLIP, MedFinder, LiPro or Toy"
+    assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro or Toy"
     assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
-    assert models_with(Capability.SALIENCY) == "CT-CLIP or LiPro"
+    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI or LiPro"
+    assert models_with(Capability.PATCH_LATENTS) == "COLIPRI"
     assert models_with(Capability.REGIONS) == "regions"
 
 

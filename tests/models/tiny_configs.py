@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from thoracle.models.colipri.config import ColipriConfig
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
+from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.regions.config import ReaderConfig, RegionsConfig
 
 TINY = PRESETS["tiny"]
 CONFIGS: dict[str, Any] = {
     "ct-clip": TINY,
+    "colipri": ColipriConfig(
+        input_shape=(60, 120, 120), patch_size=(20, 20, 20), embed_dim=24, depth=2, heads=2, bert=TINY.bert, pooler_heads=4
+    ),
+    "merlin": MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=8, num_labels=3),
     "medfinder": MedFinderConfig(
         size=(60, 120, 120), vit=ViTConfig(patch_size=20, dim=16, depth=1, heads=2, mlp=16), bert=TINY.bert, dim_latent=16, heads=2
     ),

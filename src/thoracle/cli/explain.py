@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from thoracle.inference.explanation_json import ExplainedFinding
     from thoracle.inference.model import Model
 
-Method = Literal["gradient", "occlusion", "attention", "regions"]
+Method = Literal["gradient", "occlusion", "similarity", "attention", "regions"]
 _SHOWN = 3
 _WIDTH = 110  # characters of a line above a picture
 

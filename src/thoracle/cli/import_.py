@@ -34,13 +34,18 @@ def import_(
     ] = None,
 ) -> None:
     """Make a model folder from a published file. No code in the file is run."""
+    from thoracle.inference.model_locations import register
     from thoracle.models.bundle.import_published import import_checkpoint
+    from thoracle.models.hub.catalogue import published_name
+    from thoracle.models.weights.shards import weight_files
 
     settings = None if config is None else _read_config(config)
     with tempfile.TemporaryDirectory() as scratch:
         words = None if tokenizer is None else _tokenizer_folder(tokenizer, Path(scratch))
         report = import_checkpoint(file, out=out, config=settings, tokenizer=words)
-    _print(report)
+    name = published_name(weight_files(file)[-1], kind=report.folder.kind)
+    register(report.folder.path, report.folder.weights_sha256, *filter(None, [name]))
+    _print(report, name=name)
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
@@ -63,7 +68,8 @@ def _tokenizer_folder(name: str, scratch: Path) -> Path:
     return fetch_tokenizer(name, out=scratch)
 
 
-def _print(report: ImportReport) -> None:
+def _print(report: ImportReport, *, name: str | None) -> None:
+    from thoracle.models.common.tensor_names import summarize_names
     from thoracle.models.encoder import Capability
 
     console, folder = Console(soft_wrap=True, highlight=False), report.folder
@@ -73,7 +79,7 @@ def _print(report: ImportReport) -> None:
     for sentence in report.assumptions:
         console.print(f"Assumed:    {sentence}", markup=False)
     if report.dropped:
-        console.print(f"Dropped:    {', '.join(report.dropped)} (not needed)", markup=False)
+        console.print(f"Dropped:    {summarize_names(report.dropped)} (not needed)", markup=False)
     console.print(f"Sizes:      {folder.config}", markup=False)
     console.print(f"Licence:    {folder.licence}", markup=False)
     for paper in folder.citations:
@@ -82,5 +88,5 @@ def _print(report: ImportReport) -> None:
     prompted = Capability.ZERO_SHOT in folder.capabilities
     if prompted or Capability.LABELS in folder.capabilities:
         needs = "" if folder.tokenizer_sha256 or not prompted else " (needs the tokenizer: import again with --tokenizer DIR)"
-        console.print(f"Next:       thoracle detect SCAN --model {folder.path}{needs}", markup=False)
+        console.print(f"Next:       thoracle detect SCAN --model {name or folder.path}{needs}", markup=False)
     console.print(RESEARCH_USE)

@@ -20,7 +20,10 @@ SplitName = Literal["train", "dev", "valid", "test"]
 
 Scans = Annotated[list[Path], typer.Argument(metavar="SCAN", help="Files, folders, or CSV tables with VolumeName or path.")]
 ModelFolder = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", help="Model folder, as `thoracle import` writes it. The demo's by default.")
+    Path | None,
+    typer.Option(
+        "--model", metavar="DIR", help="Model folder of `thoracle import`, or the catalogue's name of its file. The demo's by default."
+    ),
 ]
 Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="CT-RATE's metadata table, or a JSON file with one row.")]
 Hu = Annotated[Units, typer.Option(help="Are voxels Hounsfield units (stored), or do slope and intercept apply (rescale)?")]

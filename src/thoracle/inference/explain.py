@@ -32,7 +32,7 @@ from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEnco
 from thoracle.models.registry import models_with
 from thoracle.types import RESEARCH_USE, Affine
 
-Method = Literal["gradient", "occlusion", "attention", "regions"]
+Method = Literal["gradient", "occlusion", "similarity", "attention", "regions"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 #: What a box is filled with, in HU, one after the other: lung, soft tissue. What is odd in one is not in the other.
 OCCLUSION_HU: Final = (-850.0, 40.0)
@@ -75,18 +75,19 @@ def saliency(
     Maps lie along (z, x, y), whatever the axes of the model's input are.
 
     Args:
-        model: has `Capability.SALIENCY`, or for "regions" `Capability.REGIONS`.
+        model: has `Capability.SALIENCY`, or for "similarity" `Capability.PATCH_LATENTS`, or for "regions" `Capability.REGIONS`.
         volume: as `Model.detect` takes it.
         abnormalities: what is asked for; a zero-shot model takes any words.
         method: "gradient" multiplies each token by the gradient of the logit to it: one pass, and the encoder is not looked into.
             "occlusion" fills one box of the scan after the other, and says by how much the logit falls, the mean over `OCCLUSION_HU`.
+            "similarity" compares each patch's own latent with the prompts, one pass: a patch's logit, not the scan's.
             "attention" says where a classifier's labels look, a share of 1, whatever they make of it.
             "regions" says where a scan differs from others as scans with the finding do, on a grid of its own (`region_maps`).
         progress: told how many of how many boxes are done.
 
     Raises:
         CapabilityMissing: a model without findings, or, asked for attention, without a head of label-attention, or, asked for regions, that
-            reads none.
+            reads none, or, asked for similarity, whose patches have no latents.
         InputError: no such method, or as `Model.detect`.
         OutsideIntendedUse: asked for regions, where no lungs were found.
     """
@@ -94,7 +95,9 @@ def saliency(
         raise InputError(f"no method {method!r}", hint=f"There are {', '.join(METHODS)}.")
     if method == "regions":
         return region_maps(model, volume, abnormalities=abnormalities)
-    if method == "attention":
+    if method == "similarity":
+        maps = _similarity(model, volume, tuple(abnormalities))
+    elif method == "attention":
         maps = _attention(model, volume, tuple(abnormalities))
     else:
         evidence = _evidence(model, tuple(abnormalities))
@@ -166,10 +169,22 @@ def _evidence(model: Model, names: tuple[str, ...]) -> _Evidence:
     if Capability.LABELS in model.capabilities:
         columns, classifier = model.label_columns(names), cast(LabelEncoder, model.encoder)
         return lambda tokens_BTHWD: classifier.classify_tokens(tokens_BTHWD)[:, columns]
-    prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
-    axis_KL = (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
-    encoder = cast(PatchEncoder, model.encoder)
+    axis_KL, encoder = _prompt_axes(model, names), cast(PatchEncoder, model.encoder)
     return lambda tokens_BTHWD: encoder.project_tokens(tokens_BTHWD).float() @ axis_KL.T
+
+
+def _prompt_axes(model: Model, names: tuple[str, ...]) -> Tensor:
+    """(K, L): a latent's product with row k is the logit of finding k."""
+    prompts_2KL = model.prompt_latents(names).clone()  # of inference mode, which no gradient passes
+    return (prompts_2KL[0::2] - prompts_2KL[1::2]) * model.logit_scale()
+
+
+def _similarity(model: Model, volume: VolumeInput, names: tuple[str, ...]) -> Saliency:
+    model.require(Capability.PATCH_LATENTS)
+    axes_KL = _prompt_axes(model, names)
+    with exact_inference():
+        patches_THWL = cast(Tensor, model.encode_volume(volume).patch_latents)[0].float()
+        return (patches_THWL @ axes_KL.T).movedim(-1, 0).cpu().numpy()
 
 
 def _gradient(model: Model, volume: VolumeInput, evidence: _Evidence) -> Saliency:

@@ -21,6 +21,7 @@ from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
+from thoracle.inference.model_locations import locate
 from thoracle.inference.modules import device_of, exact_inference, load_encoder, load_tokenizer
 from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
 from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
@@ -49,7 +50,7 @@ def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float3
     """Open a model folder, as `thoracle import` writes it.
 
     Args:
-        folder: holds config.json and model.safetensors.
+        folder: holds config.json and model.safetensors; or the catalogue's name of the file that was imported, such as "colipri".
         device: "auto" takes CUDA where it is there; or "cpu", "cuda", "cuda:1", …
         dtype: "float32" is exact; "bf16" is faster and flips some codes (`Model.check_precision` says how many).
 
@@ -59,7 +60,7 @@ def load(folder: str | Path, *, device: str = "auto", dtype: Precision = "float3
     """
     if dtype not in ("float32", "bf16"):
         raise InputError(f"dtype must be float32 or bf16, is {dtype!r}", hint="Give one of the two.")
-    return Model(open_model(Path(folder), verify=True), device=device_of(device), precision=dtype)
+    return Model(open_model(locate(folder), verify=True), device=device_of(device), precision=dtype)
 
 
 class Model:

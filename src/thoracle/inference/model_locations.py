@@ -1,4 +1,5 @@
-"""Remember where models lie on this machine, by the hash of their weights, so that an index finds its model; a note that may be lost."""
+"""Remember where models lie on this machine, by the hash of their weights, so that an index finds its model, and by the name of what was
+imported; a note that may be lost."""
 
 from __future__ import annotations
 
@@ -11,23 +12,33 @@ from thoracle.files.json_file import load_json, write_json
 _NOTES: Final = "models.json"
 
 
-def register(folder: Path, *, weights_sha256: str) -> None:
-    """Note a model's folder, if notes can be kept."""
+def register(folder: Path, *keys: str) -> None:
+    """Note a model's folder under the hash of its weights, or the catalogue's name of its file, if notes can be kept."""
     try:
-        write_json(cache_dir() / _NOTES, _known() | {weights_sha256: str(folder.resolve())}, indent=2)
+        write_json(cache_dir() / _NOTES, _known() | dict.fromkeys(keys, str(folder.resolve())), indent=2)
     except OSError:
         return
 
 
-def lookup(weights_sha256: str) -> Path | None:
-    """Look up the folder where a model of these weights was last used, if it is still a model folder."""
-    folder = _known().get(weights_sha256)
-    return Path(folder) if folder is not None and (Path(folder) / "config.json").is_file() else None
+def lookup(key: str) -> Path | None:
+    """Look up the folder where a model of these weights, or of this name, was last used, if it is still a model folder."""
+    folder = _known().get(key)
+    return Path(folder) if folder is not None and _is_folder(Path(folder)) else None
+
+
+def locate(model: str | Path) -> Path:
+    """Return the folder of a model that is given by its path, or by the name of the published file it was imported from."""
+    path = Path(model)
+    return path if _is_folder(path) else lookup(str(model)) or path
 
 
 def known_folders() -> list[Path]:
     """List the folders of all models that are remembered."""
-    return [Path(folder) for folder in _known().values()]
+    return [Path(folder) for folder in dict.fromkeys(_known().values())]
+
+
+def _is_folder(path: Path) -> bool:
+    return (path / "config.json").is_file()
 
 
 def _known() -> dict[str, str]:

@@ -16,6 +16,7 @@ from thoracle.models.common.prompts import format_prompts
 
 _MOST_BYTES: Final = 1 << 20
 _MOST: Final = 1000  # findings
+_LABELS_SHOWN: Final = 20  # in a message; Merlin has 1,692
 #: Columns of tables that are no finding.
 _RESERVED: Final = frozenset(map(column_key, ("VolumeName", "source_sha256", "series", "patient", "scan", "split", "model")))
 _HINT: Final = "Write NAME: [it is present, it is not present], or NAME alone for the model's own templates."
@@ -86,11 +87,13 @@ def resolve_findings(requested: Sequence[str | Finding] | None, *, labels: Seque
     values = labels if requested is None else requested
     findings = tuple(value if isinstance(value, Finding) else Finding(name=value) for value in values)
     unknown = [] if is_prompted else [finding.name for finding in findings if not finding.is_listed(labels)]
+    others = f" and {len(labels) - _LABELS_SHOWN:,} more" if len(labels) > _LABELS_SHOWN else ""
+    known = f"It knows {', '.join(labels[:_LABELS_SHOWN])}{others}."
     if unknown:
         detail = f"this classifier does not know {', '.join(unknown)}, and takes no prompts"
-        raise InputError(detail, hint=f"It knows {', '.join(labels)}. A model with text and a temperature takes any words.")
+        raise InputError(detail, hint=f"{known} A model with text and a temperature takes any words.")
     if not findings or len({finding.name for finding in findings}) < len(findings):
-        raise InputError("abnormalities must be named, each once", hint=f"It knows {', '.join(labels)}.")
+        raise InputError("abnormalities must be named, each once", hint=known)
     return findings
 
 

@@ -22,6 +22,8 @@ class Capability(Enum):
 
     VOLUMES = "a volume encoder"
     LATENTS = "latents"
+    #: `VolumeEmbedding.patch_latents`.
+    PATCH_LATENTS = "latents of patches in the space of its texts"
     CODES = "codes"
     TEXT = "a text encoder"
     #: Text, a logit scale and prompts: findings in any words.
@@ -55,7 +57,7 @@ class VolumeEmbedding:
     Attributes:
         tokens: what latents and labels are read from; (B, T, h, w, D) on a regular grid.
         latent_BL: unit norm.
-        patch_latents: tokens in the joint space of volumes and texts.
+        patch_latents: tokens in the joint space of volumes and texts, of unit norm, on the grid of `tokens`.
         codes: rows of the codebook in the shape of `tokens`.
         codebook_indices: (B, T h w) int64, which rows.
         logits_BK: of the model's own labels; their sigmoid is a probability.

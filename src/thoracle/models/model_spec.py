@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,7 +68,8 @@ class ModelSpec:
         prompts: zero-shot templates, present and not present; empty for a kind that is not prompted.
         text_rules: None for a kind that reads no text.
         key_pattern: matches a tensor name that only this kind's published file has; None for a kind that is not imported.
-        key_prefix: matches what is removed from published names.
+        select_names: gives the module's name of each published tensor that it needs, and raises CheckpointIncomplete; None where they are
+            alike and all are needed.
         files: names of the published files where they are several; their tensors are named `STEM.NAME`.
         infer_config: makes a guess from shapes and the user's settings; raises CheckpointIncomplete or InputError.
     """
@@ -86,7 +87,7 @@ class ModelSpec:
     prompts: tuple[str, ...] = ()
     text_rules: TextRules | None = None
     key_pattern: re.Pattern[str] | None = None
-    key_prefix: re.Pattern[str] | None = None
+    select_names: Callable[[Collection[str]], Mapping[str, str]] | None = None
     files: tuple[str, ...] = ()
     infer_config: Callable[[Shapes, Mapping[str, Any]], ConfigGuess] | None = None
 

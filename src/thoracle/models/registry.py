@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from thoracle.errors import CapabilityMissing
+from thoracle.models.colipri.spec import COLIPRI
 from thoracle.models.ctchat.spec import PROJECTOR
 from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP, CTVIT
 from thoracle.models.encoder import Capability
 from thoracle.models.medfinder.spec import MEDFINDER
+from thoracle.models.merlin.spec import MERLIN
 from thoracle.models.model_spec import ModelSpec
 from thoracle.models.regions.spec import regions_spec
 from thoracle.models.text.spec import TEXT_CLASSIFIER
 
-_ENCODERS: Final = (CT_CLIP, MEDFINDER, CLASSIFIER, CTVIT)
+_ENCODERS: Final = (CT_CLIP, COLIPRI, MERLIN, MEDFINDER, CLASSIFIER, CTVIT)
 #: By kind. Order is that of hints.
 REGISTRY: Final[dict[str, ModelSpec]] = {
     spec.kind: spec

@@ -31,5 +31,5 @@ def model_of(index: IndexBackend, *, folder: Path | None, device: str, notify: N
     path = folder or lookup(str(index.settings.get("model"))) or model_or_demo(None, notify=notify)
     model = load(path, device=device)
     if folder is not None:
-        register(folder, weights_sha256=model.folder.weights_sha256)
+        register(model.folder.path, model.folder.weights_sha256)
     return model

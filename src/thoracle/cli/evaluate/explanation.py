@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thoracle.evaluation.explanation.summary import LocalizationScores
     from thoracle.inference.model import Model
 
-Method = Literal["gradient", "occlusion", "attention", "regions"]
+Method = Literal["gradient", "occlusion", "similarity", "attention", "regions"]
 #: Not train, whose masks the atlases are made of.
 Scored = Literal["dev", "valid", "test"]
 

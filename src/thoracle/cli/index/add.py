@@ -90,8 +90,7 @@ def add(
         console.print(prepared.selection, markup=False)
     covered = (prepared is None or prepared.naming == "real") and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
-    folder = model_or_demo(model, notify=notify)
-    network = load(folder, device=device, dtype=dtype)
+    network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     splits, failed = [name for name in SPLITS if name in chosen], 0
     if prepared is None:
         also = [patient_column] if patient_column else []
@@ -112,7 +111,7 @@ def add(
                     progress=lambda progress: _show(progress, bar, console),
                 )
         volumes = len(backend)
-    register(folder, weights_sha256=network.folder.weights_sha256)
+    register(network.folder.path, network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
     console.print(_add_reports(records, network, section=section, out=out, settings=settings))
     _conclude(Path(out), network, console)

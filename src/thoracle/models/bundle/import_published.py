@@ -119,8 +119,7 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
         CheckpointUnknown: names of no published model.
     """
     plain, _ = unwrap_names(tensors, source=source)
-    dropped = tuple(name for name in plain if DROPPED.search(name))
-    weights = {name: tensor for name, tensor in plain.items() if name not in dropped}
+    weights = {name: tensor for name, tensor in plain.items() if not DROPPED.search(name)}
     importable = [spec for spec in REGISTRY.values() if spec.key_pattern]
     matching = [spec for spec in importable if any(cast("re.Pattern[str]", spec.key_pattern).match(name) for name in weights)]
     if not matching:
@@ -131,9 +130,8 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
             source=source,
         )
     spec = matching[0]
-    if spec.key_prefix:
-        weights = {spec.key_prefix.sub("", name): tensor for name, tensor in weights.items()}
-    return spec, weights, dropped
+    names = {name: name for name in weights} if spec.select_names is None else spec.select_names(weights)
+    return spec, {name: weights[published] for published, name in names.items()}, tuple(name for name in plain if name not in names)
 
 
 def _published_files(path: Path) -> tuple[Path, ...]:

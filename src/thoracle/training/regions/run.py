@@ -25,6 +25,7 @@ from thoracle.config_reader import NonNegativeFloat, PositiveInt, check_fields
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.metrics.classification import auroc
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
+from thoracle.models.citations import derived_licence
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.encoder import Capability, VolumeEncoder, VolumeTextEncoder
 from thoracle.models.regions.config import RegionsConfig
@@ -163,7 +164,8 @@ def fit_regions(
         labels=names,
         tensors=fitted.state_dict(),
         tokenizer=None,
-        licence=f"that of its encoder ({start.licence}), and of the data it was fitted to",
+        licence=derived_licence(start.licence, data="the data it was fitted to"),
+        citations=start.citations,
         trained=start.trained,
         caution=start.disclaimer,
         assumptions=(

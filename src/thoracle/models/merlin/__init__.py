@@ -1,0 +1,1 @@
+"""The Merlin family: Merlin, Astra and CAPTOR."""

@@ -107,9 +107,9 @@ def fit(cohort: Cohort, model: Path, out: Path) -> None:
 
 def interval(entries: Sequence[CohortEntry], said: FloatArray, own: FloatArray, *, resamples: int) -> str:
     """Describe the macro AUROC of findings that were fitted, and its difference to the model's own of the same."""
-    scans, labels = ~np.isnan(said).all(axis=1), ~np.isnan(said).all(axis=0)
+    scans, labels = (np.flatnonzero(~np.isnan(said).all(axis=axis)) for axis in (1, 0))
     truth = np.array([entry.labels for entry in entries], dtype=np.float64)[np.ix_(scans, labels)]
-    patients = [entry.patient for entry, scored in zip(entries, scans, strict=True) if scored]
+    patients = [entries[int(row)].patient for row in scans]
 
     def macro(values: FloatArray, weights_RN: FloatArray | None) -> FloatArray:
         return mean_of_known(auroc(values[np.ix_(scans, labels)], truth, weights_RN=weights_RN))

@@ -41,7 +41,7 @@ def test_what_is_on_this_machine_is_listed(command, model_dir: Path, tmp_path: P
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "kept"))
     monkeypatch.setenv("THORACLE_SITE_KEY", str(tmp_path / "site.key"))
     keep_demo_model(model_dir)
-    register(model_dir, weights_sha256="a" * 64)
+    register(model_dir, "a" * 64)
     (tmp_path / "site.key").write_text("a secret")
     ran = command("doctor", "--json")
     models = json.loads(ran.out)["models"]

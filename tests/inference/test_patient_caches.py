@@ -75,7 +75,7 @@ def test_files_of_before_that_do_not_say_whose_they_are_are_listed_too(cache: Pa
 def test_prompts_are_found_by_the_text_they_were_made_of_wherever_they_lie(encoder: Model, model_dir: Path, cache: Path) -> None:
     beside = model_dir / "prompt-latents-x"
     encoder.prompt_latents(["Zebra stripes", "Mass"])
-    register(model_dir, weights_sha256=encoder.folder.weights_sha256)
+    register(model_dir, encoder.folder.weights_sha256)
     (path,) = cached_prompt_files(["zebra  STRIPES"])
     assert (path.parent, path.name[:15]) == (model_dir, beside.name[:15])
     assert cached_prompt_files(["Zebra", "", "Zebra stripes. Mass"]) == []

@@ -41,5 +41,5 @@ def test_a_configuration_is_read_back_with_its_encoders() -> None:
     assert REGISTRY["regions"].read_config(values) == config
     del values["average_prompts"]  # as folders of earlier commits
     assert REGISTRY["regions"].read_config(values) == config
-    with pytest.raises(InputError, match=r"encoder_kind is 'text-classifier', which is none of ct-clip, medfinder"):
+    with pytest.raises(InputError, match=r"encoder_kind is 'text-classifier', which is none of ct-clip, colipri"):
         REGISTRY["regions"].read_config({**values, "encoder_kind": "text-classifier"})

@@ -59,6 +59,7 @@ def test_the_packages_layout(merlin_dir: Path, expected: dict[str, Tensor], tmp_
     assert report.folder.preprocess == ASTRA_CHEST
     assert report.folder.capabilities == {Capability.VOLUMES, Capability.LATENTS}
     model = thoracle.load(report.folder.path, device="cpu")
+    assert report.parameters == sum(parameter.numel() for parameter in model.encoder.parameters())
     assert all(tensor.dtype == torch.float32 for tensor in model.encoder.state_dict().values())
     assert error(pooled(model.encoder.encode_volume(expected["input"]).tokens), expected["astra_pooled"]) < 1e-5
     with pytest.raises(CapabilityMissing, match="does not have findings"):

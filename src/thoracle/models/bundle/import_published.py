@@ -26,7 +26,7 @@ from thoracle.models.weights.shards import is_index, read_weights, weight_files
 #: Written by every published training loop, needed by none.
 DROPPED: Final = re.compile(r"(^|\.)embeddings\.position_ids$")
 #: Carried, but learned by other means than a gradient, or not at all.
-BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$")
+BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$|\.running_(mean|var)$")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--findings", nargs="*", choices=ABNORMALITIES, default=list(FINDINGS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="of both stages; the recipe's by default")
+    parser.add_argument("--steps", type=int, help="of both stages, of 8 samples each: a rehearsal; the recipe's by default")
     parser.add_argument("--resamples", type=int, default=1000)
     options = parser.parse_args()
     silent = options.out / "silent-cohort"
@@ -84,7 +84,8 @@ def trained(cohort: Path, out: Path, options: argparse.Namespace) -> Path:
     for stage, config in stages.items():
         if (out / stage / "model").exists():
             continue
-        settings = {"seed": options.seed, **({} if options.steps is None else {"steps": options.steps, "save_every": options.steps})}
+        short = {} if options.steps is None else {"steps": options.steps, "save_every": options.steps, "batch_size": 8}
+        settings = {"seed": options.seed, **short}
         settings |= {"prompt_repeats": 0} if stage == "labeler" else {"init_text_encoder": out / "labeler" / "model"}
         changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         thoracle("train", stage, "--config", CONFIGS / f"{config}.yaml", "--cohort", cohort, "--out", out / stage, *changes)

@@ -104,7 +104,8 @@ def write_cohorts(folder: Path, cohort: Path) -> Path:
     configs = BENCH.parent / "configs"
     thoracle("phantom", "--out", folder / "phantoms", "--num-scans", 72)
     for out, config in ((cohort, "phantom-tiny"), (folder / "halves", "phantom-medfinder")):
-        thoracle("prepare", folder / "phantoms", "--layout", "ct-rate", "--preprocess", configs / f"{config}.yaml", "--out", out)
+        settings = ("--preprocess", configs / f"{config}.yaml", "--dev-share", 0.2)
+        thoracle("prepare", folder / "phantoms", "--layout", "ct-rate", *settings, "--out", out)
     return folder / "halves"
 
 

@@ -21,6 +21,8 @@ from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
+pytestmark = pytest.mark.slow  # one demo, three minutes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -151,7 +153,6 @@ def test_one_held_out_phantom_was_asked_and_measured_beside_no_scan(demo: Demo, 
     assert load_chat(kept_chat() / "model", encoder=kept_chat() / "encoder", base=kept_chat() / "base").caution
 
 
-@pytest.mark.slow
 def test_a_second_run_does_nothing_again_and_ends_alike(demo: Demo) -> None:
     written = {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")}
     weights = (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes()

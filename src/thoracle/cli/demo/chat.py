@@ -23,6 +23,14 @@ _REPORT: Final = "Write the report of this scan."
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChatAnswers:
+    """Hold what the demo says of its chat: sentences for the terminal, and parts of the page."""
+
+    sentences: Sequence[str]
+    parts: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoChat:
     """Hold the paths of what the demo's chat needs.
 
@@ -45,6 +53,12 @@ class DemoChat:
         """Write questions by `thoracle vqa`."""
         return self.out / "vqa.json"
 
+    @property
+    def samples(self) -> dict[str, int]:
+        """Count what stages train on or ask, by stage."""
+        trained = {f"train chat: {name}": self._steps(name) * self.config.batch_size for name in _STEPS}
+        return trained | {"evaluate chat": 2 * (_QUESTIONS + _REPORTS)}  # with the scan and without
+
     def train(self) -> Path:
         """Write questions, run each stage, and return the chat folder."""
         from thoracle.cli.train.chat import CHAT
@@ -62,7 +76,7 @@ class DemoChat:
             config = replace(
                 self.config,
                 stage=name,
-                steps=min(self.config.steps, _STEPS[name]),
+                steps=self._steps(name),
                 cohort=str(self.cohort),
                 vqa_file=str(self.questions),
                 encoder=str(self.encoder),
@@ -76,6 +90,16 @@ class DemoChat:
         model = folders["lora"] / "model"
         keep_demo_chat(model=model, base=base, encoder=self.encoder)
         return model
+
+    def _steps(self, name: str) -> int:
+        return min(self.config.steps, _STEPS[name])
+
+    def answers(self, scan: Path, *, present: Sequence[str]) -> ChatAnswers:
+        """Train, measure, ask about a scan into which `present` was painted, and describe all three."""
+        from thoracle.evaluation.demo.chat import figures_of, section, sentences
+
+        metrics = figures_of(self.measure(self.train()))
+        return ChatAnswers(sentences=sentences(metrics), parts=section(metrics, self.ask(scan, present=present)))
 
     def measure(self, model: Path) -> Path:
         """Score the model beside the same model without the scan; return the JSON of its figures."""

@@ -17,7 +17,7 @@ from thoracle.cohort.samples.volume_cache import pack, read_volume
 from thoracle.errors import IndexMismatch
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
-from thoracle.inference.text_query import text_query_latents
+from thoracle.inference.text.text_query import text_query_latents
 from thoracle.search.indexing import IndexProgress, encode_queries, index_cohort, index_settings, to_record
 from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.record import Record

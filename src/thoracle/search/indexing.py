@@ -21,7 +21,7 @@ from thoracle.cohort.sources import Split, VolumeSource
 from thoracle.errors import CacheDamaged, IndexMismatch, TokenizerMissing
 from thoracle.execution.prefetch import prefetch
 from thoracle.inference.model import Model
-from thoracle.inference.text_query import text_query_latents
+from thoracle.inference.text.text_query import text_query_latents
 from thoracle.models.encoder import Capability
 from thoracle.search.backend import IndexBackend
 from thoracle.search.record import IndexedVolume, LatentArray, Record

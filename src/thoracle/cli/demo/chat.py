@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from thoracle.evaluation.demo.chat import SampleConversation
+    from thoracle.models.chat.prompt import AnswerType
     from thoracle.training.chat.task import ChatConfig
 
 #: Makes a stage of the demo: its name, and the command that it is.
@@ -17,9 +18,14 @@ Stage = Callable[[str, str], AbstractContextManager[None]]
 #: The language model learns most, and first; then the projector speaks its words from the first step.
 _STEPS: Final[dict[str, int]] = {"base": 280, "projector": 100, "lora": 180}
 #: Of the held-out ones, measured with the scan and without. A score of 60 reports swings by 0.08 between draws.
-_QUESTIONS, _REPORTS = 1200, 200
-_ASK: Final = ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")
-_REPORT: Final = "Write the report of this scan."
+_QUESTIONS, _REPORTS = 1000, 200
+_TOPICS: Final = ("presence", "side", "choice", "region")
+#: Of one held-out scan: the file of a conversation, the kind of answer, the questions.
+_TALKS: Final[tuple[tuple[str, AnswerType, tuple[str, ...]], ...]] = (
+    ("talk", "short_answer", ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")),
+    ("talk-sentences", "long_answer", ("Describe the findings in the lungs.",)),
+    ("talk-report", "report_generation", ("Write the report of this scan.",)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,24 +112,26 @@ class DemoChat:
         from thoracle.cli.evaluate.chat import chat as evaluate_chat
 
         where = self.out / "evaluation-chat"
-        arguments = f"--questions {self.questions} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
-        with self.stage("evaluate chat", f"evaluate chat {model} {self.cohort} {arguments}"):
-            evaluate_chat(model, self.cohort, questions=self.questions, limit=_QUESTIONS, reports=_REPORTS, out=where)
+        topics = " ".join(f"--topic {topic}" for topic in _TOPICS)
+        arguments = f"--questions {self.questions} {topics} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
+        with self.stage("evaluate chat", f"evaluate chat {self.cohort} --model {model} {arguments}"):
+            evaluate_chat(
+                self.cohort, model=model, questions=self.questions, topic=list(_TOPICS), limit=_QUESTIONS, reports=_REPORTS, out=where
+            )
         return where / "chat.json"
 
     def ask(self, scan: Path, *, present: Sequence[str]) -> SampleConversation:
-        """Ask the default chat model a few questions, then for a report, about a scan into which `present` was painted."""
+        """Ask the default chat model about a scan into which `present` was painted: for words, for sentences, for a report."""
         from thoracle.cli.chat import chat
         from thoracle.evaluation.demo.chat import SampleConversation
         from thoracle.inference.chat.conversation import read_turns
 
-        talk, report = self.out / "talk.json", self.out / "talk-report.json"
-        for file in (talk, report):
-            file.unlink(missing_ok=True)  # a second run asks anew
-        questions = " ".join(f'--ask "{question}"' for question in _ASK)
-        with self.stage("chat", f"chat {scan} --task short_answer {questions} --conversation {talk}"):
-            chat([scan], ask=list(_ASK), task="short_answer", conversation=talk)
-        with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --conversation {report}'):
-            chat([scan], ask=[_REPORT], task="report_generation", conversation=report)
-        turns = [*read_turns(talk), *read_turns(report)]
+        turns = []
+        for name, task, questions in _TALKS:
+            talk = self.out / f"{name}.json"
+            talk.unlink(missing_ok=True)  # a second run asks anew
+            arguments = " ".join(f'--ask "{question}"' for question in questions)
+            with self.stage(f"chat: {task}", f"chat {scan} --task {task} {arguments} --conversation {talk}"):
+                chat([scan], ask=list(questions), task=task, conversation=talk)
+            turns += read_turns(talk)
         return SampleConversation(turns=[(turn.question, turn.answer) for turn in turns], present=present)

@@ -20,6 +20,8 @@ def test_a_share_by_hand() -> None:
     drawn = explained(values[:, :1], np.array([1, 1, 2, 2]), weights)[:, 0]
     assert drawn[0] == pytest.approx(1 - (2 / 8) * (2 / 1)), "0, 2 and 4: 6 of 8 between"
     assert drawn[1] == pytest.approx(0), "one cluster is left, which explains nothing"
+    copies = explained(values[:, :1], np.array([1, 1, 2, 2]), np.array([[2.0, 2, 2, 2]]))
+    assert copies[0, 0] == pytest.approx(share[0, 0]), "a draw of each scan twice knows no more"
     unknown = explained(np.array([[0.0], [2], [4], [np.nan]]), np.array([1, 1, 2, 2]), np.ones((1, 4)))
     assert unknown[0, 0] == pytest.approx(drawn[0])
 
@@ -36,6 +38,15 @@ def test_clusters_by_number_explain_number_first_and_findings_later() -> None:
     assert tree.number[2].value == pytest.approx(1)
     assert tree.findings[2].value == pytest.approx(0.5, abs=0.01), "two of four findings"
     assert tree.findings[4].value == pytest.approx(1)
+
+
+def test_intervals_lie_around_what_they_are_of() -> None:
+    random = np.random.default_rng(3)
+    latents = random.normal(size=(150, 8))
+    truth = (latents[:, :5] + 1.5 * random.normal(size=(150, 5)) > 0).astype(float)
+    tree = measure_hierarchy(latents, truth_NK=truth, patients=[f"p{n}" for n in range(150)], resamples=200)
+    for values in (tree.number, tree.findings):
+        assert all(values[count].low < values[count].value < values[count].high for count in CUTS)
 
 
 def test_chance_explains_nothing() -> None:

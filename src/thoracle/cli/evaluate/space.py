@@ -105,8 +105,8 @@ def _print(measured: SpaceEvaluation, notes: list[str]) -> None:
     for name in ("alignment", "modality_gap", "paired_cosine", "unpaired_cosine", "hubness_of_images", "hubness_of_texts"):
         printer.print(f"{name.replace('_', ' '):32}{bounded(getattr(space, name))}")
     for name in ("uniformity", "effective_rank"):
-        values = [f"{kind} {bounded(getattr(getattr(space, kind), name))}" for kind in ("image", "text", "even")]
-        printer.print(f"{name.replace('_', ' '):32}{', '.join(values)}")
+        for kind in ("image", "text", "even"):
+            printer.print(f"{name.replace('_', ' ') + ', ' + kind:32}{bounded(getattr(getattr(space, kind), name))}")
     for name, value, _ in order_rows(measured):
         printer.print(f"{name:32}{value}")
     printer.print(RESEARCH_USE)

@@ -64,20 +64,24 @@ def measure_hierarchy(
 def explained(values_NK: FloatArray, clusters_N: NDArray[np.integer], weights_RN: FloatArray) -> FloatArray:
     """Compute the share of each value's variance between clusters, adjusted for their number (epsilon squared), (R, K).
 
-    NaN where a value does not vary, or a draw has no more scans than clusters.
+    Variances are over pairs of two scans: copies of one scan in a draw would make clusters look tighter than they are. NaN where a value
+    does not vary, or no two scans share a cluster.
     """
     members_NC = (np.unique(clusters_N)[None] == clusters_N[:, None]).astype(np.float64)
     shares = []
     for values_N in values_NK.T:
         known_N = ~np.isnan(values_N)
         weights, values = weights_RN * known_N, np.nan_to_num(values_N)
-        count, total = weights.sum(axis=1), weights @ values
-        count_RC, sum_RC = weights @ members_NC, (weights * values) @ members_NC
+        within, overall = _variance(values, weights, members_NC), _variance(values, weights, np.ones((len(values), 1)))
         with np.errstate(invalid="ignore", divide="ignore"):
-            centre = total**2 / count
-            between = np.where(count_RC > 0, sum_RC**2 / count_RC, 0.0).sum(axis=1) - centre
-            variance = weights @ values**2 - centre
-            share = np.where(variance > _LEAST * count, between / variance, np.nan)
-            share = 1 - (1 - share) * (count - 1) / (count - (count_RC > 0).sum(axis=1))
+            share = np.where(overall > _LEAST, 1 - within / overall, np.nan)
         shares.append(np.where(np.isfinite(share), share, np.nan))
     return np.stack(shares, axis=1)
+
+
+def _variance(values_N: FloatArray, weights_RN: FloatArray, members_NC: FloatArray) -> FloatArray:
+    """Compute the variance within clusters, (R,), unbiased by copies."""
+    count_RC, sum_RC, copies_RC = weights_RN @ members_NC, (weights_RN * values_N) @ members_NC, weights_RN**2 @ members_NC
+    with np.errstate(invalid="ignore", divide="ignore"):
+        squares = weights_RN @ values_N**2 - np.where(count_RC > 0, sum_RC**2 / count_RC, 0.0).sum(axis=1)
+        return np.asarray(squares / (count_RC - np.where(count_RC > 0, copies_RC / count_RC, 0.0)).sum(axis=1))

@@ -43,6 +43,7 @@ def demo(
     from thoracle.training.chat.task import ChatConfig
     from thoracle.training.contrastive.ctclip import ContrastiveConfig
     from thoracle.training.engine.config import load_config
+    from thoracle.training.finetuning.classifier import ClassifierConfig
     from thoracle.training.finetuning.vocabfine import VocabFineConfig
     from thoracle.training.labeler.task import LabelerConfig
 
@@ -50,6 +51,7 @@ def demo(
     labeler = load_config(Path("phantom-tiny-labeler"), LabelerConfig)
     contrastive = load_config(Path("phantom-tiny"), ContrastiveConfig)
     vocabfine = load_config(Path("phantom-tiny-vocabfine"), VocabFineConfig)
+    lipro, supervised = (load_config(Path(f"phantom-tiny-{name}"), ClassifierConfig) for name in ("classifier", "supervised"))
     run(
         out,
         cases=num_scans,
@@ -57,20 +59,34 @@ def demo(
         labeler=replace(labeler, cohort=str(cohort), out=str(words), seed=seed),
         contrastive=replace(contrastive, cohort=str(cohort), init_text_encoder=str(words / "model"), out=str(first), seed=seed),
         vocabfine=replace(vocabfine, cohort=str(cohort), init_from=str(first / "model"), out=str(second), seed=seed),
+        lipro=replace(lipro, cohort=str(cohort), init_from=str(first / "model"), out=str(out / "lipro"), seed=seed),
+        supervised=replace(supervised, cohort=str(cohort), out=str(out / "supervised"), seed=seed),
         chat=replace(load_config(Path("phantom-chat"), ChatConfig), seed=seed),
     )
 
 
-def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig, chat: ChatConfig) -> Figures:
+def run(
+    out: Path,
+    *,
+    cases: int,
+    seed: int,
+    labeler: RunConfig,
+    contrastive: RunConfig,
+    vocabfine: RunConfig,
+    lipro: RunConfig,
+    supervised: RunConfig,
+    chat: ChatConfig,
+) -> Figures:
     """Run every stage in `out`, skipping finished ones, and return the measured figures."""
     from thoracle.cli.demo.chat import DemoChat
+    from thoracle.cli.demo.opponents import DemoOpponents
     from thoracle.cli.demo.regions import DemoRegions
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.demo.chat import figures_of as figures_of_chat
     from thoracle.evaluation.demo.chat import section as chat_section
     from thoracle.evaluation.demo.chat import sentences as chat_sentences
     from thoracle.evaluation.demo.held_out import examples, held_out, histogram_scores, phantom_file, positive_labels
-    from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
+    from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, HISTOGRAM, TUNED, figures_of, write_page
     from thoracle.evaluation.demo.regions import averaged
     from thoracle.evaluation.demo.regions import sentences as region_sentences
     from thoracle.evaluation.demo.search import section as search_section
@@ -81,7 +97,8 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     from thoracle.training.engine.metric_logger import read_curves
     from thoracle.types import RESEARCH_USE
 
-    stages, runs = _Stages(), {"contrastive": contrastive, "vocabfine": vocabfine}
+    stages, runs = _Stages(), {"contrastive": contrastive, "vocabfine": vocabfine, "lipro": lipro, "supervised": supervised}
+    opponents = DemoOpponents(configs=runs, out=out)
     stages.make_cohort(out, cases=cases, seed=seed, config=contrastive)
     stages.train("labeler", labeler, out)
     for name, config in runs.items():
@@ -100,26 +117,30 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     answers = talk.ask(out / "phantoms" / phantom_file(shown), present=positive_labels(shown))
     with stages("report"):
         cohort = open_cohort(out / "cohort")
-        before, after, regions = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in (*runs, "regions"))
-        rows = {CONTRASTIVE: before, TUNED: after, BY_REGION: regions, AVERAGED: averaged(after, regions)}
-        figures = figures_of({**rows, HISTOGRAM: histogram_scores(cohort, after)})
+        after, regions = opponents.scores[TUNED], read_run(out / "evaluation-regions" / "results.json").scores
+        others = {BY_REGION: regions, AVERAGED: averaged(after, regions), HISTOGRAM: histogram_scores(cohort, after)}
+        figures = figures_of({**opponents.scores, **others})
         region_quality = by_region.quality(prompts=after, regions=regions)
         shown_scans = examples(cohort, out / "phantoms", after)
-        content = write_page(
-            figures,
-            facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
-            losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
-            examples=shown_scans,
-            more=[
-                *by_region.section(region_quality, shown_scans),
-                *search_section(search_quality, query_text=ASKED, hits=_hits(out)),
-                *chat_section(chat_metrics, answers),
-            ],
-            seconds=stages.seconds,
+        write_atomic(
+            out / "report.html",
+            write_page(
+                figures,
+                facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
+                losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
+                examples=shown_scans,
+                more=[
+                    *opponents.section,
+                    *by_region.section(region_quality, shown_scans),
+                    *search_section(search_quality, query_text=ASKED, hits=_hits(out)),
+                    *chat_section(chat_metrics, answers),
+                ],
+                seconds=stages.seconds,
+            ),
         )
-        write_atomic(out / "report.html", content)
     _say(figures)
-    typer.echo("\n" + "\n".join([*region_sentences(region_quality), *search_sentences(search_quality), *chat_sentences(chat_metrics)]))
+    typer.echo("\n".join(["", *opponents.sentences, *region_sentences(region_quality), *search_sentences(search_quality)]))
+    typer.echo("\n".join(chat_sentences(chat_metrics)))
     typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
     typer.echo(f"The models are in {demo_model()} and {demo_chat()}: commands use them where no --model is given. They know only phantoms.")
     typer.echo(RESEARCH_USE)
@@ -155,17 +176,18 @@ class _Stages:
             prepare(phantoms, layout="ct-rate", preprocess=settings, dev_share=_DEV_SHARE, out=cohort)
 
     def train(self, name: str, config: RunConfig, out: Path) -> None:
-        """Train the task `name`."""
+        """Train the model `name`."""
+        from thoracle.cli.train.classifier import CLASSIFIER
         from thoracle.cli.train.contrastive import CONTRASTIVE
         from thoracle.cli.train.labeler import LABELER
         from thoracle.cli.train.vocabfine import VOCABFINE
         from thoracle.training.engine.config import write_config
 
-        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE)}
+        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE, CLASSIFIER)}
         settings, resume = out / f"{name}.yaml", Path(config.out).exists()
         write_config(config, settings)
-        with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if resume else "")):
-            tasks[name](config=settings, resume=resume)
+        with self(f"train {name}", f"train {config.TASK} --config {settings}" + (" --resume" if resume else "")):
+            tasks[config.TASK](config=settings, resume=resume)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """Evaluate on split valid; thresholds and calibration come from split dev."""

@@ -27,6 +27,7 @@ def vqa(
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of phantoms: sides and numbers are theirs.")] = None,
     section: Annotated[Section, typer.Option(help="Of a report, which is to be written.")] = "both",
+    num_pairs: Annotated[int | None, typer.Option("--pairs", min=1, metavar="N", help="Of a scan, at most, in turn of topics.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
     llm_model: LlmModel = None,
@@ -38,7 +39,8 @@ def vqa(
     In a word: presence, side, lobe, size, number, severity, which of two. By a choice of four: the same. In sentences: each finding, each
     region, two findings beside each other, all that is there or absent. Then the report, and what changed between two scans of a patient:
     about 105 pairs a scan, no two of which ask for the same fact in the same task. Presence is asked in a word of each abnormality as
-    often where it is as where it is not. The same cohort and seed give the same file.
+    often where it is as where it is not. --pairs makes a smaller file for a short training: presence and the report are always asked, the
+    others in turn of their topics. The same cohort and seed give the same file.
 
     With --llm-url a language model writes them instead, from each report; those whose answers contradict the report are dropped. Reports
     leave this machine then, if the server is another. A run that was stopped goes on; a report that fails is named, and asked about again
@@ -65,7 +67,7 @@ def vqa(
         conversations = (
             conversation
             for split in splits
-            for conversation in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed)
+            for conversation in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed, num_pairs=num_pairs)
         )
     topics, tasks, scans = Counter[str](), Counter[str](), set[str]()
 

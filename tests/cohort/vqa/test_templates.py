@@ -71,6 +71,22 @@ def test_a_scan_whose_labels_are_known_gives_a_hundred_pairs_a_third_of_them_wit
     assert tasks["report_generation"] == len(scans)
 
 
+def test_fewer_pairs_are_drawn_in_turn_of_topics_beside_presence_and_the_report() -> None:
+    scans = fixed_cases(40)
+    every = [(one.images, pair.topic, pair.question, pair.answer) for one in make_questions(scans) for pair in one.pairs]
+    drawn = [(one.images, pair.topic, pair.question, pair.answer) for one in make_questions(scans, num_pairs=30) for pair in one.pairs]
+    assert set(drawn) <= set(every)
+    always = {entry for entry in every if entry[1] in ("presence", "report", "change")}
+    assert always == {entry for entry in drawn if entry[1] in ("presence", "report", "change")}
+    of_scan = Counter(images for images, topic, *_ in drawn if topic != "change")
+    assert set(of_scan.values()) == {30}
+    for case in scans:
+        topics = Counter(topic for images, topic, *_ in drawn if images == (case.volume,) and topic not in ("presence", "report"))
+        offered = Counter(topic for images, topic, *_ in every if images == (case.volume,) and topic not in ("presence", "report"))
+        turns = max(topics.values())
+        assert all(topics[topic] >= min(turns - 1, count) for topic, count in offered.items()), "each topic has its turn"
+
+
 def test_four_questions_of_a_scan_are_turns_of_one_conversation_and_are_asked_nowhere_else() -> None:
     made = list(make_questions(fixed_cases(20)))
     alone = {(one.images, pair.question) for one in made if len(one.pairs) == 1 for pair in one.pairs}

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 Stage = Callable[[str, str], AbstractContextManager[None]]
 #: The language model learns most, and first; then the projector speaks its words from the first step.
 _STEPS: Final[dict[str, int]] = {"base": 280, "projector": 100, "lora": 180}
+#: Of a scan: of all 111 the steps would see a tenth, and a hundred and fifty reports.
+_PAIRS: Final = 24
 #: Of the held-out ones, measured with the scan and without. A score of 60 reports swings by 0.08 between draws.
 _QUESTIONS, _REPORTS = 1000, 200
-_TOPICS: Final = ("presence", "side", "choice", "region")
+_TOPICS: Final = ("presence", "side", "choice", "finding", "region", "comparison", "findings")
 #: Of one held-out scan: the file of a conversation, the kind of answer, the questions.
 _TALKS: Final[tuple[tuple[str, AnswerType, tuple[str, ...]], ...]] = (
     ("talk", "short_answer", ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")),
@@ -73,8 +75,8 @@ class DemoChat:
         from thoracle.training.chat.task import STAGES
         from thoracle.training.engine.config import write_config
 
-        with self.stage("questions", f"vqa {self.cohort} --section impression --out {self.questions}"):
-            vqa(self.cohort, section="impression", out=self.questions)  # what is there, and in a ninth of the words
+        with self.stage("questions", f"vqa {self.cohort} --section impression --pairs {_PAIRS} --out {self.questions}"):
+            vqa(self.cohort, section="impression", num_pairs=_PAIRS, out=self.questions)  # what is there, and in a ninth of the words
         folders = {name: self.out / f"chat-{name}" for name in STAGES}
         base = folders["base"] / "model"
         for name, folder in folders.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Final
 
 from thoracle.cohort.vqa.case import Case, number_of, pick
@@ -25,13 +25,22 @@ _TURNS: Final = 4
 _CHANGES: Final = {(0, 1): "New.", (1, 0): "Gone.", (1, 1): "Still there.", (0, 0): "Still absent."}
 
 
-def make_questions(cases: Sequence[Case], *, seed: int = 0) -> Iterator[QuestionSet]:
-    """Generate all questions about each case, in order of the cases: four as turns of one conversation, the others alone."""
+def make_questions(cases: Sequence[Case], *, seed: int = 0, num_pairs: int | None = None) -> Iterator[QuestionSet]:
+    """Generate all questions about each case, in order of the cases: four as turns of one conversation, the others alone.
+
+    Args:
+        cases: of one split.
+        seed: of which questions are asked and in which words.
+        num_pairs: of a scan, at most; presence and the report are always asked, the others drawn in turn of their topics. All by default.
+    """
     chosen = _balanced(cases, seed)
     for number, case in enumerate(cases):
-        pairs = [*chosen[number], *attribute_questions(case, seed), *group_questions(case, seed)]
-        pairs += [*choice_questions(case, seed), *long_answer_questions(case, seed)]
-        talks = [*_talks(pairs, case, seed), *((pair,) for pair in _report(case, seed))]
+        always, report = chosen[number], list(_report(case, seed))
+        others = [*attribute_questions(case, seed), *group_questions(case, seed)]
+        others += [*choice_questions(case, seed), *long_answer_questions(case, seed)]
+        if num_pairs is not None:
+            others = _in_turn(others, case, seed)[: max(0, num_pairs - len(always) - len(report))]
+        talks = [*_talks([*always, *others], case, seed), *((pair,) for pair in report)]
         yield from (QuestionSet(id=f"{case.volume}:{k}", images=(case.volume,), pairs=talk) for k, talk in enumerate(talks))
     yield from _changes(cases, seed)
 
@@ -46,6 +55,14 @@ def _balanced(cases: Sequence[Case], seed: int) -> list[list[QuestionAnswer]]:
             for k in sorted(numbers, key=lambda k: number_of(seed, "presence", name, cases[k].volume))[:rarer]:
                 chosen[k].append(presence(name, cases[k], seed))
     return chosen
+
+
+def _in_turn(pairs: Sequence[QuestionAnswer], case: Case, seed: int) -> list[QuestionAnswer]:
+    """Put first one pair of each topic, then a second one, topics and their pairs as drawn by hash."""
+    drawn = sorted(pairs, key=lambda pair: number_of(seed, "drawn", case.volume, pair.topic, pair.about))
+    turns: defaultdict[str, Iterator[int]] = defaultdict(count)
+    ranked = [(next(turns[pair.topic]), pair) for pair in drawn]
+    return [pair for _, pair in sorted(ranked, key=lambda entry: entry[0])]
 
 
 def _report(case: Case, seed: int) -> Iterator[QuestionAnswer]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,7 +159,8 @@ def _said(text: str) -> str:
 
 
 def _is_there(index: IndexBackend, record: Record) -> bool:
-    return record in index.records(index.ids_where(volume=record.volume)).values()
+    indexed = index.records(index.ids_where(volume=record.volume)).values()
+    return record in [replace(other, scores=()) for other in indexed]  # a cohort has no scores
 
 
 def _latent(model: Model, volume: ModelInput) -> LatentArray:

@@ -165,7 +165,7 @@ def _requested(names: Sequence[str], file: Path | None, *, encoding: str, model:
 def _score(index: IndexBackend, model: Model, findings: Sequence[Finding]) -> str:
     """Keep probabilities of findings with each volume, and say of what kind they are."""
     from thoracle.inference.requested_findings import uncalibrated_note
-    from thoracle.search.finding_scores import score_findings
+    from thoracle.search.indexing import score_findings
 
     changed = score_findings(index, model, findings)
     note = uncalibrated_note(findings, labels=model.folder.labels)

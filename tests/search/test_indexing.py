@@ -174,7 +174,7 @@ def test_queries_are_encoded_as_they_are_looked_for_of_both_kinds(model: Model) 
     assert len(encode_queries(model, [])) == 1
 
 
-def test_probabilities_of_findings_are_what_detect_gives_and_stay_with_their_volumes(
+def test_probabilities_are_what_detect_gives_and_stay_with_their_volumes(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volumes = [np.random.default_rng(seed).normal(-0.5, 0.3, model.preprocess.size).astype(np.float32) for seed in range(3)]

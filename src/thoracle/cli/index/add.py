@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.index import index
-from thoracle.cli.options import Device, Dtype, Encoding, ModelFolder, Only
+from thoracle.cli.options import BatchSize, Device, Dtype, Encoding, ModelFolder, Only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +54,7 @@ def add(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
 ) -> None:
     """Encode each volume and each report of a cohort, and keep latents, words, labels and facts where `thoracle search` finds them.
 
@@ -71,6 +72,7 @@ def add(
     from thoracle.cohort.sources import SPLITS
     from thoracle.errors import InputError
     from thoracle.files.table import TABLE_SUFFIXES
+    from thoracle.inference.batch.batch_size import fitting_batch_size
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.inference.model import load
@@ -108,6 +110,7 @@ def add(
                     splits=splits,
                     key=key,
                     thumbnails=thumbnails,
+                    batch_size=batch_size or fitting_batch_size(network),
                     progress=lambda progress: _show(progress, bar, console),
                 )
         volumes = len(backend)

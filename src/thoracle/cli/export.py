@@ -28,7 +28,7 @@ def export(
     *,
     out: Annotated[Path, typer.Option(metavar="PATH", help="The new model folder; with --onnx the new file.")],
     cohort: Annotated[Path | None, typer.Option(metavar="COHORT", help="Prepared scans with labels: answers are compared on them.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="A byte a weight.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="A byte a weight; with --onnx products are computed in int8 too.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Two bytes a weight.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="One graph from volume to probabilities, for machines without torch.")] = False,
     merge: Annotated[bool, typer.Option("--merge", help="A chat folder whose language model holds the adapter.")] = False,
@@ -39,16 +39,17 @@ def export(
 ) -> None:
     """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01; or a chat model whose adapter is merged.
 
-    Smaller weights are opened as any model. Arithmetic stays float32: they are smaller on the disk, and as fast. A merged chat folder
-    holds its language model, which any library opens, and answers as before.
+    A folder of smaller weights is opened as any model. Its arithmetic stays float32: it is smaller on the disk alone, and neither faster
+    nor smaller in memory. --onnx --int8 computes in int8. A merged chat folder holds its language model, which any library opens, and
+    answers as before.
     """
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError, OutputConflict
     from thoracle.evaluation.predict import require_same_input
     from thoracle.inference.model import load
 
-    if int8 + bf16 + onnx + merge != 1:
-        raise InputError("expected one of --int8, --bf16, --onnx and --merge", hint="Give one of the four.")
+    if (int8 and not onnx) + bf16 + onnx + merge != 1 or (int8 and not onnx and merge):
+        raise InputError("expected one of --int8, --bf16, --onnx and --merge", hint="Give one of the four, or --onnx --int8.")
     if out.exists():
         raise OutputConflict("exists", hint="Give a new --out.", source=out)
     if merge:
@@ -62,7 +63,7 @@ def export(
     before, prepared = load(model, device="cpu"), open_cohort(cohort)
     require_same_input(before, prepared)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write, kind = (_onnx, "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
+    write, kind = (_onnx, "int8 onnx" if int8 else "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as work:
         size, after, put = write(before, Path(work) / "model", kind)
         report, volumes = _compared(before, after, prepared, split=split, limit=limit)
@@ -87,13 +88,16 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
     return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
 
 
-def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
+def _onnx(model: Model, _: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
     """As `_rounded`, of the file."""
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.export.onnx import onnx_detect, onnx_model
+    from thoracle.inference.export.onnx import add_caution, onnx_detect, onnx_model, quantize_onnx
 
     content = onnx_model(model)
-    return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
+    if kind == "onnx":
+        return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
+    small = quantize_onnx(content)
+    return len(small), onnx_detect(small), lambda out, measured: write_atomic(out, add_caution(small, f"Computes in int8: {measured}"))
 
 
 def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName, limit: int) -> tuple[EquivalenceReport, int]:
@@ -131,4 +135,6 @@ def _print(report: EquivalenceReport, sizes: list[int], kind: str) -> None:
     console.print(f"change            {change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}), 95% over patients")
     console.print(f"falls most        {report.label}, by {report.fall:.4f}")
     console.print(f"probabilities     change by {report.mean:.5f} in the mean, {report.largest:.5f} at most")
+    if "onnx" not in kind:
+        console.print("Smaller on the disk alone: its weights are float32 again in memory, and its time and memory those of before.")
     console.print(RESEARCH_USE)

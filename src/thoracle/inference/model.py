@@ -6,7 +6,7 @@ Shapes: B batch, K abnormalities, L latent width.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -95,16 +95,19 @@ class Model:
             TokenizerMissing: it is prompted, and its tokenizer is not there.
             InputError: a label that a classifier was not trained on, or an array of another size.
         """
-        findings = self.resolve_abnormalities(abnormalities)
+        findings, labels = self.resolve_abnormalities(abnormalities), self.folder.labels
+        calibration = self.calibration if calibrated else None
+        names = [finding.name if finding.is_listed(labels) else "" for finding in findings]  # by which calibrations know them
         self.warm_up(findings)
         prepared = self.to_model_input(volume)
         frame_warnings = prepared.frame_warnings() if Capability.REGIONS in self.capabilities else ()
-        probabilities = tuple(self._probabilities(prepared, findings)[0].tolist())
-        calibration, labels = self.calibration if calibrated else None, self.folder.labels
-        names = [finding.name if finding.is_listed(labels) else "" for finding in findings]  # by which calibrations know them
+        answer = self._answers(prepared)
+        probabilities = answer(findings)
         cautions = filter(None, [self.folder.disclaimer, uncalibrated_note(findings, labels=labels)])
         if calibration is not None:
-            probabilities = calibration.probabilities(names, probabilities)
+            required = calibration.required(names)
+            others = answer(self.resolve_abnormalities(required)) if required else ()
+            probabilities = calibration.probabilities([*names, *required], [*probabilities, *others])[: len(findings)]
         return Findings(
             abnormalities=tuple(finding.name for finding in findings),
             prompts=tuple(finding.prompts for finding in findings),
@@ -269,16 +272,19 @@ class Model:
         with exact_inference():
             return self.encoder.encode_volume(self._input(volume))
 
-    def _probabilities(self, volume: PreparedVolume, findings: tuple[Finding, ...]) -> Tensor:
-        """(1, K)."""
-        columns = [] if self.capabilities.isdisjoint(_OWN_LABELS) else self.label_columns(findings)
-        if Capability.REGIONS in self.capabilities:
-            return self.read_regions(volume).logits_BK.sigmoid()[:, columns]
-        embedding = self._encode(volume)
-        with exact_inference():
-            if embedding.logits_BK is None:
-                return zero_shot_probabilities(self.prompt_latents(findings), cast(Tensor, embedding.latent_BL), self.logit_scale())
-            return embedding.logits_BK.sigmoid()[:, columns]
+    def _answers(self, volume: PreparedVolume) -> Callable[[tuple[Finding, ...]], tuple[float, ...]]:
+        """Encode a scan once, and return what gives probabilities of findings in it."""
+        by_region = Capability.REGIONS in self.capabilities
+        read = self.read_regions(volume) if by_region else self._encode(volume)
+
+        def answer(findings: tuple[Finding, ...]) -> tuple[float, ...]:
+            with exact_inference():
+                if read.logits_BK is not None:
+                    return tuple(read.logits_BK.sigmoid()[0, self.label_columns(findings)].tolist())
+                latent_BL = cast(Tensor, read.latent_BL)
+                return tuple(zero_shot_probabilities(self.prompt_latents(findings), latent_BL, self.logit_scale())[0].tolist())
+
+        return answer
 
     def resolve_abnormalities(self, abnormalities: Sequence[str | Finding] | None) -> tuple[Finding, ...]:
         """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.index import index
-from thoracle.cli.options import Device, Dtype, Encoding, ModelFolder, Only
+from thoracle.cli.options import Device, Dtype, Encoding, FindingNames, FindingsFile, ModelFolder, Only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.reports import Section
     from thoracle.inference.model import Model
+    from thoracle.inference.requested_findings import Finding
+    from thoracle.search.backend import IndexBackend
     from thoracle.search.indexing import IndexProgress
     from thoracle.search.record import Record
 
@@ -52,6 +54,8 @@ def add(
     approximate: Annotated[
         bool | None, typer.Option("--approximate/--exact", help="With or without an approximate index; by default from 200,000 volumes.")
     ] = None,
+    finding: FindingNames = None,
+    findings: FindingsFile = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
@@ -91,6 +95,7 @@ def add(
     covered = (prepared is None or prepared.naming == "real") and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
+    requested = _requested(finding or (), findings, encoding=encoding, model=network)
     splits, failed = [name for name in SPLITS if name in chosen], 0
     if prepared is None:
         also = [patient_column] if patient_column else []
@@ -111,6 +116,8 @@ def add(
                     progress=lambda progress: _show(progress, bar, console),
                 )
         volumes = len(backend)
+        if requested:
+            console.print(_score(backend, network, requested), markup=False)
     register(network.folder.path, network.folder.weights_sha256)
     console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
     console.print(_add_reports(records, network, section=section, out=out, settings=settings))
@@ -143,6 +150,26 @@ def _add_reports(records: Sequence[Record], model: Model, *, section: Section, o
     with open_index_for_writing(reports_location(out), {**settings, "section": section}) as reports:
         index_reports(reports, records, model, section=section)
         return f"{len(reports):,} reports ({section})"
+
+
+def _requested(names: Sequence[str], file: Path | None, *, encoding: str, model: Model) -> Sequence[Finding]:
+    """Return findings that were asked for, and say what the model lacks for them before volumes are encoded."""
+    from thoracle.inference.requested_findings import requested_findings
+
+    findings = requested_findings(names, file, encoding=encoding) or ()
+    if findings:
+        model.prompt_latents(findings)
+    return findings
+
+
+def _score(index: IndexBackend, model: Model, findings: Sequence[Finding]) -> str:
+    """Keep probabilities of findings with each volume, and say of what kind they are."""
+    from thoracle.inference.requested_findings import uncalibrated_note
+    from thoracle.search.indexing import score_findings
+
+    changed = score_findings(index, model, findings)
+    note = uncalibrated_note(findings, labels=model.folder.labels)
+    return f"{len(findings)} findings: probabilities of {changed:,} volumes are new. {note}".strip()
 
 
 def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:

@@ -25,6 +25,7 @@ from thoracle.evaluation.explanation.baselines import lung_centre_baseline, rand
 from thoracle.evaluation.explanation.masks import read_mask, share_of_patches
 from thoracle.evaluation.explanation.phantom_truth import Truth
 from thoracle.evaluation.predict import entry_source, pending_entries
+from thoracle.execution.prefetch import prefetch
 from thoracle.files.atomic import sha256
 from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.explain import Method, Saliency, saliency
@@ -147,11 +148,11 @@ def measure(
     """
     made_of = _row_sources(entries, masks)
     pending = {entry.volume for entry in pending_entries(entries, table, source_of=lambda entry: made_of[entry.volume])}
-    for entry, earlier in zip(entries, earlier_scans(entries), strict=True):
-        if entry.volume not in pending:
-            continue
+    with_earlier = [pair for pair in zip(entries, earlier_scans(entries), strict=True) if pair[0].volume in pending]
+    read = prefetch(lambda pair: read_mask(masks[pair[0].volume], cohort.preprocess), with_earlier)
+    for (entry, earlier), mask_ZXY in read:
         scan = read_maps(entry)
-        shares_KTHW = share_of_patches(read_mask(masks[entry.volume], cohort.preprocess), atlases.grid)
+        shares_KTHW = share_of_patches(mask_ZXY, atlases.grid)
         scores = np.full((len(BASELINES) + 2, len(ABNORMALITIES), len(METRICS)), np.nan)
         correct_2K2 = np.full((2, len(ABNORMALITIES), len(PLACES)), np.nan)
         present = shares_KTHW.any(axis=(1, 2, 3)) & ~np.isnan(scan.maps_KTHW).any(axis=(1, 2, 3))

@@ -21,13 +21,23 @@ def demo_chat() -> Path:
     return cache_dir() / "demo-chat"
 
 
-def keep_demo_model(folder: Path) -> None:
-    """Put a copy of a model folder where `demo_model` says, in place of an older one.
+def demo_regions() -> Path:
+    """Return the folder of the model by region that `thoracle demo` fits."""
+    return cache_dir() / "demo-regions"
+
+
+def demo_index() -> Path:
+    """Return the folder of the index of held-out phantoms that `thoracle demo` makes."""
+    return cache_dir() / "demo-index"
+
+
+def keep_demo(target: Path, folder: Path) -> None:
+    """Put a copy of a folder where `demo_model`, `demo_regions` or `demo_index` says, in place of an older one.
 
     Raises:
         OSError: it cannot be written.
     """
-    _keep(demo_model(), {".": folder})
+    _keep(target, {".": folder})
 
 
 def keep_demo_chat(*, model: Path, base: Path, encoder: Path) -> None:

@@ -103,6 +103,7 @@ class CTCLIPConfig:
         pool_channels: with "grid", channels that every token gives.
         slice_pool: weights of slices in the mean along them: equal, "mean", as published, or learned by "attention" (`SliceAttentionPool`).
         head: classifier on the model: "linear" on the latent (LiPro), as published, or "label-attention" over tokens (`LabelAttention`).
+        label_self_attention: with "label-attention", labels attend to each other once they have seen tokens.
     """
 
     ctvit: CTViTConfig = field(default_factory=CTViTConfig)
@@ -115,6 +116,7 @@ class CTCLIPConfig:
     pool_channels: PositiveInt = 8
     slice_pool: Literal["mean", "attention"] = "mean"
     head: Literal["linear", "label-attention"] = "linear"
+    label_self_attention: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -74,11 +74,12 @@ def plan_classifier(
     """
     start = open_classifier_start(config, preprocess)
     model, size = target_config(config, start), preprocess.size
-    shape, dtype = _given(config, start.config, size)
+    encoder = model if start is None else start.config
+    shape, dtype = _given(config, encoder, size)
     features, encoding = 0, None
     if config.features != "volumes":
         features = (samples + evaluated) * dtype.itemsize * prod(shape)
-        cost = step_cost(lambda: _outline_encoder(config, start.config, size), half=False, backward=False)
+        cost = step_cost(lambda: _outline_encoder(config, encoder, size), half=False, backward=False)
         encoding = Encoding(cost=cost, batch=config.encode_batch_size, voxels=prod(size), ahead=config.num_workers > 0)
     return plan_run(
         config,

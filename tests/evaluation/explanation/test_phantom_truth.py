@@ -29,7 +29,9 @@ def test_truth_of_phantoms_is_read_by_volume(tmp_path: Path) -> None:
     assert {word for words in severity.values() for word in words.values()} <= {"mild", "moderate", "severe"}
 
 
-def test_a_finding_without_severity_is_refused(tmp_path: Path) -> None:
+def test_a_finding_without_severity_is_refused_and_a_folder_without_phantoms(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no truth/"):
+        read_severity(tmp_path)
     (tmp_path / "truth").mkdir()
     document = {"scans": [{"volumes": [{"VolumeName": "a.nii.gz"}], "findings": [{"abnormality": "Emphysema"}]}]}
     (tmp_path / "truth" / "a.json").write_text(json.dumps(document))

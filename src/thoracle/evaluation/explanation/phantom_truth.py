@@ -29,8 +29,11 @@ def read_truth(folder: Path) -> Truth:
 
 
 def read_severity(folder: Path) -> Mapping[str, Mapping[str, str]]:
-    """Read how severe each finding is, by volume and name; empty and raises as `read_truth`."""
-    return _read(folder, lambda documents: {str(document["abnormality"]): str(document["severity"]) for document in documents})
+    """Read how severe each finding is, by volume and name; raises InputError where a file is damaged, or there is none."""
+    severity = _read(folder, lambda documents: {str(document["abnormality"]): str(document["severity"]) for document in documents})
+    if not severity:
+        raise InputError("holds no truth/ with facts of phantoms", hint="Give what `thoracle phantom` wrote.", source=folder)
+    return severity
 
 
 def _read(folder: Path, parse: Callable[[list[dict[str, Any]]], _Value]) -> dict[str, _Value]:

@@ -84,7 +84,7 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
     def put(out: Path, measured: str) -> object:
         return export_quantized(model, out, format_, summary=f"Weights rounded to {kind}: {measured}")
 
-    return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
+    return small.folder.weights_bytes, lambda prepared: small.detect(prepared).probabilities, put
 
 
 def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
@@ -93,7 +93,8 @@ def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, 
     from thoracle.inference.export.onnx import onnx_detect, onnx_model
 
     content = onnx_model(model)
-    return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
+    detect = onnx_detect(content)
+    return len(content), lambda prepared: detect(prepared.array), lambda out, _: write_atomic(out, content)
 
 
 def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName, limit: int) -> tuple[EquivalenceReport, int]:
@@ -112,7 +113,7 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName,
         raise InputError(detail, hint="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
-    pairs = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
+    pairs = run_both(lambda prepared: before.detect(prepared).probabilities, after, cohort, entries, answers)
     follow(pairs, total=len(entries), console=Console(stderr=True, highlight=False))
     return compare_answers(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
 

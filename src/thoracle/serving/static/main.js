@@ -260,10 +260,12 @@ async function start() {
   listenToPage()
   findings.draw()
   const address = readAddress()
-  await untilReady()
+  const status = await call('/status')
+  showStatus(status)
   await refreshScans()
   if (address.scan) await applyAddress()
   document.body.dataset.ready = '1'
+  if (!status.ready) await untilReady()
 }
 
 window.thoracle = { page, settings } // for tests, and for the curious

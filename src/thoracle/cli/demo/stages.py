@@ -77,7 +77,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     from thoracle.evaluation.demo.search import sentences as search_sentences
     from thoracle.evaluation.detection.results_json import read_run
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.demo.locations import demo_chat, demo_model, keep_demo_model
+    from thoracle.inference.demo.locations import demo_chat, demo_model, keep_demo_model, keep_demo_search
     from thoracle.training.engine.metric_logger import read_curves
     from thoracle.types import RESEARCH_USE
 
@@ -93,6 +93,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     by_region.evaluate_maps()
     search_quality = stages.index_and_find(Path(contrastive.out) / "model", out)
     keep_demo_model(Path(vocabfine.out) / "model")
+    keep_demo_search(index=out / "index", model=Path(contrastive.out) / "model", scans=out / "phantoms")
     shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(positive_labels(entry)))
     stages.detect(shown, out)
     talk = DemoChat(config=chat, cohort=out / "cohort", encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
@@ -122,7 +123,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     typer.echo("\n" + "\n".join([*region_sentences(region_quality), *search_sentences(search_quality), *chat_sentences(chat_metrics)]))
     typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
     typer.echo(f"The models are in {demo_model()} and {demo_chat()}: commands use them where no --model is given. They know only phantoms.")
-    typer.echo(RESEARCH_USE)
+    typer.echo(f"`thoracle serve` gives a page on which they read, search and answer.\n{RESEARCH_USE}")
     return figures
 
 

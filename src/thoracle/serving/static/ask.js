@@ -83,7 +83,7 @@ export class AskPanel {
     if (!this.turns.length) fill(this.log, h('li', { class: 'hint' }, this.scan ? 'Ask about this scan. Answers can be wrong: look at what they cite.' : 'Open a scan to ask about it.'))
     this.button.textContent = this.stopping ? 'Stop' : 'Ask'
     this.button.disabled = !this.scan
-    if (this.form.parentElement !== this.element) fill(this.element, h('p', { class: 'hint-line' }, [this.chat.name, this.chat.caution].filter(Boolean).join('. ')), this.log, this.form)
+    if (this.form.parentElement !== this.element) fill(this.element, h('p', { class: 'hint-line chat-name' }, [this.chat.name, this.chat.caution].filter(Boolean).join('. ')), this.log, this.form)
     this.log.scrollTop = this.log.scrollHeight
   }
 

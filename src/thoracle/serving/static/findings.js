@@ -95,6 +95,12 @@ export class FindingsPanel {
     if (map?.info?.slice) this.viewer().moveTo(map.info.slice.mm, { byHand: true })
   }
 
+  /** Go to the strongest patch, which need not lie in the strongest slice. */
+  jumpToPlace() {
+    const map = this.maps.get(this.#key(this.selected))
+    if (map?.volume) this.viewer().moveTo(map.volume.strongest(), { byHand: true })
+  }
+
   #key(name) {
     return `${this.scan?.id} ${name} ${this.method ?? ''}`
   }
@@ -223,9 +229,9 @@ export class FindingsPanel {
     return h(
       'div',
       { class: 'map-part' },
-      h('p', { class: 'place' }, sentence(info.where)),
-      h('p', { class: 'rate' }, sentence(info.sentence)),
-      h('div', { class: 'map-tools' }, h('button', { disabled: !info.slice, onclick: () => this.jump(), title: 'Jump to the strongest slice (J)' }, 'Strongest slice'), h('label', { class: 'check' }, shown, 'Map'), h('label', { class: 'opacity' }, 'Opacity', opacity)),
+      h('div', { class: 'place-row' }, h('button', { disabled: !info.slice, onclick: () => this.jump(), title: 'Jump to the strongest slice (J)' }, 'Slice'), h('p', { class: 'rate' }, sentence(info.sentence))),
+      h('div', { class: 'place-row' }, h('button', { onclick: () => this.jumpToPlace(), title: 'Jump to the strongest patch (L)' }, 'Patch'), h('p', { class: 'place' }, sentence(info.where))),
+      h('div', { class: 'map-tools' }, h('label', { class: 'check' }, shown, 'Map'), h('label', { class: 'opacity' }, 'Opacity', opacity)),
       h('div', { class: 'legend' }, info.signed ? h('span', { class: 'legend-cold' }) : null, info.signed ? 'against' : null, h('span', { class: 'legend-warm' }), info.signed ? 'for the finding' : 'weak to strong'),
       h('p', { class: 'method' }, `Method ${info.method}. `, this.#methodChoice(), h('a', { href: scanUrl(this.scan.id, `/maps/${encodeURIComponent(name)}.nii.gz${this.#methodQuery}`), download: '' }, 'Map as NIfTI')),
     )

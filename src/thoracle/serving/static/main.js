@@ -209,7 +209,7 @@ function keyActions() {
   const windows = { 1: window_('lung'), 2: window_('mediastinum'), 3: window_('bone'), 4: window_('own') }
   const tools = { x: () => toolbar.setTool('crosshair'), d: () => toolbar.setTool('distance'), o: () => toolbar.setTool('circle'), r: clearMeasures }
   const planes = { a: alone('axial'), c: alone('coronal'), s: alone('sagittal'), f: loadFull }
-  const reading = { n: () => findings.step(1), p: () => findings.step(-1), j: () => findings.jump(), m: () => findings.showMaps(!settings.mapShown), y: judge('agree'), u: judge('disagree') }
+  const reading = { n: () => findings.step(1), p: () => findings.step(-1), j: () => findings.jump(), l: () => findings.jumpToPlace(), m: () => findings.showMaps(!settings.mapShown), y: judge('agree'), u: judge('disagree') }
   const tabs = { g: () => setTab('findings'), h: () => setTab('similar'), k: () => setTab('ask') }
   return { ...windows, ...tools, ...planes, ...reading, ...tabs, t: otherTheme, '?': showKeys }
 }

@@ -93,7 +93,7 @@ const KEYS = [
   ]],
   ['Findings', [
     ['N, P', 'next finding, the one before'],
-    ['J', 'jump to the strongest slice'],
+    ['J, L', 'jump to the strongest slice, to the strongest patch'],
     ['M', 'map on or off'],
     ['Y, U', 'agree, disagree'],
   ]],

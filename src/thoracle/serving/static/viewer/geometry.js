@@ -88,6 +88,13 @@ export class Volume extends Grid {
     if (i < 0 || j < 0 || k < 0 || i >= nx || j >= ny || k >= nz) return null
     return this.data[i + nx * (j + ny * k)] * this.slope + this.intercept
   }
+
+  /** The middle of the voxel with the highest value. */
+  strongest() {
+    const index = this.data.reduce((best, value, place) => (value > this.data[best] ? place : best), 0)
+    const [nx, ny] = this.dims
+    return apply(this.affine, [index % nx, Math.floor(index / nx) % ny, Math.floor(index / (nx * ny))])
+  }
 }
 
 const TYPES = { 2: Uint8Array, 4: Int16Array, 8: Int32Array, 16: Float32Array, 64: Float64Array, 256: Int8Array, 512: Uint16Array }

@@ -135,7 +135,7 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
     def put(out: Path, measured: str) -> object:
         return export_quantized(model, out, format_, summary=f"Weights rounded to {kind}: {measured}")
 
-    return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
+    return small.folder.weights_bytes, lambda prepared: small.detect(prepared).probabilities, put
 
 
 def _onnx(model: Model, _: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
@@ -143,11 +143,13 @@ def _onnx(model: Model, _: Path, kind: str) -> tuple[int, Detect, Callable[[Path
     from thoracle.files.atomic import write_atomic
     from thoracle.inference.export.onnx import add_caution, onnx_detect, onnx_model, quantize_onnx
 
-    content = onnx_model(model)
-    if kind == "onnx":
-        return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
-    small = quantize_onnx(content)
-    return len(small), onnx_detect(small), lambda out, measured: write_atomic(out, add_caution(small, f"Computes in int8: {measured}"))
+    content = onnx_model(model) if kind == "onnx" else quantize_onnx(onnx_model(model))
+    detect = onnx_detect(content)
+
+    def put(out: Path, measured: str) -> None:
+        write_atomic(out, content if kind == "onnx" else add_caution(content, f"Computes in int8: {measured}"))
+
+    return len(content), lambda prepared: detect(prepared.array), put
 
 
 def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName, limit: int) -> tuple[EquivalenceReport, int]:
@@ -166,7 +168,7 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName,
         raise InputError(detail, hint="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
-    pairs = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
+    pairs = run_both(lambda prepared: before.detect(prepared).probabilities, after, cohort, entries, answers)
     follow(pairs, total=len(entries), console=Console(stderr=True, highlight=False))
     return compare_answers(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
 

@@ -105,10 +105,10 @@ class Model:
         findings, calibration = self.resolve_abnormalities(abnormalities), self.calibration if calibrated else None
         names = [finding.name if finding.is_listed(self.folder.labels) else "" for finding in findings]  # by which calibrations know them
         required = [] if calibration is None else calibration.required(names)
-        asked = (*findings, *self.resolve_abnormalities(required)) if required else findings
-        self.warm_up(asked)
+        extended = (*findings, *self.resolve_abnormalities(required)) if required else findings
+        self.warm_up(extended)
         prepared = [self.to_model_input(volume) for volume in volumes]
-        rows: list[Sequence[float]] = self._probabilities(prepared, asked).tolist()
+        rows: list[Sequence[float]] = self._probabilities(prepared, extended).tolist()
         if calibration is not None:
             rows = [calibration.probabilities([*names, *required], row) for row in rows]
         return [self._findings(scan, findings, tuple(row[: len(findings)]), calibration) for scan, row in zip(prepared, rows, strict=True)]

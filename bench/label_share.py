@@ -74,8 +74,8 @@ def run(
 ) -> tuple[int, FloatArray]:
     """Train one way on a share, and return how many volumes had labels and the probabilities of the scored ones."""
     out = options.out / f"{way}-{share:g}-{seed}"
-    labelled = drawn([entry for entry in cohort.entries if entry.split == "train" and None not in entry.labels], seed=seed)
-    patients = list(dict.fromkeys(entry.patient for entry in labelled))
+    labelled = [entry for entry in cohort.entries if entry.split == "train" and None not in entry.labels]
+    patients = list(dict.fromkeys(entry.patient for entry in drawn(labelled, seed=seed)))
     chosen = set(patients[: max(1, round(share * len(patients)))])
     entries = tuple(entry for entry in labelled if entry.patient in chosen)
     if not (out / "model" / "config.json").exists():

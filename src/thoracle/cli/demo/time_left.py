@@ -11,6 +11,8 @@ _A_SCAN: Final = {
     "cohort": 0.06,
     "evaluate contrastive": 0.004,
     "evaluate vocabfine": 0.004,
+    "evaluate lipro": 0.004,
+    "evaluate supervised": 0.004,
     "train regions": 0.015,
     "evaluate regions": 0.015,
     "evaluate maps": 0.03,
@@ -22,6 +24,8 @@ _A_SAMPLE: Final = {
     "train labeler": 1 / 1000,
     "train contrastive": 1 / 40,
     "train vocabfine": 1 / 40,
+    "train lipro": 1 / 1500,
+    "train supervised": 1 / 45,
     "train chat: base": 1 / 16,
     "train chat: projector": 1 / 16,
     "train chat: lora": 1 / 10,
@@ -38,7 +42,8 @@ def planned_seconds(*, scans: int, samples: Mapping[str, int]) -> dict[str, floa
         scans: phantoms in all.
         samples: by stage, how many are trained on or asked; a stage that is not among them does not come.
     """
-    through_scans = {stage: scans * seconds for stage, seconds in _A_SCAN.items()}
+    skipped = {f"evaluate {name}" for name in ("lipro", "supervised") if f"train {name}" not in samples}
+    through_scans = {stage: scans * seconds for stage, seconds in _A_SCAN.items() if stage not in skipped}
     return through_scans | {stage: count * _A_SAMPLE[stage] for stage, count in samples.items()}
 
 

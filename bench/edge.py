@@ -49,8 +49,7 @@ def main() -> None:
         entries = [entry for entry in open_cohort(options.cohort).entries if entry.split == options.split and None not in entry.labels]
         entries = entries[: options.limit]
     if options.answer is not None:
-        noise = np.random.default_rng(0).uniform(-1, 1, PreprocessConfig().size).astype(np.float32)
-        volumes = (read_volume(options.cohort / entry.cache) for entry in entries) if entries else [noise]
+        volumes = [noise()] if options.full_size else (read_volume(options.cohort / entry.cache) for entry in entries)
         answer(options.answer, volumes, options.out)
         return
     options.out.mkdir(parents=True, exist_ok=True)
@@ -63,6 +62,11 @@ def main() -> None:
         differences(forms, options.out)
     else:
         table(forms, entries, options.out, resamples=options.resamples)
+
+
+def noise() -> Any:
+    """A volume of CT-CLIP's size, made without a larger one in between."""
+    return np.random.default_rng(0).random(PreprocessConfig().size, dtype=np.float32) * 2 - 1
 
 
 def full_size_forms(model: Path, out: Path) -> dict[str, Path]:

@@ -64,7 +64,9 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
     view = "--seeds 0 --steps 1 --batch-size 4 --variants"
     mapped = "--sizes 36 --resamples 5 --limit 4"
     tuned = "--variants lipro --seeds 0 --tune --steps 1 --batch-size 4"
+    ablated = "--seeds 0 --volumes-seen 16 --smoke 12 --resamples 2 --settings"
     return {
+        "ablate": [cohort, "--phantoms", folder / "phantoms", "--out", folder / "ablate", *ablated.split(), "batch 192, in chunks of 48"],
         "cache": ["--volumes", 1, "--workers", 1, "--scan", scan],
         "chat": ["--only", "phantom"],
         "chest_boxes": [DATA, folder / "boxes.png"] if real else None,

@@ -18,7 +18,7 @@ from thoracle.errors import CapabilityMissing, IndexMismatch
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
 from thoracle.inference.requested_findings import Finding
-from thoracle.inference.text_query import text_query_latents
+from thoracle.inference.text.text_query import text_query_latents
 from thoracle.search.indexing import IndexProgress, encode_queries, index_cohort, index_settings, latent_settings, score_findings, to_record
 from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.record import IndexedVolume, Record
@@ -158,7 +158,7 @@ def test_settings_are_those_of_the_model_and_of_the_key(cohort: Cohort, model: M
 
 def test_a_cohort_that_was_prepared_for_another_model_is_refused(cohort: Cohort, model: Model) -> None:
     other = replace(cohort, preprocess=replace(cohort.preprocess, pad_value=-0.9))
-    says = r"was prepared with another preprocessing than the model's.*thoracle prepare --preprocess MODEL/config\.json"
+    says = r"was prepared with another preprocessing than the model's.*thoracle prepare --preprocess MODEL"
     with pytest.raises(IndexMismatch, match=says) as error:
         index_settings(model, other, None)
     assert error.value.source == str(cohort.folder)

@@ -11,6 +11,7 @@ import torch
 
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CapabilityMissing, ExtraMissing
+from thoracle.inference.calibration import Calibration, LabelCalibration, save_calibration
 from thoracle.inference.export import onnx
 from thoracle.inference.export.onnx import onnx_detect, onnx_model, quantize_onnx
 from thoracle.inference.model import load
@@ -38,9 +39,11 @@ def random(
     return save_model(out, kind=kind, config=config, tensors=tensors, **facts).path
 
 
-@pytest.mark.parametrize(
-    "options", [{"slice_pool": "attention", "spatial_pool": "grid"}, {"head": "label-attention"}], ids=["grid", "labels"]
-)
+GRID = {"spatial_pool": "grid"}
+LABELS = {"head": "label-attention", "label_self_attention": True}
+
+
+@pytest.mark.parametrize("options", [GRID | {"slice_pool": "attention"}, GRID | LABELS], ids=["grid", "labels"])
 def test_a_classifier_answers_as_it_does(model_dir: Path, tmp_path: Path, options: dict) -> None:
     model = load(random(model_dir, tmp_path / "model", "ct-clip-classifier", **options), device="cpu")
     answer = onnx_detect(onnx_model(model))
@@ -86,6 +89,23 @@ def test_a_graph_of_ct_clips_size_loads_and_agrees(model_dir: Path, tmp_path: Pa
     small = quantize_onnx(content)
     assert len(small) < 0.3 * len(content)
     np.testing.assert_allclose(onnx_detect(small)(volume), exact, atol=0.05)
+
+
+def test_labels_calibrated_together_are_in_the_graph(model_dir: Path, tmp_path: Path) -> None:
+    """The last label hears of the first two; the others are left as they are."""
+    folder = random(model_dir, tmp_path / "model", "ct-clip-classifier")
+    described = open_model(folder)
+    first, second, *_, last = described.labels
+    plain = LabelCalibration(slope=1.0, offset=0.0, rule_in_at=0.5, rule_out_at=0.5)
+    mendings = {first: plain, second: plain, last: replace(plain, slope=2.0, offset=-1.0, others={first: 1.5, second: -0.5})}
+    facts = {"weights_sha256": described.weights_sha256, "prompts": described.prompts, "method": "joint", "coverage": 0.9}
+    save_calibration(folder, Calibration(**facts, fitted_on="noise", mendings=mendings))
+    model = load(folder, device="cpu")
+    volume = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
+    row, raw = onnx_detect(onnx_model(model))(volume), model.detect(volume, calibrated=False).probabilities
+    np.testing.assert_allclose(row, model.detect(volume).probabilities, atol=1e-5)
+    assert abs(row[-1] - raw[-1]) > 0.01
+    np.testing.assert_allclose(row[:-1], raw[:-1], atol=1e-5)
 
 
 def test_an_encoder_alone_has_nothing_to_answer(model_dir: Path, tmp_path: Path) -> None:

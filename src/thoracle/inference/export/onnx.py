@@ -118,12 +118,16 @@ class _Detector(nn.Module):
         model.warm_up()
         self.encoder = model.encoder
         labels = Capability.LABELS in model.capabilities
-        self.slope_offset_2K: Tensor | None
+        self.calibration_weights_KK: Tensor | None
+        self.calibration_offset_K: Tensor | None
         self.prompts_2KL: Tensor | None
         self.logit_scale: Tensor | None
         self.register_buffer("prompts_2KL", None if labels else model.prompt_latents().clone())
         self.register_buffer("logit_scale", None if labels else model.logit_scale().clone())
-        self.register_buffer("slope_offset_2K", _mended(model))
+        names, calibration = model.folder.labels, model.calibration
+        weights, offsets = (None, None) if calibration is None else map(torch.tensor, calibration.weights(names))
+        self.register_buffer("calibration_weights_KK", weights)
+        self.register_buffer("calibration_offset_K", offsets)
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
         """Return probabilities (B, K)."""
@@ -133,18 +137,11 @@ class _Detector(nn.Module):
         else:
             prompts_2KL, latent_BL = cast(Tensor, self.prompts_2KL), cast(Tensor, embedding.latent_BL)
             probabilities_BK = zero_shot_probabilities(prompts_2KL, latent_BL, cast(Tensor, self.logit_scale))
-        if self.slope_offset_2K is None:
+        if self.calibration_weights_KK is None or self.calibration_offset_K is None:
             return probabilities_BK
-        return (self.slope_offset_2K[0] * probabilities_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()
-
-
-def _mended(model: Model) -> Tensor | None:
-    """(2, K) slopes and offsets of a kept calibration; 1 and 0 where nothing is known of a label."""
-    if model.calibration is None:
-        return None
-    mendings = model.calibration.mendings
-    pairs = [(mendings[name].slope, mendings[name].offset) if name in mendings else (1.0, 0.0) for name in model.folder.labels]
-    return torch.tensor(pairs).T.contiguous()
+        logits_BK = probabilities_BK.clamp(EDGE, 1 - EDGE).logit()
+        # A sum of products and no linear map, which `quantize_onnx` would round where it was folded with the offset.
+        return ((logits_BK[:, None] * self.calibration_weights_KK).sum(dim=-1) + self.calibration_offset_K).sigmoid()
 
 
 def _facts(model: Model) -> Mapping[str, str]:

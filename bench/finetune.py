@@ -4,8 +4,8 @@ Each variant is trained for each seed on split train, and scored once on split v
 be run in parts. With `--tune`, settings are tried instead on a fifth of the patients of split train, which are then not trained on.
 Intervals are over patients, of the mean AUROC over labels and seeds; of all labels, and of those that are smaller than a patch.
 
-With `--published-pool STEPS` the start is first given the published pool, the mean of its codes along slices, flattened, with a projection
-that is random: so many steps of VocabFine then tune it. The demo's model reads its grid by place, and slices weigh little there.
+With `--published-pool` the start is given the published pool, the mean of its codes along slices, flattened, and a projection (ridge
+regression) that comes nearest to its own latents first. The demo's model reads its grid by place, and slices weigh little there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from thoracle.cohort.manifest import Cohort, open_cohort
 from thoracle.cohort.samples.dataset import CohortDataset
@@ -32,8 +33,7 @@ from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
-from thoracle.training.finetuning.vocabfine import VocabFineConfig
-from thoracle.training.finetuning.vocabfine_run import vocabfine_run
+from thoracle.training.finetuning.frozen_features import encode_frozen_features, expand_tokens
 from thoracle.types import ABNORMALITIES
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -66,12 +66,12 @@ def main() -> None:
     parser.add_argument("--lr", type=float, help="with --tune, in place of a variant's")
     parser.add_argument("--steps", type=int, help="with --tune, in place of a variant's")
     parser.add_argument("--batch-size", type=int, help="with --tune, in place of a variant's")
-    parser.add_argument("--published-pool", type=int, metavar="STEPS", help="give the start the published pool, and tune it so long")
+    parser.add_argument("--published-pool", action="store_true", help="give the start the published pool first")
     options = parser.parse_args()
     cohort = open_cohort(options.cohort)
     cohort = _held_out(cohort) if options.tune else cohort
     if options.published_pool:
-        options.start = _published(options.start, cohort, options.out, steps=options.published_pool)
+        options.start = _published(options.start, cohort, options.out)
     valid = CohortDataset(cohort, split="valid", needs=["labels"])
     for name in options.variants:
         for seed in options.seeds:
@@ -86,27 +86,39 @@ def main() -> None:
         _table(options.out, patients, truth_NK, [ABNORMALITIES.index(label) for label in labels])
 
 
-def _published(start: Path, cohort: Cohort, out: Path, *, steps: int) -> Path:
-    """Tune a CT-CLIP of the published pool, whose other weights are the start's, and return its folder."""
-    if (out / "published" / "model").exists():
-        return out / "published" / "model"
-    folder = open_model(start)
+def _published(start: Path, cohort: Cohort, out: Path) -> Path:
+    """Write a CT-CLIP of the published pool, whose projection comes nearest to the start's latents, and return its folder."""
+    if (out / "published").exists():
+        return out / "published"
+    folder, volumes = open_model(start), CohortDataset(cohort, split="train", needs=["labels"])
     config = replace(folder.config, spatial_pool="mean")
-    torch.manual_seed(0)
-    clip = CTCLIP(config)
+    network, clip = CTCLIP(folder.config), CTCLIP(config)
+    network.load_state_dict(load_state_dict(folder))
     shapes = {name: tensor.shape for name, tensor in clip.state_dict().items()}
-    clip.load_state_dict({n: t for n, t in load_state_dict(folder).items() if shapes.get(n) == t.shape}, strict=False)
-    if not (out / "untuned").exists():
-        facts: dict[str, Any] = {"preprocess": folder.preprocess, "labels": folder.labels, "tokenizer": folder.tokenizer()}
-        save_model(out / "untuned", kind=folder.kind, config=config, tensors=clip.state_dict(), licence="", trained=True, **facts)
-    optimizer = OptimizerConfig(lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05, max_grad_norm=1.0, warmup_steps=20, text_lr_scale=0.3)
-    folders: dict[str, Any] = {"out": str(out / "published"), "init_from": str(out / "untuned")}
-    settings = VocabFineConfig(steps=steps, batch_size=32, num_workers=0, save_every=10, optimizer=optimizer, **folders)
-    volumes = CohortDataset(cohort, split="train", needs=["labels"])
-    resume = (out / "published").exists()
-    for step in vocabfine_run(settings, volumes, ALONE, preprocess=cohort.preprocess, resume=resume).run():
-        print(f"published pool, step {step.step} loss {step.loss:.4f}", flush=True)
-    return out / "published" / "model"
+    clip.load_state_dict({n: t for n, t in network.state_dict().items() if shapes.get(n) == t.shape}, strict=False)
+    keys, latents = [entry.cache_sha256 for entry in volumes.entries], str(out / "latents")
+    facts: dict[str, Any] = {"keys": keys, "model_sha256": folder.weights_sha256, "folder": Path(latents), "batch": 16}
+    target_VL = encode_frozen_features(network, volumes, ALONE, feature="latents", **facts).double()
+    codes_V = encode_frozen_features(clip, volumes, ALONE, feature="tokens", **facts)
+    pooled_VD = torch.cat([expand_tokens(clip, part).mean(dim=1).flatten(1) for part in codes_V.split(64)]).double()
+    fifth = torch.tensor([_in_fifth(entry.patient) for entry in volumes.entries])
+    errors = {}
+    for penalty in (1.0, 10.0, 100.0, 1000.0, 10000.0):
+        given_VL = F.normalize(pooled_VD[fifth] @ _ridge(pooled_VD[~fifth], target_VL[~fifth], penalty), dim=1)
+        errors[penalty] = float((1 - (given_VL * target_VL[fifth]).sum(dim=1)).mean())
+    penalty = min(errors, key=lambda value: errors[value])
+    print(f"published pool: 1 less the cosine to the start's latents, by penalty, on a fifth of the patients of split train: {errors}")
+    with torch.no_grad():
+        clip.to_visual_latent.weight.copy_(_ridge(pooled_VD, target_VL, penalty).T)
+    about: dict[str, Any] = {"preprocess": folder.preprocess, "labels": folder.labels, "tokenizer": folder.tokenizer()}
+    save_model(out / "published", kind=folder.kind, config=config, tensors=clip.state_dict(), licence="", trained=True, **about)
+    return out / "published"
+
+
+def _ridge(given_VD: torch.Tensor, target_VL: torch.Tensor, penalty: float) -> torch.Tensor:
+    """(D, L), by the products of volumes, of which there are fewer than numbers."""
+    gram_VV = given_VD @ given_VD.T + penalty * torch.eye(len(given_VD), dtype=given_VD.dtype)
+    return given_VD.T @ torch.linalg.solve(gram_VV, target_VL)
 
 
 def _run(out: Path, settings: dict[str, Any], seed: int, options: argparse.Namespace, cohort: Cohort, valid: CohortDataset) -> None:
@@ -164,8 +176,11 @@ def _labels(valid: CohortDataset) -> np.ndarray:
 def _held_out(cohort: Cohort) -> Cohort:
     """Split train alone, a fifth of its patients as split valid."""
     entries = [entry for entry in cohort.entries if entry.split == "train"]
-    fifth = {e.patient for e in entries if int(hashlib.sha256(e.patient.encode()).hexdigest(), 16) % 5 == 0}
-    return replace(cohort, entries=tuple(replace(e, split="valid") if e.patient in fifth else e for e in entries))
+    return replace(cohort, entries=tuple(replace(e, split="valid") if _in_fifth(e.patient) else e for e in entries))
+
+
+def _in_fifth(patient: str) -> bool:
+    return int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 5 == 0
 
 
 if __name__ == "__main__":

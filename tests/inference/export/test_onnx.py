@@ -9,23 +9,33 @@ import numpy as np
 import pytest
 import torch
 
+from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CapabilityMissing, ExtraMissing
 from thoracle.inference.calibration import Calibration, LabelCalibration, save_calibration
 from thoracle.inference.export import onnx
 from thoracle.inference.export.onnx import onnx_detect, onnx_model, quantize_onnx
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import open_model, save_model
+from thoracle.models.ctclip.config import CTViTConfig
 from thoracle.models.registry import REGISTRY
 from thoracle.models.text.tokenizer import Tokenizer
 
 
-def random(like: Path, out: Path, kind: str, *, tokenizer: Tokenizer | None = None, **options: object) -> Path:
+def random(
+    like: Path, out: Path, kind: str, *, tokenizer: Tokenizer | None = None, preprocess: PreprocessConfig | None = None, **options: object
+) -> Path:
     """A model with the sizes of another but for `options`, of random weights."""
     before = open_model(like)
     config = before.config.ctvit if kind == "ctvit" else replace(before.config, **options)
     generator = torch.Generator().manual_seed(0)
     tensors = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in REGISTRY[kind].weight_shapes(config).items()}
-    facts = {"preprocess": before.preprocess, "labels": before.labels, "tokenizer": tokenizer, "licence": "", "trained": False}
+    facts = {
+        "preprocess": preprocess or before.preprocess,
+        "labels": before.labels,
+        "tokenizer": tokenizer,
+        "licence": "",
+        "trained": False,
+    }
     return save_model(out, kind=kind, config=config, tensors=tensors, **facts).path
 
 
@@ -63,6 +73,22 @@ def test_linear_maps_compute_in_int8_and_nothing_else_does(model_dir: Path, tmp_
     volume = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
     difference = np.abs(np.subtract(onnx_detect(small)(volume), onnx_detect(exact)(volume)))
     assert 0 < difference.max() < 0.05
+
+
+@pytest.mark.manual
+def test_a_graph_of_ct_clips_size_loads_and_agrees(model_dir: Path, tmp_path: Path) -> None:
+    """Minutes, and 6 GB of memory. Its text encoder, of which a graph holds nothing, is small."""
+    sizes = {"ctvit": CTViTConfig(), "n_frames": 240, "dim_latent": 512}
+    facts = {"tokenizer": open_model(model_dir).tokenizer(), "preprocess": PreprocessConfig()}
+    model = load(random(model_dir, tmp_path / "model", "ct-clip", **facts, **sizes), device="cpu")
+    content = onnx_model(model)
+    volume = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
+    exact = onnx_detect(content)(volume)
+    np.testing.assert_allclose(exact, model.detect(volume).probabilities, atol=1e-5)
+    assert np.std(exact) > 1e-3, "answers differ by more than they may be off"
+    small = quantize_onnx(content)
+    assert len(small) < 0.3 * len(content)
+    np.testing.assert_allclose(onnx_detect(small)(volume), exact, atol=0.05)
 
 
 def test_labels_calibrated_together_are_in_the_graph(model_dir: Path, tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def sizes(entries: Sequence[CohortEntry], options: argparse.Namespace) -> FloatA
     file = options.out / "sizes.npy"
     if not file.exists():
         masks, preprocess = find_masks(options.phantoms), open_cohort(options.cohort).preprocess
-        bits = (read_mask(masks[entry.volume], preprocess) for entry in entries)
+        bits = (read_mask(masks[entry.volume], preprocess).bits_ZXY for entry in entries)
         np.save(file, np.array([[np.count_nonzero(mask >> label & 1) for label in range(len(ABNORMALITIES))] for mask in bits], np.float64))
     table: FloatArray = np.load(file)
     return table

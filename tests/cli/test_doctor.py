@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.inference.demo.locations import demo_model, keep_demo
+from thoracle.inference.demo.locations import keep_demo_model
 from thoracle.inference.model_locations import register
 
 
@@ -40,7 +40,7 @@ def test_the_doctor_tells_what_a_bug_report_needs(command, tmp_path: Path, monke
 def test_what_is_on_this_machine_is_listed(command, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "kept"))
     monkeypatch.setenv("THORACLE_SITE_KEY", str(tmp_path / "site.key"))
-    keep_demo(demo_model(), model_dir)
+    keep_demo_model(model_dir)
     register(model_dir, "a" * 64)
     (tmp_path / "site.key").write_text("a secret")
     ran = command("doctor", "--json")

@@ -158,7 +158,7 @@ def test_settings_are_those_of_the_model_and_of_the_key(cohort: Cohort, model: M
 
 def test_a_cohort_that_was_prepared_for_another_model_is_refused(cohort: Cohort, model: Model) -> None:
     other = replace(cohort, preprocess=replace(cohort.preprocess, pad_value=-0.9))
-    says = r"was prepared with another preprocessing than the model's.*thoracle prepare --preprocess MODEL/config\.json"
+    says = r"was prepared with another preprocessing than the model's.*thoracle prepare --preprocess MODEL"
     with pytest.raises(IndexMismatch, match=says) as error:
         index_settings(model, other, None)
     assert error.value.source == str(cohort.folder)

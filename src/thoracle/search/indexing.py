@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.pseudonyms import SiteKey
@@ -56,7 +58,7 @@ def index_settings(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[st
     if cohort.preprocess != model.preprocess:
         raise IndexMismatch(
             "was prepared with another preprocessing than the model's",
-            hint="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
+            hint="Prepare it again: thoracle prepare --preprocess MODEL.",
             source=cohort.folder,
         )
     return latent_settings(model, key=key.fingerprint if key is not None else cohort.site_key_fingerprint)
@@ -75,6 +77,7 @@ def index_cohort(
     splits: Collection[Split] = (),
     key: SiteKey | None = None,
     thumbnails: bool = True,
+    batch_size: int = 1,
     progress: Callable[[IndexProgress], None] = lambda _: None,
 ) -> int:
     """Add what the index does not have, and what has changed since.
@@ -86,6 +89,7 @@ def index_cohort(
         splits: only these; all where empty.
         key: puts pseudonyms in place of names.
         thumbnails: keep a few slices of each.
+        batch_size: volumes that are encoded at once.
         progress: told of each volume, once it is on the disk.
 
     Returns:
@@ -96,15 +100,18 @@ def index_cohort(
     completed = failed = 0
     group: list[IndexedVolume] = []
     last = time.monotonic()
-    for (entry, record), volume in prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo):
-        if isinstance(volume, CacheDamaged):
-            failed += 1
-            completed += 1
-            progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
-            continue
-        strip = contact_strip(volume, cohort.preprocess) if thumbnails else b""
-        group.append(IndexedVolume(record=record, latent_L=_latent(model, volume), thumbnail=strip))
-        if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
+    volumes = prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo, ahead=batch_size)
+    while batch := list(islice(volumes, batch_size)):
+        for (_, record), volume in batch:
+            if isinstance(volume, CacheDamaged):
+                failed += 1
+                completed += 1
+                progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
+        sound = [(record, volume) for (_, record), volume in batch if not isinstance(volume, CacheDamaged)]
+        for (record, volume), latent_L in zip(sound, _latents(model, [volume for _, volume in sound]), strict=True):
+            strip = contact_strip(volume, cohort.preprocess) if thumbnails else b""
+            group.append(IndexedVolume(record=record, latent_L=latent_L, thumbnail=strip))
+        if len(group) >= _GROUP or (group and time.monotonic() - last > _SECONDS):
             index.add(group)
             completed, group, last = completed + len(group), [], time.monotonic()
             progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo)))
@@ -199,9 +206,11 @@ def _is_there(index: IndexBackend, record: Record) -> bool:
     return record in [replace(other, scores=()) for other in indexed]  # a cohort has no scores
 
 
-def _latent(model: Model, volume: ModelInput) -> LatentArray:
-    latent: LatentArray = model.volume_latent(volume)
-    return np.ascontiguousarray(latent)
+def _latents(model: Model, volumes: Sequence[ModelInput]) -> list[LatentArray]:
+    if not volumes:
+        return []
+    latents_BL: LatentArray = cast(Tensor, model.encode_batch(volumes).latent_BL).float().cpu().numpy()
+    return list(np.ascontiguousarray(latents_BL))
 
 
 def _read(path: Path) -> ModelInput | CacheDamaged:

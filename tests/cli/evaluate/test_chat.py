@@ -126,9 +126,10 @@ def test_what_cannot_be_measured_is_refused(command, trained: TrainedChat, asked
     ):
         ran = command(*asked, "--questions", questions)
         assert (ran.status, words in ran.err) == (2, True), ran.err
+    assert not (tmp_path / "out").exists()
     ran = command(*asked, "--model", trained.encoder)
     assert (ran.status, "is no chat folder" in ran.err) == (1, True), ran.err
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["questions.json"], "which hangs on no model"
 
 
 def test_a_published_file_gives_figures_of_every_type_and_no_report_where_none_is_asked(
@@ -224,8 +225,9 @@ def test_anybodys_answers_are_scored_and_stand_beside_a_models(
     assert ran.status == 0, "what the command writes is what it reads"
     assert json.loads((tmp_path / "out" / "answers.json").read_text()) == own
     (tmp_path / "few.json").write_text(json.dumps(answers[1:]))
-    ran = command(*nobody, "--answers", tmp_path / "few.json")
+    ran = command(*nobody, "--answers", tmp_path / "few.json", "--out", tmp_path / "new")
     assert (ran.status, f'answers 5 of 6 questions, not "{answers[0]["id"]}"' in ran.err) == (2, True), ran.err
+    assert json.loads((tmp_path / "new" / "questions.json").read_text()) == questions, "they are there to be answered"
 
 
 def test_another_assistant_is_shown_slices_and_which_is_said(

@@ -8,7 +8,7 @@ import pytest
 
 from thoracle.errors import InputError
 from thoracle.inference.demo.default_model import model_or_demo
-from thoracle.inference.demo.locations import demo_model, keep_demo
+from thoracle.inference.demo.locations import demo_model, keep_demo_model
 
 
 def test_a_named_model_goes_before_the_demos_and_the_demos_is_said(
@@ -18,7 +18,7 @@ def test_a_named_model_goes_before_the_demos_and_the_demos_is_said(
     notes: list[str] = []
     with pytest.raises(InputError, match="thoracle demo"):
         model_or_demo(None, notify=notes.append)
-    keep_demo(demo_model(), model_dir)
+    keep_demo_model(model_dir)
     assert model_or_demo(model_dir, notify=notes.append) == model_dir
     assert notes == []
     assert model_or_demo(None, notify=notes.append) == demo_model()

@@ -17,7 +17,7 @@ def test_a_newer_demo_replaces_the_older_whole(tmp_path: Path) -> None:
         folder = tmp_path / f"model{number}"
         folder.mkdir()
         (folder / f"file{number}").write_text(str(number))
-        locations.keep_demo(locations.demo_model(), folder)
+        locations.keep_demo_model(folder)
         assert [path.name for path in locations.demo_model().iterdir()] == [f"file{number}"]
     assert [path.name for path in locations.demo_model().parent.iterdir()] == ["demo-model"], "nothing in work is left"
 

@@ -107,7 +107,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
     from thoracle.evaluation.demo.search import sentences as search_sentences
     from thoracle.evaluation.detection.results_json import read_run
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.demo.locations import demo_chat, demo_index, demo_model, demo_regions, keep_demo
+    from thoracle.inference.demo.locations import demo_chat, demo_model, keep_demo_model, keep_demo_search
     from thoracle.training.engine.metric_logger import read_curves
     from thoracle.types import RESEARCH_USE
 
@@ -126,11 +126,11 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
     stages.evaluate("regions", by_region.model, out)
     by_region.evaluate_maps()
     search_quality = stages.index_and_find(Path(runs["contrastive"].out) / "model", out)
-    for target, folder in ((demo_model(), tuned), (demo_regions(), by_region.model), (demo_index(), out / "index")):
-        keep_demo(target, folder)
+    keep_demo_model(tuned)
+    keep_demo_search(index=out / "index", model=Path(runs["contrastive"].out) / "model", scans=out / "phantoms")
     shown = max(held_out(open_cohort(cohort_folder)).values(), key=lambda entry: len(positive_labels(entry)))
     stages.detect(shown, out)
-    asked = talk.answers(out / "phantoms" / phantom_file(shown), present=positive_labels(shown)) if talk else None
+    answers = talk.answers(out / "phantoms" / phantom_file(shown), present=positive_labels(shown)) if talk else None
     with stages("report"):
         cohort = open_cohort(cohort_folder)
         after, regions = opponents.scores[TUNED], read_run(out / "evaluation-regions" / "results.json").scores
@@ -142,7 +142,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
             figures,
             facts=[
                 f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}.",
-                *([] if asked else [WHOLE_DEMO]),
+                *([] if answers else [WHOLE_DEMO]),
             ],
             losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
             examples=shown_scans,
@@ -150,25 +150,25 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
                 *opponents.section,
                 *by_region.section(region_quality, shown_scans),
                 *search_section(search_quality, query_text=ASKED, hits=_hits(out)),
-                *(asked.parts if asked else []),
+                *(answers.parts if answers else []),
             ],
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
     _say(figures)
-    kept = f"{demo_model()} and {demo_chat()}" if talk else str(demo_model())
-    spoken = [
+    models = f"{demo_model()} and {demo_chat()}" if talk else str(demo_model())
+    sentences = [
         "",
         *opponents.sentences,
         *region_sentences(region_quality),
         *search_sentences(search_quality),
-        *(asked.sentences if asked else [WHOLE_DEMO]),
+        *(answers.sentences if answers else [WHOLE_DEMO]),
         f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}",
-        f"The models are in {kept}: commands use them where no --model is given. They know only phantoms.",
-        "`thoracle serve` opens them in a browser.",
+        f"The models are in {models}: commands use them where no --model is given. They know only phantoms.",
+        "`thoracle serve` gives a page on which they read, search and answer.",
         RESEARCH_USE,
     ]
-    typer.echo("\n".join(spoken))
+    typer.echo("\n".join(sentences))
     return figures
 
 

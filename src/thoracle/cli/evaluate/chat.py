@@ -87,6 +87,7 @@ def chat(
     conversations = draw_questions(parts.held_out, limit=limit, reports=reports, topics=topic or ())
     if absent := set(topic or ()) - {conversation.pairs[-1].topic for conversation in conversations}:
         typer.echo(f"No question that was drawn asks for {', '.join(sorted(absent))}.", err=True)
+    write_json(out / "questions.json", questions_json(conversations), indent=1, private=True)
     others = None if answers is None else read_answers(answers, conversations, {entry.volume: entry for entry in prepared.entries})
     asking = _Asking(prepared, conversations, SamplingOptions(max_tokens=max_tokens), out=out, console=console)
     scored = _Answers()
@@ -94,7 +95,6 @@ def chat(
         scored = asking.model(model, device=device, dtype=dtype)
     elif client is not None:
         scored = asking.assistant(client, Slices(count=slices))
-    write_json(out / "questions.json", questions_json(conversations), indent=1, private=True)
     if others is not None:
         scored = replace(scored, columns={**scored.columns, FILE: others[0]}, by={**scored.by, "file": str(answers)})
         typer.echo(others[1], err=True, nl=bool(others[1]))
@@ -171,7 +171,6 @@ class _Asking:
         from thoracle.inference.chat.session import load_chat
 
         loaded, fingerprint = load_chat(folder, device=device, dtype=dtype), chat_fingerprint(folder)
-        self.out.mkdir(parents=True, exist_ok=True)
         columns = {}
         for name, blind in ((SEEING, False), (BLIND, True)):
             answers = answer_questions(

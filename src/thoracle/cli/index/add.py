@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.index import index
-from thoracle.cli.options import Device, Dtype, Encoding, FindingNames, FindingsFile, ModelFolder, Only
+from thoracle.cli.options import BatchSize, Device, Dtype, Encoding, FindingNames, FindingsFile, ModelFolder, Only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +58,7 @@ def add(
     findings: FindingsFile = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
 ) -> None:
     """Encode each volume and each report of a cohort, and keep latents, words, labels and facts where `thoracle search` finds them.
 
@@ -75,6 +76,7 @@ def add(
     from thoracle.cohort.sources import SPLITS
     from thoracle.errors import InputError
     from thoracle.files.table import TABLE_SUFFIXES
+    from thoracle.inference.batch.batch_size import fitting_batch_size
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.inference.model import load
@@ -83,7 +85,7 @@ def add(
     from thoracle.search.open_index import open_index_for_writing
     from thoracle.search.report_index import cohort_reports, table_reports
 
-    console, chosen = Console(stderr=True, highlight=False), split or SPLITS
+    console, chosen, failed = Console(stderr=True, highlight=False), split or SPLITS, 0
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", hint=f"There are {', '.join(SPLITS)}.")
     is_table = cohort.suffix.lower() in TABLE_SUFFIXES
@@ -96,7 +98,7 @@ def add(
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
     requested = _requested(finding or (), findings, encoding=encoding, model=network)
-    splits, failed = [name for name in SPLITS if name in chosen], 0
+    splits = [name for name in SPLITS if name in chosen]
     if prepared is None:
         also = [patient_column] if patient_column else []
         table = ReportTable(path=cohort, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=also, encoding=encoding)
@@ -113,14 +115,14 @@ def add(
                     splits=splits,
                     key=key,
                     thumbnails=thumbnails,
+                    batch_size=batch_size or fitting_batch_size(network),
                     progress=lambda progress: _show(progress, bar, console),
                 )
-        volumes = len(backend)
+        summary = f"{len(backend):,} volumes, {failed} failed: {escape(out)}"
         if requested:
             console.print(_score(backend, network, requested), markup=False)
     register(network.folder.path, network.folder.weights_sha256)
-    console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
-    console.print(_add_reports(records, network, section=section, out=out, settings=settings))
+    console.print(f"{summary}\n{_add_reports(records, network, section=section, out=out, settings=settings)}")
     _conclude(Path(out), network, console)
     if failed:
         raise typer.Exit(1)

@@ -81,7 +81,7 @@ def training_entries(cohort: Cohort, masks: Mapping[str, Path]) -> list[CohortEn
 
 def fingerprint(training: Sequence[CohortEntry], masks: Mapping[str, Path]) -> str:
     """Hash what atlases are made of."""
-    lines = (f"{entry.volume} {entry.box} {sha256(masks[entry.volume])}" for entry in training)
+    lines = (f"{entry.volume} {entry.box}{entry.foreground} {sha256(masks[entry.volume])}" for entry in training)
     return sha256_of("\n".join(lines).encode()).hexdigest()
 
 
@@ -101,7 +101,7 @@ def build_atlases(
     labels = len(ABNORMALITIES)
     scans_K, slices_KT, grid_KTHW = np.zeros(labels), np.zeros((labels, grid[0])), np.zeros((labels, *grid))
     sums_KFFF, covered_KFFF = (np.zeros((labels, CELLS, CELLS, CELLS)) for _ in range(2))
-    read = prefetch(lambda entry: read_mask(masks[entry.volume], preprocess), training)
+    read = prefetch(lambda entry: read_mask(masks[entry.volume], preprocess, foreground=entry.foreground).bits_ZXY, training)
     for count, (entry, mask_ZXY) in enumerate(read, start=1):
         shares_KTHW, present = share_of_patches(mask_ZXY, grid), labels_in(mask_ZXY)
         scans_K[present] += 1

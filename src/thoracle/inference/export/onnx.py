@@ -140,7 +140,8 @@ class _Detector(nn.Module):
         if self.calibration_weights_KK is None or self.calibration_offset_K is None:
             return probabilities_BK
         logits_BK = probabilities_BK.clamp(EDGE, 1 - EDGE).logit()
-        return (logits_BK @ self.calibration_weights_KK.T + self.calibration_offset_K).sigmoid()
+        # A sum of products and no linear map, which `quantize_onnx` would round where it was folded with the offset.
+        return ((logits_BK[:, None] * self.calibration_weights_KK).sum(dim=-1) + self.calibration_offset_K).sigmoid()
 
 
 def _facts(model: Model) -> Mapping[str, str]:

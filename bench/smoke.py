@@ -80,6 +80,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
         "held_out_findings": [cohort, "--phantoms", folder / "phantoms", "--out", folder / "unnamed", "--steps", 1, "--resamples", 2],
         "label": ["--resamples", 2, "--phantoms", 20] if real else None,
+        "label_share": [cohort, model, "--out", folder / "shares", "--shares", 0.5, "--seeds", 0, "--steps", 1, "--resamples", 2],
         "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],
         "phantom": ["--presets", "tiny", "--cases", 2],
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,

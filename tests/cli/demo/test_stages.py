@@ -22,6 +22,8 @@ from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
+pytestmark = pytest.mark.slow  # one demo, three minutes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
@@ -45,12 +47,14 @@ def _run(out: Path) -> Figures:
         cases=72,
         seed=0,
         labeler=replace(labeler, **few, out=str(out / "labeler"), batch_size=8),
-        contrastive=replace(
-            contrastive, **few, out=str(out / "contrastive"), init_text_encoder=str(out / "labeler" / "model"), batch_size=8
-        ),
-        vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), init_from=str(out / "contrastive" / "model"), batch_size=8),
-        lipro=replace(lipro, **few, out=str(out / "lipro"), init_from=str(out / "contrastive" / "model"), batch_size=8),
-        supervised=replace(supervised, **few, out=str(out / "supervised"), batch_size=8),
+        runs={
+            "contrastive": replace(
+                contrastive, **few, out=str(out / "contrastive"), init_text_encoder=str(out / "labeler" / "model"), batch_size=8
+            ),
+            "vocabfine": replace(vocabfine, **few, out=str(out / "vocabfine"), init_from=str(out / "contrastive" / "model"), batch_size=8),
+            "lipro": replace(lipro, **few, out=str(out / "lipro"), init_from=str(out / "contrastive" / "model"), batch_size=8),
+            "supervised": replace(supervised, **few, out=str(out / "supervised"), batch_size=8),
+        },
         chat=chat,
     )
 
@@ -164,7 +168,6 @@ def test_one_held_out_phantom_was_asked_and_measured_beside_no_scan(demo: Demo, 
     assert load_chat(kept_chat() / "model", encoder=kept_chat() / "encoder", base=kept_chat() / "base").caution
 
 
-@pytest.mark.slow
 def test_a_second_run_does_nothing_again_and_ends_alike(demo: Demo) -> None:
     written = {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")}
     weights = (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes()

@@ -16,6 +16,7 @@ from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.engine.config import RunConfig, changed_fields, load_config, load_run_config, write_config
 from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.distillation import DistillationConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig
 
@@ -38,6 +39,7 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "ct-chat": ChatConfig,
     "ct-chat-lora": ChatConfig,
     "phantom-chat": ChatConfig,
+    "phantom-tiny-student": DistillationConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
     "vocabfine": VocabFineConfig,
 }

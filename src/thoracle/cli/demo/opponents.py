@@ -20,7 +20,7 @@ class DemoOpponents:
     """Hold what the demo's opponents need.
 
     Attributes:
-        configs: of the runs, in the order of training: contrastive, vocabfine, lipro, supervised.
+        configs: of the runs, in the order of training: contrastive and vocabfine; lipro and supervised, or neither.
         out: the demo's folder.
     """
 
@@ -34,16 +34,18 @@ class DemoOpponents:
 
     @property
     def sentences(self) -> list[str]:
-        """Write the differences as sentences."""
+        """Write the differences as sentences; none without a supervised model."""
         from thoracle.evaluation.demo.opponents import sentences
 
-        return sentences(self._measured)
+        return sentences(self._measured) if "supervised" in self.configs else []
 
     @property
     def section(self) -> list[str]:
-        """Build the parts of the demo's page."""
+        """Build the parts of the demo's page; none without a supervised model."""
         from thoracle.evaluation.demo.opponents import section
 
+        if "supervised" not in self.configs:
+            return []
         volumes = {self._titles[name]: config.steps * config.batch_size for name, config in self.configs.items()}
         return section(self._measured, volumes=volumes)
 
@@ -51,7 +53,8 @@ class DemoOpponents:
     def _titles(self) -> dict[str, str]:
         from thoracle.evaluation.demo.page import CONTRASTIVE, LIPRO, SUPERVISED, TUNED
 
-        return dict(zip(self.configs, (CONTRASTIVE, TUNED, LIPRO, SUPERVISED), strict=True))
+        titles = {"contrastive": CONTRASTIVE, "vocabfine": TUNED, "lipro": LIPRO, "supervised": SUPERVISED}
+        return {name: titles[name] for name in self.configs}
 
     @cached_property
     def _evaluations(self) -> dict[str, EvaluationRun]:

@@ -21,6 +21,7 @@ class CTViTConfig:
     Attributes:
         dim: width of tokens.
         codebook_size: codes that tokens are quantized to.
+        quantize: replace each token by the nearest code, as published; false leaves the codebook out, and latents are read from tokens.
         image_size: voxels of a slice along each axis.
         patch_size: voxels of a patch along each axis in plane.
         temporal_patch_size: slices of a patch.
@@ -36,6 +37,7 @@ class CTViTConfig:
 
     dim: PositiveInt = 512
     codebook_size: PositiveInt = 8192
+    quantize: bool = True
     image_size: PositiveInt = 480
     patch_size: PositiveInt = 20
     temporal_patch_size: PositiveInt = 10
@@ -71,8 +73,8 @@ class CTViTConfig:
 
     @property
     def reads_codes(self) -> bool:
-        """Return True: tokens are rows of the codebook, as in `CTCLIPConfig.reads_codes`."""
-        return True
+        """Return whether tokens are rows of the codebook, as in `CTCLIPConfig.reads_codes`."""
+        return self.quantize
 
     @property
     def grid(self) -> int:
@@ -139,7 +141,7 @@ class CTCLIPConfig:
     @property
     def reads_codes(self) -> bool:
         """Return whether latents are read from rows of the codebook, not from tokens before quantization."""
-        return self.spatial_pool == "mean"
+        return self.spatial_pool == "mean" and self.ctvit.quantize
 
     @property
     def steps(self) -> int:

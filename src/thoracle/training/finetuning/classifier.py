@@ -280,7 +280,8 @@ def _clip(model: CTCLIPConfig, start: ModelFolder | None) -> CTCLIP:
 def learning_parts(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
     """Return what of a frozen CT-CLIP learns, by name, made to."""
     tower, latent = clip.visual_transformer, config.head == "linear"
-    tower.codes.on_assignment = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
+    if tower.codes is not None:
+        tower.codes.on_assignment = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
     if config.encoder != "frozen":
         wrap_blocks(clip, config)
     parts: dict[str, nn.Module] = {}

@@ -104,7 +104,7 @@ def _given(config: ClassifierConfig, start: CTCLIPConfig, size: tuple[int, int, 
         return (1, *size), torch.float32
     with torch.device("meta"):
         clip = CTCLIP(start)
-    kept = torch.int32 if clip.pool is None else torch.float16
+    kept = torch.int32 if start.reads_codes else torch.float16
     return feature_shape(clip, config.features), torch.float32 if config.features == "latents" else kept
 
 
@@ -119,6 +119,6 @@ def _outline_network(config: ClassifierConfig, model: CTCLIPConfig, given_B: Ten
     head = build_head(model, n_labels=len(ABNORMALITIES))
     learning = {} if clip is None else learning_parts(clip, config)
     network = ClassifierNetwork(clip, head, config.features).train()
-    if clip is not None:
+    if clip is not None and clip.codebook is not None:
         clip.codebook.eval()  # it counts tokens in training, which have no values here
     return StepOutline(module=network, forward=lambda: [network(given_B)], saved=nn.ModuleDict({"head": head, **learning}))

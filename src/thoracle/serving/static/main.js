@@ -19,7 +19,7 @@ const page = { status: null, scan: null, beside: null, tab: 'findings', first: n
 
 const scanPath = id => `/scans/${encodeURIComponent(id)}`
 const details = id => call(scanPath(id))
-const findingsOf = id => call(`${scanPath(id)}/findings`).catch(error => (error.status === 404 || error.status === 409 ? null : Promise.reject(error)))
+const findingsOf = scan => (scan.findings ? call(`${scanPath(scan.id)}/findings`) : null)
 
 const remember = debounce(() => {
   const offset = page.beside && comparison.offset.some(Boolean) ? comparison.offset : null
@@ -77,7 +77,7 @@ async function openScan(id, { at, finding } = {}) {
   document.title = `${nameOf(scan)} · Thoracle`
   drawTitles()
   const showing = page.first.open(scan, at)
-  findings.show(scan, await findingsOf(id))
+  findings.show(scan, await findingsOf(scan))
   similar.show(scan)
   ask.show(scan)
   remember()
@@ -98,7 +98,7 @@ async function openBeside(id) {
     page.second ??= makeViewer('Second scan')
     const mm = page.first?.mm?.map((value, axis) => value + comparison.offset[axis])
     page.second.open(page.beside, mm)
-    findings.compare(await findingsOf(id))
+    findings.compare(await findingsOf(page.beside))
   }
   byId('viewers').classList.toggle('two', Boolean(id))
   comparison.draw()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from thoracle.search.open_index import open_index_for_writing
 from thoracle.search.record import IndexedVolume, Record
 from thoracle.search.slices import contact_strip
 
-MODELS = Path(__file__).parents[1] / "models"
+VOCABFINE = Path(__file__).parents[1] / "models" / "vocabfine"
 AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 #: Scans of the demo's phantoms at seed 0, which were not trained on. Of the first the model reads both findings as present.
 EFFUSION_AND_NODULE, OTHER = "valid_281_b", "valid_1_a"
@@ -78,9 +79,15 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Phantom]:
 
 
 @pytest.fixture(scope="session")
-def index(phantoms: dict[str, Phantom], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vocabfine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's model in int8, in a folder that may keep latents of prompts."""
+    return Path(shutil.copytree(VOCABFINE, tmp_path_factory.mktemp("model") / "vocabfine"))
+
+
+@pytest.fixture(scope="session")
+def index(vocabfine: Path, phantoms: dict[str, Phantom], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both phantoms, with their reports."""
-    location, model = tmp_path_factory.mktemp("index") / "index", load(MODELS / "vocabfine", device="cpu")
+    location, model = tmp_path_factory.mktemp("index") / "index", load(vocabfine, device="cpu")
     with open_index_for_writing(str(location), latent_settings(model, key=None)) as opened:
         for phantom in phantoms.values():
             prepared, name = prepare(read(phantom.path), model.preprocess), phantom.scan.name
@@ -92,13 +99,15 @@ def index(phantoms: dict[str, Phantom], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def address(index: Path, phantoms: dict[str, Phantom], words: LanguageServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    vocabfine: Path, index: Path, phantoms: dict[str, Phantom], words: LanguageServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The address that `thoracle serve` prints, with its token."""
     require_service("viewer")
-    vocabfine, files = str(MODELS / "vocabfine"), next(iter(phantoms.values())).path.parent
-    around = ["--index", str(index), "--index-model", vocabfine, "--scans", str(files), "--llm-url", words.address]
+    files = next(iter(phantoms.values())).path.parent
+    around = ["--index", str(index), "--index-model", str(vocabfine), "--scans", str(files), "--llm-url", words.address]
     work = str(tmp_path_factory.mktemp("serve") / "work")
-    command = [sys.executable, "-m", "thoracle", "serve", "--model", vocabfine, *around, "--port", "0", "--work", work]
+    command = [sys.executable, "-m", "thoracle", "serve", "--model", str(vocabfine), *around, "--port", "0", "--work", work]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
@@ -132,6 +141,7 @@ def opened(page: Page, address: str) -> Iterator[Page]:
 def open_file(page: Page, path: Path) -> None:
     """Choose a file, or a folder, and wait until it is read and its findings are there."""
     page.set_input_files("#folder-input" if path.is_dir() else "#file-input", path)
+    page.locator(".scan-shown", has_text=path.name).locator(".scan-finding").wait_for()
     page.locator(".stage[data-renderer=webgl]").first.wait_for()
     page.locator(".finding").first.wait_for()
 

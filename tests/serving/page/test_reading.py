@@ -85,6 +85,7 @@ def test_a_hit_opens_beside_and_is_scrolled_along_with_an_offset(seen: Page) -> 
     seen.keyboard.press("PageDown")
     first, second = seen.evaluate("[thoracle.page.first.mm, thoracle.page.second.mm]")
     assert abs(second[2] - first[2] - 20) <= 2.01, "within half a slice"
+    expect(seen.locator(".finding-second")).to_have_count(len(ABNORMALITIES)), "findings in two columns"
     seen.get_by_role("button", name="Close 2").click()
     expect(seen.locator(".viewer")).to_have_count(1)
 

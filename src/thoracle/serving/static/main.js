@@ -98,13 +98,23 @@ async function openBeside(id) {
     page.second ??= makeViewer('Second scan')
     const mm = page.first?.mm?.map((value, axis) => value + comparison.offset[axis])
     page.second.open(page.beside, mm)
-    findings.compare(await findingsOf(page.beside))
+    report(compareFindings(page.beside))
   }
   byId('viewers').classList.toggle('two', Boolean(id))
   comparison.draw()
   drawTitles()
   scans.draw()
   remember()
+}
+
+/** Show the findings of the second scan beside the first's; what was not read yet is read now. */
+async function compareFindings(scan) {
+  if (!scan.findings) {
+    const { job } = await call(`${scanPath(scan.id)}/findings`, { method: 'POST' })
+    await followJob(job)
+    await refreshScans()
+  }
+  if (page.beside?.id === scan.id) findings.compare(await findingsOf(await details(scan.id)))
 }
 
 /** Open the case of a hit beside the scan. */
@@ -175,7 +185,7 @@ function setPictures(pictures) {
   settings.pictures = pictures
   byId('as-pictures').checked = pictures
   localStorage.setItem('thoracle-pictures', pictures ? '1' : '')
-  for (const viewer of [page.first, page.second]) viewer?.open(viewer.scan, viewer.mm)
+  for (const viewer of [page.first, page.second]) viewer?.reopen()
 }
 
 function listenToPage() {

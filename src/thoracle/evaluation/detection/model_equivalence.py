@@ -19,13 +19,13 @@ from thoracle.metrics.bootstrap import RESAMPLES, Comparison, bootstrap, paired_
 from thoracle.metrics.classification import auroc
 from thoracle.types import FloatArray
 
-#: Probabilities of a preprocessed volume, whose box of the chest a model of regions needs.
+#: Probabilities of a preprocessed volume, or its latent; a model of regions needs its box of the chest.
 Detect = Callable[[PreparedVolume], tuple[float, ...]]
 
 
 @dataclass(kw_only=True, eq=False)
 class Answers:
-    """Hold probabilities of two models for the same scans, in order, and the seconds they took; each list grows by an entry a scan."""
+    """Hold probabilities, or latents, of two models for the same scans, in order, and the seconds they took; lists grow scan by scan."""
 
     before: list[tuple[float, ...]] = field(default_factory=list)
     after: list[tuple[float, ...]] = field(default_factory=list)
@@ -86,6 +86,12 @@ def compare_answers(
         fall=float(aurocs[0][worst] - aurocs[1][worst]),
         seconds=(float(np.median(answers.before_s)), float(np.median(answers.after_s))),
     )
+
+
+def worst_cosine(answers: Answers) -> float:
+    """Return the cosine of the two latents of the scan where they are least alike."""
+    before_NL, after_NL = (np.array(rows, dtype=np.float64) for rows in (answers.before, answers.after))
+    return float((before_NL * after_NL).sum(axis=1).min())
 
 
 def _means(both: Sequence[FloatArray], truth_NK: FloatArray, weights_RN: FloatArray) -> FloatArray:

@@ -16,7 +16,6 @@ from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.model import CTCLIP
-from thoracle.models.medfinder.model import MedFinder
 from thoracle.training.engine.distributed import World
 from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
@@ -117,18 +116,10 @@ def test_an_encoder_that_learns_is_given_volumes_and_no_file_of_latents_is_made(
     assert {name.removeprefix("trained_model.") for name in after if name.startswith("trained_model.")} == before.keys(), "merged"
 
 
-def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(
-    config: ClassifierConfig, cohort: Cohort, steps: ModuleType, tmp_path: Path
-) -> None:
+def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(config: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
     train, valid = volumes(cohort)
-    torch.manual_seed(0)
-    network = MedFinder(steps.FINDER.model)
-    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True}
-    save_model(
-        tmp_path / "finder", kind="medfinder", config=steps.FINDER.model, preprocess=PREPROCESS, tensors=network.state_dict(), **facts
-    )
-    with pytest.raises(InputError, match="has no image latents to classify"):
-        classifier_run(replace(config, init_from=str(tmp_path / "finder")), train, valid, ALONE)
+    with pytest.raises(InputError, match="has slices to attend to"):
+        classifier_run(replace(config, head="attention"), train, valid, ALONE)
     others = write_cohort(tmp_path / "others", replace(PREPROCESS, spacing=(3.0, 3.0, 3.0)))
     with pytest.raises(InputError, match="made for another preprocessing"):
         classifier_run(config, *volumes(others), ALONE)

@@ -16,7 +16,7 @@ from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
 from thoracle.models.citations import derived_licence
 from thoracle.models.common.running_statistics import keep_statistics
-from thoracle.models.encoder import VolumeEncoder
+from thoracle.models.encoder import Capability, VolumeEncoder
 from thoracle.models.registry import REGISTRY
 from thoracle.models.tokenclassifier.config import TokenClassifierConfig
 from thoracle.models.tokenclassifier.model import TokenHead
@@ -35,10 +35,13 @@ def token_target(config: ClassifierConfig, start: ModelFolder) -> TokenClassifie
     """Return the configuration of the model that a run gives.
 
     Raises:
-        InputError: a setting of CT-CLIP alone.
+        InputError: a setting of CT-CLIP alone, or an encoder of codes that is not frozen.
     """
     if config.slice_pool != "inherit":
         raise InputError(f"is {start.spec.title}, which has no slice_pool", hint="Leave it, or set head to attention.", source=start.path)
+    if Capability.CODES in start.capabilities and config.encoder != "frozen":
+        detail = f"is {start.spec.title}, whose tokens are codes, through which nothing is learned here"
+        raise InputError(detail, hint="Set encoder to frozen, or begin with a CT-CLIP.", source=start.path)
     kind, encoder = (start.config.encoder_kind, start.config.encoder) if start.kind == KIND else (start.kind, start.config)
     return TokenClassifierConfig(head=config.head, labels=ABNORMALITIES, encoder_kind=kind, encoder=encoder)
 

@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 ROOM ?=
 SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) - start)) s"; exit $$status
 
-.PHONY: demo test test-slow test-services bench-smoke check format reference wheelhouse clean
+.PHONY: demo test test-slow test-services bench-smoke check format reference pictures wheelhouse clean
 
 .venv/.made:
 	$(PYTHON) -m venv .venv
@@ -59,6 +59,9 @@ format: .venv/.dev
 
 reference: .venv/.dev
 	$(BIN)/python docs/make_reference.py
+
+pictures: .venv/.dev
+	$(BIN)/python docs/make_pictures.py
 
 wheelhouse: .venv/.dev
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub]'

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import settings
 
+from tests.http_server import serving
 from tests.language_server import LanguageServer
-from tests.serving import serving
 
 settings.register_profile("thoracle", deadline=None)  # what a busy machine takes longer for is no fault
 settings.load_profile("thoracle")

@@ -22,16 +22,16 @@ VAGUE: Final = frozenset({
 DULL: Final = frozenset(["result", "item", "data", "obj", "value", "tmp"])
 #: Verbs that open docstrings; a docstring with another verb adds it here.
 VERBS: Final = frozenset({
-    "abstain", "add", "align", "allow", "annotate", "answer", "append", "apply", "archive", "ask", "assign", "attach", "attend",
-    "average", "begin", "bind", "blend", "bound", "build", "cache", "calibrate", "cast", "centre", "change", "check", "choose",
+    "abstain", "accept", "add", "align", "allow", "annotate", "answer", "append", "apply", "archive", "ask", "assign", "attach", "attend",
+    "average", "begin", "bind", "blend", "bound", "build", "cache", "calibrate", "cancel", "cast", "centre", "change", "check", "choose",
     "clamp", "classify", "clip", "close", "cluster", "coarsen", "collate", "collect", "combine", "compare", "compile", "compress",
     "compute", "configure", "connect", "convert", "correct", "convolve", "copy", "count", "create", "crop", "cut", "decide", "decode",
     "define", "delete", "derive", "describe", "detach", "detect", "detokenize", "distribute", "divide", "do", "download", "draw",
-    "drive", "drop", "embed", "emit", "enable", "encode", "ensure", "enumerate", "escape", "estimate", "evaluate", "exclude",
+    "drive", "drop", "embed", "emit", "enable", "encode", "end", "ensure", "enumerate", "escape", "estimate", "evaluate", "exclude",
     "exit", "expand", "export", "extract", "feed", "fetch", "fill", "filter", "find", "finish", "fit", "flag", "flush", "fold",
     "follow", "forget", "format", "freeze", "fuse", "gather", "generate", "give", "grade", "group", "guess", "grow", "hash", "hide",
     "highlight", "hold", "identify", "ignore", "implement", "import", "index", "infer", "inflate", "initialize", "insert", "interpolate",
-    "invert", "iterate", "join", "judge", "keep", "label", "learn", "let", "link", "list", "load", "locate", "log", "look", "make",
+    "invert", "iterate", "join", "judge", "keep", "label", "learn", "leave", "let", "link", "list", "load", "locate", "log", "look", "make",
     "map", "mark", "mask", "match", "maximize", "measure", "mend", "merge", "minimize", "mirror", "mix", "model", "move",
     "multiply", "name", "normalize", "note", "notify", "number", "offer", "open", "order", "pack", "pad", "paint", "parse", "pass",
     "patch", "pause", "permute", "pick", "place", "plan", "poll", "pool", "pop", "post", "predict", "prepare", "preprocess",

@@ -54,6 +54,14 @@ ThoracleError
 ├── EndpointFailed             a language model's server that is not there, or refuses
 │   └── AnswerFailed           one answer that was refused, broke off or fell silent
 │       └── AnswerIncomplete   an answer that ended at its limit of tokens, was only thought, or holds no words
+├── ServingError               a request that `thoracle serve` does not carry out
+│   ├── AccessDenied           no valid token, or a page or a host that is not allowed
+│   ├── UnknownId              nothing is, or is any more, under this id
+│   ├── NotReady               asked for before it is there
+│   ├── ServerFull             the queue, the disk or the number of open scans is at its limit
+│   ├── JobCancelled           a job that was cancelled
+│   ├── JobLimitExceeded       a job that took more time or memory than one may
+│   └── JobLost                a job that a stopped server did not finish
 ├── WorkerKilled               a worker process that ended at its work, most often for its memory
 └── ExtraMissing               an optional dependency, with the line that installs it
 """
@@ -436,6 +444,59 @@ class AnswerIncomplete(AnswerFailed):
     """Answer that ended at its limit of tokens, was only thought, or holds no words. Give a larger --max-tokens, or another model.
 
     Example: a model that thinks for all of its 256 tokens.
+    """
+
+
+class ServingError(ThoracleError):
+    """Request that `thoracle serve` does not carry out. Look at the class: each says what to do."""
+
+
+class AccessDenied(ServingError):
+    """No valid token, or a page or host that is not allowed. Open the address that `thoracle serve` printed, or give its token.
+
+    Example: a request without `Authorization: Bearer TOKEN`.
+    """
+
+
+class UnknownId(ServingError):
+    """Nothing under this id, or not any more. Open the scan again: uploads and results expire, and end with the server.
+
+    Example: a scan that was opened before the server was started again.
+    """
+
+
+class NotReady(ServingError):
+    """Something that is asked for before it is there. Wait for its job, or start it.
+
+    Example: findings of a scan that nobody asked to be read.
+    """
+
+
+class ServerFull(ServingError):
+    """Queue, disk or number of open scans at its limit. Try again after the seconds of `Retry-After`, or close scans.
+
+    Example: the ninth job, where eight may wait.
+    """
+
+
+class JobCancelled(ServingError):
+    """Job that was cancelled. Start it again if it is needed.
+
+    Example: an answer that a person stopped.
+    """
+
+
+class JobLimitExceeded(ServingError):
+    """Job that took more time or memory than one may. Give a smaller scan, or start the server with higher limits.
+
+    Example: occlusion of 512 boxes by a large model on a slow machine.
+    """
+
+
+class JobLost(ServingError):
+    """Job that a stopped or killed server did not finish. Open the scan again, and start it again.
+
+    Example: findings that were being read when the machine lost power.
     """
 
 

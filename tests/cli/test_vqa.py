@@ -11,7 +11,12 @@ def test_the_same_cohort_and_seed_give_the_same_questions(command, noise: Path, 
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     entries = json.loads((tmp_path / "a.json").read_text())
     assert all(entry["conversations"][0]["from"] == "human" for entry in entries)
-    assert f"{len(entries):,} questions" in ran.err
+    pairs = [turn for entry in entries for turn in entry["conversations"] if turn["from"] == "human"]
+    scans = {entry["image"] for entry in entries}
+    long = sum(turn["value"].endswith("<long_answer>") for turn in pairs)
+    shares = f"{len(pairs) / len(scans):.1f} a scan, {long / len(pairs):.1%} with long answers"
+    assert f"{len(pairs):,} questions, {shares} (" in ran.err
+    assert (len(pairs) / len(scans) > 90, long / len(pairs) > 0.3) == (True, True), shares
     assert "Not a medical device." in ran.err
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -19,12 +17,12 @@ from thoracle.ct.recipes.recipe import CropOrPad, Recipe, ResampleToSpacing, Sca
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference import explain
-from thoracle.inference.explain import OCCLUSION_HU, axial_contributions, resample_to_scan, saliency, to_nifti, token_affine
+from thoracle.inference.explain import OCCLUSION_HU, axial_contributions, resample_to_scan, saliency, token_affine
 from thoracle.inference.regions import region_maps
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.classifier import build_head, join_state
 from thoracle.models.ctclip.heads import LabelAttention
-from thoracle.types import ABNORMALITIES, RESEARCH_USE
+from thoracle.types import ABNORMALITIES
 
 NAMES = ABNORMALITIES[:2]
 NOWHERE = Provenance(
@@ -157,14 +155,6 @@ def test_what_the_model_did_not_see_has_no_saliency() -> None:
     wanted = np.zeros((12, 12, 12), np.float32)
     wanted[4:8, 4:8, 4:8] = 1
     np.testing.assert_allclose(heat, wanted, atol=1e-6)
-
-
-def test_the_nifti_lies_in_the_frame_of_the_scan(tmp_path: Path) -> None:
-    volume = volume_of((5, 6, 7), (1.0, 2.0, 3.0))
-    (tmp_path / "heat.nii").write_bytes(gzip.decompress(to_nifti(np.zeros((5, 6, 7), np.float32), volume)))
-    image = nib.load(tmp_path / "heat.nii")
-    np.testing.assert_allclose(image.affine @ (1, 1, 1, 1), (100 - 1, 50 - 2, 30 + 3, 1))
-    assert RESEARCH_USE.encode() in bytes(image.header["descrip"])
 
 
 def test_a_classifier_explains_the_logit_of_its_own_labels(model_dir: Path, scan: np.ndarray, tmp_path: Path) -> None:

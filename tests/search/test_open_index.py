@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import serving
+from tests.http_server import serving
 from thoracle.errors import ExtraMissing, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, InputError, SearchError
 from thoracle.search.local.index import LocalIndex
 from thoracle.search.open_index import is_url, open_index, open_index_for_writing

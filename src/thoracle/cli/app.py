@@ -34,6 +34,7 @@ VERBS = (
     "import_",
     "export",
     "fetch",
+    "serve",
     "doctor",
     "demo.stages",
 )

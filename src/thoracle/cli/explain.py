@@ -100,13 +100,14 @@ def _write(volume: Volume, model: Model, saliency_THW: Saliency, finding: Explai
     """STEM.nii.gz of the scan's shape, STEM.png of its strongest slices, which is returned; empty where there is none."""
     from textwrap import fill
 
+    from thoracle.ct.nifti_image import to_nifti
     from thoracle.evaluation.html.plots import heat_slices
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.explain import resample_to_scan, to_nifti
+    from thoracle.inference.explain import resample_to_scan
     from thoracle.types import RESEARCH_USE
 
     heat = resample_to_scan(saliency_THW, volume, model.preprocess)
-    write_atomic(out / f"{finding.stem}.nii.gz", to_nifti(heat, volume))
+    write_atomic(out / f"{finding.stem}.nii.gz", to_nifti(heat, volume.affine))
     shown = finding.layers[:_SHOWN]
     if not shown:
         return b""

@@ -205,7 +205,7 @@ def _worker_environment() -> Iterator[None]:
 
 def _serve(connection: Connection, make_worker: Callable[[], Callable[[Any], object]]) -> None:
     """Say in a worker that it is ready, then answer each item until the caller hangs up."""
-    _follow_parent()
+    follow_parent()
     function, error = attempt(make_worker)
     with connection, suppress(EOFError, OSError):
         connection.send_bytes(_pack_error(error) if error is not None else pickle.dumps((None, None)))
@@ -238,7 +238,7 @@ def _pickle_checked(reply: tuple[None, Exception]) -> bytes:
     return content
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

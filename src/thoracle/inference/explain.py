@@ -11,12 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
-import nibabel as nib
 import numpy as np
 import torch
-from isal import igzip
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,7 +28,7 @@ from thoracle.inference.modules import exact_inference
 from thoracle.inference.regions import region_maps
 from thoracle.models.encoder import AttentiveLabelEncoder, Capability, LabelEncoder, PatchEmbeddings, PatchEncoder
 from thoracle.models.registry import models_with
-from thoracle.types import RESEARCH_USE, Affine
+from thoracle.types import Affine
 
 Method = Literal["gradient", "occlusion", "similarity", "attention", "regions"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -143,17 +141,6 @@ def axial_contributions(saliency_THW: Saliency, volume: Volume, preprocess: Prep
             z_mm = float(volume.affine[2, 2] * middle + volume.affine[2, 3])
             slabs.append(Slab(fraction=float(positive[t] / positive.sum()), first=first, last=last, middle=middle, z_mm=z_mm))
     return slabs
-
-
-def to_nifti(values_XYZ: Saliency, volume: Volume) -> bytes:
-    """Write a `.nii.gz` in the volume's coordinates, so that any viewer overlays it."""
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine  # NIfTI's axes are RAS
-    make: Any = nib.Nifti1Image  # nibabel is typed in part
-    image = make(values_XYZ, affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header["descrip"] = RESEARCH_USE.encode()
-    return bytes(igzip.compress(image.to_bytes(), 1, mtime=0))
 
 
 _Evidence = Callable[[Tensor], Tensor]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
@@ -23,7 +24,9 @@ from thoracle.cohort.sources import Split, VolumeSource
 from thoracle.errors import CacheDamaged, IndexMismatch, TokenizerMissing
 from thoracle.execution.prefetch import prefetch
 from thoracle.inference.model import Model
-from thoracle.inference.text_query import text_query_latents
+from thoracle.inference.requested_findings import Finding
+from thoracle.inference.text.text_query import text_query_latents
+from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability
 from thoracle.search.backend import IndexBackend
 from thoracle.search.record import IndexedVolume, LatentArray, Record
@@ -118,6 +121,39 @@ def index_cohort(
     return failed
 
 
+def score_findings(index: IndexBackend, model: Model, findings: Sequence[Finding]) -> int:
+    """Give every volume of an index its probabilities of findings, in place of those of the same names; no volume is encoded again.
+
+    Args:
+        index: opened for writing, of this model's latents.
+        model: has text and a temperature.
+        findings: by names or prompts.
+
+    Returns:
+        How many records were changed.
+
+    Raises:
+        As `Model.prompt_latents`.
+    """
+    prompts_2KL, scale, changed = model.prompt_latents(findings), model.logit_scale(), 0
+    names, numbers = [finding.name for finding in findings], index.ids()
+    for start in range(0, len(numbers), _GROUP):
+        part = numbers[start : start + _GROUP]
+        records, thumbnails, latents_NL = index.records(part), index.thumbnails(part), index.latents(part)
+        latents = torch.tensor(latents_NL, device=prompts_2KL.device)
+        rows = zero_shot_probabilities(prompts_2KL, latents, scale).tolist()
+        additions = [
+            IndexedVolume(record=record, latent_L=latent_L, thumbnail=thumbnails.get(number, b""))
+            for number, latent_L, row in zip(sorted(records), latents_NL, rows, strict=True)
+            for record in [_scored(records[number], dict(zip(names, row, strict=True)))]
+            if record != records[number]
+        ]
+        if additions:
+            index.add(additions)
+        changed += len(additions)
+    return changed
+
+
 def encode_queries(model: Model, reports: Sequence[str]) -> list[LatentArray]:
     """Encode texts as they are looked for: the abnormalities with a few words beside them, and whole reports.
 
@@ -166,7 +202,8 @@ def _said(text: str) -> str:
 
 
 def _is_there(index: IndexBackend, record: Record) -> bool:
-    return record in index.records(index.ids_where(volume=record.volume)).values()
+    indexed = index.records(index.ids_where(volume=record.volume)).values()
+    return record in [replace(other, scores=()) for other in indexed]  # a cohort has no scores
 
 
 def _latents(model: Model, volumes: Sequence[ModelInput]) -> list[LatentArray]:
@@ -182,3 +219,9 @@ def _read(path: Path) -> ModelInput | CacheDamaged:
         return read_volume(path)
     except CacheDamaged as error:
         return error
+
+
+def _scored(record: Record, probabilities: dict[str, float]) -> Record:
+    """A record with probabilities as tables have them, to six digits."""
+    rounded = {name: float(f"{probability:.6g}") for name, probability in probabilities.items()}
+    return replace(record, scores=tuple(sorted({**dict(record.scores), **rounded}.items())))

@@ -6,8 +6,9 @@ from thoracle.ct.volume import Volume
 from thoracle.inference.chat.grounded import SimilarCase
 from thoracle.inference.demo.default_model import Notify
 from thoracle.inference.model import Model
-from thoracle.inference.prepare import prepare
-from thoracle.search.engine import Engine, Query
+from thoracle.inference.prepare import PreparedVolume, prepare
+from thoracle.search.backend import IndexBackend
+from thoracle.search.engine import Engine, Hit, Query
 from thoracle.search.model_lookup import model_of
 from thoracle.search.open_index import open_index
 
@@ -28,6 +29,15 @@ def similar_cases(index_location: str, *, scan: Volume, k: int, detector: Model,
     with open_index(index_location) as index:
         same = index.settings.get("model") == detector.folder.weights_sha256
         model = detector if same else model_of(index, folder=None, device=str(detector.device), notify=notify)
-        query = Query(scan=prepare(scan, model.preprocess), k=k, leave_out=frozenset({"patient", "duplicates"}))
-        hits = Engine(index, model=model).search(query).hits
-    return [SimilarCase(name=hit.record.accession, similarity=hit.score, report=hit.record.report.text("both")) for hit in hits]
+        return [to_case(hit) for hit in similar_hits(index, model, scan=prepare(scan, model.preprocess), k=k)]
+
+
+def similar_hits(index: IndexBackend, model: Model, *, scan: PreparedVolume, k: int) -> tuple[Hit, ...]:
+    """Find the k most similar cases of other patients, the most similar first, by the index's model."""
+    query = Query(scan=scan, k=k, leave_out=frozenset({"patient", "duplicates"}))
+    return Engine(index, model=model).search(query).hits
+
+
+def to_case(hit: Hit) -> SimilarCase:
+    """Take from a hit what an answer may cite."""
+    return SimilarCase(name=hit.record.accession, similarity=hit.score, report=hit.record.report.text("both"))

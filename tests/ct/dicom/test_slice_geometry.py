@@ -20,8 +20,8 @@ from thoracle.ct.dicom.files import StudyFile
 from thoracle.ct.dicom.frames import Slice
 from thoracle.ct.dicom.header import Header
 from thoracle.ct.dicom.slice_geometry import build_slice_grid
+from thoracle.ct.nifti_image import to_nifti
 from thoracle.errors import DuplicateSlices, GantryTilt, GeometryError, MixedSeries, SliceGap, TooFewSlices
-from thoracle.inference.explain import to_nifti
 
 HEADER = Header(
     source=StudyFile(label="slice", size=0, open=lambda: pytest.fail("geometry opens no file")),
@@ -217,7 +217,7 @@ def test_what_is_written_for_flipped_rows_is_not_mirrored(tmp_path: Path, rows: 
     volume = _turned(tmp_path / "s", np.eye(3), rows=rows)
     mask = np.zeros(volume.array.shape, np.float32)
     mask[8:11, 10:16, 3:6] = 1
-    (tmp_path / "mask.nii.gz").write_bytes(to_nifti(mask, volume))
+    (tmp_path / "mask.nii.gz").write_bytes(to_nifti(mask, volume.affine))
     written = nib.load(tmp_path / "mask.nii.gz")
     places = nib.affines.apply_affine(written.affine, np.argwhere(written.get_fdata() > 0.5))  # RAS mm
     np.testing.assert_allclose(places.mean(axis=0), [160 - 90, 160 - 125, 64])

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.serving import serving
+from tests.http_server import serving
 from thoracle.errors import InputError
 from thoracle.inference.llm.connection import KEY, ServerConnection
 

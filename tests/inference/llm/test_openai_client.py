@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.http_server import serving
 from tests.language_server import LanguageServer
-from tests.serving import serving
 from thoracle.errors import AnswerFailed, AnswerIncomplete, EndpointFailed
 from thoracle.inference.llm import answer_stream, openai_client
 from thoracle.inference.llm.connection import KEY

@@ -153,6 +153,24 @@ def test_a_cohort_is_trained_on_to_the_bit_as_if_its_volumes_were_in_memory(pair
             assert all(torch.equal(tensor, got[key]) for key, tensor in expected.items()), (name, chunk)
 
 
+def test_a_model_without_a_codebook_trains_in_chunks_and_resumes(pair_config: ContrastiveConfig, tmp_path: Path) -> None:
+    model = replace(pair_config.model, ctvit=replace(pair_config.model.ctvit, quantize=False))
+    config = replace(pair_config, model=model, steps=2, save_every=1, gradient_cache_chunk=2, codebook_sync=False)
+
+    def run(name: str, stop: int) -> dict[str, Tensor]:
+        named = replace(config, out=str(tmp_path / name))
+        for step in contrastive_run(named, Pairs(), ALONE, words=lambda: ["nodule"]).run():
+            if step.step == stop < config.steps:
+                break
+        if stop < config.steps:
+            list(contrastive_run(named, Pairs(), ALONE, words=list, resume=True).run())
+        return load_state_dict(open_model(tmp_path / name / "model"))
+
+    expected, resumed = run("whole", 2), run("stopped", 1)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in expected.items())
+    assert not [name for name in expected if ".vq." in name]
+
+
 def test_reports_are_cut_to_the_tokens_of_the_configuration_and_counted(
     pair_config: ContrastiveConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

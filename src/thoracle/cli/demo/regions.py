@@ -52,13 +52,15 @@ class DemoRegions:
                 regions(self.encoder, cohort, out=self.model)
 
     def evaluate_maps(self) -> None:
-        """Measure maps on split dev beside atlases, and keep beside the model by how much they lead."""
+        """Measure maps on split dev beside atlases, and keep beside the model by how much they lead, and it where commands find it."""
         from thoracle.cli.evaluate.explanation import explanation
+        from thoracle.inference.demo.locations import keep_demo_regions
 
         cohort, masks = self.out / "cohort", self.out / "phantoms"
         options = f"--masks {masks} --method regions --split dev --save-localization --out {self.maps}"
         with self.stage("evaluate maps", f"evaluate explanation {self.model} {cohort} {options}"):
             explanation(self.model, cohort, masks=masks, method="regions", split="dev", save_localization=True, out=self.maps)
+        keep_demo_regions(self.model)
 
     def quality(self, *, prompts: Scores, regions: Scores) -> RegionQuality:
         """Read what was measured, beside detection with prompts."""

@@ -14,12 +14,13 @@ import numpy as np
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.evaluation.predict import prefetch_volumes
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.metrics.bootstrap import RESAMPLES, Comparison, bootstrap, paired_difference
 from thoracle.metrics.classification import auroc
-from thoracle.types import FloatArray, ModelInput
+from thoracle.types import FloatArray
 
-#: Probabilities of a preprocessed volume, or its latent.
-Detect = Callable[[ModelInput], tuple[float, ...]]
+#: Probabilities of a preprocessed volume, or its latent; a model of regions needs its box of the chest.
+Detect = Callable[[PreparedVolume], tuple[float, ...]]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -57,9 +58,10 @@ class EquivalenceReport:
 def run_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[CohortEntry], answers: Answers) -> Iterator[str]:
     """Fill `answers`, and yield the name of each volume."""
     for entry, volume in prefetch_volumes(cohort, entries):
+        prepared = PreparedVolume(array=volume, provenance=None, warnings=(), box=entry.box)
         for detect, rows, seconds in ((before, answers.before, answers.before_s), (after, answers.after, answers.after_s)):
             start = time.perf_counter()
-            rows.append(detect(volume))
+            rows.append(detect(prepared))
             seconds.append(time.perf_counter() - start)
         yield entry.volume
 

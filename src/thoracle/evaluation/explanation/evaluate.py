@@ -26,6 +26,7 @@ from thoracle.evaluation.explanation.baselines import lung_centre_baseline, rand
 from thoracle.evaluation.explanation.masks import read_mask, share_of_patches
 from thoracle.evaluation.explanation.phantom_truth import Truth
 from thoracle.evaluation.predict import entry_source, pending_entries
+from thoracle.execution.prefetch import prefetch
 from thoracle.files.atomic import sha256
 from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.explain import Method, Saliency, saliency
@@ -156,11 +157,10 @@ def measure(
     """
     made_of = _row_sources(entries, masks)
     pending = {entry.volume for entry in pending_entries(entries, table, source_of=lambda entry: made_of[entry.volume])}
-    for entry, earlier in zip(entries, earlier_scans(entries), strict=True):
-        if entry.volume not in pending:
-            continue
+    with_earlier = [pair for pair in zip(entries, earlier_scans(entries), strict=True) if pair[0].volume in pending]
+    read = prefetch(lambda pair: read_mask(masks[pair[0].volume], cohort.preprocess, foreground=pair[0].foreground), with_earlier)
+    for (entry, earlier), mask in read:
         scan = read_maps(entry)
-        mask = read_mask(masks[entry.volume], cohort.preprocess, foreground=entry.foreground)
         shares_KTHW = share_of_patches(mask.bits_ZXY, atlases.grid)
         scores = np.full((len(BASELINES) + 2, len(ABNORMALITIES), len(METRICS)), np.nan)
         correct_2K2 = np.full((2, len(ABNORMALITIES), len(PLACES)), np.nan)

@@ -81,9 +81,11 @@ def read_mask(path: Path, preprocess: Preprocessing, *, foreground: str = "") ->
     counts, sizes = grid.array.shape, reorder(preprocess.size, preprocess.axes, ZXY)
     input_grid = input_affine(counts, grid.spacing, preprocess, foreground=box_from_text(foreground) if foreground else None)
     x, y, z = (_nearest(input_grid[a, a], input_grid[a, 3], sizes[n], counts[a]) for a, n in enumerate((1, 2, 0)))
-    padded = np.pad(grid.array, (0, 1)).astype(np.int64)  # what lies outside is read from the end
+    samples = grid.array.take(z, axis=2, mode="clip").take(y, axis=1, mode="clip").take(x, axis=0, mode="clip")  # far faster than at once
+    for axis, at in enumerate((x, y, z)):
+        samples[(slice(None),) * axis + (at < 0,)] = 0
     mm = [float(input_grid[a, a] * grid.spacing[a]) for a in range(3)]
-    return InputMask(bits_ZXY=np.ascontiguousarray(padded[np.ix_(x, y, z)].transpose(2, 0, 1)), spacing=(mm[2], mm[0], mm[1]))
+    return InputMask(bits_ZXY=np.ascontiguousarray(samples.transpose(2, 0, 1), dtype=np.int64), spacing=(mm[2], mm[0], mm[1]))
 
 
 def labels_in(mask_ZXY: NDArray[np.int64]) -> list[int]:
@@ -102,13 +104,16 @@ def share_of_patches(mask_ZXY: NDArray[np.int64], grid: tuple[int, int, int]) ->
         detail = f"a map of {grid} patches does not divide an input of {mask_ZXY.shape} voxels"
         raise InputError(detail, hint="Give a model whose patches are of whole voxels.")
     (Z, X, Y), (T, h, w) = mask_ZXY.shape, grid
-    parts = mask_ZXY.reshape(T, Z // T, h, X // h, w, Y // w)
-    shares = np.zeros((len(ABNORMALITIES), *grid))
-    for label in labels_in(mask_ZXY):
-        shares[label] = ((parts >> label) & 1).mean(axis=(1, 3, 5))
-    return shares
+    voxels = np.flatnonzero(mask_ZXY)  # few: findings are small
+    z, x, y = np.unravel_index(voxels, mask_ZXY.shape)
+    patches, bits = ((z // (Z // T)) * h + x // (X // h)) * w + y // (Y // w), mask_ZXY.ravel()[voxels]
+    shares = np.zeros((len(ABNORMALITIES), T * h * w))
+    for label in range(len(ABNORMALITIES)):
+        shares[label] = np.bincount(patches[bits >> label & 1 == 1], minlength=T * h * w)
+    return shares.reshape(-1, *grid) / (mask_ZXY.size // (T * h * w))
 
 
 def _nearest(step: float, shift: float, samples: int, count: int) -> NDArray[np.int64]:
+    """Return the nearest voxel of each sample; below 0 where it lies outside."""
     at = np.rint(step * np.arange(samples) + shift).astype(np.int64)
-    return np.where((at < 0) | (at >= count), count, at)
+    return np.where(at < count, at, -1)

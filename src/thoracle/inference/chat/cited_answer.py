@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.grounded import CitableEvidence, answer, cited_sources
@@ -20,9 +20,24 @@ def cited_answer(
     task: AnswerType,
     sampling: SamplingOptions,
 ) -> Iterator[str]:
-    """Yield the answer in pieces, then a line for each source that it cites; a whole answer becomes a turn of the conversation.
+    """Yield `cited_text`, then a line for each source that it cites. Arguments and errors are those of `cited_text`."""
+    sources = yield from cited_text(generate, question, evidence=evidence, conversation=conversation, task=task, sampling=sampling)
+    for name, source in sources.items():
+        yield f"\n[{name}] {source}"
 
-    The turn holds the model's own words: marks, notice and sources are added to what is shown.
+
+def cited_text(
+    generate: TextGenerator,
+    question: str,
+    *,
+    evidence: CitableEvidence,
+    conversation: Conversation,
+    task: AnswerType,
+    sampling: SamplingOptions,
+) -> Generator[str, None, dict[str, str]]:
+    """Yield the answer in pieces, and return the sources that it cites; a whole answer becomes a turn of the conversation.
+
+    The turn holds the model's own words: marks and notice are added to what is shown.
 
     Args:
         generate: the language model.
@@ -47,6 +62,6 @@ def cited_answer(
     for piece in answer(generate_recorded, question, evidence, before=earlier, sampling=sampling):
         shown += piece
         yield piece
-    for name, source in cited_sources(shown, evidence).items():
-        yield f"\n[{name}] {source}"
+    sources = cited_sources(shown, evidence)
     conversation.turns.append(Turn(question=question, task=task, answer=words.strip()))
+    return sources

@@ -6,9 +6,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-from thoracle.files.atomic import TEMPORARY
+from thoracle.files.atomic import TEMPORARY, write_atomic
 from thoracle.files.cache_folder import cache_dir
+
+_SCANS: Final = "scans.txt"
 
 
 def demo_model() -> Path:
@@ -19,6 +22,23 @@ def demo_model() -> Path:
 def demo_chat() -> Path:
     """Return the folder of the chat model that `thoracle demo` trains: model, base and encoder, each in its folder."""
     return cache_dir() / "demo-chat"
+
+
+def demo_regions() -> Path:
+    """Return the folder of the model that reads by region, which `thoracle demo` trains."""
+    return cache_dir() / "demo-regions"
+
+
+def demo_search() -> Path:
+    """Return the folder of the index that `thoracle demo` makes, and of its model."""
+    return cache_dir() / "demo-search"
+
+
+def demo_search_scans() -> Path | None:
+    """Return the folder of the scans of that index, where it is still there."""
+    note = demo_search() / _SCANS
+    folder = Path(note.read_text("utf-8")) if note.is_file() else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def keep_demo_model(folder: Path) -> None:
@@ -37,6 +57,25 @@ def keep_demo_chat(*, model: Path, base: Path, encoder: Path) -> None:
         OSError: they cannot be written.
     """
     _keep(demo_chat(), {"model": model, "base": base, "encoder": encoder})
+
+
+def keep_demo_regions(folder: Path) -> None:
+    """Put a copy of a model that reads by region where `demo_regions` says, in place of an older one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _keep(demo_regions(), {".": folder})
+
+
+def keep_demo_search(*, index: Path, model: Path, scans: Path) -> None:
+    """Put copies of an index and its model where `demo_search` says, in place of older ones, and note where its scans are.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    _keep(demo_search(), {"index": index, "model": model})
+    write_atomic(demo_search() / _SCANS, str(scans.resolve()).encode())
 
 
 def _keep(target: Path, folders: Mapping[str, Path]) -> None:

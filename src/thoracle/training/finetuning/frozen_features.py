@@ -111,7 +111,7 @@ def encode_frozen_features(
 
 def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
     """Expand what is kept of tokens to (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them."""
-    return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
+    return kept_B.float() if clip.codebook is None or kept_B.is_floating_point() else F.embedding(kept_B, clip.codebook.embed[0])
 
 
 def feature_shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
@@ -119,7 +119,7 @@ def feature_shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
     if feature == "latents":
         return (clip.config.dim_latent,)
     grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
-    return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
+    return grid if clip.config.reads_codes else (*grid, clip.config.ctvit.dim)
 
 
 @torch.inference_mode()
@@ -129,7 +129,7 @@ def encode_clip_feature(clip: CTCLIP, volume_B1ZHW: Tensor, feature: FeatureKind
         encoded = clip.visual_transformer(volume_B1ZHW)
         if feature == "latents":
             return clip.project_tokens(clip.pooling_tokens(encoded)).float().cpu()
-        if clip.pool is None:
+        if clip.config.reads_codes:
             return cast(Tensor, encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1]).int().cpu())
         return clip.pooling_tokens(encoded).half().cpu()
 

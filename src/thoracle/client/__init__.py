@@ -1,0 +1,1 @@
+"""Ask a server of `thoracle serve`: scans, findings, maps, search and chat."""

@@ -1,0 +1,18 @@
+"""Turn what a server says of an error into the error."""
+
+from __future__ import annotations
+
+from thoracle import errors
+from thoracle.client.forms import ErrorBody
+from thoracle.errors import ServingError, ThoracleError
+
+
+def error_class(kind: str) -> type[ThoracleError] | None:
+    """Return the class of `thoracle.errors` of that name; None where there is none."""
+    cls = getattr(errors, kind, None)
+    return cls if isinstance(cls, type) and issubclass(cls, ThoracleError) else None
+
+
+def to_error(body: ErrorBody) -> ThoracleError:
+    """Make the error that a body describes; `ServingError` where its class is none of ours."""
+    return (error_class(body.kind) or ServingError)(body.detail, hint=body.hint)

@@ -1,0 +1,1 @@
+"""Run jobs one after the other in worker processes, within limits."""

@@ -1,0 +1,70 @@
+"""Map where a model reads a finding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Body
+from fastapi.responses import FileResponse
+
+from thoracle.client.forms import FindingMap, JobAccepted, Method
+from thoracle.errors import InputError, NotReady
+from thoracle.serving.jobs.job import Job
+from thoracle.serving.routes.paths import ROUTER, FindingName, ScanId, Served, file_answer
+from thoracle.serving.scan_store import OpenScan
+from thoracle.serving.server import check_finding
+from thoracle.serving.work.results import MODELS
+
+router = APIRouter(**ROUTER, tags=["maps"])
+_MAP: Final = file_answer("application/gzip", "The grid of patches with its own affine.")
+
+
+@router.post("/scans/{scan}/maps", status_code=202)
+async def make_map(
+    scan: ScanId, server: Served, finding: Annotated[str, Body(max_length=200)], method: Annotated[Method | None, Body()] = None
+) -> JobAccepted:
+    """Start to map where a finding is read, by the method that is named or the model's first; one that was made is there at once."""
+    opened, facts = server.store.ready_scan(scan), server.loaded()
+    check_finding(finding, facts)
+    if method is not None and method not in facts.model.methods:
+        raise InputError(f"the model makes no maps by {method}", hint=f"There are {', '.join(facts.model.methods) or 'none'}.")
+    out = opened.folder / f"map-{facts.model.findings.index(finding)}-{method or 'default'}.nii.gz"
+
+    def keep(job: Job) -> None:
+        if job.result is not None and out.is_file():
+            made: FindingMap = job.result
+            opened.maps[finding, made.method] = made
+            opened.latest_map[finding] = made.method
+            out.replace(_file(opened, facts.model.findings.index(finding), made.method))
+
+    arguments = {"scan": str(opened.volume_folder), "finding": finding, "method": method, "out": str(out)}
+    job = server.board.submit("map", lane=MODELS, scan=opened.id, arguments=arguments, conclude=keep)
+    opened.job = job.id
+    return JobAccepted(job=job.id)
+
+
+@router.get("/scans/{scan}/maps/{finding}.nii.gz", response_class=FileResponse, responses=_MAP)
+async def map_file(scan: ScanId, finding: FindingName, server: Served, method: Method | None = None) -> FileResponse:
+    """Return a map on its patches, in the scan's millimetres."""
+    opened, facts = server.store.ready_scan(scan), server.loaded()
+    made = _map(opened, finding, method)
+    path = _file(opened, facts.model.findings.index(finding), made.method)
+    return FileResponse(path, media_type="application/gzip", filename=f"{scan}.map.nii.gz")
+
+
+@router.get("/scans/{scan}/maps/{finding}")
+async def finding_map(scan: ScanId, finding: FindingName, server: Served, method: Method | None = None) -> FindingMap:
+    """Describe a map: its strongest slice, where that is, and how often such a slice held the finding."""
+    return _map(server.store.ready_scan(scan), finding, method)
+
+
+def _map(scan: OpenScan, finding: str, method: Method | None) -> FindingMap:
+    made = scan.maps.get((finding, method or scan.latest_map.get(finding, "")))
+    if made is None:
+        raise NotReady("this map is not made yet", hint="POST to maps first, and wait for the job.")
+    return made
+
+
+def _file(scan: OpenScan, number: int, method: Method) -> Path:
+    return scan.folder / f"map-{number}-{method}.nii.gz"

@@ -1,0 +1,1 @@
+"""Do in worker processes what the command line does: read, detect, explain, search, answer."""

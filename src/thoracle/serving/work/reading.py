@@ -1,0 +1,80 @@
+"""Read uploads, and files of an index's records, in a process without models."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thoracle.ct.read import read
+from thoracle.ct.volume import Volume
+from thoracle.errors import InputError, UnsupportedFormat
+from thoracle.execution.executor import attempt
+from thoracle.inference.batch.discover_scans import ScanLocation, find_scans
+from thoracle.serving.jobs.worker import JobContext, JobFunction
+from thoracle.serving.refusals import error_body
+from thoracle.serving.work.results import READING, SeriesRead
+from thoracle.serving.work.scan_folder import save_volume
+
+
+def equip_reader(scans: Path | None) -> tuple[Mapping[str, Mapping[str, JobFunction]], Mapping[str, Any]]:
+    """Return the jobs of reading. The facts name the records whose files are in `scans`."""
+    locations = {} if scans is None else {scan.name: scan for scan in find_scans([scans])}
+    functions: dict[str, JobFunction] = {"read": read_upload, "open": partial(read_record, locations)}
+    return {READING: functions}, {"available": frozenset(locations)}
+
+
+def read_upload(context: JobContext, *, upload: str, out: str) -> list[SeriesRead]:
+    """Read every series of an upload into a folder of its own in `out`, and delete the upload.
+
+    Raises:
+        ScanError: nothing in it is a scan, or its only series is refused.
+    """
+    folder = Path(upload)
+    try:
+        locations = _locations(sorted(folder.iterdir()), folder)
+        return [_read(context, scan, Path(out), number, len(locations)) for number, scan in enumerate(locations, 1)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_record(locations: Mapping[str, ScanLocation], context: JobContext, *, name: str, out: str) -> list[SeriesRead]:
+    """Read the file of an index's record.
+
+    Raises:
+        InputError: it is not at hand.
+    """
+    if name not in locations:
+        raise InputError("the file of this case is not at hand", hint="Start the server with --scans and the folder of its files.")
+    return [_read(context, locations[name], Path(out), 1, 1)]
+
+
+def _volume(scan: ScanLocation) -> Volume:
+    if scan.fault is not None:
+        raise scan.fault
+    return read(scan.path, metadata=scan.table, files=scan.files)
+
+
+def _locations(files: Sequence[Path], folder: Path) -> Sequence[ScanLocation]:
+    if not files:
+        raise UnsupportedFormat("no file came", hint="Give a NIfTI, NRRD or MetaImage file, DICOM files, or a .zip of them.")
+    if len(files) == 1:
+        return [ScanLocation(name=files[0].name, path=files[0])]
+    return find_scans([folder])
+
+
+def _read(context: JobContext, scan: ScanLocation, out: Path, number: int, count: int) -> SeriesRead:
+    context.check()
+    context.report("reading" if count == 1 else f"reading series {number} of {count}")
+    folder = out / str(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    volume, error = attempt(partial(_volume, scan))
+    if volume is None:
+        assert error is not None, "what was not read raised"
+        if count == 1:
+            raise error
+        return SeriesRead(folder=str(folder), error=error_body(error))
+    save_volume(folder, volume)
+    return SeriesRead(folder=str(folder), error=None)

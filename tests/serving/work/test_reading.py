@@ -1,0 +1,68 @@
+"""An upload becomes a volume a series, and is deleted; a record's file is read where it lies."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.ct.dicom.chest_series import make_slice, write_series
+from thoracle.errors import InputError, JobCancelled, UnsupportedFormat
+from thoracle.serving.jobs.worker import JobContext
+from thoracle.serving.work.reading import equip_reader, read_upload
+from thoracle.serving.work.results import READING
+from thoracle.serving.work.scan_folder import load_volume
+
+
+def context() -> JobContext:
+    return JobContext(report=lambda _: None, emit=lambda _: None)
+
+
+def test_of_two_series_the_one_that_is_refused_does_not_stop_the_other(tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    write_series(upload, partial(make_slice, SeriesInstanceUID="1.2.3"))
+    for k, file in enumerate(sorted(upload.iterdir())):
+        file.rename(upload / f"a{k}.dcm")
+    write_series(upload, partial(make_slice, SeriesInstanceUID="1.2.4"), range(4))
+    first, second = read_upload(context(), upload=str(upload), out=str(tmp_path / "out"))
+    read, refused = (first, second) if first.error is None else (second, first)
+    assert refused.error is not None
+    assert refused.error.kind == "TooFewSlices"
+    assert load_volume(Path(read.folder)).array.ndim == 3
+    assert not upload.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"a text"])
+def test_an_upload_that_holds_no_scan_is_refused_and_deleted(content: bytes | None, tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    if content is not None:
+        (upload / "00001").write_bytes(content)
+    with pytest.raises(UnsupportedFormat):
+        read_upload(context(), upload=str(upload), out=str(tmp_path / "out"))
+    assert not upload.exists()
+
+
+def test_a_job_that_is_not_wanted_reads_nothing(sketch: Path, tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    (upload / "00001.nii.gz").write_bytes(sketch.read_bytes())
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(JobCancelled):
+        read_upload(
+            JobContext(report=lambda _: None, emit=lambda _: None, cancelled=cancelled), upload=str(upload), out=str(tmp_path / "out")
+        )
+
+
+def test_files_of_records_are_known_by_name(sketch: Path, tmp_path: Path) -> None:
+    lanes, facts = equip_reader(sketch.parent)
+    assert facts["available"] == {sketch.name}
+    (series,) = lanes[READING]["open"](context(), name=sketch.name, out=str(tmp_path / "out"))
+    assert load_volume(Path(series.folder)).array.shape == (128, 112, 88)
+    with pytest.raises(InputError, match="not at hand"):
+        lanes[READING]["open"](context(), name="../../etc/passwd", out=str(tmp_path / "out"))
+    assert sketch.exists()
+    assert equip_reader(None)[1]["available"] == frozenset()

@@ -75,6 +75,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],
         "dicom_tree": ["--series", 2],
         "edge": [model, "--cohort", cohort, "--student", model, "--out", folder / "edge", "--limit", 4, "--resamples", 2],
+        "encoders": ["--tiny", "--runs", 1],
         "evaluation": ["--scans", 60, "--draws", 5],
         "feed": ["--volumes", 2, "--workers", 1, "--scan", scan, "--no-codecs"],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],

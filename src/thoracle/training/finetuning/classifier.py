@@ -54,7 +54,7 @@ class ClassifierConfig(RunConfig):
         slice_pool: weights of slices in the image latent's mean along them: "inherit" the model's own, or by "attention" that is learned
             and begins as the mean.
         head: "linear" on the latent, or "label-attention", whose labels attend to tokens; `slice_pool` does not reach it.
-        label_self_attention: with "label-attention", labels attend to each other too; it lowered AUROC on phantoms.
+        label_self_attention: with "label-attention", labels attend to each other too; not shown to help on phantoms.
         encoder: "frozen"; "lora", which trains low-rank additions to its matrices; or "full". Its codes stay as they are.
         lora_rank: rank of the additions with "lora".
         feature_cache: folder of a frozen encoder's latents or tokens, for this run and the next; "" is `latents` beside the run's folder.

@@ -56,7 +56,7 @@ class ClassifierConfig(RunConfig):
         head: "linear" on the latent, or "label-attention", whose labels attend to tokens; `slice_pool` does not reach it. On another
             encoder than CT-CLIP: "linear" on the mean of its tokens, on their mean by "attention", or by "label-attention", a query a
             label.
-        label_self_attention: with "label-attention" on a CT-CLIP, labels attend to each other too; it lowered AUROC on phantoms.
+        label_self_attention: with "label-attention" on a CT-CLIP, labels attend to each other too; not shown to help on phantoms.
         encoder: "frozen"; "lora", which trains low-rank additions to its matrices; or "full". Its codes stay as they are.
         lora_rank: rank of the additions with "lora".
         feature_cache: folder of a frozen encoder's latents or tokens, for this run and the next; "" is `latents` beside the run's folder.

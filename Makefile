@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 ROOM ?=
 SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) - start)) s"; exit $$status
 
-.PHONY: demo test test-slow test-services bench-smoke check format reference pictures wheelhouse clean
+.PHONY: demo viewer test test-slow test-services bench-smoke check format reference pictures wheelhouse clean
 
 .venv/.made:
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,18 @@ SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) -
 	$(PIP) '.[bench]'
 	touch $@
 
+# The page's viewer, for a checkout; the wheel has it. Without npm the page shows slices that the server draws.
+VIEWER := src/thoracle/serving/static/vendor/niivue.js
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+$(VIEWER): web/node_modules web/build.mjs web/niivue.entry.js web/no-zarr.js
+	cd web && node build.mjs
+
+viewer: $(VIEWER)
+
 demo: .venv/.demo
 	$(BIN)/python -m thoracle demo
 
@@ -39,7 +51,7 @@ test: .venv/.dev
 test-slow: .venv/.dev
 	$(call SECONDS_OF,$(BIN)/python -m pytest -m "slow and not manual")
 
-test-services: .venv/.services
+test-services: .venv/.services $(VIEWER)
 	$(call SECONDS_OF,$(BIN)/python -m pytest -m "service and not manual")
 
 bench-smoke: .venv/.bench
@@ -67,4 +79,4 @@ wheelhouse: .venv/.dev
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub]'
 
 clean:
-	rm -rf .venv demo wheelhouse
+	rm -rf .venv demo wheelhouse web/node_modules $(dir $(VIEWER))

@@ -42,6 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lipro": {"steps": 600, "batch_size": 64, "lr": 1e-1},
     "pool": {"steps": 600, "batch_size": 64, "lr": 1e-1, "slice_pool": "attention"},
     "labels": {"steps": 600, "batch_size": 64, "lr": 1e-3, "head": "label-attention"},
+    "labels-meet": {"steps": 600, "batch_size": 64, "lr": 1e-3, "head": "label-attention", "label_self_attention": True},
     "lora": {"steps": 140, "batch_size": 32, "lr": 2e-3, "encoder": "lora", "start": "lipro"},
     "full": {"steps": 140, "batch_size": 32, "lr": 1e-3, "encoder": "full", "start": "lipro"},
 }

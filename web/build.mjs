@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
 const out = `${here}../src/thoracle/serving/static/vendor/`
-const codecs = ['blosc', 'gzip', 'lz4', 'zlib', 'zstd']
 
 const { metafile } = await build({
   absWorkingDir: here,
@@ -17,7 +16,7 @@ const { metafile } = await build({
   target: 'es2022',
   legalComments: 'none',
   metafile: true,
-  alias: Object.fromEntries(codecs.map(name => [`numcodecs/${name}`, './no-codec.js'])),
+  alias: { zarrita: './no-zarr.js' },
 })
 
 /** The package of a file that was bundled: "zarrita", "@lukeed/uuid". */

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 
@@ -24,3 +25,16 @@ def test_a_folder_that_is_no_cohort_is_refused(command, tmp_path: Path) -> None:
     ran = command("vqa", tmp_path, "--out", tmp_path / "q.json")
     assert ran.status == 1
     assert not (tmp_path / "q.json").exists()
+
+
+def test_fewer_pairs_a_scan_keep_presence_and_the_report(command, noise: Path, tmp_path: Path) -> None:
+    topics = {}
+    for name, arguments in (("all", ()), ("few", ("--pairs", 16))):
+        ran = command("vqa", noise, "--out", tmp_path / name, *arguments)
+        assert ran.status == 0, ran.err
+        entries = json.loads((tmp_path / name).read_text())
+        topics[name] = Counter(turn["topic"] for entry in entries for turn in entry["conversations"] if turn["from"] == "human")
+    assert topics["few"] < topics["all"]
+    assert all(topics["few"][topic] == topics["all"][topic] for topic in ("presence", "report"))
+    scans = topics["few"]["report"]
+    assert topics["few"].total() - topics["few"]["change"] <= max(16 * scans, topics["few"]["presence"] + scans)

@@ -75,9 +75,9 @@ def test_answers_of_a_report_say_what_it_says_and_of_a_shared_sentence_only_that
     )  # fmt: skip
     (case,) = cases_of([entry], split="train")
     answers = {(pair.topic, pair.about): pair.answer for pair in long_answer_questions(case, 0)}
-    assert answers["finding", "Pleural effusion"] == "Mild pleural effusion is present on the right, 14 mm."
-    assert answers["finding", "Lung nodule"] == "Lung nodule is present in the left upper lobe, 8 mm."
-    assert answers["finding", "Emphysema"] == "Emphysema is present.", "whose side it is, a sentence on two does not say"
+    assert answers["finding", "Pleural effusion"] == "There is mild pleural effusion on the right, 14 mm."
+    assert answers["finding", "Lung nodule"] == "There is lung nodule in the left upper lobe, 8 mm."
+    assert answers["finding", "Emphysema"] == "There is emphysema.", "whose side it is, a sentence on two does not say"
     assert answers["region", "right side"] == "On the right side there is mild pleural effusion on the right, 14 mm."
     assert answers["findings", "absent"] == "There is no cardiomegaly or consolidation."
     assert answers["findings", "sizes"] == "Lung nodule measures 8 mm and pleural effusion measures 14 mm."

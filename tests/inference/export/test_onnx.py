@@ -80,14 +80,14 @@ def test_a_graph_of_ct_clips_size_loads_and_agrees(model_dir: Path, tmp_path: Pa
     """Minutes, and 6 GB of memory. Its text encoder, of which a graph holds nothing, is small."""
     sizes = {"ctvit": CTViTConfig(), "n_frames": 240, "dim_latent": 512}
     facts = {"tokenizer": open_model(model_dir).tokenizer(), "preprocess": PreprocessConfig()}
-    model = load(random(model_dir, tmp_path / "model", "ct-clip", **facts, **sizes), device="cpu")
+    model = load(random(model_dir, tmp_path / "model", "ct-clip-classifier", **facts, **sizes), device="cpu")
     content = onnx_model(model)
     volume = np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32)
     exact = onnx_detect(content)(volume)
     np.testing.assert_allclose(exact, model.detect(volume).probabilities, atol=1e-5)
     assert np.std(exact) > 1e-3, "answers differ by more than they may be off"
     small = quantize_onnx(content)
-    assert len(small) < 0.3 * len(content)
+    assert len(small) < 0.35 * len(content)
     np.testing.assert_allclose(onnx_detect(small)(volume), exact, atol=0.05)
 
 

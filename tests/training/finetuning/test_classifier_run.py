@@ -17,7 +17,6 @@ from thoracle.errors import InputError
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.model import CTCLIP
-from thoracle.models.medfinder.model import MedFinder
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
 from thoracle.training.finetuning.classifier import ClassifierConfig
@@ -173,18 +172,10 @@ def test_sizes_that_the_volumes_do_not_have_are_refused(scratch: ClassifierConfi
     assert not Path(scratch.out).exists()
 
 
-def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(
-    config: ClassifierConfig, cohort: Cohort, steps: ModuleType, tmp_path: Path
-) -> None:
+def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(config: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
     train, valid = volumes(cohort)
-    torch.manual_seed(0)
-    network = MedFinder(steps.FINDER.model)
-    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True}
-    save_model(
-        tmp_path / "finder", kind="medfinder", config=steps.FINDER.model, preprocess=PREPROCESS, tensors=network.state_dict(), **facts
-    )
-    with pytest.raises(InputError, match="has no image latents to classify"):
-        classifier_run(replace(config, init_from=str(tmp_path / "finder")), train, valid, ALONE)
+    with pytest.raises(InputError, match="has slices to attend to"):
+        classifier_run(replace(config, head="attention"), train, valid, ALONE)
     others = write_cohort(tmp_path / "others", replace(PREPROCESS, spacing=(3.0, 3.0, 3.0)))
     with pytest.raises(InputError, match="made for another preprocessing"):
         classifier_run(config, *volumes(others), ALONE)

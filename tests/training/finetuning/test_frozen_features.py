@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -59,7 +60,16 @@ def clip(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> CTCLIP:
 
 def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", model: str = "m", kept="latents", **more) -> torch.Tensor:
     return module.encode_frozen_features(
-        clip, volumes, ALONE, feature=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more
+        partial(module.encode_clip_feature, clip.eval()),
+        volumes,
+        ALONE,
+        shape=module.feature_shape(clip, kept),
+        feature=kept,
+        keys=list(keys),
+        model_sha256=model,
+        folder=folder,
+        batch=3,
+        **more,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -64,7 +65,7 @@ class Case:
     report: str
     visit: int | None = None
 
-    @property
+    @cached_property
     def presence(self) -> dict[str, bool]:
         """Return whether each abnormality is there, of those of which somebody says so."""
         return {name: label == 1 for name, label in zip(ABNORMALITIES, self.labels, strict=True) if label is not None}

@@ -22,9 +22,9 @@ SIZES: Final = ("Which sizes are measured in this scan?", "What do the findings 
 def long_answer_questions(case: Case, seed: int) -> Iterator[QuestionAnswer]:
     """Ask all that whole sentences say of a scan; no two questions ask for the same."""
     there = case.presence
-    for name, is_there in there.items():
+    for name in there:
         question = pick(FINDING, seed, "finding", name, case.volume).format(name=name.lower())
-        yield _long(question, statement(name, case.attributes(name) if is_there else None), "finding", name)
+        yield _long(question, _described(case, [name]), "finding", name)
     for region, names in REGIONS.items():
         known = [name for name in names if name in there]
         if len(known) > 1:
@@ -35,10 +35,9 @@ def long_answer_questions(case: Case, seed: int) -> Iterator[QuestionAnswer]:
         yield _long(question, _compared(case, first, second), "comparison", f"{first} / {second}")
     present, absent = ([name for name, is_there in there.items() if is_there is want] for want in (True, False))
     if present:
-        listed = listing([phrase(name, case.attributes(name)) for name in present])
-        yield _long(pick(PRESENT, seed, case.volume), f"The scan shows {listed}.", "findings", "present")
+        yield _long(pick(PRESENT, seed, case.volume), _described(case, present), "findings", "present")
     if absent:
-        yield _long(pick(ABSENT, seed, case.volume), denial(absent), "findings", "absent")
+        yield _long(pick(ABSENT, seed, case.volume), _described(case, absent), "findings", "absent")
     sized = {name: facts.size_mm for name, facts in case.facts.items() if facts.size_mm is not None}
     if sized:
         listed = listing([f"{name.lower()} measures {size_words(size)}" for name, size in sized.items()])
@@ -49,7 +48,7 @@ def _described(case: Case, names: Sequence[str]) -> str:
     """What is there, then what is not."""
     present = [phrase(name, case.attributes(name)) for name in names if case.presence[name]]
     absent = [name for name in names if not case.presence[name]]
-    return " ".join([*([f"There is {listing(present)}."] if present else []), *([denial(absent)] if absent else [])])
+    return " ".join([*([statement(present)] if present else []), *([denial(absent)] if absent else [])])
 
 
 def _places(case: Case, seed: int) -> Iterator[QuestionAnswer]:
@@ -78,12 +77,14 @@ def _within(case: Case, name: str, region: str) -> str:
 
 
 def _compared(case: Case, first: str, second: str) -> str:
-    there = case.presence
-    if there[first] == there[second]:
+    if case.presence[first] == case.presence[second]:
         phrases = [phrase(name, case.attributes(name)) for name in (first, second)]
-        return f"Both are present: {listing(phrases)}." if there[first] else f"Neither {first.lower()} nor {second.lower()} is present."
-    present, absent = (first, second) if there[first] else (second, first)
-    return f"{statement(present, case.attributes(present))} {statement(absent, None)}"
+        return (
+            f"Both are present: {listing(phrases)}."
+            if case.presence[first]
+            else f"Neither {first.lower()} nor {second.lower()} is present."
+        )
+    return _described(case, [first, second])
 
 
 def _region(region: str, where: str, answer: str, case: Case, seed: int) -> QuestionAnswer:

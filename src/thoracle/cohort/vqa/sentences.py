@@ -13,15 +13,14 @@ _SIDES: Final = {"right": "on the right", "left": "on the left", "both": "on bot
 def phrase(name: str, facts: FindingAttributes) -> str:
     """Write a finding with what is known of it, for example "mild pleural effusion on the right, 12 mm"."""
     where = place(facts)
-    return f"{_graded(name, facts)}{where and f' {where}'}{_measured(facts)}"
+    graded = f"{facts.severity} {name.lower()}" if facts.severity else name.lower()
+    measured = "" if facts.size_mm is None else f", {size_words(facts.size_mm)}"
+    return f"{graded}{where and f' {where}'}{measured}"
 
 
-def statement(name: str, facts: FindingAttributes | None) -> str:
-    """Write a sentence that says that a finding is there, with what is known of it; or of None, that it is not."""
-    if facts is None:
-        return f"{capital(name.lower())} is not present."
-    where = place(facts)
-    return f"{capital(_graded(name, facts))} is present{where and f' {where}'}{_measured(facts)}."
+def statement(phrases: Sequence[str]) -> str:
+    """Write a sentence that says that all of these are there."""
+    return f"There is {listing(phrases)}."
 
 
 def denial(names: Sequence[str], *, where: str = "") -> str:
@@ -44,11 +43,3 @@ def listing(names: Sequence[str], *, last: str = "and") -> str:
 def capital(text: str) -> str:
     """Write a text with a capital letter at its beginning."""
     return text[:1].upper() + text[1:]
-
-
-def _graded(name: str, facts: FindingAttributes) -> str:
-    return f"{facts.severity} {name.lower()}" if facts.severity else name.lower()
-
-
-def _measured(facts: FindingAttributes) -> str:
-    return "" if facts.size_mm is None else f", {size_words(facts.size_mm)}"

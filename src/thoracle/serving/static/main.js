@@ -19,7 +19,7 @@ const page = { status: null, scan: null, beside: null, tab: 'findings', first: n
 
 const scanPath = id => `/scans/${encodeURIComponent(id)}`
 const details = id => call(scanPath(id))
-const findingsOf = id => call(`${scanPath(id)}/findings`).catch(error => (error.status === 404 || error.status === 409 ? null : Promise.reject(error)))
+const findingsOf = scan => (scan.findings ? call(`${scanPath(scan.id)}/findings`) : null)
 
 const remember = debounce(() => {
   const offset = page.beside && comparison.offset.some(Boolean) ? comparison.offset : null
@@ -77,7 +77,7 @@ async function openScan(id, { at, finding } = {}) {
   document.title = `${nameOf(scan)} · Thoracle`
   drawTitles()
   const showing = page.first.open(scan, at)
-  findings.show(scan, await findingsOf(id))
+  findings.show(scan, await findingsOf(scan))
   similar.show(scan)
   ask.show(scan)
   remember()
@@ -98,13 +98,23 @@ async function openBeside(id) {
     page.second ??= makeViewer('Second scan')
     const mm = page.first?.mm?.map((value, axis) => value + comparison.offset[axis])
     page.second.open(page.beside, mm)
-    findings.compare(await findingsOf(id))
+    report(compareFindings(page.beside))
   }
   byId('viewers').classList.toggle('two', Boolean(id))
   comparison.draw()
   drawTitles()
   scans.draw()
   remember()
+}
+
+/** Show the findings of the second scan beside the first's; what was not read yet is read now. */
+async function compareFindings(scan) {
+  if (!scan.findings) {
+    const { job } = await call(`${scanPath(scan.id)}/findings`, { method: 'POST' })
+    await followJob(job)
+    await refreshScans()
+  }
+  if (page.beside?.id === scan.id) findings.compare(await findingsOf(await details(scan.id)))
 }
 
 /** Open the case of a hit beside the scan. */
@@ -175,7 +185,7 @@ function setPictures(pictures) {
   settings.pictures = pictures
   byId('as-pictures').checked = pictures
   localStorage.setItem('thoracle-pictures', pictures ? '1' : '')
-  for (const viewer of [page.first, page.second]) viewer?.open(viewer.scan, viewer.mm)
+  for (const viewer of [page.first, page.second]) viewer?.reopen()
 }
 
 function listenToPage() {

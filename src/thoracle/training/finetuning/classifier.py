@@ -48,13 +48,15 @@ class ClassifierConfig(RunConfig):
 
     Attributes:
         cohort: folder that `thoracle prepare` wrote.
-        init_from: folder of the CT-CLIP or of the classifier to go on from; a head of the same kind is gone on from. "" begins with random
-            weights of the sizes in `model`.
+        init_from: folder of the encoder, of any kind, or of the classifier to go on from; a head of the same kind is gone on from. ""
+            begins with random weights of the sizes in `model`.
         model: sizes of a run from random weights; None goes on from `init_from`.
         slice_pool: weights of slices in the image latent's mean along them: "inherit" the model's own, or by "attention" that is learned
             and begins as the mean.
-        head: "linear" on the latent, or "label-attention", whose labels attend to tokens; `slice_pool` does not reach it.
-        label_self_attention: with "label-attention", labels attend to each other too; it lowered AUROC on phantoms.
+        head: "linear" on the latent, or "label-attention", whose labels attend to tokens; `slice_pool` does not reach it. On another
+            encoder than CT-CLIP: "linear" on the mean of its tokens, on their mean by "attention", or by "label-attention", a query a
+            label.
+        label_self_attention: with "label-attention" on a CT-CLIP, labels attend to each other too; it lowered AUROC on phantoms.
         encoder: "frozen"; "lora", which trains low-rank additions to its matrices; or "full". Its codes stay as they are.
         lora_rank: rank of the additions with "lora".
         feature_cache: folder of a frozen encoder's latents or tokens, for this run and the next; "" is `latents` beside the run's folder.
@@ -74,7 +76,7 @@ class ClassifierConfig(RunConfig):
     init_from: str = "model"
     model: CTCLIPConfig | None = None
     slice_pool: Literal["inherit", "attention"] = "inherit"
-    head: Literal["linear", "label-attention"] = "linear"
+    head: Literal["linear", "attention", "label-attention"] = "linear"
     label_self_attention: bool = False
     encoder: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: PositiveInt = 8
@@ -258,6 +260,7 @@ def target_config(config: ClassifierConfig, start: ModelFolder | None) -> CTCLIP
     """Return the configuration of the model that a run gives, whose encoder begins as `start`'s, or at random."""
     model = cast(CTCLIPConfig, config.model if start is None else start.config)
     slice_pool = model.slice_pool if config.slice_pool == "inherit" else config.slice_pool
+    assert config.head != "attention", "refused of a CT-CLIP"
     return replace(model, slice_pool=slice_pool, head=config.head, label_self_attention=config.label_self_attention)
 
 

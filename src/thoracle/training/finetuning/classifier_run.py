@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
 from thoracle.ct.preprocess import Preprocessing
-from thoracle.errors import InputError
+from thoracle.errors import CapabilityMissing, InputError
 from thoracle.models.bundle.model_folder import ModelFolder
 from thoracle.models.common.losses import positive_weights
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CTCLIP_KINDS
+from thoracle.models.encoder import Capability
+from thoracle.models.registry import models_with
 from thoracle.training.contrastive.zero_shot_eval import label_aurocs
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset, iterate_samples
@@ -29,7 +32,15 @@ from thoracle.training.finetuning.classifier import (
     collate_features,
     collate_volumes,
 )
-from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample, encode_frozen_features
+from thoracle.training.finetuning.frozen_features import (
+    FeatureDataset,
+    FeatureKind,
+    FrozenSample,
+    encode_clip_feature,
+    encode_frozen_features,
+    feature_shape,
+)
+from thoracle.training.finetuning.token_classifier import TokenClassifierTask, encode_tokens, load_start_encoder, token_target
 
 _CountDone = Callable[[int, int], None]
 
@@ -54,7 +65,8 @@ def classifier_run(
         encoded: told how many volumes are encoded, of how many in all.
 
     Raises:
-        InputError: `init_from` is no CT-CLIP or classifier, or it or `model` was made for other volumes.
+        CapabilityMissing: `init_from` has no tokens of volumes to classify.
+        InputError: it or `model` was made for other volumes, or the configuration asks of it what it has not.
         As `Trainer`, `open_model` and `load_state_dict`.
     """
     start = open_classifier_start(config, train.cohort.preprocess)
@@ -73,6 +85,8 @@ def classifier_run(
         weights_K = torch.ones_like(weights_K)
 
     def task(_: Path) -> ClassifierTask:
+        if start is not None and start.kind not in CTCLIP_KINDS:
+            return TokenClassifierTask(config, world, start=start, weights_K=weights_K)
         return ClassifierTask(config, world, start=start, weights_K=weights_K, preprocess=train.cohort.preprocess)
 
     def evaluate(task: ClassifierTask) -> Evaluator:
@@ -126,23 +140,28 @@ def open_classifier_start(config: ClassifierConfig, preprocess: Preprocessing) -
             raise InputError(f"the cohort's volumes are of {preprocess.size}, but the model takes {size}", hint=hint, source="config")
         return None
     start = open_start_model(config.init_from, preprocess)
-    if start.kind not in CTCLIP_KINDS:
-        raise InputError("has no image latents to classify", hint="Give a CT-CLIP or a classifier as `init_from`.", source=start.path)
+    is_clip, takes = start.kind in CTCLIP_KINDS, Capability.VOLUMES in start.capabilities
+    if not takes or start.kind in ("regions", "image-text"):
+        hint = f"Give a {models_with(Capability.VOLUMES)} model as `init_from`, but none of regions or image-text."
+        raise CapabilityMissing(f"is {start.spec.title}, whose tokens are not classified", hint=hint, source=start.path)
+    if is_clip and config.head == "attention":
+        raise InputError("has slices to attend to: slice_pool, not head", hint="Set slice_pool to attention.", source=start.path)
+    if not is_clip:
+        token_target(config, start)
     return start
 
 
 def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDataset], world: World, encoded: _CountDone) -> list[Tensor]:
     assert config.features != "volumes"
-    clip = CTCLIP(start.config)
-    clip.load_state_dict(clip_weights(start))
-    clip.to(world.device)
+    encode, shape = _feature_encoder(config.features, config, start, world)
     total, before, parts = sum(map(len, sets)), 0, []
     for volumes in sets:
         parts.append(
             encode_frozen_features(
-                clip,
+                encode,
                 volumes,
                 world,
+                shape=shape,
                 feature=config.features,
                 keys=[entry.cache_sha256 for entry in volumes.entries],
                 model_sha256=start.weights_sha256,
@@ -154,6 +173,17 @@ def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDatas
         )
         before += len(volumes)
     return parts
+
+
+def _feature_encoder(
+    feature: FeatureKind, config: ClassifierConfig, start: ModelFolder, world: World
+) -> tuple[Callable[[Tensor, FeatureKind], Tensor], tuple[int, ...] | None]:
+    """Return what computes a feature, and its shape where that is known."""
+    if start.kind not in CTCLIP_KINDS:
+        return partial(encode_tokens, load_start_encoder(token_target(config, start), start).to(world.device)), None
+    clip = CTCLIP(start.config)
+    clip.load_state_dict(clip_weights(start))
+    return partial(encode_clip_feature, clip.to(world.device).eval()), feature_shape(clip, feature)
 
 
 def _labels(volumes: CohortDataset) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from thoracle.training.engine.distributed import World
 from thoracle.training.engine.start_model import open_start_model
 from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.training.finetuning.distillation import DistillationConfig, DistillationTask, build_student
-from thoracle.training.finetuning.frozen_features import encode_frozen_features
+from thoracle.training.finetuning.frozen_features import encode_clip_feature, encode_frozen_features, feature_shape
 from thoracle.training.finetuning.vocabfine import collate_labelled
 
 _CAUTION: Final = "A student: it was trained to give another model's latents, and answers otherwise where it does not."
@@ -52,9 +53,10 @@ def distillation_run(
     network = CTCLIP(teacher.config)
     network.load_state_dict(load_state_dict(teacher))
     latents_VL = encode_frozen_features(
-        network.to(world.device),
+        partial(encode_clip_feature, network.to(world.device).eval()),
         volumes,
         world,
+        shape=feature_shape(network, "latents"),
         feature="latents",
         keys=[entry.cache_sha256 for entry in volumes.entries],
         model_sha256=teacher.weights_sha256,

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.ct.preprocess import Preprocessing
+from thoracle.errors import InputError
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.classifier import build_head
 from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.ctclip.spec import CTCLIP_KINDS
 from thoracle.training.contrastive.pair_plan import outline_dual_encoder
 from thoracle.training.engine.plan import Encoding, RunPlan, StepOutline, plan_run, step_cost
 from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierNetwork, learning_parts, target_config
@@ -73,6 +75,9 @@ def plan_classifier(
         As `classifier_run`.
     """
     start = open_classifier_start(config, preprocess)
+    if start is not None and start.kind not in CTCLIP_KINDS:
+        hint = "Run it without --dry-run; a frozen encoder's pass is what takes the time."
+        raise InputError("is no CT-CLIP, whose runs alone are planned", hint=hint, source=start.path)
     model, size = target_config(config, start), preprocess.size
     encoder = model if start is None else start.config
     shape, dtype = _given(config, encoder, size)

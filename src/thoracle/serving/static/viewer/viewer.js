@@ -46,6 +46,14 @@ export class Viewer {
     await this.load(PREVIEW)
   }
 
+  /** Show the same again, map and measures too, by what the settings ask for. */
+  async reopen() {
+    const { scan, mm, map, measures } = this
+    const showing = this.open(scan, mm)
+    Object.assign(this, { map, measures })
+    await showing
+  }
+
   /** Fetch the volume: at most `max` voxels an axis. */
   async load(max) {
     const { signal } = this.loading

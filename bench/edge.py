@@ -70,7 +70,10 @@ def noise() -> Any:
 
 
 def full_size_forms(model: Path, out: Path) -> dict[str, Path]:
-    """Write a CT-CLIP of the published sizes but for its text encoder, which is the model's and stands in no graph; of random weights."""
+    """Write a LiPro of CT-CLIP's sizes but for its text encoder, which is the model's and stands in no graph; of random weights.
+
+    Not a CT-CLIP: random latents agree with all prompts alike, and answers that are all 0.5 compare nothing.
+    """
     forms = {REFERENCE: out / "model", "float32, ONNX": out / "float32.onnx", "int8, ONNX": out / "int8.onnx"}
     if forms["int8, ONNX"].exists():
         return forms
@@ -79,14 +82,15 @@ def full_size_forms(model: Path, out: Path) -> dict[str, Path]:
     from thoracle.inference.export.onnx import onnx_model, quantize_onnx
     from thoracle.inference.model import load
     from thoracle.models.bundle.model_folder import open_model, save_model
+    from thoracle.models.ctclip.classifier import build_classifier
     from thoracle.models.ctclip.config import CTCLIPConfig
-    from thoracle.models.ctclip.model import CTCLIP
 
     folder = open_model(model)
     config = CTCLIPConfig(bert=folder.config.bert)
     torch.manual_seed(0)
     facts: dict[str, Any] = {"preprocess": PreprocessConfig(), "labels": folder.labels, "tokenizer": folder.tokenizer()}
-    save_model(forms[REFERENCE], kind="ct-clip", config=config, tensors=CTCLIP(config).state_dict(), licence="", trained=False, **facts)
+    tensors = build_classifier(config).state_dict()
+    save_model(forms[REFERENCE], kind="ct-clip-classifier", config=config, tensors=tensors, licence="", trained=False, **facts)
     content = onnx_model(load(forms[REFERENCE], device="cpu"))
     forms["float32, ONNX"].write_bytes(content)
     forms["int8, ONNX"].write_bytes(quantize_onnx(content))

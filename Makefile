@@ -71,12 +71,13 @@ format: .venv/.dev
 
 reference: .venv/.dev
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_api.py
 
 pictures: .venv/.dev
 	$(BIN)/python docs/make_pictures.py
 
 wheelhouse: .venv/.dev
-	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub]'
+	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub,serve]'
 
 clean:
 	rm -rf .venv demo wheelhouse web/node_modules $(dir $(VIEWER))

@@ -91,6 +91,7 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "regions": [4, 8, 4],
         "search": ["--records", 300, "--vectors", 2000, "--queries", 2],
         "search_open": ["--records", 300, "--repeat", 1],
+        "serve": ["--shape", 96, 96, 60, "--records", 300, "--clients", 2, "--searches", 2, "--scans", 3],
         "train": ["--preset", "tiny", "--batch", 1],
     }
 

@@ -15,7 +15,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    return script("make_reference")
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -27,6 +31,10 @@ def reference() -> ModuleType:
 def test_a_page_is_current(reference: ModuleType, page: str) -> None:
     written = (DOCS / "reference" / f"{page}.md").read_text()
     assert written == getattr(reference, f"{page}_page")(), "run `make reference`"
+
+
+def test_the_page_of_the_api_is_current() -> None:
+    assert (DOCS / "api.md").read_text() == script("make_api").api_page(), "run `make reference`"
 
 
 def test_a_setting_has_type_range_default_unit_and_meaning(reference: ModuleType) -> None:

@@ -449,3 +449,53 @@ class IndexSize:
     """Say how many volumes the index has."""
 
     records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapRequest:
+    """Ask for a map.
+
+    Attributes:
+        finding: one of the model's.
+        method: null takes the model's first that knows the finding.
+    """
+
+    finding: str
+    method: Method | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictRequest:
+    """Say whether a person agrees with a finding; null takes it back."""
+
+    verdict: Opinion | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest:
+    """Ask a question.
+
+    Attributes:
+        scan: an open scan.
+        question: in words.
+        task: the kind of answer.
+        grounded: rest on findings and similar cases, and cite them, without seeing the scan.
+    """
+
+    scan: str
+    question: str
+    task: AnswerKind = "long_answer"
+    grounded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRequest:
+    """Add an open scan to the index.
+
+    Attributes:
+        scan: an open scan.
+        report: words of its report, without names.
+    """
+
+    scan: str
+    report: str = ""

@@ -18,9 +18,11 @@ from thoracle.client.error_answers import to_error
 from thoracle.client.forms import (
     AnswerKind,
     Axis,
+    ChatRequest,
     ErrorBody,
     FindingMap,
     JobStatus,
+    MapRequest,
     Method,
     Opinion,
     ScanDetail,
@@ -30,6 +32,7 @@ from thoracle.client.forms import (
     SearchAnswer,
     SearchQuery,
     ServerStatus,
+    VerdictRequest,
 )
 from thoracle.errors import ServingError
 
@@ -102,11 +105,11 @@ class Client:
 
     def agree(self, scan: str, finding: str, opinion: Opinion | None) -> None:
         """Keep whether a person agrees with a finding; None takes it back."""
-        self._send("PUT", f"/scans/{scan}/verdicts/{quote(finding, safe='')}", json={"verdict": opinion})
+        self._send("PUT", f"/scans/{scan}/verdicts/{quote(finding, safe='')}", json=asdict(VerdictRequest(verdict=opinion)))
 
     def map(self, scan: str, finding: str, *, method: Method | None = None) -> FindingMap:
         """Map where a finding is read."""
-        self._run(f"/scans/{scan}/maps", json={"finding": finding, "method": method})
+        self._run(f"/scans/{scan}/maps", json=asdict(MapRequest(finding=finding, method=method)))
         return self._get(f"/scans/{scan}/maps/{quote(finding, safe='')}", FindingMap)
 
     def map_nifti(self, scan: str, finding: str) -> bytes:
@@ -137,8 +140,8 @@ class Client:
         Raises:
             ThoracleError: the answer failed.
         """
-        body = {"scan": scan, "question": question, "task": task, "grounded": grounded}
-        for name, values in self._events("POST", "/chat", json=body):
+        request = ChatRequest(scan=scan, question=question, task=task, grounded=grounded)
+        for name, values in self._events("POST", "/chat", json=asdict(request)):
             if name == "error":
                 raise to_error(msgspec.convert(values, ErrorBody))
             if name == "text":

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from thoracle.client.forms import AnswerKind, ChatTurn, Citation
+from thoracle.client.forms import AnswerKind, ChatRequest, ChatTurn, Citation
 from thoracle.errors import CapabilityMissing
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.routes.paths import ROUTER, ScanId, Served, file_answer
@@ -23,22 +23,16 @@ EVENTS = "text/event-stream"
 
 
 @router.post("/chat", response_class=StreamingResponse, responses=file_answer(EVENTS, "Events text, citation, stage, done and error."))
-async def chat(
-    server: Served,
-    scan: Annotated[str, Body()],
-    question: Annotated[str, Body(min_length=1, max_length=4000)],
-    task: Annotated[AnswerKind, Body()] = "long_answer",
-    grounded: Annotated[bool, Body(description="Rest on findings and similar cases, and cite them.")] = False,
-) -> StreamingResponse:
+async def chat(request: ChatRequest, server: Served) -> StreamingResponse:
     """Ask a question about an open scan; the answer comes in pieces. Who stops reading stops it; a whole answer joins the conversation.
 
     Events: `stage` {stage, place, job}, `text` {delta}, `citation` {id, kind, text, finding, hit}, `done` {answer, job},
     `error` {kind, message, detail, hint}.
     """
-    opened, facts = server.store.ready_scan(scan), server.loaded()
+    opened, facts = server.store.ready_scan(request.scan), server.loaded()
     if facts.chat is None:
         raise CapabilityMissing("no chat model is served", hint=facts.chat_hint)
-    grounded = grounded or facts.chat.grounded == "always"
+    question, task, grounded = request.question, request.task, request.grounded or facts.chat.grounded == "always"
     turns = [
         {"question": turn.question, "task": turn.task, "answer": words}
         for turn, words in zip(opened.conversation, opened.words, strict=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from fastapi.responses import Response
 
-from thoracle.client.forms import JobAccepted, Opinion, ScanFindings
+from thoracle.client.forms import JobAccepted, Opinion, ScanFindings, VerdictRequest
 from thoracle.errors import NotReady
 from thoracle.files.csv_text import csv_text
 from thoracle.serving.jobs.job import Job
@@ -62,14 +61,14 @@ async def report(scan: ScanId, server: Served) -> Response:
 
 
 @router.put("/scans/{scan}/verdicts/{finding}", status_code=204)
-async def set_verdict(scan: ScanId, finding: FindingName, verdict: Annotated[Opinion | None, Body(embed=True)], server: Served) -> None:
+async def set_verdict(scan: ScanId, finding: FindingName, request: VerdictRequest, server: Served) -> None:
     """Keep whether a person agrees with a finding; null takes it back."""
     opened = server.store.ready_scan(scan)
     check_finding(finding, server.loaded())
-    if verdict is None:
+    if request.verdict is None:
         opened.verdicts.pop(finding, None)
     else:
-        opened.verdicts[finding] = verdict
+        opened.verdicts[finding] = request.verdict
 
 
 @router.get("/verdicts.csv", response_class=Response, responses=file_answer("text/csv", "One row a scan, one column a finding."))

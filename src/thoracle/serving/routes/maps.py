@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from thoracle.client.forms import FindingMap, JobAccepted, Method
+from thoracle.client.forms import FindingMap, JobAccepted, MapRequest, Method
 from thoracle.errors import InputError, NotReady
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.routes.paths import ROUTER, FindingName, ScanId, Served, file_answer
@@ -21,11 +21,10 @@ _MAP: Final = file_answer("application/gzip", "The grid of patches with its own 
 
 
 @router.post("/scans/{scan}/maps", status_code=202)
-async def make_map(
-    scan: ScanId, server: Served, finding: Annotated[str, Body(max_length=200)], method: Annotated[Method | None, Body()] = None
-) -> JobAccepted:
+async def make_map(scan: ScanId, request: MapRequest, server: Served) -> JobAccepted:
     """Start to map where a finding is read, by the method that is named or the model's first; one that was made is there at once."""
     opened, facts = server.store.ready_scan(scan), server.loaded()
+    finding, method = request.finding, request.method
     check_finding(finding, facts)
     if method is not None and method not in facts.model.methods:
         raise InputError(f"the model makes no maps by {method}", hint=f"There are {', '.join(facts.model.methods) or 'none'}.")

@@ -29,4 +29,5 @@ FindingName = Annotated[str, Path(description="One of the model's findings.", ma
 
 def file_answer(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
     """Describe an answer that is a file."""
-    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}, "description": description}}
+    schema = {"type": "object"} if media_type == "application/json" else {"type": "string", "format": "binary"}
+    return {200: {"content": {media_type: {"schema": schema}}, "description": description}}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
-
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from fastapi.responses import Response
 
-from thoracle.client.forms import IndexSize, ScanOpened, SearchAnswer, SearchHit, SearchQuery
+from thoracle.client.forms import IndexRequest, IndexSize, ScanOpened, SearchAnswer, SearchHit, SearchQuery
 from thoracle.errors import AccessDenied, IndexMissing, InputError
 from thoracle.serving.routes.paths import API, ROUTER, HitId, Served, file_answer
 from thoracle.serving.server import Server
 from thoracle.serving.work.results import SEARCH, RecordsFound
 
 router = APIRouter(**ROUTER, tags=["search"])
-_LONGEST: Final = 20_000  # characters of a report
 
 
 @router.post("/search")
@@ -72,15 +69,11 @@ async def open_hit(hit: HitId, server: Served) -> ScanOpened:
 
 
 @router.post("/index/scans", status_code=201)
-async def add_to_index(
-    server: Served,
-    scan: Annotated[str, Body()],
-    report: Annotated[str, Body(max_length=_LONGEST, description="Words of its report, without names.")] = "",
-) -> IndexSize:
+async def add_to_index(request: IndexRequest, server: Served) -> IndexSize:
     """Add an open scan to the index, under a random name."""
     _require_writable(server)
-    opened = server.store.ready_scan(scan)
-    arguments = {"scan": str(opened.volume_folder), "name": opened.id, "report": report}
+    opened = server.store.ready_scan(request.scan)
+    arguments = {"scan": str(opened.volume_folder), "name": opened.id, "report": request.report}
     job = server.board.submit("index", lane=SEARCH, scan=opened.id, arguments=arguments)
     return IndexSize(records=await server.result_of(job))
 

@@ -141,8 +141,7 @@ def test_without_webgl_slices_come_as_pictures(browser: Browser, address: str, p
     assert picture.std() > 20, "a chest, and not a black screen"
     page.locator('[data-finding="Pleural effusion"] .finding-head').click()
     page.locator(".map-part").wait_for()
-    red, _, blue = np.asarray(Image.open(io.BytesIO(page.locator("canvas.slices").screenshot())).convert("RGB"), np.int16).transpose(
-        2, 0, 1
-    )
+    coloured = Image.open(io.BytesIO(page.locator("canvas.slices").screenshot())).convert("RGB")
+    red, _, blue = np.asarray(coloured, np.int16).transpose(2, 0, 1)
     assert (red - blue > 60).sum() > 100, "the map lies over the slices"
     bare.close()

@@ -76,7 +76,7 @@ reference: .venv/.dev
 pictures: .venv/.dev
 	$(BIN)/python docs/make_pictures.py
 
-wheelhouse: .venv/.dev
+wheelhouse: .venv/.dev $(VIEWER)
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub,serve]'
 
 clean:

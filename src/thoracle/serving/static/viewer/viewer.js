@@ -65,7 +65,7 @@ export class Viewer {
       this.volume = readNifti(buffer)
       if (!this.settings.pictures) await this.#startNiivue(buffer)
       if (signal.aborted) return
-      this.say(this.isReduced ? `Preview of ${this.volume.dims.join(' × ')} voxels` : '')
+      this.say([this.isReduced ? `Preview of ${this.volume.dims.join(' × ')} voxels` : '', this.why].filter(Boolean).join('. '))
     } catch (error) {
       if (error.name === 'AbortError') return
       this.say(error instanceof ApiError ? `${error.message} ${error.hint}` : `The volume could not be shown: ${error.message}`)
@@ -75,7 +75,10 @@ export class Viewer {
   }
 
   async #startNiivue(buffer) {
-    if (!hasWebGL()) return
+    if (!hasWebGL()) {
+      this.why = 'No WebGL: slices come as pictures'
+      return
+    }
     try {
       if (!this.niivue) {
         const niivue = new NiivueRenderer(this.stage)
@@ -86,7 +89,8 @@ export class Viewer {
       await this.niivue.show(buffer, this.settings.window)
       this.renderer = this.niivue
     } catch (error) {
-      console.warn(`Slices come as pictures: ${error.message}`)
+      this.why = 'The viewer is not built (make viewer): slices come as pictures'
+      console.warn(error)
       this.stage.querySelector('.slices.waiting')?.remove()
     }
   }

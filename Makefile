@@ -14,7 +14,7 @@ SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) -
 	touch $@
 
 .venv/.demo: .venv/.made pyproject.toml constraints.txt
-	$(PIP) '.[chat]'
+	$(PIP) '.[chat,serve]'
 	touch $@
 
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
@@ -41,7 +41,9 @@ $(VIEWER): web/node_modules web/build.mjs web/niivue.entry.js web/no-zarr.js
 
 viewer: $(VIEWER)
 
+# With the viewer where npm is, for `thoracle serve`.
 demo: .venv/.demo
+	-@command -v npm > /dev/null && $(MAKE) --no-print-directory viewer
 	$(BIN)/python -m thoracle demo
 
 # All rooms, or one: make test ROOM=ct

@@ -75,7 +75,7 @@ class TokenClassifierTask(ClassifierTask):
     """Train a head on tokens, and as much of the encoder as the configuration says."""
 
     def __init__(self, config: ClassifierConfig, world: World, *, start: ModelFolder, weights_K: Tensor) -> None:
-        self.world, self._config, self._start = world, config, start
+        self.world, self._config, self._begun_from = world, config, start
         self._target = token_target(config, start)
         encoder = None if config.features != "volumes" else load_start_encoder(self._target, start)
         with torch.device("meta"):
@@ -92,22 +92,22 @@ class TokenClassifierTask(ClassifierTask):
         """Write the encoder and the head. The task has these weights from now on."""
         self.checkpoint_modules().load_state_dict(weights)
         encoder: nn.Module | None = self.network.encoder
-        tensors = load_start_encoder(self._target, self._start).state_dict() if encoder is None else merge_lora(encoder)
+        tensors = load_start_encoder(self._target, self._begun_from).state_dict() if encoder is None else merge_lora(encoder)
         how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
         save_model(
             out,
             kind=KIND,
             config=self._target,
-            preprocess=self._start.preprocess,
+            preprocess=self._begun_from.preprocess,
             labels=ABNORMALITIES,
             tensors={
                 **{f"{_ENCODER}{name}": tensor for name, tensor in tensors.items()},
                 **{f"{_HEAD}{name}": tensor for name, tensor in self.network.head.state_dict().items()},
             },
             tokenizer=None,
-            licence=derived_licence(self._start.licence, data="the data it was trained on"),
-            citations=self._start.citations,
-            trained=self._start.trained,
+            licence=derived_licence(self._begun_from.licence, data="the data it was trained on"),
+            citations=self._begun_from.citations,
+            trained=self._begun_from.trained,
             caution=self._config.disclaimer,
             assumptions=(f"Its classifier was trained for {step} steps on {how[self._config.encoder]}.",),
         )

@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.serving.page.conftest import EFFUSION_AND_NODULE, TIMEOUT_MS, Phantom, crosshair, open_file
+from thoracle.phantom.layout import nifti
 
 pytestmark = pytest.mark.service
 
@@ -123,6 +124,20 @@ def test_a_file_that_is_dropped_is_opened(opened: Page, phantoms: dict[str, Phan
     listed = opened.evaluate("fetch('/api/v1/scans').then(answer => answer.text())")
     assert "SURNAME" not in listed
     assert json.loads(listed)["scans"]
+
+
+def test_a_preview_is_first_and_every_voxel_on_demand(opened: Page, phantoms: dict[str, Phantom], tmp_path: Path) -> None:
+    stored = phantoms[EFFUSION_AND_NODULE].scan.volumes[0].stored
+    fine = np.repeat(stored.hu, 3, axis=0)
+    spacing = (stored.spacing[0] / 3, *stored.spacing[1:])
+    (tmp_path / "fine.nii.gz").write_bytes(nifti(fine, spacing=spacing, origin=stored.origin))
+    open_file(opened, tmp_path / "fine.nii.gz")
+    opened.locator(".note", has_text="Preview of 144 × 96").wait_for()
+    assert "HU in the preview" in opened.locator(".hu").inner_text()
+    opened.locator(".stage").focus()
+    opened.keyboard.press("f")
+    opened.locator("#full[disabled]").wait_for()
+    assert opened.evaluate("thoracle.page.first.volume.dims") == list(fine.shape)
 
 
 def test_without_webgl_slices_come_as_pictures(browser: Browser, address: str, phantoms: dict[str, Phantom]) -> None:

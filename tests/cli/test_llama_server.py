@@ -193,9 +193,8 @@ def test_a_judge_scores_or_is_counted_as_silent(
         *(
             "evaluate",
             "chat",
-            trained.cohort,
-            "--model",
             trained.chat,
+            trained.cohort,
             "--questions",
             trained.folder / "vqa.json",
             "--out",

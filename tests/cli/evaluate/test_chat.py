@@ -32,8 +32,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(trained: TrainedChat, tmp_path: Path) -> tuple[Any, ...]:
     """The command, of a few questions and short answers."""
     return (
-        *("evaluate", "chat", trained.cohort, "--questions", trained.folder / "vqa.json", "--out", tmp_path / "out"),
-        *("--model", trained.chat, "--limit", 5, "--reports", 1, "--max-tokens", 4, "--resamples", 20),
+        *("evaluate", "chat", trained.chat, trained.cohort, "--questions", trained.folder / "vqa.json", "--out", tmp_path / "out"),
+        *("--limit", 5, "--reports", 1, "--max-tokens", 4, "--resamples", 20),
     )
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_measured_is_refused(command, trained: TrainedChat, asked
         ran = command(*asked, "--questions", questions)
         assert (ran.status, words in ran.err) == (2, True), ran.err
     assert not (tmp_path / "out").exists()
-    ran = command(*asked, "--model", trained.encoder)
+    ran = command(*asked[:2], trained.encoder, *asked[3:])
     assert (ran.status, "is no chat folder" in ran.err) == (1, True), ran.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["questions.json"], "which hangs on no model"
 
@@ -192,8 +192,7 @@ def test_the_language_model_is_computed_in_the_numbers_that_are_asked_for(
 
 
 def _without_model(asked: tuple[Any, ...]) -> tuple[Any, ...]:
-    at = asked.index("--model")
-    return (*asked[:at], *asked[at + 2 :])
+    return (*asked[:2], *asked[3:])
 
 
 def test_anybodys_answers_are_scored_and_stand_beside_a_models(
@@ -261,7 +260,7 @@ def test_an_assistant_that_takes_no_pictures_or_a_second_one_that_is_asked_is_re
     assert "answers 400 Bad Request: m is not a multimodal model" in ran.err
     assert not (tmp_path / "out" / "chat.json").exists()
     ran = command(*asked, "--llm-url", language_server.address)
-    assert (ran.status, "--model and --llm-url are two that are asked" in ran.err) == (2, True), ran.err
+    assert (ran.status, "a chat folder and --llm-url are two that are asked" in ran.err) == (2, True), ran.err
 
 
 def test_only_the_volumes_of_a_list_are_asked_about(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:

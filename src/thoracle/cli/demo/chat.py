@@ -116,9 +116,9 @@ class DemoChat:
         where = self.out / "evaluation-chat"
         topics = " ".join(f"--topic {topic}" for topic in _TOPICS)
         arguments = f"--questions {self.questions} {topics} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
-        with self.stage("evaluate chat", f"evaluate chat {self.cohort} --model {model} {arguments}"):
+        with self.stage("evaluate chat", f"evaluate chat {model} {self.cohort} {arguments}"):
             evaluate_chat(
-                self.cohort, model=model, questions=self.questions, topic=list(_TOPICS), limit=_QUESTIONS, reports=_REPORTS, out=where
+                [model, self.cohort], questions=self.questions, topic=list(_TOPICS), limit=_QUESTIONS, reports=_REPORTS, out=where
             )
         return where / "chat.json"
 

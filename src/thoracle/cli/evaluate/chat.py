@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 @evaluate.command()
 def chat(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="What `thoracle prepare` wrote.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="[CHAT] COHORT", help="Chat folder, if one is asked, and what `thoracle prepare` wrote.")
+    ],
     *,
     questions: Annotated[Path, typer.Option(metavar="JSON", help="What `thoracle vqa` wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="questions.json, answers.json, chat.json, and what a stopped run goes on from.")],
-    model: Annotated[Path | None, typer.Option(metavar="CHAT", help="Chat folder that is asked.")] = None,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that is asked, and shown slices.")] = None,
     llm_model: LlmModel = None,
     slices: Annotated[int, typer.Option(min=1, help="Axial slices that --llm-url is shown of a scan.")] = 12,
@@ -55,7 +56,7 @@ def chat(
     """Measure answers about scans that were not trained on, with intervals over patients.
 
     Figures of a model and of an assistant stand beside its own without the scan, which can only guess, and beside those of --answers,
-    with the paired difference. --answers alone gives one column; with none of --model, --llm-url and --answers, questions.json is
+    with the paired difference. --answers alone gives one column; with neither CHAT nor --llm-url nor --answers, questions.json is
     written and nothing is asked. A run that was stopped goes on.
     """
     from rich.console import Console
@@ -72,9 +73,7 @@ def chat(
     from thoracle.inference.llm.decoding import SamplingOptions
     from thoracle.training.chat.run import split_questions
 
-    if model is not None and llm_url is not None:
-        hint = "Ask one, and give its answers.json as --answers when the other is asked."
-        raise InputError("--model and --llm-url are two that are asked", hint=hint)
+    model, cohort = _asked(folders, llm_url)
     client = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout)
     server = None if judge_url is None else open_server(judge_url, model=judge_model, timeout=timeout)
     prepared = open_cohort(cohort, only=only)
@@ -122,6 +121,19 @@ def chat(
     )
     write_json(out / "chat.json", document, indent=1)
     _print(figures, differences, variety, scored.caution)
+
+
+def _asked(folders: Sequence[Path], llm_url: str | None) -> tuple[Path | None, Path]:
+    """Tell chat folder and cohort apart."""
+    from thoracle.errors import InputError
+
+    *models, cohort = folders
+    if len(models) > 1:
+        raise InputError(f"expected a chat folder and a cohort at most, got {len(folders)} folders", hint="Ask one model at a time.")
+    if models and llm_url is not None:
+        hint = "Ask one, and give its answers.json as --answers when the other is asked."
+        raise InputError("a chat folder and --llm-url are two that are asked", hint=hint)
+    return (models[0] if models else None), cohort
 
 
 def _name(server: OpenAIClient) -> str:

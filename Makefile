@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 ROOM ?=
 SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) - start)) s"; exit $$status
 
-.PHONY: demo test test-slow test-services bench-smoke check format reference wheelhouse clean
+.PHONY: demo viewer test test-slow test-services bench-smoke check format reference pictures wheelhouse clean
 
 .venv/.made:
 	$(PYTHON) -m venv .venv
@@ -14,7 +14,7 @@ SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) -
 	touch $@
 
 .venv/.demo: .venv/.made pyproject.toml constraints.txt
-	$(PIP) '.[chat]'
+	$(PIP) '.[chat,serve]'
 	touch $@
 
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
@@ -29,7 +29,21 @@ SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) -
 	$(PIP) '.[bench]'
 	touch $@
 
+# The page's viewer, for a checkout; the wheel has it. Without npm the page shows slices that the server draws.
+VIEWER := src/thoracle/serving/static/vendor/niivue.js
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+$(VIEWER): web/node_modules web/build.mjs web/niivue.entry.js web/no-zarr.js
+	cd web && node build.mjs
+
+viewer: $(VIEWER)
+
+# With the viewer where npm is, for `thoracle serve`.
 demo: .venv/.demo
+	-@command -v npm > /dev/null && $(MAKE) --no-print-directory viewer
 	$(BIN)/python -m thoracle demo
 
 # All rooms, or one: make test ROOM=ct
@@ -39,7 +53,7 @@ test: .venv/.dev
 test-slow: .venv/.dev
 	$(call SECONDS_OF,$(BIN)/python -m pytest -m "slow and not manual")
 
-test-services: .venv/.services
+test-services: .venv/.services $(VIEWER)
 	$(call SECONDS_OF,$(BIN)/python -m pytest -m "service and not manual")
 
 bench-smoke: .venv/.bench
@@ -61,8 +75,11 @@ reference: .venv/.dev
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_api.py
 
-wheelhouse: .venv/.dev
+pictures: .venv/.dev
+	$(BIN)/python docs/make_pictures.py
+
+wheelhouse: .venv/.dev $(VIEWER)
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub,serve]'
 
 clean:
-	rm -rf .venv demo wheelhouse
+	rm -rf .venv demo wheelhouse web/node_modules $(dir $(VIEWER))

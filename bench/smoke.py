@@ -64,7 +64,9 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
     view = "--seeds 0 --steps 1 --batch-size 4 --variants"
     mapped = "--sizes 36 --resamples 5 --limit 4"
     tuned = "--variants lipro --seeds 0 --tune --steps 1 --batch-size 4"
+    ablated = "--seeds 0 --volumes-seen 16 --smoke 12 --resamples 2 --settings"
     return {
+        "ablate": [cohort, "--phantoms", folder / "phantoms", "--out", folder / "ablate", *ablated.split(), "batch 192, in chunks of 48"],
         "cache": ["--volumes", 1, "--workers", 1, "--scan", scan],
         "chat": ["--only", "phantom"],
         "chest_boxes": [DATA, folder / "boxes.png"] if real else None,
@@ -72,11 +74,14 @@ def smallest(folder: Path) -> dict[str, list[object] | None]:
         "cooccurrence": [labels, folder / "cooccurrence.json"],
         "detect": ["--dtype", "float32", "--runs", 1, "--skip-naive"],
         "dicom_tree": ["--series", 2],
+        "edge": [model, "--cohort", cohort, "--student", model, "--out", folder / "edge", "--limit", 4, "--resamples", 2],
+        "encoders": ["--tiny", "--runs", 1],
         "evaluation": ["--scans", 60, "--draws", 5],
         "feed": ["--volumes", 2, "--workers", 1, "--scan", scan, "--no-codecs"],
         "finetune": ["--start", model, "--cohort", cohort, "--out", folder / "finetune", *tuned.split()],
         "held_out_findings": [cohort, "--phantoms", folder / "phantoms", "--out", folder / "unnamed", "--steps", 1, "--resamples", 2],
         "label": ["--resamples", 2, "--phantoms", 20] if real else None,
+        "label_share": [cohort, model, "--out", folder / "shares", "--shares", 0.5, "--seeds", 0, "--steps", 1, "--resamples", 2],
         "medfinder": [halves, "--out", folder / "medfinder", *view.split(), "one view"],
         "phantom": ["--presets", "tiny", "--cases", 2],
         "phantom_histograms": ["--data", DATA, "--cases", 2] if real else None,

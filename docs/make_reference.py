@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -97,12 +97,14 @@ def _section(cls: type[Any], verb: str | None) -> str:
 def _row(setting: Setting) -> str:
     takes = setting.takes
     if setting.section is not None:
-        takes = takes.replace("settings", f"[{setting.section.__name__}](#{setting.section.__name__.lower()})")
+        takes = takes.replace("settings", f"[{setting.section.__name__}](#{setting.section.__name__.lower()})", 1)
     cells = (f"`{setting.name}`", takes, _default(setting.default), setting.unit, setting.meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default(value: Any) -> str:
+    if value is MISSING:
+        return "must be given"
     if not is_dataclass(value):
         return f"`{json.dumps(value)}`"
     changed = {part.name for part in describe_settings(type(value)) if getattr(value, part.name) != part.default}

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.export.onnx import onnx_model
 from thoracle.inference.model import load
+from thoracle.phantom.cohort import write_cohort
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -44,9 +45,20 @@ def desk(data_dir: Path, golden_dir: Path, tmp_path_factory: pytest.TempPathFact
     write_scan(desk / "CT-RATE" / "dataset" / "train" / "train_1" / "train_1_a" / "train_1_a_1.nii.gz")
     reports = "VolumeName,Findings_EN,Impressions_EN\ntrain_1_a_1.nii.gz,Aorta (normal).,Not given.\n"
     (desk / "CT-RATE" / "dataset" / "train_reports.csv").write_text(reports)
+    write_demo(desk / "demo")
     kernels = 'VolumeName,XYSpacing,ZSpacing,ConvolutionKernel\ntrain_1_a_1.nii.gz,"[3.0, 3.0]",4.0,Br40f\n'
     (desk / "CT-RATE" / "dataset" / "train_metadata.csv").write_text(kernels)
     return desk
+
+
+def write_demo(demo: Path) -> None:
+    """Write what the pages read of `thoracle demo`: phantoms, a cohort of them, and a model that was trained on them for a step."""
+    config, out = ROOT / "configs" / "phantom-tiny.yaml", demo / "contrastive"
+    write_cohort(demo / "phantoms", cases=22, seed=0, workers=1)
+    _thoracle("prepare", demo / "phantoms", "--layout", "ct-rate", "--preprocess", config, "--out", demo / "cohort")
+    short = ["steps=1", "batch_size=2", 'init_text_encoder=""', "optimizer.warmup_steps=0"]
+    changes = [part for change in short for part in ("--set", change)]
+    _thoracle("train", "contrastive", "--config", config, "--cohort", demo / "cohort", "--out", out, *changes)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -56,7 +68,7 @@ def test_what_a_page_says_to_type_works(page: Path, desk: Path) -> None:
             _run([sys.executable, "-c", text], desk)
         else:
             for line in re.findall(r"^\$ thoracle (.*)$", text, re.MULTILINE):
-                _run([sys.executable, "-m", "thoracle", *shlex.split(line)], desk)
+                _thoracle(*shlex.split(line), folder=desk)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -66,6 +78,10 @@ def test_every_file_a_page_points_at_exists(page: Path) -> None:
         assert (ROOT / page).parent.joinpath(target).exists(), target
     for name in re.findall(r"`((?:docs|src|tests|bench|configs)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def _thoracle(*arguments: object, folder: Path = ROOT) -> None:
+    _run([sys.executable, "-m", "thoracle", *map(str, arguments)], folder)
 
 
 def _run(command: list[str], folder: Path) -> None:

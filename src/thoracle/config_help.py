@@ -29,7 +29,7 @@ class Setting:
     Attributes:
         name: of the key.
         takes: what it accepts, in words.
-        default: of the class.
+        default: of the class; `MISSING` where it has none.
         unit: "" where there is none.
         meaning: as the docstring has it.
         section: the configuration that it holds; None for a plain value.
@@ -99,7 +99,7 @@ def describe_file(config: Any, written: Mapping[str, Any], *, defaults: Any = No
     rows: list[SettingInUse] = []
     for setting in describe_settings(type(config)):
         name, value, stated = setting.name, getattr(config, setting.name), setting.name in written
-        default = setting.default if defaults is None else getattr(defaults, name)
+        default = getattr(defaults, name) if isinstance(defaults, type(config)) else setting.default
         if setting.section is not None and value is not None:
             inside = written[name] if stated and isinstance(written[name], Mapping) else {}
             rows += describe_file(value, inside, defaults=default, prefix=f"{prefix}{name}.")

@@ -21,7 +21,7 @@ def test_a_model_is_compared_and_written(command, model_dir: Path, noise: Path, 
     monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained model, AUROC is noise
     ran = command("export", model_dir, f"--{kind}", "--cohort", noise, "--out", tmp_path / "small")
     assert ran.status == 0, ran.err
-    for word in ("MB before", "mean AUROC", "probabilities", "s before", RESEARCH_USE):
+    for word in ("MB before", "mean AUROC", "probabilities", "s before", "on the disk alone", RESEARCH_USE):
         assert word in ran.out
     folder = open_model(tmp_path / "small", verify=True)
     assert f"rounded to {kind}" in folder.disclaimer
@@ -67,6 +67,21 @@ def test_onnx_answers_as_detect_and_says_what_it_is(command, calibrated: Path, n
     np.testing.assert_allclose(found[0], model.detect(volume).probabilities, atol=1e-5)
     assert abs(found[0, 3] - model.detect(volume, calibrated=False).probabilities[3]) > 1e-3  # mended
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "model.onnx"]
+
+
+def test_onnx_in_int8_is_compared_and_says_what_was_measured(command, calibrated: Path, noise: Path, tmp_path: Path, monkeypatch) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained model, AUROC is noise
+    ran = command("export", calibrated, "--onnx", "--int8", "--cohort", noise, "--out", tmp_path / "model.onnx")
+    assert ran.status == 0, ran.err
+    assert "as int8 onnx" in ran.out
+    assert "on the disk alone" not in ran.out
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert "Computes in int8: mean AUROC" in metadata["caution"]
+    assert metadata["notice"] == RESEARCH_USE
+    assert command("export", calibrated, "--bf16", "--onnx", "--cohort", noise, "--out", tmp_path / "other.onnx").status == 2
+    assert command("export", calibrated, "--bf16", "--int8", "--cohort", noise, "--out", tmp_path / "other").status == 2
 
 
 def test_one_format_and_a_new_folder_are_needed(command, model_dir: Path, noise: Path, tmp_path: Path) -> None:

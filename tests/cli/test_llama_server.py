@@ -190,7 +190,17 @@ def test_a_judge_scores_or_is_counted_as_silent(
     command: Callable[..., Any], llama: LlamaServer, trained: TrainedChat, tmp_path: Path
 ) -> None:
     ran = command(
-        *("evaluate", "chat", trained.chat, trained.cohort, "--questions", trained.folder / "vqa.json", "--out", tmp_path / "out"),
+        *(
+            "evaluate",
+            "chat",
+            trained.cohort,
+            "--model",
+            trained.chat,
+            "--questions",
+            trained.folder / "vqa.json",
+            "--out",
+            tmp_path / "out",
+        ),
         *("--limit", 5, "--reports", 1, "--max-tokens", 4, "--resamples", 20, "--judge-url", llama.address, "--timeout", 600),
     )
     assert ran.status == 0, ran.err

@@ -189,7 +189,7 @@ def test_ct_rate_from_the_first_download_to_chat(done: Any, hub: Any, tmp_path: 
     done(f"train chat --config {shrunk('ct-chat', **sizes, projector=projector)}")
     config = shrunk("ct-chat-lora", **sizes, projector=projector, adapter={"rank": 2, "alpha": 4}, gradient_accumulation_steps=2)
     done(f"train chat --config {config}")
-    done("evaluate chat runs/ct-chat/model cohort --questions vqa.json --max-tokens 4 --out chat-evaluation")
+    done("evaluate chat cohort --model runs/ct-chat/model --questions vqa.json --max-tokens 4 --out chat-evaluation")
     ran = done(f"chat {scan} --model runs/ct-chat/model --ask Effusion? --max-tokens 4")
     assert "It has never seen a patient" in ran.out or "Knows phantoms" in ran.out or ran.out
 

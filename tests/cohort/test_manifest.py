@@ -64,6 +64,16 @@ def test_the_box_of_the_chest_is_kept_and_a_manifest_of_before_has_none(tmp_path
         read_manifest(tmp_path)
 
 
+def test_the_foreground_of_a_scan_is_kept_where_a_recipe_crops_to_it(tmp_path: Path) -> None:
+    write_manifest(tmp_path, [replace(_entry(), foreground="3:90 0:96 1:80"), replace(_entry(), volume="w", foreground="0:1 0:2 0:3")])
+    assert [entry.foreground for entry in read_manifest(tmp_path)] == ["3:90 0:96 1:80", "0:1 0:2 0:3"]
+    (tmp_path / "manifest.csv").write_text((tmp_path / "manifest.csv").read_text().replace("3:90", "90:3"))
+    with pytest.raises(OutputConflict, match="is not the manifest"):
+        read_manifest(tmp_path)
+    write_manifest(tmp_path, [_entry()])
+    assert "foreground" not in (tmp_path / "manifest.csv").read_text()
+
+
 @pytest.mark.parametrize(("layout", "names"), [("dicom", "real"), ("folder", "real"), ("ct-rate", "published")])
 def test_whose_names_a_cohort_has(layout: str, names: str, tmp_path: Path) -> None:
     claim(tmp_path, {**_SETTINGS, "layout": layout, "site_key": None})

@@ -14,6 +14,7 @@ from thoracle.ct.read import read
 from thoracle.errors import ModelFolderInvalid
 from thoracle.inference.calibration import Calibration, LabelCalibration, read_calibration, save_calibration
 from thoracle.inference.demo.assets import write_model
+from thoracle.inference.requested_findings import Finding
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.common.prompts import PROMPTS
 
@@ -87,3 +88,51 @@ def test_numbers_that_cannot_be_are_refused(tmp_path: Path, change: dict[str, fl
 def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
     save_calibration(tmp_path, _calibration())
     assert read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS) == _calibration()
+
+
+#: Cardiomegaly's logit is 2 x its own - 1 + half the effusion's.
+_TOGETHER = _calibration(
+    method="joint",
+    mendings={"Cardiomegaly": replace(_MENDING, others={"Pleural effusion": 0.5}), "Pleural effusion": replace(_MENDING, offset=0.0)},
+)
+
+
+def test_calibrated_together_a_probability_hears_of_the_others() -> None:
+    own, effusion = math.log(0.6 / 0.4), math.log(0.9 / 0.1)
+    expected = 1 / (1 + math.exp(-(2 * own - 1 + 0.5 * effusion)))
+    names = ("Lung nodule", "Pleural effusion", "Cardiomegaly")
+    assert _TOGETHER.probabilities(names, (0.3, 0.9, 0.6)) == pytest.approx((0.3, 1 / (1 + math.exp(-2 * effusion)), expected))
+    assert _TOGETHER.required(["Cardiomegaly", "Lung nodule"]) == ["Pleural effusion"]
+    assert _TOGETHER.required(["Cardiomegaly", "Pleural effusion"]) == _TOGETHER.required(["Lung nodule"]) == []
+    weights, offsets = _TOGETHER.weights(names)
+    assert (weights, offsets) == ([[1.0, 0, 0], [0, 2.0, 0], [0, 0.5, 2.0]], [0.0, 0.0, -1.0])
+
+
+def test_detect_asks_for_what_a_calibration_hears_of(model_dir: Path, sketch: Path) -> None:
+    volume, folder = read(sketch), open_model(model_dir)
+    save_calibration(model_dir, replace(_TOGETHER, weights_sha256=folder.weights_sha256))
+    model = load(model_dir)
+    every = model.detect(volume)
+    place = every.abnormalities.index("Cardiomegaly")
+    raw = dict(zip(every.abnormalities, model.detect(volume, calibrated=False).probabilities, strict=True))
+    expected = _TOGETHER.mendings["Cardiomegaly"].probability(raw["Cardiomegaly"], raw)
+    alone = model.detect(volume, abnormalities=["Cardiomegaly"])
+    assert alone.abnormalities == ("Cardiomegaly",)
+    assert alone.probabilities == pytest.approx([expected], abs=1e-6)
+    assert every.probabilities[place] == pytest.approx(expected, abs=1e-6)
+    assert alone.verdicts == (every.verdicts[place],)
+    # In words of one's own the name is no label of the model's, though it is written alike.
+    named = model.detect(volume, abnormalities=[Finding(name="Pleural effusion", prompts=("Fluid.", "No fluid.")), "Cardiomegaly"])
+    assert named.probabilities[1] == pytest.approx(expected, abs=1e-6)
+    assert named.verdicts[0] is None
+
+
+def test_together_is_kept_as_it_is_and_slopes_of_strangers_are_refused(tmp_path: Path) -> None:
+    save_calibration(tmp_path, _TOGETHER)
+    assert read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS) == _TOGETHER
+    values = _TOGETHER.as_dict()
+    for other, slope in (("Elsewhere", 1.0), ("Pleural effusion", float("inf"))):
+        values["mendings"]["Cardiomegaly"]["others"] = {other: slope}
+        (tmp_path / "calibration.json").write_text(json.dumps(values))
+        with pytest.raises(ModelFolderInvalid, match="is no calibration"):
+            read_calibration(tmp_path, weights_sha256="0" * 64, prompts=PROMPTS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -91,6 +92,27 @@ def test_probabilities_are_the_published_formula(model: Model, volume: Volume) -
     assert model.detect(volume).probabilities == pytest.approx(logits.softmax(-1)[:, 0].tolist(), abs=1e-6)
 
 
+def test_similarity_is_the_cosine_times_the_exponential_of_the_temperature(model: Model, volume: Volume) -> None:
+    """As logits of the contrastive loss are; `test_published_losses` holds the same product to the published code's."""
+    learned = load_state_dict(model.folder)["temperature"].item()
+    assert model.temperature == pytest.approx(learned, abs=1e-6)
+    assert model.logit_scale().item() == pytest.approx(math.exp(learned))
+    other, texts = (
+        np.random.default_rng(0).uniform(-1, 1, model.preprocess.size).astype(np.float32),
+        ["Cardiomegaly.", "No nodule.", "Bone."],
+    )
+    similarity = model.similarity([volume, other], texts)
+    assert (similarity.shape, similarity.dtype) == ((2, 3), np.float32)
+    for row, scan in zip(similarity, (volume, other), strict=True):
+        for value, text in zip(row, texts, strict=True):
+            cosine = float(model.volume_latent(scan) @ model.encode_text([text])[0].numpy())
+            assert value == pytest.approx(math.exp(learned) * cosine, abs=1e-5)
+    probability = 1 / (1 + np.exp(-np.subtract(*model.similarity([volume], ["Emphysema is present.", "Emphysema is not present."])[0])))
+    assert model.detect(volume, abnormalities=["Emphysema"]).probabilities[0] == pytest.approx(probability, abs=1e-5)
+    with pytest.raises(InputError, match="no scan to compare"):
+        model.similarity([], texts)
+
+
 def test_the_volume_is_encoded_once_for_all_prompts(model: Model, volume: Volume) -> None:
     runs = []
     hook = model.encoder.visual_transformer.register_forward_hook(lambda *_: runs.append(1))
@@ -123,36 +145,6 @@ def test_tokens_codes_and_latent_have_the_shapes_of_the_config(model: Model, vol
 def test_an_array_of_another_size_is_refused(model: Model, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="60, 120, 120"):
         model.encode_volume(np.zeros(shape, np.float32))
-
-
-def test_padding_changes_nothing(model: Model) -> None:
-    """Alone, beside a longer text, and padded to 512 as published: one latent."""
-    short, long = "Cardiomegaly is present.", "Peribronchial thickening is not present, and interlobular septal thickening is present."
-    alone, beside = model.encode_text([short])[0], model.encode_text([short, long])[0]
-    encoded = Tokenizer.from_folder(model.folder.path / "tokenizer").encode([short])
-    missing = 512 - encoded.input_ids_BN.shape[1]
-    ids, mask = (torch.nn.functional.pad(t, (0, missing)) for t in (encoded.input_ids_BN, encoded.attention_mask_BN))
-    with torch.inference_mode():
-        text = model.encoder
-        hidden = text.text_transformer(ids, mask).hidden_BND[:, 0]
-        padded = torch.nn.functional.normalize(text.to_text_latent(hidden), dim=-1)[0]
-    assert torch.allclose(alone, beside, atol=1e-6)
-    assert torch.allclose(alone, padded, atol=1e-6)
-
-
-def test_many_texts_are_encoded_in_order(model: Model) -> None:
-    texts = [f"{word} is present." for word in ABNORMALITIES for _ in range(5)]
-    latents = model.encode_text(texts)
-    assert latents.shape == (90, 64)
-    assert torch.allclose(latents[::5], model.encode_text([f"{word} is present." for word in ABNORMALITIES]), atol=1e-6)
-
-
-def test_texts_that_are_cut_are_counted(model: Model, caplog: pytest.LogCaptureFixture) -> None:
-    model.encode_text(["nodule"])
-    assert not caplog.text
-    limit = model.encoder.max_text_tokens
-    model.encode_text(["nodule", "nodule " * limit])
-    assert f"1 of 2 texts are longer than {limit} tokens: their ends are not read" in caplog.text
 
 
 def text_runs(model: Model, volume: Volume) -> int:
@@ -272,6 +264,8 @@ def test_a_bare_ctvit_gives_tokens_only(shared_dir: Path, tmp_path: Path, model:
         lambda: ctvit.detect(volume, abnormalities=["Emphysema"]),
         lambda: ctvit.encode_volume(volume),
         lambda: ctvit.encode_text(["x"]),
+        lambda: ctvit.similarity([volume], ["x"]),
+        lambda: ctvit.temperature,
     ):
         with pytest.raises(CapabilityMissing, match="CTViT"):
             asked()

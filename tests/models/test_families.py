@@ -6,6 +6,7 @@ A kind that is added to the registry fails here until it has a configuration in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from thoracle.search.record import Filters, IndexedVolume, Record
 
 WORDS = Tokenizer.from_words(format_prompts())
 SIZES = {"toy": SIZE}
+UNQUANTIZED = replace(CONFIGS["ctvit"], quantize=False)
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +54,12 @@ def test_every_registered_kind_has_a_tiny_configuration_here() -> None:
 
 def made(kind: str, out: Path) -> ModelFolder:
     """A folder of random weights."""
-    spec, config = REGISTRY[kind], CONFIGS.get(kind, ToyConfig())
+    name, _, variant = kind.partition(" ")
+    config = CONFIGS.get(name, ToyConfig())
+    if variant:
+        config = replace(config, ctvit=UNQUANTIZED) if name != "ctvit" else UNQUANTIZED
     torch.manual_seed(0)
-    return exported(spec.build(config), config, out)
+    return exported(REGISTRY[name].build(config), config, out)
 
 
 def exported(module: nn.Module, config: Any, out: Path) -> ModelFolder:
@@ -73,7 +78,7 @@ def exported(module: nn.Module, config: Any, out: Path) -> ModelFolder:
     )
 
 
-@pytest.mark.parametrize("kind", [*CONFIGS, TOY.kind])
+@pytest.mark.parametrize("kind", [*CONFIGS, TOY.kind, *(f"{kind} unquantized" for kind in ("ct-clip", "ct-clip-classifier", "ctvit"))])
 def test_a_family_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     folder = made(kind, tmp_path / "model")
     again = folder.spec.build(folder.config)
@@ -186,9 +191,9 @@ def _refuses_by_name(model: Model) -> None:
 
 
 def test_hints_are_what_the_registry_says() -> None:
-    assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro or Toy"
+    assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, image-text, token-classifier or Toy"
     assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
-    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI or LiPro"
+    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI, LiPro or token-classifier"
     assert models_with(Capability.PATCH_LATENTS) == "COLIPRI"
     assert models_with(Capability.REGIONS) == "regions"
 

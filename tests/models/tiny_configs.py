@@ -7,9 +7,11 @@ from typing import Any
 from thoracle.models.colipri.config import ColipriConfig
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import PRESETS
+from thoracle.models.imagetext.config import ImageTextConfig
 from thoracle.models.medfinder.config import MedFinderConfig, ViTConfig
 from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.regions.config import ReaderConfig, RegionsConfig
+from thoracle.models.tokenclassifier.config import TokenClassifierConfig
 
 TINY = PRESETS["tiny"]
 CONFIGS: dict[str, Any] = {
@@ -23,6 +25,12 @@ CONFIGS: dict[str, Any] = {
     ),
     "ct-clip-classifier": TINY,
     "ctvit": TINY.ctvit,
+    "image-text": ImageTextConfig(
+        bert=TINY.bert, dim_latent=16, encoder_kind="merlin", encoder=MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None)
+    ),
+    "token-classifier": TokenClassifierConfig(
+        head="label-attention", labels=("Emphysema", "Mass"), encoder_kind="merlin", encoder=MerlinConfig(width=2, layers=(1, 1, 1, 1))
+    ),
     "regions": RegionsConfig(
         labels=("Emphysema", "Pleural effusion"),
         margin=0.1,

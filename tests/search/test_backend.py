@@ -177,3 +177,18 @@ def test_another_model_and_no_index_are_refused(place: str, settings: dict[str, 
     nowhere = f"qdrant:{tmp_path}/nowhere/cases" if place.startswith("qdrant:") else str(tmp_path / "nowhere")
     with pytest.raises(IndexMissing, match="thoracle index"), open_index(nowhere):
         pass
+
+
+def test_probabilities_come_back_and_filter(place: str, settings: dict[str, Any], make) -> None:
+    scores = {number: (("Mass", number / 40), ('The "big" one', 0.5)) for number in range(0, 40, 2)}
+    with open_index_for_writing(place, settings) as index:
+        index.add([make(number, scores=scores[number]) for number in scores])
+    with open_index(place) as index:
+        (number,) = index.ids_where(volume="v30")
+        assert index.records([number])[number].scores == (("Mass", 0.75), ('The "big" one', 0.5))
+        passing = {record.volume for record in index.matching_records(None, filters=Filters(scored=(("Mass", 0.75),)))}
+        assert passing == {f"v{number}" for number in range(30, 40, 2)}
+        both = Filters(scored=(("Mass", 0.9), ('The "big" one', 0.5)))
+        latent = make(1).latent_L
+        assert {index.records([n])[n].volume for n, _ in index.vector_search(latent, k=40, filters=both)} == {"v36", "v38"}
+        assert not index.matching_records(None, filters=Filters(scored=(("Nobody asked", 0.0),)))

@@ -14,15 +14,17 @@ from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.pseudonyms import SiteKey
 from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import pack, read_volume
-from thoracle.errors import IndexMismatch
+from thoracle.errors import CapabilityMissing, IndexMismatch
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
-from thoracle.inference.text_query import text_query_latents
-from thoracle.search.indexing import IndexProgress, encode_queries, index_cohort, index_settings, to_record
+from thoracle.inference.requested_findings import Finding
+from thoracle.inference.text.text_query import text_query_latents
+from thoracle.search.indexing import IndexProgress, encode_queries, index_cohort, index_settings, latent_settings, score_findings, to_record
 from thoracle.search.local.index import LocalIndex, open_for_writing
-from thoracle.search.record import Record
+from thoracle.search.record import IndexedVolume, Record
 from thoracle.types import ABNORMALITIES
 
+ASKED = (Finding(name="Pneumothorax"), Finding(name="Rib fracture", prompts=("A rib is broken.", "Ribs are whole.")))
 KEY = SiteKey(secret=bytes(range(32)))
 
 
@@ -156,7 +158,7 @@ def test_settings_are_those_of_the_model_and_of_the_key(cohort: Cohort, model: M
 
 def test_a_cohort_that_was_prepared_for_another_model_is_refused(cohort: Cohort, model: Model) -> None:
     other = replace(cohort, preprocess=replace(cohort.preprocess, pad_value=-0.9))
-    says = r"was prepared with another preprocessing than the model's.*thoracle prepare --preprocess MODEL/config\.json"
+    says = r"was prepared with another preprocessing than the model's.*thoracle prepare --preprocess MODEL"
     with pytest.raises(IndexMismatch, match=says) as error:
         index_settings(model, other, None)
     assert error.value.source == str(cohort.folder)
@@ -170,3 +172,43 @@ def test_queries_are_encoded_as_they_are_looked_for_of_both_kinds(model: Model) 
     np.testing.assert_allclose(texts[18], text_query_latents(model, [f"Left {ABNORMALITIES[0]}"])[0].numpy(), atol=1e-5)
     np.testing.assert_allclose(encoded, model.encode_text(reports).numpy(), atol=1e-5)
     assert len(encode_queries(model, [])) == 1
+
+
+def test_probabilities_are_what_detect_gives_and_stay_with_their_volumes(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = [np.random.default_rng(seed).normal(-0.5, 0.3, model.preprocess.size).astype(np.float32) for seed in range(3)]
+    additions = [
+        IndexedVolume(
+            record=Record(volume=f"v{seed}", scan=f"s{seed}", accession="", patient="p", facts=Demographics(age=seed)),
+            latent_L=model.volume_latent(volume),
+            thumbnail=b"" if seed else b"PNG",
+        )
+        for seed, volume in enumerate(volumes)
+    ]
+    expected = [
+        dict(zip(("Pneumothorax", "Rib fracture"), model.detect(v, abnormalities=ASKED).probabilities, strict=True)) for v in volumes
+    ]
+    settings = latent_settings(model, key=None)
+    with open_for_writing(tmp_path / "index", settings) as index:
+        index.add(additions)
+        monkeypatch.setattr(model, "encode_volume", None)
+        assert score_findings(index, model, ASKED[:1]) == 3
+        assert score_findings(index, model, ASKED) == 3, "one more"
+        assert score_findings(index, model, ASKED) == 0, "all there"
+    index = LocalIndex(tmp_path / "index")
+    assert len(index) == 3
+    for seed, probabilities in enumerate(expected):
+        (number,) = index.ids_where(volume=f"v{seed}")
+        record = index.records([number])[number]
+        assert dict(record.scores) == pytest.approx(probabilities, rel=1e-5)
+        assert record.facts.age == seed
+        assert index.thumbnails([number]) == ({} if seed else {number: b"PNG"})
+        np.testing.assert_array_equal(index.latents([number])[0], additions[seed].latent_L)
+    index.close()
+
+
+def test_a_model_that_is_not_prompted_scores_nothing(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "capabilities", frozenset(c for c in model.capabilities if c.name != "ZERO_SHOT"))
+    with open_for_writing(tmp_path / "index", latent_settings(model, key=None)) as index, pytest.raises(CapabilityMissing):
+        score_findings(index, model, ASKED)

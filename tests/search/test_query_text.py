@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.search.query_text import parse_age_range, parse_weights
+from thoracle.search.query_text import parse_age_range, parse_scores, parse_weights
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,13 @@ def test_ages(text: str, years: tuple[int | None, int | None]) -> None:
 def test_ages_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="--age"):
         parse_age_range(text)
+
+
+def test_scores() -> None:
+    assert parse_scores(["Mass=0.5", " T4 = stage =1e-1"]) == (("Mass", 0.5), ("T4 = stage", 0.1))
+    for texts in (["Mass"], ["Mass=much"], ["=0.5"], ["0.5"]):
+        with pytest.raises(InputError, match="--scored"):
+            parse_scores(texts)
 
 
 def test_weights() -> None:

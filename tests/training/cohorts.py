@@ -20,7 +20,7 @@ def write_cohort(folder: Path, preprocess: PreprocessConfig, *, volumes: int = 6
     entries = []
     for k in range(volumes):
         noise = np.random.default_rng(k).normal(-0.5, 0.1, preprocess.size).astype(np.float32)
-        (folder / "cache" / f"{k}.vol").write_bytes(pack(noise, scale=preprocess.intensity_scale))
+        (folder / "cache" / f"{k}.vol").write_bytes(pack(noise, scale=preprocess.intensity_scale, zero=preprocess.zero_hu))
         labels = [int(k <= number % 4) for number in range(18)]
         entries.append(
             CohortEntry(

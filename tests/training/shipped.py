@@ -114,6 +114,8 @@ def _sized(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             return {"preprocess": config_to_mapping(PREPROCESS), "model": model, "text": str(folder / "reader")}
         case "vocabfine" | "classifier":
             return {"init_from": str(folder / "clip")}
+        case "student":
+            return {"init_from": str(folder / "clip"), "ctvit": config_to_mapping(replace(CTVIT, dim=8, heads=1))}
         case "labeler":
             sizes = replace(TEXT, cls_source=given.get("cls_source", "pooled"))
             return {"reports": str(folder / "reports.csv"), "model": config_to_mapping(sizes)}

@@ -13,8 +13,11 @@ from thoracle.cohort.samples.augment import Augmentation
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.imagetext.config import ImageTextConfig
 from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
 from thoracle.models.medfinder.model import MedFinder
+from thoracle.models.merlin.config import MerlinConfig
+from thoracle.models.registry import REGISTRY
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
@@ -67,6 +70,8 @@ CASES = {
     "shared": CONFIG,
     "own negatives": replace(CONFIG, negatives="local"),
     "own codes": replace(CONFIG, codebook_sync=False),
+    "image-text": replace(CONFIG, init_image_encoder="merlin"),
+    "image-text, cached": replace(CONFIG, init_image_encoder="merlin", locked="image", gradient_cache_chunk=2),
     "medfinder": FINDER,
     "medfinder, cached": replace(FINDER, gradient_cache_chunk=2, parallelism="fsdp", text="frozen", freeze_text_encoder=True),
 }
@@ -107,6 +112,10 @@ def task(config: PairConfig, world: World) -> ContrastivePairTask:
     if isinstance(config, MedFinderRunConfig):
         return MedFinderTask(MedFinder(config.model), config, world, tokenizer=tokenizer)
     assert isinstance(config, ContrastiveConfig)
+    if config.init_image_encoder:
+        encoder = MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None)
+        sizes = ImageTextConfig(bert=MODEL.bert, dim_latent=16, encoder_kind=config.init_image_encoder, encoder=encoder)
+        return ContrastiveTask(REGISTRY["image-text"].build(sizes), config, world, tokenizer=tokenizer)
     return ContrastiveTask(CTCLIP(config.model), config, world, tokenizer=tokenizer)
 
 

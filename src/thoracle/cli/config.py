@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import is_dataclass
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +74,7 @@ def _print_names() -> None:
 
 def _print_setting(row: SettingInUse, source: str) -> None:
     setting = row.setting
-    default = "" if source == "default" else f", default {_shown(setting.default)}"
+    default = "" if source == "default" or setting.default is MISSING else f", default {_shown(setting.default)}"
     unit = f" {setting.unit}" if setting.unit and row.value is not None else ""
     typer.echo(f"{row.key} = {_shown(row.value)}{unit}    ({source}{default})")
     typer.echo(f"    takes {setting.takes}. {setting.meaning}")

@@ -10,6 +10,7 @@ import typer
 
 from thoracle.cli.app import app
 from thoracle.cli.options import (
+    BatchSize,
     Device,
     Dtype,
     FindingNames,
@@ -18,6 +19,7 @@ from thoracle.cli.options import (
     Part,
     Precision,
     ReadArguments,
+    Readers,
     Scans,
     Strict,
     reads_scans,
@@ -47,6 +49,8 @@ def detect(
     strict: Strict = False,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
+    workers: Readers = 1,
     check_precision: Annotated[bool, typer.Option("--check-precision", help="With bf16: codes and latent against float32.")] = False,
 ) -> None:
     """Print the probability of 18 abnormalities, or of findings in any words, in a chest CT, or write them for many.
@@ -73,13 +77,17 @@ def detect(
     reading = read_arguments.reading(strict=strict)
     requested = requested_findings(finding or (), findings, encoding=read_arguments.encoding)
     if out is None:
+        if batch_size is not None or workers > 1:
+            raise InputError("--batch-size and --workers are for many scans", hint="Add --out, or leave them.")
         if len(locations) != 1 or shard is not None:
             raise InputError(f"{len(locations)} scans are not one table", hint="Give --out predictions.csv.")
         _one(locations[0], folder, reading, requested, device=device, dtype=dtype, json_file=json_file, check_precision=check_precision)
     else:
         if json_file is not None:
             raise InputError("--json is for one scan, --out for many", hint="Give one of the two.")
-        _many(locations, folder, reading, requested, device=device, dtype=dtype, out=out, shard=shard)
+        _many(
+            locations, folder, reading, requested, device=device, dtype=dtype, out=out, shard=shard, batch_size=batch_size, workers=workers
+        )
 
 
 def _one(
@@ -136,9 +144,12 @@ def _many(
     dtype: Precision,
     out: Path,
     shard: str | None,
+    batch_size: int | None,
+    workers: int,
 ) -> None:
     from thoracle.cli.batch_progress import follow, select
     from thoracle.cli.findings_table import notify
+    from thoracle.inference.batch.batch_size import fitting_batch_size
     from thoracle.inference.batch.result_table import ResultTable
     from thoracle.inference.batch.runner import process_scans
     from thoracle.inference.batch.scan_source import pending_scans
@@ -161,7 +172,10 @@ def _many(
             table,
             preprocess=model.preprocess,
             reading=reading,
-            row=lambda scan, prepared: [f"{p:.6g}" for p in model.detect(prepared, abnormalities=findings).probabilities],
+            encode=lambda volumes: model.detect_batch(volumes, abnormalities=findings),
+            row=lambda _, detected: [f"{p:.6g}" for p in detected.probabilities],
+            batch_size=batch_size or fitting_batch_size(model),
+            workers=workers,
         )
         failed = follow(outcomes, total=len(todo), before=len(scans) - len(todo), out=out, trained=model.folder.trained)
     if failed:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
-from thoracle.cli.options import Device, Dtype, ModelFolder, Part, Precision, ReadArguments, Scans, Strict, reads_scans
+from thoracle.cli.options import BatchSize, Device, Dtype, ModelFolder, Part, Precision, ReadArguments, Readers, Scans, Strict, reads_scans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thoracle.inference.batch.discover_scans import ScanLocation
     from thoracle.inference.prepare import PreparedVolume
+    from thoracle.models.encoder import VolumeEmbedding
 
 
 @app.command()
@@ -37,6 +38,8 @@ def embed(
     strict: Strict = False,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
+    workers: Readers = 1,
 ) -> None:
     """Write the latents of chest CTs, or of reports, for search and for training on top of them.
 
@@ -48,6 +51,7 @@ def embed(
     from thoracle.cli.batch_progress import follow, select
     from thoracle.cli.findings_table import notify
     from thoracle.errors import InputError
+    from thoracle.inference.batch.batch_size import fitting_batch_size
     from thoracle.inference.batch.discover_scans import find_scans
     from thoracle.inference.batch.result_table import ResultTable, RowSource
     from thoracle.inference.batch.runner import process_scans
@@ -70,8 +74,11 @@ def embed(
     weights = network.folder.weights_sha256
     settings = {**network.settings(), **reading.settings(), "dim_latent": network.dim_latent}
 
-    def row(scan: ScanLocation, prepared: PreparedVolume) -> Sequence[str]:
-        encoding = network.encode_volume(prepared)
+    def encode(volumes: Sequence[PreparedVolume]) -> list[tuple[PreparedVolume, VolumeEmbedding]]:
+        return list(zip(volumes, network.encode_batch(volumes).rows(), strict=True))
+
+    def row(scan: ScanLocation, encoded: tuple[PreparedVolume, VolumeEmbedding]) -> Sequence[str]:
+        prepared, encoding = encoded
         if tokens is not None:
             assert prepared.provenance is not None, "it was read"
             source = RowSource(
@@ -88,7 +95,17 @@ def embed(
 
     with ResultTable(out.with_suffix(".rows.csv"), columns=ROW_COLUMNS, settings=settings) as table:
         todo = pending_scans(locations, table, metadata=reading.metadata, series=reading.series, is_complete=is_complete)
-        outcomes = process_scans(todo, table, preprocess=network.preprocess, reading=reading, row=row, is_complete=is_complete)
+        outcomes = process_scans(
+            todo,
+            table,
+            preprocess=network.preprocess,
+            reading=reading,
+            row=row,
+            encode=encode,
+            batch_size=batch_size or fitting_batch_size(network),
+            workers=workers,
+            is_complete=is_complete,
+        )
         failed = follow(outcomes, total=len(todo), before=len(locations) - len(todo), out=out, trained=network.folder.trained)
         if table.rows:
             write_latents(out, table, model_sha256=weights)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Of the mean AUROC: what falls further is not written.
 MOST_LOST = 0.01
+#: Of latents of a model without the cohort's labels: what is less like its own is not written.
+LEAST_COSINE = 0.99
 
 
 @app.command()
@@ -28,7 +30,7 @@ def export(
     *,
     out: Annotated[Path, typer.Option(metavar="PATH", help="The new model folder; with --onnx the new file.")],
     cohort: Annotated[Path | None, typer.Option(metavar="COHORT", help="Prepared scans with labels: answers are compared on them.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="A byte a weight.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="A byte a weight; with --onnx products are computed in int8 too.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Two bytes a weight.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="One graph from volume to probabilities, for machines without torch.")] = False,
     merge: Annotated[bool, typer.Option("--merge", help="A chat folder whose language model holds the adapter.")] = False,
@@ -39,16 +41,19 @@ def export(
 ) -> None:
     """Write a model in fewer bytes or as ONNX, unless its AUROC falls by more than 0.01; or a chat model whose adapter is merged.
 
-    Smaller weights are opened as any model. Arithmetic stays float32: they are smaller on the disk, and as fast. A merged chat folder
-    holds its language model, which any library opens, and answers as before.
+    A model that has latents and none of the cohort's labels is compared by these: a cosine below 0.99 is not written.
+
+    A folder of smaller weights is opened as any model. Its arithmetic stays float32: it is smaller on the disk alone, and neither faster
+    nor smaller in memory. --onnx --int8 computes in int8. A merged chat folder holds its language model, which any library opens, and
+    answers as before.
     """
     from thoracle.cohort.manifest import open_cohort
     from thoracle.errors import InputError, OutputConflict
     from thoracle.evaluation.predict import require_same_input
     from thoracle.inference.model import load
 
-    if int8 + bf16 + onnx + merge != 1:
-        raise InputError("expected one of --int8, --bf16, --onnx and --merge", hint="Give one of the four.")
+    if (int8 and not onnx) + bf16 + onnx + merge != 1 or (int8 and not onnx and merge):
+        raise InputError("expected one of --int8, --bf16, --onnx and --merge", hint="Give one of the four, or --onnx --int8.")
     if out.exists():
         raise OutputConflict("exists", hint="Give a new --out.", source=out)
     if merge:
@@ -62,7 +67,10 @@ def export(
     before, prepared = load(model, device="cpu"), open_cohort(cohort)
     require_same_input(before, prepared)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write, kind = (_onnx, "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
+    if not onnx and not _has_labels(before):
+        _export_by_latents(before, prepared, out, "int8" if int8 else "bf16", split=split, limit=limit)
+        return
+    write, kind = (_onnx, "int8 onnx" if int8 else "onnx") if onnx else (_rounded, "int8" if int8 else "bf16")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as work:
         size, after, put = write(before, Path(work) / "model", kind)
         report, volumes = _compared(before, after, prepared, split=split, limit=limit)
@@ -71,6 +79,49 @@ def export(
         detail = f"{kind} loses {report.before - report.after:.4f} of the mean AUROC, more than {MOST_LOST}; nothing was written"
         raise InputError(detail, hint="Give another format, or a cohort of the model's own labels.", source=model)
     put(out, f"mean AUROC {report.after:.4f} on {volumes:,} volumes, {report.before:.4f} before.")
+
+
+def _has_labels(model: Model) -> bool:
+    """Tell whether a model answers abnormalities that cohorts are labelled by."""
+    from thoracle.types import ABNORMALITIES
+
+    return bool(model.folder.labels) and set(model.folder.labels) <= set(ABNORMALITIES)
+
+
+def _export_by_latents(model: Model, cohort: Cohort, out: Path, kind: Compression, *, split: SplitName, limit: int) -> None:
+    """Write a folder of fewer bytes whose latents are like the model's own; raises InputError where they are not, or no scan is there."""
+    from rich.console import Console
+
+    from thoracle.cli.progress import follow
+    from thoracle.errors import InputError
+    from thoracle.evaluation.detection.model_equivalence import Answers, run_both, worst_cosine
+    from thoracle.inference.export.quantized import export_quantized
+    from thoracle.inference.model import load
+    from thoracle.types import RESEARCH_USE
+
+    entries, answers = [entry for entry in cohort.entries if entry.split == split][:limit], Answers()
+    if not entries:
+        raise InputError(f"split {split} has no scan", hint="Give another --split.", source=cohort.folder)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as work:
+        small = load(export_quantized(model, Path(work) / "model", kind, summary="").path, device="cpu")
+        pairs = run_both(
+            lambda volume: tuple(model.volume_latent(volume).tolist()),
+            lambda volume: tuple(small.volume_latent(volume).tolist()),
+            cohort,
+            entries,
+            answers,
+        )
+        follow(pairs, total=len(entries), console=Console(stderr=True, highlight=False))
+    cosine, console = worst_cosine(answers), Console(highlight=False)
+    sizes = " MB before, ".join(f"{folder.weights_bytes / 1e6:.1f}" for folder in (model.folder, small.folder))
+    console.print(f"weights           {sizes} MB as {kind}")
+    console.print(f"latents           cosine at least {cosine:.5f} on {len(entries):,} volumes")
+    console.print(RESEARCH_USE)
+    if not cosine >= LEAST_COSINE:
+        detail = f"{kind} turns a latent to a cosine of {cosine:.4f} with its own, below {LEAST_COSINE}; nothing was written"
+        raise InputError(detail, hint="Give another format.", source=model.folder.path)
+    summary = f"Weights rounded to {kind}: latents of {len(entries):,} volumes have a cosine of {cosine:.5f} or more with those before."
+    export_quantized(model, out, kind, summary=summary)
 
 
 def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
@@ -84,16 +135,21 @@ def _rounded(model: Model, work: Path, kind: str) -> tuple[int, Detect, Callable
     def put(out: Path, measured: str) -> object:
         return export_quantized(model, out, format_, summary=f"Weights rounded to {kind}: {measured}")
 
-    return small.folder.weights_bytes, lambda volume: small.detect(volume).probabilities, put
+    return small.folder.weights_bytes, lambda prepared: small.detect(prepared).probabilities, put
 
 
-def _onnx(model: Model, _: Path, __: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
+def _onnx(model: Model, _: Path, kind: str) -> tuple[int, Detect, Callable[[Path, str], object]]:
     """As `_rounded`, of the file."""
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.export.onnx import onnx_detect, onnx_model
+    from thoracle.inference.export.onnx import add_caution, onnx_detect, onnx_model, quantize_onnx
 
-    content = onnx_model(model)
-    return len(content), onnx_detect(content), lambda out, _: write_atomic(out, content)
+    content = onnx_model(model) if kind == "onnx" else quantize_onnx(onnx_model(model))
+    detect = onnx_detect(content)
+
+    def put(out: Path, measured: str) -> None:
+        write_atomic(out, content if kind == "onnx" else add_caution(content, f"Computes in int8: {measured}"))
+
+    return len(content), lambda prepared: detect(prepared.array), put
 
 
 def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName, limit: int) -> tuple[EquivalenceReport, int]:
@@ -112,7 +168,7 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName,
         raise InputError(detail, hint="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
-    pairs = run_both(lambda volume: before.detect(volume).probabilities, after, cohort, entries, answers)
+    pairs = run_both(lambda prepared: before.detect(prepared).probabilities, after, cohort, entries, answers)
     follow(pairs, total=len(entries), console=Console(stderr=True, highlight=False))
     return compare_answers(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)
 
@@ -131,4 +187,6 @@ def _print(report: EquivalenceReport, sizes: list[int], kind: str) -> None:
     console.print(f"change            {change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}), 95% over patients")
     console.print(f"falls most        {report.label}, by {report.fall:.4f}")
     console.print(f"probabilities     change by {report.mean:.5f} in the mean, {report.largest:.5f} at most")
+    if "onnx" not in kind:
+        console.print("Smaller on the disk alone: its weights are float32 again in memory, and its time and memory those of before.")
     console.print(RESEARCH_USE)

@@ -48,6 +48,15 @@ FindingLabels = Annotated[
 ]
 Part = Annotated[str | None, typer.Option("--shard", metavar="3/16", help="Do the third of sixteen parts, into a file of its own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Volumes that are encoded at once; by default 1 on a processor, and what a card's free memory holds.",
+        show_default=False,
+    ),
+]
+Readers = Annotated[int, typer.Option("--workers", min=1, help="Processes that read scans ahead; 1 reads the next one in a thread.")]
 #: `--json -` where `--json` is a flag: what stands behind it.
 StandardOutput = Annotated[str | None, typer.Argument(metavar="[-]", hidden=True)]
 LanguageDtype = Annotated[

@@ -31,9 +31,9 @@ def prepare(
     preprocess: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="A model's config.json, a training configuration, by its file or as `thoracle config` names it, or preprocessing alone. "
-            "CT-CLIP's by default.",
+            metavar="MODEL",
+            help="A model's folder or config.json, the catalogue's name of its file, a training configuration, by its file or as "
+            "`thoracle config` names it, or preprocessing alone. CT-CLIP's by default.",
         ),
     ] = None,
     reconstruction: Annotated[
@@ -84,10 +84,9 @@ def prepare(
     from thoracle.cohort.reconstruction import ReconstructionFilter
     from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
     from thoracle.inference.labeler.rules import RuleLabeller
-    from thoracle.training.engine.config import locate_config
 
     console = Console(stderr=True, highlight=False)
-    config: Preprocessing = PreprocessConfig() if preprocess is None else read_preprocess(locate_config(preprocess))
+    config: Preprocessing = PreprocessConfig() if preprocess is None else read_preprocess(_settings_file(preprocess))
     choice = ReconstructionFilter.parse(reconstruction)
     with ExitStack() as stack:
 
@@ -132,6 +131,15 @@ def prepare(
     _say(console, prepared, out)
     if not prepared.volumes or (fail_on_refused and prepared.refused):
         raise typer.Exit(1)
+
+
+def _settings_file(named: Path) -> Path:
+    """Return the file of a model's folder, of the published file that was imported under this name, or of a configuration."""
+    from thoracle.inference.model_locations import locate
+    from thoracle.training.engine.config import locate_config
+
+    file = locate(named) / "config.json"
+    return file if file.is_file() else locate_config(named)
 
 
 def _show(progress: PrepareProgress, bar: ProgressBar, console: Console) -> None:

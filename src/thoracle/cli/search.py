@@ -68,6 +68,10 @@ def search(
     ] = None,
     scanner: Annotated[str | None, typer.Option(help="Part of maker or model.", show_default=False, rich_help_panel=_FILTER)] = None,
     split: Annotated[SplitName | None, typer.Option(rich_help_panel=_FILTER, show_default=False)] = None,
+    scored: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=P", help="A finding of `index --finding`, P or more.", show_default=False, rich_help_panel=_FILTER),
+    ] = None,
     top: Annotated[int | None, typer.Option("--top", "-k", min=1, max=1000, help="How many hits.", show_default="10")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Miss none, also where the index has a faster way.")] = False,
     count: Annotated[
@@ -109,7 +113,7 @@ def search(
     from thoracle.search.model_lookup import model_of
     from thoracle.search.open_index import open_index as opened_index
     from thoracle.search.open_index import open_reports
-    from thoracle.search.query_text import parse_age_range, parse_weights
+    from thoracle.search.query_text import parse_age_range, parse_scores, parse_weights
     from thoracle.search.record import Filters
 
     words = {"--text": text, "--keyword": keyword, "--similar-to": similar_to}
@@ -125,6 +129,7 @@ def search(
         date_to=until or "",
         scanner=scanner or "",
         split=split or "",
+        scored=parse_scores(scored or ()),
     )
     if everything != (csv_file is not None):
         raise InputError("--all goes with --csv FILE", hint="Give both, or neither.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,7 @@ def vqa(
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of phantoms: sides and numbers are theirs.")] = None,
     section: Annotated[Section, typer.Option(help="Of a report, which is to be written.")] = "both",
+    num_pairs: Annotated[int | None, typer.Option("--pairs", min=1, metavar="N", help="Of a scan, at most, in turn of topics.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
     llm_model: LlmModel = None,
@@ -34,8 +36,11 @@ def vqa(
 ) -> None:
     """Make questions with answers for training and for measuring a chat model.
 
-    Presence, side, lobe, size and number, a choice of four, what changed between two scans of a patient, and the report. Presence is
-    asked of each abnormality as often where it is as where it is not. The same cohort and seed give the same file.
+    In a word: presence, side, lobe, size, number, severity, which of two. By a choice of four: the same. In sentences: each finding, each
+    region, two findings beside each other, all that is there or absent. Then the report, and what changed between two scans of a patient:
+    about 105 pairs a scan, no two of which ask for the same fact in the same task. Presence is asked in a word of each abnormality as
+    often where it is as where it is not. --pairs makes a smaller file for a short training: presence and the report are always asked, the
+    others in turn of their topics. The same cohort and seed give the same file.
 
     With --llm-url a language model writes them instead, from each report; those whose answers contradict the report are dropped. Reports
     leave this machine then, if the server is another. A run that was stopped goes on; a report that fails is named, and asked about again
@@ -55,18 +60,29 @@ def vqa(
     client = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout)
     entries, failed = open_cohort(cohort).entries, 0
     splits = [split for split in SPLITS if any(entry.split == split for entry in entries)]
+    conversations: Iterable[QuestionSet]
     if client is not None:
         conversations, failed = _written(entries, client, out, max_tokens=max_tokens)
     else:
-        conversations = [
+        conversations = (
             conversation
             for split in splits
-            for conversation in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed)
-        ]
-    write_questions(out, conversations)
-    topics = Counter(pair.topic or pair.type for conversation in conversations for pair in conversation.pairs)
+            for conversation in make_questions(cases_of(entries, split=split, section=section, masks=masks), seed=seed, num_pairs=num_pairs)
+        )
+    topics, tasks, scans = Counter[str](), Counter[str](), set[str]()
+
+    def counted() -> Iterator[QuestionSet]:
+        for conversation in conversations:
+            topics.update(pair.topic or pair.type for pair in conversation.pairs)
+            tasks.update(pair.task for pair in conversation.pairs)
+            scans.update(conversation.images)
+            yield conversation
+
+    write_questions(out, counted())
     counts = ", ".join(f"{count:,} {topic}" for topic, count in topics.most_common())
-    typer.echo(f"{len(conversations):,} questions ({counts}): {out}\n{RESEARCH_USE}", err=True)
+    pairs = tasks.total()
+    shares = f"{pairs / max(len(scans), 1):.1f} a scan, {tasks['long_answer'] / max(pairs, 1):.1%} with long answers"
+    typer.echo(f"{pairs:,} questions, {shares} ({counts}): {out}\n{RESEARCH_USE}", err=True)
     if failed:
         raise typer.Exit(1)
 

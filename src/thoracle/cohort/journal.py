@@ -35,6 +35,7 @@ class VolumeOutcome:
         warnings: sentences on what is odd about it.
         enhanced: whether its voxels show contrast agent, as `Quality` has it; None also where nobody looked.
         box: of the chest in the cached volume, as `InputBox.as_text` writes it; "" where there is none, or nobody looked.
+        foreground: voxels of the scan that its recipe kept, as `box_as_text` writes them; "" where it crops to none.
         error: the class of the error that refused it, or "".
         message: of that error, without a path.
         temporary: the reason may pass (time, memory, a crash, a disk), so the next run reads it again.
@@ -56,6 +57,7 @@ class VolumeOutcome:
     warnings: tuple[str, ...] = ()
     enhanced: bool | None = None
     box: str = ""
+    foreground: str = ""
     error: str = ""
     message: str = ""
     temporary: bool = False

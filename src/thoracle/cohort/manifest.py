@@ -21,6 +21,7 @@ from thoracle.cohort.splits import DEV_SHARE, dev_patients
 from thoracle.cohort.tables import VOLUME_NAME
 from thoracle.ct.chest.input_box import InputBox
 from thoracle.ct.preprocess import Preprocessing, preprocessing_from_mapping
+from thoracle.ct.recipes.sampling import box_from_text
 from thoracle.errors import CohortUnfinished, InputError, OutputConflict
 from thoracle.files.atomic import write_atomic
 from thoracle.files.json_file import read_json_object
@@ -52,6 +53,7 @@ _COLUMNS: Final = (
     "visit",
 )
 _BOX: Final = "chest_box"  # since 2026-12; manifests of before lack it
+_FOREGROUND: Final = "foreground"  # of a recipe that crops to it; others lack it
 _LARGEST_CELL: Final = 1 << 20
 _HINT: Final = "Run `thoracle prepare` with this --out (again)."
 _MOVE_MANIFEST: Final = "Move it away, and run `thoracle prepare` with this --out again."
@@ -63,7 +65,8 @@ class CohortEntry:
 
     `cache` is its file below the cohort's folder. `visit` numbers the patient's scans in the order of time, alike where it is not known
     which came first, None where no date is known. `box` is the chest's in the cached volume, None where there is no chest, or nobody
-    looked. The rest is as in `VolumeSource` and `VolumeOutcome`.
+    looked. `foreground` is what a recipe's first step left of the scan (`box_as_text`); "" where it has no such step. The rest is as in
+    `VolumeSource` and `VolumeOutcome`.
     """
 
     volume: str
@@ -79,6 +82,7 @@ class CohortEntry:
     facts: Demographics = NO_FACTS
     visit: int | None = None
     box: InputBox | None = None
+    foreground: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,8 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
     """Write one row per volume, in order of name, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*_COLUMNS, _BOX))
+    cropped = any(entry.foreground for entry in entries)
+    writer.writerow((*_COLUMNS, _BOX, *([_FOREGROUND] if cropped else [])))
     for entry in entries:
         labels = ("" if label is None else label for label in entry.labels)
         ids = (entry.volume, entry.scan, entry.patient, entry.split, entry.source_sha256, entry.cache, entry.cache_sha256)
@@ -145,6 +150,7 @@ def write_manifest(folder: Path, entries: Sequence[CohortEntry]) -> None:
             facts.scanner,
             entry.visit,
             entry.box.as_text() if entry.box else "",
+            *([entry.foreground] if cropped else []),
         )
         writer.writerow((*ids, entry.report.findings, entry.report.impression, *labels, *columns))
     write_atomic(folder / _MANIFEST, text.getvalue().encode("utf-8", "replace"), private=True)
@@ -235,7 +241,7 @@ def _read(path: Path) -> tuple[CohortEntry, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
             columns = tuple(next(lines, ()))
-            if columns not in (_COLUMNS, (*_COLUMNS, _BOX)):
+            if columns not in (_COLUMNS, (*_COLUMNS, _BOX), (*_COLUMNS, _BOX, _FOREGROUND)):
                 raise ValueError("other columns")
             return tuple(map(_entry, lines))
     except (csv.Error, ValueError) as error:
@@ -245,7 +251,9 @@ def _read(path: Path) -> tuple[CohortEntry, ...]:
 def _entry(cells: list[str]) -> CohortEntry:
     volume, scan, patient, split, source_sha256, cache, cache_sha256, findings, impression, *rest = cells
     labels, (accession, age, sex, date, scanner, visit, *boxes) = rest[: len(ABNORMALITIES)], rest[len(ABNORMALITIES) :]
-    box = "".join(boxes)
+    box, foreground = (*boxes, "", "")[:2]
+    if foreground:
+        box_from_text(foreground)  # ValueError if it is none
     return CohortEntry(
         volume=volume,
         scan=scan,
@@ -260,4 +268,5 @@ def _entry(cells: list[str]) -> CohortEntry:
         facts=Demographics(age=int(age) if age else None, sex=sex, date=date, scanner=scanner),
         visit=int(visit) if visit else None,
         box=InputBox.from_text(box) if box else None,
+        foreground=foreground,
     )

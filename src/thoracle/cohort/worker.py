@@ -20,6 +20,8 @@ from thoracle.ct.chest.quality import assess
 from thoracle.ct.dicom.slice_geometry import Uneven
 from thoracle.ct.preprocess import Preprocessing, preprocess
 from thoracle.ct.read import Units, read
+from thoracle.ct.recipes.run import foreground_box
+from thoracle.ct.recipes.sampling import box_as_text
 from thoracle.ct.volume import Volume
 from thoracle.errors import BudgetExceeded, CodecCrashed, InputError, MetadataError, ScanUnreadable, ThoracleError, WorkerKilled
 from thoracle.execution.executor import ItemOutcome
@@ -81,6 +83,7 @@ class PrepareVolume:
             uneven=self.uneven,
         )
         quality = assess(volume) if self.judge else None
+        foreground = foreground_box(volume, self.config)
         content = pack(preprocess(volume, self.config), scale=self.config.intensity_scale, zero=self.config.zero_hu)
         outcome = VolumeOutcome(
             volume=source.volume,
@@ -98,6 +101,7 @@ class PrepareVolume:
             warnings=quality.warnings if quality else (),
             enhanced=quality.enhanced if quality else None,
             box=input_box(quality.box, volume, self.config).as_text() if quality and quality.box else "",
+            foreground="" if foreground is None else box_as_text(foreground),
         )
         return outcome, content
 

@@ -1,14 +1,15 @@
 """Calibrate a model's probabilities, by settings kept beside its weights.
 
-MODEL/calibration.json holds, for each abnormality, how a probability is mended (sigmoid of slope x logit + offset), and beyond which
-mended probability an answer is ruled in or out with a stated coverage; what lies between is "cannot tell".
+MODEL/calibration.json holds, for each abnormality, how a probability is mended (sigmoid of slope x logit + offset, and of other
+abnormalities' logits where they were fitted together), and beyond which mended probability an answer is ruled in or out with a stated
+coverage; what lies between is "cannot tell".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,21 +31,24 @@ class LabelCalibration:
     """Calibrate the probability of one abnormality.
 
     Attributes:
-        slope: above 0, so that the order of scans stays.
+        slope: above 0, so that the order of scans stays where no other abnormality counts.
         offset: of the logit.
         rule_in_at: the least mended probability at which "present" is not ruled out.
         rule_out_at: the highest at which "absent" is not ruled out.
+        others: slopes of other abnormalities' logits, by name.
     """
 
     slope: float
     offset: float
     rule_in_at: float
     rule_out_at: float
+    others: Mapping[str, float] = field(default_factory=dict)
 
-    def probability(self, raw: float) -> float:
-        """Calibrate one probability."""
-        clipped = min(max(raw, EDGE), 1 - EDGE)
-        return 1 / (1 + math.exp(-(self.slope * math.log(clipped / (1 - clipped)) + self.offset)))
+    def probability(self, raw: float, others: Mapping[str, float] | None = None) -> float:
+        """Calibrate one probability; `others` has those of the other abnormalities, uncalibrated."""
+        logit = self.slope * _logit(raw) + self.offset
+        logit += sum(slope * _logit((others or {})[name]) for name, slope in self.others.items())
+        return 1 / (1 + math.exp(-logit))
 
     def decision(self, mended: float) -> Verdict:
         """Return the one answer that is not ruled out; "cannot tell" where that is both or neither."""
@@ -59,7 +63,7 @@ class Calibration:
     Attributes:
         weights_sha256: of the weights it was fitted to; it is used with no others.
         prompts: templates it was fitted with.
-        method: "temperature" or "platt".
+        method: "temperature", "platt" or "joint".
         coverage: the share of scans with, and of scans without a finding whose verdict is not the wrong one.
         fitted_on: in words.
         mendings: by abnormality.
@@ -72,9 +76,28 @@ class Calibration:
     fitted_on: str
     mendings: Mapping[str, LabelCalibration]
 
+    def required(self, names: Sequence[str]) -> list[str]:
+        """List the abnormalities, not among these, whose probabilities those of these are calibrated with."""
+        others = (label for name in names if name in self.mendings for label in self.mendings[name].others)
+        return [name for name in dict.fromkeys(others) if name not in names]
+
     def probabilities(self, names: Sequence[str], raw: Sequence[float]) -> tuple[float, ...]:
-        """Calibrate the probabilities of names with a calibration; the others pass unchanged."""
-        return tuple(self.mendings[name].probability(p) if name in self.mendings else p for name, p in zip(names, raw, strict=True))
+        """Calibrate the probabilities of names with a calibration; the others pass unchanged. `required` must be among the names."""
+        every = dict(zip(names, raw, strict=True))
+        return tuple(self.mendings[name].probability(p, every) if name in self.mendings else p for name, p in zip(names, raw, strict=True))
+
+    def weights(self, names: Sequence[str]) -> tuple[list[list[float]], list[float]]:
+        """Return what the logits of names are multiplied by (K, K), a row for each calibrated one, and offsets (K,).
+
+        Without a calibration a name keeps its logit.
+        """
+        rows, offsets = [], []
+        for name in names:
+            mending = self.mendings.get(name, _UNCHANGED)
+            slopes = {**mending.others, name: mending.slope}
+            rows.append([slopes.get(column, 0.0) for column in names])
+            offsets.append(mending.offset)
+        return rows, offsets
 
     def verdicts(self, names: Sequence[str], mended: Sequence[float]) -> tuple[Verdict | None, ...]:
         """Compare calibrated probabilities with thresholds; None for a name without a calibration."""
@@ -83,6 +106,9 @@ class Calibration:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {"format": FORMAT, "notice": RESEARCH_USE, **asdict(self)}
+
+
+_UNCHANGED: Final = LabelCalibration(slope=1.0, offset=0.0, rule_in_at=0.0, rule_out_at=1.0)
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
@@ -110,11 +136,20 @@ def read_calibration(folder: Path, *, weights_sha256: str, prompts: Sequence[str
 def _parse(values: Mapping[str, Any]) -> Calibration:
     fields = {name: value for name, value in values.items() if name not in ("format", "notice")}
     mendings = {str(name): _mending(mending) for name, mending in fields.pop("mendings").items()}
+    if unknown := {label for mending in mendings.values() for label in mending.others} - mendings.keys():
+        raise ValueError(f"slopes of {', '.join(sorted(unknown))}, which it does not calibrate")
     return Calibration(**{**fields, "prompts": tuple(fields["prompts"])}, mendings=mendings)
 
 
 def _mending(values: Mapping[str, Any]) -> LabelCalibration:
-    calibration = LabelCalibration(**{name: float(value) for name, value in values.items()})
-    if not all(map(math.isfinite, asdict(calibration).values())) or calibration.slope <= 0:
+    numbers = {name: float(value) for name, value in values.items() if name != "others"}
+    others = {str(name): float(slope) for name, slope in values.get("others", {}).items()}
+    calibration = LabelCalibration(**numbers, others=others)
+    if not all(map(math.isfinite, (*numbers.values(), *others.values()))) or calibration.slope <= 0:
         raise ValueError("numbers that cannot be")
     return calibration
+
+
+def _logit(probability: float) -> float:
+    clipped = min(max(probability, EDGE), 1 - EDGE)
+    return math.log(clipped / (1 - clipped))

@@ -5,7 +5,7 @@ Shapes: B batch, K abnormalities, L latent width.
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +22,14 @@ from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.calibration import Calibration, read_calibration
 from thoracle.inference.findings import Findings
 from thoracle.inference.model_locations import locate
-from thoracle.inference.modules import device_of, exact_inference, load_encoder, load_tokenizer
+from thoracle.inference.modules import device_of, exact_inference, load_encoder
 from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
-from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
 from thoracle.inference.requested_findings import Finding, resolve_findings, uncalibrated_note
+from thoracle.inference.text.text_latents import TextLatents
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 from thoracle.models.common.zero_shot import zero_shot_probabilities
-from thoracle.models.encoder import Capability, EncodedText, RegionEncoder, RegionReading, VolumeEmbedding, VolumeTextEncoder
+from thoracle.models.encoder import Capability, RegionEncoder, RegionReading, VolumeEmbedding, VolumeTextEncoder
 from thoracle.models.registry import models_with
-from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.precision import PrecisionReport, compare_precision
 from thoracle.types import RESEARCH_USE, ModelInput
 
@@ -38,8 +37,6 @@ Precision = Literal["float32", "bf16"]
 #: What a model can be shown: a scan, what `prepare` made of one, or a preprocessed array or tensor (z, x, y) in units of 1000 HU.
 VolumeInput = Volume | PreparedVolume | ModelInput | Tensor
 
-_log = logging.getLogger(__name__)
-_TEXTS_AT_ONCE = 64
 #: Of findings: in any words, or in those that the model was fitted to.
 _OWN_LABELS = frozenset({Capability.LABELS, Capability.REGIONS})
 _FINDINGS = (Capability.ZERO_SHOT, *sorted(_OWN_LABELS, key=lambda capability: capability.name))
@@ -83,13 +80,19 @@ class Model:
         self.encoder = load_encoder(folder, device=device, precision=precision)
         assert folder.preprocess is not None, "models that take volumes have it"
         self.preprocess = folder.preprocess
-        self._prompts: dict[tuple[Finding, ...], Tensor] = {}
+        self._texts = TextLatents(folder, cast(VolumeTextEncoder, self.encoder), device=device, precision=precision)
 
     def detect(self, volume: VolumeInput, *, abnormalities: Sequence[str | Finding] | None = None, calibrated: bool = True) -> Findings:
-        """Compute probabilities of abnormalities in one scan, which is encoded once for all of them.
+        """Compute probabilities of abnormalities in one scan, which is encoded once for all of them; as `detect_batch` of it alone."""
+        return self.detect_batch([volume], abnormalities=abnormalities, calibrated=calibrated)[0]
+
+    def detect_batch(
+        self, volumes: Sequence[VolumeInput], *, abnormalities: Sequence[str | Finding] | None = None, calibrated: bool = True
+    ) -> list[Findings]:
+        """Compute probabilities of abnormalities in several scans that are encoded at once: those of each alone, up to rounding (1e-5).
 
         Args:
-            volume: a `Volume`, what `prepare` made of one, or a preprocessed array or tensor.
+            volumes: each a `Volume`, what `prepare` made of one, or a preprocessed array or tensor.
             abnormalities: what to look for; the model's own labels if absent. A zero-shot model takes any words, and prompts (`Finding`).
             calibrated: use what the folder keeps of what probabilities mean, if it does; of its own labels alone.
 
@@ -97,17 +100,26 @@ class Model:
             CapabilityMissing: the model has no findings.
             TokenizerMissing: it is prompted, and its tokenizer is not there.
             InputError: a label that a classifier was not trained on, or an array of another size.
+            OutsideIntendedUse: a model that reads by region, and a scan in which no lungs were found.
         """
-        findings = self.resolve_abnormalities(abnormalities)
-        self.warm_up(findings)
-        prepared = self.to_model_input(volume)
-        frame_warnings = prepared.frame_warnings() if Capability.REGIONS in self.capabilities else ()
-        probabilities = tuple(self._probabilities(prepared, findings)[0].tolist())
-        calibration, labels = self.calibration if calibrated else None, self.folder.labels
-        names = [finding.name if finding.is_listed(labels) else "" for finding in findings]  # by which calibrations know them
-        cautions = filter(None, [self.folder.disclaimer, uncalibrated_note(findings, labels=labels)])
+        findings, calibration = self.resolve_abnormalities(abnormalities), self.calibration if calibrated else None
+        names = [finding.name if finding.is_listed(self.folder.labels) else "" for finding in findings]  # by which calibrations know them
+        required = [] if calibration is None else calibration.required(names)
+        extended = (*findings, *self.resolve_abnormalities(required)) if required else findings
+        self.warm_up(extended)
+        prepared = [self.to_model_input(volume) for volume in volumes]
+        rows: list[Sequence[float]] = self._probabilities(prepared, extended).tolist()
         if calibration is not None:
-            probabilities = calibration.probabilities(names, probabilities)
+            rows = [calibration.probabilities([*names, *required], row) for row in rows]
+        return [self._findings(scan, findings, tuple(row[: len(findings)]), calibration) for scan, row in zip(prepared, rows, strict=True)]
+
+    def _findings(
+        self, prepared: PreparedVolume, findings: tuple[Finding, ...], probabilities: tuple[float, ...], calibration: Calibration | None
+    ) -> Findings:
+        labels = self.folder.labels
+        names = [finding.name if finding.is_listed(labels) else "" for finding in findings]
+        frame_warnings = prepared.frame_warnings() if Capability.REGIONS in self.capabilities else ()
+        cautions = filter(None, [self.folder.disclaimer, uncalibrated_note(findings, labels=labels)])
         return Findings(
             abnormalities=tuple(finding.name for finding in findings),
             prompts=tuple(finding.prompts for finding in findings),
@@ -174,8 +186,12 @@ class Model:
             CapabilityMissing: the model has no latents; `encode_tokens` gives what it has.
             InputError: an array of another size than `preprocess.size`.
         """
+        return self.encode_batch([volume])
+
+    def encode_batch(self, volumes: Sequence[VolumeInput]) -> VolumeEmbedding:
+        """Encode several scans at once: what `encode_volume` gives of each, up to rounding (1e-5), a row each. Raises like it."""
         self.require(Capability.LATENTS, wording=_NO_LATENTS)
-        return self._encode(volume)
+        return self._encode(volumes)
 
     def volume_latent(self, volume: VolumeInput) -> NDArray[np.float32]:
         """Encode one scan as its latent of unit norm (L,), float32, on the CPU. Raises like `encode_volume`."""
@@ -190,7 +206,7 @@ class Model:
             InputError: an array of another size than `preprocess.size`.
         """
         self.require(Capability.CODES)
-        return self._encode(volume)
+        return self._encode([volume])
 
     def read_regions(self, volume: VolumeInput) -> RegionReading:
         """Read findings place by place in one scan.
@@ -204,10 +220,7 @@ class Model:
             InputError: as `encode_volume`.
         """
         self.require(Capability.REGIONS)
-        prepared = self.to_model_input(volume)
-        lungs = prepared.lungs_box()
-        with exact_inference():
-            return cast(RegionEncoder, self.encoder).read_regions(self._input(prepared), [lungs.along(self.preprocess.axes)])
+        return self._read_regions([self.to_model_input(volume)])
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as latents of unit norm (len(texts), L), float32, on the model's device; long ones are cut, as published, and said.
@@ -217,14 +230,7 @@ class Model:
             TokenizerMissing: its tokenizer is not there, or is another model's.
         """
         self.require(Capability.TEXT)
-        encoder = cast(VolumeTextEncoder, self.encoder)
-        encoded = self._tokenizer.encode(texts, max_length=encoder.max_text_tokens)
-        if cut := self._tokenizer.count_cut(texts, max_length=encoder.max_text_tokens):
-            _log.warning("%d of %d texts are longer than %d tokens: their ends are not read", cut, len(texts), encoder.max_text_tokens)
-        ids, mask = (torch.split(tensor.to(self.device), _TEXTS_AT_ONCE) for tensor in (encoded.input_ids_BN, encoded.attention_mask_BN))
-        with torch.inference_mode():
-            batches = (EncodedText(input_ids_BN=i, attention_mask_BN=m) for i, m in zip(ids, mask, strict=True))
-            return torch.cat([encoder.encode_text(batch) for batch in batches]).float()
+        return self._texts.encode(texts)
 
     def prompt_latents(self, abnormalities: Sequence[str | Finding] | None = None) -> Tensor:
         """Return (2 K, L): row 2k states abnormality k, row 2k + 1 denies it. Computed once, then cached beside the model.
@@ -233,19 +239,20 @@ class Model:
             CapabilityMissing: the model is not prompted.
             TokenizerMissing: its tokenizer is not there.
         """
-        findings = self.resolve_abnormalities(abnormalities)
-        if Capability.ZERO_SHOT not in self.capabilities or not self.folder.prompts:
-            detail = f"is {self.folder.spec.title}, and not prompted"
-            raise CapabilityMissing(detail, hint="Ask it for its own labels.", source=self.folder.path)
-        if findings not in self._prompts:
-            prompts = [text for finding in findings for text in finding.texts(self.folder.prompts)]
-            texts = [text for finding in findings for text in (finding.name, *(finding.prompts or ()))]
-            fingerprint = self._tokenizer.fingerprint
-            key = prompt_key(weights_sha256=self.folder.weights_sha256, tokenizer=fingerprint, prompts=prompts, precision=self.precision)
-            shape = (len(prompts), self.dim_latent)
-            latents = cached_prompt_latents(self.folder.path, key=key, shape=shape, texts=texts, compute=lambda: self.encode_text(prompts))
-            self._prompts[findings] = latents.to(self.device)
-        return self._prompts[findings]
+        return self._texts.of_prompts(self.resolve_abnormalities(abnormalities))
+
+    def similarity(self, volumes: Sequence[VolumeInput], texts: Sequence[str]) -> NDArray[np.float32]:
+        """Compare scans with texts: cosines of their latents times `logit_scale`, (len(volumes), len(texts)), as the contrastive loss does.
+
+        Raises:
+            CapabilityMissing: the model has no text, or no temperature.
+            InputError: no scan, or as `encode_volume`.
+        """
+        scale = self.logit_scale()
+        if not volumes:
+            raise InputError("no scan to compare texts with", hint="Give one at least.")
+        latents_VL = torch.from_numpy(np.stack([self.volume_latent(volume) for volume in volumes])).to(self.device)
+        return cast("NDArray[np.float32]", (scale * latents_VL @ self.encode_text(texts).T).cpu().numpy())
 
     def check_precision(self, volume: VolumeInput) -> PrecisionReport:
         """Compare this model's precision with float32 on one scan: the weights are loaded once more for it.
@@ -256,12 +263,17 @@ class Model:
         self.require(Capability.LATENTS, wording="latents to compare")
         exact = load_encoder(self.folder, device=self.device, precision="float32")
         with exact_inference():
-            return compare_precision(exact, self.encoder, self._input(volume))
+            return compare_precision(exact, self.encoder, self._input([volume]))
 
     def logit_scale(self) -> Tensor:
         """Return the scalar that multiplies cosine similarities; raises CapabilityMissing where there is none."""
         self.require(Capability.ZERO_SHOT)
         return cast(Tensor, cast(VolumeTextEncoder, self.encoder).logit_scale)
+
+    @property
+    def temperature(self) -> float:
+        """Return the learned temperature, the natural logarithm of `logit_scale`; raises as it."""
+        return math.log(self.logit_scale().item())
 
     def require(self, *capabilities: Capability, wording: str | None = None) -> None:
         """Raise CapabilityMissing where the model has none of these capabilities; `wording` completes "it does not have …"."""
@@ -269,16 +281,21 @@ class Model:
             detail = f"is {self.folder.spec.title}; it does not have {wording or capabilities[0].value}"
             raise CapabilityMissing(detail, hint=f"Give a {models_with(*capabilities)} model.", source=self.folder.path)
 
-    def _encode(self, volume: VolumeInput) -> VolumeEmbedding:
+    def _encode(self, volumes: Sequence[VolumeInput]) -> VolumeEmbedding:
         with exact_inference():
-            return self.encoder.encode_volume(self._input(volume))
+            return self.encoder.encode_volume(self._input(volumes))
 
-    def _probabilities(self, volume: PreparedVolume, findings: tuple[Finding, ...]) -> Tensor:
-        """(1, K)."""
+    def _read_regions(self, volumes: Sequence[PreparedVolume]) -> RegionReading:
+        boxes = [volume.lungs_box().along(self.preprocess.axes) for volume in volumes]
+        with exact_inference():
+            return cast(RegionEncoder, self.encoder).read_regions(self._input(volumes), boxes)
+
+    def _probabilities(self, volumes: Sequence[PreparedVolume], findings: tuple[Finding, ...]) -> Tensor:
+        """(B, K)."""
         columns = [] if self.capabilities.isdisjoint(_OWN_LABELS) else self.label_columns(findings)
         if Capability.REGIONS in self.capabilities:
-            return self.read_regions(volume).logits_BK.sigmoid()[:, columns]
-        embedding = self._encode(volume)
+            return self._read_regions(volumes).logits_BK.sigmoid()[:, columns]
+        embedding = self._encode(volumes)
         with exact_inference():
             if embedding.logits_BK is None:
                 return zero_shot_probabilities(self.prompt_latents(findings), cast(Tensor, embedding.latent_BL), self.logit_scale())
@@ -293,17 +310,13 @@ class Model:
         """List which of the model's labels these abnormalities are. Raises like `detect`."""
         return [self.folder.labels.index(finding.name) for finding in self.resolve_abnormalities(abnormalities)]
 
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        """Opened when words come; a LiPro model detects without one."""
-        return load_tokenizer(self.folder)
-
     def to_model_input(self, volume: VolumeInput) -> PreparedVolume:
         """Prepare the model's input from whatever `volume` is."""
         if isinstance(volume, PreparedVolume):
             return volume
         return prepare(volume, self.preprocess) if isinstance(volume, Volume) else prepared_array(volume)
 
-    def _input(self, volume: VolumeInput) -> Tensor:
-        """(1, 1, *size) on the model's device."""
-        return torch.from_numpy(self.to_model_input(volume).input_array(self.preprocess))[None, None].to(self.device)
+    def _input(self, volumes: Sequence[VolumeInput]) -> Tensor:
+        """(B, 1, *size) on the model's device."""
+        arrays = [torch.from_numpy(self.to_model_input(volume).input_array(self.preprocess))[None, None] for volume in volumes]
+        return torch.cat([array.to(self.device) for array in arrays]) if len(arrays) > 1 else arrays[0].to(self.device)

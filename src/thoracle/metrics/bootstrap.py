@@ -102,6 +102,14 @@ def percentile_interval(value: ArrayLike, draws_R: ArrayLike, *, level: float = 
     return intervals
 
 
+def estimate(
+    measure: Callable[[FloatArray], FloatArray], patients: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """Evaluate a measure of the scans, each counted once, with its percentiles over draws; `measure` maps weights (R, N) to (R, K)."""
+    draws = bootstrap(measure, patients, resamples=resamples, seed=seed)
+    return percentile_interval(measure(np.ones((1, len(patients))))[0], draws)
+
+
 def paired_difference(
     first: ArrayLike, second: ArrayLike, first_R: ArrayLike, second_R: ArrayLike, *, level: float = LEVEL
 ) -> list[Comparison]:

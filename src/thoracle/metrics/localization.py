@@ -39,7 +39,7 @@ def localization_scores(map_THW: NDArray[np.floating], fraction_THW: FloatArray)
 
 
 def _patch_scores(values_P: FloatArray, fractions_P: FloatArray) -> FloatArray:
-    order = np.argsort(-values_P, kind="stable")
+    order = np.argsort(-values_P)  # in any order among ties, which count together
     sorted_values = values_P[order]
     last = np.flatnonzero(np.append(sorted_values[1:] != sorted_values[:-1], True))  # of each group of ties
     hits = np.cumsum(fractions_P[order])[last]

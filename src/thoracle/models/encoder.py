@@ -70,6 +70,11 @@ class VolumeEmbedding:
     codebook_indices: Tensor | None = None
     logits_BK: Tensor | None = None
 
+    def rows(self) -> list[VolumeEmbedding]:
+        """Split what is known of several volumes into what is known of each, a batch of one."""
+        parts = {name: tensor.split(1) for name, tensor in vars(self).items() if tensor is not None}
+        return [VolumeEmbedding(**{name: part[row] for name, part in parts.items()}) for row in range(len(self.tokens))]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PatchEmbeddings:

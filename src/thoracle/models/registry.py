@@ -9,11 +9,13 @@ from thoracle.models.colipri.spec import COLIPRI
 from thoracle.models.ctchat.spec import PROJECTOR
 from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP, CTVIT
 from thoracle.models.encoder import Capability
+from thoracle.models.imagetext.spec import image_text_spec
 from thoracle.models.medfinder.spec import MEDFINDER
 from thoracle.models.merlin.spec import MERLIN
 from thoracle.models.model_spec import ModelSpec
 from thoracle.models.regions.spec import regions_spec
 from thoracle.models.text.spec import TEXT_CLASSIFIER
+from thoracle.models.tokenclassifier.spec import token_classifier_spec
 
 _ENCODERS: Final = (CT_CLIP, COLIPRI, MERLIN, MEDFINDER, CLASSIFIER, CTVIT)
 #: By kind. Order is that of hints.
@@ -21,6 +23,8 @@ REGISTRY: Final[dict[str, ModelSpec]] = {
     spec.kind: spec
     for spec in (
         *_ENCODERS,
+        image_text_spec({spec.kind: spec for spec in _ENCODERS if Capability.LATENTS in spec.capabilities(None)}),
+        token_classifier_spec({spec.kind: spec for spec in _ENCODERS}),
         regions_spec({spec.kind: spec for spec in _ENCODERS}),
         TEXT_CLASSIFIER,
         PROJECTOR,

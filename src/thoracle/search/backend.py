@@ -9,7 +9,7 @@ from thoracle.search.keywords import Keywords
 from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record
 
 #: What an index keeps and how; an index of another is refused, and is made anew in minutes.
-SCHEMA: Final = "thoracle.index/3"
+SCHEMA: Final = "thoracle.index/4"
 
 #: Ids of records and what they scored, best first; larger is better.
 Matches = list[tuple[int, float]]

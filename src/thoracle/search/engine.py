@@ -141,7 +141,7 @@ class Engine:
         """(L,) of each part that has a latent."""
         latents: dict[QueryPart, LatentArray] = {}
         if query.text:
-            from thoracle.inference.text_query import text_query_latents  # keywords need no torch
+            from thoracle.inference.text.text_query import text_query_latents  # keywords need no torch
 
             latents["text"] = text_query_latents(self._loaded, [query.text])[0].cpu().numpy()
         if report := clean_text(query.report):

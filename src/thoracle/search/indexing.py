@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.pseudonyms import SiteKey
@@ -21,7 +24,9 @@ from thoracle.cohort.sources import Split, VolumeSource
 from thoracle.errors import CacheDamaged, IndexMismatch, TokenizerMissing
 from thoracle.execution.prefetch import prefetch
 from thoracle.inference.model import Model
-from thoracle.inference.text_query import text_query_latents
+from thoracle.inference.requested_findings import Finding
+from thoracle.inference.text.text_query import text_query_latents
+from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability
 from thoracle.search.backend import IndexBackend
 from thoracle.search.record import IndexedVolume, LatentArray, Record
@@ -53,7 +58,7 @@ def index_settings(model: Model, cohort: Cohort, key: SiteKey | None) -> dict[st
     if cohort.preprocess != model.preprocess:
         raise IndexMismatch(
             "was prepared with another preprocessing than the model's",
-            hint="Prepare it again: thoracle prepare --preprocess MODEL/config.json.",
+            hint="Prepare it again: thoracle prepare --preprocess MODEL.",
             source=cohort.folder,
         )
     return latent_settings(model, key=key.fingerprint if key is not None else cohort.site_key_fingerprint)
@@ -72,6 +77,7 @@ def index_cohort(
     splits: Collection[Split] = (),
     key: SiteKey | None = None,
     thumbnails: bool = True,
+    batch_size: int = 1,
     progress: Callable[[IndexProgress], None] = lambda _: None,
 ) -> int:
     """Add what the index does not have, and what has changed since.
@@ -83,6 +89,7 @@ def index_cohort(
         splits: only these; all where empty.
         key: puts pseudonyms in place of names.
         thumbnails: keep a few slices of each.
+        batch_size: volumes that are encoded at once.
         progress: told of each volume, once it is on the disk.
 
     Returns:
@@ -93,15 +100,18 @@ def index_cohort(
     completed = failed = 0
     group: list[IndexedVolume] = []
     last = time.monotonic()
-    for (entry, record), volume in prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo):
-        if isinstance(volume, CacheDamaged):
-            failed += 1
-            completed += 1
-            progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
-            continue
-        strip = contact_strip(volume, cohort.preprocess) if thumbnails else b""
-        group.append(IndexedVolume(record=record, latent_L=_latent(model, volume), thumbnail=strip))
-        if len(group) == _GROUP or time.monotonic() - last > _SECONDS or entry is todo[-1][0]:
+    volumes = prefetch(lambda pair: _read(cohort.folder / pair[0].cache), todo, ahead=batch_size)
+    while batch := list(islice(volumes, batch_size)):
+        for (_, record), volume in batch:
+            if isinstance(volume, CacheDamaged):
+                failed += 1
+                completed += 1
+                progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo), failed=record.volume))
+        sound = [(record, volume) for (_, record), volume in batch if not isinstance(volume, CacheDamaged)]
+        for (record, volume), latent_L in zip(sound, _latents(model, [volume for _, volume in sound]), strict=True):
+            strip = contact_strip(volume, cohort.preprocess) if thumbnails else b""
+            group.append(IndexedVolume(record=record, latent_L=latent_L, thumbnail=strip))
+        if len(group) >= _GROUP or (group and time.monotonic() - last > _SECONDS):
             index.add(group)
             completed, group, last = completed + len(group), [], time.monotonic()
             progress(IndexProgress(completed=completed, total=len(todo), before=len(chosen) - len(todo)))
@@ -109,6 +119,39 @@ def index_cohort(
         index.add(group)
         progress(IndexProgress(completed=completed + len(group), total=len(todo), before=len(chosen) - len(todo)))
     return failed
+
+
+def score_findings(index: IndexBackend, model: Model, findings: Sequence[Finding]) -> int:
+    """Give every volume of an index its probabilities of findings, in place of those of the same names; no volume is encoded again.
+
+    Args:
+        index: opened for writing, of this model's latents.
+        model: has text and a temperature.
+        findings: by names or prompts.
+
+    Returns:
+        How many records were changed.
+
+    Raises:
+        As `Model.prompt_latents`.
+    """
+    prompts_2KL, scale, changed = model.prompt_latents(findings), model.logit_scale(), 0
+    names, numbers = [finding.name for finding in findings], index.ids()
+    for start in range(0, len(numbers), _GROUP):
+        part = numbers[start : start + _GROUP]
+        records, thumbnails, latents_NL = index.records(part), index.thumbnails(part), index.latents(part)
+        latents = torch.tensor(latents_NL, device=prompts_2KL.device)
+        rows = zero_shot_probabilities(prompts_2KL, latents, scale).tolist()
+        additions = [
+            IndexedVolume(record=record, latent_L=latent_L, thumbnail=thumbnails.get(number, b""))
+            for number, latent_L, row in zip(sorted(records), latents_NL, rows, strict=True)
+            for record in [_scored(records[number], dict(zip(names, row, strict=True)))]
+            if record != records[number]
+        ]
+        if additions:
+            index.add(additions)
+        changed += len(additions)
+    return changed
 
 
 def encode_queries(model: Model, reports: Sequence[str]) -> list[LatentArray]:
@@ -159,12 +202,15 @@ def _said(text: str) -> str:
 
 
 def _is_there(index: IndexBackend, record: Record) -> bool:
-    return record in index.records(index.ids_where(volume=record.volume)).values()
+    indexed = index.records(index.ids_where(volume=record.volume)).values()
+    return record in [replace(other, scores=()) for other in indexed]  # a cohort has no scores
 
 
-def _latent(model: Model, volume: ModelInput) -> LatentArray:
-    latent: LatentArray = model.volume_latent(volume)
-    return np.ascontiguousarray(latent)
+def _latents(model: Model, volumes: Sequence[ModelInput]) -> list[LatentArray]:
+    if not volumes:
+        return []
+    latents_BL: LatentArray = cast(Tensor, model.encode_batch(volumes).latent_BL).float().cpu().numpy()
+    return list(np.ascontiguousarray(latents_BL))
 
 
 def _read(path: Path) -> ModelInput | CacheDamaged:
@@ -173,3 +219,9 @@ def _read(path: Path) -> ModelInput | CacheDamaged:
         return read_volume(path)
     except CacheDamaged as error:
         return error
+
+
+def _scored(record: Record, probabilities: dict[str, float]) -> Record:
+    """A record with probabilities as tables have them, to six digits."""
+    rounded = {name: float(f"{probability:.6g}") for name, probability in probabilities.items()}
+    return replace(record, scores=tuple(sorted({**dict(record.scores), **rounded}.items())))

@@ -22,6 +22,22 @@ def parse_age_range(text: str) -> tuple[int | None, int | None]:
     return first, last if dash else first
 
 
+def parse_scores(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Parse "Pneumothorax=0.5" into a finding and the least probability that passes.
+
+    Raises:
+        InputError: another form.
+    """
+    try:
+        pairs = [text.rpartition("=") for text in texts]
+        scores = tuple((name.strip(), float(number)) for name, _, number in pairs)
+    except ValueError as error:
+        raise InputError(f"--scored expects NAME=PROBABILITY, got {texts[0]!r:.60}", hint="Write for example --scored Mass=0.5.") from error
+    if not all(name for name, _ in scores):
+        raise InputError("--scored names no finding", hint="Write for example --scored Mass=0.5.")
+    return scores
+
+
 def parse_weights(texts: Sequence[str]) -> dict[QueryPart, float]:
     """Parse "text=2" into the weight of each part of a query; which parts there are, `Engine.search` checks.
 

@@ -40,6 +40,7 @@ class Record:
         facts: age, sex, date, scanner.
         source_sha256: of the scan's bytes.
         voxels_sha256: of the preprocessed voxels.
+        scores: probabilities of findings that were asked for, by name, in order of names; not calibrated.
     """
 
     volume: str
@@ -52,6 +53,7 @@ class Record:
     facts: Demographics = NO_FACTS
     source_sha256: str = ""
     voxels_sha256: str = ""
+    scores: tuple[tuple[str, float], ...] = ()
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -103,9 +105,11 @@ class Filters:
         date_from, date_to: "2019", "2019-03" or "2019-03-04", both included; a date of which less is told holds if it may.
         scanner: part of its name, in any case.
         split: "train", "dev", "valid" or "test".
+        scored: names of findings that the index keeps probabilities of, each with the least that passes.
 
     Raises:
-        InputError: a label that is none of the 18, another form, no day of a calendar, or filters that no record can pass.
+        InputError: a label that is none of the 18, a probability that is none, another form, no day of a calendar, or filters that no
+            record can pass.
     """
 
     present: tuple[str, ...] = ()
@@ -117,11 +121,15 @@ class Filters:
     date_to: str = ""
     scanner: str = ""
     split: str = ""
+    scored: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in (*self.present, *self.absent):
             if name not in ABNORMALITIES:
                 raise InputError(f"no label {name!r:.60}", hint=f"There are {', '.join(ABNORMALITIES)}.")
+        for name, least in self.scored:
+            if not 0 <= least <= 1:
+                raise InputError(f"no probability of {name!r:.60} is {least:g}", hint="Give one between 0 and 1.")
         if self.sex not in ("", "F", "M", "O"):
             raise InputError(f"sex must be F, M or O, is {self.sex!r:.20}", hint="Give one of them.")
         for date in filter(None, (self.date_from, self.date_to)):

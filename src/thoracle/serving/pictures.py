@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from thoracle.client.forms import Axis
 from thoracle.ct.nifti_image import to_nifti, to_ras
+from thoracle.ct.slice_pictures import png
 from thoracle.errors import InputError
 from thoracle.files.atomic import write_atomic
-from thoracle.search.slices import png
 from thoracle.serving.work.scan_folder import load_volume
 
 #: Voxels along an axis of a preview.

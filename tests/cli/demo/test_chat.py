@@ -43,7 +43,7 @@ def demo(trained: TrainedChat, stages: Stages, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(demo_chat, "_QUESTIONS", 1)  # an untrained model finds no end
     monkeypatch.setattr(demo_chat, "_REPORTS", 1)
-    monkeypatch.setattr(demo_chat, "_ASK", ("Is cardiomegaly present?",))
+    monkeypatch.setattr(demo_chat, "_TALKS", [(name, task, asked[:1]) for name, task, asked in demo_chat._TALKS])
     config = replace(load_config(trained.folder / "config.yaml", ChatConfig), steps=1, eval_every=0)
     return DemoChat(config=config, cohort=trained.cohort, encoder=trained.encoder, out=tmp_path / "out", stage=stages)
 
@@ -90,10 +90,9 @@ def test_a_scan_is_asked_anew_each_time_by_the_default_model(demo: DemoChat, tra
     demo.out.mkdir()
     for _ in range(2):
         answers = demo.ask(trained.scan, present=["Emphysema"])
-        assert [question for question, _ in answers.turns] == [*demo_chat._ASK, "Write the report of this scan."]
+        assert [question for question, _ in answers.turns] == [question for *_, asked in demo_chat._TALKS for question in asked]
         assert answers.present == ["Emphysema"]
-    turns = json.loads((demo.out / "talk.json").read_text())["turns"]
-    assert [(turn["question"], turn["task"]) for turn in turns] == [(question, "short_answer") for question in demo_chat._ASK]
-    (turn,) = json.loads((demo.out / "talk-report.json").read_text())["turns"]
-    assert (turn["task"], turn["answer"]) == ("report_generation", answers.turns[-1][1])
-    assert stages.commands["chat"][:4] == ["chat", str(trained.scan), "--task", "short_answer"]
+    for number, (name, task, asked) in enumerate(demo_chat._TALKS):
+        (turn,) = json.loads((demo.out / f"{name}.json").read_text())["turns"]
+        assert (turn["question"], turn["task"], turn["answer"]) == (*asked, task, answers.turns[number][1])
+        assert stages.commands[f"chat: {task}"][:4] == ["chat", str(trained.scan), "--task", task]

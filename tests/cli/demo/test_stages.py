@@ -11,15 +11,18 @@ import pytest
 
 from thoracle.cli.demo import chat as demo_chat
 from thoracle.cli.demo.stages import run
-from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, CONTRASTIVE, HISTOGRAM, TUNED, Figures
+from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, CONTRASTIVE, HISTOGRAM, LIPRO, SUPERVISED, TUNED, Figures
 from thoracle.inference.chat.session import load_chat
 from thoracle.inference.demo.locations import demo_chat as kept_chat
 from thoracle.training.chat.task import ChatConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.config import builtin_config, load_config
+from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
+
+pytestmark = pytest.mark.slow  # one demo, three minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ def _run(out: Path) -> Figures:
     labeler = load_config(builtin_config("phantom-tiny-labeler"), LabelerConfig)
     contrastive = load_config(builtin_config("phantom-tiny"), ContrastiveConfig)
     vocabfine = load_config(builtin_config("phantom-tiny-vocabfine"), VocabFineConfig)
+    lipro, supervised = (load_config(builtin_config(f"phantom-tiny-{name}"), ClassifierConfig) for name in ("classifier", "supervised"))
     few = {"cohort": str(out / "cohort"), "steps": 3, "save_every": 2}
     chat = replace(load_config(builtin_config("phantom-chat"), ChatConfig), steps=2, save_every=2, batch_size=1)
     return run(
@@ -43,10 +47,14 @@ def _run(out: Path) -> Figures:
         cases=72,
         seed=0,
         labeler=replace(labeler, **few, out=str(out / "labeler"), batch_size=8),
-        contrastive=replace(
-            contrastive, **few, out=str(out / "contrastive"), init_text_encoder=str(out / "labeler" / "model"), batch_size=8
-        ),
-        vocabfine=replace(vocabfine, **few, out=str(out / "vocabfine"), init_from=str(out / "contrastive" / "model"), batch_size=8),
+        runs={
+            "contrastive": replace(
+                contrastive, **few, out=str(out / "contrastive"), init_text_encoder=str(out / "labeler" / "model"), batch_size=8
+            ),
+            "vocabfine": replace(vocabfine, **few, out=str(out / "vocabfine"), init_from=str(out / "contrastive" / "model"), batch_size=8),
+            "lipro": replace(lipro, **few, out=str(out / "lipro"), init_from=str(out / "contrastive" / "model"), batch_size=8),
+            "supervised": replace(supervised, **few, out=str(out / "supervised"), batch_size=8),
+        },
         chat=chat,
     )
 
@@ -72,8 +80,17 @@ def test_the_page_shows_every_abnormality_with_its_figures_beside_the_histogram(
 
 def test_figures_are_of_held_out_scans_alone(demo: Demo) -> None:
     held_out = {path.parent.name for path in (demo.out / "phantoms" / "valid").glob("*/*/*.nii.gz")}
-    assert set(demo.figures.macro) == {CONTRASTIVE, TUNED, BY_REGION, AVERAGED, HISTOGRAM}
+    assert set(demo.figures.macro) == {CONTRASTIVE, TUNED, LIPRO, SUPERVISED, BY_REGION, AVERAGED, HISTOGRAM}
     assert all(demo.figures.positives[name] + demo.figures.negatives[name] == len(held_out) for name in ABNORMALITIES)
+
+
+def test_a_supervised_model_of_the_same_encoder_stands_beside(demo: Demo) -> None:
+    shown = (demo.out / "report.html").read_text().split("<h2>Beside a supervised model</h2>")[1].split("<h2>")[0]
+    assert shown.count("less supervised") == 3
+    assert f"<td>{SUPERVISED}</td><td>24 volumes with labels</td>" in shown, "3 steps of 8"
+    configs = [json.loads((demo.out / name / "model" / "config.json").read_text()) for name in ("contrastive", "lipro", "supervised")]
+    assert all(values["config"]["ctvit"] == configs[0]["config"]["ctvit"] for values in configs)
+    assert [values["trained"] for values in configs] == [True, True, True]
 
 
 def test_one_held_out_phantom_was_looked_into_with_the_model_that_is_kept(demo: Demo) -> None:
@@ -151,7 +168,6 @@ def test_one_held_out_phantom_was_asked_and_measured_beside_no_scan(demo: Demo, 
     assert load_chat(kept_chat() / "model", encoder=kept_chat() / "encoder", base=kept_chat() / "base").caution
 
 
-@pytest.mark.slow
 def test_a_second_run_does_nothing_again_and_ends_alike(demo: Demo) -> None:
     written = {path: path.stat().st_mtime_ns for path in (demo.out / "cohort" / "cache").rglob("*")}
     weights = (demo.out / "vocabfine" / "model" / "model.safetensors").read_bytes()

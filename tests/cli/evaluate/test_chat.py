@@ -32,20 +32,28 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(trained: TrainedChat, tmp_path: Path) -> tuple[Any, ...]:
     """The command, of a few questions and short answers."""
     return (
-        *("evaluate", "chat", trained.chat, trained.cohort, "--questions", trained.folder / "vqa.json", "--out", tmp_path / "out"),
-        *("--limit", 5, "--reports", 1, "--max-tokens", 4, "--resamples", 20),
+        *("evaluate", "chat", trained.cohort, "--questions", trained.folder / "vqa.json", "--out", tmp_path / "out"),
+        *("--model", trained.chat, "--limit", 5, "--reports", 1, "--max-tokens", 4, "--resamples", 20),
     )
 
 
-def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(command, asked: tuple[Any, ...], tmp_path: Path) -> None:
+def test_answers_are_measured_beside_those_of_a_model_that_does_not_see(
+    command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path
+) -> None:
     ran = command(*asked)
     assert ran.status == 0, ran.err
-    assert "with the scan without it" in ran.out
+    assert "with the scan without the scan" in ran.out
+    assert "with the scan minus without the scan" in ran.out
     assert "distinct reports: 1.000" in ran.out, "of one report"
     assert f"Knows only noise. {NOTICE}" in ran.out
     assert "6/6" in ran.err
     document = json.loads((tmp_path / "out" / "chat.json").read_text())
-    assert document["with the scan"].keys() == document["without the scan"].keys()
+    differences = document["differences"]["with the scan minus without the scan"]
+    assert document["with the scan"].keys() == document["without the scan"].keys() == differences.keys()
+    for name, figure in differences.items():
+        pair = [document[way][name]["value"] for way in ("with the scan", "without the scan")]
+        assert None in pair or figure["value"] == pytest.approx(pair[0] - pair[1])
+    assert document["answered by"] == {"model": str(trained.chat)}
     assert (document["notice"], document["caution"], document["questions"]) == (NOTICE, "Knows only noise.", 5 + 1)
     answers = json.loads((tmp_path / "out" / "answers.json").read_text())
     assert len(answers) == 5 + 1
@@ -73,7 +81,7 @@ def test_a_judge_scores_what_is_not_closed_and_is_named(
     command, asked: tuple[Any, ...], language_server: LanguageServer, tmp_path: Path
 ) -> None:
     language_server.say, language_server.models = lambda _: (200, json.dumps({"score": 7})), ["strict"]
-    ran = command(*asked, "--judge-url", language_server.address, "--llm-model", "strict")
+    ran = command(*asked, "--judge-url", language_server.address, "--judge-model", "strict")
     assert ran.status == 0, ran.err
     document = json.loads((tmp_path / "out" / "chat.json").read_text())
     for way in ("with the scan", "without the scan"):
@@ -118,9 +126,10 @@ def test_what_cannot_be_measured_is_refused(command, trained: TrainedChat, asked
     ):
         ran = command(*asked, "--questions", questions)
         assert (ran.status, words in ran.err) == (2, True), ran.err
-    ran = command(*asked[:2], trained.encoder, *asked[3:])
-    assert (ran.status, "is no chat folder" in ran.err) == (1, True), ran.err
     assert not (tmp_path / "out").exists()
+    ran = command(*asked, "--model", trained.encoder)
+    assert (ran.status, "is no chat folder" in ran.err) == (1, True), ran.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["questions.json"], "which hangs on no model"
 
 
 def test_a_published_file_gives_figures_of_every_type_and_no_report_where_none_is_asked(
@@ -180,3 +189,97 @@ def test_the_language_model_is_computed_in_the_numbers_that_are_asked_for(
     ran = command(*asked[:-2], "--limit", 1, "--reports", 0, "--resamples", 5, "--dtype", "bf16")
     assert ran.status == 0, ran.err
     assert set(seen) == {torch.bfloat16}
+
+
+def _without_model(asked: tuple[Any, ...]) -> tuple[Any, ...]:
+    at = asked.index("--model")
+    return (*asked[:at], *asked[at + 2 :])
+
+
+def test_anybodys_answers_are_scored_and_stand_beside_a_models(
+    command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path
+) -> None:
+    """Who answers by the references is right in everything; the model, of noise, is below it."""
+    nobody = _without_model(asked)
+    ran = command(*nobody)
+    assert (ran.status, "6 questions to be answered" in ran.err) == (0, True), ran.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["questions.json"]
+    questions = json.loads((tmp_path / "out" / "questions.json").read_text())
+    references = {one.id: one.pairs[-1].answer for one in open_questions(trained.folder / "vqa.json")}
+    assert {name for question in questions for name in question} == {"id", "images", "earlier", "question", "task"}, "and no answer"
+    answers = [{"id": question["id"], "answer": references[question["id"]]} for question in questions]
+    (tmp_path / "answers.json").write_text(json.dumps([*answers, {"id": "of another file", "answer": "Yes."}]))
+    ran = command(*nobody, "--answers", tmp_path / "answers.json")
+    assert ran.status == 0, ran.err
+    assert 'answers 1 questions that are not asked here, and not scored: "of another file".' in ran.err
+    document = json.loads((tmp_path / "out" / "chat.json").read_text())
+    assert document["differences"] == {}
+    assert {value["value"] for name, value in document["of the file"].items() if name.endswith(("accuracy", "BLEU-1"))} == {1.0}
+    ran = command(*asked, "--answers", tmp_path / "answers.json")
+    assert ran.status == 0, ran.err
+    document = json.loads((tmp_path / "out" / "chat.json").read_text())
+    below = document["differences"]["with the scan minus of the file"]
+    assert below["report BLEU-1"]["value"] == pytest.approx(document["with the scan"]["report BLEU-1"]["value"] - 1)
+    own = json.loads((tmp_path / "out" / "answers.json").read_text())
+    ran = command(*nobody, "--answers", tmp_path / "out" / "answers.json")
+    assert ran.status == 0, "what the command writes is what it reads"
+    assert json.loads((tmp_path / "out" / "answers.json").read_text()) == own
+    (tmp_path / "few.json").write_text(json.dumps(answers[1:]))
+    ran = command(*nobody, "--answers", tmp_path / "few.json", "--out", tmp_path / "new")
+    assert (ran.status, f'answers 5 of 6 questions, not "{answers[0]["id"]}"' in ran.err) == (2, True), ran.err
+    assert json.loads((tmp_path / "new" / "questions.json").read_text()) == questions, "they are there to be answered"
+
+
+def test_another_assistant_is_shown_slices_and_which_is_said(
+    command, asked: tuple[Any, ...], language_server: LanguageServer, tmp_path: Path
+) -> None:
+    language_server.say = lambda body: (200, "Yes." if isinstance(body["messages"][0]["content"], list) else "No.")
+    command_line = (*_without_model(asked), "--llm-url", language_server.address, "--slices", 3)
+    ran = command(*command_line)
+    assert ran.status == 0, ran.err
+    document = json.loads((tmp_path / "out" / "chat.json").read_text())
+    assert document["answered by"]["assistant"] == f"m at {language_server.address}"
+    shown = document["answered by"]["shown"]
+    assert len(shown["axial planes, from head to feet"]) == 3
+    assert set(shown["windows, HU"]) == {"lung", "mediastinum"}
+    pictures = [sum(part["type"] == "image_url" for part in body["messages"][0]["content"]) for body in language_server.asked[:6]]
+    assert all(count in (3, 6) for count in pictures), "three of each scan"
+    assert all(isinstance(body["messages"][0]["content"], str) for body in language_server.asked[6:])
+    assert {answer["answer"] for answer in json.loads((tmp_path / "out" / "answers.json").read_text())} == {"Yes."}
+    count = len(language_server.asked)
+    assert command(*command_line).status == 0
+    assert len(language_server.asked) == count == 2 * 6, "no question is asked twice"
+
+
+def test_an_assistant_that_takes_no_pictures_or_a_second_one_that_is_asked_is_refused(
+    command, asked: tuple[Any, ...], language_server: LanguageServer, tmp_path: Path
+) -> None:
+    language_server.say = lambda body: (400 if isinstance(body["messages"][0]["content"], list) else 200, "No.")
+    language_server.refusal = b'{"error": {"message": "m is not a multimodal model"}}'
+    ran = command(*_without_model(asked), "--llm-url", language_server.address)
+    assert (ran.status, "gave no answer to 6 of 6 questions" in ran.err) == (1, True), ran.err
+    assert "answers 400 Bad Request: m is not a multimodal model" in ran.err
+    assert not (tmp_path / "out" / "chat.json").exists()
+    ran = command(*asked, "--llm-url", language_server.address)
+    assert (ran.status, "--model and --llm-url are two that are asked" in ran.err) == (2, True), ran.err
+
+
+def test_only_the_volumes_of_a_list_are_asked_about(command, trained: TrainedChat, asked: tuple[Any, ...], tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("VolumeName\nv5.nii.gz\n")
+    ran = command(*_without_model(asked), "--only", tmp_path / "list.csv")
+    assert ran.status == 0, ran.err
+    questions = json.loads((tmp_path / "out" / "questions.json").read_text())
+    assert {name for question in questions for name in question["images"]} == {"v5.nii.gz"}
+
+
+def test_only_topics_that_are_named_are_asked_and_those_that_nobody_asks_for_are_said(
+    command, asked: tuple[Any, ...], tmp_path: Path
+) -> None:
+    nobody = _without_model(asked)
+    ran = command(*nobody, "--topic", "region", "--topic", "shape", "--reports", 0)
+    assert (ran.status, "No question that was drawn asks for shape." in ran.err) == (0, True), ran.err
+    questions = json.loads((tmp_path / "out" / "questions.json").read_text())
+    assert len(questions) == 5
+    assert all(question["task"] == "long_answer" for question in questions)
+    ran = command(*nobody, "--topic", "shape")
+    assert (ran.status, "no question asks for shape. Give topics of the question file." in ran.err) == (2, True), ran.err

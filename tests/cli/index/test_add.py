@@ -150,3 +150,35 @@ def test_what_a_search_lists_is_indexed_alone_though_its_names_are_pseudonyms(
     ran = command(*asked, tmp_path / "none.csv", "--out", tmp_path / "nothing")
     assert (ran.status, "lists 1 volumes, and none of them is here" in ran.err) == (2, True), ran.err
     assert not (tmp_path / "nothing").exists()
+
+
+def test_findings_in_any_words_are_kept_filtered_and_shown(command, hospital: Path, model_dir: Path, tmp_path: Path) -> None:
+    out, asked = tmp_path / "index", tmp_path / "asked.yaml"
+    asked.write_text("Rib fracture: [A rib is broken., Ribs are whole.]\n")
+    base = ("index", hospital, "--model", model_dir, "--no-thumbnails", "--out", out)
+    ran = command(*base, "--finding", "Pneumothorax", "--findings", asked)
+    assert ran.status == 0, ran.err
+    assert "2 findings: probabilities of 9 volumes are new. Not calibrated" in ran.err
+    again = command(*base)
+    assert (again.status, "probabilities" in again.err) == (0, False)
+    with open_index(str(out)) as opened:
+        records = list(opened.records(opened.ids()).values())
+    assert all([name for name, _ in record.scores] == ["Pneumothorax", "Rib fracture"] for record in records), "a second run leaves them"
+    middle = sorted(dict(record.scores)["Rib fracture"] for record in records)[4]
+    expected = {record.volume for record in records if dict(record.scores)["Rib fracture"] >= middle}
+    ran = command("search", out, "--scored", f"Rib fracture={middle}", "--all", "--csv", tmp_path / "passing.csv")
+    assert ran.status == 0, ran.err
+    assert f"({len(expected)} volumes)" in ran.out
+    ran = command("search", out, "--keyword", "number", "--scored", f"Rib fracture={middle}", "--json", "-")
+    hits = json.loads(ran.out)["hits"]
+    assert hits
+    assert all(hit["scores"]["Rib fracture"] >= middle for hit in hits)
+    assert command("search", out, "--keyword", "number", "--scored", "Rib fracture=2").status == 2
+
+
+def test_findings_need_a_model_with_words(command, hospital: Path, model_dir: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(model_dir, tmp_path / "bare")
+    shutil.rmtree(bare / "tokenizer")
+    ran = command("index", hospital, "--model", bare, "--out", tmp_path / "index", "--finding", "Pneumothorax")
+    assert (ran.status, "TokenizerMissing" in ran.err) == (1, True), ran.err
+    assert not (tmp_path / "index").exists()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from thoracle.inference.patient_caches import scan_origin
-from thoracle.inference.prompt_cache import cached_prompt_latents
+from thoracle.inference.text.prompt_cache import cached_prompt_latents
 from thoracle.search.open_index import open_index, open_index_for_writing, open_reports
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,21 @@ def test_a_cohort_becomes_a_classifier_that_detects(command, cohort: Path, start
     assert "phantoms only" in ran.out + ran.err
     assert command(*asked, "--out", run).status == 1
     assert command(*asked, "--out", run, "--resume").status == 0
+
+
+def test_labels_alone_become_a_classifier_that_detects_and_reads_no_words(command, cohort: Path, tmp_path: Path) -> None:
+    asked = ("train", "classifier", "--config", "phantom-tiny-supervised", "--cohort", cohort, "--out", tmp_path / "run")
+    settings = ("--set", "steps=2", "--set", "batch_size=2", "--set", "save_every=2")
+    ran = command(*asked, *settings)
+    assert ran.status == 0, ran.err
+    scan = next(cohort.parent.glob("*.nii.gz"))
+    ran = command("detect", scan, "--model", tmp_path / "run" / "model", "--json", "-")
+    assert ran.status == 0, ran.err
+    assert len(json.loads(ran.out)["findings"]) == 18
+    ran = command("index", cohort, "--model", tmp_path / "run" / "model", "--split", "train", "--out", tmp_path / "index")
+    assert ran.status == 0, ran.err
+    ran = command("search", tmp_path / "index", "--text", "effusion")
+    assert (ran.status, "words cannot be read" in ran.err) == (1, True), ran.err
 
 
 def test_a_model_made_for_other_volumes_is_refused(command, cohort: Path, start: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -13,12 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from thoracle.ct.recipes.published import COLIPRI
 from thoracle.files.visible import wait_until_visible
 from thoracle.inference.demo.assets import write_scan
-from thoracle.models.bundle.model_folder import load_state_dict, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
+from thoracle.models.colipri.config import ColipriConfig
+from thoracle.models.colipri.model import Colipri
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.checkpoints import checkpoints
 from thoracle.training.engine.config import load_config, load_run_config, write_config
+from thoracle.types import ABNORMALITIES
 
 CONFIG = Path(__file__).parents[3] / "configs" / "phantom-tiny.yaml"
 
@@ -142,3 +149,35 @@ def _torchrun(config: Path, cohort: Path, out: Path, *more: str) -> None:
         os.killpg(started.pid, signal.SIGKILL)
         raise
     assert started.returncode == 0, printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locked", ["none", "image"])
+def test_colipris_tiny_member_goes_through_the_demos_recipe(command, locked: str, tmp_path: Path) -> None:
+    """Phantoms, a cohort of its recipe, training by the demo's configuration: it fits what it was shown, and detects."""
+    recipe = replace(
+        COLIPRI, resampling=replace(COLIPRI.resampling, spacing=(16.0, 16.0, 16.0)), fit=replace(COLIPRI.fit, size=(24, 24, 24))
+    )
+    demo = load_config(CONFIG, ContrastiveConfig)
+    sizes = ColipriConfig(input_shape=(24, 24, 24), embed_dim=72, depth=2, heads=4, bert=demo.model.bert, pooler_heads=4)
+    torch.manual_seed(0)
+    save_model(
+        tmp_path / "colipri", kind="colipri", config=sizes, preprocess=recipe, labels=ABNORMALITIES, tensors=Colipri(sizes).state_dict(),
+        tokenizer=Tokenizer.from_words(format_prompts()), licence="none", trained=False,
+    )  # fmt: skip
+    assert command("phantom", "--out", tmp_path / "phantoms", "--num-scans", 24, "--preset", "tiny", "--workers", 1).status == 0
+    prepare = ("prepare", tmp_path / "phantoms", "--layout", "ct-rate", "--preprocess", tmp_path / "colipri", "--out", tmp_path / "cohort")
+    assert command(*prepare, "--workers", 1).status == 0
+    settings = replace(
+        demo, preprocess=recipe, init_text_encoder="", init_image_encoder=str(tmp_path / "colipri"), locked=locked, steps=60, batch_size=8,
+        save_every=60, eval_every=0, cohort=str(tmp_path / "cohort"), out=str(tmp_path / "run"),
+    )  # fmt: skip
+    write_config(settings, tmp_path / "colipri.yaml")
+    ran = command("train", "contrastive", "--config", tmp_path / "colipri.yaml")
+    assert ran.status == 0, ran.err
+    losses = [float(loss) for loss in re.findall(r"loss (\d+\.\d{4})", ran.err)]
+    assert losses[-1] < math.log(8), "pairs are told apart better than by chance"
+    folder = open_model(tmp_path / "run" / "model")
+    assert (folder.kind, folder.preprocess) == ("image-text", recipe)
+    scan = next((tmp_path / "phantoms").glob("valid/**/*.nii.gz"))
+    assert command("detect", scan, "--model", tmp_path / "run" / "model").status == 0

@@ -53,6 +53,14 @@ def test_what_goes_on_from_a_model_is_planned_from_its_folder(
     assert (ran.status, "ModelFolderInvalid" in ran.err) == (1, True), ran.err
 
 
+def test_random_weights_are_planned_from_sizes(command, cohort: Path, tmp_path: Path) -> None:
+    told = ("train", "classifier", "--config", "phantom-tiny-supervised", "--cohort", cohort, "--out", tmp_path / "run")
+    ran = command(*told, "--set", "batch_size=1", "--dry-run")
+    assert ran.status == 0, ran.err
+    assert "steps an epoch 4 of 4 samples on 1 ranks; the run has 600" in " ".join(ran.out.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_labelers_reports_are_counted(command, cohort: Path, tmp_path: Path) -> None:
     told = ("train", "labeler", "--config", "phantom-tiny-labeler", "--cohort", cohort, "--out", tmp_path / "run")
     ran = command(*told, "--set", "section=findings", "--dry-run")

@@ -15,9 +15,12 @@ from thoracle.cohort.vqa.attributes import FindingAttributes, facts_in, facts_of
          FindingAttributes(side="both", lobes=("right lower lobe", "left lower lobe"), count="several")),
         ("Effusion on the left.", FindingAttributes(side="left")),
         ("Emphysema.", FindingAttributes()),
+        ("Severe emphysema on both sides.", FindingAttributes(side="both", severity="severe")),
+        ("Mild to moderate emphysema.", FindingAttributes()),
+        ("Minimal effusion.", FindingAttributes()),
     ],
 )  # fmt: skip
-def test_sentences_tell_side_lobes_size_and_number(sentence: str, expected: FindingAttributes) -> None:
+def test_sentences_tell_side_lobes_size_number_and_severity(sentence: str, expected: FindingAttributes) -> None:
     assert facts_in([sentence]) == expected
 
 

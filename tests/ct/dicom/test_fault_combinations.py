@@ -446,6 +446,12 @@ def _run(tmp_path: Path, examples: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_sixty_combinations(tmp_path: Path) -> None:
+    _run(tmp_path, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_hundred_combinations(tmp_path: Path) -> None:
     _run(tmp_path, 200)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
+from thoracle.errors import InputError
 from thoracle.evaluation.chat.answers import draw_questions, label_texts
 from thoracle.types import ABNORMALITIES
 
@@ -18,6 +21,16 @@ def test_so_many_questions_and_reports_are_drawn_and_those_of_a_scan_stand_toget
     drawn = draw_questions(conversations, limit=3, reports=2)
     assert [one.id for one in drawn] == ["0", "2", "4", "1", "3"]
     assert draw_questions(conversations, limit=99, reports=0) == tuple(conversations[n] for n in (0, 2, 4, 5))
+
+
+def test_only_questions_of_the_topics_are_drawn_and_reports_beside_them() -> None:
+    topics = ("presence", "report", "side", "region", "presence", "side")
+    conversations = [conversation(number, "a", topic) for number, topic in enumerate(topics)]
+    drawn = draw_questions(conversations, limit=3, reports=9, topics=["presence", "region"])
+    assert [one.id for one in drawn] == ["0", "3", "4", "1"]
+    assert draw_questions(conversations, limit=1, reports=0, topics=["side", "region"]) == (conversations[2],)
+    with pytest.raises(InputError, match=r"no question asks for shape or lobe"):
+        draw_questions(conversations, limit=3, reports=1, topics=["shape", "lobe"])
 
 
 def test_a_text_that_cannot_be_read_states_nothing() -> None:

@@ -5,8 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.cohort.vqa.scans import fixed_cases
+from thoracle.cohort.vqa.templates import make_questions
 from thoracle.cohort.vqa.vqa_file import QuestionAnswer
-from thoracle.evaluation.chat.metrics import AnsweredQuestion, clinical, is_correct, plain_labels, summarise, template_similarity
+from thoracle.evaluation.chat.metrics import (
+    CLOSED,
+    AnsweredQuestion,
+    clinical,
+    compare_answers,
+    is_correct,
+    plain_labels,
+    summarise,
+    template_similarity,
+)
 from thoracle.types import ABNORMALITIES
 
 
@@ -35,6 +46,9 @@ def test_templates_are_exposed() -> None:
         ("(a) emphysema", "(b) emphysema", False), ("Left upper lobe.", "Left upper lobe.", True),
         ("Left lower lobe.", "Left upper lobe.", False), ("(b)", "(b) a nodule of 5 mm", True), ("B. A nodule", "b) a nodule", True),
         ("a", "(b) emphysema", False), ("c", "c) both", True), ("A nodule.", "(a) a nodule", False),
+        ("Still absent.", "Still there.", False), ("still there", "Still there.", True), ("Lung nodule.", "Lung opacity.", False),
+        ("Lung nodule, 5 mm", "Lung nodule.", True), ("Pulmonary fibrotic sequela.", "Pulmonary fibrotic sequela.", True),
+        ("3.", "3.", True), ("2", "3.", False), ("Right upper lobe.", "Right.", True), ("Neither of them", "Neither.", True),
     ],
 )  # fmt: skip
 def test_closed_answers(answer: str, reference: str, is_right: bool) -> None:
@@ -70,3 +84,47 @@ def test_abnormalities_weigh_alike_in_their_mean_however_often_they_are_asked_of
     found = summarise([*often, *rarely, asked(ABNORMALITIES[2], "Yes.", "No.")], resamples=5)
     assert found["presence balanced accuracy, mean of abnormalities"].value == pytest.approx((0.5 + 1.0) / 2)
     assert found["presence balanced accuracy"].value == pytest.approx((10 / 11 + 1 / 10) / 2)
+
+
+def _asked(topic: str, task: str, reference: str, answer: str, *, patient: str = "p", about: str = "") -> AnsweredQuestion:
+    pair = QuestionAnswer(question="?", answer=reference, task=task, type=task, topic=topic, about=about)
+    return AnsweredQuestion(patient=patient, pair=pair, answer=answer)
+
+
+def test_every_task_and_topic_has_figures_of_its_own() -> None:
+    answered = [
+        *(_asked(topic, "multiple_choice" if "choice" in topic else "short_answer", "Yes.", "Yes.", about="Emphysema") for topic in CLOSED),
+        _asked("size", "short_answer", "12 mm.", "12 mm."),
+        _asked("region", "long_answer", "There is emphysema. There is no lung nodule.", "There is emphysema and lung nodule."),
+        _asked("long", "long_answer", "Cardiomegaly is present.", "Cardiomegaly is not present."),
+        _asked("report", "report_generation", "Emphysema.", "Emphysema."),
+    ]
+    figures = summarise(answered, resamples=5)
+    assert {f"{topic} accuracy" for topic in CLOSED} <= figures.keys()
+    assert figures["either choice accuracy"].value == 1.0
+    assert figures["short answer BLEU-1"].value == 1.0
+    assert figures["long answer clinical precision"].value == pytest.approx(1 / 2), "emphysema right, a nodule wrong, cardiomegaly missed"
+    assert figures["long answer clinical recall"].value == pytest.approx(1 / 2)
+    assert figures["clinical F1"].value == 1.0, "of reports alone"
+
+
+def test_what_templates_ask_is_right_or_wrong_but_for_sizes_and_sentences() -> None:
+    topics = {pair.topic for one in make_questions(fixed_cases(20)) for pair in one.pairs}
+    assert topics - set(CLOSED) == {"size", "finding", "region", "comparison", "findings", "report"}
+
+
+def test_a_difference_is_paired_over_the_same_draws_of_patients() -> None:
+    """Two of ten patients are answered rightly by one alone: each answer's interval is wide, that of the difference is of these two."""
+    right = [_asked("presence", "short_answer", "Yes.", "Yes." if k % 2 else "No.", patient=f"p{k}") for k in range(10)]
+    worse = [_asked("presence", "short_answer", "Yes.", "Yes." if k % 2 and k > 3 else "No.", patient=f"p{k}") for k in range(10)]
+    difference = compare_answers(right, worse, resamples=500)["presence accuracy"]
+    assert difference.value == pytest.approx(0.5 - 0.3)
+    assert 0 <= difference.low <= 0.1, "nobody is answered worse"
+    assert difference.high < 0.6
+    same = compare_answers(right, right, resamples=50)
+    assert {(value.low, value.high) for name, value in same.items() if name == "presence accuracy"} == {(0.0, 0.0)}
+
+
+def test_answers_to_other_questions_have_no_difference() -> None:
+    with pytest.raises(ValueError, match="other questions"):
+        compare_answers([_asked("presence", "short_answer", "Yes.", "Yes.")], [_asked("presence", "short_answer", "No.", "Yes.")])

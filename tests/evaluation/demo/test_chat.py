@@ -26,25 +26,26 @@ def path(tmp_path: Path) -> Path:
     }
     blind = {name: _interval(0.125, 0.0, 0.25) for name in seeing}
     out = tmp_path / "chat.json"
-    out.write_text(json.dumps({"with the scan": seeing, "without the scan": blind}))
+    gain = {"with the scan minus without the scan": {name: _interval(0.375, 0.25, 0.5) for name in seeing}}
+    out.write_text(json.dumps({"with the scan": seeing, "without the scan": blind, "differences": gain}))
     return out
 
 
 def test_metrics_are_read_beside_those_without_the_scan_and_null_is_a_dash(path: Path) -> None:
-    blind = "0.125 (0.000 to 0.250)"
-    expected = {"side accuracy": ("0.900", blind), "choice accuracy": ("–", blind), "CRG": ("0.500 (0.250 to 0.750)", blind)}
+    blind = ("0.125 (0.000 to 0.250)", "0.375 (0.250 to 0.500)")
+    expected = {"side accuracy": ("0.900", *blind), "choice accuracy": ("–", *blind), "CRG": ("0.500 (0.250 to 0.750)", *blind)}
     assert figures_of(path) == expected, "a number without bounds, no number, and nothing of what a demo does not show"
 
 
 def test_sentences_say_which_is_which() -> None:
-    assert sentences({"CRG": ("0.500", "0.125")}) == ["Chat, CRG: 0.500 with the scan, 0.125 without it."]
+    assert sentences({"CRG": ("0.500", "0.125", "0.375")}) == ["Chat, CRG: 0.500 with the scan, 0.125 without it, difference 0.375."]
     assert sentences({}) == []
 
 
 def test_a_section_escapes_what_was_said_and_says_what_it_is() -> None:
     answers = SampleConversation(turns=[("Is there <b>fluid</b>?", "<script>Yes.")], present=["Pleural <effusion>"])
-    content = "".join(section({"<CRG>": ("0.500", "0.125")}, answers))
-    assert "<td>&lt;CRG&gt;</td><td>0.500</td><td>0.125</td>" in content
+    content = "".join(section({"<CRG>": ("0.500", "0.125", "0.375")}, answers))
+    assert "<td>&lt;CRG&gt;</td><td>0.500</td><td>0.125</td><td>0.375</td>" in content
     assert "Is there &lt;b&gt;fluid&lt;/b&gt;? &lt;script&gt;Yes." in content
     assert "painted: Pleural &lt;effusion&gt;." in content
     assert "words of a model that knows only phantoms" in content

@@ -155,3 +155,34 @@ def test_what_is_kept_is_right_for_single_volumes_though_scans_were_scored(sourc
 def test_a_protocol_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match="There are ct-rate, ct-clip-legacy, rad-chestct, phantom, holdout"):
         protocol("ct_rate")
+
+
+def test_labels_calibrated_together_are_compared_with_each_by_itself(made: Made) -> None:
+    """The third label is made the first again, and its probabilities noise: only the first label's can tell it."""
+    cases, table = made(patients=300, splits=("dev", "valid"))
+    cases.truth_NK[:, 2] = cases.truth_NK[:, 0]
+    table.values_NK[:, 2] = np.random.default_rng(0).uniform(0.1, 0.9, len(table.names))
+    plan = replace(QUICK, method="joint")
+    together = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=plan)
+    assert together.joint_gain["macro_auroc"].low > 0.05
+    assert together.joint_gain["macro_brier"].high < 0
+    assert together.calibrated.by_label[cases.labels[2]]["auroc"].value > together.summary.by_label[cases.labels[2]]["auroc"].value + 0.2
+    alone = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=QUICK)
+    gain = together.calibrated.average["macro_brier"].value - alone.calibrated.average["macro_brier"].value
+    assert together.joint_gain["macro_brier"].value == pytest.approx(gain)
+    assert (alone.joint_gain, "macro_auroc" in alone.calibrated.average) == ({}, False)
+    folds = evaluate(cases, table, protocol=PROTOCOLS["ct-rate"], plan=plan)
+    assert set(folds.joint_gain) == {"macro_brier"}, "what five calibrations say of five parts is not ranked together"
+
+
+def test_how_probabilities_go_together_stands_beside_labels(made: Made) -> None:
+    cases, table = made(patients=300)
+    cases.truth_NK[:, 2] = cases.truth_NK[:, 0]
+    table.values_NK[:, 2] = table.values_NK[:, 1]
+    agreement = evaluate(cases, table, protocol=PROTOCOLS["ct-clip-legacy"], plan=QUICK).cooccurrence
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    said, true = ([np.corrcoef(of[:, a], of[:, b])[0, 1] for a, b in pairs] for of in (table.values_NK, cases.truth_NK))
+    assert said[2] == pytest.approx(1)
+    assert agreement.probabilities == pytest.approx(np.abs(said).mean())
+    assert agreement.labels == pytest.approx(np.abs(true).mean())
+    assert agreement.pattern < 0, "probabilities tie another pair than labels do"

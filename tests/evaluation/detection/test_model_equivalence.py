@@ -11,6 +11,7 @@ import pytest
 from thoracle.cohort.manifest import Cohort
 from thoracle.errors import CacheDamaged
 from thoracle.evaluation.detection.model_equivalence import Answers, compare_answers, run_both
+from thoracle.inference.prepare import PreparedVolume
 
 #: Of label x the first model has all 4 pairs in order, the second 3 of them; y is the same; nobody has z.
 TRUTH = np.array([[1.0, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]])
@@ -49,8 +50,15 @@ def test_without_a_label_of_both_answers_nothing_is_claimed() -> None:
 
 def test_both_models_get_each_volume_once_in_order(cached_cohort: Callable[..., Cohort]) -> None:
     cohort, answers = cached_cohort([("a", "valid", "", (1,), 100), ("b", "valid", "", (0,), 300)]), Answers()
-    names = run_both(lambda volume: (float(volume.mean()),), lambda volume: (2 * float(volume.mean()),), cohort, cohort.entries, answers)
+    boxes = []
+
+    def before(prepared: PreparedVolume) -> tuple[float, ...]:
+        boxes.append(prepared.box)
+        return (float(prepared.array.mean()),)
+
+    names = run_both(before, lambda prepared: (2 * float(prepared.array.mean()),), cohort, cohort.entries, answers)
     assert list(names) == ["v0.nii", "v1.nii"]
+    assert boxes == [entry.box for entry in cohort.entries], "by which a model of regions tells places"
     np.testing.assert_allclose(answers.before, [[0.1], [0.3]], atol=1e-3)  # units of 1000 HU
     np.testing.assert_allclose(answers.after, [[0.2], [0.6]], atol=1e-3)
     assert [len(seconds) for seconds in (answers.before_s, answers.after_s)] == [2, 2]

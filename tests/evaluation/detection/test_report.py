@@ -11,7 +11,14 @@ import numpy as np
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable
 from thoracle.evaluation.detection.evaluate import EvaluationOptions, evaluate
 from thoracle.evaluation.detection.protocols import PROTOCOLS
-from thoracle.evaluation.detection.report import _calibration, most_confident_errors, rows_of_average, title, write_report
+from thoracle.evaluation.detection.report import (
+    _calibration,
+    cooccurrence_sentences,
+    most_confident_errors,
+    rows_of_average,
+    title,
+    write_report,
+)
 from thoracle.evaluation.detection.summary import Scores
 from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE
@@ -112,3 +119,14 @@ def test_what_nobody_labelled_and_what_is_even_is_no_mistake() -> None:
     assert alarms == []
     assert [(error.name, error.probability, error.present) for error in misses] == [("c", 0.4, True)]
     assert most_confident_errors(scores.of(np.zeros(3, dtype=bool))) == ([], [])
+
+
+def test_the_page_says_how_labels_go_together_and_what_calibrating_them_so_gives(made: Made) -> None:
+    cases, table = made(patients=80, splits=("dev", "valid"))
+    joint = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=replace(QUICK, method="joint"))
+    shown = write_report(joint, model={}).decode().split("<h2>Labels together</h2>")[1].split("<h2>")[0]
+    assert f"correlate by {joint.cooccurrence.probabilities:.2f} (mean |r| over pairs)" in shown
+    assert f"macro AUROC {joint.joint_gain['macro_auroc'].value:+.3f} (" in shown
+    assert len(cooccurrence_sentences(replace(joint, joint_gain={}))) == 1
+    unknown = replace(joint.cooccurrence, probabilities=np.nan, labels=np.nan, pattern=np.nan)
+    assert "No two labels vary together" in cooccurrence_sentences(replace(joint, cooccurrence=unknown))[0]

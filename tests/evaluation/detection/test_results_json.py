@@ -100,3 +100,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(MetadataError, match="is no run"):
         read_run(path)
+
+
+def test_how_labels_go_together_is_written_down(made: Made) -> None:
+    cases, table = made(patients=80, splits=("dev", "valid"))
+    joint = evaluate(cases, table, protocol=PROTOCOLS["phantom"], plan=EvaluationOptions(resamples=20, method="joint"))
+    document = _document(joint)
+    assert document["cooccurrence"]["labels"] == pytest.approx(joint.cooccurrence.labels)
+    assert document["joint_gain"]["macro_auroc"] == {
+        name: pytest.approx(getattr(joint.joint_gain["macro_auroc"], name)) for name in ("value", "low", "high", "p")
+    }

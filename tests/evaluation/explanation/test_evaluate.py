@@ -144,7 +144,7 @@ def test_maps_of_a_model_that_refuses_scans_and_knows_two_findings(regions_dir: 
     assert grid == (6, 6, 6)
     with pytest.raises(OutsideIntendedUse, match="in none of the volumes"):
         map_grid(model, cohort, [refused], "regions")
-    read = map_reader(model, cohort, "regions", grid)
+    read = map_reader(model, cohort, "regions", grid, masks={})
     assert read(refused).maps_KTHW.shape == (18, 6, 6, 6)
     assert not read(refused).maps_KTHW.any()
     maps = read(taken).maps_KTHW

@@ -11,6 +11,9 @@ from tests.ct.sketches import PROVENANCE
 from thoracle.ct.preprocess import PreprocessConfig, preprocess
 from thoracle.ct.recipes.orientation import ZXY, view_as
 from thoracle.ct.recipes.published import ASTRA_CHEST, MERLIN
+from thoracle.ct.recipes.recipe import ResizeByArea
+from thoracle.ct.recipes.run import foreground_box
+from thoracle.ct.recipes.sampling import box_as_text
 from thoracle.ct.volume import Volume
 from thoracle.errors import InputError, ScanUnreadable
 from thoracle.evaluation.explanation.masks import find_masks, read_mask, share_of_patches
@@ -28,11 +31,11 @@ def test_a_mask_lies_on_the_grid_of_the_models_input(tmp_path: Path) -> None:
     mask = np.zeros((8, 8, 4), np.int32)
     mask[5, 2, 1] = 1 << 3
     path = write(tmp_path / "m.nii.gz", mask, np.diag([-1.0, -1.0, 2.0, 1.0]))
-    read = read_mask(path, CONFIG)
+    read = read_mask(path, CONFIG).bits_ZXY
     assert read.shape == CONFIG.size
     assert (np.argwhere(read) == [[1, 5, 2]]).all()
     mirrored = write(tmp_path / "n.nii.gz", mask[::-1], np.array([[1.0, 0, 0, -7], [0, -1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]))
-    assert (read_mask(mirrored, CONFIG) == read).all()
+    assert (read_mask(mirrored, CONFIG).bits_ZXY == read).all()
     fractions = share_of_patches(read, (2, 2, 2))
     assert fractions.shape == (18, 2, 2, 2)
     assert fractions[3, 0, 1, 0] == 1 / (2 * 4 * 4)
@@ -48,9 +51,23 @@ def test_a_mask_lies_on_the_view_of_an_input_of_other_axes(tmp_path: Path) -> No
     volume = Volume(array=mask * np.int16(1000), spacing=(1.5, 1.5, 3.0), affine=np.eye(4), provenance=PROVENANCE)
     bright = view_as(preprocess(volume, recipe), recipe.axes, ZXY) > 0.75
     assert bright.any()
-    np.testing.assert_array_equal(read_mask(path, recipe) == 1, bright)
-    with pytest.raises(InputError, match="cropped to each scan's foreground, which masks do not show"):
-        read_mask(path, ASTRA_CHEST)
+    np.testing.assert_array_equal(read_mask(path, recipe).bits_ZXY == 1, bright)
+
+
+def test_a_mask_lies_on_an_input_that_is_cropped_to_the_foreground(tmp_path: Path) -> None:
+    """Body from voxel 2 to 18 along x, 3 to 27 along y, 4 to 16 along z, resized to half as many samples: a patch of 8 voxels is one."""
+    recipe = replace(ASTRA_CHEST, resampling=ResizeByArea(samples=(8, 12, 6)))
+    body, mask = np.full((20, 30, 16), -1024, np.int16), np.zeros((20, 30, 16), np.int16)
+    body[2:18, 3:27, 4:16], mask[4:8, 13:17, 6:10] = -900, 1
+    path = write(tmp_path / "m.nii.gz", mask, np.diag([-1.5, -1.5, 3.0, 1.0]))
+    volume = Volume(array=np.where(mask, 150, body).astype(np.int16), spacing=(1.5, 1.5, 3.0), affine=np.eye(4), provenance=PROVENANCE)
+    bright = view_as(preprocess(volume, recipe), recipe.axes, ZXY) > 0.5
+    assert bright.sum() == 8
+    read = read_mask(path, recipe, foreground=box_as_text(foreground_box(volume, recipe)))
+    np.testing.assert_array_equal(read.bits_ZXY == 1, bright)
+    assert read.spacing == (6.0, 3.0, 3.0)
+    with pytest.raises(InputError, match="which the cohort's manifest does not say"):
+        read_mask(path, recipe)
 
 
 @pytest.mark.parametrize(

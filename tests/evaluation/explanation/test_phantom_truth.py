@@ -7,7 +7,7 @@ import pytest
 
 from thoracle.cohort.vqa.attributes import FindingAttributes
 from thoracle.errors import InputError
-from thoracle.evaluation.explanation.phantom_truth import read_truth
+from thoracle.evaluation.explanation.phantom_truth import read_severity, read_truth
 from thoracle.phantom.cohort import write_cohort
 from thoracle.types import ABNORMALITIES
 
@@ -24,6 +24,19 @@ def test_truth_of_phantoms_is_read_by_volume(tmp_path: Path) -> None:
     sides = {attributes.side for findings in truth.values() for attributes in findings.values()}
     assert sides <= {None, "right", "left", "both"}
     assert "both" in sides
+    severity = read_severity(tmp_path / "phantoms")
+    assert severity == {name: {finding["abnormality"]: finding["severity"] for finding in scan["findings"]} for name, scan in scans.items()}
+    assert {word for words in severity.values() for word in words.values()} <= {"mild", "moderate", "severe"}
+
+
+def test_a_finding_without_severity_is_refused_and_a_folder_without_phantoms(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no truth/"):
+        read_severity(tmp_path)
+    (tmp_path / "truth").mkdir()
+    document = {"scans": [{"volumes": [{"VolumeName": "a.nii.gz"}], "findings": [{"abnormality": "Emphysema"}]}]}
+    (tmp_path / "truth" / "a.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="no phantom's truth"):
+        read_severity(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -96,4 +96,5 @@ def test_rates_are_counted_and_kept_beside_leads() -> None:
         None,
         scores[ABNORMALITIES[0]].volumes,
     )
+    assert first.lead["dice"].score == scores[ABNORMALITIES[0]].scores["dice"]["gradient"].value
     assert first.lead["dice"].low == scores[ABNORMALITIES[0]].lead["dice"][BETTER_ATLAS].low

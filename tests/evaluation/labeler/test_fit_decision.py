@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from thoracle.evaluation.labeler.fit_decision import _decide
+from thoracle.inference.labeler.decision import AS_PUBLISHED
 
 
 def test_a_network_that_knows_more_than_the_rules_is_found_better_and_the_other_way_round() -> None:
@@ -21,3 +23,10 @@ def test_labels_nobody_gave_are_left_out() -> None:
     truth = np.array([1.0, 0.0] * 20 + [np.nan] * 10)
     found = _decide(np.nan_to_num(truth) * 2 - 1, np.nan_to_num(truth), truth)
     assert found.f1_rules == found.f1_classifier == 1
+
+
+@pytest.mark.parametrize("labelled", [0, 1, 19])
+def test_a_label_that_next_to_nobody_gave_decides_as_published(labelled: int) -> None:
+    truth = np.array([1.0, 0.0] * 10 + [1.0] * 20)
+    truth[labelled:] = np.nan
+    assert _decide(np.ones(40), np.ones(40), truth) == AS_PUBLISHED

@@ -11,7 +11,7 @@ import pytest
 import thoracle
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.volume import Volume
-from thoracle.errors import GantryTilt, MetadataError
+from thoracle.errors import GantryTilt, MetadataError, OutsideIntendedUse
 from thoracle.inference.batch import runner as batch
 from thoracle.inference.batch.discover_scans import ScanLocation, find_scans
 from thoracle.inference.batch.result_table import ResultTable
@@ -174,3 +174,33 @@ def test_a_row_of_a_file_that_can_no_longer_be_read_is_removed(scans: tuple[Scan
     assert "is removed" in outcome.note
     assert list(table.rows) == [f"{n}.nii.gz" for n in (0, 2, 3, 4, 5)]
     assert "1.nii.gz" not in table.path.read_text()
+
+
+def test_scans_are_encoded_in_batches_and_a_refused_one_fails_alone(scans: tuple[ScanLocation, ...], table: ResultTable) -> None:
+    sizes: list[int] = []
+    refused: list[PreparedVolume] = []
+
+    def encode(volumes: Sequence[PreparedVolume]) -> list[float]:
+        sizes.append(len(volumes))
+        if len(volumes) == 4 and not refused:
+            refused.append(volumes[1])
+        if any(volume is scan for volume in volumes for scan in refused):
+            raise OutsideIntendedUse("no lungs", hint="Give a chest.")
+        return [float(volume.array.mean()) for volume in volumes]
+
+    outcomes = list(
+        process_scans(
+            scans, table, preprocess=SMALL, reading=ReadOptions(), encode=encode, row=lambda _, value: [f"{value:.6f}"], batch_size=4
+        )
+    )
+    assert sizes == [4, 1, 1, 1, 1, 2], "each of the batch alone, then the rest"
+    assert [outcome.failure.error if outcome.failure else "" for outcome in outcomes] == ["", "OutsideIntendedUse", "", "", "", ""]
+    assert [*table.rows] == [f"{number}.nii.gz" for number in (0, 2, 3, 4, 5)]
+
+
+def test_scans_are_read_in_processes(scans: tuple[ScanLocation, ...], table: ResultTable, sketch: Path) -> None:
+    scans[1].path.write_bytes(b"\x1f\x8b nothing")
+    outcomes = list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean, workers=2))
+    expected = f"{thoracle.preprocess(thoracle.read(sketch), SMALL).mean():.6f}"
+    assert table.rows == {f"{n}.nii.gz": (expected,) for n in (0, 2, 3, 4, 5)}
+    assert {outcome.name for outcome in outcomes if outcome.failure} == {"1.nii.gz"}

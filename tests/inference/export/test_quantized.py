@@ -32,8 +32,8 @@ def test_weights_are_rounded_and_the_rest_is_as_it_was(kind: str, model_dir: Pat
     assert set(exact) == set(rounded)
     changed = 0
     for name, tensor in exact.items():
-        if tensor.dim() == 2 and name.endswith(".weight"):
-            largest = tensor.abs().amax(dim=1, keepdim=True)
+        if tensor.dim() >= 2 and name.endswith(".weight"):
+            largest = tensor.abs().amax(dim=tuple(range(1, tensor.dim())), keepdim=True)
             assert ((rounded[name].float() - tensor).abs() <= 1.001 * HALF_STEP[kind] * largest).all(), name
             changed += not torch.equal(rounded[name].float(), tensor)
         else:

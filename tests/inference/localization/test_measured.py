@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from thoracle.inference.localization.measured import (
     place_statement,
     read_localization,
     save_localization,
+    slice_statement,
 )
 from thoracle.inference.localization.strongest_place import StrongestPlace
 from thoracle.types import RESEARCH_USE
@@ -33,7 +35,7 @@ def finding(**leads: Lead) -> MeasuredFinding:
 
 def test_methods_are_kept_side_by_side(tmp_path: Path) -> None:
     assert read_localization(tmp_path, weights_sha256="a") == {}
-    gradient = MeasuredMethod(measured_on="7 phantoms", findings={"Emphysema": finding(dice=AHEAD)})
+    gradient = MeasuredMethod(measured_on="7 phantoms", findings={"Emphysema": finding(dice=replace(AHEAD, score=0.5))})
     attention = MeasuredMethod(measured_on="9 phantoms", findings={"Emphysema": finding(dice=Lead(value=0.0, low=None, high=None))})
     for method, measured in (("gradient", attention), ("attention", attention), ("gradient", gradient)):
         save_localization(tmp_path, weights_sha256="a", method=method, measured=measured)
@@ -60,6 +62,18 @@ def test_leads_in_words() -> None:
     assert lead_statement(finding(dice=AHEAD, auprc=AHEAD)) == "by dice, auprc better than where this finding usually lies"
     words = "by dice better than where this finding usually lies; by pointing no better than where this finding usually lies"
     assert lead_statement(finding(dice=AHEAD, pointing=BEHIND)) == words
+
+
+def test_the_strongest_slice_in_words_with_its_rate() -> None:
+    assert slice_statement(None) == "how often the strongest slice holds it was not measured"
+    assert slice_statement(finding(dice=AHEAD)) == slice_statement(None), "another score says nothing of it"
+    ahead = finding(**{"strongest slice": replace(AHEAD, score=0.843)})
+    assert (
+        slice_statement(ahead) == "the strongest slice holds it in 84% of phantom scans with it: 20 points more than where it usually lies"
+    )
+    behind = finding(**{"strongest slice": replace(BEHIND, score=0.5)})
+    assert slice_statement(behind) == f"the strongest slice holds it in 50% of phantom scans with it: {NO_BETTER}"
+    assert slice_statement(finding(**{"strongest slice": BEHIND})) == f"the strongest slice: {NO_BETTER}", "measured before rates were kept"
 
 
 def test_places_in_words_with_the_rates_of_phantoms() -> None:

@@ -94,7 +94,7 @@ def test_an_encoder_neither_drops_out_nor_learns(encoder: ModelFolder) -> None:
 
 
 def test_a_model_without_codes_is_no_image_encoder(encoder: ModelFolder) -> None:
-    with pytest.raises(CapabilityMissing, match="which encodes no scan"):
+    with pytest.raises(CapabilityMissing, match="which gives no codes"):
         load_image_encoder(replace(encoder, kind="chat-projector"), device=torch.device("cpu"))
 
 

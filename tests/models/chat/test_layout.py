@@ -61,3 +61,17 @@ def test_users_turns_that_are_neighbours_become_one() -> None:
 def test_data_that_follow_no_user_are_a_users_turn_and_not_lost() -> None:
     turns = to_turns([TALK[1], TALK[3], TALK[2]], Layout())
     assert turns[2] == {"role": "user", "content": BLOCK}
+
+
+def test_pictures_stand_before_the_words_of_their_turn() -> None:
+    question = Message(role="user", content="Is it there?", pictures=(b"one", b"two"))
+    turns = to_turns([TALK[0], question, *TALK[3:]], SERVER_LAYOUTS["user"])
+    assert turns[0] == {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,b25l"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,dHdv"}},
+            {"type": "text", "text": "Be brief.\n\nIs it there?"},
+        ],
+    }
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]

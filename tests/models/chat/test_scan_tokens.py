@@ -85,7 +85,7 @@ def test_another_models_tokens_are_told_by_shape_and_type(encoder: ModelFolder, 
 def test_a_model_that_encodes_no_scan_is_refused(encoder: ModelFolder) -> None:
     check_gives_codes(encoder)
     projector = replace(encoder, kind="chat-projector")
-    with pytest.raises(CapabilityMissing, match=r"is CT-CHAT's projector.*, which encodes no scan.*Give CT-CHAT's encoder") as error:
+    with pytest.raises(CapabilityMissing, match=r"is CT-CHAT's projector.*, which gives no codes.*Give CT-CHAT's encoder") as error:
         ScanTokens(projector)
     assert error.value.source == str(encoder.path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -72,6 +73,17 @@ def test_weights_may_be_assigned_to_a_model_without_memory(published, encoder: C
         assert torch.equal(
             bare.eval()(published.expected["volume"]).pre_quantization_BND, encoder(published.expected["volume"]).pre_quantization_BND
         )
+
+
+def test_without_a_codebook_tokens_are_those_before_it(published, encoder: CTViT) -> None:
+    bare = CTViT(replace(published.config.ctvit, quantize=False))
+    weights = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("vq.")}
+    bare.load_state_dict(weights)  # strict: nothing of a codebook is left
+    with torch.no_grad():
+        quantized, tokens = encoder(published.expected["volume"]), bare.eval()(published.expected["volume"])
+    assert torch.equal(tokens.tokens_BTHWD.flatten(1, 3), quantized.pre_quantization_BND)
+    assert not torch.equal(tokens.tokens_BTHWD, quantized.tokens_BTHWD)
+    assert (tokens.indices_BN, tokens.codes, bare.codes) == (None, None, None)
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 80, 80), (1, 2, 40, 80, 80), (1, 1, 41, 80, 80), (1, 1, 40, 80, 81), (1, 1, 0, 80, 80)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def test_lipro_drops_out_in_training() -> None:
     assert not torch.equal(head(latent), head(latent))
 
 
-def test_labels_look_at_places_and_at_each_other() -> None:
+def test_labels_look_at_places_and_where_told_at_each_other() -> None:
     torch.manual_seed(0)
-    head = LabelAttention(PRESETS["tiny"], n_labels=4).eval()
+    head = LabelAttention(replace(PRESETS["tiny"], label_self_attention=True), n_labels=4).eval()
     torch.nn.init.normal_(head.pos_embed_t)
     tokens = torch.randn(3, 6, 6, 6, 64)
     with torch.no_grad():
@@ -43,6 +44,17 @@ def test_labels_look_at_places_and_at_each_other() -> None:
         head.labels[3] = torch.randn(64)  # one label's question is heard by the others
         assert ((head(tokens) - logits).abs() > 1e-6).all()
         head.self_attention.out_proj.weight.zero_()
+        alone = head(tokens)
+        head.labels[3] = torch.randn(64)
+        assert ((head(tokens) - alone).abs() > 1e-6).tolist() == [[False, False, False, True]] * 3
+
+
+def test_by_default_a_label_does_not_hear_of_the_others() -> None:
+    torch.manual_seed(0)
+    head = LabelAttention(PRESETS["tiny"], n_labels=4).eval()
+    assert not any(name.startswith("self_") for name in head.state_dict())
+    tokens = torch.randn(3, 6, 6, 6, 64)
+    with torch.no_grad():
         alone = head(tokens)
         head.labels[3] = torch.randn(64)
         assert ((head(tokens) - alone).abs() > 1e-6).tolist() == [[False, False, False, True]] * 3

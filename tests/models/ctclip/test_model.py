@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from thoracle.config_reader import config_from_mapping
-from thoracle.models.ctclip.config import CTCLIPConfig
+from thoracle.models.ctclip.config import PRESETS, CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.encoder import EncodedText
 
@@ -113,3 +113,16 @@ def _same_codebook(model: CTCLIP, expected: dict[str, torch.Tensor], after: str,
     weights = model.state_dict()
     assert error(weights["visual_transformer.vq._codebook.embed"], expected[f"codebook_after_{after}"]) < 1e-6
     assert error(weights["visual_transformer.vq._codebook.cluster_size"], expected[f"cluster_size_after_{after}"]) < 1e-6
+
+
+@pytest.mark.parametrize("pool", ["mean", "grid"])
+def test_a_codebook_changes_latents_only_where_they_are_read_from_codes(pool: str) -> None:
+    torch.manual_seed(0)
+    quantized = CTCLIP(replace(PRESETS["tiny"], spatial_pool=pool)).eval()
+    bare = CTCLIP(replace(quantized.config, ctvit=replace(quantized.config.ctvit, quantize=False))).eval()
+    bare.load_state_dict({name: tensor for name, tensor in quantized.state_dict().items() if ".vq." not in name})
+    volume = torch.rand(1, 1, 60, 120, 120) * 2 - 1
+    with torch.no_grad():
+        latents = [model.encode_volume(volume).latent_BL for model in (quantized, bare)]
+    assert torch.equal(*latents) == (pool == "grid") == (not quantized.config.reads_codes)
+    assert not bare.config.reads_codes

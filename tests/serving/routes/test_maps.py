@@ -30,7 +30,7 @@ def test_a_map_is_the_library_s_on_its_patches(method: str, asked: Asked, scan: 
     assert (made["method"], made["slice"]["axis"], made["slice"]["index"]) == (method, "axial", strongest.middle)
     assert made["slice"]["mm"][2] == pytest.approx(strongest.z_mm)
     assert made["range"] == pytest.approx([expected.min(), expected.max()], abs=1e-6)
-    assert made["sentence"] == "not measured against where it usually lies"
+    assert made["sentence"] == "how often the strongest slice holds it was not measured"
     values, affine = np.asarray(image.dataobj), image.affine
     index = np.linalg.inv(affine) @ (*made["slice"]["mm"], 1)
     row = values[:, :, round(index[2])]

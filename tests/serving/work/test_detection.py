@@ -35,7 +35,7 @@ def test_a_model_of_regions_maps_what_it_knows_and_the_detector_the_rest(
     assert detector.methods == ["regions", "gradient", "occlusion"]
     out = str(tmp_path / "map.nii.gz")
     made = detector.map(context(), scan=folder, finding="Pleural effusion", method=None, out=out)
-    assert (made.method, made.signed, made.sentence) == ("regions", False, "not measured against where it usually lies")
+    assert (made.method, made.signed, made.sentence) == ("regions", False, "how often the strongest slice holds it was not measured")
     assert detector.map(context(), scan=folder, finding="Lung nodule", method=None, out=out).method == "gradient"
     with pytest.raises(InputError):
         detector.map(context(), scan=folder, finding="Lung nodule", method="regions", out=out)

@@ -21,8 +21,10 @@ Ranks = list[dict[str, dict[str, Any]]]
 
 
 @pytest.mark.parametrize(
-    "case", ["global", "cached", "sharded", "sharded, cached", "sigmoid", "cloob", "medfinder", "medfinder, cached", "shared"]
-)
+    "case",
+    ["global", "cached", "sharded", "sharded, cached", "sigmoid", "cloob", "image-text", "image-text, cached", "medfinder",
+     "medfinder, cached", "shared"],
+)  # fmt: skip
 def test_two_ranks_of_four_are_one_rank_of_eight(case: str, steps: ModuleType, two_ranks: Ranks) -> None:
     batch = steps.batch(shared=case == "shared")
     expected = steps.step(replace(steps.CASES[case], gradient_cache_chunk=0, activation_checkpointing=False), ALONE, [batch])

@@ -11,15 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.tiny_configs import CONFIGS
 from tests.training.cohorts import write_cohort
 from tests.training.memory_volumes import MemoryVolume, stack
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
+from thoracle.ct.preprocess import Preprocessing
+from thoracle.ct.recipes.published import COLIPRI, MERLIN
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
-from thoracle.models.bundle.model_folder import load_state_dict, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.common.prompts import format_prompts
+from thoracle.models.registry import REGISTRY
 from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
@@ -81,6 +85,15 @@ def train(config: MedFinderRunConfig, *, resume: bool = False, until: int = STEP
     return losses
 
 
+IMAGES: dict[str, tuple[Any, Preprocessing]] = {
+    "colipri": (
+        replace(CONFIGS["colipri"], input_shape=(20, 40, 40), patch_size=(10, 10, 10)),
+        replace(COLIPRI, fit=replace(COLIPRI.fit, size=(20, 40, 40))),
+    ),
+    "merlin": (CONFIGS["merlin"], replace(MERLIN, fit=replace(MERLIN.fit, size=(20, 40, 40)))),
+}
+
+
 @pytest.fixture
 def pair_config(steps: ModuleType, tmp_path: Path) -> ContrastiveConfig:
     """One step of CT-CLIP, with room for the words of all prompts."""
@@ -140,6 +153,24 @@ def test_a_cohort_is_trained_on_to_the_bit_as_if_its_volumes_were_in_memory(pair
             assert all(torch.equal(tensor, got[key]) for key, tensor in expected.items()), (name, chunk)
 
 
+def test_a_model_without_a_codebook_trains_in_chunks_and_resumes(pair_config: ContrastiveConfig, tmp_path: Path) -> None:
+    model = replace(pair_config.model, ctvit=replace(pair_config.model.ctvit, quantize=False))
+    config = replace(pair_config, model=model, steps=2, save_every=1, gradient_cache_chunk=2, codebook_sync=False)
+
+    def run(name: str, stop: int) -> dict[str, Tensor]:
+        named = replace(config, out=str(tmp_path / name))
+        for step in contrastive_run(named, Pairs(), ALONE, words=lambda: ["nodule"]).run():
+            if step.step == stop < config.steps:
+                break
+        if stop < config.steps:
+            list(contrastive_run(named, Pairs(), ALONE, words=list, resume=True).run())
+        return load_state_dict(open_model(tmp_path / name / "model"))
+
+    expected, resumed = run("whole", 2), run("stopped", 1)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in expected.items())
+    assert not [name for name in expected if ".vq." in name]
+
+
 def test_reports_are_cut_to_the_tokens_of_the_configuration_and_counted(
     pair_config: ContrastiveConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,6 +193,57 @@ def test_more_words_than_a_ct_clip_has_are_refused(pair_config: ContrastiveConfi
     small = replace(pair_config, model=replace(pair_config.model, bert=replace(pair_config.model.bert, vocab_size=64)))
     with pytest.raises(InputError, match="vocab_size is 64"):
         contrastive_run(small, Pairs(), ALONE, words=list)
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize("locked", ["none", "image", "text"])
+def test_another_models_image_side_is_gone_on_from(kind: str, locked: str, pair_config: ContrastiveConfig, tmp_path: Path) -> None:
+    """Stopped and resumed to the bit; what is locked stays to the bit; the folder detects in words and keeps the recipe."""
+    sizes, recipe = IMAGES[kind]
+    torch.manual_seed(5)
+    encoder, bert = REGISTRY[kind].build(sizes), replace(pair_config.model.bert, hidden_dropout_prob=0.1)
+    words = Tokenizer.from_words([*format_prompts(), *(Pairs()[index].report for index in range(8))])
+    start = save_model(
+        tmp_path / "start", kind=kind, config=sizes, preprocess=recipe, labels=REGISTRY[kind].labels(sizes), tensors=encoder.state_dict(),
+        tokenizer=words if REGISTRY[kind].text_rules else None, licence="MIT", trained=True, caution="Of noise.",
+    )  # fmt: skip
+    text = BertEncoder(bert)
+    torch.save(text.state_dict(), tmp_path / "bert.bin")
+    config = replace(
+        pair_config, model=replace(pair_config.model, bert=bert), preprocess=recipe, init_image_encoder=str(start.path), locked=locked,
+        init_text_encoder=str(tmp_path / "bert.bin"), gradient_cache_chunk=2, steps=3, save_every=1, max_text_tokens=16,
+    )  # fmt: skip
+
+    def run(name: str, *, until: int = 3, resume: bool = False) -> dict[str, Tensor]:
+        run_config = replace(config, out=str(tmp_path / name))
+        for step in contrastive_run(run_config, Pairs(), ALONE, words=lambda: [Pairs()[0].report], resume=resume).run():
+            if step.step == until < 3:
+                return {}
+        return load_state_dict(open_model(tmp_path / name / "model"))
+
+    expected = run("whole")
+    run("stopped", until=2)
+    torch.manual_seed(7)
+    again = run("stopped", resume=True)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in expected.items())
+    image = [torch.equal(expected[f"encoder.{name}"], tensor) for name, tensor in encoder.state_dict().items()]
+    read = [torch.equal(expected[f"text_transformer.{name}"], tensor) for name, tensor in text.state_dict().items() if "pooler" not in name]
+    assert all(image) == (locked == "image")
+    assert all(read) == (locked == "text")
+    model = load(tmp_path / "whole" / "model", device="cpu")
+    assert (model.folder.kind, model.preprocess, model.folder.disclaimer) == ("image-text", recipe, "Of noise.")
+    assert model.folder.licence.startswith("MIT")
+    assert len(model.detect(Pairs()[0].read_volume()[0], abnormalities=["Gout"]).probabilities) == 1
+
+
+def test_what_contradicts_another_models_image_side_is_refused(pair_config: ContrastiveConfig) -> None:
+    for changes, words in (
+        ({"locked": "image"}, "would stay random"),
+        ({"locked": "text"}, "would stay random"),
+        ({"init_image_encoder": "model", "init_from": "model"}, "a model of another kind"),
+    ):
+        with pytest.raises(InputError, match=words):
+            replace(pair_config, **changes)
 
 
 def test_stopped_at_any_step_and_resumed_the_weights_are_bit_equal(config: MedFinderRunConfig, tmp_path: Path) -> None:

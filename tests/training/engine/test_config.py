@@ -16,6 +16,7 @@ from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.engine.config import RunConfig, changed_fields, load_config, load_run_config, write_config
 from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.distillation import DistillationConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig
 
@@ -34,9 +35,11 @@ SHIPPED: dict[str, type[RunConfig]] = {
     "phantom-tiny-classifier": ClassifierConfig,
     "phantom-tiny-labeler": LabelerConfig,
     "phantom-tiny-labels": ClassifierConfig,
+    "phantom-tiny-supervised": ClassifierConfig,
     "ct-chat": ChatConfig,
     "ct-chat-lora": ChatConfig,
     "phantom-chat": ChatConfig,
+    "phantom-tiny-student": DistillationConfig,
     "phantom-tiny-vocabfine": VocabFineConfig,
     "vocabfine": VocabFineConfig,
 }
@@ -58,6 +61,17 @@ def test_one_that_ships_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch, tm
     assert load_config(Path("ct-clip"), ContrastiveConfig) == load_config(CONFIGS / "ct-clip.yaml", ContrastiveConfig)
     with pytest.raises(InputError, match="is not a configuration file"):
         load_config(Path("ct-clap"), ContrastiveConfig)
+
+
+def test_the_supervised_opponent_has_the_demos_encoder_rate_and_as_many_volumes() -> None:
+    contrastive = load_config(CONFIGS / "phantom-tiny.yaml", ContrastiveConfig)
+    vocabfine = load_config(CONFIGS / "phantom-tiny-vocabfine.yaml", VocabFineConfig)
+    supervised = load_config(CONFIGS / "phantom-tiny-supervised.yaml", ClassifierConfig)
+    assert (supervised.model, supervised.init_from, supervised.encoder) == (contrastive.model, "", "full")
+    stages = (contrastive, vocabfine)
+    assert supervised.steps * supervised.batch_size == sum(config.steps * config.batch_size for config in stages) == 19_200
+    assert {supervised.optimizer.lr} == {config.optimizer.lr for config in stages}
+    assert supervised.disclaimer == contrastive.disclaimer
 
 
 @pytest.mark.parametrize(("name", "published"), [("ct-chat", ("projector", 1e-3, 3, 4)), ("ct-chat-lora", ("lora", 2e-5, 3, 12))])

@@ -28,13 +28,13 @@ from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
 from thoracle.training.finetuning.classifier import (
     ClassifierConfig,
-    ClassifierEvaluator,
     ClassifierTask,
     LabelledBatch,
     clip_weights,
     collate_features,
     collate_volumes,
 )
+from thoracle.training.finetuning.classifier_run import ClassifierEvaluator
 from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample
 from thoracle.types import ABNORMALITIES
 
@@ -150,9 +150,16 @@ def test_a_published_lipro_is_gone_on_from(golden_dir: Path, tmp_path: Path) -> 
         torch.testing.assert_close(task.network.head.eval()(expected["image_latents"]), expected["lipro_logits"], atol=1e-5, rtol=0)
 
 
-def test_a_run_without_a_model_is_refused() -> None:
+def test_a_run_without_a_model_is_refused(steps: ModuleType) -> None:
     with pytest.raises(InputError, match="needs a model"):
         ClassifierConfig(init_from="")
+    with pytest.raises(InputError, match="not both"):
+        ClassifierConfig(init_from="model", model=steps.MODEL, encoder="full")
+    with pytest.raises(InputError, match="random weights learn") as frozen:
+        ClassifierConfig(init_from="", model=steps.MODEL)
+    assert "encoder to full" in frozen.value.hint
+    with pytest.raises(InputError, match="head label-attention's"):
+        ClassifierConfig(label_self_attention=True)
     with pytest.raises(InputError, match="float32"):
         ClassifierConfig(precision="bf16")
     with pytest.raises(InputError, match="no pool has met"):
@@ -164,7 +171,11 @@ VARIANTS = {
     "pool": ({"slice_pool": "attention"}, ("trained_model.slices.", "classifier.")),
     "labels": (
         {"head": "label-attention"},
-        ("labels", "pos_embed_", "norms.", "cross_attention.", "self_attention.", "mlp.", "weight", "bias"),
+        ("labels", "pos_embed_", "norms.", "cross_attention.", "mlp.", "weight", "bias"),
+    ),
+    "labels that meet": (
+        {"head": "label-attention", "label_self_attention": True},
+        ("labels", "pos_embed_", "norms.", "cross_attention.", "self_attention.", "self_norm.", "mlp.", "weight", "bias"),
     ),
     "lora": (
         {"encoder": "lora", "lora_rank": 2},
@@ -178,7 +189,6 @@ VARIANTS = {
             "pos_embed_",
             "norms.",
             "cross_attention.",
-            "self_attention.",
             "mlp.",
             "weight",
             "bias",

@@ -14,10 +14,11 @@ from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import InputError
+from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.models.ctclip.model import CTCLIP
-from thoracle.models.medfinder.model import MedFinder
 from thoracle.training.engine.distributed import World
+from thoracle.training.engine.trainer import Trainer
 from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
 from thoracle.types import ABNORMALITIES
@@ -117,18 +118,64 @@ def test_an_encoder_that_learns_is_given_volumes_and_no_file_of_latents_is_made(
     assert {name.removeprefix("trained_model.") for name in after if name.startswith("trained_model.")} == before.keys(), "merged"
 
 
-def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(
-    config: ClassifierConfig, cohort: Cohort, steps: ModuleType, tmp_path: Path
-) -> None:
+@pytest.fixture
+def scratch(config: ClassifierConfig, steps: ModuleType) -> ClassifierConfig:
+    """The same encoder from random weights."""
+    return replace(config, init_from="", model=steps.MODEL, encoder="full", disclaimer="Knows only noise.", eval_every=0)
+
+
+def test_from_random_weights_all_but_the_text_encoder_learns(scratch: ClassifierConfig, cohort: Cohort) -> None:
+    train, _ = volumes(cohort)
+    run = classifier_run(scratch, train, None, ALONE, encoded=lambda *_: pytest.fail("encoded"))
+    before = {name: tensor.clone() for name, tensor in run.task.network.clip.state_dict().items()}
+    list(run.run())
+    folder = open_model(Path(scratch.out) / "model", verify=True)
+    assert (folder.kind, folder.trained, folder.disclaimer) == ("ct-clip-classifier", True, "Knows only noise.")
+    assert (folder.preprocess, folder.tokenizer_sha256, folder.licence) == (PREPROCESS, None, "that of the data it was trained on")
+    assert "its text encoder has learnt nothing" in (folder.path / "README.md").read_text()
+    after = {name.removeprefix("trained_model."): tensor for name, tensor in load_state_dict(folder).items()}
+    moved = {name.split(".")[0] for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert moved == {"visual_transformer", "to_visual_latent"}
+    assert len(load(folder.path, device="cpu").detect(train[0].read_volume()[0]).probabilities) == 18
+
+
+def test_random_weights_are_the_seeds(scratch: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
+    train, _ = volumes(cohort)
+    tasks = {
+        name: classifier_run(replace(scratch, out=str(tmp_path / name), seed=seed), train, None, ALONE).task
+        for name, seed in (("first", 3), ("again", 3), ("other", 4))
+    }
+    first, again, other = (task.network.state_dict() for task in tasks.values())
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not torch.equal(first["head.classifier.weight"], other["head.classifier.weight"])
+    assert not torch.equal(first["clip.to_visual_latent.weight"], other["clip.to_visual_latent.weight"])
+
+
+def test_a_run_from_random_weights_resumes_to_the_bit(scratch: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
+    train, _ = volumes(cohort)
+
+    def run(name: str, *, resume: bool = False) -> Trainer:
+        config = replace(scratch, out=str(tmp_path / name), steps=4, save_every=1)
+        return classifier_run(config, train, None, ALONE, resume=resume)
+
+    list(run("whole").run())
+    next(run("parts").run())
+    list(run("parts", resume=True).run())
+    whole, parts = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+def test_sizes_that_the_volumes_do_not_have_are_refused(scratch: ClassifierConfig, steps: ModuleType, cohort: Cohort) -> None:
+    longer = replace(scratch, model=replace(steps.MODEL, n_frames=40))
+    with pytest.raises(InputError, match=r"of \(20, 40, 40\), but the model takes \(40, 40, 40\)"):
+        classifier_run(longer, volumes(cohort)[0], None, ALONE)
+    assert not Path(scratch.out).exists()
+
+
+def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(config: ClassifierConfig, cohort: Cohort, tmp_path: Path) -> None:
     train, valid = volumes(cohort)
-    torch.manual_seed(0)
-    network = MedFinder(steps.FINDER.model)
-    facts = {"labels": ABNORMALITIES, "tokenizer": None, "licence": "", "trained": True}
-    save_model(
-        tmp_path / "finder", kind="medfinder", config=steps.FINDER.model, preprocess=PREPROCESS, tensors=network.state_dict(), **facts
-    )
-    with pytest.raises(InputError, match="has no image latents to classify"):
-        classifier_run(replace(config, init_from=str(tmp_path / "finder")), train, valid, ALONE)
+    with pytest.raises(InputError, match="has slices to attend to"):
+        classifier_run(replace(config, head="attention"), train, valid, ALONE)
     others = write_cohort(tmp_path / "others", replace(PREPROCESS, spacing=(3.0, 3.0, 3.0)))
     with pytest.raises(InputError, match="made for another preprocessing"):
         classifier_run(config, *volumes(others), ALONE)

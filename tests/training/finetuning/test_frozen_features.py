@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -59,7 +60,16 @@ def clip(steps: ModuleType, monkeypatch: pytest.MonkeyPatch) -> CTCLIP:
 
 def latents(clip: CTCLIP, volumes: Noise, folder: Path, *, keys: str = "abcde", model: str = "m", kept="latents", **more) -> torch.Tensor:
     return module.encode_frozen_features(
-        clip, volumes, ALONE, feature=kept, keys=list(keys), model_sha256=model, folder=folder, batch=3, **more
+        partial(module.encode_clip_feature, clip.eval()),
+        volumes,
+        ALONE,
+        shape=module.feature_shape(clip, kept),
+        feature=kept,
+        keys=list(keys),
+        model_sha256=model,
+        folder=folder,
+        batch=3,
+        **more,
     )
 
 
@@ -97,14 +107,14 @@ def test_another_volume_or_model_and_a_damaged_file_are_computed_again(clip: CTC
     assert torch.equal(latents(clip, Noise(), tmp_path), whole)
 
 
-@pytest.mark.parametrize("pool", ["mean", "grid"])
-def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CTCLIP, tmp_path: Path, pool: str) -> None:
-    clip = CTCLIP(replace(steps.MODEL, spatial_pool=pool)).eval()
+@pytest.mark.parametrize(("pool", "quantize"), [("mean", True), ("mean", False), ("grid", True)])
+def test_tokens_are_those_that_latents_are_read_from(steps: ModuleType, clip: CTCLIP, tmp_path: Path, pool: str, quantize: bool) -> None:
+    clip = CTCLIP(replace(steps.MODEL, spatial_pool=pool, ctvit=replace(steps.MODEL.ctvit, quantize=quantize))).eval()
     kept = latents(clip, Noise(), tmp_path, kept="tokens")
     volumes = torch.stack([Noise()[index].read_volume() for index in range(5)])
     with torch.no_grad():
         expected = clip.pooling_tokens(clip.visual_transformer(volumes))
-    if pool == "mean":  # codes are kept, by which tokens are exact
+    if pool == "mean" and quantize:  # codes are kept, by which tokens are exact
         assert (kept.dtype, kept.shape) == (torch.int32, (5, 2, 2, 2))
         assert torch.equal(expand_tokens(clip, kept), expected)
     else:

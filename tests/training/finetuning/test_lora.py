@@ -89,3 +89,16 @@ def test_the_first_gradient_moves_what_is_zero_and_leaves_frozen_weights_alone()
         assert layer.up.grad.any()
         assert layer.down.grad is not None
         assert not layer.down.grad.any()
+
+
+def test_a_convolution_is_adapted_as_a_matrix_of_its_output_channels() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv3d(2, 4, (1, 3, 3), bias=False)
+    before, x = conv.weight.detach().clone(), torch.randn(1, 2, 2, 5, 5)
+    (layer,) = add_lora([conv], rank=2)
+    assert torch.equal(conv(x), nn.functional.conv3d(x, before))
+    with torch.no_grad():
+        layer.up.normal_()
+    expected = before + (layer.up @ layer.down).view(4, 2, 1, 3, 3)
+    torch.testing.assert_close(conv(x), nn.functional.conv3d(x, expected))
+    torch.testing.assert_close(merge_lora(nn.ModuleDict({"conv": conv})), {"conv.weight": expected.detach()})

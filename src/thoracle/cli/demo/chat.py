@@ -10,16 +10,32 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from thoracle.evaluation.demo.chat import SampleConversation
+    from thoracle.models.chat.prompt import AnswerType
     from thoracle.training.chat.task import ChatConfig
 
 #: Makes a stage of the demo: its name, and the command that it is.
 Stage = Callable[[str, str], AbstractContextManager[None]]
 #: The language model learns most, and first; then the projector speaks its words from the first step.
 _STEPS: Final[dict[str, int]] = {"base": 280, "projector": 100, "lora": 180}
+#: Of a scan: of all 111 the steps would see a tenth, and a hundred and fifty reports.
+_PAIRS: Final = 24
 #: Of the held-out ones, measured with the scan and without. A score of 60 reports swings by 0.08 between draws.
-_QUESTIONS, _REPORTS = 1200, 200
-_ASK: Final = ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")
-_REPORT: Final = "Write the report of this scan."
+_QUESTIONS, _REPORTS = 1000, 200
+_TOPICS: Final = ("presence", "side", "choice", "finding", "region", "comparison", "findings")
+#: Of one held-out scan: the file of a conversation, the kind of answer, the questions.
+_TALKS: Final[tuple[tuple[str, AnswerType, tuple[str, ...]], ...]] = (
+    ("talk", "short_answer", ("Is cardiomegaly present?", "Is pleural effusion present?", "Is emphysema present?")),
+    ("talk-sentences", "long_answer", ("Describe the findings in the lungs.",)),
+    ("talk-report", "report_generation", ("Write the report of this scan.",)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatAnswers:
+    """Hold what the demo says of its chat: sentences for the terminal, and parts of the page."""
+
+    sentences: Sequence[str]
+    parts: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +61,12 @@ class DemoChat:
         """Write questions by `thoracle vqa`."""
         return self.out / "vqa.json"
 
+    @property
+    def samples(self) -> dict[str, int]:
+        """Count what stages train on or ask, by stage."""
+        trained = {f"train chat: {name}": self._steps(name) * self.config.batch_size for name in _STEPS}
+        return trained | {"evaluate chat": 2 * (_QUESTIONS + _REPORTS)}  # with the scan and without
+
     def train(self) -> Path:
         """Write questions, run each stage, and return the chat folder."""
         from thoracle.cli.train.chat import CHAT
@@ -53,8 +75,8 @@ class DemoChat:
         from thoracle.training.chat.task import STAGES
         from thoracle.training.engine.config import write_config
 
-        with self.stage("questions", f"vqa {self.cohort} --section impression --out {self.questions}"):
-            vqa(self.cohort, section="impression", out=self.questions)  # what is there, and in a ninth of the words
+        with self.stage("questions", f"vqa {self.cohort} --section impression --pairs {_PAIRS} --out {self.questions}"):
+            vqa(self.cohort, section="impression", num_pairs=_PAIRS, out=self.questions)  # what is there, and in a ninth of the words
         folders = {name: self.out / f"chat-{name}" for name in STAGES}
         base = folders["base"] / "model"
         for name, folder in folders.items():
@@ -62,7 +84,7 @@ class DemoChat:
             config = replace(
                 self.config,
                 stage=name,
-                steps=min(self.config.steps, _STEPS[name]),
+                steps=self._steps(name),
                 cohort=str(self.cohort),
                 vqa_file=str(self.questions),
                 encoder=str(self.encoder),
@@ -77,29 +99,41 @@ class DemoChat:
         keep_demo_chat(model=model, base=base, encoder=self.encoder)
         return model
 
+    def _steps(self, name: str) -> int:
+        return min(self.config.steps, _STEPS[name])
+
+    def answers(self, scan: Path, *, present: Sequence[str]) -> ChatAnswers:
+        """Train, measure, ask about a scan into which `present` was painted, and describe all three."""
+        from thoracle.evaluation.demo.chat import figures_of, section, sentences
+
+        metrics = figures_of(self.measure(self.train()))
+        return ChatAnswers(sentences=sentences(metrics), parts=section(metrics, self.ask(scan, present=present)))
+
     def measure(self, model: Path) -> Path:
         """Score the model beside the same model without the scan; return the JSON of its figures."""
         from thoracle.cli.evaluate.chat import chat as evaluate_chat
 
         where = self.out / "evaluation-chat"
-        arguments = f"--questions {self.questions} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
-        with self.stage("evaluate chat", f"evaluate chat {model} {self.cohort} {arguments}"):
-            evaluate_chat(model, self.cohort, questions=self.questions, limit=_QUESTIONS, reports=_REPORTS, out=where)
+        topics = " ".join(f"--topic {topic}" for topic in _TOPICS)
+        arguments = f"--questions {self.questions} {topics} --limit {_QUESTIONS} --reports {_REPORTS} --out {where}"
+        with self.stage("evaluate chat", f"evaluate chat {self.cohort} --model {model} {arguments}"):
+            evaluate_chat(
+                self.cohort, model=model, questions=self.questions, topic=list(_TOPICS), limit=_QUESTIONS, reports=_REPORTS, out=where
+            )
         return where / "chat.json"
 
     def ask(self, scan: Path, *, present: Sequence[str]) -> SampleConversation:
-        """Ask the default chat model a few questions, then for a report, about a scan into which `present` was painted."""
+        """Ask the default chat model about a scan into which `present` was painted: for words, for sentences, for a report."""
         from thoracle.cli.chat import chat
         from thoracle.evaluation.demo.chat import SampleConversation
         from thoracle.inference.chat.conversation import read_turns
 
-        talk, report = self.out / "talk.json", self.out / "talk-report.json"
-        for file in (talk, report):
-            file.unlink(missing_ok=True)  # a second run asks anew
-        questions = " ".join(f'--ask "{question}"' for question in _ASK)
-        with self.stage("chat", f"chat {scan} --task short_answer {questions} --conversation {talk}"):
-            chat([scan], ask=list(_ASK), task="short_answer", conversation=talk)
-        with self.stage("chat: report", f'chat {scan} --task report_generation --ask "{_REPORT}" --conversation {report}'):
-            chat([scan], ask=[_REPORT], task="report_generation", conversation=report)
-        turns = [*read_turns(talk), *read_turns(report)]
+        turns = []
+        for name, task, questions in _TALKS:
+            talk = self.out / f"{name}.json"
+            talk.unlink(missing_ok=True)  # a second run asks anew
+            arguments = " ".join(f'--ask "{question}"' for question in questions)
+            with self.stage(f"chat: {task}", f"chat {scan} --task {task} {arguments} --conversation {talk}"):
+                chat([scan], ask=list(questions), task=task, conversation=talk)
+            turns += read_turns(talk)
         return SampleConversation(turns=[(turn.question, turn.answer) for turn in turns], present=present)

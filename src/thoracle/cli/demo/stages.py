@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 #: at seeds 0 to 2, and 2,000 scans are left to train on.
 CASES = 3000
 _DEV_SHARE = 0.2
+#: With --quick: phantoms, and each training's batch and steps.
+_QUICK_CASES = 320
+_QUICK_BATCH = 16
+_QUICK_STEPS = 90
 #: What is looked for in its index.
 ASKED = "pleural effusion"
 _HITS = 5
@@ -32,45 +36,71 @@ _HITS = 5
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where all goes; a run that was stopped there goes on.")] = Path("demo"),
-    num_scans: Annotated[int, typer.Option(min=72, help="How many phantoms.")] = CASES,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where all goes; a run that was stopped there goes on. By default demo, or demo-quick."),
+    ] = None,
+    num_scans: Annotated[int | None, typer.Option(min=72, help="How many phantoms. By default 3,000, or 320.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer phantoms and steps, no chat: minutes, and a worse model.")] = False,
 ) -> None:
     """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: three quarters of an hour on two cores.
 
-    Ends with DIR/report.html, and with a model that `thoracle detect` uses where no other is named. It knows phantoms only.
+    Ends with DIR/report.html, and with a model that `thoracle detect` and `thoracle serve` use where no other is named. It knows phantoms
+    only.
     """
     from thoracle.training.chat.task import ChatConfig
     from thoracle.training.contrastive.ctclip import ContrastiveConfig
     from thoracle.training.engine.config import load_config
+    from thoracle.training.finetuning.classifier import ClassifierConfig
     from thoracle.training.finetuning.vocabfine import VocabFineConfig
     from thoracle.training.labeler.task import LabelerConfig
 
+    out = out or Path("demo-quick" if quick else "demo")
     cohort, words, first, second = (out / name for name in ("cohort", "labeler", "contrastive", "vocabfine"))
     labeler = load_config(Path("phantom-tiny-labeler"), LabelerConfig)
     contrastive = load_config(Path("phantom-tiny"), ContrastiveConfig)
     vocabfine = load_config(Path("phantom-tiny-vocabfine"), VocabFineConfig)
+    lipro, supervised = (load_config(Path(f"phantom-tiny-{name}"), ClassifierConfig) for name in ("classifier", "supervised"))
+    if quick:
+        labeler = replace(labeler, steps=_QUICK_STEPS, batch_size=_QUICK_BATCH)
+        contrastive = replace(contrastive, steps=_QUICK_STEPS, batch_size=_QUICK_BATCH)
+        vocabfine = replace(vocabfine, steps=_QUICK_STEPS, batch_size=_QUICK_BATCH)
+    runs: dict[str, RunConfig] = {
+        "contrastive": replace(contrastive, cohort=str(cohort), init_text_encoder=str(words / "model"), out=str(first), seed=seed),
+        "vocabfine": replace(vocabfine, cohort=str(cohort), init_from=str(first / "model"), out=str(second), seed=seed),
+    }
+    if not quick:
+        runs["lipro"] = replace(lipro, cohort=str(cohort), init_from=str(first / "model"), out=str(out / "lipro"), seed=seed)
+        runs["supervised"] = replace(supervised, cohort=str(cohort), out=str(out / "supervised"), seed=seed)
     run(
         out,
-        cases=num_scans,
+        cases=num_scans or (_QUICK_CASES if quick else CASES),
         seed=seed,
         labeler=replace(labeler, cohort=str(cohort), out=str(words), seed=seed),
-        contrastive=replace(contrastive, cohort=str(cohort), init_text_encoder=str(words / "model"), out=str(first), seed=seed),
-        vocabfine=replace(vocabfine, cohort=str(cohort), init_from=str(first / "model"), out=str(second), seed=seed),
-        chat=replace(load_config(Path("phantom-chat"), ChatConfig), seed=seed),
+        runs=runs,
+        chat=None if quick else replace(load_config(Path("phantom-chat"), ChatConfig), seed=seed),
     )
 
 
-def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: RunConfig, vocabfine: RunConfig, chat: ChatConfig) -> Figures:
-    """Run every stage in `out`, skipping finished ones, and return the measured figures."""
+def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[str, RunConfig], chat: ChatConfig | None) -> Figures:
+    """Run every stage in `out`, skipping finished ones, and return the measured figures.
+
+    Args:
+        out: the demo's folder.
+        cases: phantoms.
+        seed: of phantoms.
+        labeler: whose text encoder the contrastive run begins with.
+        runs: contrastive and vocabfine; lipro and supervised, which stand beside them, or neither.
+        chat: of all its stages; None for no chat.
+    """
     from thoracle.cli.demo.chat import DemoChat
+    from thoracle.cli.demo.opponents import DemoOpponents
     from thoracle.cli.demo.regions import DemoRegions
+    from thoracle.cli.demo.time_left import planned_seconds
     from thoracle.cohort.manifest import open_cohort
-    from thoracle.evaluation.demo.chat import figures_of as figures_of_chat
-    from thoracle.evaluation.demo.chat import section as chat_section
-    from thoracle.evaluation.demo.chat import sentences as chat_sentences
     from thoracle.evaluation.demo.held_out import examples, held_out, histogram_scores, phantom_file, positive_labels
-    from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, CONTRASTIVE, HISTOGRAM, TUNED, figures_of, write_page
+    from thoracle.evaluation.demo.page import AVERAGED, BY_REGION, HISTOGRAM, TUNED, WHOLE_DEMO, figures_of, write_page
     from thoracle.evaluation.demo.regions import averaged
     from thoracle.evaluation.demo.regions import sentences as region_sentences
     from thoracle.evaluation.demo.search import section as search_section
@@ -81,61 +111,80 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, contrastive: Ru
     from thoracle.training.engine.metric_logger import read_curves
     from thoracle.types import RESEARCH_USE
 
-    stages, runs = _Stages(), {"contrastive": contrastive, "vocabfine": vocabfine}
-    stages.make_cohort(out, cases=cases, seed=seed, config=contrastive)
+    stages, opponents = _Stages(), DemoOpponents(configs=runs, out=out)
+    tuned, cohort_folder = Path(runs["vocabfine"].out) / "model", out / "cohort"
+    talk = DemoChat(config=chat, cohort=cohort_folder, encoder=tuned, out=out, stage=stages) if chat else None
+    samples = {f"train {name}": config.steps * config.batch_size for name, config in {"labeler": labeler, **runs}.items()}
+    stages.planned = planned_seconds(scans=cases, samples=samples | (talk.samples if talk else {}))
+    stages.make_cohort(out, cases=cases, seed=seed, config=runs["contrastive"])
     stages.train("labeler", labeler, out)
     for name, config in runs.items():
         stages.train(name, config, out)
         stages.evaluate(name, Path(config.out) / "model", out)
-    by_region = DemoRegions(encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
+    by_region = DemoRegions(encoder=tuned, out=out, stage=stages)
     by_region.fit()
     stages.evaluate("regions", by_region.model, out)
     by_region.evaluate_maps()
-    search_quality = stages.index_and_find(Path(contrastive.out) / "model", out)
-    keep_demo_model(Path(vocabfine.out) / "model")
-    keep_demo_search(index=out / "index", model=Path(contrastive.out) / "model", scans=out / "phantoms")
-    shown = max(held_out(open_cohort(out / "cohort")).values(), key=lambda entry: len(positive_labels(entry)))
+    search_quality = stages.index_and_find(Path(runs["contrastive"].out) / "model", out)
+    keep_demo_model(tuned)
+    keep_demo_search(index=out / "index", model=Path(runs["contrastive"].out) / "model", scans=out / "phantoms")
+    shown = max(held_out(open_cohort(cohort_folder)).values(), key=lambda entry: len(positive_labels(entry)))
     stages.detect(shown, out)
-    talk = DemoChat(config=chat, cohort=out / "cohort", encoder=Path(vocabfine.out) / "model", out=out, stage=stages)
-    chat_metrics = figures_of_chat(talk.measure(talk.train()))
-    answers = talk.ask(out / "phantoms" / phantom_file(shown), present=positive_labels(shown))
+    answers = talk.answers(out / "phantoms" / phantom_file(shown), present=positive_labels(shown)) if talk else None
     with stages("report"):
-        cohort = open_cohort(out / "cohort")
-        before, after, regions = (read_run(out / f"evaluation-{name}" / "results.json").scores for name in (*runs, "regions"))
-        rows = {CONTRASTIVE: before, TUNED: after, BY_REGION: regions, AVERAGED: averaged(after, regions)}
-        figures = figures_of({**rows, HISTOGRAM: histogram_scores(cohort, after)})
+        cohort = open_cohort(cohort_folder)
+        after, regions = opponents.scores[TUNED], read_run(out / "evaluation-regions" / "results.json").scores
+        others = {BY_REGION: regions, AVERAGED: averaged(after, regions), HISTOGRAM: histogram_scores(cohort, after)}
+        figures = figures_of({**opponents.scores, **others})
         region_quality = by_region.quality(prompts=after, regions=regions)
         shown_scans = examples(cohort, out / "phantoms", after)
         content = write_page(
             figures,
-            facts=[f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}."],
+            facts=[
+                f"{len(held_out(cohort)):,} of {cases:,} scans are held out, with all scans of their patients. Seed {seed}.",
+                *([] if answers else [WHOLE_DEMO]),
+            ],
             losses={name: read_curves(Path(config.out))["train/loss"] for name, config in runs.items()},
             examples=shown_scans,
             more=[
+                *opponents.section,
                 *by_region.section(region_quality, shown_scans),
                 *search_section(search_quality, query_text=ASKED, hits=_hits(out)),
-                *chat_section(chat_metrics, answers),
+                *(answers.parts if answers else []),
             ],
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
     _say(figures)
-    typer.echo("\n" + "\n".join([*region_sentences(region_quality), *search_sentences(search_quality), *chat_sentences(chat_metrics)]))
-    typer.echo(f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}")
-    typer.echo(f"The models are in {demo_model()} and {demo_chat()}: commands use them where no --model is given. They know only phantoms.")
-    typer.echo(f"`thoracle serve` gives a page on which they read, search and answer.\n{RESEARCH_USE}")
+    models = f"{demo_model()} and {demo_chat()}" if talk else str(demo_model())
+    sentences = [
+        "",
+        *opponents.sentences,
+        *region_sentences(region_quality),
+        *search_sentences(search_quality),
+        *(answers.sentences if answers else [WHOLE_DEMO]),
+        f"\n{sum(stages.seconds.values()):.0f} seconds. Look at {out / 'report.html'}",
+        f"The models are in {models}: commands use them where no --model is given. They know only phantoms.",
+        "`thoracle serve` gives a page on which they read, search and answer.",
+        RESEARCH_USE,
+    ]
+    typer.echo("\n".join(sentences))
     return figures
 
 
 @dataclass(kw_only=True)
 class _Stages:
-    """Each stage is said with its command before it is done, and timed."""
+    """Each stage is said with its command and with what is left of all before it is done, and timed."""
 
+    planned: Mapping[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, name: str, command: str = "") -> Iterator[None]:
-        typer.secho(f"\n{name}", bold=True)
+        from thoracle.cli.demo.time_left import seconds_left
+
+        minutes = seconds_left(self.planned, self.seconds) / 60
+        typer.echo("\n" + typer.style(name, bold=True) + (f" ({minutes:.0f} minutes left of all)" if minutes >= 1 else ""))
         if command:
             typer.echo(f"$ thoracle {command}")
         since = time.perf_counter()
@@ -156,17 +205,18 @@ class _Stages:
             prepare(phantoms, layout="ct-rate", preprocess=settings, dev_share=_DEV_SHARE, out=cohort)
 
     def train(self, name: str, config: RunConfig, out: Path) -> None:
-        """Train the task `name`."""
+        """Train the model `name`."""
+        from thoracle.cli.train.classifier import CLASSIFIER
         from thoracle.cli.train.contrastive import CONTRASTIVE
         from thoracle.cli.train.labeler import LABELER
         from thoracle.cli.train.vocabfine import VOCABFINE
         from thoracle.training.engine.config import write_config
 
-        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE)}
+        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE, CLASSIFIER)}
         settings, resume = out / f"{name}.yaml", Path(config.out).exists()
         write_config(config, settings)
-        with self(f"train {name}", f"train {name} --config {settings}" + (" --resume" if resume else "")):
-            tasks[name](config=settings, resume=resume)
+        with self(f"train {name}", f"train {config.TASK} --config {settings}" + (" --resume" if resume else "")):
+            tasks[config.TASK](config=settings, resume=resume)
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """Evaluate on split valid; thresholds and calibration come from split dev."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thoracle.inference.requested_findings import Finding
 
 Level = Literal["volume", "scan"]
-Method = Literal["platt", "temperature"]
+Method = Literal["platt", "temperature", "joint"]
 Tuning = Literal["folds", "train", "dev", "valid", "test"]
 
 
@@ -44,7 +44,9 @@ def detection(
         Tuning | None, typer.Option(help="Where thresholds and calibration come from, in place of the protocol's choice.")
     ] = None,
     mapping: Annotated[Path | None, typer.Option(metavar="CSV", help="rad-chestct: label, abnormality.")] = None,
-    calibration: Annotated[Method, typer.Option(help="Slope and offset of the logit, or the slope alone.")] = "platt",
+    calibration: Annotated[
+        Method, typer.Option(help="Slope and offset of the logit, the slope alone, or slopes of all labels' logits.")
+    ] = "platt",
     coverage: Annotated[float, typer.Option(help="Of verdicts: how often the right answer is not ruled out.")] = 0.9,
     save_calibration: Annotated[bool, typer.Option("--save-calibration", help="Into the model's folder, for `thoracle detect`.")] = False,
     resamples: Annotated[int, typer.Option(min=1, help="Draws of patients.")] = 1000,
@@ -190,7 +192,7 @@ def _write(evaluation: Evaluation, out: Path, console: Console, *, model: dict[s
     from rich.table import Table as Shown
 
     from thoracle.cli.findings_table import UNTRAINED
-    from thoracle.evaluation.detection.report import rows_of_average, write_report
+    from thoracle.evaluation.detection.report import cooccurrence_sentences, rows_of_average, write_report
     from thoracle.evaluation.detection.results_json import as_dict
     from thoracle.evaluation.predict import volume_loader
     from thoracle.files.atomic import write_atomic
@@ -217,6 +219,8 @@ def _write(evaluation: Evaluation, out: Path, console: Console, *, model: dict[s
         if name != "threshold" and value is not None:
             shown.add_row(f"as published, {name.replace('_', ' ').replace('f1', 'F1')}", f"{value:.3f}, no interval")
     Printer(highlight=False).print(shown)
+    for sentence in cooccurrence_sentences(evaluation):
+        console.print(sentence, markup=False)
     if not model.get("trained", True):
         console.print(f"[bold red]{UNTRAINED}[/]")
     if model.get("caution"):

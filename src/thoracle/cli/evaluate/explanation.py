@@ -73,7 +73,7 @@ def explanation(
     with ResultTable(out / "explanation.csv", columns=columns(method), settings=settings) as table:
         if pending := pending_masked(entries, table, paths):
             grid = map_grid(loaded, prepared, pending, method)
-            read_maps = map_reader(loaded, prepared, method, grid)
+            read_maps = map_reader(loaded, prepared, method, grid, masks=paths)
             with console.status("atlas") as status:
                 atlases = cached_atlases(
                     out / ATLASES_FILE,

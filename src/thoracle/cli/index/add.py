@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from thoracle.cli.index import index
-from thoracle.cli.options import Device, Dtype, Encoding, ModelFolder, Only
+from thoracle.cli.options import BatchSize, Device, Dtype, Encoding, FindingNames, FindingsFile, ModelFolder, Only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from thoracle.cli.progress import ProgressBar
     from thoracle.cohort.reports import Section
     from thoracle.inference.model import Model
+    from thoracle.inference.requested_findings import Finding
+    from thoracle.search.backend import IndexBackend
     from thoracle.search.indexing import IndexProgress
     from thoracle.search.record import Record
 
@@ -52,8 +54,11 @@ def add(
     approximate: Annotated[
         bool | None, typer.Option("--approximate/--exact", help="With or without an approximate index; by default from 200,000 volumes.")
     ] = None,
+    finding: FindingNames = None,
+    findings: FindingsFile = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    batch_size: BatchSize = None,
 ) -> None:
     """Encode each volume and each report of a cohort, and keep latents, words, labels and facts where `thoracle search` finds them.
 
@@ -71,6 +76,7 @@ def add(
     from thoracle.cohort.sources import SPLITS
     from thoracle.errors import InputError
     from thoracle.files.table import TABLE_SUFFIXES
+    from thoracle.inference.batch.batch_size import fitting_batch_size
     from thoracle.inference.demo.default_model import model_or_demo
     from thoracle.inference.labeler.report_table import TEXT_COLUMN, ReportTable
     from thoracle.inference.model import load
@@ -79,7 +85,7 @@ def add(
     from thoracle.search.open_index import open_index_for_writing
     from thoracle.search.report_index import cohort_reports, table_reports
 
-    console, chosen = Console(stderr=True, highlight=False), split or SPLITS
+    console, chosen, failed = Console(stderr=True, highlight=False), split or SPLITS, 0
     if unknown := sorted(set(chosen) - set(SPLITS)):
         raise InputError(f"no split {', '.join(unknown)!r:.60}", hint=f"There are {', '.join(SPLITS)}.")
     is_table = cohort.suffix.lower() in TABLE_SUFFIXES
@@ -91,7 +97,8 @@ def add(
     covered = (prepared is None or prepared.naming == "real") and not keep_identifiers
     key = SiteKey.open(site_key or default_key_file(), outside=Path(out)) if covered else None
     network = load(model_or_demo(model, notify=notify), device=device, dtype=dtype)
-    splits, failed = [name for name in SPLITS if name in chosen], 0
+    requested = _requested(finding or (), findings, encoding=encoding, model=network)
+    splits = [name for name in SPLITS if name in chosen]
     if prepared is None:
         also = [patient_column] if patient_column else []
         table = ReportTable(path=cohort, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=also, encoding=encoding)
@@ -108,12 +115,14 @@ def add(
                     splits=splits,
                     key=key,
                     thumbnails=thumbnails,
+                    batch_size=batch_size or fitting_batch_size(network),
                     progress=lambda progress: _show(progress, bar, console),
                 )
-        volumes = len(backend)
+        summary = f"{len(backend):,} volumes, {failed} failed: {escape(out)}"
+        if requested:
+            console.print(_score(backend, network, requested), markup=False)
     register(network.folder.path, network.folder.weights_sha256)
-    console.print(f"{volumes:,} volumes, {failed} failed: {escape(out)}")
-    console.print(_add_reports(records, network, section=section, out=out, settings=settings))
+    console.print(f"{summary}\n{_add_reports(records, network, section=section, out=out, settings=settings)}")
     _conclude(Path(out), network, console)
     if failed:
         raise typer.Exit(1)
@@ -143,6 +152,26 @@ def _add_reports(records: Sequence[Record], model: Model, *, section: Section, o
     with open_index_for_writing(reports_location(out), {**settings, "section": section}) as reports:
         index_reports(reports, records, model, section=section)
         return f"{len(reports):,} reports ({section})"
+
+
+def _requested(names: Sequence[str], file: Path | None, *, encoding: str, model: Model) -> Sequence[Finding]:
+    """Return findings that were asked for, and say what the model lacks for them before volumes are encoded."""
+    from thoracle.inference.requested_findings import requested_findings
+
+    findings = requested_findings(names, file, encoding=encoding) or ()
+    if findings:
+        model.prompt_latents(findings)
+    return findings
+
+
+def _score(index: IndexBackend, model: Model, findings: Sequence[Finding]) -> str:
+    """Keep probabilities of findings with each volume, and say of what kind they are."""
+    from thoracle.inference.requested_findings import uncalibrated_note
+    from thoracle.search.indexing import score_findings
+
+    changed = score_findings(index, model, findings)
+    note = uncalibrated_note(findings, labels=model.folder.labels)
+    return f"{len(findings)} findings: probabilities of {changed:,} volumes are new. {note}".strip()
 
 
 def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:

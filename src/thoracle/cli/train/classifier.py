@@ -1,4 +1,4 @@
-"""Train LiPro or another head on a CT-CLIP, frozen or not, for a cohort's labels: `thoracle train classifier`."""
+"""Train LiPro or another head on a CT-CLIP or another encoder, frozen or not, for a cohort's labels: `thoracle train classifier`."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def _plan(config: ClassifierConfig, ranks: int, local_ranks: int) -> RunPlan:
 
 CLASSIFIER: Final = TrainTask(
     name="classifier",
-    help="""Train a classifier of 18 abnormalities on a CT-CLIP (LiPro, ClassFine). Ends with DIR/model, which `thoracle detect` takes.
+    help="""Train a classifier of 18 abnormalities on an encoder (on CT-CLIP: LiPro, ClassFine). Ends with DIR/model for `thoracle detect`.
 
     What a frozen encoder gives is computed once and kept: a run that was stopped while it encoded goes on where it was, and another seed
     begins at once.
     """,
     config=_config,
     prepare=_prepare,
-    settings={"init_from": setting("--start", "DIR", "CT-CLIP or classifier model folder", kind=Path)},
+    settings={"init_from": setting("--start", "DIR", "Model folder of an encoder or a classifier", kind=Path)},
     plan=_plan,
 )
 add_command(CLASSIFIER)

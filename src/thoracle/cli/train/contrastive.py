@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from thoracle.cli.train.command import Run, TrainTask, add_command, setting
 
@@ -34,13 +34,25 @@ def _prepare(config: ContrastiveConfig) -> Run:
 def _plan(config: ContrastiveConfig, ranks: int, local_ranks: int) -> RunPlan:
     from thoracle.cli.train.pairs import cache_size, open_pairs
     from thoracle.models.ctclip.model import CTCLIP
-    from thoracle.training.contrastive.initialization import read_text_encoder, text_sizes
+    from thoracle.models.encoder import TrainableEncoder
+    from thoracle.models.imagetext.config import ImageTextConfig
+    from thoracle.models.registry import REGISTRY
+    from thoracle.training.contrastive.initialization import open_image_encoder, read_text_encoder, text_sizes
     from thoracle.training.contrastive.pair_plan import plan_pairs
 
     model = replace(config.model, bert=text_sizes(config.model.bert, read_text_encoder(config)))
     pairs = open_pairs(config)
     cache = cache_size(pairs.cohort)
-    return plan_pairs(config, lambda: CTCLIP(model), samples=len(pairs), cache=cache, ranks=ranks, local_ranks=local_ranks)
+    image = open_image_encoder(config)
+
+    def build() -> TrainableEncoder:
+        if image is None:
+            return CTCLIP(model)
+        sizes = ImageTextConfig(bert=model.bert, dim_latent=model.dim_latent, encoder_kind=image.kind, encoder=image.config)
+        return cast(TrainableEncoder, REGISTRY["image-text"].build(sizes))
+
+    frozen = config.locked == "text"
+    return plan_pairs(config, build, frozen_text=frozen, samples=len(pairs), cache=cache, ranks=ranks, local_ranks=local_ranks)
 
 
 CONTRASTIVE: Final = TrainTask(
@@ -51,7 +63,10 @@ CONTRASTIVE: Final = TrainTask(
     """,
     config=_config,
     prepare=_prepare,
-    settings={"init_text_encoder": setting("--text-weights", "PATH", "A BERT's weights, or a report classifier's folder")},
+    settings={
+        "init_text_encoder": setting("--text-weights", "PATH", "A BERT's weights, or a report classifier's folder"),
+        "init_image_encoder": setting("--image-model", "DIR", "Model folder of any encoder, whose image side is gone on from"),
+    },
     plan=_plan,
 )
 add_command(CONTRASTIVE)

@@ -91,4 +91,5 @@ def _entry(source: VolumeSource, outcome: VolumeOutcome, *, seed: int) -> Cohort
         accession=source.accession or source.scan,
         facts=source.facts,
         box=InputBox.from_text(outcome.box) if outcome.box else None,
+        foreground=outcome.foreground,
     )

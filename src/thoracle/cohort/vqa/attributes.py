@@ -1,4 +1,4 @@
-"""Collect attributes of abnormalities from sentences of reports and from masks: side, lobes, size, number."""
+"""Collect attributes of abnormalities from sentences of reports and from masks: side, lobes, size, number, severity."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from thoracle.types import ABNORMALITIES
 
 LOBES: Final = ("right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe", "left lower lobe")
 SIDES: Final = ("right", "left", "both")
+SEVERITIES: Final = ("mild", "moderate", "severe")
 COUNTS: Final = ("one", "two", "three", "four", "five", "several")
 #: Mask voxels that are too few to be a part of their own.
 _FEWEST_VOXELS: Final = 2
@@ -22,6 +23,8 @@ _SIZE: Final = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:x\s*\d+(?:[.,]\d+)?\s*)*(mm|c
 _LOBES_OF_BOTH: Final = re.compile(r"\b(upper|lower) lobes of both lungs|\bboth (upper|lower) lobes", re.IGNORECASE)
 _BOTH: Final = re.compile(r"\bboth (?:lungs|sides|hemithora\w+)|\bbilateral", re.IGNORECASE)
 _COUNT: Final = re.compile(r"\b(a single|one|two|three|four|five|several|multiple|a few|numerous|many)\b", re.IGNORECASE)
+#: Words of one scale; a sentence that has several of them, as in "mild to moderate", states no severity of the three.
+_SEVERITY: Final = re.compile(r"\b(minimal|mild|slight|moderate|marked|severe)\b", re.IGNORECASE)
 _DENIED: Final = re.compile(r"\b(?:no|not|without|free of)\b", re.IGNORECASE)
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 
@@ -34,6 +37,7 @@ class FindingAttributes:
     lobes: tuple[str, ...] = ()
     size_mm: float | None = None
     count: str | None = None
+    severity: str | None = None
 
 
 #: The sentences of a report that state each abnormality, by its name.
@@ -88,6 +92,7 @@ def facts_in(sentences: Iterable[str]) -> FindingAttributes:
             lobes=attributes.lobes or lobes,
             size_mm=attributes.size_mm if attributes.size_mm is not None or size is None else _millimetres(size),
             count=attributes.count or (None if count is None else _count(count[1])),
+            severity=attributes.severity or _severity(lower),
         )
     return attributes
 
@@ -132,6 +137,11 @@ def _side(lower: str, lobes: tuple[str, ...]) -> str | None:
         return "both"
     sides = {lobe.split()[0] for lobe in lobes} or {side for side in ("right", "left") if re.search(rf"\b{side}\b", lower)}
     return None if not sides else "both" if len(sides) == 2 else sides.pop()
+
+
+def _severity(lower: str) -> str | None:
+    words = _SEVERITY.findall(lower)
+    return words[0] if len(words) == 1 and words[0] in SEVERITIES else None
 
 
 def _millimetres(match: re.Match[str]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.reports import Section
 from thoracle.cohort.sources import Split
 from thoracle.cohort.vqa.attributes import Evidence, FindingAttributes, facts_in, facts_of_mask, keyword_evidence
-from thoracle.cohort.vqa.templates import Case
+from thoracle.cohort.vqa.case import Case
 from thoracle.errors import InputError
 from thoracle.types import ABNORMALITIES
 
@@ -72,7 +73,9 @@ def _case(entry: CohortEntry, section: Section, evidence: Evidence, mask: Path |
     report = entry.report.text("both")
     there = [name for name, label in zip(ABNORMALITIES, entry.labels, strict=True) if label == 1]
     attributes = evidence(report) if there and report else {}
-    facts = {name: facts_in(attributes.get(name, ())) for name in there}
+    shared = Counter(sentence for name in there for sentence in attributes.get(name, ()))
+    # a sentence on two findings does not say whose side and size it names
+    facts = {name: facts_in(sentence for sentence in attributes.get(name, ()) if shared[sentence] == 1) for name in there}
     if mask is not None:
         facts = {name: _corrected(facts[name], shown, name) for name, shown in _seen(mask, there)}
     return Case(
@@ -93,6 +96,7 @@ def _corrected(reported: FindingAttributes, shown: FindingAttributes, name: str)
         lobes=reported.lobes,
         size_mm=reported.size_mm,
         count=shown.count if name in COUNTABLE else reported.count,
+        severity=reported.severity,
     )
 
 

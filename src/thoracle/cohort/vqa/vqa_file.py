@@ -7,13 +7,14 @@ ones may pass them over.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from thoracle.files.json_file import write_json
+from thoracle.files.atomic import atomic_file
 
 IMAGE: Final = "<image>"
 #: The wanted kind of answer, by what a turn's type is called in published files.
@@ -40,7 +41,7 @@ class QuestionAnswer:
         task: "long_answer", "short_answer", "multiple_choice" or "report_generation".
         type: as published: "free_response", "description", "conversation", "multiple_choice", "report_generation", "short_answer".
         topic: what it asks ("presence", "side", …); of published questions "choice", "report", "short" or "long".
-        about: the abnormality it asks about; "" where it is none, or nobody says.
+        about: the abnormality it asks about, the region, or abnormalities with " / " between them; "" where it is none, or nobody says.
     """
 
     question: str
@@ -66,9 +67,14 @@ class QuestionSet:
     pairs: tuple[QuestionAnswer, ...]
 
 
-def write_questions(path: Path, conversations: Sequence[QuestionSet]) -> None:
-    """Write whole or not at all."""
-    write_json(path, [_as_dict(conversation) for conversation in conversations], indent=1, private=True)
+def write_questions(path: Path, conversations: Iterable[QuestionSet]) -> None:
+    """Write whole or not at all, a conversation a line, each as it comes: a file may hold millions."""
+    with atomic_file(path, private=True) as file:
+        separator = b"[\n"
+        for conversation in conversations:
+            file.write(separator + json.dumps(_as_dict(conversation)).encode())
+            separator = b",\n"
+        file.write(b"[]\n" if separator.startswith(b"[") else b"\n]\n")
 
 
 def _as_dict(conversation: QuestionSet) -> dict[str, Any]:

@@ -21,6 +21,19 @@ _Floats = NDArray[np.floating[Any]]
 Box = tuple[slice, slice, slice]
 
 
+def box_as_text(box: Box) -> str:
+    """Write a box as a cell of a table, which `box_from_text` reads: "3:90 0:96 0:80"."""
+    return " ".join(f"{side.start}:{side.stop}" for side in box)
+
+
+def box_from_text(text: str) -> Box:
+    """Read what `box_as_text` wrote; raises ValueError for anything else."""
+    x, y, z = (slice(*map(int, side.split(":"))) for side in text.split(" "))
+    if any(side.step is not None or not 0 <= side.start < side.stop for side in (x, y, z)):
+        raise ValueError("no box")
+    return x, y, z
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampledAxis:
     """Hold the samples along one axis of a scan, in the order of the input.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
@@ -16,8 +16,8 @@ from torch import Tensor
 from thoracle.cohort.manifest import Cohort
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.vqa.vqa_file import QuestionSet
-from thoracle.errors import AnswerIncomplete
-from thoracle.evaluation.chat.metrics import AnsweredQuestion
+from thoracle.errors import AnswerIncomplete, InputError
+from thoracle.evaluation.chat.metrics import AnsweredQuestion, patient_of
 from thoracle.files.append_log import append_lines, recover_lines
 from thoracle.inference.chat.conversation import Conversation as Dialog
 from thoracle.inference.chat.conversation import Turn
@@ -30,18 +30,32 @@ from thoracle.types import FloatArray
 from thoracle.version import __version__
 
 
-def draw_questions(conversations: Sequence[QuestionSet], *, limit: int, reports: int) -> tuple[QuestionSet, ...]:
+def draw_questions(
+    conversations: Sequence[QuestionSet], *, limit: int, reports: int, topics: Collection[str] = ()
+) -> tuple[QuestionSet, ...]:
     """Take the first `limit` questions and the first `reports` requests for a report, sorted by scan.
 
     A scan's questions follow each other, so that its tokens are computed once.
+
+    Args:
+        conversations: whose last questions are asked.
+        limit, reports: at most so many.
+        topics: of the questions; all by default.
+
+    Raises:
+        InputError: nothing asks for any of the topics.
     """
     drawn: dict[bool, list[QuestionSet]] = {False: [], True: []}
     for conversation in conversations:
-        kind = drawn[conversation.pairs[-1].topic == "report"]
-        if len(kind) < (reports if kind is drawn[True] else limit):
+        topic = conversation.pairs[-1].topic
+        kind = drawn[topic == "report"]
+        is_asked = topic == "report" or not topics or topic in topics
+        if is_asked and len(kind) < (reports if kind is drawn[True] else limit):
             kind.append(conversation)
         if len(drawn[False]) >= limit and len(drawn[True]) >= reports:
             break
+    if topics and not drawn[False]:
+        raise InputError(f"no question asks for {' or '.join(topics)}", hint="Give topics of the question file.")
     return tuple(sorted([*drawn[False], *drawn[True]], key=lambda conversation: conversation.images))
 
 
@@ -91,8 +105,7 @@ def answer_questions(
             cached[key] = _whole(chat.generate(messages, scans, sampling=sampling)).strip()
             if journal is not None:
                 append_lines(journal, [json.dumps({"key": key, "answer": cached[key]})], private=True)
-        patient = entries[conversation.images[0]].patient if conversation.images else conversation.id
-        yield AnsweredQuestion(patient=patient, pair=last, answer=cached[key])
+        yield AnsweredQuestion(patient=patient_of(conversation, entries), pair=last, answer=cached[key])
 
 
 def chat_fingerprint(folder: Path) -> str:

@@ -7,29 +7,34 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.vqa.attributes import keyword_evidence
-from thoracle.cohort.vqa.vqa_file import QuestionAnswer
+from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.metrics.bootstrap import RESAMPLES, Interval, patient_weights, percentile_interval
 from thoracle.metrics.classification import f1_score
 from thoracle.metrics.text import measure_texts
 from thoracle.types import ABNORMALITIES, FloatArray
 
 #: Topics whose answers are right or wrong.
-CLOSED: Final = ("presence", "side", "lobe", "count", "choice", "change")
-#: What figures of open answers are called, by topic; of all other topics "answer".
-_OPEN: Final = {"short": "short answer", "long": "long answer"}
+CLOSED: Final = (
+    "presence", "any", "number", "either", "side", "lobe", "count", "severity",
+    "choice", "side choice", "lobe choice", "severity choice", "either choice", "change",
+)  # fmt: skip
 #: A choice's letter: in or before a bracket or point, or alone.
 _LETTER: Final = re.compile(r"\(?([a-z])(?:[).:]|$)")
 #: Reports of a text to 0 and 1 of each abnormality, (N, K).
 Label = Callable[[Sequence[str]], FloatArray]
+#: Weights of questions to figures by name, (R, N) to (R,) each.
+Measure = Callable[[FloatArray], dict[str, FloatArray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,11 @@ class AnsweredQuestion:
     patient: str
     pair: QuestionAnswer
     answer: str
+
+
+def patient_of(conversation: QuestionSet, entries: Mapping[str, CohortEntry]) -> str:
+    """Return whose scans a conversation is about; one about no scan counts for itself."""
+    return entries[conversation.images[0]].patient if conversation.images else conversation.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +91,67 @@ def summarise(
 ) -> dict[str, Interval]:
     """Compute every metric that the questions allow, with intervals over patients; `judged` adds the mean score of open answers,
     of how many, and how many of these hold the form of a verdict."""
-    closed = [question for question in answered if question.pair.topic in CLOSED]
-    reports = [question for question in answered if question.pair.topic == "report"]
-    words = [question for question in answered if question.pair.topic != "report" and question.pair.topic not in CLOSED]
     metrics: dict[str, Interval] = {}
-    for topic in CLOSED:
-        part = [question for question in closed if question.pair.topic == topic]
-        if part:
-            metrics |= _interval(part, _accuracy(part, topic), resamples, seed)
-    open_parts: dict[str, list[AnsweredQuestion]] = {"report": reports}
-    for question in words:
-        open_parts.setdefault(_OPEN.get(question.pair.topic, "answer"), []).append(question)
-    for name, part in open_parts.items():
-        if part:
-            measure = measure_texts([question.answer for question in part], [question.pair.answer for question in part])
-            metrics |= {f"{name} {key}": value for key, value in _interval(part, measure, resamples, seed).items()}
-    if reports:
-        predicted, reference = label([question.answer for question in reports]), label([question.pair.answer for question in reports])
-        metrics |= _interval(reports, lambda weights: clinical(predicted, reference, weights), resamples, seed)
-    if judged is not None and (words or reports):
-        metrics |= _judge_metrics([*words, *reports], judged([*words, *reports]), resamples, seed)
+    for part, measure in _measures(answered, label):
+        metrics |= _interval(part, measure, resamples, seed)
+    if judged is not None and (free := [question for question in answered if question.pair.topic not in CLOSED]):
+        metrics |= _judge_metrics(free, judged(free), resamples, seed)
     return metrics
+
+
+def compare_answers(
+    answered: Sequence[AnsweredQuestion],
+    others: Sequence[AnsweredQuestion],
+    *,
+    label: Label = plain_labels,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Compute by how much every metric of `answered` is above that of other answers to the same questions, over the same draws of patients.
+
+    Raises:
+        ValueError: the answers are to other questions.
+    """
+    if [question.pair for question in answered] != [question.pair for question in others]:
+        raise ValueError("the answers are to other questions")
+    metrics: dict[str, Interval] = {}
+    for (part, first), (_, second) in zip(_measures(answered, label), _measures(others, label), strict=True):
+        metrics |= _interval(part, partial(_difference, first, second), resamples, seed)
+    return metrics
+
+
+def _difference(first: Measure, second: Measure, weights_RN: FloatArray) -> dict[str, FloatArray]:
+    below = second(weights_RN)
+    return {name: values - below[name] for name, values in first(weights_RN).items()}
+
+
+def _measures(answered: Sequence[AnsweredQuestion], label: Label) -> Iterator[tuple[list[AnsweredQuestion], Measure]]:
+    """The questions of each kind, and what is measured of their answers."""
+    for topic in CLOSED:
+        part = [question for question in answered if question.pair.topic == topic]
+        if part:
+            yield part, _accuracy(part, topic)
+    parts: dict[str, list[AnsweredQuestion]] = {"report": [], "long answer": [], "short answer": []}
+    for question in answered:
+        if question.pair.topic not in CLOSED:
+            parts[_open_kind(question.pair)].append(question)
+    for name, part in parts.items():
+        if part:
+            answers, references = [question.answer for question in part], [question.pair.answer for question in part]
+            yield part, partial(_named, f"{name} ", measure_texts(answers, references))
+            if name != "short answer":
+                content = partial(clinical, label(answers), label(references))
+                yield part, partial(_named, "" if name == "report" else f"{name} ", content)
+
+
+def _open_kind(pair: QuestionAnswer) -> str:
+    if pair.topic == "report":
+        return "report"
+    return "long answer" if pair.task == "long_answer" else "short answer"
+
+
+def _named(prefix: str, measure: Measure, weights_RN: FloatArray) -> dict[str, FloatArray]:
+    return {f"{prefix}{name}": values for name, values in measure(weights_RN).items()}
 
 
 def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray) -> dict[str, FloatArray]:
@@ -113,7 +163,8 @@ def clinical(said_NK: FloatArray, wanted_NK: FloatArray, weights_RN: FloatArray)
     wrong, missed = weights_RN @ (said_NK * (1 - wanted_NK)), weights_RN @ ((1 - said_NK) * wanted_NK)
     true, false, lost = hits.sum(axis=1), wrong.sum(axis=1), missed.sum(axis=1)
     positives, total = true + lost, weights_RN.sum(axis=1) * said_NK.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw in which nothing is there
         weight = (total - positives) / (2 * positives)
         best = positives * weight
         return {
@@ -138,16 +189,13 @@ def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapp
 
 
 def is_correct(answer: str, reference: str) -> bool:
-    """Tell whether a closed answer agrees with the reference: its first word, or a choice's letter, whatever follows it."""
+    """Tell whether a closed answer agrees with the reference: as many words as that has, up to three, or a choice's letter, whatever
+    follows."""
     letters = [_LETTER.match(text.strip().lower()) for text in (answer, reference)]
     if letters[0] and letters[1]:
         return letters[0][1] == letters[1][1]
-    predicted, expected = (text.strip().strip("().!").lower().split() for text in (answer, reference))
-    return (
-        bool(predicted and expected)
-        and predicted[0].strip("(),.") == expected[0].strip("(),.")
-        and (len(expected) < 3 or predicted[:3] == expected[:3])
-    )
+    predicted, expected = ([word.strip("(),.!") for word in text.lower().split()] for text in (answer, reference))
+    return bool(expected) and predicted[: len(expected[:3])] == expected[:3]
 
 
 def _judge_metrics(part: Sequence[AnsweredQuestion], scores: JudgeScores, resamples: int, seed: int) -> dict[str, Interval]:
@@ -166,7 +214,7 @@ def _judge_metrics(part: Sequence[AnsweredQuestion], scores: JudgeScores, resamp
     return metrics | {key: Interval(value=count, low=count, high=count) for key, count in counts.items()}
 
 
-def _accuracy(part: Sequence[AnsweredQuestion], topic: str) -> Callable[[FloatArray], dict[str, FloatArray]]:
+def _accuracy(part: Sequence[AnsweredQuestion], topic: str) -> Measure:
     """Share that is right; of presence balanced: the mean over yes and no, of all questions together and of each abnormality's own."""
     hits = np.array([is_correct(question.answer, question.pair.answer) for question in part], float)
     yes = np.array([question.pair.answer.startswith("Yes") for question in part], float)
@@ -196,9 +244,7 @@ def _by_abnormality(weights_RN: FloatArray, hits: FloatArray, yes: FloatArray, a
         return cast(FloatArray, np.nanmean(draws, axis=0))
 
 
-def _interval(
-    part: Sequence[AnsweredQuestion], measure: Callable[[FloatArray], dict[str, FloatArray]], resamples: int, seed: int
-) -> dict[str, Interval]:
+def _interval(part: Sequence[AnsweredQuestion], measure: Measure, resamples: int, seed: int) -> dict[str, Interval]:
     values = measure(np.ones((1, len(part))))
     blocks = [measure(weights) for weights in patient_weights([question.patient for question in part], resamples=resamples, seed=seed)]
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.errors import MetadataError
+from thoracle.evaluation.chat.report import BLIND, SEEING
 from thoracle.evaluation.html.page import heading, paragraph, table, with_bounds
 from thoracle.files.json_file import read_json_object
 from thoracle.types import RESEARCH_USE
@@ -21,6 +22,7 @@ _SHOWN: Final = (
     "clinical F1",
     "clinical macro F1",
     "CRG",
+    "long answer clinical F1",
 )
 
 
@@ -32,28 +34,30 @@ class SampleConversation:
     present: Sequence[str]
 
 
-def figures_of(path: Path) -> dict[str, tuple[str, str]]:
-    """Read metrics by name, with the scan and without, from the JSON of `thoracle evaluate chat`."""
+def figures_of(path: Path) -> dict[str, tuple[str, str, str]]:
+    """Read metrics by name, with the scan, without it, and the paired difference, from the JSON of `thoracle evaluate chat`."""
     hint = "Give what `thoracle evaluate chat` wrote."
     return read_json_object(path, parse=_parse, refusal=MetadataError, detail="is no evaluation of a chat", hint=hint)
 
 
-def _parse(values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    seeing, blind = values["with the scan"], values["without the scan"]
-    return {name: (_told(seeing[name]), _told(blind[name])) for name in _SHOWN if name in seeing}
+def _parse(values: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
+    columns = (values[SEEING], values[BLIND], values["differences"][f"{SEEING} minus {BLIND}"])
+    return {name: (_told(columns[0][name]), _told(columns[1][name]), _told(columns[2][name])) for name in _SHOWN if name in columns[0]}
 
 
-def sentences(figures: Mapping[str, tuple[str, str]]) -> list[str]:
+def sentences(figures: Mapping[str, tuple[str, str, str]]) -> list[str]:
     """Write the metrics as sentences."""
-    return [f"Chat, {name}: {seeing} with the scan, {blind} without it." for name, (seeing, blind) in figures.items()]
+    return [
+        f"Chat, {name}: {seeing} with the scan, {blind} without it, difference {gain}." for name, (seeing, blind, gain) in figures.items()
+    ]
 
 
-def section(figures: Mapping[str, tuple[str, str]], answers: SampleConversation) -> list[str]:
+def section(figures: Mapping[str, tuple[str, str, str]], answers: SampleConversation) -> list[str]:
     """Build the parts of the demo's page."""
     return [
         heading("Questions about held-out phantoms"),
-        table(["", "with the scan", "without it"], [[name, *both] for name, both in figures.items()]),
-        paragraph("Without the scan the same model can only guess. Intervals are 95%, by 1,000 draws of patients."),
+        table(["", SEEING, "without it", "difference"], [[name, *texts] for name, texts in figures.items()]),
+        paragraph("Without the scan the same model can only guess. Intervals are 95%, by 1,000 draws of patients, the same for both."),
         paragraph(f"One scan, into which this was painted: {', '.join(answers.present) or 'nothing'}."),
         *(paragraph(f"{question} {answer}") for question, answer in answers.turns),
         paragraph(f"These are words of a model that knows only phantoms. {RESEARCH_USE}"),

@@ -122,7 +122,7 @@ def map_pictures(examples: Sequence[Example], model: Model, cohort: Cohort, *, p
             )[0]
         except OutsideIntendedUse:
             continue  # no lungs
-        mask_ZXY = (read_mask(masks[entry.volume], preprocess) >> k) & 1
+        mask_ZXY = (read_mask(masks[entry.volume], preprocess, foreground=entry.foreground).bits_ZXY >> k) & 1
         at = int(mask_ZXY.sum(axis=(1, 2)).argmax())
         heats = {"painted": mask_ZXY, "read": heat_THW, "where it usually lies": usual.maps(k, entry.box)[BODY_ATLAS]}
         picture = heat_columns(

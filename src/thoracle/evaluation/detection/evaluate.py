@@ -20,10 +20,11 @@ from thoracle.evaluation.detection import thresholds as choosing
 from thoracle.evaluation.detection.cases import LabelledCases, LabelTable, by_scan, join
 from thoracle.evaluation.detection.fit_calibration import COVERAGE, Coverage, Method, coverages
 from thoracle.evaluation.detection.protocols import Level, Protocol, Tuning
-from thoracle.evaluation.detection.summary import Scores, Summary, summarise
+from thoracle.evaluation.detection.summary import Scores, Summary, draw, measure, summarise
 from thoracle.inference.calibration import Calibration
-from thoracle.metrics.bootstrap import RESAMPLES, Interval, delong
+from thoracle.metrics.bootstrap import RESAMPLES, Comparison, Interval, delong, paired_difference
 from thoracle.metrics.classification import Confusion
+from thoracle.metrics.cooccurrence import CooccurrenceAgreement, cooccurrence_agreement
 from thoracle.types import FloatArray
 
 #: Parts of the patients that are scored in turns, by thresholds of the other parts.
@@ -69,8 +70,11 @@ class Evaluation:
         tuned_on: in words, where thresholds and calibration came from.
         thresholds_NK: each scan's; NaN where the patients they come from have one answer only. None in the legacy protocol.
         summary: of the model's own probabilities.
-        calibrated: Brier score and calibration error of the mended ones; None in the legacy protocol.
+        calibrated: Brier score and calibration error of the mended ones, and what ranks where labels are calibrated together; None in the
+            legacy protocol.
         mended: scans with mended probabilities.
+        cooccurrence: how the model's own probabilities go together over scans, beside labels.
+        joint_gain: of macro averages, labels calibrated together minus each by itself; empty with another method.
         coverages: of verdicts, by label.
         delong: AUROC with DeLong's interval, by label.
         published: the published figures.
@@ -90,6 +94,8 @@ class Evaluation:
     summary: Summary
     calibrated: Summary | None
     mended: Scores | None
+    cooccurrence: CooccurrenceAgreement
+    joint_gain: Mapping[str, Comparison]
     coverages: Mapping[str, Coverage]
     delong: Mapping[str, Interval]
     published: PublishedScores
@@ -122,10 +128,14 @@ def evaluate(cases: LabelledCases, predictions: LabelTable, *, protocol: Protoco
     if tuning is not None and not split:
         tuning = "folds"
     tuned = None if tuning is None else _tuned(scored, cases, predictions, tuning=tuning, split=split, plan=plan)
+    ranking, joint_gain = plan.method == "joint" and tuning != "folds", {}
+    if tuned is not None and tuning is not None and plan.method == "joint":
+        alone = _tuned(scored, cases, predictions, tuning=tuning, split=split, plan=replace(plan, method="platt"))
+        joint_gain = _joint_gain(tuned.mended, alone.mended, ranking=ranking, plan=plan)
     thresholds = None if tuned is None else tuned.thresholds_NK
     summary = summarise(scored, thresholds=thresholds, resamples=plan.resamples, seed=plan.seed)
     calibrated = (
-        None if tuned is None else summarise(tuned.mended, thresholds=None, ranking=False, resamples=plan.resamples, seed=plan.seed)
+        None if tuned is None else summarise(tuned.mended, thresholds=None, ranking=ranking, resamples=plan.resamples, seed=plan.seed)
     )
     published_thresholds, published_counts = choosing.published_counts(scored)
     return Evaluation(
@@ -140,6 +150,8 @@ def evaluate(cases: LabelledCases, predictions: LabelTable, *, protocol: Protoco
         summary=summary,
         calibrated=calibrated,
         mended=None if tuned is None else tuned.mended,
+        cooccurrence=cooccurrence_agreement(scored.probabilities_NK, scored.truth_NK),
+        joint_gain=joint_gain,
         coverages={} if tuned is None else tuned.coverages,
         delong={
             name: delong(scored.probabilities_NK[:, k], scored.truth_NK[:, k], patients=scored.patients)
@@ -207,6 +219,15 @@ def _in_turns(scored: Scores, volumes: Scores, plan: EvaluationOptions) -> _Tune
         coverages=coverages(verdicts, scored),
         calibration=_calibration(volumes, plan, f"all {len(set(scored.patients)):,} patients of the scored split"),
     )
+
+
+def _joint_gain(together: Scores, alone: Scores, *, ranking: bool, plan: EvaluationOptions) -> dict[str, Comparison]:
+    """Differences of macro averages; without ranking where each fold has a calibration of its own."""
+    both = (together, alone)
+    values = [measure(scores, thresholds=None, ranking=ranking) for scores in both]
+    draws = [draw(scores, thresholds=None, ranking=ranking, resamples=plan.resamples, seed=plan.seed) for scores in both]
+    names = [name for name in values[0] if name.startswith("macro_") and "calibration_error" not in name]
+    return {name: paired_difference(values[0][name], values[1][name], draws[0][name], draws[1][name])[0] for name in names}
 
 
 def _calibration(scores: Scores, plan: EvaluationOptions, words: str) -> Calibration:

@@ -1,4 +1,4 @@
-"""Fit what probabilities mean, on scans other than the scored ones: temperature or Platt, and conformal "cannot tell".
+"""Fit what probabilities mean, on scans other than the scored ones: temperature, Platt or all labels together, and conformal "cannot tell".
 
 Fitted parameters and their use are `inference.calibration`'s.
 
@@ -16,11 +16,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from thoracle.errors import InputError
+from thoracle.evaluation.detection.joint_calibration import fit_joint
 from thoracle.evaluation.detection.summary import Scores
 from thoracle.inference.calibration import EDGE, Calibration, LabelCalibration
 from thoracle.types import FloatArray
 
-Method = Literal["platt", "temperature"]
+Method = Literal["platt", "temperature", "joint"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 COVERAGE: Final = 0.9
 _LEAST_SLOPE: Final = 1e-3  # the order of scans stays
@@ -33,7 +34,8 @@ def fit_calibration(
 
     Args:
         scores: of the validation split.
-        method: "platt" fits slope and offset of the logit (Platt, 1999), "temperature" the slope alone (Guo et al., arXiv:1706.04599).
+        method: "platt" fits slope and offset of the logit (Platt, 1999), "temperature" the slope alone (Guo et al., arXiv:1706.04599),
+            "joint" slopes of all labels' logits (`fit_joint`).
         coverage: of scans with, and of scans without the finding, the share whose verdict is not the wrong one, at least.
         weights_sha256, prompts, fitted_on: as `Calibration` has them.
 
@@ -43,20 +45,18 @@ def fit_calibration(
     if not 0 < coverage < 1:
         raise InputError(f"coverage must lie between 0 and 1, is {coverage}", hint="Give for example 0.9.")
     first = _first_of_each(scores.patients)
+    columns = [k for k, name in enumerate(scores.labels) if name not in scores.single_class_labels]
+    fits = _joint_fits(scores, columns) if method == "joint" else [_single_fit(scores, k, method) for k in columns]
     mendings = {}
-    for k, name in enumerate(scores.labels):
-        if name not in scores.single_class_labels:
-            labelled = ~np.isnan(scores.truth_NK[:, k])
-            probabilities, truth = scores.probabilities_NK[:, k], scores.truth_NK[:, k] == 1
-            slope, offset = _fit(probabilities[labelled], truth[labelled], method)
-            mended = calibrate(probabilities, slope, offset)
-            chosen = labelled & first
-            mendings[name] = LabelCalibration(
-                slope=slope,
-                offset=offset,
-                rule_in_at=-_bound(-mended[chosen & truth], coverage),
-                rule_out_at=_bound(mended[chosen & ~truth], coverage),
-            )
+    for k, (slope, offset, others, mended) in zip(columns, fits, strict=True):
+        chosen, truth = ~np.isnan(scores.truth_NK[:, k]) & first, scores.truth_NK[:, k] == 1
+        mendings[scores.labels[k]] = LabelCalibration(
+            slope=slope,
+            offset=offset,
+            rule_in_at=-_bound(-mended[chosen & truth], coverage),
+            rule_out_at=_bound(mended[chosen & ~truth], coverage),
+            others=others,
+        )
     if not mendings:
         raise InputError("no label has both answers among the scans that calibration is fitted on", hint="Give more of them.")
     return Calibration(
@@ -64,21 +64,12 @@ def fit_calibration(
     )
 
 
-def calibrate(probabilities: FloatArray, slope: float, offset: float) -> FloatArray:
-    """Calibrate an array of probabilities, as `LabelCalibration.probability` does."""
-    mended: FloatArray = expit(slope * logit(np.clip(probabilities, EDGE, 1 - EDGE)) + offset)
-    return mended
-
-
 def calibrated_scores(scores: Scores, calibration: Calibration) -> Scores:
     """Return scores with calibrated probabilities; labels that the calibration lacks are unchanged."""
-    columns = [
-        calibrate(column, calibration_k.slope, calibration_k.offset)
-        if (calibration_k := calibration.mendings.get(name)) is not None
-        else column
-        for name, column in zip(scores.labels, scores.probabilities_NK.T, strict=True)
-    ]
-    return replace(scores, probabilities_NK=np.stack(columns, axis=1))
+    weights, offsets = map(np.array, calibration.weights(scores.labels))
+    mended_NK = expit(logit(np.clip(scores.probabilities_NK, EDGE, 1 - EDGE)) @ weights.T + offsets)
+    calibrated = np.array([name in calibration.mendings for name in scores.labels])
+    return replace(scores, probabilities_NK=np.where(calibrated, mended_NK, scores.probabilities_NK))
 
 
 def verdicts(mended_scores: Scores, calibration: Calibration) -> NDArray[np.str_]:
@@ -118,6 +109,37 @@ def coverages(verdicts_NK: NDArray[np.str_], scores: Scores) -> dict[str, Covera
                 cannot_tell=float((verdicts == "cannot tell").mean()),
             )
     return metrics
+
+
+#: Slope, offset, slopes of others, and what the fitted scans' probabilities become.
+_LabelFit = tuple[float, float, dict[str, float], FloatArray]
+
+
+def _single_fit(scores: Scores, k: int, method: Method) -> _LabelFit:
+    labelled, probabilities = ~np.isnan(scores.truth_NK[:, k]), scores.probabilities_NK[:, k]
+    slope, offset = _fit(probabilities[labelled], scores.truth_NK[labelled, k] == 1, method)
+    mended: FloatArray = expit(slope * logit(np.clip(probabilities, EDGE, 1 - EDGE)) + offset)
+    return slope, offset, {}, mended
+
+
+def _joint_fits(scores: Scores, columns: list[int]) -> list[_LabelFit]:
+    """Of the labels with both answers, by these labels' logits; probabilities are of fits to other patients."""
+    part = replace(
+        scores,
+        labels=tuple(scores.labels[k] for k in columns),
+        probabilities_NK=scores.probabilities_NK[:, columns],
+        truth_NK=scores.truth_NK[:, columns],
+    )
+    fit = fit_joint(part)
+    return [
+        (
+            float(fit.weights_KK[k, k]),
+            float(fit.offsets_K[k]),
+            {label: float(fit.weights_KK[k, j]) for j, label in enumerate(part.labels) if j != k},
+            fit.held_out_NK[:, k],
+        )
+        for k in range(len(columns))
+    ]
 
 
 def _fit(probabilities: FloatArray, truth: NDArray[np.bool_], method: Method) -> tuple[float, float]:

@@ -14,17 +14,18 @@ import numpy as np
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.evaluation.predict import prefetch_volumes
+from thoracle.inference.prepare import PreparedVolume
 from thoracle.metrics.bootstrap import RESAMPLES, Comparison, bootstrap, paired_difference
 from thoracle.metrics.classification import auroc
-from thoracle.types import FloatArray, ModelInput
+from thoracle.types import FloatArray
 
-#: Probabilities of a preprocessed volume.
-Detect = Callable[[ModelInput], tuple[float, ...]]
+#: Probabilities of a preprocessed volume, or its latent; a model of regions needs its box of the chest.
+Detect = Callable[[PreparedVolume], tuple[float, ...]]
 
 
 @dataclass(kw_only=True, eq=False)
 class Answers:
-    """Hold probabilities of two models for the same scans, in order, and the seconds they took; each list grows by an entry a scan."""
+    """Hold probabilities, or latents, of two models for the same scans, in order, and the seconds they took; lists grow scan by scan."""
 
     before: list[tuple[float, ...]] = field(default_factory=list)
     after: list[tuple[float, ...]] = field(default_factory=list)
@@ -57,9 +58,10 @@ class EquivalenceReport:
 def run_both(before: Detect, after: Detect, cohort: Cohort, entries: Sequence[CohortEntry], answers: Answers) -> Iterator[str]:
     """Fill `answers`, and yield the name of each volume."""
     for entry, volume in prefetch_volumes(cohort, entries):
+        prepared = PreparedVolume(array=volume, provenance=None, warnings=(), box=entry.box)
         for detect, rows, seconds in ((before, answers.before, answers.before_s), (after, answers.after, answers.after_s)):
             start = time.perf_counter()
-            rows.append(detect(volume))
+            rows.append(detect(prepared))
             seconds.append(time.perf_counter() - start)
         yield entry.volume
 
@@ -84,6 +86,12 @@ def compare_answers(
         fall=float(aurocs[0][worst] - aurocs[1][worst]),
         seconds=(float(np.median(answers.before_s)), float(np.median(answers.after_s))),
     )
+
+
+def worst_cosine(answers: Answers) -> float:
+    """Return the cosine of the two latents of the scan where they are least alike."""
+    before_NL, after_NL = (np.array(rows, dtype=np.float64) for rows in (answers.before, answers.after))
+    return float((before_NL * after_NL).sum(axis=1).min())
 
 
 def _means(both: Sequence[FloatArray], truth_NK: FloatArray, weights_RN: FloatArray) -> FloatArray:

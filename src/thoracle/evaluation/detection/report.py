@@ -72,6 +72,8 @@ def write_report(evaluation: Evaluation, *, model: Mapping[str, Any], look: Look
             caption="AUROC with 95% intervals over patients; the dashed line is chance.",
         ),
         *_decisions(evaluation),
+        heading("Labels together"),
+        *map(paragraph, cooccurrence_sentences(evaluation)),
         heading("ROC"),
         figure(panels([_roc(evaluation.scored, k) for k in range(len(evaluation.scored.labels))])),
         heading("Precision and recall"),
@@ -106,6 +108,21 @@ def most_confident_errors(scores: Scores, *, most: int = MISTAKES) -> tuple[list
                     Misclassification(name=scores.names[row], label=scores.labels[column], probability=probability, present=present)
                 )
     return errors
+
+
+def cooccurrence_sentences(evaluation: Evaluation) -> list[str]:
+    """Say how probabilities go together beside labels and, where labels were calibrated together, what that gives."""
+    agreement = evaluation.cooccurrence
+    if agreement.labels != agreement.labels:
+        return ["No two labels vary together: nothing can be said of how they go with each other."]
+    sentences = [
+        f"Probabilities of two labels correlate by {agreement.probabilities:.2f} (mean |r| over pairs), the labels themselves by"
+        f" {agreement.labels:.2f}; which pairs go together agrees by {shown(agreement.pattern)} (r over pairs)."
+    ]
+    if gains := evaluation.joint_gain:
+        values = ", ".join(f"{title(name)} {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" for name, gain in gains.items())
+        sentences.append(f"Calibrated together less each by itself, both fitted to {evaluation.tuned_on}: {values}.")
+    return sentences
 
 
 def title(metric: str) -> str:

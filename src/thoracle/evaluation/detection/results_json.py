@@ -72,6 +72,8 @@ def as_dict(evaluation: Evaluation, *, model: Mapping[str, Any]) -> dict[str, An
             "own": _average(evaluation.summary),
             "calibrated": None if evaluation.calibrated is None else _average(evaluation.calibrated),
         },
+        "cooccurrence": _numbers(**asdict(evaluation.cooccurrence)),
+        "joint_gain": {name: _numbers(**asdict(gain)) for name, gain in evaluation.joint_gain.items()},
         "published": {"labels": published, "mean": {name: _mean(published, name) for name in next(iter(published.values()))}},
         "scans": {
             "names": list(evaluation.scored.names),

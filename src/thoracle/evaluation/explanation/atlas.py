@@ -22,6 +22,7 @@ from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frame
 from thoracle.evaluation.explanation.masks import labels_in, read_mask, share_of_patches
+from thoracle.execution.prefetch import prefetch
 from thoracle.files.atomic import sha256, write_atomic
 from thoracle.types import ABNORMALITIES, FloatArray
 
@@ -80,7 +81,7 @@ def training_entries(cohort: Cohort, masks: Mapping[str, Path]) -> list[CohortEn
 
 def fingerprint(training: Sequence[CohortEntry], masks: Mapping[str, Path]) -> str:
     """Hash what atlases are made of."""
-    lines = (f"{entry.volume} {entry.box} {sha256(masks[entry.volume])}" for entry in training)
+    lines = (f"{entry.volume} {entry.box}{entry.foreground} {sha256(masks[entry.volume])}" for entry in training)
     return sha256_of("\n".join(lines).encode()).hexdigest()
 
 
@@ -100,8 +101,8 @@ def build_atlases(
     labels = len(ABNORMALITIES)
     scans_K, slices_KT, grid_KTHW = np.zeros(labels), np.zeros((labels, grid[0])), np.zeros((labels, *grid))
     sums_KFFF, covered_KFFF = (np.zeros((labels, CELLS, CELLS, CELLS)) for _ in range(2))
-    for count, entry in enumerate(training, start=1):
-        mask_ZXY = read_mask(masks[entry.volume], preprocess)
+    read = prefetch(lambda entry: read_mask(masks[entry.volume], preprocess, foreground=entry.foreground).bits_ZXY, training)
+    for count, (entry, mask_ZXY) in enumerate(read, start=1):
         shares_KTHW, present = share_of_patches(mask_ZXY, grid), labels_in(mask_ZXY)
         scans_K[present] += 1
         grid_KTHW[present] += shares_KTHW[present]
@@ -109,7 +110,7 @@ def build_atlases(
         if (lungs := _lungs(entry.box)) is not None:
             covered_FFF = coverage(lungs)
             for label in present:
-                sums_KFFF[label] += to_frame((mask_ZXY >> label) & 1, lungs)
+                sums_KFFF[label] += to_frame((mask_ZXY & (1 << label)) > 0, lungs)
                 covered_KFFF[label] += covered_FFF
         progress(count, len(training))
     scans = np.maximum(scans_K, 1)

@@ -19,12 +19,14 @@ import numpy as np
 from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.cohort.vqa.attributes import LOBES
+from thoracle.ct.recipes.orientation import ZXY, reorder
 from thoracle.errors import InputError, OutsideIntendedUse
 from thoracle.evaluation.explanation.atlas import BODY_ATLAS, COMMONEST_SLICE, GRID_ATLAS, Atlases
 from thoracle.evaluation.explanation.baselines import lung_centre_baseline, random_score
 from thoracle.evaluation.explanation.masks import read_mask, share_of_patches
 from thoracle.evaluation.explanation.phantom_truth import Truth
 from thoracle.evaluation.predict import entry_source, pending_entries
+from thoracle.execution.prefetch import prefetch
 from thoracle.files.atomic import sha256
 from thoracle.inference.batch.result_table import ResultTable, RowSource
 from thoracle.inference.explain import Method, Saliency, saliency
@@ -99,11 +101,14 @@ def map_grid(model: Model, cohort: Cohort, entries: Sequence[CohortEntry], metho
     raise OutsideIntendedUse("lungs were found in none of the volumes", hint=hint, source=cohort.folder)
 
 
-def map_reader(model: Model, cohort: Cohort, method: Method, grid: tuple[int, int, int]) -> Callable[[CohortEntry], ScanMaps]:
+def map_reader(
+    model: Model, cohort: Cohort, method: Method, grid: tuple[int, int, int], *, masks: Mapping[str, Path]
+) -> Callable[[CohortEntry], ScanMaps]:
     """Make a function from a volume to its maps, which remembers the last ones; maps of a scan that the method refuses are 0.
 
-    The function raises `CacheDamaged` as `read_volume`, and what else `saliency` raises.
+    The function raises `CacheDamaged` as `read_volume`, `ScanUnreadable` as `read_mask`, and what else `saliency` raises.
     """
+    resampled = cohort.preprocess.spacing
 
     @lru_cache(maxsize=_REMEMBERED)
     def read(entry: CohortEntry) -> ScanMaps:
@@ -112,7 +117,12 @@ def map_reader(model: Model, cohort: Cohort, method: Method, grid: tuple[int, in
             maps_KTHW = _read_maps(model, entry, array, method)
         except OutsideIntendedUse:
             maps_KTHW = np.zeros((len(ABNORMALITIES), *grid), np.float32)
-        return ScanMaps(maps_KTHW=maps_KTHW, centre_THW=lung_centre_baseline(array, cohort.preprocess, grid))
+        spacing = (
+            read_mask(masks[entry.volume], cohort.preprocess, foreground=entry.foreground).spacing
+            if resampled is None
+            else reorder(resampled, cohort.preprocess.axes, ZXY)
+        )
+        return ScanMaps(maps_KTHW=maps_KTHW, centre_THW=lung_centre_baseline(array, cohort.preprocess, grid, spacing=spacing))
 
     return read
 
@@ -147,11 +157,11 @@ def measure(
     """
     made_of = _row_sources(entries, masks)
     pending = {entry.volume for entry in pending_entries(entries, table, source_of=lambda entry: made_of[entry.volume])}
-    for entry, earlier in zip(entries, earlier_scans(entries), strict=True):
-        if entry.volume not in pending:
-            continue
+    with_earlier = [pair for pair in zip(entries, earlier_scans(entries), strict=True) if pair[0].volume in pending]
+    read = prefetch(lambda pair: read_mask(masks[pair[0].volume], cohort.preprocess, foreground=pair[0].foreground), with_earlier)
+    for (entry, earlier), mask in read:
         scan = read_maps(entry)
-        shares_KTHW = share_of_patches(read_mask(masks[entry.volume], cohort.preprocess), atlases.grid)
+        shares_KTHW = share_of_patches(mask.bits_ZXY, atlases.grid)
         scores = np.full((len(BASELINES) + 2, len(ABNORMALITIES), len(METRICS)), np.nan)
         correct_2K2 = np.full((2, len(ABNORMALITIES), len(PLACES)), np.nan)
         present = shares_KTHW.any(axis=(1, 2, 3)) & ~np.isnan(scan.maps_KTHW).any(axis=(1, 2, 3))

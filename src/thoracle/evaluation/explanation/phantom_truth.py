@@ -1,10 +1,10 @@
-"""Read on which side and in which lobes phantoms have their findings, as `thoracle phantom` wrote it beside the masks."""
+"""Read on which side, in which lobes and how severe phantoms have their findings, as `thoracle phantom` wrote it beside the masks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from thoracle.cohort.vqa.attributes import LOBES, FindingAttributes
 from thoracle.errors import InputError
@@ -16,6 +16,7 @@ _BUDGET: Final = 1 << 24
 
 #: Attributes of each finding, by volume and name.
 Truth = Mapping[str, Mapping[str, FindingAttributes]]
+_Value = TypeVar("_Value")
 
 
 def read_truth(folder: Path) -> Truth:
@@ -24,15 +25,27 @@ def read_truth(folder: Path) -> Truth:
     Raises:
         InputError: a file is damaged.
     """
-    hint = "Make the phantoms again."
-    truth: dict[str, Mapping[str, FindingAttributes]] = {}
+    return _read(folder, _findings)
+
+
+def read_severity(folder: Path) -> Mapping[str, Mapping[str, str]]:
+    """Read how severe each finding is, by volume and name; raises InputError where a file is damaged, or there is none."""
+    severity = _read(folder, lambda documents: {str(document["abnormality"]): str(document["severity"]) for document in documents})
+    if not severity:
+        raise InputError("holds no truth/ with facts of phantoms", hint="Give what `thoracle phantom` wrote.", source=folder)
+    return severity
+
+
+def _read(folder: Path, parse: Callable[[list[dict[str, Any]]], _Value]) -> dict[str, _Value]:
+    def by_volume(values: dict[str, Any]) -> dict[str, _Value]:
+        return {str(row["VolumeName"]): parse(scan["findings"]) for scan in values["scans"] for row in scan["volumes"]}
+
+    truth: dict[str, _Value] = {}
     for path in sorted((folder / "truth").glob("*.json")):
-        truth |= read_json_object(path, parse=_parse, refusal=InputError, detail="is no phantom's truth", hint=hint, budget=_BUDGET)
+        truth |= read_json_object(
+            path, parse=by_volume, refusal=InputError, detail="is no phantom's truth", hint="Make the phantoms again.", budget=_BUDGET
+        )
     return truth
-
-
-def _parse(values: dict[str, Any]) -> dict[str, Mapping[str, FindingAttributes]]:
-    return {str(row["VolumeName"]): _findings(scan["findings"]) for scan in values["scans"] for row in scan["volumes"]}
 
 
 def _findings(documents: list[dict[str, Any]]) -> Mapping[str, FindingAttributes]:

@@ -90,7 +90,7 @@ def measured_method(scores: Mapping[str, LocalizationScores], correct_N2K2: Floa
     findings = {
         name: MeasuredFinding(
             volumes=label_scores.volumes,
-            lead={metric: _lead(leads[BETTER_ATLAS]) for metric, leads in label_scores.lead.items()},
+            lead={metric: _lead(leads[BETTER_ATLAS], _own_score(label_scores, metric)) for metric, leads in label_scores.lead.items()},
             side=rates[name][0],
             lobe=rates[name][1],
         )
@@ -115,9 +115,14 @@ def _scores_of(value: FloatArray, draws: FloatArray, method: Method, volumes: in
     return LocalizationScores(volumes=volumes, scores=scores, lead=lead)
 
 
-def _lead(comparison: Comparison) -> Lead:
+def _own_score(scores: LocalizationScores, metric: str) -> float:
+    """Return the method's own mean score, whose map stands first of all."""
+    return next(iter(scores.scores[metric].values())).value
+
+
+def _lead(comparison: Comparison, score: float) -> Lead:
     low, high = (None if np.isnan(bound) else bound for bound in (comparison.low, comparison.high))
-    return Lead(value=comparison.value, low=low, high=high)
+    return Lead(value=comparison.value, low=low, high=high, score=score)
 
 
 def _rate(correct_N2: FloatArray) -> PlaceRate | None:

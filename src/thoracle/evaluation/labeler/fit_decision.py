@@ -12,7 +12,7 @@ import numpy as np
 
 from thoracle.errors import InputError
 from thoracle.inference.labeler.classifier import ClassifierLabeller
-from thoracle.inference.labeler.decision import Decision, LabelerDecisionRule
+from thoracle.inference.labeler.decision import AS_PUBLISHED, Decision, LabelerDecisionRule
 from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.inference.labeler.vocabulary import fingerprint
 from thoracle.metrics.classification import f1_score
@@ -32,6 +32,8 @@ def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels
         classifier: whose logits are weighed; what is kept beside it is not asked.
         reports: it was not trained on.
         labels: what is so: 1, 0, or None, where nobody says.
+
+    An abnormality that fewer than twenty reports say anything of keeps the decision of a published classifier.
 
     Raises:
         InputError: fewer than twenty reports can be read.
@@ -54,6 +56,8 @@ def fit_labelling(classifier: ClassifierLabeller, reports: Sequence[str], labels
 
 def _decide(logits_N: FloatArray, rules_N: FloatArray, truth_N: FloatArray) -> Decision:
     labelled = ~np.isnan(truth_N)
+    if labelled.sum() < _FEWEST:  # nothing is known of it: `auto` goes by the rules
+        return AS_PUBLISHED
     given_N2, truth_N = np.stack([logits_N, rules_N], axis=1)[labelled], truth_N[labelled]
     fold_N = np.arange(len(truth_N)) % _FOLDS
     said_N = np.zeros(len(truth_N))

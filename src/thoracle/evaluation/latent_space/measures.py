@@ -1,6 +1,7 @@
 """Measure the geometry of latents: alignment, uniformity, modality gap, effective rank, hubness, silhouette.
 
-Shapes: N pairs of an image and a text, L latent width; latents have unit norm.
+What is a mean over scans or over pairs of scans has an interval over patients; what a repeated scan changes by itself (rank, neighbours,
+silhouette) has none. Shapes: N pairs of an image and a text, L latent width, R draws; latents have unit norm.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import numpy as np
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import skew
 
 from thoracle.errors import InputError
+from thoracle.metrics.bootstrap import RESAMPLES, Interval, estimate
 from thoracle.types import FloatArray
 
 Projection = Literal["t-SNE", "PCA"]
@@ -35,9 +37,9 @@ class Geometry:
         mean_length: of the mean of all latents; 0 is spread around the whole sphere, 1 is one point.
     """
 
-    uniformity: float
+    uniformity: Interval
     effective_rank: float
-    mean_length: float
+    mean_length: Interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,22 +58,33 @@ class Space:
     image: Geometry
     text: Geometry
     even: Geometry
-    alignment: float
-    modality_gap: float
-    paired_cosine: float
-    unpaired_cosine: float
+    alignment: Interval
+    modality_gap: Interval
+    paired_cosine: Interval
+    unpaired_cosine: Interval
     hubness_of_images: float
     hubness_of_texts: float
     silhouette: Mapping[str, float]
 
 
-def measure_latent_space(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK: FloatArray, labels: Sequence[str]) -> Space:
+def measure_latent_space(
+    image_NL: FloatArray,
+    text_NL: FloatArray,
+    *,
+    truth_NK: FloatArray,
+    labels: Sequence[str],
+    patients: Sequence[str],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Space:
     """Measure uniformity, rank, hubness and alignment of image and text latents.
 
     Args:
         image_NL, text_NL: row i of both belongs together.
         truth_NK: 1, 0, NaN.
         labels: names of the K columns.
+        patients: of the N scans.
+        resamples, seed: of the draws.
 
     Raises:
         InputError: fewer than three pairs, or latents that are not of unit norm.
@@ -83,40 +96,62 @@ def measure_latent_space(image_NL: FloatArray, text_NL: FloatArray, *, truth_NK:
         if wrong.size:
             raise InputError(f"{what} latents of other norm than 1 in rows {', '.join(map(str, wrong[:10]))}", hint="Normalise them.")
     random = np.random.default_rng(0).normal(size=image_NL.shape)
+    even = random / np.linalg.norm(random, axis=1, keepdims=True)
     cosines_NN = text_NL @ image_NL.T
-    count = len(image_NL)
-    paired = float(np.trace(cosines_NN) / count)
+
+    def measures(weights_RN: FloatArray) -> FloatArray:
+        parts = [uniformity(latents, weights_RN) for latents in (image_NL, text_NL, even)]
+        parts += [mean_length(latents, weights_RN) for latents in (image_NL, text_NL, even)]
+        parts += [alignment(image_NL, text_NL, weights_RN), mean_length(image_NL - text_NL, weights_RN)]
+        parts += [_mean(cosines_NN.diagonal(), weights_RN), _mean_of_pairs(cosines_NN, weights_RN)]
+        return np.stack(parts, axis=1)
+
+    intervals = estimate(measures, patients, resamples=resamples, seed=seed)
+    image, text, evenly = (
+        Geometry(uniformity=intervals[row], effective_rank=effective_rank(latents), mean_length=intervals[row + 3])
+        for row, latents in enumerate((image_NL, text_NL, even))
+    )
     return Space(
-        image=geometry(image_NL),
-        text=geometry(text_NL),
-        even=geometry(random / np.linalg.norm(random, axis=1, keepdims=True)),
-        alignment=alignment(image_NL, text_NL),
-        modality_gap=float(np.linalg.norm(image_NL.mean(axis=0) - text_NL.mean(axis=0))),
-        paired_cosine=paired,
-        unpaired_cosine=float((cosines_NN.sum() - np.trace(cosines_NN)) / (count * (count - 1))),
+        image=image,
+        text=text,
+        even=evenly,
+        alignment=intervals[6],
+        modality_gap=intervals[7],
+        paired_cosine=intervals[8],
+        unpaired_cosine=intervals[9],
         hubness_of_images=hubness(cosines_NN),
         hubness_of_texts=hubness(cosines_NN.T),
         silhouette={label: silhouette(image_NL, truth_NK[:, k]) for k, label in enumerate(labels)},
     )
 
 
-def geometry(latents_NL: FloatArray) -> Geometry:
-    """Measure the geometry of one set of latents."""
-    return Geometry(
-        uniformity=uniformity(latents_NL),
-        effective_rank=effective_rank(latents_NL),
-        mean_length=float(np.linalg.norm(latents_NL.mean(axis=0))),
-    )
+def alignment(image_NL: FloatArray, text_NL: FloatArray, weights_RN: FloatArray) -> FloatArray:
+    """Compute the mean squared distance of pairs, (R,)."""
+    return _mean(((image_NL - text_NL) ** 2).sum(axis=1), weights_RN)
 
 
-def alignment(image_NL: FloatArray, text_NL: FloatArray) -> float:
-    """Compute the mean squared distance of pairs."""
-    return float(((image_NL - text_NL) ** 2).sum(axis=1).mean())
+def uniformity(latents_NL: FloatArray, weights_RN: FloatArray) -> FloatArray:
+    """Log of the mean Gaussian potential of all pairs, (R,); copies of one scan in a draw are no pair."""
+    potentials_NN = squareform(np.exp(-2 * pdist(latents_NL, "sqeuclidean")))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(_mean_of_pairs(potentials_NN, weights_RN)))
 
 
-def uniformity(latents_NL: FloatArray) -> float:
-    """Log of the mean Gaussian potential of all pairs."""
-    return float(np.log(np.exp(-2 * pdist(latents_NL, "sqeuclidean")).mean()))
+def mean_length(vectors_NL: FloatArray, weights_RN: FloatArray) -> FloatArray:
+    """Compute the length of the mean vector, (R,)."""
+    return np.asarray(np.linalg.norm(weights_RN @ vectors_NL / weights_RN.sum(axis=1, keepdims=True), axis=1))
+
+
+def _mean(values_N: FloatArray, weights_RN: FloatArray) -> FloatArray:
+    return np.asarray(weights_RN @ values_N / weights_RN.sum(axis=1))
+
+
+def _mean_of_pairs(values_NN: FloatArray, weights_RN: FloatArray) -> FloatArray:
+    """Average over ordered pairs of two scans."""
+    squares_RN = weights_RN**2
+    total_R = ((weights_RN @ values_NN) * weights_RN).sum(axis=1) - squares_RN @ values_NN.diagonal()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total_R / (weights_RN.sum(axis=1) ** 2 - squares_RN.sum(axis=1)))
 
 
 def effective_rank(latents_NL: FloatArray) -> float:

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from thoracle.evaluation.html.page import figure, heading, page, paragraph, table
+from thoracle.evaluation.html.page import figure, heading, page, paragraph, shown, table, with_bounds
 from thoracle.evaluation.html.plain_json import plain_json
 from thoracle.evaluation.html.plots import PointGroup, histogram, scatter
-from thoracle.evaluation.latent_space.measures import PROJECTIONS, Projection, Space, project
+from thoracle.evaluation.latent_space.evaluate import SpaceEvaluation
+from thoracle.evaluation.latent_space.measures import PROJECTIONS, Projection, project
+from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE, FloatArray
 
 #: Numbers of abnormalities that share a colour, as in the published plots.
@@ -29,14 +31,15 @@ _ROWS: Final = (
 )
 
 
-def space_json(space: Space, *, facts: Mapping[str, Any]) -> dict[str, Any]:
+def space_json(measured: SpaceEvaluation, *, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Build the document of space.json, with null for NaN; `facts` name the model and the scans."""
-    document: dict[str, Any] = plain_json({"notice": RESEARCH_USE, **facts, **asdict(space)})
+    values = {**asdict(measured.geometry), "order": asdict(measured.order), "hierarchy": asdict(measured.hierarchy)}
+    document: dict[str, Any] = plain_json({"notice": RESEARCH_USE, **facts, **values})
     return document
 
 
 def report_files(
-    space: Space,
+    measured: SpaceEvaluation,
     image_NL: FloatArray,
     text_NL: FloatArray,
     *,
@@ -48,7 +51,7 @@ def report_files(
     """Project the latents, and draw them as space.html and PNGs, by file name.
 
     Args:
-        space: its measures.
+        measured: what there is to say of it.
         image_NL, text_NL: latents of the scans and of their reports.
         names: of the scans.
         truth_NK: labels of 1, 0 or NaN.
@@ -59,7 +62,7 @@ def report_files(
     drawings = pictures(points, truth_NK=truth_NK, labels=labels)
     cosines = text_NL @ image_NL.T
     content = write_page(
-        space,
+        measured,
         points=points,
         names=names,
         truth_NK=truth_NK,
@@ -86,7 +89,7 @@ def pictures(points: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, l
 
 
 def write_page(
-    space: Space,
+    measured: SpaceEvaluation,
     *,
     points: Mapping[Projection, FloatArray],
     names: Sequence[str],
@@ -97,15 +100,16 @@ def write_page(
     notes: Sequence[str],
 ) -> bytes:
     """Write the page. `cosines` are shown as histograms; `drawn` holds what `pictures` made."""
+    space = measured.geometry
     rows = [
-        [name.replace("_", " "), *(getattr(measure, name) for measure in (space.image, space.text, space.even)), words]
+        [name.replace("_", " "), *(bounded(getattr(measure, name)) for measure in (space.image, space.text, space.even)), words]
         for name, words in _ROWS
     ]
-    together = [
-        ["alignment", space.alignment, "mean squared distance of pairs"],
-        ["modality gap", space.modality_gap, "distance of the mean image and the mean text"],
-        ["cosine of pairs", space.paired_cosine, "image and text of one scan"],
-        ["cosine of others", space.unpaired_cosine, "image and text of two scans"],
+    together: list[list[object]] = [
+        ["alignment", bounded(space.alignment), "mean squared distance of pairs"],
+        ["modality gap", bounded(space.modality_gap), "distance of the mean image and the mean text"],
+        ["cosine of pairs", bounded(space.paired_cosine), "image and text of one scan"],
+        ["cosine of others", bounded(space.unpaired_cosine), "image and text of two scans"],
         ["hubness of images", space.hubness_of_images, "above 1, few images are near to many texts"],
         ["hubness of texts", space.hubness_of_texts, "above 1, few texts are near to many images"],
     ]
@@ -121,10 +125,41 @@ def write_page(
         heading("Are scans with a label apart?"),
         paragraph("Silhouette of image latents by cosine: 1 is far apart, 0 is not apart."),
         table(["", "silhouette"], [[label, value] for label, value in space.silhouette.items()]),
+        *_order_parts(measured),
         heading("Pictures"),
         *(figure(content, caption=name) for name, content in drawn.items()),
     ]
     return page("Latent space", parts, script=files("thoracle.evaluation.html").joinpath("map.js").read_text("utf-8"))
+
+
+def order_rows(measured: SpaceEvaluation) -> list[list[str]]:
+    """List name, value with bounds and meaning of what order and hierarchy come to."""
+    order, tree = measured.order, measured.hierarchy
+    rows = [
+        ["number of findings, axis", bounded(order.axis), "Spearman with the first principal component of image latents"],
+        ["number of findings, neighbours", bounded(order.neighbours), "Spearman with the mean of ten nearest scans of other patients"],
+    ]
+    if order.severity is not None:
+        areas = [[f"AUROC, {name}", bounded(area), "of the margin against scans without it"] for name, area in order.severity.auroc.items()]
+        rows += [["severity of a finding", bounded(order.severity.mean), "Spearman with the margin of its prompts, mean"], *areas]
+    for count in tree.number:
+        rows.append([f"{count} clusters, number", bounded(tree.number[count]), "share of its variance between clusters; chance is 0"])
+        rows.append([f"{count} clusters, findings", bounded(tree.findings[count]), "share of each finding's variance, mean"])
+    return rows
+
+
+def bounded(value: Interval | float) -> str:
+    """Format a value, with its bounds where it has any."""
+    return with_bounds(value.value, value.low, value.high) if isinstance(value, Interval) else shown(value)
+
+
+def _order_parts(measured: SpaceEvaluation) -> list[str]:
+    severity = measured.order.severity
+    parts = [heading("Order and hierarchy"), table(["", "", ""], order_rows(measured))]
+    if severity is not None:
+        rows = [[label, bounded(value)] for label, value in severity.by_finding.items()]
+        parts += [paragraph("Is a more severe finding nearer to the words that state it?"), table(["", "Spearman"], rows)]
+    return parts
 
 
 def _map(points: Mapping[Projection, FloatArray], *, names: Sequence[str], truth_NK: FloatArray, labels: Sequence[str]) -> str:

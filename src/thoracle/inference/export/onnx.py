@@ -1,7 +1,7 @@
 """A model's whole detection as one ONNX graph, for machines without torch: a preprocessed volume in, probabilities out.
 
 Prompts' latents are in it as numbers, and so is a calibration that the model keeps: it answers what `detect` answers. What a reader of the
-file must know is in its metadata: labels, preprocessing, caution, notice. Knows no scan and no words.
+file must know is in its metadata: labels, preprocessing, caution, notice. `quantize_onnx` makes its linear maps compute in int8.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import warnings
+from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
@@ -60,6 +63,40 @@ def onnx_model(model: Model) -> bytes:
     return cast(bytes, proto.SerializeToString())
 
 
+def quantize_onnx(content: bytes) -> bytes:
+    """Make linear maps of `onnx_model`'s file compute in int8: weights are rounded once, their inputs in each pass, by scales of their own.
+
+    All else stays float32: norms, attention, convolutions, and products that decide, with the codebook and with prompts.
+
+    Raises:
+        ExtraMissing: onnx or onnxruntime is not installed.
+    """
+    onnx = _extra("onnx")
+    quantization = _extra("onnxruntime.quantization")
+    prepare = _extra("onnxruntime.quantization.shape_inference").quant_pre_process
+    proto = onnx.load_model_from_string(content)
+    with tempfile.TemporaryDirectory() as work, _quiet():
+        exact, folded, rounded = (str(Path(work) / f"{name}.onnx") for name in ("exact", "folded", "rounded"))
+        Path(exact).write_bytes(content)
+        # Folding makes constants of weights that are split or transposed first; what is no constant is not rounded.
+        prepare(exact, folded, skip_symbolic_shape=True, skip_onnx_shape=True)
+        quantization.quantize_dynamic(
+            folded,
+            rounded,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            nodes_to_exclude=[node.name for node in proto.graph.node if not _is_linear(node)],
+        )
+        return Path(rounded).read_bytes()
+
+
+def add_caution(content: bytes, sentence: str) -> bytes:
+    """Add a sentence to the caution in a file's metadata."""
+    proto = _extra("onnx").load_model_from_string(content)
+    (caution,) = (entry for entry in proto.metadata_props if entry.key == "caution")
+    caution.value = f"{caution.value} {sentence}".strip()
+    return cast(bytes, proto.SerializeToString())
+
+
 def onnx_detect(content: bytes) -> Callable[[ModelInput], tuple[float, ...]]:
     """Compute probabilities of a preprocessed volume, by onnxruntime on the CPU.
 
@@ -81,12 +118,16 @@ class _Detector(nn.Module):
         model.warm_up()
         self.encoder = model.encoder
         labels = Capability.LABELS in model.capabilities
-        self.slope_offset_2K: Tensor | None
+        self.calibration_weights_KK: Tensor | None
+        self.calibration_offset_K: Tensor | None
         self.prompts_2KL: Tensor | None
         self.logit_scale: Tensor | None
         self.register_buffer("prompts_2KL", None if labels else model.prompt_latents().clone())
         self.register_buffer("logit_scale", None if labels else model.logit_scale().clone())
-        self.register_buffer("slope_offset_2K", _mended(model))
+        names, calibration = model.folder.labels, model.calibration
+        weights, offsets = (None, None) if calibration is None else map(torch.tensor, calibration.weights(names))
+        self.register_buffer("calibration_weights_KK", weights)
+        self.register_buffer("calibration_offset_K", offsets)
 
     def forward(self, volume_B1ZHW: Tensor) -> Tensor:
         """Return probabilities (B, K)."""
@@ -96,18 +137,11 @@ class _Detector(nn.Module):
         else:
             prompts_2KL, latent_BL = cast(Tensor, self.prompts_2KL), cast(Tensor, embedding.latent_BL)
             probabilities_BK = zero_shot_probabilities(prompts_2KL, latent_BL, cast(Tensor, self.logit_scale))
-        if self.slope_offset_2K is None:
+        if self.calibration_weights_KK is None or self.calibration_offset_K is None:
             return probabilities_BK
-        return (self.slope_offset_2K[0] * probabilities_BK.clamp(EDGE, 1 - EDGE).logit() + self.slope_offset_2K[1]).sigmoid()
-
-
-def _mended(model: Model) -> Tensor | None:
-    """(2, K) slopes and offsets of a kept calibration; 1 and 0 where nothing is known of a label."""
-    if model.calibration is None:
-        return None
-    mendings = model.calibration.mendings
-    pairs = [(mendings[name].slope, mendings[name].offset) if name in mendings else (1.0, 0.0) for name in model.folder.labels]
-    return torch.tensor(pairs).T.contiguous()
+        logits_BK = probabilities_BK.clamp(EDGE, 1 - EDGE).logit()
+        # A sum of products and no linear map, which `quantize_onnx` would round where it was folded with the offset.
+        return ((logits_BK[:, None] * self.calibration_weights_KK).sum(dim=-1) + self.calibration_offset_K).sigmoid()
 
 
 def _facts(model: Model) -> Mapping[str, str]:
@@ -124,18 +158,26 @@ def _facts(model: Model) -> Mapping[str, str]:
     }
 
 
+def _is_linear(node: Any) -> bool:
+    """Tell whether a node computes part of a linear map: the exporter names it after torch's function, and lists where it was called."""
+    scopes = [prop.value for prop in node.metadata_props if prop.key == "pkg.torch.onnx.name_scopes"]
+    return bool(scopes) and literal_eval(scopes[0])[-1].startswith("linear")
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch warns of what it does without, such as torchvision, and of itself."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Silence torch, which warns of what it does without, such as torchvision, and onnxruntime, which asks for what was done."""
+    logs = [logging.getLogger("torch.onnx"), logging.getLogger()]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def _extra(name: str) -> Any:

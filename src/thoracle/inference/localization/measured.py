@@ -19,17 +19,25 @@ from thoracle.types import RESEARCH_USE
 
 FORMAT: Final = "thoracle.localization/1"
 NOT_MEASURED: Final = "not measured against where it usually lies"
+STRONGEST_SLICE: Final = "strongest slice"
 NO_BETTER: Final = "no better than where this finding usually lies"
 _HINT: Final = "Remove it, or make it again with `thoracle evaluate explanation --save-localization`."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
-    """Hold a score's lead over the better of two atlases, with the bounds of its interval; None where that is not defined."""
+    """Hold a score's lead over the better of two atlases.
+
+    Attributes:
+        value: of the lead.
+        low, high: bounds of its interval; None where that is not defined.
+        score: of the maps themselves; None where it was not kept.
+    """
 
     value: float
     low: float | None
     high: float | None
+    score: float | None = None
 
     @property
     def above_zero(self) -> bool:
@@ -121,6 +129,16 @@ def lead_statement(finding: MeasuredFinding | None) -> str:
     return f"{words}; by {', '.join(behind)} {NO_BETTER}" if behind else words
 
 
+def slice_statement(finding: MeasuredFinding | None) -> str:
+    """Say how often the strongest slice holds a finding, and whether that is more than the slice where it usually lies."""
+    lead = None if finding is None else finding.lead.get(STRONGEST_SLICE)
+    if lead is None:
+        return "how often the strongest slice holds it was not measured"
+    rate = "" if lead.score is None else f" holds it in {lead.score:.0%} of phantom scans with it"
+    comparison = f"{100 * lead.value:.0f} points more than where it usually lies" if lead.above_zero else NO_BETTER
+    return f"the strongest slice{rate}: {comparison}"
+
+
 def place_statement(name: str, location: StrongestPlace | None, finding: MeasuredFinding | None) -> str:
     """Say on which side, and in which lobe, a map is strongest, and how often that was right on phantoms."""
     if location is None:
@@ -159,7 +177,8 @@ def _finding(values: Mapping[str, Any]) -> MeasuredFinding:
 
 def _lead(values: Mapping[str, Any]) -> Lead:
     low, high = (None if bound is None else float(bound) for bound in (values["low"], values["high"]))
-    return Lead(value=float(values["value"]), low=low, high=high)
+    score = values.get("score")
+    return Lead(value=float(values["value"]), low=low, high=high, score=None if score is None else float(score))
 
 
 def _place_rate(values: Mapping[str, Any] | None) -> PlaceRate | None:

@@ -8,6 +8,7 @@ marks in it, so that none of its lines is one of these two.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -70,7 +71,9 @@ def to_turns(messages: Sequence[Message], layout: Layout, *, call_arguments: obj
             parts = [f"{BEGIN_DATA}\n{data.content}\n{END_DATA}" for data in messages[number:placed] if data.role == "tool"]
             parts = [opening, *parts] if message.role == "tool" else [opening, *parts, message.content]
             content, opening = "\n\n".join(filter(None, parts)), ""
-            if turns and turns[-1]["role"] == "user":
+            if message.pictures:
+                turns.append({"role": "user", "content": [*map(_picture, message.pictures), {"type": "text", "text": content}]})
+            elif turns and turns[-1]["role"] == "user" and isinstance(turns[-1]["content"], str):
                 turns[-1]["content"] += f"\n\n{content}"
             else:
                 turns.append({"role": "user", "content": content})
@@ -82,3 +85,7 @@ def to_turns(messages: Sequence[Message], layout: Layout, *, call_arguments: obj
                 turns.append({"role": "assistant", "content": "", "tool_calls": [call]})
             turns.append({"role": "tool", "name": _TOOL, "tool_call_id": _CALL_ID, "content": message.content})
     return turns
+
+
+def _picture(png: bytes) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64encode(png).decode()}"}}

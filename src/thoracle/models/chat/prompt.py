@@ -25,11 +25,13 @@ class Message:
     """Hold one turn.
 
     A user's `content` holds `IMAGE` where a scan is meant; in the content of others it means nothing and is taken out. A `tool` message is
-    data, a report or a detector's findings, of the user's message before it.
+    data, a report or a detector's findings, of the user's message before it. A user's `pictures`, as PNG, stand before its words; only
+    servers are sent them.
     """
 
     role: Role
     content: str
+    pictures: tuple[bytes, ...] = ()
 
 
 def question_text(question: str, *, task: str, images: int = 0) -> str:

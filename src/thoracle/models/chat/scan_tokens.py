@@ -30,7 +30,7 @@ _MOST_BYTES: Final = 1 << 28
 def check_gives_codes(encoder: ModelFolder) -> None:
     """Raise CapabilityMissing where a model gives no codes."""
     if Capability.CODES not in encoder.capabilities:
-        raise CapabilityMissing(f"is {encoder.spec.title}, which encodes no scan", hint="Give CT-CHAT's encoder.", source=encoder.path)
+        raise CapabilityMissing(f"is {encoder.spec.title}, which gives no codes", hint="Give CT-CHAT's encoder.", source=encoder.path)
 
 
 class ScanTokens:

@@ -21,6 +21,7 @@ class CTViTConfig:
     Attributes:
         dim: width of tokens.
         codebook_size: codes that tokens are quantized to.
+        quantize: replace each token by the nearest code, as published; false leaves the codebook out, and latents are read from tokens.
         image_size: voxels of a slice along each axis.
         patch_size: voxels of a patch along each axis in plane.
         temporal_patch_size: slices of a patch.
@@ -36,6 +37,7 @@ class CTViTConfig:
 
     dim: PositiveInt = 512
     codebook_size: PositiveInt = 8192
+    quantize: bool = True
     image_size: PositiveInt = 480
     patch_size: PositiveInt = 20
     temporal_patch_size: PositiveInt = 10
@@ -71,8 +73,8 @@ class CTViTConfig:
 
     @property
     def reads_codes(self) -> bool:
-        """Return True: tokens are rows of the codebook, as in `CTCLIPConfig.reads_codes`."""
-        return True
+        """Return whether tokens are rows of the codebook, as in `CTCLIPConfig.reads_codes`."""
+        return self.quantize
 
     @property
     def grid(self) -> int:
@@ -101,6 +103,7 @@ class CTCLIPConfig:
         pool_channels: with "grid", channels that every token gives.
         slice_pool: weights of slices in the mean along them: equal, "mean", as published, or learned by "attention" (`SliceAttentionPool`).
         head: classifier on the model: "linear" on the latent (LiPro), as published, or "label-attention" over tokens (`LabelAttention`).
+        label_self_attention: with "label-attention", labels attend to each other once they have seen tokens.
     """
 
     ctvit: CTViTConfig = field(default_factory=CTViTConfig)
@@ -113,6 +116,7 @@ class CTCLIPConfig:
     pool_channels: PositiveInt = 8
     slice_pool: Literal["mean", "attention"] = "mean"
     head: Literal["linear", "label-attention"] = "linear"
+    label_self_attention: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -137,7 +141,7 @@ class CTCLIPConfig:
     @property
     def reads_codes(self) -> bool:
         """Return whether latents are read from rows of the codebook, not from tokens before quantization."""
-        return self.spatial_pool == "mean"
+        return self.spatial_pool == "mean" and self.ctvit.quantize
 
     @property
     def steps(self) -> int:

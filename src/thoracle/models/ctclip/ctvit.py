@@ -28,14 +28,20 @@ class VolumeTokens:
     """Hold tokens of volumes, before and after quantization.
 
     Attributes:
-        tokens_BTHWD: (B, T, h, w, D) rows of the codebook; in training they carry the gradient of what they replace.
-        indices_BN: (B, T h w) int64, which rows.
+        tokens_BTHWD: (B, T, h, w, D) rows of the codebook; in training they carry the gradient of what they replace. Without a codebook,
+            the tokens themselves.
+        indices_BN: (B, T h w) int64, which rows; None without a codebook.
         pre_quantization_BND: (B, T h w, D).
     """
 
     tokens_BTHWD: Tensor
-    indices_BN: Tensor
+    indices_BN: Tensor | None
     pre_quantization_BND: Tensor
+
+    @property
+    def codes(self) -> Tensor | None:
+        """Return the tokens where they are rows of a codebook; None elsewhere."""
+        return None if self.indices_BN is None else self.tokens_BTHWD
 
 
 class CTViT(nn.Module):
@@ -51,14 +57,14 @@ class CTViT(nn.Module):
         self.to_patch_emb: nn.Module = _patch_embedding(volume, dim) if not config.hu_windows else self._cell_embedding()
         self.enc_spatial_transformer = Stack(dim, depth=config.spatial_depth, heads=config.heads, dim_head=config.dim_head)
         self.enc_temporal_transformer = Stack(dim, depth=config.temporal_depth, heads=config.heads, dim_head=config.dim_head)
-        self.vq = nn.ModuleDict({"_codebook": Codebook(dim=dim, size=config.codebook_size)})
+        self.vq = nn.ModuleDict({"_codebook": Codebook(dim=dim, size=config.codebook_size)} if config.quantize else {})
         self.to_pixels_first_frame = nn.Sequential(nn.Linear(dim, area))  # never used
         self.to_pixels = nn.Sequential(nn.Linear(dim, volume))  # never used
 
     @property
-    def codes(self) -> Codebook:
-        """Return the codebook."""
-        return cast(Codebook, self.vq["_codebook"])
+    def codes(self) -> Codebook | None:
+        """Return the codebook; None where tokens are not quantized."""
+        return cast(Codebook, self.vq["_codebook"]) if self.config.quantize else None
 
     @property
     def outputs(self) -> Outputs:
@@ -66,9 +72,9 @@ class CTViT(nn.Module):
         return Outputs(token_dim=self.config.dim, latent_dim=None)
 
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
-        """Encode volumes as codes; raises InputError as `forward`."""
+        """Encode volumes as codes, or as tokens without a codebook; raises InputError as `forward`."""
         encoded: VolumeTokens = self(volume_B1ZHW)
-        return VolumeEmbedding(tokens=encoded.tokens_BTHWD, codes=encoded.tokens_BTHWD, codebook_indices=encoded.indices_BN)
+        return VolumeEmbedding(tokens=encoded.tokens_BTHWD, codes=encoded.codes, codebook_indices=encoded.indices_BN)
 
     def forward(self, volume_B1ZHW: Tensor) -> VolumeTokens:
         """Encode volumes of the config's size in plane and any whole number of temporal patches, in units of 1000 HU.
@@ -113,6 +119,8 @@ class CTViT(nn.Module):
         x_SND = x_SND.view(shape).permute(0, 2, 3, 1, 4).contiguous().flatten(0, 2)
         x_SND = self.enc_temporal_transformer(x_SND, shape=(B, T, h, w))
         x_BND = x_SND.view(B, h, w, T, -1).permute(0, 3, 1, 2, 4).reshape(B, T * h * w, -1)
+        if self.codes is None:
+            return VolumeTokens(tokens_BTHWD=x_BND.view(shape), indices_BN=None, pre_quantization_BND=x_BND)
         coded = self.codes(x_BND)
         return VolumeTokens(tokens_BTHWD=coded.codes_BND.view(shape), indices_BN=coded.indices_BN, pre_quantization_BND=x_BND)
 

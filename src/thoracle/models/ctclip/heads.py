@@ -28,7 +28,7 @@ class LinearClassifier(nn.Module):
 
 
 class LabelAttention(nn.Module):
-    """Classify by labels that attend to tokens, then to each other, so that correlated labels inform each other.
+    """Classify by labels that attend to tokens and, where the configuration says so, to each other, so that they inform each other.
 
     Labels are queries of a transformer's decoder, as in Query2Label (Liu et al., arXiv:2107.10834), of one layer; tokens come first, so
     that labels tell each other what they saw. Tokens are told where they are.
@@ -41,9 +41,10 @@ class LabelAttention(nn.Module):
         self.pos_embed_t = nn.Parameter(torch.zeros(config.steps, 1, 1, dim))
         self.pos_embed_h = nn.Parameter(torch.zeros(grid, 1, dim))
         self.pos_embed_w = nn.Parameter(torch.zeros(grid, dim))
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
         self.cross_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True) if config.label_self_attention else None
+        self.self_norm = nn.LayerNorm(dim) if config.label_self_attention else None
         self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.dropout = nn.Dropout(0.1)
         self.weight = nn.Parameter(torch.randn(n_labels, dim) * dim**-0.5)
@@ -53,9 +54,10 @@ class LabelAttention(nn.Module):
         """Return logits (B, labels)."""
         x_BKD, tokens_BND = self._begun(tokens_BTHWD)
         x_BKD = x_BKD + self.dropout(self.cross_attention(self.norms[0](x_BKD), tokens_BND, tokens_BND, need_weights=False)[0])
-        normed_BKD = self.norms[1](x_BKD)
-        x_BKD = x_BKD + self.dropout(self.self_attention(normed_BKD, normed_BKD, normed_BKD, need_weights=False)[0])
-        x_BKD = self.norms[3](x_BKD + self.dropout(self.mlp(self.norms[2](x_BKD))))
+        if self.self_attention is not None and self.self_norm is not None:
+            normed_BKD = self.self_norm(x_BKD)
+            x_BKD = x_BKD + self.dropout(self.self_attention(normed_BKD, normed_BKD, normed_BKD, need_weights=False)[0])
+        x_BKD = self.norms[2](x_BKD + self.dropout(self.mlp(self.norms[1](x_BKD))))
         return cast(Tensor, (self.dropout(x_BKD) * self.weight).sum(dim=-1) + self.bias)
 
     def attention(self, tokens_BTHWD: Tensor) -> Tensor:

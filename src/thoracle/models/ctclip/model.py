@@ -66,8 +66,8 @@ class CTCLIP(nn.Module):
         return self.config.bert.max_tokens
 
     @property
-    def codebook(self) -> Codebook:
-        """Return the codebook of the image encoder."""
+    def codebook(self) -> Codebook | None:
+        """Return the codebook of the image encoder; None where tokens are not quantized."""
         return self.visual_transformer.codes
 
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
@@ -81,7 +81,7 @@ class CTCLIP(nn.Module):
         return VolumeEmbedding(
             tokens=tokens_BTHWD,
             latent_BL=self.project_tokens(tokens_BTHWD),
-            codes=encoded.tokens_BTHWD,
+            codes=encoded.codes,
             codebook_indices=encoded.indices_BN,
         )
 

@@ -27,13 +27,17 @@ _TEXT: Final = TextRules(
     tokenizer_files="vocab.txt and tokenizer_config.json of microsoft/BiomedVLP-CXR-BERT-specialized",
     vocab_size=lambda config: config.bert.vocab_size,
 )
-_TOKENS: Final = frozenset({Capability.VOLUMES, Capability.CODES})
-_LATENTS: Final = _TOKENS | {Capability.LATENTS, Capability.TEXT, Capability.SALIENCY}
+_LATENTS: Final = frozenset({Capability.LATENTS, Capability.TEXT, Capability.SALIENCY})
+
+
+def _token_capabilities(config: CTCLIPConfig | CTViTConfig | None) -> frozenset[Capability]:
+    quantized = config is None or config.image_encoder.quantize
+    return frozenset({Capability.VOLUMES} | ({Capability.CODES} if quantized else set()))
 
 
 def _classifier_capabilities(config: CTCLIPConfig | None) -> frozenset[Capability]:
     attention = config is None or config.head == "label-attention"
-    return _LATENTS | {Capability.LABELS} | ({Capability.LABEL_ATTENTION} if attention else set())
+    return _token_capabilities(config) | _LATENTS | {Capability.LABELS} | ({Capability.LABEL_ATTENTION} if attention else set())
 
 
 def _infer_clip(shapes: Shapes, settings: Mapping[str, Any], *, prefix: str) -> ConfigGuess:
@@ -107,7 +111,7 @@ CT_CLIP: Final = ModelSpec(
     read_config=partial(config_from_mapping, CTCLIPConfig),
     build=CTCLIP,
     modules=(CTCLIP,),
-    capabilities=lambda _: _LATENTS | {Capability.ZERO_SHOT},
+    capabilities=lambda config: _token_capabilities(config) | _LATENTS | {Capability.ZERO_SHOT},
     labels=lambda _: ABNORMALITIES,
     prompts=PROMPTS,
     text_rules=_TEXT,
@@ -138,7 +142,7 @@ CTVIT: Final = ModelSpec(
     read_config=partial(config_from_mapping, CTViTConfig),
     build=CTViT,
     modules=(CTViT,),
-    capabilities=lambda _: _TOKENS,
+    capabilities=_token_capabilities,
     labels=lambda _: (),
     key_pattern=re.compile(r"^(enc_(spatial|temporal)_transformer|vq|to_patch_emb)\."),
     infer_config=_infer_bare,

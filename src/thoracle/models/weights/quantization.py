@@ -1,7 +1,7 @@
-"""Weights in fewer bytes, for the disk: matrices in bfloat16, or as bytes with a scale for each row.
+"""Weights in fewer bytes, for the disk: matrices and convolutions in bfloat16, or as bytes with a scale for each row (output channel).
 
-Arithmetic stays float32: what is compressed is restored when it is read. Vectors, convolutions and the codebook stay as they are: they are
-small, and a rounded codebook is another one.
+Arithmetic stays float32: what is compressed is restored when it is read. Vectors and the codebook stay as they are: the former are small,
+and a rounded codebook is another one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from torch import Tensor
 
 Compression = Literal["bf16", "int8"]
 COMPRESSIONS: Final[tuple[Compression, ...]] = get_args(Compression)
-#: After the name of a matrix of bytes, its scales (rows, 1).
+#: After the name of a matrix of bytes, its scales (rows, 1), or (channels, 1, 1, 1, 1) of a convolution's.
 _SCALES: Final = "::scales"
 _LARGEST: Final = 127
 
 
 def quantize(tensors: Mapping[str, Tensor], kind: Compression) -> dict[str, Tensor]:
-    """Store matrices of `tensors` in 2 bytes a weight (bf16), or in 1 and a float32 per row (int8, symmetric)."""
+    """Store matrices and convolutions of `tensors` in 2 bytes a weight (bf16), or in 1 and a float32 per row (int8, symmetric)."""
     decoded: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if not (tensor.dim() == 2 and name.endswith(".weight") and tensor.dtype == torch.float32):
+        if not (tensor.dim() >= 2 and name.endswith(".weight") and tensor.dtype == torch.float32):
             decoded[name] = tensor
         elif kind == "bf16":
             decoded[name] = tensor.to(torch.bfloat16)
         else:
-            scales = tensor.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
+            scales = (
+                tensor.abs().amax(dim=tuple(range(1, tensor.dim())), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
+            )
             decoded[name] = (tensor / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
             decoded[name + _SCALES] = scales
     return decoded

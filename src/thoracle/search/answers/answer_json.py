@@ -34,6 +34,7 @@ def answer_json(answer: SearchResult, *, filters: Filters, trained: bool, galler
             **{name: getattr(hit.record, name) for name in _NAMES},
             **asdict(hit.record.facts),
             "labels": hit.record.findings,
+            "scores": dict(hit.record.scores),
             "sentence": hit.sentence,
         }
         for rank, hit in enumerate(answer.hits, 1)

@@ -6,6 +6,7 @@ beginnings in `beginnings`, which has words as they are written.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any, Final
@@ -18,7 +19,7 @@ from thoracle.types import ABNORMALITIES
 
 COLUMNS: Final = (
     *("volume", "scan", "accession", "patient", "split", "labels"),
-    *("age", "sex", "date", "scanner", "source_sha256", "voxels_sha256", "report_sha256"),
+    *("age", "sex", "date", "scanner", "source_sha256", "voxels_sha256", "report_sha256", "scores"),
 )
 REPORT_COLUMNS: Final = ("findings", "impression")
 #: The full texts: by stems, and by words as they are written.
@@ -28,7 +29,8 @@ SCHEMA: Final = (
     """CREATE TABLE record(
       id INTEGER PRIMARY KEY AUTOINCREMENT, volume TEXT NOT NULL UNIQUE, scan TEXT NOT NULL, accession TEXT NOT NULL, patient TEXT NOT NULL,
       split TEXT NOT NULL, labels TEXT NOT NULL, age INTEGER, sex TEXT NOT NULL, date TEXT NOT NULL, scanner TEXT NOT NULL,
-      source_sha256 TEXT NOT NULL, voxels_sha256 TEXT NOT NULL, report_sha256 TEXT NOT NULL)""",
+      source_sha256 TEXT NOT NULL, voxels_sha256 TEXT NOT NULL, report_sha256 TEXT NOT NULL,
+      scores TEXT NOT NULL)""",
     *(f"CREATE INDEX record_{column} ON record({column})" for column in ("scan", "accession", "patient", "source_sha256", "report_sha256")),
     "CREATE TABLE report(id INTEGER PRIMARY KEY, findings TEXT NOT NULL, impression TEXT NOT NULL)",
     "CREATE TABLE vector(id INTEGER PRIMARY KEY, latent BLOB NOT NULL)",
@@ -58,12 +60,13 @@ def to_row(record: Record) -> tuple[Any, ...]:
     """Return the values of `COLUMNS`; those of `REPORT_COLUMNS` are the report's."""
     names = (record.volume, record.scan, record.accession, record.patient, record.split)
     labels = "".join(_LABEL[label] for label in record.labels)
-    return (*names, labels, *astuple(record.facts), record.source_sha256, record.voxels_sha256, record.report_sha256)
+    hashes = (record.source_sha256, record.voxels_sha256, record.report_sha256)
+    return (*names, labels, *astuple(record.facts), *hashes, json.dumps(dict(record.scores)))
 
 
 def to_record(row: Sequence[Any]) -> Record:
     """Build a record from the values of `COLUMNS` and, unless its report was not read, `REPORT_COLUMNS`."""
-    volume, scan, accession, patient, split, labels, age, sex, date, scanner, source, voxels, _, *report = row
+    volume, scan, accession, patient, split, labels, age, sex, date, scanner, source, voxels, _, scores, *report = row
     return Record(
         volume=volume,
         scan=scan,
@@ -75,6 +78,7 @@ def to_record(row: Sequence[Any]) -> Record:
         facts=Demographics(age=age, sex=sex, date=date, scanner=scanner),
         source_sha256=source,
         voxels_sha256=voxels,
+        scores=tuple(json.loads(scores).items()),
     )
 
 
@@ -85,6 +89,9 @@ def where(filters: Filters) -> tuple[str, list[Any]]:
     for names, label in ((filters.present, "1"), (filters.absent, "0")):
         for name in names:
             parts.append(f"substr(labels, {ABNORMALITIES.index(name) + 1}, 1) = '{label}'")
+    for name, least in filters.scored:
+        parts.append("(SELECT value FROM json_each(scores) WHERE key = ?) >= ?")
+        values += [name, least]
     for condition, value in (
         ("age >= ?", filters.age_from),
         ("age <= ?", filters.age_to),

@@ -48,6 +48,7 @@ def to_payload(addition: IndexedVolume, report_stems: Sequence[Sequence[str]], w
         **asdict(record.facts),
         **asdict(record.report),
         "labels": list(record.labels),
+        "scores": [{"name": name, "probability": probability} for name, probability in record.scores],
         "present": [name for name, label in labels if label == 1],
         "absent": [name for name, label in labels if label == 0],
         "date_first": int(date.ljust(8, "0")) if date else None,
@@ -67,6 +68,7 @@ def to_record(payload: Mapping[str, Any]) -> Record:
         **{name: payload[name] for name in _NAMES},
         report=Report(findings=payload.get("findings", ""), impression=payload.get("impression", "")),
         labels=tuple(payload["labels"]),
+        scores=tuple((score["name"], score["probability"]) for score in payload["scores"]),
         facts=Demographics(age=payload["age"], sex=payload["sex"], date=payload["date"], scanner=payload["scanner"]),
     )
 
@@ -96,6 +98,7 @@ def to_filter(filters: Filters) -> Any:
             must.append(models.FieldCondition(key=key, range=models.Range(gte=start, lte=end)))
     if filters.scanner:
         must.append(models.FieldCondition(key="scanner", match=models.MatchText(text=filters.scanner)))
+    must += [models.NestedCondition(nested=models.Nested(key="scores", filter=_least(*score))) for score in filters.scored]
     return models.Filter(must=must)
 
 
@@ -134,6 +137,12 @@ def place(stem: str) -> int:
 def number_of(volume: str) -> int:
     """Return a point's id: always the same for a volume."""
     return uuid.uuid5(uuid.NAMESPACE_OID, volume).int >> 65
+
+
+def _least(name: str, probability: float) -> Any:
+    models = qdrant_models()
+    named = models.FieldCondition(key="name", match=models.MatchValue(value=name))
+    return models.Filter(must=[named, models.FieldCondition(key="probability", range=models.Range(gte=probability))])
 
 
 def _day(date: str, fill: str) -> int | None:

@@ -15,7 +15,7 @@ from thoracle.files.atomic import write_atomic
 from thoracle.inference.explain import Saliency, Slab, axial_contributions, saliency, token_affine
 from thoracle.inference.explanation_json import ExplainedFinding, file_stem
 from thoracle.inference.findings import Findings
-from thoracle.inference.localization.measured import read_localization
+from thoracle.inference.localization.measured import read_localization, slice_statement
 from thoracle.inference.localization.strongest_place import strongest_place
 from thoracle.inference.model import Model
 from thoracle.inference.prepare import PreparedVolume, prepare
@@ -95,13 +95,13 @@ class Detector:
             location=strongest_place(saliency_THW, prepared.box),
             measured=None if measured is None else measured.findings.get(finding),
         )
-        where, lead = explained.statements()
+        where, _ = explained.statements()
         return FindingMap(
             finding=finding,
             method=method,
             slice=_strongest(explained.layers, saliency_THW, affine),
             where=where,
-            sentence=lead,
+            sentence=slice_statement(explained.measured),
             range=[float(saliency_THW.min()), float(saliency_THW.max())],
             signed=bool(saliency_THW.min() < 0),
         )

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from thoracle.cohort.reports import Section
 from thoracle.config_reader import NonNegativeInt, Range
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
 from thoracle.errors import InputError
 from thoracle.models.encoder import TrainableEncoder
 from thoracle.models.text.tokenizer import Tokenizer
@@ -51,7 +51,7 @@ class PairConfig(RunConfig):
     MONITORS: ClassVar[tuple[str, ...]] = (*PAIR_MONITORS, *RunConfig.MONITORS)
 
     cohort: str = "cohort"
-    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    preprocess: Preprocessing = field(default_factory=PreprocessConfig)
     section: Section = "findings"
     gradient_cache_chunk: NonNegativeInt = 0
     max_text_tokens: Annotated[int, Range(min=2)] = 512

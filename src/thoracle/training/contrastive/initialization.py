@@ -8,14 +8,19 @@ from pathlib import Path
 
 import torch
 
-from thoracle.errors import InputError
-from thoracle.models.bundle.model_folder import load_state_dict, open_model
+from thoracle.errors import CapabilityMissing, InputError
+from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, open_model
 from thoracle.models.bundle.pretrained_text import PretrainedText, initialize_text, load_pretrained_text
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.encoder import Capability
+from thoracle.models.imagetext.config import ImageTextConfig
+from thoracle.models.imagetext.model import ImageTextEncoder
+from thoracle.models.registry import models_with
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
+from thoracle.training.engine.start_model import open_start_model
 
 
 def read_text_encoder(config: ContrastiveConfig) -> PretrainedText | None:
@@ -44,6 +49,38 @@ def select_tokenizer(config: ContrastiveConfig, text: PretrainedText | None, wor
         return open_model(Path(config.init_from)).tokenizer()
     pretrained = None if text is None else text.tokenizer
     return pretrained or Tokenizer.from_words([*words(), *format_prompts()])
+
+
+def open_image_encoder(config: ContrastiveConfig) -> ModelFolder | None:
+    """Open the model whose image side a run begins with; None for CT-CLIP's own.
+
+    Raises:
+        CapabilityMissing: it has no latents.
+        InputError: it was made for another preprocessing than the configuration's.
+    """
+    if not config.init_image_encoder:
+        return None
+    folder = open_start_model(config.init_image_encoder, config.preprocess)
+    if Capability.LATENTS not in folder.capabilities or folder.kind == "image-text":
+        hint = f"Give a {models_with(Capability.LATENTS)} model that is no pair already."
+        raise CapabilityMissing(f"is {folder.spec.title}, whose image side gives no latents of its own", hint=hint, source=folder.path)
+    return folder
+
+
+def build_image_text(config: ContrastiveConfig, folder: ModelFolder, tokenizer: Tokenizer, text: PretrainedText | None) -> ImageTextEncoder:
+    """Build the model of another encoder's image side; raises as `build_ctclip`."""
+    check_vocab_size(tokenizer, config.model.bert)
+    encoder = folder.spec.build(folder.config)
+    encoder.load_state_dict(load_state_dict(folder))
+    model = ImageTextEncoder(
+        ImageTextConfig(bert=config.model.bert, dim_latent=config.model.dim_latent, encoder_kind=folder.kind, encoder=folder.config),
+        encoder,
+    )
+    with torch.no_grad():
+        model.temperature.fill_(config.init_log_logit_scale)
+    if text is not None:
+        initialize_text(model.text_transformer, text, config=config.model.bert)
+    return model
 
 
 def build_ctclip(config: ContrastiveConfig, tokenizer: Tokenizer, text: PretrainedText | None = None) -> CTCLIP:

@@ -15,7 +15,15 @@ from thoracle.models.medfinder.model import MedFinder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig, ContrastiveTask
 from thoracle.training.contrastive.dual_encoder import DualEncoderTask
-from thoracle.training.contrastive.initialization import build_ctclip, check_vocab_size, read_text_encoder, select_tokenizer, text_sizes
+from thoracle.training.contrastive.initialization import (
+    build_ctclip,
+    build_image_text,
+    check_vocab_size,
+    open_image_encoder,
+    read_text_encoder,
+    select_tokenizer,
+    text_sizes,
+)
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig, MedFinderTask
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset, PairCollator
@@ -50,11 +58,15 @@ def contrastive_run(
     config = replace(config, model=replace(config.model, bert=text_sizes(config.model.bert, text)))
 
     notes = [] if text is None else [text.summary]
+    image = open_image_encoder(config)
+    if image is not None:
+        config = replace(config, disclaimer=config.disclaimer or image.disclaimer)
 
     def task(folder: Path) -> ContrastiveTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
-        contrastive = ContrastiveTask(build_ctclip(config, tokenizer, text), config, world, tokenizer=tokenizer)
-        contrastive.start = open_model(Path(config.init_from)) if config.init_from else None
+        clip = build_ctclip(config, tokenizer, text) if image is None else build_image_text(config, image, tokenizer, text)
+        contrastive = ContrastiveTask(clip, config, world, tokenizer=tokenizer)
+        contrastive.start = open_model(Path(config.init_from)) if config.init_from else image
         return contrastive
 
     def collate(folder: Path) -> PairCollator:

@@ -7,7 +7,7 @@ Shapes: B volumes, K abnormalities, L latent width; T, h, w, D as in `models.ctv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, Literal, cast
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from thoracle.cohort.samples.dataset import Sample
 from thoracle.config_reader import PositiveInt
+from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import TOKENIZER, ModelFolder, load_state_dict, save_model
 from thoracle.models.citations import derived_licence
@@ -28,10 +29,8 @@ from thoracle.models.ctclip.layers import CosineAttention, FeedForward
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CLASSIFIER, CT_CLIP
 from thoracle.training.contrastive.dual_encoder import wrap_blocks
-from thoracle.training.contrastive.zero_shot_eval import label_aurocs
 from thoracle.training.engine.config import HINT, RunConfig
 from thoracle.training.engine.distributed import World, parallelize
-from thoracle.training.engine.sampler import EpochDataset, iterate_samples
 from thoracle.training.engine.single_loss import WeightsOnlyTask, accumulate_losses
 from thoracle.training.engine.task import PinnedBatch, autocast
 from thoracle.training.feed.volume_feed import Volumes
@@ -49,10 +48,15 @@ class ClassifierConfig(RunConfig):
 
     Attributes:
         cohort: folder that `thoracle prepare` wrote.
-        init_from: folder of the CT-CLIP or of the classifier to go on from; a head of the same kind is gone on from.
+        init_from: folder of the encoder, of any kind, or of the classifier to go on from; a head of the same kind is gone on from. ""
+            begins with random weights of the sizes in `model`.
+        model: sizes of a run from random weights; None goes on from `init_from`.
         slice_pool: weights of slices in the image latent's mean along them: "inherit" the model's own, or by "attention" that is learned
             and begins as the mean.
-        head: "linear" on the latent, or "label-attention", whose labels attend to tokens and to each other; `slice_pool` does not reach it.
+        head: "linear" on the latent, or "label-attention", whose labels attend to tokens; `slice_pool` does not reach it. On another
+            encoder than CT-CLIP: "linear" on the mean of its tokens, on their mean by "attention", or by "label-attention", a query a
+            label.
+        label_self_attention: with "label-attention" on a CT-CLIP, labels attend to each other too; not shown to help on phantoms.
         encoder: "frozen"; "lora", which trains low-rank additions to its matrices; or "full". Its codes stay as they are.
         lora_rank: rank of the additions with "lora".
         feature_cache: folder of a frozen encoder's latents or tokens, for this run and the next; "" is `latents` beside the run's folder.
@@ -70,8 +74,10 @@ class ClassifierConfig(RunConfig):
 
     cohort: str = "cohort"
     init_from: str = "model"
+    model: CTCLIPConfig | None = None
     slice_pool: Literal["inherit", "attention"] = "inherit"
-    head: Literal["linear", "label-attention"] = "linear"
+    head: Literal["linear", "attention", "label-attention"] = "linear"
+    label_self_attention: bool = False
     encoder: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: PositiveInt = 8
     feature_cache: str = ""
@@ -87,8 +93,13 @@ class ClassifierConfig(RunConfig):
             raise InputError("a frozen encoder runs in float32", hint="Set precision to float32.", source="config")
         if self.slice_pool == "attention" and self.head == "label-attention":
             raise InputError("head label-attention reads tokens, which no pool has met", hint=f"{HINT[:-1]}: give one.", source="config")
-        if not self.init_from:
-            raise InputError("a classifier needs a model to go on from", hint=f"{HINT[:-1]}: name it as `init_from`.", source="config")
+        if self.label_self_attention and self.head != "label-attention":
+            raise InputError("label_self_attention is head label-attention's", hint=f"{HINT[:-1]}: give both.", source="config")
+        if bool(self.init_from) == (self.model is not None):
+            hint = f"{HINT[:-1]}: name it as `init_from`, or empty that and give `model`, sizes of random weights."
+            raise InputError("a classifier needs a model to go on from, or sizes, not both", hint=hint, source="config")
+        if self.model is not None and self.encoder != "full":
+            raise InputError("random weights learn from the labels alone", hint="Set encoder to full.", source="config")
 
     @property
     def features(self) -> Given:
@@ -148,12 +159,27 @@ class ClassifierTask(WeightsOnlyTask):
         world: as `join` gives it.
     """
 
-    def __init__(self, config: ClassifierConfig, world: World, *, start: ModelFolder, weights_K: Tensor) -> None:
-        """`weights_K` are those of positives; `start`, a CT-CLIP or a classifier, gives all weights that it has."""
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        world: World,
+        *,
+        start: ModelFolder | None,
+        weights_K: Tensor,
+        preprocess: Preprocessing | None = None,
+    ) -> None:
+        """Build the model, and load what it goes on from.
+
+        Args:
+            config, world: of the run.
+            start: a CT-CLIP or a classifier, which gives all weights that it has; None for random ones.
+            weights_K: of positives.
+            preprocess: of the volumes, where there is no start to have it.
+        """
         self.world, self._config, self._start = world, config, start
-        self._model = target_config(config, start)
+        self._model, self._preprocess = target_config(config, start), preprocess if start is None else start.preprocess
         head = build_head(self._model, n_labels=len(ABNORMALITIES))
-        if start.spec is CLASSIFIER and start.config.head == config.head:
+        if start is not None and start.spec is CLASSIFIER and replace(start.config, slice_pool=self._model.slice_pool) == self._model:
             head.load_state_dict(head_state(load_state_dict(start)))
         # Nothing of the encoder is kept in memory where all that is seen is its latents.
         clip = None if config.features == "latents" else _clip(self._model, start)
@@ -193,50 +219,25 @@ class ClassifierTask(WeightsOnlyTask):
     def save_model(self, out: Path, weights: Mapping[str, Tensor], *, step: int) -> None:
         """Write a file like the published ones, encoder and text encoder included. The task has these weights from now on."""
         self.checkpoint_modules().load_state_dict(weights)
-        clip, head = self.network.clip, self.network.head
-        how = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
+        start, clip, head = self._start, self.network.clip, self.network.head
+        encoders = {"frozen": "a frozen encoder", "lora": "an encoder that was adapted (LoRA)", "full": "an encoder that was trained"}
+        notes = [f"Its classifier was trained for {step} steps on {encoders[self._config.encoder]}."]
+        if start is None:
+            notes.append("All began with random weights, and learnt from labels alone: its text encoder has learnt nothing.")
         save_model(
             out,
             kind=CLASSIFIER.kind,
             config=self._model,
-            preprocess=self._start.preprocess,
+            preprocess=self._preprocess,
             labels=ABNORMALITIES,
-            tensors=join_state(clip_weights(self._start) if clip is None else merge_lora(clip), head.state_dict()),
-            tokenizer=self._start.tokenizer() if (self._start.path / TOKENIZER).is_dir() else None,
-            licence=derived_licence(self._start.licence, data="the data it was trained on"),
-            citations=self._start.citations,
-            trained=self._start.trained,  # a classifier on the latents of random weights is not a trained model
+            tensors=join_state(clip_weights(cast(ModelFolder, start)) if clip is None else merge_lora(clip), head.state_dict()),
+            tokenizer=start.tokenizer() if start is not None and (start.path / TOKENIZER).is_dir() else None,
+            licence=derived_licence("" if start is None else start.licence, data="the data it was trained on"),
+            citations=() if start is None else start.citations,
+            trained=start is None or start.trained,  # a classifier on the latents of random weights is not a trained model
             caution=self._config.disclaimer,
-            assumptions=(f"Its classifier was trained for {step} steps on {how[self._config.encoder]}.",),
+            assumptions=notes,
         )
-
-
-class ClassifierEvaluator:
-    """Evaluate AUROC of a classifier on a held-out split."""
-
-    def __init__(self, task: ClassifierTask, data: EpochDataset[FrozenSample] | EpochDataset[Sample], *, config: ClassifierConfig) -> None:
-        self._task, self._data, self._config = task, data, config
-
-    def __call__(self) -> Mapping[str, float]:
-        """Each rank answers for its share; all return the same numbers."""
-        self._task.network.eval()
-        world, gathered = self._task.world, []
-        local = range(world.rank, len(self._data), world.size)
-        batches = [local[first : first + self._config.batch_size] for first in range(0, len(local), self._config.batch_size)]
-        for given_B, labels_BK in self._inputs(batches):
-            gathered.append((self._task.network(given_B.to(world.device)).float().cpu(), labels_BK))
-        every = [pair for rank in world.all_gather_object(gathered) for pair in rank]
-        return label_aurocs(torch.cat([logits for logits, _ in every]), torch.cat([labels for _, labels in every]))
-
-    def _inputs(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
-        if self._config.volumes_at_once:
-            volumes = cast(EpochDataset[Sample], self._data)
-            for samples, volume_B1ZHW in iterate_samples(volumes, batches, self._task.world.device, workers=self._config.num_workers):
-                yield volume_B1ZHW, torch.stack([sample.labels for sample in samples])
-        else:
-            for indices in batches:
-                batch = collate_features([cast(FrozenSample, self._data[index]) for index in indices])
-                yield cast(Tensor, batch.given_B), batch.labels_BK
 
 
 class ClassifierNetwork(nn.Module):
@@ -255,11 +256,12 @@ class ClassifierNetwork(nn.Module):
         return classify_tokens(self.clip, self.head, self.clip.pooling_tokens(self.clip.visual_transformer(given_B)))
 
 
-def target_config(config: ClassifierConfig, start: ModelFolder) -> CTCLIPConfig:
-    """Return the configuration of the model that a run gives, whose encoder begins as `start`'s."""
-    model: CTCLIPConfig = start.config
+def target_config(config: ClassifierConfig, start: ModelFolder | None) -> CTCLIPConfig:
+    """Return the configuration of the model that a run gives, whose encoder begins as `start`'s, or at random."""
+    model = cast(CTCLIPConfig, config.model if start is None else start.config)
     slice_pool = model.slice_pool if config.slice_pool == "inherit" else config.slice_pool
-    return replace(model, slice_pool=slice_pool, head=config.head)
+    assert config.head != "attention", "refused of a CT-CLIP"
+    return replace(model, slice_pool=slice_pool, head=config.head, label_self_attention=config.label_self_attention)
 
 
 def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
@@ -268,8 +270,10 @@ def clip_weights(folder: ModelFolder) -> dict[str, Tensor]:
     return tensors if folder.spec is CT_CLIP else encoder_state(tensors)
 
 
-def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
+def _clip(model: CTCLIPConfig, start: ModelFolder | None) -> CTCLIP:
     clip = CTCLIP(model)
+    if start is None:
+        return clip.requires_grad_(False)
     mismatch = clip.load_state_dict(clip_weights(start), strict=False)
     assert not mismatch.unexpected_keys
     assert all(name.startswith(_NEW) for name in mismatch.missing_keys), "an attention over slices that begins"
@@ -279,7 +283,8 @@ def _clip(model: CTCLIPConfig, start: ModelFolder) -> CTCLIP:
 def learning_parts(clip: CTCLIP, config: ClassifierConfig) -> dict[str, nn.Module]:
     """Return what of a frozen CT-CLIP learns, by name, made to."""
     tower, latent = clip.visual_transformer, config.head == "linear"
-    tower.codes.on_assignment = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
+    if tower.codes is not None:
+        tower.codes.on_assignment = lambda _, __: None  # codes stay: the gradient goes past them, to what tokens they are taken for
     if config.encoder != "frozen":
         wrap_blocks(clip, config)
     parts: dict[str, nn.Module] = {}

@@ -62,10 +62,11 @@ class FeatureDataset:
 
 
 def encode_frozen_features(
-    clip: CTCLIP,
+    encode: Callable[[Tensor, FeatureKind], Tensor],
     volumes: EpochDataset[Sample],
     world: World,
     *,
+    shape: tuple[int, ...] | None,
     feature: FeatureKind,
     keys: Sequence[str],
     model_sha256: str,
@@ -77,9 +78,10 @@ def encode_frozen_features(
     """Encode (V, …) as the files hold it, on the CPU, in full precision and evaluation mode, so that codes stay as they are.
 
     Args:
-        clip: on the world's device.
+        encode: computes the feature of volumes (B, 1, …) that are on the world's device.
         volumes: as they are encoded; without augmentation.
         world: each rank encodes its share of the files.
+        shape: of a volume's feature; None where only encoding tells.
         feature: latents of unit norm, or the tokens that they are read from.
         keys: what says of each volume that it is the same one, as a hash of its voxels does.
         model_sha256: of the model's weights.
@@ -93,14 +95,12 @@ def encode_frozen_features(
     """
     parts = [range(first, min(first + _AT_ONCE, len(volumes))) for first in range(0, len(volumes), _AT_ONCE)]
     files = [_file(folder, feature, model_sha256, [keys[index] for index in part]) for part in parts]
-    shape = feature_shape(clip, feature)
-    clip.eval()
     for part, file in list(zip(parts, files, strict=True))[world.rank :: world.size]:
-        if _read(file, feature, (len(part), *shape)) is None:
+        if _read(file, feature, len(part), shape) is None:
             rows = []
             batches = [part[first : first + batch] for first in range(0, len(part), batch)]
             for _, volume_B1ZHW in iterate_samples(volumes, batches, world.device, workers=workers):
-                rows.append(_encoded(clip, volume_B1ZHW, feature))
+                rows.append(encode(volume_B1ZHW, feature))
                 completed(part.start + sum(map(len, rows)))
             write_atomic(file, save({feature: torch.cat(rows)}, metadata={"notice": RESEARCH_USE}))
         completed(part.stop)
@@ -111,7 +111,7 @@ def encode_frozen_features(
 
 def expand_tokens(clip: CTCLIP, kept_B: Tensor) -> Tensor:
     """Expand what is kept of tokens to (B, T, h, w, D) float32, as `CTCLIP.pooling_tokens` gives them."""
-    return kept_B.float() if kept_B.is_floating_point() else F.embedding(kept_B, clip.visual_transformer.codes.embed[0])
+    return kept_B.float() if clip.codebook is None or kept_B.is_floating_point() else F.embedding(kept_B, clip.codebook.embed[0])
 
 
 def feature_shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
@@ -119,17 +119,17 @@ def feature_shape(clip: CTCLIP, feature: FeatureKind) -> tuple[int, ...]:
     if feature == "latents":
         return (clip.config.dim_latent,)
     grid = (clip.config.steps, clip.config.ctvit.grid, clip.config.ctvit.grid)
-    return grid if clip.pool is None else (*grid, clip.config.ctvit.dim)
+    return grid if clip.config.reads_codes else (*grid, clip.config.ctvit.dim)
 
 
 @torch.inference_mode()
-def _encoded(clip: CTCLIP, volume_B1ZHW: Tensor, feature: FeatureKind) -> Tensor:
-    """(B, …) on the CPU."""
+def encode_clip_feature(clip: CTCLIP, volume_B1ZHW: Tensor, feature: FeatureKind) -> Tensor:
+    """Compute a CT-CLIP's feature (B, …), on the CPU; it is in evaluation mode."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # a rounded token is another code
         encoded = clip.visual_transformer(volume_B1ZHW)
         if feature == "latents":
             return clip.project_tokens(clip.pooling_tokens(encoded)).float().cpu()
-        if clip.pool is None:
+        if clip.config.reads_codes:
             return cast(Tensor, encoded.indices_BN.view(encoded.tokens_BTHWD.shape[:-1]).int().cpu())
         return clip.pooling_tokens(encoded).half().cpu()
 
@@ -139,7 +139,7 @@ def _file(folder: Path, feature: FeatureKind, model_sha256: str, keys: Sequence[
     return folder / f"{digest.hexdigest()}.safetensors"
 
 
-def _read(file: Path, feature: FeatureKind, shape: tuple[int, ...]) -> Tensor | None:
+def _read(file: Path, feature: FeatureKind, count: int, shape: tuple[int, ...] | None) -> Tensor | None:
     """None where there is none, or what is there is damaged, and is computed again."""
     if not file.is_file():
         return None
@@ -147,4 +147,6 @@ def _read(file: Path, feature: FeatureKind, shape: tuple[int, ...]) -> Tensor | 
         tensor = load_file(file).get(feature)
     except SafetensorError:
         return None
-    return tensor if tensor is not None and tuple(tensor.shape) == shape else None
+    if tensor is None or len(tensor) != count or (shape is not None and tuple(tensor.shape[1:]) != shape):
+        return None
+    return tensor

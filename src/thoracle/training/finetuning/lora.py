@@ -17,26 +17,26 @@ _PARTS: Final = ".parametrizations.weight."
 
 
 class LoRALayer(nn.Module):
-    """Add a low-rank product to a matrix; zero at the start."""
+    """Add a low-rank product to a matrix, or to a convolution's weights with a row an output channel; zero at the start."""
 
-    def __init__(self, matrix: Tensor, *, rank: int) -> None:
+    def __init__(self, weight: Tensor, *, rank: int) -> None:
         super().__init__()
-        rows, columns = matrix.shape
-        self.down = nn.Parameter(matrix.new_empty(rank, columns))
-        self.up = nn.Parameter(matrix.new_zeros(rows, rank))
+        rows, columns = weight.flatten(1).shape
+        self.down = nn.Parameter(weight.new_empty(rank, columns))
+        self.up = nn.Parameter(weight.new_zeros(rows, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
-    def forward(self, matrix: Tensor) -> Tensor:
-        """Return a matrix of the same shape."""
-        return matrix + self.up @ self.down
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return weights of the same shape."""
+        return weight + (self.up @ self.down).view_as(weight)
 
 
-def add_lora(maps: Iterable[nn.Linear], *, rank: int) -> nn.ModuleList:
+def add_lora(maps: Iterable[nn.Linear | nn.Conv3d], *, rank: int) -> nn.ModuleList:
     """Give each map a `LoRALayer`; returns them, in order. Whether the maps' own weights learn is not touched."""
     added = nn.ModuleList()
-    for linear in maps:
-        low_rank = LoRALayer(linear.weight, rank=rank)
-        parametrize.register_parametrization(linear, "weight", low_rank)
+    for layer in maps:
+        low_rank = LoRALayer(layer.weight, rank=rank)
+        parametrize.register_parametrization(layer, "weight", low_rank)
         added.append(low_rank)
     return added
 

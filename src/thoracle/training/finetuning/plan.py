@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.ct.preprocess import Preprocessing
+from thoracle.errors import InputError
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.ctclip.classifier import build_head
 from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.models.ctclip.model import CTCLIP
+from thoracle.models.ctclip.spec import CTCLIP_KINDS
 from thoracle.training.contrastive.pair_plan import outline_dual_encoder
 from thoracle.training.engine.plan import Encoding, RunPlan, StepOutline, plan_run, step_cost
 from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierNetwork, learning_parts, target_config
@@ -73,12 +75,16 @@ def plan_classifier(
         As `classifier_run`.
     """
     start = open_classifier_start(config, preprocess)
+    if start is not None and start.kind not in CTCLIP_KINDS:
+        hint = "Run it without --dry-run; a frozen encoder's pass is what takes the time."
+        raise InputError("is no CT-CLIP, whose runs alone are planned", hint=hint, source=start.path)
     model, size = target_config(config, start), preprocess.size
-    shape, dtype = _given(config, start.config, size)
+    encoder = model if start is None else start.config
+    shape, dtype = _given(config, encoder, size)
     features, encoding = 0, None
     if config.features != "volumes":
         features = (samples + evaluated) * dtype.itemsize * prod(shape)
-        cost = step_cost(lambda: _outline_encoder(config, start.config, size), half=False, backward=False)
+        cost = step_cost(lambda: _outline_encoder(config, encoder, size), half=False, backward=False)
         encoding = Encoding(cost=cost, batch=config.encode_batch_size, voxels=prod(size), ahead=config.num_workers > 0)
     return plan_run(
         config,
@@ -103,7 +109,7 @@ def _given(config: ClassifierConfig, start: CTCLIPConfig, size: tuple[int, int, 
         return (1, *size), torch.float32
     with torch.device("meta"):
         clip = CTCLIP(start)
-    kept = torch.int32 if clip.pool is None else torch.float16
+    kept = torch.int32 if start.reads_codes else torch.float16
     return feature_shape(clip, config.features), torch.float32 if config.features == "latents" else kept
 
 
@@ -118,6 +124,6 @@ def _outline_network(config: ClassifierConfig, model: CTCLIPConfig, given_B: Ten
     head = build_head(model, n_labels=len(ABNORMALITIES))
     learning = {} if clip is None else learning_parts(clip, config)
     network = ClassifierNetwork(clip, head, config.features).train()
-    if clip is not None:
+    if clip is not None and clip.codebook is not None:
         clip.codebook.eval()  # it counts tokens in training, which have no values here
     return StepOutline(module=network, forward=lambda: [network(given_B)], saved=nn.ModuleDict({"head": head, **learning}))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from thoracle.inference.prompt_cache import cached_prompt_latents, prompt_key
+from thoracle.inference.text.prompt_cache import cached_prompt_latents, prompt_key
 
 SHAPE = (4, 3)
 SETTINGS = {"weights_sha256": "a" * 64, "tokenizer": "t", "prompts": ("X is present.", "X is not present."), "precision": "float32"}

@@ -10,7 +10,7 @@ import torch
 
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
-from thoracle.inference.text_query import text_query_latents
+from thoracle.inference.text.text_query import text_query_latents
 from thoracle.types import ABNORMALITIES
 
 

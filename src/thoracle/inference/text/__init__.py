@@ -1,0 +1,1 @@
+"""Encode words: texts, prompts that are kept, and queries."""

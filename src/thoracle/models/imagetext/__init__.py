@@ -1,0 +1,1 @@
+"""Any encoder's image side with a text encoder."""

@@ -1,0 +1,51 @@
+"""Describe the kind that pairs the image side of any other kind with a text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from thoracle.config_reader import config_from_mapping
+from thoracle.errors import InputError
+from thoracle.models.common.prompts import PROMPTS
+from thoracle.models.encoder import Capability
+from thoracle.models.imagetext.config import ImageTextConfig
+from thoracle.models.imagetext.model import ImageTextEncoder
+from thoracle.models.model_spec import ModelSpec, TextRules
+from thoracle.types import ABNORMALITIES
+
+_OWN: Final = frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.TEXT, Capability.ZERO_SHOT})
+
+
+def image_text_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
+    """Make the spec; `encoders` are the kinds whose image side it takes, by name."""
+
+    def read_config(values: Mapping[str, Any]) -> ImageTextConfig:
+        kind = str(values.get("encoder_kind"))
+        if kind not in encoders:
+            raise InputError(f"encoder_kind is {kind!r}, which is none of {', '.join(encoders)}", hint="Correct it.", source="config")
+        plain = {name: value for name, value in values.items() if name != "encoder"}
+        return replace(config_from_mapping(ImageTextConfig, plain), encoder=encoders[kind].read_config(values["encoder"]))
+
+    def capabilities(config: ImageTextConfig | None) -> frozenset[Capability]:
+        inner = frozenset[Capability]() if config is None else encoders[config.encoder_kind].capabilities(config.encoder)
+        return _OWN | (inner & {Capability.SALIENCY})
+
+    return ModelSpec(
+        kind="image-text",
+        name="image-text",
+        title="another model's volume encoder with a text encoder",
+        licence="that of the volume encoder, and of the data it was trained on",
+        read_config=read_config,
+        build=lambda config: ImageTextEncoder(config, encoders[config.encoder_kind].build(config.encoder)),
+        modules=(ImageTextEncoder,),
+        capabilities=capabilities,
+        labels=lambda _: ABNORMALITIES,
+        prompts=PROMPTS,
+        text_rules=TextRules(
+            tokenizer="cxr-bert",
+            tokenizer_files="vocab.txt and tokenizer_config.json of microsoft/BiomedVLP-CXR-BERT-specialized",
+            vocab_size=lambda config: config.bert.vocab_size,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Classifiers on the tokens of any encoder."""

@@ -1,0 +1,149 @@
+"""Every verb on a model of every family, with a recipe of its own: prepared, encoded, found, detected, exported, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from tests.cli.conftest import Command
+from tests.models.tiny_configs import CONFIGS, TINY
+from thoracle.cli import export
+from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
+from thoracle.ct.recipes.recipe import ResizeByArea
+from thoracle.inference.latents import read_latents
+from thoracle.models.bundle.model_folder import open_model, save_model
+from thoracle.models.common.prompts import format_prompts
+from thoracle.models.encoder import Capability
+from thoracle.models.merlin.config import MerlinConfig
+from thoracle.models.registry import REGISTRY, models_with
+from thoracle.models.text.tokenizer import Tokenizer
+
+SIZE = (60, 120, 120)
+CLIP = PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=SIZE)
+COLIPRI_TINY = replace(
+    COLIPRI, resampling=replace(COLIPRI.resampling, spacing=(8.0, 8.0, 8.0)), fit=replace(COLIPRI.fit, size=(48, 40, 40))
+)
+MERLIN_TINY = replace(MERLIN, resampling=replace(MERLIN.resampling, spacing=(6.0, 6.0, 12.0)), fit=replace(MERLIN.fit, size=(64, 64, 32)))
+#: A model of each family: its kind, its sizes, its recipe.
+MODELS: dict[str, tuple[str, Any, Preprocessing]] = {
+    "ct-clip": ("ct-clip", TINY, CLIP),
+    "lipro": ("ct-clip-classifier", TINY, CLIP),
+    "ctvit": ("ctvit", TINY.ctvit, CLIP),
+    "medfinder": ("medfinder", CONFIGS["medfinder"], CLIP),
+    "colipri": ("colipri", replace(CONFIGS["colipri"], input_shape=(48, 40, 40), patch_size=(8, 8, 8)), COLIPRI_TINY),
+    "merlin": ("merlin", CONFIGS["merlin"], MERLIN_TINY),
+    "astra": ("merlin", MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None),
+              replace(ASTRA_CHEST, resampling=ResizeByArea(samples=(64, 64, 32)))),
+}  # fmt: skip
+_FINDINGS = (Capability.ZERO_SHOT, Capability.LABELS, Capability.REGIONS)
+
+
+@pytest.fixture(scope="module")
+def archive(sketch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two chests, the second with fluid on the right; split valid, each with a label."""
+    folder = tmp_path_factory.mktemp("archive")
+    shutil.copy(sketch, folder / "a.nii.gz")
+    image = nib.load(sketch)
+    voxels = np.asanyarray(image.dataobj).copy()
+    lower = voxels[:64, :, :44]  # the right half, from the feet up
+    lower[lower < -700] = 20
+    nib.save(nib.Nifti1Image(voxels, image.affine), folder / "b.nii.gz")
+    (folder / "scans.csv").write_text("path,patient,split,Pleural effusion\na.nii.gz,p,valid,0\nb.nii.gz,q,valid,1\n")
+    return folder
+
+
+@pytest.fixture(params=MODELS)
+def family(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Random weights of a family."""
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of untrained models on two scans, AUROC is noise
+    kind, config, recipe = MODELS[request.param]
+    spec = REGISTRY[kind]
+    torch.manual_seed(0)
+    return save_model(
+        tmp_path / "model",
+        kind=kind,
+        config=config,
+        preprocess=recipe,
+        labels=spec.labels(config),
+        tensors=spec.build(config).state_dict(),
+        tokenizer=Tokenizer.from_words(format_prompts()) if spec.text_rules else None,
+        licence="none",
+        trained=False,
+    ).path
+
+
+def test_verbs_take_the_family_or_refuse_it_by_name(command: Command, family: Path, archive: Path, tmp_path: Path) -> None:
+    folder = open_model(family)
+    cohort, can = tmp_path / "cohort", folder.capabilities
+    ran = command("prepare", archive, "--layout", "folder", "--keep-identifiers", "--preprocess", family, "--out", cohort, "--workers", 1)
+    assert ran.status == 0, ran.err
+    _detects(command, family, archive, tmp_path)
+    if Capability.LATENTS not in can:
+        for verb in (("embed", archive, "--out", tmp_path / "l.parquet"), ("index", cohort, "--out", tmp_path / "index")):
+            ran = command(*verb, "--model", family)
+            assert ran.status != 0
+            assert f"Give a {models_with(Capability.LATENTS)} model" in ran.err
+        return
+    _embeds_in_batches(command, family, archive, tmp_path)
+    _finds(command, family, cohort, archive, tmp_path)
+    ran = command("export", family, "--bf16", "--cohort", cohort, "--out", tmp_path / "small")
+    assert ran.status == 0, ran.err
+    small = open_model(tmp_path / "small", verify=True)
+    assert (small.kind, small.config, small.preprocess) == (folder.kind, folder.config, folder.preprocess)
+    assert small.weights_bytes < 0.9 * folder.weights_bytes
+
+
+def _detects(command: Command, family: Path, archive: Path, out: Path) -> None:
+    folder = open_model(family)
+    ran = command("detect", archive / "a.nii.gz", "--model", family, "--json", out / "findings.json")
+    if folder.capabilities.isdisjoint(_FINDINGS):
+        assert ran.status != 0
+        assert f"Give a {models_with(*_FINDINGS)} model" in ran.err
+        return
+    assert ran.status == 0, ran.err
+    findings = json.loads((out / "findings.json").read_text())
+    together = command("detect", archive, "--model", family, "--out", out / "many.csv", "--batch-size", 2)
+    assert together.status == 0, together.err
+    header, *rows = (out / "many.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["a.nii.gz", "b.nii.gz"]
+    columns = header.split(",")
+    assert set(folder.labels) <= set(columns)
+    alone = [finding["probability"] for finding in findings["findings"]]
+    row = dict(zip(columns, rows[0].split(","), strict=True))
+    np.testing.assert_allclose([float(row[label]) for label in folder.labels], alone, atol=1e-5)
+
+
+def _embeds_in_batches(command: Command, family: Path, archive: Path, out: Path) -> None:
+    scans = (archive / "a.nii.gz", archive / "b.nii.gz")
+    assert command("embed", *scans, "--model", family, "--out", out / "one.parquet").status == 0
+    ran = command("embed", *scans, "--model", family, "--out", out / "two.parquet", "--tokens", out / "tokens", "--batch-size", 2)
+    assert ran.status == 0, ran.err
+    one, two = read_latents(out / "one.parquet"), read_latents(out / "two.parquet")
+    assert one.names == two.names == ("a.nii.gz", "b.nii.gz")
+    np.testing.assert_allclose(two.array, one.array, atol=1e-5)
+    assert np.abs(one.array[0] - one.array[1]).max() > 1e-4
+    assert sorted(path.name for path in (out / "tokens").iterdir()) == ["a.nii.gz.safetensors", "b.nii.gz.safetensors"]
+
+
+def _finds(command: Command, family: Path, cohort: Path, archive: Path, out: Path) -> None:
+    ran = command("index", cohort, "--model", family, "--out", out / "index", "--keep-identifiers", "--batch-size", 2)
+    assert ran.status == 0, ran.err
+    ran = command("search", out / "index", "--scan", archive / "b.nii.gz", "--json", out / "hits.json")
+    assert ran.status == 0, ran.err
+    best = json.loads((out / "hits.json").read_text())["hits"][0]
+    assert best["volume"] == "b.nii.gz"
+    assert best["score"] > 0.95  # the cohort's voxels are whole HU, which may be other codes
+    ran = command("search", out / "index", "--text", "pleural effusion")
+    assert (ran.status == 0) == (Capability.TEXT in open_model(family).capabilities), ran.err
+    if ran.status:
+        assert f"Give a {models_with(Capability.TEXT)} model" in ran.err

@@ -10,8 +10,9 @@ import pytest
 
 from tests.ct.dicom.chest_series import make_slice, write_series
 from thoracle.errors import InputError, JobCancelled, UnsupportedFormat
+from thoracle.inference.batch.discover_scans import ScanLocation
 from thoracle.serving.jobs.worker import JobContext
-from thoracle.serving.work.reading import equip_reader, read_upload
+from thoracle.serving.work.reading import by_record_name, equip_reader, read_upload
 from thoracle.serving.work.results import READING
 from thoracle.serving.work.scan_folder import load_volume
 
@@ -66,3 +67,10 @@ def test_files_of_records_are_known_by_name(sketch: Path, tmp_path: Path) -> Non
         lanes[READING]["open"](context(), name="../../etc/passwd", out=str(tmp_path / "out"))
     assert sketch.exists()
     assert equip_reader(None)[1]["available"] == frozenset()
+
+
+def test_a_record_is_known_by_its_files_path_and_by_its_name_where_that_is_there_once(tmp_path: Path) -> None:
+    """As an index of CT-RATE's layout names volumes: valid_1_a_1.nii.gz, three folders down."""
+    names = ("valid/1/one.nii.gz", "valid/2/two.nii.gz", "train/2/two.nii.gz")
+    known = by_record_name([ScanLocation(name=name, path=tmp_path / name) for name in names])
+    assert {name: scan.name for name, scan in known.items()} == {"one.nii.gz": names[0], **{name: name for name in names}}

@@ -44,7 +44,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer phantoms and steps, no chat: minutes, and a worse model.")] = False,
 ) -> None:
-    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: three quarters of an hour on two cores.
+    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: some 35 minutes on two idle cores.
 
     Ends with DIR/report.html, and with a model that `thoracle detect` and `thoracle serve` use where no other is named. It knows phantoms
     only.

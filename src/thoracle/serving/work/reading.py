@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,16 @@ from thoracle.serving.work.scan_folder import save_volume
 
 def equip_reader(scans: Path | None) -> tuple[Mapping[str, Mapping[str, JobFunction]], Mapping[str, Any]]:
     """Return the jobs of reading. The facts name the records whose files are in `scans`."""
-    locations = {} if scans is None else {scan.name: scan for scan in find_scans([scans])}
+    locations = {} if scans is None else by_record_name(find_scans([scans]))
     functions: dict[str, JobFunction] = {"read": read_upload, "open": partial(read_record, locations)}
     return {READING: functions}, {"available": frozenset(locations)}
+
+
+def by_record_name(scans: Sequence[ScanLocation]) -> dict[str, ScanLocation]:
+    """Map names by which an index may know scans: paths below the folder, and names of files that are there once."""
+    count = Counter(Path(scan.name).name for scan in scans)
+    short = {Path(scan.name).name: scan for scan in scans if count[Path(scan.name).name] == 1}
+    return short | {scan.name: scan for scan in scans}
 
 
 def read_upload(context: JobContext, *, upload: str, out: str) -> list[SeriesRead]:

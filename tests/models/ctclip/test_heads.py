@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.ctclip.heads import LabelAttention, LinearClassifier
+from thoracle.models.registry import REGISTRY
 
 
 @pytest.mark.parametrize("number", ["", "2"])
@@ -58,3 +59,10 @@ def test_by_default_a_label_does_not_hear_of_the_others() -> None:
         alone = head(tokens)
         head.labels[3] = torch.randn(64)
         assert ((head(tokens) - alone).abs() > 1e-6).tolist() == [[False, False, False, True]] * 3
+
+
+def test_a_folder_of_before_the_switch_has_labels_that_meet() -> None:
+    read = REGISTRY["ct-clip-classifier"].read_config
+    assert read({"head": "label-attention"}).label_self_attention
+    assert not read({"head": "label-attention", "label_self_attention": False}).label_self_attention
+    assert not read({"head": "linear"}).label_self_attention

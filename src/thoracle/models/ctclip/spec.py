@@ -40,6 +40,12 @@ def _classifier_capabilities(config: CTCLIPConfig | None) -> frozenset[Capabilit
     return _token_capabilities(config) | _LATENTS | {Capability.LABELS} | ({Capability.LABEL_ATTENTION} if attention else set())
 
 
+def _read_classifier(values: Mapping[str, Any]) -> CTCLIPConfig:
+    """Read sizes; in folders of before `label_self_attention` was a setting labels that look at tokens attend to each other."""
+    before = {"label_self_attention": True} if values.get("head") == "label-attention" else {}
+    return config_from_mapping(CTCLIPConfig, {**before, **values})
+
+
 def _infer_clip(shapes: Shapes, settings: Mapping[str, Any], *, prefix: str) -> ConfigGuess:
     notes: list[str] = []
     latent, dim_image = (size_of(shapes, f"{prefix}to_visual_latent.weight", axis) for axis in (0, 1))
@@ -124,7 +130,7 @@ CLASSIFIER: Final = ModelSpec(
     title="a classifier on CT-CLIP: LiPro, or one whose labels look at its tokens",
     licence=CT_RATE_LICENCE,
     citations=(CT_CLIP_PAPER,),
-    read_config=partial(config_from_mapping, CTCLIPConfig),
+    read_config=_read_classifier,
     build=build_classifier,
     modules=(LatentCTCLIPClassifier, TokenCTCLIPClassifier),
     capabilities=_classifier_capabilities,

@@ -38,7 +38,7 @@ def test_each_finding_names_its_files_and_its_slices(model_dir: Path) -> None:
     assert emphysema["place"] == {"side": "left", "lobe": "left upper lobe"}
     assert "lobe right in 2 of 3 phantom scans, 1 by the usual place" in emphysema["place_statement"]
     assert emphysema["lead_statement"] == "no better than where this finding usually lies"
-    assert emphysema["measured"]["lead"]["dice"] == {"value": 0.1, "low": -0.1, "high": 0.3}
+    assert emphysema["measured"]["lead"]["dice"] == {"value": 0.1, "low": -0.1, "high": 0.3, "score": None}
     assert nodule["slices"] == []
     assert (nodule["place"], nodule["measured"]) == (None, None)
     assert nodule["lead_statement"] == "not measured against where it usually lies"

@@ -66,7 +66,7 @@ def test_a_collection_is_made_changed_and_read_and_let_go(tmp_path: Path, settin
         pass
     with open_index(location) as index:
         assert len(index) == 2
-        assert dict(index.settings) == {"schema": "thoracle.index/3", **settings}
+        assert dict(index.settings) == {"schema": "thoracle.index/4", **settings}
     with pytest.raises(RuntimeError, match="closed"):
         len(index)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from thoracle import errors
+from importlib import import_module
+
 from thoracle.client.forms import ErrorBody
 from thoracle.errors import ServingError, ThoracleError
 
 
 def error_class(kind: str) -> type[ThoracleError] | None:
     """Return the class of `thoracle.errors` of that name; None where there is none."""
-    cls = getattr(errors, kind, None)
+    cls = getattr(import_module("thoracle.errors"), kind, None)
     return cls if isinstance(cls, type) and issubclass(cls, ThoracleError) else None
 
 

@@ -6,7 +6,7 @@ Shapes: B batch, K abnormalities, L latent width.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -104,13 +104,15 @@ class Model:
         """
         findings, calibration = self.resolve_abnormalities(abnormalities), self.calibration if calibrated else None
         names = [finding.name if finding.is_listed(self.folder.labels) else "" for finding in findings]  # by which calibrations know them
-        required = [] if calibration is None else calibration.required(names)
-        extended = (*findings, *self.resolve_abnormalities(required)) if required else findings
-        self.warm_up(extended)
+        self.warm_up(findings)
         prepared = [self.to_model_input(volume) for volume in volumes]
-        rows: list[Sequence[float]] = self._probabilities(prepared, extended).tolist()
+        probabilities_of = self._encoded_once(prepared)
+        rows: list[Sequence[float]] = probabilities_of(findings).tolist()
         if calibration is not None:
-            rows = [calibration.probabilities([*names, *required], row) for row in rows]
+            required = calibration.required(names)
+            others = probabilities_of(self.resolve_abnormalities(required)).tolist() if required else [[]] * len(rows)
+            every = [*names, *required]
+            rows = [calibration.probabilities(every, [*row, *other]) for row, other in zip(rows, others, strict=True)]
         return [self._findings(scan, findings, tuple(row[: len(findings)]), calibration) for scan, row in zip(prepared, rows, strict=True)]
 
     def _findings(
@@ -290,16 +292,19 @@ class Model:
         with exact_inference():
             return cast(RegionEncoder, self.encoder).read_regions(self._input(volumes), boxes)
 
-    def _probabilities(self, volumes: Sequence[PreparedVolume], findings: tuple[Finding, ...]) -> Tensor:
-        """(B, K)."""
-        columns = [] if self.capabilities.isdisjoint(_OWN_LABELS) else self.label_columns(findings)
-        if Capability.REGIONS in self.capabilities:
-            return self._read_regions(volumes).logits_BK.sigmoid()[:, columns]
-        embedding = self._encode(volumes)
-        with exact_inference():
-            if embedding.logits_BK is None:
-                return zero_shot_probabilities(self.prompt_latents(findings), cast(Tensor, embedding.latent_BL), self.logit_scale())
-            return embedding.logits_BK.sigmoid()[:, columns]
+    def _encoded_once(self, volumes: Sequence[PreparedVolume]) -> Callable[[tuple[Finding, ...]], Tensor]:
+        """Encode scans, and return what computes probabilities (B, K) of findings in them."""
+        by_region = Capability.REGIONS in self.capabilities
+        encoded = self._read_regions(volumes) if by_region else self._encode(volumes)
+
+        def probabilities(findings: tuple[Finding, ...]) -> Tensor:
+            with exact_inference():
+                if encoded.logits_BK is not None:
+                    return encoded.logits_BK.sigmoid()[:, self.label_columns(findings)]
+                latent_BL = cast(Tensor, encoded.latent_BL)
+                return zero_shot_probabilities(self.prompt_latents(findings), latent_BL, self.logit_scale())
+
+        return probabilities
 
     def resolve_abnormalities(self, abnormalities: Sequence[str | Finding] | None) -> tuple[Finding, ...]:
         """Resolve the requested abnormalities; all labels of the model by default. Raises like `detect`."""

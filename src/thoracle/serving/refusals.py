@@ -5,27 +5,42 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from thoracle import errors
 from thoracle.client.error_answers import error_class
 from thoracle.client.forms import ErrorBody
-from thoracle.errors import ThoracleError
+from thoracle.errors import (
+    AccessDenied,
+    BudgetExceeded,
+    CapabilityMissing,
+    EndpointFailed,
+    ExtraMissing,
+    IndexBusy,
+    IndexMissing,
+    JobCancelled,
+    JobLimitExceeded,
+    JobLost,
+    NotReady,
+    ServerFull,
+    ThoracleError,
+    UnknownId,
+    WorkerKilled,
+)
 
 #: HTTP's status of an error; of others 422: what was sent makes no sense.
 _STATUS: Final[dict[type[ThoracleError], int]] = {
-    errors.UnknownId: 404,
-    errors.NotReady: 409,
-    errors.CapabilityMissing: 409,
-    errors.IndexMissing: 409,
-    errors.IndexBusy: 409,
-    errors.ExtraMissing: 409,
-    errors.EndpointFailed: 409,
-    errors.JobCancelled: 409,
-    errors.JobLimitExceeded: 409,
-    errors.JobLost: 409,
-    errors.WorkerKilled: 409,
-    errors.AccessDenied: 403,
-    errors.BudgetExceeded: 413,
-    errors.ServerFull: 429,
+    UnknownId: 404,
+    NotReady: 409,
+    CapabilityMissing: 409,
+    IndexMissing: 409,
+    IndexBusy: 409,
+    ExtraMissing: 409,
+    EndpointFailed: 409,
+    JobCancelled: 409,
+    JobLimitExceeded: 409,
+    JobLost: 409,
+    WorkerKilled: 409,
+    AccessDenied: 403,
+    BudgetExceeded: 413,
+    ServerFull: 429,
 }
 _UNFORESEEN: Final = "Thoracle did not foresee this"
 

@@ -11,7 +11,8 @@ from thoracle.models.imagetext.config import ImageTextConfig
 from thoracle.models.imagetext.model import ImageTextEncoder
 from thoracle.models.registry import REGISTRY
 
-KINDS = [kind for kind, config in CONFIGS.items() if kind != "image-text" and Capability.LATENTS in REGISTRY[kind].capabilities(config)]
+WRAPPERS = ("image-text", "token-classifier")  # of an encoder of another kind
+KINDS = [kind for kind, config in CONFIGS.items() if kind not in WRAPPERS and Capability.LATENTS in REGISTRY[kind].capabilities(config)]
 TEXT = EncodedText(input_ids_BN=torch.tensor([[2, 5, 3]] * 2), attention_mask_BN=torch.ones(2, 3, dtype=torch.int64))
 
 

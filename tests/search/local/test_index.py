@@ -54,7 +54,7 @@ def test_an_index_of_another_model_takes_nothing(index: LocalIndex, settings: di
 
 def test_an_index_of_another_schema_is_refused_with_the_command_that_makes_it_anew(index: LocalIndex) -> None:
     with sqlite3.connect(index.folder / DATABASE) as database:
-        database.execute("UPDATE meta SET value = replace(value, 'thoracle.index/3', 'thoracle.index/2') WHERE key = 'settings'")
+        database.execute("UPDATE meta SET value = replace(value, 'thoracle.index/4', 'thoracle.index/2') WHERE key = 'settings'")
     with pytest.raises(IndexMismatch, match=r"thoracle\.index/2.*`thoracle index COHORT --model MODEL`"):
         LocalIndex(index.folder)
 

@@ -37,7 +37,7 @@ def _volumes(index: QdrantIndex, numbers: list[int]) -> list[str]:
 def test_a_collection_keeps_its_settings_and_refuses_others(client: Any, index: QdrantIndex, settings: dict[str, Any], make) -> None:
     index.add([make(1)])
     for again in (QdrantIndex(client, "cases"), QdrantIndex.create_or_open(client, "cases", settings)):
-        assert (dict(again.settings), len(again)) == ({"schema": "thoracle.index/3", **settings}, 1)
+        assert (dict(again.settings), len(again)) == ({"schema": "thoracle.index/4", **settings}, 1)
     for name, value in (("model", "x"), ("preprocess", {"spacing": [2, 1, 1]}), ("dim_latent", 9), ("key", "12345678")):
         with pytest.raises(IndexMismatch, match=f"another {name}.*Give another name") as error:
             QdrantIndex.create_or_open(client, "cases", {**settings, name: value})

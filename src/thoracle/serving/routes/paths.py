@@ -29,5 +29,6 @@ FindingName = Annotated[str, Path(description="One of the model's findings.", ma
 
 def file_answer(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
     """Describe an answer that is a file."""
-    schema = {"type": "object"} if media_type == "application/json" else {"type": "string", "format": "binary"}
+    parsed = ("application/json", "text/event-stream")  # by who checks an answer against its form: a file's JSON, each event
+    schema = {"type": "object"} if media_type in parsed else {"type": "string", "format": "binary"}
     return {200: {"content": {media_type: {"schema": schema}}, "description": description}}

@@ -25,6 +25,7 @@ from torch import Tensor
 from thoracle.cohort.samples.augment import Augmentation
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
 from thoracle.cohort.sources import Split
+from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.evaluation.retrieval.tasks import Gallery, run_tasks
 from thoracle.inference.model import load
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
@@ -125,6 +126,7 @@ def main() -> None:
 def halved(config: MedFinderRunConfig, steps: int) -> MedFinderRunConfig:
     """The shipped configuration for half the voxels along each axis."""
     assert config.model.resnet is not None
+    assert isinstance(config.preprocess, PreprocessConfig)
     z, x, y = config.preprocess.size
     size = (z // 2, x // 2, y // 2)
     model = replace(config.model, size=size, resnet=replace(config.model.resnet, stride=max(1, config.model.resnet.stride // 2)))

@@ -118,11 +118,11 @@ def memory(pid: int) -> float:
 
 def volume(folder: Path, shape: tuple[int, ...]) -> bytes:
     """Return the sketch of a chest at a size, with noise."""
-    sketch: Any = nib.load(write_scan(folder / "sketch.nii.gz"))  # type: ignore[attr-defined]
+    sketch: Any = nib.load(write_scan(folder / "sketch.nii.gz"))
     small = np.asarray(sketch.dataobj)
     zoom = [new / old for new, old in zip(shape, small.shape, strict=True)]
     values = ndimage.zoom(small, zoom, order=0) + np.random.default_rng(0).normal(0, 12, shape)
-    make: Any = nib.Nifti1Image  # type: ignore[attr-defined]
+    make: Any = nib.Nifti1Image
     image = make(values.round().astype(np.int16), sketch.affine @ np.diag([*(1 / z for z in zoom), 1]))
     return gzip.compress(image.to_bytes(), 1)
 

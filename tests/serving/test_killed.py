@@ -56,7 +56,8 @@ def test_twenty_kills_leave_nothing_behind(model_dir: Path, sketch: Path, tmp_pa
             assert time.monotonic() < end, children
             time.sleep(0.05)
     assert lost_before > 0
-    process, _ = start(model_dir, work)
+    process, address = start(model_dir, work)
     with process:
+        assert httpx.get(f"{address.split('/?token=')[0]}/healthz", timeout=60).status_code == 200, "it hears signals from then on"
         process.send_signal(signal.SIGTERM)
     assert {path.name for path in work.iterdir()} <= {"audit.jsonl", ".lock"}

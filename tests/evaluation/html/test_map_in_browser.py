@@ -29,8 +29,8 @@ def test_the_map_of_latents_is_drawn_and_names_what_is_pointed_at(tmp_path: Path
     image, text = (latents / np.linalg.norm(latents, axis=1, keepdims=True) for latents in random.normal(size=(2, 12, 8)))
     truth = random.integers(2, size=(12, 2)).astype(float)
     labels = ("Emphysema", "</script><b>")
-    space = measures.measure_latent_space(image, text, truth_NK=truth, labels=labels)
     names = [f"scan {number}" for number in range(12)]
+    space = measures.measure_latent_space(image, text, truth_NK=truth, labels=labels, patients=names)
     files = report_files(space, image, text, names=names, truth_NK=truth, labels=labels, notes=["12 scans"])
     (tmp_path / "space.html").write_bytes(files["space.html"])
     errors: list[str] = []

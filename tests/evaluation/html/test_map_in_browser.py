@@ -9,6 +9,9 @@ import pytest
 
 from tests.services import require_service
 from thoracle.evaluation.latent_space import measures
+from thoracle.evaluation.latent_space.evaluate import SpaceEvaluation
+from thoracle.evaluation.latent_space.hierarchy import measure_hierarchy
+from thoracle.evaluation.latent_space.order import measure_order
 from thoracle.evaluation.latent_space.report import report_files
 
 ARGUMENTS = (
@@ -30,7 +33,12 @@ def test_the_map_of_latents_is_drawn_and_names_what_is_pointed_at(tmp_path: Path
     truth = random.integers(2, size=(12, 2)).astype(float)
     labels = ("Emphysema", "</script><b>")
     names = [f"scan {number}" for number in range(12)]
-    space = measures.measure_latent_space(image, text, truth_NK=truth, labels=labels, patients=names)
+    draws = {"patients": names, "resamples": 5}
+    space = SpaceEvaluation(
+        geometry=measures.measure_latent_space(image, text, truth_NK=truth, labels=labels, **draws),
+        order=measure_order(image, truth_NK=truth, labels=labels, **draws),
+        hierarchy=measure_hierarchy(image, truth_NK=truth, **draws),
+    )
     files = report_files(space, image, text, names=names, truth_NK=truth, labels=labels, notes=["12 scans"])
     (tmp_path / "space.html").write_bytes(files["space.html"])
     errors: list[str] = []

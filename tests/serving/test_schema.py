@@ -23,6 +23,8 @@ from thoracle.serving.app import api
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SCHEMA = schemathesis.openapi.from_dict(api().openapi())
 OPERATIONS = {operation.ok().label: operation.ok() for operation in SCHEMA.get_all_operations()}
+#: Of these there is one request alone, and no more are generated.
+TAKES_NOTHING = ("GET /healthz", "GET /readyz", "GET /metrics")
 BINARY = {"Content-Type": "application/octet-stream"}
 
 
@@ -120,11 +122,13 @@ def material(asked: Asked, sketch: Any, words: LanguageServer) -> Material:
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_every_operation_answers_in_its_forms(label: str, material: Material) -> None:
     statuses = fuzz(label, material, cases=18)
-    assert sum(statuses.values()) == 18 or sum(statuses.values()) == statuses[200] == 2, "of what takes nothing there is one request"
+    assert sum(statuses.values()) == 18 or (label in TAKES_NOTHING and set(statuses) == {200})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_of_ten_thousand_cases_none_is_a_fault_and_each_operation_succeeds_a_hundred_times(label: str, material: Material) -> None:
     statuses = fuzz(label, material, cases=-(-10_000 // len(OPERATIONS)))
-    assert sum(count for status, count in statuses.items() if status < 400) >= 100 or statuses == {200: 2}, statuses
+    assert sum(count for status, count in statuses.items() if status < 400) >= 100 or (label in TAKES_NOTHING and set(statuses) == {200}), (
+        statuses
+    )

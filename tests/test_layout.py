@@ -12,10 +12,13 @@ FOLDER: Final = 15
 #: Modules without a test at the mirrored path, and where what they say is tested.
 UNMIRRORED: Final = {
     "__main__.py": "one call of the command line; the tests of docs start it",
-    "client/forms.py": "records; the server's tests and the client's",
+    "client/forms/scans.py": "records; the server's tests and the client's",
+    "client/forms/search.py": "records; the server's tests and the client's",
+    "client/forms/service.py": "records; the server's tests and the client's",
     "ct/stored.py": "a record of what a reader found; readers' tests",
     "ct/volume.py": "records; ct/test_read.py and ct/test_inspection.py",
     "files/refusal.py": "one call's type; files/test_json_file.py",
+    "inference/detection.py": "`Model.detect_batch`; inference/test_model.py and inference/test_calibration.py",
     "inference/llm/generator.py": "a protocol; chat's tests",
     "models/ctchat/spec.py": "one entry of the registry; models/test_families.py takes each",
     "models/ctclip/spec.py": "one entry of the registry; models/test_families.py takes each",
@@ -24,6 +27,7 @@ UNMIRRORED: Final = {
     "models/medfinder/spec.py": "one entry of the registry; models/test_families.py takes each",
     "models/model_spec.py": "a record; models/test_families.py",
     "models/regions/spec.py": "one entry of the registry; models/test_families.py takes each",
+    "serving/jobs/crew.py": "records; serving/jobs/test_board.py",
     "serving/routes/paths.py": "what routes have in common; serving/routes",
     "serving/work/results.py": "records; serving/work",
 }

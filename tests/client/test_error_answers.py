@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from thoracle.client.error_answers import error_class, to_error
-from thoracle.client.forms import ErrorBody
+from thoracle.client.forms.service import ErrorBody
 from thoracle.errors import ServingError, TruncatedFile
 
 

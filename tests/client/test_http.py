@@ -12,7 +12,7 @@ import pytest
 from tests.ct.dicom.chest_series import make_slice, write_series
 from tests.language_server import LanguageServer
 from tests.serving.conftest import TOKEN, Asked, LoopTransport, asked, index_dir, model_dir, sketch, words  # noqa: F401  # fixtures
-from thoracle.client.forms import SearchFilters, SearchQuery
+from thoracle.client.forms.search import SearchFilters, SearchQuery
 from thoracle.client.http import Client
 from thoracle.errors import AccessDenied, InputError, ServingError, TooFewSlices, UnknownId, UnsupportedFormat
 

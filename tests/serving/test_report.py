@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thoracle.client.forms import ChatTurn, FindingMap, FindingRow, StrongestSlice
+from thoracle.client.forms.scans import ChatTurn, FindingMap, FindingRow, StrongestSlice
 from thoracle.serving.report import report_page
 from thoracle.serving.scan_store import OpenScan
 from thoracle.serving.work.results import FindingsRead

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from thoracle.client.forms import ErrorBody
+from thoracle.client.forms.service import ErrorBody
 from thoracle.errors import NotReady, ServerFull, TruncatedFile, UnknownId
 from thoracle.serving.scan_store import ScanStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from thoracle.client.forms import ErrorBody
+from thoracle.client.forms.service import ErrorBody
 from thoracle.errors import ServingError, ThoracleError
 
 

@@ -15,25 +15,20 @@ import httpx
 import msgspec
 
 from thoracle.client.error_answers import to_error
-from thoracle.client.forms import (
-    AnswerKind,
+from thoracle.client.forms.scans import (
     Axis,
     ChatRequest,
-    ErrorBody,
     FindingMap,
-    JobStatus,
     MapRequest,
-    Method,
     Opinion,
     ScanDetail,
     ScanFindings,
     ScanList,
     ScanOpened,
-    SearchAnswer,
-    SearchQuery,
-    ServerStatus,
     VerdictRequest,
 )
+from thoracle.client.forms.search import SearchAnswer, SearchQuery
+from thoracle.client.forms.service import AnswerKind, ErrorBody, JobStatus, Method, ServerStatus
 from thoracle.errors import ServingError
 
 Form = TypeVar("Form")

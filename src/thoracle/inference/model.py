@@ -20,11 +20,12 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.ct.volume import Volume
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.calibration import Calibration, read_calibration
+from thoracle.inference.detection import detect_scans
 from thoracle.inference.findings import Findings
 from thoracle.inference.model_locations import locate
 from thoracle.inference.modules import device_of, exact_inference, load_encoder
 from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
-from thoracle.inference.requested_findings import Finding, resolve_findings, uncalibrated_note
+from thoracle.inference.requested_findings import Finding, resolve_findings
 from thoracle.inference.text.text_latents import TextLatents
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 from thoracle.models.common.zero_shot import zero_shot_probabilities
@@ -103,39 +104,10 @@ class Model:
             OutsideIntendedUse: a model that reads by region, and a scan in which no lungs were found.
         """
         findings, calibration = self.resolve_abnormalities(abnormalities), self.calibration if calibrated else None
-        names = [finding.name if finding.is_listed(self.folder.labels) else "" for finding in findings]  # by which calibrations know them
         self.warm_up(findings)
-        prepared = [self.to_model_input(volume) for volume in volumes]
-        probabilities_of = self._encoded_once(prepared)
-        rows: list[Sequence[float]] = probabilities_of(findings).tolist()
-        if calibration is not None:
-            required = calibration.required(names)
-            others = probabilities_of(self.resolve_abnormalities(required)).tolist() if required else [[]] * len(rows)
-            every = [*names, *required]
-            rows = [calibration.probabilities(every, [*row, *other]) for row, other in zip(rows, others, strict=True)]
-        return [self._findings(scan, findings, tuple(row[: len(findings)]), calibration) for scan, row in zip(prepared, rows, strict=True)]
-
-    def _findings(
-        self, prepared: PreparedVolume, findings: tuple[Finding, ...], probabilities: tuple[float, ...], calibration: Calibration | None
-    ) -> Findings:
-        labels = self.folder.labels
-        names = [finding.name if finding.is_listed(labels) else "" for finding in findings]
-        frame_warnings = prepared.frame_warnings() if Capability.REGIONS in self.capabilities else ()
-        cautions = filter(None, [self.folder.disclaimer, uncalibrated_note(findings, labels=labels)])
-        return Findings(
-            abnormalities=tuple(finding.name for finding in findings),
-            prompts=tuple(finding.prompts for finding in findings),
-            probabilities=probabilities,
-            model_kind=self.folder.kind,
-            model_sha256=self.folder.weights_sha256,
-            trained=self.folder.trained,
-            precision=self.precision,
-            preprocess=self.preprocess,
-            provenance=prepared.provenance,
-            warnings=(*cautions, *prepared.warnings, *frame_warnings),
-            verdicts=() if calibration is None else calibration.verdicts(names, probabilities),
-            coverage=None if calibration is None else calibration.coverage,
-        )
+        scans = [self.to_model_input(volume) for volume in volumes]
+        probabilities_of = self._encoded_once(scans)
+        return detect_scans(scans, findings, probabilities_of, folder=self.folder, precision=self.precision, calibration=calibration)
 
     @cached_property
     def calibration(self) -> Calibration | None:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thoracle.client.forms import ErrorAnswer
+from thoracle.client.forms.service import ErrorAnswer
 from thoracle.errors import AccessDenied
 from thoracle.serving.refusals import error_body
 from thoracle.serving.settings import ServerSettings

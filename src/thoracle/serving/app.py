@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from thoracle.client.forms import ErrorAnswer
+from thoracle.client.forms.service import ErrorAnswer
 from thoracle.errors import BudgetExceeded, InputError, ServerFull, ServingError, ThoracleError, UnknownId
 from thoracle.serving.access import Gate
 from thoracle.serving.observation import Observer

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from thoracle.client.forms import Axis
+from thoracle.client.forms.scans import Axis
 from thoracle.ct.nifti_image import to_nifti, to_ras
 from thoracle.ct.slice_pictures import png
 from thoracle.errors import InputError

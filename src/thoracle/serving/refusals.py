@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from thoracle.client.error_answers import error_class
-from thoracle.client.forms import ErrorBody
+from thoracle.client.forms.service import ErrorBody
 from thoracle.errors import (
     AccessDenied,
     BudgetExceeded,

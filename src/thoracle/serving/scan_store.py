@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from thoracle.client.error_answers import to_error
-from thoracle.client.forms import ChatTurn, ErrorBody, FindingMap, FindingRow, Opinion, ScanRow, ScanState
+from thoracle.client.forms.scans import ChatTurn, FindingMap, FindingRow, Opinion, ScanRow, ScanState
+from thoracle.client.forms.service import ErrorBody
 from thoracle.errors import NotReady, ServerFull, UnknownId
 from thoracle.files.atomic import make_private_folder
 from thoracle.serving.work.results import FindingsRead

@@ -15,7 +15,8 @@ from fastapi import Request
 from thoracle.client.error_answers import to_error
 from thoracle.errors import InputError, NotReady, UnknownId
 from thoracle.files.atomic import make_private_folder
-from thoracle.serving.jobs.board import Crew, JobBoard, JobLimits
+from thoracle.serving.jobs.board import JobBoard
+from thoracle.serving.jobs.crew import Crew, JobLimits
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.jobs.journal import JobJournal
 from thoracle.serving.observation import AuditLog, RequestCounts

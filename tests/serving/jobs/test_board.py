@@ -12,7 +12,8 @@ import pytest
 
 from tests.serving.jobs import crews
 from thoracle.errors import ServerFull, UnknownId
-from thoracle.serving.jobs.board import Crew, JobBoard, JobLimits
+from thoracle.serving.jobs.board import JobBoard
+from thoracle.serving.jobs.crew import Crew, JobLimits
 from thoracle.serving.jobs.journal import JobJournal
 
 MIB = 1 << 20

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from thoracle.config_reader import config_from_mapping
-from thoracle.errors import InputError
 from thoracle.models.common.prompts import PROMPTS
+from thoracle.models.common.wrapped_config import wrapped_config
 from thoracle.models.encoder import Capability
 from thoracle.models.imagetext.config import ImageTextConfig
 from thoracle.models.imagetext.model import ImageTextEncoder
@@ -20,13 +19,7 @@ _OWN: Final = frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.TEXT
 
 def image_text_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
     """Make the spec; `encoders` are the kinds whose image side it takes, by name."""
-
-    def read_config(values: Mapping[str, Any]) -> ImageTextConfig:
-        kind = str(values.get("encoder_kind"))
-        if kind not in encoders:
-            raise InputError(f"encoder_kind is {kind!r}, which is none of {', '.join(encoders)}", hint="Correct it.", source="config")
-        plain = {name: value for name, value in values.items() if name != "encoder"}
-        return replace(config_from_mapping(ImageTextConfig, plain), encoder=encoders[kind].read_config(values["encoder"]))
+    readers = {kind: spec.read_config for kind, spec in encoders.items()}
 
     def capabilities(config: ImageTextConfig | None) -> frozenset[Capability]:
         inner = frozenset[Capability]() if config is None else encoders[config.encoder_kind].capabilities(config.encoder)
@@ -37,7 +30,7 @@ def image_text_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
         name="image-text",
         title="another model's volume encoder with a text encoder",
         licence="that of the volume encoder, and of the data it was trained on",
-        read_config=read_config,
+        read_config=partial(wrapped_config, ImageTextConfig, readers),
         build=lambda config: ImageTextEncoder(config, encoders[config.encoder_kind].build(config.encoder)),
         modules=(ImageTextEncoder,),
         capabilities=capabilities,

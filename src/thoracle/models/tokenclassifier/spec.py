@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from thoracle.config_reader import config_from_mapping
-from thoracle.errors import InputError
+from thoracle.models.common.wrapped_config import wrapped_config
 from thoracle.models.encoder import Capability
 from thoracle.models.model_spec import ModelSpec
 from thoracle.models.tokenclassifier.config import TokenClassifierConfig
@@ -20,13 +19,7 @@ _PASSED_ON: Final = frozenset({Capability.VOLUMES, Capability.LATENTS, Capabilit
 
 def token_classifier_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
     """Make the spec; `encoders` are the kinds whose tokens it reads, by name."""
-
-    def read_config(values: Mapping[str, Any]) -> TokenClassifierConfig:
-        kind = str(values.get("encoder_kind"))
-        if kind not in encoders:
-            raise InputError(f"encoder_kind is {kind!r}, which is none of {', '.join(encoders)}", hint="Correct it.", source="config")
-        plain = {name: value for name, value in values.items() if name != "encoder"}
-        return replace(config_from_mapping(TokenClassifierConfig, plain), encoder=encoders[kind].read_config(values["encoder"]))
+    readers = {kind: spec.read_config for kind, spec in encoders.items()}
 
     def capabilities(config: TokenClassifierConfig | None) -> frozenset[Capability]:
         if config is None:
@@ -39,7 +32,7 @@ def token_classifier_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
         name="token-classifier",
         title="a classifier on another model's tokens",
         licence="that of the encoder, and of the data it was trained on",
-        read_config=read_config,
+        read_config=partial(wrapped_config, TokenClassifierConfig, readers),
         build=lambda config: TokenClassifier(config, encoders[config.encoder_kind].build(config.encoder)),
         modules=(TokenClassifier,),
         capabilities=capabilities,

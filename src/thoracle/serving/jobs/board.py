@@ -8,15 +8,14 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
-from thoracle.client.forms import ErrorBody, JobStatus
+from thoracle.client.forms.service import ErrorBody, JobStatus
 from thoracle.errors import JobCancelled, JobLimitExceeded, JobLost, ServerFull, UnknownId, WorkerKilled
+from thoracle.serving.jobs.crew import Crew, JobLimits, Slot
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.jobs.journal import JobJournal
 from thoracle.serving.jobs.process import WorkerProcess
-from thoracle.serving.jobs.worker import Equip
 from thoracle.serving.refusals import error_body
 
 #: Seconds between looks at times and memory.
@@ -27,40 +26,6 @@ _GRACE: Final = 5.0
 _REMEMBERED: Final = 1000
 #: Processes in a row that end before they are ready.
 _STARTS: Final = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crew:
-    """Describe worker processes that do the same.
-
-    Attributes:
-        equips: one a process: what it loads.
-        lanes: its queues; of each a process runs one job at a time.
-        journalled: lanes whose jobs are noted on the disk.
-    """
-
-    equips: Sequence[Equip]
-    lanes: tuple[str, ...]
-    journalled: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobLimits:
-    """Hold limits: jobs that wait in a lane, seconds and bytes of memory of one."""
-
-    waiting: int
-    seconds: float
-    memory_bytes: int
-
-
-class _Slot:
-    """One place of a crew, whose process is replaced when it ends."""
-
-    def __init__(self, crew: Crew, equip: Equip) -> None:
-        self.crew, self.equip = crew, equip
-        self.process: WorkerProcess | None = None
-        self.running: dict[str, Job] = {}
-        self.failed_starts = 0
 
 
 class JobBoard:
@@ -87,7 +52,7 @@ class JobBoard:
         on_facts: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
         self._limits, self._journal, self._on_facts = limits, journal, on_facts
-        self._slots = [_Slot(crew, equip) for crew in crews for equip in crew.equips]
+        self._slots = [Slot(crew, equip) for crew in crews for equip in crew.equips]
         self._waiting: dict[str, deque[Job]] = {lane: deque() for crew in crews for lane in crew.lanes}
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._watch: asyncio.Task[None] | None = None
@@ -200,7 +165,7 @@ class JobBoard:
     def _is_journalled(self, lane: str) -> bool:
         return any(lane in slot.crew.journalled for slot in self._slots)
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         slot.process = WorkerProcess(slot.equip, on_message=lambda process, message: self._hear(slot, process, message))
 
     def _dispatch(self, lane: str) -> None:
@@ -214,7 +179,7 @@ class JobBoard:
                 process.order(job.id, lane, job.kind, dict(job.arguments))
                 job.publish()
 
-    def _hear(self, slot: _Slot, process: WorkerProcess, message: tuple[Any, ...]) -> None:
+    def _hear(self, slot: Slot, process: WorkerProcess, message: tuple[Any, ...]) -> None:
         """Take a message of a process."""
         if process is not slot.process:
             return
@@ -231,7 +196,7 @@ class JobBoard:
         for lane in slot.crew.lanes:
             self._dispatch(lane)
 
-    def _hear_of_job(self, slot: _Slot, event: str, id: str, value: Any) -> None:
+    def _hear_of_job(self, slot: Slot, event: str, id: str, value: Any) -> None:
         job = next((job for job in slot.running.values() if job.id == id), None)
         if job is None:
             return
@@ -250,7 +215,7 @@ class JobBoard:
             else:
                 self._end(job, "failed", error=value)
 
-    def _replace(self, slot: _Slot, process: WorkerProcess) -> None:
+    def _replace(self, slot: Slot, process: WorkerProcess) -> None:
         """Start another process in place of one that ended; what ran beside the job that cost it its life runs again."""
         ending, ready = process.ending(), process.ready
         jobs, slot.running = list(slot.running.values()), {}
@@ -270,7 +235,7 @@ class JobBoard:
             self.restarts += 1
             self._start(slot)
 
-    def _give_up(self, slot: _Slot, problem: ErrorBody) -> None:
+    def _give_up(self, slot: Slot, problem: ErrorBody) -> None:
         """Fail what waits for a process that cannot work."""
         self.problem, slot.process = problem, None
         for lane in slot.crew.lanes:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from thoracle.client.forms import ErrorBody, JobState
+from thoracle.client.forms.service import ErrorBody, JobState
 
 #: Seconds after which a stream that has nothing to say says that it lives, and a status its new seconds.
 _HEARTBEAT: Final = 5.0

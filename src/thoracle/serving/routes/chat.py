@@ -10,7 +10,8 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from thoracle.client.forms import AnswerKind, ChatRequest, ChatTurn, Citation
+from thoracle.client.forms.scans import ChatRequest, ChatTurn, Citation
+from thoracle.client.forms.service import AnswerKind
 from thoracle.errors import CapabilityMissing
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.routes.paths import ROUTER, ScanId, Served, file_answer

@@ -7,7 +7,8 @@ import json
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from thoracle.client.forms import JobAccepted, Opinion, ScanFindings, VerdictRequest
+from thoracle.client.forms.scans import Opinion, ScanFindings, VerdictRequest
+from thoracle.client.forms.service import JobAccepted
 from thoracle.errors import NotReady
 from thoracle.files.csv_text import csv_text
 from thoracle.serving.jobs.job import Job

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
-from thoracle.client.forms import Readiness
+from thoracle.client.forms.service import Readiness
 from thoracle.serving.observation import gauge
 from thoracle.serving.routes.paths import Served
 

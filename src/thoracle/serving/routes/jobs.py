@@ -8,7 +8,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from thoracle.client.forms import JobStatus
+from thoracle.client.forms.service import JobStatus
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.routes.chat import EVENTS, event
 from thoracle.serving.routes.paths import ROUTER, JobId, Served, file_answer

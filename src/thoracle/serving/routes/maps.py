@@ -8,7 +8,8 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from thoracle.client.forms import FindingMap, JobAccepted, MapRequest, Method
+from thoracle.client.forms.scans import FindingMap, MapRequest
+from thoracle.client.forms.service import JobAccepted, Method
 from thoracle.errors import InputError, NotReady
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.routes.paths import ROUTER, FindingName, ScanId, Served, file_answer

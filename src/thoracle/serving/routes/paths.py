@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Path
 from fastapi.security import HTTPBearer
 
-from thoracle.client.forms import ErrorAnswer
+from thoracle.client.forms.service import ErrorAnswer
 from thoracle.serving.server import Server, server_of
 
 API: Final = "/api/v1"

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from thoracle.client.forms import Axis, ScanDetail, ScanList, ScanOpened
+from thoracle.client.forms.scans import Axis, ScanDetail, ScanList, ScanOpened
 from thoracle.ct.nifti_image import to_ras
 from thoracle.errors import TruncatedFile
 from thoracle.files.csv_text import csv_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from thoracle.client.forms import IndexRequest, IndexSize, ScanOpened, SearchAnswer, SearchHit, SearchQuery
+from thoracle.client.forms.scans import ScanOpened
+from thoracle.client.forms.search import IndexRequest, IndexSize, SearchAnswer, SearchHit, SearchQuery
 from thoracle.errors import AccessDenied, IndexMissing, InputError
 from thoracle.serving.routes.paths import API, ROUTER, HitId, Served, file_answer
 from thoracle.serving.server import Server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from thoracle.client.forms import Limits, ServerStatus
+from thoracle.client.forms.service import Limits, ServerStatus
 from thoracle.serving.routes.paths import ROUTER, Served
 from thoracle.types import RESEARCH_USE
 from thoracle.version import __version__

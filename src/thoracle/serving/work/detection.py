@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from thoracle.client.forms import FindingMap, Method, StrongestSlice
+from thoracle.client.forms.scans import FindingMap, StrongestSlice
+from thoracle.client.forms.service import Method
 from thoracle.ct.nifti_image import to_nifti
 from thoracle.errors import CapabilityMissing
 from thoracle.files.atomic import write_atomic

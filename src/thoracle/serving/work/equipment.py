@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from thoracle.client.forms import AnswerKind, ChatFacts, IndexFacts, ModelFacts
+from thoracle.client.forms.service import AnswerKind, ChatFacts, IndexFacts, ModelFacts
 from thoracle.errors import ThoracleError
 from thoracle.inference.chat.open_chat import open_chat
 from thoracle.inference.chat.session import Chat

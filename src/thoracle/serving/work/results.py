@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from thoracle.client.forms import ChatFacts, ErrorBody, FindingRow, IndexFacts, ModelFacts
+from thoracle.client.forms.scans import FindingRow
+from thoracle.client.forms.service import ChatFacts, ErrorBody, IndexFacts, ModelFacts
 
 #: Lanes of jobs.
 READING: Final = "reading"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from thoracle.client.forms import FindingRow
+from thoracle.client.forms.scans import FindingRow
 from thoracle.inference.calibration import Calibration
 from thoracle.inference.findings import Findings
 

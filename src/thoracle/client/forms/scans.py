@@ -1,146 +1,15 @@
-"""Define what the server sends, as its OpenAPI description and the client both have it."""
+"""Define what is sent about open scans: findings, maps, conversation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+from thoracle.client.forms.service import AnswerKind, ErrorBody, Method
+
 ScanState = Literal["queued", "reading", "ready", "refused"]
 Opinion = Literal["agree", "disagree"]
 Axis = Literal["axial", "coronal", "sagittal"]
-Method = Literal["gradient", "occlusion", "similarity", "attention", "regions"]
-AnswerKind = Literal["long_answer", "short_answer", "multiple_choice", "report_generation"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorBody:
-    """Say why a request or a job gave nothing.
-
-    Attributes:
-        kind: class of the error in `thoracle.errors`.
-        message: detail and hint in one line.
-        detail: what was expected and what came.
-        hint: how to mend it.
-    """
-
-    kind: str
-    message: str
-    detail: str
-    hint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorAnswer:
-    """Answer a request that is not carried out."""
-
-    error: ErrorBody
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """Describe the model that findings come from.
-
-    Attributes:
-        name: of its kind, in words.
-        kind: as `config.json` has it.
-        findings: that it reads.
-        methods: by which maps can be made.
-        calibrated: whether probabilities and verdicts are.
-        trained: False for random weights, whose findings mean nothing.
-        caution: what a person must be told of it; "" for nothing.
-    """
-
-    name: str
-    kind: str
-    findings: list[str]
-    methods: list[Method]
-    calibrated: bool
-    trained: bool
-    caution: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexFacts:
-    """Describe the index that is searched.
-
-    Attributes:
-        records: volumes in it.
-        read_only: whether nobody may change it here.
-        tasks: parts that a query can have: text, keyword, report, scan.
-    """
-
-    records: int
-    read_only: bool
-    tasks: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatFacts:
-    """Describe the chat model.
-
-    Attributes:
-        name: in words.
-        tasks: kinds of answers.
-        grounded: "always", "optional" or "never": whether answers rest on findings and cite them.
-        caution: what a person must be told of it; "" for nothing.
-    """
-
-    name: str
-    tasks: list[AnswerKind]
-    grounded: Literal["always", "optional", "never"]
-    caution: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Hold the server's limits: bytes of an upload, open scans, seconds of a job, and seconds until what is not used expires."""
-
-    upload_bytes: int
-    scans: int
-    seconds: float
-    expires_after: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerStatus:
-    """Describe the server. `model`, `index` and `chat` are None where there is none, or until they are loaded (`ready`)."""
-
-    version: str
-    research_use: str
-    ready: bool
-    problem: ErrorBody | None
-    model: ModelFacts | None
-    regions: bool
-    index: IndexFacts | None
-    chat: ChatFacts | None
-    chat_hint: str
-    limits: Limits
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobStatus:
-    """Describe a job.
-
-    Attributes:
-        id: of the job.
-        kind: "read", "findings", "map", "search", "chat" or "index".
-        scan: its scan; "" for none.
-        state: where it stands.
-        place: in the queue, from 1; 0 once it runs.
-        stage: what it is doing, in words.
-        seconds: since it was asked for, or until it ended.
-        error: why it failed.
-    """
-
-    id: str
-    kind: str
-    scan: str
-    state: JobState
-    place: int
-    stage: str
-    seconds: float
-    error: ErrorBody | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +17,6 @@ class ScanOpened:
     """Name a scan that is being opened, and the job that reads it."""
 
     scan: str
-    job: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobAccepted:
-    """Name a job."""
-
     job: str
 
 
@@ -353,105 +215,6 @@ class FindingMap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFilters:
-    """Require all of these of each case.
-
-    Attributes:
-        labels: that it has.
-        without_labels: that it does not have.
-        age_min, age_max: years, both included.
-        sex: of the patient.
-        date_from, date_to: as 2019, 2019-03 or 2019-03-04, both included.
-        scanner: part of its name.
-    """
-
-    labels: list[str] = field(default_factory=list)
-    without_labels: list[str] = field(default_factory=list)
-    age_min: int | None = None
-    age_max: int | None = None
-    sex: Literal["", "F", "M", "O"] = ""
-    date_from: str = ""
-    date_to: str = ""
-    scanner: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchQuery:
-    """Ask for cases; one of `scan`, `hit`, `text`, `keyword` and `report` at least, several are fused by rank.
-
-    Attributes:
-        scan: an open scan: cases that look like it.
-        hit: a case that was found: cases that look like it.
-        text: what should be present, in free text.
-        keyword: effusion NOT pericardial, "lung nodule" OR nodul*.
-        report: cases that it would describe.
-        filters: what must hold of each case.
-        exclude: of what is looked for.
-        top: how many cases, from 1 to 1,000.
-        exact: miss none, also where the index has a faster way.
-    """
-
-    scan: str | None = None
-    hit: str | None = None
-    text: str = ""
-    keyword: str = ""
-    report: str = ""
-    filters: SearchFilters = field(default_factory=SearchFilters)
-    exclude: list[Literal["scan", "patient", "duplicates"]] = field(default_factory=list)
-    top: int = 10
-    exact: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchHit:
-    """Describe a case that was found.
-
-    Attributes:
-        hit: its id while the server runs.
-        score: larger is better.
-        labels: of its report.
-        sentence: of its report, that matched.
-        thumbnail: address of a picture of a few slices; None where none is kept.
-        scan_available: whether it can be opened.
-        sex: "F", "M", "O" or "".
-        age: years.
-    """
-
-    hit: str
-    score: float
-    labels: list[str]
-    sentence: str
-    thumbnail: str | None
-    scan_available: bool
-    sex: str
-    age: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchAnswer:
-    """Hold hits, best first, and the seconds that they took."""
-
-    hits: list[SearchHit]
-    encoding: float
-    searching: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Readiness:
-    """Say whether the server has loaded its models."""
-
-    ready: bool
-    problem: ErrorBody | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexSize:
-    """Say how many volumes the index has."""
-
-    records: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class MapRequest:
     """Ask for a map.
 
@@ -486,16 +249,3 @@ class ChatRequest:
     question: str
     task: AnswerKind = "long_answer"
     grounded: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexRequest:
-    """Add an open scan to the index.
-
-    Attributes:
-        scan: an open scan.
-        report: words of its report, without names.
-    """
-
-    scan: str
-    report: str = ""

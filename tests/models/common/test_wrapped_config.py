@@ -11,12 +11,6 @@ from thoracle.models.regions.config import RegionsConfig
 READERS = {"a": dict, "b": list}
 TOKENS = {"grid": [2, 2, 2], "dim": 4, "components": 2, "frame": [2, 2, 2], "sigma": 0.4}
 VALUES = {"labels": ["Emphysema"], "margin": 0.1, "before_attention": True, "tokens": TOKENS, "cells": None}
-    "labels": ["Emphysema"],
-    "margin": 0.1,
-    "before_attention": True,
-    "tokens": {"grid": [2, 2, 2], "dim": 4, "components": 2, "frame": [2, 2, 2], "sigma": 0.4},
-    "cells": None,
-}
 
 
 def test_the_encoder_is_read_as_its_kind_says() -> None:

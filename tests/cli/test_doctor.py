@@ -25,7 +25,7 @@ def test_the_doctor_tells_what_a_bug_report_needs(command, tmp_path: Path, monke
         assert facts["versions"][package] == version(package)
     assert facts["codecs"]["JPEG 2000 Image Compression (Lossless Only)"]
     assert facts["codecs"]["JPEG-LS Lossless Image Compression"]
-    assert set(facts["extras"]) == {"chat", "faiss", "hub", "medfinder", "onnx", "qdrant"}
+    assert set(facts["extras"]) == {"chat", "faiss", "hub", "medfinder", "onnx", "qdrant", "serve"}
     assert f"transformers {version('transformers')}" in facts["extras"]["chat"]
     assert facts["models"]["demo model"] == facts["models"]["demo chat"] == "none; `thoracle demo` makes it"
     assert facts["models"]["site key"] == f"none; it is made at {tmp_path / 'site.key'} when it is first needed"

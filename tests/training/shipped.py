@@ -105,13 +105,12 @@ def _sized(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     given = values.get("model") or {}
     match values["task"]:
         case "contrastive":
-            shape = {**(given.get("ctvit") or {}), **config_to_mapping(CTVIT)}
-            kept = {name: value for name, value in (given.get("ctvit") or {}).items() if name in ("hu_windows", "subpatches", "dim_cell")}
-            model = {**given, "ctvit": {**shape, **kept}, "dim_latent": 16, "n_frames": 64}
-            return {"preprocess": config_to_mapping(PREPROCESS), "model": model, "init_text_encoder": str(folder / "reader")}
+            return {"preprocess": config_to_mapping(PREPROCESS), "model": _ctclip(given), "init_text_encoder": str(folder / "reader")}
         case "medfinder":
             model = {**given, "size": list(PREPROCESS.size), "resnet": RESNET, "dim_latent": 8, "heads": 2}
             return {"preprocess": config_to_mapping(PREPROCESS), "model": model, "text": str(folder / "reader")}
+        case "classifier" if given:
+            return {"preprocess": config_to_mapping(PREPROCESS), "model": _ctclip(given)}
         case "vocabfine" | "classifier":
             return {"init_from": str(folder / "clip")}
         case "student":
@@ -125,6 +124,13 @@ def _sized(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     folders = {name: str(folder / file) for name, file in (("vqa_file", "vqa.json"), ("encoder", "clip"), ("language_model", "language"))}
     adapter = {"adapter": {"rank": 2, "alpha": 4}} if values["stage"] == "lora" else {}
     return {**folders, "init_from": "", "projector": projector, "sequence_length": 64, **adapter}
+
+
+def _ctclip(given: dict[str, Any]) -> dict[str, Any]:
+    """Sizes of the image side, with what a configuration says of its patches."""
+    shape = {**(given.get("ctvit") or {}), **config_to_mapping(CTVIT)}
+    kept = {name: value for name, value in (given.get("ctvit") or {}).items() if name in ("hu_windows", "subpatches", "dim_cell")}
+    return {**given, "ctvit": {**shape, **kept}, "dim_latent": 16, "n_frames": 64}
 
 
 def main(folder: Path, *, stop: bool, resume: bool) -> None:

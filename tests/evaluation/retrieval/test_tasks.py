@@ -79,3 +79,9 @@ def test_one_volume_is_no_gallery(volumes: Gallery) -> None:
     )
     with pytest.raises(InputError, match="no gallery"):
         run_tasks(one, protocol="ct-clip", texts_NL=None, words_CL=None)
+
+
+def test_two_volumes_of_one_scan_are_no_gallery(volumes: Gallery) -> None:
+    one_scan = replace(volumes, scans=("a",) * len(volumes.scans))
+    with pytest.raises(InputError, match=r"\d volumes of 1 scans are no gallery"):
+        run_tasks(one_scan, protocol="ct-clip", texts_NL=None, words_CL=None)

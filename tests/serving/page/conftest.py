@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Page
 
 from tests.language_server import LanguageServer
 from tests.services import require_service
@@ -31,6 +30,9 @@ from thoracle.search.indexing import latent_settings
 from thoracle.search.open_index import open_index_for_writing
 from thoracle.search.record import IndexedVolume, Record
 from thoracle.search.slices import contact_strip
+
+if TYPE_CHECKING:  # tests/serving/page skips where it is absent
+    from playwright.sync_api import Page
 
 VOCABFINE = Path(__file__).parents[1] / "models" / "vocabfine"
 AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
 
 from tests.serving.page.conftest import AXE, EFFUSION_AND_NODULE, Phantom, open_file
 from thoracle.types import RESEARCH_USE
+
+pytest.importorskip("pytest_playwright", reason="pip install 'thoracle[services]'")
+from playwright.sync_api import Page, expect  # by the line above
 
 pytestmark = pytest.mark.service
 

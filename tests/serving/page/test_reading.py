@@ -6,11 +6,13 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
 
 from tests.language_server import LanguageServer
 from tests.serving.page.conftest import EFFUSION_AND_NODULE, Phantom, crosshair, token_of
 from thoracle.types import ABNORMALITIES
+
+pytest.importorskip("pytest_playwright", reason="pip install 'thoracle[services]'")
+from playwright.sync_api import Page, expect  # by the line above
 
 pytestmark = pytest.mark.service
 

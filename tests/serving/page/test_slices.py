@@ -11,10 +11,12 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
 
 from tests.serving.page.conftest import EFFUSION_AND_NODULE, TIMEOUT_MS, Phantom, crosshair, open_file
 from thoracle.phantom.layout import nifti
+
+pytest.importorskip("pytest_playwright", reason="pip install 'thoracle[services]'")
+from playwright.sync_api import Browser, Page  # by the line above
 
 pytestmark = pytest.mark.service
 

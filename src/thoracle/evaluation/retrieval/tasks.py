@@ -84,10 +84,11 @@ def run_tasks(
         resamples, seed: of the bootstrap.
 
     Raises:
-        InputError: fewer than two volumes.
+        InputError: fewer than two scans: among the volumes of one, every rank is right.
     """
-    if len(volumes.scans) < 2:
-        raise InputError(f"{len(volumes.scans)} volumes are no gallery", hint="Index more, or choose another --split.")
+    if (scans := len({*volumes.scans})) < 2:
+        found = f"{len(volumes.scans)} volumes of {scans} scans are no gallery"
+        raise InputError(found, hint="Index more, choose another --split, or a larger --gallery-size.")
     measure = partial(evaluate_retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
     metrics, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
     if texts_NL is not None and any(volumes.texts):

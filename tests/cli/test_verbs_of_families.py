@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from tests.cli.conftest import Command
-from tests.models.tiny_configs import CONFIGS, TINY
+from tests.models.tiny_configs import CONFIGS, TINY, installed
 from thoracle.cli import export
 from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
-from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
-from thoracle.ct.recipes.recipe import ResizeByArea
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN, SPECTRE
+from thoracle.ct.recipes.recipe import FitToTiles, ResizeByArea
 from thoracle.inference.latents import read_latents
 from thoracle.models.bundle.model_folder import open_model, save_model
 from thoracle.models.common.prompts import format_prompts
@@ -43,6 +43,8 @@ MODELS: dict[str, tuple[str, Any, Preprocessing]] = {
     "merlin": ("merlin", CONFIGS["merlin"], MERLIN_TINY),
     "astra": ("merlin", MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None),
               replace(ASTRA_CHEST, resampling=ResizeByArea(samples=(64, 64, 32)))),
+    "merlin-tiles": ("merlin", CONFIGS["merlin"], replace(MERLIN, resampling=None, fit=FitToTiles(tile=(32, 32, 16), padding=0.0))),
+    "spectre": ("spectre", CONFIGS["spectre"], SPECTRE),
 }  # fmt: skip
 _FINDINGS = (Capability.ZERO_SHOT, Capability.LABELS, Capability.REGIONS)
 
@@ -61,7 +63,7 @@ def archive(sketch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=installed(MODELS))
 def family(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Random weights of a family."""
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))

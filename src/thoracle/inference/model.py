@@ -24,7 +24,7 @@ from thoracle.inference.detection import detect_scans
 from thoracle.inference.findings import Findings
 from thoracle.inference.model_locations import locate
 from thoracle.inference.modules import device_of, exact_inference, load_encoder
-from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
+from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array, stack_inputs
 from thoracle.inference.requested_findings import Finding, resolve_findings
 from thoracle.inference.text.text_latents import TextLatents
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
@@ -295,5 +295,4 @@ class Model:
 
     def _input(self, volumes: Sequence[VolumeInput]) -> Tensor:
         """(B, 1, *size) on the model's device."""
-        arrays = [torch.from_numpy(self.to_model_input(volume).input_array(self.preprocess))[None, None] for volume in volumes]
-        return torch.cat([array.to(self.device) for array in arrays]) if len(arrays) > 1 else arrays[0].to(self.device)
+        return stack_inputs([self.to_model_input(volume) for volume in volumes], self.preprocess, device=self.device)

@@ -14,10 +14,11 @@ from thoracle.models.medfinder.spec import MEDFINDER
 from thoracle.models.merlin.spec import MERLIN
 from thoracle.models.model_spec import ModelSpec
 from thoracle.models.regions.spec import regions_spec
+from thoracle.models.spectre.spec import SPECTRE
 from thoracle.models.text.spec import TEXT_CLASSIFIER
 from thoracle.models.tokenclassifier.spec import token_classifier_spec
 
-_ENCODERS: Final = (CT_CLIP, COLIPRI, MERLIN, MEDFINDER, CLASSIFIER, CTVIT)
+_ENCODERS: Final = (CT_CLIP, COLIPRI, MERLIN, SPECTRE, MEDFINDER, CLASSIFIER, CTVIT)
 #: By kind. Order is that of hints.
 REGISTRY: Final[dict[str, ModelSpec]] = {
     spec.kind: spec

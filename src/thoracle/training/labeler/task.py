@@ -83,11 +83,11 @@ def prompt_reports(reports: Sequence[LabelledReportText]) -> list[LabelledReport
 
     An abnormality that no report has a label of gets no prompt, and no label in the others' prompts: training is not to name it.
     """
-    known = [any(report.labels[k] is not None for report in reports) for k in range(len(ABNORMALITIES))]
+    labelled = [any(report.labels[k] is not None for report in reports) for k in range(len(ABNORMALITIES))]
     prompts = []
     for row, text in enumerate(format_prompts()):
-        if known[row // 2]:
-            labels = tuple(int(row == 2 * k) if known[k] else None for k in range(len(ABNORMALITIES)))
+        if labelled[row // 2]:
+            labels = tuple(int(row == 2 * k) if labelled[k] else None for k in range(len(ABNORMALITIES)))
             prompts.append(LabelledReportText(name=text, text=text, labels=labels))
     return prompts
 

@@ -41,6 +41,7 @@ MODELS: dict[str, tuple[str, Any, Preprocessing]] = {
     "medfinder": ("medfinder", CONFIGS["medfinder"], CLIP),
     "colipri": ("colipri", replace(CONFIGS["colipri"], input_shape=(48, 40, 40), patch_size=(8, 8, 8)), COLIPRI_TINY),
     "merlin": ("merlin", CONFIGS["merlin"], MERLIN_TINY),
+    "merlin-text": ("merlin", replace(CONFIGS["merlin"], bert=replace(TINY.bert, attention_window=8)), MERLIN_TINY),
     "astra": ("merlin", MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None),
               replace(ASTRA_CHEST, resampling=ResizeByArea(samples=(64, 64, 32)))),
     "merlin-tiles": ("merlin", CONFIGS["merlin"], replace(MERLIN, resampling=None, fit=FitToTiles(tile=(32, 32, 16), padding=0.0))),
@@ -59,7 +60,9 @@ def archive(sketch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lower = voxels[:64, :, :44]  # the right half, from the feet up
     lower[lower < -700] = 20
     nib.save(nib.Nifti1Image(voxels, image.affine), folder / "b.nii.gz")
-    (folder / "scans.csv").write_text("path,patient,split,Pleural effusion\na.nii.gz,p,valid,0\nb.nii.gz,q,valid,1\n")
+    (folder / "scans.csv").write_text(
+        "path,patient,split,Pleural effusion,findings\na.nii.gz,p,valid,0,Clear lungs.\nb.nii.gz,q,valid,1,Fluid on the right.\n"
+    )
     return folder
 
 
@@ -145,7 +148,17 @@ def _finds(command: Command, family: Path, cohort: Path, archive: Path, out: Pat
     best = json.loads((out / "hits.json").read_text())["hits"][0]
     assert best["volume"] == "b.nii.gz"
     assert best["score"] > 0.95  # the cohort's voxels are whole HU, which may be other codes
-    ran = command("search", out / "index", "--text", "pleural effusion")
-    assert (ran.status == 0) == (Capability.TEXT in open_model(family).capabilities), ran.err
-    if ran.status:
-        assert f"Give a {models_with(Capability.TEXT)} model" in ran.err
+    reads = Capability.TEXT in open_model(family).capabilities
+    reports = ("--reports", "--id-column", "path", "--text-column", "findings", "--out", out / "reports.parquet")
+    for verb in (
+        ("search", out / "index", "--text", "pleural effusion"),
+        ("embed", archive / "scans.csv", "--model", family, *reports),
+        ("evaluate", "retrieval", out / "index", "--out", out / "retrieval", "--resamples", 20),
+    ):
+        ran = command(*verb)
+        assert (ran.status == 0) == reads, (verb, ran.err)
+        assert reads or f"Give a {models_with(Capability.TEXT)} model" in ran.err
+    if reads:
+        texts = read_latents(out / "reports.parquet")
+        assert texts.names == ("a.nii.gz", "b.nii.gz")
+        np.testing.assert_allclose(np.linalg.norm(texts.array, axis=1), 1, atol=1e-5)

@@ -30,7 +30,7 @@ from thoracle.inference.text.text_latents import TextLatents
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability, RegionEncoder, RegionReading, VolumeEmbedding, VolumeTextEncoder
-from thoracle.models.registry import models_with
+from thoracle.models.registry import capability_hint
 from thoracle.models.weights.precision import PrecisionReport, compare_precision
 from thoracle.types import RESEARCH_USE, ModelInput
 
@@ -253,7 +253,8 @@ class Model:
         """Raise CapabilityMissing where the model has none of these capabilities; `wording` completes "it does not have …"."""
         if self.capabilities.isdisjoint(capabilities):
             detail = f"is {self.folder.spec.title}; it does not have {wording or capabilities[0].value}"
-            raise CapabilityMissing(detail, hint=f"Give a {models_with(*capabilities)} model.", source=self.folder.path)
+            hint = capability_hint(self.folder.spec, self.folder.config, *capabilities)
+            raise CapabilityMissing(detail, hint=hint, source=self.folder.path)
 
     def _encode(self, volumes: Sequence[VolumeInput]) -> VolumeEmbedding:
         with exact_inference():

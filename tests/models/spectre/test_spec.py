@@ -20,7 +20,7 @@ COMBINER = {"cls_token": torch.zeros(1, 1, 1080), "patch_proj.weight": torch.zer
 
 
 def select(**files: dict[str, torch.Tensor]) -> dict[str, str]:
-    return dict(SPECTRE.select_names([f"{stem}.{name}" for stem, tensors in files.items() for name in tensors]))
+    return dict(SPECTRE.select_names([f"{stem}.{name}" for stem, tensors in files.items() for name in tensors], False))
 
 
 def test_parts_are_told_by_their_keys_whatever_the_files_are_called() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -60,7 +60,7 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
             such files; or a folder with the files of a kind that was published as several, under whatever names.
         out: absent, empty, or a model folder, which is replaced.
         config: what tensors cannot say, with the keys of the published configuration.
-        tokenizer: the folder of the model's own.
+        tokenizer: the folder of the model's own. Some kinds read volumes alone without it.
 
     Raises:
         CheckpointUnsafe, CheckpointDamaged: see `read_checkpoint`; also weights that are not finite numbers.
@@ -73,9 +73,13 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
     words = Tokenizer.from_folder(tokenizer) if tokenizer else None
     files = _published_files(path)
     names, unwrapped = unwrap_names(_read_files(files), source=path)
-    spec, tensors, dropped = detect_kind(names, source=path)
+    spec, tensors, dropped = detect_kind(names, source=path, with_text=words is not None)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     guess = _infer(spec, shapes, config or {}, source=path)
+    if words is None and spec.is_without_text(guess.config):
+        assert spec.text_rules is not None, "its kind reads text"
+        left_out = f"its texts are left out, for which --tokenizer is needed: {spec.text_rules.tokenizer_files}"
+        guess = replace(guess, assumptions=(*guess.assumptions, left_out))
     _check_names(spec, shapes, spec.weight_shapes(guess.config), source=path)
     _check_numbers(tensors, source=path)
     _check_tokenizer(words, spec, guess.config)
@@ -117,8 +121,11 @@ def unwrap_names(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[dict[s
     return {name[len(prefix) :]: tensor for name, tensor in plain.items()}, (*removed, *filter(None, [prefix]))
 
 
-def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
-    """Return the kind of model, its tensors under their published names, and the names that were dropped.
+def detect_kind(
+    tensors: Mapping[str, Tensor], *, source: Path, with_text: bool = True
+) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
+    """Return the kind of model, its tensors under its own names, and the names that were dropped: also those of its texts, where it is
+    wanted without and can be.
 
     Raises:
         CheckpointUnknown: names of no published model.
@@ -137,7 +144,7 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
         )
     spec = matching[0]
     try:
-        names = {name: name for name in weights} if spec.select_names is None else spec.select_names(weights)
+        names = {name: name for name in weights} if spec.select_names is None else spec.select_names(weights, with_text)
     except CheckpointIncomplete as error:
         raise CheckpointIncomplete(error.detail, hint=error.hint, source=source) from error
     return spec, {name: weights[published] for published, name in names.items()}, tuple(name for name in plain if name not in names)
@@ -205,7 +212,7 @@ def _check_numbers(tensors: Mapping[str, Tensor], *, source: Path) -> None:
 def _check_tokenizer(tokenizer: Tokenizer | None, spec: ModelSpec, config: Any) -> None:
     if tokenizer is None:
         return
-    if spec.text_rules is None:
+    if spec.text_rules is None or spec.is_without_text(config):
         raise InputError("this model reads no text", hint="Leave --tokenizer out.")
     entries = spec.text_rules.vocab_size(config)
     if tokenizer.vocab_size > entries:

@@ -33,7 +33,7 @@ _UNUSED: Final = "image_encoder.backbone.mask_token"
 _AXES: Final = "axes"
 
 
-def _select_names(names: Collection[str]) -> Mapping[str, str]:
+def _select_names(names: Collection[str], _: bool) -> Mapping[str, str]:
     return {name: name for name in names if name != _UNUSED}
 
 

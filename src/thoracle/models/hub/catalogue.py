@@ -123,6 +123,13 @@ CATALOGUE: Final = {
             size="439 MB",
         ),
         PublishedFile(
+            name="clinical-longformer",
+            purpose="tokenizer of Merlin's text encoder",
+            repository="yikuan8/Clinical-Longformer",
+            repo_type="model",
+            files=("vocab.json", "merges.txt", "tokenizer_config.json"),
+        ),
+        PublishedFile(
             name="radbert",
             purpose="tokenizer and config of the report labeller",
             repository="zzxslp/RadBERT-RoBERTa-4m",

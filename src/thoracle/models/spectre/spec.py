@@ -26,7 +26,7 @@ _NOT_ALIGNED: Final = "no_vla"
 _HINT: Final = f"Put {' and '.join(_FILES)} into one folder, and give the folder."
 
 
-def _select_names(names: Collection[str]) -> Mapping[str, str]:
+def _select_names(names: Collection[str], _: bool) -> Mapping[str, str]:
     prefixes = {part: [name.removesuffix(sign) for name in names if name.endswith(sign)] for part, sign in _PARTS.items()}
     counts = {part: len(behind) for part, behind in prefixes.items()}
     if {*counts.values()} != {1}:

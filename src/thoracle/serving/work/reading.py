@@ -11,13 +11,14 @@ from typing import Any
 
 from thoracle.ct.read import read
 from thoracle.ct.volume import Volume
-from thoracle.errors import InputError, UnsupportedFormat
+from thoracle.errors import InputError
 from thoracle.execution.executor import attempt
 from thoracle.inference.batch.discover_scans import ScanLocation, find_scans
 from thoracle.serving.jobs.worker import JobContext, JobFunction
 from thoracle.serving.refusals import error_body
 from thoracle.serving.work.results import READING, SeriesRead
 from thoracle.serving.work.scan_folder import save_volume
+from thoracle.serving.work.upload_scans import find_upload_scans
 
 
 def equip_reader(scans: Path | None) -> tuple[Mapping[str, Mapping[str, JobFunction]], Mapping[str, Any]]:
@@ -34,16 +35,24 @@ def by_record_name(scans: Sequence[ScanLocation]) -> dict[str, ScanLocation]:
     return short | {scan.name: scan for scan in scans}
 
 
-def read_upload(context: JobContext, *, upload: str, out: str) -> list[SeriesRead]:
+def read_upload(context: JobContext, *, upload: str, names: Mapping[Path, str], limit: int, out: str) -> list[SeriesRead]:
     """Read every series of an upload into a folder of its own in `out`, and delete the upload.
+
+    Args:
+        context: of the job.
+        upload: folder of its files.
+        names: what the sender called them.
+        limit: bytes that its archives may hold.
+        out: folder of what is read.
 
     Raises:
         ScanError: nothing in it is a scan, or its only series is refused.
     """
     folder = Path(upload)
     try:
-        locations = _locations(sorted(folder.iterdir()), folder)
-        return [_read(context, scan, Path(out), number, len(locations)) for number, scan in enumerate(locations, 1)]
+        scans = find_upload_scans(folder, names, limit=limit, check=context.check)
+        count = len(scans.locations)
+        return [_read(context, scan, Path(out), number, count, notes=scans.notes) for number, scan in enumerate(scans.locations, 1)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -65,15 +74,7 @@ def _volume(scan: ScanLocation) -> Volume:
     return read(scan.path, metadata=scan.table, files=scan.files)
 
 
-def _locations(files: Sequence[Path], folder: Path) -> Sequence[ScanLocation]:
-    if not files:
-        raise UnsupportedFormat("no file came", hint="Give a NIfTI, NRRD or MetaImage file, DICOM files, or a .zip of them.")
-    if len(files) == 1:
-        return [ScanLocation(name=files[0].name, path=files[0])]
-    return find_scans([folder])
-
-
-def _read(context: JobContext, scan: ScanLocation, out: Path, number: int, count: int) -> SeriesRead:
+def _read(context: JobContext, scan: ScanLocation, out: Path, number: int, count: int, *, notes: tuple[str, ...] = ()) -> SeriesRead:
     context.check()
     context.report("reading" if count == 1 else f"reading series {number} of {count}")
     folder = out / str(number)
@@ -85,4 +86,4 @@ def _read(context: JobContext, scan: ScanLocation, out: Path, number: int, count
             raise error
         return SeriesRead(folder=str(folder), error=error_body(error))
     save_volume(folder, volume)
-    return SeriesRead(folder=str(folder), error=None)
+    return SeriesRead(folder=str(folder), error=None, notes=notes)

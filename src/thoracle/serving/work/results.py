@@ -16,10 +16,11 @@ SEARCH: Final = "search"
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRead:
-    """Say what became of one series of an upload: its folder, or why it was refused."""
+    """Say what became of one series of an upload: its folder, or why it was refused, and notes on what was left out beside it."""
 
     folder: str
     error: ErrorBody | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

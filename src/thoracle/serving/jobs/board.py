@@ -174,7 +174,7 @@ class JobBoard:
             process = slot.process
             if waiting and process is not None and process.ready and lane in slot.crew.lanes and lane not in slot.running:
                 job = waiting.popleft()
-                job.state, job.started, job.memory_before = "running", time.monotonic(), process.memory()
+                job.state, job.started, job.memory_before = "running", time.monotonic(), process.own_memory()
                 slot.running[lane] = job
                 process.order(job.id, lane, job.kind, dict(job.arguments))
                 job.publish()

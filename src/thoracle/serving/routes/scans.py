@@ -159,7 +159,7 @@ def _count(store: ScanStore, scan: OpenScan) -> Callable[[int], None]:
 def _warnings(scan: OpenScan, document: dict[str, Any] | None) -> list[str]:
     """List each warning of the upload, the reader and the model once."""
     if scan.facts is None:
-        return []
+        return list(scan.notes)
     tags, provenance = scan.facts["tags"], scan.facts["provenance"]
     sentences = [*scan.notes, *tags["warnings"], *provenance["notes"], *([] if document is None else document["warnings"])]
     return list(dict.fromkeys(sentences))

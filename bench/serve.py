@@ -1,6 +1,7 @@
 """Measure a server: seconds from the last byte of an upload to the first slice and to findings, and searches of several clients.
 
-`python bench/serve.py --model MODEL --index INDEX --index-model MODEL`; the upload is of random voxels over a chest's sketch, int16.
+`python bench/serve.py --model MODEL`; the upload is of random voxels over a chest's sketch, int16. A search's CPU is that of the server's
+own process, of the process that holds the models, and of the clients, who share the machine with both.
 """
 
 from __future__ import annotations
@@ -33,29 +34,40 @@ from thoracle.search.record import IndexedVolume, Record
 from thoracle.types import ABNORMALITIES
 
 WORDS = ("small", "large", "left", "right", "mild", "severe", "new", "old")
-QUERIES: dict[str, dict[str, Any]] = {
-    "text (exact)": {"text": "pleural effusion", "exact": True},
-    "text": {"text": "pleural effusion"},
-    "keyword": {"keyword": "effusion NOT nodule"},
-    "hybrid": {"text": "pleural effusion", "keyword": "effusion"},
-    "filtered": {"text": "pleural effusion", "filters": {"labels": ["Pleural effusion"]}},
-}
+KINDS = ("text (exact)", "text", "keyword", "hybrid", "filtered")
+
+
+def query(kind: str, number: int) -> dict[str, Any]:
+    """Return the search of that number of a kind: the words of no two are the same; 18 findings take turns."""
+    finding = ABNORMALITIES[number % len(ABNORMALITIES)]
+    text, keyword = f"{finding.lower()} {number}", finding.split()[-1].lower()
+    queries: dict[str, dict[str, Any]] = {
+        "text (exact)": {"text": text, "exact": True},
+        "text": {"text": text},
+        "keyword": {"keyword": f"{keyword} NOT {WORDS[number % len(WORDS)]}"},
+        "hybrid": {"text": text, "keyword": keyword},
+        "filtered": {"text": text, "filters": {"labels": [finding]}},
+    }
+    return queries[kind]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 300))
+    parser.add_argument("--index", type=Path, help="That was written by an earlier run into this folder, or is written there now.")
     parser.add_argument("--records", type=int, default=50_000)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--searches", type=int, default=25, help="Of each client and kind.")
-    parser.add_argument("--scans", type=int, default=20, help="Open at once, for memory.")
+    parser.add_argument("--scans", type=int, default=20, help="Open at once, for memory; 0 for searches alone.")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         model = options.model or write_model(root / "model").path
-        index, content = write_index(root / "index", model, options.records), volume(root, tuple(options.shape))
+        index, content = options.index or root / "index", volume(root, tuple(options.shape)) if options.scans else b""
+        if not index.exists():
+            write_index(index, model, options.records)
         command = [sys.executable, "-m", "thoracle", "serve", "--model", model, "--index", index, "--index-model", model, "--port", 0]
         command += ["--work", root / "work", "--device", options.device]
         with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
@@ -77,7 +89,7 @@ def measure(server: subprocess.Popen[str], content: bytes, options: argparse.Nam
         time.sleep(0.1)
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     print(f"memory at rest: {memory(server.pid):,.0f} MB")
-    for run in range(3):
+    for run in range(3 if options.scans else 0):
         opened = client.post("/scans", content=content, headers={"Content-Type": "application/octet-stream"}).json()
         start = time.perf_counter()
         client.get(f"/jobs/{opened['job']}/events")
@@ -91,23 +103,35 @@ def measure(server: subprocess.Popen[str], content: bytes, options: argparse.Nam
         job = client.post("/scans", content=content, headers={"Content-Type": "application/octet-stream"}).json()["job"]
         client.get(f"/jobs/{job}/events")
     print(f"memory with {max(options.scans, 3)} scans open: {memory(server.pid):,.0f} MB")
-    for name, query in QUERIES.items():
+    for name in KINDS:
+        before = cpu(server.pid)
         with ThreadPoolExecutor(options.clients) as pool:
-            answers = pool.map(partial(searches, address, headers, query), [options.searches] * options.clients)
+            starts = range(0, options.clients * options.searches, options.searches)
+            answers = pool.map(partial(searches, address, headers, name, options.searches), starts)
             seconds = sorted(second for client_seconds in answers for second in client_seconds)
         p95 = seconds[int(0.95 * (len(seconds) - 1))]
-        print(f"{name}: median {1000 * seconds[len(seconds) // 2]:.0f} ms, p95 {1000 * p95:.0f} ms of {len(seconds)} searches")
+        used = {who: 1000 * (after - before[who]) / len(seconds) for who, after in cpu(server.pid).items()}
+        middle = seconds[len(seconds) // 2]
+        words = ", ".join(f"{who} {milliseconds:.1f}" for who, milliseconds in used.items())
+        print(f"{name}: median {1000 * middle:.0f} ms, p95 {1000 * p95:.0f} ms of {len(seconds)} searches; CPU ms: {words}")
 
 
-def searches(address: re.Match[str], headers: dict[str, str], query: dict[str, Any], count: int) -> list[float]:
-    """Search again and again; return the seconds of each."""
+def searches(address: re.Match[str], headers: dict[str, str], kind: str, count: int, first: int) -> list[float]:
+    """Make so many searches of a kind, from that number on; return the seconds of each."""
     seconds = []
     with httpx.Client(base_url=f"{address[1]}/api/v1", headers=headers, timeout=600) as client:
-        for _ in range(count):
+        for number in range(first, first + count):
             start = time.perf_counter()
-            client.post("/search", json=query).raise_for_status()
+            client.post("/search", json=query(kind, number)).raise_for_status()
             seconds.append(time.perf_counter() - start)
     return seconds
+
+
+def cpu(pid: int) -> dict[str, float]:
+    """Return the CPU seconds so far of a server, of the processes that it started, and of this one."""
+    server = psutil.Process(pid)
+    seconds = {who: sum(process.cpu_times()[:2]) for who, process in (("server", server), ("clients", psutil.Process()))}
+    return seconds | {"workers": sum(sum(process.cpu_times()[:2]) for process in server.children(recursive=True))}
 
 
 def memory(pid: int) -> float:

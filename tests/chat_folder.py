@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ SIZES = ProjectorConfig(num_queries=4, dim=8, dim_context=64, attention_dim=8, h
 SMALL = SmallLanguageConfig(vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
 
 
-def write_chat(folder: Path, *, adapted: bool = True) -> Path:
+def write_chat(folder: Path, *, adapted: bool = True, context: int = 1024) -> Path:
     """Write encoder, language model and chat folder side by side."""
     torch.manual_seed(0)
-    made = build_phantom_lm(SMALL, ["Is there an effusion?", "Yes.", "No."])
+    made = build_phantom_lm(replace(SMALL, max_position_embeddings=context), ["Is there an effusion?", "Yes.", "No."])
     save_phantom_lm(folder / "base", made, dict(made.model.named_parameters()))
     adapter: dict[str, Any] | None = None
     tensors: dict[str, torch.Tensor] = {}

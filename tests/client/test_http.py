@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import nibabel as nib
 import numpy as np
 import pytest
 
+import thoracle
 from tests.ct.dicom.chest_series import make_slice, write_series
 from tests.language_server import LanguageServer
 from tests.serving.conftest import TOKEN, Asked, LoopTransport, asked, index_dir, model_dir, sketch, words  # noqa: F401  # fixtures
@@ -96,3 +98,16 @@ def test_another_server_is_told_from_ours() -> None:
     other = httpx.MockTransport(lambda _: httpx.Response(502, text="Bad gateway"))
     with Client("http://server", token="x", transport=other) as client, pytest.raises(ServingError, match="answered 502"):
         client.status()
+
+
+@pytest.mark.parametrize("sent", ["scan.mhd", ""], ids=["header", "folder"])
+def test_a_header_goes_with_the_file_of_its_voxels(sent: str, client: Client, sketch: Path, tmp_path: Path) -> None:  # noqa: F811
+    image = nib.load(sketch)
+    (tmp_path / "scan.raw").write_bytes(np.asarray(image.dataobj).astype("<i2").tobytes("F"))
+    x, y, z = image.header.get_zooms()
+    fields = f"NDims = 3\nTransformMatrix = -1 0 0 0 -1 0 0 0 1\nElementSpacing = {x} {y} {z}\nDimSize = 128 112 88"
+    (tmp_path / "scan.mhd").write_text(f"ObjectType = Image\n{fields}\nElementType = MET_SHORT\nElementDataFile = scan.raw\n")
+    detail = client.scan(client.open_scan(tmp_path / sent))
+    assert detail.provenance is not None
+    assert detail.provenance["format"] == "MetaImage"
+    assert detail.provenance["sha256"] == thoracle.read(tmp_path / "scan.mhd").provenance.sha256

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import thoracle
+from thoracle.ct.read import data_names
 from thoracle.errors import (
     CorruptFile,
     GeometryUnknown,
@@ -237,3 +238,32 @@ def test_a_file_that_may_not_be_opened_is_an_error_of_the_scan(chest: thoracle.V
         path.chmod(0)
         with pytest.raises(ScanUnreadable):
             thoracle.read(path)
+
+
+METAIMAGE = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = {}\n"
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "expected"),
+    [
+        (METAIMAGE.format("scan.raw"), "scan.mhd", ("scan.raw",)),
+        (METAIMAGE.format("./Müller.raw"), "00001.mha", ("Müller.raw",)),
+        (METAIMAGE.format("../scan.raw"), "scan.mhd", ("../scan.raw",)),
+        (METAIMAGE.format("LOCAL"), "scan.mha", ()),
+        (NRRD.format("data file: scan.raw.gz\n"), "scan.nhdr", ("scan.raw.gz",)),
+        (NRRD.format(""), "scan.nrrd", ()),
+        ("\x5c\x01\0\0", "a.hdr", ("a.img", "a.IMG", "a.img.gz", "a.IMG.gz")),
+        ("\x5c\x01\0\0", "a.nii", ()),
+        ("no scan", "a.raw", ()),
+    ],
+)
+def test_a_header_names_its_data_file(content: str, name: str, expected: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "00001").write_bytes(content.encode())
+    assert data_names(tmp_path / "00001", name) == expected
+
+
+def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "00001").write_text("ObjectType = Image\n")
+    with pytest.raises(CorruptFile):
+        data_names(tmp_path / "00001", "scan.mhd")

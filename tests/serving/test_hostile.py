@@ -108,6 +108,15 @@ def hostile() -> Iterator[tuple[str, bytes, dict[str, str]]]:
         b"ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = /etc/passwd\n",
         BINARY,
     )
+    header = b"ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = ../../../../secret.raw\n"
+    climbing = (("scan.mhd", header), ("secret.raw", os.urandom(128)))
+    yield "form of a header that climbs", b"".join(part(content, name) for name, content in climbing) + b"--xyz--\r\n", FORM
+    yield "zip of a header that climbs", zipped(*climbing), BINARY
+    yield (
+        "form of a header and a bomb",
+        part(header.replace(b"../", b"")) + part(gzip.compress(zeros, 1), "secret.raw") + b"--xyz--\r\n",
+        FORM,
+    )
     yield "one slice", dicom(), BINARY
     yield "DICOM of huge rows", dicom(stored(65535)), BINARY
     yield "DICOM of no rows", dicom(stored(0)), BINARY

@@ -52,6 +52,19 @@ def test_for_others_a_token_and_a_name_are_needed(monkeypatch: pytest.MonkeyPatc
     assert settle(named).token == "y" * 32
 
 
+@pytest.mark.parametrize(
+    ("host", "names", "shown"),
+    [
+        ("127.0.0.1", (), "127.0.0.1"),
+        ("127.0.0.1", ("ct.example",), "127.0.0.1"),
+        ("::1", (), "[::1]"),
+        ("0.0.0.0", ("ct.example",), "ct.example"),
+    ],
+)
+def test_the_address_that_is_printed_opens(host: str, names: tuple[str, ...], shown: str) -> None:
+    assert Address(host=host, port=0, names=names).shown_host == shown
+
+
 @pytest.mark.parametrize("text", ["short", "x" * 31, "x" * 20 + " " + "x" * 20, "ä" * 40])
 def test_a_weak_token_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(text)

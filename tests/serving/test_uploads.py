@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,9 @@ def part(content: bytes, name: str = "Doe^Jane.dcm") -> bytes:
     return b'--xyz\r\nContent-Disposition: form-data; name="files"; filename="' + name.encode() + b'"\r\n\r\n' + content + b"\r\n"
 
 
-def send(folder: Path, pieces: Sequence[bytes], content_type: str, *, limit: int = 10_000, pause: float = 0.0) -> list[int]:
+def send(
+    folder: Path, pieces: Sequence[bytes], content_type: str, *, limit: int = 10_000, pause: float = 0.0
+) -> tuple[list[int], Mapping[Path, str]]:
     counted: list[int] = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -27,16 +29,23 @@ def send(folder: Path, pieces: Sequence[bytes], content_type: str, *, limit: int
             await asyncio.sleep(pause)
             yield piece
 
-    asyncio.run(receive(body(), content_type, folder, limit=limit, idle_seconds=0.2, count=counted.append))
-    return counted
+    names = asyncio.run(receive(body(), content_type, folder, limit=limit, idle_seconds=0.2, count=counted.append))
+    return counted, names
 
 
 def test_a_folder_of_files_keeps_content_and_order_but_no_name(tmp_path: Path) -> None:
     body = part(DICOM) + part(b"second") + b"--xyz--\r\n"
-    counted = send(tmp_path / "up", [body[i : i + 7] for i in range(0, len(body), 7)], FORM)
+    counted, names = send(tmp_path / "up", [body[i : i + 7] for i in range(0, len(body), 7)], FORM)
     assert sum(counted) == len(body)
     assert {file.name: file.read_bytes() for file in (tmp_path / "up").iterdir()} == {"00001.dcm": DICOM, "00002": b"second"}
     assert all(file.stat().st_mode & 0o077 == 0 for file in (tmp_path / "up").iterdir())
+    assert names == {tmp_path / "up" / "00001.dcm": "Doe^Jane.dcm", tmp_path / "up" / "00002": "Doe^Jane.dcm"}
+
+
+def test_a_part_without_a_name_takes_none_of_the_part_before_it(tmp_path: Path) -> None:
+    body = part(b"a", "a/Müller.raw") + b'--xyz\r\nContent-Disposition: form-data; name="files"\r\n\r\nb\r\n--xyz--\r\n'
+    _, names = send(tmp_path / "up", [bytes([byte]) for byte in body], FORM)
+    assert list(names.values()) == ["a/Müller.raw", ""]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ from thoracle.errors import ServingError
 
 Form = TypeVar("Form")
 _API: Final = "/api/v1"
+#: Ends of names of headers, which name the file of their voxels.
+_HEADERS: Final = (".mhd", ".nhdr", ".hdr")
 
 
 class Client:
@@ -68,13 +70,18 @@ class Client:
     def open_scan(self, path: Path, *, wait: bool = True) -> str:
         """Send a file, or all files of a folder, and return the scan's id; by default once it is read.
 
+        Beside a header (.mhd, .nhdr, .hdr) go the files of its folder that are called as it is but for the ending. Names of files are sent
+        only where there is a header; the server does not keep them.
+
         Raises:
             ThoracleError: it was refused, as `thoracle.read` refuses it.
             OSError: it cannot be read here.
         """
         with ExitStack() as stack:
-            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-            parts = [("files", (f"{number}", stack.enter_context(file.open("rb")))) for number, file in enumerate(files)]
+            root, files = (path, _files_below(path)) if path.is_dir() else (path.parent, _file_with_data(path))
+            named = any(file.name.lower().endswith(_HEADERS) for file in files)
+            names = [file.relative_to(root).as_posix() if named else f"{number}" for number, file in enumerate(files)]
+            parts = [("files", (name, stack.enter_context(file.open("rb")))) for name, file in zip(names, files, strict=True)]
             opened = _convert(self._send("POST", "/scans", files=parts), ScanOpened)
         if wait:
             self.wait(opened.job)
@@ -187,6 +194,18 @@ class Client:
                     name = text
                 elif key == "data":
                     yield name, json.loads(text)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _file_with_data(path: Path) -> list[Path]:
+    """List a file, and what may be its data file where it is a header."""
+    if path.suffix.lower() not in _HEADERS:
+        return [path]
+    beside = (file for file in path.parent.iterdir() if file.is_file() and file.name.startswith(f"{path.stem}."))
+    return [path, *sorted(file for file in beside if file != path and file.suffix.lower() not in _HEADERS)]
 
 
 def _convert(answer: httpx.Response, form: type[Form]) -> Form:

@@ -108,8 +108,13 @@ def decompress_into(
     return flat.reshape(shape, order="F"), digest.result(), notes
 
 
-def file_beside(header: Path, name: str) -> Path:
+def file_beside(header: Path, name: str, data: Path | None = None) -> Path:
     """Find the data file that a detached header names, which must lie in the header's own folder ("./x.raw" does).
+
+    Args:
+        header: file of the header.
+        name: that the header gives.
+        data: the file where it is known, whatever it is called now.
 
     Raises:
         UnsafeArchive: the name is a path to elsewhere.
@@ -119,6 +124,8 @@ def file_beside(header: Path, name: str) -> Path:
     if plain in ("", ".", "..") or any(mark in plain for mark in "/\\:\0"):
         detail = "the header names a data file outside its own folder"
         raise UnsafeArchive(detail, hint="Put the data file beside the header, and only its name into it.", source=header)
+    if data is not None:
+        return data
     if not header.with_name(plain).is_file():
         detail = "the header names a data file, or several, that do not lie beside it"
         raise TruncatedFile(detail, hint="Copy header and data together; several must be joined first (unu save).", source=header)

@@ -44,8 +44,12 @@ _EXPORT_AGAIN = "Export the scan again from its source."
 _JOIN = "Join its slices: import SimpleITK as s; s.WriteImage(s.ReadImage('SCAN.mhd'), 'SCAN.mha')"
 
 
-def read_metaimage(path: Path) -> StoredScan:
+def read_metaimage(path: Path, *, data: Path | None = None) -> StoredScan:
     """Read a `.mha`, or a `.mhd` with its data file in the same folder (the SHA-256 is then over both, header first).
+
+    Args:
+        path: of the file, or of the header.
+        data: the header's data file where it is known, in place of the name that the header gives.
 
     Raises:
         CorruptFile: cut, damaged, or a header that contradicts itself or the voxels.
@@ -58,8 +62,8 @@ def read_metaimage(path: Path) -> StoredScan:
     shape, dtype = _shape(fields, path), _dtype(fields, path)
     affine, geometry, placed = _affine(fields, shape, path)
     blank = affine is not None and "DistanceUnits" not in fields and is_blank(affine)
-    name = fields["ElementDataFile"]
-    data = None if name.upper() == "LOCAL" else _data_file(name, path)
+    name = _data_name(fields)
+    data = None if name is None else _data_file(name, path, data)
     stream = _stream(fields, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
     voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
     return StoredScan(
@@ -72,6 +76,21 @@ def read_metaimage(path: Path) -> StoredScan:
         repaired=placed + notes,
         blank=affine if blank else None,
     )
+
+
+def metaimage_data_name(path: Path) -> str | None:
+    """Return the name of the data file that a header gives; None where voxels follow it.
+
+    Raises:
+        CorruptFile: it is no header.
+    """
+    return _data_name(_header(path)[0])
+
+
+def _data_name(fields: dict[str, str]) -> str | None:
+    """Return the name as the disk has it: a header is decoded byte by byte, and a file system's names are UTF-8."""
+    name = fields["ElementDataFile"]
+    return None if name.upper() == "LOCAL" else name.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -172,10 +191,10 @@ def _rescale(fields: dict[str, str], path: Path) -> Rescale | None:
     return None if (slope, intercept) == (1.0, 0.0) else Rescale(slope=slope, intercept=intercept, source="/".join(_INTENSITY))
 
 
-def _data_file(name: str, path: Path) -> Path:
+def _data_file(name: str, path: Path, data: Path | None) -> Path:
     if name.upper().startswith("LIST") or "%" in name:
         raise UnsupportedFormat("its voxels lie in a list of files, which is not read", hint=_JOIN, source=path)
-    return file_beside(path, name)
+    return file_beside(path, name, data)
 
 
 def _stream(fields: dict[str, str], path: Path, start: int, need: int) -> Stream:

@@ -48,10 +48,14 @@ class _File:
         return (self.path,) if self.path == self.image else (self.path, self.image)
 
 
-def read_nifti(path: Path) -> StoredScan:
+def read_nifti(path: Path, *, image: Path | None = None) -> StoredScan:
     """Read a `.nii`, a `.hdr/.img` pair by either name, or either of them in gzip; content decides, the name is a hint.
 
     The SHA-256 is over the file's bytes, of a pair over those of the header and then those of the image.
+
+    Args:
+        path: of the file, or of one of a pair.
+        image: the image of a pair where it is known, in place of the one of the same name; `path` is then the header.
 
     Raises:
         UnsupportedFormat: not NIfTI.
@@ -60,7 +64,7 @@ def read_nifti(path: Path) -> StoredScan:
         GeometryUnknown: ANALYZE 7.5, which has no orientation.
         GeometryInvalid: spacing of zero, other units than mm, or two geometries that disagree.
     """
-    file = _open(path)
+    file = _open(path, image)
     shape, repaired = _shape(file)
     dtype = _dtype(file)
     affine, geometry, placed = _affine(file)
@@ -80,9 +84,15 @@ def read_nifti(path: Path) -> StoredScan:
     )
 
 
-def _open(path: Path) -> _File:
+def image_names(name: str) -> tuple[str, ...]:
+    """List what the image of a pair may be called, likeliest first, by the name of its header; none of a name that is no header's."""
+    match = _PAIR_NAME.search(name)
+    return _partner_names(name, "img") if match and match[1].lower() == "hdr" else ()
+
+
+def _open(path: Path, image: Path | None) -> _File:
     header_path = path
-    if (match := _PAIR_NAME.search(path.name)) and match[1].lower() == "img":
+    if image is None and (match := _PAIR_NAME.search(path.name)) and match[1].lower() == "img":
         header_path = _partner(path, "hdr") or path
     head = read_prefix(header_path, _HEAD_BYTES)
     if len(head) < Nifti1Header.sizeof_hdr:
@@ -93,7 +103,7 @@ def _open(path: Path) -> _File:
             block = head[: kind.sizeof_hdr].ljust(kind.sizeof_hdr, b"\0")
             header = kind(block, endianness=order, check=False)
             if int(header["sizeof_hdr"]) == kind.sizeof_hdr:
-                return _file(name, header, header_path)
+                return _file(name, header, header_path, image)
     raise UnsupportedFormat(
         "is not NIfTI: its first four bytes are not the size of a NIfTI header",
         hint="Give a NIfTI, NRRD or DICOM scan; unpack other archives first.",
@@ -101,18 +111,18 @@ def _open(path: Path) -> _File:
     )
 
 
-def _file(name: str, header: Any, path: Path) -> _File:
+def _file(name: str, header: Any, path: Path, image: Path | None) -> _File:
     """One file or a pair, by the magic bytes."""
     magic = header["magic"].item()
     if magic == header.single_magic:
         return _File(format=name, header=header, path=path, image=path)
     if magic == header.pair_magic:
-        image = _partner(path, "img")
+        image = image or _partner(path, "img")
         if image is None:
             detail = "is the header of a pair, and no .img or .img.gz of the same name lies beside it"
             raise TruncatedFile(detail, hint="Put the .img file into the same folder.", source=path)
         return _File(format=f"{name} pair", header=header, path=path, image=image)
-    if _PAIR_NAME.search(path.name):
+    if image is not None or _PAIR_NAME.search(path.name):
         detail = "is an ANALYZE 7.5 header, which does not say where left and right are"
         raise GeometryUnknown(detail, hint="Convert the scan to NIfTI from its source.", source=path)
     raise CorruptFile(f"has no NIfTI magic bytes: {magic!r}", hint=_EXPORT_AGAIN, source=path)
@@ -120,9 +130,12 @@ def _file(name: str, header: Any, path: Path) -> _File:
 
 def _partner(path: Path, extension: str) -> Path | None:
     """The other file of a pair, in the same folder, packed like this one or not."""
-    stem, gz = _PAIR_NAME.sub("", path.name), path.suffix.lower() == ".gz"
-    names = [f"{stem}.{written}{packed}" for packed in sorted(("", ".gz"), reverse=gz) for written in (extension, extension.upper())]
-    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+    return next((path.with_name(name) for name in _partner_names(path.name, extension) if path.with_name(name).is_file()), None)
+
+
+def _partner_names(name: str, extension: str) -> tuple[str, ...]:
+    stem, gz = _PAIR_NAME.sub("", name), name.lower().endswith(".gz")
+    return tuple(f"{stem}.{written}{packed}" for packed in sorted(("", ".gz"), reverse=gz) for written in (extension, extension.upper()))
 
 
 def _shape(file: _File) -> tuple[tuple[int, ...], tuple[str, ...]]:

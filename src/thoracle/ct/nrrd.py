@@ -36,8 +36,12 @@ _TO_LPS: Final = {
 _EXPORT_AGAIN = "Export the scan again from its source."
 
 
-def read_nrrd(path: Path) -> StoredScan:
+def read_nrrd(path: Path, *, data: Path | None = None) -> StoredScan:
     """Read a `.nrrd`, or a `.nhdr` with its data file in the same folder (the SHA-256 is then over both, header first).
+
+    Args:
+        path: of the file, or of the header.
+        data: the header's data file where it is known, in place of the name that the header gives.
 
     Raises:
         CorruptFile: cut, damaged, or a header that contradicts the voxels.
@@ -51,8 +55,8 @@ def read_nrrd(path: Path) -> StoredScan:
     shape, dtype = _shape(header, path), _dtype(header, path)
     affine, geometry, placed = _affine(header, path)
     blank = affine is not None and not placed and is_blank(affine)
-    name = header.get("data file", header.get("datafile"))
-    data = None if name is None else file_beside(path, name)
+    name = _data_name(header)
+    data = None if name is None else file_beside(path, name, data)
     stream = _stream(header, data or path, 0 if data else start, math.prod(shape) * dtype.itemsize)
     voxels, digest, notes = decompress_into(stream, shape=shape, dtype=dtype, hashed=(path, data) if data else (path,))
     return StoredScan(
@@ -65,6 +69,20 @@ def read_nrrd(path: Path) -> StoredScan:
         repaired=placed + notes,
         blank=affine if blank else None,
     )
+
+
+def nrrd_data_name(path: Path) -> str | None:
+    """Return the name of the data file that a header gives; None where voxels follow it.
+
+    Raises:
+        CorruptFile: it is no header.
+    """
+    return _data_name(_header(path)[0])
+
+
+def _data_name(header: dict[str, Any]) -> str | None:
+    name: str | None = header.get("data file", header.get("datafile"))
+    return name
 
 
 @np.errstate(invalid="ignore", over="ignore")  # damaged numbers are judged, not warned of

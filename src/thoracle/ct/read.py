@@ -18,9 +18,9 @@ from thoracle.ct.geometry.affine import resolve_affine
 from thoracle.ct.geometry.lps import to_lps
 from thoracle.ct.hounsfield import resolve_hounsfield
 from thoracle.ct.metadata import MetadataTable, lookup_metadata
-from thoracle.ct.metaimage import read_metaimage
-from thoracle.ct.nifti import read_nifti
-from thoracle.ct.nrrd import read_nrrd
+from thoracle.ct.metaimage import metaimage_data_name, read_metaimage
+from thoracle.ct.nifti import image_names, read_nifti
+from thoracle.ct.nrrd import nrrd_data_name, read_nrrd
 from thoracle.ct.stored import StoredScan
 from thoracle.ct.volume import Provenance, Volume
 from thoracle.errors import InputError, ScanUnreadable, TooFewSlices, UnsupportedFormat
@@ -48,7 +48,7 @@ def read(
         hu: "auto" decides from header, row and voxels; "stored" takes the numbers as Hounsfield units; "rescale" applies what is declared.
         series: SeriesInstanceUID or a unique beginning of it, where a folder holds several; UID#1, UID#2, … of volumes under one UID.
         min_slices: fewest axial slices that are taken as a volume.
-        files: the files of a DICOM series, where they are known; `path` is then not searched.
+        files: where they are known, the files of a DICOM series, whose folder `path` is then not searched; or the data file of a header.
         uneven: what becomes of DICOM slices whose distance changes: "refuse", or "resample" linearly to the smallest distance.
 
     Returns:
@@ -79,18 +79,36 @@ def read(
     return Volume(array=grid.array, spacing=grid.spacing, affine=grid.affine, provenance=provenance, tags=stored.tags)
 
 
+def data_names(path: Path, name: str) -> tuple[str, ...]:
+    """List what the data file of a header may be called, likeliest first; none where voxels follow the header.
+
+    Args:
+        path: of the header.
+        name: that the header had where the data file lay beside it; a NIfTI pair goes by it.
+
+    Raises:
+        ScanError: its format is one of headers, and it is damaged.
+    """
+    scan_format = detect_format(path)
+    if scan_format == "nifti":
+        return image_names(name)
+    names = {"metaimage": metaimage_data_name, "nrrd": nrrd_data_name}
+    data_name = names[scan_format](path) if scan_format in names else None
+    return () if data_name is None else (data_name.removeprefix("./"),)
+
+
 def _read_stored(path: Path, *, series: str | None, hu: str, min_slices: int, files: Sequence[Path], uneven: Uneven) -> StoredScan:
     if not path.exists():
         raise InputError("no such file or folder", hint="Check the path.", source=path)
     if not (path.is_dir() or path.is_file()):
         raise UnsupportedFormat("expected a file or a folder, got a device, socket or pipe", hint="Give a scan.", source=path)
-    scan_format = "dicom" if files or path.is_dir() else detect_format(path)
+    scan_format, data = "dicom" if path.is_dir() else detect_format(path), files[0] if files else None
     if scan_format == "nifti":
-        return read_nifti(path)
+        return read_nifti(path, image=data)
     if scan_format == "nrrd":
-        return read_nrrd(path)
+        return read_nrrd(path, data=data)
     if scan_format == "metaimage":
-        return read_metaimage(path)
+        return read_metaimage(path, data=data)
     # A .zip too; of an unknown file it says what is missing.
     return read_dicom(path, series=series, hu=hu, min_slices=min_slices, files=files, uneven=uneven)
 

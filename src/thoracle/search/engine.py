@@ -182,7 +182,7 @@ class Engine:
     def _scans(self, query: Query, matches: Matches, exclusions: _Exclusions) -> list[tuple[int, Record, float]]:
         """The best volume of each of the best k scans, or report of each wording, without what is to be left out."""
         chosen: dict[str, tuple[int, Record, float]] = {}
-        for number, record, score in self._read(matches, at_once=4 * query.k):
+        for number, record, score in self._read(matches, first=query.k):
             hit = record.scan if self._gallery is self._index else record.report_sha256
             if hit in chosen or exclusions.holds(number, record):
                 continue
@@ -227,11 +227,14 @@ class Engine:
                 return same
             depth *= _DEEPER
 
-    def _read(self, matches: Matches, *, at_once: int) -> Iterator[tuple[int, Record, float]]:
-        for at in range(0, len(matches), at_once):
-            part = matches[at : at + at_once]
+    def _read(self, matches: Matches, *, first: int) -> Iterator[tuple[int, Record, float]]:
+        """Yield records of matches, read in portions that grow: mostly the first is enough."""
+        start = 0
+        while start < len(matches):
+            part = matches[start : start + max(first, start)]
             records = self._gallery.records([number for number, _ in part])
             yield from ((number, records[number], score) for number, score in part if number in records)
+            start += len(part)
 
     @property
     def _loaded(self) -> Model:

@@ -18,9 +18,9 @@ def report_page(scan: OpenScan, findings: FindingsRead) -> bytes:
     ]
     if scan.maps:
         parts.append(heading("Where they were read"))
-        for made in scan.maps.values():
-            where = "nothing speaks for it" if made.slice is None else f"axial slice {made.slice.index + 1}, {made.where}"
-            parts.append(paragraph(f"{made.finding}, by {made.method}: {where}; {made.sentence}."))
+        for entry in scan.maps.values():
+            where = "nothing speaks for it" if entry.slice is None else f"axial slice {entry.slice.index + 1}, {entry.where}"
+            parts.append(paragraph(f"{entry.finding}, by {entry.method}: {where}; {entry.sentence}."))
     if scan.conversation:
         parts.append(heading("Questions"))
         for turn in scan.conversation:

@@ -32,6 +32,7 @@ class OpenScan:
         error: why it was refused.
         job: the last job about it.
         facts: what is known of its volume.
+        notes: what was left out of its upload.
         findings: None until they are read.
         maps: by finding and method; `latest_map` has the method of the last of each finding.
         conversation: turns as people see them; `words` has the answers in the model's own words.
@@ -48,6 +49,7 @@ class OpenScan:
     error: ErrorBody | None = None
     job: str = ""
     facts: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
     findings: FindingsRead | None = None
     maps: dict[tuple[str, str], FindingMap] = field(default_factory=dict)
     latest_map: dict[str, str] = field(default_factory=dict)
@@ -82,14 +84,14 @@ class OpenScan:
             opened_at=self.opened_at,
         )
 
-    def take_volume(self, folder: Path) -> None:
-        """Move a volume that was read into its place.
+    def take_volume(self, folder: Path, *, notes: tuple[str, ...]) -> None:
+        """Move a volume that was read into its place, and keep what was left out beside it.
 
         Raises:
             OSError: it cannot be moved.
         """
         folder.rename(self.volume_folder)
-        self.facts, self.state = volume_facts(self.volume_folder), "ready"
+        self.facts, self.notes, self.state = volume_facts(self.volume_folder), notes, "ready"
         self.size = sum(path.stat().st_size for path in self.volume_folder.iterdir())
 
 
@@ -137,9 +139,13 @@ class ScanStore:
         self._scans[id] = scan
         return scan
 
+    def free_bytes(self) -> int:
+        """Return the bytes that the limit of the disk leaves."""
+        return self._disk_bytes - sum(scan.size for scan in self._scans.values())
+
     def reserve(self, size: int) -> None:
         """Raise ServerFull where `size` bytes more would pass the limit of the disk."""
-        if sum(scan.size for scan in self._scans.values()) + size > self._disk_bytes:
+        if size > self.free_bytes():
             raise ServerFull("the disk's limit is reached", hint="Close scans, or wait until they expire.")
 
     def scan(self, id: str) -> OpenScan:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request
 
 from thoracle.client.error_answers import to_error
-from thoracle.errors import InputError, NotReady, UnknownId
+from thoracle.client.forms.service import ErrorBody
+from thoracle.errors import InputError, NotReady, ServerFull, UnknownId
 from thoracle.files.atomic import make_private_folder
 from thoracle.serving.jobs.board import JobBoard
 from thoracle.serving.jobs.crew import Crew, JobLimits
@@ -28,33 +29,45 @@ from thoracle.serving.work.results import MODELS, READING, SEARCH, Facts, Series
 _SWEEP: Final = 15.0
 
 
+class FoundCase(NamedTuple):
+    """Hold a record's number in the index, what it is called there, and the SHA-256 of the file that was indexed, "" for none."""
+
+    number: int
+    volume: str
+    source_sha256: str
+
+
 class FoundCases:
     """Give records of the index random ids, which last as long as the server."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, tuple[int, str]] = {}
+        self._cases: dict[str, FoundCase] = {}
         self._ids: dict[int, str] = {}
 
-    def id_of(self, number: int, volume: str) -> str:
-        """Return the id of a record, which is called `volume` in the index."""
+    def id_of(self, number: int, volume: str, source_sha256: str) -> str:
+        """Return the id of a record."""
         if number not in self._ids:
             self._ids[number] = secrets.token_urlsafe(12)
-        self._numbers[self._ids[number]] = (number, volume)
+        self._cases[self._ids[number]] = FoundCase(number, volume, source_sha256)
         return self._ids[number]
 
-    def record(self, id: str) -> tuple[int, str]:
-        """Return a record's number, and what it is called.
+    def record(self, id: str) -> FoundCase:
+        """Return what has an id.
 
         Raises:
             UnknownId: there is none.
         """
-        if id not in self._numbers:
+        if id not in self._cases:
             raise UnknownId("there is no such case", hint="Search again: ids of cases last as long as the server.")
-        return self._numbers[id]
+        return self._cases[id]
 
 
 class Server:
     """Hold the state of one server.
+
+    Args:
+        settings: that it is started with.
+        on_problem: takes why models or index could not be loaded.
 
     Attributes:
         settings: that it was started with.
@@ -67,7 +80,7 @@ class Server:
         available: names of the index's records whose files are at hand.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, *, on_problem: Callable[[ErrorBody], None] = lambda _: None) -> None:
         self.settings = settings
         make_private_folder(settings.work)
         self.audit = AuditLog(settings.audit_log or settings.work / "audit.jsonl")
@@ -84,7 +97,7 @@ class Server:
             Crew(equips=[partial(_equip_reader, settings.models.scans)], lanes=(READING,), journalled=(READING,)),
             Crew(equips=models, lanes=(MODELS, SEARCH), journalled=(MODELS,)),
         ]
-        self.board = JobBoard(crews, limits=limits, journal=journal, on_facts=self._take_facts)
+        self.board = JobBoard(crews, limits=limits, journal=journal, on_facts=self._take_facts, on_problem=on_problem)
         self.cases = FoundCases()
         self.facts: Facts | None = None
         self.available: frozenset[str] = frozenset()
@@ -104,13 +117,14 @@ class Server:
         self._journal.close()
         self.audit.close()
 
-    def read_upload(self, scan: OpenScan, upload: Path) -> Job:
-        """Start the job that reads an upload."""
-        return self._read(scan, "read", {"upload": str(upload)})
+    def read_upload(self, scan: OpenScan, upload: Path, names: Mapping[Path, str]) -> Job:
+        """Start the job that reads an upload, whose files the sender called by `names`."""
+        limit = min(self.settings.upload_bytes, self.store.free_bytes())
+        return self._read(scan, "read", {"upload": str(upload), "names": names, "limit": limit})
 
-    def read_record(self, scan: OpenScan, name: str) -> Job:
+    def read_record(self, scan: OpenScan, case: FoundCase) -> Job:
         """Start the job that reads the file of a record."""
-        return self._read(scan, "open", {"name": name})
+        return self._read(scan, "open", {"name": case.volume, "source_sha256": case.source_sha256})
 
     def close_scan(self, scan: OpenScan) -> None:
         """Cancel a scan's jobs, and delete it."""
@@ -145,7 +159,7 @@ class Server:
             raise to_error(job.error)
         return job.result
 
-    def _read(self, scan: OpenScan, kind: str, arguments: Mapping[str, str]) -> Job:
+    def _read(self, scan: OpenScan, kind: str, arguments: Mapping[str, Any]) -> Job:
         out = scan.folder / "read"
         job = self.board.submit(
             kind,
@@ -163,13 +177,20 @@ class Server:
             scan.state, scan.error = "refused", job.error
         elif scan in self.store.scans():  # it may have been closed meanwhile
             results: list[SeriesRead] = job.result
+            untaken = 0
             for number, series in enumerate(results, 1):
                 label = f"{scan.label}, series {number} of {len(results)}" if len(results) > 1 else scan.label
-                target = scan if number == 1 else self.store.open(label)
+                try:
+                    target = scan if number == 1 else self.store.open(label)
+                except ServerFull:
+                    untaken += 1
+                    continue
                 target.job = job.id
                 self._take_volume(target, series)
             if len(results) > 1:
                 scan.label = f"{scan.label}, series 1 of {len(results)}"
+            if untaken:
+                scan.notes += (f"{untaken} of {len(results)} series were left out: as many scans are open as may be, or the disk is full.",)
         shutil.rmtree(scan.folder / "read", ignore_errors=True)
         shutil.rmtree(scan.folder / "upload", ignore_errors=True)
 
@@ -177,7 +198,7 @@ class Server:
         if series.error is not None:
             scan.state, scan.error = "refused", series.error
         else:
-            scan.take_volume(Path(series.folder))
+            scan.take_volume(Path(series.folder), notes=series.notes)
 
     def _take_facts(self, facts: Mapping[str, Any]) -> None:
         self.facts = facts.get("models", self.facts)

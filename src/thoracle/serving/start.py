@@ -50,6 +50,13 @@ class Address:
         return self.host in ("127.0.0.1", "localhost", "::1")
 
     @property
+    def shown_host(self) -> str:
+        """Return what people type: the first of its names where others reach it, for 0.0.0.0 is no address to open."""
+        if not self.is_loopback and self.names:
+            return self.names[0]
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
     def scheme(self) -> str:
         """Return https or http."""
         return "http" if self.tls_cert is None else "https"
@@ -120,13 +127,13 @@ def run(settings: ServerSettings, address: Address, *, say: Callable[[str], None
         warn("others can read what is sent: give --tls-cert and --tls-key, or put a proxy with TLS in front.")
     detail = "another server uses this folder of uploads and results"
     with exclusive_lock(settings.work, refusal=InputError, detail=detail), _listen(address) as listener:
-        server = Server(settings)
+        server = Server(settings, on_problem=lambda problem: warn(f"what needs models is refused. {problem.kind}: {problem.message}"))
         app = create_app(server)
         if lost := server.lost:
             jobs = ", ".join(f"{job.kind} of scan {job.scan}" for job in lost)
             warn(f"{len(lost)} jobs of the server before were lost: {jobs}.")
         port = listener.getsockname()[1]
-        say(f"{address.scheme}://{address.host}:{port}/?token={settings.token}")
+        say(f"{address.scheme}://{address.shown_host}:{port}/?token={settings.token}")
         say("Research use only. Not a medical device. Ctrl-C ends it, and deletes uploads and results.")
         config = uvicorn.Config(
             app,

@@ -1,9 +1,9 @@
-"""Stream an upload to the disk, counted while it comes; names that the sender gave its files are never used."""
+"""Stream an upload to the disk, counted while it comes; names that the sender gave its files are never written."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,8 +22,10 @@ _HINT: Final = "Send files as multipart/form-data, or one as application/octet-s
 
 async def receive(
     body: AsyncIterator[bytes], content_type: str, folder: Path, *, limit: int, idle_seconds: float, count: Callable[[int], None]
-) -> None:
-    """Write the files of a request's body into a folder, each named by its number and its content.
+) -> Mapping[Path, str]:
+    """Write the files of a request's body into a folder, each named by its number and its content; return what the sender called them.
+
+    A header that names the file of its voxels can be read by these names alone; nothing else looks at them.
 
     Args:
         body: pieces as they come.
@@ -38,7 +40,6 @@ async def receive(
         TruncatedFile: the sender fell silent, or the body ended in its middle.
         InputError: neither files of a form nor one file.
     """
-    make_private_folder(folder)
     receiver = _receiver(content_type, folder)
     size = 0
     try:
@@ -50,8 +51,9 @@ async def receive(
             count(len(piece))
             await asyncio.to_thread(receiver.write, piece)
         receiver.finish()
+        return receiver.files.names
     finally:
-        receiver.close()
+        receiver.files.end()
 
 
 async def _next(body: AsyncIterator[bytes], idle_seconds: float) -> bytes | None:
@@ -72,22 +74,34 @@ def _receiver(content_type: str, folder: Path) -> _OneFile | _FormFiles:
     raise InputError(f"an upload of {kind.decode('latin-1')!r:.40} is no scan", hint=_HINT)
 
 
-class _Files:
-    """Files of an upload, one after the other."""
+class NumberedFiles:
+    """Write files of an upload, one after the other, under numbers.
+
+    Attributes:
+        names: what the sender called each.
+    """
 
     def __init__(self, folder: Path) -> None:
+        make_private_folder(folder)
         self._folder = folder
         self._file: IO[bytes] | None = None
-        self._head = b""
-        self.number = 0
+        self._head, self._name = b"", ""
+        self._number = 0
+        self.names: dict[Path, str] = {}
 
-    def begin(self) -> None:
-        self.number += 1
-        if self.number > _MOST_FILES:
+    def begin(self, name: str = "") -> None:
+        """Begin a file, which the sender calls `name`.
+
+        Raises:
+            BudgetExceeded: there are too many.
+        """
+        self._number += 1
+        if self._number > _MOST_FILES:
             raise BudgetExceeded(f"the upload has more than {_MOST_FILES:,} files", hint="Send one study.")
-        self._file, self._head = open_owned(self._path, "xb", private=True), b""
+        self._file, self._head, self._name = open_owned(self._path, "xb", private=True), b"", name
 
     def write(self, content: bytes) -> None:
+        """Write the next bytes of the file."""
         assert self._file is not None, "a file was begun"
         self._head += content[: HEAD_BYTES - len(self._head)]
         self._file.write(content)
@@ -102,39 +116,42 @@ class _Files:
             self._path.unlink()
             return
         suffix = _SUFFIXES.get(content_format(self._head), "")
-        self._path.rename(self._path.with_suffix(f"{suffix}.gz" if self._head.startswith(_GZIP) else suffix))
+        path = self._path.rename(self._path.with_suffix(f"{suffix}.gz" if self._head.startswith(_GZIP) else suffix))
+        self.names[path] = self._name
 
     @property
     def _path(self) -> Path:
-        return self._folder / f"{self.number:05d}"
+        return self._folder / f"{self._number:05d}"
 
 
 class _OneFile:
     """The body is one file."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = _Files(folder)
-        self._files.begin()
+        self.files = NumberedFiles(folder)
+        self.files.begin()
 
     def write(self, piece: bytes) -> None:
-        self._files.write(piece)
+        self.files.write(piece)
 
     def finish(self) -> None:
-        self._files.end()
-
-    def close(self) -> None:
-        self._files.end()
+        self.files.end()
 
 
 class _FormFiles:
-    """Each part of a form that has content is a file; names of parts and of files are not looked at."""
+    """Each part of a form that has content is a file; names of parts are not looked at."""
 
     def __init__(self, folder: Path, boundary: bytes) -> None:
-        self._files, self._complete = _Files(folder), False
+        self.files, self._complete = NumberedFiles(folder), False
+        self._field, self._value, self._name = bytearray(), bytearray(), ""
         callbacks: Any = {
-            "on_part_begin": self._files.begin,
-            "on_part_data": lambda data, start, end: self._files.write(data[start:end]),
-            "on_part_end": self._files.end,
+            "on_part_begin": self._begin_part,
+            "on_header_field": lambda data, start, end: self._field.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": lambda: self.files.begin(self._name),
+            "on_part_data": lambda data, start, end: self.files.write(data[start:end]),
+            "on_part_end": self.files.end,
             "on_end": self._note_end,
         }
         self._parser = MultipartParser(boundary, callbacks)
@@ -149,8 +166,15 @@ class _FormFiles:
         if not self._complete:
             raise TruncatedFile("the form ended in its middle", hint="Send it again.")
 
-    def close(self) -> None:
-        self._files.end()
+    def _begin_part(self) -> None:
+        self._name = ""
+
+    def _end_header(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            self._name = options.get(b"filename", b"").decode("utf-8", "surrogateescape")
+        self._field.clear()
+        self._value.clear()
 
     def _note_end(self) -> None:
         self._complete = True

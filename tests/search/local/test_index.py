@@ -39,6 +39,24 @@ def test_a_reader_sees_what_a_writer_has_finished(index: LocalIndex, make) -> No
             pass
 
 
+def test_a_filter_that_was_asked_for_before_passes_what_has_come_and_not_what_has_gone(index: LocalIndex, make) -> None:
+    passing = Filters(sex="F")
+    before = {number for number, _ in index.vector_search(make(0).latent_L, k=99, filters=passing)}
+    assert before == {number for number, record in index.records(index.ids()).items() if record.facts.sex == "F"}
+    assert {number for number, _ in index.vector_search(make(0).latent_L, k=99, filters=Filters(sex="M"))}.isdisjoint(before)
+    gone = min(before)
+    with open_for_writing(index.folder) as writer:
+        writer.add([make(number) for number in range(100, 104)])
+        writer.delete([gone])
+    after = {number for number, _ in index.vector_search(make(0).latent_L, k=99, filters=passing)}
+    assert after == {number for number, record in index.records(index.ids()).items() if record.facts.sex == "F"}
+    assert gone not in after
+    assert len(after) > len(before) - 1
+    for least in range(40):  # more filters than are remembered
+        index.vector_search(make(0).latent_L, k=1, filters=Filters(age_from=least))
+    assert {number for number, _ in index.vector_search(make(0).latent_L, k=99, filters=passing)} == after
+
+
 def test_an_index_of_another_model_takes_nothing(index: LocalIndex, settings: dict[str, Any], tmp_path: Path) -> None:
     for name, value in (("model", "x"), ("preprocess", {"spacing": [2, 1, 1]})):
         with pytest.raises(IndexMismatch, match=f"another {name}"), open_for_writing(index.folder, {**settings, name: value}):
@@ -108,6 +126,7 @@ def test_latents_that_are_not_what_was_written_are_made_again_by_a_check(index: 
     assert np.array_equal(rows.array, index.latents(index.ids()))
 
 
+@pytest.mark.slow
 def test_kill_9_at_100_points_loses_no_acknowledged_record(tmp_path: Path) -> None:
     script = Path(__file__).with_name("killed.py")
     done = subprocess.run([sys.executable, script, tmp_path / "index", "100"], capture_output=True, text=True, timeout=300, check=False)

@@ -11,9 +11,11 @@ import psutil
 import pytest
 
 from tests.serving.jobs import crews
+from thoracle.client.forms.service import ErrorBody
 from thoracle.errors import ServerFull, UnknownId
 from thoracle.serving.jobs.board import JobBoard
 from thoracle.serving.jobs.crew import Crew, JobLimits
+from thoracle.serving.jobs.job import Job
 from thoracle.serving.jobs.journal import JobJournal
 
 MIB = 1 << 20
@@ -23,11 +25,13 @@ def on_board(folder: Path, test: Callable[[JobBoard], Awaitable[None]], *, equip
     async def run() -> None:
         wanted = JobLimits(**{"waiting": 3, "seconds": 60.0, "memory_bytes": 1 << 34, **limits})
         crew = Crew(equips=[equip], lanes=("first", "second"), journalled=("first",))
-        board = JobBoard([crew], limits=wanted, journal=JobJournal(folder))
+        problems: list[ErrorBody] = []
+        board = JobBoard([crew], limits=wanted, journal=JobJournal(folder), on_problem=problems.append)
         board.start()
         try:
             async with asyncio.timeout(60):
                 await test(board)
+            assert problems == ([] if board.problem is None else [board.problem]), "it is told once"
         finally:
             await board.close()
 
@@ -143,6 +147,21 @@ def test_a_cancelled_job_that_does_not_listen_is_killed(tmp_path: Path) -> None:
         await job.finished.wait()
         assert job.state == "cancelled"
         assert 5 < job.seconds() < 30
+
+    on_board(tmp_path, test)
+
+
+def test_a_job_whose_end_cannot_be_kept_has_failed_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    def conclude(job: Job) -> None:
+        raise OSError(28, "No space left on device", "/secret")
+
+    async def test(board: JobBoard) -> None:
+        job = board.submit("echo", lane="first", arguments={"text": "a"}, conclude=conclude)
+        await job.finished.wait()
+        assert job.state == "failed"
+        assert job.error is not None
+        assert (job.error.kind, "secret" in job.error.message) == ("OSError", False)
+        assert board.counts == {("echo", "failed"): 1}
 
     on_board(tmp_path, test)
 

@@ -192,6 +192,10 @@ class Chat:
         if cut:
             _log.warning("the answer ended at its limit of %d tokens, and may be cut off; --max-tokens raises it", limit)
 
+    def fits(self, messages: list[Message], *, max_tokens: int) -> bool:
+        """Tell whether the language model reads so many words, with an answer of so many tokens."""
+        return len(self._prompter.encode(messages)) + max_tokens <= self._language.context
+
     def _check_length(self, encoded: Encoded, sampling: SamplingOptions) -> None:
         total, context = len(encoded) + sampling.max_tokens, self._language.context
         if total > context:

@@ -8,10 +8,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from thoracle.client.forms.service import ErrorBody, JobStatus
 from thoracle.errors import JobCancelled, JobLimitExceeded, JobLost, ServerFull, UnknownId, WorkerKilled
+from thoracle.execution.executor import attempt
 from thoracle.serving.jobs.crew import Crew, JobLimits, Slot
 from thoracle.serving.jobs.job import Job
 from thoracle.serving.jobs.journal import JobJournal
@@ -36,6 +38,7 @@ class JobBoard:
         limits: of each job.
         journal: of what is under way.
         on_facts: takes what a process says of what it has loaded.
+        on_problem: takes why a process could not.
 
     Attributes:
         problem: why a process could not load what it needs; None where all could.
@@ -50,8 +53,9 @@ class JobBoard:
         limits: JobLimits,
         journal: JobJournal,
         on_facts: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_problem: Callable[[ErrorBody], None] = lambda _: None,
     ) -> None:
-        self._limits, self._journal, self._on_facts = limits, journal, on_facts
+        self._limits, self._journal, self._on_facts, self._on_problem = limits, journal, on_facts, on_problem
         self._slots = [Slot(crew, equip) for crew in crews for equip in crew.equips]
         self._waiting: dict[str, deque[Job]] = {lane: deque() for crew in crews for lane in crew.lanes}
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -174,7 +178,7 @@ class JobBoard:
             process = slot.process
             if waiting and process is not None and process.ready and lane in slot.crew.lanes and lane not in slot.running:
                 job = waiting.popleft()
-                job.state, job.started, job.memory_before = "running", time.monotonic(), process.memory()
+                job.state, job.started, job.memory_before = "running", time.monotonic(), process.own_memory()
                 slot.running[lane] = job
                 process.order(job.id, lane, job.kind, dict(job.arguments))
                 job.publish()
@@ -237,17 +241,21 @@ class JobBoard:
 
     def _give_up(self, slot: Slot, problem: ErrorBody) -> None:
         """Fail what waits for a process that cannot work."""
+        if self.problem is None:
+            self._on_problem(problem)
         self.problem, slot.process = problem, None
         for lane in slot.crew.lanes:
             while self._waiting[lane]:
                 self._end(self._waiting[lane].popleft(), "failed", error=problem)
 
     def _end(self, job: Job, state: Any, *, error: ErrorBody | None = None) -> None:
-        job.state, job.error, job.ended, job.stage = state, error, time.monotonic(), ""
+        job.state, job.error, job.ended, job.stage, job.arguments = state, error, time.monotonic(), "", {}
         if job.started is not None:
             self._last_seconds[job.lane] = job.ended - job.started
+        _, fault = attempt(partial(job.conclude, job))
+        if fault is not None:  # such as a full disk: who waits must hear of it
+            job.state, job.error = "failed", error_body(fault)
         self.counts[job.kind, job.state] = self.counts.get((job.kind, job.state), 0) + 1
-        job.conclude(job)
         if self._is_journalled(job.lane):
             self._journal.end(job.id)
         job.finished.set()

@@ -33,6 +33,8 @@ async def chat(request: ChatRequest, server: Served) -> StreamingResponse:
     opened, facts = server.store.ready_scan(request.scan), server.loaded()
     if facts.chat is None:
         raise CapabilityMissing("no chat model is served", hint=facts.chat_hint)
+    if request.grounded and facts.chat.grounded == "never":
+        raise CapabilityMissing("the chat model reads too few words for answers with sources", hint="Ask without them, or serve --llm-url.")
     question, task, grounded = request.question, request.task, request.grounded or facts.chat.grounded == "always"
     turns = [
         {"question": turn.question, "task": turn.task, "answer": words}
@@ -90,7 +92,7 @@ def _join(server: Server, scan: OpenScan, answer: AnswerGiven, *, question: str,
             kind=source.kind,
             text=source.text,
             finding=source.finding,
-            hit=None if source.number is None else server.cases.id_of(source.number, source.volume),
+            hit=None if source.number is None else server.cases.id_of(source.number, source.volume, source.source_sha256),
         )
         for source in answer.sources
     ]

@@ -33,10 +33,10 @@ async def make_map(scan: ScanId, request: MapRequest, server: Served) -> JobAcce
 
     def keep(job: Job) -> None:
         if job.result is not None and out.is_file():
-            made: FindingMap = job.result
-            opened.maps[finding, made.method] = made
-            opened.latest_map[finding] = made.method
-            out.replace(_file(opened, facts.model.findings.index(finding), made.method))
+            described: FindingMap = job.result
+            opened.maps[finding, described.method] = described
+            opened.latest_map[finding] = described.method
+            out.replace(_file(opened, facts.model.findings.index(finding), described.method))
 
     arguments = {"scan": str(opened.volume_folder), "finding": finding, "method": method, "out": str(out)}
     job = server.board.submit("map", lane=MODELS, scan=opened.id, arguments=arguments, conclude=keep)
@@ -48,8 +48,8 @@ async def make_map(scan: ScanId, request: MapRequest, server: Served) -> JobAcce
 async def map_file(scan: ScanId, finding: FindingName, server: Served, method: Method | None = None) -> FileResponse:
     """Return a map on its patches, in the scan's millimetres."""
     opened, facts = server.store.ready_scan(scan), server.loaded()
-    made = _map(opened, finding, method)
-    path = _file(opened, facts.model.findings.index(finding), made.method)
+    described = _map(opened, finding, method)
+    path = _file(opened, facts.model.findings.index(finding), described.method)
     return FileResponse(path, media_type="application/gzip", filename=f"{scan}.map.nii.gz")
 
 
@@ -60,10 +60,10 @@ async def finding_map(scan: ScanId, finding: FindingName, server: Served, method
 
 
 def _map(scan: OpenScan, finding: str, method: Method | None) -> FindingMap:
-    made = scan.maps.get((finding, method or scan.latest_map.get(finding, "")))
-    if made is None:
+    described = scan.maps.get((finding, method or scan.latest_map.get(finding, "")))
+    if described is None:
         raise NotReady("this map is not made yet", hint="POST to maps first, and wait for the job.")
-    return made
+    return described
 
 
 def _file(scan: OpenScan, number: int, method: Method) -> Path:

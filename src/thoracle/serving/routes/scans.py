@@ -49,14 +49,15 @@ class Window(BaseModel):
 
 @router.post("/scans", status_code=202, openapi_extra=_UPLOAD)
 async def open_scan(request: Request, server: Served) -> ScanOpened:
-    """Open a scan: a NIfTI, NRRD or MetaImage file, DICOM files, or a .zip of them.
+    """Open a scan: a NIfTI, NRRD or MetaImage file, DICOM files, a header (.mhd, .nhdr, .hdr) with its data file, or a .zip of them.
 
-    Each series of several is a scan of its own; the first is the one that is named here, the others come into the list once they are read.
+    Names of files are looked at where a header names its data file, and never kept. Each series of several is a scan of its own; the
+    first is the one that is named here, the others come into the list once they are read.
     """
     scan = server.store.open()
     upload = scan.folder / "upload"
     try:
-        await receive(
+        names = await receive(
             request.stream(),
             request.headers.get("content-type", ""),
             upload,
@@ -64,7 +65,7 @@ async def open_scan(request: Request, server: Served) -> ScanOpened:
             idle_seconds=server.settings.idle_seconds,
             count=_count(server.store, scan),
         )
-        job = server.read_upload(scan, upload)
+        job = server.read_upload(scan, upload, names)
     except ClientDisconnect as error:
         server.close_scan(scan)
         raise TruncatedFile("the sender went away", hint="Send it again.") from error
@@ -111,7 +112,7 @@ async def scan_detail(scan: ScanId, server: Served) -> ScanDetail:
         affine_ras=None if facts is None else preview_affine(facts),
         affine_full_ras=None if facts is None else to_ras(facts["affine"]).tolist(),
         hu_range=None if facts is None else facts["hu_range"],
-        warnings=_warnings(facts, document),
+        warnings=_warnings(opened, document),
         coverage=None if calibration is None else calibration["coverage"],
         provenance=None if facts is None else facts["provenance"],
         findings=opened.rows(),
@@ -155,9 +156,10 @@ def _count(store: ScanStore, scan: OpenScan) -> Callable[[int], None]:
     return count
 
 
-def _warnings(facts: dict[str, Any] | None, document: dict[str, Any] | None) -> list[str]:
-    """List each warning of the reader and of the model once."""
-    if facts is None:
-        return []
-    sentences = [*facts["tags"]["warnings"], *facts["provenance"]["notes"], *([] if document is None else document["warnings"])]
+def _warnings(scan: OpenScan, document: dict[str, Any] | None) -> list[str]:
+    """List each warning of the upload, the reader and the model once."""
+    if scan.facts is None:
+        return list(scan.notes)
+    tags, provenance = scan.facts["tags"], scan.facts["provenance"]
+    sentences = [*scan.notes, *tags["warnings"], *provenance["notes"], *([] if document is None else document["warnings"])]
     return list(dict.fromkeys(sentences))

@@ -30,7 +30,7 @@ async def search(query: SearchQuery, server: Served) -> SearchAnswer:
             "leave_out": frozenset(query.exclude),
         },
         "scan": None if query.scan is None else str(server.store.ready_scan(query.scan).volume_folder),
-        "like": None if query.hit is None else server.cases.record(query.hit)[0],
+        "like": None if query.hit is None else server.cases.record(query.hit).number,
         "filters": {
             "present": tuple(filters.labels),
             "absent": tuple(filters.without_labels),
@@ -49,7 +49,7 @@ async def search(query: SearchQuery, server: Served) -> SearchAnswer:
 @router.get("/hits/{hit}/thumbnail.png", response_class=Response, responses=file_answer("image/png", "A few slices in a lung window."))
 async def thumbnail(hit: HitId, server: Served) -> Response:
     """Return a few slices of a case."""
-    number, _ = server.cases.record(hit)
+    number = server.cases.record(hit).number
     picture = await server.result_of(server.board.submit("thumbnail", lane=SEARCH, arguments={"number": number}))
     return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
@@ -57,12 +57,12 @@ async def thumbnail(hit: HitId, server: Served) -> Response:
 @router.post("/hits/{hit}/open", status_code=202)
 async def open_hit(hit: HitId, server: Served) -> ScanOpened:
     """Open the scan of a case, where its file is at hand."""
-    _, volume = server.cases.record(hit)
-    if volume not in server.available:
+    case = server.cases.record(hit)
+    if case.volume not in server.available:
         raise InputError("the file of this case is not at hand", hint="Start the server with --scans and the folder of its files.")
     scan = server.store.open()
     try:
-        job = server.read_record(scan, volume)
+        job = server.read_record(scan, case)
     except BaseException:
         server.close_scan(scan)
         raise
@@ -83,7 +83,7 @@ async def add_to_index(request: IndexRequest, server: Served) -> IndexSize:
 async def delete_from_index(hit: HitId, server: Served) -> IndexSize:
     """Delete a case from the index, and its bytes from the disk."""
     _require_writable(server)
-    number, _ = server.cases.record(hit)
+    number = server.cases.record(hit).number
     return IndexSize(records=await server.result_of(server.board.submit("delete", lane=SEARCH, arguments={"number": number})))
 
 
@@ -102,7 +102,7 @@ def _hits(server: Server, answer: RecordsFound) -> list[SearchHit]:
     """Put random ids in place of records' names."""
     hits = []
     for record in answer.hits:
-        id = server.cases.id_of(record.number, record.volume)
+        id = server.cases.id_of(record.number, record.volume, record.source_sha256)
         hits.append(
             SearchHit(
                 hit=id,

@@ -97,10 +97,14 @@ export async function followJob(id, onState = () => {}) {
 
 export const cancelJob = id => call(`/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' })
 
-/** Send files as one scan; `onSent(share)` hears the part that went out. Names stay here: files go under numbers, with the ending alone. */
+/**
+ * Send files, each with its path, as one upload; `onSent(share)` hears the part that went out. Paths stay here: files go under numbers, with
+ * the ending alone. Only beside a header, which names the file of its voxels, do they go along; the server does not keep them.
+ */
 export function upload(files, onSent, signal) {
   const form = new FormData()
-  files.forEach((file, index) => form.append('files', file, `${String(index + 1).padStart(5, '0')}${ending(file.name)}`))
+  const named = files.some(({ path }) => /\.(mhd|nhdr|hdr)$/i.test(path))
+  files.forEach(({ file, path }, index) => form.append('files', file, named ? path : `${String(index + 1).padStart(5, '0')}${ending(path)}`))
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest()
     sending.open('POST', url('/scans'))

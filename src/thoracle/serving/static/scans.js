@@ -28,7 +28,7 @@ export class ScanList {
     byId('pick-file').onclick = () => byId('file-input').click()
     for (const id of ['folder-input', 'file-input']) {
       byId(id).onchange = event => {
-        this.send([...event.target.files])
+        this.send([...event.target.files].map(chosen))
         event.target.value = ''
       }
     }
@@ -46,17 +46,17 @@ export class ScanList {
       event.preventDefault()
       over(false)
       const items = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean)
-      const files = items.length ? (await Promise.all(items.map(filesOf))).flat() : [...event.dataTransfer.files]
+      const files = items.length ? (await Promise.all(items.map(filesOf))).flat() : [...event.dataTransfer.files].map(chosen)
       const folder = items.length === 1 && items[0].isDirectory ? items[0].name : null
       this.send(files, folder)
     })
   }
 
-  /** Send files as one scan, follow its reading, and open it. */
+  /** Send files, each with its path, as one scan, follow its reading, and open it. */
   async send(files, folder = null) {
     if (!files.length) return
-    const name = folder ?? files[0].webkitRelativePath?.split('/')[0] ?? files[0].name
-    const row = { id: Symbol(name), name: name || files[0].name, sent: 0, stop: new AbortController() }
+    const name = folder ?? files[0].path.split('/')[0]
+    const row = { id: Symbol(name), name, sent: 0, stop: new AbortController() }
     this.sending.set(row.id, row)
     this.draw()
     try {
@@ -157,9 +157,12 @@ function topFinding({ findings }) {
   return top ? h('span', { class: 'scan-finding', title: 'The likeliest finding' }, `${top[1].toFixed(2)} ${top[0]}`) : null
 }
 
-/** All files of a dropped entry, of folders below folders too. */
+/** A file that was chosen, and its path below the folder that was. */
+const chosen = file => ({ file, path: file.webkitRelativePath || file.name })
+
+/** All files of a dropped entry with their paths, of folders below folders too. */
 async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))]
+  if (entry.isFile) return [{ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path: entry.fullPath.slice(1) }]
   const reader = entry.createReader()
   const files = []
   for (;;) {

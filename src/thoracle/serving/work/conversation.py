@@ -11,7 +11,7 @@ from torch import Tensor
 from thoracle.errors import InputError
 from thoracle.inference.chat.cited_answer import cited_text
 from thoracle.inference.chat.conversation import Conversation, Turn
-from thoracle.inference.chat.grounded import collect_evidence
+from thoracle.inference.chat.grounded import build_messages, collect_evidence
 from thoracle.inference.chat.session import Chat
 from thoracle.inference.findings import Findings
 from thoracle.inference.llm.decoding import SamplingOptions
@@ -26,7 +26,8 @@ from thoracle.serving.work.results import AnswerGiven, SourceCited
 
 #: Conversations whose tokens of the scan are at hand.
 _REMEMBERED = 4
-_SAMPLING = SamplingOptions(max_tokens=256)
+#: Of every answer.
+SAMPLING = SamplingOptions(max_tokens=256)
 
 
 #: Finds cases like an open scan, by its folder.
@@ -72,18 +73,21 @@ class Respondent:
             context.report("reading the scan")
             conversation.scans = (self._tokens(scan),)
             context.report("answering")
-            shown = _emit(context, self._chat.answer(conversation, question, task=task, sampling=_SAMPLING))
+            shown = _emit(context, self._chat.answer(conversation, question, task=task, sampling=SAMPLING))
             return AnswerGiven(shown=shown, words=conversation.turns[-1].answer, sources=[])
         context.report("reading findings")
         findings, hits = self._detector.findings(scan), self._cases(scan)
         evidence = collect_evidence(findings, [to_case(hit) for hit in hits])
+        while hits and self._chat is not None and not self._chat.fits(build_messages(question, evidence), max_tokens=SAMPLING.max_tokens):
+            hits = hits[:-1]  # the least alike goes first
+            evidence = collect_evidence(findings, [to_case(hit) for hit in hits])
         context.report("answering")
         cited: dict[str, str] = {}
 
         def cited_pieces() -> Iterator[str]:
             nonlocal cited
             cited = yield from cited_text(
-                self._generate, question, evidence=evidence, conversation=conversation, task=task, sampling=_SAMPLING
+                self._generate, question, evidence=evidence, conversation=conversation, task=task, sampling=SAMPLING
             )
 
         shown = _emit(context, cited_pieces())
@@ -118,7 +122,10 @@ def _source(id: str, text: str, findings: Findings, hits: Sequence[Hit]) -> Sour
     """Tell from an id such as F1 or C2 what it stands for; of a case the words name nobody."""
     position = int(id[1:]) - 1
     if id.startswith("F"):
-        return SourceCited(id=id, kind="finding", text=text, finding=findings.abnormalities[position], number=None, volume="")
+        return SourceCited(
+            id=id, kind="finding", text=text, finding=findings.abnormalities[position], number=None, volume="", source_sha256=""
+        )
     hit = hits[position]
     words = f"a similar case, similarity {hit.score:.3f}"
-    return SourceCited(id=id, kind="case", text=words, finding=None, number=hit.number, volume=hit.record.volume)
+    digest = hit.record.source_sha256
+    return SourceCited(id=id, kind="case", text=words, finding=None, number=hit.number, volume=hit.record.volume, source_sha256=digest)

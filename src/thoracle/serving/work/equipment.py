@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from thoracle.client.forms.service import AnswerKind, ChatFacts, IndexFacts, ModelFacts
 from thoracle.errors import ThoracleError
+from thoracle.inference.chat.grounded import CitableEvidence, build_messages
 from thoracle.inference.chat.open_chat import open_chat
 from thoracle.inference.chat.session import Chat
 from thoracle.inference.llm.generator import TextGenerator
@@ -18,7 +19,7 @@ from thoracle.search.open_index import open_index
 from thoracle.search.similar_cases import similar_hits
 from thoracle.serving.jobs.worker import JobFunction
 from thoracle.serving.settings import ModelSettings
-from thoracle.serving.work.conversation import Respondent
+from thoracle.serving.work.conversation import SAMPLING, Respondent
 from thoracle.serving.work.detection import Detector
 from thoracle.serving.work.results import MODELS, SEARCH, Facts
 from thoracle.serving.work.retrieval import SearchDesk
@@ -54,7 +55,7 @@ def equip_models(settings: ModelSettings, device: str) -> tuple[Mapping[str, Map
         model=_model_facts(detector),
         regions="regions" in detector.methods,
         index=None if desk is None or settings.index is None else _index_facts(settings.index, desk, read_only=settings.read_only_index),
-        chat=None if generate is None else _chat_facts(chat, settings),
+        chat=None if generate is None else _chat_facts(chat, settings, detector.model),
         chat_hint=hint,
     )
     return {MODELS: models, SEARCH: search}, {"models": facts}
@@ -115,8 +116,16 @@ def _index_facts(location: str, desk: SearchDesk, *, read_only: bool) -> IndexFa
         return IndexFacts(records=len(index), read_only=read_only, tasks=desk.tasks)
 
 
-def _chat_facts(chat: Chat | None, settings: ModelSettings) -> ChatFacts:
+def _chat_facts(chat: Chat | None, settings: ModelSettings, model: Model) -> ChatFacts:
     tasks: list[AnswerKind] = list(get_args(AnswerKind))
     if chat is None:
         return ChatFacts(name=settings.llm_model or "a language model's server", tasks=tasks, grounded="always", caution="")
-    return ChatFacts(name="the chat model", tasks=tasks, grounded="optional", caution=chat.caution)
+    grounded: Literal["optional", "never"] = "optional" if _reads_findings(chat, model) else "never"
+    return ChatFacts(name="the chat model", tasks=tasks, grounded=grounded, caution=chat.caution)
+
+
+def _reads_findings(chat: Chat, model: Model) -> bool:
+    """Tell whether a chat model reads as many words as all findings of a model take, which grounded answers rest on."""
+    lines = tuple(f"F{number}: {label}: probability 0.500, cannot tell" for number, label in enumerate(model.folder.labels, 1))
+    messages = build_messages("Is there any?", CitableEvidence(sources={}, lines=lines))
+    return chat.fits(messages, max_tokens=SAMPLING.max_tokens)

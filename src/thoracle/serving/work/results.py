@@ -16,10 +16,11 @@ SEARCH: Final = "search"
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRead:
-    """Say what became of one series of an upload: its folder, or why it was refused."""
+    """Say what became of one series of an upload: its folder, or why it was refused, and notes on what was left out beside it."""
 
     folder: str
     error: ErrorBody | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,14 @@ class RecordFound:
     Attributes:
         number: of its record in the index.
         volume: what the record is called.
+        source_sha256: of the file that was indexed; "" where that is not known.
         score, labels, sentence, sex, age: for people.
         has_thumbnail: whether slices of it are kept.
     """
 
     number: int
     volume: str
+    source_sha256: str
     score: float
     labels: list[str]
     sentence: str
@@ -62,7 +65,7 @@ class RecordsFound:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCited:
-    """Name a source that an answer cites: its id, its words, and the finding or the record that it is."""
+    """Name a source that an answer cites: its id, its words, and the finding or the record that it is, with its file's bytes."""
 
     id: str
     kind: Literal["finding", "case"]
@@ -70,6 +73,7 @@ class SourceCited:
     finding: str | None
     number: int | None
     volume: str
+    source_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

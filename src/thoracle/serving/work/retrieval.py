@@ -115,6 +115,7 @@ class SearchDesk:
             RecordFound(
                 number=hit.number,
                 volume=hit.record.volume,
+                source_sha256=hit.record.source_sha256,
                 score=hit.score,
                 labels=list(hit.record.findings),
                 sentence=hit.sentence,

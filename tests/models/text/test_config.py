@@ -14,7 +14,7 @@ from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.models.text.config import TextConfig
 
-OURS = {"position_scheme", "cls_source"}
+OURS = {"attention_window", "cls_source", "position_scheme"}
 
 
 def test_names_and_defaults_are_those_of_transformers() -> None:

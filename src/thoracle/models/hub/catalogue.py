@@ -123,7 +123,7 @@ CATALOGUE: Final = {
             size="439 MB",
         ),
         PublishedFile(
-            name="clinical-longformer",
+            name="longformer",
             purpose="tokenizer of Merlin's text encoder",
             repository="yikuan8/Clinical-Longformer",
             repo_type="model",

@@ -29,6 +29,11 @@ SECONDS_OF = @start=$$(date +%s); $(1); status=$$?; echo "$@: $$(($$(date +%s) -
 	$(PIP) '.[bench]'
 	touch $@
 
+# Packages that tests set beside ours, on the path of a child process and never in .venv: they need a torchvision that does not load there.
+.published/.made: .venv/.dev
+	$(BIN)/pip install --quiet --no-deps --upgrade --target .published spectre-fm==0.2.1 timm==1.0.22 loralib==0.1.2
+	touch $@
+
 # The page's viewer, for a checkout; the wheel has it. Without npm the page shows slices that the server draws.
 VIEWER := src/thoracle/serving/static/vendor/niivue.js
 
@@ -50,7 +55,7 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(call SECONDS_OF,$(BIN)/python -m pytest -n 2 -m "not slow and not service and not manual" tests/$(ROOM))
 
-test-slow: .venv/.dev
+test-slow: .venv/.dev .published/.made
 	$(call SECONDS_OF,$(BIN)/python -m pytest -m "slow and not manual")
 
 test-services: .venv/.services $(VIEWER)
@@ -82,4 +87,4 @@ wheelhouse: .venv/.dev $(VIEWER)
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir wheelhouse '.[hub,serve]'
 
 clean:
-	rm -rf .venv demo wheelhouse web/node_modules $(dir $(VIEWER))
+	rm -rf .venv .published demo wheelhouse web/node_modules $(dir $(VIEWER))

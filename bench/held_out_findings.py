@@ -3,9 +3,9 @@
     python bench/held_out_findings.py demo/cohort --phantoms demo/phantoms --out DIR    # as `thoracle demo` leaves them; 20 minutes
 
 The demo's recipe (labeler, then contrastive) is trained twice: on the cohort, and on a copy in which no report has a sentence on the
-findings, stated or denied (truth/ says which sentences these are), and no volume a label of them. The labeler's lesson of the 18 prompts,
-which names them all, is left out of both. Both models are scored on the whole cohort by `thoracle evaluate detection --finding`, by
-protocol phantom. What was done is not done again.
+findings, stated or denied (truth/ says which sentences these are), and no volume a label of them, so that the labeler's lesson of prompts
+leaves them out. Both models are scored on the whole cohort by `thoracle evaluate detection --finding`, by protocol phantom. What was done
+is not done again.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ def trained(cohort: Path, out: Path, options: argparse.Namespace) -> Path:
         if (out / stage / "model").exists():
             continue
         short = {} if options.steps is None else {"steps": options.steps, "save_every": options.steps, "batch_size": 8}
-        settings = {"seed": options.seed, **short}
-        settings |= {"prompt_repeats": 0} if stage == "labeler" else {"init_text_encoder": out / "labeler" / "model"}
+        settings: dict[str, object] = {"seed": options.seed, **short}
+        if stage == "contrastive":
+            settings["init_text_encoder"] = out / "labeler" / "model"
         changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         thoracle("train", stage, "--config", CONFIGS / f"{config}.yaml", "--cohort", cohort, "--out", out / stage, *changes)
     return out / "contrastive" / "model"

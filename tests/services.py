@@ -14,10 +14,12 @@ import pytest
 _ROOT: Final = Path(__file__).parents[1]
 _WEB: Final = _ROOT / "web" / "node_modules"
 _VIEWER: Final = _ROOT / "src" / "thoracle" / "serving" / "static" / "vendor" / "niivue.js"
+_PUBLISHED: Final = _ROOT / ".published"
 #: How each service is found: what is returned tells the test where it is; None where it is absent.
 SERVICES: Final[Mapping[str, Callable[[], str | None]]] = {
     "chromium": lambda: shutil.which("chromium"),
     "viewer": lambda: str(_VIEWER) if _VIEWER.exists() and (_WEB / "axe-core").exists() else None,
+    "spectre-fm": lambda: str(_PUBLISHED) if (_PUBLISHED / "spectre").exists() else None,
     "wandb": lambda: spec.origin if (spec := find_spec("wandb")) else None,
 }
 

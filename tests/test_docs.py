@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
+import runpy
 import shlex
 import shutil
-import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from thoracle.cli.app import main
 from thoracle.inference.demo.assets import write_model, write_scan
 from thoracle.inference.export.onnx import onnx_model
 from thoracle.inference.model import load
@@ -21,6 +27,9 @@ from thoracle.phantom.cohort import write_cohort
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+#: Its processes begin where these are imported; it computes nothing itself, so that no thread is lost at a fork.
+_TERMINAL = multiprocessing.get_context("forkserver")
+_TERMINAL.set_forkserver_preload(["thoracle.inference.model", "thoracle.cli.app", "transformers"])
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -65,7 +74,7 @@ def write_demo(demo: Path) -> None:
 def test_what_a_page_says_to_type_works(page: Path, desk: Path) -> None:
     for kind, text in _BLOCK.findall((ROOT / page).read_text()):
         if kind == "python":
-            _run([sys.executable, "-c", text], desk)
+            _typed(_python, text, folder=desk)
         else:
             for line in re.findall(r"^\$ thoracle (.*)$", text, re.MULTILINE):
                 _thoracle(*shlex.split(line), folder=desk)
@@ -81,12 +90,38 @@ def test_every_file_a_page_points_at_exists(page: Path) -> None:
 
 
 def _thoracle(*arguments: object, folder: Path = ROOT) -> None:
-    _run([sys.executable, "-m", "thoracle", *map(str, arguments)], folder)
+    _typed(_command, [str(argument) for argument in arguments], folder=folder)
 
 
-def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+def _typed(run: Callable[[Any], None], typed: Any, *, folder: Path) -> None:
+    """Run what is typed in a process of its own, forked from one that has imported what takes seconds to import."""
+    with tempfile.NamedTemporaryFile() as printed:
+        process = _TERMINAL.Process(target=_in_folder, args=(run, typed, folder, printed.name))
+        process.start()
+        process.join(timeout=300)
+        if process.exitcode is None:
+            process.kill()
+        assert process.exitcode == 0, f"{typed}\n{Path(printed.name).read_text()}"
+
+
+def _in_folder(run: Callable[[Any], None], typed: Any, folder: Path, printed: str) -> None:
+    with open(printed, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    run(typed)
+
+
+def _command(arguments: list[str]) -> None:
+    sys.argv = ["thoracle", *arguments]
+    main()
+
+
+def _python(text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(text)
+        file.flush()
+        runpy.run_path(file.name, run_name="__main__")
 
 
 def test_the_index_of_decisions_lists_each_by_its_title() -> None:

@@ -215,7 +215,7 @@ def test_more_shards_than_scans_are_no_error(command, model_dir: Path, sketch: P
     assert rows(tmp_path / "p.2-of-2.csv") == {}
 
 
-@pytest.mark.parametrize(("signal", "status", "kept"), [("KILL", -9, 2), ("INT", 130, 3)])
+@pytest.mark.parametrize(("signal", "status", "kept"), [("KILL", -9, 2), pytest.param("INT", 130, 3, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_goes_on(
     command, stopped: Stopped, model_dir: Path, tree: Path, tmp_path: Path, signal: str, status: int, kept: int
 ) -> None:

@@ -64,7 +64,7 @@ def test_one_failed_scan_does_not_stop_the_rest(command, model_dir: Path, tree: 
     assert "scan_1.nii.gz" in (tmp_path / "latents.rows.errors.csv").read_text()
 
 
-@pytest.mark.parametrize(("signal", "status", "kept"), [("KILL", -9, 2), ("INT", 130, 3)])
+@pytest.mark.parametrize(("signal", "status", "kept"), [("KILL", -9, 2), pytest.param("INT", 130, 3, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_goes_on(
     command, stopped: Stopped, model_dir: Path, tree: Path, tmp_path: Path, signal: str, status: int, kept: int
 ) -> None:

@@ -69,6 +69,7 @@ def test_onnx_answers_as_detect_and_says_what_it_is(command, calibrated: Path, n
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "model.onnx"]
 
 
+@pytest.mark.slow
 def test_onnx_in_int8_is_compared_and_says_what_was_measured(command, calibrated: Path, noise: Path, tmp_path: Path, monkeypatch) -> None:
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained model, AUROC is noise

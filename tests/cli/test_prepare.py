@@ -75,6 +75,7 @@ def test_a_wrong_command_ends_with_2_and_writes_nothing(command, archive: Path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["ct-rate", "bimcv-r"])
 def test_phantoms_pass_for_the_archive_that_they_are_laid_out_as(command, layout: str, tmp_path: Path) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"

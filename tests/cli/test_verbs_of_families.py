@@ -12,13 +12,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.cli.conftest import Command
-from tests.models.tiny_configs import CONFIGS, TINY
+from tests.models.tiny_configs import CONFIGS, TINY, installed
 from thoracle.cli import export
+from thoracle.cohort.manifest import open_cohort
 from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
-from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
-from thoracle.ct.recipes.recipe import ResizeByArea
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN, SPECTRE
+from thoracle.ct.recipes.recipe import FitToTiles, ResizeByArea
 from thoracle.inference.latents import read_latents
 from thoracle.models.bundle.model_folder import open_model, save_model
 from thoracle.models.common.prompts import format_prompts
@@ -41,8 +43,11 @@ MODELS: dict[str, tuple[str, Any, Preprocessing]] = {
     "medfinder": ("medfinder", CONFIGS["medfinder"], CLIP),
     "colipri": ("colipri", replace(CONFIGS["colipri"], input_shape=(48, 40, 40), patch_size=(8, 8, 8)), COLIPRI_TINY),
     "merlin": ("merlin", CONFIGS["merlin"], MERLIN_TINY),
+    "merlin-text": ("merlin", replace(CONFIGS["merlin"], bert=replace(TINY.bert, attention_window=8)), MERLIN_TINY),
     "astra": ("merlin", MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None),
               replace(ASTRA_CHEST, resampling=ResizeByArea(samples=(64, 64, 32)))),
+    "merlin-tiles": ("merlin", CONFIGS["merlin"], replace(MERLIN, resampling=None, fit=FitToTiles(tile=(32, 32, 16), padding=0.0))),
+    "spectre": ("spectre", CONFIGS["spectre"], SPECTRE),
 }  # fmt: skip
 _FINDINGS = (Capability.ZERO_SHOT, Capability.LABELS, Capability.REGIONS)
 
@@ -57,11 +62,13 @@ def archive(sketch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lower = voxels[:64, :, :44]  # the right half, from the feet up
     lower[lower < -700] = 20
     nib.save(nib.Nifti1Image(voxels, image.affine), folder / "b.nii.gz")
-    (folder / "scans.csv").write_text("path,patient,split,Pleural effusion\na.nii.gz,p,valid,0\nb.nii.gz,q,valid,1\n")
+    (folder / "scans.csv").write_text(
+        "path,patient,split,Pleural effusion,findings\na.nii.gz,p,valid,0,Clear lungs.\nb.nii.gz,q,valid,1,Fluid on the right.\n"
+    )
     return folder
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=installed(MODELS))
 def family(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Random weights of a family."""
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
@@ -143,7 +150,42 @@ def _finds(command: Command, family: Path, cohort: Path, archive: Path, out: Pat
     best = json.loads((out / "hits.json").read_text())["hits"][0]
     assert best["volume"] == "b.nii.gz"
     assert best["score"] > 0.95  # the cohort's voxels are whole HU, which may be other codes
-    ran = command("search", out / "index", "--text", "pleural effusion")
-    assert (ran.status == 0) == (Capability.TEXT in open_model(family).capabilities), ran.err
-    if ran.status:
-        assert f"Give a {models_with(Capability.TEXT)} model" in ran.err
+    reads = Capability.TEXT in open_model(family).capabilities
+    reports = ("--reports", "--id-column", "path", "--text-column", "findings", "--out", out / "reports.parquet")
+    for verb in (
+        ("search", out / "index", "--text", "pleural effusion"),
+        ("embed", archive / "scans.csv", "--model", family, *reports),
+        ("evaluate", "retrieval", out / "index", "--out", out / "retrieval", "--resamples", 20),
+    ):
+        ran = command(*verb)
+        assert (ran.status == 0) == reads, (verb, ran.err)
+        assert reads or f"Give a {models_with(Capability.TEXT)} model" in ran.err
+    if reads:
+        texts = read_latents(out / "reports.parquet")
+        assert texts.names == ("a.nii.gz", "b.nii.gz")
+        np.testing.assert_allclose(np.linalg.norm(texts.array, axis=1), 1, atol=1e-5)
+
+
+def test_an_imported_files_catalogue_name_stands_for_it(
+    command: Command, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    prepare = ("prepare", archive, "--layout", "folder", "--keep-identifiers", "--workers", 1, "--preprocess", "colipri")
+    ran = command(*prepare, "--out", tmp_path / "none")
+    assert ran.status != 0
+    assert "colipri" in ran.err
+    kind, config, _ = MODELS["colipri"]
+    (tmp_path / "download").mkdir()
+    torch.manual_seed(0)
+    save_file(REGISTRY[kind].build(config).state_dict(), tmp_path / "download" / "model.safetensors")
+    sizes = {"heads": 2, "pooler_heads": 4, "input_shape": config.input_shape, "bert": {"num_attention_heads": 4}}
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes))
+    ran = command("import", tmp_path / "download" / "model.safetensors", "--out", tmp_path / "models" / "c", "--config", "sizes.json")
+    assert ran.status == 0, ran.err
+    ran = command(*prepare, "--out", tmp_path / "cohort")
+    assert ran.status == 0, ran.err
+    recipe = open_cohort(tmp_path / "cohort").preprocess
+    assert recipe == open_model(tmp_path / "models" / "c").preprocess == replace(COLIPRI, fit=replace(COLIPRI.fit, size=(48, 40, 40)))
+    ran = command("index", tmp_path / "cohort", "--model", "colipri", "--out", tmp_path / "index", "--keep-identifiers")
+    assert ran.status == 0, ran.err

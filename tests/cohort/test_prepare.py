@@ -155,6 +155,7 @@ def test_killed_at_any_moment_it_finishes_without_redoing_or_losing_anything(ct_
         assert _content(out) == _content(whole)
 
 
+@pytest.mark.slow
 def test_several_workers_change_nothing(ct_rate: Path, small, tmp_path: Path) -> None:
     (tmp_path / "small.json").write_text(json.dumps(config_to_mapping(small)))
     for workers in ("1", "2"):

@@ -7,6 +7,8 @@ import pytest
 
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.ct.read import read
+from thoracle.ct.recipes.published import SPECTRE
+from thoracle.ct.recipes.recipe import FitToTiles
 from thoracle.errors import OutsideIntendedUse
 from thoracle.inference.demo.assets import write_scan
 from thoracle.inference.prepare import prepare
@@ -33,3 +35,12 @@ def test_the_box_of_the_chest_comes_with_the_input(tmp_path: Path) -> None:
     assert all(0 < low < high < 1 for low, high in zip(box.low, box.high, strict=True))
     with pytest.raises(OutsideIntendedUse, match="no lungs were found"):
         prepare(replace(volume, array=volume.array * 0 + 40), CONFIG).lungs_box()
+
+
+def test_a_scan_smaller_than_a_tile_is_padded_and_said(tmp_path: Path) -> None:
+    volume = read(write_scan(tmp_path / "scan.nii.gz"))
+    recipe = replace(SPECTRE, fit=FitToTiles(tile=(64, 64, 64), padding=0.0))
+    assert not any("tile" in sentence for sentence in prepare(volume, recipe).warnings)
+    cut = prepare(replace(volume, array=volume.array[:, :, :40]), recipe)
+    assert cut.array.shape == (128, 64, 64)
+    assert any("(128, 112, 40) voxels, less than one tile of (64, 64, 64)" in sentence for sentence in cut.warnings)

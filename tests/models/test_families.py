@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import thoracle
-from tests.models.tiny_configs import CONFIGS
+from tests.models.tiny_configs import CONFIGS, SIZES, installed
 from tests.models.toy_family import LABELS, SIZE, TOY, Toy, ToyConfig
 from thoracle.cohort.demographics import Demographics
 from thoracle.cohort.reports import Report
@@ -38,7 +38,6 @@ from thoracle.search.local.index import LocalIndex, open_for_writing
 from thoracle.search.record import Filters, IndexedVolume, Record
 
 WORDS = Tokenizer.from_words(format_prompts())
-SIZES = {"toy": SIZE}
 UNQUANTIZED = replace(CONFIGS["ctvit"], quantize=False)
 
 
@@ -64,7 +63,7 @@ def made(kind: str, out: Path) -> ModelFolder:
 
 def exported(module: nn.Module, config: Any, out: Path) -> ModelFolder:
     spec = spec_of(module)
-    volumes = PreprocessConfig(size=SIZES.get(spec.kind, (60, 120, 120)))
+    volumes = PreprocessConfig(size={**SIZES, "toy": SIZE}.get(spec.kind, (60, 120, 120)))
     return save_model(
         out,
         kind=spec.kind,
@@ -78,7 +77,9 @@ def exported(module: nn.Module, config: Any, out: Path) -> ModelFolder:
     )
 
 
-@pytest.mark.parametrize("kind", [*CONFIGS, TOY.kind, *(f"{kind} unquantized" for kind in ("ct-clip", "ct-clip-classifier", "ctvit"))])
+@pytest.mark.parametrize(
+    "kind", installed([*CONFIGS, TOY.kind, *(f"{kind} unquantized" for kind in ("ct-clip", "ct-clip-classifier", "ctvit"))])
+)
 def test_a_family_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     folder = made(kind, tmp_path / "model")
     again = folder.spec.build(folder.config)
@@ -191,7 +192,7 @@ def _refuses_by_name(model: Model) -> None:
 
 
 def test_hints_are_what_the_registry_says() -> None:
-    assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, image-text, token-classifier or Toy"
+    assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, SPECTRE, MedFinder, LiPro, image-text, token-classifier or Toy"
     assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
     assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI, LiPro or token-classifier"
     assert models_with(Capability.PATCH_LATENTS) == "COLIPRI"

@@ -10,7 +10,7 @@ from thoracle.models.registry import REGISTRY, listed_or
 
 def test_kinds_are_those_that_folders_say() -> None:
     assert set(REGISTRY) == {
-        "ct-clip", "colipri", "merlin", "medfinder", "ct-clip-classifier", "ctvit", "image-text", "token-classifier", "regions",
+        "ct-clip", "colipri", "merlin", "spectre", "medfinder", "ct-clip-classifier", "ctvit", "image-text", "token-classifier", "regions",
         "text-classifier", "chat-projector",
     }  # fmt: skip
     assert all(kind == spec.kind for kind, spec in REGISTRY.items())

@@ -33,6 +33,7 @@ def test_reports_without_painting_are_those_of_the_scans() -> None:
     assert [pair for plan in plans for pair in report_patient(plan, seed=5, preset=_TINY)] == painted
 
 
+@pytest.mark.slow
 def test_the_sick_have_every_part_of_every_finding_in_the_picture_and_masks_where_rays_cross(monkeypatch):
     """All 18 at once, in fields that cut: a nodule, node or scar that truth counts lies where the scan sees it."""
     monkeypatch.setattr(case, "sample_labels", lambda rng, visits: np.ones((visits, 18), dtype=bool))

@@ -42,6 +42,7 @@ def cohort(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_more_workers_make_the_same_bytes(cohort, tmp_path):
     write_cohort(tmp_path / "two", cases=_CASES, seed=_SEED, workers=2)
     assert _hashes(tmp_path / "two") == _hashes(cohort)

@@ -23,6 +23,7 @@ def bench():
     return module
 
 
+@pytest.mark.slow
 def test_tissues_agree_with_the_real_chest(bench, data_dir):
     real = bench.tissues(nrrd.read(str(data_dir / "volumes" / "cip_ct-64.nrrd"))[0].astype(np.float32))
     ours = bench.phantom_tissues(16, seed=2)

@@ -206,6 +206,7 @@ def _check(count: int, *, redrawn: int) -> None:
     assert pictures - count <= redrawn
 
 
+@pytest.mark.slow
 def test_masks_lie_where_truth_and_report_say():
     _check(60, redrawn=3)
 

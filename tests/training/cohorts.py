@@ -10,16 +10,21 @@ from thoracle.cohort.manifest import Cohort, CohortEntry, claim, open_cohort, wr
 from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import pack
 from thoracle.config_reader import config_to_mapping
-from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.ct.preprocess import Preprocessing
 
 
-def write_cohort(folder: Path, preprocess: PreprocessConfig, *, volumes: int = 6) -> Cohort:
-    """Write v0, v1, …, the last two of the split dev. Volume k has abnormality a if k <= a % 4; of v0 and 17 nobody says."""
+def write_cohort(folder: Path, preprocess: Preprocessing, *, volumes: int = 6) -> Cohort:
+    """Write v0, v1, …, the last two of the split dev. Volume k has abnormality a if k <= a % 4; of v0 and 17 nobody says.
+
+    Of a preprocessing whose size varies, every second volume has a tile more.
+    """
     claim(folder, {"preprocess": config_to_mapping(preprocess)})
     (folder / "cache").mkdir()
     entries = []
     for k in range(volumes):
-        noise = np.random.default_rng(k).normal(-0.5, 0.1, preprocess.size).astype(np.float32)
+        first, *rest = preprocess.size
+        size = (first * (1 + k % 2), *rest) if preprocess.varies else preprocess.size
+        noise = np.random.default_rng(k).normal(-0.5, 0.1, size).astype(np.float32)
         (folder / "cache" / f"{k}.vol").write_bytes(pack(noise, scale=preprocess.intensity_scale, zero=preprocess.zero_hu))
         labels = [int(k <= number % 4) for number in range(18)]
         entries.append(

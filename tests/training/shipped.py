@@ -110,7 +110,7 @@ def _sized(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             model = {**given, "size": list(PREPROCESS.size), "resnet": RESNET, "dim_latent": 8, "heads": 2}
             return {"preprocess": config_to_mapping(PREPROCESS), "model": model, "text": str(folder / "reader")}
         case "classifier" if given:
-            return {"preprocess": config_to_mapping(PREPROCESS), "model": _ctclip(given)}
+            return {"model": _ctclip(given)}
         case "vocabfine" | "classifier":
             return {"init_from": str(folder / "clip")}
         case "student":

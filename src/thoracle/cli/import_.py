@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A published checkpoint: .pt, .pth, .bin or .safetensors.")],
+    file: Annotated[Path, typer.Argument(help="A published checkpoint: .pt, .pth, .bin or .safetensors, or a folder of several.")],
     out: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
     config: Annotated[
         Path | None, typer.Option("--config", help="JSON with what tensors do not say: heads, image size, text model.")
@@ -37,13 +37,12 @@ def import_(
     from thoracle.inference.model_locations import register
     from thoracle.models.bundle.import_published import import_checkpoint
     from thoracle.models.hub.catalogue import published_name
-    from thoracle.models.weights.shards import weight_files
 
     settings = None if config is None else _read_config(config)
     with tempfile.TemporaryDirectory() as scratch:
         words = None if tokenizer is None else _tokenizer_folder(tokenizer, Path(scratch))
         report = import_checkpoint(file, out=out, config=settings, tokenizer=words)
-    name = published_name(weight_files(file)[-1], kind=report.folder.kind)
+    name = published_name(report.files[-1], kind=report.folder.kind)
     register(report.folder.path, report.folder.weights_sha256, *filter(None, [name]))
     _print(report, name=name)
 

@@ -49,6 +49,7 @@ class PreprocessConfig:
 
     axes: ClassVar[str] = ZXY
     zero_hu: ClassVar[float] = 0.0
+    varies: ClassVar[bool] = False
 
     spacing: tuple[Millimetres, Millimetres, Millimetres] = (1.5, 0.75, 0.75)
     size: tuple[Voxels, Voxels, Voxels] = (240, 480, 480)
@@ -63,6 +64,10 @@ class PreprocessConfig:
             raise InputError(f"hu_window must rise, is {self.hu_window}", hint=HINT, source="preprocess")
         if math.prod(self.size) > MOST_VOXELS:
             raise InputError(f"size has {math.prod(self.size):,} voxels, {MOST_VOXELS:,} is the limit", hint=HINT, source="preprocess")
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of this shape can be the input."""
+        return shape == self.size
 
 
 #: How a model's input is made. Both name its `axes` and its `size` along them, the HU that are one unit of it and those that are 0.
@@ -79,10 +84,11 @@ def preprocess(volume: Volume, config: Preprocessing = PreprocessConfig()) -> Mo
     """Preprocess one volume into a model's input.
 
     Returns:
-        float32 of `config.size` along `config.axes` (CT-CLIP's are (z, x, y)), units of `config.intensity_scale` HU.
+        float32 of `config.size` along `config.axes` (CT-CLIP's are (z, x, y)), units of `config.intensity_scale` HU; of whole tiles of
+        that size where it `varies`.
 
     Raises:
-        GeometryInvalid: so thin along an axis that no voxel is left at the config's spacing.
+        GeometryInvalid: so thin along an axis that no voxel is left at the config's spacing, or too large where the size varies.
     """
     if isinstance(config, Recipe):
         return run_recipe(volume, config)

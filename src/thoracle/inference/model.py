@@ -24,13 +24,13 @@ from thoracle.inference.detection import detect_scans
 from thoracle.inference.findings import Findings
 from thoracle.inference.model_locations import locate
 from thoracle.inference.modules import device_of, exact_inference, load_encoder
-from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array
+from thoracle.inference.prepare import PreparedVolume, prepare, prepared_array, stack_inputs
 from thoracle.inference.requested_findings import Finding, resolve_findings
 from thoracle.inference.text.text_latents import TextLatents
 from thoracle.models.bundle.model_folder import ModelFolder, open_model
 from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.models.encoder import Capability, RegionEncoder, RegionReading, VolumeEmbedding, VolumeTextEncoder
-from thoracle.models.registry import models_with
+from thoracle.models.registry import capability_hint
 from thoracle.models.weights.precision import PrecisionReport, compare_precision
 from thoracle.types import RESEARCH_USE, ModelInput
 
@@ -253,7 +253,8 @@ class Model:
         """Raise CapabilityMissing where the model has none of these capabilities; `wording` completes "it does not have …"."""
         if self.capabilities.isdisjoint(capabilities):
             detail = f"is {self.folder.spec.title}; it does not have {wording or capabilities[0].value}"
-            raise CapabilityMissing(detail, hint=f"Give a {models_with(*capabilities)} model.", source=self.folder.path)
+            hint = capability_hint(self.folder.spec, self.folder.config, *capabilities)
+            raise CapabilityMissing(detail, hint=hint, source=self.folder.path)
 
     def _encode(self, volumes: Sequence[VolumeInput]) -> VolumeEmbedding:
         with exact_inference():
@@ -295,5 +296,4 @@ class Model:
 
     def _input(self, volumes: Sequence[VolumeInput]) -> Tensor:
         """(B, 1, *size) on the model's device."""
-        arrays = [torch.from_numpy(self.to_model_input(volume).input_array(self.preprocess))[None, None] for volume in volumes]
-        return torch.cat([array.to(self.device) for array in arrays]) if len(arrays) > 1 else arrays[0].to(self.device)
+        return stack_inputs([self.to_model_input(volume) for volume in volumes], self.preprocess, device=self.device)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from thoracle.ct.chest.input_box import InputBox, input_box
 from thoracle.ct.chest.quality import assess
 from thoracle.ct.preprocess import Preprocessing, preprocess
+from thoracle.ct.recipes.orientation import scan_axes
+from thoracle.ct.recipes.recipe import Recipe
 from thoracle.ct.volume import Provenance, Volume
 from thoracle.errors import InputError, OutsideIntendedUse
 from thoracle.types import ModelInput
@@ -30,9 +34,10 @@ class PreparedVolume:
         Raises:
             InputError: it is of another.
         """
-        if self.array.shape != config.size:
+        if not config.takes(self.array.shape):
+            tiles = "whole tiles of " if config.varies else ""
             raise InputError(
-                f"expected a preprocessed volume of shape {config.size}, got {self.array.shape}",
+                f"expected a preprocessed volume of shape {tiles}{config.size}, got {self.array.shape}",
                 hint="Give a Volume, or what thoracle.preprocess(volume, model.preprocess) gives.",
             )
         return self.array
@@ -75,8 +80,32 @@ def prepare(volume: Volume, config: Preprocessing, *, strict: bool = False) -> P
         OutsideIntendedUse: strict, and there is something to warn of.
     """
     quality = assess(volume)
-    warnings = quality.warnings
+    warnings = (*quality.warnings, *_tile_warnings(volume, config))
     if strict and warnings:
         raise OutsideIntendedUse("; ".join(warning.rstrip(".") for warning in warnings), hint="Leave --strict out to go on with a warning.")
     box = None if quality.box is None else input_box(quality.box, volume, config)
     return PreparedVolume(array=preprocess(volume, config), provenance=volume.provenance, warnings=warnings, box=box)
+
+
+def stack_inputs(volumes: Sequence[PreparedVolume], config: Preprocessing, *, device: torch.device) -> Tensor:
+    """Stack volumes as a model's input (B, 1, …) on its device.
+
+    Raises:
+        InputError: one is of another size than the model takes, or, where each has its own, than another.
+    """
+    arrays = [torch.from_numpy(volume.input_array(config))[None, None].to(device) for volume in volumes]
+    shapes = sorted({tuple(array.shape[2:]) for array in arrays})
+    if len(shapes) > 1:
+        detail = f"scans of {shapes[0]} and {shapes[1]} voxels cannot be encoded at once: this model reads each at its own size"
+        raise InputError(detail, hint="Set the batch size to 1.")
+    return torch.cat(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _tile_warnings(volume: Volume, config: Preprocessing) -> tuple[str, ...]:
+    """Say that a scan is smaller than what its model reads at a time."""
+    if not isinstance(config, Recipe) or not config.varies:
+        return ()
+    sides = [volume.array.shape[axis] for axis in scan_axes(config.axes)]
+    if all(side >= tile for side, tile in zip(sides, config.size, strict=True)):
+        return ()
+    return (f"The scan has {tuple(sides)} voxels, less than one tile of {config.size}: it is padded, which the model was not trained on.",)

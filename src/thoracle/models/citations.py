@@ -12,6 +12,9 @@ CT_CLIP: Final = (
 MEDFINDER: Final = "Chen et al., BIMCV-R: A Landmark Dataset for 3D CT Text-Image Retrieval, MICCAI 2024, pages 124-134, arXiv:2403.15992"
 COLIPRI: Final = "Wald et al., Comprehensive Language-Image Pre-training for 3D Medical Image Understanding, arXiv:2510.15042, 2025"
 MERLIN: Final = "Blankemeier et al., Merlin: A Vision Language Foundation Model for 3D Computed Tomography, arXiv:2406.06512, 2024"
+SPECTRE: Final = (
+    "Claessens et al., Scaling Self-Supervised and Cross-Modal Pretraining for Volumetric CT Transformers, CVPR 2026, arXiv:2511.17209"
+)
 
 
 def derived_licence(licence: str, *, data: str) -> str:

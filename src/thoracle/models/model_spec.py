@@ -43,11 +43,13 @@ class TextRules:
         tokenizer: its name in the catalogue.
         tokenizer_files: files and repository, in words.
         vocab_size: entries that the model has, from its configuration.
+        normalize: what its authors make of a text before it is split into tokens.
     """
 
     tokenizer: str
     tokenizer_files: str
     vocab_size: Callable[[Any], int]
+    normalize: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,8 @@ class ModelSpec:
         prompts: zero-shot templates, present and not present; empty for a kind that is not prompted.
         text_rules: None for a kind that reads no text.
         key_pattern: matches a tensor name that only this kind's published file has; None for a kind that is not imported.
-        select_names: gives the module's name of each published tensor that it needs, and raises CheckpointIncomplete; None where they are
-            alike and all are needed.
+        select_names: gives the module's name of each published tensor that it needs, with those of its texts or without, and raises
+            CheckpointIncomplete; None where they are alike and all are needed.
         files: names of the published files where they are several; their tensors are named `STEM.NAME`.
         infer_config: makes a guess from shapes and the user's settings; raises CheckpointIncomplete or InputError.
     """
@@ -87,9 +89,13 @@ class ModelSpec:
     prompts: tuple[str, ...] = ()
     text_rules: TextRules | None = None
     key_pattern: re.Pattern[str] | None = None
-    select_names: Callable[[Collection[str]], Mapping[str, str]] | None = None
+    select_names: Callable[[Collection[str], bool], Mapping[str, str]] | None = None
     files: tuple[str, ...] = ()
     infer_config: Callable[[Shapes, Mapping[str, Any]], ConfigGuess] | None = None
+
+    def is_without_text(self, config: Any) -> bool:
+        """Tell whether such a model reads no text, where others of its kind do, which were imported with a tokenizer."""
+        return Capability.TEXT in self.capabilities(None) - self.capabilities(config)
 
     def weight_shapes(self, config: Any) -> dict[str, tuple[int, ...]]:
         """Return names and shapes of every tensor of such a model, as its published files have them; allocates no weights."""

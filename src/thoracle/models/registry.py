@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from thoracle.errors import CapabilityMissing
 from thoracle.models.colipri.spec import COLIPRI
@@ -14,10 +14,11 @@ from thoracle.models.medfinder.spec import MEDFINDER
 from thoracle.models.merlin.spec import MERLIN
 from thoracle.models.model_spec import ModelSpec
 from thoracle.models.regions.spec import regions_spec
+from thoracle.models.spectre.spec import SPECTRE
 from thoracle.models.text.spec import TEXT_CLASSIFIER
 from thoracle.models.tokenclassifier.spec import token_classifier_spec
 
-_ENCODERS: Final = (CT_CLIP, COLIPRI, MERLIN, MEDFINDER, CLASSIFIER, CTVIT)
+_ENCODERS: Final = (CT_CLIP, COLIPRI, MERLIN, SPECTRE, MEDFINDER, CLASSIFIER, CTVIT)
 #: By kind. Order is that of hints.
 REGISTRY: Final[dict[str, ModelSpec]] = {
     spec.kind: spec
@@ -47,6 +48,14 @@ def spec_of(module: object) -> ModelSpec:
 def models_with(*capabilities: Capability) -> str:
     """List the short names of kinds that can have one of these capabilities: "CT-CLIP, MedFinder or LiPro"."""
     return listed_or([spec.name for spec in REGISTRY.values() if spec.capabilities(None) & {*capabilities}])
+
+
+def capability_hint(spec: ModelSpec, config: Any, *capabilities: Capability) -> str:
+    """Say how to get a model that has one of these capabilities, which one of this kind and configuration lacks."""
+    again = ""
+    if spec.text_rules is not None and Capability.TEXT in capabilities and spec.is_without_text(config):
+        again = f", or import this one's file again with --tokenizer ({spec.text_rules.tokenizer_files})"
+    return f"Give a {models_with(*capabilities)} model{again}."
 
 
 def listed_or(names: list[str]) -> str:

@@ -76,6 +76,7 @@ def test_a_setting_of_the_command_line_goes_before_the_files(command, cohort: Pa
     assert (written.steps, written.optimizer.lr, written.batch_size) == (1, 1e-4, 2)
 
 
+@pytest.mark.slow
 def test_a_schedulers_signal_ends_it_with_99_and_it_goes_on_to_fewer_steps(command, cohort: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     asked = ("train", "contrastive", "--config", config, "--cohort", cohort, "--out", run, "--set", "eval_every=0")
@@ -97,6 +98,7 @@ def test_a_schedulers_signal_ends_it_with_99_and_it_goes_on_to_fewer_steps(comma
     assert load_run_config(run / "config.yaml", ContrastiveConfig).steps == done + 1
 
 
+@pytest.mark.slow
 def test_two_ranks_are_stopped_and_resumed_bit_equal(cohort: Path, config: Path, tmp_path: Path) -> None:
     """Sharded weights, gradient caching, dropout, a codebook on each rank: all that is unlike on the ranks."""
     told = load_config(config, ContrastiveConfig)

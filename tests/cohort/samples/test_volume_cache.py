@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numcodecs.blosc import Blosc
 
 from thoracle.cohort.samples import volume_cache
-from thoracle.cohort.samples.volume_cache import MAGIC, pack, read_hounsfield, read_volume, require_cacheable
+from thoracle.cohort.samples.volume_cache import MAGIC, pack, read_hounsfield, read_volume, require_cacheable, stored_shape
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.errors import CacheDamaged, InputError
 from thoracle.files.atomic import write_atomic
@@ -31,6 +31,7 @@ def _write(path: Path, volume: np.ndarray, scale: float = 1000.0) -> Path:
 
 def test_what_is_read_is_within_half_a_hounsfield_unit_of_what_was_written(volume: np.ndarray, tmp_path: Path) -> None:
     again = read_volume(_write(tmp_path / "a.vol", volume))
+    assert stored_shape(tmp_path / "a.vol") == volume.shape
     assert again.dtype == np.float32
     assert np.abs(again - volume).max() <= 0.0005001
 
@@ -115,8 +116,9 @@ def test_a_cut_file_a_longer_one_and_none_are_refused(cut: int, volume: np.ndarr
         with pytest.raises(CacheDamaged, match=r"thoracle prepare"):
             read_volume(path)
     path.unlink()
-    with pytest.raises(CacheDamaged, match="No such file"):
-        read_volume(path)
+    for reads in (read_volume, stored_shape):
+        with pytest.raises(CacheDamaged, match="No such file"):
+            reads(path)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import pytest
 
 from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig, preprocessing_from_mapping
-from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN, SPECTRE
 from thoracle.ct.recipes.recipe import Recipe
 from thoracle.errors import InputError
 
 
-@pytest.mark.parametrize("config", [COLIPRI, MERLIN, ASTRA_CHEST, PreprocessConfig(), PreprocessConfig(size=(8, 8, 8))])
+@pytest.mark.parametrize("config", [COLIPRI, MERLIN, ASTRA_CHEST, SPECTRE, PreprocessConfig(), PreprocessConfig(size=(8, 8, 8))])
 def test_settings_live_in_json(config: Recipe | PreprocessConfig) -> None:
     assert preprocessing_from_mapping(json.loads(json.dumps(config_to_mapping(config))), source="config.json") == config
 
@@ -28,6 +28,15 @@ def test_units_of_inputs() -> None:
     assert units == [(1000, 0, -1), (1000, 0, -1), (2000, -1000, 0), (1200, -1000, 0)]
     assert [c.spacing for c in (COLIPRI, MERLIN, ASTRA_CHEST)] == [(2, 2, 2), (1.5, 1.5, 3), None]
     assert [c.size for c in (COLIPRI, MERLIN, ASTRA_CHEST)] == [(192, 192, 192), (224, 224, 160), (224, 224, 160)]
+
+
+def test_shapes_that_a_recipe_takes() -> None:
+    assert (SPECTRE.varies, SPECTRE.size, SPECTRE.spacing) == (True, (128, 128, 64), None)
+    assert [SPECTRE.takes(shape) for shape in ((128, 128, 64), (384, 256, 128), (128, 128, 65), (128, 128, 0), (128, 128))] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    assert not MERLIN.varies
+    assert [MERLIN.takes(shape) for shape in ((224, 224, 160), (448, 224, 160))] == [True, False]
 
 
 def _without(*names: str) -> dict[str, Any]:
@@ -45,7 +54,8 @@ def _without(*names: str) -> dict[str, Any]:
         ({"resampling": {"spacing": [1.0, 1.0, 1.0]}}, "resampling.grid is missing"),
         ({"resampling": {"samples": [0, 1, 1]}}, r"resampling.samples\[0\] must be a whole number at least 1"),
         ({"resampling": {"sample": [2, 1, 1]}}, "unknown resampling.sample; known are grid"),
-        ({"resampling": None}, "resampling must hold settings, is None"),
+        ({"resampling": None, "fit": None}, "fit must say the size"),
+        ({"resampling": 3}, "resampling must hold settings, is 3"),
         ({"intensity": {"hu_window": [0, 0], "interval": [0, 1]}}, "intensity: hu_window must rise"),
         ({"intensity": {"hu_window": [0, 1], "interval": [1, 0]}}, "intensity: interval must rise"),
         ({"foreground": {}}, "foreground.above is missing"),

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from thoracle.ct.preprocess import PreprocessConfig, input_affine, preprocess
 from thoracle.ct.read import read
 from thoracle.ct.recipes.orientation import ZXY, reorder, view_as
-from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN
-from thoracle.ct.recipes.recipe import CropForeground, CropOrPad, Recipe, ResampleToSpacing, ResizeByArea, ScaleIntensity
+from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN, SPECTRE
+from thoracle.ct.recipes.recipe import CropForeground, CropOrPad, FitToTiles, Recipe, ResampleToSpacing, ResizeByArea, ScaleIntensity
 from thoracle.ct.recipes.run import foreground_box
 from thoracle.ct.volume import HounsfieldSource, Provenance, Volume
 from thoracle.errors import GeometryInvalid
@@ -51,7 +51,7 @@ def plain(volume: Volume, recipe: Recipe) -> NDArray[np.float64]:
     counts = np.array(array.shape)
     if isinstance(recipe.resampling, ResizeByArea):
         array = torch.nn.functional.adaptive_avg_pool3d(torch.from_numpy(array.copy())[None], recipe.resampling.samples)[0].numpy()
-    else:
+    elif recipe.resampling is not None:
         target = np.array(recipe.resampling.spacing)
         if recipe.resampling.grid == "centred":
             sizes = np.where(counts == 1, 1, np.floor(counts * spacing / target)).astype(int)
@@ -75,9 +75,11 @@ def plain(volume: Volume, recipe: Recipe) -> NDArray[np.float64]:
     if recipe.fit is None:
         return array
     padding = array.min() if recipe.fit.padding is None else recipe.fit.padding
-    for axis, size in enumerate(recipe.fit.size):
+    for axis, size in enumerate(recipe.size):
+        if isinstance(recipe.fit, FitToTiles):
+            size *= max(1, array.shape[axis] // size)  # noqa: PLW2901
         missing = size - array.shape[axis]
-        half = (abs(missing) + (recipe.fit.odd_voxel == "before")) // 2
+        half = (abs(missing) + (getattr(recipe.fit, "odd_voxel", "after") == "before")) // 2
         if missing >= 0:
             widths = [(half, missing - half) if a == axis else (0, 0) for a in range(3)]
             array = np.pad(array, widths, constant_values=padding)
@@ -100,6 +102,7 @@ def test_any_recipe_is_as_its_steps_say(data: st.DataObject) -> None:
     resampling = data.draw(
         st.one_of(
             st.just(ResizeByArea(samples=size)),
+            st.none(),
             st.builds(
                 ResampleToSpacing,
                 spacing=st.tuples(*[st.sampled_from([0.6, 1.0, 1.9])] * 3),
@@ -108,7 +111,10 @@ def test_any_recipe_is_as_its_steps_say(data: st.DataObject) -> None:
             ),
         )
     )
-    fit = st.builds(CropOrPad, size=st.just(size), padding=st.sampled_from([None, 0.0]), odd_voxel=st.sampled_from(["before", "after"]))
+    fit = st.one_of(
+        st.builds(CropOrPad, size=st.just(size), padding=st.sampled_from([None, 0.0]), odd_voxel=st.sampled_from(["before", "after"])),
+        st.builds(FitToTiles, tile=st.tuples(*[st.integers(1, 8)] * 3), padding=st.just(0.0)),
+    )
     recipe = Recipe(
         axes=data.draw(st.sampled_from(ORDERS)),
         foreground=data.draw(st.sampled_from([None, CropForeground(above=-100), CropForeground(above=5000)])),
@@ -132,7 +138,7 @@ def test_any_recipe_is_as_its_steps_say(data: st.DataObject) -> None:
         result = preprocess(volume, recipe)
     except GeometryInvalid:
         assume(False)
-    assert (result.shape, result.dtype, result.flags.c_contiguous) == (recipe.size, np.float32, True)
+    assert (recipe.takes(result.shape), result.dtype, result.flags.c_contiguous) == (True, np.float32, True)
     hu = recipe.intensity_scale
     differences = np.abs(result - plain(volume, recipe)) * hu
     if isinstance(resampling, ResampleToSpacing) and resampling.truncates_integers:
@@ -233,3 +239,9 @@ def test_the_least_of_the_scan_pads_although_it_is_cropped() -> None:
     result = preprocess(volume_of(array, (2.0, 2.0, 2.0)), recipe)
     np.testing.assert_allclose(result[2:22], 0.1, atol=1e-6)
     np.testing.assert_allclose(result[[0, 1, 22, 23]], -0.4, atol=1e-6)
+
+
+def test_a_scan_too_large_for_an_input_of_its_own_size_is_refused() -> None:
+    array = np.broadcast_to(np.int16(0), (1024, 1024, 640))
+    with pytest.raises(GeometryInvalid, match="the scan's own voxels are 671,088,640, 536,870,912 is the limit"):
+        preprocess(volume_of(array, (0.5, 0.5, 0.5)), SPECTRE)

@@ -43,7 +43,9 @@ GRID = {"spatial_pool": "grid"}
 LABELS = {"head": "label-attention", "label_self_attention": True}
 
 
-@pytest.mark.parametrize("options", [GRID | {"slice_pool": "attention"}, GRID | LABELS], ids=["grid", "labels"])
+@pytest.mark.parametrize(
+    "options", [GRID | {"slice_pool": "attention"}, pytest.param(GRID | LABELS, marks=pytest.mark.slow)], ids=["grid", "labels"]
+)
 def test_a_classifier_answers_as_it_does(model_dir: Path, tmp_path: Path, options: dict) -> None:
     model = load(random(model_dir, tmp_path / "model", "ct-clip-classifier", **options), device="cpu")
     answer = onnx_detect(onnx_model(model))
@@ -54,6 +56,7 @@ def test_a_classifier_answers_as_it_does(model_dir: Path, tmp_path: Path, option
         np.testing.assert_allclose(row, model.detect(volume).probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spatial_pool", ["mean", "grid"])
 def test_linear_maps_compute_in_int8_and_nothing_else_does(model_dir: Path, tmp_path: Path, spatial_pool: str) -> None:
     onnx_library = pytest.importorskip("onnx")
@@ -91,6 +94,7 @@ def test_a_graph_of_ct_clips_size_loads_and_agrees(model_dir: Path, tmp_path: Pa
     np.testing.assert_allclose(onnx_detect(small)(volume), exact, atol=0.05)
 
 
+@pytest.mark.slow
 def test_labels_calibrated_together_are_in_the_graph(model_dir: Path, tmp_path: Path) -> None:
     """The last label hears of the first two; the others are left as they are."""
     folder = random(model_dir, tmp_path / "model", "ct-clip-classifier")

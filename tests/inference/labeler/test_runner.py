@@ -126,6 +126,7 @@ def test_a_killed_worker_changes_nothing(table: ReportTable, tmp_path: Path) -> 
     assert (tmp_path / "labels.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_batch_that_kills_its_workers_stops_the_run_behind_the_rows_before_it(table: ReportTable, tmp_path: Path) -> None:
     out = tmp_path / "labels.csv"
     with pytest.raises(WorkerKilled):

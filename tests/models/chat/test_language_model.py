@@ -107,6 +107,7 @@ def test_weights_are_opened_in_the_numbers_of_their_folder_or_as_asked(base: Pat
     assert {parameter.dtype for parameter in load_language_model(tmp_path, dtype="float32").model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_folder_in_bf16_is_opened_without_a_copy_in_float32(base: Path, tmp_path: Path) -> None:
     """Such a copy alone would be twice the weights."""
     sizes = {"vocab_size": 320, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 8}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from nltk.tokenize import wordpunct_tokenize
+from tokenizers import pre_tokenizers
 from torch import Tensor
 
 import thoracle
@@ -133,3 +138,82 @@ def test_words_are_refused(merlin_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not know Pneumonia") as refusal:
         model.detect(torch.zeros(224, 224, 160), abnormalities=["Pneumonia"])
     assert "Phenotype 1" in str(refusal.value)
+
+
+@pytest.fixture
+def with_text(published: dict[str, Tensor], tmp_path: Path) -> tuple[dict[str, Tensor], Path]:
+    """Merlin's file with a whole Longformer, as transformers names it, and its tokenizer."""
+    config = transformers.LongformerConfig(
+        vocab_size=300, hidden_size=64, num_hidden_layers=2, num_attention_heads=1, intermediate_size=40, max_position_embeddings=70,
+        type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, attention_window=512,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    longformer = transformers.LongformerModel(config)
+    tensors = {name: tensor for name, tensor in published.items() if not name.startswith("encode_text.")}
+    tensors |= {f"encode_text.text_encoder.{name}": tensor for name, tensor in longformer.state_dict().items()}
+    tensors["encode_text.text_encoder.embeddings.position_ids"] = torch.arange(70)[None]
+    tensors |= {"encode_text.linear_layer.weight": torch.randn(12, 64), "encode_text.linear_layer.bias": torch.randn(12)}
+    words = tmp_path / "words"
+    words.mkdir()
+    letters = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    (words / "vocab.json").write_text(json.dumps({letter: number for number, letter in enumerate(letters)}))
+    (words / "merges.txt").write_text("#version: 0.2\n")
+    return tensors, words
+
+
+@torch.no_grad()
+def test_texts_come_with_the_tokenizer(with_text: tuple[dict[str, Tensor], Path], tmp_path: Path) -> None:
+    tensors, words = with_text
+    report = imported(tmp_path, tensors, tokenizer=words)
+    bert = report.folder.config.bert
+    assert (bert.attention_window, bert.position_scheme, bert.layer_norm_eps, bert.max_position_embeddings) == (512, "roberta", 1e-5, 70)
+    assert Capability.TEXT in report.folder.capabilities
+    texts = [name for name in report.dropped if name.startswith("encode_text.")]
+    assert len(texts) == 15
+    assert all(re.search(r"_global|\.pooler\.|position_ids$", name) for name in texts)
+    model = thoracle.load(report.folder.path, device="cpu")
+    latents = model.encode_text(["Pleural effusion, left.", "pleural  EFFUSION ,left ."])
+    torch.testing.assert_close(latents[0], latents[1])
+    assert latents[0].norm().item() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(CapabilityMissing, match="does not have zero-shot detection"):
+        model.logit_scale()
+    with pytest.raises(InputError, match="does not know Pneumonia, and takes no prompts"):
+        model.detect(torch.zeros(224, 224, 160), abnormalities=["Pneumonia"])
+
+
+def test_without_the_tokenizer_volumes_alone_are_read_and_it_is_said(with_text: tuple[dict[str, Tensor], Path], tmp_path: Path) -> None:
+    report = imported(tmp_path, with_text[0])
+    assert report.folder.config.bert is None
+    assert any(
+        sentence.startswith("its texts are left out, for which --tokenizer is needed: vocab.json") for sentence in report.assumptions
+    )
+    with pytest.raises(CapabilityMissing, match=r"or import this one's file again with --tokenizer \(vocab\.json"):
+        thoracle.load(report.folder.path, device="cpu").encode_text(["pneumonia"])
+
+
+def test_a_part_of_the_text_encoder_and_a_larger_tokenizer_are_refused(with_text: tuple[dict[str, Tensor], Path], tmp_path: Path) -> None:
+    tensors, words = with_text
+    part = {name: tensor for name, tensor in tensors.items() if "layer.1.output.dense" not in name}
+    with pytest.raises(CheckpointIncomplete, match=r"missing 2: text_side\.text_encoder\.encoder\.layer\.1\.output\.dense"):
+        imported(tmp_path, part, tokenizer=words)
+    with pytest.raises(CheckpointIncomplete, match="linear_layer"):
+        imported(tmp_path, {name: tensor for name, tensor in tensors.items() if "linear" not in name}, tokenizer=words)
+    name = "encode_text.text_encoder.embeddings.word_embeddings.weight"
+    with pytest.raises(InputError, match="the tokenizer knows 261 entries, the model 100"):
+        imported(tmp_path, {**tensors, name: tensors[name][:100].clone()}, tokenizer=words)
+    body = {name: tensor for name, tensor in tensors.items() if not name.startswith("encode_text")}
+    with pytest.raises(InputError, match="this model reads no text"):
+        imported(tmp_path, body, tokenizer=words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("No  pleural effusion.", "no pleural effusion ."),
+        ("12-mm nodule (RUL)...", "12 - mm nodule ( rul )..."),
+        ("a_b\n\tc'd", "a_b c ' d"),
+    ],
+)
+def test_words_are_split_as_nltk_does(text: str, words: str) -> None:
+    assert MERLIN.text_rules.normalize(text) == words
+    assert " ".join(wordpunct_tokenize(text.lower())) == words

@@ -23,7 +23,11 @@ SIZES = {
 }
 
 
-@pytest.fixture(params=["bert", "roberta"])
+#: Tokens that one sees on both sides together; of 17.
+WINDOW = 6
+
+
+@pytest.fixture(params=["bert", "roberta", "longformer"])
 def pair(request: pytest.FixtureRequest) -> tuple[BertEncoder, transformers.PreTrainedModel]:
     """Ours and theirs, with the same weights; every bias and norm random too."""
     torch.manual_seed(3)
@@ -32,12 +36,17 @@ def pair(request: pytest.FixtureRequest) -> tuple[BertEncoder, transformers.PreT
         theirs = transformers.BertModel(transformers.BertConfig(**SIZES, **extra))
     else:
         extra = {"pad_token_id": 4, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
-        theirs = transformers.RobertaModel(transformers.RobertaConfig(**SIZES, **extra))
+        if request.param == "roberta":
+            theirs = transformers.RobertaModel(transformers.RobertaConfig(**SIZES, **extra))
+        else:
+            theirs = transformers.LongformerModel(transformers.LongformerConfig(**SIZES, **extra, attention_window=[WINDOW] * 3))
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.3)
-    ours = BertEncoder(TextConfig(**SIZES, **extra, position_scheme=request.param))
-    ours.load_state_dict(theirs.state_dict())
+    is_long = request.param == "longformer"
+    scheme = "roberta" if is_long else request.param
+    ours = BertEncoder(TextConfig(**SIZES, **extra, position_scheme=scheme, attention_window=WINDOW if is_long else None))
+    ours.load_state_dict({name: tensor for name, tensor in theirs.state_dict().items() if "_global." not in name})
     return ours.eval(), theirs.eval()
 
 

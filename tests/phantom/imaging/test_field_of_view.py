@@ -52,6 +52,7 @@ def test_women_and_men_differ_as_in_real_rows(real, people, fields):
         assert men - women == pytest.approx(np.median(values[sex == "M"]) - np.median(values[sex == "F"]), abs=12)
 
 
+@pytest.mark.slow
 def test_lungs_lie_anywhere_in_the_field_and_few_are_cut(people, fields):
     """The middle of the lungs is spread over the field by more than the 4 to 6 mm of aligned phantoms."""
     assert np.std([f.middle[0] for f in fields]) > 12

@@ -28,6 +28,7 @@ def scanned(painted):
     return scan
 
 
+@pytest.mark.slow
 def test_labels_reach_neither_grid_nor_metadata_nor_the_number_of_volumes(monkeypatch):
     plans = plan_cohort(8, seed=3)
 
@@ -61,6 +62,7 @@ def test_labels_do_not_reach_the_noise(monkeypatch):
         assert one[noise].std() == pytest.approx(other[noise].std(), rel=0.1), "louder by what rays cross, and by nothing else"
 
 
+@pytest.mark.slow
 def test_the_size_of_a_file_does_not_give_a_finding_away(painted, seed):
     """What a finding adds to a file is lost in what dose, kernel and slice thickness do to it."""
     healthy = _sizes(painted(seed), seed)

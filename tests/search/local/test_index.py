@@ -126,6 +126,7 @@ def test_latents_that_are_not_what_was_written_are_made_again_by_a_check(index: 
     assert np.array_equal(rows.array, index.latents(index.ids()))
 
 
+@pytest.mark.slow
 def test_kill_9_at_100_points_loses_no_acknowledged_record(tmp_path: Path) -> None:
     script = Path(__file__).with_name("killed.py")
     done = subprocess.run([sys.executable, script, tmp_path / "index", "100"], capture_output=True, text=True, timeout=300, check=False)

@@ -40,6 +40,7 @@ LLAMA = LlamaConfig(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ct-chat", "ct-chat-lora"])
 def test_eight_billion_weights_are_planned_without_being_allocated(name: str, tmp_path: Path) -> None:
     """Llama 3.1 8B: words twice, 32 layers of queries, keys, values, their output, three maps of an MLP and two norms, and a norm."""

@@ -87,6 +87,7 @@ def test_a_scan_is_encoded_once_and_again_where_its_file_is_damaged(cohort: Coho
     assert torch.equal(scans.compressed("v0"), codes)
 
 
+@pytest.mark.slow
 def test_ranks_encode_a_part_each_and_have_them_all(cohort: Cohort, encoder: Path, ranks: Any, tmp_path: Path) -> None:
     ranks("-c", ENCODE, cohort.folder, encoder, tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))

@@ -24,6 +24,7 @@ def two_ranks(ranks: Any, tmp_path_factory: pytest.TempPathFactory) -> list[dict
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", chat_steps.CASES)
 def test_two_ranks_are_one_rank_of_all_their_answers(case: str, two_ranks: list[dict[str, dict[str, Any]]]) -> None:
     expected = chat_steps.step(chat_steps.CASES[case], ALONE, ALL)

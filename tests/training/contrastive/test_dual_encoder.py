@@ -19,6 +19,7 @@ ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 Ranks = list[dict[str, dict[str, Any]]]
 
 
+@pytest.mark.slow
 def test_codes_of_ranks_drift_apart_only_where_asked(steps: ModuleType, two_ranks: Ranks) -> None:
     first, second = two_ranks
     assert torch.equal(first["global"]["embed"], second["global"]["embed"])

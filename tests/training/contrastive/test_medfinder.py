@@ -135,6 +135,7 @@ def test_a_step_of_resnet_50_on_small_volumes(steps: ModuleType) -> None:
     assert not any(name.startswith("clip.text_transformer.") for name in done.gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["vit", "resnet"])
 def test_two_ranks_train_either_image_encoder_beyond_the_second_step(case: str, ranks: Any, tmp_path: Path) -> None:
     """A parameter that no loss reaches ends DDP at its second step."""

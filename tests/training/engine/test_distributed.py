@@ -80,6 +80,7 @@ def test_what_the_first_rank_alone_does_all_are_told_of(two_ranks: list[dict[str
         assert told["any"] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_rank_that_waits_longer_than_the_timeout_ends_the_run(start_ranks: Any) -> None:
     """Rank 1 works alone for longer than rank 0 may wait, and for less than the default of hours."""
     program = (

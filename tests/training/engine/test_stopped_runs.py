@@ -62,7 +62,8 @@ def _kill(ranks: Ranks) -> None:
     ranks[0].kill()
 
 
-@pytest.mark.parametrize("send", [_to_one, *(pytest.param(send, marks=pytest.mark.slow) for send in (_to_its_group, _user_signal))])
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [_to_one, _to_its_group, _user_signal])
 def test_a_schedulers_signal_to_one_rank_saves_and_ends_all(
     send: Callable[[Ranks], None], start_ranks: Start, ranks: Any, whole: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_worker_processes_change_nothing(workers: int, config: ContrastiveConfig
     assert alone == helped
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_always_resumes(config: ContrastiveConfig, tmp_path: Path) -> None:
     """Half of them while a checkpoint is written: at a random call to the system, or in the middle of the file."""
     config = replace(config, steps=40)
@@ -203,6 +204,7 @@ def two_ranks_began(ranks: Any, tmp_path_factory: pytest.TempPathFactory) -> dic
     return {name: out / name for name in SHARED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change"),
     [("global", {"batch_size": 8}), ("local", {"gradient_accumulation_steps": 2})],
@@ -221,6 +223,7 @@ def test_one_rank_goes_on_with_what_two_began_as_if_it_had_begun_it(
     assert [step.loss for step in trainer.run()] == pytest.approx(expected[3:], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_ranks_go_on_with_what_one_began(ranks: Any, tmp_path: Path) -> None:
     config = replace(BEGUN, out=str(tmp_path / "run"))
     list(rank_run.trainer(replace(config, batch_size=8), ALONE).run())

@@ -59,6 +59,7 @@ def test_vocabfine_at_full_size_is_planned_without_being_allocated(full_size: st
     assert 4.7 * 2**30 < plan.device["activations"] < 8 * 2**30  # a volume keeps 4.7 GiB beside its attention matrices
 
 
+@pytest.mark.slow
 def test_lipro_at_full_size_needs_most_while_it_encodes(full_size: str) -> None:
     """A head of 18 rows of 512 and a bias; each volume's latent, 512 numbers, stays in memory and on the disk."""
     config = replace(load_config(Path("classifier"), ClassifierConfig), init_from=full_size)

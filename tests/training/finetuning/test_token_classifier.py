@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from torch import Tensor
 
 from tests.models.tiny_configs import CONFIGS
 from tests.training.cohorts import write_cohort
+from tests.training.conftest import Ranks
 from thoracle.cohort.samples.dataset import CohortDataset
+from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import Preprocessing
 from thoracle.ct.recipes.published import COLIPRI, MERLIN
+from thoracle.ct.recipes.recipe import FitToTiles
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
@@ -38,8 +42,15 @@ STARTS: dict[str, tuple[Any, Preprocessing]] = {
 }
 
 
+TILES = replace(MERLIN, resampling=None, fit=FitToTiles(tile=(20, 40, 40), padding=0.0))
+
+
 def begin(kind: str, place: Path) -> ModelFolder:
     sizes, recipe = STARTS[kind]
+    return _save(kind, sizes, recipe, place)
+
+
+def _save(kind: str, sizes: Any, recipe: Preprocessing, place: Path) -> ModelFolder:
     spec = REGISTRY[kind]
     torch.manual_seed(1)
     return save_model(
@@ -120,3 +131,54 @@ def test_what_an_encoder_has_not_is_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(CapabilityMissing, match="whose tokens are not classified"):
         classifier_run(replace(config, init_from=str(words.path)), volumes, None, ALONE)
+
+
+def test_scans_of_their_own_sizes_are_read_one_at_a_time(tmp_path: Path) -> None:
+    """As SPECTRE's are: volumes of one and of two tiles."""
+    start = _save("merlin", STARTS["merlin"][0], TILES, tmp_path / "start")
+    cohort = write_cohort(tmp_path / "cohort", TILES)
+    train, dev = CohortDataset(cohort, split="train"), CohortDataset(cohort, split="dev")
+    assert [train[index].read_volume().shape for index in range(2)] == [(1, 20, 40, 40), (1, 40, 40, 40)]
+    config = ClassifierConfig(
+        init_from=str(start.path), steps=2, batch_size=2, encode_batch_size=1, num_workers=2, out=str(tmp_path / "run")
+    )
+    with pytest.raises(InputError, match=r"volumes of \(20, 40, 40\) and \(40, 40, 40\) voxels cannot be one batch"):
+        list(classifier_run(replace(config, encode_batch_size=4), train, dev, ALONE).run())
+    assert [step.step for step in classifier_run(config, train, dev, ALONE).run()] == [1, 2]
+    model = load(tmp_path / "run" / "model", device="cpu")
+    assert len(model.detect(train[1].read_volume()[0]).probabilities) == 18
+    with pytest.raises(InputError, match="as many tokens as a scan has crops"):
+        classifier_run(replace(config, head="attention"), train, dev, ALONE)
+    with pytest.raises(InputError, match="cannot be encoded at once"):
+        model.encode_batch([train[index].read_volume()[0] for index in range(2)])
+    with pytest.raises(InputError, match=r"shape whole tiles of \(20, 40, 40\), got \(20, 40, 41\)"):
+        model.detect(torch.zeros(20, 40, 41))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "encoder"), [("attention", "frozen"), ("label-attention", "lora")])
+def test_two_ranks_learn_what_one_does_and_resume_to_the_bit(head: str, encoder: str, tmp_path: Path, ranks: Ranks) -> None:
+    """Of COLIPRI's tokens; two steps of four, stopped and resumed, are four, and two volumes on each of two ranks are four on one."""
+    start = begin("colipri", tmp_path / "start")
+    write_cohort(tmp_path / "cohort", STARTS["colipri"][1], volumes=10)
+    config = ClassifierConfig(
+        init_from=str(start.path), head=head, encoder=encoder, lora_rank=2, steps=4, batch_size=2, eval_every=0, save_every=1, num_workers=0
+    )
+
+    def run(name: str, *, until: int = 0, resume: bool = False, count: int = 2, batch: int = 2) -> None:
+        file = tmp_path / f"{name}.yaml"
+        values = config_to_mapping(replace(config, out=str(tmp_path / name), batch_size=batch, feature_cache=str(tmp_path / "features")))
+        file.write_text(json.dumps(values))
+        flags = ["--resume"] if resume else []
+        ranks("-m", "tests.training.finetuning.token_ranks", file, tmp_path / "cohort", until, *flags, count=count)
+
+    run("whole")
+    run("stopped", until=2)
+    run("stopped", resume=True)
+    run("alone", count=1, batch=4)
+    whole, stopped, alone = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "stopped", "alone"))
+    assert all(torch.equal(stopped[name], tensor) for name, tensor in whole.items())
+    assert all(torch.allclose(alone[name], tensor, atol=1e-5) for name, tensor in whole.items())
+    begun = begin("colipri", tmp_path / "again")
+    changed = {name for name, tensor in load_state_dict(begun).items() if not torch.equal(whole[f"encoder.{name}"], tensor)}
+    assert bool(changed) == (encoder == "lora")

@@ -29,7 +29,17 @@ def test_labels_nobody_gave_teach_nothing() -> None:
 
 
 def test_prompts_as_reports_state_what_they_say() -> None:
-    said = {one.text: one.labels for one in prompt_reports()}
+    labelled = LabelledReportText(name="one", text="Nothing.", labels=(0,) * len(ABNORMALITIES))
+    said = {one.text: one.labels for one in prompt_reports([labelled])}
     assert len(said) == 2 * len(ABNORMALITIES)
     assert said["Pleural effusion is present."] == tuple(int(name == "Pleural effusion") for name in ABNORMALITIES)
     assert not any(said["Pleural effusion is not present."])
+
+
+def test_what_no_report_is_labelled_for_is_in_no_prompt() -> None:
+    withheld = ABNORMALITIES.index("Emphysema")
+    labels = tuple(None if number == withheld else 0 for number in range(len(ABNORMALITIES)))
+    prompts = prompt_reports([LabelledReportText(name="one", text="Nothing.", labels=labels)])
+    assert len(prompts) == 2 * len(ABNORMALITIES) - 2
+    assert not any("Emphysema" in prompt.text for prompt in prompts)
+    assert {prompt.labels[withheld] for prompt in prompts} == {None}

@@ -137,6 +137,7 @@ def test_an_encoder_without_patches_gives_its_tokens_and_the_card_says_so(tmp_pa
     assert "on tokens after attention, since its encoder gives no others" in (tmp_path / "regions" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_two_ranks_fit_what_one_fits(tmp_path: Path, cohort: Cohort, ranks: Ranks) -> None:
     alone = fit(tmp_path, cohort, "alone")
     ranks("-m", "thoracle", "train", "regions", tmp_path / "encoder", cohort.folder, "--out", tmp_path / "both", "--device", "cpu")

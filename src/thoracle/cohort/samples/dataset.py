@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from thoracle.cohort.manifest import Cohort, CohortEntry, open_cohort
 from thoracle.cohort.reports import Section
 from thoracle.cohort.samples.augment import Augmentation
-from thoracle.cohort.samples.volume_cache import read_hounsfield
+from thoracle.cohort.samples.volume_cache import read_hounsfield, stored_shape
 from thoracle.cohort.sources import Split
 from thoracle.ct.preprocess import Preprocessing
 from thoracle.ct.recipes.orientation import ZXY, reorder
@@ -51,8 +51,8 @@ class CachedVolume:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Return its voxels along the axes of the preprocessing."""
-        return self.preprocess.size
+        """Return its voxels along the axes of the preprocessing; raises CacheDamaged where only its file tells them, and is damaged."""
+        return stored_shape(self.path) if self.preprocess.varies else self.preprocess.size
 
     def read_into(self, hu_ZHW: Tensor) -> None:
         """Read its whole HU into a buffer on the CPU, int16.

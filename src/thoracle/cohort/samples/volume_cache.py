@@ -85,6 +85,15 @@ def read_volume(path: Path) -> ModelInput:
     return result
 
 
+def stored_shape(path: Path) -> tuple[int, int, int]:
+    """Return the voxels of a volume by its file's header; raises CacheDamaged as `read_volume`."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _read_header(file).shape
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
 def read_hounsfield(path: Path, into: NDArray[np.int16], *, scale: float, zero: float = 0.0) -> None:
     """Read a volume's whole HU into a buffer of its shape (z, x, y); every checksum is verified.
 
@@ -130,8 +139,12 @@ def _opened(path: Path) -> Iterator[tuple[Any, _Header]]:
             if file.read(1):
                 raise ValueError("more than the header tells")
     except _DAMAGE as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise CacheDamaged(f"is not what was written ({what})", hint=_CURE, source=path) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CacheDamaged:
+    what = error.strerror if isinstance(error, OSError) else error
+    return CacheDamaged(f"is not what was written ({what})", hint=_CURE, source=path)
 
 
 def _read_header(file: Any) -> _Header:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from thoracle.ct.recipes.recipe import CropForeground, CropOrPad, Recipe, ResampleToSpacing, ResizeByArea, ScaleIntensity
+from thoracle.ct.recipes.recipe import CropForeground, CropOrPad, FitToTiles, Recipe, ResampleToSpacing, ResizeByArea, ScaleIntensity
 
 #: colipri 0.1.3 (torchio). Before 0.1.2 its axes were SAR: `dataclasses.replace(COLIPRI, axes="SAR")`.
 COLIPRI: Final = Recipe(
@@ -26,4 +26,11 @@ ASTRA_CHEST: Final = Recipe(
     foreground=CropForeground(above=-1000.0),
     resampling=ResizeByArea(samples=(224, 224, 160)),
     intensity=ScaleIntensity(hu_window=(-1000.0, 200.0), interval=(0.0, 1.0)),
+)
+#: spectre-fm 0.2.1: the scan's own voxels, cropped to whole crops of the backbone.
+SPECTRE: Final = Recipe(
+    axes="RAS",
+    resampling=None,
+    intensity=ScaleIntensity(hu_window=(-1000.0, 1000.0), interval=(0.0, 1.0)),
+    fit=FitToTiles(tile=(128, 128, 64), padding=0.0),
 )

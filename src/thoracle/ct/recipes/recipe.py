@@ -109,38 +109,65 @@ class CropOrPad:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitToTiles:
+    """Crop each axis around its centre to whole tiles, and pad one that is shorter than a tile: the size of the input is the scan's own.
+
+    Attributes:
+        tile: voxels, along the axes of the input.
+        padding: value around a scan that is smaller than a tile.
+    """
+
+    tile: tuple[Voxels, Voxels, Voxels]
+    padding: InputUnits
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Configure a model's input by steps, which run in this order; triples are along the axes of the input.
 
     Attributes:
         axes: where the indices of the input grow to; a letter of R or L, A or P, S or I for each axis.
         foreground: None keeps all of the scan.
-        resampling: to a spacing or to a number of samples.
+        resampling: to a spacing or to a number of samples; None keeps the scan's voxels.
         intensity: from HU to the units of the input.
-        fit: None where resampling gives the size that the model takes.
+        fit: to a size, or to whole tiles; None where resampling gives the size that the model takes.
     """
 
     axes: str = "RAS"
     foreground: CropForeground | None = None
-    resampling: ResampleToSpacing | ResizeByArea
+    resampling: ResampleToSpacing | ResizeByArea | None
     intensity: ScaleIntensity
-    fit: CropOrPad | None = None
+    fit: CropOrPad | FitToTiles | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_axes(self.axes)
-        if self.fit is None and isinstance(self.resampling, ResampleToSpacing):
+        if self.fit is None and not isinstance(self.resampling, ResizeByArea):
             raise InputError("fit must say the size that the model takes, which a spacing does not", hint=HINT, source="config")
         if math.prod(self.size) > MOST_VOXELS:
             raise InputError(f"size has {math.prod(self.size):,} voxels, {MOST_VOXELS:,} is the limit", hint=HINT, source="config")
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Return the voxels of the input along its axes."""
+        """Return the voxels of the input along its axes; of the smallest one, a tile, where they depend on the scan."""
         if self.fit is not None:
-            return self.fit.size
+            return self.fit.tile if isinstance(self.fit, FitToTiles) else self.fit.size
         assert isinstance(self.resampling, ResizeByArea), "a spacing has a fit"
         return self.resampling.samples
+
+    @property
+    def varies(self) -> bool:
+        """Tell whether the voxels of the input depend on the scan."""
+        return isinstance(self.fit, FitToTiles)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of this shape can be the input."""
+        if not self.varies:
+            return shape == self.size
+        return len(shape) == len(self.size) and all(side and not side % tile for side, tile in zip(shape, self.size, strict=True))
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:

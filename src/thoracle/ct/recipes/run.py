@@ -5,6 +5,7 @@ Resampling along an axis is a sparse matrix. In plane it comes before z, so that
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thoracle.ct.recipes.orientation import scan_axes
-from thoracle.ct.recipes.recipe import Recipe, ResampleToSpacing, ScaleIntensity
+from thoracle.ct.recipes.recipe import MOST_VOXELS, Recipe, ResampleToSpacing, ScaleIntensity
 from thoracle.ct.recipes.sampling import Box, SampledAxis, sample_axes
 from thoracle.ct.volume import Volume
+from thoracle.errors import GeometryInvalid
 from thoracle.types import HounsfieldArray, ModelInput
 
 #: Memory is the limit beyond.
@@ -27,10 +29,16 @@ _STRIDE: Final = 16  # unused columns; rows of 4096 bytes would all fall on the 
 
 
 def run_recipe(volume: Volume, recipe: Recipe) -> ModelInput:
-    """Make a model's input, float32 of `recipe.size` along its axes; raises GeometryInvalid as `sample_axes`."""
+    """Make a model's input, float32 of `recipe.size` along its axes, or of whole tiles of it; raises GeometryInvalid as `sample_axes`, and
+    for an input of the scan's own size that is beyond the limit.
+    """
     x, y, z = sample_axes(volume.array.shape, volume.spacing, recipe, foreground_box(volume, recipe))
     order = scan_axes(recipe.axes)
-    planes_ZXY = np.empty([recipe.size[order.index(axis)] for axis in (2, 0, 1)], np.float32)
+    shape = (z.size, x.size, y.size)
+    if recipe.varies and math.prod(shape) > MOST_VOXELS:
+        detail = f"the scan's own voxels are {math.prod(shape):,}, {MOST_VOXELS:,} is the limit"
+        raise GeometryInvalid(detail, hint="Give a part of it, or a reconstruction of fewer.")
+    planes_ZXY = np.empty(shape, np.float32)
     scan = _Resampling(volume.array, (x, y, z), recipe)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
 

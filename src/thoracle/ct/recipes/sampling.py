@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from thoracle.ct.recipes.orientation import is_flipped, scan_axes
-from thoracle.ct.recipes.recipe import CropOrPad, Recipe, ResampleToSpacing
+from thoracle.ct.recipes.recipe import CropOrPad, FitToTiles, Recipe, ResampleToSpacing, ResizeByArea
 from thoracle.errors import GeometryInvalid, InputError
 from thoracle.types import FloatArray
 
@@ -43,6 +43,7 @@ class SampledAxis:
         first: voxel that samples may be made of.
         kept: samples that are not cropped.
         inside: where these are in the input; the rest of it is padding.
+        size: voxels of the input.
         step: voxels of the scan from one of the input to the next, towards left, posterior or superior;
         shift: and where in the scan the first in that direction lies.
     """
@@ -51,6 +52,7 @@ class SampledAxis:
     first: int
     kept: slice
     inside: slice
+    size: int
     step: float
     shift: float
 
@@ -92,7 +94,7 @@ def sample_axes(
 
 def _sample_axis(box: slice, spacing: float, recipe: Recipe, position: int, name: str) -> SampledAxis:
     """Place samples along the axis of the input at `position`, which is called `name` in the scan."""
-    count, size, resampling = box.stop - box.start, recipe.size[position], recipe.resampling
+    count, resampling = box.stop - box.start, recipe.resampling
     if isinstance(resampling, ResampleToSpacing):
         samples, step, shift = _linear_grid(count, spacing, resampling.spacing[position], resampling.grid)
         if samples < 1:
@@ -100,10 +102,16 @@ def _sample_axis(box: slice, spacing: float, recipe: Recipe, position: int, name
             detail = f"{count} voxels of {spacing:g} mm along {name} leave none at {target:g} mm"
             raise GeometryInvalid(detail, hint="Give a scan with more slices.")
         weights = _linear_weights(np.arange(samples) * step + shift, count)
-    else:
+    elif isinstance(resampling, ResizeByArea):
         samples = resampling.samples[position]
         step, weights = count / samples, _area_weights(count, samples)
         shift = (step - 1) / 2
+    else:
+        samples, step, shift = count, 1.0, 0.0
+        weights = _matrix(np.ones(count), np.arange(count), np.ones(count, int), count)
+    size = recipe.size[position]
+    if isinstance(recipe.fit, FitToTiles):
+        size *= max(samples // size, 1)
     before, first = _margins(samples, size, recipe.fit)
     shift += (first - before) * step
     if is_flipped(recipe.axes[position]):
@@ -114,6 +122,7 @@ def _sample_axis(box: slice, spacing: float, recipe: Recipe, position: int, name
         first=box.start,
         kept=slice(first, first + kept),
         inside=slice(before, before + kept),
+        size=size,
         step=step,
         shift=box.start + shift,
     )
@@ -155,8 +164,8 @@ def _matrix(weights: _Floats, columns: NDArray[np.integer], lengths: NDArray[np.
     return matrix
 
 
-def _margins(samples: int, size: int, fit: CropOrPad | None) -> tuple[int, int]:
+def _margins(samples: int, size: int, fit: CropOrPad | FitToTiles | None) -> tuple[int, int]:
     """Return how many voxels of padding come before the samples, and how many samples are cropped before the input."""
-    larger = fit is not None and fit.odd_voxel == "before"
+    larger = isinstance(fit, CropOrPad) and fit.odd_voxel == "before"
     before, first = ((max(excess, 0) + larger) // 2 for excess in (size - samples, samples - size))
     return before, first

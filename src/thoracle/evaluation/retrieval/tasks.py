@@ -87,8 +87,8 @@ def run_tasks(
         InputError: fewer than two scans: among the volumes of one, every rank is right.
     """
     if (scans := len({*volumes.scans})) < 2:
-        found = f"{len(volumes.scans)} volumes of {scans} scans are no gallery"
-        raise InputError(found, hint="Index more, choose another --split, or a larger --gallery-size.")
+        hint = "Index more, choose another --split, or a larger --gallery-size."
+        raise InputError(f"{len(volumes.scans)} volumes of {scans} scans are no gallery", hint=hint)
     measure = partial(evaluate_retrieval, ks=PROTOCOLS[protocol][0], resamples=resamples, seed=seed)
     metrics, published = dict[str, RetrievalResult](), dict[str, dict[str, float]]()
     if texts_NL is not None and any(volumes.texts):

@@ -16,11 +16,12 @@ _MOST: Final = 32
 
 
 def fitting_batch_size(model: Model) -> int:
-    """Return 1 on a processor, where a batch gains little and costs memory; on a card, how many volumes its free memory holds.
+    """Return 1 on a processor, where a batch gains little and costs memory, and for inputs of the scans' own sizes; on a card, how many
+    volumes its free memory holds.
 
     An empty volume is encoded for it.
     """
-    if model.device.type != "cuda":
+    if model.device.type != "cuda" or model.preprocess.varies:
         return 1
     before = torch.cuda.memory_allocated(model.device)
     torch.cuda.reset_peak_memory_stats(model.device)

@@ -46,7 +46,8 @@ class TextLatents:
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as latents of unit norm (len(texts), L), float32; raises TokenizerMissing."""
-        limit = self._encoder.max_text_tokens
+        rules, limit = self._folder.spec.text_rules, self._encoder.max_text_tokens
+        texts = [text if rules is None else rules.normalize(text) for text in texts]
         encoded = self._tokenizer.encode(texts, max_length=limit)
         if cut := self._tokenizer.count_cut(texts, max_length=limit):
             _log.warning("%d of %d texts are longer than %d tokens: their ends are not read", cut, len(texts), limit)

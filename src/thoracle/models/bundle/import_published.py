@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,12 +21,14 @@ from thoracle.models.model_spec import ConfigGuess, ModelSpec
 from thoracle.models.registry import REGISTRY, listed_or
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.models.weights.checkpoint import read_checkpoint
-from thoracle.models.weights.shards import is_index, read_weights, weight_files
+from thoracle.models.weights.shards import find_weights, is_index, read_weights, weight_files
 
+#: Of files of weights.
+_ENDINGS: Final = (".bin", ".pt", ".pth", ".safetensors")
 #: Written by every published training loop, needed by none.
 DROPPED: Final = re.compile(r"(^|\.)embeddings\.position_ids$")
 #: Carried, but learned by other means than a gradient, or not at all.
-BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$|\.running_(mean|var)$")
+BUFFERS: Final = re.compile(r"\._codebook\.|\.beta$|\.running_(mean|var)$|\.rope\.periods$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class ImportReport:
 
     Attributes:
         folder: the model folder.
+        files: those that were read.
         assumptions: sentences on what the file does not say.
         dropped: names that were in the file and are not needed.
         unwrapped: parts of names that training wrappers had added, and that were taken off.
@@ -42,6 +45,7 @@ class ImportReport:
     """
 
     folder: ModelFolder
+    files: tuple[Path, ...]
     assumptions: tuple[str, ...]
     dropped: tuple[str, ...]
     unwrapped: tuple[str, ...]
@@ -53,10 +57,10 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
 
     Args:
         path: any container that `read_checkpoint` opens; a folder with `model.safetensors`, `pytorch_model.bin` or the index of several
-            such files; or a folder of a kind that was published as several files.
+            such files; or a folder with the files of a kind that was published as several, under whatever names.
         out: absent, empty, or a model folder, which is replaced.
         config: what tensors cannot say, with the keys of the published configuration.
-        tokenizer: the folder of the model's own.
+        tokenizer: the folder of the model's own. Some kinds read volumes alone without it.
 
     Raises:
         CheckpointUnsafe, CheckpointDamaged: see `read_checkpoint`; also weights that are not finite numbers.
@@ -69,9 +73,13 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
     words = Tokenizer.from_folder(tokenizer) if tokenizer else None
     files = _published_files(path)
     names, unwrapped = unwrap_names(_read_files(files), source=path)
-    spec, tensors, dropped = detect_kind(names, source=path)
+    spec, tensors, dropped = detect_kind(names, source=path, with_text=words is not None)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     guess = _infer(spec, shapes, config or {}, source=path)
+    if words is None and spec.is_without_text(guess.config):
+        assert spec.text_rules is not None, "its kind reads text"
+        left_out = f"its texts are left out, for which --tokenizer is needed: {spec.text_rules.tokenizer_files}"
+        guess = replace(guess, assumptions=(*guess.assumptions, left_out))
     _check_names(spec, shapes, spec.weight_shapes(guess.config), source=path)
     _check_numbers(tensors, source=path)
     _check_tokenizer(words, spec, guess.config)
@@ -90,6 +98,7 @@ def import_checkpoint(path: Path, *, out: Path, config: Mapping[str, Any] | None
     )
     return ImportReport(
         folder=folder,
+        files=files,
         assumptions=guess.assumptions,
         dropped=dropped,
         unwrapped=unwrapped,
@@ -112,11 +121,15 @@ def unwrap_names(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[dict[s
     return {name[len(prefix) :]: tensor for name, tensor in plain.items()}, (*removed, *filter(None, [prefix]))
 
 
-def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
-    """Return the kind of model, its tensors under their published names, and the names that were dropped.
+def detect_kind(
+    tensors: Mapping[str, Tensor], *, source: Path, with_text: bool = True
+) -> tuple[ModelSpec, dict[str, Tensor], tuple[str, ...]]:
+    """Return the kind of model, its tensors under its own names, and the names that were dropped: also those of its texts, where it is
+    wanted without and can be.
 
     Raises:
         CheckpointUnknown: names of no published model.
+        CheckpointIncomplete: a part of one.
     """
     plain, _ = unwrap_names(tensors, source=source)
     weights = {name: tensor for name, tensor in plain.items() if not DROPPED.search(name)}
@@ -130,16 +143,21 @@ def detect_kind(tensors: Mapping[str, Tensor], *, source: Path) -> tuple[ModelSp
             source=source,
         )
     spec = matching[0]
-    names = {name: name for name in weights} if spec.select_names is None else spec.select_names(weights)
+    try:
+        names = {name: name for name in weights} if spec.select_names is None else spec.select_names(weights, with_text)
+    except CheckpointIncomplete as error:
+        raise CheckpointIncomplete(error.detail, hint=error.hint, source=source) from error
     return spec, {name: weights[published] for published, name in names.items()}, tuple(name for name in plain if name not in names)
 
 
 def _published_files(path: Path) -> tuple[Path, ...]:
     """Return the files of a kind that was published as several, where `path` is a folder that holds them; else those of its weights."""
-    for spec in REGISTRY.values():
-        if spec.files and all((path / name).is_file() for name in spec.files):
-            return tuple(path / name for name in spec.files)
-    return weight_files(path)
+    several = [spec.files for spec in REGISTRY.values() if spec.files]
+    for names in several:
+        if all((path / name).is_file() for name in names):
+            return tuple(path / name for name in names)
+    parts = sorted(file for file in path.iterdir() if file.suffix in _ENDINGS) if path.is_dir() and find_weights(path) is None else []
+    return tuple(parts) if len(parts) in map(len, several) else weight_files(path)
 
 
 def _read_files(files: Sequence[Path]) -> dict[str, Tensor]:
@@ -194,7 +212,7 @@ def _check_numbers(tensors: Mapping[str, Tensor], *, source: Path) -> None:
 def _check_tokenizer(tokenizer: Tokenizer | None, spec: ModelSpec, config: Any) -> None:
     if tokenizer is None:
         return
-    if spec.text_rules is None:
+    if spec.text_rules is None or spec.is_without_text(config):
         raise InputError("this model reads no text", hint="Leave --tokenizer out.")
     entries = spec.text_rules.vocab_size(config)
     if tokenizer.vocab_size > entries:

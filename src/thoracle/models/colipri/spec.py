@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from thoracle.config_reader import config_from_mapping
 from thoracle.ct.recipes.published import COLIPRI as RECIPE
+from thoracle.ct.recipes.recipe import CropOrPad
 from thoracle.errors import CheckpointIncomplete
 from thoracle.models.citations import COLIPRI as COLIPRI_PAPER
 from thoracle.models.colipri.config import ColipriConfig
@@ -32,7 +33,7 @@ _UNUSED: Final = "image_encoder.backbone.mask_token"
 _AXES: Final = "axes"
 
 
-def _select_names(names: Collection[str]) -> Mapping[str, str]:
+def _select_names(names: Collection[str], _: bool) -> Mapping[str, str]:
     return {name: name for name in names if name != _UNUSED}
 
 
@@ -56,7 +57,7 @@ def _infer_config(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:
     top = settle("config", read, assumed, {name: value for name, value in settings.items() if name != "bert"}, notes)
     axes = top.pop(_AXES)
     config = config_from_mapping(ColipriConfig, {**top, "bert": bert})
-    assert RECIPE.fit is not None, "it crops and pads"
+    assert isinstance(RECIPE.fit, CropOrPad), "it crops and pads"
     recipe = replace(RECIPE, axes=axes, fit=replace(RECIPE.fit, size=config.input_shape))
     return ConfigGuess(config=config, preprocess=recipe, assumptions=tuple(notes))
 

@@ -49,6 +49,6 @@ PROJECTOR: Final = ModelSpec(
     capabilities=lambda _: frozenset(),
     labels=lambda _: (),
     key_pattern=_PREFIX,
-    select_names=lambda names: {name: _PREFIX.sub("", name) for name in names},
+    select_names=lambda names, _: {name: _PREFIX.sub("", name) for name in names},
     infer_config=_infer_config,
 )

@@ -10,7 +10,8 @@ cell, S numbers that describe one, D width of a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -54,19 +55,23 @@ class WindowedPatchEmbedding(nn.Module):
     @torch.no_grad()
     def _described(self, volume_ZHW: Tensor) -> Tensor:
         """(T, h, w, n^3, 3 W), from -1 to 1 through each window: its mean, its brightest voxel, its darkest."""
-        n, (z, y, x) = self._cells, self._size
-        Z, H, W = volume_ZHW.shape
-        parts = volume_ZHW.view(Z // (n * z), n, z, H // (n * y), n, y, W // (n * x), n, x)
-        voxels_ThwnV = parts.permute(0, 3, 6, 1, 4, 7, 2, 5, 8).flatten(6).flatten(3, 5)
-        brightest, darkest = voxels_ThwnV.amax(dim=-1), voxels_ThwnV.amin(dim=-1)
+        n, (T, h, w) = self._cells, (size // (self._cells * cell) for size, cell in zip(volume_ZHW.shape, self._size, strict=True))
+        brightest, darkest = self._of_cells(volume_ZHW, torch.amax), self._of_cells(volume_ZHW, torch.amin)
         channels = []
         for low, high in self._windows:
             # A window is monotone: the brightest voxel seen through it is the window of the brightest.
-            means = voxels_ThwnV.clamp(low, high).mean(dim=-1)
+            means = self._of_cells(volume_ZHW.clamp(low, high), torch.sum) / math.prod(self._size)
             channels += [
                 (values_hu - low) * (2 / (high - low)) - 1 for values_hu in (means, brightest.clamp(low, high), darkest.clamp(low, high))
             ]
-        return torch.stack(channels, dim=-1)
+        return torch.stack(channels, dim=-1).view(T, n, h, n, w, n, -1).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5)
+
+    def _of_cells(self, volume_ZHW: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
+        """Reduce each cell, (T n, h n, w n): an axis at a time, for no voxel moves and only the last runs along what lies in a row."""
+        z, y, x = self._size
+        Z, H, W = volume_ZHW.shape
+        slices = reduce(volume_ZHW.view(Z // z, z, H, W), 1)
+        return reduce(reduce(slices.view(Z // z, H // y, y, W), 2).view(Z // z, H // y, W // x, x), 3)
 
 
 class GridPool(nn.Module):

@@ -1,8 +1,8 @@
 """List what has been published and where: weights, tokenizers, data sets, with licence and size.
 
-Sources: the repositories of CT-CLIP, CT-CHAT, COLIPRI and Merlin, CT-RATE's card, and what others wrote who had downloaded them; the
-addresses themselves could not be asked when this was written. "not stated" means that none of these says it. CT-CLIP's weights are the
-authors' newer ones (v2); the older (`models/CT_CLIP_zeroshot.pt`, `CT_VocabFine.pt`, `CT_LiPro.pt`) import as well.
+Sources: the repositories of CT-CLIP, CT-CHAT, COLIPRI, Merlin and SPECTRE, CT-RATE's card, and what others wrote who had downloaded
+them; the addresses themselves could not be asked when this was written. "not stated" means that none of these says it. CT-CLIP's weights
+are the authors' newer ones (v2); the older (`models/CT_CLIP_zeroshot.pt`, `CT_VocabFine.pt`, `CT_LiPro.pt`) import as well.
 """
 
 from __future__ import annotations
@@ -96,6 +96,16 @@ CATALOGUE: Final = {
             size="16.1 GB",
             kind="merlin",
         ),
+        PublishedFile(
+            name="spectre",
+            purpose="SPECTRE's image encoder, in two files; its authors' package spectre-fm runs it",
+            repository="cclaess/SPECTRE",
+            repo_type="model",
+            files=("spectre_backbone_vit_large_patch16_128.pt", "spectre_combiner_feature_vit_large.pt"),
+            licence=_NC,
+            size="1.59 GB",
+            kind="spectre",
+        ),
         _ct_rate("ct-clip", "CT-CLIP, zero-shot detection and search", f"{_FILES}/CT-CLIP_v2.pt", size="1.77 GB", kind="ct-clip"),
         _ct_rate("vocabfine", "CT-CLIP fine-tuned on the 18 prompts", f"{_FILES}/CT_VocabFine_v2.pt", size="1.77 GB", kind="ct-clip"),
         _ct_rate(
@@ -111,6 +121,13 @@ CATALOGUE: Final = {
             files=("config.json", "pytorch_model.bin", "vocab.txt", "tokenizer_config.json"),
             licence="MIT",
             size="439 MB",
+        ),
+        PublishedFile(
+            name="clinical-longformer",
+            purpose="tokenizer of Merlin's text encoder",
+            repository="yikuan8/Clinical-Longformer",
+            repo_type="model",
+            files=("vocab.json", "merges.txt", "tokenizer_config.json"),
         ),
         PublishedFile(
             name="radbert",

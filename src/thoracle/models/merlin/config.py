@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from thoracle.config_reader import NonNegativeInt, PositiveInt, check_fields
 from thoracle.errors import InputError
+from thoracle.models.text.config import TextConfig
 
 #: A bottleneck gives this many times its width.
 EXPANSION = 4
@@ -21,6 +22,7 @@ class MerlinConfig:
         contrastive_dim: width of the contrastive head; None for a body without one, whose latents are its pooled features.
         num_labels: outputs of the classifier; 0 for a body without one.
         labels: their names, in order; empty where nobody gave them, and they are numbered.
+        bert: sizes of the text encoder; None for a model of volumes alone.
     """
 
     width: PositiveInt = 64
@@ -28,12 +30,17 @@ class MerlinConfig:
     contrastive_dim: PositiveInt | None = 512
     num_labels: NonNegativeInt = 0
     labels: tuple[str, ...] = ()
+    bert: TextConfig | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.labels and len({*self.labels}) != self.num_labels:
             detail = f"{len({*self.labels})} different labels are named, the classifier has {self.num_labels} outputs"
             raise InputError(detail, hint="Name each output, in order, or none.", source="config")
+        if self.bert is not None and self.contrastive_dim is None:
+            raise InputError(
+                "texts have a space with volumes only by a contrastive head", hint="Leave the text encoder out.", source="config"
+            )
 
     @property
     def label_names(self) -> tuple[str, ...]:

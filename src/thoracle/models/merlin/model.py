@@ -1,33 +1,67 @@
-"""Encode volumes by a model of the Merlin family, and answer its labels.
+"""Encode volumes and, where it came with its tokenizer, texts by a model of the Merlin family, and answer its labels.
 
-Attribute names are the published state-dict keys, without the prefixes of the several layouts.
+Attribute names are the published state-dict keys, without the prefixes of the several layouts; `text_side` is `encode_text` there.
 
 Shapes: B batch, (X, Y, Z) voxels, (x, y, z) features, D their width, L latent width, K labels.
 """
 
 from __future__ import annotations
 
+from typing import Final, cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.models.encoder import Outputs, VolumeEmbedding
+from thoracle.models.encoder import EncodedText, Outputs, VolumeEmbedding
 from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.merlin.i3_resnet import I3ResNet
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.encoder import BertEncoder
+
+#: As published; the text encoder itself could read four times as many.
+MOST_TEXT_TOKENS: Final = 1024
+
+
+class MerlinText(nn.Module):
+    """Map a Longformer's first token into the space of volumes. As published no token sees all others, not even the first."""
+
+    def __init__(self, config: TextConfig, dim: int) -> None:
+        super().__init__()
+        self.text_encoder = BertEncoder(config, pooler=False)
+        self.linear_layer = nn.Linear(config.hidden_size, dim)
+
+    def forward(self, text: EncodedText) -> Tensor:
+        """Encode texts as latents of unit norm (B, L)."""
+        hidden_BND = self.text_encoder.hidden_states(text.input_ids_BN, text.attention_mask_BN)
+        return F.normalize(self.linear_layer(hidden_BND[:, 0]), dim=-1)
 
 
 class Merlin(I3ResNet):
-    """Add to the image network what its file has of a contrastive head and a classifier."""
+    """Add to the image network what its file has of a contrastive head, a classifier and a text encoder.
+
+    Attributes:
+        logit_scale: None: the file has one, and no published inference uses it.
+    """
+
+    logit_scale: None = None
 
     def __init__(self, config: MerlinConfig) -> None:
         super().__init__(config)
         self.config = config
         self.contrastive_head = None if config.contrastive_dim is None else nn.Conv3d(config.dim, config.contrastive_dim, 1)
         self.classifier = nn.Conv3d(config.dim, config.num_labels, 1) if config.num_labels else None
+        self.text_side = None if config.bert is None or config.contrastive_dim is None else MerlinText(config.bert, config.contrastive_dim)
 
     @property
     def outputs(self) -> Outputs:
         """Return the widths of tokens and latents."""
         return Outputs(token_dim=self.config.dim, latent_dim=self.config.contrastive_dim or self.config.dim)
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Return the longest text that is read, in tokens."""
+        assert self.config.bert is not None, "a model without texts is not asked for them"
+        return min(MOST_TEXT_TOKENS, self.config.bert.max_tokens)
 
     def encode_volume(self, volume_B1XYZ: Tensor) -> VolumeEmbedding:
         """Encode volumes (B, 1, X, Y, Z) of any size in the interval 0 to 1."""
@@ -47,6 +81,11 @@ class Merlin(I3ResNet):
         """Compute the logits (B, K) of its labels."""
         assert self.classifier is not None, "a model without labels is not asked for them"
         return _apply(self.classifier, pooled(tokens_BxyzD))
+
+    def encode_text(self, text: EncodedText) -> Tensor:
+        """Encode texts as latents of unit norm (B, L)."""
+        assert self.text_side is not None, "a model without texts is not asked for them"
+        return cast(Tensor, self.text_side(text))
 
 
 def pooled(tokens_BxyzD: Tensor) -> Tensor:

@@ -17,11 +17,22 @@ from thoracle.models.common.size_inference import Values, depth_of, settle, size
 from thoracle.models.encoder import Capability
 from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.merlin.model import Merlin
-from thoracle.models.model_spec import ConfigGuess, ModelSpec
+from thoracle.models.model_spec import ConfigGuess, ModelSpec, TextRules
+from thoracle.models.text.config import TextConfig
+from thoracle.models.text.spec import checked_bert_settings, infer_text
 
 #: Merlin's and Astra's; the five-year file and the packages of weights have none.
 _PREFIX: Final = re.compile(r"^((visual_encoder\.model\.)?encode_image\.i3_resnet\.)")
 _UNUSED: Final = ".num_batches_tracked"
+#: The text encoder, in Merlin's own file; of it, what no published inference computes.
+_TEXT: Final = "encode_text."
+_TEXT_UNUSED: Final = re.compile(r"\.(query|key|value)_global\.|\.text_encoder\.pooler\.")
+_BERT: Final = "text_side.text_encoder."
+#: Clinical-Longformer's.
+_LONGFORMER: Final = TextConfig(layer_norm_eps=1e-5)
+_WINDOW: Final = 512
+#: A run of letters and digits, or of other signs (NLTK's `wordpunct_tokenize`).
+_WORDS: Final = re.compile(r"\w+|[^\w\s]+")
 _CLASSIFIER: Final = "classifier.weight"
 _CONTRASTIVE: Final = "contrastive_head.weight"
 _FIVE_YEARS: Final = (
@@ -35,10 +46,22 @@ _FIVE_YEARS: Final = (
 _RECIPES: Final = {"chest": ASTRA_CHEST, "abdomen": ABDOMEN}
 
 
-def _select_names(names: Collection[str]) -> Mapping[str, str]:
-    """Select the image network: behind its prefix, where other parts of the file may stand beside it, or all of a file without one."""
+def _select_names(names: Collection[str], with_text: bool) -> Mapping[str, str]:
+    """Select the image network, behind its prefix, where other parts of the file may stand beside it, or all of a file without one; and
+    the text encoder.
+    """
     inside = {name: _PREFIX.sub("", name) for name in names if _PREFIX.match(name)} or {name: name for name in names}
-    return {name: plain for name, plain in inside.items() if not name.endswith(_UNUSED)}
+    texts = {
+        name: f"text_side.{name.removeprefix(_TEXT)}"
+        for name in names
+        if with_text and name.startswith(_TEXT) and not _TEXT_UNUSED.search(name)
+    }
+    return {name: plain for name, plain in inside.items() if not name.endswith(_UNUSED)} | texts
+
+
+def _split_words(text: str) -> str:
+    """Write a text as Merlin's authors do before it is split into tokens: in lower case, with blanks around its words and signs."""
+    return " ".join(_WORDS.findall(text.lower()))
 
 
 def _infer_config(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:
@@ -58,6 +81,12 @@ def _infer_config(shapes: Shapes, settings: Mapping[str, Any]) -> ConfigGuess:
         "num_labels": num_labels,
     }
     assumed = {"labels": [*_FIVE_YEARS]} if num_labels == len(_FIVE_YEARS) else {}
+    bert = options.pop("bert", {})
+    if any(name.startswith(_BERT) for name in shapes):
+        sizes = infer_text(
+            shapes, _BERT, {"attention_window": _WINDOW, **checked_bert_settings(bert)}, notes, positions="roberta", published=_LONGFORMER
+        )
+        read["bert"] = sizes
     config = config_from_mapping(MerlinConfig, settle("config", read, assumed, options, notes))
     if num_labels and not config.labels:
         notes.append("labels are numbered: Phenotype N is row N, below the header, of Merlin's documentation/phenotypes.csv")
@@ -71,7 +100,8 @@ def _depth(shapes: Shapes, stage: str) -> int:
 
 def _capabilities(config: MerlinConfig | None) -> frozenset[Capability]:
     labels = {Capability.LABELS} if config is None or config.num_labels else set()
-    return frozenset({Capability.VOLUMES, Capability.LATENTS, *labels})
+    texts = {Capability.TEXT} if config is None or config.bert else set()
+    return frozenset({Capability.VOLUMES, Capability.LATENTS, *labels, *texts})
 
 
 MERLIN: Final = ModelSpec(
@@ -84,6 +114,12 @@ MERLIN: Final = ModelSpec(
     modules=(Merlin,),
     capabilities=_capabilities,
     labels=lambda config: config.label_names,
+    text_rules=TextRules(
+        tokenizer="clinical-longformer",
+        tokenizer_files="vocab.json, merges.txt and tokenizer_config.json of yikuan8/Clinical-Longformer",
+        vocab_size=lambda config: config.bert.vocab_size,
+        normalize=_split_words,
+    ),
     key_pattern=re.compile(rf"{_PREFIX.pattern}?layer4\.0\.conv3\.weight$"),
     select_names=_select_names,
     infer_config=_infer_config,

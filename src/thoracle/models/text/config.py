@@ -26,6 +26,7 @@ class TextConfig:
         attention_probs_dropout_prob: dropout of attention weights.
         pad_token_id: id of padding.
         position_scheme: "bert" counts positions from 0; "roberta" from pad_token_id + 1 over tokens that are not padding.
+        attention_window: tokens that one sees, as many before it as after it, as a Longformer without global attention; null sees all.
         cls_source: state of the first token that a report classifier reads: through BERT's pooler, as published, or "hidden", as it is,
             which CT-CLIP reads.
     """
@@ -42,6 +43,7 @@ class TextConfig:
     attention_probs_dropout_prob: Fraction = 0.1
     pad_token_id: NonNegativeInt = 0
     position_scheme: Literal["bert", "roberta"] = "bert"
+    attention_window: PositiveInt | None = None
     cls_source: Literal["pooled", "hidden"] = "pooled"
 
     def __post_init__(self) -> None:

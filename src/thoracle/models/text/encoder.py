@@ -1,4 +1,5 @@
-"""The text encoder: BERT (Devlin et al., arXiv:1810.04805) and, by how positions count, RoBERTa (arXiv:1907.11692).
+"""The text encoder: BERT (Devlin et al., arXiv:1810.04805), by how positions count RoBERTa (arXiv:1907.11692), and by what a token sees a
+Longformer without global attention (arXiv:2004.05150).
 
 Attribute names are the keys of Hugging Face's BertModel and RobertaModel, in which the published weights come.
 
@@ -38,6 +39,7 @@ class BertEncoder(nn.Module):
 
     def __init__(self, config: TextConfig, *, pooler: bool = True) -> None:
         super().__init__()
+        self._window = config.attention_window
         self.embeddings = _Embeddings(config)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))})
         if pooler:
@@ -52,10 +54,14 @@ class BertEncoder(nn.Module):
     def hidden_states(self, input_ids_BN: Tensor, attention_mask_BN: Tensor) -> Tensor:
         """Compute the hidden states of the last layer (B, N, D)."""
         x_BND: Tensor = self.embeddings(input_ids_BN)
+        hidden_B1NN = (attention_mask_BN == 0)[:, None, None]
+        if self._window is not None:
+            index_N = torch.arange(x_BND.shape[1], device=x_BND.device)
+            hidden_B1NN = hidden_B1NN | ((index_N[:, None] - index_N).abs() > self._window // 2)
         # Not -inf, which makes a row of nothing but padding NaN.
-        mask_B11N = torch.zeros_like(attention_mask_BN, dtype=x_BND.dtype).masked_fill(attention_mask_BN == 0, MASKED)[:, None, None]
+        mask_B1NN = torch.zeros_like(hidden_B1NN, dtype=x_BND.dtype).masked_fill(hidden_B1NN, MASKED)
         for layer in cast(nn.ModuleList, self.encoder["layer"]):
-            x_BND = layer(x_BND, mask_B11N)
+            x_BND = layer(x_BND, mask_B1NN)
         return x_BND
 
 
@@ -99,9 +105,9 @@ class TransformerLayer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": Linear(dim, config.intermediate_size)})
         self.output = _Residual(config.intermediate_size, config)
 
-    def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
-        """Return the size of x; the mask is added to attention's logits."""
-        x_BND = self.attention["output"](self.attention["self"](x_BND, mask_B11N), x_BND)
+    def forward(self, x_BND: Tensor, mask_B1NN: Tensor) -> Tensor:
+        """Return the size of x; the mask is added to attention's logits, and may be one row for all."""
+        x_BND = self.attention["output"](self.attention["self"](x_BND, mask_B1NN), x_BND)
         return cast(Tensor, self.output(F.gelu(self.intermediate["dense"](x_BND)), x_BND))
 
 
@@ -111,12 +117,12 @@ class _SelfAttention(nn.Module):
         self.heads, self.dropout = config.num_attention_heads, config.attention_probs_dropout_prob
         self.query, self.key, self.value = (Linear(config.hidden_size, config.hidden_size) for _ in range(3))
 
-    def forward(self, x_BND: Tensor, mask_B11N: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, mask_B1NN: Tensor) -> Tensor:
         q_BHNF, k_BHNF, v_BHNF = (
             project(x_BND).unflatten(-1, (self.heads, -1)).transpose(1, 2) for project in (self.query, self.key, self.value)
         )
         dropout = self.dropout if self.training else 0.0
-        out_BHNF = F.scaled_dot_product_attention(q_BHNF, k_BHNF, v_BHNF, attn_mask=mask_B11N.to(q_BHNF.dtype), dropout_p=dropout)
+        out_BHNF = F.scaled_dot_product_attention(q_BHNF, k_BHNF, v_BHNF, attn_mask=mask_B1NN.to(q_BHNF.dtype), dropout_p=dropout)
         return out_BHNF.transpose(1, 2).flatten(2)
 
 

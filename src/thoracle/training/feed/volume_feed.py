@@ -8,6 +8,7 @@ the device: the caller's, and the next. With no workers the caller's thread does
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, count, tee
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from thoracle.cohort.samples.dataset import LazyVolume
+from thoracle.errors import InputError
 from thoracle.execution.prefetch import prefetch
 from thoracle.training.feed.throughput import WaitClock
 
@@ -56,6 +58,7 @@ def feed_volumes(chunks: Iterable[Sequence[LazyVolume]], device: torch.device, *
 
     Raises:
         Exception: from a volume that cannot be read, when its chunk is due.
+        InputError: volumes of a chunk are of several sizes.
     """
     on_gpu = device.type == "cuda"
     # Of copies, beside the model's.
@@ -63,10 +66,11 @@ def feed_volumes(chunks: Iterable[Sequence[LazyVolume]], device: torch.device, *
     free: SimpleQueue[Tensor] = SimpleQueue()
 
     def read(volume: LazyVolume) -> Tensor:
-        try:
+        size, buffer = volume.size, None
+        with suppress(Empty):
             buffer = free.get_nowait()
-        except Empty:
-            buffer = torch.empty(volume.size, dtype=torch.int16, pin_memory=on_gpu)
+        if buffer is None or buffer.shape != size:
+            buffer = torch.empty(size, dtype=torch.int16, pin_memory=on_gpu)
         volume.read_into(buffer)
         return buffer
 
@@ -74,8 +78,12 @@ def feed_volumes(chunks: Iterable[Sequence[LazyVolume]], device: torch.device, *
         planned, flat = tee(chunks)
         ahead = prefetch(read, chain.from_iterable(flat), ahead=workers)
         for volumes in planned:
+            sizes = sorted({volume.size for volume in volumes})
+            if len(sizes) > 1:
+                detail = f"volumes of {sizes[0]} and {sizes[1]} voxels cannot be one batch"
+                raise InputError(detail, hint="Set batch_size (of frozen features, encode_batch_size) to 1.", source="config")
             with torch.cuda.stream(stream):  # None changes nothing
-                inputs = torch.empty((len(volumes), 1, *volumes[0].size), device=device)
+                inputs = torch.empty((len(volumes), 1, *sizes[0]), device=device)
                 for input_1ZHW, (volume, buffer) in zip(inputs, ahead, strict=False):
                     volume.write_input(buffer.to(device, non_blocking=True), input_1ZHW[0])
                     if stream is not None:

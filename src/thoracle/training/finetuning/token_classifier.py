@@ -42,6 +42,9 @@ def token_target(config: ClassifierConfig, start: ModelFolder) -> TokenClassifie
     if Capability.CODES in start.capabilities and config.encoder != "frozen":
         detail = f"is {start.spec.title}, whose tokens are codes, through which nothing is learned here"
         raise InputError(detail, hint="Set encoder to frozen, or begin with a CT-CLIP.", source=start.path)
+    if config.features == "tokens" and start.preprocess is not None and start.preprocess.varies:
+        detail = f"is {start.spec.title}, which gives as many tokens as a scan has crops: only their mean is kept of a frozen encoder"
+        raise InputError(detail, hint="Set head to linear.", source=start.path)
     kind, encoder = (start.config.encoder_kind, start.config.encoder) if start.kind == KIND else (start.kind, start.config)
     return TokenClassifierConfig(head=config.head, labels=ABNORMALITIES, encoder_kind=kind, encoder=encoder)
 

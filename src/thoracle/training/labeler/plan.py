@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from thoracle.models.bundle.pretrained_text import load_pretrained_text
+from thoracle.models.common.prompts import format_prompts
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.encoder import TransformerLayer
 from thoracle.training.engine.plan import RunPlan, StepOutline, plan_run, step_cost
-from thoracle.training.labeler.task import LabelerConfig, prompt_reports
+from thoracle.training.labeler.task import LabelerConfig
 from thoracle.types import ABNORMALITIES
 
 
@@ -34,7 +35,7 @@ def plan_labeler(config: LabelerConfig, *, reports: int, ranks: int, local_ranks
         step_cost(outline, half=config.precision != "float32"),
         chunk=config.batch_size,
         sample_bytes=2 * torch.int64.itemsize * length + torch.float32.itemsize * len(ABNORMALITIES),
-        samples=reports + config.prompt_repeats * len(prompt_reports()),
+        samples=reports + config.prompt_repeats * len(format_prompts()),
         cache=0,
         ranks=ranks,
         local_ranks=local_ranks,

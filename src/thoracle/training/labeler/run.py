@@ -46,7 +46,7 @@ def labeler_run(
     """
     if config.eval_every and not validation:
         raise InputError("no report is left to validate on", hint="Give more reports, or set eval_every to 0.", source="reports")
-    training = ReportDataset((*reports, *(config.prompt_repeats * prompt_reports())))
+    training = ReportDataset((*reports, *(config.prompt_repeats * prompt_reports(reports))))
     start = initialize_text(config, lambda: [report.text for report in training.reports])
     config = replace(config, disclaimer=config.disclaimer or start.caution)
 

@@ -45,8 +45,8 @@ class LabelerConfig(RunConfig):
             training.
         cohort: in place of the table, the folder that `thoracle prepare` wrote, whose training scans' reports are read; "" for the table.
         section: section of a cohort's report that is read.
-        prompt_repeats: copies of each zero-shot prompt among the training texts, as a short report each. A text encoder that a CT-CLIP
-            begins with then knows the words that it will be asked by.
+        prompt_repeats: copies of each zero-shot prompt of a labelled abnormality among the training texts, as a short report each. A text
+            encoder that a CT-CLIP begins with then knows the words that it will be asked by.
         init_from: pretrained encoder, whose sizes and words then hold: a report classifier's model folder, or `config.json`, weights and
             tokenizer as the hub has them; "" for random weights.
         model: sizes of a random encoder.
@@ -78,11 +78,18 @@ class LabelledReportText:
     labels: tuple[int | None, ...]
 
 
-def prompt_reports() -> list[LabelledReportText]:
-    """List each zero-shot prompt as a report that states its abnormality, or nothing."""
-    texts, width = format_prompts(), len(ABNORMALITIES)
-    stated = [tuple(int(row == 2 * k) for k in range(width)) for row in range(len(texts))]
-    return [LabelledReportText(name=text, text=text, labels=labels) for text, labels in zip(texts, stated, strict=True)]
+def prompt_reports(reports: Sequence[LabelledReportText]) -> list[LabelledReportText]:
+    """List each zero-shot prompt as a report that states its abnormality, or nothing.
+
+    An abnormality that no report has a label of gets no prompt, and no label in the others' prompts: training is not to name it.
+    """
+    labelled = [any(report.labels[k] is not None for report in reports) for k in range(len(ABNORMALITIES))]
+    prompts = []
+    for row, text in enumerate(format_prompts()):
+        if labelled[row // 2]:
+            labels = tuple(int(row == 2 * k) if labelled[k] else None for k in range(len(ABNORMALITIES)))
+            prompts.append(LabelledReportText(name=text, text=text, labels=labels))
+    return prompts
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""SPECTRE, by its authors' package."""

@@ -31,7 +31,7 @@ def test_stack_is_the_naive_stack(naive: ModuleType, shape: tuple[int, ...], hea
     torch.manual_seed(seed)
     B, T, h, w = shape
     config = CTViTConfig(dim=8, heads=heads, dim_head=4)
-    stack = Stack(config.dim, depth=2, heads=heads, dim_head=config.dim_head).double()
+    stack = Stack(config.dim, depth=2, heads=heads, dim_head=config.dim_head).double().train(grad)
     _scatter(stack)
     x = torch.randn(B * T, h * w, 8).double() if spatial else torch.randn(B * h * w, T, 8).double()
     bias = torch.randn(heads, h * w, h * w).double() if spatial else None

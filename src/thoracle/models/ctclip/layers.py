@@ -124,8 +124,9 @@ class CosineAttention(nn.Module):
         q_SHNF = (F.normalize(q_SHNF, dim=-1) * (self.q_scale * self.k_scale)).to(v_SHNF.dtype)
         k_SHNF = F.normalize(k_SHNF, dim=-1)
         mask = None if bias_HNN is None else bias_HNN[None].to(v_SHNF.dtype)
-        if mask is not None and mask.requires_grad and mask.device.type == "cpu":
-            # torch has no fused kernel for it, and its plain one looks for rows that are masked whole: an eighth of a small model's step.
+        if mask is not None and self.training and mask.device.type == "cpu":
+            # A bias that learns has no fused kernel, and torch's plain one looks for rows that are masked whole: an eighth of a small
+            # model's step. Also where no gradient is taken: both passes of gradient caching give the same bits.
             out_SHNF = (q_SHNF * ATTENTION_SCALE @ k_SHNF.mT + mask).softmax(dim=-1) @ v_SHNF
         else:
             out_SHNF = F.scaled_dot_product_attention(q_SHNF, k_SHNF, v_SHNF, attn_mask=mask, scale=ATTENTION_SCALE)

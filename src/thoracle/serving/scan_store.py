@@ -35,6 +35,7 @@ class OpenScan:
         notes: what was left out of its upload.
         findings: None until they are read.
         maps: by finding and method; `latest_map` has the method of the last of each finding.
+        map_jobs: that made them, by finding and the method that was asked for.
         conversation: turns as people see them; `words` has the answers in the model's own words.
         verdicts: what a person said, by finding.
         size: bytes on the disk.
@@ -53,6 +54,7 @@ class OpenScan:
     findings: FindingsRead | None = None
     maps: dict[tuple[str, str], FindingMap] = field(default_factory=dict)
     latest_map: dict[str, str] = field(default_factory=dict)
+    map_jobs: dict[tuple[str, str | None], str] = field(default_factory=dict)
     conversation: list[ChatTurn] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     verdicts: dict[str, Opinion] = field(default_factory=dict)

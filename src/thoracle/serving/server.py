@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -130,6 +131,12 @@ class Server:
         """Cancel a scan's jobs, and delete it."""
         self.board.cancel_scan(scan.id)
         self.store.close(scan)
+
+    def take_index_size(self, records: int) -> None:
+        """Keep how many volumes the index has now."""
+        facts = self.loaded()
+        if facts.index is not None:
+            self.facts = replace(facts, index=replace(facts.index, records=records))
 
     def loaded(self) -> Facts:
         """Return what the models are.

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+import thoracle
 from tests.serving.page.conftest import EFFUSION_AND_NODULE, TIMEOUT_MS, Phantom, crosshair, open_file
 from thoracle.phantom.layout import nifti
 
@@ -29,6 +30,14 @@ def shown_hu(page: Page) -> int:
     return int(page.locator(".hu").first.inner_text().split()[0])
 
 
+def drop(page: Page, *paths: Path) -> None:
+    """Drop files or folders from outside the browser on the page, as a person does."""
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for event in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": event, "x": 300, "y": 300, "data": data})
+
+
 def brightness(page: Page, mm: tuple[float, float, float]) -> float:
     """How bright the axial plane is about a point, of a picture of the screen."""
     go_to(page, (mm[0], mm[1] + 15, mm[2]))  # so that the crosshair's lines do not cross it
@@ -38,6 +47,30 @@ def brightness(page: Page, mm: tuple[float, float, float]) -> float:
     assert box is not None
     picture = page.screenshot(clip={"x": box["x"] + x - 3, "y": box["y"] + y - 3, "width": 7, "height": 7})
     return float(np.asarray(Image.open(io.BytesIO(picture)).convert("L")).mean())
+
+
+def test_a_folder_that_is_dropped_is_read_with_all_that_lies_in_it(opened: Page, data_dir: Path, tmp_path: Path) -> None:
+    files = sorted((data_dir / "dicom" / "cip_ct64").iterdir())
+    for number, file in enumerate(files):
+        inside = tmp_path / "study" / ("upper" if number % 2 else "lower/deep")
+        inside.mkdir(parents=True, exist_ok=True)
+        (inside / file.name).write_bytes(file.read_bytes())
+    drop(opened, tmp_path / "study")
+    opened.locator(".scan-shown", has_text="study").locator(".scan-finding").wait_for()
+    assert opened.locator(".scan-shown .scan-shape").inner_text() == f"64 × 64 × {len(files)}"
+
+
+def test_a_header_that_is_dropped_with_its_data_is_one_scan(opened: Page, data_dir: Path, tmp_path: Path) -> None:
+    volume = thoracle.read(data_dir / "dicom" / "cip_ct64")
+    spacing, shape = (" ".join(map(str, numbers)) for numbers in (volume.spacing, volume.array.shape))
+    (tmp_path / "Müller.raw").write_bytes(np.asarray(volume.array).astype("<i2").tobytes("F"))
+    fields = f"NDims = 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nElementSpacing = {spacing}\nDimSize = {shape}"
+    (tmp_path / "Müller.mhd").write_text(f"ObjectType = Image\n{fields}\nElementType = MET_SHORT\nElementDataFile = Müller.raw\n")
+    drop(opened, tmp_path / "Müller.raw", tmp_path / "Müller.mhd")
+    opened.locator(".scan-shown").locator(".scan-finding").wait_for()
+    assert opened.locator(".scan").count() == 1
+    go_to(opened, (0, 0, 0))
+    assert opened.locator(".scan-shown .scan-shape").inner_text() == " × ".join(map(str, volume.array.shape))
 
 
 def test_a_dicom_folder_shows_its_hu_on_the_side_where_they_are(opened: Page, data_dir: Path) -> None:

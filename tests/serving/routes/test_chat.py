@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 
 from tests.language_server import LanguageServer
 from tests.serving.conftest import Asked
+from thoracle.client.forms.scans import ChatTurn
+from thoracle.serving.jobs.job import Job
+from thoracle.serving.routes.chat import _stream
 
 
 def events(answer: httpx.Response) -> list[tuple[str, dict[str, Any]]]:
@@ -76,3 +80,13 @@ def test_without_a_chat_model_the_hint_says_how_to_get_one(asked: Asked, scan: s
     monkeypatch.setattr(asked.server, "facts", replace(asked.server.facts, chat=None, chat_hint="Run `thoracle demo`."))
     refused = asked.client.post("/chat", json={"scan": scan, "question": "x"})
     assert (refused.status_code, refused.json()["error"]["hint"]) == (409, "Run `thoracle demo`.")
+
+
+def test_an_answer_ends_with_its_own_turn_whatever_the_conversation_has_become() -> None:
+    turn = ChatTurn(question="Is there?", answer="Yes.", task="long_answer", grounded=False, citations=[])
+    job = Job(id="j", kind="chat", lane="models", scan="s", arguments={}, state="done")
+
+    async def events() -> list[str]:
+        return [piece async for piece in _stream(None, job, [turn])]  # type: ignore[arg-type]  # a job that has ended asks no server
+
+    assert asyncio.run(events()) == ['event: done\ndata: {"answer": "Yes.", "job": "j"}\n\n']

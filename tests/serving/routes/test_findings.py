@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_verdicts_of_a_person_become_a_table_of_labels(asked: Asked, read: str) 
     row = next(row for row in csv.DictReader(io.StringIO(asked.client.get("/verdicts.csv").text)) if row["VolumeName"] == read)
     assert set(row) == {"VolumeName", *ABNORMALITIES}
     assert {name: label for name, label in row.items() if label} == {"VolumeName": read, "Emphysema": "0", "Pleural effusion": "1"}
+
+
+def test_an_opinion_on_a_verdict_that_cannot_tell_is_no_label(asked: Asked, read: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = asked.server.store.scan(read)
+    assert opened.findings is not None
+    rows = [replace(row, verdict="cannot tell", threshold=0.9, absent_at=0.0) for row in opened.findings.rows]
+    monkeypatch.setattr(opened, "findings", replace(opened.findings, rows=rows))
+    monkeypatch.setattr(opened, "verdicts", {"Emphysema": "agree", "Atelectasis": "disagree"})
+    row = next(row for row in csv.DictReader(io.StringIO(asked.client.get("/verdicts.csv").text)) if row["VolumeName"] == read)
+    assert {name: label for name, label in row.items() if label} == {"VolumeName": read}
 
 
 @pytest.mark.parametrize(("name", "body"), [("Broken leg", {"verdict": "agree"}), ("Emphysema", {"verdict": "maybe"}), ("Emphysema", {})])

@@ -45,6 +45,25 @@ def test_maps_are_kept_by_method_and_the_last_is_shown(asked: Asked, scan: str) 
     assert asked.client.get(f"/scans/{scan}").json()["maps"] == [NAME]
 
 
+def test_a_map_that_was_made_is_not_made_again_and_is_the_last(asked: Asked, scan: str) -> None:
+    jobs = []
+    for method in ("occlusion", "gradient", "occlusion"):
+        accepted = asked.client.post(f"/scans/{scan}/maps", json={"finding": NAME, "method": method})
+        asked.done(accepted)
+        jobs.append(accepted.json()["job"])
+    assert jobs[0] == jobs[2] != jobs[1]
+    assert asked.client.get(f"/scans/{scan}/maps/{NAME}").json()["method"] == "occlusion"
+
+
+def test_a_map_that_was_cancelled_is_made_again(asked: Asked, scan: str) -> None:
+    body = {"finding": "Emphysema", "method": "occlusion"}
+    cancelled = asked.client.post(f"/scans/{scan}/maps", json=body).json()["job"]
+    asked.client.delete(f"/jobs/{cancelled}")
+    again = asked.client.post(f"/scans/{scan}/maps", json=body)
+    assert again.json()["job"] != cancelled
+    asked.done(again)
+
+
 @pytest.mark.parametrize(
     ("body", "status"), [({"finding": "Broken leg"}, 422), ({"finding": NAME, "method": "regions"}, 422), ({}, 422), ({"finding": 3}, 422)]
 )

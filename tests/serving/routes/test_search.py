@@ -72,6 +72,7 @@ def test_a_case_that_is_none_has_no_picture(asked: Asked) -> None:
 def test_the_index_grows_by_an_open_scan_under_a_random_name_and_loses_it_again(asked: Asked, scan: str) -> None:
     added = asked.client.post("/index/scans", json={"scan": scan, "report": "A rare zebra."})
     assert (added.status_code, added.json()) == (201, {"records": 13})
+    assert asked.client.get("/status").json()["index"]["records"] == 13
     (found,) = hits(asked, keyword="zebra")
     assert hits(asked, scan=scan, top=1)[0]["hit"] == found["hit"]
     assert found["thumbnail"] is not None

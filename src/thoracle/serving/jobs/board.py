@@ -127,6 +127,11 @@ class JobBoard:
             raise UnknownId("there is no such job", hint="Start it again: jobs are forgotten when the server ends.")
         return self._jobs[id]
 
+    def success_to_be(self, id: str) -> Job | None:
+        """Return a job that waits, runs or is done; None where it is forgotten, failed, or is being cancelled."""
+        job = self._jobs.get(id)
+        return job if job is not None and job.state in ("queued", "running", "done") and job.cancel_at is None else None
+
     def status(self, job: Job) -> JobStatus:
         """Describe a job."""
         place = self._waiting[job.lane].index(job) + 1 if job.state == "queued" else 0

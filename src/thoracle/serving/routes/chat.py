@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -42,13 +42,15 @@ async def chat(request: ChatRequest, server: Served) -> StreamingResponse:
         if turn.grounded == grounded
     ]
 
+    joined: list[ChatTurn] = []
+
     def keep(job: Job) -> None:
         if job.result is not None:
-            _join(server, opened, job.result, question=question, task=task, grounded=grounded)
+            joined.append(_join(server, opened, job.result, question=question, task=task, grounded=grounded))
 
     arguments = {"scan": str(opened.volume_folder), "question": question, "task": task, "grounded": grounded, "turns": turns}
     job = server.board.submit("chat", lane=MODELS, scan=opened.id, arguments=arguments, conclude=keep)
-    return StreamingResponse(_stream(server, opened, job), media_type=EVENTS)
+    return StreamingResponse(_stream(server, job, joined), media_type=EVENTS)
 
 
 @router.delete("/scans/{scan}/conversation", status_code=204)
@@ -64,7 +66,8 @@ def event(name: str, values: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(values)}\n\n"
 
 
-async def _stream(server: Server, scan: OpenScan, job: Job) -> AsyncIterator[str]:
+async def _stream(server: Server, job: Job, joined: Sequence[ChatTurn]) -> AsyncIterator[str]:
+    """Yield the events of an answer; `joined` has its turn once the job is done, whatever has become of the conversation since."""
     try:
         async for piece in job.follow():
             if piece is not None:
@@ -75,17 +78,17 @@ async def _stream(server: Server, scan: OpenScan, job: Job) -> AsyncIterator[str
         if job.error is not None:
             yield event("error", asdict(job.error))
         else:
-            turn = scan.conversation[-1]
-            for citation in turn.citations:
-                yield event("citation", asdict(citation))
-            yield event("done", {"answer": turn.answer, "job": job.id})
+            for turn in joined:
+                for citation in turn.citations:
+                    yield event("citation", asdict(citation))
+                yield event("done", {"answer": turn.answer, "job": job.id})
     finally:
         if not job.has_ended:
             server.board.cancel(job)
 
 
-def _join(server: Server, scan: OpenScan, answer: AnswerGiven, *, question: str, task: AnswerKind, grounded: bool) -> None:
-    """Add a whole answer to the conversation, with ids in place of records' names."""
+def _join(server: Server, scan: OpenScan, answer: AnswerGiven, *, question: str, task: AnswerKind, grounded: bool) -> ChatTurn:
+    """Add a whole answer to the conversation, with ids in place of records' names, and return it."""
     citations = [
         Citation(
             id=source.id,
@@ -96,5 +99,7 @@ def _join(server: Server, scan: OpenScan, answer: AnswerGiven, *, question: str,
         )
         for source in answer.sources
     ]
-    scan.conversation.append(ChatTurn(question=question, answer=answer.shown, task=task, grounded=grounded, citations=citations))
+    turn = ChatTurn(question=question, answer=answer.shown, task=task, grounded=grounded, citations=citations)
+    scan.conversation.append(turn)
     scan.words.append(answer.words)
+    return turn

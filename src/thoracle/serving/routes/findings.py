@@ -7,7 +7,7 @@ import json
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from thoracle.client.forms.scans import Opinion, ScanFindings, VerdictRequest
+from thoracle.client.forms.scans import FindingRow, ScanFindings, VerdictRequest
 from thoracle.client.forms.service import JobAccepted
 from thoracle.errors import NotReady
 from thoracle.files.csv_text import csv_text
@@ -76,13 +76,14 @@ async def set_verdict(scan: ScanId, finding: FindingName, request: VerdictReques
 async def verdicts_table(server: Served) -> Response:
     """Return labels by people's verdicts, as `thoracle evaluate detection` takes them: 1 present, 0 absent, empty for not said.
 
-    To agree is to say what the model does: that a finding is there where its probability is at its threshold, or at 0.5 without one.
+    To agree is to say what the model does: that a finding is there where its probability is at its threshold, or at 0.5 without one. Of a
+    verdict that cannot tell neither says whether the finding is there: it is empty.
     """
     judged = [scan for scan in server.store.scans() if scan.verdicts and scan.findings is not None]
     names = list(dict.fromkeys(row.name for scan in judged for row in scan.rows() or []))
     lines: list[list[object]] = [["VolumeName", *names]]
     for scan in judged:
-        labels = {row.name: _label(row.probability >= _threshold(row.threshold), row.agreed) for row in scan.rows() or []}
+        labels = {row.name: _label(row) for row in scan.rows() or []}
         lines.append([scan.id, *(labels.get(name, "") for name in names)])
     return Response(csv_text(lines), media_type="text/csv")
 
@@ -93,9 +94,9 @@ def _read(scan: OpenScan) -> FindingsRead:
     return scan.findings
 
 
-def _threshold(threshold: float | None) -> float:
-    return 0.5 if threshold is None else threshold
-
-
-def _label(present: bool, opinion: Opinion | None) -> str:
-    return "" if opinion is None else str(int(present == (opinion == "agree")))
+def _label(row: FindingRow) -> str:
+    """Return "1", "0", or "" where nobody said."""
+    if row.agreed is None or row.verdict == "cannot tell":
+        return ""
+    is_present = row.probability >= (0.5 if row.threshold is None else row.threshold)
+    return str(int(is_present == (row.agreed == "agree")))

@@ -23,12 +23,16 @@ _MAP: Final = file_answer("application/gzip", "The grid of patches with its own 
 
 @router.post("/scans/{scan}/maps", status_code=202)
 async def make_map(scan: ScanId, request: MapRequest, server: Served) -> JobAccepted:
-    """Start to map where a finding is read, by the method that is named or the model's first; one that was made is there at once."""
+    """Start to map where a finding is read, by the method that is named or the model's first; one that is there is not made anew."""
     opened, facts = server.store.ready_scan(scan), server.loaded()
     finding, method = request.finding, request.method
     check_finding(finding, facts)
     if method is not None and method not in facts.model.methods:
         raise InputError(f"the model makes no maps by {method}", hint=f"There are {', '.join(facts.model.methods) or 'none'}.")
+    if (earlier := server.board.success_to_be(opened.map_jobs.get((finding, method), ""))) is not None:
+        if earlier.result is not None:
+            opened.latest_map[finding] = earlier.result.method
+        return JobAccepted(job=earlier.id)
     out = opened.folder / f"map-{facts.model.findings.index(finding)}-{method or 'default'}.nii.gz"
 
     def keep(job: Job) -> None:
@@ -40,7 +44,7 @@ async def make_map(scan: ScanId, request: MapRequest, server: Served) -> JobAcce
 
     arguments = {"scan": str(opened.volume_folder), "finding": finding, "method": method, "out": str(out)}
     job = server.board.submit("map", lane=MODELS, scan=opened.id, arguments=arguments, conclude=keep)
-    opened.job = job.id
+    opened.job = opened.map_jobs[finding, method] = job.id
     return JobAccepted(job=job.id)
 
 

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from thoracle.client.forms.scans import ScanOpened
 from thoracle.client.forms.search import IndexRequest, IndexSize, SearchAnswer, SearchHit, SearchQuery
 from thoracle.errors import AccessDenied, IndexMissing, InputError
+from thoracle.serving.jobs.job import Job
 from thoracle.serving.routes.paths import API, ROUTER, HitId, Served, file_answer
 from thoracle.serving.server import Server
 from thoracle.serving.work.results import SEARCH, RecordsFound
@@ -76,7 +77,7 @@ async def add_to_index(request: IndexRequest, server: Served) -> IndexSize:
     opened = server.store.ready_scan(request.scan)
     arguments = {"scan": str(opened.volume_folder), "name": opened.id, "report": request.report}
     job = server.board.submit("index", lane=SEARCH, scan=opened.id, arguments=arguments)
-    return IndexSize(records=await server.result_of(job))
+    return await _index_size(server, job)
 
 
 @router.delete("/index/records/{hit}")
@@ -84,7 +85,14 @@ async def delete_from_index(hit: HitId, server: Served) -> IndexSize:
     """Delete a case from the index, and its bytes from the disk."""
     _require_writable(server)
     number = server.cases.record(hit).number
-    return IndexSize(records=await server.result_of(server.board.submit("delete", lane=SEARCH, arguments={"number": number})))
+    return await _index_size(server, server.board.submit("delete", lane=SEARCH, arguments={"number": number}))
+
+
+async def _index_size(server: Server, job: Job) -> IndexSize:
+    """Wait until the index has changed, and return how many volumes it has then."""
+    records: int = await server.result_of(job)
+    server.take_index_size(records)
+    return IndexSize(records=records)
 
 
 def _require_index(server: Server) -> None:

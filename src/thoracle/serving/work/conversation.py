@@ -47,7 +47,6 @@ class Respondent:
     def __init__(self, detector: Detector, *, chat: Chat | None, generate: TextGenerator, find_similar: FindSimilar | None) -> None:
         self._detector, self._chat, self._generate, self._find_similar = detector, chat, generate, find_similar
         self._tokens = lru_cache(_REMEMBERED)(self._encode)
-        self._cases = lru_cache(_REMEMBERED)(self._similar)
 
     def answer(
         self, context: JobContext, *, scan: str, question: str, task: AnswerType, grounded: bool, turns: Sequence[Mapping[str, Any]]
@@ -76,7 +75,7 @@ class Respondent:
             shown = _emit(context, self._chat.answer(conversation, question, task=task, sampling=SAMPLING))
             return AnswerGiven(shown=shown, words=conversation.turns[-1].answer, sources=[])
         context.report("reading findings")
-        findings, hits = self._detector.findings(scan), self._cases(scan)
+        findings, hits = self._detector.findings(scan), self._similar(scan)  # the index may have changed
         evidence = collect_evidence(findings, [to_case(hit) for hit in hits])
         while hits and self._chat is not None and not self._chat.fits(build_messages(question, evidence), max_tokens=SAMPLING.max_tokens):
             hits = hits[:-1]  # the least alike goes first

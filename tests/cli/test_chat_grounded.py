@@ -203,6 +203,7 @@ def test_another_scan_does_not_get_this_ones_conversation(
     assert ((tmp_path / "talk.json").read_bytes(), len(language_server.asked)) == (before, asked)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_an_answer_and_keeps_the_conversation(
     language_server: LanguageServer, sketch: Path, model_dir: Path, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_report_without_an_answer_is_unknown_and_says_why(
     assert reason in (tmp_path / "out.unknown.csv").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_servers_work(paid: tuple[object, ...], language_server: LanguageServer) -> None:
     gone = threading.Event()
     language_server.say = lambda _: (gone.wait(200), (200, STATED))[1]

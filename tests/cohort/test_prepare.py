@@ -140,6 +140,7 @@ def _recorded(journal: Path) -> set[str]:
     return {json.loads(line)["volume"] for line in lines}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_finishes_without_redoing_or_losing_anything(ct_rate: Path, small, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     prepare(ct_rate, layout="ct-rate", out=whole, preprocess=small)

@@ -35,6 +35,7 @@ def test_ranks_that_start_at_once_download_an_encoder_once(hub: Hub, tmp_path: P
     assert len([path for command, path in hub.log if command == "GET" and path.endswith("model.safetensors")]) == 1
 
 
+@pytest.mark.slow
 def test_an_encoder_that_came_whole_needs_no_hub_and_one_that_did_not_is_fetched_again(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,6 +198,7 @@ def test_scans_are_encoded_in_batches_and_a_refused_one_fails_alone(scans: tuple
     assert [*table.rows] == [f"{number}.nii.gz" for number in (0, 2, 3, 4, 5)]
 
 
+@pytest.mark.slow
 def test_scans_are_read_in_processes(scans: tuple[ScanLocation, ...], table: ResultTable, sketch: Path) -> None:
     scans[1].path.write_bytes(b"\x1f\x8b nothing")
     outcomes = list(process_scans(scans, table, preprocess=SMALL, reading=ReadOptions(), row=mean, workers=2))

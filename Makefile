@@ -55,8 +55,10 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(call SECONDS_OF,$(BIN)/python -m pytest -n 2 -m "not slow and not service and not manual" tests/$(ROOM))
 
+# Ranks of the room of training need both cores: its tests are run one after the other.
+SLOW := $(BIN)/python -m pytest -m "slow and not manual"
 test-slow: .venv/.dev .published/.made
-	$(call SECONDS_OF,$(BIN)/python -m pytest -m "slow and not manual")
+	$(call SECONDS_OF,$(SLOW) -n 2 --dist loadfile --ignore=tests/training; others=$$?; $(SLOW) tests/training && test $$others = 0)
 
 test-services: .venv/.services $(VIEWER)
 	$(call SECONDS_OF,$(BIN)/python -m pytest -m "service and not manual")

@@ -115,7 +115,7 @@ def test_an_encoder_of_other_volumes_or_of_none_is_refused(cohort: Cohort, encod
         tmp_path / "text", kind="text-classifier", config=steps.MODEL.bert, preprocess=cohort.preprocess,
         tensors=network.state_dict(), **facts,
     )  # fmt: skip
-    with pytest.raises(CapabilityMissing, match="which gives no codes"):
+    with pytest.raises(CapabilityMissing, match="which gives no tokens on a regular grid"):
         encode(cohort, tmp_path / "text", "v0")
 
 

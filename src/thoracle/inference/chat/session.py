@@ -42,7 +42,7 @@ class ChatComponents:
     """Locate the parts of a chat model where no chat folder does: as published, or trained elsewhere.
 
     Attributes:
-        encoder: model folder of CT-CLIP or of its image encoder.
+        encoder: model folder, such as CT-CLIP's image encoder's.
         base: the language model.
         projector: a model folder, mm_projector.bin, or a folder with non_lora_trainables.bin.
         adapter: peft's folder; None for the language model as it is.

@@ -23,7 +23,7 @@ def image_text_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
 
     def capabilities(config: ImageTextConfig | None) -> frozenset[Capability]:
         inner = frozenset[Capability]() if config is None else encoders[config.encoder_kind].capabilities(config.encoder)
-        return _OWN | (inner & {Capability.SALIENCY})
+        return _OWN | (inner & {Capability.SALIENCY, Capability.TOKEN_GRID})
 
     return ModelSpec(
         kind="image-text",

@@ -54,7 +54,7 @@ def encode_cohort_scans(
         hint = "Prepare the cohort with the encoder's config.json."
         raise InputError("the encoder was made for another preprocessing than the cohort's", hint=hint, source=cohort.folder)
     tokens = ScanTokens(folder)
-    store = TokenCache(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
+    store = TokenCache(cohort.folder, tokens)
     entries = {entry.volume: entry for entry in cohort.entries}
     unknown = [name for name in names if name not in entries]
     if unknown:

@@ -224,8 +224,9 @@ def _refuses_by_name(model: Model) -> None:
 def test_hints_are_what_the_registry_says() -> None:
     assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, SPECTRE, MedFinder, LiPro, image-text, token-classifier or Toy"
     assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
-    assert models_with(Capability.TOKEN_GRID) == "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, CTViT, token-classifier, regions or Toy"
-    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI, LiPro or token-classifier"
+    grids = "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, CTViT, image-text, token-classifier, regions or Toy"
+    assert models_with(Capability.TOKEN_GRID) == grids
+    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI, LiPro, image-text or token-classifier"
     assert models_with(Capability.PATCH_LATENTS) == "COLIPRI"
     assert models_with(Capability.REGIONS) == "regions"
 

@@ -89,7 +89,7 @@ def test_another_models_tokens_are_told_by_shape_and_type(encoder: ModelFolder, 
 def test_a_model_that_encodes_no_scan_is_refused(encoder: ModelFolder) -> None:
     check_gives_grid(encoder)
     projector = replace(encoder, kind="chat-projector")
-    hint = r"Give a CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, CTViT, token-classifier or regions model"
+    hint = r"Give a CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, CTViT, image-text, token-classifier or regions model"
     with pytest.raises(CapabilityMissing, match=rf"is CT-CHAT's projector.*, which gives no tokens on a regular grid.*{hint}") as error:
         ScanTokens(projector)
     assert error.value.source == str(encoder.path)

@@ -86,7 +86,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NewProjectorConfig:
-    """Configure a new projector; names as in `ProjectorConfig`.
+    """Configure a new projector: CT-CHAT's attentional pooler and the two layers behind it.
 
     Attributes:
         num_queries: learned queries, each of which gives a token to the language model.

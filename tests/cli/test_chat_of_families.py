@@ -48,8 +48,8 @@ ENCODERS: dict[str, tuple[str, Any, Preprocessing]] = {
     "token-classifier": ("token-classifier", CONFIGS["token-classifier"], MODELS["merlin"][2]),
     "regions": ("regions", CONFIGS["regions"], CLIP),
 }
-#: The others take a minute.
-OFTEN = ("colipri", "merlin", "medfinder")
+#: The others take a minute and a half.
+OFTEN = ("colipri", "merlin")
 CONFIG = {
     "disclaimer": "Knows only noise.",
     "projector": {"num_queries": 3, "dim": 8, "attention_dim": 8, "heads": 2, "num_positions": None, "num_findings": 18},

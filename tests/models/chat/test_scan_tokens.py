@@ -153,6 +153,8 @@ def test_a_file_that_is_damaged_or_holds_something_else_counts_as_none(cache: To
     for damaged in (b"", content[:-1], b"\xff" * len(content)):
         file.write_bytes(damaged)
         assert cache.get("scan") is None
+    file.write_bytes(bytes(5000))  # more than codes and their header
+    assert cache.get("scan") is None
     for tensors in ({"other": _codes()}, {"scan": _codes().long()}, {"scan": _codes()[1:].contiguous()}):
         save_file(tensors, file)
         assert cache.get("scan") is None

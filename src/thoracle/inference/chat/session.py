@@ -30,7 +30,7 @@ from thoracle.models.chat.language_model import ChatModel, Dtype, LanguageModel,
 from thoracle.models.chat.layout import EvidencePlacement
 from thoracle.models.chat.prompt import AnswerType, Message
 from thoracle.models.chat.published_prompt import PublishedPrompt
-from thoracle.models.chat.scan_tokens import ScanTokens
+from thoracle.models.chat.scan_tokens import ScanTokens, check_gives_grid
 from thoracle.models.ctchat.projector import Projector
 
 GREEDY = SamplingOptions()
@@ -80,7 +80,8 @@ def load_chat(
     Raises:
         InputError: a part that is not there.
         ModelError: a part that is damaged, or does not fit the others.
-        CapabilityMissing: the language model has no chat template, or one that loses turns, or a cache of its own kind.
+        CapabilityMissing: the encoder does not give all scans tokens on one regular grid, or the language model has no chat template, one
+            that loses turns, or a cache of its own kind.
         ExtraMissing: transformers or peft are not installed.
     """
     caution = ""
@@ -90,6 +91,7 @@ def load_chat(
         source = ChatComponents(encoder=folder.encoder, base=folder.base, projector=folder.path / PROJECTOR, adapter=adapter)
         caution = folder.caution
     reader = load(source.encoder, device=device)
+    check_gives_grid(reader.folder)  # before a language model is read for minutes
     projector = load_projector(source.projector)
     language = load_language_model(source.base, adapter=source.adapter, device=reader.device, dtype=dtype)
     return Chat(language, projector, encoder=reader, caution=caution or reader.folder.disclaimer, evidence=evidence)

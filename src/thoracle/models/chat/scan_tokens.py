@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Final, cast
 
@@ -27,7 +28,8 @@ from thoracle.models.registry import models_with
 
 _CODEBOOK: Final = "vq._codebook.embed"
 _KEY: Final = "scan"
-_MOST_BYTES: Final = 1 << 28
+#: Of a file beside its one tensor.
+_HEADER_BYTES: Final = 4096
 
 
 def check_gives_grid(encoder: ModelFolder) -> None:
@@ -115,7 +117,7 @@ class TokenCache:
         """Read a scan's tokens; None where there is no file, or one that is damaged or of another encoder."""
         path = self.path(key, origin=origin)
         try:
-            if path.stat().st_size > _MOST_BYTES:
+            if path.stat().st_size > prod(self._tokens.shape) * self._tokens.dtype.itemsize + _HEADER_BYTES:
                 return None
             tensor = load(path.read_bytes()).get(_KEY)
         except (OSError, SafetensorError):

@@ -67,7 +67,7 @@ def encode_cohort_scans(
     for count, name in enumerate(todo, start=1):
         assert network is not None, "there is something to do"
         volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as where it is asked about
             store.put(keys[name], tokens.compress(network.encode_volume(volume.to(world.device))))
         progress(count, len(todo))
     world.barrier()

@@ -16,12 +16,13 @@ import thoracle
 from tests.cli.conftest import Command
 from tests.cli.families import CLIP, MODELS, write_encoder
 from tests.models.tiny_configs import CONFIGS, TINY, installed
+from tests.models.toy_family import SIZE, TOY, ToyConfig
 from tests.training import chat_parts
 from tests.training.chat_parts import question
 from tests.training.cohorts import write_cohort
 from thoracle.cohort.vqa.vqa_file import write_questions
 from thoracle.config_reader import config_to_mapping
-from thoracle.ct.preprocess import Preprocessing
+from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
 from thoracle.ct.recipes.recipe import Recipe
 from thoracle.inference.chat.scan_tokens import scan_tokens
 from thoracle.inference.chat.session import load_chat
@@ -31,7 +32,7 @@ from thoracle.models.chat.components import load_projector
 from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.encoder import Capability
 from thoracle.models.medfinder.config import ResNetConfig
-from thoracle.models.registry import models_with
+from thoracle.models.registry import REGISTRY, models_with
 from thoracle.serving.jobs.worker import JobContext
 from thoracle.serving.work.conversation import Respondent
 from thoracle.serving.work.detection import Detector
@@ -47,9 +48,10 @@ ENCODERS: dict[str, tuple[str, Any, Preprocessing]] = {
     "image-text": ("image-text", CONFIGS["image-text"], MODELS["merlin"][2]),
     "token-classifier": ("token-classifier", CONFIGS["token-classifier"], MODELS["merlin"][2]),
     "regions": ("regions", CONFIGS["regions"], CLIP),
+    "toy": (TOY.kind, ToyConfig(), PreprocessConfig(spacing=(40.0, 20.0, 20.0), size=SIZE)),
 }
 #: The others take a minute and a half.
-OFTEN = ("colipri", "merlin")
+OFTEN = ("colipri", "merlin", "toy")
 CONFIG = {
     "disclaimer": "Knows only noise.",
     "projector": {"num_queries": 3, "dim": 8, "attention_dim": 8, "heads": 2, "num_positions": None, "num_findings": 18},
@@ -90,7 +92,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a family that nothing in Thoracle names."""
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(REGISTRY, TOY.kind, TOY)
 
 
 def prepared(folder: Path, base: Path, kind: str, config: Any, recipe: Preprocessing) -> Setting:

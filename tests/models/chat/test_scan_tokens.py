@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.models.tiny_configs import CONFIGS
-from thoracle.ct.recipes.published import COLIPRI, MERLIN
+from thoracle.ct.recipes.published import COLIPRI, MERLIN, SPECTRE
 from thoracle.ct.recipes.recipe import FitToTiles
 from thoracle.errors import CapabilityMissing
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
@@ -93,6 +93,12 @@ def test_a_model_that_encodes_no_scan_is_refused(encoder: ModelFolder) -> None:
     with pytest.raises(CapabilityMissing, match=rf"is CT-CHAT's projector.*, which gives no tokens on a regular grid.*{hint}") as error:
         ScanTokens(projector)
     assert error.value.source == str(encoder.path)
+
+
+def test_an_encoder_of_crops_is_refused_whether_its_package_is_there_or_not(encoder: ModelFolder) -> None:
+    crops = replace(encoder, kind="spectre", config=CONFIGS["spectre"], preprocess=SPECTRE)
+    with pytest.raises(CapabilityMissing, match=r"is SPECTRE .*, which gives no tokens on a regular grid"):
+        ScanTokens(crops)
 
 
 def test_a_recipe_of_a_scans_own_size_is_refused(encoder: ModelFolder) -> None:

@@ -84,11 +84,18 @@ class PatchEmbeddings:
 
     Attributes:
         patch_embeddings: (B, T, h, w, D).
+        blocks: (B, n T / 2, n h / 2, n w / 2, D) eight neighbouring cells each, embedded as patches are; None where patches are no larger.
         cells: (B, n T, n h, n w, C) numbers of the n^3 parts of each patch, where the encoder describes such; None elsewhere.
     """
 
     patch_embeddings: Tensor
+    blocks: Tensor | None = None
     cells: Tensor | None = None
+
+    @property
+    def finest(self) -> Tensor:
+        """Return the finest grid that is embedded."""
+        return self.patch_embeddings if self.blocks is None else self.blocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,26 @@ def test_answers_that_are_written_are_those_with_the_scan(command, trained: Trai
     )
     assert seeing != unseeing
     assert [answer["answer"] for answer in json.loads((tmp_path / "out" / "answers.json").read_text())] == seeing
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_without_a_scan_the_same_words_are_answered_once(trained: TrainedChat, monkeypatch: pytest.MonkeyPatch, blind: bool) -> None:
+    chat, cohort = load_chat(trained.chat), open_cohort(trained.cohort)
+    held_out = split_questions(open_questions(trained.folder / "vqa.json"), cohort, held_out="valid").held_out
+    questions = draw_questions(held_out, limit=12, reports=0)
+    twice = [*questions, *(replace(question, id=f"{question.id} again") for question in questions)]
+    asked: list[Any] = []
+    generate = Chat.generate
+
+    def counted(*given: Any, **options: Any) -> Any:
+        asked.append(tuple(given[1]))
+        return generate(*given, **options)
+
+    monkeypatch.setattr(Chat, "generate", counted)
+    answered = [one.answer for one in answer_questions(chat, cohort, twice, sampling=SamplingOptions(max_tokens=4), blind=blind)]
+    assert answered[:12] == answered[12:]
+    assert len(asked) == (len(set(asked)) if blind else 24)
+    assert len(set(asked)) <= 12
 
 
 def test_a_judge_scores_what_is_not_closed_and_is_named(

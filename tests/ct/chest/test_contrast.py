@@ -5,9 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 import thoracle
 from tests.ct.sketches import BODY, THROUGH, sketch
+from thoracle.ct.chest.contrast import median_above
 from thoracle.ct.chest.quality import assess
 from thoracle.ct.volume import HeaderTags
 from thoracle.phantom.cohort import write_cohort
@@ -22,6 +26,14 @@ HEART = [((20, -35, -10), (55, 40, 50), 42), ((0, 0, 80), (18, 18, 60), 42), ((0
 
 
 LUNGS = [((-85, 0, 0), (60, 85, 130), -850), ((85, 0, 0), (60, 85, 130), -850)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.tuples(*[st.integers(2, 9)] * 3))
+def test_a_median_is_above_a_threshold_where_scipys_is(seed, shape):
+    cells = np.random.default_rng(seed).integers(0, 9, shape).astype(np.float32)
+    for threshold in (-1, 2, 4, 5.5, 9):
+        np.testing.assert_array_equal(median_above(cells, threshold), ndimage.median_filter(cells, 3) > threshold)
 
 
 class TestContrastByTheVoxels:

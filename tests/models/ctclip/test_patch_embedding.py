@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from thoracle.config_reader import config_from_mapping, config_to_mapping
 from thoracle.errors import InputError
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
+from thoracle.models.ctclip.ctvit import CTViT
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.patch_embedding import GridPool, SliceAttentionPool, WindowedPatchEmbedding
 from thoracle.models.text.config import TextConfig
@@ -53,6 +54,29 @@ def test_a_token_does_not_know_where_in_its_patch_a_cell_lies() -> None:
     embedding, volume = _embedding(), torch.randn(1, 4, 6, 6)
     swapped = torch.cat([volume[:, 2:], volume[:, :2]], dim=1)
     torch.testing.assert_close(embedding(volume), embedding(swapped))
+
+
+def test_blocks_of_a_patch_are_the_patches_of_half_its_size_by_the_same_weights() -> None:
+    torch.manual_seed(0)
+    large = replace(SMALL.ctvit, patch_size=12, temporal_patch_size=8, subpatches=4)
+    whole, halves = CTViT(large), CTViT(SMALL.ctvit)
+    halves.to_patch_emb.load_state_dict(whole.to_patch_emb.state_dict())
+    volume = torch.randn(2, 1, 16, 24, 24)
+    patches, expected = whole.embed_patches(volume), halves.embed_patches(volume)
+    assert patches.patch_embeddings.shape == (2, 2, 2, 2, 16)
+    assert patches.finest.shape == (2, 4, 4, 4, 16)
+    torch.testing.assert_close(patches.finest, expected.patch_embeddings)
+    torch.testing.assert_close(patches.cells, expected.cells, rtol=0, atol=0)
+    assert expected.blocks is None
+    assert expected.finest is expected.patch_embeddings
+
+
+@pytest.mark.parametrize(("cells", "patch"), [(1, 6), (3, 6)])
+def test_patches_of_an_odd_number_of_cells_have_no_blocks(cells: int, patch: int) -> None:
+    config = replace(SMALL.ctvit, patch_size=patch, temporal_patch_size=3, subpatches=cells)
+    patches = CTViT(config).embed_patches(torch.randn(1, 1, 6, 24, 24))
+    assert patches.blocks is None
+    assert patches.finest is patches.patch_embeddings
 
 
 def test_a_grid_pool_knows_where_a_token_lies() -> None:

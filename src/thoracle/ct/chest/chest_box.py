@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from thoracle.ct.chest.lungs import TISSUE, Mask, find_outside, grown
+from thoracle.ct.chest.lungs import TISSUE, Mask, grown
 from thoracle.ct.chest.opaque_bases import hidden_mm
 from thoracle.types import Affine, Spacing
 
@@ -49,16 +49,19 @@ class ChestBox:
         return f"{self.encloses}: {ranges} mm towards left, posterior, superior{ends}"
 
 
-def find_chest_box(cells: NDArray[np.float32], lung: Mask, cell: tuple[float, ...], *, spacing: Spacing, affine: Affine) -> ChestBox | None:
+def find_chest_box(
+    cells: NDArray[np.float32], lung: Mask, cell: tuple[float, ...], *, outside: Mask, spacing: Spacing, affine: Affine
+) -> ChestBox | None:
     """Find the box of the lungs, or of a body as large as a chest's; None where there is neither.
 
     Args:
         cells, cell: as `coarse_cells` gives them.
         lung: as `find_lung` gives it.
+        outside: as `find_outside` gives it.
         spacing, affine: of the volume.
     """
     if lung.any():
-        inside = _with_rim(cells, lung)
+        inside = _with_rim(cells, lung, outside)
         encloses: Literal["lungs", "body"] = "lungs"
     else:
         inside, encloses = _body(cells), "body"
@@ -89,7 +92,7 @@ def cut_faces(mask: Mask, cell: tuple[float, ...]) -> tuple[str, ...]:
     return tuple(name for name, area in zip(FACES, areas, strict=True) if area > _CUT_CM2)
 
 
-def _with_rim(cells: NDArray[np.float32], lung: Mask) -> Mask:
+def _with_rim(cells: NDArray[np.float32], lung: Mask, outside: Mask) -> Mask:
     """Keep the large parts of the lung, and add their half-filled rim, which thin recesses are made of."""
     upright, lung = np.ascontiguousarray(cells.T), np.ascontiguousarray(lung.T)  # (z, y, x), as scans lie in memory
     core = ~grown(grown(~lung))
@@ -98,7 +101,7 @@ def _with_rim(cells: NDArray[np.float32], lung: Mask) -> Mask:
     sizes = np.bincount(parts[core], minlength=int(parts.max()) + 1)
     sizes[0] = 0
     large_parts: Mask = (sizes >= _PART_SHARE * sizes.max()).take(parts) & (parts > 0)
-    airy = (upright < _RIM_HU) & ~gas & ~find_outside(upright)
+    airy = (upright < _RIM_HU) & ~gas & ~np.ascontiguousarray(outside.T)
     lungs = large_parts
     for _ in range(_RIM_STEPS):
         lungs = (grown(lungs) & airy) | large_parts
@@ -112,11 +115,16 @@ def _bowel_gas(upright: NDArray[np.float32], lung: Mask, core: Mask) -> Mask:
     """
     cores, count = ndimage.label(core)
     sizes = np.bincount(cores.ravel(), minlength=count + 1)[1:]
-    bottoms = np.array([box[0].start for box in ndimage.find_objects(cores)])
+    boxes = ndimage.find_objects(cores, max_label=count)
+    bottoms = np.array([box[0].start for box in boxes])
     lungs = sizes > _GAS_SHARE * sizes.max(initial=0)
     below = np.flatnonzero(~lungs & (bottoms < bottoms[lungs].min(initial=len(upright)))) + 1
-    gas: Mask = np.isin(cores, [part for part in below if np.median(upright[cores == part]) < _GAS_HU])
-    if not gas.any():
+    gaseous = np.zeros(count + 1, dtype=bool)
+    for part in below:
+        box = boxes[part - 1]
+        gaseous[part] = np.median(upright[box][cores[box] == part]) < _GAS_HU
+    gas: Mask = gaseous.take(cores)
+    if not gaseous.any():
         return gas
     beyond = core & ~gas
     for _ in range(_GAS_STEPS):

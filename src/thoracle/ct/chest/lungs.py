@@ -25,7 +25,7 @@ def lung_cells(array: HounsfieldArray, spacing: Spacing) -> tuple[Mask, tuple[fl
     corner.
     """
     cells, cell = coarse_cells(array, spacing)
-    return find_lung(cells, cell), cell
+    return find_lung(cells, cell, find_outside(cells)), cell
 
 
 def coarse_cells(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.float32], tuple[float, ...]]:
@@ -43,10 +43,10 @@ def coarse_cells(array: HounsfieldArray, spacing: Spacing) -> tuple[NDArray[np.f
     return sums / np.prod(counts, dtype=np.float32), tuple(period * step for period, step in zip(periods, spacing, strict=True))
 
 
-def find_lung(cells: NDArray[np.float32], cell: tuple[float, ...]) -> Mask:
-    """Find cells of air-filled lung among coarse cells."""
-    upright = np.ascontiguousarray(cells.T)  # (z, y, x), as scans lie in memory: neighbours are found along a slice's rows
-    outside = find_outside(upright)
+def find_lung(cells: NDArray[np.float32], cell: tuple[float, ...], outside: Mask) -> Mask:
+    """Find cells of air-filled lung among coarse cells; `outside` is that of `find_outside`."""
+    # (z, y, x), as scans lie in memory: neighbours are found along a slice's rows
+    upright, outside = np.ascontiguousarray(cells.T), np.ascontiguousarray(outside.T)
     airy = (upright < _GAS) & ~outside
     inside = ~grown(~airy)
     parts, count = ndimage.label(grown(inside) & airy)
@@ -60,8 +60,9 @@ def find_lung(cells: NDArray[np.float32], cell: tuple[float, ...]) -> Mask:
     return lung.T
 
 
-def find_outside(upright: NDArray[np.float32]) -> Mask:
+def find_outside(cells: NDArray[np.float32]) -> Mask:
     """Find air that reaches a side of its own slice; slice by slice, as the windpipe reaches the air before the face."""
+    upright = np.ascontiguousarray(cells.T)
     within_slice = np.zeros((3, 3, 3), dtype=bool)
     within_slice[1, :, 1] = within_slice[1, 1, :] = True
     parts, count = ndimage.label(upright < _AIR, structure=within_slice)
@@ -70,7 +71,7 @@ def find_outside(upright: NDArray[np.float32]) -> Mask:
         touching[side] = True
     touching[0] = False
     outside: Mask = touching.take(parts)
-    return outside
+    return outside.T
 
 
 def grown(mask: Mask) -> Mask:

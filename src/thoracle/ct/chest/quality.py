@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from thoracle.ct.chest.chest_box import ChestBox, cut_faces, find_chest_box
 from thoracle.ct.chest.contrast import is_enhanced
-from thoracle.ct.chest.lungs import CELL_MM, Mask, coarse_cells, find_lung
+from thoracle.ct.chest.lungs import CELL_MM, Mask, coarse_cells, find_lung, find_outside
 from thoracle.ct.geometry.lps import AIR_HU
 from thoracle.ct.volume import HeaderTags, Volume
 from thoracle.types import HounsfieldArray, Spacing
@@ -56,7 +56,8 @@ class Quality:
 def assess(volume: Volume) -> Quality:
     """Judge one volume; about a tenth of a second, a few megabytes."""
     cells, cell = coarse_cells(volume.array, volume.spacing)
-    lung = find_lung(cells, cell)
+    outside = find_outside(cells)
+    lung = find_lung(cells, cell, outside)
     litres = float(np.count_nonzero(lung) * np.prod(cell) / 1e6)
     slices = np.flatnonzero(lung.any(axis=(0, 1)))
     height = float((slices[-1] - slices[0] + 1) * cell[2]) if slices.size else 0.0
@@ -72,7 +73,7 @@ def assess(volume: Volume) -> Quality:
         lung_height_mm=round(height),
         lung_cut=cut,
         coverage=coverage,
-        box=find_chest_box(cells, lung, cell, spacing=volume.spacing, affine=volume.affine),
+        box=find_chest_box(cells, lung, cell, outside=outside, spacing=volume.spacing, affine=volume.affine),
         enhanced=enhanced,
         warnings=(
             *_seen(is_chest, coverage, cut),

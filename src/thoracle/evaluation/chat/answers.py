@@ -26,6 +26,7 @@ from thoracle.inference.chat.session import Chat
 from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.prepare import PreparedVolume
+from thoracle.models.chat.prompt import Message
 from thoracle.types import FloatArray
 from thoracle.version import __version__
 
@@ -97,6 +98,7 @@ def answer_questions(
         return scan_tokens(chat.encoder, PreparedVolume(array=volume, provenance=None, warnings=()))
 
     cached = {} if journal is None else {line["key"]: line["answer"] for line in map(json.loads, recover_lines(journal))}
+    answers: dict[tuple[Message, ...], str] = {}  # without a scan, the same words get the same answer
     for conversation in conversations:
         sources = [entries[name].cache_sha256 for name in conversation.images]
         unseen = blind and bool(sources)  # a question about no scan is answered once
@@ -106,7 +108,10 @@ def answer_questions(
             scans = () if blind else tuple(map(tokens, conversation.images))
             earlier = [Turn(question=pair.question, task=pair.task, answer=pair.answer) for pair in conversation.pairs[:-1]]  # type: ignore[arg-type]
             messages = Dialog(scans=scans, turns=earlier).messages(last.question, last.task)  # type: ignore[arg-type]
-            cached[key] = _whole(chat.generate(messages, scans, sampling=sampling)).strip()
+            words = tuple(messages)
+            if scans or words not in answers:
+                answers[words] = _whole(chat.generate(messages, scans, sampling=sampling)).strip()
+            cached[key] = answers[words]
             if journal is not None:
                 append_lines(journal, [json.dumps({"key": key, "answer": cached[key]})], private=True)
         yield AnsweredQuestion(patient=patient_of(conversation, entries), pair=last, answer=cached[key])

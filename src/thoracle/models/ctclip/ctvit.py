@@ -97,8 +97,11 @@ class CTViT(nn.Module):
         if not isinstance(self.to_patch_emb, WindowedPatchEmbedding):
             return PatchEmbeddings(patch_embeddings=self.embed(volume_B1ZHW))
         self._check(volume_B1ZHW)
-        described = self.to_patch_emb.describe(volume_B1ZHW[:, 0])
-        return PatchEmbeddings(patch_embeddings=self.to_patch_emb.embed(described), cells=self.to_patch_emb.cell_grid(described))
+        embedding = self.to_patch_emb
+        described = embedding.describe(volume_B1ZHW[:, 0])
+        cells = embedding.cell_grid(described)
+        blocks = embedding.embed_blocks(cells) if self.config.subpatches > 2 and self.config.subpatches % 2 == 0 else None
+        return PatchEmbeddings(patch_embeddings=embedding.embed(described), blocks=blocks, cells=cells)
 
     def embed(self, volume_B1ZHW: Tensor) -> Tensor:
         """Embed each patch for itself, (B, T, h, w, D), one time step after the other: all patches together are as large as the volume.

@@ -1,8 +1,8 @@
 """Patches of a volume to tokens by way of smaller cells, seen through a radiologist's windows; for small models of coarse scans.
 
 What is small in a patch would be lost in one linear map of it, and a LayerNorm of voxels takes density away. Here each cell is described
-by its mean through each window and by its brightest and its darkest voxel; cells meet in their patch by mean and maximum. Nothing of
-this is published.
+by its mean through each window and by its brightest and its darkest voxel; cells meet in their patch by mean and maximum, so that patches
+of any size share weights. Nothing of this is published.
 
 Shapes: B batch, T h w patches along slices and in plane, n cells along each axis of a patch, V voxels of a cell, W windows, C width of a
 cell, S numbers that describe one, D width of a token.
@@ -44,7 +44,8 @@ class WindowedPatchEmbedding(nn.Module):
     def embed(self, described_BThwnS: Tensor) -> Tensor:
         """Embed described patches: (B, T, h, w, D)."""
         hidden_BThwnC = F.gelu(self.hidden(described_BThwnS))
-        met_BThwC = torch.cat([hidden_BThwnC.mean(dim=4), hidden_BThwnC.max(dim=4).values], dim=-1)
+        # The gradient of a sum is no array, that of a mean is one as large as all cells.
+        met_BThwC = torch.cat([hidden_BThwnC.sum(dim=4) / hidden_BThwnC.shape[4], hidden_BThwnC.max(dim=4).values], dim=-1)
         return cast(Tensor, self.norm(self.project(met_BThwC)))
 
     def cell_grid(self, described_BThwnS: Tensor) -> Tensor:
@@ -52,19 +53,27 @@ class WindowedPatchEmbedding(nn.Module):
         n, (B, T, h, w, _, S) = self._cells, described_BThwnS.shape
         return described_BThwnS.view(B, T, h, w, n, n, n, S).permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(B, T * n, h * n, w * n, S)
 
+    def embed_blocks(self, cells_BZYXS: Tensor) -> Tensor:
+        """Embed each 2 x 2 x 2 cells of `cell_grid` as if they were a patch: (B, Z / 2, Y / 2, X / 2, D)."""
+        B, Z, Y, X, S = cells_BZYXS.shape
+        blocks = cells_BZYXS.view(B, Z // 2, 2, Y // 2, 2, X // 2, 2, S).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return self.embed(blocks.flatten(4, 6))
+
     @torch.no_grad()
     def _described(self, volume_ZHW: Tensor) -> Tensor:
         """(T, h, w, n^3, 3 W), from -1 to 1 through each window: its mean, its brightest voxel, its darkest."""
-        n, (T, h, w) = self._cells, (size // (self._cells * cell) for size, cell in zip(volume_ZHW.shape, self._size, strict=True))
-        brightest, darkest = self._of_cells(volume_ZHW, torch.amax), self._of_cells(volume_ZHW, torch.amin)
-        channels = []
-        for low, high in self._windows:
+        n, (z, y, x), (_, H, W) = self._cells, self._size, volume_ZHW.shape
+        lows_W111, highs_W111 = volume_ZHW.new_tensor(self._windows).view(-1, 2, 1, 1, 1).unbind(dim=1)
+        steps = []
+        for slices in torch.split(volume_ZHW, n * z):  # few enough for all that is made of them to stay in cache
+            clamped = torch.empty_like(slices)
+            sums = [self._of_cells(torch.clamp(slices, low, high, out=clamped), torch.sum) for low, high in self._windows]
             # A window is monotone: the brightest voxel seen through it is the window of the brightest.
-            means = self._of_cells(volume_ZHW.clamp(low, high), torch.sum) / math.prod(self._size)
-            channels += [
-                (values_hu - low) * (2 / (high - low)) - 1 for values_hu in (means, brightest.clamp(low, high), darkest.clamp(low, high))
-            ]
-        return torch.stack(channels, dim=-1).view(T, n, h, n, w, n, -1).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5)
+            extremes = [self._of_cells(slices, reduce).clamp(lows_W111, highs_W111) for reduce in (torch.amax, torch.amin)]
+            cells_WcnYX = torch.stack([torch.stack(sums) / math.prod(self._size), *extremes], dim=1)
+            seen_WcnYX = (cells_WcnYX - lows_W111[:, None]) * (2 / (highs_W111 - lows_W111))[:, None] - 1
+            steps.append(seen_WcnYX.view(-1, n, H // (n * y), n, W // (n * x), n).permute(2, 4, 1, 3, 5, 0).flatten(2, 4))
+        return torch.stack(steps)
 
     def _of_cells(self, volume_ZHW: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
         """Reduce each cell, (T n, h n, w n): an axis at a time, for no voxel moves and only the last runs along what lies in a row."""

@@ -124,7 +124,7 @@ def region_features(encoder: VolumeEncoder, volume_B1ZHW: Tensor, *, before_atte
         return RegionFeatures(tokens=embedding.tokens, cells=None, latent_BL=embedding.latent_BL if latents else None)
     patches = cast(PatchEncoder, encoder).embed_patches(volume_B1ZHW)
     latent_BL = cast(PatchEncoder, encoder).project_tokens(cast(PatchEncoder, encoder).encode_patches(patches)) if latents else None
-    return RegionFeatures(tokens=patches.patch_embeddings, cells=patches.cells, latent_BL=latent_BL)
+    return RegionFeatures(tokens=patches.finest, cells=patches.cells, latent_BL=latent_BL)
 
 
 def place(reader: PlaceEvidence, cells_BTHWD: Tensor, boxes: Sequence[InputBox], *, margin: float) -> Tensor:

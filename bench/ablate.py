@@ -1,7 +1,7 @@
 """What each choice of the demo's recipe is worth: one factor at a time, at equal volumes seen, paired by seed, on held-out phantoms.
 
     python bench/ablate.py COHORT --phantoms PHANTOMS --text LABELER --out DIR           # as `thoracle demo` leaves them; 3 to 4 hours
-    python bench/ablate.py … --seeds 0 --settings "patch 20" --volumes-seen 1600         # less of each, said in the table
+    python bench/ablate.py … --seeds 0 --settings "patch 10" --volumes-seen 1600         # less of each, said in the table
     python bench/ablate.py … --settings                                                   # the table of what DIR holds
 
 A run that was stopped goes on, and what is done is not done again. Each setting stands beside the one that it differs from in one thing:
@@ -36,7 +36,7 @@ from thoracle.models.common.zero_shot import zero_shot_probabilities
 from thoracle.types import ABNORMALITIES, FloatArray
 
 CONFIG = Path(__file__).parent.parent / "configs" / "phantom-tiny.yaml"
-DEMO = "demo: patch 10, batch 48, InfoNCE"
+DEMO = "demo: patch 20, batch 48, InfoNCE"
 TWO_RANKS = "two ranks of 24, negatives of both"
 CODES = "published pool, of codes"
 BATCH, WARM_UP = 48, 0.2
@@ -59,7 +59,7 @@ def patch(size: int, slices: int, parts: int) -> Setting:
 
 SETTINGS: dict[str, Setting] = {
     DEMO: Setting(changes={}, beside=""),
-    "patch 20": patch(20, 16, 4),
+    "patch 10": patch(10, 8, 2),
     "patch 5": patch(5, 4, 1),
     "batch 12": Setting(changes={}, batch=12),
     "batch 192, in chunks of 48": Setting(changes={"gradient_cache_chunk": BATCH}, batch=192),

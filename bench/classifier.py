@@ -21,7 +21,8 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.text.config import TextConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, collate_features
+from thoracle.training.finetuning.classifier import ClassifierTask, collate_features
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.frozen_features import FeatureDataset
 from thoracle.types import ABNORMALITIES
 

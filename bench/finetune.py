@@ -31,8 +31,8 @@ from thoracle.models.bundle.model_folder import load_state_dict, open_model, sav
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
-from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.frozen_features import encode_frozen_features, expand_tokens
 from thoracle.types import ABNORMALITIES
 

@@ -27,8 +27,8 @@ from thoracle.metrics.classification import auroc
 from thoracle.training.engine.config import RunConfig, builtin_config, load_config
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.finetuning.vocabfine_run import vocabfine_run
 from thoracle.types import FloatArray

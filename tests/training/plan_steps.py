@@ -39,8 +39,8 @@ from thoracle.training.contrastive.run import contrastive_run, medfinder_run
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.plan import RunPlan
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.plan import plan_classifier, plan_vocabfine
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.finetuning.vocabfine_run import vocabfine_run

@@ -26,7 +26,8 @@ from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.chat.packing import ChatBatch, PackedCollator, PackedSequence, group_by_prefix
 from thoracle.training.engine.distributed import World
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask, LabelledBatch
+from thoracle.training.finetuning.classifier import ClassifierTask, LabelledBatch
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.vocabfine import LabelledVolumes, VocabFineConfig, VocabFineTask
 from thoracle.training.labeler.task import LabelerConfig, LabelerTask, TextBatch
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from thoracle.cohort.reports import clean_text
-from thoracle.errors import IndexMismatch, InputError
+from thoracle.errors import InputError
 from thoracle.search.backend import IndexBackend, Matches
 from thoracle.search.fusion import fuse
 from thoracle.search.keywords import Keywords, all_terms, best_sentences, exclusion, parse
+from thoracle.search.model_lookup import check_same_model
 from thoracle.search.record import Filters, LatentArray, Record, hash_report
 
 if TYPE_CHECKING:
@@ -243,21 +244,6 @@ class Engine:
         return self._model
 
 
-def check_same_model(index: IndexBackend, model: Model) -> None:
-    """Raise IndexMismatch where a model's latents cannot be compared with the index's."""
-    settings = model.settings()
-    mismatched = [what for what in ("model", "preprocess") if index.settings.get(what) != settings[what]]
-    if mismatched:
-        before, now = (
-            str(recorded.get(mismatched[0]))[:12] if mismatched[0] == "model" else recorded.get(mismatched[0])
-            for recorded in (index.settings, settings)
-        )
-        raise IndexMismatch(
-            f"the index was made with another {mismatched[0]} ({before}, not {now}); latents cannot be compared",
-            hint="Give the model it was made with, or make an index with this one; --keyword and --similar-to need no model.",
-        )
-
-
 def _direction(latents_nL: LatentArray) -> LatentArray:
     """(L,) of unit norm: where the mean points."""
     mean = latents_nL.mean(axis=0)
@@ -271,14 +257,8 @@ def _direction(latents_nL: LatentArray) -> LatentArray:
 
 def _parts(query: Query) -> list[QueryPart]:
     """The parts that something is looked for by."""
-    present: dict[QueryPart, bool] = {
-        "text": bool(query.text.strip()),
-        "scan": query.scan is not None,
-        "report": bool(clean_text(query.report)),
-        "keyword": bool(query.keyword.strip()),
-        "like": bool(query.like),
-    }
-    return [part for part in PARTS if present[part]]
+    present = (query.text.strip(), query.scan is not None, clean_text(query.report), query.keyword.strip(), query.like)
+    return [part for part, given in zip(PARTS, present, strict=True) if given]
 
 
 def _check(query: Query) -> None:

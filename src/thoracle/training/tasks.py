@@ -8,7 +8,7 @@ from thoracle.training.chat.task import ChatConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.distillation import DistillationConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig

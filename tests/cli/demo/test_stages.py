@@ -17,7 +17,7 @@ from thoracle.inference.demo.locations import demo_chat as kept_chat
 from thoracle.training.chat.task import ChatConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.engine.config import builtin_config, load_config
-from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig
 from thoracle.types import ABNORMALITIES, RESEARCH_USE

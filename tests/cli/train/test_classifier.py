@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from thoracle.cohort.manifest import open_cohort
 from thoracle.models.bundle.model_folder import open_model
 from thoracle.training.engine.config import load_config, write_config
-from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.config import ClassifierConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

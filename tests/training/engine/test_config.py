@@ -15,7 +15,7 @@ from thoracle.training.chat.task import ChatConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.engine.config import RunConfig, changed_fields, load_config, load_run_config, write_config
-from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.distillation import DistillationConfig
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.labeler.task import LabelerConfig

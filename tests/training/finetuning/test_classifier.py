@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 
 from tests.training.memory_volumes import LabelledMemoryVolumes
 from thoracle.ct.preprocess import PreprocessConfig
-from thoracle.errors import InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
 from thoracle.models.bundle.import_published import import_checkpoint
@@ -27,7 +26,6 @@ from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
 from thoracle.training.finetuning.classifier import (
-    ClassifierConfig,
     ClassifierTask,
     LabelledBatch,
     clip_weights,
@@ -35,6 +33,7 @@ from thoracle.training.finetuning.classifier import (
     collate_volumes,
 )
 from thoracle.training.finetuning.classifier_run import ClassifierEvaluator
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.frozen_features import FeatureDataset, FrozenSample
 from thoracle.types import ABNORMALITIES
 
@@ -148,22 +147,6 @@ def test_a_published_lipro_is_gone_on_from(golden_dir: Path, tmp_path: Path) -> 
     expected = load_file(published / "ctclip_expected.safetensors")
     with torch.no_grad():
         torch.testing.assert_close(task.network.head.eval()(expected["image_latents"]), expected["lipro_logits"], atol=1e-5, rtol=0)
-
-
-def test_a_run_without_a_model_is_refused(steps: ModuleType) -> None:
-    with pytest.raises(InputError, match="needs a model"):
-        ClassifierConfig(init_from="")
-    with pytest.raises(InputError, match="not both"):
-        ClassifierConfig(init_from="model", model=steps.MODEL, encoder="full")
-    with pytest.raises(InputError, match="random weights learn") as frozen:
-        ClassifierConfig(init_from="", model=steps.MODEL)
-    assert "encoder to full" in frozen.value.hint
-    with pytest.raises(InputError, match="head label-attention's"):
-        ClassifierConfig(label_self_attention=True)
-    with pytest.raises(InputError, match="float32"):
-        ClassifierConfig(precision="bf16")
-    with pytest.raises(InputError, match="no pool has met"):
-        ClassifierConfig(slice_pool="attention", head="label-attention")
 
 
 #: What learns, and by whose names in the exported folder: a prefix of each.

@@ -19,8 +19,8 @@ from thoracle.models.bundle.model_folder import load_state_dict, open_model, sav
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
-from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.types import ABNORMALITIES
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

@@ -14,7 +14,7 @@ from thoracle.config_reader import config_to_mapping
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.ctclip.config import CTCLIPConfig
 from thoracle.training.engine.config import load_config
-from thoracle.training.finetuning.classifier import ClassifierConfig
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.plan import plan_classifier, plan_vocabfine
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 

@@ -26,8 +26,8 @@ from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, op
 from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.registry import REGISTRY
 from thoracle.training.engine.distributed import World
-from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.plan import plan_classifier
 from thoracle.training.finetuning.token_classifier import token_parameters, token_target
 from thoracle.types import ABNORMALITIES

@@ -15,8 +15,8 @@ from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.models.tokenclassifier import model as tokens
 from thoracle.training.engine.config import load_config
 from thoracle.training.engine.distributed import distributed_context
-from thoracle.training.finetuning.classifier import ClassifierConfig
 from thoracle.training.finetuning.classifier_run import classifier_run
+from thoracle.training.finetuning.config import ClassifierConfig
 
 
 def main(config: Path, cohort: Path, until: int, *, resume: bool) -> None:

@@ -52,7 +52,7 @@ def demo(
     from thoracle.training.chat.task import ChatConfig
     from thoracle.training.contrastive.ctclip import ContrastiveConfig
     from thoracle.training.engine.config import load_config
-    from thoracle.training.finetuning.classifier import ClassifierConfig
+    from thoracle.training.finetuning.config import ClassifierConfig
     from thoracle.training.finetuning.vocabfine import VocabFineConfig
     from thoracle.training.labeler.task import LabelerConfig
 

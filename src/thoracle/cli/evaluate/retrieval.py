@@ -49,8 +49,7 @@ def retrieval(
     from thoracle.evaluation.retrieval.tasks import run_tasks
     from thoracle.files.atomic import write_atomic
     from thoracle.inference.text.text_query import text_query_latents
-    from thoracle.search.engine import check_same_model
-    from thoracle.search.model_lookup import model_of
+    from thoracle.search.model_lookup import check_same_model, model_of
     from thoracle.search.open_index import open_index
     from thoracle.types import ABNORMALITIES
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from thoracle.training.engine.distributed import World
     from thoracle.training.engine.plan import RunPlan
     from thoracle.training.engine.trainer import Trainer
-    from thoracle.training.finetuning.classifier import ClassifierConfig
+    from thoracle.training.finetuning.config import ClassifierConfig
 
 
 def _config() -> type[ClassifierConfig]:
-    from thoracle.training.finetuning.classifier import ClassifierConfig
+    from thoracle.training.finetuning.config import ClassifierConfig
 
     return ClassifierConfig
 

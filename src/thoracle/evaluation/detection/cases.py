@@ -57,18 +57,8 @@ class LabelledCases:
     def select(self, keep: ArrayLike) -> LabelledCases:
         """Return the cases for which `keep` holds."""
         rows = np.flatnonzero(np.asarray(keep))
-
-        def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(values[row] for row in rows)
-
-        return LabelledCases(
-            names=chosen(self.names),
-            patients=chosen(self.patients),
-            scans=chosen(self.scans),
-            splits=chosen(self.splits),
-            labels=self.labels,
-            truth_NK=self.truth_NK[rows],
-        )
+        columns = {name: tuple(getattr(self, name)[row] for row in rows) for name in ("names", "patients", "scans", "splits")}
+        return replace(self, **columns, truth_NK=self.truth_NK[rows])
 
     def of_labels(self, labels: Sequence[str]) -> LabelledCases:
         """Return the same cases with those of `labels` that they have, in that order, whatever their case and blanks."""

@@ -46,6 +46,7 @@ CALIBRATION: Final = "calibration.json"
 LABELLING: Final = "labelling.json"
 LOCALIZATION: Final = "localization.json"
 
+_AS_THEY_ARE: Final = ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")
 _KEPT_LATENTS: Final = "prompt-latents-*.safetensors"
 _IMPORT_AGAIN: Final = "Make the folder again with `thoracle import FILE --out DIR`, or train it again with `thoracle train`."
 
@@ -190,9 +191,8 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
     folder = _parse(_read_json(path), path)
     size = (path / WEIGHTS).stat().st_size
     if size != folder.weights_bytes:
-        raise ModelFolderInvalid(
-            f"{WEIGHTS} has {size:,} bytes, where {CONFIG} says {folder.weights_bytes:,}", hint="Copy the folder again.", source=path
-        )
+        detail = f"{WEIGHTS} has {size:,} bytes, where {CONFIG} says {folder.weights_bytes:,}"
+        raise ModelFolderInvalid(detail, hint="Copy the folder again.", source=path)
     if verify and sha256(path / WEIGHTS) != folder.weights_sha256:
         raise ModelFolderInvalid(f"{WEIGHTS} is not the file that {CONFIG} has the hash of", hint="Copy the folder again.", source=path)
     return folder
@@ -212,16 +212,14 @@ def load_state_dict(folder: ModelFolder) -> dict[str, Tensor]:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     mismatched = sorted(name for name, _ in shapes.items() ^ folder.spec.weight_shapes(folder.config).items())
     if mismatched:
-        raise ModelFolderInvalid(
-            f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(mismatched[:3])}"[:300], hint=_IMPORT_AGAIN, source=folder.path
-        )
+        detail = f"{CONFIG} and {WEIGHTS} do not agree on {', '.join(mismatched[:3])}"[:300]
+        raise ModelFolderInvalid(detail, hint=_IMPORT_AGAIN, source=folder.path)
     return tensors
 
 
 def _as_dict(folder: ModelFolder) -> dict[str, Any]:
-    values = asdict(folder) | {"preprocess": config_to_mapping(folder.preprocess) if folder.preprocess else None}
-    del values["path"]
-    return {"format": FORMAT, **values}
+    preprocess = config_to_mapping(folder.preprocess) if folder.preprocess else None
+    return {"format": FORMAT, **{name: value for name, value in asdict(folder).items() if name != "path"}, "preprocess": preprocess}
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
@@ -256,10 +254,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
             prompts=tuple(str(prompt) for prompt in values["prompts"]),
             disclaimer=str(values.get("disclaimer", "")),
             citations=tuple(str(paper) for paper in values.get("citations", REGISTRY[values["kind"]].citations)),
-            **{
-                name: values[name]
-                for name in ("weights_sha256", "weights_bytes", "tokenizer_sha256", "source_sha256", "licence", "trained")
-            },
+            **{name: values[name] for name in _AS_THEY_ARE},
         )
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         detail = f"{CONFIG} does not describe a model ({type(error).__name__}: {str(error)[:200]})"
@@ -275,8 +270,8 @@ def _check_replaceable(out: Path) -> None:
         described = None
     if not is_model_json(described):
         raise OutputConflict("exists and is not a model folder", hint="Choose another --out.", source=out)
-    ours = {WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING, LOCALIZATION}
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.match(_KEPT_LATENTS))
+    ours = (WEIGHTS, CONFIG, TOKENIZER, CARD, CALIBRATION, LABELLING, LOCALIZATION, _KEPT_LATENTS)
+    foreign = sorted(path.name for path in out.iterdir() if not any(map(path.match, ours)))
     if foreign:
         raise OutputConflict(f"holds {', '.join(foreign[:5])} beside a model", hint="Move them, or choose another --out.", source=out)
 

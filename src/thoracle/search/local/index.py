@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from thoracle.errors import IndexBusy, IndexMismatch, IndexUnwritable, InputError
 from thoracle.files.atomic import TEMPORARY, make_private_folder
 from thoracle.files.lock import exclusive_lock
@@ -24,10 +22,10 @@ from thoracle.search.local import faiss_lists as approximate
 from thoracle.search.local.database import DATABASE, ERASING, Database
 from thoracle.search.local.erasure import erase_bytes
 from thoracle.search.local.faiss_lists import FaissIvf
+from thoracle.search.local.filter_masks import FilterMasks
 from thoracle.search.local.snapshot import is_consistent, read_vectors
 from thoracle.search.local.vectors import (
     VECTORS,
-    Mask,
     VectorFile,
     Vectors,
     append_vectors,
@@ -40,7 +38,6 @@ from thoracle.search.record import Filters, IndexedVolume, LatentArray, Record, 
 #: Encodes texts as they are looked for, for approximate lists to be tuned on: takes reports, and returns an array (T, L) of each kind.
 TextEncoder = Callable[[Sequence[str]], Sequence[LatentArray]]
 _REPORTS: Final = 128  # of the index, for lists to be tuned on
-_MASKS: Final = 32  # of filters, a byte a volume each
 _WASTE: Final = 4  # the file of vectors is written anew once more than one row in so many is erased
 
 
@@ -62,7 +59,7 @@ class LocalIndex:
             raise IndexMismatch(detail, hint="Make it anew with `thoracle index COHORT --model MODEL` and another --out.", source=folder)
         self._vectors: Vectors | None = None
         self._approximate: FaissIvf | None = None
-        self._masks: dict[tuple[Filters, Keywords | None], Mask] = {}
+        self._masks = FilterMasks(self._database)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -83,7 +80,6 @@ class LocalIndex:
         if self._vectors is None or self._vectors.state != self._database.state:
             self._vectors = read_vectors(self._database, self._stored(), dim=self._dim)
             self._approximate = approximate.read(self.folder, self._vectors, before=self._approximate)
-            self._masks.clear()
         return self._vectors
 
     def vector_search(
@@ -95,21 +91,9 @@ class LocalIndex:
             rows, products = self._approximate.nearest(latent_L, k=k)
             if len(rows) >= min(k, len(vectors.ids)):
                 return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
-        keep = self._passing(filters, without) if filters or without is not None else None
+        keep = self._masks.passing(vectors, filters, without=without) if filters or without is not None else None
         ((rows, products),) = vectors.nearest(latent_L[None], k=k, keep=keep)
         return list(zip(vectors.ids[rows].tolist(), products.tolist(), strict=True))
-
-    def _passing(self, filters: Filters, without: Keywords | None) -> Mask:
-        """(n,), which rows pass; of the last filters it is at hand while the index stays as it is."""
-        vectors, key = self.vectors(), (filters, without)
-        passing = self._masks.pop(key, None)
-        if passing is None:
-            passing = np.zeros(len(vectors.ids), bool)
-            passing[vectors.rows(np.array(self._database.matching(filters, without=without), np.int64))] = True
-        self._masks[key] = passing
-        for oldest in list(self._masks)[:-_MASKS]:
-            del self._masks[oldest]
-        return passing
 
     def keyword_search(self, query: Keywords, *, k: int, filters: Filters) -> Matches:
         """Search reports by keywords."""

@@ -26,12 +26,12 @@ from thoracle.training.engine.sampler import EpochDataset, iterate_samples
 from thoracle.training.engine.start_model import open_start_model
 from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.training.finetuning.classifier import (
-    ClassifierConfig,
     ClassifierTask,
     clip_weights,
     collate_features,
     collate_volumes,
 )
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.frozen_features import (
     FeatureDataset,
     FeatureKind,

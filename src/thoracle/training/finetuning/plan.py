@@ -16,8 +16,9 @@ from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CTCLIP_KINDS
 from thoracle.training.contrastive.pair_plan import outline_dual_encoder
 from thoracle.training.engine.plan import Encoding, RunPlan, StepOutline, plan_run, step_cost
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierNetwork, learning_parts, target_config
+from thoracle.training.finetuning.classifier import ClassifierNetwork, learning_parts, target_config
 from thoracle.training.finetuning.classifier_run import open_classifier_start
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.frozen_features import feature_shape
 from thoracle.training.finetuning.vocabfine import VocabFineConfig
 from thoracle.training.finetuning.vocabfine_run import open_vocabfine_start

@@ -22,7 +22,8 @@ from thoracle.models.tokenclassifier.config import TokenClassifierConfig
 from thoracle.models.tokenclassifier.model import TokenHead
 from thoracle.models.tokenclassifier.spec import KIND
 from thoracle.training.engine.distributed import World, parallelize
-from thoracle.training.finetuning.classifier import ClassifierConfig, ClassifierTask
+from thoracle.training.finetuning.classifier import ClassifierTask
+from thoracle.training.finetuning.config import ClassifierConfig
 from thoracle.training.finetuning.frozen_features import FeatureKind
 from thoracle.training.finetuning.lora import add_lora, merge_lora
 from thoracle.types import ABNORMALITIES

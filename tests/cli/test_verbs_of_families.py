@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,40 +14,16 @@ import torch
 from safetensors.torch import save_file
 
 from tests.cli.conftest import Command
-from tests.models.tiny_configs import CONFIGS, TINY, installed
+from tests.cli.families import MODELS, write_encoder
+from tests.models.tiny_configs import installed
 from thoracle.cli import export
 from thoracle.cohort.manifest import open_cohort
-from thoracle.ct.preprocess import PreprocessConfig, Preprocessing
-from thoracle.ct.recipes.published import ASTRA_CHEST, COLIPRI, MERLIN, SPECTRE
-from thoracle.ct.recipes.recipe import FitToTiles, ResizeByArea
+from thoracle.ct.recipes.published import COLIPRI
 from thoracle.inference.latents import read_latents
-from thoracle.models.bundle.model_folder import open_model, save_model
-from thoracle.models.common.prompts import format_prompts
+from thoracle.models.bundle.model_folder import open_model
 from thoracle.models.encoder import Capability
-from thoracle.models.merlin.config import MerlinConfig
 from thoracle.models.registry import REGISTRY, models_with
-from thoracle.models.text.tokenizer import Tokenizer
 
-SIZE = (60, 120, 120)
-CLIP = PreprocessConfig(spacing=(6.0, 3.0, 3.0), size=SIZE)
-COLIPRI_TINY = replace(
-    COLIPRI, resampling=replace(COLIPRI.resampling, spacing=(8.0, 8.0, 8.0)), fit=replace(COLIPRI.fit, size=(48, 40, 40))
-)
-MERLIN_TINY = replace(MERLIN, resampling=replace(MERLIN.resampling, spacing=(6.0, 6.0, 12.0)), fit=replace(MERLIN.fit, size=(64, 64, 32)))
-#: A model of each family: its kind, its sizes, its recipe.
-MODELS: dict[str, tuple[str, Any, Preprocessing]] = {
-    "ct-clip": ("ct-clip", TINY, CLIP),
-    "lipro": ("ct-clip-classifier", TINY, CLIP),
-    "ctvit": ("ctvit", TINY.ctvit, CLIP),
-    "medfinder": ("medfinder", CONFIGS["medfinder"], CLIP),
-    "colipri": ("colipri", replace(CONFIGS["colipri"], input_shape=(48, 40, 40), patch_size=(8, 8, 8)), COLIPRI_TINY),
-    "merlin": ("merlin", CONFIGS["merlin"], MERLIN_TINY),
-    "merlin-text": ("merlin", replace(CONFIGS["merlin"], bert=replace(TINY.bert, attention_window=8)), MERLIN_TINY),
-    "astra": ("merlin", MerlinConfig(width=2, layers=(1, 1, 1, 1), contrastive_dim=None),
-              replace(ASTRA_CHEST, resampling=ResizeByArea(samples=(64, 64, 32)))),
-    "merlin-tiles": ("merlin", CONFIGS["merlin"], replace(MERLIN, resampling=None, fit=FitToTiles(tile=(32, 32, 16), padding=0.0))),
-    "spectre": ("spectre", CONFIGS["spectre"], SPECTRE),
-}  # fmt: skip
 _FINDINGS = (Capability.ZERO_SHOT, Capability.LABELS, Capability.REGIONS)
 
 
@@ -73,20 +48,7 @@ def family(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """Random weights of a family."""
     monkeypatch.setenv("THORACLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of untrained models on two scans, AUROC is noise
-    kind, config, recipe = MODELS[request.param]
-    spec = REGISTRY[kind]
-    torch.manual_seed(0)
-    return save_model(
-        tmp_path / "model",
-        kind=kind,
-        config=config,
-        preprocess=recipe,
-        labels=spec.labels(config),
-        tensors=spec.build(config).state_dict(),
-        tokenizer=Tokenizer.from_words(format_prompts()) if spec.text_rules else None,
-        licence="none",
-        trained=False,
-    ).path
+    return write_encoder(tmp_path / "model", *MODELS[request.param]).path
 
 
 def test_verbs_take_the_family_or_refuse_it_by_name(command: Command, family: Path, archive: Path, tmp_path: Path) -> None:

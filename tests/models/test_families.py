@@ -112,10 +112,40 @@ def _encodes(model: Model, scan: np.ndarray) -> None:
     assert (embedding.patch_latents is not None) == (Capability.PATCH_LATENTS in can)
     if embedding.patch_latents is not None:
         assert embedding.patch_latents.shape == (*embedding.tokens.shape[:4], model.dim_latent)
+    assert (embedding.tokens.dim() == 5) == (Capability.TOKEN_GRID in can)
+    if Capability.TOKEN_GRID in can:
+        assert embedding.tokens.shape == (1, *encoder.token_grid(scan.shape), encoder.outputs.token_dim)
     if Capability.SALIENCY in can:
         with torch.inference_mode():
             tokens = encoder.encode_patches(encoder.embed_patches(torch.from_numpy(scan)[None, None]))
         torch.testing.assert_close(tokens, embedding.tokens)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("colipri", "merlin", "medfinder", "image-text", "token-classifier", "regions", TOY.kind),
+        *(f"{kind} unquantized" for kind in ("ct-clip", "ct-clip-classifier", "ctvit")),
+    ],
+)
+def test_a_token_stands_where_its_voxels_are(kind: str, tmp_path: Path) -> None:
+    """Noise in one part of the input moves the token of that part most: axes are neither swapped nor mirrored."""
+    folder = made(kind, tmp_path / "model")
+    model = thoracle.load(folder.path, device="cpu")
+    grid = model.encoder.token_grid(folder.preprocess.size)
+    generator = np.random.default_rng(1)
+    before = generator.normal(0, 0.1, folder.preprocess.size).astype(np.float32)
+    tokens = model.encode_tokens(before).tokens[0]
+    assert tokens.shape[:3] == grid
+    for place in ((0, grid[1] - 1, grid[2] // 2), (grid[0] - 1, grid[1] // 2, 0)):
+        parts = tuple(
+            slice(round(at * side / count), round((at + 1) * side / count))
+            for at, side, count in zip(place, before.shape, grid, strict=True)
+        )
+        after = before.copy()
+        after[parts] += generator.normal(0, 1, after[parts].shape).astype(np.float32)
+        moved = (model.encode_tokens(after).tokens[0] - tokens).norm(dim=-1)
+        assert np.unravel_index(int(moved.argmax()), grid) == place
 
 
 def _detects_or_refuses(model: Model, scan: np.ndarray) -> None:
@@ -180,7 +210,7 @@ def _refuses_by_name(model: Model) -> None:
     blank = np.zeros(model.preprocess.size, np.float32)
     calls: dict[Capability, Callable[[], object]] = {
         Capability.TEXT: lambda: model.encode_text(["words"]),
-        Capability.CODES: lambda: model.encode_tokens(blank),
+        Capability.TOKEN_GRID: lambda: model.encode_tokens(blank),
         Capability.ZERO_SHOT: model.logit_scale,
         Capability.SALIENCY: lambda: saliency(model, blank, abnormalities=model.folder.labels[:1], method="gradient"),
         Capability.PATCH_LATENTS: lambda: saliency(model, blank, abnormalities=model.folder.labels[:1], method="similarity"),
@@ -194,7 +224,9 @@ def _refuses_by_name(model: Model) -> None:
 def test_hints_are_what_the_registry_says() -> None:
     assert models_with(Capability.LATENTS) == "CT-CLIP, COLIPRI, Merlin, SPECTRE, MedFinder, LiPro, image-text, token-classifier or Toy"
     assert models_with(Capability.CODES) == "CT-CLIP, LiPro or CTViT"
-    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI, LiPro or token-classifier"
+    grids = "CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, CTViT, image-text, token-classifier, regions or Toy"
+    assert models_with(Capability.TOKEN_GRID) == grids
+    assert models_with(Capability.SALIENCY) == "CT-CLIP, COLIPRI, LiPro, image-text or token-classifier"
     assert models_with(Capability.PATCH_LATENTS) == "COLIPRI"
     assert models_with(Capability.REGIONS) == "regions"
 

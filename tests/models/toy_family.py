@@ -47,6 +47,10 @@ class Toy(nn.Module):
     def logit_scale(self) -> None:
         return None
 
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        z, h, w = (side // self.config.tile for side in size)
+        return z, h, w
+
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
         tiles = volume_B1ZHW[:, 0]
         for axis in (1, 2, 3):
@@ -79,7 +83,7 @@ TOY = ModelSpec(
     read_config=_read_config,
     build=Toy,
     modules=(Toy,),
-    capabilities=lambda _: frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.LABELS}),
+    capabilities=lambda _: frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.TOKEN_GRID, Capability.LABELS}),
     labels=lambda config: LABELS[: config.labels],
     key_pattern=re.compile(r"^combiner\."),
     files=("backbone.pt", "combiner.pt"),

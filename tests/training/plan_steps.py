@@ -21,7 +21,6 @@ from thoracle.cohort.vqa.vqa_file import QuestionAnswer, QuestionSet
 from thoracle.ct.preprocess import PreprocessConfig
 from thoracle.models.bundle.model_folder import save_model
 from thoracle.models.common.prompts import format_prompts
-from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctclip.config import CTCLIPConfig, CTViTConfig
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.medfinder.config import MedFinderConfig, ResNetConfig
@@ -32,7 +31,7 @@ from thoracle.training.chat.phantom_lm import build_phantom_lm, save_phantom_lm
 from thoracle.training.chat.plan import plan_chat
 from thoracle.training.chat.run import chat_run, finding_targets
 from thoracle.training.chat.scan_features import encode_cohort_scans
-from thoracle.training.chat.task import AdapterConfig, ChatConfig, SmallLanguageConfig
+from thoracle.training.chat.task import AdapterConfig, ChatConfig, NewProjectorConfig, SmallLanguageConfig
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
 from thoracle.training.contrastive.medfinder import MedFinderRunConfig
 from thoracle.training.contrastive.pair_plan import plan_pairs
@@ -153,7 +152,7 @@ def chat(folder: Path, **changes: Any) -> Planned:
     save_phantom_lm(base, language, {name: tensor.clone() for name, tensor in language.model.named_parameters()})
     config = ChatConfig(
         encoder=encoder, language_model=str(base), out=f"{folder}/run", batch_size=4, sequence_length=512,
-        projector=ProjectorConfig(num_queries=32, dim=64, attention_dim=64), adapter=AdapterConfig(rank=8, alpha=16), **SHORT, **changes,
+        projector=NewProjectorConfig(num_queries=32, dim=64, attention_dim=64), adapter=AdapterConfig(rank=8, alpha=16), **SHORT, **changes,
     )  # fmt: skip
     cohort = write_cohort(folder / "cohort", PREPROCESS, volumes=18)
     names = [entry.volume for entry in cohort.entries if entry.split == "train"]

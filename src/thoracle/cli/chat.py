@@ -34,7 +34,7 @@ def chat(
     scans: Annotated[list[Path] | None, typer.Argument(metavar="SCAN", help="One scan, or two of a patient in the order of time.")] = None,
     *,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="Chat folder, or a published adapter's.")] = None,
-    encoder: Annotated[Path | None, typer.Option(metavar="DIR", help="CT-CLIP model folder: where the chat model's has moved to.")] = None,
+    encoder: Annotated[Path | None, typer.Option(metavar="DIR", help="Model folder of its encoder: where that has moved to.")] = None,
     base: Annotated[Path | None, typer.Option(metavar="DIR", help="Language model's folder: where it has moved to.")] = None,
     ask: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A question; several in turn. Without, you are asked.")] = None,
     task: Annotated[Kind, typer.Option(help="What kind of answer is wanted.")] = "long_answer",

@@ -173,13 +173,13 @@ class Model:
         return cast("NDArray[np.float32]", latent_1L[0].float().cpu().numpy())
 
     def encode_tokens(self, volume: VolumeInput) -> VolumeEmbedding:
-        """Encode one scan as tokens and codes; a bare image encoder has no latent beside them.
+        """Encode one scan as tokens on a regular grid, and codes where the model has them; a bare image encoder has no latent beside them.
 
         Raises:
-            CapabilityMissing: the model has no codes.
+            CapabilityMissing: its tokens are on no regular grid.
             InputError: an array of another size than `preprocess.size`.
         """
-        self.require(Capability.CODES)
+        self.require(Capability.TOKEN_GRID)
         return self._encode([volume])
 
     def read_regions(self, volume: VolumeInput) -> RegionReading:

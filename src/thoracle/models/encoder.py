@@ -25,6 +25,8 @@ class Capability(Enum):
     #: `VolumeEmbedding.patch_latents`.
     PATCH_LATENTS = "latents of patches in the space of its texts"
     CODES = "codes"
+    #: `VolumeEmbedding.tokens` of one grid, which the size of the input says (`GridEncoder`).
+    TOKEN_GRID = "tokens on a regular grid"
     TEXT = "a text encoder"
     #: Text, a logit scale and prompts: findings in any words.
     ZERO_SHOT = "zero-shot detection"
@@ -154,6 +156,13 @@ class VolumeTextEncoder(LatentEncoder, TextEncoder, Protocol):
         """Return the scalar that multiplies cosine similarities; None where the published code has none, and so no zero-shot
         probability.
         """
+
+
+class GridEncoder(VolumeEncoder, Protocol):
+    """Encode volumes as tokens on a regular grid (`Capability.TOKEN_GRID`)."""
+
+    def token_grid(self, size: tuple[int, int, int], /) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of so many voxels."""
 
 
 class PatchEncoder(LatentEncoder, Protocol):

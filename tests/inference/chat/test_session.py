@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.cli.families import MODELS, write_encoder
 from thoracle.errors import CapabilityMissing, CheckpointIncomplete, InputError
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.scan_question_rule import REFUSAL
@@ -171,6 +173,12 @@ def test_parts_that_do_not_fit_are_refused(encoder: Model, language: LanguageMod
         Chat(language, Projector(ProjectorConfig(**{**vars(SIZES), "dim_context": 32})), encoder=encoder, caution="")
     with pytest.raises(CheckpointIncomplete, match="rows of 16, the language model reads 32"):
         Chat(language, Projector(ProjectorConfig(**{**vars(SIZES), "hidden_size": 16})), encoder=encoder, caution="")
+
+
+def test_an_encoder_without_a_grid_is_refused_before_the_language_model_is_read(parts: ChatComponents, tmp_path: Path) -> None:
+    tiles = write_encoder(tmp_path / "tiles", *MODELS["merlin-tiles"]).path
+    with pytest.raises(CapabilityMissing, match="scans have no grid of tokens in common"):
+        load_chat(replace(parts, encoder=tiles, base=tmp_path / "absent"), device="cpu")
 
 
 def test_a_model_without_a_template_is_refused(parts: ChatComponents, encoder: Model) -> None:

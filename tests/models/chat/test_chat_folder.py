@@ -127,6 +127,23 @@ def test_another_encoder_or_language_model_is_refused(save: Callable[..., Path],
         open_chat(models / "chat", encoder=encoder.path)
 
 
+def test_the_same_weights_behind_another_recipe_are_refused(save: Callable[..., Path], models: Path) -> None:
+    """Axes of an input are in no tensor: of COLIPRI both orders were published, and a mirrored scan has its findings on the other side."""
+    chat = save()
+    recipe = open_chat(chat).encoder_preprocess
+    assert recipe == open_model(models / "encoder").preprocess
+    config = models / "encoder" / "config.json"
+    values = json.loads(config.read_text())
+    values["preprocess"]["spacing"] = [3.0, 1.5, 1.5]
+    config.write_text(json.dumps(values))
+    with pytest.raises(ModelFolderInvalid, match=r"trained with its encoder's weights behind another recipe.*--encoder DIR"):
+        open_chat(chat)
+    about = json.loads((chat / "chat.json").read_text())
+    del about["encoder_preprocess"]  # as folders of before have it
+    (chat / "chat.json").write_text(json.dumps(about))
+    assert open_chat(chat).encoder_preprocess is None
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -136,6 +153,7 @@ def test_another_encoder_or_language_model_is_refused(save: Callable[..., Path],
         (lambda values: json.dumps({name: value for name, value in values.items() if name != "base"}), "KeyError: 'base'"),
         (lambda values: json.dumps(values | {"caution": None}), "None where text was expected"),
         (lambda values: json.dumps(values | {"encoder": 5}), "5 where text was expected"),
+        (lambda values: json.dumps(values | {"encoder_preprocess": {"axes": "RAX"}}), "encoder_preprocess"),
     ],
 )
 def test_a_damaged_description_is_no_chat_folder(save: Callable[..., Path], damage: Callable[[dict[str, Any]], str], says: str) -> None:

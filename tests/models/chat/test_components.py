@@ -93,8 +93,8 @@ def test_an_encoder_neither_drops_out_nor_learns(encoder: ModelFolder) -> None:
     assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_a_model_without_codes_is_no_image_encoder(encoder: ModelFolder) -> None:
-    with pytest.raises(CapabilityMissing, match="which gives no codes"):
+def test_a_model_without_a_grid_of_tokens_is_no_image_encoder(encoder: ModelFolder) -> None:
+    with pytest.raises(CapabilityMissing, match="which gives no tokens on a regular grid"):
         load_image_encoder(replace(encoder, kind="chat-projector"), device=torch.device("cpu"))
 
 

@@ -10,13 +10,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.models.tiny_configs import CONFIGS
+from thoracle.ct.recipes.published import COLIPRI, MERLIN, SPECTRE
+from thoracle.ct.recipes.recipe import FitToTiles
 from thoracle.errors import CapabilityMissing
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict, save_model
 from thoracle.models.chat.components import load_image_encoder
-from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache, check_gives_codes
+from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache, check_gives_grid
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.encoder import VolumeEmbedding
 
+SIZE = (60, 120, 120)
 GRID = (6, 6, 6)  # 60 slices of 120 x 120 voxels in patches of 10 x 20 x 20
 
 
@@ -42,7 +46,7 @@ def grid_pool(encoder: ModelFolder, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_codes_of_a_scan_come_back_as_the_encoders_tokens(encoder: ModelFolder, embedding: VolumeEmbedding) -> None:
     tokens = ScanTokens(encoder)
-    assert (tokens.grid, tokens.width, tokens.before_codebook) == (GRID, 64, False)
+    assert (tokens.grid, tokens.width, tokens.shape, tokens.dtype) == (GRID, 64, GRID, torch.int32)
     kept = tokens.compress(embedding)
     assert (tuple(kept.shape), kept.dtype, kept.device.type) == (GRID, torch.int32, "cpu")
     assert kept.nbytes == 4 * 216
@@ -62,7 +66,7 @@ def test_each_number_stands_for_its_row_of_the_codebook(encoder: ModelFolder) ->
 
 def test_tokens_before_the_codebook_are_kept_in_half_precision(grid_pool: ModelFolder) -> None:
     tokens = ScanTokens(grid_pool)
-    assert (tokens.grid, tokens.width, tokens.before_codebook) == (GRID, 64, True)
+    assert (tokens.grid, tokens.width, tokens.shape, tokens.dtype) == (GRID, 64, (*GRID, 64), torch.float16)
     before = torch.randn(1, *GRID, 64, generator=torch.Generator().manual_seed(1))
     kept = tokens.compress(VolumeEmbedding(tokens=before, codebook_indices=torch.zeros(1, 216, dtype=torch.long)))
     assert (tuple(kept.shape), kept.dtype) == ((*GRID, 64), torch.float16)
@@ -83,16 +87,37 @@ def test_another_models_tokens_are_told_by_shape_and_type(encoder: ModelFolder, 
 
 
 def test_a_model_that_encodes_no_scan_is_refused(encoder: ModelFolder) -> None:
-    check_gives_codes(encoder)
+    check_gives_grid(encoder)
     projector = replace(encoder, kind="chat-projector")
-    with pytest.raises(CapabilityMissing, match=r"is CT-CHAT's projector.*, which gives no codes.*Give CT-CHAT's encoder") as error:
+    hint = r"Give a CT-CLIP, COLIPRI, Merlin, MedFinder, LiPro, CTViT, image-text, token-classifier or regions model"
+    with pytest.raises(CapabilityMissing, match=rf"is CT-CHAT's projector.*, which gives no tokens on a regular grid.*{hint}") as error:
         ScanTokens(projector)
     assert error.value.source == str(encoder.path)
 
 
+def test_an_encoder_of_crops_is_refused_whether_its_package_is_there_or_not(encoder: ModelFolder) -> None:
+    crops = replace(encoder, kind="spectre", config=CONFIGS["spectre"], preprocess=SPECTRE)
+    with pytest.raises(CapabilityMissing, match=r"is SPECTRE .*, which gives no tokens on a regular grid"):
+        ScanTokens(crops)
+
+
+def test_a_recipe_of_a_scans_own_size_is_refused(encoder: ModelFolder) -> None:
+    recipe = replace(MERLIN, resampling=None, fit=FitToTiles(tile=(32, 32, 16), padding=0.0))
+    with pytest.raises(CapabilityMissing, match=r"a recipe that leaves each scan its own size.*crops, pads or resizes to one size"):
+        ScanTokens(replace(encoder, preprocess=recipe))
+
+
+@pytest.mark.parametrize("value", [7e4, float("nan")])
+def test_tokens_that_half_precision_does_not_hold_are_refused(grid_pool: ModelFolder, value: float) -> None:
+    tokens = torch.zeros(1, *GRID, 64)
+    tokens[0, 1, 2, 3, 4] = value
+    with pytest.raises(CapabilityMissing, match=r"gives tokens of up to (70000|nan), where half precision ends at 65,504"):
+        ScanTokens(grid_pool).compress(VolumeEmbedding(tokens=tokens))
+
+
 @pytest.fixture
 def cache(encoder: ModelFolder, tmp_path: Path) -> TokenCache:
-    return TokenCache(tmp_path, ScanTokens(encoder), encoder_sha256="a" * 64)
+    return TokenCache(tmp_path, ScanTokens(encoder))
 
 
 def _codes(first: int = 0) -> Tensor:
@@ -112,11 +137,19 @@ def test_a_scans_tokens_are_kept_by_key_and_its_name_is_in_no_file(cache: TokenC
     assert not any("PAT" in str(path.relative_to(tmp_path)) or b"PAT" in path.read_bytes() for path in files)
 
 
-def test_another_encoder_keeps_its_own(cache: TokenCache, encoder: ModelFolder, tmp_path: Path) -> None:
-    cache.put("scan", _codes())
-    for sha256 in ("b" * 64, "a" * 63 + "b"):  # the second shares the folder
-        assert TokenCache(tmp_path, ScanTokens(encoder), encoder_sha256=sha256).get("scan") is None
-    assert TokenCache(tmp_path, ScanTokens(encoder), encoder_sha256="a" * 64).get("scan") is not None
+def test_another_encoder_keeps_its_own(encoder: ModelFolder, tmp_path: Path) -> None:
+    """By weights, or by what weights do not tell: heads of attention, and the axes of the input."""
+    colipri = replace(encoder, kind="colipri", config=CONFIGS["colipri"], preprocess=replace(COLIPRI, fit=replace(COLIPRI.fit, size=SIZE)))
+    own = ScanTokens(colipri)
+    assert own.shape == (3, 6, 6, 24)
+    TokenCache(tmp_path, own).put("scan", torch.zeros(own.shape, dtype=own.dtype))
+    for change in (
+        {"weights_sha256": "b" * 64},
+        {"config": replace(colipri.config, heads=4)},
+        {"preprocess": replace(colipri.preprocess, axes="SAR")},
+    ):
+        assert TokenCache(tmp_path, ScanTokens(replace(colipri, **change))).get("scan") is None
+    assert TokenCache(tmp_path, ScanTokens(replace(colipri, path=tmp_path, licence="another"))).get("scan") is not None
 
 
 def test_a_file_that_is_damaged_or_holds_something_else_counts_as_none(cache: TokenCache, tmp_path: Path) -> None:
@@ -126,6 +159,8 @@ def test_a_file_that_is_damaged_or_holds_something_else_counts_as_none(cache: To
     for damaged in (b"", content[:-1], b"\xff" * len(content)):
         file.write_bytes(damaged)
         assert cache.get("scan") is None
+    file.write_bytes(bytes(5000))  # more than codes and their header
+    assert cache.get("scan") is None
     for tensors in ({"other": _codes()}, {"scan": _codes().long()}, {"scan": _codes()[1:].contiguous()}):
         save_file(tensors, file)
         assert cache.get("scan") is None

@@ -62,7 +62,7 @@ def test_the_packages_layout(merlin_dir: Path, expected: dict[str, Tensor], tmp_
     report = import_checkpoint(merlin_dir / "tiny_astra.pt", out=tmp_path / "model")
     assert report.folder.config == MerlinConfig(width=4, layers=(1, 2, 3, 2), contrastive_dim=None)
     assert report.folder.preprocess == ASTRA_CHEST
-    assert report.folder.capabilities == {Capability.VOLUMES, Capability.LATENTS}
+    assert report.folder.capabilities == {Capability.VOLUMES, Capability.LATENTS, Capability.TOKEN_GRID}
     model = thoracle.load(report.folder.path, device="cpu")
     assert report.parameters == sum(parameter.numel() for parameter in model.encoder.parameters())
     assert all(tensor.dtype == torch.float32 for tensor in model.encoder.state_dict().values())

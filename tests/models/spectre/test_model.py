@@ -28,6 +28,7 @@ OF_FAMILIES = {
     "tests/models/bundle/test_model_folder.py": 1,
     "tests/models/imagetext/test_model.py": 1,
     "tests/cli/test_verbs_of_families.py": 1,
+    "tests/cli/test_chat_of_families.py": 1,
 }
 
 

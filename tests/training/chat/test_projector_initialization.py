@@ -12,13 +12,13 @@ from tests.training import chat_parts
 from thoracle.errors import InputError
 from thoracle.models.chat.language_model import LanguageModel
 from thoracle.models.chat.scan_tokens import ScanTokens
-from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.training.chat.projector_initialization import new_projector
 from thoracle.training.chat.ridge_probe import fit_ridge_probe
 from thoracle.training.chat.scan_features import ScanFeatures
+from thoracle.training.chat.task import NewProjectorConfig
 from thoracle.types import ABNORMALITIES
 
-CONFIG = ProjectorConfig(num_queries=3, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18)
+CONFIG = NewProjectorConfig(num_queries=3, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18)
 NODULE = ABNORMALITIES.index("Lung nodule")
 
 
@@ -50,6 +50,16 @@ def test_widths_are_those_of_the_encoder_and_of_the_language_model(tokens: ScanT
     assert (projector.config.dim_context, projector.config.hidden_size) == (16, 32)
     assert projector.findings is None
     assert projector(tokens.expand(scans.compressed("v0")[None])).shape == (1, 3, 32)
+
+
+def test_positions_that_are_left_open_are_as_many_as_the_encoder_gives(tokens: ScanTokens, language: LanguageModel) -> None:
+    scans, _ = scans_of(tokens, count=2, seed=0)
+    for change, count in (({"num_positions": None}, 8), ({"num_positions": 8, "dim_context": 16, "hidden_size": 32}, 8)):
+        projector = new_projector(replace(CONFIG, num_findings=0, **change), scans, language, fitted_to={})
+        assert (projector.config.num_positions, projector.config.dim_context, projector.config.hidden_size) == (count, 16, 32)
+    for contradiction in ({"heads": 3}, {"num_positions": 0}):
+        with pytest.raises(InputError, match=r"heads 3|num_findings needs num_positions"):
+            replace(CONFIG, **contradiction)
 
 
 def test_findings_begin_as_the_fit_and_say_it_in_the_language_models_words(tokens: ScanTokens, language: LanguageModel) -> None:
@@ -87,6 +97,8 @@ def test_a_nodule_is_read_from_new_scans_and_of_what_nobody_says_is_as_likely_as
     [
         ({"num_positions": 9}, "projector.num_positions is 9, a scan has 8 tokens"),
         ({"num_findings": 17}, "projector.num_findings is 17, there are 18"),
+        ({"dim_context": 512}, "projector.dim_context is 512, a scan's tokens are 16 wide"),
+        ({"hidden_size": 4096}, "projector.hidden_size is 4096, the language model's embeddings are 32 wide"),
     ],
 )
 def test_sizes_that_are_not_the_encoders_are_refused(change: dict, detail: str, tokens: ScanTokens, language: LanguageModel) -> None:

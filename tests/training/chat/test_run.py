@@ -21,10 +21,9 @@ from thoracle.cohort.vqa.question_file import open_questions
 from thoracle.cohort.vqa.vqa_file import QuestionSet, write_questions
 from thoracle.errors import InputError
 from thoracle.models.chat.language_model import load_language_model
-from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.training.chat.run import QuestionSplit, chat_run, finding_targets, split_questions
 from thoracle.training.chat.scan_features import ScanFeatures, encode_cohort_scans
-from thoracle.training.chat.task import AdapterConfig, ChatConfig, Stage
+from thoracle.training.chat.task import AdapterConfig, ChatConfig, NewProjectorConfig, Stage
 from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.trainer import Trainer
@@ -50,7 +49,7 @@ class Parts:
             stage=stage,
             out=str(out),
             encoder=str(self.folder / "encoder"),
-            projector=ProjectorConfig(num_queries=4, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18),
+            projector=NewProjectorConfig(num_queries=4, dim=8, attention_dim=8, heads=2, num_positions=8, num_findings=18),
             phantom_lm=chat_parts.LANGUAGE,
             loss_weight="sqrt_length",
             optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1.0),

@@ -72,6 +72,22 @@ def test_tokens_are_those_that_the_encoder_gives_of_the_volume(cohort: Cohort, e
     assert not torch.equal(scans.compressed("v1"), scans.compressed("v3"))
 
 
+def test_tokens_are_computed_without_tf32_as_where_they_are_asked_about(
+    cohort: Cohort, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cuDNN rounds is another code, or another number, than `chat` gives the language model."""
+    encode_volume, allowed = CTCLIP.encode_volume, []
+
+    def recorded(self: CTCLIP, volume: torch.Tensor) -> object:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return encode_volume(self, volume)
+
+    monkeypatch.setattr(CTCLIP, "encode_volume", recorded)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    encode(cohort, encoder, "v0")
+    assert (allowed, torch.backends.cudnn.allow_tf32) == ([False], True)
+
+
 def test_a_scan_is_encoded_once_and_again_where_its_file_is_damaged(cohort: Cohort, encoder: Path) -> None:
     before, _ = encode(cohort, encoder, "v0", "v1")
     codes = before.compressed("v0")
@@ -115,7 +131,7 @@ def test_an_encoder_of_other_volumes_or_of_none_is_refused(cohort: Cohort, encod
         tmp_path / "text", kind="text-classifier", config=steps.MODEL.bert, preprocess=cohort.preprocess,
         tensors=network.state_dict(), **facts,
     )  # fmt: skip
-    with pytest.raises(CapabilityMissing, match="which gives no codes"):
+    with pytest.raises(CapabilityMissing, match="which gives no tokens on a regular grid"):
         encode(cohort, tmp_path / "text", "v0")
 
 

@@ -85,7 +85,7 @@ CHAT: Final = TrainTask(
     settings={
         "stage": setting("--stage", "base|projector|lora", "Which part is trained", kind=Literal["base", "projector", "lora"]),
         "vqa_file": setting("--questions", "JSON", "What `thoracle vqa` wrote", kind=Path),
-        "encoder": setting("--encoder", "DIR", "CT-CLIP model folder", kind=Path),
+        "encoder": setting("--encoder", "DIR", "Model folder whose tokens are read", kind=Path),
         "language_model": setting("--base", "DIR", "Language model's folder", kind=Path),
         "dtype": setting(
             "--dtype", "auto|bf16|float32", "Numbers of the language model where it is not trained", kind=Literal["auto", "bf16", "float32"]

@@ -84,8 +84,12 @@ def answer_questions(
         journal: file that gets each answer as it comes, and from which a run that was stopped goes on.
 
     Raises:
+        InputError: the cohort was prepared by another recipe than the encoder's.
         CacheDamaged: a cached volume that is not what was written.
     """
+    if cohort.preprocess != chat.encoder.preprocess:
+        hint = "Prepare the cohort with `thoracle prepare --preprocess ENCODER`."
+        raise InputError("was prepared by another recipe than that of the chat model's encoder", hint=hint, source=cohort.folder)
     entries = {entry.volume: entry for entry in cohort.entries}
 
     @lru_cache(maxsize=2)  # a conversation is about two scans at most

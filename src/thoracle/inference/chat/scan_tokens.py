@@ -1,6 +1,6 @@
 """Cache a scan's tokens for chat in the user's cache.
 
-A kept file is named by a hash of the voxels that the encoder is given, of its weights and of its precision. The name begins with hashes
+A kept file is named by a hash of the voxels that the encoder is given, of the encoder and of its precision. The name begins with hashes
 of the scan, by which `thoracle index delete` finds it.
 """
 
@@ -28,7 +28,7 @@ def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
         InputError: the scan was prepared for another model.
     """
     tokens = ScanTokens(encoder.folder)
-    store = TokenCache(cache_dir(), tokens, encoder_sha256=encoder.folder.weights_sha256)
+    store = TokenCache(cache_dir(), tokens)
     key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
     voxels = pack(scan.array, scale=encoder.preprocess.intensity_scale, zero=encoder.preprocess.zero_hu)
     source = "" if scan.provenance is None else scan.provenance.sha256

@@ -30,7 +30,7 @@ from thoracle.models.chat.language_model import ChatModel, Dtype, LanguageModel,
 from thoracle.models.chat.layout import EvidencePlacement
 from thoracle.models.chat.prompt import AnswerType, Message
 from thoracle.models.chat.published_prompt import PublishedPrompt
-from thoracle.models.chat.scan_tokens import ScanTokens
+from thoracle.models.chat.scan_tokens import ScanTokens, check_gives_grid
 from thoracle.models.ctchat.projector import Projector
 
 GREEDY = SamplingOptions()
@@ -42,7 +42,7 @@ class ChatComponents:
     """Locate the parts of a chat model where no chat folder does: as published, or trained elsewhere.
 
     Attributes:
-        encoder: model folder of CT-CLIP or of its image encoder.
+        encoder: model folder, such as CT-CLIP's image encoder's.
         base: the language model.
         projector: a model folder, mm_projector.bin, or a folder with non_lora_trainables.bin.
         adapter: peft's folder; None for the language model as it is.
@@ -80,7 +80,8 @@ def load_chat(
     Raises:
         InputError: a part that is not there.
         ModelError: a part that is damaged, or does not fit the others.
-        CapabilityMissing: the language model has no chat template, or one that loses turns, or a cache of its own kind.
+        CapabilityMissing: the encoder does not give all scans tokens on one regular grid, or the language model has no chat template, one
+            that loses turns, or a cache of its own kind.
         ExtraMissing: transformers or peft are not installed.
     """
     caution = ""
@@ -90,6 +91,7 @@ def load_chat(
         source = ChatComponents(encoder=folder.encoder, base=folder.base, projector=folder.path / PROJECTOR, adapter=adapter)
         caution = folder.caution
     reader = load(source.encoder, device=device)
+    check_gives_grid(reader.folder)  # before a language model is read for minutes
     projector = load_projector(source.projector)
     language = load_language_model(source.base, adapter=source.adapter, device=reader.device, dtype=dtype)
     if source.adapter is not None and language.model.dtype == torch.float32:

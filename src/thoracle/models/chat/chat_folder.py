@@ -1,6 +1,6 @@
 """The chat folder: a projector, an adapter, and which encoder and language model they belong to; whole or absent.
 
-    CHAT/chat.json     where encoder and language model are, their fingerprints, what it was trained on
+    CHAT/chat.json     where encoder and language model are, their fingerprints, the encoder's recipe, what it was trained on
     CHAT/projector/    a model folder
     CHAT/adapter/      peft's own, where the language model was adapted
     CHAT/base/         the language model, where an adapter was merged into it
@@ -16,14 +16,16 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-from thoracle.errors import ModelFolderInvalid, OutputConflict
+from thoracle.config_reader import config_to_mapping
+from thoracle.ct.preprocess import Preprocessing, preprocessing_from_mapping
+from thoracle.errors import InputError, ModelFolderInvalid, OutputConflict
 from thoracle.files.atomic import replace_folder
 from thoracle.files.json_file import read_json_object
 from thoracle.models.bundle.model_folder import CARD, CONFIG, open_model, save_model
@@ -50,6 +52,7 @@ class ChatFolder:
         path: of the folder.
         encoder, base: folders of the encoder and of the language model.
         encoder_sha256: of the encoder's weights.
+        encoder_preprocess: what the encoder's volumes went through, which its weights do not tell; None in folders of before 2026-12.
         base_sha256: `fingerprint` of the language model.
         adapter: whether the language model was adapted.
         caution: what a person must be told of what it was trained on, with every answer.
@@ -59,6 +62,7 @@ class ChatFolder:
     encoder: Path
     base: Path
     encoder_sha256: str
+    encoder_preprocess: Preprocessing | None
     base_sha256: str
     adapter: bool
     caution: str
@@ -124,14 +128,16 @@ def save_chat(
             encoder=Path(os.path.relpath(encoder.absolute(), out)),
             base=Path(place),
             encoder_sha256=image_encoder.weights_sha256,
+            encoder_preprocess=image_encoder.preprocess,
             base_sha256=fingerprint(base),
             adapter=adapter is not None,
             caution=caution,
         )
-        described = {name: _plain(value) for name, value in asdict(about).items() if name != "path"}
+        described = {name: _plain(value) for name, value in config_to_mapping(about).items() if name != "path"}
         values = {"format": FORMAT, "notice": RESEARCH_USE, **described}
         (temporary / ABOUT).write_text(json.dumps(values, indent=1) + "\n")
-        (temporary / CARD).write_text(_card(about, notes, licence=licence, citations=open_model(temporary / PROJECTOR).citations))
+        card = _card(about, notes, title=image_encoder.spec.title, licence=licence, citations=open_model(temporary / PROJECTOR).citations)
+        (temporary / CARD).write_text(card)
         replace_folder(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -166,10 +172,18 @@ def _parse(values: Mapping[str, Any], path: Path, *, encoder: Path | None, base:
         encoder=encoder or path / _text(values["encoder"]),
         base=base or path / _text(values["base"]),
         encoder_sha256=_text(values["encoder_sha256"]),
+        encoder_preprocess=_recipe(values.get("encoder_preprocess")),
         base_sha256=_text(values["base_sha256"]),
         adapter=values["adapter"] is True,
         caution=_text(values["caution"]),
     )
+
+
+def _recipe(value: Any) -> Preprocessing | None:
+    try:
+        return None if value is None else preprocessing_from_mapping(value, source="encoder_preprocess")
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 def _text(value: object) -> str:
@@ -182,8 +196,12 @@ def _check(folder: ChatFolder) -> None:
     for what, path in (("encoder", folder.encoder), ("base", folder.base)):
         if not (path / CONFIG).is_file():
             raise ModelFolderInvalid(f"its {what} is not at {path}", hint=f"Say where it is with --{what} DIR.", source=folder.path)
-    if open_model(folder.encoder).weights_sha256 != folder.encoder_sha256:
+    encoder = open_model(folder.encoder)
+    if encoder.weights_sha256 != folder.encoder_sha256:
         raise ModelFolderInvalid("was trained with another encoder", hint="Give its own with --encoder DIR.", source=folder.path)
+    if folder.encoder_preprocess not in (None, encoder.preprocess):
+        detail = "was trained with its encoder's weights behind another recipe"
+        raise ModelFolderInvalid(detail, hint="Give its own with --encoder DIR.", source=folder.path)
     if fingerprint(folder.base) != folder.base_sha256:
         raise ModelFolderInvalid("was trained with another language model", hint="Give its own with --base DIR.", source=folder.path)
 
@@ -192,17 +210,17 @@ def _plain(value: object) -> object:
     return value.as_posix() if isinstance(value, Path) else value
 
 
-def _card(about: ChatFolder, notes: tuple[str, ...], *, licence: str, citations: tuple[str, ...]) -> str:
+def _card(about: ChatFolder, notes: tuple[str, ...], *, title: str, licence: str, citations: tuple[str, ...]) -> str:
     disclaimer = f"**{about.caution}**\n\n" if about.caution else ""
     lines = "\n".join(
         f"- {name}: {value}"
         for name, value in {
             "Licence of the weights": licence,
             "To be cited": "; ".join(citations),
-            "Encoder": about.encoder_sha256,
+            "Encoder": f"{title}, {about.encoder_sha256}",
             "Language model": about.base_sha256,
             "Adapter": "LoRA" if about.adapter else "none",
             "Notes": " ".join(notes),
         }.items()
     )
-    return f"# A chat model on CT-CLIP's tokens\n\n{RESEARCH_USE}\n\n{disclaimer}{lines}\n"
+    return f"# A chat model on an encoder's tokens\n\n{RESEARCH_USE}\n\n{disclaimer}{lines}\n"

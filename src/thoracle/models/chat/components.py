@@ -12,7 +12,7 @@ from thoracle.errors import CapabilityMissing, InputError, ModelFolderInvalid
 from thoracle.models.bundle.import_published import detect_kind
 from thoracle.models.bundle.model_folder import CONFIG, ModelFolder, load_state_dict, open_model
 from thoracle.models.chat.adapters import TRAINED_BESIDE
-from thoracle.models.chat.scan_tokens import check_gives_codes
+from thoracle.models.chat.scan_tokens import check_gives_grid
 from thoracle.models.common.tensor_names import summarize_names
 from thoracle.models.ctchat.projector import Projector
 from thoracle.models.ctchat.spec import PROJECTOR
@@ -50,10 +50,10 @@ def load_image_encoder(encoder: ModelFolder, *, device: torch.device) -> VolumeE
     """Load the encoder on a device, in evaluation mode and without gradient.
 
     Raises:
-        CapabilityMissing: the model gives no codes.
+        CapabilityMissing: the model does not give all scans tokens on one regular grid.
         ModelFolderInvalid: damaged.
     """
-    check_gives_codes(encoder)
+    check_gives_grid(encoder)
     module = encoder.spec.build(encoder.config)
     module.load_state_dict(load_state_dict(encoder))
     return cast(VolumeEncoder, module.eval().requires_grad_(False).to(device))

@@ -1,14 +1,17 @@
 """Compress a scan's tokens for a chat model, so that an encoder sees a scan once.
 
-Tokens are rows of the encoder's codebook, kept as the rows' numbers: 14,000 numbers of four bytes stand for 28 MB. Where the encoder's own
-latents are read before the codebook (a pool of the grid), so are these tokens, and they are kept in half precision.
+Where tokens are rows of the encoder's codebook they are kept as the rows' numbers: 14,000 numbers of four bytes stand for 28 MB. All others
+are kept in half precision. Their axes are those of the encoder's input.
 
 Shapes: I scans, T h w tokens of a scan, C their width, K codes.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Final, cast
 
@@ -20,17 +23,23 @@ from torch import Tensor
 from thoracle.errors import CapabilityMissing
 from thoracle.files.atomic import make_private_folder, write_atomic
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
-from thoracle.models.encoder import Capability, VolumeEmbedding
+from thoracle.models.encoder import Capability, GridEncoder, VolumeEmbedding
+from thoracle.models.registry import models_with
 
 _CODEBOOK: Final = "vq._codebook.embed"
 _KEY: Final = "scan"
-_MOST_BYTES: Final = 1 << 28
+#: Of a file beside its one tensor.
+_HEADER_BYTES: Final = 4096
 
 
-def check_gives_codes(encoder: ModelFolder) -> None:
-    """Raise CapabilityMissing where a model gives no codes."""
-    if Capability.CODES not in encoder.capabilities:
-        raise CapabilityMissing(f"is {encoder.spec.title}, which gives no codes", hint="Give CT-CHAT's encoder.", source=encoder.path)
+def check_gives_grid(encoder: ModelFolder) -> None:
+    """Raise CapabilityMissing where a model does not give all scans tokens on one regular grid."""
+    if Capability.TOKEN_GRID not in encoder.capabilities:
+        hint = f"Give a {models_with(Capability.TOKEN_GRID)} model."
+        raise CapabilityMissing(f"is {encoder.spec.title}, which gives no {Capability.TOKEN_GRID.value}", hint=hint, source=encoder.path)
+    if encoder.preprocess is not None and encoder.preprocess.varies:
+        detail = f"is {encoder.spec.title} with a recipe that leaves each scan its own size: scans have no grid of tokens in common"
+        raise CapabilityMissing(detail, hint="Give one whose recipe crops, pads or resizes to one size.", source=encoder.path)
 
 
 class ScanTokens:
@@ -39,27 +48,43 @@ class ScanTokens:
     Attributes:
         grid: T, h, w.
         width: C.
-        before_codebook: whether they are tokens as they were before the codebook.
+        shape, dtype: of a scan that is compressed.
+        fingerprint: hash of all that the tokens of given voxels depend on.
 
     Raises:
-        CapabilityMissing: the model encodes no volume.
+        CapabilityMissing: the model does not give all scans tokens on one regular grid.
         ModelFolderInvalid: damaged.
     """
 
     def __init__(self, encoder: ModelFolder) -> None:
-        check_gives_codes(encoder)
-        ctvit = encoder.config.image_encoder
+        check_gives_grid(encoder)
         assert encoder.preprocess is not None, "models that take volumes have it"
-        self.grid = (encoder.preprocess.size[0] // ctvit.temporal_patch_size, ctvit.grid, ctvit.grid)
-        self.width = ctvit.dim
-        self.before_codebook = not encoder.config.reads_codes
-        self._codebook_KC = None if self.before_codebook else _codebook(encoder)
+        with torch.device("meta"):
+            module = cast(GridEncoder, encoder.spec.build(encoder.config))
+        self._source = encoder.path
+        self.grid = module.token_grid(encoder.preprocess.size)
+        self.width = module.outputs.token_dim
+        are_codes = Capability.CODES in encoder.capabilities and encoder.config.reads_codes
+        self._codebook_KC = _codebook(encoder) if are_codes else None
+        self.shape: tuple[int, ...]
+        self.shape, self.dtype = (self.grid, torch.int32) if are_codes else ((*self.grid, self.width), torch.float16)
+        # weights do not tell heads, windows or the recipe
+        parts = [encoder.kind, encoder.weights_sha256, asdict(encoder.config), asdict(encoder.preprocess)]
+        self.fingerprint = sha256(json.dumps(parts).encode()).hexdigest()
 
     def compress(self, encoded: VolumeEmbedding) -> Tensor:
-        """Compress one scan on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16."""
-        if self.before_codebook:
-            return encoded.tokens[0].half().cpu()
-        return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
+        """Compress one scan on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16.
+
+        Raises:
+            CapabilityMissing: tokens that are no numbers in half precision.
+        """
+        if self._codebook_KC is not None:
+            return cast(Tensor, encoded.codebook_indices)[0].view(self.grid).int().cpu()
+        compressed = encoded.tokens[0].half().cpu()
+        if not compressed.isfinite().all():
+            detail = f"gives tokens of up to {encoded.tokens.abs().max().item():g}, where half precision ends at 65,504"
+            raise CapabilityMissing(detail, hint="Give a trained encoder, and scans that it was made for.", source=self._source)
+        return compressed
 
     def expand(self, kept_I: Tensor) -> Tensor:
         """Expand what `compress` gave for I scans to tokens (I, T, h, w, C), float32, on their device."""
@@ -70,8 +95,7 @@ class ScanTokens:
 
     def is_compatible(self, tensor: Tensor) -> bool:
         """Tell whether `compress` could have given this tensor."""
-        shape, dtype = ((*self.grid, self.width), torch.float16) if self.before_codebook else (self.grid, torch.int32)
-        return tuple(tensor.shape) == shape and tensor.dtype == dtype
+        return tuple(tensor.shape) == self.shape and tensor.dtype == self.dtype
 
 
 def _codebook(encoder: ModelFolder) -> Tensor:
@@ -82,17 +106,18 @@ class TokenCache:
     """Store scans as `ScanTokens` compresses them, each in a file that its owner alone can read, by a key that is hashed: names of patients
     do not become names of files.
 
-    An `origin`, where there is one, begins the file's name, so that the files of a scan can be found again; it is part of the key.
+    An `origin`, where there is one, begins the file's name, so that the files of a scan can be found again; it is part of the key. So is
+    the encoder's fingerprint.
     """
 
-    def __init__(self, folder: Path, tokens: ScanTokens, *, encoder_sha256: str) -> None:
-        self._folder, self._tokens, self._encoder = folder / f"codes-{encoder_sha256[:16]}", tokens, encoder_sha256
+    def __init__(self, folder: Path, tokens: ScanTokens) -> None:
+        self._folder, self._tokens = folder / f"codes-{tokens.fingerprint[:16]}", tokens
 
     def get(self, key: str, *, origin: str = "") -> Tensor | None:
         """Read a scan's tokens; None where there is no file, or one that is damaged or of another encoder."""
         path = self.path(key, origin=origin)
         try:
-            if path.stat().st_size > _MOST_BYTES:
+            if path.stat().st_size > prod(self._tokens.shape) * self._tokens.dtype.itemsize + _HEADER_BYTES:
                 return None
             tensor = load(path.read_bytes()).get(_KEY)
         except (OSError, SafetensorError):
@@ -106,5 +131,5 @@ class TokenCache:
 
     def path(self, key: str, *, origin: str = "") -> Path:
         """Locate a scan's file, whether it is there or not."""
-        hashed = sha256(f"{self._encoder} {key}".encode()).hexdigest()[:40]
+        hashed = sha256(f"{self._tokens.fingerprint} {key}".encode()).hexdigest()[:40]
         return self._folder / f"{'-'.join(filter(None, (origin, hashed)))}.safetensors"

@@ -82,6 +82,11 @@ class Colipri(nn.Module):
         """Return the longest text that is read, in tokens."""
         return self.config.bert.max_tokens
 
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size."""
+        x, y, z = (side // patch for side, patch in zip(size, self.config.patch_size, strict=True))
+        return x, y, z
+
     def encode_volume(self, volume_B1XYZ: Tensor) -> VolumeEmbedding:
         """Encode volumes (B, 1, X, Y, Z) in the interval -1 to 1.
 

@@ -99,6 +99,7 @@ COLIPRI: Final = ModelSpec(
             Capability.TEXT,
             Capability.ZERO_SHOT,
             Capability.SALIENCY,
+            Capability.TOKEN_GRID,
         }
     ),
     labels=lambda _: ABNORMALITIES,

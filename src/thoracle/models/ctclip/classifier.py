@@ -42,6 +42,10 @@ class CTCLIPClassifier(nn.Module):
         """Return CT-CLIP's."""
         return self.trained_model.max_text_tokens
 
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size."""
+        return self.trained_model.token_grid(size)
+
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
         """Encode as CT-CLIP, and classify; raises InputError as `CTCLIP.encode_volume`."""
         embedding = self.trained_model.encode_volume(volume_B1ZHW)

@@ -71,6 +71,10 @@ class CTViT(nn.Module):
         """Return the width of tokens; there is no latent."""
         return Outputs(token_dim=self.config.dim, latent_dim=None)
 
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size."""
+        return size[0] // self.config.temporal_patch_size, self.config.grid, self.config.grid
+
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
         """Encode volumes as codes, or as tokens without a codebook; raises InputError as `forward`."""
         encoded: VolumeTokens = self(volume_B1ZHW)

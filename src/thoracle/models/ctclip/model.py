@@ -70,6 +70,10 @@ class CTCLIP(nn.Module):
         """Return the codebook of the image encoder; None where tokens are not quantized."""
         return self.visual_transformer.codes
 
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size."""
+        return self.visual_transformer.token_grid(size)
+
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
         """Encode volumes (B, 1, Z, H, W) in units of 1000 HU.
 

@@ -32,7 +32,7 @@ _LATENTS: Final = frozenset({Capability.LATENTS, Capability.TEXT, Capability.SAL
 
 def _token_capabilities(config: CTCLIPConfig | CTViTConfig | None) -> frozenset[Capability]:
     quantized = config is None or config.image_encoder.quantize
-    return frozenset({Capability.VOLUMES} | ({Capability.CODES} if quantized else set()))
+    return frozenset({Capability.VOLUMES, Capability.TOKEN_GRID} | ({Capability.CODES} if quantized else set()))
 
 
 def _classifier_capabilities(config: CTCLIPConfig | None) -> frozenset[Capability]:

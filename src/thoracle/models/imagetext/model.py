@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from thoracle.models.common.linear import Linear
 from thoracle.models.common.running_statistics import keep_statistics
-from thoracle.models.encoder import EncodedText, LatentEncoder, Outputs, PatchEmbeddings, PatchEncoder, VolumeEmbedding
+from thoracle.models.encoder import EncodedText, GridEncoder, LatentEncoder, Outputs, PatchEmbeddings, PatchEncoder, VolumeEmbedding
 from thoracle.models.imagetext.config import ImageTextConfig
 from thoracle.models.text.encoder import BertEncoder, TransformerLayer, first_token
 
@@ -70,6 +70,10 @@ class ImageTextEncoder(nn.Module):
     def codebook(self) -> None:
         """Return None: no code moves."""
         return None
+
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size, where the encoder's lie on a grid."""
+        return cast(GridEncoder, self.encoder).token_grid(size)
 
     def encode_volume(self, volume_B1: Tensor) -> VolumeEmbedding:
         """Encode volumes as the encoder does, with the latents of this space."""

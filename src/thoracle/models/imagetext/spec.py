@@ -15,6 +15,7 @@ from thoracle.models.model_spec import ModelSpec, TextRules
 from thoracle.types import ABNORMALITIES
 
 _OWN: Final = frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.TEXT, Capability.ZERO_SHOT})
+_PASSED_ON: Final = frozenset({Capability.SALIENCY, Capability.TOKEN_GRID})
 
 
 def image_text_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
@@ -22,8 +23,8 @@ def image_text_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
     readers = {kind: spec.read_config for kind, spec in encoders.items()}
 
     def capabilities(config: ImageTextConfig | None) -> frozenset[Capability]:
-        inner = frozenset[Capability]() if config is None else encoders[config.encoder_kind].capabilities(config.encoder)
-        return _OWN | (inner & {Capability.SALIENCY})
+        inner = _PASSED_ON if config is None else encoders[config.encoder_kind].capabilities(config.encoder)
+        return _OWN | (inner & _PASSED_ON)
 
     return ModelSpec(
         kind="image-text",

@@ -59,6 +59,11 @@ class MedFinder(nn.Module):
         """Return None: tokens are not quantized."""
         return None
 
+    def token_grid(self, _: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the tokens along each axis of the one size that it takes."""
+        z, x, y = self.image.grid
+        return z, x, y
+
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
         """Encode single volumes (B, 1, Z, H, W); the unaugmented volume serves as both views."""
         tokens_BNL = self._fused(self._tokens(volume_B1ZHW))

@@ -23,7 +23,9 @@ MEDFINDER: Final = ModelSpec(
     read_config=partial(config_from_mapping, MedFinderConfig),
     build=MedFinder,
     modules=(MedFinder,),
-    capabilities=lambda _: frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.TEXT, Capability.ZERO_SHOT}),
+    capabilities=lambda _: frozenset(
+        {Capability.VOLUMES, Capability.LATENTS, Capability.TOKEN_GRID, Capability.TEXT, Capability.ZERO_SHOT}
+    ),
     labels=lambda _: ABNORMALITIES,
     prompts=PROMPTS,
     text_rules=TextRules(

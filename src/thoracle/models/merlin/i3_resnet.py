@@ -17,6 +17,8 @@ from thoracle.models.merlin.config import EXPANSION, MerlinConfig
 
 _MOMENTUM: Final = 0.1
 _EPS: Final = 1e-5
+#: Voxels of a feature along x, y and z: stem, pooling and three stages halve the sides, rounded up, and the stem leaves z as it is.
+STRIDES: Final = (32, 32, 16)
 #: An image network's colours, which are all the volume.
 _COLOURS: Final = 3
 
@@ -63,7 +65,7 @@ class Bottleneck(nn.Module):
 
 
 class I3ResNet(nn.Module):
-    """Encode volumes as features on a grid of a 32nd of their size."""
+    """Encode volumes as features on a grid."""
 
     def __init__(self, config: MerlinConfig) -> None:
         super().__init__()

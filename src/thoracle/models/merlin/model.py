@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from thoracle.models.encoder import EncodedText, Outputs, VolumeEmbedding
 from thoracle.models.merlin.config import MerlinConfig
-from thoracle.models.merlin.i3_resnet import I3ResNet
+from thoracle.models.merlin.i3_resnet import STRIDES, I3ResNet
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import BertEncoder
 
@@ -62,6 +62,11 @@ class Merlin(I3ResNet):
         """Return the longest text that is read, in tokens."""
         assert self.config.bert is not None, "a model without texts is not asked for them"
         return min(MOST_TEXT_TOKENS, self.config.bert.max_tokens)
+
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size."""
+        x, y, z = (-(-side // stride) for side, stride in zip(size, STRIDES, strict=True))
+        return x, y, z
 
     def encode_volume(self, volume_B1XYZ: Tensor) -> VolumeEmbedding:
         """Encode volumes (B, 1, X, Y, Z) of any size in the interval 0 to 1."""

@@ -101,7 +101,7 @@ def _depth(shapes: Shapes, stage: str) -> int:
 def _capabilities(config: MerlinConfig | None) -> frozenset[Capability]:
     labels = {Capability.LABELS} if config is None or config.num_labels else set()
     texts = {Capability.TEXT} if config is None or config.bert else set()
-    return frozenset({Capability.VOLUMES, Capability.LATENTS, *labels, *texts})
+    return frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.TOKEN_GRID, *labels, *texts})
 
 
 MERLIN: Final = ModelSpec(

@@ -81,6 +81,10 @@ class RegionModel(nn.Module):
         """Return the width of what is read; there is no latent."""
         return Outputs(token_dim=self.config.tokens.dim, latent_dim=None)
 
+    def token_grid(self, _: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the tokens along each axis of the one size that it takes."""
+        return self.config.tokens.grid
+
     def encode_volume(self, volume_B1ZHW: Tensor) -> VolumeEmbedding:
         """Compute the tokens that findings are read from, before they are taken to the frame."""
         return VolumeEmbedding(tokens=self.features(volume_B1ZHW).tokens)

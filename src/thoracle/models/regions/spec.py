@@ -25,6 +25,6 @@ def regions_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:
         read_config=partial(wrapped_config, RegionsConfig, readers),
         build=lambda config: RegionModel(config, encoders[config.encoder_kind].build(config.encoder)),
         modules=(RegionModel,),
-        capabilities=lambda _: frozenset({Capability.VOLUMES, Capability.REGIONS}),
+        capabilities=lambda _: frozenset({Capability.VOLUMES, Capability.TOKEN_GRID, Capability.REGIONS}),
         labels=lambda config: config.labels,
     )

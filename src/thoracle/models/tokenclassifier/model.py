@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from thoracle.models.common.running_statistics import keep_statistics
-from thoracle.models.encoder import LatentEncoder, Outputs, PatchEmbeddings, PatchEncoder, VolumeEmbedding, VolumeEncoder
+from thoracle.models.encoder import GridEncoder, LatentEncoder, Outputs, PatchEmbeddings, PatchEncoder, VolumeEmbedding, VolumeEncoder
 from thoracle.models.tokenclassifier.config import HeadKind, TokenClassifierConfig
 
 _DROPOUT: Final = 0.1
@@ -69,6 +69,10 @@ class TokenClassifier(nn.Module):
     def outputs(self) -> Outputs:
         """Return the widths of the encoder's tokens and latents."""
         return self._image.outputs
+
+    def token_grid(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Count the tokens along each axis of an input of this size, where the encoder's lie on a grid."""
+        return cast(GridEncoder, self.encoder).token_grid(size)
 
     def encode_volume(self, volume_B1: Tensor) -> VolumeEmbedding:
         """Encode volumes as the encoder does, with logits of the classifier's labels."""

@@ -14,7 +14,7 @@ from thoracle.models.tokenclassifier.model import TokenClassifier
 
 KIND: Final = "token-classifier"
 #: What a classifier leaves as it is in its encoder.
-_PASSED_ON: Final = frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.SALIENCY})
+_PASSED_ON: Final = frozenset({Capability.VOLUMES, Capability.LATENTS, Capability.SALIENCY, Capability.TOKEN_GRID})
 
 
 def token_classifier_spec(encoders: Mapping[str, ModelSpec]) -> ModelSpec:

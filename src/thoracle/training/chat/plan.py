@@ -27,6 +27,7 @@ from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.models.ctchat.config import ProjectorConfig
 from thoracle.models.ctchat.projector import Projector
 from thoracle.training.chat.packing import ChatBatch, PackedCollator, PackedDataset
+from thoracle.training.chat.projector_initialization import projector_sizes
 from thoracle.training.chat.task import ChatConfig, ChatTask, decoder_blocks
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.plan import RunPlan, StepOutline, plan_run, step_cost
@@ -50,20 +51,21 @@ def plan_chat(config: ChatConfig, conversations: Sequence[QuestionSet], *, cache
         ranks, local_ranks: of the run, and of a node.
 
     Raises:
-        InputError: no conversation is short enough.
-        As `load_language_model`, `open_chat`.
+        InputError: no conversation is short enough, or sizes of the projector that are not the encoder's or the language model's.
+        As `load_language_model`, `open_chat`, `ScanTokens`.
     """
     tokens = ScanTokens(open_model(Path(config.encoder)))
-    shape, dtype = ((*tokens.grid, tokens.width), torch.float16) if tokens.before_codebook else (tokens.grid, torch.int32)
     with torch.device("meta"):
         language = outline_language_model(Path(config.language_model), dtype=config.dtype)
-    sizes = _projector_sizes(config, tokens.width, language.hidden)
+    sizes = _projector_sizes(config, tokens, language.hidden)
     with torch.device("meta"):
         model = ChatModel(_adapted(config, language.model), Projector(sizes))
     prompt = PlainPrompt if config.prompt == "plain" else ChatTemplate
     sample, share = _sample(conversations)
     rows = PackedDataset(sample, prompt(language.tokenizer, rows=sizes.num_tokens), length=config.sequence_length)
-    collate = PackedCollator(lambda _: torch.empty(shape, dtype=dtype), pad=language.tokenizer.pad_token_id or 0, weigh=config.loss_weight)
+    collate = PackedCollator(
+        lambda _: torch.empty(tokens.shape, dtype=tokens.dtype), pad=language.tokenizer.pad_token_id or 0, weigh=config.loss_weight
+    )
     packed = [rows[number] for number in range(len(rows))]
     packed.sort(key=lambda row: -sum(sum(part.loss_mask) for tree in row.trees for part in tree.continuations))
     batch = collate(list(islice(cycle(packed), config.batch_size)))
@@ -77,7 +79,7 @@ def plan_chat(config: ChatConfig, conversations: Sequence[QuestionSet], *, cache
         chunk=config.batch_size,
         sample_bytes=sum(value.nbytes for value in vars(batch).values() if isinstance(value, Tensor)) // config.batch_size,
         samples=round(len(rows) / share),
-        cache=cache + len(names) * dtype.itemsize * prod(shape),
+        cache=cache + len(names) * tokens.dtype.itemsize * prod(tokens.shape),
         ranks=ranks,
         local_ranks=local_ranks,
         held=_NOTE_BYTES * len(conversations),
@@ -122,9 +124,9 @@ def _sample(conversations: Sequence[QuestionSet]) -> tuple[Sequence[QuestionSet]
     return [conversations[number] for number in chosen.tolist()], float(outlined.size_K[chosen].sum() / outlined.size_K.sum())
 
 
-def _projector_sizes(config: ChatConfig, width: int, hidden: int) -> ProjectorConfig:
+def _projector_sizes(config: ChatConfig, tokens: ScanTokens, hidden: int) -> ProjectorConfig:
     if not config.init_from:
-        return replace(config.projector, dim_context=width, hidden_size=hidden)
+        return projector_sizes(config.projector, tokens, hidden=hidden)
     start = open_chat(Path(config.init_from), encoder=Path(config.encoder), base=Path(config.language_model))
     return load_projector(start.path / PROJECTOR).config
 

@@ -54,7 +54,7 @@ def encode_cohort_scans(
         hint = "Prepare the cohort with the encoder's config.json."
         raise InputError("the encoder was made for another preprocessing than the cohort's", hint=hint, source=cohort.folder)
     tokens = ScanTokens(folder)
-    store = TokenCache(cohort.folder, tokens, encoder_sha256=folder.weights_sha256)
+    store = TokenCache(cohort.folder, tokens)
     entries = {entry.volume: entry for entry in cohort.entries}
     unknown = [name for name in names if name not in entries]
     if unknown:
@@ -67,7 +67,7 @@ def encode_cohort_scans(
     for count, name in enumerate(todo, start=1):
         assert network is not None, "there is something to do"
         volume = torch.from_numpy(read_volume(cohort.folder / entries[name].cache))[None, None]
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as where it is asked about
             store.put(keys[name], tokens.compress(network.encode_volume(volume.to(world.device))))
         progress(count, len(todo))
     world.barrier()

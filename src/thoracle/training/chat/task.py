@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thoracle.config_reader import PositiveInt, Range, check_fields
+from thoracle.config_reader import NonNegativeInt, PositiveInt, Range, check_fields
 from thoracle.errors import InputError
 from thoracle.models.chat.causal_model import decoder_layers
 from thoracle.models.chat.language_model import ChatModel, Dtype
@@ -85,6 +85,40 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewProjectorConfig:
+    """Configure a new projector: CT-CHAT's attentional pooler and the two layers behind it.
+
+    Attributes:
+        num_queries: learned queries, each of which gives a token to the language model.
+        dim: width of queries.
+        attention_dim: width of all heads together.
+        heads: attention heads; they divide `attention_dim`.
+        num_positions: tokens of a scan, each of which has a position embedding: null for as many as the encoder gives; 0 for none, as
+            published.
+        num_findings: abnormalities that have a token of their own, which needs `num_positions`; 0 for none, as published.
+        dim_context: width of a scan's tokens; null for that of the encoder's.
+        hidden_size: width of the language model's embeddings; null for what it is.
+    """
+
+    num_queries: PositiveInt = 256
+    dim: PositiveInt = 512
+    attention_dim: PositiveInt = 512
+    heads: PositiveInt = 8
+    num_positions: NonNegativeInt | None = 0
+    num_findings: NonNegativeInt = 0
+    dim_context: PositiveInt | None = None
+    hidden_size: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        self.complete(num_positions=1, dim_context=1, hidden_size=1)
+
+    def complete(self, **sizes: int) -> ProjectorConfig:
+        """Put sizes in place of those that are left open; raises InputError where they contradict each other."""
+        return ProjectorConfig(**{name: sizes[name] if value is None else value for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChatConfig(RunConfig):
     """Configure a run of one stage.
 
@@ -100,7 +134,7 @@ class ChatConfig(RunConfig):
         prompt: "template" trains on whole conversations, written by the language model's own chat template; "plain", in stage "projector"
             alone, on LLaVA's plain conversations: the scan and each answer, without question and system prompt, as published.
         init_from: chat folder of stage 1 whose projector stage 2 goes on from; "" for a new projector.
-        projector: sizes of a new projector; its widths are those of the encoder and of the language model.
+        projector: sizes of a new projector.
         adapter: settings of stage "lora".
         phantom_lm: sizes of the language model of stage "base".
         sequence_length: tokens of a sequence, into which conversations are packed; longer ones are left out.
@@ -127,7 +161,7 @@ class ChatConfig(RunConfig):
     dtype: Dtype = "auto"
     prompt: Literal["template", "plain"] = "template"
     init_from: str = ""
-    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    projector: NewProjectorConfig = field(default_factory=NewProjectorConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     phantom_lm: SmallLanguageConfig = field(default_factory=SmallLanguageConfig)
     sequence_length: Annotated[int, Range(min=2)] = 2048

@@ -6,9 +6,24 @@ import numpy as np
 import pytest
 
 from thoracle.ct.chest.input_box import InputBox
-from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frame
+from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frames
 
 MIDDLE = InputBox(low=(0.25, 0.25, 0.25), high=(0.75, 0.75, 0.75), encloses="lungs", cut=())  # with its margin: the whole input
+
+
+def to_frame(mask: np.ndarray, box: InputBox) -> np.ndarray:
+    (frame,) = to_frames(mask.astype(np.int64), [0], box)
+    return frame
+
+
+def test_each_bit_of_a_mask_is_a_mask_of_its_own() -> None:
+    masks = np.random.default_rng(0).random((3, 10, 12, 14)) < 0.05
+    masks[1] = False
+    masks[0, :4] = False
+    box = InputBox(low=(0.21, 0.17, 0.3), high=(0.83, 0.78, 0.72), encloses="lungs", cut=())
+    together = to_frames(masks[0] * 1 + masks[1] * 4 + masks[2] * 2**17, [0, 2, 17], box)
+    for frame, mask in zip(together, masks, strict=True):
+        np.testing.assert_allclose(frame, to_frame(mask, box), atol=1e-12)
 
 
 def test_a_frame_as_large_as_the_input_takes_its_cells_as_they_are() -> None:

@@ -15,6 +15,7 @@ import typer
 from thoracle.cli.app import app
 
 if TYPE_CHECKING:
+    from thoracle.cli.demo.regions import DemoRegions
     from thoracle.cohort.manifest import CohortEntry
     from thoracle.evaluation.demo.page import Figures
     from thoracle.evaluation.demo.search import HitPicture, SearchQuality
@@ -95,7 +96,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
         chat: of all its stages; None for no chat.
     """
     from thoracle.cli.demo.chat import DemoChat
-    from thoracle.cli.demo.opponents import DemoOpponents
+    from thoracle.cli.demo.opponents import BESIDE, DemoOpponents
     from thoracle.cli.demo.regions import DemoRegions
     from thoracle.cli.demo.time_left import planned_seconds
     from thoracle.cohort.manifest import open_cohort
@@ -114,17 +115,15 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
     stages, opponents = _Stages(), DemoOpponents(configs=runs, out=out)
     tuned, cohort_folder = Path(runs["vocabfine"].out) / "model", out / "cohort"
     talk = DemoChat(config=chat, cohort=cohort_folder, encoder=tuned, out=out, stage=stages) if chat else None
-    samples = {f"train {name}": config.steps * config.batch_size for name, config in {"labeler": labeler, **runs}.items()}
+    in_turn = {name: config for name, config in runs.items() if name != BESIDE}
+    samples = {f"train {name}": config.steps * config.batch_size for name, config in {"labeler": labeler, **in_turn}.items()}
     stages.planned = planned_seconds(scans=cases, samples=samples | (talk.samples if talk else {}))
     stages.make_cohort(out, cases=cases, seed=seed, config=runs["contrastive"])
-    stages.train("labeler", labeler, out)
-    for name, config in runs.items():
-        stages.train(name, config, out)
-        stages.evaluate(name, Path(config.out) / "model", out)
     by_region = DemoRegions(encoder=tuned, out=out, stage=stages)
-    by_region.fit()
-    stages.evaluate("regions", by_region.model, out)
-    by_region.evaluate_maps()
+    with opponents.training_beside(stages):
+        stages.train_and_evaluate({"labeler": labeler, **in_turn}, by_region, out)
+    if BESIDE in runs:
+        stages.evaluate(BESIDE, Path(runs[BESIDE].out) / "model", out)
     search_quality = stages.index_and_find(Path(runs["contrastive"].out) / "model", out)
     keep_demo_model(tuned)
     keep_demo_search(index=out / "index", model=Path(runs["contrastive"].out) / "model", scans=out / "phantoms")
@@ -217,6 +216,16 @@ class _Stages:
         write_config(config, settings)
         with self(f"train {name}", f"train {config.TASK} --config {settings}" + (" --resume" if resume else "")):
             tasks[config.TASK](config=settings, resume=resume)
+
+    def train_and_evaluate(self, runs: Mapping[str, RunConfig], by_region: DemoRegions, out: Path) -> None:
+        """Train each model and evaluate what it says of findings, then what is read by region."""
+        for name, config in runs.items():
+            self.train(name, config, out)
+            if name != "labeler":
+                self.evaluate(name, Path(config.out) / "model", out)
+        by_region.fit()
+        self.evaluate("regions", by_region.model, out)
+        by_region.evaluate_maps()
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """Evaluate on split valid; thresholds and calibration come from split dev."""

@@ -7,14 +7,14 @@ from typing import Final
 
 #: Seconds of two idle cores: a scan, by stage that goes through scans; a sample, by stage that trains.
 _A_SCAN: Final = {
-    "phantoms": 0.15,
-    "cohort": 0.06,
-    "evaluate contrastive": 0.004,
-    "evaluate vocabfine": 0.004,
-    "evaluate lipro": 0.004,
-    "evaluate supervised": 0.004,
-    "train regions": 0.015,
-    "evaluate regions": 0.015,
+    "phantoms": 0.13,
+    "cohort": 0.07,
+    "evaluate contrastive": 0.007,
+    "evaluate vocabfine": 0.007,
+    "evaluate lipro": 0.007,
+    "evaluate supervised": 0.007,
+    "train regions": 0.01,
+    "evaluate regions": 0.012,
     "evaluate maps": 0.03,
     "index": 0.004,
     "evaluate search": 0.002,
@@ -22,12 +22,11 @@ _A_SCAN: Final = {
 }
 _A_SAMPLE: Final = {
     "train labeler": 1 / 1000,
-    "train contrastive": 1 / 40,
-    "train vocabfine": 1 / 40,
-    "train lipro": 1 / 1500,
-    "train supervised": 1 / 45,
-    "train chat: base": 1 / 16,
-    "train chat: projector": 1 / 16,
+    "train contrastive": 1 / 75,
+    "train vocabfine": 1 / 75,
+    "train lipro": 1 / 2000,
+    "train chat: base": 1 / 12,
+    "train chat: projector": 1 / 8,
     "train chat: lora": 1 / 10,
     "evaluate chat": 1 / 25,
 }

@@ -20,7 +20,7 @@ from thoracle.cohort.manifest import Cohort, CohortEntry
 from thoracle.ct.chest.input_box import InputBox
 from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import InputError
-from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frame
+from thoracle.evaluation.explanation.body_frame import CELLS, coverage, from_frame, to_frames
 from thoracle.evaluation.explanation.masks import labels_in, read_mask, share_of_patches
 from thoracle.execution.prefetch import prefetch
 from thoracle.files.atomic import sha256, write_atomic
@@ -108,10 +108,8 @@ def build_atlases(
         grid_KTHW[present] += shares_KTHW[present]
         slices_KT[present] += shares_KTHW[present].any(axis=(2, 3))
         if (lungs := _lungs(entry.box)) is not None:
-            covered_FFF = coverage(lungs)
-            for label in present:
-                sums_KFFF[label] += to_frame((mask_ZXY & (1 << label)) > 0, lungs)
-                covered_KFFF[label] += covered_FFF
+            sums_KFFF[present] += to_frames(mask_ZXY, present, lungs)
+            covered_KFFF[present] += coverage(lungs)
         progress(count, len(training))
     scans = np.maximum(scans_K, 1)
     return Atlases(

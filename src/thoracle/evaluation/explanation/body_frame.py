@@ -20,14 +20,17 @@ CELLS: Final = 48
 _MARGIN: Final = 0.5
 
 
-def to_frame(mask_ZXY: NDArray[Any], box: InputBox) -> FloatArray:
-    """Compute (F, F, F): how much of each cell of the frame the mask takes; what lies outside the input takes nothing."""
+def to_frames(mask_ZXY: NDArray[Any], bits: Sequence[int], box: InputBox) -> FloatArray:
+    """Compute (len(bits), F, F, F): how much of each cell of the frame each of these bits of a mask takes; what lies outside the input
+    takes nothing.
+    """
     used = [np.flatnonzero(mask_ZXY.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not used[0].size:
-        return np.zeros((CELLS,) * 3)
+    if not used[0].size or not len(bits):
+        return np.zeros((len(bits), CELLS, CELLS, CELLS))
     inside = [slice(indices[0], indices[-1] + 1) for indices in used]
     shares = [_fractions(edges, _edges(n))[:, part] for edges, n, part in zip(_frame(box), mask_ZXY.shape, inside, strict=True)]
-    return _product(shares, mask_ZXY[tuple(inside)])
+    masked = mask_ZXY[tuple(inside)]
+    return np.stack([_product(shares, masked >> bit & 1) for bit in bits])
 
 
 def coverage(box: InputBox) -> FloatArray:

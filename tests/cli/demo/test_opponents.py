@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
-import typer
 
 from thoracle.cli.demo.opponents import DemoOpponents
 from thoracle.errors import InputError
 from thoracle.evaluation.demo.page import CONTRASTIVE, LIPRO, SUPERVISED, TUNED
 from thoracle.evaluation.detection.results_json import SCHEMA
 from thoracle.training.engine.config import RunConfig
-from thoracle.training.finetuning.config import ClassifierConfig
 
 CONFIGS = {
     name: RunConfig(steps=steps, batch_size=batch)
@@ -61,45 +56,3 @@ def test_evaluations_of_other_scans_are_refused(demo: DemoOpponents) -> None:
     write_results(demo.out / "evaluation-lipro", [0.9, 0.8, 0.2, 0.1], names="abce")
     with pytest.raises(InputError, match="in one run only"):
         _ = demo.section
-
-
-@contextmanager
-def unsaid(name: str, command: str) -> Iterator[None]:
-    assert (name, command) == ("train supervised", "")
-    yield
-
-
-def without_cohort(folder: Path) -> DemoOpponents:
-    config = ClassifierConfig(cohort=str(folder / "none"), init_from=str(folder / "none"), out=str(folder / "supervised"), steps=1)
-    return DemoOpponents(configs={"supervised": config}, out=folder)
-
-
-def test_a_supervised_run_that_fails_beside_says_why_and_ends_the_demo_with_its_status(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    threads = torch.get_num_threads()
-    with pytest.raises(typer.Exit) as ended, without_cohort(tmp_path).training_beside(unsaid):
-        assert torch.get_num_threads() == max(1, threads - max(1, threads // 2))
-    assert ended.value.exit_code == 2
-    out, err = capsys.readouterr()
-    assert f"$ thoracle train classifier --config {tmp_path / 'supervised.yaml'}" in out
-    assert "none" in err
-    assert err == (tmp_path / "supervised.log").read_text()
-    assert torch.get_num_threads() == threads
-
-
-def test_a_demo_that_fails_leaves_no_process_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "thoracle"
-    module.mkdir()
-    (module / "__main__.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # in place of the package: it ends only where it is ended
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="a stage"), without_cohort(tmp_path).training_beside(unsaid):
-        raise InputError("a stage of the demo", hint="Mend it.")
-
-
-def test_without_a_supervised_run_nothing_is_done_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with DemoOpponents(configs={}, out=tmp_path).training_beside(unsaid):
-        pass
-    assert capsys.readouterr().out == ""
-    assert not list(tmp_path.iterdir())

@@ -1,38 +1,28 @@
-"""The demo's regions: a model that is there is not fitted again, and each stage is a command."""
+"""The demo's regions: three commands, the first only where no model is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from thoracle.cli.demo.beside import Beside
 from thoracle.cli.demo.regions import DemoRegions
-from thoracle.errors import ThoracleError
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> tuple[DemoRegions, list[str]]:
-    commands: list[str] = []
-
-    @contextmanager
-    def stage(name: str, command: str) -> Iterator[None]:
-        commands.append(command)
-        yield
-
-    return DemoRegions(encoder=tmp_path / "nowhere", out=tmp_path / "demo", stage=stage), commands
-
-
-def test_a_model_that_is_there_is_not_fitted_again(demo: tuple[DemoRegions, list[str]]) -> None:
-    regions, commands = demo
-    regions.model.mkdir(parents=True)
-    (regions.model / "config.json").write_text("{}")
-    regions.fit()
-    assert commands == [f"train regions {regions.encoder} {regions.out / 'cohort'} --out {regions.out / 'regions'}"]
-    assert (regions.model / "config.json").read_text() == "{}"
-
-
-def test_one_that_is_not_is_fitted_on_the_encoder(demo: tuple[DemoRegions, list[str]]) -> None:
-    with pytest.raises(ThoracleError):
-        demo[0].fit()
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_model_that_is_there_is_not_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: bool) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Beside, "run", lambda _, name, arguments: asked.append([name, *arguments]))
+    regions = DemoRegions(encoder=tmp_path / "model", out=tmp_path / "demo")
+    if fitted:
+        regions.model.mkdir(parents=True)
+        (regions.model / "config.json").write_text("{}")
+    regions.measure(Beside(out=tmp_path, threads=1))
+    cohort, model = str(tmp_path / "demo" / "cohort"), str(tmp_path / "demo" / "regions")
+    fit = ["train regions", "train", "regions", str(tmp_path / "model"), cohort, "--out", model]
+    assert (asked[0] == fit) is not fitted
+    assert [words[:5] for words in asked[-2:]] == [
+        ["evaluate regions", "evaluate", "detection", model, cohort],
+        ["evaluate maps", "evaluate", "explanation", model, cohort],
+    ]

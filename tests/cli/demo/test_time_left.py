@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from thoracle.cli.demo.time_left import planned_seconds, seconds_left
+from thoracle.training.engine.config import RunConfig
 
 PLANNED = {"phantoms": 100.0, "cohort": 50.0, "train": 200.0}
 
@@ -29,7 +30,9 @@ def test_a_slow_machine_takes_longer_and_what_was_done_before_says_nothing(laste
 
 
 def test_a_plan_grows_with_scans_and_with_samples_and_lacks_what_does_not_come() -> None:
-    small, large = (planned_seconds(scans=scans, samples={"train contrastive": 100}) for scans in (300, 3000))
+    runs = {"contrastive": RunConfig(steps=20, batch_size=5)}
+    small, large = (planned_seconds(scans=scans, runs=runs, chat={"evaluate chat": 10}) for scans in (300, 3000))
     assert large["phantoms"] == pytest.approx(10 * small["phantoms"])
     assert large["train contrastive"] == small["train contrastive"]
+    assert large["evaluate chat"] == small["evaluate chat"] > 0
     assert "train chat: base" not in small

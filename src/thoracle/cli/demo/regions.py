@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thoracle.cli.demo.commands import evaluation
+
 if TYPE_CHECKING:
-    from thoracle.cli.demo.chat import Stage
+    from thoracle.cli.demo.beside import Beside
     from thoracle.evaluation.demo.page import Example
     from thoracle.evaluation.demo.regions import RegionQuality
     from thoracle.evaluation.detection.summary import Scores
@@ -21,12 +23,10 @@ class DemoRegions:
     Attributes:
         encoder: the model folder whose patches are read.
         out: the demo's folder.
-        stage: as `Stage`.
     """
 
     encoder: Path
     out: Path
-    stage: Stage
 
     @property
     def model(self) -> Path:
@@ -38,34 +38,21 @@ class DemoRegions:
         """Return the folder of the evaluation of maps."""
         return self.out / "evaluation-maps"
 
-    def fit(self) -> None:
-        """Fit where no model is.
-
-        Raises:
-            InputError: the cohort is too small.
-        """
-        from thoracle.cli.train.regions import regions
-
-        cohort = self.out / "cohort"
-        with self.stage("train regions", f"train regions {self.encoder} {cohort} --out {self.model}"):
-            if not (self.model / "config.json").is_file():
-                regions(self.encoder, cohort, out=self.model)
-
-    def evaluate_maps(self) -> None:
-        """Measure maps on split dev beside atlases, and keep beside the model by how much they lead, and it where commands find it."""
-        from thoracle.cli.evaluate.explanation import explanation
-        from thoracle.inference.demo.locations import keep_demo_regions
-
-        cohort, masks = self.out / "cohort", self.out / "phantoms"
-        options = f"--masks {masks} --method regions --split dev --save-localization --out {self.maps}"
-        with self.stage("evaluate maps", f"evaluate explanation {self.model} {cohort} {options}"):
-            explanation(self.model, cohort, masks=masks, method="regions", split="dev", save_localization=True, out=self.maps)
-        keep_demo_regions(self.model)
+    def measure(self, beside: Beside) -> None:
+        """Fit where no model is; score findings, and on split dev maps beside atlases, by how much they lead them being kept."""
+        cohort, masks = str(self.out / "cohort"), str(self.out / "phantoms")
+        if not (self.model / "config.json").is_file():
+            beside.run("train regions", ["train", "regions", str(self.encoder), cohort, "--out", str(self.model)])
+        beside.run("evaluate regions", evaluation("regions", self.model, self.out))
+        options = ["--masks", masks, "--method", "regions", "--split", "dev", "--save-localization", "--out", str(self.maps)]
+        beside.run("evaluate maps", ["evaluate", "explanation", str(self.model), cohort, *options])
 
     def quality(self, *, prompts: Scores, regions: Scores) -> RegionQuality:
-        """Read what was measured, beside detection with prompts."""
+        """Put the model where commands find it, and read what was measured, beside detection with prompts."""
         from thoracle.evaluation.demo.regions import read_quality
+        from thoracle.inference.demo.locations import keep_demo_regions
 
+        keep_demo_regions(self.model)
         return read_quality(self.maps / "explanation.json", prompts=prompts, regions=regions)
 
     def section(self, quality: RegionQuality, examples: Sequence[Example]) -> list[str]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thoracle.cli.app import app
+from thoracle.cli.demo.commands import evaluation, training
 
 if TYPE_CHECKING:
-    from thoracle.cli.demo.regions import DemoRegions
     from thoracle.cohort.manifest import CohortEntry
     from thoracle.evaluation.demo.page import Figures
     from thoracle.evaluation.demo.search import HitPicture, SearchQuality
@@ -45,7 +45,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of phantoms and of training.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer phantoms and steps, no chat: minutes, and a worse model.")] = False,
 ) -> None:
-    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: some 35 minutes on two idle cores.
+    """Make chest phantoms, train on them; measure on held-out ones, search these, ask one: some 25 minutes on two idle cores.
 
     Ends with DIR/report.html, and with a model that `thoracle detect` and `thoracle serve` use where no other is named. It knows phantoms
     only.
@@ -95,8 +95,9 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
         runs: contrastive and vocabfine; lipro and supervised, which stand beside them, or neither.
         chat: of all its stages; None for no chat.
     """
+    from thoracle.cli.demo.beside import commands_beside
     from thoracle.cli.demo.chat import DemoChat
-    from thoracle.cli.demo.opponents import BESIDE, DemoOpponents
+    from thoracle.cli.demo.opponents import OPPONENTS, DemoOpponents
     from thoracle.cli.demo.regions import DemoRegions
     from thoracle.cli.demo.time_left import planned_seconds
     from thoracle.cohort.manifest import open_cohort
@@ -108,28 +109,29 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
     from thoracle.evaluation.demo.search import sentences as search_sentences
     from thoracle.evaluation.detection.results_json import read_run
     from thoracle.files.atomic import write_atomic
-    from thoracle.inference.demo.locations import demo_chat, demo_model, keep_demo_model, keep_demo_search
+    from thoracle.inference.demo.locations import demo_chat, demo_model, keep_demo_model
     from thoracle.training.engine.metric_logger import read_curves
     from thoracle.types import RESEARCH_USE
 
     stages, opponents = _Stages(), DemoOpponents(configs=runs, out=out)
     tuned, cohort_folder = Path(runs["vocabfine"].out) / "model", out / "cohort"
+    by_region = DemoRegions(encoder=tuned, out=out)
     talk = DemoChat(config=chat, cohort=cohort_folder, encoder=tuned, out=out, stage=stages) if chat else None
-    in_turn = {name: config for name, config in runs.items() if name != BESIDE}
-    samples = {f"train {name}": config.steps * config.batch_size for name, config in {"labeler": labeler, **in_turn}.items()}
-    stages.planned = planned_seconds(scans=cases, samples=samples | (talk.samples if talk else {}))
+    in_turn = {"labeler": labeler, **{name: config for name, config in runs.items() if name not in OPPONENTS}}
+    stages.planned = planned_seconds(scans=cases, runs=in_turn, chat=talk.samples if talk else {})
     stages.make_cohort(out, cases=cases, seed=seed, config=runs["contrastive"])
-    by_region = DemoRegions(encoder=tuned, out=out, stage=stages)
-    with opponents.training_beside(stages):
-        stages.train_and_evaluate({"labeler": labeler, **in_turn}, by_region, out)
-    if BESIDE in runs:
-        stages.evaluate(BESIDE, Path(runs[BESIDE].out) / "model", out)
-    search_quality = stages.index_and_find(Path(runs["contrastive"].out) / "model", out)
-    keep_demo_model(tuned)
-    keep_demo_search(index=out / "index", model=Path(runs["contrastive"].out) / "model", scans=out / "phantoms")
-    shown = max(held_out(open_cohort(cohort_folder)).values(), key=lambda entry: len(positive_labels(entry)))
-    stages.detect(shown, out)
-    answers = talk.answers(out / "phantoms" / phantom_file(shown), present=positive_labels(shown)) if talk else None
+    with commands_beside(out) as beside:
+        opponents.train("supervised", beside)
+        stages.train_and_evaluate(in_turn, out)
+        opponents.train("lipro", beside)  # on what was just trained
+        by_region.measure(beside)
+        search_quality = stages.index_and_find(Path(runs["contrastive"].out) / "model", out)
+        keep_demo_model(tuned)
+        shown = max(held_out(open_cohort(cohort_folder)).values(), key=lambda entry: len(positive_labels(entry)))
+        stages.detect(shown, out)
+        answers = talk.answers(out / "phantoms" / phantom_file(shown), present=positive_labels(shown)) if talk else None
+        with stages("what runs meanwhile"):
+            beside.wait()
     with stages("report"):
         cohort = open_cohort(cohort_folder)
         after, regions = opponents.scores[TUNED], read_run(out / "evaluation-regions" / "results.json").scores
@@ -154,7 +156,6 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
             seconds=stages.seconds,
         )
         write_atomic(out / "report.html", content)
-    _say(figures)
     models = f"{demo_model()} and {demo_chat()}" if talk else str(demo_model())
     sentences = [
         "",
@@ -167,6 +168,7 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
         "`thoracle serve` gives a page on which they read, search and answer.",
         RESEARCH_USE,
     ]
+    _say(figures)
     typer.echo("\n".join(sentences))
     return figures
 
@@ -205,37 +207,28 @@ class _Stages:
 
     def train(self, name: str, config: RunConfig, out: Path) -> None:
         """Train the model `name`."""
-        from thoracle.cli.train.classifier import CLASSIFIER
         from thoracle.cli.train.contrastive import CONTRASTIVE
         from thoracle.cli.train.labeler import LABELER
         from thoracle.cli.train.vocabfine import VOCABFINE
-        from thoracle.training.engine.config import write_config
 
-        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE, CLASSIFIER)}
-        settings, resume = out / f"{name}.yaml", Path(config.out).exists()
-        write_config(config, settings)
-        with self(f"train {name}", f"train {config.TASK} --config {settings}" + (" --resume" if resume else "")):
-            tasks[config.TASK](config=settings, resume=resume)
+        tasks: dict[str, Callable[..., None]] = {task.name: task.run for task in (LABELER, CONTRASTIVE, VOCABFINE)}
+        arguments = training(name, config, out)
+        with self(f"train {name}", " ".join(arguments)):
+            tasks[config.TASK](config=out / f"{name}.yaml", resume="--resume" in arguments)
 
-    def train_and_evaluate(self, runs: Mapping[str, RunConfig], by_region: DemoRegions, out: Path) -> None:
-        """Train each model and evaluate what it says of findings, then what is read by region."""
+    def train_and_evaluate(self, runs: Mapping[str, RunConfig], out: Path) -> None:
+        """Train each model that reads reports, and evaluate it; of the labeler only the text encoder is used."""
         for name, config in runs.items():
             self.train(name, config, out)
             if name != "labeler":
                 self.evaluate(name, Path(config.out) / "model", out)
-        by_region.fit()
-        self.evaluate("regions", by_region.model, out)
-        by_region.evaluate_maps()
 
     def evaluate(self, name: str, model: Path, out: Path) -> None:
         """Evaluate on split valid; thresholds and calibration come from split dev."""
         from thoracle.cli.evaluate.detection import detection
 
-        cohort, where = out / "cohort", out / f"evaluation-{name}"
-        with self(
-            f"evaluate {name}", f"evaluate detection {model} {cohort} --protocol phantom --level scan --save-calibration --out {where}"
-        ):
-            detection(model, cohort, protocol="phantom", level="scan", save_calibration=True, out=where)
+        with self(f"evaluate {name}", " ".join(evaluation(name, model, out))):
+            detection(model, out / "cohort", protocol="phantom", level="scan", save_calibration=True, out=out / f"evaluation-{name}")
 
     def index_and_find(self, model: Path, out: Path) -> SearchQuality:
         """Index the held-out phantoms, measure how well they are found, and search for one text.
@@ -246,12 +239,14 @@ class _Stages:
         from thoracle.cli.index.add import add
         from thoracle.cli.search import search
         from thoracle.evaluation.demo.search import read_found
+        from thoracle.inference.demo.locations import keep_demo_search
 
         cohort, index, where, hits = out / "cohort", str(out / "index"), out / "evaluation-search", out / "hits.json"
         with self("index", f"index add {cohort} --model {model} --split valid --out {index}"):
             add(cohort, model=model, split=["valid"], out=index)
         with self("evaluate search", f"evaluate retrieval {index} --section impression --out {where}"):
             retrieval(index, section="impression", out=where)  # what it learned to read
+        keep_demo_search(index=out / "index", model=model, scans=out / "phantoms")
         with self("search", f'search {index} --text "{ASKED}" --top {_HITS} --json {hits}'):
             search(index, text=ASKED, top=_HITS, json_file=hits)
         return read_found(where / "results.json")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-#: Seconds of two idle cores: a scan, by stage that goes through scans; a sample, by stage that trains.
+if TYPE_CHECKING:
+    from thoracle.training.engine.config import RunConfig
+
+#: Seconds of two idle cores: a scan, by stage that goes through scans; a sample, by stage that trains. What runs beside is done before.
 _A_SCAN: Final = {
     "phantoms": 0.13,
     "cohort": 0.07,
     "evaluate contrastive": 0.007,
     "evaluate vocabfine": 0.007,
-    "evaluate lipro": 0.007,
-    "evaluate supervised": 0.007,
-    "train regions": 0.01,
-    "evaluate regions": 0.012,
-    "evaluate maps": 0.03,
     "index": 0.004,
     "evaluate search": 0.002,
     "questions": 0.002,
@@ -24,7 +22,6 @@ _A_SAMPLE: Final = {
     "train labeler": 1 / 1000,
     "train contrastive": 1 / 75,
     "train vocabfine": 1 / 75,
-    "train lipro": 1 / 2000,
     "train chat: base": 1 / 12,
     "train chat: projector": 1 / 8,
     "train chat: lora": 1 / 10,
@@ -34,15 +31,16 @@ _A_SAMPLE: Final = {
 _DONE_BEFORE: Final = 0.2
 
 
-def planned_seconds(*, scans: int, samples: Mapping[str, int]) -> dict[str, float]:
+def planned_seconds(*, scans: int, runs: Mapping[str, RunConfig], chat: Mapping[str, int]) -> dict[str, float]:
     """Estimate the seconds of each stage on two idle cores.
 
     Args:
         scans: phantoms in all.
-        samples: by stage, how many are trained on or asked; a stage that is not among them does not come.
+        runs: that are trained in turn, by name.
+        chat: how many samples chat's stages train on or ask, by stage.
     """
-    skipped = {f"evaluate {name}" for name in ("lipro", "supervised") if f"train {name}" not in samples}
-    through_scans = {stage: scans * seconds for stage, seconds in _A_SCAN.items() if stage not in skipped}
+    samples = {f"train {name}": config.steps * config.batch_size for name, config in runs.items()} | dict(chat)
+    through_scans = {stage: scans * seconds for stage, seconds in _A_SCAN.items()}
     return through_scans | {stage: count * _A_SAMPLE[stage] for stage, count in samples.items()}
 
 

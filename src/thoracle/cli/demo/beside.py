@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class Beside:
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _ends: list[Future[None]] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
+    _starting: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
 
     def run(self, name: str, arguments: Sequence[str]) -> None:
@@ -47,19 +49,21 @@ class Beside:
 
     def stop(self) -> None:
         """End the command that runs, whose state it saves, and run no other."""
-        self._stopped = True
+        with self._starting:
+            self._stopped = True
         if self._process is not None:
             self._process.terminate()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, name: str, arguments: Sequence[str], log: Path) -> None:
-        if self._stopped:
-            return
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
-        with log.open("wb") as words:
-            command = [sys.executable, "-m", "thoracle", *arguments]
-            self._process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, env=environment)
+        command = [sys.executable, "-m", "thoracle", *arguments]
+        with self._starting:
+            if self._stopped:
+                return
+            with log.open("wb") as words:
+                self._process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, env=environment)
         status = self._process.wait()
         if status:
             self._stopped = True

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from thoracle.errors import InputError
-from thoracle.inference.chat.scan_tokens import scan_tokens
+from thoracle.inference.chat.scan_tokens import scan_tokens, tokens_of
 from thoracle.inference.model import Model, load
 from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.chat import scan_tokens as storage
@@ -48,6 +48,13 @@ def test_a_scan_is_encoded_once_and_another_for_itself(encoder: Model, cache: Pa
     assert not torch.equal(scan_tokens(encoder, _scan(encoder, 2)), first)
     assert count == [2]
     assert len(list(cache.rglob("*.safetensors"))) == 2
+
+
+def test_an_encoder_is_looked_into_once_and_another_for_itself(encoder: Model, model_dir: Path) -> None:
+    other = load(model_dir, device="cpu")
+    assert tokens_of(encoder) is tokens_of(encoder)
+    assert tokens_of(other) is not tokens_of(encoder)
+    assert tokens_of(other).fingerprint == tokens_of(encoder).fingerprint
 
 
 def test_another_precision_has_tokens_of_its_own(encoder: Model, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

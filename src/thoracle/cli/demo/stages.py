@@ -16,6 +16,7 @@ from thoracle.cli.app import app
 from thoracle.cli.demo.commands import evaluation, training
 
 if TYPE_CHECKING:
+    from thoracle.cli.demo.beside import Beside
     from thoracle.cohort.manifest import CohortEntry
     from thoracle.evaluation.demo.page import Figures
     from thoracle.evaluation.demo.search import HitPicture, SearchQuality
@@ -122,16 +123,16 @@ def run(out: Path, *, cases: int, seed: int, labeler: RunConfig, runs: Mapping[s
     stages.make_cohort(out, cases=cases, seed=seed, config=runs["contrastive"])
     with commands_beside(out) as beside:
         opponents.train("supervised", beside)
-        stages.train_and_evaluate(in_turn, out)
+        stages.train_and_evaluate(in_turn, out, beside)
         opponents.train("lipro", beside)  # on what was just trained
         by_region.measure(beside)
         search_quality = stages.index_and_find(Path(runs["contrastive"].out) / "model", out)
-        keep_demo_model(tuned)
         shown = max(held_out(open_cohort(cohort_folder)).values(), key=lambda entry: len(positive_labels(entry)))
-        stages.detect(shown, out)
         answers = talk.answers(out / "phantoms" / phantom_file(shown), present=positive_labels(shown)) if talk else None
         with stages("what runs meanwhile"):
             beside.wait()
+    keep_demo_model(tuned)
+    stages.detect(shown, out)
     with stages("report"):
         cohort = open_cohort(cohort_folder)
         after, regions = opponents.scores[TUNED], read_run(out / "evaluation-regions" / "results.json").scores
@@ -216,19 +217,12 @@ class _Stages:
         with self(f"train {name}", " ".join(arguments)):
             tasks[config.TASK](config=out / f"{name}.yaml", resume="--resume" in arguments)
 
-    def train_and_evaluate(self, runs: Mapping[str, RunConfig], out: Path) -> None:
-        """Train each model that reads reports, and evaluate it; of the labeler only the text encoder is used."""
+    def train_and_evaluate(self, runs: Mapping[str, RunConfig], out: Path, beside: Beside) -> None:
+        """Train each model that reads reports, and evaluate it meanwhile; of the labeler only the text encoder is used."""
         for name, config in runs.items():
             self.train(name, config, out)
             if name != "labeler":
-                self.evaluate(name, Path(config.out) / "model", out)
-
-    def evaluate(self, name: str, model: Path, out: Path) -> None:
-        """Evaluate on split valid; thresholds and calibration come from split dev."""
-        from thoracle.cli.evaluate.detection import detection
-
-        with self(f"evaluate {name}", " ".join(evaluation(name, model, out))):
-            detection(model, out / "cohort", protocol="phantom", level="scan", save_calibration=True, out=out / f"evaluation-{name}")
+                beside.run(f"evaluate {name}", evaluation(name, Path(config.out) / "model", out))
 
     def index_and_find(self, model: Path, out: Path) -> SearchQuality:
         """Index the held-out phantoms, measure how well they are found, and search for one text.

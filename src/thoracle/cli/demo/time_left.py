@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 _A_SCAN: Final = {
     "phantoms": 0.13,
     "cohort": 0.07,
-    "evaluate contrastive": 0.007,
-    "evaluate vocabfine": 0.007,
     "index": 0.004,
     "evaluate search": 0.002,
     "questions": 0.002,

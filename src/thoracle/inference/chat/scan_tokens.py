@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -19,6 +20,18 @@ from thoracle.inference.prepare import PreparedVolume
 from thoracle.models.chat.scan_tokens import ScanTokens, TokenCache
 
 _log = logging.getLogger(__name__)
+_TOKENS: WeakKeyDictionary[Model, ScanTokens] = WeakKeyDictionary()
+
+
+def tokens_of(encoder: Model) -> ScanTokens:
+    """Return how a loaded encoder's tokens are compressed, which takes a look into its weights; once an encoder.
+
+    Raises:
+        As `ScanTokens`.
+    """
+    if encoder not in _TOKENS:
+        _TOKENS[encoder] = ScanTokens(encoder.folder)
+    return _TOKENS[encoder]
 
 
 def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
@@ -27,7 +40,7 @@ def scan_tokens(encoder: Model, scan: PreparedVolume) -> Tensor:
     Raises:
         InputError: the scan was prepared for another model.
     """
-    tokens = ScanTokens(encoder.folder)
+    tokens = tokens_of(encoder)
     store = TokenCache(cache_dir(), tokens)
     key = f"{encoder.precision} {hashlib.sha256(scan.array.tobytes()).hexdigest()}"
     voxels = pack(scan.array, scale=encoder.preprocess.intensity_scale, zero=encoder.preprocess.zero_hu)

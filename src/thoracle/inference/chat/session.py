@@ -19,6 +19,7 @@ from torch import Tensor
 from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.scan_question_rule import REFUSAL, requires_scan
+from thoracle.inference.chat.scan_tokens import tokens_of
 from thoracle.inference.llm.decoding import SamplingOptions, detokenize, generate_ids, ignored_settings, stop_at
 from thoracle.inference.model import Model, load
 from thoracle.models.chat.adapters import ADAPTER_CONFIG
@@ -30,7 +31,7 @@ from thoracle.models.chat.language_model import ChatModel, Dtype, LanguageModel,
 from thoracle.models.chat.layout import EvidencePlacement
 from thoracle.models.chat.prompt import AnswerType, Message
 from thoracle.models.chat.published_prompt import PublishedPrompt
-from thoracle.models.chat.scan_tokens import ScanTokens, check_gives_grid
+from thoracle.models.chat.scan_tokens import check_gives_grid
 from thoracle.models.ctchat.projector import Projector
 
 GREEDY = SamplingOptions()
@@ -118,7 +119,7 @@ class Chat:
         self.encoder, self.caution = encoder, caution
         self._language = language
         self._model = ChatModel(language.model, projector).eval().requires_grad_(False).to(encoder.device)
-        self._tokens = ScanTokens(encoder.folder)
+        self._tokens = tokens_of(encoder)
         if self._tokens.width != projector.config.dim_context:
             detail = f"the encoder gives tokens of {self._tokens.width}, the projector reads {projector.config.dim_context}"
             raise InputError(detail, hint="Give the encoder that the projector was trained on.", source=encoder.folder.path)

@@ -25,7 +25,7 @@ HISTOGRAM: Final = "HU histogram"
 #: What the demo's page says where it was made in a few minutes; macro AUROC of seeds 0 to 2, docs/experiments.md of 2026-11-30.
 WHOLE_DEMO: Final = (
     "This was made in a few minutes. The whole demo (`thoracle demo`: 3,000 phantoms, and a chat model) reached a macro AUROC of 0.69 to"
-    " 0.71 zero-shot, 0.73 to 0.75 with tuned prompts and 0.90 to 0.91 by region, at three seeds."
+    " 0.73 zero-shot, 0.77 with tuned prompts and 0.90 to 0.91 by region, at three seeds."
 )
 
 

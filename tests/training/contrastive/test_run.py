@@ -275,8 +275,9 @@ def test_the_folder_detects_embeds_and_says_what_it_cannot_do(config: MedFinderR
     assert encoded.latent_BL.shape == (1, model.dim_latent) == (1, 16)
     assert torch.equal(model.encode_volume(volume).latent_BL, encoded.latent_BL)
     assert model.encode_text(["There is emphysema."]).shape == (1, 16)
-    with pytest.raises(CapabilityMissing, match="does not have codes"):
-        model.encode_tokens(volume)
+    tokens = model.encode_tokens(volume)
+    assert torch.equal(tokens.tokens, encoded.tokens)
+    assert tokens.codes is None, "it has no codebook"
     with pytest.raises(CapabilityMissing, match="tokens can be looked at"):
         saliency(model, volume, abnormalities=ABNORMALITIES[:1], method="gradient")
     assert load(Path(config.out) / "model", dtype="bf16").check_precision(volume).equal_codes is None

@@ -12,12 +12,12 @@ from thoracle.errors import InputError
 from thoracle.inference.chat.cited_answer import cited_text
 from thoracle.inference.chat.conversation import Conversation, Turn
 from thoracle.inference.chat.grounded import build_messages, collect_evidence
+from thoracle.inference.chat.scan_tokens import tokens_of
 from thoracle.inference.chat.session import Chat
 from thoracle.inference.findings import Findings
 from thoracle.inference.llm.decoding import SamplingOptions
 from thoracle.inference.llm.generator import TextGenerator
 from thoracle.models.chat.prompt import AnswerType
-from thoracle.models.chat.scan_tokens import ScanTokens
 from thoracle.search.engine import Hit
 from thoracle.search.similar_cases import to_case
 from thoracle.serving.jobs.worker import JobContext
@@ -97,7 +97,7 @@ class Respondent:
         """Encode a scan as the chat model reads it; the user's cache, which outlives the server, gets nothing of it."""
         assert self._chat is not None, "it answers"
         encoder = self._chat.encoder
-        return ScanTokens(encoder.folder).compress(encoder.encode_tokens(self._detector.prepared(scan, encoder)))
+        return tokens_of(encoder).compress(encoder.encode_tokens(self._detector.prepared(scan, encoder)))
 
     def _similar(self, scan: str) -> Sequence[Hit]:
         return () if self._find_similar is None else self._find_similar(scan)

@@ -26,6 +26,9 @@ import numpy as np
 from thoracle.cohort.manifest import CohortEntry, open_cohort
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.ct.preprocess import PreprocessConfig
+from thoracle.errors import OutputConflict
+from thoracle.files.json_file import load_json
+from thoracle.files.run_settings import check_or_write_settings
 from thoracle.metrics.bootstrap import bootstrap, paired_difference, percentile_interval
 from thoracle.metrics.classification import auroc
 
@@ -53,6 +56,7 @@ def main() -> None:
         answer(options.answer, volumes, options.out)
         return
     options.out.mkdir(parents=True, exist_ok=True)
+    check_same_run(options)
     forms = full_size_forms(options.model, options.out) if options.full_size else write_forms(options.model, options.student, options.out)
     for name, path in forms.items():
         if not (options.out / f"{name}.json").exists():
@@ -62,6 +66,24 @@ def main() -> None:
         differences(forms, options.out)
     else:
         table(forms, entries, options.out, resamples=options.resamples)
+
+
+def check_same_run(options: argparse.Namespace) -> None:
+    """Raise OutputConflict where the folder holds what was measured of other models or scans."""
+    from thoracle.models.bundle.model_folder import open_model
+
+    folders = {"model": options.model, "student": options.student}
+    settings = {
+        **{name: open_model(folder).weights_sha256 for name, folder in folders.items() if folder},
+        "full_size": options.full_size,
+        "cohort": options.cohort and str(options.cohort.resolve()),
+        "split": options.split,
+        "limit": options.limit,
+    }
+    hint = "Give another --out."
+    check_or_write_settings(
+        options.out / "settings.json", settings=settings, read=load_json, refusal=OutputConflict, hint=hint, source=options.out
+    )
 
 
 def noise() -> Any:

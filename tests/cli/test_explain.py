@@ -10,6 +10,7 @@ import pytest
 
 from thoracle.inference.localization.measured import Lead, MeasuredFinding, MeasuredMethod, PlaceRate, save_localization
 from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.citations import CT_CLIP
 from thoracle.types import RESEARCH_USE
 
 
@@ -37,6 +38,7 @@ def test_a_finding_is_explained_where_it_lies(
     assert statement in ran.out.lower()
     assert facts["findings"][0]["lead_statement"] == statement
     page = (out / "explanation.html").read_text()
+    assert f"To be cited: {CT_CLIP}." in page
     assert statement in page.lower()
     assert RESEARCH_USE in page
     assert "UNTRAINED" in page

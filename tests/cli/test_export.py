@@ -37,6 +37,14 @@ def test_what_loses_too_much_is_not_written(command, model_dir: Path, noise: Pat
     assert not list(tmp_path.iterdir())
 
 
+def test_scans_that_give_no_auroc_are_said_to(command, model_dir: Path, noise: Path, tmp_path: Path) -> None:
+    ran = command("export", model_dir, "--int8", "--cohort", noise, "--out", tmp_path / "small", "--limit", 1)
+    assert ran.status == 2
+    assert "of 1 scans of split valid, all or none have each finding: there is no AUROC to compare" in ran.err
+    assert "nan" not in ran.err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def calibrated(model_dir: Path, tmp_path: Path) -> Path:
     """A copy of the model that keeps a calibration of one label."""

@@ -16,6 +16,7 @@ from thoracle.cohort.reports import Report
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import load
 from thoracle.inference.prepare import prepare
+from thoracle.models.citations import CT_CLIP
 from thoracle.search.open_index import open_index_for_writing
 from thoracle.search.record import IndexedVolume
 from thoracle.types import ABNORMALITIES
@@ -71,6 +72,7 @@ def test_a_table_a_page_and_times(command, index: Path, tmp_path: Path) -> None:
     assert "search" in ran.out
     assert "Research use only" in ran.out
     page = (tmp_path / "sheet.html").read_text()
+    assert f"To be cited: {CT_CLIP}." in page
     assert (tmp_path / "sheet.html").stat().st_mode & 0o777 == 0o600, "it holds words of reports"
     ran = command("search", index, "--keyword", '"number 5"', "--json", tmp_path / "hits.json")
     assert "Number 5." in (tmp_path / "hits.json").read_text()

@@ -113,6 +113,16 @@ def test_similarity_is_the_cosine_times_the_exponential_of_the_temperature(model
         model.similarity([], texts)
 
 
+def test_one_text_alone_is_not_taken_for_its_letters(model: Model, volume: Volume) -> None:
+    for asked in (
+        lambda: model.encode_text("Cyst."),
+        lambda: model.similarity([volume], "Cyst."),
+        lambda: model.detect(volume, abnormalities="Cyst"),
+    ):
+        with pytest.raises(InputError, match="Put it into a list"):
+            asked()
+
+
 def test_the_volume_is_encoded_once_for_all_prompts(model: Model, volume: Volume) -> None:
     runs = []
     hook = model.encoder.visual_transformer.register_forward_hook(lambda *_: runs.append(1))

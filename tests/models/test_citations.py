@@ -21,7 +21,16 @@ def test_a_licence_is_named_once_however_often_a_model_is_gone_on_from() -> None
     once = derived_licence("CC BY-NC-SA 4.0", data="the data it was trained on")
     assert once == "CC BY-NC-SA 4.0; and that of the data it was trained on"
     assert derived_licence(once, data="the data it was trained on") == once
-    assert derived_licence("", data="these reports") == "that of these reports"
+    assert derived_licence("", data="these reports") == derived_licence(data="these reports") == "that of these reports"
+
+
+def test_licences_of_several_origins_stand_beside_each_other_each_once() -> None:
+    """An image side, and a text encoder that a labeler's run made of the same authors' weights."""
+    theirs, data = "CC BY-NC-SA 4.0 (non-commercial); otherwise theirs", "the data it was trained on"
+    text = derived_licence(theirs, data="the reports it was trained on")
+    assert text == f"{theirs}; and that of the reports it was trained on"
+    assert derived_licence(theirs, text, data=data) == f"{text}; and that of {data}"
+    assert derived_licence(derived_licence(theirs, text, data=data), "MIT", data=data) == f"{text}; and MIT; and that of {data}"
 
 
 def test_the_file_for_citations_has_every_paper() -> None:

@@ -44,9 +44,9 @@ class Volumes:
         return self[index].stored
 
 
-def write_start(folder: Path) -> Path:
+def write_start(folder: Path, *, seed: int = 1) -> Path:
     """Write a random CT-CLIP whose words are the prompts'."""
-    torch.manual_seed(1)  # another than a run's seed, whose random weights would be these
+    torch.manual_seed(seed)  # another than a run's seed, whose random weights would be these
     model = replace(steps.MODEL, bert=replace(steps.MODEL.bert, vocab_size=512))
     facts = {"licence": "Theirs alone", "trained": False, "caution": "Knows only noise."}
     save_model(

@@ -47,6 +47,7 @@ def explain(
 
     from thoracle.cli.findings_table import UNTRAINED, notify
     from thoracle.evaluation.explanation.scan_page import write_scan_page
+    from thoracle.evaluation.html.page import terms
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
     from thoracle.inference.batch.discover_scans import ScanLocation
@@ -90,7 +91,7 @@ def explain(
         explained, model=loaded, method=method, grid=maps.shape[1:], warnings=findings.warnings, measured_on=measured_on
     )
     write_json(out / "explanation.json", document, indent=1)
-    notes = [*([] if loaded.folder.trained else [UNTRAINED]), *findings.warnings]
+    notes = [*([] if loaded.folder.trained else [UNTRAINED]), *findings.warnings, *terms(loaded.settings())]
     page = write_scan_page(explained, pictures, method=method, slices=volume.array.shape[2], measured_on=measured_on, notes=notes)
     write_atomic(out / "explanation.html", page)
     _print(explained, loaded, findings.warnings, slices=volume.array.shape[2])

@@ -168,6 +168,9 @@ def _compared(before: Model, after: Detect, cohort: Cohort, *, split: SplitName,
         raise InputError(detail, hint="Give another --split, or a cohort of its labels.", source=cohort.folder)
     columns = [ABNORMALITIES.index(label) for label in labels]
     truth = np.array([[np.nan if entry.labels[k] is None else float(entry.labels[k] or 0) for k in columns] for entry in entries])
+    if not ((truth == 0).any(axis=0) & (truth == 1).any(axis=0)).any():
+        detail = f"of {len(entries):,} scans of split {split}, all or none have each finding: there is no AUROC to compare"
+        raise InputError(detail, hint="Give more scans: a higher --limit, another --split or a larger cohort.", source=cohort.folder)
     pairs = run_both(lambda prepared: before.detect(prepared).probabilities, after, cohort, entries, answers)
     follow(pairs, total=len(entries), console=Console(stderr=True, highlight=False))
     return compare_answers(answers, truth, patients=[entry.patient for entry in entries], labels=labels), len(entries)

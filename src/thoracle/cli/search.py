@@ -289,8 +289,10 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def _write_html(path: Path, index: IndexBackend, answer: SearchResult, query_text: str) -> None:
+    from thoracle.evaluation.html.page import terms
     from thoracle.files.atomic import write_atomic
     from thoracle.search.answers.contact_sheet import contact_sheet
 
     thumbnails = index.thumbnails([hit.number for hit in answer.hits])
-    write_atomic(path, contact_sheet(answer.hits, thumbnails, query_text=query_text).encode("utf-8", "replace"), private=True)
+    sheet = contact_sheet(answer.hits, thumbnails, query_text=query_text, notes=terms(index.settings))
+    write_atomic(path, sheet.encode("utf-8", "replace"), private=True)

@@ -84,6 +84,8 @@ def resolve_findings(requested: Sequence[str | Finding] | None, *, labels: Seque
     Raises:
         InputError: none or one twice, or words that a model of fixed labels does not take.
     """
+    if isinstance(requested, str):  # whose letters would be asked for
+        raise InputError("one name where several are expected", hint="Put it into a list.")
     values = labels if requested is None else requested
     findings = tuple(value if isinstance(value, Finding) else Finding(name=value) for value in values)
     unknown = [] if is_prompted else [finding.name for finding in findings if not finding.is_listed(labels)]

@@ -17,12 +17,16 @@ SPECTRE: Final = (
 )
 
 
-def derived_licence(licence: str, *, data: str) -> str:
-    """Name the licence of a model that was made from another's weights; most share under the same terms alone.
+_AND: Final = "; and "
+
+
+def derived_licence(*licences: str, data: str) -> str:
+    """Name the licence of a model that was made from others' weights; most share under the same terms alone.
 
     Args:
-        licence: of the other's weights, in words.
+        licences: of the others' weights, in words; none where all began at random.
         data: what else it was made from, such as "the data it was trained on".
     """
     ending = f"that of {data}"
-    return licence if licence.endswith(ending) else "; and ".join(filter(None, [licence, ending]))
+    parts = dict.fromkeys(part for licence in licences for part in licence.split(_AND) if part not in ("", ending))
+    return _AND.join([*parts, ending])

@@ -11,6 +11,7 @@ import pytest
 
 from thoracle.inference.localization.measured import read_localization
 from thoracle.models.bundle.model_folder import open_model
+from thoracle.models.citations import CT_CLIP
 from thoracle.phantom.cohort import write_cohort
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
@@ -42,6 +43,7 @@ def test_maps_are_scored_against_masks_and_a_stopped_run_goes_on(
     assert "NO BETTER THAN where findings usually lie" in ran.out
     assert "no box of lungs" not in ran.out
     assert RESEARCH_USE in (out / "explanation.html").read_text()
+    assert f"To be cited: {CT_CLIP}." in (out / "explanation.html").read_text()
     found = json.loads((out / "explanation.json").read_text())
     truths = [json.loads(path.read_text()) for path in (phantoms / "truth").glob("valid*.json")]
     wanted = {name: sum(s["labels"][name] * len(s["volumes"]) for one in truths for s in one["scans"]) for name in ABNORMALITIES}

@@ -13,6 +13,7 @@ from thoracle.cohort.manifest import open_cohort
 from thoracle.evaluation.predict import first_volume_per_scan
 from thoracle.inference.latents import read_latents
 from thoracle.inference.model import load
+from thoracle.models.citations import CT_CLIP
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
 Command = Callable[..., Any]
@@ -32,7 +33,9 @@ def test_one_command_draws_and_measures(command: Command, model_dir: Path, noise
     assert values["order"]["severity"] is None
     assert len(values["silhouette"]) == 18
     assert {path.name for path in out.glob("*.png")} == {f"{m}-{w}.png" for m in ("tsne", "pca") for w in ("number", "labels")}
-    assert RESEARCH_USE in (out / "space.html").read_text()
+    page = (out / "space.html").read_text()
+    assert RESEARCH_USE in page
+    assert f"To be cited: {CT_CLIP}." in page
     assert "UNTRAINED WEIGHTS" in ran.out
     latents = read_latents(out / "latents.parquet")
     np.testing.assert_allclose(np.linalg.norm(latents.array, axis=1), 1, atol=1e-5)

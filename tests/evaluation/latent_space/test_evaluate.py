@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from thoracle.errors import InputError
 from thoracle.evaluation.latent_space.evaluate import evaluate_space, prompt_margins, truth_of
 from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
@@ -53,6 +54,14 @@ def test_grades_are_matched_by_volume_and_name() -> None:
     other = [replace_volume(entry) for entry in entries]
     unmatched = evaluate_space(*latents, entries=other, margins_NK=margins, severity=severity, resamples=5).order.severity
     assert math.isnan(unmatched.mean.value)
+
+
+def test_grades_of_other_phantoms_with_the_same_names_are_refused() -> None:
+    latents = np.eye(24)[None].repeat(2, axis=0)
+    entries = [Entry(n, (n % 2, *[0] * 17)) for n in range(24)]
+    severity = {f"v{n}": {ABNORMALITIES[n % 18]: "mild"} for n in range(24)}
+    with pytest.raises(InputError, match="24 findings that the phantoms have are absent by the cohort's labels, 0 are present"):
+        evaluate_space(*latents, entries=entries, margins_NK=np.zeros((24, 18)), severity=severity, resamples=2)
 
 
 def replace_volume(entry: Entry) -> Entry:

@@ -51,6 +51,23 @@ def test_neighbours_are_of_other_patients() -> None:
     assert order.neighbours.value == pytest.approx(spearmanr([2, 2, 1, 1, 0, 0], means).statistic)
 
 
+def test_scans_of_which_no_label_is_known_have_no_number() -> None:
+    """As reports that no labeller could read, and whole cohorts without labels; they were as scans without findings."""
+    latents, truth = _scans(0.5)
+    truth[::3] = np.nan
+    rest = np.flatnonzero(~np.isnan(truth).all(axis=1))
+    order = measure_order(latents, truth_NK=truth, labels=_labels(truth), patients=PATIENTS, resamples=5)
+    number, centred = truth[rest].sum(axis=1), latents - latents.mean(axis=0)
+    axis = (centred @ np.linalg.svd(centred)[2][0])[rest]
+    assert order.axis.value == pytest.approx(abs(spearmanr(axis, number).statistic))
+    cosines = latents[rest] @ latents[rest].T - 2 * np.eye(len(rest))
+    near = number[np.argsort(-cosines, axis=1)[:, :10]].mean(axis=1)
+    assert order.neighbours.value == pytest.approx(spearmanr(near, number).statistic)
+    nothing = measure_order(latents, truth_NK=np.full_like(truth, np.nan), labels=_labels(truth), patients=PATIENTS, resamples=5)
+    assert math.isnan(nothing.axis.value)
+    assert math.isnan(nothing.neighbours.value)
+
+
 def test_unknown_labels_count_as_none_found() -> None:
     latents, truth = _scans(0.5)
     truth[:, 7] = np.nan

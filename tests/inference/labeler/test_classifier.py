@@ -16,6 +16,7 @@ from thoracle.inference.labeler.rules import RuleLabeller
 from thoracle.inference.labeler.vocabulary import fingerprint
 from thoracle.models.bundle.import_published import import_checkpoint
 from thoracle.models.bundle.model_folder import LABELLING
+from thoracle.models.citations import CT_CLIP
 from thoracle.models.encoder import EncodedText
 from thoracle.types import ABNORMALITIES
 
@@ -53,6 +54,8 @@ def test_published_files_give_published_logits(published: Path, golden_dir: Path
 
 def test_without_fitted_thresholds_a_logit_above_nought_is_stated(published: Path) -> None:
     labeller = ClassifierLabeller(published)
+    assert labeller.settings()["licence"].startswith("CC BY-NC-SA 4.0")
+    assert labeller.settings()["citations"] == [CT_CLIP]
     report, nothing = "A nodule is seen in the lingula.", " "
     found, unknown = labeller.label([report, nothing])
     assert unknown.unknown == "no text"

@@ -165,7 +165,11 @@ def _edit(folder: Path, **changes: object) -> None:
         ({"preprocess": {"size": 5}}, "does not describe"),
         ({"preprocess": {"spacings": [1, 1, 1]}}, "spacings"),
         ({"labels": None}, "does not describe"),
+        ({"labels": "Emphysema"}, "labels 'Emphysema', where a list of texts"),
         ({"trained": "false"}, "trained"),
+        ({"licence": None}, "licence None"),
+        ({"citations": "Somebody et al., 2026"}, "citations 'Somebody et al., 2026', where a list of texts"),
+        ({"citations": [{"doi": "10.1/2"}]}, "citations"),
     ],
 )
 def test_an_edited_config_is_named(tmp_path: Path, changes: dict[str, object], says: str) -> None:

@@ -22,8 +22,11 @@ from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.explain import saliency
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
+from thoracle.models.citations import CT_CLIP, MEDFINDER
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.registry import REGISTRY
+from thoracle.models.text.classifier import TextClassifier
+from thoracle.models.text.config import TextConfig
 from thoracle.models.text.encoder import BertEncoder
 from thoracle.models.text.tokenizer import Tokenizer
 from thoracle.training.contrastive.ctclip import ContrastiveConfig
@@ -234,6 +237,48 @@ def test_another_models_image_side_is_gone_on_from(kind: str, locked: str, pair_
     assert (model.folder.kind, model.preprocess, model.folder.disclaimer) == ("image-text", recipe, "Of noise.")
     assert model.folder.licence.startswith("MIT")
     assert len(model.detect(Pairs()[0].read_volume()[0], abnormalities=["Gout"]).probabilities) == 1
+
+
+def _reader(folder: Path, sizes: TextConfig) -> Path:
+    """A report classifier of somebody's, who is to be cited."""
+    words = Tokenizer.from_words([*format_prompts(), *(Pairs()[index].report for index in range(8))])
+    save_model(
+        folder, kind="text-classifier", config=sizes, preprocess=None, labels=ABNORMALITIES, tokenizer=words, trained=True,
+        tensors=TextClassifier(sizes, n_labels=18).state_dict(), licence="Readers alone", citations=["Reader 2026"], caution="Read noise.",
+    )  # fmt: skip
+    return folder
+
+
+def test_terms_and_caution_of_all_that_a_run_begins_with_go_along(pair_config: ContrastiveConfig, tmp_path: Path) -> None:
+    text = str(_reader(tmp_path / "reader", pair_config.model.bert))
+    pair_config = replace(pair_config, init_text_encoder=text, steps=1)
+    list(contrastive_run(pair_config, Pairs(), ALONE, words=list).run())
+    first = open_model(Path(pair_config.out) / "model")
+    assert first.licence == "Readers alone; and that of the data it was trained on"
+    assert (first.citations, first.disclaimer) == (("Reader 2026", CT_CLIP), "Read noise.")
+    whole = replace(pair_config, init_from=str(first.path), init_text_encoder="", out=str(tmp_path / "whole"))
+    list(contrastive_run(whole, Pairs(), ALONE, words=list).run())
+    second = open_model(tmp_path / "whole" / "model")
+    assert (second.licence, second.citations, second.disclaimer) == (first.licence, first.citations, first.disclaimer)
+    sizes, recipe = IMAGES["merlin"]
+    image = save_model(
+        tmp_path / "image", kind="merlin", config=sizes, preprocess=recipe, labels=REGISTRY["merlin"].labels(sizes), licence="MIT",
+        tensors=REGISTRY["merlin"].build(sizes).state_dict(), tokenizer=None, trained=True, caution="Of noise.",
+    )  # fmt: skip
+    pair = replace(pair_config, preprocess=recipe, init_image_encoder=str(image.path), out=str(tmp_path / "pair"))
+    list(contrastive_run(pair, Pairs(), ALONE, words=list).run())
+    both = open_model(tmp_path / "pair" / "model")
+    assert both.licence == "MIT; and Readers alone; and that of the data it was trained on"
+    assert both.citations == (*image.citations, "Reader 2026", CT_CLIP)
+    assert both.disclaimer == "Of noise. Read noise."
+
+
+def test_a_medfinders_text_encoder_brings_its_terms(config: MedFinderRunConfig, tmp_path: Path) -> None:
+    train(replace(config, text=str(_reader(tmp_path / "reader", config.model.bert)), steps=1))
+    folder = open_model(Path(config.out) / "model")
+    assert folder.licence == "Readers alone; and that of the data it was trained on"
+    assert folder.citations == ("Reader 2026", CT_CLIP, MEDFINDER)
+    assert folder.disclaimer == "Read noise."
 
 
 def test_what_contradicts_another_models_image_side_is_refused(pair_config: ContrastiveConfig) -> None:

@@ -15,7 +15,7 @@ from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.errors import InputError
 from thoracle.inference.model import load
 from thoracle.models.bundle.model_folder import load_state_dict, open_model
-from thoracle.training.engine.config import OptimizerConfig
+from thoracle.training.engine.config import OptimizerConfig, load_run_config
 from thoracle.training.engine.distributed import World
 from thoracle.training.finetuning.distillation import DistillationConfig
 from thoracle.training.finetuning.distillation_run import distillation_run
@@ -61,6 +61,30 @@ def test_stopped_and_resumed_the_weights_are_bit_equal(teacher: Path, volumes: C
     list(distillation_run(config(teacher, tmp_path / "parts"), volumes, ALONE, resume=True).run())
     whole, parts = (load_state_dict(open_model(tmp_path / name / "model")) for name in ("whole", "parts"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+def test_a_run_goes_on_with_the_teacher_that_it_was_begun_with_wherever_that_is(
+    teacher: Path, volumes: CohortDataset, tmp_path: Path
+) -> None:
+    for step in distillation_run(config(teacher, tmp_path / "run"), volumes, ALONE).run():
+        if step.step == 2:
+            break
+    other = write_start(tmp_path / "other", seed=2)
+    with pytest.raises(InputError, match="another init_from"):
+        distillation_run(config(other, tmp_path / "run"), volumes, ALONE, resume=True)
+    teacher.rename(tmp_path / "moved")
+    assert [step.step for step in distillation_run(config(tmp_path / "moved", tmp_path / "run"), volumes, ALONE, resume=True).run()] == [
+        3,
+        4,
+    ]
+
+
+def test_a_student_says_so_beside_a_disclaimer_of_ones_own(teacher: Path, volumes: CohortDataset, tmp_path: Path) -> None:
+    list(distillation_run(config(teacher, tmp_path / "run", steps=1, disclaimer="Of our hospital alone."), volumes, ALONE).run())
+    said = open_model(tmp_path / "run" / "model").disclaimer
+    assert said.startswith("Of our hospital alone. A student: ")
+    own = load_run_config(tmp_path / "run" / "config.yaml", DistillationConfig)
+    assert distillation_run(own, volumes, ALONE, resume=True).config.disclaimer == own.disclaimer == said
 
 
 def test_a_teacher_is_a_ct_clip_and_a_student_takes_its_volumes(teacher: Path, volumes: CohortDataset, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from thoracle.errors import InputError
 from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
+from thoracle.models.citations import CT_CLIP
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.tokenizer import Tokenizer
@@ -83,13 +84,14 @@ def test_reports_are_cut_to_what_the_encoder_reads(config: LabelerConfig) -> Non
         assert run._collate([long]).input_ids_BN.shape == (1, expected)
 
 
-def test_a_classifier_is_gone_on_from_with_its_sizes_its_words_and_its_disclaimer(config: LabelerConfig, tmp_path: Path) -> None:
+def test_a_classifier_is_gone_on_from_with_its_sizes_its_words_and_its_terms(config: LabelerConfig, tmp_path: Path) -> None:
     torch.manual_seed(1)
     sizes = replace(SIZES, hidden_size=8)
     network, words = TextClassifier(sizes, n_labels=len(ABNORMALITIES)), Tokenizer.from_words(["A nodule is seen."])
     save_model(
         tmp_path / "start", kind="text-classifier", config=sizes, preprocess=None, labels=ABNORMALITIES,
-        tensors=network.state_dict(), tokenizer=words, licence="", trained=True, caution="Knows only noise.",
+        tensors=network.state_dict(), tokenizer=words, licence="Theirs alone", citations=["Somebody 2026"],
+        trained=True, caution="Knows only noise.",
     )  # fmt: skip
     config = replace(config, steps=1, eval_every=0, init_from=str(tmp_path / "start"))
     run = labeler_run(config, TRAINING, ALONE, validation=VALIDATION)
@@ -97,6 +99,8 @@ def test_a_classifier_is_gone_on_from_with_its_sizes_its_words_and_its_disclaime
     list(run.run())
     folder = open_model(Path(config.out) / "model")
     assert (folder.config, folder.disclaimer) == (sizes, "Knows only noise.")
+    assert folder.licence == "Theirs alone; and that of the reports it was trained on"
+    assert folder.citations == ("Somebody 2026", CT_CLIP)
     assert folder.tokenizer().fingerprint == words.fingerprint
 
 

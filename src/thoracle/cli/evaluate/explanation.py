@@ -54,6 +54,7 @@ def explanation(
     from thoracle.evaluation.explanation.phantom_truth import read_truth
     from thoracle.evaluation.explanation.report import explanation_json, write_page
     from thoracle.evaluation.explanation.summary import measured_method, summarise
+    from thoracle.evaluation.html.page import terms
     from thoracle.evaluation.predict import labelled_entries, require_same_input
     from thoracle.files.atomic import write_atomic
     from thoracle.files.json_file import write_json
@@ -93,7 +94,8 @@ def explanation(
     notes = [f"{source}, atlases of {len(training):,} training masks; 95% intervals over patients.", *_notes(loaded, [*entries, *training])]
     facts = {"model": loaded.settings(), "method": method, "split": split, "volumes": len(entries), "training_masks": len(training)}
     write_json(out / "explanation.json", explanation_json(scores, method, measured=measured, facts=facts), indent=1)
-    write_atomic(out / "explanation.html", write_page(scores, method, measured=measured, notes=notes))
+    shown = [*notes, *terms(loaded.settings())]
+    write_atomic(out / "explanation.html", write_page(scores, method, measured=measured, notes=shown))
     _print(scores, method, notes)
     if save_localization:
         write_localization(loaded.folder.path, weights_sha256=loaded.folder.weights_sha256, method=method, measured=measured)

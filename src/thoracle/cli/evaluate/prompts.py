@@ -102,7 +102,7 @@ def _print(study: PromptStudy, notes: Sequence[str]) -> None:
 
     printer = Console(highlight=False)
     for note in notes:
-        printer.print(note)
+        printer.print(note, markup=False)
     table = Table(box=None, pad_edge=False, header_style="")
     for column in ("wording", "macro AUROC"):
         table.add_column(column)

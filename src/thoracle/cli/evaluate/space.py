@@ -49,6 +49,7 @@ def space(
 
     from thoracle.cohort.manifest import open_cohort
     from thoracle.evaluation.explanation.phantom_truth import read_severity
+    from thoracle.evaluation.html.page import terms
     from thoracle.evaluation.latent_space.evaluate import evaluate_space, prompt_margins, truth_of
     from thoracle.evaluation.latent_space.report import report_files, space_json
     from thoracle.evaluation.predict import first_volume_per_scan, require_same_input
@@ -84,7 +85,8 @@ def space(
     facts = {"model": loaded.settings(), "split": split, "section": section, "scans": len(entries), "temperature": temperature}
     with console.status("t-SNE and PCA"):
         names = [entry.scan for entry in entries]
-        files = report_files(measured, image, text, names=names, truth_NK=truth_of(entries), labels=ABNORMALITIES, notes=notes)
+        shown = [*notes, *terms(loaded.settings())]
+        files = report_files(measured, image, text, names=names, truth_NK=truth_of(entries), labels=ABNORMALITIES, notes=shown)
     for name, content in files.items():
         write_atomic(out / name, content)
     document = space_json(measured, facts=facts)
@@ -101,7 +103,7 @@ def _print(measured: SpaceEvaluation, notes: list[str]) -> None:
 
     printer, space = Console(highlight=False), measured.geometry
     for note in notes:
-        printer.print(note)
+        printer.print(note, markup=False)
     for name in ("alignment", "modality_gap", "paired_cosine", "unpaired_cosine", "hubness_of_images", "hubness_of_texts"):
         printer.print(f"{name.replace('_', ' '):32}{bounded(getattr(space, name))}")
     for name in ("uniformity", "effective_rank"):

@@ -3,12 +3,14 @@ const data = JSON.parse(document.getElementById("points").textContent);
 const canvas = document.getElementById("map"), context = canvas.getContext("2d"), tip = document.getElementById("tip");
 const choose = (id) => document.getElementById(id);
 const GROUPS = ["0", "1 to 3", "4 to 6", "7 to 9", "10 to 12", "13 or more"];
-const COLOURS = ["#000000", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"];
+const COLOURS = ["#000000", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"], UNKNOWN = "#dddddd";
+const LABELS = choose("colour").options.length - 1;
+const isKnown = (row) => row.unknown.length < LABELS;
 const group = (count) => count === 0 ? 0 : Math.min(5, 1 + Math.floor((count - 1) / 3));
 const colour = (row) => {
   const label = choose("colour").value;
-  if (label === "number") return COLOURS[group(row.labels.length)];
-  return row.labels.includes(label) ? "#d55e00" : row.unknown.includes(label) ? "#dddddd" : "#56b4e9";
+  if (label === "number") return isKnown(row) ? COLOURS[group(row.labels.length)] : UNKNOWN;
+  return row.labels.includes(label) ? "#d55e00" : row.unknown.includes(label) ? UNKNOWN : "#56b4e9";
 };
 let drawn = [];
 function draw() {
@@ -28,7 +30,8 @@ function draw() {
     });
   }
   const label = choose("colour").value;
-  const keys = label === "number" ? GROUPS.map((name, n) => [name, COLOURS[n]]) : [["present", "#d55e00"], ["absent", "#56b4e9"], ["unknown", "#dddddd"]];
+  const keys = label === "number" ? [...GROUPS.map((name, n) => [name, COLOURS[n]]), ["unknown", UNKNOWN]]
+    : [["present", "#d55e00"], ["absent", "#56b4e9"], ["unknown", UNKNOWN]];
   choose("legend").replaceChildren(...keys.map(([name, shade]) => {
     const item = document.createElement("span");
     item.textContent = "● " + name + "  ";
@@ -44,7 +47,7 @@ canvas.addEventListener("mousemove", (event) => {
     const distance = (point.x - x) ** 2 + (point.y - y) ** 2;
     if (distance < reach) { best = point; reach = distance; }
   }
-  tip.textContent = best ? `${best.row.name}, ${best.modality}: ${best.row.labels.join(", ") || "no abnormality"}` : "Point at a dot.";
+  tip.textContent = best ? `${best.row.name}, ${best.modality}: ${best.row.labels.join(", ") || (isKnown(best.row) ? "no abnormality" : "no label")}` : "Point at a dot.";
 });
 for (const id of ["projection", "modality", "colour"]) choose(id).addEventListener("change", draw);
 draw();

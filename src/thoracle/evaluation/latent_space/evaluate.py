@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.cohort.manifest import CohortEntry
+from thoracle.errors import InputError
 from thoracle.evaluation.latent_space.hierarchy import Hierarchy, measure_hierarchy
 from thoracle.evaluation.latent_space.measures import Space, measure_latent_space
 from thoracle.evaluation.latent_space.order import SEVERITIES, Order, measure_order
@@ -52,7 +53,7 @@ def evaluate_space(
         resamples, seed: of the draws.
 
     Raises:
-        InputError: as `measure_latent_space`.
+        InputError: as `measure_latent_space`, or `severity` is of other phantoms.
     """
     truth_NK, patients = truth_of(entries), [entry.patient for entry in entries]
     draws: dict[str, Any] = {"patients": patients, "resamples": resamples, "seed": seed}
@@ -87,5 +88,12 @@ def prompt_margins(model: Model, image_NL: FloatArray) -> FloatArray | None:
 
 
 def _grades(entries: Sequence[CohortEntry], severity: Mapping[str, Mapping[str, str]]) -> FloatArray:
+    """(N, K): 1 to 3, NaN where nobody says. Phantoms of all seeds have the same names: what most labels deny is of others."""
     rows = [severity.get(entry.volume, {}) for entry in entries]
-    return np.array([[_GRADES.get(row.get(name, ""), np.nan) for name in ABNORMALITIES] for row in rows])
+    grades_NK = np.array([[_GRADES.get(row.get(name, ""), np.nan) for name in ABNORMALITIES] for row in rows])
+    labels_G = truth_of(entries)[~np.isnan(grades_NK)]
+    denied, stated = int((labels_G == 0).sum()), int((labels_G == 1).sum())
+    if denied > stated:
+        detail = f"{denied:,} findings that the phantoms have are absent by the cohort's labels, {stated:,} are present"
+        raise InputError(detail, hint="Give the phantoms that the cohort was prepared from.", source="severity")
+    return grades_NK

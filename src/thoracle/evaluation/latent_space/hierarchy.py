@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from thoracle.evaluation.detection.summary import mean_of_known
+from thoracle.evaluation.latent_space.measures import findings_count
 from thoracle.metrics.bootstrap import RESAMPLES, Interval, estimate
 from thoracle.types import FloatArray
 
@@ -49,7 +50,7 @@ def measure_hierarchy(
     """
     tree = linkage(image_NL, "ward")
     cuts = [fcluster(tree, count, "maxclust") for count in CUTS]
-    number_N1 = np.nansum(truth_NK, axis=1)[:, None]
+    number_N1 = findings_count(truth_NK)[:, None]
 
     def measures(weights_RN: FloatArray) -> FloatArray:
         columns = []

@@ -125,6 +125,11 @@ def measure_latent_space(
     )
 
 
+def findings_count(truth_NK: FloatArray) -> FloatArray:
+    """Count the findings of each scan, (N,); NaN where none of its labels is known."""
+    return np.where(np.isnan(truth_NK).all(axis=1), np.nan, np.nansum(truth_NK, axis=1))
+
+
 def alignment(image_NL: FloatArray, text_NL: FloatArray, weights_RN: FloatArray) -> FloatArray:
     """Compute the mean squared distance of pairs, (R,)."""
     return _mean(((image_NL - text_NL) ** 2).sum(axis=1), weights_RN)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from thoracle.evaluation.detection.summary import mean_of_known
-from thoracle.evaluation.latent_space.measures import NEIGHBOURS
+from thoracle.evaluation.latent_space.measures import NEIGHBOURS, findings_count
 from thoracle.metrics.bootstrap import RESAMPLES, Interval, estimate
 from thoracle.metrics.classification import auroc
 from thoracle.metrics.correlation import spearman
@@ -69,21 +69,23 @@ def measure_order(
 
     Args:
         image_NL: latents of unit norm.
-        truth_NK: 1, 0, NaN.
+        truth_NK: 1, 0, NaN; a scan of which no label is known has no number of findings.
         labels: names of the K findings.
         patients: of the N scans.
         margins_NK: cosine of a scan with the prompt that states a finding, less that with the one that denies it.
         grades_NK: 1 for mild to 3 for severe; NaN where it is absent or nobody says.
         resamples, seed: of the draws.
     """
-    number_N = np.nansum(truth_NK, axis=1)
+    number_N = findings_count(truth_NK)
+    known = np.flatnonzero(~np.isnan(number_N))
+    number_N = number_N[known]
     centred = image_NL - image_NL.mean(axis=0)
-    axis_N = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
-    axis_N *= np.sign(spearman(axis_N, number_N)) if np.ptp(number_N) else 1
-    near_N = _neighbours_mean(image_NL, number_N, patients)
+    axis_N = (centred @ np.linalg.svd(centred, full_matrices=False)[2][0])[known]
+    axis_N *= -1 if spearman(axis_N, number_N) < 0 else 1
+    near_N = _neighbours_mean(image_NL[known], number_N, [patients[row] for row in known.tolist()])
 
     def measures(weights_RN: FloatArray) -> FloatArray:
-        return np.stack([spearman(number_N, values, weights_RN=weights_RN) for values in (axis_N, near_N)], axis=1)
+        return np.stack([spearman(number_N, values, weights_RN=weights_RN[:, known]) for values in (axis_N, near_N)], axis=1)
 
     axis, neighbours = estimate(measures, patients, resamples=resamples, seed=seed)
     severity = None

@@ -18,7 +18,7 @@ from thoracle.evaluation.html.page import figure, heading, page, paragraph, show
 from thoracle.evaluation.html.plain_json import plain_json
 from thoracle.evaluation.html.plots import PointGroup, histogram, scatter
 from thoracle.evaluation.latent_space.evaluate import SpaceEvaluation
-from thoracle.evaluation.latent_space.measures import PROJECTIONS, Projection, project
+from thoracle.evaluation.latent_space.measures import PROJECTIONS, Projection, findings_count, project
 from thoracle.metrics.bootstrap import Interval
 from thoracle.types import RESEARCH_USE, FloatArray
 
@@ -77,7 +77,7 @@ def report_files(
 def pictures(points: Mapping[Projection, FloatArray], *, truth_NK: FloatArray, labels: Sequence[str]) -> dict[str, bytes]:
     """Draw PNGs, by file name: by the number of abnormalities and by each label. `points` are (2 N, 2): images, then texts."""
     drawings, note = {}, f"Dots are images, squares are texts. {RESEARCH_USE}"
-    count = np.nansum(truth_NK, axis=1)
+    count = findings_count(truth_NK)
     for method, coordinates in points.items():
         halves = np.split(coordinates, 2)
         name = method.lower().replace("-", "")

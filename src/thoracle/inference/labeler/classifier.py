@@ -71,9 +71,15 @@ class ClassifierLabeller:
             _log.warning("%s was fitted with other rules than these; its figures are of those", folder)
 
     def settings(self) -> dict[str, Any]:
-        """Return its weights, its rules and how they are combined."""
-        rule = None if self.labelling is None else self.labelling.as_dict()
-        return {"model": self.folder.weights_sha256, "trained": self.folder.trained, "labelling": rule, **self._rules.settings()}
+        """Return its weights, their licence and papers, its rules and how they are combined."""
+        return {
+            "model": self.folder.weights_sha256,
+            "trained": self.folder.trained,
+            "licence": self.folder.licence,
+            "citations": list(self.folder.citations),
+            "labelling": None if self.labelling is None else self.labelling.as_dict(),
+            **self._rules.settings(),
+        }
 
     def label(self, reports: Sequence[str]) -> list[Labels]:
         """Label each report; evidence is that of the rules, scores are the classifier's."""

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from thoracle.errors import CapabilityMissing
+from thoracle.errors import CapabilityMissing, InputError
 from thoracle.inference.modules import load_tokenizer
 from thoracle.inference.requested_findings import Finding
 from thoracle.inference.text.prompt_cache import cached_prompt_latents, prompt_key
@@ -45,7 +45,9 @@ class TextLatents:
         return load_tokenizer(self._folder)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts as latents of unit norm (len(texts), L), float32; raises TokenizerMissing."""
+        """Encode texts as latents of unit norm (len(texts), L), float32; raises TokenizerMissing, and InputError for one text alone."""
+        if isinstance(texts, str):  # whose letters would be encoded
+            raise InputError("one text where several are expected", hint="Put it into a list.")
         rules, limit = self._folder.spec.text_rules, self._encoder.max_text_tokens
         texts = [text if rules is None else rules.normalize(text) for text in texts]
         encoded = self._tokenizer.encode(texts, max_length=limit)

@@ -61,8 +61,7 @@ class ModelFolder:
         preprocess: what its volumes go through; None for models that take no volume.
         labels: the names of its outputs, or of the abnormalities its prompts ask for.
         prompts: templates with `{abnormality}`, present and not present; empty for models that are not prompted.
-        weights_sha256: of model.safetensors.
-        weights_bytes: its size.
+        weights_sha256, weights_bytes: hash and size of model.safetensors.
         tokenizer_sha256: the tokenizer's fingerprint; None where none was given.
         source_sha256: of the file it was imported from; None where there was none.
         licence: in words; that of weights it was made from goes along.
@@ -188,7 +187,15 @@ def open_model(path: Path, *, verify: bool = False) -> ModelFolder:
     """
     if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
         raise ModelFolderInvalid(f"is not a model folder: it holds no {CONFIG} or no {WEIGHTS}", hint=_IMPORT_AGAIN, source=path)
-    folder = _parse(_read_json(path), path)
+    folder = read_json_object(
+        path / CONFIG,
+        parse=lambda values: _parse(values, path),
+        refusal=ModelFolderInvalid,
+        detail=f"{CONFIG} does not describe a model",
+        hint=_IMPORT_AGAIN,
+        tag=("format", FORMAT),
+        source=path,
+    )
     size = (path / WEIGHTS).stat().st_size
     if size != folder.weights_bytes:
         detail = f"{WEIGHTS} has {size:,} bytes, where {CONFIG} says {folder.weights_bytes:,}"
@@ -222,18 +229,6 @@ def _as_dict(folder: ModelFolder) -> dict[str, Any]:
     return {"format": FORMAT, **{name: value for name, value in asdict(folder).items() if name != "path"}, "preprocess": preprocess}
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    return read_json_object(
-        folder / CONFIG,
-        parse=dict,
-        refusal=ModelFolderInvalid,
-        detail=f"{CONFIG} does not describe a model",
-        hint=_IMPORT_AGAIN,
-        tag=("format", FORMAT),
-        source=folder,
-    )
-
-
 def is_model_json(values: object) -> TypeGuard[dict[str, Any]]:
     """Tell whether JSON is a model folder's config.json, of this or of another version."""
     return isinstance(values, dict) and str(values.get("format")).startswith(_FAMILY)
@@ -243,22 +238,27 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelFolder:
     try:
         if values["kind"] not in REGISTRY:
             raise ValueError(f"kind {values['kind']!r}")
-        if not isinstance(values["trained"], bool):
-            raise ValueError(f"trained {values['trained']!r}")
+        if not isinstance(values["trained"], bool) or not isinstance(values["licence"], str):
+            raise ValueError(f"trained {values['trained']!r}, licence {values['licence']!r}")
         return ModelFolder(
             path=path,
             kind=values["kind"],
             config=REGISTRY[values["kind"]].read_config(values["config"]),
             preprocess=None if values["preprocess"] is None else preprocessing_from_mapping(values["preprocess"], source="preprocess"),
-            labels=tuple(str(label) for label in values["labels"]),
-            prompts=tuple(str(prompt) for prompt in values["prompts"]),
+            labels=_texts(values, "labels"),
+            prompts=_texts(values, "prompts"),
             disclaimer=str(values.get("disclaimer", "")),
-            citations=tuple(str(paper) for paper in values.get("citations", REGISTRY[values["kind"]].citations)),
+            citations=_texts({"citations": list(REGISTRY[values["kind"]].citations), **values}, "citations"),
             **{name: values[name] for name in _AS_THEY_ARE},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
-        detail = f"{CONFIG} does not describe a model ({type(error).__name__}: {str(error)[:200]})"
-        raise ModelFolderInvalid(detail, hint=_IMPORT_AGAIN, source=path) from error
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+def _texts(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    if not isinstance(values[name], list) or not all(isinstance(text, str) for text in values[name]):
+        raise ValueError(f"{name} {values[name]!r:.60}, where a list of texts was expected")
+    return tuple(values[name])
 
 
 def _check_replaceable(out: Path) -> None:

@@ -43,7 +43,7 @@ class PretrainedText:
         sizes: None for a file alone, which does not say how many heads it has.
         tokenizer: None for a file alone.
         head: weights of a report classifier beside its encoder, by the classifier's names.
-        caution: of the model folder it came from.
+        caution, licence, citations: of the model folder it came from; empty where it came from none.
         prefix: what stood before the encoder's names in its file.
         unused: number of the file's other tensors, of heads and other encoders.
     """
@@ -54,6 +54,8 @@ class PretrainedText:
     tokenizer: Tokenizer | None = None
     head: Mapping[str, Tensor] = field(default_factory=dict)
     caution: str = ""
+    licence: str = ""
+    citations: tuple[str, ...] = ()
     prefix: str = ""
     unused: int = 0
 
@@ -123,7 +125,14 @@ def _load_classifier(path: Path) -> PretrainedText:
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     head = {name: tensor for name, tensor in tensors.items() if not name.startswith("model.")}
     return PretrainedText(
-        source=path, weights=weights, sizes=folder.config, tokenizer=folder.tokenizer(), head=head, caution=folder.disclaimer
+        source=path,
+        weights=weights,
+        sizes=folder.config,
+        tokenizer=folder.tokenizer(),
+        head=head,
+        caution=folder.disclaimer,
+        licence=folder.licence,
+        citations=folder.citations,
     )
 
 

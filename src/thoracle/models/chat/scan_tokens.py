@@ -8,8 +8,6 @@ Shapes: I scans, T h w tokens of a scan, C their width, K codes.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from thoracle.errors import CapabilityMissing
 from thoracle.files.atomic import make_private_folder, write_atomic
+from thoracle.models.bundle.fingerprint import model_fingerprint
 from thoracle.models.bundle.model_folder import ModelFolder, load_state_dict
 from thoracle.models.encoder import Capability, GridEncoder, VolumeEmbedding
 from thoracle.models.registry import models_with
@@ -68,9 +67,7 @@ class ScanTokens:
         self._codebook_KC = _codebook(encoder) if are_codes else None
         self.shape: tuple[int, ...]
         self.shape, self.dtype = (self.grid, torch.int32) if are_codes else ((*self.grid, self.width), torch.float16)
-        # weights do not tell heads, windows or the recipe
-        parts = [encoder.kind, encoder.weights_sha256, asdict(encoder.config), asdict(encoder.preprocess)]
-        self.fingerprint = sha256(json.dumps(parts).encode()).hexdigest()
+        self.fingerprint = model_fingerprint(encoder)
 
     def compress(self, encoded: VolumeEmbedding) -> Tensor:
         """Compress one scan on the CPU: codes (T, h, w) int32, or tokens (T, h, w, C) float16.

@@ -19,18 +19,20 @@ _STYLE: Final = (
 )
 
 
-def contact_sheet(hits: Sequence[Hit], thumbnails: Mapping[int, bytes], *, query_text: str) -> str:
+def contact_sheet(hits: Sequence[Hit], thumbnails: Mapping[int, bytes], *, query_text: str, notes: Sequence[str] = ()) -> str:
     """Write HTML.
 
     Args:
         hits: best first; they are numbered as in the table, which has their accessions.
         thumbnails: PNGs by `Hit.number`.
         query_text: the query, in words.
+        notes: sentences under the hits.
     """
     articles = "".join(_article(rank, hit, thumbnails.get(hit.number)) for rank, hit in enumerate(hits, 1))
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return terminal_safe(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Thoracle search</title><style>{_STYLE}</style>'
-        f"<h1>{escape(query_text)}</h1><p>{RESEARCH_USE}</p><main>{articles}</main></html>\n"
+        f"<h1>{escape(query_text)}</h1><p>{RESEARCH_USE}</p><main>{articles}</main>{below}</html>\n"
     )
 
 

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from thoracle.ct.preprocess import Preprocessing
 from thoracle.models.bundle.model_folder import ModelFolder, save_model
+from thoracle.models.bundle.pretrained_text import PretrainedText
 from thoracle.models.citations import derived_licence
 from thoracle.models.common.losses import MOST_SCALE
 from thoracle.models.encoder import EncodedText, TrainableEncoder
@@ -51,10 +52,10 @@ class DualEncoderTask:
         tokenizer: its words.
         towers: what encodes, over all ranks.
         codes: what a step's tokens would move the codes by.
-        start: the model it goes on from, whose licence and citations go along; None for random weights.
+        starts: what its weights come from, whose licences and citations go along; none for random weights.
     """
 
-    start: ModelFolder | None = None
+    starts: tuple[ModelFolder | PretrainedText, ...] = ()
 
     def __init__(
         self,
@@ -124,8 +125,8 @@ class DualEncoderTask:
             labels=ABNORMALITIES,
             tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items() if name.startswith(_PREFIX)},
             tokenizer=self.tokenizer,
-            licence=f"that of {_DATA}" if self.start is None else derived_licence(self.start.licence, data=_DATA),
-            citations=() if self.start is None else self.start.citations,
+            licence=derived_licence(*(start.licence for start in self.starts), data=_DATA),
+            citations=[paper for start in self.starts for paper in start.citations],
             trained=True,
             caution=self._config.disclaimer,
             assumptions=(f"Trained for {step} steps.",),

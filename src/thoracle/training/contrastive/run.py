@@ -59,14 +59,15 @@ def contrastive_run(
 
     notes = [] if text is None else [text.summary]
     image = open_image_encoder(config)
-    if image is not None:
-        config = replace(config, disclaimer=config.disclaimer or image.disclaimer)
+    whole = open_model(Path(config.init_from)) if config.init_from else image
+    cautions = dict.fromkeys([*([] if whole is None else [whole.disclaimer]), *([] if text is None else [text.caution])])
+    config = replace(config, disclaimer=config.disclaimer or " ".join(filter(None, cautions)))
 
     def task(folder: Path) -> ContrastiveTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
         clip = build_ctclip(config, tokenizer, text) if image is None else build_image_text(config, image, tokenizer, text)
         contrastive = ContrastiveTask(clip, config, world, tokenizer=tokenizer)
-        contrastive.start = open_model(Path(config.init_from)) if config.init_from else image
+        contrastive.starts = tuple(start for start in (whole, text) if start is not None)
         return contrastive
 
     def collate(folder: Path) -> PairCollator:
@@ -110,7 +111,9 @@ def medfinder_run(
         finder = MedFinder(model)
         if text is not None:
             initialize_text(finder.text_transformer, text, config=model.bert)
-        return MedFinderTask(finder, config, world, tokenizer=tokenizer)
+        medfinder = MedFinderTask(finder, config, world, tokenizer=tokenizer)
+        medfinder.starts = () if text is None else (text,)
+        return medfinder
 
     def collate(folder: Path) -> PairCollator:
         reports = words() if world.rank == 0 and not resume and not config.crop_words else ()

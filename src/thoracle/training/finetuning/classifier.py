@@ -145,7 +145,7 @@ class ClassifierTask(WeightsOnlyTask):
             labels=ABNORMALITIES,
             tensors=join_state(clip_weights(cast(ModelFolder, start)) if clip is None else merge_lora(clip), head.state_dict()),
             tokenizer=start.tokenizer() if start is not None and (start.path / TOKENIZER).is_dir() else None,
-            licence=derived_licence("" if start is None else start.licence, data="the data it was trained on"),
+            licence=derived_licence(*([] if start is None else [start.licence]), data="the data it was trained on"),
             citations=() if start is None else start.citations,
             trained=start is None or start.trained,  # a classifier on the latents of random weights is not a trained model
             caution=self._config.disclaimer,

@@ -14,6 +14,7 @@ from torch import Tensor
 from thoracle.cohort.samples.dataset import CohortDataset, Sample
 from thoracle.ct.preprocess import Preprocessing
 from thoracle.errors import CapabilityMissing, InputError
+from thoracle.models.bundle.fingerprint import model_fingerprint
 from thoracle.models.bundle.model_folder import ModelFolder
 from thoracle.models.common.losses import positive_weights
 from thoracle.models.ctclip.model import CTCLIP
@@ -98,6 +99,7 @@ def classifier_run(
         world,
         task=task,
         collate=lambda _: collate_volumes if config.volumes_at_once else collate_features,
+        origins={} if start is None else {"init_from": model_fingerprint(start)},
         resume=resume,
         evaluate=None if dev is None else evaluate,
     )
@@ -164,7 +166,7 @@ def _frozen(config: ClassifierConfig, start: ModelFolder, sets: list[CohortDatas
                 shape=shape,
                 feature=config.features,
                 keys=[entry.cache_sha256 for entry in volumes.entries],
-                model_sha256=start.weights_sha256,
+                model_sha256=model_fingerprint(start),
                 folder=config.latents_folder,
                 batch=config.encode_batch_size,
                 workers=config.num_workers,

@@ -81,7 +81,7 @@ class DistillationTask(DualEncoderTask):
         assert teacher.preprocess is not None
         sync = config.codebook_sync
         super().__init__(clip, tokenizer=tokenizer, preprocess=teacher.preprocess, codebook_sync=sync, config=config, world=world)
-        self.start = teacher
+        self.starts = (teacher,)
         self._latents_VL, self._rows = latents_VL, {name: row for row, name in enumerate(names)}
         self._no_words = tokenizer.encode([""])  # both encoders run as one module: the frozen one is given next to nothing to read
 

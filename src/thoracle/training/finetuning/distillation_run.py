@@ -10,6 +10,7 @@ from typing import Final
 
 from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.errors import InputError
+from thoracle.models.bundle.fingerprint import model_fingerprint
 from thoracle.models.bundle.model_folder import load_state_dict
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CT_CLIP
@@ -49,7 +50,8 @@ def distillation_run(
     if teacher.spec is not CT_CLIP:
         raise InputError("is no CT-CLIP, which students are taught by", hint="Give one as `init_from`.", source=teacher.path)
     build_student(config, teacher)  # what cannot be built is said before volumes are encoded
-    config = replace(config, disclaimer=config.disclaimer or " ".join(filter(None, [teacher.disclaimer, _CAUTION])))
+    disclaimer = config.disclaimer or teacher.disclaimer
+    config = replace(config, disclaimer=disclaimer if _CAUTION in disclaimer else f"{disclaimer} {_CAUTION}".strip())
     network = CTCLIP(teacher.config)
     network.load_state_dict(load_state_dict(teacher))
     latents_VL = encode_frozen_features(
@@ -59,7 +61,7 @@ def distillation_run(
         shape=feature_shape(network, "latents"),
         feature="latents",
         keys=[entry.cache_sha256 for entry in volumes.entries],
-        model_sha256=teacher.weights_sha256,
+        model_sha256=model_fingerprint(teacher),
         folder=config.latents_folder,
         batch=config.encode_batch_size,
         workers=config.num_workers,
@@ -70,4 +72,5 @@ def distillation_run(
     def task(_: Path) -> DistillationTask:
         return DistillationTask(build_student(config, teacher), config, world, teacher=teacher, latents_VL=latents_VL, names=names)
 
-    return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)
+    origins = {"init_from": model_fingerprint(teacher)}
+    return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, origins=origins, resume=resume, evaluate=evaluate)

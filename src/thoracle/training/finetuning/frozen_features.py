@@ -1,6 +1,6 @@
 """Encode volumes by a frozen encoder once, keep the features on the disk, and feed them to training.
 
-FOLDER/HASH.safetensors   of n neighbouring volumes; the hash is of the model's weights and of those volumes
+FOLDER/HASH.safetensors   of n neighbouring volumes; the hash is of the model and of those volumes
     latents (n, L) float32, or
     tokens (n, T, h, w) int32, where a model reads codes: which ones; (n, T, h, w, D) float16, where it reads what they were before
 
@@ -84,7 +84,7 @@ def encode_frozen_features(
         shape: of a volume's feature; None where only encoding tells.
         feature: latents of unit norm, or the tokens that they are read from.
         keys: what says of each volume that it is the same one, as a hash of its voxels does.
-        model_sha256: of the model's weights.
+        model_sha256: of the model: `model_fingerprint`.
         folder: where they are kept, the same for all ranks.
         batch: volumes that are encoded at once.
         workers: threads that read volumes ahead.

@@ -50,7 +50,7 @@ def vocabfine_run(
         clip = CTCLIP(model)
         clip.load_state_dict(load_state_dict(start))
         vocabfine = VocabFineTask(clip, config, world, tokenizer=tokenizer, preprocess=preprocess, templates=start.prompts)
-        vocabfine.start = start
+        vocabfine.starts = (start,)
         return vocabfine
 
     return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, resume=resume, evaluate=evaluate)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from thoracle.errors import InputError
-from thoracle.models.bundle.pretrained_text import load_pretrained_text
+from thoracle.models.bundle.pretrained_text import PretrainedText, load_pretrained_text
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
 from thoracle.models.text.tokenizer import Tokenizer
@@ -19,13 +19,12 @@ from thoracle.types import ABNORMALITIES
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelerStart:
-    """Hold the sizes, the tokenizer and the pretrained weights of a labeler before its first step."""
+    """Hold the sizes, the tokenizer and the weights of a labeler before its first step, and what these come from, where not at random."""
 
     sizes: TextConfig
     tokenizer: Tokenizer
     weights: Mapping[str, Tensor]
-    caution: str = ""
-    notes: tuple[str, ...] = ()
+    pretrained: PretrainedText | None = None
 
     def network(self) -> TextClassifier:
         """Build the labeler. Weights that are not pretrained are random, by torch's generator."""
@@ -54,4 +53,4 @@ def initialize_text(config: LabelerConfig, words: Callable[[], Sequence[str]]) -
     pretrained = load_pretrained_text(Path(config.init_from))
     sizes, tokenizer = pretrained.described()
     weights = {f"model.{name}": tensor for name, tensor in pretrained.weights.items()} | dict(pretrained.head)
-    return LabelerStart(sizes=sizes, tokenizer=tokenizer, weights=weights, caution=pretrained.caution, notes=(pretrained.summary,))
+    return LabelerStart(sizes=sizes, tokenizer=tokenizer, weights=weights, pretrained=pretrained)

@@ -48,11 +48,12 @@ def labeler_run(
         raise InputError("no report is left to validate on", hint="Give more reports, or set eval_every to 0.", source="reports")
     training = ReportDataset((*reports, *(config.prompt_repeats * prompt_reports(reports))))
     start = initialize_text(config, lambda: [report.text for report in training.reports])
-    config = replace(config, disclaimer=config.disclaimer or start.caution)
+    pretrained = start.pretrained
+    config = replace(config, disclaimer=config.disclaimer or ("" if pretrained is None else pretrained.caution))
 
     def task(folder: Path) -> LabelerTask:
         tokenizer = Tokenizer.from_folder(folder / TOKENIZER)
-        return LabelerTask(start.network(), config, world, sizes=start.sizes, tokenizer=tokenizer)
+        return LabelerTask(start.network(), config, world, sizes=start.sizes, tokenizer=tokenizer, start=pretrained)
 
     def collate(folder: Path) -> ReportCollator:
         return ReportCollator(Tokenizer.from_folder(folder / TOKENIZER), min(config.max_text_tokens, start.sizes.max_tokens))
@@ -68,4 +69,5 @@ def labeler_run(
     def files() -> dict[str, bytes]:
         return {f"{TOKENIZER}/{name}": content for name, content in start.tokenizer.files.items()}
 
-    return Trainer(config, training, world, task=task, collate=collate, files=files, notes=start.notes, resume=resume, evaluate=evaluate)
+    notes = () if pretrained is None else (pretrained.summary,)
+    return Trainer(config, training, world, task=task, collate=collate, files=files, notes=notes, resume=resume, evaluate=evaluate)

@@ -20,6 +20,8 @@ from thoracle.cohort.reports import Section
 from thoracle.config_reader import NonNegativeInt, PositiveInt, Range
 from thoracle.metrics.classification import f1_score
 from thoracle.models.bundle.model_folder import save_model
+from thoracle.models.bundle.pretrained_text import PretrainedText
+from thoracle.models.citations import derived_licence
 from thoracle.models.common.prompts import format_prompts
 from thoracle.models.text.classifier import TextClassifier
 from thoracle.models.text.config import TextConfig
@@ -150,9 +152,19 @@ class ReportCollator:
 class LabelerTask(WeightsOnlyTask):
     """Train a report classifier on labels."""
 
-    def __init__(self, network: TextClassifier, config: LabelerConfig, world: World, *, sizes: TextConfig, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        network: TextClassifier,
+        config: LabelerConfig,
+        world: World,
+        *,
+        sizes: TextConfig,
+        tokenizer: Tokenizer,
+        start: PretrainedText | None = None,
+    ) -> None:
+        """`start` is what the weights come from, whose licence and citations go along; None for random weights."""
         self.network, self.world, self.tokenizer = network.to(world.device), world, tokenizer
-        self._config, self._sizes = config, sizes
+        self._config, self._sizes, self._start = config, sizes, start
         blocks = [module for module in network.modules() if isinstance(module, TransformerLayer)]
         self._spread = parallelize(network, world, shard=config.parallelism == "fsdp", blocks=blocks)
 
@@ -194,7 +206,8 @@ class LabelerTask(WeightsOnlyTask):
             labels=ABNORMALITIES,
             tensors={name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()},
             tokenizer=self.tokenizer,
-            licence="that of the reports it was trained on",
+            licence=derived_licence(*([] if self._start is None else [self._start.licence]), data="the reports it was trained on"),
+            citations=() if self._start is None else self._start.citations,
             trained=True,
             caution=self._config.disclaimer,
             assumptions=(f"Trained for {step} steps.",),

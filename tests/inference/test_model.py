@@ -121,6 +121,9 @@ def test_one_text_alone_is_not_taken_for_its_letters(model: Model, volume: Volum
     ):
         with pytest.raises(InputError, match="Put it into a list"):
             asked()
+    for empty in (None, float("nan"), 3):
+        with pytest.raises(InputError, match=f"^{empty} where a text was expected"):
+            model.encode_text(["Cyst.", empty])
 
 
 def test_the_volume_is_encoded_once_for_all_prompts(model: Model, volume: Volume) -> None:

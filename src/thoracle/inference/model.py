@@ -202,6 +202,7 @@ class Model:
         Raises:
             CapabilityMissing: the model reads no text.
             TokenizerMissing: its tokenizer is not there, or is another model's.
+            InputError: no list of texts.
         """
         self.require(Capability.TEXT)
         return self._texts.encode(texts)

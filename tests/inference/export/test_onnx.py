@@ -117,6 +117,12 @@ def test_an_encoder_alone_has_nothing_to_answer(model_dir: Path, tmp_path: Path)
         onnx_model(load(random(model_dir, tmp_path / "model", "ctvit"), device="cpu"))
 
 
+def test_a_model_of_regions_is_told_more_than_a_volume(regions_dir: Path) -> None:
+    with pytest.raises(CapabilityMissing, match="where each scan's lungs are") as refused:
+        onnx_model(load(regions_dir, device="cpu"))
+    assert refused.value.hint.startswith("Use `thoracle detect`")
+
+
 def test_a_missing_extra_is_named(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)

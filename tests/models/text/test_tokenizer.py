@@ -137,6 +137,15 @@ def test_absent_and_damaged_files_are_named(tmp_path: Path, files: dict[str, byt
         Tokenizer.from_folder(tmp_path)
 
 
+def test_half_a_surrogate_is_read_as_a_mark_that_stands_for_nothing() -> None:
+    """As JSON lines and the server's requests may hold one; tokenizers refuse it with a TypeError."""
+    tokenizer = Tokenizer.from_words(["a nodule ?"])
+    broken, mended = "a \ud83d nodule", "a ? nodule"
+    assert torch.equal(tokenizer.encode([broken]).input_ids_BN, tokenizer.encode([mended]).input_ids_BN)
+    assert tokenizer.count_cut([broken], max_length=4) == 1
+    assert tokenizer.windows(broken, max_length=64) == [broken]
+
+
 def test_nothing_to_encode(bert_folder: Path) -> None:
     with pytest.raises(InputError):
         Tokenizer.from_folder(bert_folder).encode([])

@@ -44,11 +44,14 @@ def onnx_model(model: Model) -> bytes:
         model: a CT-CLIP or a classifier on one, on the CPU.
 
     Raises:
-        CapabilityMissing: a model without findings, or too large for one file.
+        CapabilityMissing: a model without findings, one that reads by region, or one too large for one file.
         ExtraMissing: onnx, onnxruntime or onnxscript is not installed.
     """
     onnx = _extra("onnx")
     _extra("onnxscript")
+    if Capability.REGIONS in model.capabilities:
+        detail = "reads by region, for which it is told where each scan's lungs are: that is no graph of a volume alone"
+        raise CapabilityMissing(detail, hint="Use `thoracle detect`, or export its encoder.", source=model.folder.path)
     detector = _Detector(model).eval().requires_grad_(False)
     example = torch.zeros(1, 1, *model.preprocess.size)
     # Gradients are on, for which the encoder computes in the plain way: nothing in place, nothing kept from pass to pass.

@@ -45,9 +45,13 @@ class TextLatents:
         return load_tokenizer(self._folder)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts as latents of unit norm (len(texts), L), float32; raises TokenizerMissing, and InputError for one text alone."""
+        """Encode texts as latents of unit norm (len(texts), L), float32; raises TokenizerMissing, and InputError for no list of texts."""
         if isinstance(texts, str):  # whose letters would be encoded
             raise InputError("one text where several are expected", hint="Put it into a list.")
+        texts = list(texts)
+        wrong = next((text for text in texts if not isinstance(text, str)), "")  # of a table's empty cell "nan" would be encoded
+        if wrong != "":
+            raise InputError(f"{wrong!r:.40} where a text was expected", hint="Leave out what has none.")
         rules, limit = self._folder.spec.text_rules, self._encoder.max_text_tokens
         texts = [text if rules is None else rules.normalize(text) for text in texts]
         encoded = self._tokenizer.encode(texts, max_length=limit)

@@ -82,7 +82,7 @@ class Tokenizer:
         if not texts or max_length < 2:
             raise InputError("nothing to encode", hint="Give at least one text and a max_length of at least 2.")
         # One text at a time: encode_batch starts threads, which a later fork (data loading) does not survive.
-        rows = [self._core.encode(text).ids for text in texts]
+        rows = [self._encoding(text).ids for text in texts]
         rows = [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in rows]
         ids_BN = torch.full((len(rows), max(map(len, rows))), self._pad)
         mask_BN = torch.zeros_like(ids_BN)
@@ -93,11 +93,14 @@ class Tokenizer:
 
     def count_cut(self, texts: Sequence[str], *, max_length: int) -> int:
         """Count the texts that `encode` cuts at this length."""
-        return sum(len(self._core.encode(text).ids) > max_length for text in texts)
+        return sum(len(self._encoding(text).ids) > max_length for text in texts)
+
+    def _encoding(self, text: str) -> tokenizers.Encoding:
+        return self._core.encode(text.encode("utf-8", "replace").decode())  # half a surrogate, which JSON can hold, is no text to it
 
     def windows(self, text: str, *, max_length: int) -> list[str]:
         """Split a text into overlapping windows of whole words that `encode` does not cut at this length; the text alone where it fits."""
-        encoded = self._core.encode(text)
+        encoded = self._encoding(text)
         if len(encoded.ids) <= max_length:
             return [text]
         tokens = [token for token, special in enumerate(encoded.special_tokens_mask) if not special]

@@ -90,7 +90,7 @@ def space(
     document = space_json(measured, facts=facts)
     write_json(out / "space.json", document, indent=1)
     _print(measured, notes)
-    console.print(str(out / "space.html"))
+    console.print(str(out / "space.html"), markup=False)
 
 
 def _print(measured: SpaceEvaluation, notes: list[str]) -> None:
@@ -101,7 +101,7 @@ def _print(measured: SpaceEvaluation, notes: list[str]) -> None:
 
     printer, space = Console(highlight=False), measured.geometry
     for note in notes:
-        printer.print(note)
+        printer.print(note, markup=False)
     for name in ("alignment", "modality_gap", "paired_cosine", "unpaired_cosine", "hubness_of_images", "hubness_of_texts"):
         printer.print(f"{name.replace('_', ' '):32}{bounded(getattr(space, name))}")
     for name in ("uniformity", "effective_rank"):

@@ -14,7 +14,7 @@ from tests.training.vocabfine_start import PREPROCESS, write_start
 from thoracle.cohort.samples.dataset import CohortDataset
 from thoracle.errors import InputError
 from thoracle.inference.model import load
-from thoracle.models.bundle.model_folder import load_state_dict, open_model
+from thoracle.models.bundle.model_folder import load_state_dict, open_model, save_model
 from thoracle.training.engine.config import OptimizerConfig
 from thoracle.training.engine.distributed import World
 from thoracle.training.finetuning.distillation import DistillationConfig
@@ -70,3 +70,16 @@ def test_a_teacher_is_a_ct_clip_and_a_student_takes_its_volumes(teacher: Path, v
         distillation_run(large, volumes, ALONE)
     assert not (tmp_path / "latents").exists()
     assert not (tmp_path / "run").exists()
+
+
+def test_another_teacher_does_not_go_on_where_one_stopped(teacher: Path, volumes: CohortDataset, tmp_path: Path) -> None:
+    next(distillation_run(config(teacher, tmp_path / "run"), volumes, ALONE).run())
+    before = config(teacher, tmp_path / "run")
+    model = open_model(teacher)
+    tensors = {name: tensor * 2 for name, tensor in load_state_dict(model).items()}
+    other = save_model(
+        tmp_path / "other", kind="ct-clip", config=model.config, preprocess=PREPROCESS, labels=model.labels, tensors=tensors,
+        tokenizer=model.tokenizer(), licence="-", trained=True,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="has other weights than the model that run was begun from"):
+        distillation_run(replace(before, init_from=str(other.path)), volumes, ALONE, resume=True)

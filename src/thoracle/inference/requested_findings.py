@@ -128,7 +128,8 @@ def _yaml_findings(path: Path) -> list[Finding]:
             raise ValueError(f"more than {_MOST_BYTES:,} bytes")
         content = parse_yaml(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not YAML ({str(error)[:120]})", hint="Mend the file.", source=path) from None
+        hint = "Mend the file; a text with braces or a colon stands in quotes."
+        raise InputError(f"is not YAML ({str(error)[:120]})", hint=hint, source=path) from None
     if not isinstance(content, dict) and not _is_list_of_texts(content):
         raise InputError("expected names of findings", hint=_HINT, source=path)
     pairs = [*content.items()] if isinstance(content, dict) else [(name, None) for name in content]

@@ -118,6 +118,16 @@ def test_what_is_made_in_python_is_checked_too(wrong: dict[str, Any]) -> None:
         Outer(**wrong)
 
 
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 1", "{c: {a: 1, 'a': 2}}", '[{"a": 1, "a": 1}]'])
+def test_a_key_stands_once_in_each_mapping(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match="'a' stands twice"):
+        parse_yaml(text)
+
+
+def test_a_merge_gives_way_to_keys_of_its_own_and_keys_of_other_mappings_are_others() -> None:
+    assert parse_yaml("x: &x {a: 1, b: 2}\ny: {<<: *x, a: 3}\nz: [{a: 1}, {a: 2}]")["y"] == {"a": 3, "b": 2}
+
+
 def test_a_number_without_a_point_is_read_as_yaml_1_2_does() -> None:
     assert parse_yaml("[1e-4, -2E3, 1.5e3, 10, 1e, e4, 1-4]") == [1e-4, -2000.0, 1500.0, 10, "1e", "e4", "1-4"]
 

@@ -61,7 +61,14 @@ Fraction = Annotated[float, Range(min=0, max=1)]
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Read 1e-4 as a number, as YAML 1.2 does: YAML 1.1 asks for a point and a sign."""
+    """Read 1e-4 as a number, as YAML 1.2 does: YAML 1.1 asks for a point and a sign. Refuse a key that stands twice, as it does too."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node, keys = super().compose_mapping_node(anchor), set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.value in keys or keys.add(key.value)):  # type: ignore[func-returns-value]
+                raise yaml.composer.ComposerError(None, None, f"{key.value!r} stands twice", key.start_mark)
+        return node
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -148,3 +149,22 @@ def test_wordings_of_any_finding_are_compared(
     ran = command(*run, "--finding", "Cardiomegaly", "--labels", tmp_path / "their.csv", "--out", tmp_path / "listed")
     listed = json.loads((tmp_path / "listed" / "prompts.json").read_text())["by_label"]["published zero-shot"]
     assert values["by_label"]["their own prompts"]["Heart"] == listed["Cardiomegaly"]
+
+
+def test_brackets_and_other_cases_in_names_are_names(command: Command, model_dir: Path, noise: Path, labels: Path, tmp_path: Path) -> None:
+    """A terminal's markup would take [solid] out of what is printed, and [/] for its end."""
+    (tmp_path / "their.csv").write_text(labels.read_text().replace("heart", "Nodule [solid]").replace("Unused", "[/]"))
+    ran = command("evaluate", "prompts", model_dir, noise, "--templates", WORDINGS, "--resamples", 5, "--finding", "Nodule [solid]",
+                  "--finding", "[/]", "--labels", tmp_path / "their.csv", "--out", tmp_path / "out")  # fmt: skip
+    assert ran.status == 0, ran.err
+    assert "in words of yours: Nodule [solid], [/]." in ran.out
+    assert "[/] –" in ran.out
+    settings = json.loads((model_dir / "config.json").read_text())
+    folder = copytree(model_dir, tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps({**settings, "labels": ["Rib Fracture", "Pneumothorax"]}))
+    ran = command(
+        "evaluate", "detection", folder, noise, "--protocol", "ct-rate", "--resamples", 5, "--labels", labels, "--out", tmp_path / "run"
+    )
+    assert ran.status == 0, ran.err
+    assert "Not scored, since the model does not know them: heart, Unused." in ran.err
+    assert set(json.loads((tmp_path / "run" / "results.json").read_text())["labels"]) == {"Rib Fracture", "Pneumothorax"}

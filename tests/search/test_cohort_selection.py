@@ -52,6 +52,8 @@ def test_everything_that_matches_is_selected(index: LocalIndex, make) -> None:
     assert [record.report.findings for record in records] == [""] * len(expected), "reports are not read"
     assert len(select_records(index, keyword="", filters=_ALL)) == 40
     assert select_records(index, keyword="zebrafish", filters=_ALL) == []
+    with pytest.raises(InputError, match="nothing in the index has a probability of 'Mass'"):
+        select_records(index, keyword="", filters=Filters(scored=(("Mass", 0.5),)))
     with pytest.raises(InputError, match="no word"):
         select_records(index, keyword="_", filters=_ALL)
 

@@ -9,6 +9,7 @@ from thoracle.inference.demo.assets import write_model
 from thoracle.inference.model import Model, load
 from thoracle.search.engine import Engine, Query
 from thoracle.search.local.index import LocalIndex, open_for_writing
+from thoracle.search.record import Filters
 
 
 @pytest.fixture
@@ -172,3 +173,11 @@ def test_an_index_of_another_model_or_preprocessing_refuses_latents_and_says_so(
     object.__setattr__(index, "_settings", {**index.settings, "model": model.folder.weights_sha256})
     with pytest.raises(IndexMismatch, match="another preprocess"):
         Engine(index, model=model)
+
+
+def test_a_finding_that_the_index_has_no_probability_of_is_said_where_nothing_is_found(engine: Engine, index: LocalIndex, make) -> None:
+    with open_for_writing(index.folder) as begun:
+        begun.add([make(77, words="zebra", scores=(("Mass", 0.25),))])
+    with pytest.raises(InputError, match="has a probability of 'mass'"):
+        engine.search(Query(keyword="zebra", filters=Filters(scored=(("mass", 0.1),))))
+    assert engine.search(Query(keyword="zebra", filters=Filters(scored=(("Mass", 0.5),)))).hits == ()

@@ -14,8 +14,9 @@ from thoracle.cohort.sources import VolumeSource
 from thoracle.errors import InputError
 from thoracle.search.backend import IndexBackend
 from thoracle.search.local.index import LocalIndex
-from thoracle.search.lookup import find_patient, find_scan, site_key_for
+from thoracle.search.lookup import find_patient, find_scan, require_scored, site_key_for
 from thoracle.search.open_index import open_index_for_writing
+from thoracle.search.record import Filters
 
 KEY = SiteKey(secret=bytes(range(32)))
 #: Volume, scan, accession and patient; ACC1 is of two scans, as where a hospital counts anew.
@@ -163,3 +164,12 @@ def test_a_key_that_was_named_must_be_there_and_the_right_one(opened: Callable[.
     with pytest.raises(InputError, match="lies in the cohort's folder"):
         site_key_for(index, folder / "site.key", outside=folder)
     assert isinstance(index, LocalIndex)
+
+
+def test_a_finding_that_nobody_asked_for_is_said_to_be_none(index: IndexBackend, make) -> None:
+    index.add([make(9, volume="V9", scores=(("Rib fracture", 0.0), ("Ölflecken=2", 0.25)))])
+    require_scored(index, Filters())
+    require_scored(index, Filters(scored=(("Rib fracture", 0.9), ("Ölflecken=2", 1.0))))
+    for name in ("rib fracture", "Rib", "Mass"):
+        with pytest.raises(InputError, match=f"nothing in the index has a probability of '{name}'"):
+            require_scored(index, Filters(scored=(("Rib fracture", 0.1), (name, 0.1))))

@@ -28,6 +28,13 @@ def test_scores() -> None:
             parse_scores(texts)
 
 
+def test_the_one_that_is_wrong_is_named() -> None:
+    with pytest.raises(InputError, match=r"got 'Cyst=50%'"):
+        parse_scores(["Mass=0.5", "Cyst=50%"])
+    with pytest.raises(InputError, match=r"got 'like:2'"):
+        parse_weights(["text=2", "like:2"])
+
+
 def test_weights() -> None:
     assert parse_weights(["text=2", "like=1e-1"]) == {"text": 2.0, "like": 0.1}
     for texts in (["text"], ["text=much"], ["text=1=2"]):

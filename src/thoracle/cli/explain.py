@@ -138,7 +138,7 @@ def _print(findings: list[ExplainedFinding], model: Model, warnings: tuple[str, 
         if not finding.layers:
             console.print("  Nothing in the scan speaks for it.")
         for statement in finding.statements():
-            console.print(f"  {statement[0].upper()}{statement[1:]}.")
+            console.print(f"  {statement[0].upper()}{statement[1:]}.", markup=False)
     for warning in warnings:
         console.print(f"[yellow]Warning:[/] {escape(warning)}")
     if not model.folder.trained:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]
 
+from thoracle.config_reader import parse_yaml
 from thoracle.errors import InputError
 from thoracle.files.listed_names import column_key
 from thoracle.files.table import TABLE_SUFFIXES, UTF_8, TextTable
@@ -127,13 +128,16 @@ def _yaml_findings(path: Path) -> list[Finding]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = parse_yaml(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not YAML ({str(error)[:120]})", hint="Mend the file.", source=path) from None
-    pairs = dict.fromkeys(content) if _is_list_of_texts(content) else content
-    if not isinstance(pairs, dict):
+        hint = "Mend the file; a text with braces or a colon stands in quotes."
+        raise InputError(f"is not YAML ({str(error)[:120]})", hint=hint, source=path) from None
+    if not isinstance(content, dict) and not _is_list_of_texts(content):
         raise InputError("expected names of findings", hint=_HINT, source=path)
-    return [_finding(str(name), prompts, path) for name, prompts in pairs.items()]
+    pairs = [*content.items()] if isinstance(content, dict) else [(name, None) for name in content]
+    if odd := [name for name, _ in pairs if not isinstance(name, str)]:
+        raise InputError(f"the name {odd[0]!r:.60} is no text", hint=f"Put it in quotes. {_HINT}", source=path)
+    return [_finding(name, prompts, path) for name, prompts in pairs]
 
 
 def _table_findings(path: Path, encoding: str) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from thoracle.files.volume_list import COLUMNS, write_volume_list
 from thoracle.search.backend import IndexBackend
 from thoracle.search.keywords import parse
+from thoracle.search.lookup import require_scored
 from thoracle.search.record import Filters, Record
 from thoracle.types import ABNORMALITIES, RESEARCH_USE
 
@@ -44,9 +45,12 @@ def select_records(index: IndexBackend, *, keyword: str, filters: Filters) -> li
     """Return all records that match, without their reports; without keywords, all that pass the filters.
 
     Raises:
-        InputError: keywords that ask for nothing.
+        InputError: keywords that ask for nothing, or as `require_scored`.
     """
-    return index.matching_records(parse(keyword) if keyword else None, filters=filters)
+    records = index.matching_records(parse(keyword) if keyword else None, filters=filters)
+    if not records:
+        require_scored(index, filters)
+    return records
 
 
 def count_records(records: Sequence[Record], *, groups: Sequence[Group] = ()) -> RecordCounts:

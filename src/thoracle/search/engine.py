@@ -17,6 +17,7 @@ from thoracle.errors import InputError
 from thoracle.search.backend import IndexBackend, Matches
 from thoracle.search.fusion import fuse
 from thoracle.search.keywords import Keywords, all_terms, best_sentences, exclusion, parse
+from thoracle.search.lookup import require_scored
 from thoracle.search.model_lookup import check_same_model
 from thoracle.search.record import Filters, LatentArray, Record, hash_report
 
@@ -118,7 +119,7 @@ class Engine:
         """Return the best hits.
 
         Raises:
-            InputError: nothing is asked for, or something that makes no sense.
+            InputError: nothing is asked for, or something that makes no sense, or as `require_scored`.
             TokenizerMissing, CapabilityMissing: the model cannot read words.
         """
         _check(query)
@@ -127,6 +128,8 @@ class Engine:
         encoded = time.perf_counter()
         keywords = parse(query.keyword) if query.keyword else None
         rankings, chosen = self._found(query, latents, keywords)
+        if not chosen:
+            require_scored(self._gallery, query.filters)
         ranks = {part: {number: rank for rank, (number, _) in enumerate(matches, 1)} for part, matches in rankings.items()}
         terms = [] if keywords is None else all_terms(keywords, excluded=False)
         words = (query.text, clean_text(query.report), *(term.text for term in terms if not term.prefix))
@@ -185,9 +188,8 @@ class Engine:
         chosen: dict[str, tuple[int, Record, float]] = {}
         for number, record, score in self._read(matches, first=query.k):
             hit = record.scan if self._gallery is self._index else record.report_sha256
-            if hit in chosen or exclusions.holds(number, record):
-                continue
-            chosen[hit] = (number, record, score)
+            if hit not in chosen and not exclusions.holds(number, record):
+                chosen[hit] = (number, record, score)
             if len(chosen) == query.k:
                 break
         return list(chosen.values())
@@ -222,8 +224,7 @@ class Engine:
         """Ids of volumes with this very latent."""
         depth = _DEPTH
         while True:
-            matches = self._index.vector_search(latent, k=depth, filters=_NO_FILTERS, exact=True)
-            same = [number for number, score in matches if score > _SAME]
+            same = [n for n, score in self._index.vector_search(latent, k=depth, filters=_NO_FILTERS, exact=True) if score > _SAME]
             if len(same) < depth:
                 return same
             depth *= _DEEPER

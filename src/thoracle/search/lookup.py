@@ -8,6 +8,7 @@ from pathlib import Path
 from thoracle.cohort.pseudonyms import SiteKey, default_key_file
 from thoracle.errors import InputError
 from thoracle.search.backend import IndexBackend
+from thoracle.search.record import Filters
 
 
 def site_key_for(index: IndexBackend, path: Path | None, *, outside: Path) -> SiteKey | None:
@@ -77,3 +78,11 @@ def _require_name(name: str) -> None:
 def _hint(index: IndexBackend, key: SiteKey | None) -> str:
     hidden = index.settings.get("key") is not None and key is None
     return "Its names are pseudonyms; for real ones give the site's key (--site-key)." if hidden else "Check the name."
+
+
+def require_scored(index: IndexBackend, filters: Filters) -> None:
+    """Raise InputError where filters ask for a finding that no record has a probability of: that nothing passes would say nothing of it."""
+    for name, _ in filters.scored:
+        if not index.matching_records(None, filters=Filters(scored=((name, 0.0),))):
+            hint = "Write it as it was asked for, or ask for it: thoracle index COHORT --out INDEX --finding NAME."
+            raise InputError(f"nothing in the index has a probability of {name!r:.60}", hint=hint)

@@ -28,14 +28,16 @@ def parse_scores(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     Raises:
         InputError: another form.
     """
-    try:
-        pairs = [text.rpartition("=") for text in texts]
-        scores = tuple((name.strip(), float(number)) for name, _, number in pairs)
-    except ValueError as error:
-        raise InputError(f"--scored expects NAME=PROBABILITY, got {texts[0]!r:.60}", hint="Write for example --scored Mass=0.5.") from error
+    scores = []
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            scores.append((name.strip(), float(number)))
+        except ValueError as error:
+            raise InputError(f"--scored expects NAME=PROBABILITY, got {text!r:.60}", hint="Write for example --scored Mass=0.5.") from error
     if not all(name for name, _ in scores):
         raise InputError("--scored names no finding", hint="Write for example --scored Mass=0.5.")
-    return scores
+    return tuple(scores)
 
 
 def parse_weights(texts: Sequence[str]) -> dict[QueryPart, float]:
@@ -44,7 +46,11 @@ def parse_weights(texts: Sequence[str]) -> dict[QueryPart, float]:
     Raises:
         InputError: another form.
     """
-    try:
-        return {cast(QueryPart, part): float(number) for part, number in (text.split("=") for text in texts)}
-    except ValueError as error:
-        raise InputError(f"--weight expects PART=NUMBER, got {texts[0]!r:.60}", hint="Write for example --weight text=2.") from error
+    weights = {}
+    for text in texts:
+        try:
+            part, number = text.split("=")
+            weights[cast(QueryPart, part)] = float(number)
+        except ValueError as error:
+            raise InputError(f"--weight expects PART=NUMBER, got {text!r:.60}", hint="Write for example --weight text=2.") from error
+    return weights

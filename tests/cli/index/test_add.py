@@ -174,6 +174,10 @@ def test_findings_in_any_words_are_kept_filtered_and_shown(command, hospital: Pa
     assert hits
     assert all(hit["scores"]["Rib fracture"] >= middle for hit in hits)
     assert command("search", out, "--keyword", "number", "--scored", "Rib fracture=2").status == 2
+    misspelt = command("search", out, "--scored", "Rib fractures=0.1", "--count")
+    assert (misspelt.status, "has a probability of 'Rib fractures'" in misspelt.err) == (2, True)
+    own = command(*base, "--finding", "Emphysema")
+    assert "1 findings: probabilities of 9 volumes are new. Not calibrated" in own.err, "a label of the model is not either"
 
 
 def test_findings_need_a_model_with_words(command, hospital: Path, model_dir: Path, tmp_path: Path) -> None:

@@ -97,8 +97,10 @@ def test_a_patient_in_two_splits_is_named(made: Made, tables: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("VolumeName,x,patient\na,2,p\n", "labels must be 0, 1 or empty, are not in rows a"),
-        ("VolumeName,x,patient\na,yes,p\n", "cells that are no numbers, in rows a"),
+        ("VolumeName,x,patient\na,2,p\n", "labels must be 0, 1, -1 or empty, are not in columns x, rows a"),
+        ("VolumeName,x,patient\na,yes,p\n", "cells that are no numbers, in columns x, rows a"),
+        ("VolumeName,x,age,sex,patient\na,1,63,M,p\nb,0,41,,p\n", "cells that are no numbers, in columns sex, rows a"),
+        ("VolumeName,x,age,patient\na,1,63,p\n", "are not in columns age, rows a"),
         ("VolumeName,x,patient\na,1,p\na,0,p\n", "rows of one volume twice: a"),
         ("VolumeName,x,patient\na,1\n", "lines 2 have more or fewer fields"),
         ("VolumeName,x\na,1\n", "no column patient, and names that are not CT-RATE's: a"),

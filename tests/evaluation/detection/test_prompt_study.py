@@ -61,6 +61,7 @@ def test_each_wording_is_scored_and_the_spread_is_that_of_single_templates() -> 
         ("templates: {a: ['{abnormality}', 'no {abnormality}']}\nensembles: 3", "ensemble 'ensembles' names"),
         ("template: 1", "expected templates"),
         ("a: [", "is not YAML"),
+        ("templates:\n  a: ['{abnormality}', 'no {abnormality}']\n  a: ['{abnormality}.', 'no {abnormality}.']", "'a' stands twice"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
     ],
 )

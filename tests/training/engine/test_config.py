@@ -182,6 +182,7 @@ def test_small_gpu_has_larger_patches() -> None:
         ("model: {n_frames: 60}", "the model takes"),
         ("- a list", "holds no settings"),
         ("a: [", "is not YAML"),
+        ("optimizer: {lr: 1.0e-4}\nsteps: 9\noptimizer: {lr: 1.0e-3}", "is not YAML .'optimizer' stands twice"),
         ("a: !!python/object/apply:os.system [true]", "is not YAML"),
     ],
 )

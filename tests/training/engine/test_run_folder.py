@@ -54,21 +54,6 @@ def test_a_folder_that_is_resumed_stays_as_it_was_and_its_files_are_not_made_aga
     assert tree(out) == before
 
 
-def test_what_is_read_whenever_a_run_goes_on_must_be_what_it_was(config: RunConfig, tmp_path: Path) -> None:
-    def go(resume: bool, out: str = config.out, **origins: str) -> None:
-        with open_run_folder(replace(config, out=out), dict, ALONE, resume=resume, origins=origins):
-            pass
-
-    go(resume=False, init_from="a")
-    go(resume=True, init_from="a")
-    with pytest.raises(InputError, match="was made with another init_from") as refused:
-        go(resume=True, init_from="b")
-    assert refused.value.hint.startswith("Give the folder that the run was begun with")
-    go(resume=True, init_from="a")
-    begin(replace(config, out=str(tmp_path / "earlier")))  # by a Thoracle that wrote down none
-    go(resume=True, out=str(tmp_path / "earlier"), init_from="b")
-
-
 @pytest.mark.parametrize(
     ("change", "names"),
     [

@@ -180,3 +180,26 @@ def test_starts_that_do_not_fit_are_refused_before_a_folder_is_made(config: Clas
     with pytest.raises(InputError, match="made for another preprocessing"):
         classifier_run(config, *volumes(others), ALONE)
     assert not Path(config.out).exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"slice_pool": "attention"}, {"encoder": "lora", "lora_rank": 2}])
+def test_a_run_goes_on_from_the_weights_that_it_was_begun_from_and_no_others(
+    settings: dict[str, object], config: ClassifierConfig, cohort: Cohort, tmp_path: Path
+) -> None:
+    train, _ = volumes(cohort)
+    begun = replace(config, eval_every=0, save_every=1, **settings)
+    next(classifier_run(begun, train, None, ALONE).run())
+    start, weights = Path(config.init_from), Path(config.init_from) / "model.safetensors"
+    moved = start.rename(tmp_path / "moved")
+    list(classifier_run(replace(begun, init_from=str(moved)), train, None, ALONE, resume=True).run())
+    trained = open_model(moved)
+    tensors = {name: tensor + 1 for name, tensor in load_state_dict(trained).items()}
+    save_model(
+        start, kind="ct-clip", config=trained.config, preprocess=PREPROCESS, labels=ABNORMALITIES, tensors=tensors, tokenizer=None,
+        licence="-", trained=True,
+    )  # fmt: skip
+    assert weights.is_file()
+    latents = sorted((tmp_path / "latents").glob("*"))
+    with pytest.raises(InputError, match="is not the model that run was begun from"):
+        classifier_run(begun, train, None, ALONE, resume=True)
+    assert sorted((tmp_path / "latents").glob("*")) == latents, "nothing was encoded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -40,3 +41,9 @@ def test_a_run_without_a_model_is_refused(steps: ModuleType) -> None:
         ClassifierConfig(precision="bf16")
     with pytest.raises(InputError, match="no pool has met"):
         ClassifierConfig(slice_pool="attention", head="label-attention")
+
+
+@pytest.mark.parametrize("change", [{"head": "label-attention"}, {"label_self_attention": True}])
+def test_a_head_among_the_sizes_is_refused_for_it_would_be_passed_over(change: dict[str, object], steps: ModuleType) -> None:
+    with pytest.raises(InputError, match=r"not one of the sizes.*beside `model`"):
+        ClassifierConfig(init_from="", model=replace(steps.MODEL, **change), encoder="full")

@@ -70,7 +70,7 @@ def test_a_run_goes_on_with_the_teacher_that_it_was_begun_with_wherever_that_is(
         if step.step == 2:
             break
     other = write_start(tmp_path / "other", seed=2)
-    with pytest.raises(InputError, match="another init_from"):
+    with pytest.raises(InputError, match="is not the model that run was begun from"):
         distillation_run(config(other, tmp_path / "run"), volumes, ALONE, resume=True)
     teacher.rename(tmp_path / "moved")
     assert [step.step for step in distillation_run(config(tmp_path / "moved", tmp_path / "run"), volumes, ALONE, resume=True).run()] == [

@@ -110,7 +110,7 @@ def detection(
 
         folder = loaded.folder
         write_calibration(folder.path, replace(evaluation.calibration, weights_sha256=folder.weights_sha256, prompts=folder.prompts))
-        console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.")
+        console.print(f"Calibration kept in {model}; thoracle detect uses it from now on.", markup=False)
 
 
 def _check_paths(model: Path, cohort: Path, *, needs_scans: Mapping[str, object]) -> None:
@@ -131,12 +131,14 @@ def _check_paths(model: Path, cohort: Path, *, needs_scans: Mapping[str, object]
 def _known(cases: LabelledCases, model: Model | None, requested: Sequence[Finding] | None) -> tuple[LabelledCases, tuple[str, ...]]:
     """Cases with the labels that are requested, or that a model knows, and a sentence on the others or on what those are."""
     from thoracle.errors import InputError
+    from thoracle.files.listed_names import column_key
     from thoracle.inference.requested_findings import uncalibrated_note
 
     if requested is not None:
         note = uncalibrated_note(requested, labels=() if model is None else model.folder.labels)
         return cases.require_labels([finding.name for finding in requested]), tuple(filter(None, [note]))
-    unknown = [] if model is None else [name for name in cases.labels if name not in model.folder.labels]
+    labels = [] if model is None else [column_key(name) for name in model.folder.labels]
+    unknown = [] if model is None else [name for name in cases.labels if column_key(name) not in labels]
     if model is None or not unknown:
         return cases, ()
     if len(unknown) == len(cases.labels):

@@ -89,7 +89,7 @@ def prompts(
     write_json(out / "prompts.json", document, indent=1)
     write_atomic(out / "prompts.html", write_page(study, notes=[*notes, *terms(loaded.settings())]))
     _print(study, notes)
-    console.print(str(out / "prompts.html"))
+    console.print(str(out / "prompts.html"), markup=False)
 
 
 def _print(study: PromptStudy, notes: Sequence[str]) -> None:
@@ -111,5 +111,5 @@ def _print(study: PromptStudy, notes: Sequence[str]) -> None:
     printer.print(table)
     printer.print("AUROC moves with the wording of single templates by, of each label:")
     for label, value in sorted(study.spread.items(), key=lambda pair: -pair[1] if pair[1] == pair[1] else 1):
-        printer.print(f"{label:40}{shown(value)}")
+        printer.print(f"{label:40}{shown(value)}", markup=False)
     printer.print(RESEARCH_USE)

@@ -92,7 +92,7 @@ def space(
     document = space_json(measured, facts=facts)
     write_json(out / "space.json", document, indent=1)
     _print(measured, notes)
-    console.print(str(out / "space.html"))
+    console.print(str(out / "space.html"), markup=False)
 
 
 def _print(measured: SpaceEvaluation, notes: list[str]) -> None:

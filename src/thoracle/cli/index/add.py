@@ -166,12 +166,11 @@ def _requested(names: Sequence[str], file: Path | None, *, encoding: str, model:
 
 def _score(index: IndexBackend, model: Model, findings: Sequence[Finding]) -> str:
     """Keep probabilities of findings with each volume, and say of what kind they are."""
-    from thoracle.inference.requested_findings import uncalibrated_note
     from thoracle.search.indexing import score_findings
 
     changed = score_findings(index, model, findings)
-    note = uncalibrated_note(findings, labels=model.folder.labels)
-    return f"{len(findings)} findings: probabilities of {changed:,} volumes are new. {note}".strip()
+    note = "Not calibrated, the model's own labels neither: they order scans; none is a threshold."
+    return f"{len(findings)} findings: probabilities of {changed:,} volumes are new. {note}"
 
 
 def _show(progress: IndexProgress, bar: ProgressBar, console: Console) -> None:

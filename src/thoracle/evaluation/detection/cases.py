@@ -184,7 +184,9 @@ def read_table(path: Path, *, encoding: str = UTF_8) -> LabelTable:
         raise MetadataError(f"has unlike rows of one volume twice: {_listed(twice)}", hint="Keep one of each.", source=path)
     wrong = [name for name, (numbers, _) in values.items() if None in numbers]
     if wrong:
-        raise MetadataError(f"has cells that are no numbers, in rows {_listed(wrong)}", hint="Correct them.", source=path)
+        odd = [column for index, column in enumerate(numeric) if any(numbers[index] is None for numbers, _ in values.values())]
+        detail = f"has cells that are no numbers, in columns {_listed(odd)}, rows {_listed(wrong)}"
+        raise MetadataError(detail, hint="Correct them, or take columns out that are none of labels or probabilities.", source=path)
     about: dict[str, tuple[str, ...]] = {column: tuple(texts[index] for _, texts in values.values()) for index, column in enumerate(abouts)}
     array = np.array([numbers for numbers, _ in values.values()], dtype=np.float64).reshape(len(values), len(numeric))
     return LabelTable(names=tuple(values), columns=tuple(map(_label, numeric)), values_NK=array, about=about)
@@ -195,8 +197,10 @@ def _truth(table: LabelTable, path: Path) -> FloatArray:
     truth_NK = np.where(table.values_NK == -1, np.nan, table.values_NK)
     odd = ~(np.isnan(truth_NK) | np.isin(truth_NK, (0, 1)))
     if odd.any():
-        rows = [table.names[row] for row in np.flatnonzero(odd.any(axis=1))]
-        raise InputError(f"labels must be 0, 1 or empty, are not in rows {_listed(rows)}", hint="Correct them.", source=path)
+        columns = [table.columns[index] for index in np.flatnonzero(odd.any(axis=0))]
+        rows = [table.names[index] for index in np.flatnonzero(odd.any(axis=1))]
+        detail = f"labels must be 0, 1, -1 or empty, are not in columns {_listed(columns)}, rows {_listed(rows)}"
+        raise InputError(detail, hint="Correct them, or take columns out that are no labels.", source=path)
     return truth_NK
 
 

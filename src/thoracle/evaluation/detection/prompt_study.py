@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
+from thoracle.config_reader import parse_yaml
 from thoracle.errors import InputError
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.metrics.bootstrap import RESAMPLES, Interval, bootstrap, percentile_interval
@@ -61,7 +62,7 @@ def read_wordings(path: Path) -> PromptTemplates:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"more than {_MOST_BYTES:,} bytes")
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = parse_yaml(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"is not YAML ({str(error)[:120]})", hint="Mend the file.", source=path) from None
     if not isinstance(content, dict) or not set(content) <= {"templates", "ensembles"} or not isinstance(content.get("templates"), dict):

@@ -6,54 +6,40 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from thoracle.errors import InputError, OutputConflict
 from thoracle.files.atomic import replace_folder
-from thoracle.files.json_file import load_json
-from thoracle.files.run_settings import check_or_write_settings
 from thoracle.files.visible import wait_until_visible
 from thoracle.training.engine.checkpoints import clean
 from thoracle.training.engine.config import RunConfig, changed_fields, load_run_config, write_config
 from thoracle.training.engine.distributed import World
 
 CONFIG: Final = "config.yaml"
-ORIGINS: Final = "origins.json"
 CHECKPOINTS: Final = "checkpoints"
 FAILURES: Final = "failures"
 MODEL: Final = "model"
 
 
 @contextmanager
-def open_run_folder(
-    config: RunConfig,
-    files: Callable[[], Mapping[str, bytes]],
-    world: World,
-    *,
-    resume: bool,
-    origins: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[Path]:
+def open_run_folder(config: RunConfig, files: Callable[[], Mapping[str, bytes]], world: World, *, resume: bool) -> Iterator[Path]:
     """Yield a folder to build the run from: the run's own, checked, or a new one beside it, which is the run's where nothing was raised.
 
     Every rank must ask. `files` gives what a new folder holds beside the configuration, by path; rank 0 alone calls it, and the others look
-    at nothing before it is there. `origins` are hashes of what the run reads whenever it goes on. A run that goes on with other
-    settings keeps those, once nothing was raised.
+    at nothing before it is there. A run that goes on with other settings keeps those, once nothing was raised.
 
     Raises:
         OutputConflict: the folder exists, and `resume` was not asked for.
-        InputError: it is of another configuration, or of other `origins`.
+        InputError: it is of another configuration.
     """
     out = Path(config.out)
     if world.on_first(lambda: _open_run(out, config, resume=resume)):
-        world.on_first(lambda: _check_origins(out, origins))
         yield out
         world.on_first(lambda: _keep_config(out, config))
         return
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         names = world.on_first(lambda: _write(temporary, config, files()))
-        world.on_first(lambda: _check_origins(temporary, origins))
         wait_until_visible(temporary / name for name in names)
         yield temporary
         world.barrier()
@@ -76,19 +62,6 @@ def _open_run(out: Path, config: RunConfig, *, resume: bool) -> bool:
         raise InputError(f"the run was begun with another {', '.join(changed)}", hint="Give its own config.yaml.", source=out)
     clean(out / CHECKPOINTS)
     return True
-
-
-def _check_origins(folder: Path, origins: Mapping[str, str]) -> None:
-    """Compare hashes of what a run reads whenever it goes on with those it was begun with, which a new one writes down."""
-    if origins:
-        check_or_write_settings(
-            folder / ORIGINS,
-            settings=origins,
-            read=load_json,
-            refusal=InputError,
-            hint="Give the folder that the run was begun with, or begin anew with another --out.",
-            source=folder,
-        )
 
 
 def _keep_config(out: Path, config: RunConfig) -> None:

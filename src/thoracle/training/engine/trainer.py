@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import psutil
@@ -64,7 +63,6 @@ class Trainer:
         task: Callable[[Path], Task[Any]],
         collate: Callable[[Path], Callable[..., Any]],
         files: Callable[[], Mapping[str, bytes]] = dict,
-        origins: Mapping[str, str] = MappingProxyType({}),
         notes: Sequence[str] = (),
         resume: bool = False,
         evaluate: Callable[[Any], Evaluator] | None = None,
@@ -77,14 +75,13 @@ class Trainer:
             world: as `join` gives it.
             task, collate: made with the run's folder, which holds `files`; a `Collate`, or a `VolumeCollate` of a task with volumes.
             files: gives what a new folder holds beside the configuration, by path.
-            origins: hashes, by setting, of models that the run reads again whenever it goes on.
             notes: sentences on what the run begins with.
             resume: go on in a folder that exists; without one the run begins.
             evaluate: makes the evaluation of the task, which is called each `eval_every` steps.
 
         Raises:
             OutputConflict: the folder exists, and `resume` was not asked for.
-            InputError: another configuration, other `origins`, or steps of another number of samples, or too few samples.
+            InputError: another configuration, or steps of another number of samples, or too few samples.
         """
         self._order = StepSampler(
             pairs=len(data),
@@ -104,7 +101,7 @@ class Trainer:
         self.config, self._data, self._world = config, data, world
         self._out = Path(config.out)
         self._writer = CheckpointWriter(self._out / CHECKPOINTS, keep_last=config.keep_checkpoints)
-        with open_run_folder(config, files, world, resume=resume, origins=origins) as folder:
+        with open_run_folder(config, files, world, resume=resume) as folder:
             self.notes += tuple(world.on_first(lambda: resume_notes(load_run_config(folder / CONFIG, type(config)), config)))
             torch.manual_seed(config.seed)  # alike on all ranks, which begin with the same weights
             self.task, self._collate = task(folder), collate(folder)

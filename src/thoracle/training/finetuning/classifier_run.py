@@ -24,7 +24,7 @@ from thoracle.models.registry import models_with
 from thoracle.training.contrastive.zero_shot_eval import label_aurocs
 from thoracle.training.engine.distributed import World
 from thoracle.training.engine.sampler import EpochDataset, iterate_samples
-from thoracle.training.engine.start_model import open_start_model
+from thoracle.training.engine.start_model import open_start_model, require_same_start, start_files
 from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.training.finetuning.classifier import (
     ClassifierTask,
@@ -67,11 +67,14 @@ def classifier_run(
 
     Raises:
         CapabilityMissing: `init_from` has no tokens of volumes to classify.
-        InputError: it or `model` was made for other volumes, or the configuration asks of it what it has not.
+        InputError: it or `model` was made for other volumes, or the configuration asks of it what it has not; or the run was begun from
+            other weights.
         As `Trainer`, `open_model` and `load_state_dict`.
     """
     start = open_classifier_start(config, train.cohort.preprocess)
-    config = config if start is None else replace(config, disclaimer=config.disclaimer or start.disclaimer)
+    if start is not None:
+        require_same_start(Path(config.out), start)
+        config = replace(config, disclaimer=config.disclaimer or start.disclaimer)
     sets = [volumes for volumes in (train, dev) if volumes is not None]
     labels = [_labels(volumes) for volumes in sets]
     data: list[EpochDataset[Any]] = [*sets]
@@ -99,7 +102,7 @@ def classifier_run(
         world,
         task=task,
         collate=lambda _: collate_volumes if config.volumes_at_once else collate_features,
-        origins={} if start is None else {"init_from": model_fingerprint(start)},
+        files=dict if start is None else partial(start_files, start),
         resume=resume,
         evaluate=None if dev is None else evaluate,
     )

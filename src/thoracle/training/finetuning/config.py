@@ -71,6 +71,9 @@ class ClassifierConfig(RunConfig):
         if bool(self.init_from) == (self.model is not None):
             hint = f"{HINT[:-1]}: name it as `init_from`, or empty that and give `model`, sizes of random weights."
             raise InputError("a classifier needs a model to go on from, or sizes, not both", hint=hint, source="config")
+        if self.model is not None and (self.model.head, self.model.label_self_attention) != ("linear", False):
+            hint = f"{HINT[:-1]}: give `head` and `label_self_attention` beside `model`, not in it."
+            raise InputError("the head is not one of the sizes of `model`", hint=hint, source="config")
         if self.model is not None and self.encoder != "full":
             raise InputError("random weights learn from the labels alone", hint="Set encoder to full.", source="config")
 

@@ -15,7 +15,7 @@ from thoracle.models.bundle.model_folder import load_state_dict
 from thoracle.models.ctclip.model import CTCLIP
 from thoracle.models.ctclip.spec import CT_CLIP
 from thoracle.training.engine.distributed import World
-from thoracle.training.engine.start_model import open_start_model
+from thoracle.training.engine.start_model import open_start_model, require_same_start, start_files
 from thoracle.training.engine.trainer import Evaluator, Trainer
 from thoracle.training.finetuning.distillation import DistillationConfig, DistillationTask, build_student
 from thoracle.training.finetuning.frozen_features import encode_clip_feature, encode_frozen_features, feature_shape
@@ -43,12 +43,14 @@ def distillation_run(
         encoded: told how many volumes are encoded, of how many in all.
 
     Raises:
-        InputError: `init_from` is no CT-CLIP, or was made for other volumes, or the student would take such.
+        InputError: `init_from` is no CT-CLIP, or was made for other volumes, or the student would take such; or the run was begun from
+            another teacher.
         As `Trainer`, `open_model` and `load_state_dict`.
     """
     teacher = open_start_model(config.init_from, volumes.cohort.preprocess)
     if teacher.spec is not CT_CLIP:
         raise InputError("is no CT-CLIP, which students are taught by", hint="Give one as `init_from`.", source=teacher.path)
+    require_same_start(Path(config.out), teacher)
     build_student(config, teacher)  # what cannot be built is said before volumes are encoded
     disclaimer = config.disclaimer or teacher.disclaimer
     config = replace(config, disclaimer=disclaimer if _CAUTION in disclaimer else f"{disclaimer} {_CAUTION}".strip())
@@ -72,5 +74,13 @@ def distillation_run(
     def task(_: Path) -> DistillationTask:
         return DistillationTask(build_student(config, teacher), config, world, teacher=teacher, latents_VL=latents_VL, names=names)
 
-    origins = {"init_from": model_fingerprint(teacher)}
-    return Trainer(config, volumes, world, task=task, collate=lambda _: collate_labelled, origins=origins, resume=resume, evaluate=evaluate)
+    return Trainer(
+        config,
+        volumes,
+        world,
+        task=task,
+        collate=lambda _: collate_labelled,
+        files=partial(start_files, teacher),
+        resume=resume,
+        evaluate=evaluate,
+    )

@@ -7,7 +7,8 @@
 A run that was stopped goes on, and what is done is not done again. Each setting stands beside the one that it differs from in one thing:
 the data and their order, the volumes seen and the share of them that warms up are alike, and so is the learning rate. AUROC of prompts
 and R@10 of reports are of one volume a scan of split valid; a finding's scans are divided in thirds by the voxels that its mask marks, and
-AUROC of each third is against the scans without the finding. Differences are means over seeds, with 95% over patients.
+AUROC of each third is against the scans without the finding. Impressions are encoded, and scans of the same whole report are hits.
+Differences are means over seeds, with 95% over patients.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def print_table(options: argparse.Namespace) -> None:
     entries = first_volume_per_scan(open_cohort(options.cohort), split="valid", section="impression")
     truth = np.array([[np.nan if label is None else float(label) for label in entry.labels] for entry in entries])
     thirds = by_size(truth, sizes(entries, options))
-    reports = [entry.report.impression for entry in entries]
+    reports = [entry.report.text("both") for entry in entries]  # whole ones decide what belongs together, as in `evaluate retrieval`
     patients = [entry.patient for entry in entries]
     columns = ("AUROC", *thirds, "R@10")
     print(f"{options.volumes_seen:,} volumes seen by each run; {len(entries):,} scans of {len(set(patients)):,} patients")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from thoracle.cohort.manifest import open_cohort
+from thoracle.cohort.manifest import open_cohort, write_manifest
+from thoracle.cohort.reports import Report
 from thoracle.cohort.samples.volume_cache import read_volume
 from thoracle.inference.latents import read_latents
 from thoracle.inference.model import load
@@ -77,6 +80,30 @@ def test_a_scan_finds_reports_and_a_known_scan_its_likeness(command, index: Path
     assert (ran.status, "--for ranks cases" in ran.err) == (2, True), ran.err
 
 
+def test_a_report_is_shown_with_no_scans_slices_and_has_no_probabilities(command, index: Path, tmp_path: Path) -> None:
+    asked = ("search", index, "--keyword", "number", "--for", "reports")
+    ran = command(*asked, "--html", tmp_path / "sheet.html")
+    assert ran.status == 0, ran.err
+    page = (tmp_path / "sheet.html").read_text()
+    assert (page.count("no slices kept"), page.count("<img")) == (8, 0), "ids of reports are not those of volumes"
+    ran = command(*asked, "--scored", "Rib fracture=0")
+    assert (ran.status, "reports have no probabilities" in ran.err) == (2, True), ran.err
+
+
+def test_reports_that_differ_by_spaces_are_one_wording(command, noise: Path, model_dir: Path, tmp_path: Path) -> None:
+    cohort = shutil.copytree(noise, tmp_path / "cohort")
+    spellings = ("Emphysema is present.", "Emphysema  is\r\npresent.")
+    entries = open_cohort(noise).entries
+    write_manifest(cohort, [replace(entry, report=Report(findings=spellings[n % 2])) for n, entry in enumerate(entries)])
+    for arguments in (("index", cohort, "--out", tmp_path / "i"), ("evaluate", "retrieval", tmp_path / "i", "--out", tmp_path / "e")):
+        ran = command(*arguments, "--model", model_dir)
+        assert ran.status == 0, ran.err
+    figures = json.loads((tmp_path / "e" / "results.json").read_text())["tasks"]["volume to report"]["figures"]
+    assert figures["R@1"]["value"] == 1, "the only wording there is"
+    ran = command("search", tmp_path / "i", "--keyword", "emphysema", "--for", "reports", "--json", tmp_path / "hits.json")
+    assert len(_hits(tmp_path / "hits.json")) == 1
+
+
 def test_reports_of_the_same_words_are_one_hit(command, hospital: Path, model_dir: Path, index: Path, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text(
@@ -99,6 +126,20 @@ def test_reports_of_the_same_words_are_one_hit(command, hospital: Path, model_di
     assert command("index", "check", index).status == 0
     ran = command("index", "delete", index, "--patient", "P1", "--site-key", tmp_path / "site.key")
     assert (ran.status, "2 reports and 0 volumes deleted, 9 left" in ran.out) == (0, True), ran.err
+
+
+def test_a_tables_report_of_a_scan_that_is_there_takes_the_place_of_its_own_and_leaves_with_its_patient(
+    command, model_dir: Path, index: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("AccessionNo,report_text\nACC3,Corrected words.\nNEW,New words.\n")
+    key = ("--site-key", tmp_path / "site.key")
+    ran = command("index", tmp_path / "t.csv", "--model", model_dir, "--out", index, *key)
+    assert (ran.status, "9 reports (both)" in ran.err) == (0, True), ran.err
+    for keyword, labels in (("corrected", 2), ("new", 0), ('"number 3"', None)):
+        ran = command("search", index, "--keyword", keyword, "--for", "reports", "--json", tmp_path / "hits.json")
+        assert [len(hit["labels"]) for hit in _hits(tmp_path / "hits.json")] == ([] if labels is None else [labels]), keyword
+    ran = command("index", "delete", index, "--patient", "PAT3", *key)
+    assert (ran.status, "1 reports and 1 volumes deleted" in ran.out) == (0, True), ran.err
 
 
 def test_an_index_may_hold_reports_alone(command, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sketch: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_sections_are_encoded_as_asked_and_what_changed_replaces_what_was(model:
     assert len(index) == 2
     (number,) = index.ids_where(accession="new")
     np.testing.assert_allclose(index.latents([number])[0], model.encode_text(["Finding A1."])[0].numpy(), atol=1e-6)
+
+
+def test_a_report_that_has_no_words_any_more_leaves(model: Model, tmp_path: Path) -> None:
+    records = cohort_reports(_cohort(model, tmp_path), None)
+    with open_for_writing(tmp_path / "reports", {**latent_settings(model, key=None), "section": "impression"}) as index:
+        index_reports(index, records, model, section="impression")
+        withdrawn = [replace(record, report=Report(findings="Findings alone.")) for record in records if record.scan == "A1"]
+        assert index_reports(index, withdrawn, model, section="impression") == 0
+        assert [record.scan for record in index.records(index.ids()).values()] == ["A2"]
 
 
 def test_a_table_names_reports_and_patients(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Sex = Literal["F", "M", "O"]
 _FILTER = "Filters"
 _COHORT = "Cohorts"
-_LARGEST_REPORT = 1 << 20
 
 
 @app.command()
@@ -137,6 +136,8 @@ def search(
         raise InputError("--by goes with --count", hint="Give both, or neither.")
     if unknown := sorted({*(by or ())}.difference(GROUPS)):
         raise InputError(f"cases are not counted by {unknown[0]!r:.40}", hint=f"Give {', '.join(GROUPS)}.")
+    if filters.scored and gallery == "reports":
+        raise InputError("--scored is of scans, and reports have no probabilities", hint="Leave --scored or --for reports out.")
     if count or everything:
         _require_absent(
             {"--text": text, "--scan": scan, "--report": report, "--similar-to": similar_to, "--weight": weight, "--exclude": exclude}
@@ -174,7 +175,7 @@ def search(
         query_text = _asked(text=text, scan=scan, report=report, keyword=keyword, similar_to=similar_to)
         trained = bool(index.settings.get("trained", True))
         if html is not None:
-            _write_html(html, index, answer, query_text)
+            _write_html(html, index if reports is None else reports, answer, query_text)
         if json_file is None or str(json_file) != "-":
             size = f"{len(index):,} volumes" if reports is None else f"{len(reports):,} reports"
             _show(answer, size=size, trained=trained, latents=bool(query.like) or network is not None)
@@ -238,13 +239,11 @@ def _read(path: Path, reading: ReadArguments, model: Model) -> PreparedVolume:
 
 
 def _report(path: Path | None) -> str:
-    from thoracle.errors import InputError
-
     if path is None:
         return ""
-    if not path.is_file() or path.stat().st_size > _LARGEST_REPORT:
-        raise InputError("is no text file of a report", hint="Give one of up to a megabyte.", source=path)
-    return path.read_text("utf-8", errors="replace")
+    from thoracle.inference.batch.report_latents import read_report_text
+
+    return read_report_text(path)
 
 
 def _asked(*, text: str | None, scan: Path | None, report: Path | None, keyword: str | None, similar_to: str | None) -> str:

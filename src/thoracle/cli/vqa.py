@@ -27,7 +27,9 @@ def vqa(
     out: Annotated[Path, typer.Option(metavar="JSON", help="Questions and answers, in CT-CHAT's published form.")],
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="Masks of phantoms: sides and numbers are theirs.")] = None,
     section: Annotated[Section, typer.Option(help="Of a report, which is to be written.")] = "both",
-    num_pairs: Annotated[int | None, typer.Option("--pairs", min=1, metavar="N", help="Of a scan, at most, in turn of topics.")] = None,
+    num_pairs: Annotated[
+        int | None, typer.Option("--pairs", min=1, metavar="N", help="Of a scan, in turn of topics; no fewer than presence and the report.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of which questions are asked and in which words.")] = 0,
     llm_url: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server that writes them from reports.")] = None,
     llm_model: LlmModel = None,

@@ -78,8 +78,22 @@ def table_reports(table: ReportTable, key: SiteKey | None) -> list[Record]:
     return list(records.values())
 
 
+def join_scans(records: Iterable[Record], index: IndexBackend) -> list[Record]:
+    """Give reports of a table the names, labels and facts of their scans, where an index has these: they leave with their patients.
+
+    Args:
+        records: of `table_reports`.
+        index: of volumes; a row is of the scan that has its name as accession.
+    """
+    joined = []
+    for record in records:
+        scans = {volume.scan: volume for volume in index.records(index.ids_where(accession=record.accession)).values()}
+        joined.append(replace(_report_alone(*scans.values()), report=record.report) if len(scans) == 1 else record)
+    return joined
+
+
 def index_reports(reports: IndexBackend, records: Sequence[Record], model: Model, *, section: Section) -> int:
-    """Add the reports that an index does not have, and those that have changed; those without words are left out.
+    """Add the reports that an index does not have, and those that have changed; those without words are left out, or leave.
 
     Args:
         reports: opened for writing, of `report_settings` these.
@@ -90,6 +104,7 @@ def index_reports(reports: IndexBackend, records: Sequence[Record], model: Model
     Returns:
         How many were added.
     """
+    reports.delete([number for record in records if not record.report.text(section) for number in reports.ids_where(volume=record.volume)])
     todo = [record for record in records if record.report.text(section) and not _is_there(reports, record)]
     for part in _groups(todo):
         latents = model.encode_text([record.report.text(section) for record in part]).cpu().numpy()

@@ -250,6 +250,19 @@ def test_anybodys_answers_are_scored_and_stand_beside_a_models(
     assert json.loads((tmp_path / "new" / "questions.json").read_text()) == questions, "they are there to be answered"
 
 
+def test_a_file_of_answers_is_not_written_over(command, asked: tuple[Any, ...], tmp_path: Path) -> None:
+    nobody = _without_model(asked)
+    assert command(*nobody).status == 0
+    path = tmp_path / "out" / "answers.json"
+    questions = json.loads((tmp_path / "out" / "questions.json").read_text())
+    path.write_text(json.dumps([{"id": name, "answer": "Yes."} for name in (*(question["id"] for question in questions), "later")]))
+    before = path.read_bytes()
+    ran = command(*asked, "--answers", path)
+    assert (ran.status, "the answers of whom is asked would replace this file" in ran.err) == (2, True), ran.err
+    ran = command(*nobody, "--answers", path)
+    assert (ran.status, path.read_bytes()) == (0, before), "it also answers what is not asked here"
+
+
 def test_another_assistant_is_shown_slices_and_which_is_said(
     command, asked: tuple[Any, ...], language_server: LanguageServer, tmp_path: Path
 ) -> None:

@@ -83,7 +83,8 @@ def test_another_key_does_not_go_on(command, index: Path, hospital: Path, model_
     before = (index / "index.sqlite").read_bytes()
     ran = command("index", hospital, "--model", model_dir, "--out", index, "--site-key", tmp_path / "another.key")
     assert (ran.status, "IndexMismatch" in ran.err) == (1, True), ran.err
-    assert "give another --out" in ran.err
+    assert "Give another --out" in ran.err
+    assert "--keep-identifiers" in ran.err
     assert (index / "index.sqlite").read_bytes() == before
 
 

@@ -73,6 +73,13 @@ def test_files_that_are_none_are_refused_by_what_is_wrong(content: object, words
     assert "\x1b" not in str(refused.value)
 
 
+def test_questions_of_one_id_cannot_be_told_apart(tmp_path: Path) -> None:
+    other = QuestionSet(id="7", images=("v",), pairs=(_pair("Another?", "No."),))
+    (tmp_path / "a.json").write_text('[{"id": "7", "answer": "Yes."}, {"id": "v:0", "answer": "No."}]')
+    with pytest.raises(InputError, match='cannot say which of the questions that are called "7" an answer is to'):
+        read_answers(tmp_path / "a.json", [*CONVERSATIONS, other], {"v": ENTRY})
+
+
 def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_answers(tmp_path / "none.json", CONVERSATIONS, {"v": ENTRY})

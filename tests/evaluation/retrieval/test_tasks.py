@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thoracle.errors import InputError
-from thoracle.evaluation.retrieval.tasks import Gallery, run_tasks
+from thoracle.evaluation.retrieval.tasks import SCORING_NOTES, Gallery, run_tasks
 
 
 def _unit(latents: np.ndarray) -> np.ndarray:
@@ -71,6 +71,15 @@ def test_to_a_report_belong_all_volumes_of_its_scan_and_of_reports_with_its_word
     assert found["report to volume"].metrics["R@1"].value == 1
     assert found["report to volume"].queries == 4, "one for each scan that has a report"
     assert found["volume to report"].queries == 5
+
+
+def test_reports_of_one_impression_and_other_findings_are_two_that_tie(volumes: Gallery) -> None:
+    """Whole reports say what belongs together; the latents are of what is encoded of them."""
+    impression = volumes.latents_NL[[0, 0, 2, 3, 4, 5]]
+    found, _ = run_tasks(replace(volumes, latents_NL=impression), protocol="ct-clip", texts_NL=impression, words_CL=None, resamples=5)
+    assert found["volume to report"].per_query["rank"].tolist() == [2, 2, 1, 1, 1, 1]
+    assert found["report to volume"].per_query["rank"].tolist() == [2, 2, 1, 1, 1, 1]
+    assert "whichever section is encoded" in SCORING_NOTES
 
 
 def test_one_volume_is_no_gallery(volumes: Gallery) -> None:

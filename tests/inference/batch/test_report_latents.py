@@ -34,11 +34,23 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     table.write_text("AccessionNo,report_text\na,x\n")
     with pytest.raises(InputError, match="stands twice"):
         _read(table, note)
+    table.write_text("AccessionNo,report_text\n")
+    with pytest.raises(InputError, match="no report in them"):
+        _read(table)
     with pytest.raises(InputError, match="no such file"):
         _read(tmp_path / "no.txt")
     table.write_text("AccessionNo,other\na,x\n")
     with pytest.raises(MetadataError, match="report_text"):
         _read(table)
+
+
+def test_a_text_file_is_utf_8_with_a_mark_or_without_and_other_bytes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffHerz größer.\r\n".encode())
+    assert _read(tmp_path / "a.txt") == {"a": "Herz größer."}
+    for encoding in ("cp1252", "utf-16"):
+        (tmp_path / "a.txt").write_bytes("Herz größer.".encode(encoding))
+        with pytest.raises(InputError, match="is not UTF-8"):
+            _read(tmp_path / "a.txt")
 
 
 def test_latents_are_the_models_and_unchanged_words_are_not_encoded_again(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def chat(
     from thoracle.inference.llm.decoding import SamplingOptions
     from thoracle.training.chat.run import split_questions
 
-    model, cohort = _asked(folders, llm_url)
+    is_theirs = answers is not None and answers.resolve() == (out / "answers.json").resolve()
+    model, cohort = _asked(folders, llm_url, replaced=answers if is_theirs else None)
     client = None if llm_url is None else open_server(llm_url, model=llm_model, timeout=timeout)
     server = None if judge_url is None else open_server(judge_url, model=judge_model, timeout=timeout)
     prepared = open_cohort(cohort, only=only)
@@ -102,7 +103,8 @@ def chat(
         return
     first, *beside = scored.columns
     own = scored.columns[first]
-    write_json(out / "answers.json", answers_json(conversations, own), indent=1, private=True)
+    if not is_theirs:  # it may hold answers to other questions too
+        write_json(out / "answers.json", answers_json(conversations, own), indent=1, private=True)
     judged = None if server is None else _judge(server, out / "judge.jsonl", max_tokens=judge_tokens, console=console)
     figures = {name: summarise(column, label=label_texts, judged=judged, resamples=resamples) for name, column in scored.columns.items()}
     differences = {name: compare_answers(own, scored.columns[name], label=label_texts, resamples=resamples) for name in beside}
@@ -123,8 +125,8 @@ def chat(
     _print(figures, differences, variety, scored.caution)
 
 
-def _asked(folders: Sequence[Path], llm_url: str | None) -> tuple[Path | None, Path]:
-    """Tell chat folder and cohort apart."""
+def _asked(folders: Sequence[Path], llm_url: str | None, *, replaced: Path | None) -> tuple[Path | None, Path]:
+    """Tell chat folder and cohort apart; `replaced` is a file of answers that those of whom is asked would be written over."""
     from thoracle.errors import InputError
 
     *models, cohort = folders
@@ -133,6 +135,8 @@ def _asked(folders: Sequence[Path], llm_url: str | None) -> tuple[Path | None, P
     if models and llm_url is not None:
         hint = "Ask one, and give its answers.json as --answers when the other is asked."
         raise InputError("a chat folder and --llm-url are two that are asked", hint=hint)
+    if replaced is not None and (models or llm_url is not None):
+        raise InputError("the answers of whom is asked would replace this file", hint="Give another --out.", source=replaced)
     return (models[0] if models else None), cohort
 
 

@@ -122,7 +122,7 @@ def _volumes(
         ),
         scans=tuple(record.scan for record in selected),
         patients=tuple(record.patient for record in selected),
-        texts=tuple(record.report.text("both") if text else "" for record, text in zip(selected, texts, strict=True)),
+        texts=tuple(record.report_sha256 if text else "" for record, text in zip(selected, texts, strict=True)),
         voxels=tuple(record.voxels_sha256 for record in selected),
     )
     return numbers, volumes, texts

@@ -83,7 +83,7 @@ def add(
     from thoracle.inference.model_locations import register
     from thoracle.search.indexing import encode_queries, index_cohort, index_settings, latent_settings
     from thoracle.search.open_index import open_index_for_writing
-    from thoracle.search.report_index import cohort_reports, table_reports
+    from thoracle.search.report_index import cohort_reports, join_scans, table_reports
 
     console, chosen, failed = Console(stderr=True, highlight=False), split or SPLITS, 0
     if unknown := sorted(set(chosen) - set(SPLITS)):
@@ -100,8 +100,13 @@ def add(
     requested = _requested(finding or (), findings, encoding=encoding, model=network)
     splits = [name for name in SPLITS if name in chosen]
     if prepared is None:
-        also = [patient_column] if patient_column else []
-        table = ReportTable(path=cohort, id_column=id_column, text_columns=text_column or (TEXT_COLUMN,), also=also, encoding=encoding)
+        table = ReportTable(
+            path=cohort,
+            id_column=id_column,
+            text_columns=text_column or (TEXT_COLUMN,),
+            also=[patient_column] if patient_column else [],
+            encoding=encoding,
+        )
         settings, records = latent_settings(network, key=None if key is None else key.fingerprint), table_reports(table, key)
     else:
         settings, records = index_settings(network, prepared, key), cohort_reports(prepared, key, splits=splits)
@@ -118,6 +123,7 @@ def add(
                     batch_size=batch_size or fitting_batch_size(network),
                     progress=lambda progress: _show(progress, bar, console),
                 )
+        records = records if prepared is not None else join_scans(records, backend)
         summary = f"{len(backend):,} volumes, {failed} failed: {escape(out)}"
         if requested:
             console.print(_score(backend, network, requested), markup=False)
@@ -142,11 +148,13 @@ def _conclude(out: Path, model: Model, console: Console) -> None:
 
 def _add_reports(records: Sequence[Record], model: Model, *, section: Section, out: str, settings: Mapping[str, Any]) -> str:
     """Add reports to the index beside that of the volumes, and say how many it has."""
-    from thoracle.search.open_index import open_index_for_writing, reports_location
+    from thoracle.search.open_index import open_index_for_writing, open_reports, reports_location
     from thoracle.search.report_index import can_read_reports, index_reports
 
-    if not any(record.report.text(section) for record in records):
-        return "No reports: nothing is said of the scans."
+    with open_reports(out) as reports:
+        is_new = reports is None
+    if is_new and not any(record.report.text(section) for record in records):
+        return f"No reports: nothing is said of the scans ({section})."
     if not can_read_reports(model):
         return "No reports: the model reads no text, or its tokenizer is not there."
     with open_index_for_writing(reports_location(out), {**settings, "section": section}) as reports:

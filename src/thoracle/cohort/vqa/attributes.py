@@ -19,10 +19,13 @@ SEVERITIES: Final = ("mild", "moderate", "severe")
 COUNTS: Final = ("one", "two", "three", "four", "five", "several")
 #: Mask voxels that are too few to be a part of their own.
 _FEWEST_VOXELS: Final = 2
-_SIZE: Final = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:x\s*\d+(?:[.,]\d+)?\s*)*(mm|cm)\b", re.IGNORECASE)
+_SIZE: Final = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:(?:[x×*]|by)\s*\d+(?:[.,]\d+)?\s*)*-?(mm|cm)\b", re.IGNORECASE)
 _LOBES_OF_BOTH: Final = re.compile(r"\b(upper|lower) lobes of both lungs|\bboth (upper|lower) lobes", re.IGNORECASE)
 _BOTH: Final = re.compile(r"\bboth (?:lungs|sides|hemithora\w+)|\bbilateral", re.IGNORECASE)
-_COUNT: Final = re.compile(r"\b(a single|one|two|three|four|five|several|multiple|a few|numerous|many)\b", re.IGNORECASE)
+#: "The largest one" and "one of them" count nothing.
+_COUNT: Final = re.compile(
+    r"\b(a single|(?<!est )(?<!er )(?<!the )one(?! of)|two|three|four|five|several|multiple|a few|numerous|many)\b", re.IGNORECASE
+)
 #: Words of one scale; a sentence that has several of them, as in "mild to moderate", states no severity of the three.
 _SEVERITY: Final = re.compile(r"\b(minimal|mild|slight|moderate|marked|severe)\b", re.IGNORECASE)
 _DENIED: Final = re.compile(r"\b(?:no|not|without|free of)\b", re.IGNORECASE)

@@ -6,6 +6,7 @@ Answers are a JSON list of `{"id": …, "answer": …}`; other keys, such as tho
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -46,9 +47,12 @@ def read_answers(
         entries: of the cohort, by volume.
 
     Raises:
-        InputError: no such file, another form, one question answered twice, or a question without an answer.
+        InputError: no such file, another form, one question answered twice, a question without an answer, or two of one id.
     """
     answers = _read(path)
+    if twice := [name for name, count in Counter(conversation.id for conversation in conversations).items() if count > 1]:
+        detail = f"cannot say which of the questions that are called {_names(twice)} an answer is to"
+        raise InputError(detail, hint="Give each conversation of the question file an id of its own.", source=path)
     missing = [conversation.id for conversation in conversations if conversation.id not in answers]
     if missing:
         detail = f"answers {len(conversations) - len(missing):,} of {len(conversations):,} questions, not {_names(missing)}"

@@ -29,8 +29,10 @@ CLOSED: Final = (
     "presence", "any", "number", "either", "side", "lobe", "count", "severity",
     "choice", "side choice", "lobe choice", "severity choice", "either choice", "change",
 )  # fmt: skip
-#: A choice's letter: in or before a bracket or point, or alone.
-_LETTER: Final = re.compile(r"\(?([a-z])(?:[).:]|$)")
+#: A choice's letter: in or before a bracket, point or colon, or alone; in bold too.
+_LETTER: Final = re.compile(r"[\W_]*([a-z])(?:[*_]*[).:\]]|[\W_]*$)")
+#: Marks, quotes and brackets around a word.
+_AROUND: Final = re.compile(r"^[\W_]+|[\W_]+$")
 #: Reports of a text to 0 and 1 of each abnormality, (N, K).
 Label = Callable[[Sequence[str]], FloatArray]
 #: Weights of questions to figures by name, (R, N) to (R,) each.
@@ -191,10 +193,11 @@ def template_similarity(reports: Sequence[str], training: Sequence[str]) -> Mapp
 def is_correct(answer: str, reference: str) -> bool:
     """Tell whether a closed answer agrees with the reference: as many words as that has, up to three, or a choice's letter, whatever
     follows."""
-    letters = [_LETTER.match(text.strip().lower()) for text in (answer, reference)]
+    texts = [text.lower() for text in (answer, reference)]
+    letters = [_LETTER.match(text) for text in texts]
     if letters[0] and letters[1]:
         return letters[0][1] == letters[1][1]
-    predicted, expected = ([word.strip("(),.!") for word in text.lower().split()] for text in (answer, reference))
+    predicted, expected = ([stripped for word in text.split() if (stripped := _AROUND.sub("", word))] for text in texts)
     return bool(expected) and predicted[: len(expected[:3])] == expected[:3]
 
 

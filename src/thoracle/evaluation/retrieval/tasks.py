@@ -37,7 +37,9 @@ PROTOCOLS: Final[dict[Name, tuple[tuple[int, ...], str]]] = {
 #: How ties, duplicates and several volumes are dealt with, for whoever reads the figures.
 SCORING_NOTES: Final = (
     "Ties count against the query. To a report belong all volumes of its scan and of scans whose report has the same words; to a volume,"
-    " the reports with the words of its own. Volume to volume leaves out the query's patient and volumes of the same voxels; what belongs"
+    " the reports with the words of its own. Words are those of whole reports, findings and impression, however spaced, whichever section"
+    " is encoded: two reports with one impression and other findings are two, though their latents are one and tie."
+    " Volume to volume leaves out the query's patient and volumes of the same voxels; what belongs"
     " is graded by labels of both over labels of either (nDCG, overlap); where one shared label is a hit, chance finds as much,"
     " so that R@K stands under the published protocol alone. Keyword looks"
     " in reports, by BM25, for all words of an abnormality's name, and is"
@@ -51,8 +53,8 @@ _GRADED: Final = ("nDCG", "overlap@")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gallery:
-    """Hold N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their reports say ("" if nothing),
-    and a hash of their voxels ("" if unknown).
+    """Hold N volumes: latents (N, L) of unit norm, labels (N, C) of 1, 0, -1, whose they are, what their whole reports say or its hash
+    ("" where nothing is encoded), and a hash of their voxels ("" if unknown).
     """
 
     latents_NL: FloatArray

@@ -24,7 +24,7 @@ def read_reports(paths: Sequence[Path], *, id_column: str, text_columns: Sequenc
     """Read reports by name, cleaned as published: a text file by its stem, a table's rows by a column.
 
     Raises:
-        InputError: no such file, no text, or a name twice.
+        InputError: no such file, no report, no text, or a name twice.
         MetadataError: not such a table.
     """
     reports: dict[str, str] = {}
@@ -34,16 +34,30 @@ def read_reports(paths: Sequence[Path], *, id_column: str, text_columns: Sequenc
         if path.suffix.lower() in TABLE_SUFFIXES:
             table = ReportTable(path=path, id_column=id_column, text_columns=text_columns, encoding=encoding)
             rows = [(row.id.strip(), row.text) for row in table.rows()]
-        elif path.stat().st_size > _LARGEST:
-            raise InputError(f"has more than {_LARGEST:,} bytes", hint="Give a report as text.", source=path)
         else:
-            rows = [(path.stem, path.read_text("utf-8", errors="replace"))]
+            rows = [(path.stem, read_report_text(path))]
         for name, text in rows:
             if not name or not clean_text(text) or name in reports:
                 reason = "stands twice" if name in reports else "has no name or no text"
                 raise InputError(f"the report {name[:60]!r} {reason}", hint="Mend it, or name the columns.", source=path)
             reports[name] = clean_text(text)
+    if not reports:
+        raise InputError("no report in them", hint="Check that the tables were copied whole.", source=paths[-1])
     return reports
+
+
+def read_report_text(path: Path) -> str:
+    """Read the text file of a report.
+
+    Raises:
+        InputError: no file, more than a megabyte, or another encoding than UTF-8.
+    """
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        raise InputError("is no text file of a report", hint="Give one of up to a megabyte.", source=path)
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 (its byte {error.start + 1:,})", hint="Save it as text in UTF-8.", source=path) from error
 
 
 def embed_reports(model: Model, reports: dict[str, str], table: ResultTable) -> Iterator[str]:

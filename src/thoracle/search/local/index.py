@@ -207,7 +207,7 @@ class LocalIndex:
         if settings is not None:
             requested = {"schema": SCHEMA, **settings}
             if before:
-                hint = "Vectors of both cannot be compared: give another --out, or the model and options of that index."
+                hint = "Give another --out, or that index's model and options (of its key: --site-key, or --keep-identifiers)."
                 check_settings(before, settings=requested, refusal=IndexMismatch, hint=hint, source=self.folder)
             else:
                 with self._database.change():

@@ -1,6 +1,6 @@
 """What each choice of the demo's recipe is worth: one factor at a time, at equal volumes seen, paired by seed, on held-out phantoms.
 
-    python bench/ablate.py COHORT --phantoms PHANTOMS --text LABELER --out DIR           # as `thoracle demo` leaves them; 3 to 4 hours
+    python bench/ablate.py COHORT --phantoms PHANTOMS --text LABELER --out DIR           # as `thoracle demo` leaves them; 3 hours
     python bench/ablate.py … --seeds 0 --settings "patch 10" --volumes-seen 1600         # less of each, said in the table
     python bench/ablate.py … --settings                                                   # the table of what DIR holds
 

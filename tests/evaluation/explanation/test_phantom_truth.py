@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from thoracle.cohort.vqa.attributes import FindingAttributes
 from thoracle.errors import InputError
-from thoracle.evaluation.explanation.phantom_truth import read_severity, read_truth
+from thoracle.evaluation.explanation.phantom_truth import read_severity, read_truth, require_same_phantoms
 from thoracle.phantom.cohort import write_cohort
 from thoracle.types import ABNORMALITIES
 
@@ -27,6 +28,22 @@ def test_truth_of_phantoms_is_read_by_volume(tmp_path: Path) -> None:
     severity = read_severity(tmp_path / "phantoms")
     assert severity == {name: {finding["abnormality"]: finding["severity"] for finding in scan["findings"]} for name, scan in scans.items()}
     assert {word for words in severity.values() for word in words.values()} <= {"mild", "moderate", "severe"}
+
+
+def test_phantoms_of_another_seed_are_refused_whose_volumes_have_the_same_names(tmp_path: Path) -> None:
+    folders = [tmp_path / "three", tmp_path / "four"]
+    for folder, seed in zip(folders, (3, 4), strict=True):
+        write_cohort(folder, cases=6, seed=seed, workers=1)
+    theirs, others = map(read_truth, folders)
+    assert set(theirs) & set(others)
+    entries = [SimpleNamespace(volume=volume, labels=[int(name in truth) for name in ABNORMALITIES]) for volume, truth in theirs.items()]
+    require_same_phantoms(entries, theirs)
+    require_same_phantoms(entries, {})
+    with pytest.raises(InputError, match="absent by the cohort's labels") as refused:
+        require_same_phantoms(entries, others)
+    assert refused.value.hint == "Give the phantoms that the cohort was prepared from."
+    unknown = [SimpleNamespace(volume=entry.volume, labels=[None] * len(ABNORMALITIES)) for entry in entries]
+    require_same_phantoms(unknown, others)
 
 
 def test_a_finding_without_severity_is_refused_and_a_folder_without_phantoms(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def explanation(
     from thoracle.evaluation.explanation.atlas import ATLASES_FILE, cached_atlases, fingerprint, training_entries
     from thoracle.evaluation.explanation.evaluate import columns, map_grid, map_reader, measure, pending_masked, values_of, with_masks
     from thoracle.evaluation.explanation.masks import find_masks
-    from thoracle.evaluation.explanation.phantom_truth import read_truth
+    from thoracle.evaluation.explanation.phantom_truth import read_truth, require_same_phantoms
     from thoracle.evaluation.explanation.report import explanation_json, write_page
     from thoracle.evaluation.explanation.summary import measured_method, summarise
     from thoracle.evaluation.html.page import terms
@@ -69,7 +69,8 @@ def explanation(
     require_same_input(loaded, prepared)
     paths = find_masks(masks)
     entries = with_masks(labelled_entries(prepared, {split}), paths)[:limit]
-    training = training_entries(open_cohort(cohort), paths)
+    training, truth = training_entries(open_cohort(cohort), paths), read_truth(masks)
+    require_same_phantoms(entries, truth)
     settings = {**loaded.settings(), "method": method, "atlas": fingerprint(training, paths)}
     with ResultTable(out / "explanation.csv", columns=columns(method), settings=settings) as table:
         if pending := pending_masked(entries, table, paths):
@@ -84,7 +85,7 @@ def explanation(
                     grid=grid,
                     progress=lambda count, of: status.update(f"atlas of {count:,} of {of:,} masks"),
                 )
-            rows = measure(entries, table, read_maps=read_maps, atlases=atlases, masks=paths, truth=read_truth(masks), cohort=prepared)
+            rows = measure(entries, table, read_maps=read_maps, atlases=atlases, masks=paths, truth=truth, cohort=prepared)
             follow(rows, total=len(pending), console=console)
         values, correct = values_of(table, entries)
     patients = [entry.patient for entry in entries]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from thoracle.cohort.manifest import CohortEntry
 from thoracle.cohort.vqa.attributes import LOBES, FindingAttributes
 from thoracle.errors import InputError
 from thoracle.files.json_file import read_json_object
@@ -34,6 +35,17 @@ def read_severity(folder: Path) -> Mapping[str, Mapping[str, str]]:
     if not severity:
         raise InputError("holds no truth/ with facts of phantoms", hint="Give what `thoracle phantom` wrote.", source=folder)
     return severity
+
+
+def require_same_phantoms(entries: Sequence[CohortEntry], findings: Mapping[str, Collection[str]]) -> None:
+    """Raise InputError where a cohort's labels deny most of the findings that phantoms have, by volume: those of all seeds share names."""
+    stated = [
+        entry.labels[ABNORMALITIES.index(name)] for entry in entries for name in findings.get(entry.volume, ()) if name in ABNORMALITIES
+    ]
+    denied, present = stated.count(False), stated.count(True)
+    if denied > present:
+        detail = f"{denied:,} findings that the phantoms have are absent by the cohort's labels, {present:,} are present"
+        raise InputError(detail, hint="Give the phantoms that the cohort was prepared from.", source="phantoms")
 
 
 def _read(folder: Path, parse: Callable[[list[dict[str, Any]]], _Value]) -> dict[str, _Value]:

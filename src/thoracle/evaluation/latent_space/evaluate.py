@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from thoracle.cohort.manifest import CohortEntry
-from thoracle.errors import InputError
+from thoracle.evaluation.explanation.phantom_truth import require_same_phantoms
 from thoracle.evaluation.latent_space.hierarchy import Hierarchy, measure_hierarchy
 from thoracle.evaluation.latent_space.measures import Space, measure_latent_space
 from thoracle.evaluation.latent_space.order import SEVERITIES, Order, measure_order
@@ -88,12 +88,7 @@ def prompt_margins(model: Model, image_NL: FloatArray) -> FloatArray | None:
 
 
 def _grades(entries: Sequence[CohortEntry], severity: Mapping[str, Mapping[str, str]]) -> FloatArray:
-    """(N, K): 1 to 3, NaN where nobody says. Phantoms of all seeds have the same names: what most labels deny is of others."""
+    """(N, K): 1 to 3, NaN where nobody says."""
+    require_same_phantoms(entries, severity)
     rows = [severity.get(entry.volume, {}) for entry in entries]
-    grades_NK = np.array([[_GRADES.get(row.get(name, ""), np.nan) for name in ABNORMALITIES] for row in rows])
-    labels_G = truth_of(entries)[~np.isnan(grades_NK)]
-    denied, stated = int((labels_G == 0).sum()), int((labels_G == 1).sum())
-    if denied > stated:
-        detail = f"{denied:,} findings that the phantoms have are absent by the cohort's labels, {stated:,} are present"
-        raise InputError(detail, hint="Give the phantoms that the cohort was prepared from.", source="severity")
-    return grades_NK
+    return np.array([[_GRADES.get(row.get(name, ""), np.nan) for name in ABNORMALITIES] for row in rows])

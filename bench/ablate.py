@@ -14,7 +14,6 @@ Differences are means over seeds, with 95% over patients.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -25,10 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from thoracle.cohort.manifest import CohortEntry, open_cohort
+from thoracle.errors import OutputConflict
 from thoracle.evaluation.detection.summary import mean_of_known
 from thoracle.evaluation.explanation.masks import find_masks, read_mask
 from thoracle.evaluation.predict import first_volume_per_scan, prefetch_volumes
-from thoracle.files.atomic import write_atomic
+from thoracle.files.json_file import load_json
+from thoracle.files.run_settings import check_or_write_settings
 from thoracle.inference.model import load
 from thoracle.metrics.bootstrap import bootstrap, percentile_interval
 from thoracle.metrics.classification import auroc
@@ -101,12 +102,11 @@ def main() -> None:
 
 
 def same_run(options: argparse.Namespace) -> None:
-    """Keep what all runs of a folder share; ends where they would be compared with runs of other data or budgets."""
+    """Raise OutputConflict where the folder holds runs of other data or budgets."""
     shared = {"cohort": str(options.cohort.resolve()), "volumes_seen": options.volumes_seen, "divided": options.smoke}
-    file = options.out / "shared.json"
-    if file.exists() and (earlier := json.loads(file.read_text())) != shared:
-        sys.exit(f"{options.out} holds runs of {earlier}; these are {shared}: give another --out")
-    write_atomic(file, json.dumps(shared, indent=1).encode())
+    check_or_write_settings(
+        options.out / "shared.json", settings=shared, read=load_json, refusal=OutputConflict, hint="Give another --out.", source=options.out
+    )
 
 
 def train(name: str, seed: int, options: argparse.Namespace) -> Path:
